@@ -1,0 +1,1 @@
+"""The broker: jobs, membership, placement, dispatch. zturbo never imports this package."""

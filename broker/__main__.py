@@ -1,0 +1,57 @@
+"""``python -m broker``: started by ``zturbo up`` and ``zturbo broker``, told what to do on stdin."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import sys
+from pathlib import Path
+from typing import Any
+
+from broker.ledger import Ledger
+from broker.machine import PipelineInfo
+from broker.server import Broker
+from zturbo.runtime.children import ChildSide
+
+__all__ = ["main"]
+
+
+def main() -> int:
+    """Run the broker that the spec on stdin describes. Returns the exit status."""
+    side = ChildSide.open()
+    spec: dict[str, Any] = side.spec
+    try:
+        ledger = Ledger(Path(spec["state"]) / "ledger.db")
+        try:
+            broker = Broker(
+                bind=spec["bind"],
+                ledger=ledger,
+                pipelines=[PipelineInfo(**table) for table in spec["pipelines"]],
+                host=spec["host"],
+                tcp=spec.get("tcp"),
+                lease=spec["lease"],
+            )
+        except BaseException:
+            ledger.close()
+            raise
+    except BaseException as error:
+        return side.failed(error, "broker")
+
+    def stop(number: int, frame: object) -> None:
+        broker.stopping = True
+
+    signal.signal(signal.SIGTERM, stop)
+    side.at_exit(broker.folder)
+    side.ready(address=broker.address)
+    try:
+        broker.run()
+    except Exception:
+        logging.getLogger("zturbo.broker").exception("the broker failed")
+        return 1
+    finally:
+        broker.close()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

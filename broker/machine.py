@@ -1,0 +1,678 @@
+"""The broker's machine: jobs in, roots out to the first stage, completion noted.
+
+It decides; the shell in :mod:`broker.server` does. What it records goes to the ledger before anything
+that was decided after it leaves the process: the shell commits once per round (group commit).
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from broker.dispatch import FairQueue
+from broker.job import ENDED, Job
+from broker.jobs import check_transition
+from broker.membership import Membership
+from broker.placement import Placed, Placement, StageInfo
+from zturbo.core.custody import Custody
+from zturbo.core.effects import Confirm, Control, Effect, Load, Record
+from zturbo.core.outlet import Outlet
+from zturbo.core.parcel import Destination, Parcel, split
+from zturbo.wire.control import Member
+from zturbo.wire.messages import PROTOCOL, Batch, Buffer, DataMessage, End, Stamp, Statement
+
+__all__ = ["BrokerMachine", "PipelineInfo"]
+
+SLICE = 512
+"""Roots in one parcel at most."""
+
+CACHE_BYTES = 32 << 20
+"""Chunks of roots that are kept in memory until they are sent; the others are read again."""
+
+BACKLOG_BYTES = 16 << 20
+"""Bytes of a job's roots that may wait before its feeder is held back."""
+
+BACKLOG_TASKS = 1 << 16
+
+
+@dataclass(slots=True)
+class PipelineInfo:
+    """A pipeline as the network file has it."""
+
+    name: str
+    stages: list[str]
+    durability: str = "fsync"
+    order: str = "path"
+    logs: bool = False
+    queue: FairQueue = field(default_factory=FairQueue)
+    """Running jobs that have roots to send."""
+    waiting: dict[bytes, None] = field(default_factory=dict)
+    """Jobs that have no place yet, in the order of coming."""
+    problems: dict[int, str] = field(default_factory=dict)
+    """Stage -> why its workers do not start."""
+
+
+class BrokerMachine:
+    """The broker.
+
+    Args:
+        member: the broker's own record in the view.
+        pipelines: what it serves.
+        view: number of the view to begin with.
+        lease: seconds that a member lives without being renewed.
+        keep: seconds that results of an ended job are kept.
+    """
+
+    def __init__(
+        self,
+        member: Member,
+        pipelines: list[PipelineInfo],
+        *,
+        view: int,
+        lease: float = 5.0,
+        keep: float = 86400.0,
+        version: str = "",
+    ) -> None:
+        self.me = member.incarnation
+        self.version = version
+        self.keep = keep
+        self.effects: list[Effect] = []
+        self.pipelines = {pipeline.name: pipeline for pipeline in pipelines}
+        self.membership = Membership(member, number=view, lease=lease)
+        self.placement = Placement()
+        self.custody: Custody[bytes] = Custody()
+        self.outlet = Outlet(self.me, member.host, self.custody, self.effects)
+        self.jobs: dict[bytes, Job] = {}
+        self.progress: dict[bytes, dict[bytes, int]] = {}
+        """Member -> job -> tasks processed."""
+        self.bad = 0
+        self._viewed = view
+        self._readers = view << 32
+        """Numbers the readers of results: of two that attach to a job the later one has the higher."""
+        self._cached = 0
+        self._unplaced = True
+        """Whether something has happened that may give a waiting job its place."""
+        self._ended: deque[tuple[float, bytes]] = deque()
+
+    # -- restart ------------------------------------------------------------------------------
+    def restore(self, members: list[Member], jobs: list[Job], now: float) -> None:
+        """What the ledger has: the same members, and each unfinished job starts over."""
+        self.membership.restore(members, now)
+        for job in jobs:
+            self.jobs[job.id] = job
+            if job.state in ENDED:
+                job.ended_at = now
+                self._ended.append((now, job.id))
+            elif job.state == "running":
+                self._wait_again(job)
+            elif job.pipeline in self.pipelines:
+                self.pipelines[job.pipeline].waiting[job.id] = None
+        self._settle(now)
+
+    # -- members ------------------------------------------------------------------------------
+    def hello(self, identity: bytes, message: dict[str, Any], now: float) -> None:
+        """A worker or a sink introduces itself, and repeats it as its heartbeat."""
+        member: Member = message["member"]
+        problem = self._misfit(member, message)
+        if problem:
+            self.effects.append(Control({"type": "refused", "reason": problem}, identity))
+            return
+        changed = self.membership.join(member, message["node"], message["pid"], message["view"], now)
+        if changed is None:
+            reason = "this incarnation was taken out of the view"
+            self.effects.append(Control({"type": "refused", "reason": reason}, identity))
+        elif changed:
+            self._unplaced = True
+            pipeline = self.pipelines.get(member.pipeline)
+            if pipeline is not None:
+                pipeline.problems.pop(member.stage, None)
+            self._record_members()
+            self._welcome(identity)
+        elif message["view"] != self.membership.number:
+            self._welcome(identity)
+        self._settle(now)
+
+    def _misfit(self, member: Member, message: dict[str, Any]) -> str | None:
+        if message["protocol"] != PROTOCOL:
+            return f"it speaks protocol {message['protocol']}, this broker {PROTOCOL}"
+        if message["version"] != self.version:
+            return f"it is zturbo {message['version']}, this broker {self.version}: install the same on all hosts"
+        if member.role == "sink":
+            return None
+        pipeline = self.pipelines.get(member.pipeline)
+        if member.role != "worker" or pipeline is None or not 0 <= member.stage < len(pipeline.stages):
+            return f"this broker has no stage {member.pipeline}.{message['stage']}"
+        if pipeline.stages[member.stage] != message["stage"]:
+            name = pipeline.stages[member.stage]
+            return f"stage {member.stage} of {member.pipeline} is {name!r} here, not {message['stage']!r}"
+        return None
+
+    def _welcome(self, identity: bytes) -> None:
+        message = {"type": "welcome", "view": self.membership.view(), "broker": self.me}
+        self.effects.append(Control({**message, "version": self.version}, identity))
+
+    def get_view(self, identity: bytes) -> None:
+        """Somebody met a peer with a newer view than his."""
+        self.effects.append(Control({"type": "view", "view": self.membership.view()}, identity))
+
+    def renew(self, alive: Sequence[bytes], now: float) -> None:
+        """A node's word that these live."""
+        self.membership.renew([inc for inc in alive if type(inc) is bytes], now)
+
+    def exited(self, incarnation: bytes, now: float) -> None:
+        """A node saw this member exit, or it says goodbye itself."""
+        member = self.membership.remove(incarnation)
+        if member is not None:
+            self._lost([member], now)
+
+    def start_failed(self, stage: str, text: str, now: float) -> None:
+        """A worker of ``pipeline.stage`` could not start."""
+        name, _, stage_name = stage.rpartition(".")
+        pipeline = self.pipelines.get(name)
+        if pipeline is not None and stage_name in pipeline.stages:
+            pipeline.problems[pipeline.stages.index(stage_name)] = text
+            self._unplaced = True
+        self._settle(now)
+
+    def _lost(self, members: list[Member], now: float) -> None:
+        gone = {member.incarnation for member in members}
+        for incarnation in gone:
+            self.progress.pop(incarnation, None)
+        self._record_members()
+        self._unplaced = True
+        for job in self.jobs.values():
+            stamp = job.stamp
+            if stamp is not None and job.state == "running" and gone & {*stamp.ordered.values(), stamp.sink}:
+                self._wait_again(job)
+        self._settle(now)
+
+    def _record_members(self) -> None:
+        members = [member for member in self.membership.members()]
+        self.effects.append(Record("set_members", (self.membership.number, members)))
+
+    # -- jobs ---------------------------------------------------------------------------------
+    def submit(self, identity: bytes, message: dict[str, Any], root: Batch | None, now: float) -> None:
+        """A client submits a job; said twice it is one job."""
+        ref, name = message["ref"], message["job"]
+        known = self.jobs.get(name)
+        if known is not None:
+            if known.digest != message["digest"]:
+                self._error(identity, ref, "JobConflict", "this job id was submitted with other content")
+            else:
+                self._ok(identity, ref, self._whereabouts(known))
+            return
+        pipeline = self.pipelines.get(message["pipeline"])
+        if pipeline is None:
+            names = ", ".join(sorted(self.pipelines)) or "none"
+            text = f"no pipeline {message['pipeline']!r} here; this broker has: {names}"
+            self._error(identity, ref, "UnknownPipeline", text)
+            return
+        options = message["options"]
+        problem = _check_options(options)
+        if problem:
+            self._error(identity, ref, "UsageError", problem)
+            return
+        job = Job(
+            id=name,
+            name=message["name"],
+            pipeline=pipeline.name,
+            client=message["client"],
+            stream=message["stream"],
+            options=options,
+            digest=message["digest"],
+        )
+        self.jobs[name] = job
+        pipeline.waiting[name] = None
+        self._unplaced = True
+        self._record(job)
+        if root is not None:
+            self._add_chunk(job, -1, 1, root)
+            job.closed, job.total = True, 1
+            self._record(job)
+        self._settle(now)
+        self._ok(identity, ref, self._whereabouts(job))
+
+    def feed(self, identity: bytes, message: dict[str, Any], roots: Batch, now: float) -> None:
+        """A chunk of a streamed job's roots."""
+        ref = message["ref"]
+        job = self.jobs.get(message["job"])
+        if job is None:
+            self._error(identity, ref, "UsageError", "no such job")
+        elif job.state in ENDED:
+            self._error(identity, ref, "JobError", f"the job is {job.state}")
+        elif not job.stream or (job.closed and message["seq"] >= len(job.chunks)):
+            self._error(identity, ref, "UsageError", "the job's feed is closed")
+        elif message["seq"] > len(job.chunks):
+            return  # one before it got lost; the client says both again
+        elif message["seq"] < len(job.chunks):
+            if (identity, ref) not in job.held_acks:
+                self._ok(identity, ref, {"fed": len(job.chunks)})
+        else:
+            first = job.total
+            if message["first"] != first or message["n"] != roots.n:
+                self._error(identity, ref, "UsageError", f"chunk {message['seq']} begins at root {first}")
+                return
+            self._add_chunk(job, first, roots.n, roots)
+            job.total += roots.n
+            self._queue(job)
+            if job.backlog_bytes > BACKLOG_BYTES or job.backlog_tasks > BACKLOG_TASKS:
+                job.held_acks.append((identity, ref))
+            else:
+                self._ok(identity, ref, {"fed": len(job.chunks)})
+        self._settle(now)
+
+    def close_feed(self, identity: bytes, message: dict[str, Any], now: float) -> None:
+        """All roots of a streamed job are here."""
+        ref = message["ref"]
+        job = self.jobs.get(message["job"])
+        if job is None or not job.stream:
+            self._error(identity, ref, "UsageError", "no such streamed job")
+        elif message["chunks"] > len(job.chunks):
+            return  # a chunk got lost; the client says it again, and this too
+        elif message["chunks"] < len(job.chunks) or message["total"] != job.total:
+            self._error(identity, ref, "UsageError", f"{len(job.chunks)} chunks with {job.total} roots are here")
+        else:
+            if not job.closed:
+                job.closed = True
+                self._record(job)
+                self._queue(job)
+            self._ok(identity, ref, {"fed": len(job.chunks)})
+        self._settle(now)
+
+    def _add_chunk(self, job: Job, first: int, n: int, roots: Batch) -> None:
+        seq = len(job.chunks)
+        nbytes = roots.nbytes
+        job.chunks.append((first, n, nbytes))
+        job.backlog_bytes += nbytes
+        job.backlog_tasks += n
+        self.effects.append(Record("put_chunk", (job.id, seq, first, n, roots)))
+        if self._cached + nbytes <= CACHE_BYTES:
+            job.cache[seq] = roots
+            self._cached += nbytes
+
+    def attach(self, identity: bytes, message: dict[str, Any]) -> None:
+        """Where are a job's results?"""
+        job = self.jobs.get(message["job"])
+        if job is None:
+            self._error(identity, message["ref"], "UsageError", "no such job, or its results are not kept any more")
+        else:
+            self._ok(identity, message["ref"], self._whereabouts(job))
+
+    def _whereabouts(self, job: Job) -> dict[str, Any]:
+        self._readers += 1
+        value: dict[str, Any] = {
+            "fed": len(job.chunks),
+            "token": self._readers,
+            "state": job.state,
+            "epoch": job.epoch,
+            "error": job.error,
+            "kind": job.error_kind,
+            "waiting": job.waiting,
+            "sink": b"",
+            "results": (),
+        }
+        if job.stamp is not None:
+            sinks = {member.incarnation: member for member in self.membership.sinks()}
+            sink = sinks.get(job.stamp.sink)
+            if sink is not None:
+                value.update(sink=sink.incarnation, results=sink.results)
+            elif job.state == "done":
+                value.update(state="failed", kind="ResultsLost", error="the sink that had the results is gone")
+        return value
+
+    def cancel(self, identity: bytes, message: dict[str, Any], now: float) -> None:
+        """End a job now."""
+        job = self.jobs.get(message["job"])
+        if job is None:
+            self._error(identity, message["ref"], "UsageError", "no such job")
+            return
+        if job.state not in ENDED:
+            self._end(job, "cancelled", "JobCancelled", "cancelled by a client", now)
+        self._ok(identity, message["ref"], {"state": job.state})
+        self._settle(now)
+
+    def release(self, identity: bytes, message: dict[str, Any], now: float) -> None:
+        """Nobody wants this job's results any more."""
+        job = self.jobs.get(message["job"])
+        if job is not None and job.state in ENDED:
+            self._prune(job)
+        elif job is not None:
+            self._end(job, "cancelled", "JobCancelled", "its client let go of it", now)
+            self._prune(job)
+        self._ok(identity, message["ref"], {})
+        self._settle(now)
+
+    def complete(self, identity: bytes, message: dict[str, Any], now: float) -> None:
+        """A sink has all of a job."""
+        job = self.jobs.get(message["job"])
+        if job is None or job.state in ENDED:
+            self.effects.append(Confirm(identity, {"type": "confirmed", "job": message["job"]}))
+            return
+        stamp = job.stamp
+        if stamp is None or message["epoch"] != job.epoch or message["incarnation"] != stamp.sink:
+            return
+        job.results, job.failed = message["results"], message["failed"]
+        self._end(job, "done", None, None, now)
+        self.effects.append(Confirm(identity, {"type": "confirmed", "job": job.id}))
+        self._settle(now)
+
+    def job_failed(self, message: dict[str, Any], now: float) -> None:
+        """A sequencer saw what cannot be mended."""
+        job = self.jobs.get(message["job"])
+        if job is not None and job.state == "running" and message["epoch"] == job.epoch:
+            self._end(job, "failed", message["kind"], message["error"], now)
+        self._settle(now)
+
+    def _end(self, job: Job, state: str, kind: str | None, error: str | None, now: float) -> None:
+        self._move(job, state)
+        self._ended.append((now, job.id))
+        self._unplaced = True
+        job.error_kind, job.error, job.waiting = kind, error, None
+        job.ended_at = now
+        self._unplace(job)
+        if (pipeline := self.pipelines.get(job.pipeline)) is not None:
+            pipeline.queue.remove(job.id)
+            pipeline.waiting.pop(job.id, None)
+        self.outlet.forget(job.id)
+        for batch in job.cache.values():
+            self._cached -= batch.nbytes
+        job.cache.clear()
+        for identity, ref in job.held_acks:
+            self._error(identity, ref, "JobError", f"the job is {state}")
+        job.held_acks.clear()
+        self._record(job)
+        self.effects.append(Record("drop_chunks", (job.id,)))
+        for member in self.membership.members():
+            if member.pipeline == job.pipeline or (member.role == "sink" and state != "done"):
+                self.effects.append(Control({"type": "forget", "jobs": [job.id]}, member.incarnation))
+
+    def _prune(self, job: Job) -> None:
+        if job.stamp is not None:
+            self.effects.append(Control({"type": "forget", "jobs": [job.id]}, job.stamp.sink))
+        self.effects.append(Record("drop_job", (job.id,)))
+        del self.jobs[job.id]
+
+    def _move(self, job: Job, state: str) -> None:
+        check_transition(job.state, state)
+        job.state = state
+
+    def _record(self, job: Job) -> None:
+        self.effects.append(Record("put_job", (job,)))
+
+    def _ok(self, identity: bytes, ref: int, value: Any) -> None:
+        self.effects.append(Confirm(identity, {"type": "ok", "ref": ref, "value": value}))
+
+    def _error(self, identity: bytes, ref: int, kind: str, text: str) -> None:
+        self.effects.append(Confirm(identity, {"type": "error", "ref": ref, "kind": kind, "message": text}))
+
+    # -- placement and dispatch ---------------------------------------------------------------
+    def _wait_again(self, job: Job) -> None:
+        """A stamped worker or sink is gone: the job starts over in a higher epoch."""
+        self._move(job, "waiting")
+        self._unplace(job)
+        self._unplaced = True
+        if (pipeline := self.pipelines.get(job.pipeline)) is not None:
+            pipeline.queue.remove(job.id)
+            pipeline.waiting[job.id] = None
+        else:
+            job.waiting = f"pipeline {job.pipeline}: this broker's network file has none of that name"
+        job.next_chunk, job.next_root, job.ended_roots = 0, 0, False
+        job.backlog_tasks = sum(n for _, n, _ in job.chunks)
+        job.backlog_bytes = sum(nbytes for _, _, nbytes in job.chunks)
+
+    def _unplace(self, job: Job) -> None:
+        if job.placed is not None:
+            self.placement.free(job.placed)
+            job.placed = None
+
+    def _place_all(self) -> None:
+        """Place waiting jobs, first come first served: where one has to wait, so have those behind it."""
+        if not self._unplaced:
+            return
+        self._unplaced = False
+        for pipeline in self.pipelines.values():
+            for name in list(pipeline.waiting):
+                self._place(self.jobs[name], pipeline)
+                if self.jobs[name].state == "waiting":
+                    break
+                del pipeline.waiting[name]
+
+    def _queue(self, job: Job) -> None:
+        """The job may have roots to send."""
+        if job.state == "running":
+            pipeline = self.pipelines[job.pipeline]
+            pipeline.queue.add(job.id, job.client, job.options.get("priority", 0))
+
+    def _place(self, job: Job, pipeline: PipelineInfo) -> None:
+        workers = [self.membership.members(pipeline.name, index) for index in range(len(pipeline.stages))]
+        stages = [
+            StageInfo(name, here[0].ordered if here else None)
+            for name, here in zip(pipeline.stages, workers, strict=True)
+        ]
+        placed = self.placement.place(pipeline.name, stages, workers, self.membership.sinks())
+        if not isinstance(placed, Placed):
+            job.waiting = placed
+            for index, here in enumerate(workers):
+                if not here and index in pipeline.problems:
+                    problem = pipeline.problems[index]
+                    job.waiting = f"{placed}: it does not start: {problem}"
+                    break
+            return
+        job.placed, job.waiting = placed, None
+        job.epoch += 1
+        self._move(job, "running")
+        job.stamp = Stamp(
+            job=job.id,
+            epoch=job.epoch,
+            pipeline=job.pipeline,
+            ordered=placed.ordered,
+            sink=placed.sink,
+            durability=job.options.get("durability", pipeline.durability),
+            order=job.options.get("order", pipeline.order),
+            logs=pipeline.logs,
+        )
+        self._record(job)
+        self.outlet.stamp(job.stamp)
+        self._queue(job)
+        if job.epoch > 1:
+            for member in self.membership.members():
+                if member.role == "sink" or member.pipeline == job.pipeline:
+                    self.effects.append(Control({"type": "stamp", "stamp": job.stamp}, member.incarnation))
+
+    def _destination(self, job: Job, stage: int) -> Destination:
+        assert job.stamp is not None
+        return job.stamp.ordered.get(stage) or (job.pipeline, stage)
+
+    def _dispatch(self, now: float) -> None:
+        for pipeline in self.pipelines.values():
+            idle = 0
+            while idle < len(pipeline.queue):
+                name = pipeline.queue.next()
+                assert name is not None
+                idle = 0 if self._send_some(self.jobs[name], pipeline, now) else idle + 1
+
+    def _send_some(self, job: Job, pipeline: PipelineInfo, now: float) -> bool:
+        """Give the job its turn: one slice of roots. False if there was nothing that could be sent."""
+        if job.next_chunk >= len(job.chunks):
+            if job.closed:
+                self._send_end(job, len(pipeline.stages))
+            pipeline.queue.remove(job.id)
+            return False
+        dest = self._destination(job, 0)
+        room = min(SLICE, self.outlet.credit(dest))
+        if room <= 0:
+            return False
+        chunk = job.cache.get(job.next_chunk)
+        if chunk is None:
+            if job.next_chunk not in job.loading:
+                job.loading.add(job.next_chunk)
+                self.effects.append(Load(job.id, job.next_chunk))
+            return False
+        first, n, nbytes = job.chunks[job.next_chunk]
+        left = n - job.next_root
+        batch = Batch(job.id, job.epoch, 0, _runs(first, n), n, chunk.blob, chunk.metas, list(chunk.buffers))
+        parcel = Parcel.of(batch, dest)
+        if job.next_root:
+            halves = split(parcel, job.next_root)
+            assert halves is not None
+            parcel = halves[1]
+        if left > room:
+            halves = split(parcel, room)
+            if halves is not None:
+                parcel = halves[0]
+        job.next_root += parcel.size
+        job.backlog_tasks -= parcel.size
+        if job.next_root >= n:
+            del job.cache[job.next_chunk]
+            self._cached -= chunk.nbytes
+            job.backlog_bytes -= nbytes
+            job.next_chunk += 1
+            job.next_root = 0
+            self._free_acks(job)
+        self.outlet.put(parcel)
+        self.outlet.pump(now)
+        return True
+
+    def _free_acks(self, job: Job) -> None:
+        if job.backlog_bytes <= BACKLOG_BYTES and job.backlog_tasks <= BACKLOG_TASKS:
+            for identity, ref in job.held_acks:
+                self._ok(identity, ref, {"fed": len(job.chunks)})
+            job.held_acks.clear()
+
+    def _send_end(self, job: Job, stages: int) -> None:
+        if not job.stream or job.ended_roots:
+            return
+        assert job.stamp is not None
+        job.ended_roots = True
+        stage = min(job.stamp.ordered, default=stages)
+        dest = job.stamp.sink if stage == stages else self._destination(job, stage)
+        batch = Batch(job.id, job.epoch, stage, ends=[End((), job.total)])
+        self.outlet.put(Parcel.of(batch, dest))
+
+    def loaded(self, job_id: bytes, seq: int, roots: Batch, now: float) -> None:
+        """A chunk was read from the ledger."""
+        job = self.jobs.get(job_id)
+        if job is None or seq not in job.loading:
+            return
+        job.loading.discard(seq)
+        if job.state == "running" and seq == job.next_chunk:
+            job.cache[seq] = roots
+            self._cached += roots.nbytes
+        self._settle(now)
+
+    # -- data, time ---------------------------------------------------------------------------
+    def data(self, message: DataMessage, now: float) -> None:
+        """A first stage's word on what it got."""
+        if type(message) is Statement:
+            self.outlet.statement(message, now)
+        else:
+            self.bad += 1
+        self._settle(now)
+
+    def _settle(self, now: float) -> None:
+        self.custody.zeroed.clear()
+        if self.membership.number != self._viewed:
+            self._viewed = self.membership.number
+            view = self.membership.view()
+            for member in self.membership.members():
+                self.effects.append(Control({"type": "view", "view": view}, member.incarnation))
+            self.outlet.set_view(view, self._outlet_peers(), now)
+        self._place_all()
+        self._dispatch(now)
+        self.outlet.pump(now)
+
+    def _outlet_peers(self) -> list[Member]:
+        """Who gets roots, and who gets their END: the first stage, ordered workers, and sinks."""
+        return [m for m in self.membership.members() if m.stage == 0 or m.ordered or m.role == "sink"]
+
+    def deadline(self) -> float | None:
+        """When ``tick`` is due."""
+        times = [at for at in (self.membership.deadline(), self.outlet.deadline()) if at is not None]
+        return min(times, default=None)
+
+    def tick(self, now: float) -> None:
+        """Time has passed."""
+        expired = self.membership.expire(now)
+        if expired:
+            self._lost(expired, now)
+        while self._ended and now - self._ended[0][0] > self.keep:
+            job = self.jobs.get(self._ended.popleft()[1])
+            if job is not None:
+                self._prune(job)
+        self.outlet.tick(now)
+        self._settle(now)
+
+    # -- questions ----------------------------------------------------------------------------
+    def describe(self, identity: bytes, message: dict[str, Any]) -> None:
+        """What ``zturbo jobs`` shows."""
+        wanted = message["job"]
+        jobs = [self.status(job) for job in self.jobs.values() if wanted is None or job.id == wanted]
+        pipelines = []
+        for pipeline in self.pipelines.values():
+            counts = [len(self.membership.members(pipeline.name, i)) for i in range(len(pipeline.stages))]
+            problems = {pipeline.stages[i]: text for i, text in pipeline.problems.items()}
+            pipelines.append(
+                {"name": pipeline.name, "stages": pipeline.stages, "workers": counts, "problems": problems}
+            )
+        self._ok(identity, message["ref"], {"jobs": jobs, "pipelines": pipelines})
+
+    def status(self, job: Job) -> dict[str, Any]:
+        """One job's status."""
+        pipeline = self.pipelines.get(job.pipeline)
+        stages = pipeline.stages if pipeline is not None else []
+        done = [0] * len(stages)
+        for member in self.membership.members(job.pipeline):
+            if 0 <= member.stage < len(stages):
+                done[member.stage] += self.progress.get(member.incarnation, {}).get(job.id, 0)
+        results = job.results
+        if job.state == "running" and job.stamp is not None:
+            results = self.progress.get(job.stamp.sink, {}).get(job.id, 0)
+        return {
+            "id": job.id,
+            "name": job.name,
+            "pipeline": job.pipeline,
+            "state": job.state,
+            "waiting": job.waiting,
+            "epoch": job.epoch,
+            "total": job.total if job.closed else None,
+            "fed": job.total,
+            "stages": stages,
+            "done": done,
+            "results": results,
+            "failed": job.failed,
+            "error": job.error,
+            "created": job.created,
+        }
+
+    def note_progress(self, incarnation: bytes, counts: dict[Any, Any]) -> None:
+        """A member's counts of tasks per job."""
+        if incarnation in self.membership:
+            self.progress[incarnation] = {
+                job: n for job, n in counts.items() if type(job) is bytes and type(n) is int
+            }
+
+    def check(self) -> None:
+        """Assert every invariant."""
+        self.outlet.check()
+        self.membership.check()
+        assert self._cached == sum(b.nbytes for job in self.jobs.values() for b in job.cache.values())
+
+
+def _runs(first: int, n: int) -> list[tuple[tuple[int, ...], int]]:
+    return [((), 1)] if first < 0 else [((first,), n)]
+
+
+def _check_options(options: dict[Any, Any]) -> str | None:
+    known = {"durability": str, "order": str, "priority": int}
+    for key, value in options.items():
+        if key not in known:
+            return f"unknown job option {key!r}"
+        if type(value) is not known[key]:
+            return f"job option {key!r} is to be of type {known[key].__name__}"
+    if options.get("durability", "fsync") not in ("fsync", "process", "memory"):
+        return "job option 'durability' is to be 'fsync', 'process' or 'memory'"
+    if options.get("order", "path") not in ("path", "none"):
+        return "job option 'order' is to be 'path' or 'none'"
+    return None

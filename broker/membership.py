@@ -1,0 +1,107 @@
+"""Who lives: members, their leases, and the numbered view. The broker alone decides.
+
+A member joins by its hello, is renewed by its node, and is out when its node saw it exit or when its
+lease has run out on this clock. Someone who claims a view in which he is no more is fenced.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from zturbo.wire.control import Member, View
+
+__all__ = ["Membership"]
+
+
+@dataclass(slots=True)
+class _Lease:
+    member: Member
+    node: bytes
+    pid: int
+    until: float
+
+
+class Membership:
+    """The members and their leases.
+
+    Args:
+        broker: the broker's own record; it is in every view.
+        number: the view to begin with.
+        lease: seconds that a member lives without being renewed.
+    """
+
+    def __init__(self, broker: Member, *, number: int, lease: float) -> None:
+        self.broker = broker
+        self.number = number
+        self.lease = lease
+        self._leases: dict[bytes, _Lease] = {}
+        self.nodes: dict[bytes, str] = {}
+        """Node -> host."""
+
+    def restore(self, members: list[Member], now: float) -> None:
+        """After a restart: the same members, a full lease each."""
+        for member in members:
+            self._leases[member.incarnation] = _Lease(member, b"", 0, now + self.lease)
+
+    def __contains__(self, incarnation: bytes) -> bool:
+        return incarnation in self._leases
+
+
+    def members(self, pipeline: str | None = None, stage: int | None = None) -> list[Member]:
+        """Members, perhaps of one stage, in the order of joining."""
+        return [
+            lease.member
+            for lease in self._leases.values()
+            if (pipeline is None or lease.member.pipeline == pipeline)
+            and (stage is None or lease.member.stage == stage)
+        ]
+
+    def sinks(self) -> list[Member]:
+        """The living sinks."""
+        return [lease.member for lease in self._leases.values() if lease.member.role == "sink"]
+
+    def join(self, member: Member, node: bytes, pid: int, claimed: int, now: float) -> bool | None:
+        """A hello. True if the view changed, False if not, None if the member is fenced."""
+        known = self._leases.get(member.incarnation)
+        if known is not None:
+            known.until = max(known.until, now + self.lease)
+            known.node, known.pid = node, pid
+            return False
+        if claimed > 0:
+            return None
+        self._leases[member.incarnation] = _Lease(member, node, pid, now + self.lease)
+        self.number += 1
+        return True
+
+    def renew(self, alive: list[bytes], now: float) -> None:
+        """A node's word that these live."""
+        for incarnation in alive:
+            lease = self._leases.get(incarnation)
+            if lease is not None:
+                lease.until = now + self.lease
+
+    def remove(self, incarnation: bytes) -> Member | None:
+        """An exit that was seen. None if it was no member."""
+        lease = self._leases.pop(incarnation, None)
+        if lease is None:
+            return None
+        self.number += 1
+        return lease.member
+
+    def expire(self, now: float) -> list[Member]:
+        """Take out whose lease has run out."""
+        late = [inc for inc, lease in self._leases.items() if lease.until <= now]
+        return [member for inc in late if (member := self.remove(inc)) is not None]
+
+    def deadline(self) -> float | None:
+        """When the next lease runs out."""
+        return min((lease.until for lease in self._leases.values()), default=None)
+
+    def view(self) -> View:
+        """The present view."""
+        members = [self.broker, *(lease.member for lease in self._leases.values())]
+        return View(self.number, {member.incarnation: member for member in members})
+
+    def check(self) -> None:
+        """Assert every invariant."""
+        assert all(inc == lease.member.incarnation for inc, lease in self._leases.items())

@@ -1,0 +1,81 @@
+"""Placement: which worker has a job at each ordered stage, and which sink its results.
+
+Least loaded first. A job is given all that it needs at once, or it waits and is told for what.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+
+from zturbo.wire.control import Member
+
+__all__ = ["Placed", "Placement", "StageInfo"]
+
+
+@dataclass(slots=True, frozen=True)
+class StageInfo:
+    """What placement knows of a stage."""
+
+    name: str
+    ordered: bool | None
+    """Whether a sequencer precedes its code; None as long as no worker of it has said so."""
+
+
+@dataclass(slots=True, frozen=True)
+class Placed:
+    """A job's places."""
+
+    ordered: dict[int, bytes]
+    sink: bytes
+
+
+class Placement:
+    """Counts the jobs that each ordered worker and each sink has."""
+
+    def __init__(self) -> None:
+        self._load: Counter[bytes] = Counter()
+
+    def place(
+        self, pipeline: str, stages: list[StageInfo], workers: list[list[Member]], sinks: list[Member]
+    ) -> Placed | str:
+        """Choose, and count. A string says what the job waits for.
+
+        Args:
+            pipeline: its name, for the sentence.
+            stages: the pipeline's stages.
+            workers: the living workers of each stage.
+            sinks: the living sinks.
+        """
+        ordered: dict[int, bytes] = {}
+        for index, stage in enumerate(stages):
+            here = workers[index]
+            if not here or stage.ordered is None:
+                return f"a worker of stage {pipeline}.{stage.name}"
+            if not stage.ordered:
+                continue
+            free = [m for m in here if not m.slots or self._load[m.incarnation] < m.slots]
+            if not free:
+                return f"a free slot at stage {pipeline}.{stage.name}: all of its workers have a job"
+            ordered[index] = min(free, key=lambda m: self._load[m.incarnation]).incarnation
+        if not sinks:
+            return "a sink"
+        sink = min(sinks, key=lambda m: self._load[m.incarnation]).incarnation
+        placed = Placed(ordered, sink)
+        self._load.update([*ordered.values(), sink])
+        return placed
+
+    def take(self, placed: Placed) -> None:
+        """Count a place that was given before a restart."""
+        self._load.update([*placed.ordered.values(), placed.sink])
+
+    def free(self, placed: Placed) -> None:
+        """The job has left its places."""
+        self._load.subtract([*placed.ordered.values(), placed.sink])
+        for incarnation in (*placed.ordered.values(), placed.sink):
+            if self._load[incarnation] <= 0:
+                del self._load[incarnation]
+
+    def load(self, incarnation: bytes) -> int:
+        """Jobs that it has."""
+        return self._load[incarnation]

@@ -1,0 +1,348 @@
+"""The broker's process: sockets and the ledger around :class:`broker.machine.BrokerMachine`.
+
+One round: wait, read, decide, write what was decided to the ledger and commit once, then send. So
+nothing that depends on the ledger leaves before it is on the disk, and many jobs share one sync.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import time
+from collections.abc import Callable
+from typing import Any
+
+import msgpack
+import zmq
+
+from broker.job import Job
+from broker.ledger import ChunkRow, JobRow, Ledger, LedgerFull
+from broker.machine import BrokerMachine, PipelineInfo
+from zturbo.core.effects import Confirm, Control, Effect, Load, Record, Send
+from zturbo.errors import DecodeError, VersionMismatch
+from zturbo.runtime.peers import Inbox, Peers
+from zturbo.runtime.sockets import Security, make, runtime_dir
+from zturbo.version import __version__
+from zturbo.wire.codec import decode, encode, stamp_from_wire, stamp_to_wire
+from zturbo.wire.control import Member, pack_control, unpack_control
+from zturbo.wire.messages import PROTOCOL, Batch, Buffer
+
+__all__ = ["Broker"]
+
+log = logging.getLogger("zturbo.broker")
+
+ROUND = 256
+"""Control messages read in one round at most."""
+
+RETRY_COMMIT = 1.0
+"""Seconds between two tries to commit while the ledger's disk is full."""
+
+
+class Broker:
+    """One broker.
+
+    Args:
+        bind: control address, such as ``tcp://127.0.0.1:5555``.
+        ledger: its ledger, open.
+        pipelines: what it serves.
+        host: name of this host.
+        tcp: address to bind the inbox beside ipc; None for workers of this host alone.
+        lease: seconds that a member lives without being renewed.
+
+    Raises:
+        StartError: the address is in use.
+    """
+
+    def __init__(
+        self,
+        *,
+        bind: str,
+        ledger: Ledger,
+        pipelines: list[PipelineInfo],
+        host: str,
+        tcp: str | None = None,
+        lease: float = 5.0,
+        security: Security | None = None,
+    ) -> None:
+        self.ledger = ledger
+        self.context: zmq.Context[zmq.Socket[bytes]] = zmq.Context(1)
+        self.router = make(self.context, zmq.ROUTER, bind=bind, security=security)
+        self.address = self.router.getsockopt_string(zmq.LAST_ENDPOINT)
+        self.folder = runtime_dir()
+        endpoints = [f"ipc://{self.folder}/in", *([tcp] if tcp else [])]
+        self.inbox = Inbox(self.context, endpoints, security)
+        self.peers = Peers(self.context, host, security)
+        me = os.urandom(16)
+        member = Member(me, "broker", "", -1, host, tuple(self.inbox.endpoints))
+        number = ledger.view() + 1
+        self.machine = BrokerMachine(member, pipelines, view=number, lease=lease, version=__version__)
+        ledger.set_view(number)
+        self.stopping = False
+        self.bad = 0
+        self._full_until = 0.0
+        self._held: list[Effect] = []
+        self._poller = zmq.Poller()
+        for socket in (self.router, *self.inbox.sockets):
+            self._poller.register(socket, zmq.POLLIN)
+        self._handlers: dict[str, Callable[[bytes, dict[str, Any], list[bytes], float], None]] = {
+            "hello": lambda who, m, f, now: self.machine.hello(who, m, now),
+            "get_view": lambda who, m, f, now: self.machine.get_view(who),
+            "leave": lambda who, m, f, now: self.machine.exited(m["incarnation"], now),
+            "progress": lambda who, m, f, now: self.machine.note_progress(m["incarnation"], m["counts"]),
+            "complete": lambda who, m, f, now: self.machine.complete(who, m, now),
+            "job_failed": lambda who, m, f, now: self.machine.job_failed(m, now),
+            "node_hello": lambda who, m, f, now: None,
+            "renew": lambda who, m, f, now: self.machine.renew(m["alive"], now),
+            "exited": self._exited,
+            "start_failed": self._start_failed,
+            "client_hello": self._client_hello,
+            "submit": self._submit,
+            "feed": self._feed,
+            "close_feed": lambda who, m, f, now: self.machine.close_feed(who, m, now),
+            "attach": lambda who, m, f, now: self.machine.attach(who, m),
+            "cancel": lambda who, m, f, now: self.machine.cancel(who, m, now),
+            "release": lambda who, m, f, now: self.machine.release(who, m, now),
+            "jobs": lambda who, m, f, now: self.machine.describe(who, m),
+        }
+        self._restore()
+
+    def _restore(self) -> None:
+        jobs = [self._job_of(row) for row in self.ledger.jobs()]
+        members = [
+            Member.from_wire(msgpack.unpackb(raw, use_list=False, raw=False)) for raw in self.ledger.members()
+        ]
+        now = time.monotonic()
+        self.machine.restore(members, jobs, now)
+        self._perform(now)
+        if jobs:
+            unfinished = sum(job.state in ("waiting", "running") for job in jobs)
+            log.info("the ledger has %d jobs, %d of them unfinished", len(jobs), unfinished)
+
+    def _job_of(self, row: JobRow) -> Job:
+        stamp = None
+        if row.stamp is not None:
+            stamp = stamp_from_wire(msgpack.unpackb(row.stamp, use_list=False, raw=False))
+        chunks = [(first, n, nbytes) for _, first, n, nbytes in self.ledger.chunk_index(row.id)]
+        return Job(
+            id=row.id,
+            name=row.name,
+            pipeline=row.pipeline,
+            client=row.client,
+            stream=row.stream,
+            options=msgpack.unpackb(row.options, raw=False),
+            digest=row.digest,
+            state=row.state,
+            epoch=row.epoch,
+            created=row.created,
+            chunks=chunks,
+            total=sum(n for _, n, _ in chunks) if row.state in ("waiting", "running") else row.total,
+            closed=row.closed,
+            stamp=stamp,
+            results=row.results,
+            failed=row.failed,
+            error=row.error,
+            error_kind=row.error_kind,
+            backlog_tasks=sum(n for _, n, _ in chunks),
+            backlog_bytes=sum(nbytes for _, _, nbytes in chunks),
+        )
+
+    # -- requests -----------------------------------------------------------------------------
+    def _exited(self, who: bytes, m: dict[str, Any], frames: list[bytes], now: float) -> None:
+        if m["code"] != 0:
+            log.warning("%s exited: %s", m["stage"], m["text"])
+        self.machine.exited(m["incarnation"], now)
+        self._say(who, {"type": "ok", "ref": m["ref"], "value": None})
+
+    def _start_failed(self, who: bytes, m: dict[str, Any], frames: list[bytes], now: float) -> None:
+        log.error("%s does not start: %s", m["stage"], m["error"])
+        self.machine.start_failed(m["stage"], m["error"], now)
+        self._say(who, {"type": "ok", "ref": m["ref"], "value": None})
+
+    def _client_hello(self, who: bytes, m: dict[str, Any], frames: list[bytes], now: float) -> None:
+        if m["protocol"] != PROTOCOL:
+            text = f"the client speaks protocol {m['protocol']}, this broker {PROTOCOL}"
+            self._say(who, {"type": "error", "ref": m["ref"], "kind": "VersionMismatch", "message": text})
+            return
+        names = sorted(self.machine.pipelines)
+        value = {"version": __version__, "cluster": self.ledger.cluster_id, "pipelines": names}
+        self._say(who, {"type": "ok", "ref": m["ref"], "value": value})
+
+    def _submit(self, who: bytes, m: dict[str, Any], frames: list[bytes], now: float) -> None:
+        root = None
+        if not m["stream"]:
+            root = self._roots(m["job"], [((), 1)], 1, None, frames)
+        self.machine.submit(who, m, root, now)
+
+    def _feed(self, who: bytes, m: dict[str, Any], frames: list[bytes], now: float) -> None:
+        if m["n"] < 1 or m["first"] < 0:
+            raise DecodeError("feed: field 'n' is to be 1 or more")
+        roots = self._roots(m["job"], [((m["first"],), m["n"])], m["n"], m["metas"], frames)
+        self.machine.feed(who, m, roots, now)
+
+    def _roots(
+        self, job: bytes, runs: list[Any], n: int, metas: bytes | None, frames: list[bytes]
+    ) -> Batch:
+        if not frames:
+            raise DecodeError("roots without their contents")
+        if n > 1 and len(frames) > 1:
+            raise DecodeError("a chunk with out-of-band buffers is to have one root")
+        return Batch(job, 0, 0, runs, n, frames[0], metas, list(frames[1:]))
+
+    # -- the loop -----------------------------------------------------------------------------
+    def run(self) -> None:
+        """Until :attr:`stopping`."""
+        while not self.stopping:
+            now = time.monotonic()
+            due = self.machine.deadline()
+            timeout = 0.5 if due is None else min(0.5, max(0.0, due - now))
+            for socket, _ in self._poller.poll(timeout * 1000):
+                if socket is self.router:
+                    self._read_router()
+                else:
+                    self._read_inbox(socket)
+            now = time.monotonic()
+            due = self.machine.deadline()
+            if due is not None and due <= now:
+                self.machine.tick(now)
+            self._perform(now)
+            self.peers.flush()
+
+    def _read_router(self) -> None:
+        for _ in range(ROUND):
+            try:
+                who, *frames = self.router.recv_multipart(zmq.DONTWAIT)
+            except zmq.Again:
+                return
+            try:
+                message = unpack_control(frames)
+                handler = self._handlers.get(message["type"])
+                if handler is None:
+                    raise DecodeError(f"{message['type']} is nothing to say to a broker")
+                handler(who, message, frames[1:], time.monotonic())
+            except DecodeError as error:
+                self.bad += 1
+                log.debug("dropped a message: %s", error)
+                self._refuse(who, frames, str(error))
+
+    def _refuse(self, who: bytes, frames: list[bytes], text: str) -> None:
+        """Answer a request that has a ref, so that whoever made it need not wait."""
+        try:
+            ref = msgpack.unpackb(frames[0], raw=False, strict_map_key=False)["ref"]
+        except Exception:  # it is garbage: there is nobody to answer
+            return
+        if type(ref) is int:
+            self._say(who, {"type": "error", "ref": ref, "kind": "UsageError", "message": text})
+
+    def _read_inbox(self, socket: zmq.Socket[bytes]) -> None:
+        for frames in self.inbox.receive(socket):
+            try:
+                message = decode(frames)
+            except (DecodeError, VersionMismatch) as error:
+                self.bad += 1
+                log.debug("dropped a message: %s", error)
+                continue
+            self.machine.data(message, time.monotonic())
+
+    # -- effects ------------------------------------------------------------------------------
+    def _perform(self, now: float) -> None:
+        while True:
+            effects, self.machine.effects[:] = list(self.machine.effects), []
+            self._held.extend(effects)
+            loads = []
+            recorded = False
+            for effect in effects:
+                if type(effect) is Record:
+                    self._record(effect)
+                    recorded = True
+                elif type(effect) is Load:
+                    loads.append(effect)
+            if (recorded or self._full_until) and not self._commit(now):
+                return
+            for effect in self._held:
+                if type(effect) is Send:
+                    self.peers.send(effect.peer, encode(effect.message))
+                elif type(effect) is Control or type(effect) is Confirm:
+                    self._say(effect.to, effect.message)
+            self._held.clear()
+            for load in loads:
+                row = self.ledger.chunk(load.job, load.seq)
+                self.machine.loaded(load.job, load.seq, self._batch_of(row), now)
+            self.peers.set_members(self.machine.membership.view().members)
+            if not self.machine.effects:
+                return
+
+    def _commit(self, now: float) -> bool:
+        """Whether the ledger has everything; a full disk only pauses."""
+        if now < self._full_until:
+            return False
+        try:
+            self.ledger.commit()
+        except LedgerFull as error:
+            if not self._full_until:
+                log.error("the ledger's disk is full; waiting for room: %s", error)
+            self._full_until = now + RETRY_COMMIT
+            return False
+        self._full_until = 0.0
+        return True
+
+    def _record(self, effect: Record) -> None:
+        args = effect.args
+        if effect.op == "put_job":
+            self.ledger.put_job(self._row_of(args[0]))
+        elif effect.op == "put_chunk":
+            job, seq, first, n, roots = args
+            self.ledger.put_chunk(job, seq, first, n, roots.blob, roots.metas, roots.buffers)
+        elif effect.op == "drop_chunks":
+            self.ledger.drop_chunks(args[0])
+        elif effect.op == "drop_job":
+            self.ledger.drop_job(args[0])
+        elif effect.op == "set_members":
+            number, members = args
+            self.ledger.set_view(number)
+            self.ledger.set_members([msgpack.packb(member.to_wire()) for member in members])
+
+    def _row_of(self, job: Job) -> JobRow:
+        if not job.created:
+            job.created = time.time()
+        return JobRow(
+            id=job.id,
+            name=job.name,
+            pipeline=job.pipeline,
+            client=job.client,
+            state=job.state,
+            epoch=job.epoch,
+            options=msgpack.packb(job.options),
+            digest=job.digest,
+            stream=job.stream,
+            closed=job.closed,
+            total=job.total,
+            stamp=None if job.stamp is None else msgpack.packb(stamp_to_wire(job.stamp)),
+            created=job.created,
+            ended=time.time() if job.state not in ("waiting", "running") else None,
+            results=job.results,
+            failed=job.failed,
+            error_kind=job.error_kind,
+            error=job.error,
+        )
+
+    def _batch_of(self, row: ChunkRow) -> Batch:
+        runs: list[Any] = [((), 1)] if row.first < 0 else [((row.first,), row.n)]
+        return Batch(row.job, 0, 0, runs, row.n, row.blob, row.metas, list(row.buffers))
+
+    def _say(self, who: bytes, message: dict[str, Any], *frames: Buffer) -> None:
+        try:
+            self.router.send_multipart([who, *pack_control(message, *frames)], zmq.DONTWAIT)
+        except zmq.ZMQError as error:  # unreachable or full: whoever waits for it asks again
+            log.debug("%s was not said: %s", message["type"], error)
+
+    def close(self) -> None:
+        """Close the sockets and the ledger."""
+        self.peers.close()
+        self.inbox.close()
+        self.router.close()
+        self.context.term()
+        shutil.rmtree(self.folder, ignore_errors=True)
+        self.ledger.close()
+
+

@@ -1,0 +1,103 @@
+"""A lying network on a virtual clock: it delays, drops, doubles, and resets, as ZeroMQ over TCP may.
+
+What travels is what the codecs make, so that nothing is shared by reference between machines.
+"""
+
+from __future__ import annotations
+
+import heapq
+import random
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+__all__ = ["Clock", "Faults", "Network"]
+
+
+class Clock:
+    """Virtual time and what is to happen when."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self._queue: list[tuple[float, int, Callable[[], None]]] = []
+        self._count = 0
+
+    def at(self, when: float, call: Callable[[], None]) -> None:
+        """Let this happen then."""
+        self._count += 1
+        heapq.heappush(self._queue, (max(when, self.now), self._count, call))
+
+    def step(self) -> bool:
+        """Let the next thing happen. False if there is none."""
+        if not self._queue:
+            return False
+        when, _, call = heapq.heappop(self._queue)
+        self.now = max(self.now, when)
+        call()
+        return True
+
+
+@dataclass(slots=True)
+class Faults:
+    """Probabilities per message, until :attr:`until` seconds."""
+
+    drop: float = 0.0
+    """The connection is reset: this message and all that are on the way behind it are lost."""
+    double: float = 0.0
+    delay: float = 0.01
+    """Seconds a message travels at most."""
+    until: float = 30.0
+
+
+@dataclass(slots=True)
+class _Channel:
+    generation: int = 0
+    last: float = 0.0
+    """When the last message on the way arrives: a channel keeps its order."""
+
+
+@dataclass(slots=True)
+class Network:
+    """Channels between named ends."""
+
+    clock: Clock
+    rng: random.Random
+    faults: Faults
+    receivers: dict[bytes, Callable[[bytes, list[Any]], None]] = field(default_factory=dict)
+    channels: dict[tuple[bytes, bytes, str], _Channel] = field(default_factory=dict)
+    lost: int = 0
+    carried: int = 0
+
+    def send(self, source: bytes, target: bytes, kind: str, frames: list[Any]) -> None:
+        """Put a message on the way; ``kind`` tells channels between the same ends apart."""
+        key = (source, target, kind)
+        channel = self.channels.setdefault(key, _Channel())
+        frames = [bytes(frame) for frame in frames]
+        faulty = self.clock.now < self.faults.until
+        if faulty and self.rng.random() < self.faults.drop:
+            channel.generation += 1
+            self.lost += 1
+            return
+        copies = 2 if faulty and self.rng.random() < self.faults.double else 1
+        for _ in range(copies):
+            arrival = max(channel.last, self.clock.now + self.rng.random() * self.faults.delay)
+            channel.last = arrival
+            self._deliver(key, channel, channel.generation, arrival, frames)
+
+    def _deliver(
+        self,
+        key: tuple[bytes, bytes, str],
+        channel: _Channel,
+        generation: int,
+        arrival: float,
+        frames: list[Any],
+    ) -> None:
+        def arrive() -> None:
+            receiver = self.receivers.get(key[1])
+            if generation != channel.generation or receiver is None:
+                self.lost += 1
+                return
+            self.carried += 1
+            receiver(key[0], frames)
+
+        self.clock.at(arrival, arrive)

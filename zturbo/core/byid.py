@@ -1,0 +1,58 @@
+"""Release by ids that the user's code gives, 0, 1, 2, ...
+
+An id that never comes, of a dropped or failed task, is a gap; gaps close when all of the job has
+entered. An id that was released or is held already, or is negative, or is no int, is refused.
+"""
+
+from __future__ import annotations
+
+import heapq
+from typing import Any
+
+__all__ = ["ById"]
+
+
+class ById:
+    """The items of one job."""
+
+    def __init__(self) -> None:
+        self.next = 0
+        """The id that is released next."""
+        self._heap: list[tuple[int, Any]] = []
+        self._held: set[int] = set()
+
+    def __len__(self) -> int:
+        return len(self._heap)
+
+    def push(self, sequence_id: Any, item: Any) -> list[Any]:
+        """Take an item; returns what is released by that, in order.
+
+        Raises:
+            ValueError: the id is none, or is not the only one of its kind; the item is not taken.
+        """
+        if isinstance(sequence_id, bool) or not hasattr(sequence_id, "__index__"):
+            raise ValueError(f"get_sequence_id gave {sequence_id!r}, which is no int")
+        number = sequence_id.__index__()
+        if number < 0:
+            raise ValueError(f"get_sequence_id gave {number}, which is negative")
+        if number < self.next or number in self._held:
+            raise ValueError(f"get_sequence_id gave {number} for the second time")
+        if number != self.next:
+            heapq.heappush(self._heap, (number, item))
+            self._held.add(number)
+            return []
+        out = [item]
+        self.next += 1
+        while self._heap and self._heap[0][0] == self.next:
+            out.append(heapq.heappop(self._heap)[1])
+            self._held.discard(self.next)
+            self.next += 1
+        return out
+
+    def flush(self) -> list[Any]:
+        """All of the job has entered: what is held, in order; gaps close."""
+        out = [heapq.heappop(self._heap)[1] for _ in range(len(self._heap))]
+        if self._held:
+            self.next = max(self._held) + 1
+        self._held.clear()
+        return out

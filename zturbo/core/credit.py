@@ -1,0 +1,92 @@
+"""Credit arithmetic of a receiver: how much may a sender send?
+
+Limits are absolute counts from the link's beginning, so a lost or doubled statement does no harm,
+and they never fall. A limit is what has left the queue, plus a window. The window follows the
+measured rate: about :data:`TARGET` seconds of work for all senders together, so that fast tasks
+travel in large batches and slow ones are not queued behind each other. Above :data:`SLOW` seconds
+a task the running one counts too (credit comes back when it is finished), so nothing is prefetched.
+"""
+
+from __future__ import annotations
+
+__all__ = ["MAX_WINDOW", "SLOW", "TARGET", "Meter", "Window"]
+
+TARGET = 0.05
+"""Seconds of work that all senders together may have queued."""
+
+SLOW = 0.01
+"""Seconds a task, from which on nothing is prefetched."""
+
+MAX_WINDOW = 4096
+"""Tasks; larger windows gave no more throughput, only longer queues."""
+
+
+class Meter:
+    """Seconds a task, as an exponentially weighted mean over pieces of work."""
+
+    __slots__ = ("mean",)
+
+    def __init__(self) -> None:
+        self.mean: float | None = None
+        """Seconds a task; None before the first measurement."""
+
+    def add(self, tasks: int, seconds: float) -> None:
+        """So many tasks took so long."""
+        if tasks <= 0:
+            return
+        each = max(0.0, seconds) / tasks
+        if self.mean is None:
+            self.mean = each
+        else:
+            weight = min(0.5, 0.1 * tasks)
+            self.mean += weight * (each - self.mean)
+
+    @property
+    def slow(self) -> bool:
+        """Whether nothing is to be prefetched."""
+        return self.mean is not None and self.mean > SLOW
+
+    def window(self) -> int:
+        """Tasks that all senders together may have queued."""
+        if self.mean is None:
+            return 1
+        if self.mean > SLOW:
+            return 1
+        if self.mean * MAX_WINDOW <= TARGET:
+            return MAX_WINDOW
+        return max(1, int(TARGET / self.mean))
+
+
+class Window:
+    """The limits that one sender has been told, and what of them is used."""
+
+    __slots__ = ("left_bytes", "left_tasks", "limit_bytes", "limit_tasks", "told_tasks")
+
+    def __init__(self) -> None:
+        self.left_tasks = 0
+        """Tasks that have left the queue."""
+        self.left_bytes = 0
+        self.limit_tasks = 0
+        self.limit_bytes = 0
+        self.told_tasks = 0
+        """The limit in the last statement."""
+
+    def leave(self, tasks: int, nbytes: int) -> None:
+        """So much has left the queue."""
+        self.left_tasks += tasks
+        self.left_bytes += nbytes
+
+    def grant(self, tasks: int, nbytes: int) -> bool:
+        """Raise the limits to a window of this size. Returns whether it is worth telling at once."""
+        limit = self.left_tasks + max(1, tasks)
+        if limit > self.limit_tasks:
+            self.limit_tasks = limit
+        limit = self.left_bytes + max(1, nbytes)
+        if limit > self.limit_bytes:
+            self.limit_bytes = limit
+        return 4 * (self.limit_tasks - self.told_tasks) >= max(1, tasks)
+
+    def tell(self) -> tuple[int, int]:
+        """The limits, as they go into a statement."""
+        self.told_tasks = self.limit_tasks
+        return self.limit_tasks, self.limit_bytes

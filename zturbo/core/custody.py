@@ -1,0 +1,72 @@
+"""Custody: an input is acked when nothing that came of it is un-acked any more.
+
+For each input batch a counter: its unfinished tasks plus the un-acked parcels that hold any child
+of it; at zero the batch is acked (E. W. Dijkstra and C. S. Scholten, "Termination detection for
+diffusing computations", 1980; here per batch). A parcel that is split raises the counters of its
+origins before the first piece leaves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable
+from typing import Generic, TypeVar
+
+__all__ = ["Custody"]
+
+K = TypeVar("K", bound=Hashable)
+
+
+class Custody(Generic[K]):
+    """The counters of all inputs that are not acked yet."""
+
+    __slots__ = ("_counts", "zeroed")
+
+    def __init__(self) -> None:
+        self._counts: dict[K, int] = {}
+        self.zeroed: list[K] = []
+        """Inputs that have come to zero since the owner last looked; the owner empties it."""
+
+    def __len__(self) -> int:
+        return len(self._counts)
+
+    def __contains__(self, key: K) -> bool:
+        return key in self._counts
+
+    def keys(self) -> list[K]:
+        """All inputs that are held."""
+        return list(self._counts)
+
+    def admit(self, key: K, tasks: int) -> None:
+        """An input with this many unfinished tasks has come."""
+        if tasks <= 0:
+            self.zeroed.append(key)
+        else:
+            self._counts[key] = self._counts.get(key, 0) + tasks
+
+    def hold(self, keys: Iterable[K]) -> None:
+        """One more parcel holds children of these inputs."""
+        counts = self._counts
+        for key in keys:
+            if key in counts:
+                counts[key] += 1
+
+    def release(self, keys: Iterable[K], by: int = 1) -> None:
+        """A parcel is acked, or ``by`` tasks are finished. Keys that were forgotten are passed over."""
+        counts = self._counts
+        for key in keys:
+            left = counts.get(key)
+            if left is None:
+                continue
+            if left > by:
+                counts[key] = left - by
+            else:
+                del counts[key]
+                self.zeroed.append(key)
+
+    def forget(self, key: K) -> None:
+        """Nobody waits for this input's ack any more."""
+        self._counts.pop(key, None)
+
+    def check(self) -> None:
+        """Assert every invariant."""
+        assert all(count > 0 for count in self._counts.values()), self._counts

@@ -1,0 +1,135 @@
+"""What a machine wants done; its shell does it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from zturbo.wire.messages import Batch, DataMessage, Results
+
+__all__ = [
+    "Confirm",
+    "Control",
+    "Deliver",
+    "Drop",
+    "Effect",
+    "EndJob",
+    "Exit",
+    "Load",
+    "Record",
+    "Run",
+    "Send",
+    "Store",
+    "Work",
+]
+
+
+@dataclass(slots=True)
+class Send:
+    """Put a data-plane message on the way to a peer's inbox."""
+
+    peer: bytes
+    message: DataMessage
+
+
+@dataclass(slots=True)
+class Control:
+    """Send a control message: to the broker, or, at the broker, to one identity."""
+
+    message: dict[str, Any]
+    to: bytes = b""
+
+
+@dataclass(slots=True)
+class Work:
+    """Tasks of one job for the user's code, in order."""
+
+    job: bytes
+    epoch: int
+    pieces: list[tuple[Batch, int, int]]
+    """(batch, start, stop): which tasks of the batch."""
+    origin: tuple[bytes, int] | None
+    """(link, number) of the input batch whose custody they count for; None at an ordered stage."""
+    fails: list[tuple[int, bytes]]
+    """At an ordered stage: (place before which it passes by, error), in order."""
+    final: bool = False
+    """At an ordered stage: nothing comes after this; the stage says END of all."""
+    logs: bool = False
+
+
+@dataclass(slots=True)
+class Run:
+    """Let the user's code have this."""
+
+    work: Work
+
+
+@dataclass(slots=True)
+class EndJob:
+    """The job is over here: let its state go."""
+
+    job: bytes
+
+
+@dataclass(slots=True)
+class Store:
+    """Append to the job's spool and sync as its durability says, then say ``stored(token)``."""
+
+    job: bytes
+    token: int
+    batch: Batch
+    durability: str
+
+
+@dataclass(slots=True)
+class Drop:
+    """Delete the job's spool."""
+
+    job: bytes
+
+
+@dataclass(slots=True)
+class Deliver:
+    """Send results to a client: the head is ready, the contents are in the pieces."""
+
+    client: bytes
+    results: Results
+    pieces: list[tuple[int, int, int]]
+    """(token of a stored batch, start, stop)."""
+
+
+@dataclass(slots=True)
+class Record:
+    """Write to the ledger before any effect after this one leaves the process."""
+
+    op: str
+    args: tuple[Any, ...]
+
+
+@dataclass(slots=True)
+class Load:
+    """Read a chunk of roots from the ledger, then say ``loaded``."""
+
+    job: bytes
+    seq: int
+
+
+@dataclass(slots=True)
+class Confirm:
+    """Answer a request once everything before it is in the ledger."""
+
+    to: bytes
+    message: dict[str, Any]
+
+
+@dataclass(slots=True)
+class Exit:
+    """Leave: this incarnation is fenced, or was told to stop."""
+
+    reason: str
+    code: int
+
+
+Effect = (
+    Send | Control | Run | EndJob | Store | Drop | Deliver | Record | Load | Confirm | Exit
+)

@@ -1,0 +1,112 @@
+"""All links of one receiver: who may send to it, what has come, what it owes a word on."""
+
+from __future__ import annotations
+
+from zturbo.core.effects import Control, Effect, Send
+from zturbo.core.link_receiver import LinkReceiver
+from zturbo.wire.control import View
+from zturbo.wire.messages import Batch, Greet, Probe
+
+__all__ = ["WINDOW_BYTES", "Inlet"]
+
+WINDOW_BYTES = 32 << 20
+"""Bytes that all senders together may have queued here, beside one message each."""
+
+FETCH_AFTER = 0.2
+"""Seconds between two requests for a newer view."""
+
+
+class Inlet:
+    """The receiving side of a worker or a sink.
+
+    Args:
+        me: this process's incarnation.
+        effects: where what is to be done is appended.
+    """
+
+    def __init__(self, me: bytes, effects: list[Effect]) -> None:
+        self.me = me
+        self.effects = effects
+        self.view = View(0, {})
+        self.links: dict[bytes, LinkReceiver] = {}
+        self.strays = 0
+        """Messages that were addressed to another incarnation or came from nobody in the view."""
+        self._fetched = float("-inf")
+
+    def set_view(self, view: View) -> list[bytes]:
+        """A newer view. Returns the senders that are gone."""
+        self.view = view
+        gone = [peer for peer in self.links if peer not in view.members]
+        for peer in gone:
+            del self.links[peer]
+        return gone
+
+    def greet(self, greet: Greet, now: float) -> LinkReceiver | None:
+        """A sender asks for a link; None if it may not have one (yet)."""
+        if greet.target != self.me:
+            self.strays += 1
+            return None
+        if greet.source not in self.view.members:
+            if greet.view > self.view.number and now >= self._fetched + FETCH_AFTER:
+                self._fetched = now
+                self.effects.append(Control({"type": "get_view"}))
+            self.strays += 1
+            return None
+        link = self.links.get(greet.source)
+        if link is None:
+            link = self.links[greet.source] = LinkReceiver(self.me, greet.source)
+        link.urge(now)
+        return link
+
+    def probe(self, probe: Probe, now: float) -> None:
+        """A sender asks what has arrived."""
+        link = self.links.get(probe.source)
+        if link is None or probe.target != self.me:
+            self.strays += 1
+        else:
+            link.probe(probe.nonce, now)
+
+    def batch(self, batch: Batch, now: float) -> LinkReceiver | None:
+        """The link that takes the batch; None where it is dropped."""
+        link = self.links.get(batch.source)
+        if link is None or batch.target != self.me:
+            self.strays += 1
+            return None
+        return link if link.batch(batch, now) else None
+
+    def ack(self, peer: bytes, number: int, now: float) -> None:
+        """Everything that came of this batch is safe."""
+        link = self.links.get(peer)
+        if link is not None:
+            link.ack(number, now)
+
+    def leave(self, peer: bytes, tasks: int, nbytes: int) -> None:
+        """So much of this sender's has left the queue."""
+        link = self.links.get(peer)
+        if link is not None:
+            link.window.leave(tasks, nbytes)
+
+    def grant(self, tasks: int, now: float) -> None:
+        """Give all senders their share of a window of this many tasks: each at least one."""
+        if not self.links:
+            return
+        share = max(1, tasks // len(self.links))
+        nbytes = max(1, WINDOW_BYTES // len(self.links))
+        for link in self.links.values():
+            if link.window.grant(share, nbytes):
+                link.urge(now)
+
+    def flush(self, now: float) -> None:
+        """Say what is due."""
+        for peer, link in self.links.items():
+            if link.due is not None and link.due <= now:
+                self.effects.append(Send(peer, link.statement()))
+
+    def deadline(self) -> float | None:
+        """When a statement is due."""
+        return min((link.due for link in self.links.values() if link.due is not None), default=None)
+
+    def check(self) -> None:
+        """Assert every invariant."""
+        for link in self.links.values():
+            link.check()

@@ -1,0 +1,107 @@
+"""The receiver's half of a link: takes batches in order and says where it stands.
+
+Batches are taken in the order of their numbers; one that is not the next is dropped and the gap
+reported, so that the sender probes. What it says is one absolute, repeatable statement. It is due at
+once after a greeting, a probe, a gap, or when a good part of the window has come free; acks alone
+wait up to :data:`FLUSH` seconds for company.
+"""
+
+from __future__ import annotations
+
+from zturbo.core.credit import Window
+from zturbo.wire.messages import Batch, Statement
+
+__all__ = ["FLUSH", "LinkReceiver"]
+
+FLUSH = 0.005
+"""Seconds that an ack waits for others."""
+
+
+class LinkReceiver:
+    """One link, seen from its receiver.
+
+    Args:
+        me: incarnation of the receiver.
+        peer: incarnation of the sender.
+    """
+
+    __slots__ = ("_above", "acked", "duplicates", "due", "gap", "gaps", "me", "nonce", "peer", "received", "window")
+
+    def __init__(self, me: bytes, peer: bytes) -> None:
+        self.me = me
+        self.peer = peer
+        self.received = 0
+        self.acked = 0
+        self._above: set[int] = set()
+        self.window = Window()
+        self.nonce = 0
+        self.gap = False
+        self.due: float | None = None
+        """When a statement is owed; None if nothing new is to be said."""
+        self.duplicates = 0
+        """Batches that came again and were dropped."""
+        self.gaps = 0
+        """Batches that came too early and were dropped."""
+
+    def urge(self, at: float) -> None:
+        """A statement is owed by then."""
+        if self.due is None or at < self.due:
+            self.due = at
+
+    def batch(self, batch: Batch, now: float) -> bool:
+        """Whether the batch is the next one, and so taken."""
+        number = batch.number
+        if number == self.received + 1:
+            self.received = number
+            return True
+        if number <= self.received:
+            self.duplicates += 1
+            self.urge(now + FLUSH)
+        else:
+            self.gaps += 1
+            self.gap = True
+            self.urge(now)
+        return False
+
+    def probe(self, nonce: int, now: float) -> None:
+        """The sender asks."""
+        self.nonce = max(self.nonce, nonce)
+        self.urge(now)
+
+    def ack(self, number: int, now: float) -> None:
+        """Everything that came of this batch is safe."""
+        if number <= self.acked or number > self.received:
+            return
+        self._above.add(number)
+        while self.acked + 1 in self._above:
+            self.acked += 1
+            self._above.discard(self.acked)
+        self.urge(now + FLUSH)
+
+    def statement(self) -> Statement:
+        """All that there is to say. Nothing is owed after it."""
+        tasks, nbytes = self.window.tell()
+        ranges: list[tuple[int, int]] = []
+        for number in sorted(self._above):
+            if ranges and ranges[-1][1] == number - 1:
+                ranges[-1] = (ranges[-1][0], number)
+            else:
+                ranges.append((number, number))
+        gap, self.gap = self.gap, False
+        self.due = None
+        return Statement(
+            source=self.me,
+            target=self.peer,
+            received=self.received,
+            acked=self.acked,
+            ranges=ranges,
+            tasks=tasks,
+            nbytes=nbytes,
+            nonce=self.nonce,
+            gap=gap,
+        )
+
+    def check(self) -> None:
+        """Assert every invariant."""
+        assert self.acked <= self.received
+        assert all(self.acked < number <= self.received for number in self._above)

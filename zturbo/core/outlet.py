@@ -1,0 +1,233 @@
+"""All links of one sender: which peer gets which parcel, and what becomes of a lost peer's.
+
+A parcel goes to one incarnation (an ordered stage's worker, the sink) or to any worker of a stage;
+then the link with the most credit gets it, near peers first. Parcels wait here for credit, in order.
+When a view no longer has a peer, what it had not acked goes to others of its stage; what was for it
+alone waits for the broker, who starts its job over in a higher epoch.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable
+
+from zturbo.core.custody import Custody
+from zturbo.core.effects import Effect
+from zturbo.core.link_sender import LinkSender
+from zturbo.core.parcel import Destination, Parcel, split
+from zturbo.wire.control import Member, View
+from zturbo.wire.messages import Stamp, Statement
+
+__all__ = ["MAX_PENDING_BYTES", "MAX_PENDING_TASKS", "MAX_RETAINED_BYTES", "MAX_RETAINED_TASKS", "Outlet"]
+
+MAX_PENDING_TASKS = 8192
+"""Tasks that may wait for credit before the producer is paused."""
+MAX_PENDING_BYTES = 8 << 20
+MAX_RETAINED_TASKS = 1 << 16
+"""Tasks that may be un-acked before the producer is paused: pipelines are deep, acks come from below."""
+MAX_RETAINED_BYTES = 128 << 20
+
+
+class Outlet:
+    """The sending side of a worker or of the broker.
+
+    Args:
+        me: this process's incarnation.
+        host: its host; peers with the same one are near.
+        custody: where parcels hold the inputs they came of.
+        effects: where what is to be done is appended.
+    """
+
+    def __init__(self, me: bytes, host: str, custody: Custody, effects: list[Effect]) -> None:
+        self.me = me
+        self.host = host
+        self.custody = custody
+        self.effects = effects
+        self.view = 0
+        self.links: dict[bytes, LinkSender] = {}
+        self.near: set[bytes] = set()
+        self.groups: dict[Destination, list[bytes]] = {}
+        self.pending: dict[Destination, deque[Parcel]] = {}
+        self.pending_tasks = 0
+        self.pending_bytes = 0
+        self.stamps: dict[bytes, Stamp] = {}
+        """Job -> its stamp, the first record of it on each link."""
+        self.redelivered = 0
+        """Tasks that went again because their peer was lost."""
+
+    # -- membership ---------------------------------------------------------------------------
+    def set_view(self, view: View, peers: Iterable[Member], now: float) -> None:
+        """Link to these members of the view and to no others."""
+        self.view = view.number
+        wanted = {member.incarnation: member for member in peers}
+        self.groups = {}
+        for incarnation, member in wanted.items():
+            if member.role == "worker":
+                self.groups.setdefault((member.pipeline, member.stage), []).append(incarnation)
+            self.groups[incarnation] = [incarnation]
+            if incarnation not in self.links:
+                self.links[incarnation] = LinkSender(self.me, incarnation, self.effects, now, view.number)
+            self.links[incarnation].view = view.number
+        self.near = {inc for inc, member in wanted.items() if member.host == self.host}
+        for incarnation in [inc for inc in self.links if inc not in wanted]:
+            self._redeliver(self.links.pop(incarnation))
+        self.pump(now)
+
+    def _redeliver(self, link: LinkSender) -> None:
+        for parcel in reversed(link.abandon()):
+            stamp = self.stamps.get(parcel.batch.job)
+            if stamp is None or parcel.batch.epoch < stamp.epoch:
+                self.custody.release(parcel.origins)
+                continue
+            parcel.batch.stamp = None
+            self.redelivered += parcel.size
+            self._wait(parcel, first=True)
+
+    # -- parcels ------------------------------------------------------------------------------
+    def _wait(self, parcel: Parcel, *, first: bool = False) -> None:
+        queue = self.pending.get(parcel.dest)
+        if queue is None:
+            queue = self.pending[parcel.dest] = deque()
+        if first:
+            queue.appendleft(parcel)
+        else:
+            queue.append(parcel)
+        self.pending_tasks += parcel.size
+        self.pending_bytes += parcel.nbytes
+
+    def put(self, parcel: Parcel) -> None:
+        """Take a parcel into custody of its origins; :meth:`pump` sends it."""
+        self.custody.hold(parcel.origins)
+        self._wait(parcel)
+
+    def _take(self, queue: deque[Parcel]) -> Parcel:
+        parcel = queue.popleft()
+        self.pending_tasks -= parcel.size
+        self.pending_bytes -= parcel.nbytes
+        return parcel
+
+    def pump(self, now: float) -> None:
+        """Send what credit allows."""
+        for dest, queue in self.pending.items():
+            while queue:
+                link = self._pick(dest)
+                if link is None:
+                    break
+                credit = link.credit
+                parcel = queue[0]
+                if parcel.size > credit:
+                    halves = split(parcel, credit)
+                    if halves is None:
+                        link.starved = True
+                        break
+                    self.custody.hold(parcel.origins)
+                    self._take(queue)
+                    self._wait(halves[1], first=True)
+                    parcel = halves[0]
+                else:
+                    self._take(queue)
+                self._send(link, parcel, now)
+        if self.pending_tasks == 0 and self.pending:
+            self.pending = {dest: queue for dest, queue in self.pending.items() if queue}
+
+    def _pick(self, dest: Destination) -> LinkSender | None:
+        best: LinkSender | None = None
+        best_rank = (False, 0)
+        for incarnation in self.groups.get(dest, ()):
+            link = self.links[incarnation]
+            rank = (incarnation in self.near, link.credit)
+            if rank[1] > 0 and (best is None or rank > best_rank):
+                best, best_rank = link, rank
+            link.starved = rank[1] <= 0
+        return best
+
+    def credit(self, dest: Destination) -> int:
+        """Tasks that could be sent there now, beside what waits already."""
+        if self.pending.get(dest):
+            return 0
+        return sum(max(0, self.links[inc].credit) for inc in self.groups.get(dest, ()))
+
+    def _send(self, link: LinkSender, parcel: Parcel, now: float) -> None:
+        batch = parcel.batch
+        if link.stamped.get(batch.job, 0) < batch.epoch:
+            batch.stamp = self.stamps[batch.job]
+            link.stamped[batch.job] = batch.epoch
+        link.send(parcel, now)
+
+    def statement(self, st: Statement, now: float) -> list[Parcel]:
+        """A peer's word. Returns what it acked for the first time, after releasing its origins."""
+        link = self.links.get(st.source)
+        if link is None or st.target != self.me:
+            return []
+        acked = link.statement(st, now)
+        for parcel in acked:
+            self.custody.release(parcel.origins)
+        return acked
+
+    # -- jobs ---------------------------------------------------------------------------------
+    def stamp(self, stamp: Stamp) -> None:
+        """A job's stamp; drops what waits of an older epoch."""
+        old = self.stamps.get(stamp.job)
+        self.stamps[stamp.job] = stamp
+        if old is not None and old.epoch < stamp.epoch:
+            self._drop_pending(stamp.job, stamp.epoch)
+
+    def forget(self, job: bytes) -> None:
+        """The job is over: nothing of it is sent any more."""
+        self.stamps.pop(job, None)
+        self._drop_pending(job, None)
+        for link in self.links.values():
+            link.stamped.pop(job, None)
+
+    def _drop_pending(self, job: bytes, below: int | None) -> None:
+        for queue in self.pending.values():
+            for _ in range(len(queue)):
+                parcel = self._take(queue)
+                if parcel.batch.job == job and (below is None or parcel.batch.epoch < below):
+                    self.custody.release(parcel.origins)
+                else:
+                    queue.append(parcel)
+                    self.pending_tasks += parcel.size
+                    self.pending_bytes += parcel.nbytes
+
+    # -- time and state -----------------------------------------------------------------------
+    @property
+    def retained_bytes(self) -> int:
+        """Bytes that were sent and are not acked."""
+        return sum(link.retained_bytes for link in self.links.values())
+
+    @property
+    def pressed(self) -> bool:
+        """Whether the producer is to pause."""
+        if self.pending_tasks > MAX_PENDING_TASKS or self.pending_bytes > MAX_PENDING_BYTES:
+            return True
+        retained = sum(link.tasks_retained for link in self.links.values())
+        return retained > MAX_RETAINED_TASKS or self.retained_bytes > MAX_RETAINED_BYTES
+
+    def probe(self, peer: bytes, now: float) -> None:
+        """The peer's connection came back: ask what got lost."""
+        link = self.links.get(peer)
+        if link is not None and link.open and link.retained:
+            link.probe(now)
+
+    def deadline(self) -> float | None:
+        """When a probe is due."""
+        times = [at for link in self.links.values() if (at := link.deadline()) is not None]
+        return min(times, default=None)
+
+    def tick(self, now: float) -> None:
+        """Probe what is due."""
+        for link in self.links.values():
+            link.tick(now)
+
+    @property
+    def idle(self) -> bool:
+        """Nothing waits and nothing is un-acked."""
+        return not self.pending_tasks and not any(link.retained for link in self.links.values())
+
+    def check(self) -> None:
+        """Assert every invariant."""
+        assert self.pending_tasks == sum(p.size for q in self.pending.values() for p in q)
+        assert self.pending_bytes == sum(p.nbytes for q in self.pending.values() for p in q)
+        for link in self.links.values():
+            link.check()

@@ -1,0 +1,337 @@
+"""The sink's machine: the last sequencer of each job, and what its clients have got.
+
+A batch is stored first; when it is as safe as the job's durability asks, it enters the sequencer and
+is acked. So the spool is a log of entries in their order: reading it again gives the same state, and
+a copy is acked only after a first one is safe. What the sequencer releases gets an index, 0, 1, ...;
+clients ask for results by index, with a limit that is absolute, so nothing said twice does harm.
+
+A job that is complete is reported to the broker until the broker confirms it.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections import OrderedDict
+from dataclasses import dataclass, field
+
+from zturbo.core.credit import MAX_WINDOW
+from zturbo.core.effects import Control, Deliver, Drop, Effect, Exit, Store
+from zturbo.core.inlet import Inlet
+from zturbo.core.sequencer import Sequencer
+from zturbo.errors import DecodeError
+from zturbo.wire.control import View
+from zturbo.wire.messages import Batch, DataMessage, Greet, Probe, Results, Stamp, Want
+
+__all__ = ["SinkMachine"]
+
+REPORT_AFTER = 1.0
+"""Seconds after which a completion that was not confirmed is reported again."""
+
+MAX_SEGMENT = 1024
+"""Results in one message to a client."""
+
+REMEMBERED = 100_000
+"""Ended jobs that are remembered, so that a late copy of their tasks is known as such."""
+
+
+@dataclass(slots=True)
+class _Segment:
+    """Consecutive results that lie consecutively in one stored batch; or one failure."""
+
+    first: int
+    n: int
+    token: int
+    offset: int
+    error: bytes | None = None
+
+
+@dataclass(slots=True)
+class _Reader:
+    """The client that reads a job."""
+
+    client: bytes
+    token: int
+    next: int
+    limit: int
+    told_total: bool = False
+
+
+@dataclass(slots=True)
+class _Job:
+    stamp: Stamp
+    sequencer: Sequencer
+    segments: list[_Segment] = field(default_factory=list)
+    starts: list[int] = field(default_factory=list)
+    released: int = 0
+    failed: int = 0
+    complete: bool = False
+    confirmed: bool = False
+    report_at: float = 0.0
+    cursor: int = 0
+    """Index of the first result that no client has said it has."""
+    reader: _Reader | None = None
+    blamed: bool = False
+
+
+class SinkMachine:
+    """One sink.
+
+    Args:
+        me: incarnation.
+    """
+
+    def __init__(self, me: bytes) -> None:
+        self.me = me
+        self.effects: list[Effect] = []
+        self.inlet = Inlet(me, self.effects)
+        self.jobs: dict[bytes, _Job] = {}
+        self.ended: OrderedDict[bytes, None] = OrderedDict()
+        self.joined = 0
+        self.stale = 0
+        self.bad = 0
+        self._token = 0
+        self._storing: dict[int, tuple[Batch, bytes, int]] = {}
+        self._waiting: dict[bytes, dict[bytes, Want]] = {}
+        """Job that is not here yet -> client -> what it wants."""
+
+    # -- control ------------------------------------------------------------------------------
+    def view(self, view: View, now: float) -> None:
+        """The broker's word on who lives."""
+        if view.number < self.inlet.view.number:
+            return
+        if self.me in view.members:
+            self.joined = self.joined or view.number
+        elif self.joined:
+            self.effects.append(Exit("the broker's view is without this sink", 3))
+            return
+        self.inlet.set_view(view)
+        self._settle(now)
+
+    def stamp(self, stamp: Stamp, now: float) -> None:
+        """The broker stamped a job for this sink, perhaps in a higher epoch."""
+        if stamp.sink == self.me and stamp.job not in self.ended:
+            self._accept_stamp(stamp, now)
+        elif stamp.job in self.jobs:
+            self._drop(stamp.job)
+        self._settle(now)
+
+    def forget(self, jobs: list[bytes], now: float) -> None:
+        """Nobody wants these jobs' results any more."""
+        for job in jobs:
+            self.ended[job] = None
+            if job in self.jobs:
+                self._drop(job)
+        while len(self.ended) > REMEMBERED:
+            self.ended.popitem(last=False)
+        self._settle(now)
+
+    def confirm(self, job: bytes) -> None:
+        """The completion is in the ledger."""
+        state = self.jobs.get(job)
+        if state is not None:
+            state.confirmed = True
+
+    def _drop(self, job: bytes) -> None:
+        del self.jobs[job]
+        self.effects.append(Drop(job))
+
+    # -- data ---------------------------------------------------------------------------------
+    def data(self, message: DataMessage, now: float) -> None:
+        """A message from a peer."""
+        if type(message) is Batch:
+            self._batch(message, now)
+        elif type(message) is Probe:
+            self.inlet.probe(message, now)
+        elif type(message) is Greet:
+            self.inlet.greet(message, now)
+        else:
+            self.bad += 1
+        self._settle(now)
+
+    def _batch(self, batch: Batch, now: float) -> None:
+        link = self.inlet.batch(batch, now)
+        if link is None:
+            return
+        link.window.leave(batch.size, batch.nbytes)
+        if batch.stamp is not None and batch.job not in self.ended and batch.stamp.sink == self.me:
+            self._accept_stamp(batch.stamp, now)
+        job = self.jobs.get(batch.job)
+        if job is None or batch.epoch < job.stamp.epoch:
+            self.stale += batch.size
+            link.ack(batch.number, now)
+            return
+        self._token += 1
+        self._storing[self._token] = (batch, batch.source, batch.number)
+        self.effects.append(Store(batch.job, self._token, batch, job.stamp.durability))
+
+    def _accept_stamp(self, stamp: Stamp, now: float) -> None:
+        job = self.jobs.get(stamp.job)
+        if job is None:
+            job = self.jobs[stamp.job] = _Job(stamp, Sequencer(ordered=stamp.order == "path"))
+            for client, want in self._waiting.pop(stamp.job, {}).items():
+                self.want(client, want, now)
+        elif stamp.epoch > job.stamp.epoch:
+            if stamp.ordered and not job.complete:
+                job.sequencer.keep_prefix()
+            job.stamp = stamp
+
+    def stored(self, tokens: list[int], now: float) -> None:
+        """These batches are as safe as they need to be."""
+        for token in tokens:
+            batch, source, number = self._storing.pop(token)
+            job = self.jobs.get(batch.job)
+            if job is not None and batch.epoch >= job.stamp.epoch:
+                self._enter(job, token, batch, now)
+            else:
+                self.stale += batch.size
+            self.inlet.ack(source, number, now)
+        self._settle(now)
+
+    def recovered(self, token: int, batch: Batch, now: float) -> None:
+        """A stored batch was read from the spool of an earlier incarnation, in the order of storing."""
+        self._token = max(self._token, token)
+        if batch.stamp is not None:
+            self._accept_stamp(batch.stamp, now)
+        job = self.jobs.get(batch.job)
+        if job is not None and batch.epoch >= job.stamp.epoch:
+            self._enter(job, token, batch, now)
+
+    def _enter(self, job: _Job, token: int, batch: Batch, now: float) -> None:
+        entry = job.sequencer
+        offset = 0
+        try:
+            for first, n in batch.runs:
+                entry.enter_run(first, n, token, offset)
+                offset += n
+            for end in batch.ends:
+                entry.enter_end(end.path, end.count, None)
+            for fail in batch.fails:
+                entry.enter_fail(fail.path, fail.count, fail.error)
+        except DecodeError:
+            self.bad += 1
+        if entry.nondeterministic and not job.blamed:
+            job.blamed = True
+            self._report(batch.job, job, "job_failed", kind="NondeterministicStage", error=entry.nondeterministic)
+        self._release(job)
+        if entry.complete and not job.complete:
+            job.complete = True
+            job.report_at = now
+
+    def _release(self, job: _Job) -> None:
+        while pieces := job.sequencer.pop(1 << 16):
+            for piece in pieces:
+                if piece.kind == "fail":
+                    job.segments.append(_Segment(job.released, 1, 0, 0, piece.item))
+                    job.failed += 1
+                else:
+                    job.segments.append(_Segment(job.released, piece.n, piece.item, piece.offset))
+                job.starts.append(job.released)
+                job.released += piece.n
+
+    def _report(self, name: bytes, job: _Job, kind: str, **fields: object) -> None:
+        message = {"type": kind, "incarnation": self.me, "job": name, "epoch": job.stamp.epoch}
+        self.effects.append(Control({**message, **fields}))
+
+    # -- clients ------------------------------------------------------------------------------
+    def want(self, client: bytes, want: Want, now: float) -> None:
+        """A client asks for results."""
+        job = self.jobs.get(want.job)
+        if job is None:
+            if want.job in self.ended:
+                self._refuse(client, want, "these results are not kept any more")
+            else:
+                self._waiting.setdefault(want.job, {})[client] = want
+            return
+        reader = job.reader
+        if reader is not None and want.token < reader.token:
+            self._refuse(client, want, "superseded")
+            return
+        first = job.cursor if want.first < 0 else want.first
+        if reader is None or want.token > reader.token or reader.client != client:
+            if reader is not None and reader.client != client:
+                self._refuse(reader.client, Want(want.job, reader.token, 0, 0), "superseded")
+            reader = job.reader = _Reader(client, want.token, first, 0)
+        elif want.first >= 0 and want.first < reader.next and reader.limit == want.limit:
+            # Asked again with the same limit: what was on the way is lost, or still on it; the
+            # client drops copies.
+            reader.next = want.first
+            reader.told_total = False
+        job.cursor = max(job.cursor, first)
+        reader.limit = max(reader.limit, want.limit)
+        self._settle(now)
+
+    def _refuse(self, client: bytes, want: Want, problem: str) -> None:
+        self.effects.append(Deliver(client, Results(want.job, want.token, 0, 0, problem=problem), []))
+
+    def _serve(self, name: bytes, job: _Job) -> None:
+        reader = job.reader
+        if reader is None:
+            return
+        while reader.next < min(reader.limit, job.released):
+            self._serve_one(name, job, reader)
+        if job.complete and reader.next >= job.released and not reader.told_total:
+            reader.told_total = True
+            results = Results(name, reader.token, reader.next, 0, total=job.released)
+            self.effects.append(Deliver(reader.client, results, []))
+
+    def _serve_one(self, name: bytes, job: _Job, reader: _Reader) -> None:
+        first = reader.next
+        stop = min(reader.limit, job.released, first + MAX_SEGMENT)
+        pieces: list[tuple[int, int, int]] = []
+        fails: list[tuple[int, bytes]] = []
+        at = bisect_right(job.starts, first) - 1
+        while first < stop:
+            segment = job.segments[at]
+            skip = first - segment.first
+            take = min(segment.n - skip, stop - first)
+            if segment.error is not None:
+                fails.append((first, segment.error))
+            else:
+                start = segment.offset + skip
+                pieces.append((segment.token, start, start + take))
+            first += take
+            at += 1
+        total = job.released if job.complete and first == job.released else None
+        reader.told_total = total is not None
+        results = Results(name, reader.token, reader.next, first - reader.next, fails=fails, total=total)
+        reader.next = first
+        self.effects.append(Deliver(reader.client, results, pieces))
+
+    # -- time ---------------------------------------------------------------------------------
+    def _settle(self, now: float) -> None:
+        for name, job in self.jobs.items():
+            if job.complete and not job.confirmed and now >= job.report_at:
+                job.report_at = now + REPORT_AFTER
+                self._report(name, job, "complete", results=job.released - job.failed, failed=job.failed)
+            if job.reader is not None:
+                self._serve(name, job)
+        self.inlet.grant(MAX_WINDOW * len(self.inlet.links), now)
+        self.inlet.flush(now)
+
+    def deadline(self) -> float | None:
+        """When ``tick`` is due."""
+        times = [job.report_at for job in self.jobs.values() if job.complete and not job.confirmed]
+        if (due := self.inlet.deadline()) is not None:
+            times.append(due)
+        return min(times, default=None)
+
+    def tick(self, now: float) -> None:
+        """Time has passed."""
+        self._settle(now)
+
+    @property
+    def idle(self) -> bool:
+        """Nothing is being stored and nothing is unconfirmed."""
+        return not self._storing and all(job.confirmed for job in self.jobs.values() if job.complete)
+
+    def snapshot(self) -> dict[bytes, int]:
+        """Job -> results released so far."""
+        return {name: job.released for name, job in self.jobs.items()}
+
+    def check(self) -> None:
+        """Assert every invariant."""
+        self.inlet.check()
+        for job in self.jobs.values():
+            assert job.starts == sorted(job.starts)
+            assert job.released == sum(segment.n for segment in job.segments)
+            assert job.cursor <= job.released

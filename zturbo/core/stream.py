@@ -1,0 +1,110 @@
+"""The client's machine for one job's results: takes them once and in order, asks for the rest.
+
+It asks with an absolute index and limit, so that a lost or doubled question does no harm. A message
+that does not go on where the last one ended shows a loss; then it asks again from where it stands.
+"""
+
+from __future__ import annotations
+
+from zturbo.wire.messages import Results, Want
+
+__all__ = ["ResultStream"]
+
+AGAIN_AFTER = 1.0
+"""Seconds of silence after which it asks again."""
+
+WINDOW_BYTES = 32 << 20
+"""Bytes of results that may be on the way or wait for the caller."""
+
+WINDOW_MAX = 16_384
+"""Results that may be on the way or wait for the caller."""
+
+WINDOW_MIN = 4
+
+
+class ResultStream:
+    """Results of one job, as one reader sees them.
+
+    Args:
+        job: id of the job.
+        token: higher than those of earlier readers; a sink serves the highest.
+        first: index of the first result wanted; -1 to go on at the sink's cursor.
+    """
+
+    def __init__(self, job: bytes, token: int, first: int) -> None:
+        self.job = job
+        self.token = token
+        self.next = first
+        """Index of the next result; -1 until the sink says."""
+        self.taken = max(0, first)
+        """Results below this index have been taken by the caller."""
+        self.total: int | None = None
+        self.problem: str | None = None
+        self.window = 64
+        self._told = -1
+        self._ask_at = 0.0
+        self._bytes = 0
+        self._count = 0
+        self.lost = 0
+        """How often results got lost on the way and were asked for again."""
+
+    @property
+    def complete(self) -> bool:
+        """Whether all results have come."""
+        return self.total is not None and self.next >= self.total
+
+    def results(self, message: Results, nbytes: int, now: float) -> int | None:
+        """A sink's message. Returns how many of its leading results to skip, or None to drop it all."""
+        if message.job != self.job or message.token != self.token:
+            return None
+        if message.problem is not None:
+            self.problem = message.problem
+            return None
+        if self.next < 0:
+            self.next = self.taken = message.first
+        if message.first > self.next:
+            self.lost += 1
+            self._ask_at = min(self._ask_at, now)
+            return None
+        self._ask_at = now + AGAIN_AFTER
+        if message.total is not None and self.next >= message.first + message.n:
+            self.total = message.total
+        skip = self.next - message.first
+        if skip >= message.n:
+            return None
+        self.next = message.first + message.n
+        if message.total is not None:
+            self.total = message.total
+        self._count += message.n
+        self._bytes += nbytes
+        self.window = max(WINDOW_MIN, min(WINDOW_MAX, WINDOW_BYTES * self._count // max(1, self._bytes)))
+        return skip
+
+    def take(self, n: int) -> None:
+        """The caller has taken n more results."""
+        self.taken += n
+
+    def restart(self, token: int) -> None:
+        """The results have moved to another sink, or the connection is new."""
+        self.token = token
+        self._told = -1
+        self._ask_at = 0.0
+        self.problem = None
+
+    def want(self, now: float) -> Want | None:
+        """What to ask now, if anything."""
+        if self.complete or self.problem is not None:
+            return None
+        limit = self.taken + self.window
+        due = now >= self._ask_at
+        if not due and 4 * (limit - self._told) < self.window:
+            return None
+        if not due and self._told >= 0 and limit <= self._told:
+            return None
+        self._told = max(self._told, limit)
+        self._ask_at = now + AGAIN_AFTER
+        return Want(self.job, self.token, self.next, self._told)
+
+    def deadline(self) -> float | None:
+        """When to ask again."""
+        return None if self.complete or self.problem is not None else self._ask_at

@@ -1,0 +1,101 @@
+"""From a network file to the child processes that make it up."""
+
+from __future__ import annotations
+
+import socket
+from pathlib import Path
+from typing import Any
+
+from zturbo.network import Network
+from zturbo.runtime.children import ChildSpec
+
+__all__ = ["broker_child", "host_name", "sink_child", "worker_children"]
+
+
+def host_name() -> str:
+    """What members of one host have in common: its name and boot, so that copies of an image differ."""
+    boot = Path("/proc/sys/kernel/random/boot_id")
+    try:
+        mark = boot.read_text().strip()[:8]
+    except OSError:
+        mark = ""
+    try:
+        mark += "-" + Path("/proc/self/ns/net").readlink().name[5:-1]
+    except OSError:
+        mark += ""
+    return f"{socket.gethostname()}-{mark}" if mark else socket.gethostname()
+
+
+def _tcp(address: str | None) -> str | None:
+    return f"tcp://{address}:*" if address else None
+
+
+def broker_child(network: Network, *, address: str | None = None, debug: bool = False) -> ChildSpec:
+    """The broker of a network file.
+
+    Args:
+        network: the file.
+        address: where it is to be reached by workers of other hosts; None for this host alone.
+        debug: log more.
+    """
+    pipelines: list[dict[str, Any]] = [
+        {
+            "name": pipeline.name,
+            "stages": [stage.name for stage in pipeline.stages],
+            "durability": pipeline.durability,
+            "order": pipeline.order,
+            "logs": pipeline.logs,
+        }
+        for pipeline in network.pipelines
+    ]
+    spec = {
+        "bind": network.broker.bind,
+        "state": str(network.state),
+        "lease": network.broker.lease,
+        "pipelines": pipelines,
+        "tcp": _tcp(address),
+        "debug": debug,
+    }
+    return ChildSpec("broker", "broker", "broker", spec)
+
+
+def sink_child(
+    network: Network, number: int = 0, *, address: str | None = None, debug: bool = False
+) -> ChildSpec:
+    """A sink of a network file; each has a number of its own on its host."""
+    spec = {
+        "spool": str(network.state / f"sink-{number}"),
+        "results": _tcp(address or "127.0.0.1"),
+        "tcp": _tcp(address),
+        "debug": debug,
+    }
+    return ChildSpec("sink", f"sink-{number}", "zturbo.runtime.sink", spec)
+
+
+def worker_children(
+    network: Network,
+    stage: str,
+    count: int | None = None,
+    *,
+    address: str | None = None,
+    debug: bool = False,
+) -> list[ChildSpec]:
+    """Workers of a stage named ``pipeline.stage``, as many as the file says if not told otherwise."""
+    pipeline, index = network.find(stage)
+    spec = pipeline.stages[index]
+    out = []
+    for worker_id in range(spec.workers if count is None else count):
+        told = {
+            "pipeline": pipeline.name,
+            "stage": spec.name,
+            "index": index,
+            "stages": len(pipeline.stages),
+            "class": spec.cls,
+            "args": dict(spec.args),
+            "worker_id": worker_id,
+            "max_task_bytes": pipeline.max_task_bytes,
+            "tcp": _tcp(address),
+            "debug": debug,
+        }
+        out.append(ChildSpec("worker", stage, "zturbo.runtime.worker", told))
+    return out

@@ -1,0 +1,352 @@
+"""The client's I/O thread: one DEALER to the broker, one to each sink that has results for us.
+
+Requests carry a ref and are repeated until they are answered, so that a broker may restart in
+between. Everything that touches a socket or a :class:`~zturbo.core.stream.ResultStream` runs in this
+thread; callers hand things over with :meth:`Courier.post`.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from typing import Any
+
+import zmq
+
+from zturbo import errors
+from zturbo.core.stream import ResultStream
+from zturbo.errors import BrokerUnavailable, DecodeError, VersionMismatch
+from zturbo.runtime.sockets import Security, make
+from zturbo.version import __version__
+from zturbo.wire.codec import decode, encode
+from zturbo.wire.control import pack_control, unpack_control
+from zturbo.wire.messages import PROTOCOL, Buffer, Results
+
+__all__ = ["Courier", "Subscription"]
+
+log = logging.getLogger("zturbo.client")
+
+REPEAT = 1.0
+"""Seconds after which a request that is not answered is said again."""
+
+LOCATE = 0.5
+"""Seconds between two questions where a job's results are, while they do not flow."""
+
+
+@dataclass(slots=True)
+class _Request:
+    frames: list[Buffer]
+    future: Future[Any]
+    deadline: float | None
+    again: float
+
+
+@dataclass(slots=True, eq=False)
+class Subscription:
+    """One reader of one job's results."""
+
+    stream: ResultStream
+    deliver: Callable[[Results, int], None]
+    """Called in the courier's thread with results and how many of them to skip."""
+    fail: Callable[[BaseException], None]
+    """Called once if the job ends without (all) results."""
+    sink: bytes = b""
+    locate_at: float = 0.0
+    locating: bool = False
+    over: bool = False
+    heard: float = field(default=0.0)
+
+
+class Courier:
+    """The thread and its sockets.
+
+    Args:
+        broker: the broker's address.
+    """
+
+    def __init__(self, broker: str, security: Security | None = None) -> None:
+        self.broker = broker
+        self.identity = os.urandom(16)
+        self._security = security
+        self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context(1)
+        self._control = make(
+            self._context, zmq.DEALER, connect=broker, identity=self.identity, security=security
+        )
+        self._sinks: dict[bytes, zmq.Socket[bytes]] = {}
+        self._requests: dict[int, _Request] = {}
+        self._subscriptions: list[Subscription] = []
+        self._timers: list[Callable[[float], float | None]] = []
+        self._ref = 0
+        self._lock = threading.Lock()
+        self._posted: deque[Callable[[float], None]] = deque()
+        self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self._awake = False
+        self._stopping = False
+        self._poller = zmq.Poller()
+        self._poller.register(self._control, zmq.POLLIN)
+        self._poller.register(self._wake, zmq.POLLIN)
+        self._thread = threading.Thread(target=self._run, name="zturbo-client", daemon=True)
+        self._thread.start()
+
+    # -- callers' side ------------------------------------------------------------------------
+    def post(self, call: Callable[[float], None]) -> None:
+        """Let the courier's thread call this with the time."""
+        self._posted.append(call)
+        if not self._awake and not self._stopping:
+            os.eventfd_write(self._wake, 1)
+
+    def ask(
+        self, message: dict[str, Any], *frames: Buffer, timeout: float | None = None
+    ) -> Future[Any]:
+        """Ask the broker; the future has the ``ok``'s value or the error, as an exception of ours."""
+        with self._lock:
+            self._ref += 1
+            ref = self._ref
+        now = time.monotonic()
+        future: Future[Any] = Future()
+        request = _Request(
+            pack_control({**message, "ref": ref}, *frames),
+            future,
+            None if timeout is None else now + timeout,
+            now,
+        )
+
+        def start(now: float) -> None:
+            self._requests[ref] = request
+            self._say(ref, request, now)
+
+        self.post(start)
+        return future
+
+    def hello(self, timeout: float) -> dict[str, Any]:
+        """Greet the broker; raises BrokerUnavailable or VersionMismatch."""
+        message = {
+            "type": "client_hello",
+            "client": self.identity,
+            "protocol": PROTOCOL,
+            "version": __version__,
+        }
+        value: dict[str, Any] = self.ask(message, timeout=timeout).result()
+        return value
+
+    def subscribe(self, subscription: Subscription) -> None:
+        """Begin to read a job's results."""
+        self.post(lambda now: self._subscriptions.append(subscription))
+
+    def unsubscribe(self, subscription: Subscription) -> None:
+        """Stop reading."""
+
+        def stop(now: float) -> None:
+            subscription.over = True
+            if subscription in self._subscriptions:
+                self._subscriptions.remove(subscription)
+
+        self.post(stop)
+
+    def every(self, timer: Callable[[float], float | None]) -> None:
+        """Call this each round; it returns when it wants the next call, or None when it is over."""
+        self.post(lambda now: self._timers.append(timer))
+
+    def close(self) -> None:
+        """End the thread, close the sockets."""
+        if self._stopping:
+            return
+        self._stopping = True
+        os.eventfd_write(self._wake, 1)
+        self._thread.join()
+        os.close(self._wake)
+
+    # -- the thread ---------------------------------------------------------------------------
+    def _run(self) -> None:
+        while not self._stopping:
+            now = time.monotonic()
+            until = now + 0.5
+            for timer in list(self._timers):
+                due = timer(now)
+                if due is None:
+                    self._timers.remove(timer)
+                else:
+                    until = min(until, due)
+            until = min(until, self._requests_due(now))
+            for subscription in list(self._subscriptions):
+                until = min(until, self._serve(subscription, now))
+            self._awake = False
+            timeout = 0.0 if self._posted else max(0.0, until - now)
+            ready = self._poller.poll(timeout * 1000)
+            self._awake = True
+            now = time.monotonic()
+            for socket, _ in ready:
+                if socket == self._wake:
+                    os.eventfd_read(self._wake)
+                elif socket is self._control:
+                    self._read_control()
+                elif isinstance(socket, zmq.Socket):
+                    self._read_sink(socket, now)
+            while self._posted:
+                self._posted.popleft()(now)
+        for request in self._requests.values():
+            request.future.set_exception(BrokerUnavailable("the client was closed"))
+        for subscription in self._subscriptions:
+            subscription.fail(BrokerUnavailable("the client was closed"))
+        self._control.close()
+        for sink in self._sinks.values():
+            sink.close()
+        self._context.term()
+
+    def _say(self, ref: int, request: _Request, now: float) -> None:
+        request.again = now + REPEAT
+        try:
+            self._control.send_multipart(request.frames, zmq.DONTWAIT)
+        except zmq.Again:
+            request.again = now + 0.05
+
+    def _requests_due(self, now: float) -> float:
+        until = now + REPEAT
+        for ref, request in list(self._requests.items()):
+            if request.deadline is not None and now >= request.deadline:
+                del self._requests[ref]
+                request.future.set_exception(
+                    BrokerUnavailable(
+                        f"no broker answers at {self.broker}. Is it running? Start one with "
+                        "'zturbo up FILE', or name its address in ZTURBO_BROKER"
+                    )
+                )
+                continue
+            if now >= request.again:
+                self._say(ref, request, now)
+            until = min(until, request.again)
+            if request.deadline is not None:
+                until = min(until, request.deadline)
+        return until
+
+    def _read_control(self) -> None:
+        while True:
+            try:
+                frames = self._control.recv_multipart(zmq.DONTWAIT)
+            except zmq.Again:
+                return
+            try:
+                message = unpack_control(frames)
+            except DecodeError as error:
+                log.debug("dropped a message: %s", error)
+                continue
+            request = self._requests.pop(message.get("ref", -1), None)
+            if request is None:
+                continue
+            if message["type"] == "ok":
+                request.future.set_result(message["value"])
+            else:
+                kind = getattr(errors, message["kind"], errors.ZturboError)
+                if not (isinstance(kind, type) and issubclass(kind, errors.ZturboError)):
+                    kind = errors.ZturboError
+                request.future.set_exception(kind(message["message"]))
+
+    # -- results ------------------------------------------------------------------------------
+    def _serve(self, sub: Subscription, now: float) -> float:
+        """Ask for what is due; returns when to come again."""
+        if sub.over:
+            return now + 60
+        if not sub.locating and now >= sub.locate_at:
+            self._locate(sub, now)
+        if sub.sink:
+            want = sub.stream.want(now)
+            if want is not None:
+                try:
+                    self._sinks[sub.sink].send_multipart(encode(want), zmq.DONTWAIT)
+                except zmq.Again:
+                    sub.stream.restart(sub.stream.token)
+                    return now + 0.01
+        due = sub.stream.deadline()
+        return sub.locate_at if due is None or not sub.sink else min(due, sub.locate_at)
+
+    def _locate(self, sub: Subscription, now: float) -> None:
+        """Ask the broker where the results are; again and again, since they may move."""
+        sub.locating = True
+        sub.locate_at = now + LOCATE
+        future = self.ask({"type": "attach", "job": sub.stream.job})
+
+        def located(done: Future[Any]) -> None:
+            sub.locating = False
+            error = done.exception()
+            if sub.over:
+                return
+            if error is not None:
+                self._finish(sub, error)
+                return
+            self.place(sub, done.result())
+
+        future.add_done_callback(located)
+
+    def place(self, sub: Subscription, value: dict[str, Any]) -> None:
+        """Where the results are, as the broker says. In the courier's thread."""
+        now = time.monotonic()
+        if value["state"] in ("failed", "cancelled"):
+            kind = getattr(errors, value["kind"] or "", errors.JobFailed)
+            self._finish(sub, kind(value["error"] or value["state"]))
+            return
+        idle = now - sub.heard > 2 * LOCATE
+        sub.locate_at = now + (LOCATE if idle else 4 * LOCATE)
+        sink = value["sink"]
+        if not sink:
+            sub.locate_at = now + 0.05
+            return
+        if sink == sub.sink:
+            return
+        if sink not in self._sinks:
+            socket = make(
+                self._context,
+                zmq.DEALER,
+                connect=value["results"][0],
+                identity=self.identity,
+                security=self._security,
+            )
+            self._sinks[sink] = socket
+            self._poller.register(socket, zmq.POLLIN)
+        sub.sink = sink
+        sub.stream.restart(value["token"])
+
+    def _read_sink(self, socket: zmq.Socket[bytes], now: float) -> None:
+        for _ in range(64):
+            try:
+                frames = socket.recv_multipart(zmq.DONTWAIT, copy=False)
+            except zmq.Again:
+                return
+            try:
+                message = decode([frame.buffer for frame in frames])
+            except (DecodeError, VersionMismatch) as error:
+                log.debug("dropped a message: %s", error)
+                continue
+            if type(message) is not Results:
+                continue
+            nbytes = sum(len(frame) for frame in frames)
+            for sub in self._subscriptions:
+                if sub.stream.job != message.job or sub.stream.token != message.token:
+                    continue
+                skip = sub.stream.results(message, nbytes, now)
+                sub.heard = now
+                if skip is not None:
+                    sub.deliver(message, skip)
+                if sub.stream.problem is not None:
+                    self._finish(sub, errors.ResultsLost(_problem(sub.stream.problem)))
+                elif sub.stream.complete and skip is None:
+                    sub.deliver(message, message.n)
+                break
+
+    def _finish(self, sub: Subscription, error: BaseException) -> None:
+        if sub in self._subscriptions:
+            self._subscriptions.remove(sub)
+        if not sub.over:
+            sub.over = True
+            sub.fail(error)
+
+
+def _problem(text: str) -> str:
+    if text == "superseded":
+        return "another client attached to this job and reads its results now"
+    return text

@@ -1,0 +1,263 @@
+"""The loop of a member process (worker, sink): sockets on one side, a pure machine on the other.
+
+One thread owns every socket. Each round: wait, read, let the machine decide, do what it wants.
+Other threads hand things over with :meth:`MemberLoop.post`, which wakes the loop.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import sys
+import time
+from collections import deque
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Protocol
+
+import zmq
+
+from zturbo.errors import DecodeError, VersionMismatch
+from zturbo.runtime.children import ChildSide
+from zturbo.runtime.peers import Inbox, Peers
+from zturbo.runtime.sockets import Security, make, runtime_dir
+from zturbo.version import __version__
+from zturbo.wire.codec import decode, encode
+from zturbo.wire.control import Member, View, pack_control, unpack_control
+from zturbo.wire.messages import PROTOCOL, Buffer, DataMessage
+
+__all__ = ["HELLO_EVERY", "MemberLoop", "Role", "start_member"]
+
+log = logging.getLogger("zturbo")
+
+HELLO_EVERY = 1.0
+"""Seconds between two hellos: they are the heartbeat, and mend a view that got lost."""
+
+
+class Role(Protocol):
+    """What a worker or a sink adds to the loop."""
+
+    def view(self, view: View, now: float) -> None:
+        """A newer view."""
+
+    def control(self, message: dict[str, Any], now: float) -> None:
+        """A control message that is no view."""
+
+    def data(self, message: DataMessage, now: float) -> None:
+        """A message from a peer."""
+
+    def tick(self, now: float) -> None:
+        """Time has passed."""
+
+    def deadline(self) -> float | None:
+        """When ``tick`` is due."""
+
+    def perform(self, now: float) -> None:
+        """Do what the machine wants done."""
+
+
+class MemberLoop:
+    """The sockets of a worker or a sink.
+
+    Args:
+        broker: the broker's control address.
+        incarnation: this process's id.
+        node: id of the node that started it.
+        host: name of this host.
+        tcp: address to bind beside ipc, such as ``tcp://10.0.0.2:*``; None for this host alone.
+        stage: name of the stage, for the broker's check; empty for a sink.
+        describe: makes the member record from the inbox's endpoints.
+    """
+
+    def __init__(
+        self,
+        *,
+        broker: str,
+        incarnation: bytes,
+        node: bytes,
+        host: str,
+        tcp: str | None,
+        stage: str,
+        security: Security | None = None,
+    ) -> None:
+        self.incarnation = incarnation
+        self.node = node
+        self.host = host
+        self.stage = stage
+        self.security = security
+        self.context: zmq.Context[zmq.Socket[bytes]] = zmq.Context(1)
+        self.folder: Path = runtime_dir()
+        endpoints = [f"ipc://{self.folder}/in", *([tcp] if tcp else [])]
+        self.inbox = Inbox(self.context, endpoints, security)
+        self.peers = Peers(self.context, host, security)
+        self.control = make(
+            self.context, zmq.DEALER, connect=broker, identity=incarnation, security=security
+        )
+        self.member: Member | None = None
+        self.code = ""
+        self.view = View(0, {})
+        self.joined = 0
+        self.bad = 0
+        """Messages that were no messages of ours."""
+        self.refused: str | None = None
+        self.stopping = False
+        self._posted: deque[Callable[[float], None]] = deque()
+        self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self._awake = False
+        self._poller = zmq.Poller()
+        for socket in (*self.inbox.sockets, self.control):
+            self._poller.register(socket, zmq.POLLIN)
+        self._poller.register(self._wake, zmq.POLLIN)
+        self._extra: dict[zmq.Socket[bytes], Callable[[float], None]] = {}
+        self._watched: set[zmq.Socket[bytes]] = set()
+        self._hello_at = 0.0
+
+    def watch(self, socket: zmq.Socket[bytes], handler: Callable[[float], None]) -> None:
+        """Poll one more socket; the handler reads it."""
+        self._poller.register(socket, zmq.POLLIN)
+        self._extra[socket] = handler
+
+    # -- from other threads -------------------------------------------------------------------
+    def post(self, call: Callable[[float], None]) -> None:
+        """Let the loop's thread call this with the time. Thread-safe; wakes only a sleeper."""
+        self._posted.append(call)
+        if not self._awake:
+            os.eventfd_write(self._wake, 1)
+
+    # -- effects ------------------------------------------------------------------------------
+    def send(self, peer: bytes, message: DataMessage) -> None:
+        """To a peer's inbox."""
+        self.peers.send(peer, encode(message))
+
+    def tell(self, message: dict[str, Any], *frames: Buffer) -> None:
+        """To the broker. Lost where it is not there: whoever says what matters repeats it."""
+        try:
+            self.control.send_multipart(pack_control(message, *frames), zmq.DONTWAIT)
+        except zmq.Again:
+            log.debug("the broker is not there: %s was not said", message["type"])
+
+    def _hello(self) -> None:
+        assert self.member is not None
+        self.tell(
+            {
+                "type": "hello",
+                "member": self.member,
+                "node": self.node,
+                "pid": os.getpid(),
+                "protocol": PROTOCOL,
+                "version": __version__,
+                "python": sys.version.split()[0],
+                "stage": self.stage,
+                "code": self.code,
+                "view": self.view.number if self.joined else 0,
+            }
+        )
+
+    # -- the loop -----------------------------------------------------------------------------
+    def run(self, role: Role) -> None:
+        """Until :attr:`stopping`."""
+        while not self.stopping:
+            now = time.monotonic()
+            if now >= self._hello_at:
+                self._hello_at = now + (HELLO_EVERY if self.joined else 0.1)
+                self._hello()
+            due = role.deadline()
+            until = self._hello_at if due is None else min(due, self._hello_at)
+            self._awake = False
+            timeout = 0.0 if self._posted else max(0.0, until - now)
+            self._watch_blocked()
+            ready = self._poller.poll(timeout * 1000)
+            self._awake = True
+            now = time.monotonic()
+            for socket, _ in ready:
+                if socket == self._wake:
+                    os.eventfd_read(self._wake)
+                elif socket is self.control:
+                    self._read_control(role, now)
+                elif socket in self._extra:
+                    self._extra[socket](now)
+                elif socket in self.inbox.sockets:
+                    self._read_inbox(role, socket, now)
+            while self._posted:
+                self._posted.popleft()(now)
+            due = role.deadline()
+            if due is not None and due <= now:
+                role.tick(now)
+            role.perform(now)
+            self.peers.flush()
+
+    def _watch_blocked(self) -> None:
+        blocked = set(self.peers.blocked)
+        for socket in self._watched - blocked:
+            if not socket.closed:
+                self._poller.unregister(socket)
+        for socket in blocked - self._watched:
+            self._poller.register(socket, zmq.POLLOUT)
+        self._watched = blocked
+
+    def _read_inbox(self, role: Role, socket: zmq.Socket[bytes], now: float) -> None:
+        for frames in self.inbox.receive(socket):
+            try:
+                message = decode(frames)
+            except (DecodeError, VersionMismatch) as error:
+                self.bad += 1
+                log.debug("dropped a message: %s", error)
+                continue
+            role.data(message, now)
+
+    def _read_control(self, role: Role, now: float) -> None:
+        while True:
+            try:
+                frames = self.control.recv_multipart(zmq.DONTWAIT)
+            except zmq.Again:
+                return
+            try:
+                message = unpack_control(frames)
+            except DecodeError as error:
+                self.bad += 1
+                log.debug("dropped a control message: %s", error)
+                continue
+            kind = message["type"]
+            if kind in ("welcome", "view"):
+                self._take_view(role, message["view"], now)
+            elif kind == "refused":
+                self.refused = message["reason"]
+                self.stopping = True
+            else:
+                role.control(message, now)
+
+    def _take_view(self, role: Role, view: View, now: float) -> None:
+        if view.number < self.view.number:
+            return
+        if self.incarnation in view.members:
+            self.joined = self.joined or view.number
+        self.view = view
+        self.peers.set_members(view.members)
+        role.view(view, now)
+
+    def close(self) -> None:
+        """Close everything and remove the socket files."""
+        self.peers.close()
+        self.inbox.close()
+        self.control.close()
+        for socket in self._extra:
+            socket.close()
+        self.context.term()
+        os.close(self._wake)
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def start_member(side: ChildSide, stage: str) -> MemberLoop:
+    """The loop of a member that a node started."""
+    spec = side.spec
+    loop = MemberLoop(
+        broker=spec["broker"],
+        incarnation=spec["incarnation"],
+        node=spec["node"],
+        host=spec["host"],
+        tcp=spec.get("tcp"),
+        stage=stage,
+    )
+    side.at_exit(loop.folder)
+    return loop

@@ -1,0 +1,276 @@
+"""The node: the one parent of a host's workers and sinks. Runs no user code.
+
+It starts children, sees them exit at once (pidfd), tells the broker, starts them again, and renews
+the leases of those that the kernel does not show as stopped or dead.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import time
+from collections.abc import Callable
+from typing import Any
+
+import zmq
+
+from zturbo.core.supervisor import Restarts
+from zturbo.errors import DecodeError
+from zturbo.runtime.children import Child, ChildSpec, describe_exit
+from zturbo.runtime.sockets import Security, make
+from zturbo.wire.control import pack_control, unpack_control
+from zturbo.wire.messages import PROTOCOL
+
+__all__ = ["Node"]
+
+log = logging.getLogger("zturbo.node")
+
+STOP_AFTER = 5.0
+"""Seconds that children have to stop before they are killed."""
+
+REPEAT = 1.0
+"""Seconds after which a report that the broker has not confirmed is repeated."""
+
+OnEvent = Callable[[str, Child, str], None]
+
+
+class _Place:
+    """A place for a child, and the child that has it."""
+
+    def __init__(self, what: ChildSpec) -> None:
+        self.what = what
+        self.restarts = Restarts()
+        self.child: Child | None = None
+        self.start_at: float | None = 0.0
+
+
+class Node:
+    """Starts and watches children.
+
+    Args:
+        broker: the broker's control address.
+        host: name of this host.
+        lease: seconds that the broker lets a member live without being renewed.
+        on_event: told ``started``, ``ready``, ``failed``, ``exited`` with the child and a text.
+        env: environment of the children.
+    """
+
+    def __init__(
+        self,
+        broker: str,
+        *,
+        host: str,
+        lease: float = 5.0,
+        on_event: OnEvent | None = None,
+        env: dict[str, str] | None = None,
+        security: Security | None = None,
+    ) -> None:
+        self.id = os.urandom(16)
+        self.broker = broker
+        self.host = host
+        self._lease = lease
+        self._on_event = on_event
+        self._env = env
+        self._places: list[_Place] = []
+        self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context(1)
+        self._control = make(
+            self._context, zmq.DEALER, connect=broker, identity=self.id, security=security
+        )
+        self._reports: dict[int, tuple[list[Any], float]] = {}
+        self._ref = 0
+        self._renew_at = 0.0
+        self._stop_at: float | None = None
+        self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self.stopping = False
+        self._kill = False
+
+    def add(self, what: ChildSpec) -> None:
+        """One more child."""
+        what.spec.setdefault("node", self.id)
+        what.spec.setdefault("host", self.host)
+        what.spec.setdefault("broker", self.broker)
+        what.spec.setdefault("role", what.role)
+        self._places.append(_Place(what))
+
+    @property
+    def children(self) -> list[Child]:
+        """Those that run."""
+        return [place.child for place in self._places if place.child is not None]
+
+    @property
+    def ready(self) -> bool:
+        """Whether each place has a child that is ready."""
+        return all(place.child is not None and place.child.is_ready for place in self._places)
+
+    def stop(self) -> None:
+        """End the children; said a second time, kill them. Safe in a signal handler."""
+        if self.stopping:
+            self._kill = True
+        self.stopping = True
+        os.eventfd_write(self._wake, 1)
+
+    # -- the loop -----------------------------------------------------------------------------
+    def run(self, until: Callable[[], bool] | None = None) -> None:
+        """Until :meth:`stop` and all children are gone, or ``until()`` says so (asked every round)."""
+        while True:
+            now = time.monotonic()
+            if self.stopping and self._stop_children(now):
+                return
+            if until is not None and until():
+                return
+            if not self.stopping:
+                self._start_due(now)
+            self._talk(now)
+            self._wait(now)
+            self._look()
+
+    def _wait(self, now: float) -> None:
+        poller = zmq.Poller()
+        poller.register(self._control, zmq.POLLIN)
+        poller.register(self._wake, zmq.POLLIN)
+        for child in self.children:
+            poller.register(child.pidfd, zmq.POLLIN)
+            if not child.is_ready and child.error is None:
+                poller.register(child.ready_fd, zmq.POLLIN)
+        until = min(now + 0.5, self._renew_at)
+        for place in self._places:
+            if place.child is None and place.start_at is not None and not self.stopping:
+                until = min(until, place.start_at)
+        poller.poll(max(0.0, until - now) * 1000)
+        try:
+            os.eventfd_read(self._wake)
+        except BlockingIOError:
+            pass
+
+    def _start_due(self, now: float) -> None:
+        for place in self._places:
+            if place.child is None and place.start_at is not None and now >= place.start_at:
+                place.child = Child(place.what, os.urandom(16), self._env)
+                self._tell("started", place.child, "")
+
+    def _look(self) -> None:
+        for place in self._places:
+            child = place.child
+            if child is None:
+                continue
+            if not child.is_ready and child.error is None and child.read_report():
+                if child.is_ready:
+                    self._tell("ready", child, "")
+                else:
+                    self._failed(child)
+            code = child.exited()
+            if code is not None:
+                if not child.is_ready and child.error is None and child.read_report() and child.error:
+                    self._failed(child)
+                self._exited(place, child, code)
+
+    def _failed(self, child: Child) -> None:
+        self._tell("failed", child, child.error or "")
+        if child.what.role == "worker":
+            self._report(
+                {
+                    "type": "start_failed",
+                    "incarnation": child.incarnation,
+                    "stage": child.what.name,
+                    "error": child.error or "",
+                    "traceback": child.traceback,
+                }
+            )
+
+    def _exited(self, place: _Place, child: Child, code: int) -> None:
+        text = describe_exit(code)
+        self._report(
+            {
+                "type": "exited",
+                "incarnation": child.incarnation,
+                "code": code,
+                "text": text,
+                "stage": child.what.name,
+            }
+        )
+        child.close()
+        place.child = None
+        now = time.monotonic()
+        if self.stopping:
+            place.start_at = None
+        else:
+            wait = place.restarts.died(lived=now - child.started, started=child.is_ready)
+            place.start_at = now + wait
+            if place.restarts.broken:
+                text += "; it does not start, and is tried again every 30 s"
+        self._tell("exited", child, text)
+
+    def _tell(self, kind: str, child: Child, text: str) -> None:
+        if self._on_event is not None:
+            self._on_event(kind, child, text)
+
+    # -- stopping -----------------------------------------------------------------------------
+    def _stop_children(self, now: float) -> bool:
+        """Whether all are gone. Workers and sinks go first, so that a broker hears of it."""
+        alive = self.children
+        if not alive:
+            return True
+        if self._stop_at is None:
+            self._stop_at = now + STOP_AFTER
+        first = [child for child in alive if child.what.role != "broker"] or alive
+        for child in first:
+            if self._kill or now > self._stop_at:
+                child.signal(signal.SIGKILL)
+            elif not child.info.get("stopping"):
+                child.info["stopping"] = True
+                child.signal(signal.SIGTERM)
+                self._stop_at = now + STOP_AFTER
+        return False
+
+    def close(self) -> None:
+        """Close the sockets. All children must be gone."""
+        self._control.close()
+        self._context.term()
+        os.close(self._wake)
+
+    # -- the broker ---------------------------------------------------------------------------
+    def _send(self, frames: list[Any]) -> None:
+        try:
+            self._control.send_multipart(frames, zmq.DONTWAIT)
+        except zmq.Again:
+            log.debug("the broker is not there")
+
+    def _report(self, message: dict[str, Any]) -> None:
+        self._ref += 1
+        frames = pack_control({**message, "node": self.id, "ref": self._ref})
+        self._reports[self._ref] = (frames, time.monotonic() + REPEAT)
+        self._send(frames)
+
+    def _talk(self, now: float) -> None:
+        while True:
+            try:
+                message = unpack_control(self._control.recv_multipart(zmq.DONTWAIT))
+            except zmq.Again:
+                break
+            except DecodeError as error:
+                log.debug("dropped a message: %s", error)
+                continue
+            self._obey(message)
+        for ref, (frames, due) in list(self._reports.items()):
+            if now >= due:
+                self._reports[ref] = (frames, now + REPEAT)
+                self._send(frames)
+        if now >= self._renew_at:
+            self._renew_at = now + self._lease / 4
+            members = [child for child in self.children if child.what.role != "broker"]
+            alive = [child.incarnation for child in members if not child.frozen()]
+            if alive:
+                self._send(pack_control({"type": "renew", "node": self.id, "alive": alive}))
+
+    def _obey(self, message: dict[str, Any]) -> None:
+        kind = message["type"]
+        if kind in ("ok", "error"):
+            self._reports.pop(message["ref"], None)
+        elif kind in ("restart", "kill"):
+            number = signal.SIGTERM if kind == "restart" else signal.SIGKILL
+            for child in self.children:
+                if child.incarnation == message["incarnation"]:
+                    child.signal(number)
+        elif kind == "stop":
+            self.stop()

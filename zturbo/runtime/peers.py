@@ -1,0 +1,149 @@
+"""One PUSH per peer, and the inbox that they push to.
+
+Sends never block. What a connection cannot take at the moment waits here in order; credit bounds it.
+A peer that left the view takes its socket and what waits for it along.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable
+
+import zmq
+
+from zturbo.runtime.sockets import Security, make
+from zturbo.wire.control import Member
+from zturbo.wire.messages import Buffer
+
+__all__ = ["Inbox", "Peers"]
+
+ZERO_COPY = 1 << 16
+"""Bytes from which on a frame is handed to ZeroMQ without a copy."""
+
+TRACK = 64
+"""Messages taken from the inbox in one round at most, so that other events get their turn."""
+
+
+class _Peer:
+    __slots__ = ("endpoint", "socket", "waiting")
+
+    def __init__(self, socket: zmq.Socket[bytes], endpoint: str) -> None:
+        self.socket = socket
+        self.endpoint = endpoint
+        self.waiting: deque[list[Buffer]] = deque()
+
+
+class Peers:
+    """The PUSH sockets of one process.
+
+    Args:
+        context: zmq context.
+        host: this process's host; members with the same one are reached by their first endpoint.
+        security: CURVE keys, if they are configured.
+    """
+
+    def __init__(
+        self, context: zmq.Context[zmq.Socket[bytes]], host: str, security: Security | None = None
+    ) -> None:
+        self._context = context
+        self._host = host
+        self._security = security
+        self._peers: dict[bytes, _Peer] = {}
+        self._members: dict[bytes, Member] = {}
+        self.dropped = 0
+        """Messages for somebody who is not in the view."""
+
+    def set_members(self, members: dict[bytes, Member]) -> None:
+        """The present view; closes what is not in it."""
+        self._members = members
+        for incarnation in [inc for inc in self._peers if inc not in members]:
+            self._peers.pop(incarnation).socket.close()
+
+    def _open(self, incarnation: bytes) -> _Peer | None:
+        member = self._members.get(incarnation)
+        if member is None or not member.endpoints:
+            return None
+        near = member.host == self._host
+        endpoint = next((e for e in member.endpoints if e.startswith("ipc:") == near), member.endpoints[-1])
+        if endpoint.startswith("ipc:") and not near:
+            return None
+        socket = make(self._context, zmq.PUSH, connect=endpoint, security=self._security)
+        peer = self._peers[incarnation] = _Peer(socket, endpoint)
+        return peer
+
+    def send(self, incarnation: bytes, frames: list[Buffer]) -> None:
+        """Put a message on the way."""
+        peer = self._peers.get(incarnation) or self._open(incarnation)
+        if peer is None:
+            self.dropped += 1
+            return
+        if peer.waiting or not _try(peer.socket, frames):
+            peer.waiting.append(frames)
+
+    def flush(self) -> None:
+        """Try again what waits."""
+        for peer in self._peers.values():
+            while peer.waiting and _try(peer.socket, peer.waiting[0]):
+                peer.waiting.popleft()
+
+    @property
+    def blocked(self) -> Iterable[zmq.Socket[bytes]]:
+        """Sockets that something waits for."""
+        return [peer.socket for peer in self._peers.values() if peer.waiting]
+
+    def close(self) -> None:
+        """Close all."""
+        for peer in self._peers.values():
+            peer.socket.close()
+        self._peers.clear()
+
+
+def _try(socket: zmq.Socket[bytes], frames: list[Buffer]) -> bool:
+    try:
+        if len(frames) == 1:
+            socket.send(frames[0], zmq.DONTWAIT)
+        else:
+            last = len(frames) - 1
+            for i, frame in enumerate(frames):
+                flags = zmq.DONTWAIT | (zmq.SNDMORE if i < last else 0)
+                big = len(frame) > ZERO_COPY if type(frame) is bytes else True
+                socket.send(frame, flags, copy=not big)
+    except zmq.Again:
+        return False
+    return True
+
+
+class Inbox:
+    """The PULL that everybody pushes to.
+
+    Args:
+        context: zmq context.
+        endpoints: addresses to bind; ``tcp://HOST:*`` takes a free port.
+    """
+
+    def __init__(
+        self,
+        context: zmq.Context[zmq.Socket[bytes]],
+        endpoints: list[str],
+        security: Security | None = None,
+    ) -> None:
+        self.sockets: list[zmq.Socket[bytes]] = []
+        self.endpoints: list[str] = []
+        for endpoint in endpoints:
+            socket = make(context, zmq.PULL, bind=endpoint, security=security)
+            self.sockets.append(socket)
+            self.endpoints.append(socket.getsockopt_string(zmq.LAST_ENDPOINT))
+
+    def receive(self, socket: zmq.Socket[bytes]) -> Iterable[list[Buffer]]:
+        """What has come, up to a round's share."""
+        for _ in range(TRACK):
+            try:
+                frames = socket.recv_multipart(zmq.DONTWAIT, copy=False)
+            except zmq.Again:
+                return
+            yield [frame.bytes if len(frame) < ZERO_COPY else frame.buffer for frame in frames]
+
+    def close(self) -> None:
+        """Close all."""
+        for socket in self.sockets:
+            socket.close()

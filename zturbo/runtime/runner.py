@@ -1,0 +1,199 @@
+"""From work to what it gives: unpacks contents, calls the stage's code, packs outputs.
+
+It runs in the worker's main thread; :mod:`zturbo.runtime.worker` moves work and results between it and
+the I/O thread. Outputs of several pieces of work of one job share a batch, as long as work is at hand.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from time import perf_counter
+from typing import Any
+
+from zturbo.core.effects import Work
+from zturbo.core.parcel import cut_runs
+from zturbo.core.worker import InputKey, Produced
+from zturbo.errors import DecodeError, EncodeError, TooLarge
+from zturbo.runtime.stagehost import Output, StageHost, Stale
+from zturbo.wire.messages import Batch, Fail, Path, Run
+from zturbo.wire.payload import NeedsBuffers, pack_many, pack_one, slice_blob, unpack_many, unpack_one
+
+__all__ = ["Runner"]
+
+
+class Runner:
+    """Runs a stage's code on work.
+
+    Args:
+        host: the stage.
+        give: takes what was produced; called in this thread.
+        current: the present epoch of a job, or None if it has ended.
+        max_bytes: bytes that one output may have.
+    """
+
+    def __init__(
+        self,
+        host: StageHost,
+        give: Callable[[Produced], None],
+        current: Callable[[bytes], int | None],
+        max_bytes: int,
+    ) -> None:
+        self.host = host
+        self._give = give
+        self._current = current
+        self._max_bytes = max_bytes
+        self._out = Output(self._flush_inside)
+        self._job = b""
+        self._epoch = 0
+        self._done: dict[InputKey | None, int] = {}
+        self._origin: InputKey | None = None
+        self._tasks = 0
+        self._works = 0
+        self._since = 0.0
+
+    def run(self, work: Work) -> None:
+        """Do it. Outputs are given in batches, the last ones by :meth:`flush`."""
+        if (work.job, work.epoch) != (self._job, self._epoch):
+            self.flush()
+            self._job, self._epoch = work.job, work.epoch
+        self._origin = work.origin
+        began = perf_counter()
+        if not self._since:
+            self._since = began
+        self._done.setdefault(work.origin, 0)
+        if self._current(work.job) == work.epoch:
+            try:
+                if work.origin is None:
+                    pieces = [_open(piece) for piece in work.pieces]
+                    self._tasks += sum(len(contents) for _, contents, _ in pieces)
+                    self.host.run_ordered(
+                        work.job, pieces, work.fails, self._out, final=work.final, logs=work.logs
+                    )
+                else:
+                    for piece in work.pieces:
+                        runs, contents, metas = _open(piece)
+                        self.host.run(
+                            work.job, runs, contents, metas, self._out, self._task_done, logs=work.logs
+                        )
+            except Stale:
+                self._out.clear()
+            except DecodeError as error:
+                self._fail_work(work, error)
+        self._works += 1
+
+    def job_ended(self, job: bytes) -> None:
+        """The job is over here, or starts over."""
+        self.flush()
+        self.host.job_ended(job)
+
+    def _task_done(self) -> None:
+        # Said after its outputs: what is flushed before does not yet say that it is finished.
+        self._done[self._origin] += 1
+        self._tasks += 1
+
+    def _fail_work(self, work: Work, error: DecodeError) -> None:
+        """Contents that cannot be unpacked here: each task that is left fails."""
+        for batch, start, stop in work.pieces:
+            for first, n in cut_runs(batch.runs, start, stop):
+                for k in range(n):
+                    path = (*first[:-1], first[-1] + k) if first else first
+                    self._out.fails.append(Fail(path, 0, self.host.error(error, path, None, "DecodeError")))
+        if work.origin is not None:
+            self._done[work.origin] = sum(stop - start for _, start, stop in work.pieces)
+
+    def flush(self) -> None:
+        """Give what there is."""
+        out = self._out
+        if not out and not self._works and not self._done:
+            return
+        now = perf_counter()
+        runs, contents, metas = out.runs, out.contents, out.metas
+        ends, fails = out.ends, out.fails
+        out.clear()
+        batches: list[Batch] = []
+        if contents:
+            batches = self._pack(runs, contents, metas, fails)
+        if ends or fails:
+            if not batches or batches[-1].buffers:
+                batches.append(self._batch([], 0, b"", None))
+            batches[-1].ends, batches[-1].fails = ends, fails
+        # All but the last batch leave with no task finished, so that custody outlives them.
+        for batch in batches[:-1]:
+            held = [(origin, 0) for origin in self._done]
+            self._give(Produced(self._job, self._epoch, held, batch))
+        last = batches[-1] if batches else None
+        done = list(self._done.items())
+        produced = Produced(
+            self._job, self._epoch, done, last, self._tasks, now - self._since, self._works
+        )
+        self._done = {self._origin: 0}
+        self._tasks = self._works = 0
+        self._since = now
+        self._give(produced)
+
+    def _flush_inside(self) -> None:
+        """Flush while the user's code is running, which ends here if its job is void."""
+        self.flush()
+        if self._current(self._job) != self._epoch:
+            raise Stale
+
+    def idle(self) -> None:
+        """No work is at hand: give what there is, and time anew from the next piece on."""
+        self.flush()
+        self._done = {}
+        self._since = 0.0
+
+    def _batch(self, runs: list[Run], n: int, blob: Any, metas: bytes | None) -> Batch:
+        return Batch(self._job, self._epoch, 0, runs, n, blob, metas)
+
+    def _pack(
+        self, runs: list[Run], contents: list[Any], metas: list[Any] | None, fails: list[Fail]
+    ) -> list[Batch]:
+        try:
+            blob = pack_many(contents)
+            packed = None if metas is None else pack_many(metas)
+        except (NeedsBuffers, EncodeError):
+            return self._pack_each(runs, contents, metas, fails)
+        return [self._batch(runs, len(contents), blob, packed)]
+
+    def _pack_each(
+        self, runs: list[Run], contents: list[Any], metas: list[Any] | None, fails: list[Fail]
+    ) -> list[Batch]:
+        """One by one: large contents travel alone, and one that cannot travel fails alone."""
+        batches = []
+        for i, content in enumerate(contents):
+            path = _path(runs, i)
+            try:
+                blob, buffers = pack_one(content)
+                size = len(blob) + sum(memoryview(buffer).nbytes for buffer in buffers)
+                if size > self._max_bytes:
+                    raise TooLarge(size, self._max_bytes)
+                meta = None if metas is None else pack_many([metas[i]])
+            except (EncodeError, TooLarge, NeedsBuffers) as error:
+                fails.append(Fail(path, 0, self.host.error(error, path, None, type(error).__name__)))
+                continue
+            batch = self._batch([(path, 1)], 1, blob, meta)
+            batch.buffers = buffers
+            batches.append(batch)
+        return batches
+
+
+def _path(runs: list[Run], index: int) -> Path:
+    return cut_runs(runs, index, index + 1)[0][0]
+
+
+def _open(piece: tuple[Batch, int, int]) -> tuple[list[Run], list[Any], list[Any] | None]:
+    """Runs, contents and metas of a part of a batch."""
+    batch, start, stop = piece
+    n = stop - start
+    if batch.buffers:
+        contents = [unpack_one(batch.blob, batch.buffers)]
+    elif n == batch.n:
+        contents = unpack_many(batch.blob, n)
+    else:
+        contents = unpack_many(slice_blob(batch.blob, batch.n, start, stop), n)
+    metas = None
+    if batch.metas is not None:
+        metas = unpack_many(batch.metas, batch.n)[start:stop]
+    runs = batch.runs if n == batch.n else cut_runs(batch.runs, start, stop)
+    return runs, contents, metas

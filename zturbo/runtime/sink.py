@@ -1,0 +1,330 @@
+"""The sink's process: its machine, its spool, and the socket that clients read results from.
+
+Batches are appended to the job's spool file in the order of coming; a thread of its own syncs, so
+that the loop never waits for a disk; the machine then hears ``stored``. Contents are served from
+memory while they are young, else from the spool.
+"""
+
+from __future__ import annotations
+
+import logging
+import signal
+import sys
+import threading
+from collections import OrderedDict
+from dataclasses import dataclass
+from pathlib import Path
+from queue import SimpleQueue
+from typing import Any
+
+import zmq
+
+from zturbo.core.effects import Control, Deliver, Drop, Exit, Send, Store
+from zturbo.core.sink import SinkMachine
+from zturbo.errors import DecodeError, VersionMismatch
+from zturbo.runtime.children import ChildSide
+from zturbo.runtime.member import MemberLoop, start_member
+from zturbo.runtime.sockets import make
+from zturbo.runtime.spool import Location, Spool
+from zturbo.wire.codec import decode, encode
+from zturbo.wire.control import Member, View
+from zturbo.wire.messages import Batch, DataMessage, Results, Want
+from zturbo.wire.payload import slice_blob
+
+__all__ = ["SinkProcess"]
+
+log = logging.getLogger("zturbo.sink")
+
+YOUNG_BYTES = 64 << 20
+"""Stored batches that are kept in memory too, all jobs together."""
+
+PROGRESS_EVERY = 0.25
+"""Seconds between two reports of progress."""
+
+ALIGN = 16
+"""Bytes of an id."""
+
+
+@dataclass(slots=True)
+class _Stored:
+    job: bytes
+    location: Location | None
+    batch: Batch | None
+    nbytes: int
+
+
+class SinkProcess:
+    """The shell of one sink.
+
+    Args:
+        loop: its sockets.
+        spool: folder for spool files; one sink's alone.
+        tcp: address for clients' sockets, such as ``tcp://127.0.0.1:*``.
+    """
+
+    def __init__(self, loop: MemberLoop, spool: Path, tcp: str) -> None:
+        self.loop = loop
+        self.machine = SinkMachine(loop.incarnation)
+        self.folder = spool
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.folder.chmod(0o700)
+        for stale in self.folder.glob("*.spool"):
+            stale.unlink()
+        self.spools: dict[bytes, Spool] = {}
+        self.stored: dict[int, _Stored] = {}
+        self.tokens: dict[bytes, list[int]] = {}
+        self.young: OrderedDict[int, int] = OrderedDict()
+        self.young_bytes = 0
+        self.router = make(loop.context, zmq.ROUTER, bind=tcp, security=loop.security)
+        results = self.router.getsockopt_string(zmq.LAST_ENDPOINT)
+        loop.watch(self.router, self._read_clients)
+        loop.member = Member(
+            loop.incarnation, "sink", "", -1, loop.host, tuple(loop.inbox.endpoints), (results,)
+        )
+        self._to_sync: SimpleQueue[tuple[list[int], set[bytes]] | None] = SimpleQueue()
+        self._syncer = threading.Thread(target=self._sync_loop, name="sync", daemon=True)
+        self._syncer.start()
+        self._progress_at = 0.0
+        self._told: dict[bytes, int] = {}
+
+    # -- role ---------------------------------------------------------------------------------
+    def view(self, view: View, now: float) -> None:
+        """A newer view."""
+        self.machine.view(view, now)
+
+    def control(self, message: dict[str, Any], now: float) -> None:
+        """The broker's word."""
+        kind = message["type"]
+        if kind == "stamp":
+            self.machine.stamp(message["stamp"], now)
+        elif kind == "forget":
+            self.machine.forget([job for job in message["jobs"] if type(job) is bytes], now)
+        elif kind == "confirmed":
+            self.machine.confirm(message["job"])
+
+    def data(self, message: DataMessage, now: float) -> None:
+        """A message from a worker or the broker."""
+        self.machine.data(message, now)
+
+    def tick(self, now: float) -> None:
+        """Time has passed."""
+        self.machine.tick(now)
+        if now >= self._progress_at:
+            self._progress_at = now + PROGRESS_EVERY
+            counts = self.machine.snapshot()
+            if counts != self._told:
+                self._told = counts
+                self.loop.tell(
+                    {"type": "progress", "incarnation": self.loop.incarnation, "counts": counts}
+                )
+
+    def deadline(self) -> float | None:
+        """When ``tick`` is due."""
+        due = self.machine.deadline()
+        if not self.machine.jobs:
+            return due
+        return self._progress_at if due is None else min(due, self._progress_at)
+
+    def perform(self, now: float) -> None:
+        """Do what the machine wants done."""
+        safe: list[int] = []
+        to_sync: list[int] = []
+        jobs: set[bytes] = set()
+        effects, self.machine.effects[:] = list(self.machine.effects), []
+        for effect in effects:
+            kind = type(effect)
+            if kind is Send:
+                self.loop.send(effect.peer, effect.message)
+            elif kind is Store:
+                self._store(effect)
+                if effect.durability == "fsync":
+                    to_sync.append(effect.token)
+                    jobs.add(effect.job)
+                else:
+                    safe.append(effect.token)
+            elif kind is Deliver:
+                self._deliver(effect)
+            elif kind is Control:
+                self.loop.tell(effect.message)
+            elif kind is Drop:
+                self._drop(effect.job)
+            elif kind is Exit:
+                log.error("leaving: %s", effect.reason)
+                self.loop.refused = effect.reason
+                self.loop.stopping = True
+        if to_sync:
+            self._to_sync.put((to_sync, jobs))
+        if safe:
+            self.machine.stored(safe, now)
+            self.perform(now)
+
+    # -- spool --------------------------------------------------------------------------------
+    def _store(self, effect: Store) -> None:
+        spool = self.spools.get(effect.job)
+        if spool is None:
+            spool = self.spools[effect.job] = Spool(self.folder / f"{effect.job.hex()}.spool")
+        batch = effect.batch
+        location = spool.append(encode(batch))
+        nbytes = batch.nbytes
+        self.stored[effect.token] = _Stored(effect.job, location, batch, nbytes)
+        self.tokens.setdefault(effect.job, []).append(effect.token)
+        self.young[effect.token] = nbytes
+        self.young_bytes += nbytes
+        while self.young_bytes > YOUNG_BYTES and len(self.young) > 1:
+            token, size = self.young.popitem(last=False)
+            self.young_bytes -= size
+            self.stored[token].batch = None
+
+    def _sync_loop(self) -> None:
+        while (todo := self._to_sync.get()) is not None:
+            tokens, jobs = todo
+            while not self._to_sync.empty():
+                more = self._to_sync.get()
+                if more is None:
+                    return
+                tokens += more[0]
+                jobs |= more[1]
+            for job in jobs:
+                spool = self.spools.get(job)
+                if spool is not None:
+                    try:
+                        spool.sync()
+                    except (OSError, ValueError) as error:
+                        log.warning("sync of a spool failed: %s", error)
+            self.loop.post(lambda now, done=tokens: self.machine.stored(done, now))  # type: ignore[misc]
+
+    def _batch(self, token: int) -> Batch:
+        stored = self.stored[token]
+        if stored.batch is not None:
+            return stored.batch
+        assert stored.location is not None
+        message = decode([bytes(f) for f in self.spools[stored.job].read(stored.location)])
+        assert type(message) is Batch
+        return message
+
+    def _drop(self, job: bytes) -> None:
+        for token in self.tokens.pop(job, ()):
+            del self.stored[token]
+            self.young_bytes -= self.young.pop(token, 0)
+        spool = self.spools.pop(job, None)
+        if spool is not None:
+            spool.delete()
+
+    # -- clients ------------------------------------------------------------------------------
+    def _read_clients(self, now: float) -> None:
+        for _ in range(64):
+            try:
+                frames = self.router.recv_multipart(zmq.DONTWAIT)
+            except zmq.Again:
+                return
+            try:
+                message = decode(frames[1:])
+            except (DecodeError, VersionMismatch) as error:
+                self.loop.bad += 1
+                log.debug("dropped a client's message: %s", error)
+                continue
+            if type(message) is Want:
+                self.machine.want(frames[0], message, now)
+            else:
+                self.loop.bad += 1
+
+    def _deliver(self, effect: Deliver) -> None:
+        results = effect.results
+        if not effect.pieces:
+            self._send_results(effect.client, results)
+            return
+        # Small pieces share a message; a piece with out-of-band buffers has one of its own.
+        blobs: list[bytes] = []
+        metas: list[bytes] = []
+        any_metas = False
+        first, count = results.first, 0
+        fails = dict(results.fails)
+        at = results.first
+
+        def flush() -> None:
+            nonlocal blobs, metas, any_metas, first, count
+            inside = [(i, e) for i, e in results.fails if first <= i < at]
+            if at > first:
+                self._send_results(
+                    effect.client,
+                    Results(
+                        results.job,
+                        results.token,
+                        first,
+                        at - first,
+                        blob=b"".join(blobs),
+                        metas=b"".join(metas) if any_metas else None,
+                        fails=inside,
+                    ),
+                )
+            blobs, metas, any_metas, first, count = [], [], False, at, 0
+
+        for token, start, stop in effect.pieces:
+            while at in fails:
+                at += 1
+            batch = self._batch(token)
+            if batch.buffers:
+                flush()
+                part = Results(
+                    results.job, results.token, at, batch.n, batch.blob, batch.metas, batch.buffers
+                )
+                at += batch.n
+                self._send_results(effect.client, part)
+                first = at
+                continue
+            whole = start == 0 and stop == batch.n
+            blobs.append(bytes(batch.blob) if whole else slice_blob(batch.blob, batch.n, start, stop))
+            if batch.metas is not None:
+                any_metas = True
+                metas.append(batch.metas if whole else slice_blob(batch.metas, batch.n, start, stop))
+            else:
+                metas.append(b"\xc0" * (stop - start))
+            at += stop - start
+        while at in fails:
+            at += 1
+        flush()
+        if results.total is not None:
+            self._send_results(
+                effect.client, Results(results.job, results.token, at, 0, total=results.total)
+            )
+
+    def _send_results(self, client: bytes, results: Results) -> None:
+        try:
+            self.router.send_multipart([client, *encode(results)], zmq.DONTWAIT, copy=False)
+        except (zmq.Again, zmq.ZMQError) as error:
+            log.debug("a client is not there: %s", error)
+
+    def close(self) -> None:
+        """Stop the syncer and close the spools; what they hold stays."""
+        self._to_sync.put(None)
+        self._syncer.join(timeout=5)
+        for spool in self.spools.values():
+            spool.close()
+
+
+def main() -> int:
+    """Run the sink that the spec on stdin describes. Returns the exit status."""
+    side = ChildSide.open()
+    try:
+        loop = start_member(side, "")
+        sink = SinkProcess(loop, Path(side.spec["spool"]), side.spec["results"])
+    except BaseException as error:
+        return side.failed(error, "sink")
+
+    def leave(now: float) -> None:
+        loop.tell({"type": "leave", "incarnation": loop.incarnation})
+        loop.stopping = True
+
+    signal.signal(signal.SIGTERM, lambda *_: loop.post(leave))
+    side.ready()
+    loop.run(sink)
+    sink.close()
+    loop.close()
+    if loop.refused:
+        log.error("sink: %s", loop.refused)
+        return 3
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,161 @@
+"""An append-only file of records: a sink's spool, or where a sequencer's waiting items go.
+
+A record is a header (magic, length, CRC-32 of the body) and a body of frames. A torn record at the end,
+of a write that a crash cut short, is cut off when the file is opened again; damage anywhere else is
+an error, and damaged data is never served.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import struct
+import zlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from zturbo.errors import ZturboError
+from zturbo.wire.messages import Buffer
+
+__all__ = ["Location", "Spool", "SpoolCorrupt", "SpoolFull"]
+
+_HEADER = struct.Struct("<4sQII")  # magic, length of the body, CRC of the body, CRC of what is before
+_MAGIC = b"zts1"
+
+
+class SpoolCorrupt(ZturboError):
+    """A record is not what was written; it is not served."""
+
+
+class SpoolFull(ZturboError):
+    """The disk is full; the file is as it was before."""
+
+
+class Location(NamedTuple):
+    """Where a record is."""
+
+    offset: int
+    length: int
+    """Bytes of its body."""
+
+
+class Spool:
+    """One file of records.
+
+    Args:
+        path: the file; made if it is not there.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        self.size = os.fstat(self._file).st_size
+        self._closed = False
+
+    def append(self, frames: Sequence[Buffer]) -> Location:
+        """Write a record at the end; safe after :meth:`sync`.
+
+        Raises:
+            SpoolFull: there is no room; nothing was written.
+        """
+        views = [memoryview(frame).cast("B") for frame in frames]
+        index = struct.pack(f"<I{len(views)}Q", len(views), *(view.nbytes for view in views))
+        crc = zlib.crc32(index)
+        for view in views:
+            crc = zlib.crc32(view, crc)
+        length = len(index) + sum(view.nbytes for view in views)
+        head = struct.pack("<4sQI", _MAGIC, length, crc)
+        head += struct.pack("<I", zlib.crc32(head))
+        location = Location(self.size, length)
+        try:
+            self._write([head, index, *views])
+        except OSError as error:
+            os.ftruncate(self._file, self.size)
+            if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+                raise SpoolFull(f"{self.path}: {error.strerror}") from None
+            raise
+        self.size += _HEADER.size + length
+        return location
+
+    def _write(self, parts: list[Buffer]) -> None:
+        at = self.size
+        total = sum(memoryview(part).nbytes for part in parts)
+        wrote = os.pwritev(self._file, parts[:1000], at)
+        if wrote < total:
+            # Short: the disk is nearly full, or there were very many frames. Say the rest piece by piece.
+            rest = memoryview(b"".join(bytes(part) for part in parts))[wrote:]
+            at += wrote
+            while rest:
+                n = os.pwrite(self._file, rest, at)
+                if n == 0:
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+                rest, at = rest[n:], at + n
+
+    def sync(self) -> None:
+        """Everything appended so far is on the disk when this returns."""
+        os.fdatasync(self._file)
+
+    def read(self, location: Location) -> list[memoryview]:
+        """The frames of a record.
+
+        Raises:
+            SpoolCorrupt: they are not what was written.
+        """
+        frames, length = self._read_at(location.offset)
+        if length != location.length:
+            raise SpoolCorrupt(f"{self.path}: the record at {location.offset} has another length")
+        return frames
+
+    def _read_at(self, offset: int) -> tuple[list[memoryview], int]:
+        head = os.pread(self._file, _HEADER.size, offset)
+        if len(head) < _HEADER.size:
+            raise _Torn(f"{self.path}: the record at {offset} is cut short")
+        magic, length, crc, own = _HEADER.unpack(head)
+        if magic != _MAGIC or zlib.crc32(head[:-4]) != own:
+            raise SpoolCorrupt(f"{self.path}: the header at {offset} is damaged")
+        if offset + _HEADER.size + length > self.size:
+            raise _Torn(f"{self.path}: the record at {offset} is cut short")
+        body = memoryview(os.pread(self._file, length, offset + _HEADER.size))
+        if len(body) != length or zlib.crc32(body) != crc:
+            raise SpoolCorrupt(f"{self.path}: the record at {offset} is damaged")
+        (count,) = struct.unpack_from("<I", body)
+        sizes = struct.unpack_from(f"<{count}Q", body, 4)
+        at = 4 + 8 * count
+        frames = []
+        for size in sizes:
+            frames.append(body[at : at + size])
+            at += size
+        return frames, length
+
+    def recover(self) -> Iterator[tuple[Location, list[memoryview]]]:
+        """All records from the beginning; a torn one at the end is cut off.
+
+        Raises:
+            SpoolCorrupt: there is damage before the end.
+        """
+        offset = 0
+        while offset < self.size:
+            try:
+                frames, length = self._read_at(offset)
+            except _Torn:
+                os.ftruncate(self._file, offset)
+                self.size = offset
+                return
+            yield Location(offset, length), frames
+            offset += _HEADER.size + length
+
+    def close(self) -> None:
+        """Let go of the file."""
+        if not self._closed:
+            self._closed = True
+            os.close(self._file)
+
+    def delete(self) -> None:
+        """Let go of the file and remove it."""
+        self.close()
+        self.path.unlink(missing_ok=True)
+
+
+class _Torn(SpoolCorrupt):
+    """The record runs past the end of the file."""

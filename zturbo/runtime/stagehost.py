@@ -1,0 +1,391 @@
+"""The one place where a stage's code is called, by workers and by debug mode alike.
+
+It keeps a stage's instances (one for all jobs, or one per job, see :class:`zturbo.Stage`), makes tasks of
+contents, and turns what ``process`` gives into outputs: paths, contents, ENDs and FAILs. No sockets and no
+threads in here.
+"""
+
+from __future__ import annotations
+
+import copy
+import os
+import traceback
+from collections.abc import Callable, Iterable
+from time import perf_counter
+from typing import Any
+
+from zturbo.core.byid import ById
+from zturbo.stage import ReorderStage, Stage
+from zturbo.task import Task, TaskLog
+from zturbo.wire.messages import End, Fail, Path, Run
+from zturbo.wire.payload import pack_error, pack_meta, unpack_error_map
+
+__all__ = ["Output", "StageHost", "Stale"]
+
+FLUSH_COUNT = 512
+"""Outputs in one batch at most."""
+
+FLUSH_AFTER = 0.001
+"""Seconds that an output waits for company while the code goes on."""
+
+
+class Stale(BaseException):  # noqa: N818 - no error: it unwinds the user's generator
+    """The job was started over or ended: what is running of it is void."""
+
+
+class Output:
+    """What the code has given and nobody has taken yet.
+
+    Args:
+        flush: called when it is time to take it; it empties the output with :meth:`clear`.
+    """
+
+    __slots__ = ("contents", "ends", "fails", "flush", "metas", "runs", "since")
+
+    def __init__(self, flush: Callable[[], None]) -> None:
+        self.flush = flush
+        self.clear()
+
+    def clear(self) -> None:
+        """It has been taken."""
+        self.runs: list[Run] = []
+        self.contents: list[Any] = []
+        self.metas: list[Any] | None = None
+        self.ends: list[End] = []
+        self.fails: list[Fail] = []
+        self.since = 0.0
+
+    def __len__(self) -> int:
+        return len(self.contents) + len(self.ends) + len(self.fails)
+
+    def add(self, path: Path, task: Task) -> None:
+        """One output task."""
+        contents = self.contents
+        if task._meta or task._logs:
+            if self.metas is None:
+                self.metas = [None] * len(contents)
+            self.metas.append(pack_meta(task._meta, task._logs))
+        elif self.metas is not None:
+            self.metas.append(None)
+        contents.append(task.content)
+        runs = self.runs
+        if runs and path:
+            first, n = runs[-1]
+            if len(first) == len(path) and first[-1] + n == path[-1] and first[:-1] == path[:-1]:
+                runs[-1] = (first, n + 1)
+                self._due()
+                return
+        runs.append((path, 1))
+        self._due()
+
+    def _due(self) -> None:
+        now = perf_counter()
+        if not self.since:
+            self.since = now
+        elif now - self.since > FLUSH_AFTER or len(self) >= FLUSH_COUNT:
+            self.flush()
+
+    def end(self, path: Path, count: int) -> None:
+        """A path is closed."""
+        self.ends.append(End(path, count))
+        self._due()
+
+    def fail(self, path: Path, count: int, error: bytes) -> None:
+        """A path is closed by a failure."""
+        self.fails.append(Fail(path, count, error))
+        self._due()
+
+
+class _JobState:
+    __slots__ = ("byid", "instance", "late_fails", "number")
+
+    def __init__(self, instance: Stage) -> None:
+        self.instance = instance
+        self.number = 0
+        self.byid = ById()
+        self.late_fails: list[tuple[Any, bytes]] = []
+
+
+class StageHost:
+    """A stage's instances in one process.
+
+    Args:
+        build: makes an instance.
+        name: of the stage, for logs and errors.
+        index: its place in the pipeline.
+        worker_id: from 0, among workers that were started together.
+        host: name of this host, for errors.
+    """
+
+    def __init__(
+        self, build: Callable[[], Stage], *, name: str, index: int, worker_id: int = 0, host: str = ""
+    ) -> None:
+        self._build = build
+        self.name = name
+        self.index = index
+        self.worker_id = worker_id
+        self.host = host
+        self.base = self._new()
+        cls = type(self.base)
+        self.ordered = isinstance(self.base, ReorderStage)
+        self.by_id = (
+            isinstance(self.base, ReorderStage) and cls.get_sequence_id is not ReorderStage.get_sequence_id
+        )
+        self.has_state = cls.reset is not Stage.reset and cls.reset is not ReorderStage.reset
+        self.slots = self.base.job_slots if self.has_state and not self.base.interleave else 0
+        """Jobs that this worker may have at once if the stage is ordered; 0 for any number."""
+        self._spare: list[Stage] = [self.base]
+        self._jobs: dict[bytes, _JobState] = {}
+
+    def _new(self) -> Stage:
+        stage = self._build()
+        stage.init(self.worker_id)
+        return stage
+
+    def _state(self, job: bytes) -> _JobState:
+        state = self._jobs.get(job)
+        if state is None:
+            if not self.has_state:
+                instance = self.base
+            elif self.base.interleave:
+                instance = copy.copy(self.base)
+            else:
+                instance = self._spare.pop() if self._spare else self._new()
+            if self.has_state:
+                instance.reset()
+            state = self._jobs[job] = _JobState(instance)
+        return state
+
+    def job_ended(self, job: bytes) -> None:
+        """The job is over here, or starts over: its state goes."""
+        state = self._jobs.pop(job, None)
+        if state is not None and self.has_state and not self.base.interleave:
+            self._spare.append(state.instance)
+
+    # -- plain stages -------------------------------------------------------------------------
+    def run(
+        self,
+        job: bytes,
+        runs: Iterable[Run],
+        contents: list[Any],
+        metas: list[Any] | None,
+        out: Output,
+        done: Callable[[], None],
+        logs: bool = False,
+    ) -> None:
+        """Process tasks of a plain stage.
+
+        Args:
+            job: whose tasks they are.
+            runs: their paths.
+            contents: one per task.
+            metas: one per task, as :func:`pack_meta` made them, or None.
+            out: where outputs go.
+            done: called after each task is finished.
+            logs: whether to keep a log of stages in each task.
+        """
+        try:
+            process = self._state(job).instance.process
+        except Exception as error:  # reset() is the user's code
+            self._fail_all(runs, error, out, done)
+            return
+        i = 0
+        for first, n in runs:
+            prefix = first[:-1]
+            last = first[-1] if first else 0
+            for k in range(n):
+                task = Task(contents[i])
+                if metas is not None and metas[i] is not None:
+                    _restore(task, metas[i])
+                i += 1
+                path = (*prefix, last + k) if first else first
+                self._one(process, path, task, out, logs)
+                done()
+
+    def _one(
+        self, process: Callable[[Task], Any], path: Path, task: Task, out: Output, logs: bool
+    ) -> None:
+        count = 0
+        if logs:
+            task.start(self.name)
+        try:
+            result = process(task)
+            if isinstance(result, Task):
+                if not result.success:
+                    raise TaskFailedByUser("process gave a task that is marked as failed")
+                if logs:
+                    self._log(task, result)
+                out.add(path, result)
+                return
+            if result is None:
+                out.end(path, 0)
+                return
+            if isinstance(result, (str, bytes, dict)) or not isinstance(result, Iterable):
+                raise TypeError(self._wrong("returned", result))
+            for child in result:
+                if not isinstance(child, Task):
+                    raise TypeError(self._wrong("yielded", child))
+                if logs:
+                    self._log(task, child)
+                count += 1
+                out.add((*path, count - 1), child)
+        except Exception as error:  # whatever the user's code raises fails this task alone
+            out.fail(path, count, self.error(error, path, task))
+            return
+        out.end(path, count)
+
+    def _wrong(self, verb: str, what: object) -> str:
+        cls = type(self.base).__name__
+        return (
+            f"{cls}.process {verb} {what!r:.80} of type {type(what).__name__}; it is to give a Task, "
+            "an iterable of Tasks, or None"
+        )
+
+    def _log(self, parent: Task, child: Task) -> None:
+        started = getattr(parent, "_started", None)
+        if started is None:
+            return
+        name, wall, tick = started
+        duration = perf_counter() - tick
+        entry = TaskLog(name, duration, wall, wall + duration, True)
+        if child is parent or (child._logs and parent._logs and child._logs[: len(parent._logs)] == parent._logs):
+            child.logs.append(entry)
+        else:
+            child.logs = [*(parent._logs or []), *(child._logs or []), entry]
+
+    def _fail_all(
+        self, runs: Iterable[Run], error: Exception, out: Output, done: Callable[[], None]
+    ) -> None:
+        for first, n in runs:
+            for k in range(n):
+                path = (*first[:-1], first[-1] + k) if first else first
+                out.fail(path, 0, self.error(error, path, None))
+                done()
+
+    def error(self, error: BaseException, path: Path, task: Task | None, kind: str = "TaskError") -> bytes:
+        """A failure as it travels."""
+        text = "".join(traceback.format_exception(type(error), error, error.__traceback__))
+        return pack_error(
+            {
+                "kind": kind,
+                "type": type(error).__name__,
+                "message": str(error),
+                "traceback": text,
+                "stage": self.name,
+                "index": self.index,
+                "path": list(path),
+                "host": self.host,
+                "pid": os.getpid(),
+                "meta": _plain_meta(task),
+            }
+        )
+
+    # -- ordered stages -----------------------------------------------------------------------
+    def run_ordered(
+        self,
+        job: bytes,
+        pieces: Iterable[tuple[list[Run], list[Any], list[Any] | None]],
+        fails: list[tuple[int, bytes]],
+        out: Output,
+        *,
+        final: bool,
+        logs: bool = False,
+    ) -> None:
+        """Process what a sequencer released of a job, in order; its k-th item gets the path ``(k,)``.
+
+        Args:
+            job: whose tasks they are.
+            pieces: (runs, contents, metas) in order.
+            fails: (place among the tasks, error) of failures that pass by.
+            out: where outputs go.
+            final: nothing comes after this: the END of all is said.
+            logs: whether to keep a log of stages in each task.
+        """
+        try:
+            state = self._state(job)
+        except Exception as error:  # reset() is the user's code
+            out.fail((), 0, self.error(error, (), None))
+            return
+        process = state.instance.process
+        place = 0
+        at = 0
+        for runs, contents, metas in pieces:
+            i = 0
+            for first, n in runs:
+                for k in range(n):
+                    while at < len(fails) and fails[at][0] <= place:
+                        self._pass_by(state, fails[at][1], out)
+                        at += 1
+                    task = Task(contents[i])
+                    if metas is not None and metas[i] is not None:
+                        _restore(task, metas[i])
+                    i += 1
+                    place += 1
+                    if self.by_id:
+                        path = (*first[:-1], first[-1] + k) if first else first
+                        self._by_id(state, process, path, task, out, logs)
+                    else:
+                        self._numbered(state, process, task, out, logs)
+        for _, error_bytes in fails[at:]:
+            self._pass_by(state, error_bytes, out)
+        if final:
+            if self.by_id:
+                for task in state.byid.flush():
+                    self._numbered(state, process, task, out, logs)
+                for _, error_bytes in sorted(state.late_fails, key=lambda pair: pair[0]):
+                    out.fail((state.number,), 0, error_bytes)
+                    state.number += 1
+            out.end((), state.number)
+
+    def _numbered(
+        self, state: _JobState, process: Callable[[Task], Any], task: Task, out: Output, logs: bool
+    ) -> None:
+        path = (state.number,)
+        state.number += 1
+        self._one(process, path, task, out, logs)
+
+    def _pass_by(self, state: _JobState, error: bytes, out: Output) -> None:
+        if self.by_id:
+            # Failures arrive in any order here; numbered at the end, by their places, they are the
+            # same in each execution.
+            fields = unpack_error_map(error)
+            state.late_fails.append(((fields["index"], fields["path"]), error))
+            return
+        out.fail((state.number,), 0, error)
+        state.number += 1
+
+    def _by_id(
+        self,
+        state: _JobState,
+        process: Callable[[Task], Any],
+        path: Path,
+        task: Task,
+        out: Output,
+        logs: bool,
+    ) -> None:
+        instance = state.instance
+        assert isinstance(instance, ReorderStage)
+        try:
+            released = state.byid.push(instance.get_sequence_id(task), task)
+        except Exception as error:  # an id that cannot be had fails this task alone
+            state.late_fails.append(((self.index, path), self.error(error, path, task)))
+            return
+        for ready in released:
+            self._numbered(state, process, ready, out, logs)
+
+
+class TaskFailedByUser(Exception):  # noqa: N818
+    """``process`` gave a task with ``success`` False."""
+
+
+def _restore(task: Task, packed: Any) -> None:
+    meta, logs = packed
+    task._meta = meta
+    if logs:
+        task._logs = [TaskLog(*log) for log in logs]
+
+
+def _plain_meta(task: Task | None) -> Any:
+    if task is None:
+        return None
+    return pack_meta(task._meta, task._logs)

@@ -1,0 +1,259 @@
+"""The worker's process: user code in the main thread, sockets and the machine in an I/O thread.
+
+So statements and views go on while ``process()`` runs for an hour. Started by a node, see
+:mod:`zturbo.runtime.children`: ``python -m zturbo.runtime.worker``.
+"""
+
+from __future__ import annotations
+
+import logging
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable
+from queue import Empty, SimpleQueue
+from typing import Any
+
+from zturbo.core.effects import Control, EndJob, Exit, Run, Send, Work
+from zturbo.core.worker import Produced, WorkerMachine
+from zturbo.errors import StartError
+from zturbo.resources import Resources
+from zturbo.runtime.children import ChildSide
+from zturbo.runtime.importing import build_stage, code_hash, load_class
+from zturbo.runtime.member import MemberLoop, start_member
+from zturbo.runtime.runner import Runner
+from zturbo.runtime.stagehost import StageHost
+from zturbo.stage import Stage
+from zturbo.wire.control import Member, View
+from zturbo.wire.messages import DataMessage
+
+__all__ = ["WorkerProcess", "main"]
+
+log = logging.getLogger("zturbo.worker")
+
+PROGRESS_EVERY = 0.25
+"""Seconds between two reports of progress."""
+
+DRAIN = 2.0
+"""Seconds that a worker that was told to stop may take to finish what it has."""
+
+UNSEEN = 16
+"""Batches that the user's thread may be ahead of the I/O thread."""
+
+
+class WorkerProcess:
+    """The shell of one worker.
+
+    Args:
+        loop: its sockets.
+        host: its stage.
+        pipeline: name of the pipeline.
+        stages: how many stages that has.
+        max_task_bytes: bytes that one output may have.
+    """
+
+    def __init__(
+        self, loop: MemberLoop, host: StageHost, *, pipeline: str, stages: int, max_task_bytes: int
+    ) -> None:
+        self.loop = loop
+        self.machine = WorkerMachine(
+            loop.incarnation,
+            pipeline=pipeline,
+            stage=host.index,
+            stages=stages,
+            ordered=host.ordered,
+            by_path=not host.by_id,
+            host=loop.host,
+        )
+        loop.member = Member(
+            loop.incarnation,
+            "worker",
+            pipeline,
+            host.index,
+            loop.host,
+            tuple(loop.inbox.endpoints),
+            slots=host.slots if host.ordered else 0,
+            ordered=host.ordered,
+        )
+        self.works: SimpleQueue[Work | EndJob | None] = SimpleQueue()
+        self.epochs: dict[bytes, int] = {}
+        self.runner = Runner(host, self._give, self.epochs.get, max_task_bytes)
+        self._room = threading.Event()
+        self._room.set()
+        self._unseen = 0
+        self._progress_at = 0.0
+        self._told: dict[bytes, int] = {}
+        self._drain_until: float | None = None
+
+    # -- the user's thread --------------------------------------------------------------------
+    def run_code(self) -> None:
+        """Run work until told to stop. In the main thread."""
+        works, runner = self.works, self.runner
+        while True:
+            try:
+                item = works.get_nowait()
+            except Empty:
+                runner.idle()
+                item = works.get()
+            if item is None:
+                return
+            if type(item) is Work:
+                runner.run(item)
+            else:
+                assert isinstance(item, EndJob)
+                runner.job_ended(item.job)
+
+    def _give(self, produced: Produced) -> None:
+        self._unseen += 1
+        self.loop.post(lambda now: self._take(produced, now))
+        while self._unseen > UNSEEN or self.machine.outlet.pressed:
+            self._room.clear()
+            if self._unseen <= UNSEEN and not self.machine.outlet.pressed:
+                break
+            if self.loop.stopping or self.epochs.get(produced.job) != produced.epoch:
+                break
+            self._room.wait(0.1)
+
+    # -- the I/O thread -----------------------------------------------------------------------
+    def _take(self, produced: Produced, now: float) -> None:
+        self._unseen -= 1
+        self.machine.produced(produced, now)
+
+    def view(self, view: View, now: float) -> None:
+        """A newer view."""
+        self.machine.view(view, now)
+
+    def control(self, message: dict[str, Any], now: float) -> None:
+        """The broker's word."""
+        kind = message["type"]
+        if kind == "stamp":
+            self.machine.stamp(message["stamp"], now)
+        elif kind == "forget":
+            self.machine.forget([job for job in message["jobs"] if type(job) is bytes], now)
+        elif kind == "stop":
+            self.drain(now)
+
+    def data(self, message: DataMessage, now: float) -> None:
+        """A message from a peer."""
+        self.machine.data(message, now)
+
+    def deadline(self) -> float | None:
+        """When ``tick`` is due."""
+        times = [] if not self.machine.jobs else [self._progress_at]
+        if (due := self.machine.deadline()) is not None:
+            times.append(due)
+        if self._drain_until is not None:
+            times.append(min(self._drain_until, time.monotonic() + 0.05))
+        return min(times, default=None)
+
+    def tick(self, now: float) -> None:
+        """Time has passed."""
+        self.machine.tick(now)
+        if now >= self._progress_at:
+            self._progress_at = now + PROGRESS_EVERY
+            counts = self.machine.snapshot()
+            if counts != self._told:
+                self._told = counts
+                self.loop.tell({"type": "progress", "incarnation": self.loop.incarnation, "counts": counts})
+        if self._drain_until is not None and (self.machine.idle or now >= self._drain_until):
+            self.loop.tell({"type": "leave", "incarnation": self.loop.incarnation})
+            self.loop.stopping = True
+
+    def perform(self, now: float) -> None:
+        """Do what the machine wants done."""
+        effects = self.machine.effects
+        if effects:
+            todo = list(effects)
+            effects.clear()
+            for effect in todo:
+                kind = type(effect)
+                if kind is Send:
+                    self.loop.send(effect.peer, effect.message)  # type: ignore[union-attr]
+                elif kind is Run:
+                    work = effect.work  # type: ignore[union-attr]
+                    self.epochs[work.job] = work.epoch
+                    self.works.put(work)
+                elif kind is EndJob:
+                    self.epochs.pop(effect.job, None)  # type: ignore[union-attr]
+                    self.works.put(effect)  # type: ignore[arg-type]
+                elif kind is Control:
+                    self.loop.tell(effect.message)  # type: ignore[union-attr, arg-type]
+                elif kind is Exit:
+                    self.loop.refused = effect.reason  # type: ignore[union-attr]
+                    self.loop.stopping = True
+        if not self._room.is_set() and self._unseen <= UNSEEN // 2 and not self.machine.outlet.pressed:
+            self._room.set()
+
+    def drain(self, now: float) -> None:
+        """Finish what is here, then leave."""
+        if self._drain_until is None:
+            self._drain_until = now + DRAIN
+            self.machine.drain(now)
+
+    def run_loop(self) -> None:
+        """The I/O thread."""
+        try:
+            self.loop.run(self)
+        except BaseException:
+            log.exception("the I/O thread of %s failed", self.loop.stage)
+            raise
+        finally:
+            self.loop.stopping = True
+            self._room.set()
+            self.works.put(None)
+
+
+def build(spec: dict[str, Any]) -> Callable[[], Stage]:
+    """What makes the stage's instances, as the spec names it: a class, or what ``System`` pickled."""
+    if "pickled" in spec:
+        from zturbo.runtime.shipping import unpack_stage
+
+        return unpack_stage(spec["pickled"])
+    cls = load_class(spec["class"])
+    resources = Resources({"cpu": spec["cpus"]} if spec.get("cpus") else None)
+    return lambda: build_stage(cls, spec["args"], resources)
+
+
+def main() -> int:
+    """Run the worker that the spec on stdin describes. Returns the exit status."""
+    side = ChildSide.open()
+    spec = side.spec
+    name = f"{spec['pipeline']}.{spec['stage']}"
+    try:
+        make = build(spec)
+        host = StageHost(
+            make, name=spec["stage"], index=spec["index"], worker_id=spec["worker_id"], host=spec["host"]
+        )
+        loop = start_member(side, spec["stage"])
+        loop.code = code_hash(type(host.base))
+        worker = WorkerProcess(
+            loop,
+            host,
+            pipeline=spec["pipeline"],
+            stages=spec["stages"],
+            max_task_bytes=spec["max_task_bytes"],
+        )
+    except BaseException as error:
+        return side.failed(error, name)
+    signal.signal(signal.SIGTERM, lambda *_: loop.post(worker.drain))
+    sys.setswitchinterval(0.001)
+    thread = threading.Thread(target=worker.run_loop, name="io", daemon=True)
+    thread.start()
+    side.ready()
+    worker.run_code()
+    thread.join(timeout=5)
+    if not thread.is_alive():
+        loop.close()
+    if loop.refused:
+        print(f"zturbo: {name}: {loop.refused}", file=sys.stderr)  # noqa: T201 - it has no logger yet
+        return 3
+    return 0
+
+
+if __name__ == "__main__":
+    try:
+        status = main()
+    except StartError as failure:
+        sys.exit(str(failure))
+    sys.exit(status)

@@ -1,0 +1,123 @@
+"""What a user writes: Stage and ReorderStage."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+from typing import Any
+
+from zturbo.resources import Resources
+from zturbo.task import Task
+
+__all__ = ["ReorderStage", "Stage"]
+
+
+class Stage:
+    """One stage of a pipeline: subclasses say what becomes of a task.
+
+    A stage has any number of workers, each a process with its own instance: made by ``__init__``,
+    then ``init(worker_id)``, then ``process(task)`` for each task.
+
+    **What is asked of it.** A task is processed at least once: after the death of a worker or of a
+    host it is processed again, perhaps in part, perhaps while its first outputs are still on their
+    way. So the same input is to give the same fan-out: as many tasks, in the same order. From the
+    first ordered stage of a pipeline on, and in stages above it, it is to give the same contents and
+    outcome too. Results then come exactly once. Effects on the world outside are yours: make them
+    repeatable (write to a temporary name and rename).
+
+    **State.** A stage that does not override :meth:`reset` has one instance per worker, which all jobs
+    share. One that overrides it has a job's state to itself: an instance per concurrent job, with
+    ``reset()`` before the job's first task. ``interleave = True`` says that all of a job's state is
+    made in ``reset()``; then that instance is a shallow copy, which shares a model that ``init()``
+    loaded; without it each is made and ``init()``-ed anew.
+
+    Args:
+        resources: what its workers may use.
+        custom: handed to :meth:`allocate_resource`.
+    """
+
+    deterministic: bool = True
+    """Whether the same input gives the same fan-out. What is not, is not supported yet."""
+    interleave: bool = False
+    """All of a job's state is made in ``reset()``, so that jobs may share a worker as shallow copies."""
+    job_slots: int = 1
+    """Jobs that a worker of an ordered stage with ``reset()`` takes at once, if not ``interleave``."""
+
+    resources: Resources | None = None
+    resource_allocation: list[Resources] | None = None
+    current_resource: Resources | None = None
+    worker_id: int = 0
+
+    def __init__(self, resources: Resources | None = None, **custom: Any) -> None:
+        self.resources = resources
+        self.resource_allocation = self.allocate_resource(
+            resources if resources is not None else Resources({}), **custom
+        )
+
+    def allocate_resource(self, resources: Resources, **custom: Any) -> list[Resources]:
+        """What each worker gets: as many workers as the list is long. One, with everything, here."""
+        if custom:
+            names = ", ".join(sorted(custom))
+            raise TypeError(f"{type(self).__name__} does not take {names}; override allocate_resource or __init__")
+        return [resources]
+
+    @property
+    def num_worker(self) -> int:
+        """How many workers ``System`` starts for it."""
+        return 1 if self.resource_allocation is None else len(self.resource_allocation)
+
+    @property
+    def logger(self) -> logging.Logger:
+        """A logger that is named after the stage."""
+        return logging.getLogger(f"zturbo.stage.{type(self).__name__}[{self.worker_id}]")
+
+    def init(self, worker_id: int = 0) -> None:
+        """Called once in the worker's process, before the first task: load models here.
+
+        Args:
+            worker_id: from 0, among the workers that were started together.
+        """
+        self.worker_id = worker_id
+        if self.resource_allocation and worker_id < len(self.resource_allocation):
+            self.current_resource = self.resource_allocation[worker_id]
+
+    def reset(self) -> None:
+        """Override it to begin a new job: clear what belongs to the last one."""
+
+    def process(self, task: Task) -> Task | Iterable[Task] | None:
+        """What becomes of a task.
+
+        Returns:
+            One task, which keeps its parent's place; an iterable of tasks (a generator's are sent on
+            as they are yielded); or None for nothing.
+        """
+        raise NotImplementedError(f"{type(self).__name__}.process is not written")
+
+    def __repr__(self) -> str:
+        return type(self).__name__
+
+
+class ReorderStage(Stage):
+    """A stage whose tasks come in order, one worker per job.
+
+    The order is that of the job's tasks as the stages above made them: depth first, a generator's
+    outputs in the order of yielding. A stage that overrides :meth:`get_sequence_id` has its own.
+
+    A dropped or failed task leaves no gap. If this stage's worker dies, its job starts over: state
+    is made new by ``reset()``, and what the client has got is not repeated.
+
+    Args:
+        resources: what its workers may use.
+        reorder_buffer_size: kept for pyturbo's sake; the buffer is bounded by disk.
+        custom: handed to :meth:`Stage.allocate_resource`.
+    """
+
+    def __init__(
+        self, resources: Resources | None = None, reorder_buffer_size: int = 16, **custom: Any
+    ) -> None:
+        super().__init__(resources, **custom)
+        self.reorder_buffer_size = reorder_buffer_size
+
+    def get_sequence_id(self, task: Task) -> int:
+        """The task's place among those of its job, from 0. Override it, or leave the order to zturbo."""
+        raise NotImplementedError

@@ -1,0 +1,127 @@
+"""The words of a user's code: Task and Job."""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import Any, NamedTuple
+
+__all__ = ["Job", "Task", "TaskLog"]
+
+
+class TaskLog(NamedTuple):
+    """What one stage did to a task."""
+
+    stage: str
+    duration: float
+    """Seconds."""
+    start_time: float
+    """Wall time, for the record."""
+    end_time: float
+    success: bool
+
+
+class Task:
+    """A unit of data between stages.
+
+    Args:
+        content: anything that :mod:`zturbo.wire.payload` carries: plain values, NumPy arrays, bytes.
+        meta: a dict that goes along with it.
+        parent_task: whose meta and logs it begins with.
+
+    Attributes:
+        success: False for a task that failed; it then bypasses the later stages.
+        error: why it failed; None while it has not.
+    """
+
+    __slots__ = ("_logs", "_meta", "_started", "content", "error", "success")
+
+    def __init__(
+        self, content: Any = None, meta: dict[Any, Any] | None = None, *, parent_task: Task | None = None
+    ) -> None:
+        self.content = content
+        self.success = True
+        self.error: BaseException | None = None
+        self._meta = meta
+        self._logs: list[TaskLog] | None = None
+        if parent_task is not None:
+            if parent_task._meta:
+                self._meta = {**parent_task._meta, **(meta or {})}
+            if parent_task._logs:
+                self._logs = list(parent_task._logs)
+
+    @property
+    def meta(self) -> dict[Any, Any]:
+        """What goes along with the content."""
+        if self._meta is None:
+            self._meta = {}
+        return self._meta
+
+    @meta.setter
+    def meta(self, value: dict[Any, Any] | None) -> None:
+        self._meta = value
+
+    @property
+    def logs(self) -> list[TaskLog]:
+        """What each stage did to it, where the pipeline keeps logs."""
+        if self._logs is None:
+            self._logs = []
+        return self._logs
+
+    @logs.setter
+    def logs(self, value: list[TaskLog] | None) -> None:
+        self._logs = value
+
+    def start(self, stage: object) -> Task:
+        """Begin a log entry for this stage. Returns the task."""
+        self._started = (str(stage), time.time(), time.perf_counter())
+        return self
+
+    def finish(self, content: Any = None, success: bool = True) -> Task:
+        """End the log entry that :meth:`start` began; a content that is not None replaces the old one."""
+        if content is not None:
+            self.content = content
+        started = getattr(self, "_started", None)
+        if started is not None:
+            stage, wall, tick = started
+            duration = time.perf_counter() - tick
+            self.logs.append(TaskLog(stage, duration, wall, wall + duration, success))
+        return self
+
+    def fail(self) -> None:
+        """Mark it as failed."""
+        self.finish(success=False)
+        self.success = False
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.content!r:.60}, meta={self._meta or {}!r:.60})"
+
+
+class Job:
+    """A unit of data for a pipeline: a name and a root task.
+
+    Args:
+        name: for people.
+        task: the root task.
+        length: how many results are expected, for a progress bar.
+        max_retry: how often a failed job is run again by :class:`zturbo.System`.
+
+    Attributes:
+        id: 16 random bytes.
+        success: whether it has ended with a result.
+        results: its :class:`zturbo.Result`, or what ``get_results`` made of it.
+    """
+
+    def __init__(self, name: str, task: Task, length: int | None = None, max_retry: int = 1) -> None:
+        if not isinstance(task, Task):
+            raise TypeError(f"a Job's task is to be a Task, not {type(task).__name__}: wrap it, Task(...)")
+        self.id = os.urandom(16)
+        self.name = name
+        self.task = task
+        self.length = length
+        self.retry = max_retry
+        self.success = False
+        self.results: Any = None
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.name!r}, length={self.length}, retry={self.retry})"

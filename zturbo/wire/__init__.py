@@ -1,0 +1,1 @@
+"""Bytes <-> messages. Imports nothing of ours but the errors."""

@@ -1,0 +1,358 @@
+"""Data-plane messages <-> frames: a msgpack header, then raw frames.
+
+Decoding is strict and total: whatever came over a socket becomes a message or a
+:class:`~zturbo.errors.DecodeError`, never another exception, and nothing in it is executed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import msgpack
+
+from zturbo.errors import DecodeError, VersionMismatch
+from zturbo.wire.messages import (
+    PROTOCOL,
+    Batch,
+    Buffer,
+    DataMessage,
+    End,
+    Fail,
+    Greet,
+    Path,
+    Probe,
+    Results,
+    Return,
+    Run,
+    Stamp,
+    Statement,
+    Want,
+)
+
+__all__ = ["MAX_DEPTH", "decode", "encode", "stamp_from_wire", "stamp_to_wire"]
+
+MAX_DEPTH = 64
+"""Components that a path may have; a pipeline of 64 fan-outs is a mistake."""
+
+_MAGIC = 0x7A74  # "zt"
+_BATCH, _GREET, _PROBE, _STATEMENT, _RETURN, _WANT, _RESULTS = range(1, 8)
+_ID = 16
+_INT_MAX = 1 << 62
+_pack = msgpack.Packer(use_bin_type=True, autoreset=True).pack
+
+
+def _bad(field: str) -> DecodeError:
+    return DecodeError(f"{field} is malformed")
+
+
+def _int(value: Any, field: str, low: int = 0) -> int:
+    if type(value) is not int or not low <= value <= _INT_MAX:
+        raise _bad(field)
+    return value
+
+
+def _bytes(value: Any, field: str) -> bytes:
+    if type(value) is not bytes:
+        raise _bad(field)
+    return value
+
+
+def _id(value: Any, field: str) -> bytes:
+    if type(value) is not bytes or len(value) != _ID:
+        raise _bad(field)
+    return value
+
+
+def _path(value: Any, field: str = "path") -> Path:
+    if type(value) is not tuple or len(value) > MAX_DEPTH:
+        raise _bad(field)
+    for component in value:
+        if type(component) is not int or not 0 <= component <= _INT_MAX:
+            raise _bad(field)
+    return value
+
+
+def _tuple(value: Any, field: str, length: int | None = None) -> tuple[Any, ...]:
+    if type(value) is not tuple or (length is not None and len(value) != length):
+        raise _bad(field)
+    return value
+
+
+def _runs(value: Any) -> tuple[list[Run], int]:
+    total = 0
+    for run in _tuple(value, "runs"):
+        if type(run) is not tuple or len(run) != 2:
+            raise _bad("run")
+        first, n = run
+        _path(first, "run")
+        if type(n) is not int or not 1 <= n <= _INT_MAX or (n > 1 and not first):
+            raise _bad("run")
+        total += n
+    return list(value), total
+
+
+def stamp_to_wire(stamp: Stamp) -> tuple[Any, ...]:
+    """A stamp as a plain tuple for msgpack."""
+    return (
+        stamp.job,
+        stamp.epoch,
+        stamp.pipeline,
+        tuple(stamp.ordered.items()),
+        stamp.sink,
+        stamp.durability,
+        stamp.condemned,
+        stamp.order,
+        stamp.logs,
+    )
+
+
+def stamp_from_wire(value: Any) -> Stamp:
+    """The stamp in a decoded tuple; raises DecodeError."""
+    job, epoch, pipeline, ordered, sink, durability, condemned, order, logs = _tuple(value, "stamp", 9)
+    if type(pipeline) is not str or type(logs) is not bool:
+        raise _bad("stamp")
+    if durability not in ("fsync", "process", "memory") or order not in ("path", "none"):
+        raise _bad("stamp")
+    pairs = [_tuple(pair, "stamp.ordered", 2) for pair in _tuple(ordered, "stamp.ordered")]
+    marks = [_tuple(pair, "stamp.condemned", 2) for pair in _tuple(condemned, "stamp.condemned")]
+    return Stamp(
+        job=_id(job, "stamp.job"),
+        epoch=_int(epoch, "stamp.epoch"),
+        pipeline=pipeline,
+        ordered={_int(stage, "stamp.ordered"): _id(inc, "stamp.ordered") for stage, inc in pairs},
+        sink=_id(sink, "stamp.sink"),
+        durability=durability,
+        condemned=tuple((_int(stage, "stamp.condemned"), _path(path)) for stage, path in marks),
+        order=order,
+        logs=logs,
+    )
+
+
+def encode(message: DataMessage) -> list[Buffer]:
+    """The frames of a message; large contents are referred to, not copied."""
+    if type(message) is Batch:
+        stamp = stamp_to_wire(message.stamp) if message.stamp is not None else None
+        header = _pack(
+            (
+                _MAGIC,
+                PROTOCOL,
+                _BATCH,
+                message.source,
+                message.target,
+                message.number,
+                message.job,
+                message.epoch,
+                message.stage,
+                message.runs,
+                message.metas,
+                message.ends,
+                message.fails,
+                stamp,
+            )
+        )
+        if not message.n:
+            return [header]
+        return [header, message.blob, *message.buffers]
+    if type(message) is Statement:
+        return [
+            _pack(
+                (
+                    _MAGIC,
+                    PROTOCOL,
+                    _STATEMENT,
+                    message.source,
+                    message.target,
+                    message.received,
+                    message.acked,
+                    message.ranges,
+                    message.tasks,
+                    message.nbytes,
+                    message.nonce,
+                    message.gap,
+                )
+            )
+        ]
+    if type(message) is Probe:
+        return [_pack((_MAGIC, PROTOCOL, _PROBE, message.source, message.target, message.nonce))]
+    if type(message) is Greet:
+        return [_pack((_MAGIC, PROTOCOL, _GREET, message.source, message.target, message.view))]
+    if type(message) is Return:
+        return [
+            _pack((_MAGIC, PROTOCOL, _RETURN, message.source, message.target, message.number, message.index))
+        ]
+    if type(message) is Want:
+        return [
+            _pack((_MAGIC, PROTOCOL, _WANT, message.job, message.token, message.first, message.limit))
+        ]
+    if type(message) is Results:
+        header = _pack(
+            (
+                _MAGIC,
+                PROTOCOL,
+                _RESULTS,
+                message.job,
+                message.token,
+                message.first,
+                message.n,
+                message.metas,
+                message.fails,
+                message.total,
+                message.problem,
+            )
+        )
+        return [header, message.blob, *message.buffers]
+    raise TypeError(f"no data message: {type(message).__name__}")
+
+
+def decode(frames: Sequence[Buffer]) -> DataMessage:
+    """The message in the frames of one multipart message.
+
+    Raises:
+        DecodeError: the bytes are no message of ours.
+        VersionMismatch: they are one of another protocol version.
+    """
+    if not frames:
+        raise DecodeError("a message without frames")
+    try:
+        header = msgpack.unpackb(frames[0], use_list=False, raw=False, strict_map_key=True)
+    except Exception as error:  # msgpack raises a dozen kinds, some of them bare ValueErrors
+        raise DecodeError(f"header is no msgpack: {type(error).__name__}") from None
+    if type(header) is not tuple or len(header) < 3 or header[0] != _MAGIC:
+        raise _bad("header")
+    if header[1] != PROTOCOL:
+        raise VersionMismatch(f"the peer speaks protocol {header[1]!r}, this process {PROTOCOL}")
+    kind = header[2]
+    reader = _READERS.get(kind) if type(kind) is int else None
+    if reader is None:
+        raise _bad("message kind")
+    return reader(header, frames)
+
+
+def _read_batch(header: tuple[Any, ...], frames: Sequence[Buffer]) -> Batch:
+    if len(header) != 14:
+        raise _bad("batch")
+    runs, n = _runs(header[9])
+    if n and len(frames) < 2:
+        raise DecodeError("a batch of tasks without its contents")
+    if not n and len(frames) != 1:
+        raise DecodeError("a batch without tasks that has contents")
+    ends = []
+    for end in _tuple(header[11], "ends"):
+        path, count, meta = _tuple(end, "end", 3)
+        if meta is not None:
+            _bytes(meta, "end.meta")
+        ends.append(End(_path(path), _int(count, "end.count"), meta))
+    fails = []
+    for fail in _tuple(header[12], "fails"):
+        path, count, error = _tuple(fail, "fail", 3)
+        fails.append(Fail(_path(path), _int(count, "fail.count"), _bytes(error, "fail.error")))
+    metas = header[10]
+    if metas is not None:
+        _bytes(metas, "metas")
+    return Batch(
+        source=_id(header[3], "source"),
+        target=_id(header[4], "target"),
+        number=_int(header[5], "number", 1),
+        job=_id(header[6], "job"),
+        epoch=_int(header[7], "epoch"),
+        stage=_int(header[8], "stage"),
+        runs=runs,
+        n=n,
+        blob=frames[1] if n else b"",
+        metas=metas,
+        buffers=list(frames[2:]),
+        ends=ends,
+        fails=fails,
+        stamp=None if header[13] is None else stamp_from_wire(header[13]),
+    )
+
+
+def _read_statement(header: tuple[Any, ...], _: Sequence[Buffer]) -> Statement:
+    if len(header) != 12 or type(header[11]) is not bool:
+        raise _bad("statement")
+    ranges = []
+    for pair in _tuple(header[7], "ranges"):
+        first, last = _tuple(pair, "range", 2)
+        ranges.append((_int(first, "range"), _int(last, "range")))
+    return Statement(
+        source=_id(header[3], "source"),
+        target=_id(header[4], "target"),
+        received=_int(header[5], "received"),
+        acked=_int(header[6], "acked"),
+        ranges=ranges,
+        tasks=_int(header[8], "tasks"),
+        nbytes=_int(header[9], "nbytes"),
+        nonce=_int(header[10], "nonce"),
+        gap=header[11],
+    )
+
+
+def _read_probe(header: tuple[Any, ...], _: Sequence[Buffer]) -> Probe:
+    if len(header) != 6:
+        raise _bad("probe")
+    return Probe(_id(header[3], "source"), _id(header[4], "target"), _int(header[5], "nonce"))
+
+
+def _read_greet(header: tuple[Any, ...], _: Sequence[Buffer]) -> Greet:
+    if len(header) != 6:
+        raise _bad("greet")
+    return Greet(_id(header[3], "source"), _id(header[4], "target"), _int(header[5], "view"))
+
+
+def _read_return(header: tuple[Any, ...], _: Sequence[Buffer]) -> Return:
+    if len(header) != 7:
+        raise _bad("return")
+    return Return(
+        _id(header[3], "source"),
+        _id(header[4], "target"),
+        _int(header[5], "number", 1),
+        _int(header[6], "index"),
+    )
+
+
+def _read_want(header: tuple[Any, ...], _: Sequence[Buffer]) -> Want:
+    if len(header) != 7:
+        raise _bad("want")
+    return Want(
+        _id(header[3], "job"), _int(header[4], "token"), _int(header[5], "first", -1), _int(header[6], "limit")
+    )
+
+
+def _read_results(header: tuple[Any, ...], frames: Sequence[Buffer]) -> Results:
+    if len(header) != 11 or len(frames) < 2:
+        raise _bad("results")
+    fails = []
+    for pair in _tuple(header[8], "fails"):
+        index, error = _tuple(pair, "fail", 2)
+        fails.append((_int(index, "fail"), _bytes(error, "fail")))
+    metas, total, problem = header[7], header[9], header[10]
+    if metas is not None:
+        _bytes(metas, "metas")
+    if total is not None:
+        _int(total, "total")
+    if problem is not None and type(problem) is not str:
+        raise _bad("problem")
+    return Results(
+        job=_id(header[3], "job"),
+        token=_int(header[4], "token"),
+        first=_int(header[5], "first"),
+        n=_int(header[6], "n"),
+        blob=frames[1],
+        metas=metas,
+        buffers=list(frames[2:]),
+        fails=fails,
+        total=total,
+        problem=problem,
+    )
+
+
+_READERS: dict[int, Callable[[tuple[Any, ...], Sequence[Buffer]], DataMessage]] = {
+    _BATCH: _read_batch,
+    _GREET: _read_greet,
+    _PROBE: _read_probe,
+    _STATEMENT: _read_statement,
+    _RETURN: _read_return,
+    _WANT: _read_want,
+    _RESULTS: _read_results,
+}

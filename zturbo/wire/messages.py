@@ -1,0 +1,239 @@
+"""The vocabulary of the data plane: what one process says to another.
+
+Tasks flow down in :class:`Batch`; :class:`Statement` flows back up. Both go over the same kind of
+socket, PUSH to the other's PULL inbox, so each message names who sent it and to which incarnation
+it is addressed; whoever reads one that is not addressed to his incarnation drops it.
+
+* :class:`Greet`      sender -> receiver: here I am; open a link.
+* :class:`Batch`      sender -> receiver: numbered, of one job and epoch, retained until acked.
+* :class:`Probe`      sender -> receiver: what have you got? (silence sends this, never data)
+* :class:`Statement`  receiver -> sender: absolute and repeatable: received, acked, credit.
+* :class:`Return`     receiver -> sender: un-started tasks of a batch come back without a strike.
+
+Between a client and the sink that has its results, over DEALER and ROUTER:
+
+* :class:`Want`       client -> sink: results of this job, from here, at most up to there.
+* :class:`Results`    sink -> client: the next results in order.
+
+Paths are tuples of ints. A batch names its tasks' paths as *runs*: ``(first, n)`` stands for ``n``
+siblings, the first at ``first``, the others counting up in the last component. ``first == ()``
+stands for the root alone, with ``n == 1``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+__all__ = [
+    "PROTOCOL",
+    "Batch",
+    "Buffer",
+    "DataMessage",
+    "End",
+    "Fail",
+    "Greet",
+    "Path",
+    "Probe",
+    "Results",
+    "Return",
+    "Run",
+    "Stamp",
+    "Statement",
+    "Want",
+]
+
+PROTOCOL = 1
+"""Version of the wire protocol; two ends with different numbers refuse each other by name."""
+
+Path = tuple[int, ...]
+"""A task's place in its job."""
+
+Run = tuple[Path, int]
+"""``(first, n)``: n sibling paths."""
+
+Buffer = Any
+"""Anything with the buffer protocol: bytes, memoryview, an array, a received zmq frame's buffer."""
+
+
+class End(NamedTuple):
+    """A path that is closed: it had ``count`` children, and no failure.
+
+    ``meta`` is the packed meta of a task that gave nothing (count 0), or None.
+    """
+
+    path: Path
+    count: int
+    meta: bytes | None = None
+
+
+class Fail(NamedTuple):
+    """A path that is closed by a failure, after ``count`` children that stand.
+
+    ``error`` is a packed map: see :mod:`zturbo.wire.payload`.
+    """
+
+    path: Path
+    count: int
+    error: bytes
+
+
+@dataclass(slots=True, frozen=True)
+class Stamp:
+    """What the broker decided for (job, epoch). The first record of a job on each link."""
+
+    job: bytes
+    """16 bytes, made by the client."""
+    epoch: int
+    """1 at first; a higher one fences the lower."""
+    pipeline: str
+    ordered: dict[int, bytes] = field(default_factory=dict)
+    """Stage index -> incarnation of the worker that has this job there."""
+    sink: bytes = b""
+    """Incarnation of the sink that has this job."""
+    durability: str = "fsync"
+    """``fsync``, ``process`` or ``memory``: what the sink waits for before it acks."""
+    condemned: tuple[tuple[int, Path], ...] = ()
+    """(stage index, path) of tasks that nobody is to run any more."""
+    order: str = "path"
+    """``path``: the sink releases in order; ``none``: as they come."""
+    logs: bool = False
+    """Whether each task carries its log of stages."""
+
+
+@dataclass(slots=True)
+class Batch:
+    """What one message carries: records of one job and epoch."""
+
+    job: bytes
+    epoch: int
+    stage: int
+    """Index of the stage that is to process the tasks; the number of stages stands for the sink."""
+    runs: list[Run] = field(default_factory=list)
+    """Paths of the tasks."""
+    n: int = 0
+    """Number of tasks: the sum over ``runs``."""
+    blob: Buffer = b""
+    """The n contents, each packed with msgpack, one after another with no header."""
+    metas: bytes | None = None
+    """The n metas in the same layout, or None where none has any."""
+    buffers: list[Buffer] = field(default_factory=list)
+    """Out-of-band buffers that the contents refer to by index."""
+    ends: list[End] = field(default_factory=list)
+    fails: list[Fail] = field(default_factory=list)
+    stamp: Stamp | None = None
+    number: int = 0
+    """Place on its link, from 1; 0 as long as it is on none."""
+    source: bytes = b""
+    """Incarnation of the sender."""
+    target: bytes = b""
+    """Incarnation that it is addressed to."""
+
+    @property
+    def size(self) -> int:
+        """Credit that it costs, in tasks."""
+        return self.n + len(self.ends) + len(self.fails)
+
+    @property
+    def nbytes(self) -> int:
+        """Credit that it costs, in bytes, near enough."""
+        total = len(self.blob) + 32 * (len(self.runs) + len(self.ends))
+        if self.metas is not None:
+            total += len(self.metas)
+        for fail in self.fails:
+            total += len(fail.error)
+        for buffer in self.buffers:
+            total += memoryview(buffer).nbytes
+        return total
+
+
+@dataclass(slots=True)
+class Greet:
+    """A sender asks for a link."""
+
+    source: bytes
+    target: bytes
+    view: int
+    """The sender's view number."""
+
+
+@dataclass(slots=True)
+class Probe:
+    """A sender asks what has arrived."""
+
+    source: bytes
+    target: bytes
+    nonce: int
+    """Comes back in a statement; what was sent before the probe and has not arrived by then is lost."""
+
+
+@dataclass(slots=True)
+class Statement:
+    """What a receiver says of a link: absolute, repeatable, none ever takes back."""
+
+    source: bytes
+    """Incarnation of the receiver of tasks, who sends this."""
+    target: bytes
+    """Incarnation of the sender of tasks."""
+    received: int
+    """All batches up to this number have arrived."""
+    acked: int
+    """All batches up to this number are acked."""
+    ranges: list[tuple[int, int]]
+    """Batches above ``acked`` that are acked too, as inclusive ranges."""
+    tasks: int
+    """The sender may send up to this many tasks, counted from the link's beginning."""
+    nbytes: int
+    """The sender may begin to send as long as it sent fewer bytes than this."""
+    nonce: int = 0
+    """The highest probe that has arrived."""
+    gap: bool = False
+    """A batch came that was not the next one: please probe."""
+
+
+@dataclass(slots=True)
+class Return:
+    """Un-started tasks of a batch go back to the sender, who redelivers them elsewhere."""
+
+    source: bytes
+    target: bytes
+    number: int
+    index: int
+    """Tasks of the batch from this index on are not going to be run here."""
+
+
+@dataclass(slots=True)
+class Want:
+    """A client asks a sink for a job's results: absolute and repeatable."""
+
+    job: bytes
+    token: int
+    """Made by the client per attach; a higher one supersedes a lower."""
+    first: int
+    """Index of the next result that the client has not got; -1 for the sink's cursor."""
+    limit: int
+    """The sink may send results below this index."""
+
+
+@dataclass(slots=True)
+class Results:
+    """A sink's answer: the job's results ``first .. first + n``, in order."""
+
+    job: bytes
+    token: int
+    first: int
+    n: int
+    """Tasks and failures together."""
+    blob: Buffer = b""
+    """Contents of the n - len(fails) tasks, packed as in a batch."""
+    metas: bytes | None = None
+    buffers: list[Buffer] = field(default_factory=list)
+    fails: list[tuple[int, bytes]] = field(default_factory=list)
+    """(index, packed error) of those results that are failures."""
+    total: int | None = None
+    """How many results the job has in all, once that is known."""
+    problem: str | None = None
+    """Why there are no results: ``unknown`` job, ``superseded`` by another attach, or a sentence."""
+
+
+DataMessage = Batch | Greet | Probe | Statement | Return | Want | Results

@@ -1,0 +1,203 @@
+"""User contents <-> bytes: msgpack and extension types, never pickle.
+
+Many small contents are packed with one call, one after another with no header between or before
+them, so that a batch can be cut without packing anything again. A content with large buffers is packed
+alone; the buffers go out of band, as frames of their own, and the sender does not copy them: do not
+change an array after you have given it away. What arrives as a frame of its own is a view of it, and
+read-only.
+
+Subclasses of plain types arrive as the plain type: an ``OrderedDict`` as a dict, a namedtuple as a
+tuple, an ``IntEnum`` as an int.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import msgpack
+
+from zturbo.errors import DecodeError, EncodeError
+from zturbo.wire.extensions import OUT_OF_BAND, Decoder, NeedsBuffers, default, register
+from zturbo.wire.messages import Buffer
+
+__all__ = [
+    "NeedsBuffers",
+    "pack_error",
+    "pack_many",
+    "pack_meta",
+    "pack_one",
+    "register",
+    "slice_blob",
+    "unpack_error_map",
+    "unpack_many",
+    "unpack_meta",
+    "unpack_one",
+]
+
+MAX_TEXT = 64 << 10
+"""Characters of a remote message or traceback that are kept."""
+
+
+
+def _default_inline(value: Any) -> Any:
+    # A packer that is in use cannot pack a part: parts have a packer of their own.
+    return default(value, _pack_part, None)
+
+
+def _pack_part(value: Any) -> bytes:
+    return msgpack.packb(value, default=_default_inline, strict_types=True, use_bin_type=True)  # type: ignore[no-any-return]
+
+
+
+
+def _header_size(n: int) -> int:
+    return 1 if n < 16 else 3 if n < 1 << 16 else 5
+
+
+def pack_many(contents: Sequence[Any]) -> bytes:
+    """Small contents, packed one after another with no header.
+
+    Raises:
+        NeedsBuffers: one of them is large: pack each with :func:`pack_one`.
+        EncodeError: one of them cannot be carried.
+    """
+    try:
+        raw = msgpack.packb(contents, default=_default_inline, strict_types=True, use_bin_type=True)
+    except (EncodeError, NeedsBuffers):
+        raise
+    except Exception as error:  # msgpack's own limits, and whatever a registered pack raises
+        raise EncodeError(f"a content cannot be carried: {error}") from error
+    if len(raw) > OUT_OF_BAND * max(1, len(contents)):
+        raise NeedsBuffers
+    return raw[_header_size(len(contents)) :]  # type: ignore[no-any-return]
+
+
+def pack_one(content: Any) -> tuple[bytes, list[Buffer]]:
+    """One content and its out-of-band buffers.
+
+    Raises:
+        EncodeError: it cannot be carried.
+    """
+    buffers: list[Buffer] = []
+    if type(content) in (bytes, bytearray) and len(content) >= OUT_OF_BAND:
+        # msgpack would copy it inline.
+        buffers.append(memoryview(content))
+        return _pack_part(msgpack.ExtType(30, _pack_part([0, type(content) is bytearray]))), buffers
+
+    def hook(value: Any) -> Any:
+        return default(value, part, buffers)
+
+    def part(value: Any) -> bytes:
+        return msgpack.packb(value, default=hook, strict_types=True, use_bin_type=True)  # type: ignore[no-any-return]
+
+    try:
+        return part(content), buffers
+    except EncodeError:
+        raise
+    except Exception as error:  # msgpack's own limits, and whatever a registered pack raises
+        raise EncodeError(f"a content cannot be carried: {error}") from error
+
+
+def _unpack(data: Any, hook: Callable[[int, bytes], Any]) -> Any:
+    return msgpack.unpackb(data, ext_hook=hook, raw=False, strict_map_key=False, use_list=True)
+
+
+def _array_header(n: int) -> bytes:
+    if n < 16:
+        return bytes((0x90 | n,))
+    if n < 1 << 16:
+        return b"\xdc" + n.to_bytes(2, "big")
+    return b"\xdd" + n.to_bytes(4, "big")
+
+
+def unpack_many(blob: Buffer, n: int) -> list[Any]:
+    """The n contents of a blob without out-of-band buffers.
+
+    Raises:
+        DecodeError: it does not hold exactly n contents.
+    """
+    try:
+        value = _unpack(_array_header(n) + bytes(blob), Decoder(_unpack, []))
+    except DecodeError:
+        raise
+    except Exception as error:  # garbage makes msgpack, NumPy and datetime raise all kinds
+        raise DecodeError(f"contents are malformed: {type(error).__name__}: {error}") from None
+    if type(value) is not list or len(value) != n:
+        raise DecodeError("contents are malformed")
+    return value
+
+
+def unpack_one(blob: Buffer, buffers: Sequence[Buffer]) -> Any:
+    """One content with its out-of-band buffers. Raises DecodeError."""
+    try:
+        return _unpack(blob, Decoder(_unpack, list(buffers)))
+    except DecodeError:
+        raise
+    except Exception as error:  # garbage makes msgpack, NumPy and datetime raise all kinds
+        raise DecodeError(f"a content is malformed: {type(error).__name__}: {error}") from None
+
+
+def slice_blob(blob: Buffer, n: int, start: int, stop: int) -> bytes:
+    """The part of a blob of n contents that holds ``start .. stop``. Raises DecodeError."""
+    if start == 0 and stop == n:
+        return bytes(blob)
+    unpacker = msgpack.Unpacker(max_buffer_size=0)
+    unpacker.feed(blob)
+    skip = unpacker.skip
+    try:
+        for _ in range(start):
+            skip()
+        low = unpacker.tell()
+        if stop == n:
+            return bytes(memoryview(blob)[low:])
+        for _ in range(stop - start):
+            skip()
+    except Exception as error:  # garbage
+        raise DecodeError(f"contents are malformed: {type(error).__name__}") from None
+    return bytes(memoryview(blob)[low : unpacker.tell()])
+
+
+def pack_error(error: dict[str, Any]) -> bytes:
+    """A failure as it travels: plain text fields, and which task it was."""
+    short = {k: v[-MAX_TEXT:] if type(v) is str else v for k, v in error.items()}
+    return _pack_part(short)
+
+
+_ERROR_TEXTS = ("kind", "type", "message", "traceback", "stage", "host")
+
+
+def unpack_error_map(raw: bytes) -> dict[str, Any]:
+    """The fields of a failure; whatever is missing or of a wrong type is empty. Never raises."""
+    try:
+        value = unpack_one(raw, [])
+    except DecodeError:
+        value = {}
+    fields: dict[str, Any] = value if type(value) is dict else {}
+    out: dict[str, Any] = {
+        name: fields[name] if type(fields.get(name)) is str else "" for name in _ERROR_TEXTS
+    }
+    path = fields.get("path")
+    out["path"] = tuple(path) if isinstance(path, (list, tuple)) else ()
+    out["index"] = fields["index"] if type(fields.get("index")) is int else -1
+    out["meta"] = fields.get("meta")
+    return out
+
+
+def pack_meta(meta: Any, logs: Any) -> Any:
+    """A task's meta and logs as one plain value, to be packed with those of its neighbours."""
+    if not meta and not logs:
+        return None
+    return [meta, [list(log) for log in logs] if logs else None]
+
+
+def unpack_meta(value: Any) -> tuple[Any, list[Any]]:
+    """Meta and logs of a value that :func:`pack_meta` made. Raises DecodeError."""
+    if value is None:
+        return None, []
+    if type(value) is not list or len(value) != 2:
+        raise DecodeError("a task's meta is malformed")
+    meta, logs = value
+    if logs is not None and type(logs) is not list:
+        raise DecodeError("a task's logs are malformed")
+    return meta, logs or []
