@@ -1,0 +1,165 @@
+"""The demonstration: three clips at once through separate processes, with a progress bar per stage.
+
+    python -m examples.video.demo [--out FOLDER] [--kill STAGE]
+
+``--kill track`` kills that stage's worker with SIGKILL while it works; the tracks are the same.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import socket
+import sys
+import tempfile
+import threading
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from examples.video import clips
+from examples.video.sheet import write_sheet
+from zturbo import Client, Job, Task
+from zturbo.deploy import broker_child, host_name, sink_child, worker_children
+from zturbo.errors import ZturboError
+from zturbo.network import Network
+from zturbo.progress import Progress
+from zturbo.runtime.children import Child
+from zturbo.runtime.node import Node
+
+__all__ = ["main", "run_clips"]
+
+FILE = Path(__file__).with_name("video.toml")
+
+
+def free_address() -> str:
+    """A loopback address that nobody uses now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return f"tcp://127.0.0.1:{probe.getsockname()[1]}"
+
+
+def run_clips(
+    paths: list[Path], out: Path, *, kill: str | None = None, progress: Progress | None = None
+) -> list[dict[str, Any]]:
+    """Run clips through the pipeline of ``video.toml``, all processes on this host.
+
+    Args:
+        paths: the clips.
+        out: folder for what is written.
+        kill: a stage, one worker of which is killed once it has done some work.
+        progress: where to show how far it is.
+
+    Returns:
+        A summary per clip, as ``Render`` gives it, and the seconds it took.
+    """
+    progress = progress or Progress(show=False)
+    with tempfile.TemporaryDirectory(prefix="zturbo-demo-") as state:
+        network = Network.load(FILE)
+        network = replace(network, broker=replace(network.broker, bind=free_address(), state=state))
+
+        def on_event(kind: str, child: Child, text: str) -> None:
+            if kind == "failed" or (kind == "exited" and not node.stopping):
+                progress.say(f"{child.what.name} (process {child.pid}): {text}")
+
+        node = Node(network.broker.bind, host=host_name(), on_event=on_event)
+        for child in (broker_child(network), sink_child(network)):
+            node.add(child)
+        for stage in network.pipelines[0].stages:
+            for child in worker_children(network, f"video.{stage.name}"):
+                node.add(child)
+        runner = threading.Thread(target=node.run, name="node")
+        runner.start()
+        try:
+            with Client(network.broker.bind, timeout=30) as client:
+                return _submit(client, node, paths, out, kill, progress)
+        finally:
+            node.stop()
+            runner.join()
+            node.close()
+
+
+def _submit(
+    client: Client, node: Node, paths: list[Path], out: Path, kill: str | None, progress: Progress
+) -> list[dict[str, Any]]:
+    began = time.monotonic()
+    handles = [
+        client.submit(Job(path.stem, Task({"clip": str(path), "out": str(out)})), pipeline="video")
+        for path in paths
+    ]
+    done = threading.Event()
+
+    def watch() -> None:
+        killed = kill is None
+        while not done.wait(0.2):
+            try:
+                jobs = client.jobs()
+            except ZturboError:
+                continue
+            progress.update(jobs)
+            if not killed and _worked(jobs, str(kill)) >= 40:
+                killed = True
+                _kill(node, f"video.{kill}", progress)
+        progress.update(client.jobs())
+
+    watcher = threading.Thread(target=watch, name="watch")
+    watcher.start()
+    try:
+        summaries = []
+        for handle in handles:
+            result = handle.result(timeout=600)
+            for task in result.failed_tasks:
+                raise task.error or RuntimeError("a task failed")
+            summaries.append({**result[0], "seconds": time.monotonic() - began})
+        return summaries
+    finally:
+        done.set()
+        watcher.join()
+
+
+def _worked(jobs: list[dict[str, Any]], stage: str) -> int:
+    return sum(done for job in jobs for name, done in zip(job["stages"], job["done"], strict=True) if name == stage)
+
+
+def _kill(node: Node, name: str, progress: Progress) -> None:
+    victim = next(child for child in node.children if child.what.name == name)
+    progress.say(f"kill -9 {victim.pid} ({name})")
+    os.kill(victim.pid, signal.SIGKILL)
+
+
+def main() -> int:
+    """Run the demonstration; returns the exit code."""
+    parser = argparse.ArgumentParser(prog="scripts/demo", description=__doc__.splitlines()[0])
+    parser.add_argument("--out", type=Path, default=Path("out"), help="folder for what is written")
+    parser.add_argument(
+        "--kill",
+        metavar="STAGE",
+        choices=["decode", "detect", "track", "render"],
+        help="kill -9 a worker of this stage while it works: decode, detect, track or render",
+    )
+    args = parser.parse_args()
+    progress = Progress()
+    try:
+        summaries = run_clips(clips.find(), args.out.absolute(), kill=args.kill, progress=progress)
+    except KeyboardInterrupt:
+        print("stopped", file=sys.stderr)
+        return 130
+    finally:
+        progress.close()
+    sheet = args.out / "sheet.png"
+    write_sheet([summary["stills"] for summary in summaries], sheet)
+    print(f"\n{'clip':20} {'frames':>7} {'detections':>11} {'tracks':>7} {'frames/s':>9}")
+    for row in summaries:
+        rate = row["frames"] / row["seconds"]
+        print(f"{row['clip']:20} {row['frames']:7} {row['detections']:11} {row['tracks']:7} {rate:9.1f}")
+    print("\nwrote")
+    for row in summaries:
+        print(f"  {os.path.relpath(row['video'])}  {os.path.relpath(row['json'])}")
+    print(f"  {sheet}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,261 @@
+"""decode -> detect -> track -> render: what moves in a clip, followed from frame to frame.
+
+``decode`` yields a task per frame; ``detect`` looks at single frames, so it may have any number of
+workers; ``track`` and ``render`` need the frames in order, so they are ordered stages. All that belongs
+to one clip is made in ``reset()``, so several clips share a worker (``interleave``).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from examples.video.tracker import Box, Tracker
+from zturbo import ReorderStage, Stage, Task
+
+__all__ = ["Decode", "Detect", "Render", "Track"]
+
+SMALL = 320
+"""Pixels that motion is looked for in, across."""
+
+LAG = 2
+"""Frames between the two that are compared."""
+
+
+def _small(frame: Any) -> Any:
+    """A small grey copy of a frame: (height, 320) uint8."""
+    height = round(frame.shape[0] * SMALL / frame.shape[1])
+    grey = cv2.cvtColor(frame, cv2.COLOR_BGR2GRAY)
+    return cv2.GaussianBlur(cv2.resize(grey, (SMALL, height), interpolation=cv2.INTER_AREA), (5, 5), 0)
+
+
+class Decode(Stage):
+    """A clip's frames. Each comes with a small copy of the one ``LAG`` frames before, to compare."""
+
+    def process(self, task: Task) -> Iterator[Task]:
+        """``{"clip": path, "out": folder}`` gives a task for each frame."""
+        clip, out = task.content["clip"], task.content["out"]
+        capture = cv2.VideoCapture(clip)
+        if not capture.isOpened():
+            raise ValueError(f"{clip} cannot be opened as a video")
+        expected = int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
+        fps = capture.get(cv2.CAP_PROP_FPS) or 25.0
+        before: list[Any] = []
+        more, frame = capture.read()
+        index = 0
+        while more:
+            small = _small(frame)
+            more, following = capture.read()
+            yield Task(
+                {
+                    "clip": clip,
+                    "out": out,
+                    "index": index,
+                    "expected": expected,
+                    "fps": fps,
+                    "last": not more,
+                    "frame": frame,
+                    "small": small,
+                    "before": before[0] if before else small,
+                }
+            )
+            before = [*before, small][-LAG:]
+            frame = following
+            index += 1
+        capture.release()
+
+
+class Detect(Stage):
+    """Boxes around what moves, and around faces.
+
+    Args:
+        threshold: grey levels of change that count as motion.
+        min_area: part of the picture that a moving thing covers at least.
+    """
+
+    def __init__(self, threshold: int = 14, min_area: float = 0.004) -> None:
+        super().__init__()
+        self.threshold = threshold
+        self.min_area = min_area
+
+    def init(self, worker_id: int = 0) -> None:
+        """Load the face model of OpenCV's own wheel."""
+        super().init(worker_id)
+        cv2.setNumThreads(1)
+        self.faces = cv2.CascadeClassifier(
+            os.path.join(cv2.data.haarcascades, "haarcascade_frontalface_default.xml")
+        )
+
+    def process(self, task: Task) -> Task:
+        """Adds ``boxes``, each (x, y, width, height, label), and ``cut``: whether a new scene begins."""
+        content = task.content
+        small, before = content.pop("small"), content.pop("before")
+        scale = content["frame"].shape[1] / SMALL
+        moving, cut = self._motion(small, before)
+        faces = self._faces(small)
+        # A face that moves is one thing: the motion it explains is not reported beside it.
+        boxes = [(*box, "face") for box in faces]
+        boxes += [(*box, "moving") for box in moving if not any(_covers(box, face) for face in faces)]
+        content["boxes"] = [
+            (round(x * scale), round(y * scale), round(w * scale), round(h * scale), label)
+            for x, y, w, h, label in boxes
+        ]
+        content["cut"] = cut
+        return task
+
+    def _motion(self, small: Any, before: Any) -> tuple[list[Box], bool]:
+        shift, _ = cv2.phaseCorrelate(before.astype(np.float32), small.astype(np.float32))
+        if max(abs(shift[0]), abs(shift[1])) > 0.3:  # the camera moves: compare what it shows of both
+            move = np.float32([[1, 0, shift[0]], [0, 1, shift[1]]])
+            before = cv2.warpAffine(before, move, small.shape[::-1], borderMode=cv2.BORDER_REPLICATE)
+        changed = cv2.absdiff(small, before)
+        mask = (changed > self.threshold).astype(np.uint8)
+        if mask.mean() > 0.5:
+            return [], True
+        mask = cv2.morphologyEx(mask, cv2.MORPH_OPEN, np.ones((2, 2), np.uint8))
+        mask = cv2.dilate(mask, np.ones((9, 9), np.uint8), iterations=2)
+        contours, _ = cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
+        boxes = []
+        for contour in contours:
+            x, y, w, h = cv2.boundingRect(contour)
+            grown = 8  # take back what dilation added
+            x, y, w, h = x + grown, y + grown, w - 2 * grown, h - 2 * grown
+            if w > 4 and h > 4 and w * h >= self.min_area * mask.size:
+                boxes.append((int(x), int(y), int(w), int(h)))
+        boxes.sort(key=lambda box: (-box[2] * box[3], box))
+        return boxes[:8], False
+
+    def _faces(self, small: Any) -> list[Box]:
+        found = self.faces.detectMultiScale(small, scaleFactor=1.1, minNeighbors=8, minSize=(48, 48))
+        return sorted(tuple(int(v) for v in box) for box in found)  # type: ignore[misc]
+
+
+def _covers(box: Box, face: Box) -> bool:
+    """Whether a face lies mostly within a moving box, or the box within the face."""
+    x = min(box[0] + box[2], face[0] + face[2]) - max(box[0], face[0])
+    y = min(box[1] + box[3], face[1] + face[3]) - max(box[1], face[1])
+    smaller = min(box[2] * box[3], face[2] * face[3])
+    return x > 0 and y > 0 and x * y > 0.5 * smaller
+
+
+class Track(ReorderStage):
+    """Follows boxes from frame to frame."""
+
+    interleave = True
+
+    def reset(self) -> None:
+        """A new clip."""
+        self.tracker = Tracker()
+
+    def get_sequence_id(self, task: Task) -> int:
+        """The frame's number."""
+        index: int = task.content["index"]
+        return index
+
+    def process(self, task: Task) -> Task:
+        """Adds ``tracks``: id -> (x, y, width, height, label) of those seen in this frame."""
+        content = task.content
+        content["tracks"] = self.tracker.update(content["index"], content["boxes"], content["cut"])
+        return task
+
+
+class Render(ReorderStage):
+    """Draws tracks into the clip and writes it, with the tracks as JSON; gives one summary per clip.
+
+    Files appear under their names when they are whole, so a run that is started over, or comes twice,
+    leaves the same files.
+    """
+
+    interleave = True
+
+    def reset(self) -> None:
+        """A new clip."""
+        self.writer: Any = None
+        self.temporary = Path()
+        self.seen: dict[int, dict[str, Any]] = {}
+        self.frames = 0
+        self.detections = 0
+        self.stills: list[str] = []
+
+    def process(self, task: Task) -> Task | None:
+        """Draws a frame; the last one gives the summary."""
+        content = task.content
+        out = Path(content["out"])
+        name = Path(content["clip"]).stem
+        frame = np.array(content["frame"])
+        if self.writer is None:
+            self._open(out, name, frame, content["fps"])
+        for track_id, (x, y, w, h, label) in content["tracks"].items():
+            seen = self.seen.setdefault(track_id, {"id": track_id, "label": label, "boxes": []})
+            seen["boxes"].append([content["index"], x, y, w, h])
+        self.frames += 1
+        self.detections += len(content["boxes"])
+        self._draw(frame, content["tracks"])
+        self.writer.write(frame)
+        if content["index"] in {content["expected"] * part // 100 for part in (20, 50, 80)}:
+            self._still(out, name, frame, content["index"])
+        if not content["last"]:
+            return None
+        return Task(self._finish(out, name))
+
+    def _open(self, out: Path, name: str, frame: Any, fps: float) -> None:
+        out.mkdir(parents=True, exist_ok=True)
+        self.temporary = out / f".{name}.{os.getpid()}.mp4"
+        size = (frame.shape[1], frame.shape[0])
+        self.writer = cv2.VideoWriter(str(self.temporary), cv2.VideoWriter_fourcc(*"mp4v"), fps, size)
+        if not self.writer.isOpened():
+            raise OSError(f"{self.temporary} cannot be written as a video")
+
+    def _draw(self, frame: Any, tracks: dict[int, Any]) -> None:
+        size = max(0.35, frame.shape[1] / 1400)
+        thick = max(1, frame.shape[1] // 480)
+        for track_id, (x, y, w, h, label) in tracks.items():
+            colour = _colour(track_id)
+            cv2.rectangle(frame, (x, y), (x + w, y + h), colour, thick)
+            trail = [(b[1] + b[3] // 2, b[2] + b[4] // 2) for b in self.seen[track_id]["boxes"][-20:]]
+            cv2.polylines(frame, [np.int32(trail)], False, colour, thick)
+            text = f"{label} {track_id}"
+            (tw, th), _ = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, size, 1)
+            top = y - 4 if y > th + 6 else y + th + 4
+            cv2.rectangle(frame, (x, top - th - 3), (x + tw + 2, top + 3), colour, -1)
+            cv2.putText(frame, text, (x + 1, top), cv2.FONT_HERSHEY_SIMPLEX, size, (0, 0, 0), 1, cv2.LINE_AA)
+
+    def _still(self, out: Path, name: str, frame: Any, index: int) -> None:
+        path = out / f"{name}-{index:04d}.png"
+        part = out / f".{path.name}.{os.getpid()}.png"
+        cv2.imwrite(str(part), frame)
+        part.replace(path)
+        self.stills.append(str(path))
+
+    def _finish(self, out: Path, name: str) -> dict[str, Any]:
+        self.writer.release()
+        video, tracks = out / f"{name}.mp4", out / f"{name}.json"
+        self.temporary.replace(video)
+        part = out / f".{name}.{os.getpid()}.json"
+        kept = [seen for seen in self.seen.values() if len(seen["boxes"]) >= Tracker.TRUE]
+        kept.sort(key=lambda seen: seen["id"])
+        part.write_text(json.dumps({"frames": self.frames, "tracks": kept}, indent=1))
+        part.replace(tracks)
+        for left in out.glob(f".{name}*.mp4"):  # of a worker that was killed
+            left.unlink(missing_ok=True)
+        return {
+            "clip": name,
+            "frames": self.frames,
+            "detections": self.detections,
+            "tracks": len(kept),
+            "video": str(video),
+            "json": str(tracks),
+            "stills": self.stills,
+        }
+
+
+def _colour(track_id: int) -> tuple[int, int, int]:
+    hue = np.uint8([[[track_id * 47 % 180, 200, 255]]])
+    b, g, r = cv2.cvtColor(hue, cv2.COLOR_HSV2BGR)[0, 0]
+    return int(b), int(g), int(r)

@@ -1,0 +1,8 @@
+"""``python -m zturbo``."""
+
+import sys
+
+from zturbo.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main())

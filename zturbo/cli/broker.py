@@ -1,0 +1,31 @@
+"""``zturbo broker``: the broker of a network file alone."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from typing import Any
+
+from zturbo.cli.run import add_common, foreground, load
+from zturbo.deploy import broker_child
+
+__all__ = ["add", "run"]
+
+
+def add(commands: Any) -> None:
+    """Add the command to the parser."""
+    parser = commands.add_parser(
+        "broker",
+        help="run the broker alone",
+        description="Runs the broker of a network file. Start sinks and stages beside it, here or on "
+        "other hosts, with 'zturbo sink' and 'zturbo stage' and the same file.",
+    )
+    add_common(parser)
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the command."""
+    network = load(args)
+    child = broker_child(network, address=args.address, debug=args.debug)
+    return foreground(network, [child], say=lambda line: print(line, file=sys.stderr))

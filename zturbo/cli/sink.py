@@ -1,0 +1,31 @@
+"""``zturbo sink``: a sink alone."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from typing import Any
+
+from zturbo.cli.run import add_common, foreground, load
+from zturbo.deploy import sink_child
+
+__all__ = ["add", "run"]
+
+
+def add(commands: Any) -> None:
+    """Add the command to the parser."""
+    parser = commands.add_parser(
+        "sink",
+        help="run a sink alone",
+        description="Runs a sink of a network file: it puts results in order and keeps them for clients.",
+    )
+    add_common(parser)
+    parser.add_argument("--number", type=int, default=0, help="tells sinks of one host apart (default 0)")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the command."""
+    network = load(args)
+    child = sink_child(network, args.number, address=args.address, debug=args.debug)
+    return foreground(network, [child], say=lambda line: print(line, file=sys.stderr))
