@@ -28,6 +28,7 @@ def main() -> int:
                 ledger=ledger,
                 pipelines=[PipelineInfo(**table) for table in spec["pipelines"]],
                 host=spec["host"],
+                folder=Path(spec["folder"]),
                 tcp=spec.get("tcp"),
                 lease=spec["lease"],
             )

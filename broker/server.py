@@ -11,6 +11,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import msgpack
@@ -22,7 +23,7 @@ from broker.machine import BrokerMachine, PipelineInfo
 from zturbo.core.effects import Confirm, Control, Effect, Load, Record, Send
 from zturbo.errors import DecodeError, VersionMismatch
 from zturbo.runtime.peers import Inbox, Peers
-from zturbo.runtime.sockets import Security, make, runtime_dir
+from zturbo.runtime.sockets import Security, make
 from zturbo.version import __version__
 from zturbo.wire.codec import decode, encode, stamp_from_wire, stamp_to_wire
 from zturbo.wire.control import Member, pack_control, unpack_control
@@ -47,6 +48,7 @@ class Broker:
         ledger: its ledger, open.
         pipelines: what it serves.
         host: name of this host.
+        folder: where its ipc socket goes; made here.
         tcp: address to bind the inbox beside ipc; None for workers of this host alone.
         lease: seconds that a member lives without being renewed.
 
@@ -61,6 +63,7 @@ class Broker:
         ledger: Ledger,
         pipelines: list[PipelineInfo],
         host: str,
+        folder: Path,
         tcp: str | None = None,
         lease: float = 5.0,
         security: Security | None = None,
@@ -69,7 +72,8 @@ class Broker:
         self.context: zmq.Context[zmq.Socket[bytes]] = zmq.Context(1)
         self.router = make(self.context, zmq.ROUTER, bind=bind, security=security)
         self.address = self.router.getsockopt_string(zmq.LAST_ENDPOINT)
-        self.folder = runtime_dir()
+        self.folder = folder
+        folder.mkdir(mode=0o700)
         endpoints = [f"ipc://{self.folder}/in", *([tcp] if tcp else [])]
         self.inbox = Inbox(self.context, endpoints, security)
         self.peers = Peers(self.context, host, security)

@@ -141,6 +141,7 @@ def main() -> int:
     )
     args = parser.parse_args()
     progress = Progress()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         summaries = run_clips(clips.find(), args.out.absolute(), kill=args.kill, progress=progress)
     except KeyboardInterrupt:

@@ -186,6 +186,10 @@ class ChildSide:
             time.sleep(2)
         for folder in self._folders:
             shutil.rmtree(folder, ignore_errors=True)
+            try:
+                folder.parent.rmdir()  # the node's, once its last child is gone
+            except OSError:
+                continue
         os._exit(4)
 
     def _say(self, report: dict[str, Any]) -> None:

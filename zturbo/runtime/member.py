@@ -21,7 +21,7 @@ import zmq
 from zturbo.errors import DecodeError, VersionMismatch
 from zturbo.runtime.children import ChildSide
 from zturbo.runtime.peers import Inbox, Peers
-from zturbo.runtime.sockets import Security, make, runtime_dir
+from zturbo.runtime.sockets import Security, make
 from zturbo.version import __version__
 from zturbo.wire.codec import decode, encode
 from zturbo.wire.control import Member, View, pack_control, unpack_control
@@ -67,7 +67,7 @@ class MemberLoop:
         host: name of this host.
         tcp: address to bind beside ipc, such as ``tcp://10.0.0.2:*``; None for this host alone.
         stage: name of the stage, for the broker's check; empty for a sink.
-        describe: makes the member record from the inbox's endpoints.
+        folder: where its ipc socket goes; made here, its parent is this user's alone.
     """
 
     def __init__(
@@ -79,6 +79,7 @@ class MemberLoop:
         host: str,
         tcp: str | None,
         stage: str,
+        folder: Path,
         security: Security | None = None,
     ) -> None:
         self.incarnation = incarnation
@@ -87,7 +88,8 @@ class MemberLoop:
         self.stage = stage
         self.security = security
         self.context: zmq.Context[zmq.Socket[bytes]] = zmq.Context(1)
-        self.folder: Path = runtime_dir()
+        self.folder = folder
+        folder.mkdir(mode=0o700)
         endpoints = [f"ipc://{self.folder}/in", *([tcp] if tcp else [])]
         self.inbox = Inbox(self.context, endpoints, security)
         self.peers = Peers(self.context, host, security)
@@ -258,6 +260,7 @@ def start_member(side: ChildSide, stage: str) -> MemberLoop:
         host=spec["host"],
         tcp=spec.get("tcp"),
         stage=stage,
+        folder=Path(spec["folder"]),
     )
     side.at_exit(loop.folder)
     return loop

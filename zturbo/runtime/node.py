@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
 import signal
 import time
 from collections.abc import Callable
@@ -18,7 +19,7 @@ import zmq
 from zturbo.core.supervisor import Restarts
 from zturbo.errors import DecodeError
 from zturbo.runtime.children import Child, ChildSpec, describe_exit
-from zturbo.runtime.sockets import Security, make
+from zturbo.runtime.sockets import Security, make, runtime_dir
 from zturbo.wire.control import pack_control, unpack_control
 from zturbo.wire.messages import PROTOCOL
 
@@ -72,6 +73,7 @@ class Node:
         self._lease = lease
         self._on_event = on_event
         self._env = env
+        self._folder = runtime_dir()
         self._places: list[_Place] = []
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context(1)
         self._control = make(
@@ -146,7 +148,9 @@ class Node:
     def _start_due(self, now: float) -> None:
         for place in self._places:
             if place.child is None and place.start_at is not None and now >= place.start_at:
-                place.child = Child(place.what, os.urandom(16), self._env)
+                incarnation = os.urandom(16)
+                place.what.spec["folder"] = str(self._folder / incarnation.hex()[:8])
+                place.child = Child(place.what, incarnation, self._env)
                 self._tell("started", place.child, "")
 
     def _look(self) -> None:
@@ -190,6 +194,7 @@ class Node:
             }
         )
         child.close()
+        shutil.rmtree(place.what.spec["folder"], ignore_errors=True)
         place.child = None
         now = time.monotonic()
         if self.stopping:
@@ -228,6 +233,7 @@ class Node:
         self._control.close()
         self._context.term()
         os.close(self._wake)
+        shutil.rmtree(self._folder, ignore_errors=True)
 
     # -- the broker ---------------------------------------------------------------------------
     def _send(self, frames: list[Any]) -> None:

@@ -15,8 +15,8 @@ from typing import Any
 import msgpack
 
 from zturbo.errors import DecodeError
-from zturbo.wire.codec import stamp_from_wire
-from zturbo.wire.messages import Buffer
+from zturbo.wire.codec import stamp_from_wire, stamp_to_wire
+from zturbo.wire.messages import Buffer, Stamp
 
 __all__ = ["SCHEMA", "Member", "View", "pack_control", "unpack_control"]
 
@@ -177,6 +177,8 @@ def pack_control(message: dict[str, Any], *frames: Buffer) -> list[Buffer]:
 def _plain(value: Any) -> Any:
     if isinstance(value, (Member, View)):
         return value.to_wire()
+    if isinstance(value, Stamp):
+        return stamp_to_wire(value)
     raise TypeError(f"{type(value).__name__} has no place in a control message")
 
 
