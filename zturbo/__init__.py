@@ -5,6 +5,7 @@ from zturbo.options import Options
 from zturbo.resources import Resources
 from zturbo.result import Result
 from zturbo.stage import ReorderStage, Stage
+from zturbo.system import System
 from zturbo.task import Job, Task, TaskLog
 from zturbo.version import __version__
 from zturbo.wire.payload import register
@@ -18,6 +19,7 @@ __all__ = [
     "Resources",
     "Result",
     "Stage",
+    "System",
     "Task",
     "TaskLog",
     "__version__",

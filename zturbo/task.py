@@ -109,6 +109,7 @@ class Job:
     Attributes:
         id: 16 random bytes.
         success: whether it has ended with a result.
+        error: what ended it without one.
         results: its :class:`zturbo.Result`, or what ``get_results`` made of it.
     """
 
@@ -122,6 +123,7 @@ class Job:
         self.retry = max_retry
         self.success = False
         self.results: Any = None
+        self.error: BaseException | None = None
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.name!r}, length={self.length}, retry={self.retry})"
