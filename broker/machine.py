@@ -132,6 +132,8 @@ class BrokerMachine:
             self._welcome(identity)
         elif message["view"] != self.membership.number:
             self._welcome(identity)
+        if changed is not None:
+            self._remind(member, message["jobs"])
         self._settle(now)
 
     def _misfit(self, member: Member, message: dict[str, Any]) -> str | None:
@@ -148,6 +150,17 @@ class BrokerMachine:
             name = pipeline.stages[member.stage]
             return f"stage {member.stage} of {member.pipeline} is {name!r} here, not {message['stage']!r}"
         return None
+
+    def _remind(self, member: Member, known: Sequence[Any]) -> None:
+        """A member names jobs that it knows; a word that they have ended may have got lost."""
+        ended = [
+            name
+            for name in known
+            if type(name) is bytes
+            and ((job := self.jobs.get(name)) is None or (member.role == "worker" and job.state in ENDED))
+        ]
+        if ended:
+            self.effects.append(Control({"type": "forget", "jobs": ended}, member.incarnation))
 
     def _welcome(self, identity: bytes) -> None:
         message = {"type": "welcome", "view": self.membership.view(), "broker": self.me}
@@ -240,7 +253,7 @@ class BrokerMachine:
         job = self.jobs.get(message["job"])
         if job is None:
             self._error(identity, ref, "UsageError", "no such job")
-        elif job.state in ENDED:
+        elif job.state in ENDED and (job.state != "done" or message["seq"] >= len(job.chunks)):
             self._error(identity, ref, "JobError", f"the job is {job.state}")
         elif not job.stream or (job.closed and message["seq"] >= len(job.chunks)):
             self._error(identity, ref, "UsageError", "the job's feed is closed")

@@ -124,7 +124,7 @@ def _failed_task(packed: bytes) -> Task:
         task.meta, task.logs = _meta_of(fields["meta"])
     except DecodeError:
         task.meta = {}
-    task.meta.setdefault("zturbo", {k: fields[k] for k in ("kind", "stage", "host", "path")})
+    task.meta.setdefault("zturbo", {k: fields[k] for k in ("kind", "type", "message", "stage", "host", "path")})
     return task
 
 

@@ -255,7 +255,7 @@ class SinkMachine:
             # Asked again with the same limit: what was on the way is lost, or still on it; the
             # client drops copies.
             reader.next = want.first
-            reader.told_total = False
+        reader.told_total = False
         job.cursor = max(job.cursor, first)
         reader.limit = max(reader.limit, want.limit)
         self._settle(now)

@@ -291,9 +291,14 @@ class WorkerMachine:
             job.processed += out.tasks
             if out.batch is not None:
                 self._put(job.stamp, out)
-        for origin, tasks in out.done:
-            if origin is not None:
-                self.custody.release((origin,), tasks)
+            for origin, tasks in out.done:
+                if origin is not None:
+                    self.custody.release((origin,), tasks)
+        else:  # its job was started over or has ended: nothing waits for what it gives
+            for origin, _ in out.done:
+                if origin is not None:
+                    self.custody.forget(origin)
+                    self.inlet.ack(*origin, now)
         self._settle(now)
 
     def _put(self, stamp: Stamp, out: Produced) -> None:

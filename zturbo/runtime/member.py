@@ -56,6 +56,9 @@ class Role(Protocol):
     def perform(self, now: float) -> None:
         """Do what the machine wants done."""
 
+    def oldest_jobs(self) -> list[bytes]:
+        """Some of the jobs that it knows: the broker says which of them have ended."""
+
 
 class MemberLoop:
     """The sockets of a worker or a sink.
@@ -139,7 +142,7 @@ class MemberLoop:
         except zmq.Again:
             log.debug("the broker is not there: %s was not said", message["type"])
 
-    def _hello(self) -> None:
+    def _hello(self, role: Role) -> None:
         assert self.member is not None
         self.tell(
             {
@@ -153,6 +156,7 @@ class MemberLoop:
                 "stage": self.stage,
                 "code": self.code,
                 "view": self.view.number if self.joined else 0,
+                "jobs": role.oldest_jobs(),
             }
         )
 
@@ -163,7 +167,7 @@ class MemberLoop:
             now = time.monotonic()
             if now >= self._hello_at:
                 self._hello_at = now + (HELLO_EVERY if self.joined else 0.1)
-                self._hello()
+                self._hello(role)
             due = role.deadline()
             until = self._hello_at if due is None else min(due, self._hello_at)
             self._awake = False

@@ -13,6 +13,7 @@ import sys
 import threading
 from collections import OrderedDict
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
@@ -105,6 +106,10 @@ class SinkProcess:
     def data(self, message: DataMessage, now: float) -> None:
         """A message from a worker or the broker."""
         self.machine.data(message, now)
+
+    def oldest_jobs(self) -> list[bytes]:
+        """The first 64 jobs that it knows; each hello asks whether they have ended."""
+        return list(islice(self.machine.jobs, 64))
 
     def tick(self, now: float) -> None:
         """Time has passed."""

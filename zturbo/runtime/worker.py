@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from itertools import islice
 from queue import Empty, SimpleQueue
 from typing import Any
 
@@ -146,6 +147,10 @@ class WorkerProcess:
         if self._drain_until is not None:
             times.append(min(self._drain_until, time.monotonic() + 0.05))
         return min(times, default=None)
+
+    def oldest_jobs(self) -> list[bytes]:
+        """The first 64 jobs that it knows; each hello asks whether they have ended."""
+        return list(islice(self.machine.jobs, 64))
 
     def tick(self, now: float) -> None:
         """Time has passed."""

@@ -116,6 +116,7 @@ SCHEMA: dict[str, dict[str, Any]] = {
         "stage": _STR,
         "code": _STR,
         "view": _INT,
+        "jobs": _LIST,
     },
     "get_view": {},
     "leave": {"incarnation": _ID},

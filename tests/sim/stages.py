@@ -1,0 +1,66 @@
+"""Stages for the simulated world: they fan out, drop, fail, and keep state, all by their input alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from zturbo import ReorderStage, Stage, Task
+
+
+class Fan(Stage):
+    """0 to 5 children; some inputs fail half way."""
+
+    def process(self, task: Task) -> Iterator[Task]:
+        value = task.content
+        for i in range(value % 6):
+            if value % 11 == 3 and i == 2:
+                raise ValueError(f"half way of {value}")
+            yield Task(value * 7 + i, {"i": i} if value % 3 == 0 else None)
+
+
+class Map(Stage):
+    """One to one; some inputs are dropped, some fail."""
+
+    def process(self, task: Task) -> Task | None:
+        value = task.content
+        if value % 13 == 5:
+            return None
+        if value % 17 == 6:
+            raise KeyError(value)
+        task.content = value + 1
+        return task
+
+
+class Sum(ReorderStage):
+    """The running sum: wrong if anything is out of order, missing, or twice."""
+
+    interleave = True
+
+    def reset(self) -> None:
+        self.total = 0
+
+    def process(self, task: Task) -> Task:
+        self.total = (self.total * 31 + task.content) % 1_000_003
+        return Task(self.total)
+
+
+class Last(ReorderStage):
+    """Ordered, one job at a time, and fans out."""
+
+    def reset(self) -> None:
+        self.before = 0
+
+    def process(self, task: Task) -> list[Task]:
+        out = [Task(task.content - self.before), Task(task.content)]
+        self.before = task.content
+        return out[: 1 + task.content % 2]
+
+
+PIPELINES: dict[str, list[type[Stage]]] = {
+    "plain": [Map, Map],
+    "fan": [Fan, Map, Fan],
+    "ordered": [Fan, Map, Sum, Map],
+    "first": [Sum, Fan],
+    "twice": [Map, Sum, Fan, Last],
+}
+"""Pipelines that worlds choose from."""
