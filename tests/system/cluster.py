@@ -1,0 +1,117 @@
+"""A cluster of real processes on this host, for tests: a node in a thread, and what it started."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import tempfile
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from zturbo import Client
+from zturbo.deploy import broker_child, host_name, sink_child, worker_children
+from zturbo.network import Network
+from zturbo.runtime.children import Child
+from zturbo.runtime.node import Node
+
+__all__ = ["Cluster", "eventually", "stage"]
+
+
+def stage(name: str, cls: str, workers: int = 1, **args: Any) -> dict[str, Any]:
+    """A stage table; ``cls`` is a class of ``tests.system.stages`` if it names no module."""
+    path = cls if ":" in cls else f"tests.system.stages:{cls}"
+    return {"name": name, "class": path, "workers": workers, "args": args}
+
+
+def eventually(condition: Callable[[], bool], timeout: float = 20.0) -> None:
+    """Wait until this holds; fails after ``timeout`` seconds, which no working system needs."""
+    pause = threading.Event()
+    waited = 0.0
+    while not condition():
+        assert waited < timeout, "this never came to hold"
+        pause.wait(0.02)
+        waited += 0.02
+
+
+class Cluster:
+    """A broker, a sink, and workers.
+
+    Args:
+        pipelines: name -> list of stage tables.
+        options: more keys of each pipeline's table.
+        workers: start the workers too.
+        lease: seconds.
+    """
+
+    def __init__(
+        self,
+        pipelines: dict[str, list[dict[str, Any]]],
+        *,
+        workers: bool = True,
+        lease: float = 5.0,
+        **options: Any,
+    ) -> None:
+        self.state = Path(tempfile.mkdtemp(prefix="zt-test-"))
+        self.address = f"ipc://{self.state}/broker"
+        table = {
+            "broker": {"bind": self.address, "state": str(self.state), "lease": lease},
+            "pipeline": [{"name": name, "stage": stages, **options} for name, stages in pipelines.items()],
+        }
+        self.network = Network.parse(table, str(self.state / "network.toml"))
+        self.events: list[tuple[str, str, str]] = []
+        self.pids: set[int] = set()
+        self.node = Node(self.address, host=host_name(), lease=lease, on_event=self._note)
+        self.node.add(broker_child(self.network))
+        self.node.add(sink_child(self.network))
+        if workers:
+            for name, stages in pipelines.items():
+                for table in stages:
+                    for child in worker_children(self.network, f"{name}.{table['name']}"):
+                        self.node.add(child)
+        self.thread = threading.Thread(target=self.node.run, name="node")
+        self.thread.start()
+
+    def _note(self, kind: str, child: Child, text: str) -> None:
+        self.pids.add(child.pid)
+        self.events.append((kind, child.what.name, text))
+
+    def client(self) -> Client:
+        """A new client."""
+        return Client(self.address, timeout=20)
+
+    def child(self, name: str) -> Child:
+        """A running, ready child of this name."""
+        found: list[Child] = []
+
+        def there() -> bool:
+            found[:] = [c for c in self.node.children if c.what.name == name and c.is_ready]
+            return bool(found)
+
+        eventually(there)
+        return found[0]
+
+    def kill(self, name: str) -> int:
+        """SIGKILL one child of this name; returns its pid."""
+        pid = self.child(name).pid
+        os.kill(pid, signal.SIGKILL)
+        return pid
+
+    def close(self) -> None:
+        """Stop everything; fails if something stays behind."""
+        self.node.stop()
+        self.thread.join()
+        folder = self.node._folder
+        self.node.close()
+        left = [pid for pid in self.pids if Path(f"/proc/{pid}").exists()]
+        assert not left, f"processes {left} stayed behind"
+        assert not folder.exists(), "socket files stayed behind"
+        shutil.rmtree(self.state)
+
+    def __enter__(self) -> Cluster:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
