@@ -100,6 +100,7 @@ class BrokerMachine:
     def restore(self, members: list[Member], jobs: list[Job], now: float) -> None:
         """What the ledger has: the same members, and each unfinished job starts over."""
         self.membership.restore(members, now)
+        self._viewed = -1  # nobody has been told of this view
         for job in jobs:
             self.jobs[job.id] = job
             if job.state in ENDED:

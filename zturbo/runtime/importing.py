@@ -36,7 +36,9 @@ def load_class(name: str) -> type[Stage]:
         raise StartError(f"{name}: cannot import {module_name}: {type(error).__name__}: {error}{hint}") from error
     cls = getattr(module, class_name, None)
     if cls is None:
-        have = [n for n, v in vars(module).items() if inspect.isclass(v) and issubclass(v, Stage)]
+        here = module.__name__
+        mine = [v for v in vars(module).values() if inspect.isclass(v) and v.__module__ == here]
+        have = [v.__name__ for v in mine if issubclass(v, Stage)]
         raise StartError(f"{name}: {module_name} has no {class_name!r}; its stages are: {', '.join(have) or 'none'}")
     if not (inspect.isclass(cls) and issubclass(cls, Stage)):
         raise StartError(f"{name} is no subclass of zturbo.Stage")
