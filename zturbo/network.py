@@ -213,9 +213,9 @@ class _Parser:
         )
 
     def pipeline(self, table: Mapping[str, Any], key: str) -> PipelineSpec:
-        self.known(table, key, ["name", "stage", "durability", "order", "logs", "max_task_bytes"])
         name = self.name(table, key)
         key = f"pipeline.{name}"
+        self.known(table, key, ["name", "stage", "durability", "order", "logs", "max_task_bytes"])
         stages: list[StageSpec] = []
         for i, part in enumerate(self.tables(table, key, "stage")):
             stage = self.stage(part, f"{key}.stage[{i}]", key)
@@ -244,9 +244,9 @@ class _Parser:
         return name
 
     def stage(self, table: Mapping[str, Any], key: str, pipeline: str) -> StageSpec:
-        self.known(table, key, ["name", "class", "workers", "args"])
         name = self.name(table, key)
         key = f"{pipeline}.stage.{name}"
+        self.known(table, key, ["name", "class", "workers", "args"])
         return StageSpec(
             name=name,
             cls=self.get(
