@@ -93,11 +93,12 @@ def default(value: Any, pack: Callable[[Any], bytes], buffers: list[Any] | None)
         if isinstance(value, numpy.generic):
             _check_dtype(value.dtype)
             return msgpack.ExtType(SCALAR, pack([value.dtype.str, value.tobytes()]))
-    for base in (bool, int, float, str, list, dict, set, frozenset):
+    for base in (bool, int, float, str, list, dict):
         if isinstance(value, base):
             return base(value)
-    if isinstance(value, tuple):
-        return tuple(value)
+    for base in (tuple, set, frozenset):
+        if isinstance(value, base):
+            return default(base(value), pack, buffers)
     if isinstance(value, PurePath):
         return msgpack.ExtType(PATH, str(value).encode())
     try:

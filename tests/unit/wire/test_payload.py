@@ -1,0 +1,205 @@
+"""Contents on the wire."""
+
+from __future__ import annotations
+
+import datetime as dt
+import enum
+import math
+import uuid
+from collections import OrderedDict, namedtuple
+from decimal import Decimal
+from fractions import Fraction
+from pathlib import PurePosixPath
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from zturbo.errors import DecodeError, EncodeError, UsageError
+from zturbo.wire.payload import (
+    NeedsBuffers,
+    pack_error,
+    pack_many,
+    pack_one,
+    register,
+    slice_blob,
+    unpack_error_map,
+    unpack_many,
+    unpack_one,
+)
+
+scalars = (
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**200), 2**200)
+    | st.floats(allow_nan=False)
+    | st.text(max_size=20)
+    | st.binary(max_size=20)
+    | st.complex_numbers(allow_nan=False)
+    | st.datetimes(timezones=st.none() | st.just(dt.timezone.utc))
+    | st.dates()
+    | st.times()
+    | st.timedeltas()
+    | st.uuids()
+    | st.decimals(allow_nan=False)
+    | st.fractions()
+)
+hashable = scalars.filter(lambda value: value == value)
+contents = st.recursive(
+    scalars,
+    lambda inner: st.lists(inner, max_size=4)
+    | st.tuples(inner, inner)
+    | st.dictionaries(hashable | st.tuples(hashable, hashable), inner, max_size=4)
+    | st.frozensets(hashable, max_size=4)
+    | st.sets(hashable, max_size=4),
+    max_leaves=12,
+)
+
+
+def there_and_back(content: Any) -> Any:
+    blob, buffers = pack_one(content)
+    return unpack_one(blob, [bytes(buffer) for buffer in buffers])
+
+
+def same(a: Any, b: Any) -> bool:
+    if type(a) is not type(b):
+        return False
+    if isinstance(a, (list, tuple)):
+        return len(a) == len(b) and all(map(same, a, b))
+    if isinstance(a, dict):
+        return list(a) == list(b) and all(same(a[k], b[k]) for k in a)
+    return bool(a == b)
+
+
+@settings(max_examples=300, deadline=None)
+@given(contents)
+def test_plain_contents_come_back_as_they_are(content: Any) -> None:
+    assert same(there_and_back(content), content)
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(contents, max_size=20), st.data())
+def test_many_and_slices(values: list[Any], data: st.DataObject) -> None:
+    blob = pack_many(values)
+    assert same(unpack_many(blob, len(values)), values)
+    start = data.draw(st.integers(0, len(values)))
+    stop = data.draw(st.integers(start, len(values)))
+    part = slice_blob(blob, len(values), start, stop)
+    assert same(unpack_many(part, stop - start), values[start:stop])
+    for wrong in (len(values) + 1, max(0, len(values) - 1)):
+        if wrong != len(values):
+            with pytest.raises(DecodeError):
+                unpack_many(blob, wrong)
+
+
+@pytest.mark.parametrize("n", [0, 1, 15, 16, 65_535, 65_536])
+def test_many_of_every_header_size(n: int) -> None:
+    assert unpack_many(pack_many(list(range(n))), n) == list(range(n))
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.binary(max_size=200), st.integers(0, 20))
+def test_garbage_gives_a_decode_error_or_a_value(raw: bytes, n: int) -> None:
+    for attempt in (
+        lambda: unpack_one(raw, [raw]),
+        lambda: unpack_many(raw, n),
+        lambda: slice_blob(raw, n, min(1, n), n),
+    ):
+        try:
+            attempt()
+        except DecodeError:
+            pass
+    unpack_error_map(raw)
+
+
+@pytest.mark.parametrize(
+    "array",
+    [
+        np.arange(12).reshape(3, 4),
+        np.zeros((0, 3), np.float32),
+        np.array(5.0),
+        np.asfortranarray(np.random.default_rng(1).random((200, 100))),
+        np.arange(100_000, dtype=np.int16)[::3],
+        np.array(["a", "bcd"]),
+        np.array(["2020-01-01"], "M8[D]"),
+        np.array([(1, 2.5)], dtype=[("a", "i4"), ("b", "f8")]),
+        np.array([True, False]),
+        np.arange(10, dtype=">u4"),
+    ],
+    ids=lambda array: f"{array.dtype}{array.shape}",
+)
+def test_arrays(array: np.ndarray[Any, Any]) -> None:
+    got = there_and_back({"deep": [array]})["deep"][0]
+    assert got.dtype == array.dtype and got.shape == array.shape and np.array_equal(got, array)
+
+
+def test_large_buffers_are_not_copied_by_the_sender() -> None:
+    array = np.zeros((100, 1000))
+    raw = b"x" * 100_000
+    _, buffers = pack_one([array])
+    assert len(buffers) == 1 and np.shares_memory(np.frombuffer(buffers[0], np.uint8), array)
+    blob, buffers = pack_one(raw)
+    assert len(blob) < 100 and np.shares_memory(np.frombuffer(buffers[0], np.uint8), np.frombuffer(raw, np.uint8))
+    assert unpack_one(blob, buffers) == raw
+    mutable = bytearray(b"y" * 50_000)
+    assert there_and_back(mutable) == mutable and type(there_and_back(mutable)) is bytearray
+
+
+def test_large_contents_have_to_travel_alone() -> None:
+    with pytest.raises(NeedsBuffers):
+        pack_many([1, np.zeros(10_000)])
+    with pytest.raises(NeedsBuffers):
+        pack_many([b"x" * 100_000])
+
+
+def test_scalars_keep_their_type() -> None:
+    for value in (np.float32(1.5), np.int8(-3), np.bool_(True)):
+        got = there_and_back(value)
+        assert type(got) is type(value) and got == value
+    assert math.isnan(there_and_back(float("nan")))
+    assert there_and_back(PurePosixPath("/a/b")) == PurePosixPath("/a/b")
+    assert there_and_back(uuid.UUID(int=5)) == uuid.UUID(int=5)
+    assert there_and_back([Decimal("1.10"), Fraction(1, 3)]) == [Decimal("1.10"), Fraction(1, 3)]
+
+
+def test_subclasses_become_plain_types() -> None:
+    Point = namedtuple("Point", "x y")
+
+    class Colour(enum.IntEnum):
+        RED = 1
+
+    got = there_and_back([Point(1, 2), Colour.RED, OrderedDict(a=1)])
+    assert same(got, [(1, 2), 1, {"a": 1}])
+
+
+@pytest.mark.parametrize("content", [object(), [lambda: 1], {"a": {1, object()}}, np.array([object()])])
+def test_what_cannot_be_carried(content: Any) -> None:
+    with pytest.raises(EncodeError, match="cannot be carried"):
+        pack_one(content)
+    with pytest.raises(EncodeError, match="cannot be carried"):
+        pack_many([1, content])
+
+
+class Box:
+    def __init__(self, side: int) -> None:
+        self.side = side
+
+
+def test_types_of_ones_own() -> None:
+    register(Box, "box", lambda box: (box.side,), lambda value: Box(value[0]))
+    got = there_and_back([Box(3)])
+    assert type(got[0]) is Box and got[0].side == 3
+    with pytest.raises(UsageError, match="registered already"):
+        register(str, "box", str, str)
+    raw = pack_many([Box(3)]).replace(b"box", b"bax")
+    with pytest.raises(DecodeError, match="'bax' is not registered in this process"):
+        unpack_many(raw, 1)
+
+
+def test_errors_are_bounded_and_checked() -> None:
+    raw = pack_error({"kind": "TaskError", "message": "m" * 1_000_000, "path": [1, 2], "index": 3})
+    fields = unpack_error_map(raw)
+    assert len(raw) < 70_000 and fields["path"] == (1, 2) and fields["index"] == 3 and fields["stage"] == ""
+    assert unpack_error_map(pack_error({"kind": 5, "path": 7}))["kind"] == ""
