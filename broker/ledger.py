@@ -110,7 +110,7 @@ class Ledger:
             os.close(self._lock)
             raise StartError(f"the ledger {self.path} was written by a newer zturbo (schema {version})")
         self.path.chmod(0o600)
-        self._open = False
+        self._queue: list[tuple[str, tuple[Any, ...]]] = []
         self.cluster_id = self._meta("cluster") or self._make_cluster()
 
     def _take_lock(self) -> int:
@@ -163,13 +163,7 @@ class Ledger:
 
     # -- writes -------------------------------------------------------------------------------
     def _write(self, statement: str, values: tuple[Any, ...]) -> None:
-        try:
-            if not self._open:
-                self._db.execute("BEGIN IMMEDIATE")
-                self._open = True
-            self._db.execute(statement, values)
-        except sqlite3.OperationalError as error:
-            raise self._full(error) from None
+        self._queue.append((statement, values))
 
     def _full(self, error: sqlite3.OperationalError) -> ZturboError:
         if error.sqlite_errorname in ("SQLITE_FULL", "SQLITE_IOERR_WRITE") if hasattr(
@@ -218,13 +212,18 @@ class Ledger:
         Raises:
             LedgerFull: the disk is full; the writes stay queued.
         """
-        if not self._open:
+        if not self._queue:
             return
         try:
+            self._db.execute("BEGIN IMMEDIATE")
+            for statement, values in self._queue:
+                self._db.execute(statement, values)
             self._db.execute("COMMIT")
         except sqlite3.OperationalError as error:
+            if self._db.in_transaction:
+                self._db.execute("ROLLBACK")
             raise self._full(error) from None
-        self._open = False
+        self._queue.clear()
 
     # -- reads --------------------------------------------------------------------------------
     def jobs(self) -> Iterator[JobRow]:

@@ -12,6 +12,7 @@ A job lives at the broker, not in the client: a client may leave, and the same o
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 import threading
 import time
@@ -20,9 +21,15 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
 from typing import Any, Literal
 
-from zturbo import errors
 from zturbo.core.stream import ResultStream
-from zturbo.errors import DecodeError, JobError, ResultTimeout, TaskError, TooLarge, UsageError, ZturboError
+from zturbo.errors import (
+    DecodeError,
+    ResultTimeout,
+    TaskError,
+    UsageError,
+    ZturboError,
+    by_name,
+)
 from zturbo.result import Result
 from zturbo.runtime.courier import Courier, Subscription
 from zturbo.runtime.feeder import Feeder
@@ -34,6 +41,8 @@ from zturbo.wire.payload import pack_one, unpack_error_map, unpack_many, unpack_
 __all__ = ["DEFAULT_BROKER", "Client", "JobHandle"]
 
 DEFAULT_BROKER = "tcp://127.0.0.1:5555"
+
+log = logging.getLogger("zturbo.client")
 
 OnError = Literal["raise", "skip", "return"]
 
@@ -110,12 +119,9 @@ def _contents(results: Results, n: int) -> list[Task]:
 
 def _failed_task(packed: bytes) -> Task:
     fields = unpack_error_map(packed)
-    kind = getattr(errors, fields["kind"], TaskError)
+    kind = by_name(fields["kind"], TaskError)
     where = f"stage {fields['stage']} on {fields['host']}"
     text = f"{fields['type']}: {fields['message']} (in {where}, task {fields['path']})"
-    error: BaseException
-    if kind is TooLarge or not (isinstance(kind, type) and issubclass(kind, ZturboError)):
-        kind = TaskError
     error = TaskError(text, fields["traceback"]) if kind is TaskError else kind(text)
     task = Task()
     task.success = False
@@ -382,7 +388,7 @@ class Client:
 def _quietly(future: Future[Any], timeout: float) -> None:
     try:
         future.result(timeout)
-    except (ZturboError, TimeoutError, JobError):
-        pass
+    except (ZturboError, TimeoutError) as error:
+        log.debug("not released: %s", error)
 
 

@@ -47,6 +47,7 @@ __all__ = [
     "VersionMismatch",
     "WorkerLost",
     "ZturboError",
+    "by_name",
 ]
 
 
@@ -165,3 +166,11 @@ class TaskError(ZturboError):
 
 class WorkerLost(ZturboError):
     """A task kept killing the worker that ran it."""
+
+
+def by_name(name: str, default: type[ZturboError]) -> type[ZturboError]:
+    """The class of this name that takes one sentence, for an error that came over the wire."""
+    kind = globals().get(name) if name in __all__ else None
+    if isinstance(kind, type) and issubclass(kind, ZturboError) and kind not in (NetworkFileError, TooLarge):
+        return kind
+    return default

@@ -99,7 +99,8 @@ def _submit(
             except ZturboError:
                 continue
             progress.update(jobs)
-            if not killed and _worked(jobs, str(kill)) >= 40:
+            # decode's count is of clips, not of frames: it works as long as detect begins
+            if not killed and (_worked(jobs, "detect") >= 5 if kill == "decode" else _worked(jobs, str(kill)) >= 40):
                 killed = True
                 _kill(node, f"video.{kill}", progress)
         progress.update(client.jobs())

@@ -19,9 +19,16 @@ from typing import Any
 
 import zmq
 
-from zturbo import errors
 from zturbo.core.stream import ResultStream
-from zturbo.errors import BrokerUnavailable, DecodeError, VersionMismatch
+from zturbo.errors import (
+    BrokerUnavailable,
+    DecodeError,
+    JobFailed,
+    ResultsLost,
+    VersionMismatch,
+    ZturboError,
+    by_name,
+)
 from zturbo.runtime.sockets import Security, make
 from zturbo.version import __version__
 from zturbo.wire.codec import decode, encode
@@ -242,9 +249,7 @@ class Courier:
             if message["type"] == "ok":
                 request.future.set_result(message["value"])
             else:
-                kind = getattr(errors, message["kind"], errors.ZturboError)
-                if not (isinstance(kind, type) and issubclass(kind, errors.ZturboError)):
-                    kind = errors.ZturboError
+                kind = by_name(message["kind"], ZturboError)
                 request.future.set_exception(kind(message["message"]))
 
     # -- results ------------------------------------------------------------------------------
@@ -287,7 +292,7 @@ class Courier:
         """Where the results are, as the broker says. In the courier's thread."""
         now = time.monotonic()
         if value["state"] in ("failed", "cancelled"):
-            kind = getattr(errors, value["kind"] or "", errors.JobFailed)
+            kind = by_name(value["kind"] or "", JobFailed)
             self._finish(sub, kind(value["error"] or value["state"]))
             return
         idle = now - sub.heard > 2 * LOCATE
@@ -333,7 +338,7 @@ class Courier:
                 if skip is not None:
                     sub.deliver(message, skip)
                 if sub.stream.problem is not None:
-                    self._finish(sub, errors.ResultsLost(_problem(sub.stream.problem)))
+                    self._finish(sub, ResultsLost(_problem(sub.stream.problem)))
                 elif sub.stream.complete and skip is None:
                     sub.deliver(message, message.n)
                 break

@@ -1,0 +1,141 @@
+"""The house: imports go down only, without circles, and the machines are pure."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+FLOORS = [
+    ["zturbo.errors", "zturbo.version"],
+    ["zturbo.wire"],
+    ["zturbo.core"],
+    ["zturbo.resources", "zturbo.options", "zturbo.task", "zturbo.result", "zturbo.stage", "zturbo.network"],
+    ["zturbo.runtime"],
+    ["zturbo.client", "zturbo.progress", "zturbo.deploy"],
+    ["zturbo.debug"],
+    ["zturbo.system"],
+    ["zturbo"],
+    ["zturbo.cli", "zturbo.__main__"],
+]
+"""From the ground up; a module imports from its own floor and from those below."""
+
+PURE = [
+    "zturbo.core",
+    "broker.machine",
+    "broker.membership",
+    "broker.placement",
+    "broker.dispatch",
+    "broker.job",
+    "broker.jobs",
+]
+FORBIDDEN = {
+    "zmq", "time", "threading", "asyncio", "socket", "sqlite3", "os", "random", "logging", "subprocess", "secrets", "uuid"
+}
+
+
+def modules() -> dict[str, Path]:
+    found = {}
+    for package in ("zturbo", "broker"):
+        for path in sorted((ROOT / package).rglob("*.py")):
+            parts = path.relative_to(ROOT).with_suffix("").parts
+            found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+    return found
+
+
+MODULES = modules()
+
+
+def imports(name: str, *, everywhere: bool = False) -> set[str]:
+    """What a module imports, at its top level or everywhere; TYPE_CHECKING blocks are left out."""
+    tree = ast.parse(MODULES[name].read_text())
+    nodes = ast.walk(tree) if everywhere else iter(tree.body)
+    out = set()
+    for node in nodes:
+        if isinstance(node, ast.Import):
+            out |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module is not None:
+            assert node.level == 0, f"{name} imports relatively"
+            out.add(node.module)
+            out |= {f"{node.module}.{alias.name}" for alias in node.names if f"{node.module}.{alias.name}" in MODULES}
+    return out
+
+
+def floor(name: str) -> int:
+    matches = [
+        (len(prefix), level)
+        for level, prefixes in enumerate(FLOORS)
+        for prefix in prefixes
+        if name == prefix or (name.startswith(prefix + ".") and prefix != "zturbo")
+    ]
+    assert matches, f"{name} stands on no floor"
+    return max(matches)[1]
+
+
+@pytest.mark.parametrize("name", [name for name in MODULES if name.startswith("zturbo")])
+def test_imports_go_down(name: str) -> None:
+    for used in imports(name):
+        if used.split(".")[0] == "zturbo" and used in MODULES and used != name:
+            assert floor(used) <= floor(name), f"{name} imports {used}, which stands above it"
+        assert used.split(".")[0] != "broker", f"{name} imports the broker"
+
+
+def test_no_circles() -> None:
+    graph = {name: {used for used in imports(name) if used in MODULES and used != name} for name in MODULES}
+    state: dict[str, int] = {}
+
+    def visit(name: str, way: list[str]) -> None:
+        if state.get(name) == 2:
+            return
+        assert state.get(name) != 1, f"a circle: {' -> '.join([*way, name])}"
+        state[name] = 1
+        for used in graph[name]:
+            visit(used, [*way, name])
+        state[name] = 2
+
+    for name in graph:
+        visit(name, [])
+
+
+@pytest.mark.parametrize(
+    "name", [name for name in MODULES if any(name == pure or name.startswith(pure + ".") for pure in PURE)]
+)
+def test_machines_are_pure(name: str) -> None:
+    used = {module.split(".")[0] for module in imports(name, everywhere=True)}
+    assert not used & FORBIDDEN, f"{name} imports {used & FORBIDDEN}"
+    below = [m for m in imports(name, everywhere=True) if m.startswith("zturbo.runtime")]
+    assert not below
+
+
+def test_pickle_stays_in_one_module() -> None:
+    users = {name for name in MODULES if {m.split(".")[0] for m in imports(name, everywhere=True)} & {"pickle", "marshal"}}
+    assert users == {"zturbo.runtime.shipping"}
+
+
+def test_wall_time_is_for_records_only() -> None:
+    allowed = {"zturbo.task", "zturbo.runtime.stagehost", "broker.server"}
+    users = {name for name, path in MODULES.items() if "time.time(" in path.read_text()}
+    assert users <= allowed, users - allowed
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_every_module_says_what_it_is_for_and_what_it_exports(name: str) -> None:
+    tree = ast.parse(MODULES[name].read_text())
+    assert ast.get_docstring(tree), f"{name} has no docstring"
+    lines = len(MODULES[name].read_text().splitlines())
+    assert lines <= 700, f"{name} has {lines} lines: split it"
+    has_code = any(isinstance(node, (ast.FunctionDef, ast.ClassDef)) for node in tree.body)
+    exports = [
+        node
+        for node in tree.body
+        if isinstance(node, ast.Assign) and getattr(node.targets[0], "id", "") == "__all__"
+    ]
+    assert not has_code or exports, f"{name} has no __all__"
+    if exports:
+        names = ast.literal_eval(exports[0].value)
+        defined = {n.name for n in tree.body if isinstance(n, (ast.FunctionDef, ast.ClassDef))}
+        text = MODULES[name].read_text()
+        assert all(n in defined or n in text for n in names)
