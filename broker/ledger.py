@@ -1,7 +1,8 @@
 """The ledger: jobs and their roots on disk, in SQLite.
 
 WAL with ``synchronous=FULL``: what :meth:`Ledger.commit` has returned for survives a power cut, as far as
-the disk keeps its word. A row per job and per chunk of roots, never per task. Writes are queued in one
+the disk keeps its word. A round that has written of jobs with a lesser durability alone does not wait
+for the disk. A row per job and per chunk of roots, never per task. Writes are queued in one
 transaction, and the broker commits once per round (group commit).
 """
 
@@ -110,6 +111,7 @@ class Ledger:
             os.close(self._lock)
             raise StartError(f"the ledger {self.path} was written by a newer zturbo (schema {version})")
         self.path.chmod(0o600)
+        self._synced = True
         self._queue: list[tuple[str, tuple[Any, ...]]] = []
         self.cluster_id = self._meta("cluster") or self._make_cluster()
 
@@ -206,8 +208,11 @@ class Ledger:
         self.drop_chunks(job)
         self._write("DELETE FROM job WHERE id = ?", (job,))
 
-    def commit(self) -> None:
+    def commit(self, *, sync: bool = True) -> None:
         """Make everything queued durable.
+
+        Args:
+            sync: wait for the disk; without it, what is committed outlives this process, not the host.
 
         Raises:
             LedgerFull: the disk is full; the writes stay queued.
@@ -215,6 +220,9 @@ class Ledger:
         if not self._queue:
             return
         try:
+            if sync != self._synced:
+                self._db.execute(f"PRAGMA synchronous = {'FULL' if sync else 'NORMAL'}")
+                self._synced = sync
             self._db.execute("BEGIN IMMEDIATE")
             for statement, values in self._queue:
                 self._db.execute(statement, values)

@@ -85,6 +85,7 @@ class Broker:
         self.stopping = False
         self.bad = 0
         self._full_until = 0.0
+        self._sync = False
         self._held: list[Effect] = []
         self._poller = zmq.Poller()
         for socket in (self.router, *self.inbox.sockets):
@@ -259,6 +260,7 @@ class Broker:
                 if type(effect) is Record:
                     self._record(effect)
                     recorded = True
+                    self._sync = self._sync or self._needs_sync(effect)
                 elif type(effect) is Load:
                     loads.append(effect)
             if (recorded or self._full_until) and not self._commit(now):
@@ -281,14 +283,27 @@ class Broker:
         if now < self._full_until:
             return False
         try:
-            self.ledger.commit()
+            self.ledger.commit(sync=self._sync)
         except LedgerFull as error:
             if not self._full_until:
                 log.error("the ledger's disk is full; waiting for room: %s", error)
             self._full_until = now + RETRY_COMMIT
             return False
         self._full_until = 0.0
+        self._sync = False
         return True
+
+    def _needs_sync(self, effect: Record) -> bool:
+        """Whether a record has to outlive the host: all but those of jobs that need not."""
+        if effect.op not in ("put_job", "put_chunk"):
+            return effect.op == "set_members"
+        first = effect.args[0]
+        job = first if isinstance(first, Job) else self.machine.jobs.get(first)
+        if job is None:
+            return True
+        pipeline = self.machine.pipelines.get(job.pipeline)
+        default = "fsync" if pipeline is None else pipeline.durability
+        return bool(job.options.get("durability", default) == "fsync")
 
     def _record(self, effect: Record) -> None:
         args = effect.args

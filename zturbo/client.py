@@ -72,8 +72,8 @@ class _Reader:
             self._error = error
             self._ready.notify()
 
-    def tasks(self, deadline: float | None) -> Iterator[Task]:
-        """Tasks in order, failed ones too; raises what ended the job otherwise."""
+    def batches(self, deadline: float | None) -> Iterator[tuple[Results, int]]:
+        """Results as they come, and how many leading ones to skip; raises what ended the job otherwise."""
         stream = self.stream
         try:
             while True:
@@ -88,29 +88,56 @@ class _Reader:
                             raise ResultTimeout(f"not all results were there in time; {stream.taken} were")
                         self._ready.wait(left)
                     results, skip = self._arrived.popleft()
-                fails = dict(results.fails)
-                index = results.first
-                contents = iter(_contents(results, results.n - len(fails)))
-                for index in range(results.first, results.first + results.n):
-                    error = fails.get(index)
-                    task = _failed_task(error) if error is not None else next(contents)
-                    if index < results.first + skip:
-                        continue
-                    stream.taken = index + 1
-                    yield task
+                yield results, skip
         finally:
             self._courier.unsubscribe(self._sub)
 
+    def tasks(self, deadline: float | None) -> Iterator[Task]:
+        """Tasks in order, failed ones too."""
+        for results, skip in self.batches(deadline):
+            fails = dict(results.fails)
+            tasks = iter(_tasks(results, results.n - len(fails)))
+            for index in range(results.first, results.first + results.n):
+                error = fails.get(index)
+                task = _failed_task(error) if error is not None else next(tasks)
+                if index >= results.first + skip:
+                    self.stream.taken = index
+                    yield task
 
-def _contents(results: Results, n: int) -> list[Task]:
+    def contents(self, deadline: float | None) -> Iterator[Any]:
+        """Contents in order; a failed task comes as a :class:`_Failure`."""
+        stream = self.stream
+        for results, skip in self.batches(deadline):
+            contents = _contents(results, results.n - len(results.fails))
+            for index, error in results.fails:
+                contents.insert(index - results.first, _Failure(_failed_task(error)))
+            taken = results.first + skip
+            for content in contents[skip:] if skip else contents:
+                stream.taken = taken
+                taken += 1
+                yield content
+
+
+class _Failure:
+    """A failed task among contents."""
+
+    __slots__ = ("task",)
+
+    def __init__(self, task: Task) -> None:
+        self.task = task
+
+
+def _contents(results: Results, n: int) -> list[Any]:
     if not n:
         return []
     if results.buffers:
-        contents = [unpack_one(results.blob, results.buffers)]
-    else:
-        contents = unpack_many(results.blob, n)
-    tasks = [Task(content) for content in contents]
-    if results.metas is not None:
+        return [unpack_one(results.blob, results.buffers)]
+    return unpack_many(results.blob, n)
+
+
+def _tasks(results: Results, n: int) -> list[Task]:
+    tasks = [Task(content) for content in _contents(results, n)]
+    if tasks and results.metas is not None:
         for task, packed in zip(tasks, unpack_many(results.metas, n), strict=True):
             if packed is not None:
                 task.meta, task.logs = _meta_of(packed)
@@ -171,11 +198,13 @@ class JobHandle:
             ResultTimeout: it was not all there in time; the job goes on.
             JobError: the job ended without (all) results.
         """
-        for task in self.tasks(timeout):
-            if task.success:
-                yield task.content
+        deadline = None if timeout is None else time.monotonic() + timeout
+        at, self._at = self._at, None
+        for content in _Reader(self._client._courier, self.id, self._first, at).contents(deadline):
+            if type(content) is _Failure:
+                self.failed_tasks.append(content.task)
             else:
-                self.failed_tasks.append(task)
+                yield content
 
     def tasks(self, timeout: float | None = None) -> Iterator[Task]:
         """Like :meth:`stream`, but tasks with meta and logs, failed ones in their places."""
@@ -347,13 +376,13 @@ class Client:
         reader = _Reader(self._courier, job_id, 0, at)
         feeder = Feeder(self._courier, job_id, contents, fail=reader._fail)
         try:
-            for task in reader.tasks(None):
-                if task.success:
-                    yield task.content
+            for content in reader.contents(None):
+                if type(content) is not _Failure:
+                    yield content
                 elif on_error == "raise":
-                    raise task.error
+                    raise content.task.error or TaskError("a task failed")
                 elif on_error == "return":
-                    yield task.error
+                    yield content.task.error
         finally:
             feeder.close()
             release = self._courier.ask({"type": "release", "job": job_id}, timeout=self.timeout)

@@ -256,7 +256,7 @@ class SinkMachine:
             # client drops copies.
             reader.next = want.first
         reader.told_total = False
-        job.cursor = max(job.cursor, first)
+        job.cursor = max(job.cursor, min(want.taken, job.released))
         reader.limit = max(reader.limit, want.limit)
         self._settle(now)
 

@@ -103,7 +103,7 @@ class ResultStream:
             return None
         self._told = max(self._told, limit)
         self._ask_at = now + AGAIN_AFTER
-        return Want(self.job, self.token, self.next, self._told)
+        return Want(self.job, self.token, self.next, self._told, self.taken)
 
     def deadline(self) -> float | None:
         """When to ask again."""

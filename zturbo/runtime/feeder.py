@@ -9,6 +9,7 @@ bounded here and there.
 from __future__ import annotations
 
 import threading
+from collections import deque
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from typing import Any
@@ -50,7 +51,9 @@ class Feeder:
         self._fail = fail
         self._changed = threading.Condition()
         self._room = threading.Semaphore(AHEAD)
-        self._held: list[Any] = []
+        self._held: deque[Any] = deque()
+        self._asleep = False
+        self._under_way = 0
         self._limit = 16
         """Contents that may be held: about CHUNK_BYTES of them, once their size is known."""
         self._ended = False
@@ -68,17 +71,17 @@ class Feeder:
             self._changed.notify_all()
 
     def _read(self) -> None:
-        changed = self._changed
+        held, changed = self._held, self._changed
         try:
             for content in self._contents:
-                with changed:
-                    while len(self._held) >= self._limit and not self._closed:
-                        changed.wait()
-                    if self._closed:
-                        return
-                    self._held.append(content)
-                    if len(self._held) == 1 or len(self._held) >= self._limit:
+                if self._closed:
+                    return
+                held.append(content)
+                if self._asleep or len(held) >= self._limit:
+                    with changed:
                         changed.notify_all()
+                        while len(held) >= self._limit and not self._closed:
+                            changed.wait()
         except Exception as error:  # the caller's iterable raised: the job cannot be whole
             self._fail(error)
             self.close()
@@ -88,21 +91,24 @@ class Feeder:
             changed.notify_all()
 
     def _send_all(self) -> None:
-        changed = self._changed
+        held, changed = self._held, self._changed
         try:
             while True:
                 with changed:
-                    while not self._held and not self._ended and not self._closed:
+                    # The flag goes up before the look: whoever appends after it sees the flag.
+                    self._asleep = True
+                    while not held and not self._ended and not self._closed:
                         changed.wait()
-                    if len(self._held) < self._limit and not self._ended and not self._closed:
-                        changed.wait(FLUSH)
-                    held, self._held = self._held, []
+                    if self._under_way and len(held) < self._limit and not self._ended:
+                        changed.wait(FLUSH)  # something is on the way: there is time for company
+                    self._asleep = False
                     ended = self._ended
+                    part = [held.popleft() for _ in range(min(len(held), self._limit))]
                     changed.notify_all()
                 if self._closed:
                     return
-                if held:
-                    self._send(held)
+                if part:
+                    self._send(part)
                 elif ended:
                     self._close_feed()
                     return
@@ -139,12 +145,14 @@ class Feeder:
         }
         self._seq += 1
         self._first += n
+        self._under_way += 1
         self._courier.ask(message, *frames).add_done_callback(self._acknowledged)
 
     def _acknowledged(self, future: Future[Any]) -> None:
         error = future.exception()
         if error is not None and not self._closed:
             self._fail(error)
+        self._under_way -= 1
         self._room.release()
 
     def _close_feed(self) -> None:

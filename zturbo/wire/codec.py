@@ -183,7 +183,7 @@ def encode(message: DataMessage) -> list[Buffer]:
         ]
     if type(message) is Want:
         return [
-            _pack((_MAGIC, PROTOCOL, _WANT, message.job, message.token, message.first, message.limit))
+            _pack((_MAGIC, PROTOCOL, _WANT, message.job, message.token, message.first, message.limit, message.taken))
         ]
     if type(message) is Results:
         header = _pack(
@@ -312,10 +312,14 @@ def _read_return(header: tuple[Any, ...], _: Sequence[Buffer]) -> Return:
 
 
 def _read_want(header: tuple[Any, ...], _: Sequence[Buffer]) -> Want:
-    if len(header) != 7:
+    if len(header) != 8:
         raise _bad("want")
     return Want(
-        _id(header[3], "job"), _int(header[4], "token"), _int(header[5], "first", -1), _int(header[6], "limit")
+        job=_id(header[3], "job"),
+        token=_int(header[4], "token"),
+        first=_int(header[5], "first", -1),
+        limit=_int(header[6], "limit"),
+        taken=_int(header[7], "taken"),
     )
 
 

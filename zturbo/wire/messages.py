@@ -213,6 +213,8 @@ class Want:
     """Index of the next result that the client has not got; -1 for the sink's cursor."""
     limit: int
     """The sink may send results below this index."""
+    taken: int = 0
+    """The cursor: the caller's code has taken the results below this index."""
 
 
 @dataclass(slots=True)

@@ -71,7 +71,7 @@ messages = (
     | st.builds(
         Statement, ids, ids, ints, ints, st.lists(st.tuples(ints, ints), max_size=3), ints, ints, ints, st.booleans()
     )
-    | st.builds(Want, ids, ints, st.integers(-1, 99), ints)
+    | st.builds(Want, ids, ints, st.integers(-1, 99), ints, ints)
     | st.builds(
         Results,
         ids,

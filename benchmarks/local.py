@@ -1,0 +1,56 @@
+"""A pipeline of one's own for a benchmark: all processes on this host, in a folder that goes away."""
+
+from __future__ import annotations
+
+import os
+import platform
+import tempfile
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from zturbo import Client
+from zturbo.deploy import broker_child, host_name, sink_child, worker_children
+from zturbo.network import Network
+from zturbo.runtime.node import Node
+
+__all__ = ["machine", "pipeline"]
+
+
+@contextmanager
+def pipeline(stages: list[dict[str, Any]], durability: str) -> Iterator[tuple[Client, Node]]:
+    """A running pipeline ``p`` and a client."""
+    with tempfile.TemporaryDirectory(prefix="zt-bench-") as state:
+        table = {
+            "broker": {"bind": f"ipc://{state}/broker", "state": state},
+            "pipeline": [{"name": "p", "durability": durability, "stage": stages}],
+        }
+        network = Network.parse(table, f"{state}/network.toml")
+        node = Node(network.broker.bind, host=host_name())
+        node.add(broker_child(network))
+        node.add(sink_child(network))
+        for stage in network.pipelines[0].stages:
+            for child in worker_children(network, f"p.{stage.name}"):
+                node.add(child)
+        thread = threading.Thread(target=node.run)
+        thread.start()
+        try:
+            with Client(network.broker.bind, timeout=30) as client:
+                yield client, node
+        finally:
+            node.stop()
+            thread.join()
+            node.close()
+
+
+def machine() -> str:
+    """What this was measured on."""
+    model = "?"
+    with open("/proc/cpuinfo") as file:
+        for line in file:
+            if line.startswith("model name"):
+                model = line.split(":")[1].strip()
+                break
+    cpus = len(os.sched_getaffinity(0))
+    return f"{cpus} CPUs ({model}), Linux {platform.release()}, Python {platform.python_version()}"
