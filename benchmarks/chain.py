@@ -67,7 +67,9 @@ def chain(stages: int = 3) -> Iterator[Chain]:
     with tempfile.TemporaryDirectory(prefix="zt-chain-") as folder:
         ends = [f"ipc://{Path(folder) / str(i)}" for i in range(stages + 1)]
         processes = [
-            multiprocessing.get_context("spawn").Process(target=_stage, args=(ends[i], ends[i + 1]), daemon=True)
+            multiprocessing.get_context("spawn").Process(
+                target=_stage, args=(ends[i], ends[i + 1]), daemon=True
+            )
             for i in range(stages)
         ]
         for process in processes:

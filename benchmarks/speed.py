@@ -1,6 +1,6 @@
 """Tasks a second, and the latency of one, beside a hand-written chain in the same run.
 
-    python -m benchmarks.speed [--tasks 100000] [--calls 300] [--rounds 3]
+python -m benchmarks.speed [--tasks 100000] [--calls 300] [--rounds 3]
 """
 
 from __future__ import annotations
@@ -73,13 +73,13 @@ def main() -> None:
     with chain() as peer:
         for mode in ("process", "fsync"):
             with pipeline(STAGES, mode) as (client, _):
-                rate(5000, lambda: list(client.map(range(5000), "p")))  # noqa: B023 - called at once
+                rate(5000, lambda: list(client.map(range(5000), "p")))
                 for _ in range(args.rounds):
                     rates["chain"].append(rate(n, lambda: peer.map(n)))
-                    rates[mode].append(rate(n, lambda: list(client.map(range(n), "p"))))  # noqa: B023
+                    rates[mode].append(rate(n, lambda: list(client.map(range(n), "p"))))
                 base = tell("chain, one task at a time", chain_latency(peer, args.calls))
                 ours = tell(f"zturbo ({mode}), one task at a time", latency(client, args.calls))
-                print(f"{'':34} x {ours[0] / base[0]:.1f} of the chain's p50, x {ours[1] / base[1]:.1f} of its p99")
+                print(f"{'':34} x {ours[0] / base[0]:.1f} of its p50, x {ours[1] / base[1]:.1f} of its p99")
     middle = {name: statistics.median(values) for name, values in rates.items()}
     for name, value in middle.items():
         spread = f"{min(rates[name]):,.0f} to {max(rates[name]):,.0f}"

@@ -1,9 +1,9 @@
 """The states of a job, and which may follow which.
 
-    waiting -> running -> done
-       ^          |
-       +----------+   a stamped worker or sink was lost: a higher epoch
-    waiting, running -> failed | cancelled
+waiting -> running -> done
+   ^          |
+   +----------+   a stamped worker or sink was lost: a higher epoch
+waiting, running -> failed | cancelled
 """
 
 from __future__ import annotations

@@ -143,7 +143,9 @@ class Ledger:
         return None if row is None else bytes(row[0])
 
     def _set_meta(self, key: str, value: bytes) -> None:
-        self._write("INSERT INTO meta VALUES (?, ?) ON CONFLICT DO UPDATE SET value = excluded.value", (key, value))
+        self._write(
+            "INSERT INTO meta VALUES (?, ?) ON CONFLICT DO UPDATE SET value = excluded.value", (key, value)
+        )
 
     def view(self) -> int:
         """Number of the last view."""
@@ -168,9 +170,11 @@ class Ledger:
         self._queue.append((statement, values))
 
     def _full(self, error: sqlite3.OperationalError) -> ZturboError:
-        if error.sqlite_errorname in ("SQLITE_FULL", "SQLITE_IOERR_WRITE") if hasattr(
-            error, "sqlite_errorname"
-        ) else "full" in str(error):
+        if (
+            error.sqlite_errorname in ("SQLITE_FULL", "SQLITE_IOERR_WRITE")
+            if hasattr(error, "sqlite_errorname")
+            else "full" in str(error)
+        ):
             return LedgerFull(f"{self.path}: {error}")
         return LedgerCorrupt(f"{self.path}: {error}")
 

@@ -21,7 +21,7 @@ from zturbo.core.effects import Confirm, Control, Effect, Load, Record
 from zturbo.core.outlet import Outlet
 from zturbo.core.parcel import Destination, Parcel, split
 from zturbo.wire.control import Member
-from zturbo.wire.messages import PROTOCOL, Batch, Buffer, DataMessage, End, Stamp, Statement
+from zturbo.wire.messages import PROTOCOL, Batch, DataMessage, End, Stamp, Statement
 
 __all__ = ["BrokerMachine", "PipelineInfo"]
 
@@ -141,7 +141,7 @@ class BrokerMachine:
         if message["protocol"] != PROTOCOL:
             return f"it speaks protocol {message['protocol']}, this broker {PROTOCOL}"
         if message["version"] != self.version:
-            return f"it is zturbo {message['version']}, this broker {self.version}: install the same on all hosts"
+            return f"it is zturbo {message['version']}, this broker {self.version}: install one on all hosts"
         if member.role == "sink":
             return None
         pipeline = self.pipelines.get(member.pipeline)
@@ -203,7 +203,7 @@ class BrokerMachine:
         self._settle(now)
 
     def _record_members(self) -> None:
-        members = [member for member in self.membership.members()]
+        members = self.membership.members()
         self.effects.append(Record("set_members", (self.membership.number, members)))
 
     # -- jobs ---------------------------------------------------------------------------------
@@ -286,7 +286,9 @@ class BrokerMachine:
         elif message["chunks"] > len(job.chunks):
             return  # a chunk got lost; the client says it again, and this too
         elif message["chunks"] < len(job.chunks) or message["total"] != job.total:
-            self._error(identity, ref, "UsageError", f"{len(job.chunks)} chunks with {job.total} roots are here")
+            self._error(
+                identity, ref, "UsageError", f"{len(job.chunks)} chunks with {job.total} roots are here"
+            )
         else:
             if not job.closed:
                 job.closed = True
@@ -310,7 +312,9 @@ class BrokerMachine:
         """Where are a job's results?"""
         job = self.jobs.get(message["job"])
         if job is None:
-            self._error(identity, message["ref"], "UsageError", "no such job, or its results are not kept any more")
+            self._error(
+                identity, message["ref"], "UsageError", "no such job, or its results are not kept any more"
+            )
         else:
             self._ok(identity, message["ref"], self._whereabouts(job))
 
@@ -333,7 +337,9 @@ class BrokerMachine:
             if sink is not None:
                 value.update(sink=sink.incarnation, results=sink.results)
             elif job.state == "done":
-                value.update(state="failed", kind="ResultsLost", error="the sink that had the results is gone")
+                value.update(
+                    state="failed", kind="ResultsLost", error="the sink that had the results is gone"
+                )
         return value
 
     def cancel(self, identity: bytes, message: dict[str, Any], now: float) -> None:

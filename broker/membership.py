@@ -46,7 +46,6 @@ class Membership:
     def __contains__(self, incarnation: bytes) -> bool:
         return incarnation in self._leases
 
-
     def members(self, pipeline: str | None = None, stage: int | None = None) -> list[Member]:
         """Members, perhaps of one stage, in the order of joining."""
         return [

@@ -7,6 +7,7 @@ nothing that depends on the ledger leaves before it is on the disk, and many job
 from __future__ import annotations
 
 import logging
+import math
 import os
 import shutil
 import time
@@ -185,9 +186,7 @@ class Broker:
         roots = self._roots(m["job"], [((m["first"],), m["n"])], m["n"], m["metas"], frames)
         self.machine.feed(who, m, roots, now)
 
-    def _roots(
-        self, job: bytes, runs: list[Any], n: int, metas: bytes | None, frames: list[bytes]
-    ) -> Batch:
+    def _roots(self, job: bytes, runs: list[Any], n: int, metas: bytes | None, frames: list[bytes]) -> Batch:
         if not frames:
             raise DecodeError("roots without their contents")
         if n > 1 and len(frames) > 1:
@@ -201,7 +200,7 @@ class Broker:
             now = time.monotonic()
             due = self.machine.deadline()
             timeout = 0.5 if due is None else min(0.5, max(0.0, due - now))
-            for socket, _ in self._poller.poll(timeout * 1000):
+            for socket, _ in self._poller.poll(math.ceil(timeout * 1000)):
                 if socket is self.router:
                     self._read_router()
                 else:
@@ -257,18 +256,18 @@ class Broker:
             loads = []
             recorded = False
             for effect in effects:
-                if type(effect) is Record:
+                if isinstance(effect, Record):
                     self._record(effect)
                     recorded = True
                     self._sync = self._sync or self._needs_sync(effect)
-                elif type(effect) is Load:
+                elif isinstance(effect, Load):
                     loads.append(effect)
             if (recorded or self._full_until) and not self._commit(now):
                 return
             for effect in self._held:
-                if type(effect) is Send:
+                if isinstance(effect, Send):
                     self.peers.send(effect.peer, encode(effect.message))
-                elif type(effect) is Control or type(effect) is Confirm:
+                elif isinstance(effect, (Control, Confirm)):
                     self._say(effect.to, effect.message)
             self._held.clear()
             for load in loads:
@@ -363,5 +362,3 @@ class Broker:
         self.context.term()
         shutil.rmtree(self.folder, ignore_errors=True)
         self.ledger.close()
-
-

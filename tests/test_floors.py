@@ -33,7 +33,18 @@ PURE = [
     "broker.jobs",
 ]
 FORBIDDEN = {
-    "zmq", "time", "threading", "asyncio", "socket", "sqlite3", "os", "random", "logging", "subprocess", "secrets", "uuid"
+    "zmq",
+    "time",
+    "threading",
+    "asyncio",
+    "socket",
+    "sqlite3",
+    "os",
+    "random",
+    "logging",
+    "subprocess",
+    "secrets",
+    "uuid",
 }
 
 
@@ -60,7 +71,11 @@ def imports(name: str, *, everywhere: bool = False) -> set[str]:
         elif isinstance(node, ast.ImportFrom) and node.module is not None:
             assert node.level == 0, f"{name} imports relatively"
             out.add(node.module)
-            out |= {f"{node.module}.{alias.name}" for alias in node.names if f"{node.module}.{alias.name}" in MODULES}
+            out |= {
+                f"{node.module}.{alias.name}"
+                for alias in node.names
+                if f"{node.module}.{alias.name}" in MODULES
+            }
     return out
 
 
@@ -111,7 +126,11 @@ def test_machines_are_pure(name: str) -> None:
 
 
 def test_pickle_stays_in_one_module() -> None:
-    users = {name for name in MODULES if {m.split(".")[0] for m in imports(name, everywhere=True)} & {"pickle", "marshal"}}
+    users = {
+        name
+        for name in MODULES
+        if {m.split(".")[0] for m in imports(name, everywhere=True)} & {"pickle", "marshal"}
+    }
     assert users == {"zturbo.runtime.shipping"}
 
 

@@ -17,7 +17,7 @@ import os
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import Future
 from typing import Any, Literal
 
@@ -157,7 +157,9 @@ def _failed_task(packed: bytes) -> Task:
         task.meta, task.logs = _meta_of(fields["meta"])
     except DecodeError:
         task.meta = {}
-    task.meta.setdefault("zturbo", {k: fields[k] for k in ("kind", "type", "message", "stage", "host", "path")})
+    task.meta.setdefault(
+        "zturbo", {k: fields[k] for k in ("kind", "type", "message", "stage", "host", "path")}
+    )
     return task
 
 
@@ -419,5 +421,3 @@ def _quietly(future: Future[Any], timeout: float) -> None:
         future.result(timeout)
     except (ZturboError, TimeoutError) as error:
         log.debug("not released: %s", error)
-
-

@@ -60,9 +60,7 @@ class DebugPipeline:
         for host in self.hosts:
             host.job_ended(job)
 
-    def _through(
-        self, host: StageHost, job: bytes, items: Iterable[_Item], logs: bool
-    ) -> Iterator[_Item]:
+    def _through(self, host: StageHost, job: bytes, items: Iterable[_Item], logs: bool) -> Iterator[_Item]:
         """One stage. Depth first: what one task gives goes on before the next task is begun."""
         given: list[_Item] = []
         out = Output(lambda: _take(out, given))

@@ -202,7 +202,13 @@ class _Parser:
         address = "an address, tcp://HOST:PORT or ipc://PATH"
         return BrokerSpec(
             bind=self.get(
-                table, "broker", "bind", str, address, BrokerSpec().bind, lambda v: v[:6] in ("tcp://", "ipc://")
+                table,
+                "broker",
+                "bind",
+                str,
+                address,
+                BrokerSpec().bind,
+                lambda v: v[:6] in ("tcp://", "ipc://"),
             ),
             state=self.get(table, "broker", "state", str, "a folder", None),
             lease=float(

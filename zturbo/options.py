@@ -8,7 +8,7 @@ from typing import Any
 
 from zturbo.errors import UsageError
 
-__all__ = ["Options", "OptionSet"]
+__all__ = ["OptionSet", "Options"]
 
 
 @dataclass(slots=True)
@@ -32,9 +32,7 @@ class OptionSet:
         for word in text.split():
             name, given, value = word.partition("=")
             if name not in kinds:
-                raise UsageError(
-                    f"ZTURBO_OPTIONS: no option {name!r}; there are: {', '.join(sorted(kinds))}"
-                )
+                raise UsageError(f"ZTURBO_OPTIONS: no option {name!r}; there are: {', '.join(sorted(kinds))}")
             parsed: Any = value
             if kinds[name] == "bool":
                 if value.lower() not in ("", "1", "0", "true", "false", "yes", "no"):

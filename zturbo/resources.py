@@ -76,7 +76,7 @@ class Resources:
             if isinstance(start, float) or isinstance(end, float):
                 start = None if start is None else round(start * len(items))
                 end = None if end is None else round(end * len(items))
-            chosen[name] = items[start:end]  # type: ignore[misc]
+            chosen[name] = items[start:end]
         return Resources(chosen)
 
     def __add__(self, other: Resources) -> Resources:

@@ -58,7 +58,9 @@ class Stage:
         """What each worker gets: as many workers as the list is long. One, with everything, here."""
         if custom:
             names = ", ".join(sorted(custom))
-            raise TypeError(f"{type(self).__name__} does not take {names}; override allocate_resource or __init__")
+            raise TypeError(
+                f"{type(self).__name__} does not take {names}; override allocate_resource or __init__"
+            )
         return [resources]
 
     @property

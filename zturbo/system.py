@@ -314,9 +314,7 @@ class System:
         if isinstance(job.results, Result):
             job.results.merge(job)
 
-    def wait_job(
-        self, *, job_timeout: float | None = None, queue_timeout: float | None = None
-    ) -> Job:
+    def wait_job(self, *, job_timeout: float | None = None, queue_timeout: float | None = None) -> Job:
         """The next job that has ended.
 
         Args:

@@ -100,7 +100,9 @@ def _submit(
                 continue
             progress.update(jobs)
             # decode's count is of clips, not of frames: it works as long as detect begins
-            if not killed and (_worked(jobs, "detect") >= 5 if kill == "decode" else _worked(jobs, str(kill)) >= 40):
+            if not killed and (
+                _worked(jobs, "detect") >= 5 if kill == "decode" else _worked(jobs, str(kill)) >= 40
+            ):
                 killed = True
                 _kill(node, f"video.{kill}", progress)
         progress.update(client.jobs())
@@ -121,7 +123,9 @@ def _submit(
 
 
 def _worked(jobs: list[dict[str, Any]], stage: str) -> int:
-    return sum(done for job in jobs for name, done in zip(job["stages"], job["done"], strict=True) if name == stage)
+    return sum(
+        done for job in jobs for name, done in zip(job["stages"], job["done"], strict=True) if name == stage
+    )
 
 
 def _kill(node: Node, name: str, progress: Progress) -> None:

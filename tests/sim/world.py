@@ -15,7 +15,21 @@ from broker.machine import BrokerMachine, PipelineInfo
 from tests.sim.network import Clock, Faults, Network
 from tests.sim.stages import PIPELINES
 from zturbo import Stage, Task
-from zturbo.core.effects import Confirm, Control, Deliver, Drop, EndJob, Exit, Load, Record, Run, Send, Store, Work
+from zturbo.core.effects import (
+    Confirm,
+    Control,
+    Deliver,
+    Drop,
+    EndJob,
+    Exit,
+    Load,
+    Record,
+    Run,
+    Send,
+    Spill,
+    Store,
+    Work,
+)
 from zturbo.core.sink import SinkMachine
 from zturbo.core.stream import ResultStream
 from zturbo.core.worker import Produced, WorkerMachine
@@ -84,7 +98,8 @@ class SimBroker:
                 elif isinstance(effect, Load):
                     roots = self.chunks[(effect.job, effect.seq)]
                     self.world.later(
-                        0.001, lambda e=effect, r=roots: self._loaded(e, r)  # type: ignore[misc]
+                        0.001,
+                        lambda e=effect, r=roots: self._loaded(e, r),  # type: ignore[misc]
                     )
 
     def _loaded(self, effect: Load, roots: Batch) -> None:
@@ -196,7 +211,9 @@ class SimWorker(SimMember):
             stages=len(stages),
             ordered=self.host.ordered,
             by_path=not self.host.by_id,
+            spill_bytes=world.rng.choice([200, 1 << 20]),
         )
+        self.spilled: dict[int, tuple[Batch, Any, Any]] = {}
         self.member = Member(
             self.incarnation,
             "worker",
@@ -218,7 +235,16 @@ class SimWorker(SimMember):
         return None if state is None else state.stamp.epoch
 
     def special(self, effect: Any) -> None:
+        if isinstance(effect, Spill):
+            batch = effect.batch
+            self.spilled[id(batch)] = (batch, batch.blob, batch.metas)
+            batch.blob = b""
+            return
         assert isinstance(effect, (Run, EndJob))
+        if isinstance(effect, Run):
+            for batch, _, _ in effect.work.pieces:
+                if id(batch) in self.spilled:
+                    _, batch.blob, batch.metas = self.spilled.pop(id(batch))
         self.todo.append(effect.work if isinstance(effect, Run) else effect)
         self._start()
 
@@ -490,8 +516,9 @@ class World:
 
     def _kill(self) -> None:
         """One worker dies; its node sees that, tells the broker, and starts another."""
-        living = [worker for worker in self.workers if worker.alive]
-        victim = self.rng.choice(living)
+        if not self.workers:
+            return  # all are being started again
+        victim = self.rng.choice(self.workers)
         victim.alive = False
         self.deaths += 1
         self.workers.remove(victim)
@@ -516,7 +543,11 @@ class World:
             steps += 1
             if steps % 20 == 0:
                 self.check()
-            if rest_at is None and self._done() and self.now > self.net.faults.until * (self.net.faults.drop > 0):
+            if (
+                rest_at is None
+                and self._done()
+                and self.now > self.net.faults.until * (self.net.faults.drop > 0)
+            ):
                 rest_at = self.now + 4.0
             if rest_at is not None and self.now > rest_at:
                 break
@@ -589,7 +620,9 @@ def _in_one_process(stages: list[type[Stage]], roots: list[int] | int) -> list[A
                 return (Task(value) for value in values)
 
         source = [Roots, *stages]
-    pipeline = DebugPipeline(source, names=[f"s{i - (len(source) - len(stages))}" for i in range(len(source))])
+    pipeline = DebugPipeline(
+        source, names=[f"s{i - (len(source) - len(stages))}" for i in range(len(source))]
+    )
     out: list[Any] = []
     for task in pipeline.run(Task(roots if isinstance(roots, int) else 0)):
         if task.success:
@@ -598,4 +631,3 @@ def _in_one_process(stages: list[type[Stage]], roots: list[int] | int) -> list[A
             fields = task.meta["zturbo"]
             out.append((fields["stage"], fields["type"], fields["message"]))
     return out
-

@@ -36,7 +36,9 @@ def test_kill_9_while_a_job_runs(victim: str) -> None:
         got += list(stream)
         assert got == EXPECTED_SUM
         assert not Path(f"/proc/{pid}").exists()
-        assert any(kind == "exited" and name == victim and "SIGKILL" in text for kind, name, text in cluster.events)
+        assert any(
+            kind == "exited" and name == victim and "SIGKILL" in text for kind, name, text in cluster.events
+        )
 
 
 def test_kill_9_of_all_workers_of_a_stage() -> None:

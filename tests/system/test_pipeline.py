@@ -163,7 +163,12 @@ def test_a_task_over_the_limit(client: Client) -> None:
 def test_drops_and_failures_leave_no_gap_in_the_order(client: Client) -> None:
     contents = ["a", "none", "b", "raise", "c", "five", "none", "d"]
     got = list(client.map(contents, pipeline="ordered", on_error="return"))
-    assert [item for item in got if not isinstance(item, TaskError)] == [["a", 0], ["b", 1], ["c", 2], ["d", 3]]
+    assert [item for item in got if not isinstance(item, TaskError)] == [
+        ["a", 0],
+        ["b", 1],
+        ["c", 2],
+        ["d", 3],
+    ]
     assert [isinstance(item, TaskError) for item in got] == [False, False, True, False, True, False]
 
 

@@ -111,7 +111,9 @@ def test_up_stops_within_seconds_and_leaves_nothing(launched: Launched, number: 
         client.submit(Job("unfinished", Task([0, 200_000])), pipeline="toy")
     children = _children(up.pid)
     assert len(children) == 9
-    sockets = [Path(path) for path in re.findall(r"(/\S+zturbo-\S+/in)\b", Path("/proc/net/unix").read_text())]
+    sockets = [
+        Path(path) for path in re.findall(r"(/\S+zturbo-\S+/in)\b", Path("/proc/net/unix").read_text())
+    ]
     began = time.monotonic()
     up.send_signal(number)
     _, said = up.communicate(timeout=15)

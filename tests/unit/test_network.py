@@ -51,7 +51,12 @@ def test_a_right_file(tmp_path: Path) -> None:
     "old, new, key, said",
     [
         ("workers = 2", "worker = 2", "pipeline.video.stage.detect.worker", "did you mean 'workers'?"),
-        ("workers = 2", 'workers = "2"', "pipeline.video.stage.detect.workers", "expected a number, 1 or more, found a string"),
+        (
+            "workers = 2",
+            'workers = "2"',
+            "pipeline.video.stage.detect.workers",
+            "expected a number, 1 or more, found a string",
+        ),
         ("workers = 2", "workers = 0", "pipeline.video.stage.detect.workers", "found 0"),
         ("workers = 2", "workers = true", "pipeline.video.stage.detect.workers", "found a boolean"),
         ('name = "track"', 'name = "detect"', "pipeline.video.stage[1].name", "the name of another stage"),

@@ -29,7 +29,5 @@ def add(commands: Any) -> None:
 def run(args: argparse.Namespace) -> int:
     """Run the command."""
     network = load(args)
-    children = worker_children(
-        network, args.stage, args.workers, address=args.address, debug=args.debug
-    )
+    children = worker_children(network, args.stage, args.workers, address=args.address, debug=args.debug)
     return foreground(network, children, say=lambda line: print(line, file=sys.stderr))

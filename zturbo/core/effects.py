@@ -19,6 +19,7 @@ __all__ = [
     "Record",
     "Run",
     "Send",
+    "Spill",
     "Store",
     "Work",
 ]
@@ -69,6 +70,13 @@ class EndJob:
     """The job is over here: let its state go."""
 
     job: bytes
+
+
+@dataclass(slots=True)
+class Spill:
+    """Put the contents of a waiting batch on disk, until it is handed out as work."""
+
+    batch: Batch
 
 
 @dataclass(slots=True)
@@ -130,6 +138,4 @@ class Exit:
     code: int
 
 
-Effect = (
-    Send | Control | Run | EndJob | Store | Drop | Deliver | Record | Load | Confirm | Exit
-)
+Effect = Send | Control | Run | EndJob | Spill | Store | Drop | Deliver | Record | Load | Confirm | Exit

@@ -23,7 +23,6 @@ class Intervals:
     def __bool__(self) -> bool:
         return bool(self._starts)
 
-
     def covers(self, stop: int) -> bool:
         """Whether all of ``0 .. stop`` is in."""
         return stop <= 0 or (bool(self._starts) and self._starts[0] == 0 and self._stops[0] >= stop)

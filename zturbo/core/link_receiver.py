@@ -25,7 +25,19 @@ class LinkReceiver:
         peer: incarnation of the sender.
     """
 
-    __slots__ = ("_above", "acked", "duplicates", "due", "gap", "gaps", "me", "nonce", "peer", "received", "window")
+    __slots__ = (
+        "_above",
+        "acked",
+        "due",
+        "duplicates",
+        "gap",
+        "gaps",
+        "me",
+        "nonce",
+        "peer",
+        "received",
+        "window",
+    )
 
     def __init__(self, me: bytes, peer: bytes) -> None:
         self.me = me

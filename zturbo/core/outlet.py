@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable
+from typing import Any
 
 from zturbo.core.custody import Custody
 from zturbo.core.effects import Effect
@@ -38,7 +39,7 @@ class Outlet:
         effects: where what is to be done is appended.
     """
 
-    def __init__(self, me: bytes, host: str, custody: Custody, effects: list[Effect]) -> None:
+    def __init__(self, me: bytes, host: str, custody: Custody[Any], effects: list[Effect]) -> None:
         self.me = me
         self.host = host
         self.custody = custody

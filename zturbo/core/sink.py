@@ -211,7 +211,9 @@ class SinkMachine:
             self.bad += 1
         if entry.nondeterministic and not job.blamed:
             job.blamed = True
-            self._report(batch.job, job, "job_failed", kind="NondeterministicStage", error=entry.nondeterministic)
+            self._report(
+                batch.job, job, "job_failed", kind="NondeterministicStage", error=entry.nondeterministic
+            )
         self._release(job)
         if entry.complete and not job.complete:
             job.complete = True
@@ -228,8 +230,8 @@ class SinkMachine:
                 job.starts.append(job.released)
                 job.released += piece.n
 
-    def _report(self, name: bytes, job: _Job, kind: str, **fields: object) -> None:
-        message = {"type": kind, "incarnation": self.me, "job": name, "epoch": job.stamp.epoch}
+    def _report(self, name: bytes, job: _Job, type_: str, **fields: object) -> None:
+        message = {"type": type_, "incarnation": self.me, "job": name, "epoch": job.stamp.epoch}
         self.effects.append(Control({**message, **fields}))
 
     # -- clients ------------------------------------------------------------------------------

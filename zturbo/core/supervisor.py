@@ -51,4 +51,4 @@ class Restarts:
             return BROKEN_RETRY
         if self.deaths == 1 and started:
             return 0.0
-        return min(LONGEST, FIRST * 2 ** max(0, self.deaths - 2))
+        return min(LONGEST, FIRST * float(2 ** max(0, self.deaths - 2)))

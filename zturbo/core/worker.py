@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 from zturbo.core.credit import MAX_WINDOW, Meter
 from zturbo.core.custody import Custody
-from zturbo.core.effects import Control, Effect, EndJob, Exit, Run, Work
+from zturbo.core.effects import Control, Effect, EndJob, Exit, Run, Spill, Work
 from zturbo.core.inlet import Inlet
 from zturbo.core.outlet import Outlet
 from zturbo.core.parcel import Destination, Parcel
@@ -29,6 +29,9 @@ __all__ = ["MAX_WORK", "Produced", "WorkerMachine"]
 
 MAX_WORK = 512
 """Tasks that an ordered stage hands to its code at once."""
+
+SPILL_BYTES = 64 << 20
+"""Bytes that an ordered stage's waiting batches may have in memory; what comes beyond goes to disk."""
 
 REMEMBERED = 100_000
 """Ended jobs that are remembered, so that a late copy of their tasks is known as such."""
@@ -84,6 +87,7 @@ class WorkerMachine:
         by_path: at an ordered stage: whether the sequencer keeps the order of paths. Without it, it
             only drops copies and knows completeness, and the code sorts by the user's ids.
         host: name of its host, as members of the view have it.
+        spill_bytes: bytes that may wait for their order in memory.
     """
 
     def __init__(
@@ -96,8 +100,14 @@ class WorkerMachine:
         ordered: bool,
         by_path: bool = True,
         host: str = "",
+        spill_bytes: int = SPILL_BYTES,
     ) -> None:
         self.me = me
+        self.spill_bytes = spill_bytes
+        self.waiting_bytes = 0
+        """Bytes of batches that wait in memory for their order."""
+        self._waiting: dict[int, tuple[Batch, int, int]] = {}
+        """id of a waiting batch -> (it, its tasks that wait, its bytes that count; 0 once spilled)."""
         self.pipeline = pipeline
         self.stage = stage
         self.stages = stages
@@ -237,6 +247,9 @@ class WorkerMachine:
 
     def _purge(self, job: bytes, now: float) -> None:
         """Old epochs leave no debt: what is queued of the job is acked and dropped."""
+        for batch, tasks, _ in list(self._waiting.values()):
+            if batch.job == job:
+                self._waited(batch, tasks)
         for _ in range(len(self.queue)):
             batch = self.queue.popleft()
             if batch.job != job:
@@ -252,10 +265,10 @@ class WorkerMachine:
     def _enter(self, job: _Job, batch: Batch) -> None:
         entry = job.entry
         assert entry is not None
-        offset = 0
+        offset = taken = 0
         try:
             for first, n in batch.runs:
-                entry.enter_run(first, n, batch, offset)
+                taken += entry.enter_run(first, n, batch, offset)
                 offset += n
             for end in batch.ends:
                 entry.enter_end(end.path, end.count, None)
@@ -263,6 +276,8 @@ class WorkerMachine:
                 entry.enter_fail(fail.path, fail.count, fail.error)
         except DecodeError:
             self.counters.bad += 1
+        if taken:
+            self._wait(batch, taken)
         if entry.nondeterministic and not job.blame:
             job.blame = entry.nondeterministic
             self.effects.append(
@@ -277,6 +292,22 @@ class WorkerMachine:
                     }
                 )
             )
+
+    def _wait(self, batch: Batch, tasks: int) -> None:
+        """A batch waits for its order. The latest is the one to be needed last, as a rule: it is spilled."""
+        nbytes = batch.nbytes
+        if self.waiting_bytes and self.waiting_bytes + nbytes > self.spill_bytes:
+            self.effects.append(Spill(batch))
+            nbytes = 0
+        self.waiting_bytes += nbytes
+        self._waiting[id(batch)] = (batch, tasks, nbytes)
+
+    def _waited(self, batch: Batch, tasks: int) -> None:
+        _, left, nbytes = self._waiting.pop(id(batch))
+        if left > tasks:
+            self._waiting[id(batch)] = (batch, left - tasks, nbytes)
+        else:
+            self.waiting_bytes -= nbytes
 
     # -- user code ----------------------------------------------------------------------------
     def produced(self, out: Produced, now: float) -> None:
@@ -374,6 +405,7 @@ class WorkerMachine:
                     fails.append((count, piece.item))
                 else:
                     pieces.append((piece.item, piece.offset, piece.offset + piece.n))
+                    self._waited(piece.item, piece.n)
                     count += piece.n
             return Work(name, job.stamp.epoch, pieces, None, fails, final, job.stamp.logs)
         return None
@@ -418,4 +450,5 @@ class WorkerMachine:
         self.inlet.check()
         self.outlet.check()
         assert self.running >= 0
+        assert self.waiting_bytes == sum(nbytes for _, _, nbytes in self._waiting.values())
         assert self.queued_tasks == sum(batch.n for batch in self.queue)

@@ -8,6 +8,7 @@ thread; callers hand things over with :meth:`Courier.post`.
 from __future__ import annotations
 
 import logging
+import math
 import os
 import threading
 import time
@@ -108,9 +109,7 @@ class Courier:
         if not self._awake and not self._stopping:
             os.eventfd_write(self._wake, 1)
 
-    def ask(
-        self, message: dict[str, Any], *frames: Buffer, timeout: float | None = None
-    ) -> Future[Any]:
+    def ask(self, message: dict[str, Any], *frames: Buffer, timeout: float | None = None) -> Future[Any]:
         """Ask the broker; the future has the ``ok``'s value or the error, as an exception of ours."""
         with self._lock:
             self._ref += 1
@@ -185,7 +184,7 @@ class Courier:
                 until = min(until, self._serve(subscription, now))
             self._awake = False
             timeout = 0.0 if self._posted else max(0.0, until - now)
-            ready = self._poller.poll(timeout * 1000)
+            ready = self._poller.poll(math.ceil(timeout * 1000))
             self._awake = True
             now = time.monotonic()
             for socket, _ in ready:

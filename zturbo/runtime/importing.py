@@ -33,13 +33,17 @@ def load_class(name: str) -> type[Stage]:
         hint = ""
         if isinstance(error, ModuleNotFoundError) and error.name and module_name.startswith(error.name):
             hint = f" (looked in {here} and the installed packages)"
-        raise StartError(f"{name}: cannot import {module_name}: {type(error).__name__}: {error}{hint}") from error
+        raise StartError(
+            f"{name}: cannot import {module_name}: {type(error).__name__}: {error}{hint}"
+        ) from error
     cls = getattr(module, class_name, None)
     if cls is None:
         here = module.__name__
         mine = [v for v in vars(module).values() if inspect.isclass(v) and v.__module__ == here]
         have = [v.__name__ for v in mine if issubclass(v, Stage)]
-        raise StartError(f"{name}: {module_name} has no {class_name!r}; its stages are: {', '.join(have) or 'none'}")
+        raise StartError(
+            f"{name}: {module_name} has no {class_name!r}; its stages are: {', '.join(have) or 'none'}"
+        )
     if not (inspect.isclass(cls) and issubclass(cls, Stage)):
         raise StartError(f"{name} is no subclass of zturbo.Stage")
     return cls
@@ -49,7 +53,9 @@ def build_stage(cls: type[Stage], args: Mapping[str, Any], resources: Resources)
     """An instance, with ``resources`` where its ``__init__`` takes them."""
     parameters = inspect.signature(cls.__init__).parameters
     if "resources" in parameters and "resources" not in args:
-        return cls(resources, **args) if "resources" == list(parameters)[1] else cls(resources=resources, **args)
+        return (
+            cls(resources, **args) if "resources" == list(parameters)[1] else cls(resources=resources, **args)
+        )
     return cls(**args)
 
 

@@ -7,6 +7,7 @@ Other threads hand things over with :meth:`MemberLoop.post`, which wakes the loo
 from __future__ import annotations
 
 import logging
+import math
 import os
 import shutil
 import sys
@@ -96,9 +97,7 @@ class MemberLoop:
         endpoints = [f"ipc://{self.folder}/in", *([tcp] if tcp else [])]
         self.inbox = Inbox(self.context, endpoints, security)
         self.peers = Peers(self.context, host, security)
-        self.control = make(
-            self.context, zmq.DEALER, connect=broker, identity=incarnation, security=security
-        )
+        self.control = make(self.context, zmq.DEALER, connect=broker, identity=incarnation, security=security)
         self.member: Member | None = None
         self.code = ""
         self.view = View(0, {})
@@ -173,7 +172,7 @@ class MemberLoop:
             self._awake = False
             timeout = 0.0 if self._posted else max(0.0, until - now)
             self._watch_blocked()
-            ready = self._poller.poll(timeout * 1000)
+            ready = self._poller.poll(math.ceil(timeout * 1000))
             self._awake = True
             now = time.monotonic()
             for socket, _ in ready:

@@ -7,6 +7,7 @@ the leases of those that the kernel does not show as stopped or dead.
 from __future__ import annotations
 
 import logging
+import math
 import os
 import shutil
 import signal
@@ -21,7 +22,6 @@ from zturbo.errors import DecodeError
 from zturbo.runtime.children import Child, ChildSpec, describe_exit
 from zturbo.runtime.sockets import Security, make, runtime_dir
 from zturbo.wire.control import pack_control, unpack_control
-from zturbo.wire.messages import PROTOCOL
 
 __all__ = ["Node"]
 
@@ -76,9 +76,7 @@ class Node:
         self._folder = runtime_dir()
         self._places: list[_Place] = []
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context(1)
-        self._control = make(
-            self._context, zmq.DEALER, connect=broker, identity=self.id, security=security
-        )
+        self._control = make(self._context, zmq.DEALER, connect=broker, identity=self.id, security=security)
         self._reports: dict[int, tuple[list[Any], float]] = {}
         self._ref = 0
         self._renew_at = 0.0
@@ -139,7 +137,7 @@ class Node:
         for place in self._places:
             if place.child is None and place.start_at is not None and not self.stopping:
                 until = min(until, place.start_at)
-        poller.poll(max(0.0, until - now) * 1000)
+        poller.poll(math.ceil(max(0.0, until - now) * 1000))
         try:
             os.eventfd_read(self._wake)
         except BlockingIOError:

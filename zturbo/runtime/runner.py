@@ -123,9 +123,7 @@ class Runner:
             self._give(Produced(self._job, self._epoch, held, batch))
         last = batches[-1] if batches else None
         done = list(self._done.items())
-        produced = Produced(
-            self._job, self._epoch, done, last, self._tasks, now - self._since, self._works
-        )
+        produced = Produced(self._job, self._epoch, done, last, self._tasks, now - self._since, self._works)
         self._done = {self._origin: 0}
         self._tasks = self._works = 0
         self._since = now

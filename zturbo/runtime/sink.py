@@ -119,9 +119,7 @@ class SinkProcess:
             counts = self.machine.snapshot()
             if counts != self._told:
                 self._told = counts
-                self.loop.tell(
-                    {"type": "progress", "incarnation": self.loop.incarnation, "counts": counts}
-                )
+                self.loop.tell({"type": "progress", "incarnation": self.loop.incarnation, "counts": counts})
 
     def deadline(self) -> float | None:
         """When ``tick`` is due."""
@@ -137,23 +135,22 @@ class SinkProcess:
         jobs: set[bytes] = set()
         effects, self.machine.effects[:] = list(self.machine.effects), []
         for effect in effects:
-            kind = type(effect)
-            if kind is Send:
+            if isinstance(effect, Send):
                 self.loop.send(effect.peer, effect.message)
-            elif kind is Store:
+            elif isinstance(effect, Store):
                 self._store(effect)
                 if effect.durability == "fsync":
                     to_sync.append(effect.token)
                     jobs.add(effect.job)
                 else:
                     safe.append(effect.token)
-            elif kind is Deliver:
+            elif isinstance(effect, Deliver):
                 self._deliver(effect)
-            elif kind is Control:
+            elif isinstance(effect, Control):
                 self.loop.tell(effect.message)
-            elif kind is Drop:
+            elif isinstance(effect, Drop):
                 self._drop(effect.job)
-            elif kind is Exit:
+            elif isinstance(effect, Exit):
                 log.error("leaving: %s", effect.reason)
                 self.loop.refused = effect.reason
                 self.loop.stopping = True
@@ -289,9 +286,7 @@ class SinkProcess:
             at += 1
         flush()
         if results.total is not None:
-            self._send_results(
-                effect.client, Results(results.job, results.token, at, 0, total=results.total)
-            )
+            self._send_results(effect.client, Results(results.job, results.token, at, 0, total=results.total))
 
     def _send_results(self, client: bytes, results: Results) -> None:
         try:

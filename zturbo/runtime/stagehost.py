@@ -29,7 +29,7 @@ FLUSH_AFTER = 0.001
 """Seconds that an output waits for company while the code goes on."""
 
 
-class Stale(BaseException):  # noqa: N818 - no error: it unwinds the user's generator
+class Stale(BaseException):
     """The job was started over or ended: what is running of it is void."""
 
 
@@ -40,7 +40,18 @@ class Output:
         flush: called when it is time to take it; it empties the output with :meth:`clear`.
     """
 
-    __slots__ = ("_checked", "_due_in", "_step", "contents", "ends", "fails", "flush", "metas", "runs", "since")
+    __slots__ = (
+        "_checked",
+        "_due_in",
+        "_step",
+        "contents",
+        "ends",
+        "fails",
+        "flush",
+        "metas",
+        "runs",
+        "since",
+    )
 
     def __init__(self, flush: Callable[[], None]) -> None:
         self.flush = flush
@@ -138,9 +149,7 @@ class StageHost:
         self.base = self._new()
         cls = type(self.base)
         self.ordered = isinstance(self.base, ReorderStage)
-        self.by_id = (
-            isinstance(self.base, ReorderStage) and cls.get_sequence_id is not ReorderStage.get_sequence_id
-        )
+        self.by_id = issubclass(cls, ReorderStage) and cls.get_sequence_id is not ReorderStage.get_sequence_id
         self.has_state = cls.reset is not Stage.reset and cls.reset is not ReorderStage.reset
         self.slots = self.base.job_slots if self.has_state and not self.base.interleave else 0
         """Jobs that this worker may have at once if the stage is ordered; 0 for any number."""
@@ -262,9 +271,7 @@ class StageHost:
                     self._result(result, (*prefix, last + k) if first else first, task, out, False)
                 done()
 
-    def _one(
-        self, process: Callable[[Task], Any], path: Path, task: Task, out: Output, logs: bool
-    ) -> None:
+    def _one(self, process: Callable[[Task], Any], path: Path, task: Task, out: Output, logs: bool) -> None:
         if logs:
             task.start(self.name)
         try:
@@ -315,14 +322,14 @@ class StageHost:
         name, wall, tick = started
         duration = perf_counter() - tick
         entry = TaskLog(name, duration, wall, wall + duration, True)
-        if child is parent or (child._logs and parent._logs and child._logs[: len(parent._logs)] == parent._logs):
+        if child is parent or (
+            child._logs and parent._logs and child._logs[: len(parent._logs)] == parent._logs
+        ):
             child.logs.append(entry)
         else:
             child.logs = [*(parent._logs or []), *(child._logs or []), entry]
 
-    def _fail_all(
-        self, runs: Iterable[Run], error: Exception, out: Output, done: Callable[[], None]
-    ) -> None:
+    def _fail_all(self, runs: Iterable[Run], error: Exception, out: Output, done: Callable[[], None]) -> None:
         for first, n in runs:
             for k in range(n):
                 path = (*first[:-1], first[-1] + k) if first else first
@@ -441,7 +448,7 @@ class StageHost:
             self._numbered(state, process, ready, out, logs)
 
 
-class TaskFailedByUser(Exception):  # noqa: N818
+class TaskFailedByUser(Exception):
     """``process`` gave a task with ``success`` False."""
 
 

@@ -16,7 +16,7 @@ from itertools import islice
 from queue import Empty, SimpleQueue
 from typing import Any
 
-from zturbo.core.effects import Control, EndJob, Exit, Run, Send, Work
+from zturbo.core.effects import Control, EndJob, Exit, Run, Send, Spill, Work
 from zturbo.core.worker import Produced, WorkerMachine
 from zturbo.errors import StartError
 from zturbo.resources import Resources
@@ -24,6 +24,7 @@ from zturbo.runtime.children import ChildSide
 from zturbo.runtime.importing import build_stage, code_hash, load_class
 from zturbo.runtime.member import MemberLoop, start_member
 from zturbo.runtime.runner import Runner
+from zturbo.runtime.spill import SpillFile
 from zturbo.runtime.stagehost import StageHost
 from zturbo.stage import Stage
 from zturbo.wire.control import Member, View
@@ -77,6 +78,7 @@ class WorkerProcess:
             slots=host.slots if host.ordered else 0,
             ordered=host.ordered,
         )
+        self.spill = SpillFile(loop.folder / "spill")
         self.works: SimpleQueue[Work | EndJob | None] = SimpleQueue()
         self.epochs: dict[bytes, int] = {}
         self.runner = Runner(host, self._give, self.epochs.get, max_task_bytes)
@@ -172,20 +174,24 @@ class WorkerProcess:
             todo = list(effects)
             effects.clear()
             for effect in todo:
-                kind = type(effect)
-                if kind is Send:
-                    self.loop.send(effect.peer, effect.message)  # type: ignore[union-attr]
-                elif kind is Run:
-                    work = effect.work  # type: ignore[union-attr]
+                if isinstance(effect, Send):
+                    self.loop.send(effect.peer, effect.message)
+                elif isinstance(effect, Run):
+                    work = effect.work
                     self.epochs[work.job] = work.epoch
+                    for batch, _, _ in work.pieces:
+                        self.spill.restore(batch)
                     self.works.put(work)
-                elif kind is EndJob:
-                    self.epochs.pop(effect.job, None)  # type: ignore[union-attr]
-                    self.works.put(effect)  # type: ignore[arg-type]
-                elif kind is Control:
-                    self.loop.tell(effect.message)  # type: ignore[union-attr, arg-type]
-                elif kind is Exit:
-                    self.loop.refused = effect.reason  # type: ignore[union-attr]
+                elif isinstance(effect, EndJob):
+                    self.epochs.pop(effect.job, None)
+                    self.spill.forget(effect.job)
+                    self.works.put(effect)
+                elif isinstance(effect, Spill):
+                    self.spill.put(effect.batch)
+                elif isinstance(effect, Control):
+                    self.loop.tell(effect.message)
+                elif isinstance(effect, Exit):
+                    self.loop.refused = effect.reason
                     self.loop.stopping = True
         if not self._room.is_set() and self._unseen <= UNSEEN // 2 and not self.machine.outlet.pressed:
             self._room.set()

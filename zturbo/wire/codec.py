@@ -23,7 +23,6 @@ from zturbo.wire.messages import (
     Path,
     Probe,
     Results,
-    Return,
     Run,
     Stamp,
     Statement,
@@ -36,7 +35,7 @@ MAX_DEPTH = 64
 """Components that a path may have; a pipeline of 64 fan-outs is a mistake."""
 
 _MAGIC = 0x7A74  # "zt"
-_BATCH, _GREET, _PROBE, _STATEMENT, _RETURN, _WANT, _RESULTS = range(1, 8)
+_BATCH, _GREET, _PROBE, _STATEMENT, _WANT, _RESULTS = range(1, 7)
 _ID = 16
 _INT_MAX = 1 << 62
 _pack = msgpack.Packer(use_bin_type=True, autoreset=True).pack
@@ -177,13 +176,20 @@ def encode(message: DataMessage) -> list[Buffer]:
         return [_pack((_MAGIC, PROTOCOL, _PROBE, message.source, message.target, message.nonce))]
     if type(message) is Greet:
         return [_pack((_MAGIC, PROTOCOL, _GREET, message.source, message.target, message.view))]
-    if type(message) is Return:
-        return [
-            _pack((_MAGIC, PROTOCOL, _RETURN, message.source, message.target, message.number, message.index))
-        ]
     if type(message) is Want:
         return [
-            _pack((_MAGIC, PROTOCOL, _WANT, message.job, message.token, message.first, message.limit, message.taken))
+            _pack(
+                (
+                    _MAGIC,
+                    PROTOCOL,
+                    _WANT,
+                    message.job,
+                    message.token,
+                    message.first,
+                    message.limit,
+                    message.taken,
+                )
+            )
         ]
     if type(message) is Results:
         header = _pack(
@@ -300,17 +306,6 @@ def _read_greet(header: tuple[Any, ...], _: Sequence[Buffer]) -> Greet:
     return Greet(_id(header[3], "source"), _id(header[4], "target"), _int(header[5], "view"))
 
 
-def _read_return(header: tuple[Any, ...], _: Sequence[Buffer]) -> Return:
-    if len(header) != 7:
-        raise _bad("return")
-    return Return(
-        _id(header[3], "source"),
-        _id(header[4], "target"),
-        _int(header[5], "number", 1),
-        _int(header[6], "index"),
-    )
-
-
 def _read_want(header: tuple[Any, ...], _: Sequence[Buffer]) -> Want:
     if len(header) != 8:
         raise _bad("want")
@@ -356,7 +351,6 @@ _READERS: dict[int, Callable[[tuple[Any, ...], Sequence[Buffer]], DataMessage]] 
     _GREET: _read_greet,
     _PROBE: _read_probe,
     _STATEMENT: _read_statement,
-    _RETURN: _read_return,
     _WANT: _read_want,
     _RESULTS: _read_results,
 }

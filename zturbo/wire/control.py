@@ -62,7 +62,7 @@ class Member:
         """The member in a decoded tuple; raises DecodeError."""
         if type(value) is not tuple or len(value) != 9:
             raise DecodeError("member is malformed")
-        kinds = (bytes, str, str, int, str, tuple, tuple, int, bool)
+        kinds: tuple[type, ...] = (bytes, str, str, int, str, tuple, tuple, int, bool)
         if any(type(part) is not kind for part, kind in zip(value, kinds, strict=True)):
             raise DecodeError("member is malformed")
         if len(value[0]) != 16 or value[1] not in ("broker", "worker", "sink"):
@@ -100,7 +100,7 @@ _INT = int
 _BYTES = bytes
 _BOOL = bool
 _MAP = dict
-_LIST = tuple
+_LIST: type = tuple
 _VIEW = View
 _STAMP = "stamp"
 

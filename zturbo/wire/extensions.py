@@ -59,6 +59,10 @@ def register(type_: type, name: str, pack: Callable[[Any], Any], unpack: Callabl
     _custom_names[name] = unpack
 
 
+_PLAIN: tuple[Any, ...] = (bool, int, float, str, list, dict)
+_TAGGED: tuple[Any, ...] = (tuple, set, frozenset)
+
+
 def _numpy() -> Any:
     return sys.modules.get("numpy")
 
@@ -93,10 +97,10 @@ def default(value: Any, pack: Callable[[Any], bytes], buffers: list[Any] | None)
         if isinstance(value, numpy.generic):
             _check_dtype(value.dtype)
             return msgpack.ExtType(SCALAR, pack([value.dtype.str, value.tobytes()]))
-    for base in (bool, int, float, str, list, dict):
+    for base in _PLAIN:
         if isinstance(value, base):
             return base(value)
-    for base in (tuple, set, frozenset):
+    for base in _TAGGED:
         if isinstance(value, base):
             return default(base(value), pack, buffers)
     if isinstance(value, PurePath):
@@ -125,7 +129,7 @@ def _pack_buffer(value: Any, pack: Callable[[Any], bytes], buffers: list[Any] | 
     return msgpack.ExtType(BUFFER, pack([len(buffers) - 1, mutable]))
 
 
-class NeedsBuffers(Exception):  # noqa: N818 - a signal to the caller, not an error of the user's
+class NeedsBuffers(Exception):
     """A content is so large that it has to be packed alone, with out-of-band buffers."""
 
 

@@ -8,7 +8,6 @@ it is addressed; whoever reads one that is not addressed to his incarnation drop
 * :class:`Batch`      sender -> receiver: numbered, of one job and epoch, retained until acked.
 * :class:`Probe`      sender -> receiver: what have you got? (silence sends this, never data)
 * :class:`Statement`  receiver -> sender: absolute and repeatable: received, acked, credit.
-* :class:`Return`     receiver -> sender: un-started tasks of a batch come back without a strike.
 
 Between a client and the sink that has its results, over DEALER and ROUTER:
 
@@ -36,7 +35,6 @@ __all__ = [
     "Path",
     "Probe",
     "Results",
-    "Return",
     "Run",
     "Stamp",
     "Statement",
@@ -63,7 +61,7 @@ class End(NamedTuple):
     """
 
     path: Path
-    count: int
+    count: int  # type: ignore[assignment]  # a tuple has a method of this name
     meta: bytes | None = None
 
 
@@ -74,7 +72,7 @@ class Fail(NamedTuple):
     """
 
     path: Path
-    count: int
+    count: int  # type: ignore[assignment]  # a tuple has a method of this name
     error: bytes
 
 
@@ -192,17 +190,6 @@ class Statement:
 
 
 @dataclass(slots=True)
-class Return:
-    """Un-started tasks of a batch go back to the sender, who redelivers them elsewhere."""
-
-    source: bytes
-    target: bytes
-    number: int
-    index: int
-    """Tasks of the batch from this index on are not going to be run here."""
-
-
-@dataclass(slots=True)
 class Want:
     """A client asks a sink for a job's results: absolute and repeatable."""
 
@@ -238,4 +225,4 @@ class Results:
     """Why there are no results: ``unknown`` job, ``superseded`` by another attach, or a sentence."""
 
 
-DataMessage = Batch | Greet | Probe | Statement | Return | Want | Results
+DataMessage = Batch | Greet | Probe | Statement | Want | Results

@@ -39,7 +39,6 @@ MAX_TEXT = 64 << 10
 """Characters of a remote message or traceback that are kept."""
 
 
-
 def _default_inline(value: Any) -> Any:
     # A packer that is in use cannot pack a part: parts have a packer of their own.
     return default(value, _pack_part, None)
@@ -47,8 +46,6 @@ def _default_inline(value: Any) -> Any:
 
 def _pack_part(value: Any) -> bytes:
     return msgpack.packb(value, default=_default_inline, strict_types=True, use_bin_type=True)  # type: ignore[no-any-return]
-
-
 
 
 def _header_size(n: int) -> int:

@@ -16,7 +16,9 @@ from zturbo.errors import StartError
 
 
 def row(job: bytes = b"j" * 16, state: str = "waiting") -> JobRow:
-    return JobRow(job, "n", "p", b"c" * 16, state, 0, b"\x80", b"d", True, False, 0, None, 1.5, None, 0, 0, None, None)
+    return JobRow(
+        job, "n", "p", b"c" * 16, state, 0, b"\x80", b"d", True, False, 0, None, 1.5, None, 0, 0, None, None
+    )
 
 
 def test_what_was_committed_is_there_again(tmp_path: Path) -> None:
@@ -50,7 +52,9 @@ def test_what_was_not_committed_is_lost_in_a_crash(tmp_path: Path) -> None:
         "ledger = Ledger(sys.argv[1]); ledger.put_job(row(b'1' * 16)); ledger.commit()\n"
         "ledger.put_job(row(b'2' * 16)); os._exit(9)"
     )
-    subprocess.run([sys.executable, "-c", code, str(tmp_path / "l.db")], check=False, cwd=Path(__file__).parents[3])
+    subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path / "l.db")], check=False, cwd=Path(__file__).parents[3]
+    )
     ledger = Ledger(tmp_path / "l.db")
     assert [job.id for job in ledger.jobs()] == [b"1" * 16]
     ledger.close()
@@ -71,7 +75,7 @@ def test_a_damaged_chunk_is_never_served(tmp_path: Path) -> None:
     ledger._db.execute("UPDATE chunk SET payload = x'00'")
     with pytest.raises(LedgerCorrupt, match=r"chunk 0 of job 6a6a\w+ is damaged"):
         ledger.chunk(b"j" * 16, 0)
-    with pytest.raises(LedgerCorrupt, match="chunk 1 .* is not there"):
+    with pytest.raises(LedgerCorrupt, match=r"chunk 1 .* is not there"):
         ledger.chunk(b"j" * 16, 1)
     ledger.close()
 
@@ -79,7 +83,7 @@ def test_a_damaged_chunk_is_never_served(tmp_path: Path) -> None:
 def test_a_damaged_file_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "l.db"
     path.write_bytes(b"this is no database" * 300)
-    with pytest.raises(StartError, match="is damaged .* restore it from a backup"):
+    with pytest.raises(StartError, match=r"is damaged .* restore it from a backup"):
         Ledger(path)
 
 

@@ -69,7 +69,16 @@ messages = (
     | st.builds(Greet, ids, ids, ints)
     | st.builds(Probe, ids, ids, ints)
     | st.builds(
-        Statement, ids, ids, ints, ints, st.lists(st.tuples(ints, ints), max_size=3), ints, ints, ints, st.booleans()
+        Statement,
+        ids,
+        ids,
+        ints,
+        ints,
+        st.lists(st.tuples(ints, ints), max_size=3),
+        ints,
+        ints,
+        ints,
+        st.booleans(),
     )
     | st.builds(Want, ids, ints, st.integers(-1, 99), ints, ints)
     | st.builds(
@@ -125,7 +134,9 @@ def test_another_protocol_version_is_named() -> None:
     "run", [((-1,), 1), ((0,), 0), ((), 2), ((1.5,), 1), ((True,), 1), (tuple(range(65)), 1), "run"]
 )
 def test_wrong_runs_are_refused(run: Any) -> None:
-    batch = Batch(b"j" * 16, 1, 0, runs=[run], n=1, blob=b"\x01", number=1, source=b"s" * 16, target=b"t" * 16)
+    batch = Batch(
+        b"j" * 16, 1, 0, runs=[run], n=1, blob=b"\x01", number=1, source=b"s" * 16, target=b"t" * 16
+    )
     with pytest.raises(DecodeError):
         decode([bytes(frame) for frame in encode(batch)])
 

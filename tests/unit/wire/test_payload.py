@@ -49,11 +49,13 @@ scalars = (
 hashable = scalars.filter(lambda value: value == value)
 contents = st.recursive(
     scalars,
-    lambda inner: st.lists(inner, max_size=4)
-    | st.tuples(inner, inner)
-    | st.dictionaries(hashable | st.tuples(hashable, hashable), inner, max_size=4)
-    | st.frozensets(hashable, max_size=4)
-    | st.sets(hashable, max_size=4),
+    lambda inner: (
+        st.lists(inner, max_size=4)
+        | st.tuples(inner, inner)
+        | st.dictionaries(hashable | st.tuples(hashable, hashable), inner, max_size=4)
+        | st.frozensets(hashable, max_size=4)
+        | st.sets(hashable, max_size=4)
+    ),
     max_leaves=12,
 )
 
@@ -141,7 +143,9 @@ def test_large_buffers_are_not_copied_by_the_sender() -> None:
     _, buffers = pack_one([array])
     assert len(buffers) == 1 and np.shares_memory(np.frombuffer(buffers[0], np.uint8), array)
     blob, buffers = pack_one(raw)
-    assert len(blob) < 100 and np.shares_memory(np.frombuffer(buffers[0], np.uint8), np.frombuffer(raw, np.uint8))
+    assert len(blob) < 100 and np.shares_memory(
+        np.frombuffer(buffers[0], np.uint8), np.frombuffer(raw, np.uint8)
+    )
     assert unpack_one(blob, buffers) == raw
     mutable = bytearray(b"y" * 50_000)
     assert there_and_back(mutable) == mutable and type(there_and_back(mutable)) is bytearray
