@@ -242,7 +242,7 @@ class Render(ReorderStage):
         kept.sort(key=lambda seen: seen["id"])
         part.write_text(json.dumps({"frames": self.frames, "tracks": kept}, indent=1))
         part.replace(tracks)
-        for left in out.glob(f".{name}*.mp4"):  # of a worker that was killed
+        for left in out.glob(f".{name}[.-]*"):  # of a worker that was killed
             left.unlink(missing_ok=True)
         return {
             "clip": name,

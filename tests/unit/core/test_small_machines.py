@@ -157,3 +157,26 @@ def test_turns_go_round_between_clients_then_jobs() -> None:
     for name in (b"urgent", b"a1", b"a2", b"a3", b"b1", b"b1"):
         queue.remove(name)
     assert queue.next() is None and len(queue) == 0
+
+
+def test_a_sink_reports_a_stage_that_is_not_deterministic() -> None:
+    from zturbo.core.effects import Control
+    from zturbo.core.sink import SinkMachine
+    from zturbo.wire.control import View
+    from zturbo.wire.messages import Batch, End, Greet, Stamp
+
+    me, broker, job = b"s" * 16, b"b" * 16, b"j" * 16
+    sink = SinkMachine(me)
+    members = {
+        me: Member(me, "sink", "", -1, "h", ()),
+        broker: Member(broker, "broker", "", -1, "h", ()),
+    }
+    sink.view(View(1, members), 0.0)
+    sink.data(Greet(broker, me, 1), 0.0)
+    for number, count in ((1, 3), (2, 4)):
+        stamp = Stamp(job, 1, "p", {}, me) if number == 1 else None
+        batch = Batch(job, 1, 1, ends=[End((), count)], stamp=stamp, number=number, source=broker, target=me)
+        sink.data(batch, 0.0)
+        sink.stored([number], 0.0)
+    (report,) = [e.message for e in sink.effects if isinstance(e, Control) and e.message["type"] == "job_failed"]
+    assert report["kind"] == "NondeterministicStage" and "3 children, and then 4" in report["error"]
