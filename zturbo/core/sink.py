@@ -10,6 +10,7 @@ A job that is complete is reported to the broker until the broker confirms it.
 
 from __future__ import annotations
 
+from array import array
 from bisect import bisect_right
 from collections import OrderedDict
 from dataclasses import dataclass, field
@@ -34,15 +35,51 @@ REMEMBERED = 100_000
 """Ended jobs that are remembered, so that a late copy of their tasks is known as such."""
 
 
-@dataclass(slots=True)
-class _Segment:
-    """Consecutive results that lie consecutively in one stored batch; or one failure."""
+class _Released:
+    """Where each released result lies: 32 bytes for each run of them.
 
-    first: int
-    n: int
-    token: int
-    offset: int
-    error: bytes | None = None
+    A segment is consecutive results that lie consecutively in one stored batch, or one failure.
+    """
+
+    __slots__ = ("count", "errors", "firsts", "offsets", "tokens")
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.firsts = array("q")
+        self.tokens = array("q")
+        self.offsets = array("q")
+        self.errors: dict[int, bytes] = {}
+        """Index of a failed result -> its error."""
+
+    def add(self, n: int, token: int, offset: int) -> None:
+        """The next n results."""
+        self.firsts.append(self.count)
+        self.tokens.append(token)
+        self.offsets.append(offset)
+        self.count += n
+
+    def fail(self, error: bytes) -> None:
+        """The next result is a failure."""
+        self.errors[self.count] = error
+        self.add(1, 0, 0)
+
+    def between(self, first: int, stop: int) -> tuple[list[tuple[int, int, int]], list[tuple[int, bytes]]]:
+        """(token, start, stop) of stored tasks, and (index, error) of failures."""
+        pieces: list[tuple[int, int, int]] = []
+        fails: list[tuple[int, bytes]] = []
+        at = bisect_right(self.firsts, first) - 1
+        while first < stop:
+            error = self.errors.get(first)
+            end = self.firsts[at + 1] if at + 1 < len(self.firsts) else self.count
+            take = min(end, stop) - first
+            if error is not None:
+                fails.append((first, error))
+            else:
+                start = self.offsets[at] + first - self.firsts[at]
+                pieces.append((self.tokens[at], start, start + take))
+            first += take
+            at += 1
+        return pieces, fails
 
 
 @dataclass(slots=True)
@@ -60,10 +97,7 @@ class _Reader:
 class _Job:
     stamp: Stamp
     sequencer: Sequencer
-    segments: list[_Segment] = field(default_factory=list)
-    starts: list[int] = field(default_factory=list)
-    released: int = 0
-    failed: int = 0
+    results: _Released = field(default_factory=_Released)
     complete: bool = False
     confirmed: bool = False
     report_at: float = 0.0
@@ -71,6 +105,16 @@ class _Job:
     """Index of the first result that no client has said it has."""
     reader: _Reader | None = None
     blamed: bool = False
+
+    @property
+    def released(self) -> int:
+        """Results that the order has let go."""
+        return self.results.count
+
+    @property
+    def failed(self) -> int:
+        """Failures among them."""
+        return len(self.results.errors)
 
 
 class SinkMachine:
@@ -223,12 +267,9 @@ class SinkMachine:
         while pieces := job.sequencer.pop(1 << 16):
             for piece in pieces:
                 if piece.kind == "fail":
-                    job.segments.append(_Segment(job.released, 1, 0, 0, piece.item))
-                    job.failed += 1
+                    job.results.fail(piece.item)
                 else:
-                    job.segments.append(_Segment(job.released, piece.n, piece.item, piece.offset))
-                job.starts.append(job.released)
-                job.released += piece.n
+                    job.results.add(piece.n, piece.item, piece.offset)
 
     def _report(self, name: bytes, job: _Job, type_: str, **fields: object) -> None:
         message = {"type": type_, "incarnation": self.me, "job": name, "epoch": job.stamp.epoch}
@@ -279,24 +320,11 @@ class SinkMachine:
     def _serve_one(self, name: bytes, job: _Job, reader: _Reader) -> None:
         first = reader.next
         stop = min(reader.limit, job.released, first + MAX_SEGMENT)
-        pieces: list[tuple[int, int, int]] = []
-        fails: list[tuple[int, bytes]] = []
-        at = bisect_right(job.starts, first) - 1
-        while first < stop:
-            segment = job.segments[at]
-            skip = first - segment.first
-            take = min(segment.n - skip, stop - first)
-            if segment.error is not None:
-                fails.append((first, segment.error))
-            else:
-                start = segment.offset + skip
-                pieces.append((segment.token, start, start + take))
-            first += take
-            at += 1
-        total = job.released if job.complete and first == job.released else None
+        pieces, fails = job.results.between(first, stop)
+        total = job.released if job.complete and stop == job.released else None
         reader.told_total = total is not None
-        results = Results(name, reader.token, reader.next, first - reader.next, fails=fails, total=total)
-        reader.next = first
+        results = Results(name, reader.token, first, stop - first, fails=fails, total=total)
+        reader.next = stop
         self.effects.append(Deliver(reader.client, results, pieces))
 
     # -- time ---------------------------------------------------------------------------------
@@ -334,6 +362,5 @@ class SinkMachine:
         """Assert every invariant."""
         self.inlet.check()
         for job in self.jobs.values():
-            assert job.starts == sorted(job.starts)
-            assert job.released == sum(segment.n for segment in job.segments)
+            assert list(job.results.firsts) == sorted(set(job.results.firsts))
             assert job.cursor <= job.released

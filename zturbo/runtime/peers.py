@@ -17,8 +17,11 @@ from zturbo.wire.messages import Buffer
 
 __all__ = ["Inbox", "Peers"]
 
-ZERO_COPY = 1 << 16
-"""Bytes from which on a frame is handed to ZeroMQ without a copy."""
+ZERO_COPY = 512 << 10
+"""Bytes from which on a frame is handed to ZeroMQ without a copy; below, the copy is the cheaper way."""
+
+VIEW = 1 << 16
+"""Bytes from which on a received frame is used in place."""
 
 TRACK = 64
 """Messages taken from the inbox in one round at most, so that other events get their turn."""
@@ -106,7 +109,7 @@ def _try(socket: zmq.Socket[bytes], frames: list[Buffer]) -> bool:
             last = len(frames) - 1
             for i, frame in enumerate(frames):
                 flags = zmq.DONTWAIT | (zmq.SNDMORE if i < last else 0)
-                big = len(frame) > ZERO_COPY if type(frame) is bytes else True
+                big = memoryview(frame).nbytes > ZERO_COPY
                 socket.send(frame, flags, copy=not big)
     except zmq.Again:
         return False
@@ -141,7 +144,7 @@ class Inbox:
                 frames = socket.recv_multipart(zmq.DONTWAIT, copy=False)
             except zmq.Again:
                 return
-            yield [frame.bytes if len(frame) < ZERO_COPY else frame.buffer for frame in frames]
+            yield [frame.bytes if len(frame) < VIEW else frame.buffer for frame in frames]
 
     def close(self) -> None:
         """Close all."""

@@ -11,8 +11,9 @@ import logging
 import signal
 import sys
 import threading
+from array import array
+from bisect import bisect_left
 from collections import OrderedDict
-from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from queue import SimpleQueue
@@ -36,22 +37,40 @@ __all__ = ["SinkProcess"]
 
 log = logging.getLogger("zturbo.sink")
 
-YOUNG_BYTES = 64 << 20
-"""Stored batches that are kept in memory too, all jobs together."""
+YOUNG_BYTES = 32 << 20
+"""Bytes of stored batches that are kept in memory too, all jobs together."""
+
+YOUNG = 4096
+"""How many of them."""
 
 PROGRESS_EVERY = 0.25
 """Seconds between two reports of progress."""
 
-ALIGN = 16
-"""Bytes of an id."""
 
-
-@dataclass(slots=True)
 class _Stored:
-    job: bytes
-    location: Location | None
-    batch: Batch | None
-    nbytes: int
+    """A job's spool, and where in it each batch lies: 24 bytes for each."""
+
+    __slots__ = ("lengths", "offsets", "spool", "tokens")
+
+    def __init__(self, spool: Spool) -> None:
+        self.spool = spool
+        self.tokens = array("q")
+        self.offsets = array("q")
+        self.lengths = array("q")
+
+    def add(self, token: int, place: Location) -> None:
+        """A batch was stored; tokens count up."""
+        self.tokens.append(token)
+        self.offsets.append(place.offset)
+        self.lengths.append(place.length)
+
+    def read(self, token: int) -> Batch:
+        """A batch, from the file."""
+        at = bisect_left(self.tokens, token)
+        frames = self.spool.read(Location(self.offsets[at], self.lengths[at]))
+        message = decode([bytes(frames[0]), *frames[1:]])
+        assert type(message) is Batch
+        return message
 
 
 class SinkProcess:
@@ -71,10 +90,8 @@ class SinkProcess:
         self.folder.chmod(0o700)
         for stale in self.folder.glob("*.spool"):
             stale.unlink()
-        self.spools: dict[bytes, Spool] = {}
-        self.stored: dict[int, _Stored] = {}
-        self.tokens: dict[bytes, list[int]] = {}
-        self.young: OrderedDict[int, int] = OrderedDict()
+        self.stored: dict[bytes, _Stored] = {}
+        self.young: OrderedDict[int, Batch] = OrderedDict()
         self.young_bytes = 0
         self.router = make(loop.context, zmq.ROUTER, bind=tcp, security=loop.security)
         results = self.router.getsockopt_string(zmq.LAST_ENDPOINT)
@@ -162,20 +179,17 @@ class SinkProcess:
 
     # -- spool --------------------------------------------------------------------------------
     def _store(self, effect: Store) -> None:
-        spool = self.spools.get(effect.job)
-        if spool is None:
-            spool = self.spools[effect.job] = Spool(self.folder / f"{effect.job.hex()}.spool")
+        stored = self.stored.get(effect.job)
+        if stored is None:
+            spool = Spool(self.folder / f"{effect.job.hex()}.spool")
+            stored = self.stored[effect.job] = _Stored(spool)
         batch = effect.batch
-        location = spool.append(encode(batch))
-        nbytes = batch.nbytes
-        self.stored[effect.token] = _Stored(effect.job, location, batch, nbytes)
-        self.tokens.setdefault(effect.job, []).append(effect.token)
-        self.young[effect.token] = nbytes
-        self.young_bytes += nbytes
-        while self.young_bytes > YOUNG_BYTES and len(self.young) > 1:
-            token, size = self.young.popitem(last=False)
-            self.young_bytes -= size
-            self.stored[token].batch = None
+        stored.add(effect.token, stored.spool.append(encode(batch)))
+        self.young[effect.token] = batch
+        self.young_bytes += batch.nbytes
+        while (self.young_bytes > YOUNG_BYTES or len(self.young) > YOUNG) and len(self.young) > 1:
+            _, old = self.young.popitem(last=False)
+            self.young_bytes -= old.nbytes
 
     def _sync_loop(self) -> None:
         while (todo := self._to_sync.get()) is not None:
@@ -187,30 +201,24 @@ class SinkProcess:
                 tokens += more[0]
                 jobs |= more[1]
             for job in jobs:
-                spool = self.spools.get(job)
-                if spool is not None:
+                stored = self.stored.get(job)
+                if stored is not None:
                     try:
-                        spool.sync()
+                        stored.spool.sync()
                     except (OSError, ValueError) as error:
                         log.warning("sync of a spool failed: %s", error)
             self.loop.post(lambda now, done=tokens: self.machine.stored(done, now))  # type: ignore[misc]
 
-    def _batch(self, token: int) -> Batch:
-        stored = self.stored[token]
-        if stored.batch is not None:
-            return stored.batch
-        assert stored.location is not None
-        message = decode([bytes(f) for f in self.spools[stored.job].read(stored.location)])
-        assert type(message) is Batch
-        return message
+    def _batch(self, job: bytes, token: int) -> Batch:
+        return self.young.get(token) or self.stored[job].read(token)
 
     def _drop(self, job: bytes) -> None:
-        for token in self.tokens.pop(job, ()):
-            del self.stored[token]
-            self.young_bytes -= self.young.pop(token, 0)
-        spool = self.spools.pop(job, None)
-        if spool is not None:
-            spool.delete()
+        stored = self.stored.pop(job, None)
+        if stored is None:
+            return
+        for token in [token for token, batch in self.young.items() if batch.job == job]:
+            self.young_bytes -= self.young.pop(token).nbytes
+        stored.spool.delete()
 
     # -- clients ------------------------------------------------------------------------------
     def _read_clients(self, now: float) -> None:
@@ -264,7 +272,7 @@ class SinkProcess:
         for token, start, stop in effect.pieces:
             while at in fails:
                 at += 1
-            batch = self._batch(token)
+            batch = self._batch(results.job, token)
             if batch.buffers:
                 flush()
                 part = Results(
@@ -298,8 +306,8 @@ class SinkProcess:
         """Stop the syncer and close the spools; what they hold stays."""
         self._to_sync.put(None)
         self._syncer.join(timeout=5)
-        for spool in self.spools.values():
-            spool.close()
+        for stored in self.stored.values():
+            stored.spool.close()
 
 
 def main() -> int:

@@ -178,5 +178,7 @@ def test_a_sink_reports_a_stage_that_is_not_deterministic() -> None:
         batch = Batch(job, 1, 1, ends=[End((), count)], stamp=stamp, number=number, source=broker, target=me)
         sink.data(batch, 0.0)
         sink.stored([number], 0.0)
-    (report,) = [e.message for e in sink.effects if isinstance(e, Control) and e.message["type"] == "job_failed"]
+    (report,) = [
+        e.message for e in sink.effects if isinstance(e, Control) and e.message["type"] == "job_failed"
+    ]
     assert report["kind"] == "NondeterministicStage" and "3 children, and then 4" in report["error"]
