@@ -36,6 +36,9 @@ BACKLOG_BYTES = 16 << 20
 
 BACKLOG_TASKS = 1 << 16
 
+KEEP_JOBS = 10_000
+"""Ended jobs whose results are kept at most; the oldest go first."""
+
 
 @dataclass(slots=True)
 class PipelineInfo:
@@ -46,6 +49,7 @@ class PipelineInfo:
     durability: str = "fsync"
     order: str = "path"
     logs: bool = False
+    max_task_bytes: int = 256 << 20
     queue: FairQueue = field(default_factory=FairQueue)
     """Running jobs that have roots to send."""
     waiting: dict[bytes, None] = field(default_factory=dict)
@@ -388,6 +392,10 @@ class BrokerMachine:
     def _end(self, job: Job, state: str, kind: str | None, error: str | None, now: float) -> None:
         self._move(job, state)
         self._ended.append((now, job.id))
+        while len(self._ended) > KEEP_JOBS:
+            oldest = self.jobs.get(self._ended.popleft()[1])
+            if oldest is not None:
+                self._prune(oldest)
         self._unplaced = True
         job.error_kind, job.error, job.waiting = kind, error, None
         job.ended_at = now

@@ -171,13 +171,19 @@ class Broker:
             self._say(who, {"type": "error", "ref": m["ref"], "kind": "VersionMismatch", "message": text})
             return
         names = sorted(self.machine.pipelines)
-        value = {"version": __version__, "cluster": self.ledger.cluster_id, "pipelines": names}
+        limits = {name: pipeline.max_task_bytes for name, pipeline in self.machine.pipelines.items()}
+        value = {
+            "version": __version__,
+            "cluster": self.ledger.cluster_id,
+            "pipelines": names,
+            "max_task_bytes": limits,
+        }
         self._say(who, {"type": "ok", "ref": m["ref"], "value": value})
 
     def _submit(self, who: bytes, m: dict[str, Any], frames: list[bytes], now: float) -> None:
         root = None
         if not m["stream"]:
-            root = self._roots(m["job"], [((), 1)], 1, None, frames)
+            root = self._roots(m["job"], [((), 1)], 1, m["meta"], frames)
         self.machine.submit(who, m, root, now)
 
     def _feed(self, who: bytes, m: dict[str, Any], frames: list[bytes], now: float) -> None:
@@ -200,6 +206,9 @@ class Broker:
             now = time.monotonic()
             due = self.machine.deadline()
             timeout = 0.5 if due is None else min(0.5, max(0.0, due - now))
+            if self.peers.blocked:
+                timeout = min(timeout, 0.005)
+            self.peers.bury()
             for socket, _ in self._poller.poll(math.ceil(timeout * 1000)):
                 if socket is self.router:
                     self._read_router()

@@ -17,8 +17,9 @@ import os
 import threading
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
+from functools import partial
 from typing import Any, Literal
 
 from zturbo.core.stream import ResultStream
@@ -26,6 +27,7 @@ from zturbo.errors import (
     DecodeError,
     ResultTimeout,
     TaskError,
+    TooLarge,
     UsageError,
     ZturboError,
     by_name,
@@ -33,10 +35,18 @@ from zturbo.errors import (
 from zturbo.result import Result
 from zturbo.runtime.courier import Courier, Subscription
 from zturbo.runtime.feeder import Feeder
-from zturbo.runtime.sockets import Security
+from zturbo.runtime.sockets import MAX_MESSAGE, Security
 from zturbo.task import Job, Task, TaskLog
 from zturbo.wire.messages import Results
-from zturbo.wire.payload import pack_one, unpack_error_map, unpack_many, unpack_meta, unpack_one
+from zturbo.wire.payload import (
+    pack_many,
+    pack_meta,
+    pack_one,
+    unpack_error_map,
+    unpack_many,
+    unpack_meta,
+    unpack_one,
+)
 
 __all__ = ["DEFAULT_BROKER", "Client", "JobHandle"]
 
@@ -303,13 +313,31 @@ class Client:
         Raises:
             UnknownPipeline: the broker has none of that name.
             EncodeError: the content cannot be carried.
+            TooLarge: the content is over the pipeline's limit.
             BrokerUnavailable: the broker does not answer in time.
         """
         if isinstance(job, Task):
             job = Job("job", job)
         blob, buffers = pack_one(job.task.content)
-        at = self._submit(job.id, job.name, pipeline, options, stream=False, frames=[blob, *buffers])
+        self._check_size(pipeline, [blob, *buffers])
+        packed = pack_meta(job.task._meta, job.task._logs)
+        at = self._submit(
+            job.id,
+            job.name,
+            pipeline,
+            options,
+            stream=False,
+            frames=[blob, *buffers],
+            meta=None if packed is None else pack_many([packed]),
+        )
         return JobHandle(self, job.id, job.name, at, 0)
+
+    def _check_size(self, pipeline: str, frames: list[Any]) -> None:
+        """Raise TooLarge for a root over the pipeline's limit: it would never arrive."""
+        limit = self.info["max_task_bytes"].get(pipeline, MAX_MESSAGE)
+        size = sum(memoryview(frame).nbytes for frame in frames)
+        if size > limit:
+            raise TooLarge(size, limit)
 
     def _submit(
         self,
@@ -320,6 +348,7 @@ class Client:
         *,
         stream: bool,
         frames: list[Any],
+        meta: bytes | None = None,
     ) -> dict[str, Any]:
         digest = hashlib.blake2b(f"{name}\0{pipeline}\0{sorted(options.items())}".encode(), digest_size=16)
         for frame in frames:
@@ -333,6 +362,7 @@ class Client:
                 "pipeline": pipeline,
                 "stream": stream,
                 "options": options,
+                "meta": meta,
                 "digest": digest.digest(),
             },
             *frames,
@@ -370,13 +400,18 @@ class Client:
             options["order"] = "none"
         job_id = os.urandom(16)
         at = self._submit(job_id, name, pipeline, options, stream=True, frames=[])
-        return self._map(contents, job_id, at, on_error)
+        return self._map(contents, job_id, at, on_error, partial(self._check_size, pipeline))
 
     def _map(
-        self, contents: Iterable[Any], job_id: bytes, at: dict[str, Any], on_error: OnError
+        self,
+        contents: Iterable[Any],
+        job_id: bytes,
+        at: dict[str, Any],
+        on_error: OnError,
+        check: Callable[[list[Any]], None],
     ) -> Iterator[Any]:
         reader = _Reader(self._courier, job_id, 0, at)
-        feeder = Feeder(self._courier, job_id, contents, fail=reader._fail)
+        feeder = Feeder(self._courier, job_id, contents, fail=reader._fail, check=check)
         try:
             for content in reader.contents(None):
                 if type(content) is not _Failure:

@@ -45,6 +45,7 @@ def broker_child(network: Network, *, address: str | None = None, debug: bool = 
             "durability": pipeline.durability,
             "order": pipeline.order,
             "logs": pipeline.logs,
+            "max_task_bytes": pipeline.max_task_bytes,
         }
         for pipeline in network.pipelines
     ]

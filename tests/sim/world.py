@@ -366,6 +366,7 @@ class SimClient:
             "pipeline": pipeline,
             "stream": stream,
             "options": {},
+            "meta": None,
             "digest": b"",
         }
         self.got[job] = []

@@ -46,6 +46,8 @@ class Odd(Stage):
                 return Task(object())
             case "large":
                 return Task(b"x" * 2_000_000)
+            case "long text":
+                return Task("x" * 2_000_000)
             case "string":
                 return "text"
         return task

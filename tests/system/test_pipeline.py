@@ -18,6 +18,7 @@ from zturbo.errors import (
     JobConflict,
     ResultTimeout,
     TaskError,
+    TooLarge,
     UnknownPipeline,
     UsageError,
 )
@@ -119,6 +120,20 @@ def test_meta_is_inherited(client: Client) -> None:
     assert len(tasks) == 1 and isinstance(tasks[0].meta["seen"], int)
 
 
+def test_meta_of_the_root_travels(client: Client) -> None:
+    (task,) = client.submit(Task(1, {"who": "me"}), pipeline="add").tasks(20)
+    assert task.meta == {"who": "me"} and task.content == 4
+
+
+@pytest.mark.parametrize("how", ["submit", "map"])
+def test_a_root_over_the_limit_is_refused_before_it_is_sent(client: Client, how: str) -> None:
+    with pytest.raises(TooLarge, match=r"2,000,0.. bytes is over the message limit of 1,000,000 bytes"):
+        if how == "submit":
+            client.submit(Task(b"x" * 2_000_000), pipeline="odd")
+        else:
+            list(client.map([b"small", b"x" * 2_000_000], pipeline="odd"))
+
+
 # -- what stages may do wrong -----------------------------------------------------------------
 
 
@@ -155,8 +170,11 @@ def test_a_content_that_cannot_be_carried(client: Client) -> None:
     assert "object cannot be carried" in str(failure(client, "unpackable").error)
 
 
-def test_a_task_over_the_limit(client: Client) -> None:
-    assert "2,000,0" in str(failure(client, "large").error)
+@pytest.mark.parametrize("content", ["large", "long text"])
+def test_a_task_over_the_limit(client: Client, content: str) -> None:
+    assert "2,000,0" in str(failure(client, content).error)
+    got = list(client.map([*"abcdefgh", content, "i"], pipeline="odd", on_error="skip"))
+    assert got == list("abcdefghi"), "its neighbours are whole"
     assert client.submit(Task("fine"), pipeline="odd").result(timeout=20) == ["fine"]
 
 

@@ -31,6 +31,9 @@ REPORT_AFTER = 1.0
 MAX_SEGMENT = 1024
 """Results in one message to a client."""
 
+MAX_WAITING = 10_000
+"""Unknown jobs that clients may have asked for at once."""
+
 REMEMBERED = 100_000
 """Ended jobs that are remembered, so that a late copy of their tasks is known as such."""
 
@@ -284,6 +287,8 @@ class SinkMachine:
                 self._refuse(client, want, "these results are not kept any more")
             else:
                 self._waiting.setdefault(want.job, {})[client] = want
+                if len(self._waiting) > MAX_WAITING:
+                    del self._waiting[next(iter(self._waiting))]  # whoever it was asks again
             return
         reader = job.reader
         if reader is not None and want.token < reader.token:

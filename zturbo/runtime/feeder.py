@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from typing import Any
 
+from zturbo.errors import TooLarge
 from zturbo.runtime.courier import Courier
 from zturbo.wire.payload import NeedsBuffers, pack_many, pack_one
 
@@ -39,16 +40,24 @@ class Feeder:
         courier: the client's I/O thread.
         job: id of the job, submitted as a stream.
         contents: the caller's iterable.
+        check: raises for frames of a content that is too large.
         fail: told what went wrong: the iterable raised, a content cannot be carried, the job ended.
     """
 
     def __init__(
-        self, courier: Courier, job: bytes, contents: Iterable[Any], *, fail: Callable[[BaseException], None]
+        self,
+        courier: Courier,
+        job: bytes,
+        contents: Iterable[Any],
+        *,
+        fail: Callable[[BaseException], None],
+        check: Callable[[list[Any]], None],
     ) -> None:
         self._courier = courier
         self._job = job
         self._contents = contents
         self._fail = fail
+        self._check = check
         self._changed = threading.Condition()
         self._room = threading.Semaphore(AHEAD)
         self._held: deque[Any] = deque()
@@ -120,8 +129,9 @@ class Feeder:
         """Send what is held as one chunk, or one by one where contents are large."""
         try:
             blob = pack_many(held)
-        except NeedsBuffers:
-            blob = None
+            self._check([blob])
+        except (NeedsBuffers, TooLarge):
+            blob = None  # one by one: what is too large then fails alone
         if blob is not None and (len(blob) <= 4 * CHUNK_BYTES or len(held) == 1):
             self._limit = max(1, min(CHUNK, CHUNK_BYTES * len(held) // max(1, len(blob))))
             self._send_chunk(len(held), [blob])
@@ -129,6 +139,7 @@ class Feeder:
         self._limit = 1
         for content in held:
             one, buffers = pack_one(content)
+            self._check([one, *buffers])
             self._send_chunk(1, [one, *buffers])
 
     def _send_chunk(self, n: int, frames: list[Any]) -> None:

@@ -195,11 +195,11 @@ class MemberLoop:
     def _watch_blocked(self) -> None:
         blocked = set(self.peers.blocked)
         for socket in self._watched - blocked:
-            if not socket.closed:
-                self._poller.unregister(socket)
+            self._poller.unregister(socket)
         for socket in blocked - self._watched:
             self._poller.register(socket, zmq.POLLOUT)
         self._watched = blocked
+        self.peers.bury()
 
     def _read_inbox(self, role: Role, socket: zmq.Socket[bytes], now: float) -> None:
         for frames in self.inbox.receive(socket):

@@ -53,6 +53,8 @@ class Peers:
         self._security = security
         self._peers: dict[bytes, _Peer] = {}
         self._members: dict[bytes, Member] = {}
+        self.gone: list[zmq.Socket[bytes]] = []
+        """Sockets of peers that left; the loop closes them once it polls them no more."""
         self.dropped = 0
         """Messages for somebody who is not in the view."""
 
@@ -60,7 +62,9 @@ class Peers:
         """The present view; closes what is not in it."""
         self._members = members
         for incarnation in [inc for inc in self._peers if inc not in members]:
-            self._peers.pop(incarnation).socket.close()
+            peer = self._peers.pop(incarnation)
+            self.gone.append(peer.socket)
+            peer.waiting.clear()
 
     def _open(self, incarnation: bytes) -> _Peer | None:
         member = self._members.get(incarnation)
@@ -89,6 +93,12 @@ class Peers:
             while peer.waiting and _try(peer.socket, peer.waiting[0]):
                 peer.waiting.popleft()
 
+    def bury(self) -> None:
+        """Close the sockets of peers that left."""
+        for socket in self.gone:
+            socket.close()
+        self.gone.clear()
+
     @property
     def blocked(self) -> Iterable[zmq.Socket[bytes]]:
         """Sockets that something waits for."""
@@ -96,6 +106,7 @@ class Peers:
 
     def close(self) -> None:
         """Close all."""
+        self.bury()
         for peer in self._peers.values():
             peer.socket.close()
         self._peers.clear()

@@ -150,6 +150,8 @@ class Runner:
         try:
             blob = pack_many(contents)
             packed = None if metas is None else pack_many(metas)
+            if len(blob) > self._max_bytes:
+                raise NeedsBuffers  # one of them may be over the limit
         except (NeedsBuffers, EncodeError):
             return self._pack_each(runs, contents, metas, fails)
         return [self._batch(runs, len(contents), blob, packed)]

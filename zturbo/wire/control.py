@@ -146,6 +146,7 @@ SCHEMA: dict[str, dict[str, Any]] = {
         "pipeline": _STR,
         "stream": _BOOL,
         "options": _MAP,
+        "meta": (bytes, type(None)),
         "digest": _BYTES,
     },
     "feed": {"ref": _INT, "job": _ID, "seq": _INT, "first": _INT, "n": _INT, "metas": (bytes, type(None))},
