@@ -90,7 +90,7 @@ class BrokerMachine:
         self.outlet = Outlet(self.me, member.host, self.custody, self.effects)
         self.jobs: dict[bytes, Job] = {}
         self.progress: dict[bytes, dict[bytes, int]] = {}
-        """Member -> job -> tasks processed."""
+        """Member -> job -> what its stage has given: outputs, failures, drops."""
         self.bad = 0
         self._viewed = view
         self._readers = view << 32

@@ -99,10 +99,7 @@ def _submit(
             except ZturboError:
                 continue
             progress.update(jobs)
-            # decode's count is of clips, not of frames: it works as long as detect begins
-            if not killed and (
-                _worked(jobs, "detect") >= 5 if kill == "decode" else _worked(jobs, str(kill)) >= 40
-            ):
+            if not killed and _given(jobs, str(kill)) >= 40:
                 killed = True
                 _kill(node, f"video.{kill}", progress)
         progress.update(client.jobs())
@@ -122,7 +119,7 @@ def _submit(
         watcher.join()
 
 
-def _worked(jobs: list[dict[str, Any]], stage: str) -> int:
+def _given(jobs: list[dict[str, Any]], stage: str) -> int:
     return sum(
         done for job in jobs for name, done in zip(job["stages"], job["done"], strict=True) if name == stage
     )

@@ -63,7 +63,8 @@ class _Job:
     entry: Sequencer | None = None
     finished: bool = False
     """At an ordered stage: the final work has been handed out."""
-    processed: int = 0
+    given: int = 0
+    """Outputs, failures and drops: a generator that is still running shows too."""
     blame: str = ""
 
 
@@ -319,8 +320,8 @@ class WorkerMachine:
         self.meter.add(out.tasks, out.seconds)
         job = self.jobs.get(out.job)
         if job is not None and job.stamp.epoch == out.epoch:
-            job.processed += out.tasks
             if out.batch is not None:
+                job.given += _given(out.batch)
                 self._put(job.stamp, out)
             for origin, tasks in out.done:
                 if origin is not None:
@@ -441,8 +442,8 @@ class WorkerMachine:
         self.outlet.probe(peer, now)
 
     def snapshot(self) -> dict[bytes, int]:
-        """Job -> tasks processed in its present epoch."""
-        return {name: job.processed for name, job in self.jobs.items()}
+        """Job -> what its code has given of it in the present epoch: outputs, failures, drops."""
+        return {name: job.given for name, job in self.jobs.items()}
 
     def check(self) -> None:
         """Assert every invariant."""
@@ -452,3 +453,7 @@ class WorkerMachine:
         assert self.running >= 0
         assert self.waiting_bytes == sum(nbytes for _, _, nbytes in self._waiting.values())
         assert self.queued_tasks == sum(batch.n for batch in self.queue)
+
+
+def _given(batch: Batch) -> int:
+    return batch.n + len(batch.fails) + sum(not end.count for end in batch.ends)
