@@ -16,25 +16,14 @@ from broker.job import ENDED, Job
 from broker.jobs import check_transition
 from broker.membership import Membership
 from broker.placement import Placed, Placement, StageInfo
+from broker.roots import Roots
 from zturbo.core.custody import Custody
-from zturbo.core.effects import Confirm, Control, Effect, Load, Record
+from zturbo.core.effects import Confirm, Control, Effect, Record
 from zturbo.core.outlet import Outlet
-from zturbo.core.parcel import Destination, Parcel, split
 from zturbo.wire.control import Member
-from zturbo.wire.messages import PROTOCOL, Batch, DataMessage, End, Stamp, Statement
+from zturbo.wire.messages import PROTOCOL, Batch, DataMessage, Stamp, Statement
 
 __all__ = ["BrokerMachine", "PipelineInfo"]
-
-SLICE = 512
-"""Roots in one parcel at most."""
-
-CACHE_BYTES = 32 << 20
-"""Chunks of roots that are kept in memory until they are sent; the others are read again."""
-
-BACKLOG_BYTES = 16 << 20
-"""Bytes of a job's roots that may wait before its feeder is held back."""
-
-BACKLOG_TASKS = 1 << 16
 
 KEEP_JOBS = 10_000
 """Ended jobs whose results are kept at most; the oldest go first."""
@@ -88,6 +77,7 @@ class BrokerMachine:
         self.placement = Placement()
         self.custody: Custody[bytes] = Custody()
         self.outlet = Outlet(self.me, member.host, self.custody, self.effects)
+        self.roots = Roots(self.outlet, self.effects, self._ok)
         self.jobs: dict[bytes, Job] = {}
         self.progress: dict[bytes, dict[bytes, int]] = {}
         """Member -> job -> what its stage has given: outputs, failures, drops."""
@@ -95,7 +85,6 @@ class BrokerMachine:
         self._viewed = view
         self._readers = view << 32
         """Numbers the readers of results: of two that attach to a job the later one has the higher."""
-        self._cached = 0
         self._unplaced = True
         """Whether something has happened that may give a waiting job its place."""
         self._ended: deque[tuple[float, bytes]] = deque()
@@ -246,7 +235,7 @@ class BrokerMachine:
         self._unplaced = True
         self._record(job)
         if root is not None:
-            self._add_chunk(job, -1, 1, root)
+            self.roots.add(job, -1, 1, root)
             job.closed, job.total = True, 1
             self._record(job)
         self._settle(now)
@@ -272,10 +261,10 @@ class BrokerMachine:
             if message["first"] != first or message["n"] != roots.n:
                 self._error(identity, ref, "UsageError", f"chunk {message['seq']} begins at root {first}")
                 return
-            self._add_chunk(job, first, roots.n, roots)
+            self.roots.add(job, first, roots.n, roots)
             job.total += roots.n
             self._queue(job)
-            if job.backlog_bytes > BACKLOG_BYTES or job.backlog_tasks > BACKLOG_TASKS:
+            if self.roots.crowded(job):
                 job.held_acks.append((identity, ref))
             else:
                 self._ok(identity, ref, {"fed": len(job.chunks)})
@@ -300,17 +289,6 @@ class BrokerMachine:
                 self._queue(job)
             self._ok(identity, ref, {"fed": len(job.chunks)})
         self._settle(now)
-
-    def _add_chunk(self, job: Job, first: int, n: int, roots: Batch) -> None:
-        seq = len(job.chunks)
-        nbytes = roots.nbytes
-        job.chunks.append((first, n, nbytes))
-        job.backlog_bytes += nbytes
-        job.backlog_tasks += n
-        self.effects.append(Record("put_chunk", (job.id, seq, first, n, roots)))
-        if self._cached + nbytes <= CACHE_BYTES:
-            job.cache[seq] = roots
-            self._cached += nbytes
 
     def attach(self, identity: bytes, message: dict[str, Any]) -> None:
         """Where are a job's results?"""
@@ -403,10 +381,7 @@ class BrokerMachine:
         if (pipeline := self.pipelines.get(job.pipeline)) is not None:
             pipeline.queue.remove(job.id)
             pipeline.waiting.pop(job.id, None)
-        self.outlet.forget(job.id)
-        for batch in job.cache.values():
-            self._cached -= batch.nbytes
-        job.cache.clear()
+        self.roots.drop(job)
         for identity, ref in job.held_acks:
             self._error(identity, ref, "JobError", f"the job is {state}")
         job.held_acks.clear()
@@ -446,9 +421,7 @@ class BrokerMachine:
             pipeline.waiting[job.id] = None
         else:
             job.waiting = f"pipeline {job.pipeline}: this broker's network file has none of that name"
-        job.next_chunk, job.next_root, job.ended_roots = 0, 0, False
-        job.backlog_tasks = sum(n for _, n, _ in job.chunks)
-        job.backlog_bytes = sum(nbytes for _, _, nbytes in job.chunks)
+        self.roots.rewind(job)
 
     def _unplace(self, job: Job) -> None:
         if job.placed is not None:
@@ -509,85 +482,17 @@ class BrokerMachine:
                 if member.role == "sink" or member.pipeline == job.pipeline:
                     self.effects.append(Control({"type": "stamp", "stamp": job.stamp}, member.incarnation))
 
-    def _destination(self, job: Job, stage: int) -> Destination:
-        assert job.stamp is not None
-        return job.stamp.ordered.get(stage) or (job.pipeline, stage)
-
-    def _dispatch(self, now: float) -> None:
-        for pipeline in self.pipelines.values():
-            idle = 0
-            while idle < len(pipeline.queue):
-                name = pipeline.queue.next()
-                assert name is not None
-                idle = 0 if self._send_some(self.jobs[name], pipeline, now) else idle + 1
-
-    def _send_some(self, job: Job, pipeline: PipelineInfo, now: float) -> bool:
-        """Give the job its turn: one slice of roots. False if there was nothing that could be sent."""
-        if job.next_chunk >= len(job.chunks):
-            if job.closed:
-                self._send_end(job, len(pipeline.stages))
-            pipeline.queue.remove(job.id)
-            return False
-        dest = self._destination(job, 0)
-        room = min(SLICE, self.outlet.credit(dest))
-        if room <= 0:
-            return False
-        chunk = job.cache.get(job.next_chunk)
-        if chunk is None:
-            if job.next_chunk not in job.loading:
-                job.loading.add(job.next_chunk)
-                self.effects.append(Load(job.id, job.next_chunk))
-            return False
-        first, n, nbytes = job.chunks[job.next_chunk]
-        left = n - job.next_root
-        batch = Batch(job.id, job.epoch, 0, _runs(first, n), n, chunk.blob, chunk.metas, list(chunk.buffers))
-        parcel = Parcel.of(batch, dest)
-        if job.next_root:
-            halves = split(parcel, job.next_root)
-            assert halves is not None
-            parcel = halves[1]
-        if left > room:
-            halves = split(parcel, room)
-            if halves is not None:
-                parcel = halves[0]
-        job.next_root += parcel.size
-        job.backlog_tasks -= parcel.size
-        if job.next_root >= n:
-            del job.cache[job.next_chunk]
-            self._cached -= chunk.nbytes
-            job.backlog_bytes -= nbytes
-            job.next_chunk += 1
-            job.next_root = 0
-            self._free_acks(job)
-        self.outlet.put(parcel)
-        self.outlet.pump(now)
-        return True
-
-    def _free_acks(self, job: Job) -> None:
-        if job.backlog_bytes <= BACKLOG_BYTES and job.backlog_tasks <= BACKLOG_TASKS:
-            for identity, ref in job.held_acks:
-                self._ok(identity, ref, {"fed": len(job.chunks)})
-            job.held_acks.clear()
-
-    def _send_end(self, job: Job, stages: int) -> None:
-        if not job.stream or job.ended_roots:
-            return
-        assert job.stamp is not None
-        job.ended_roots = True
-        stage = min(job.stamp.ordered, default=stages)
-        dest = job.stamp.sink if stage == stages else self._destination(job, stage)
-        batch = Batch(job.id, job.epoch, stage, ends=[End((), job.total)])
-        self.outlet.put(Parcel.of(batch, dest))
-
     def loaded(self, job_id: bytes, seq: int, roots: Batch, now: float) -> None:
         """A chunk was read from the ledger."""
+        if (job := self.jobs.get(job_id)) is not None:
+            self.roots.loaded(job, seq, roots)
+        self._settle(now)
+
+    def unreadable(self, job_id: bytes, error: str, now: float) -> None:
+        """A chunk cannot be read from the ledger any more: its job cannot be whole."""
         job = self.jobs.get(job_id)
-        if job is None or seq not in job.loading:
-            return
-        job.loading.discard(seq)
-        if job.state == "running" and seq == job.next_chunk:
-            job.cache[seq] = roots
-            self._cached += roots.nbytes
+        if job is not None and job.state not in ENDED:
+            self._end(job, "failed", "JobFailed", error, now)
         self._settle(now)
 
     # -- data, time ---------------------------------------------------------------------------
@@ -608,7 +513,8 @@ class BrokerMachine:
                 self.effects.append(Control({"type": "view", "view": view}, member.incarnation))
             self.outlet.set_view(view, self._outlet_peers(), now)
         self._place_all()
-        self._dispatch(now)
+        for pipeline in self.pipelines.values():
+            self.roots.dispatch(pipeline.queue, self.jobs, len(pipeline.stages), now)
         self.outlet.pump(now)
 
     def _outlet_peers(self) -> list[Member]:
@@ -685,11 +591,7 @@ class BrokerMachine:
         """Assert every invariant."""
         self.outlet.check()
         self.membership.check()
-        assert self._cached == sum(b.nbytes for job in self.jobs.values() for b in job.cache.values())
-
-
-def _runs(first: int, n: int) -> list[tuple[tuple[int, ...], int]]:
-    return [((), 1)] if first < 0 else [((first,), n)]
+        assert self.roots.cached == sum(b.nbytes for job in self.jobs.values() for b in job.cache.values())
 
 
 def _check_options(options: dict[Any, Any]) -> str | None:

@@ -19,7 +19,7 @@ import msgpack
 import zmq
 
 from broker.job import Job
-from broker.ledger import ChunkRow, JobRow, Ledger, LedgerFull
+from broker.ledger import ChunkRow, JobRow, Ledger, LedgerCorrupt, LedgerFull
 from broker.machine import BrokerMachine, PipelineInfo
 from zturbo.core.effects import Confirm, Control, Effect, Load, Record, Send
 from zturbo.errors import DecodeError, VersionMismatch
@@ -280,7 +280,12 @@ class Broker:
                     self._say(effect.to, effect.message)
             self._held.clear()
             for load in loads:
-                row = self.ledger.chunk(load.job, load.seq)
+                try:
+                    row = self.ledger.chunk(load.job, load.seq)
+                except LedgerCorrupt as error:
+                    log.error("%s", error)
+                    self.machine.unreadable(load.job, str(error), now)
+                    continue
                 self.machine.loaded(load.job, load.seq, self._batch_of(row), now)
             self.peers.set_members(self.machine.membership.view().members)
             if not self.machine.effects:

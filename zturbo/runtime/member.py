@@ -14,6 +14,7 @@ import sys
 import time
 from collections import deque
 from collections.abc import Callable
+from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -31,6 +32,9 @@ from zturbo.wire.messages import PROTOCOL, Buffer, DataMessage
 __all__ = ["HELLO_EVERY", "MemberLoop", "Role", "start_member"]
 
 log = logging.getLogger("zturbo")
+
+PROGRESS_EVERY = 0.25
+"""Seconds between two reports of progress, while jobs are here."""
 
 HELLO_EVERY = 1.0
 """Seconds between two hellos: they are the heartbeat, and mend a view that got lost."""
@@ -57,8 +61,8 @@ class Role(Protocol):
     def perform(self, now: float) -> None:
         """Do what the machine wants done."""
 
-    def oldest_jobs(self) -> list[bytes]:
-        """Some of the jobs that it knows: the broker says which of them have ended."""
+    def snapshot(self) -> dict[bytes, int]:
+        """Job -> how far it is here. Hellos name the oldest of these jobs; progress reports tell all."""
 
 
 class MemberLoop:
@@ -116,6 +120,8 @@ class MemberLoop:
         self._extra: dict[zmq.Socket[bytes], Callable[[float], None]] = {}
         self._watched: set[zmq.Socket[bytes]] = set()
         self._hello_at = 0.0
+        self._progress_at = 0.0
+        self._told: dict[bytes, int] = {}
 
     def watch(self, socket: zmq.Socket[bytes], handler: Callable[[float], None]) -> None:
         """Poll one more socket; the handler reads it."""
@@ -155,7 +161,7 @@ class MemberLoop:
                 "stage": self.stage,
                 "code": self.code,
                 "view": self.view.number if self.joined else 0,
-                "jobs": role.oldest_jobs(),
+                "jobs": list(islice(role.snapshot(), 64)),
             }
         )
 
@@ -167,8 +173,9 @@ class MemberLoop:
             if now >= self._hello_at:
                 self._hello_at = now + (HELLO_EVERY if self.joined else 0.1)
                 self._hello(role)
+            until = min(self._hello_at, self._report(role, now))
             due = role.deadline()
-            until = self._hello_at if due is None else min(due, self._hello_at)
+            until = until if due is None else min(due, until)
             self._awake = False
             timeout = 0.0 if self._posted else max(0.0, until - now)
             self._watch_blocked()
@@ -191,6 +198,17 @@ class MemberLoop:
                 role.tick(now)
             role.perform(now)
             self.peers.flush()
+
+    def _report(self, role: Role, now: float) -> float:
+        """Report progress if it is time to; returns when it is the next time."""
+        if now < self._progress_at:
+            return self._progress_at if self._told else self._hello_at
+        self._progress_at = now + PROGRESS_EVERY
+        counts = role.snapshot()
+        if counts != self._told:
+            self._told = counts
+            self.tell({"type": "progress", "incarnation": self.incarnation, "counts": counts})
+        return self._progress_at if counts else self._hello_at
 
     def _watch_blocked(self) -> None:
         blocked = set(self.peers.blocked)

@@ -14,7 +14,6 @@ import threading
 from array import array
 from bisect import bisect_left
 from collections import OrderedDict
-from itertools import islice
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
@@ -42,9 +41,6 @@ YOUNG_BYTES = 32 << 20
 
 YOUNG = 4096
 """How many of them."""
-
-PROGRESS_EVERY = 0.25
-"""Seconds between two reports of progress."""
 
 
 class _Stored:
@@ -102,8 +98,6 @@ class SinkProcess:
         self._to_sync: SimpleQueue[tuple[list[int], set[bytes]] | None] = SimpleQueue()
         self._syncer = threading.Thread(target=self._sync_loop, name="sync", daemon=True)
         self._syncer.start()
-        self._progress_at = 0.0
-        self._told: dict[bytes, int] = {}
 
     # -- role ---------------------------------------------------------------------------------
     def view(self, view: View, now: float) -> None:
@@ -124,26 +118,17 @@ class SinkProcess:
         """A message from a worker or the broker."""
         self.machine.data(message, now)
 
-    def oldest_jobs(self) -> list[bytes]:
-        """The first 64 jobs that it knows; each hello asks whether they have ended."""
-        return list(islice(self.machine.jobs, 64))
+    def snapshot(self) -> dict[bytes, int]:
+        """Job -> how far it is here."""
+        return self.machine.snapshot()
 
     def tick(self, now: float) -> None:
         """Time has passed."""
         self.machine.tick(now)
-        if now >= self._progress_at:
-            self._progress_at = now + PROGRESS_EVERY
-            counts = self.machine.snapshot()
-            if counts != self._told:
-                self._told = counts
-                self.loop.tell({"type": "progress", "incarnation": self.loop.incarnation, "counts": counts})
 
     def deadline(self) -> float | None:
         """When ``tick`` is due."""
-        due = self.machine.deadline()
-        if not self.machine.jobs:
-            return due
-        return self._progress_at if due is None else min(due, self._progress_at)
+        return self.machine.deadline()
 
     def perform(self, now: float) -> None:
         """Do what the machine wants done."""

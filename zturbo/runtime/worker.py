@@ -12,7 +12,6 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from itertools import islice
 from queue import Empty, SimpleQueue
 from typing import Any
 
@@ -33,9 +32,6 @@ from zturbo.wire.messages import DataMessage
 __all__ = ["WorkerProcess", "main"]
 
 log = logging.getLogger("zturbo.worker")
-
-PROGRESS_EVERY = 0.25
-"""Seconds between two reports of progress."""
 
 DRAIN = 2.0
 """Seconds that a worker that was told to stop may take to finish what it has."""
@@ -85,8 +81,6 @@ class WorkerProcess:
         self._room = threading.Event()
         self._room.set()
         self._unseen = 0
-        self._progress_at = 0.0
-        self._told: dict[bytes, int] = {}
         self._drain_until: float | None = None
 
     # -- the user's thread --------------------------------------------------------------------
@@ -143,26 +137,20 @@ class WorkerProcess:
 
     def deadline(self) -> float | None:
         """When ``tick`` is due."""
-        times = [] if not self.machine.jobs else [self._progress_at]
+        times = []
         if (due := self.machine.deadline()) is not None:
             times.append(due)
         if self._drain_until is not None:
             times.append(min(self._drain_until, time.monotonic() + 0.05))
         return min(times, default=None)
 
-    def oldest_jobs(self) -> list[bytes]:
-        """The first 64 jobs that it knows; each hello asks whether they have ended."""
-        return list(islice(self.machine.jobs, 64))
+    def snapshot(self) -> dict[bytes, int]:
+        """Job -> how far it is here."""
+        return self.machine.snapshot()
 
     def tick(self, now: float) -> None:
         """Time has passed."""
         self.machine.tick(now)
-        if now >= self._progress_at:
-            self._progress_at = now + PROGRESS_EVERY
-            counts = self.machine.snapshot()
-            if counts != self._told:
-                self._told = counts
-                self.loop.tell({"type": "progress", "incarnation": self.loop.incarnation, "counts": counts})
         if self._drain_until is not None and (self.machine.idle or now >= self._drain_until):
             self.loop.tell({"type": "leave", "incarnation": self.loop.incarnation})
             self.loop.stopping = True
