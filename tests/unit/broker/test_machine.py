@@ -1,0 +1,203 @@
+"""The broker's decisions, without a broker."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from broker.machine import BrokerMachine, PipelineInfo
+from zturbo.core.effects import Confirm, Control, Load, Record, Send
+from zturbo.wire.control import Member
+from zturbo.wire.messages import PROTOCOL, Batch, Statement
+from zturbo.wire.payload import pack_many
+
+ME, WORKER, SINK, CLIENT = b"B" * 16, b"w" * 16, b"s" * 16, b"c" * 16
+
+
+def broker(**options: Any) -> BrokerMachine:
+    member = Member(ME, "broker", "", -1, "h", ("ipc://x",))
+    return BrokerMachine(member, [PipelineInfo("p", ["a"])], view=1, version="1", **options)
+
+
+def hello(machine: BrokerMachine, whom: Member, **changes: Any) -> list[dict[str, Any]]:
+    message = {
+        "type": "hello",
+        "member": whom,
+        "node": b"n" * 16,
+        "pid": 1,
+        "protocol": PROTOCOL,
+        "version": "1",
+        "python": "3",
+        "stage": "a",
+        "code": "",
+        "view": 0,
+        "jobs": (),
+    }
+    machine.effects.clear()
+    machine.hello(whom.incarnation, {**message, **changes}, 0.0)
+    return [effect.message for effect in machine.effects if isinstance(effect, Control)]
+
+
+def worker(name: bytes = WORKER, stage: int = 0) -> Member:
+    return Member(name, "worker", "p", stage, "h", ("ipc://w",))
+
+
+def sink() -> Member:
+    return Member(SINK, "sink", "", -1, "h", ("ipc://s",), ("ipc://r",))
+
+
+def submit(machine: BrokerMachine, job: bytes, *, client: bytes = CLIENT, **options: Any) -> dict[str, Any]:
+    machine.effects.clear()
+    message = {
+        "ref": 1,
+        "client": client,
+        "job": job,
+        "name": "n",
+        "pipeline": "p",
+        "stream": True,
+        "options": options,
+        "meta": None,
+        "digest": b"d",
+    }
+    machine.submit(client, message, None, 0.0)
+    (answer,) = [effect.message for effect in machine.effects if isinstance(effect, Confirm)]
+    return answer
+
+
+def feed(machine: BrokerMachine, job: bytes, seq: int, n: int) -> None:
+    first = machine.jobs[job].total
+    roots = Batch(job, 0, 0, [((first,), n)], n, pack_many(list(range(n))))
+    machine.feed(CLIENT, {"ref": 2, "job": job, "seq": seq, "first": first, "n": n}, roots, 0.0)
+
+
+def credit(machine: BrokerMachine, tasks: int) -> None:
+    link = machine.outlet.links[WORKER]
+    said = Statement(WORKER, ME, link.sent, link.sent, [], link.tasks_sent + tasks, 1 << 40)
+    machine.data(said, 0.0)
+
+
+def test_members_that_do_not_fit_are_told_why() -> None:
+    machine = broker()
+    for changes, said in (
+        ({"protocol": 99}, "protocol 99, this broker 1"),
+        ({"version": "2"}, "zturbo 2, this broker 1"),
+        ({"stage": "b"}, "stage 0 of p is 'a' here, not 'b'"),
+        ({"member": worker(stage=7)}, "no stage p.a"),
+        ({"view": 3}, "taken out of the view"),
+    ):
+        (answer,) = hello(machine, worker(), **changes)
+        assert answer["type"] == "refused" and said in answer["reason"]
+    assert not machine.membership.members()
+
+
+def test_a_member_whose_lease_runs_out_is_out_and_stays_out() -> None:
+    machine = broker(lease=5.0)
+    assert hello(machine, worker())[0]["type"] == "welcome"
+    machine.renew([WORKER], 3.0)
+    machine.tick(7.9)
+    assert machine.membership.members() == [worker()]
+    machine.tick(8.1)
+    assert not machine.membership.members()
+    assert hello(machine, worker(), view=2)[0]["type"] == "refused"
+
+
+def test_a_small_job_does_not_wait_behind_a_large_one() -> None:
+    machine = broker()
+    hello(machine, worker())
+    hello(machine, sink())
+    large, small = b"L" * 16, b"S" * 16
+    submit(machine, large, client=b"1" * 16)
+    submit(machine, small, client=b"2" * 16)
+    for seq in range(40):
+        feed(machine, large, seq, 1000)
+    feed(machine, small, 0, 10)
+    machine.effects.clear()
+    sent: list[tuple[bytes, int]] = []
+    for _ in range(4):
+        credit(machine, 100)
+        sent += [
+            (effect.message.job, effect.message.n)
+            for effect in machine.effects
+            if isinstance(effect, Send) and isinstance(effect.message, Batch)
+        ]
+        machine.effects.clear()
+    assert sum(n for job, n in sent if job == small) == 10, "all of it, after at most one slice of the other"
+    assert sum(n for job, n in sent if job == large) >= 300
+    machine.check()
+
+
+def test_a_feeder_is_held_back_by_its_own_backlog_and_let_go() -> None:
+    machine = broker()
+    hello(machine, worker())
+    hello(machine, sink())
+    job = b"j" * 16
+    submit(machine, job)
+    seq = 0
+    while not machine.jobs[job].held_acks:
+        feed(machine, job, seq, 1000)
+        seq += 1
+    assert 60 <= seq <= 70
+    machine.effects.clear()
+    while machine.jobs[job].held_acks:
+        credit(machine, 4096)
+    answers = [e.message for e in machine.effects if isinstance(e, Confirm)]
+    assert [answer["type"] for answer in answers] == ["ok"]
+    machine.check()
+
+
+def test_chunks_that_do_not_fit_in_memory_are_read_again() -> None:
+    machine = broker()
+    job = b"j" * 16
+    submit(machine, job)
+    text = pack_many(["x" * 10_000] * 1000)
+    for seq in range(6):
+        roots = Batch(job, 0, 0, [((seq * 1000,), 1000)], 1000, text)
+        message = {"ref": 2, "job": job, "seq": seq, "first": seq * 1000, "n": 1000}
+        machine.feed(CLIENT, message, roots, 0.0)
+    assert machine.roots.cached <= 32 << 20 and len(machine.jobs[job].cache) == 3
+    hello(machine, worker())
+    hello(machine, sink())
+    machine.effects.clear()
+    for _ in range(20):
+        credit(machine, 4096)
+    (load,) = [effect for effect in machine.effects if isinstance(effect, Load)]
+    assert (load.job, load.seq) == (job, 3)
+    machine.unreadable(job, "chunk 3 is damaged", 0.0)
+    assert (machine.jobs[job].state, machine.jobs[job].error) == ("failed", "chunk 3 is damaged")
+    machine.check()
+
+
+def test_a_lost_sink_starts_jobs_over_in_a_higher_epoch() -> None:
+    machine = broker()
+    hello(machine, worker())
+    hello(machine, sink())
+    job = b"j" * 16
+    submit(machine, job)
+    assert (machine.jobs[job].state, machine.jobs[job].epoch) == ("running", 1)
+    machine.exited(SINK, 1.0)
+    assert (machine.jobs[job].state, machine.jobs[job].waiting) == ("waiting", "a sink")
+    other = Member(b"t" * 16, "sink", "", -1, "h", ("ipc://s",), ("ipc://r",))
+    stamps = [m["stamp"] for m in hello(machine, other) if m["type"] == "stamp"]
+    assert machine.jobs[job].epoch == 2 and {stamp.sink for stamp in stamps} == {b"t" * 16}
+
+
+def test_what_was_decided_is_recorded_before_it_is_said() -> None:
+    machine = broker()
+    submit(machine, b"j" * 16)
+    kinds = [type(effect) for effect in machine.effects]
+    assert kinds.index(Record) < kinds.index(Confirm)
+
+
+@pytest.mark.parametrize(
+    "options, said",
+    [
+        ({"speed": 1}, "unknown job option 'speed'"),
+        ({"priority": "high"}, "'priority' is to be of type int"),
+        ({"durability": "disk"}, "'fsync', 'process' or 'memory'"),
+        ({"order": "id"}, "'path' or 'none'"),
+    ],
+)
+def test_wrong_options_are_named(options: dict[str, Any], said: str) -> None:
+    answer = submit(broker(), b"j" * 16, **options)
+    assert answer["type"] == "error" and said in answer["message"]
