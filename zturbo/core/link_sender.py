@@ -46,11 +46,9 @@ class LinkSender:
         "peer",
         "received",
         "retained",
-        "retained_bytes",
         "sent",
         "stamped",
         "starved",
-        "tasks_retained",
         "tasks_sent",
         "view",
     )
@@ -71,8 +69,6 @@ class LinkSender:
         self.limit_bytes = 0
         self.retained: dict[int, Parcel] = {}
         """Number -> parcel, in the order of numbers, until acked."""
-        self.retained_bytes = 0
-        self.tasks_retained = 0
         self.stamped: dict[bytes, int] = {}
         """Job -> epoch of the stamp that this link has carried."""
         self.starved = False
@@ -110,8 +106,6 @@ class LinkSender:
         batch.source = self.me
         batch.target = self.peer
         self.retained[self.sent] = parcel
-        self.retained_bytes += parcel.nbytes
-        self.tasks_retained += parcel.size
         self.tasks_sent += parcel.size
         self.bytes_sent += parcel.nbytes
         self.effects.append(Send(self.peer, batch))
@@ -137,9 +131,6 @@ class LinkSender:
                 parcel = retained.pop(number, None)
                 if parcel is not None:
                     acked.append(parcel)
-        for parcel in acked:
-            self.retained_bytes -= parcel.nbytes
-            self.tasks_retained -= parcel.size
         self._delay = PROBE_AFTER
         self.next_probe = now + self._delay
         if st.nonce and st.nonce == self.nonce:
@@ -181,8 +172,6 @@ class LinkSender:
         """The peer is gone: what it had not acked, in order. The link is over."""
         left = list(self.retained.values())
         self.retained.clear()
-        self.retained_bytes = 0
-        self.tasks_retained = 0
         return left
 
     def check(self) -> None:
@@ -190,4 +179,3 @@ class LinkSender:
         assert self.tasks_sent <= max(self.limit_tasks, 0), "sent beyond the credit"
         assert all(self.acked < number <= self.sent for number in self.retained)
         assert list(self.retained) == sorted(self.retained)
-        assert self.retained_bytes == sum(parcel.nbytes for parcel in self.retained.values())

@@ -51,6 +51,9 @@ class Outlet:
         self.pending: dict[Destination, deque[Parcel]] = {}
         self.pending_tasks = 0
         self.pending_bytes = 0
+        self.retained_tasks = 0
+        """Tasks that were sent and are not acked."""
+        self.retained_bytes = 0
         self.stamps: dict[bytes, Stamp] = {}
         """Job -> its stamp, the first record of it on each link."""
         self.redelivered = 0
@@ -76,6 +79,8 @@ class Outlet:
 
     def _redeliver(self, link: LinkSender) -> None:
         for parcel in reversed(link.abandon()):
+            self.retained_tasks -= parcel.size
+            self.retained_bytes -= parcel.nbytes
             stamp = self.stamps.get(parcel.batch.job)
             if stamp is None or parcel.batch.epoch < stamp.epoch:
                 self.custody.release(parcel.origins)
@@ -154,6 +159,8 @@ class Outlet:
             batch.stamp = self.stamps[batch.job]
             link.stamped[batch.job] = batch.epoch
         link.send(parcel, now)
+        self.retained_tasks += parcel.size
+        self.retained_bytes += parcel.nbytes
 
     def statement(self, st: Statement, now: float) -> list[Parcel]:
         """A peer's word. Returns what it acked for the first time, after releasing its origins."""
@@ -163,6 +170,8 @@ class Outlet:
         acked = link.statement(st, now)
         for parcel in acked:
             self.custody.release(parcel.origins)
+            self.retained_tasks -= parcel.size
+            self.retained_bytes -= parcel.nbytes
         return acked
 
     # -- jobs ---------------------------------------------------------------------------------
@@ -193,17 +202,14 @@ class Outlet:
 
     # -- time and state -----------------------------------------------------------------------
     @property
-    def retained_bytes(self) -> int:
-        """Bytes that were sent and are not acked."""
-        return sum(link.retained_bytes for link in self.links.values())
-
-    @property
     def pressed(self) -> bool:
         """Whether the producer is to pause."""
-        if self.pending_tasks > MAX_PENDING_TASKS or self.pending_bytes > MAX_PENDING_BYTES:
-            return True
-        retained = sum(link.tasks_retained for link in self.links.values())
-        return retained > MAX_RETAINED_TASKS or self.retained_bytes > MAX_RETAINED_BYTES
+        return (
+            self.pending_tasks > MAX_PENDING_TASKS
+            or self.pending_bytes > MAX_PENDING_BYTES
+            or self.retained_tasks > MAX_RETAINED_TASKS
+            or self.retained_bytes > MAX_RETAINED_BYTES
+        )
 
     def probe(self, peer: bytes, now: float) -> None:
         """The peer's connection came back: ask what got lost."""
@@ -230,5 +236,8 @@ class Outlet:
         """Assert every invariant."""
         assert self.pending_tasks == sum(p.size for q in self.pending.values() for p in q)
         assert self.pending_bytes == sum(p.nbytes for q in self.pending.values() for p in q)
+        retained = [p for link in self.links.values() for p in link.retained.values()]
+        assert self.retained_tasks == sum(p.size for p in retained)
+        assert self.retained_bytes == sum(p.nbytes for p in retained)
         for link in self.links.values():
             link.check()

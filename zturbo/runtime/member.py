@@ -211,6 +211,8 @@ class MemberLoop:
         return self._progress_at if counts else self._hello_at
 
     def _watch_blocked(self) -> None:
+        if not self.peers.blocked and not self._watched and not self.peers.gone:
+            return
         blocked = set(self.peers.blocked)
         for socket in self._watched - blocked:
             self._poller.unregister(socket)

@@ -53,6 +53,7 @@ class Peers:
         self._security = security
         self._peers: dict[bytes, _Peer] = {}
         self._members: dict[bytes, Member] = {}
+        self._stuck: set[bytes] = set()
         self.gone: list[zmq.Socket[bytes]] = []
         """Sockets of peers that left; the loop closes them once it polls them no more."""
         self.dropped = 0
@@ -63,6 +64,7 @@ class Peers:
         self._members = members
         for incarnation in [inc for inc in self._peers if inc not in members]:
             peer = self._peers.pop(incarnation)
+            self._stuck.discard(incarnation)
             self.gone.append(peer.socket)
             peer.waiting.clear()
 
@@ -86,12 +88,16 @@ class Peers:
             return
         if peer.waiting or not _try(peer.socket, frames):
             peer.waiting.append(frames)
+            self._stuck.add(incarnation)
 
     def flush(self) -> None:
         """Try again what waits."""
-        for peer in self._peers.values():
-            while peer.waiting and _try(peer.socket, peer.waiting[0]):
+        for incarnation in list(self._stuck):
+            peer = self._peers.get(incarnation)
+            while peer is not None and peer.waiting and _try(peer.socket, peer.waiting[0]):
                 peer.waiting.popleft()
+            if peer is None or not peer.waiting:
+                self._stuck.discard(incarnation)
 
     def bury(self) -> None:
         """Close the sockets of peers that left."""
@@ -100,9 +106,9 @@ class Peers:
         self.gone.clear()
 
     @property
-    def blocked(self) -> Iterable[zmq.Socket[bytes]]:
+    def blocked(self) -> list[zmq.Socket[bytes]]:
         """Sockets that something waits for."""
-        return [peer.socket for peer in self._peers.values() if peer.waiting]
+        return [self._peers[incarnation].socket for incarnation in self._stuck]
 
     def close(self) -> None:
         """Close all."""
