@@ -2,16 +2,56 @@
 
 from __future__ import annotations
 
+from array import array
+from bisect import bisect_right
 from dataclasses import dataclass, field
 from typing import Any
 
 from broker.placement import Placed
 from zturbo.wire.messages import Batch, Stamp
 
-__all__ = ["ENDED", "Job"]
+__all__ = ["ENDED", "Chunks", "Job"]
 
 ENDED = frozenset({"done", "failed", "cancelled"})
 """States that a job does not leave."""
+
+
+class Chunks:
+    """Where a job's roots lie: 16 bytes for each chunk of them, since there may be millions."""
+
+    __slots__ = ("_nbytes", "_stops", "first", "nbytes")
+
+    def __init__(self) -> None:
+        self._stops = array("q")
+        self._nbytes = array("q")
+        self.first = 0
+        """The first root: 0, or -1 for a job's single one, which has no number in its path."""
+        self.nbytes = 0
+
+    def __len__(self) -> int:
+        return len(self._stops)
+
+    def append(self, first: int, n: int, nbytes: int) -> None:
+        """The next chunk."""
+        if not self._stops:
+            self.first = first
+        self._stops.append(first + n)
+        self._nbytes.append(nbytes)
+        self.nbytes += nbytes
+
+    def __getitem__(self, seq: int) -> tuple[int, int, int]:
+        """(first root, roots, bytes) of a chunk."""
+        first = self._stops[seq - 1] if seq else self.first
+        return first, self._stops[seq] - first, self._nbytes[seq]
+
+    @property
+    def total(self) -> int:
+        """Roots in all chunks."""
+        return self._stops[-1] - self.first if self._stops else 0
+
+    def find(self, root: int) -> int:
+        """Which chunk has this root."""
+        return bisect_right(self._stops, root)
 
 
 @dataclass(slots=True)
@@ -33,8 +73,7 @@ class Job:
     epoch: int = 0
     created: float = 0.0
     """Wall time, for the record only."""
-    chunks: list[tuple[int, int, int]] = field(default_factory=list)
-    """(first root, roots, bytes) of each chunk, in order."""
+    chunks: Chunks = field(default_factory=Chunks)
     total: int = 0
     """Roots so far; all of them once the feed is closed."""
     closed: bool = False

@@ -52,7 +52,7 @@ class Roots:
         """A chunk has come: record it, and keep it at hand if there is room."""
         seq = len(job.chunks)
         nbytes = roots.nbytes
-        job.chunks.append((first, n, nbytes))
+        job.chunks.append(first, n, nbytes)
         job.backlog_bytes += nbytes
         job.backlog_tasks += n
         self.effects.append(Record("put_chunk", (job.id, seq, first, n, roots)))
@@ -67,8 +67,8 @@ class Roots:
     def rewind(self, job: Job) -> None:
         """All of the job's roots go again."""
         job.next_chunk, job.next_root, job.ended_roots = 0, 0, False
-        job.backlog_tasks = sum(n for _, n, _ in job.chunks)
-        job.backlog_bytes = sum(nbytes for _, _, nbytes in job.chunks)
+        job.backlog_tasks = job.chunks.total
+        job.backlog_bytes = job.chunks.nbytes
 
     def drop(self, job: Job) -> None:
         """The job has ended."""

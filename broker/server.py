@@ -18,7 +18,7 @@ from typing import Any
 import msgpack
 import zmq
 
-from broker.job import Job
+from broker.job import Chunks, Job
 from broker.ledger import ChunkRow, JobRow, Ledger, LedgerCorrupt, LedgerFull
 from broker.machine import BrokerMachine, PipelineInfo
 from zturbo.core.effects import Confirm, Control, Effect, Load, Record, Send
@@ -129,7 +129,9 @@ class Broker:
         stamp = None
         if row.stamp is not None:
             stamp = stamp_from_wire(msgpack.unpackb(row.stamp, use_list=False, raw=False))
-        chunks = [(first, n, nbytes) for _, first, n, nbytes in self.ledger.chunk_index(row.id)]
+        chunks = Chunks()
+        for _, first, n, nbytes in self.ledger.chunk_index(row.id):
+            chunks.append(first, n, nbytes)
         return Job(
             id=row.id,
             name=row.name,
@@ -142,15 +144,15 @@ class Broker:
             epoch=row.epoch,
             created=row.created,
             chunks=chunks,
-            total=sum(n for _, n, _ in chunks) if row.state in ("waiting", "running") else row.total,
+            total=chunks.total if row.state in ("waiting", "running") else row.total,
             closed=row.closed,
             stamp=stamp,
             results=row.results,
             failed=row.failed,
             error=row.error,
             error_kind=row.error_kind,
-            backlog_tasks=sum(n for _, n, _ in chunks),
-            backlog_bytes=sum(nbytes for _, _, nbytes in chunks),
+            backlog_tasks=chunks.total,
+            backlog_bytes=chunks.nbytes,
         )
 
     # -- requests -----------------------------------------------------------------------------
