@@ -31,6 +31,7 @@ def main() -> int:
                 folder=Path(spec["folder"]),
                 tcp=spec.get("tcp"),
                 lease=spec["lease"],
+                feed_timeout=spec.get("feed_timeout", 60.0),
             )
         except BaseException:
             ledger.close()

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_right
+from collections import deque
 from dataclasses import dataclass, field
 from typing import Any
 
 from broker.placement import Placed
-from zturbo.wire.messages import Batch, Stamp
+from zturbo.wire.messages import Batch, Mark, Path, Stamp
 
 __all__ = ["ENDED", "Chunks", "Job"]
 
@@ -84,15 +85,52 @@ class Job:
     error_kind: str | None = None
     error: str | None = None
     ended_at: float = 0.0
-    next_chunk: int = 0
-    """The chunk that is being sent."""
-    next_root: int = 0
-    """How many of its roots have been sent."""
+    todo: deque[tuple[int, int]] = field(default_factory=deque)
+    """Roots that are to be sent in this epoch, as half-open ranges, in order."""
     ended_roots: bool = False
     """Whether the END of all roots has been sent in this epoch."""
     cache: dict[int, Batch] = field(default_factory=dict)
     loading: set[int] = field(default_factory=set)
-    backlog_tasks: int = 0
-    backlog_bytes: int = 0
+    backlog: int = 0
+    """Roots in ``todo``."""
     held_acks: list[tuple[bytes, int]] = field(default_factory=list)
     """(identity, ref) of feeds that are answered when the backlog is smaller."""
+    recovering: bool = False
+    """After a broker's restart: it is not known yet which roots have to go again."""
+    marks: tuple[Mark, ...] = ()
+    strikes: dict[tuple[int, Path], list[str]] = field(default_factory=dict)
+    """(stage, path) -> the deaths of workers that were running this task."""
+    incidents: deque[str] = field(default_factory=lambda: deque(maxlen=20))
+    """What died, and what was done about it."""
+    retries: int = 0
+    """How often it has been started over for its failed tasks."""
+    deadline: float | None = None
+    paused_until: float = 0.0
+    """Until then no roots are sent: nobody reads its results."""
+
+    def notes(self) -> dict[str, Any]:
+        """What is to outlive the broker beside the job's columns."""
+        strikes = [(stage, path, texts) for (stage, path), texts in self.strikes.items()]
+        return {
+            "marks": self.marks,
+            "strikes": strikes,
+            "incidents": list(self.incidents),
+            "retries": self.retries,
+        }
+
+    def take_notes(self, notes: dict[str, Any]) -> None:
+        """Read them back."""
+        self.marks = tuple(Mark(stage, tuple(path), *rest) for stage, path, *rest in notes["marks"])
+        self.strikes = {(stage, tuple(path)): list(texts) for stage, path, texts in notes["strikes"]}
+        self.incidents.extend(notes["incidents"])
+        self.retries = notes["retries"]
+
+    @property
+    def backlog_bytes(self) -> int:
+        """Bytes of the roots in ``todo``, about."""
+        return self.backlog * self.chunks.nbytes // max(1, self.chunks.total)
+
+    @property
+    def retries_left(self) -> int:
+        """How often it may still be started over."""
+        return max(0, int(self.options.get("max_retry", 0)) - self.retries)

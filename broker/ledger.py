@@ -58,6 +58,8 @@ class JobRow:
     failed: int
     error_kind: str | None
     error: str | None
+    notes: bytes | None = None
+    """Packed map: marks, strikes, incidents, retries."""
 
 
 @dataclass(slots=True)

@@ -8,22 +8,29 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+from broker.complaints import Complaints
 from broker.dispatch import FairQueue
 from broker.job import ENDED, Job
 from broker.jobs import check_transition
 from broker.membership import Membership
 from broker.placement import Placed, Placement, StageInfo
+from broker.recovery import LostSinks, Recovery, check_held, check_roots
 from broker.roots import Roots
+from broker.strikes import Death, strike
 from zturbo.core.custody import Custody
 from zturbo.core.effects import Confirm, Control, Effect, Record
 from zturbo.core.outlet import Outlet
+from zturbo.errors import DecodeError
 from zturbo.wire.control import Member
 from zturbo.wire.messages import PROTOCOL, Batch, DataMessage, Stamp, Statement
 
 __all__ = ["BrokerMachine", "PipelineInfo"]
+
+PAUSE = 3.0
+"""Seconds that a job stays paused after its sink last said so."""
 
 KEEP_JOBS = 10_000
 """Ended jobs whose results are kept at most; the oldest go first."""
@@ -39,6 +46,8 @@ class PipelineInfo:
     order: str = "path"
     logs: bool = False
     max_task_bytes: int = 256 << 20
+    max_task_retries: int = 3
+    """Deaths of workers after which the task that was running each time is condemned."""
     queue: FairQueue = field(default_factory=FairQueue)
     """Running jobs that have roots to send."""
     waiting: dict[bytes, None] = field(default_factory=dict)
@@ -56,6 +65,8 @@ class BrokerMachine:
         view: number of the view to begin with.
         lease: seconds that a member lives without being renewed.
         keep: seconds that results of an ended job are kept.
+        feed_timeout: seconds that a client may be silent while it feeds a job.
+        grace: seconds that a lost sink has to come back with its spool.
     """
 
     def __init__(
@@ -66,11 +77,14 @@ class BrokerMachine:
         view: int,
         lease: float = 5.0,
         keep: float = 86400.0,
+        feed_timeout: float = 60.0,
+        grace: float = 10.0,
         version: str = "",
     ) -> None:
         self.me = member.incarnation
         self.version = version
         self.keep = keep
+        self.feed_timeout = feed_timeout
         self.effects: list[Effect] = []
         self.pipelines = {pipeline.name: pipeline for pipeline in pipelines}
         self.membership = Membership(member, number=view, lease=lease)
@@ -79,31 +93,120 @@ class BrokerMachine:
         self.outlet = Outlet(self.me, member.host, self.custody, self.effects)
         self.roots = Roots(self.outlet, self.effects, self._ok)
         self.jobs: dict[bytes, Job] = {}
+        self.recovery = Recovery(self.outlet, self.effects)
+        self.lost_sinks = LostSinks(grace)
+        self.complaints = Complaints(lease)
+        self.draining: set[bytes] = set()
+        """Members that are about to leave: no job is placed on them."""
+        self.trouble: dict[bytes, str] = {}
+        """Member -> what keeps it from going on, such as a full disk."""
+        self.feeders: dict[bytes, float] = {}
+        """Client that feeds a job -> when it was last heard."""
         self.progress: dict[bytes, dict[bytes, int]] = {}
         """Member -> job -> what its stage has given: outputs, failures, drops."""
         self.bad = 0
         self._viewed = view
         self._readers = view << 32
         """Numbers the readers of results: of two that attach to a job the later one has the higher."""
+        self._now = 0.0
         self._unplaced = True
         """Whether something has happened that may give a waiting job its place."""
         self._ended: deque[tuple[float, bytes]] = deque()
 
     # -- restart ------------------------------------------------------------------------------
     def restore(self, members: list[Member], jobs: list[Job], now: float) -> None:
-        """What the ledger has: the same members, and each unfinished job starts over."""
+        """What the ledger has: the same members, and jobs that go on as far as they are known to."""
         self.membership.restore(members, now)
         self._viewed = -1  # nobody has been told of this view
+        here = {member.incarnation for member in members}
+        for member in members:
+            if member.role == "worker" and member.stage == 0 and not member.ordered:
+                self.recovery.silent[member.incarnation] = member.pipeline
         for job in jobs:
             self.jobs[job.id] = job
             if job.state in ENDED:
                 job.ended_at = now
                 self._ended.append((now, job.id))
-            elif job.state == "running":
-                self._wait_again(job)
-            elif job.pipeline in self.pipelines:
-                self.pipelines[job.pipeline].waiting[job.id] = None
+                if job.state == "done" and job.stamp is not None and job.stamp.sink not in here:
+                    self.lost_sinks.add(job.stamp.spool, now)
+                continue
+            self._watch(job, now)
+            if job.state == "running":
+                self._take_up(job, here, now)
+            else:
+                self.roots.rewind(job)
+                if job.pipeline in self.pipelines:
+                    self.pipelines[job.pipeline].waiting[job.id] = None
         self._settle(now)
+
+    def _take_up(self, job: Job, here: set[bytes], now: float) -> None:
+        """A job that was running: it goes on, unless an ordered stage's worker is gone."""
+        stamp = job.stamp
+        if stamp is None or job.pipeline not in self.pipelines or not {*stamp.ordered.values()} <= here:
+            self._wait_again(job)
+            return
+        job.placed = Placed(dict(stamp.ordered), stamp.sink)
+        self.placement.take(job.placed)
+        self.outlet.stamp(stamp)
+        if stamp.sink not in here:
+            self.lost_sinks.add(stamp.spool, now)
+        job.recovering = True
+        self.recovery.jobs[job.id] = job
+
+    def held(self, identity: bytes, message: dict[str, Any], now: float) -> None:
+        """A worker of a first stage says which roots it has of this broker's predecessor."""
+        if not check_held(message["items"]):
+            raise DecodeError("held: field 'items' is malformed")
+        if message["broker"] == self.me and message["incarnation"] in self.membership:
+            self.recovery.report(message["incarnation"], message["items"], now)
+            self.effects.append(Control({"type": "held_ok", "broker": self.me}, identity))
+        self._settle(now)
+
+    def entered(self, message: dict[str, Any], now: float) -> None:
+        """A first sequencer says which of a job's roots have wholly entered it."""
+        if not check_roots(message["roots"]):
+            raise DecodeError("entered: field 'roots' is malformed")
+        found = self.recovery.entered(message["job"], message["epoch"], message["roots"])
+        if found is not None:
+            job, safe = found
+            self.roots.resume(job, safe)
+            self._queue(job)
+        self._settle(now)
+
+    def recovered(self, identity: bytes, message: dict[str, Any], now: float) -> None:
+        """A sink has read its spool: its jobs go on with it."""
+        sink = self.membership.get(message["incarnation"])
+        if sink is None or not sink.spool:
+            return
+        self.lost_sinks.back(sink.spool)
+        damaged = set(message["damaged"])
+        for job in list(self.jobs.values()):
+            stamp = job.stamp
+            if stamp is None or stamp.spool != sink.spool or stamp.sink == sink.incarnation:
+                continue
+            if job.id in damaged:
+                job.incidents.append(f"the spool of {sink.host} is damaged where it had this job")
+                if job.state == "running":
+                    self._wait_again(job)
+                continue
+            if job.placed is not None:
+                self.placement.free(job.placed)
+                job.placed = Placed(job.placed.ordered, sink.incarnation)
+                self.placement.take(job.placed)
+            self._restamp(job, replace(stamp, sink=sink.incarnation, revision=stamp.revision + 1))
+        self._remind(sink, message["jobs"])
+        self.effects.append(Control({"type": "recovered_ok"}, identity))
+        self._settle(now)
+
+    def _restamp(self, job: Job, stamp: Stamp) -> None:
+        """A higher revision: tell all who may have to do with the job."""
+        job.stamp = stamp
+        self._record(job)
+        if job.state == "running":
+            self.outlet.stamp(stamp)
+        for member in self.membership.members():
+            if member.role == "sink" or member.pipeline == job.pipeline:
+                self.effects.append(Control({"type": "stamp", "stamp": stamp}, member.incarnation))
 
     # -- members ------------------------------------------------------------------------------
     def hello(self, identity: bytes, message: dict[str, Any], now: float) -> None:
@@ -123,9 +226,9 @@ class BrokerMachine:
             if pipeline is not None:
                 pipeline.problems.pop(member.stage, None)
             self._record_members()
-            self._welcome(identity)
+            self._welcome(identity, member)
         elif message["view"] != self.membership.number:
-            self._welcome(identity)
+            self._welcome(identity, member)
         if changed is not None:
             self._remind(member, message["jobs"])
         self._settle(now)
@@ -156,7 +259,12 @@ class BrokerMachine:
         if ended:
             self.effects.append(Control({"type": "forget", "jobs": ended}, member.incarnation))
 
-    def _welcome(self, identity: bytes) -> None:
+    def _welcome(self, identity: bytes, member: Member) -> None:
+        for job in self.jobs.values():  # first what else may have got lost: the view is what others act on
+            stamp = job.stamp
+            if job.state == "running" and stamp is not None and stamp.rank > (1, 0):
+                if member.role == "sink" or member.pipeline == job.pipeline:
+                    self.effects.append(Control({"type": "stamp", "stamp": stamp}, identity))
         message = {"type": "welcome", "view": self.membership.view(), "broker": self.me}
         self.effects.append(Control({**message, "version": self.version}, identity))
 
@@ -168,11 +276,54 @@ class BrokerMachine:
         """A node's word that these live."""
         self.membership.renew([inc for inc in alive if type(inc) is bytes], now)
 
-    def exited(self, incarnation: bytes, now: float) -> None:
+    def exited(self, incarnation: bytes, now: float, death: Death | None = None) -> None:
         """A node saw this member exit, or it says goodbye itself."""
         member = self.membership.remove(incarnation)
-        if member is not None:
-            self._lost([member], now)
+        if member is None:
+            return
+        if death is not None and member.role == "worker":
+            death = replace(death, stage=member.stage)
+            self._note_death(member, death)
+        self._lost([member], now)
+
+    def _note_death(self, member: Member, death: Death) -> None:
+        """Tell the job that was running; count a strike. The marks are said before the view is."""
+        running = death.running
+        job = self.jobs.get(running[0]) if running is not None else None
+        for other in self.jobs.values():
+            stamp = other.stamp
+            concerned = stamp is not None and member.incarnation in stamp.ordered.values()
+            if other is job or (concerned and other.state == "running"):
+                other.incidents.append(death.sentence)
+        if job is None or job.state != "running" or running is None or job.stamp is None:
+            return
+        pipeline = self.pipelines.get(job.pipeline)
+        limit = pipeline.max_task_retries if pipeline is not None else 3
+        if running[1] == job.epoch and strike(job, death, limit):
+            self._restamp(job, replace(job.stamp, marks=job.marks, revision=job.stamp.revision + 1))
+        else:
+            self._record(job)
+
+    def broken(self, message: dict[str, Any], now: float) -> None:
+        """A member gets no answer from another, though the broker hears both."""
+        self.complaints.add(message["incarnation"], message["peer"], now)
+
+    def drain(self, message: dict[str, Any], now: float) -> None:
+        """A member is about to leave."""
+        if message["incarnation"] in self.membership:
+            self.draining.add(message["incarnation"])
+        self._settle(now)
+
+    def note_trouble(self, message: dict[str, Any]) -> None:
+        """A member says what keeps it from going on; an empty text ends it."""
+        if message["incarnation"] in self.membership:
+            self.trouble[message["incarnation"]] = message["text"]
+
+    def pause(self, message: dict[str, Any], now: float) -> None:
+        """A sink has more than a job's share of unread results: its sources wait. Repeated while it lasts."""
+        job = self.jobs.get(message["job"])
+        if job is not None and job.epoch == message["epoch"]:
+            job.paused_until = now + PAUSE
 
     def start_failed(self, stage: str, text: str, now: float) -> None:
         """A worker of ``pipeline.stage`` could not start."""
@@ -187,13 +338,29 @@ class BrokerMachine:
         gone = {member.incarnation for member in members}
         for incarnation in gone:
             self.progress.pop(incarnation, None)
+            self.trouble.pop(incarnation, None)
+            self.draining.discard(incarnation)
+            self.recovery.lost(incarnation)
         self._record_members()
         self._unplaced = True
+        for member in members:
+            if member.role == "sink" and member.spool:
+                self.lost_sinks.add(member.spool, now)
         for job in self.jobs.values():
             stamp = job.stamp
-            if stamp is not None and job.state == "running" and gone & {*stamp.ordered.values(), stamp.sink}:
+            if stamp is None or job.state != "running":
+                continue
+            if gone & {*stamp.ordered.values()} or (stamp.sink in gone and not stamp.spool):
                 self._wait_again(job)
         self._settle(now)
+
+    def _give_up_sinks(self, now: float) -> None:
+        """A sink has not come back: what it had is run again."""
+        for spool in self.lost_sinks.given_up(now):
+            for job in self.jobs.values():
+                if job.state == "running" and job.stamp is not None and job.stamp.spool == spool:
+                    job.incidents.append("the sink did not come back with its spool: the job starts over")
+                    self._wait_again(job)
 
     def _record_members(self) -> None:
         members = self.membership.members()
@@ -231,6 +398,7 @@ class BrokerMachine:
             digest=message["digest"],
         )
         self.jobs[name] = job
+        self._watch(job, now)
         pipeline.waiting[name] = None
         self._unplaced = True
         self._record(job)
@@ -240,6 +408,18 @@ class BrokerMachine:
             self._record(job)
         self._settle(now)
         self._ok(identity, ref, self._whereabouts(job))
+
+    def _watch(self, job: Job, now: float) -> None:
+        """Time-outs of a job begin."""
+        if "timeout" in job.options:
+            job.deadline = now + job.options["timeout"]
+        if job.stream and not job.closed:
+            self.feeders[job.client] = now
+
+    def heard(self, client: bytes, now: float) -> None:
+        """A sign of a client."""
+        if client in self.feeders:
+            self.feeders[client] = now
 
     def feed(self, identity: bytes, message: dict[str, Any], roots: Batch, now: float) -> None:
         """A chunk of a streamed job's roots."""
@@ -318,7 +498,7 @@ class BrokerMachine:
             sink = sinks.get(job.stamp.sink)
             if sink is not None:
                 value.update(sink=sink.incarnation, results=sink.results)
-            elif job.state == "done":
+            elif job.state == "done" and job.stamp.spool not in self.lost_sinks:
                 value.update(
                     state="failed", kind="ResultsLost", error="the sink that had the results is gone"
                 )
@@ -353,9 +533,17 @@ class BrokerMachine:
             self.effects.append(Confirm(identity, {"type": "confirmed", "job": message["job"]}))
             return
         stamp = job.stamp
-        if stamp is None or message["epoch"] != job.epoch or message["incarnation"] != stamp.sink:
+        if stamp is None or job.state != "running" or message["epoch"] != job.epoch:
+            return
+        if message["incarnation"] != stamp.sink:
             return
         job.results, job.failed = message["results"], message["failed"]
+        if job.failed and job.retries_left:
+            job.retries += 1
+            job.incidents.append(f"{job.failed} tasks failed: retry {job.retries}")
+            self._wait_again(job)
+            self._settle(now)
+            return
         self._end(job, "done", None, None, now)
         self.effects.append(Confirm(identity, {"type": "confirmed", "job": job.id}))
         self._settle(now)
@@ -377,11 +565,18 @@ class BrokerMachine:
         self._unplaced = True
         job.error_kind, job.error, job.waiting = kind, error, None
         job.ended_at = now
+        job.deadline = None
         self._unplace(job)
+        feeding = any(
+            j.client == job.client and j.stream and j.state not in ENDED for j in self.jobs.values()
+        )
+        if job.client in self.feeders and not feeding:
+            del self.feeders[job.client]
         if (pipeline := self.pipelines.get(job.pipeline)) is not None:
             pipeline.queue.remove(job.id)
             pipeline.waiting.pop(job.id, None)
         self.roots.drop(job)
+        self.recovery.drop(job.id)
         for identity, ref in job.held_acks:
             self._error(identity, ref, "JobError", f"the job is {state}")
         job.held_acks.clear()
@@ -390,6 +585,9 @@ class BrokerMachine:
         for member in self.membership.members():
             if member.pipeline == job.pipeline or (member.role == "sink" and state != "done"):
                 self.effects.append(Control({"type": "forget", "jobs": [job.id]}, member.incarnation))
+        if state != "done":  # their nodes end what does not stop by itself
+            for node in self.membership.nodes(job.pipeline):
+                self.effects.append(Control({"type": "forget", "jobs": [job.id]}, node))
 
     def _prune(self, job: Job) -> None:
         if job.stamp is not None:
@@ -412,8 +610,9 @@ class BrokerMachine:
 
     # -- placement and dispatch ---------------------------------------------------------------
     def _wait_again(self, job: Job) -> None:
-        """A stamped worker or sink is gone: the job starts over in a higher epoch."""
+        """The job starts over in a higher epoch: a stamped worker or its sink is gone, or it is retried."""
         self._move(job, "waiting")
+        self.recovery.drop(job.id)
         self._unplace(job)
         self._unplaced = True
         if (pipeline := self.pipelines.get(job.pipeline)) is not None:
@@ -442,7 +641,7 @@ class BrokerMachine:
 
     def _queue(self, job: Job) -> None:
         """The job may have roots to send."""
-        if job.state == "running":
+        if job.state == "running" and not job.recovering:
             pipeline = self.pipelines[job.pipeline]
             pipeline.queue.add(job.id, job.client, job.options.get("priority", 0))
 
@@ -452,7 +651,8 @@ class BrokerMachine:
             StageInfo(name, here[0].ordered if here else None)
             for name, here in zip(pipeline.stages, workers, strict=True)
         ]
-        placed = self.placement.place(pipeline.name, stages, workers, self.membership.sinks())
+        sinks = self.membership.sinks()
+        placed = self.placement.place(pipeline.name, stages, workers, sinks, self.draining)
         if not isinstance(placed, Placed):
             job.waiting = placed
             for index, here in enumerate(workers):
@@ -471,8 +671,11 @@ class BrokerMachine:
             ordered=placed.ordered,
             sink=placed.sink,
             durability=job.options.get("durability", pipeline.durability),
+            marks=job.marks,
             order=job.options.get("order", pipeline.order),
             logs=pipeline.logs,
+            spool=next(member.spool for member in sinks if member.incarnation == placed.sink),
+            hold=self._hold(job, placed, workers),
         )
         self._record(job)
         self.outlet.stamp(job.stamp)
@@ -481,6 +684,13 @@ class BrokerMachine:
             for member in self.membership.members():
                 if member.role == "sink" or member.pipeline == job.pipeline:
                     self.effects.append(Control({"type": "stamp", "stamp": job.stamp}, member.incarnation))
+
+    def _hold(self, job: Job, placed: Placed, workers: list[list[Member]]) -> str:
+        """What its sink keeps back, because another epoch may give something else."""
+        wild = any(not member.deterministic for here in workers for member in here)
+        if wild and placed.ordered:
+            return "all"
+        return "failures" if job.retries_left else ""
 
     def loaded(self, job_id: bytes, seq: int, roots: Batch, now: float) -> None:
         """A chunk was read from the ledger."""
@@ -504,7 +714,17 @@ class BrokerMachine:
             self.bad += 1
         self._settle(now)
 
+    def _adopt_orphans(self) -> None:
+        """Roots that a worker held since before this broker was started, and has lost or given back."""
+        for parcel in self.outlet.orphans:
+            job = self.jobs.get(parcel.batch.job)
+            if job is not None and job.epoch == parcel.batch.epoch and not job.recovering:
+                self.roots.again(job, parcel.batch.runs)
+                self._queue(job)
+        self.outlet.orphans.clear()
+
     def _settle(self, now: float) -> None:
+        self._now = now
         self.custody.zeroed.clear()
         if self.membership.number != self._viewed:
             self._viewed = self.membership.number
@@ -512,7 +732,11 @@ class BrokerMachine:
             for member in self.membership.members():
                 self.effects.append(Control({"type": "view", "view": view}, member.incarnation))
             self.outlet.set_view(view, self._outlet_peers(), now)
+        if self.outlet.orphans:
+            self._adopt_orphans()
         self._place_all()
+        if self.recovery.jobs:
+            self.recovery.ask({name: len(p.stages) for name, p in self.pipelines.items()}, now)
         for pipeline in self.pipelines.values():
             self.roots.dispatch(pipeline.queue, self.jobs, len(pipeline.stages), now)
         self.outlet.pump(now)
@@ -523,20 +747,49 @@ class BrokerMachine:
 
     def deadline(self) -> float | None:
         """When ``tick`` is due."""
-        times = [at for at in (self.membership.deadline(), self.outlet.deadline()) if at is not None]
-        return min(times, default=None)
+        times = [
+            self.membership.deadline(),
+            self.outlet.deadline(),
+            self.recovery.deadline(),
+            self.lost_sinks.deadline(),
+            self.complaints.deadline(),
+            min((job.deadline for job in self.jobs.values() if job.deadline is not None), default=None),
+            min(self.feeders.values(), default=float("inf")) + self.feed_timeout,
+        ]
+        return min((at for at in times if at is not None), default=None)
 
     def tick(self, now: float) -> None:
         """Time has passed."""
         expired = self.membership.expire(now)
         if expired:
             self._lost(expired, now)
+        self._give_up_sinks(now)
+        for peer in self.outlet.complaints(now):
+            self.complaints.add(self.me, peer, now)
+        worst = self.complaints.due(lambda inc: now if inc == self.me else self.membership.heard(inc), now)
+        fenced = self.membership.remove(worst) if worst is not None else None
+        if fenced is not None:
+            self._lost([fenced], now)
+        self._time_out(now)
         while self._ended and now - self._ended[0][0] > self.keep:
             job = self.jobs.get(self._ended.popleft()[1])
             if job is not None:
                 self._prune(job)
         self.outlet.tick(now)
         self._settle(now)
+
+    def _time_out(self, now: float) -> None:
+        """Jobs that took too long, and feeds whose client is gone."""
+        late = [job for job in self.jobs.values() if job.deadline is not None and job.deadline <= now]
+        for job in late:
+            text = f"the job was not complete within its time-out of {job.options['timeout']:g} s"
+            self._end(job, "failed", "JobTimeout", text, now)
+        for client in [c for c, at in self.feeders.items() if now - at >= self.feed_timeout]:
+            del self.feeders[client]
+            for job in list(self.jobs.values()):
+                if job.client == client and job.stream and not job.closed and job.state not in ENDED:
+                    text = f"its client fed it and was not heard of for {self.feed_timeout:g} s"
+                    self._end(job, "failed", "ClientLost", text, now)
 
     # -- questions ----------------------------------------------------------------------------
     def describe(self, identity: bytes, message: dict[str, Any]) -> None:
@@ -550,7 +803,8 @@ class BrokerMachine:
             pipelines.append(
                 {"name": pipeline.name, "stages": pipeline.stages, "workers": counts, "problems": problems}
             )
-        self._ok(identity, message["ref"], {"jobs": jobs, "pipelines": pipelines})
+        value = {"jobs": jobs, "pipelines": pipelines, "trouble": self.trouble.get(self.me)}
+        self.effects.append(Control({"type": "ok", "ref": message["ref"], "value": value}, identity))
 
     def status(self, job: Job) -> dict[str, Any]:
         """One job's status."""
@@ -568,7 +822,8 @@ class BrokerMachine:
             "name": job.name,
             "pipeline": job.pipeline,
             "state": job.state,
-            "waiting": job.waiting,
+            "waiting": self._waits_for(job),
+            "incidents": list(job.incidents),
             "epoch": job.epoch,
             "total": job.total if job.closed else None,
             "fed": job.total,
@@ -579,6 +834,22 @@ class BrokerMachine:
             "error": job.error,
             "created": job.created,
         }
+
+    def _waits_for(self, job: Job) -> str | None:
+        """Why it does not go on just now, if there is a reason."""
+        if (trouble := self.trouble.get(self.me)) and job.state not in ENDED:
+            return trouble
+        if job.state != "running" or job.stamp is None:
+            return job.waiting
+        if job.stamp.spool in self.lost_sinks:
+            return "its sink to come back"
+        if trouble := self.trouble.get(job.stamp.sink):
+            return f"its sink: {trouble}"
+        if job.recovering:
+            return "its workers' reports, after the broker's restart"
+        if job.backlog and job.paused_until > self._now:
+            return "its results to be read: it has its share of the sink's spool"
+        return None
 
     def note_progress(self, incarnation: bytes, counts: dict[Any, Any]) -> None:
         """A member's counts of tasks per job."""
@@ -595,12 +866,24 @@ class BrokerMachine:
 
 
 def _check_options(options: dict[Any, Any]) -> str | None:
-    known = {"durability": str, "order": str, "priority": int}
+    known: dict[str, tuple[type, ...]] = {
+        "durability": (str,),
+        "order": (str,),
+        "priority": (int,),
+        "timeout": (float, int),
+        "max_retry": (int,),
+    }
     for key, value in options.items():
         if key not in known:
-            return f"unknown job option {key!r}"
-        if type(value) is not known[key]:
-            return f"job option {key!r} is to be of type {known[key].__name__}"
+            return f"unknown job option {key!r}; there are: {', '.join(sorted(known))}"
+        if type(value) not in known[key]:
+            return f"job option {key!r} is to be of type {known[key][0].__name__}"
+    if options.get("timeout", 1) <= 0:
+        return "job option 'timeout' is to be seconds, more than 0"
+    if options.get("max_retry", 0) < 0:
+        return "job option 'max_retry' is to be 0 or more"
+    if options.get("max_retry") and options.get("order") == "none":
+        return "job option 'max_retry' needs an order: without one, failures are given out as they come"
     if options.get("durability", "fsync") not in ("fsync", "process", "memory"):
         return "job option 'durability' is to be 'fsync', 'process' or 'memory'"
     if options.get("order", "path") not in ("path", "none"):

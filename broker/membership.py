@@ -19,6 +19,8 @@ class _Lease:
     node: bytes
     pid: int
     until: float
+    heard: float
+    """When it last said hello itself."""
 
 
 class Membership:
@@ -35,13 +37,11 @@ class Membership:
         self.number = number
         self.lease = lease
         self._leases: dict[bytes, _Lease] = {}
-        self.nodes: dict[bytes, str] = {}
-        """Node -> host."""
 
     def restore(self, members: list[Member], now: float) -> None:
         """After a restart: the same members, a full lease each."""
         for member in members:
-            self._leases[member.incarnation] = _Lease(member, b"", 0, now + self.lease)
+            self._leases[member.incarnation] = _Lease(member, b"", 0, now + self.lease, now)
 
     def __contains__(self, incarnation: bytes) -> bool:
         return incarnation in self._leases
@@ -55,6 +55,21 @@ class Membership:
             and (stage is None or lease.member.stage == stage)
         ]
 
+    def get(self, incarnation: bytes) -> Member | None:
+        """A member."""
+        lease = self._leases.get(incarnation)
+        return None if lease is None else lease.member
+
+    def heard(self, incarnation: bytes) -> float | None:
+        """When a member last said hello itself; None if it is none."""
+        lease = self._leases.get(incarnation)
+        return None if lease is None else lease.heard
+
+    def nodes(self, pipeline: str) -> list[bytes]:
+        """The nodes that have workers of a pipeline."""
+        here = {lease.node for lease in self._leases.values() if lease.member.pipeline == pipeline}
+        return sorted(here - {b""})
+
     def sinks(self) -> list[Member]:
         """The living sinks."""
         return [lease.member for lease in self._leases.values() if lease.member.role == "sink"]
@@ -64,11 +79,12 @@ class Membership:
         known = self._leases.get(member.incarnation)
         if known is not None:
             known.until = max(known.until, now + self.lease)
+            known.heard = now
             known.node, known.pid = node, pid
             return False
         if claimed > 0:
             return None
-        self._leases[member.incarnation] = _Lease(member, node, pid, now + self.lease)
+        self._leases[member.incarnation] = _Lease(member, node, pid, now + self.lease, now)
         self.number += 1
         return True
 

@@ -6,6 +6,7 @@ Least loaded first. A job is given all that it needs at once, or it waits and is
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Set
 from dataclasses import dataclass
 
 from zturbo.wire.control import Member
@@ -37,7 +38,12 @@ class Placement:
         self._load: Counter[bytes] = Counter()
 
     def place(
-        self, pipeline: str, stages: list[StageInfo], workers: list[list[Member]], sinks: list[Member]
+        self,
+        pipeline: str,
+        stages: list[StageInfo],
+        workers: list[list[Member]],
+        sinks: list[Member],
+        leaving: Set[bytes] = frozenset(),
     ) -> Placed | str:
         """Choose, and count. A string says what the job waits for.
 
@@ -46,6 +52,7 @@ class Placement:
             stages: the pipeline's stages.
             workers: the living workers of each stage.
             sinks: the living sinks.
+            leaving: members that are about to leave, and get no more jobs.
         """
         ordered: dict[int, bytes] = {}
         for index, stage in enumerate(stages):
@@ -54,10 +61,12 @@ class Placement:
                 return f"a worker of stage {pipeline}.{stage.name}"
             if not stage.ordered:
                 continue
+            here = [m for m in here if m.incarnation not in leaving]
             free = [m for m in here if not m.slots or self._load[m.incarnation] < m.slots]
             if not free:
                 return f"a free slot at stage {pipeline}.{stage.name}: all of its workers have a job"
             ordered[index] = min(free, key=lambda m: self._load[m.incarnation]).incarnation
+        sinks = [m for m in sinks if m.incarnation not in leaving]
         if not sinks:
             return "a sink"
         sink = min(sinks, key=lambda m: self._load[m.incarnation]).incarnation

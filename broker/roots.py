@@ -12,9 +12,10 @@ from typing import Any
 from broker.dispatch import FairQueue
 from broker.job import Job
 from zturbo.core.effects import Effect, Load, Record
+from zturbo.core.intervals import Intervals
 from zturbo.core.outlet import Outlet
-from zturbo.core.parcel import Destination, Parcel, split
-from zturbo.wire.messages import Batch, End
+from zturbo.core.parcel import Destination, Parcel, part
+from zturbo.wire.messages import Batch, End, Run
 
 __all__ = ["Roots"]
 
@@ -51,40 +52,67 @@ class Roots:
     def add(self, job: Job, first: int, n: int, roots: Batch) -> None:
         """A chunk has come: record it, and keep it at hand if there is room."""
         seq = len(job.chunks)
-        nbytes = roots.nbytes
-        job.chunks.append(first, n, nbytes)
-        job.backlog_bytes += nbytes
-        job.backlog_tasks += n
+        job.chunks.append(first, n, roots.nbytes)
         self.effects.append(Record("put_chunk", (job.id, seq, first, n, roots)))
-        if self.cached + nbytes <= CACHE_BYTES:
-            job.cache[seq] = roots
-            self.cached += nbytes
+        if job.recovering:
+            return
+        self._todo(job, first, first + n)
+        if self.cached + roots.nbytes <= CACHE_BYTES:
+            self._cache(job, seq, roots)
+
+    def _todo(self, job: Job, start: int, stop: int) -> None:
+        job.backlog += stop - start
+        if job.todo and job.todo[-1][1] == start:
+            start = job.todo.pop()[0]
+        job.todo.append((start, stop))
+
+    def again(self, job: Job, runs: list[Run]) -> None:
+        """These roots were lost, and are to go again, before all others."""
+        for first, n in reversed(runs):
+            start = first[0] if first else -1
+            job.todo.appendleft((start, start + n))
+            job.backlog += n
+
+    def _cache(self, job: Job, seq: int, roots: Batch) -> None:
+        job.cache[seq] = roots
+        self.cached += roots.nbytes
+
+    def _uncache(self, job: Job, seq: int) -> None:
+        roots = job.cache.pop(seq, None)
+        if roots is not None:
+            self.cached -= roots.nbytes
 
     def crowded(self, job: Job) -> bool:
         """Whether the job's feeder is to be held back."""
-        return job.backlog_bytes > BACKLOG_BYTES or job.backlog_tasks > BACKLOG_TASKS
+        return job.backlog_bytes > BACKLOG_BYTES or job.backlog > BACKLOG_TASKS
 
     def rewind(self, job: Job) -> None:
         """All of the job's roots go again."""
-        job.next_chunk, job.next_root, job.ended_roots = 0, 0, False
-        job.backlog_tasks = job.chunks.total
-        job.backlog_bytes = job.chunks.nbytes
+        self.resume(job, Intervals())
+
+    def resume(self, job: Job, safe: Intervals) -> None:
+        """All of the job's roots go again but these."""
+        job.ended_roots = job.recovering = False
+        job.todo.clear()
+        job.backlog = 0
+        if not len(job.chunks):
+            return
+        # Intervals count from 0: a job's single root, -1, is shifted to it.
+        shift = min(0, job.chunks.first)
+        for start, stop in safe.missing(0, job.chunks.total):
+            self._todo(job, start + shift, stop + shift)
 
     def drop(self, job: Job) -> None:
         """The job has ended."""
         self.outlet.forget(job.id)
-        for batch in job.cache.values():
-            self.cached -= batch.nbytes
-        job.cache.clear()
+        for seq in list(job.cache):
+            self._uncache(job, seq)
 
     def loaded(self, job: Job, seq: int, roots: Batch) -> None:
         """A chunk was read from the ledger."""
-        if seq not in job.loading:
-            return
         job.loading.discard(seq)
-        if job.state == "running" and seq == job.next_chunk:
-            job.cache[seq] = roots
-            self.cached += roots.nbytes
+        if job.todo and seq not in job.cache and job.chunks.find(job.todo[0][0]) == seq:
+            self._cache(job, seq, roots)
 
     def dispatch(self, queue: FairQueue, jobs: dict[bytes, Job], stages: int, now: float) -> None:
         """Turns go round one pipeline's jobs, as long as something can be sent."""
@@ -100,48 +128,41 @@ class Roots:
 
     def _send_some(self, job: Job, queue: FairQueue, stages: int, now: float) -> bool:
         """Give the job its turn: one slice of roots. False if there was nothing that could be sent."""
-        if job.next_chunk >= len(job.chunks):
+        if not job.todo:
             if job.closed:
                 self._send_end(job, stages)
             queue.remove(job.id)
             return False
         dest = self._destination(job, 0)
         room = min(SLICE, self.outlet.credit(dest))
-        if room <= 0:
+        if room <= 0 or now < job.paused_until:
             return False
-        chunk = job.cache.get(job.next_chunk)
+        start, stop = job.todo[0]
+        seq = job.chunks.find(start)
+        chunk = job.cache.get(seq)
         if chunk is None:
-            if job.next_chunk not in job.loading:
-                job.loading.add(job.next_chunk)
-                self.effects.append(Load(job.id, job.next_chunk))
+            if seq not in job.loading:
+                job.loading.add(seq)
+                self.effects.append(Load(job.id, seq))
             return False
-        first, n, nbytes = job.chunks[job.next_chunk]
-        left = n - job.next_root
-        batch = Batch(job.id, job.epoch, 0, _runs(first, n), n, chunk.blob, chunk.metas, list(chunk.buffers))
-        parcel = Parcel.of(batch, dest)
-        if job.next_root:
-            halves = split(parcel, job.next_root)
-            assert halves is not None
-            parcel = halves[1]
-        if left > room:
-            halves = split(parcel, room)
-            if halves is not None:
-                parcel = halves[0]
-        job.next_root += parcel.size
-        job.backlog_tasks -= parcel.size
-        if job.next_root >= n:
-            del job.cache[job.next_chunk]
-            self.cached -= chunk.nbytes
-            job.backlog_bytes -= nbytes
-            job.next_chunk += 1
-            job.next_root = 0
-            self._free_acks(job)
+        first, n, _ = job.chunks[seq]
+        end = min(stop, first + n, start + room)
+        whole = Batch(job.id, job.epoch, 0, _runs(first, n), n, chunk.blob, chunk.metas, list(chunk.buffers))
+        parcel = Parcel.of(part(whole, start - first, end - first), dest)
+        job.backlog -= end - start
+        if end < stop:
+            job.todo[0] = (end, stop)
+        else:
+            job.todo.popleft()
+        if end == first + n or not job.todo or job.chunks.find(job.todo[0][0]) != seq:
+            self._uncache(job, seq)
+        self._free_acks(job)
         self.outlet.put(parcel)
         self.outlet.pump(now)
         return True
 
     def _free_acks(self, job: Job) -> None:
-        if not self.crowded(job):
+        if job.held_acks and not self.crowded(job):
             for identity, ref in job.held_acks:
                 self._acknowledge(identity, ref, {"fed": len(job.chunks)})
             job.held_acks.clear()
@@ -157,5 +178,5 @@ class Roots:
         self.outlet.put(Parcel.of(batch, dest))
 
 
-def _runs(first: int, n: int) -> list[tuple[tuple[int, ...], int]]:
+def _runs(first: int, n: int) -> list[Run]:
     return [((), 1)] if first < 0 else [((first,), n)]

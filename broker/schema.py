@@ -44,6 +44,7 @@ MIGRATIONS: list[tuple[int, tuple[str, ...]]] = [
             )""",
         ),
     ),
+    (2, ("ALTER TABLE job ADD COLUMN notes BLOB",)),
 ]
 """(version, statements), versions counting up from 1."""
 

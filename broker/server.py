@@ -21,6 +21,7 @@ import zmq
 from broker.job import Chunks, Job
 from broker.ledger import ChunkRow, JobRow, Ledger, LedgerCorrupt, LedgerFull
 from broker.machine import BrokerMachine, PipelineInfo
+from broker.strikes import Death
 from zturbo.core.effects import Confirm, Control, Effect, Load, Record, Send
 from zturbo.errors import DecodeError, VersionMismatch
 from zturbo.runtime.peers import Inbox, Peers
@@ -52,6 +53,7 @@ class Broker:
         folder: where its ipc socket goes; made here.
         tcp: address to bind the inbox beside ipc; None for workers of this host alone.
         lease: seconds that a member lives without being renewed.
+        feed_timeout: seconds that a client may be silent while it feeds a job.
 
     Raises:
         StartError: the address is in use.
@@ -67,6 +69,7 @@ class Broker:
         folder: Path,
         tcp: str | None = None,
         lease: float = 5.0,
+        feed_timeout: float = 60.0,
         security: Security | None = None,
     ) -> None:
         self.ledger = ledger
@@ -81,13 +84,22 @@ class Broker:
         me = os.urandom(16)
         member = Member(me, "broker", "", -1, host, tuple(self.inbox.endpoints))
         number = ledger.view() + 1
-        self.machine = BrokerMachine(member, pipelines, view=number, lease=lease, version=__version__)
+        self.machine = BrokerMachine(
+            member,
+            pipelines,
+            view=number,
+            lease=lease,
+            feed_timeout=feed_timeout,
+            grace=2 * lease,
+            version=__version__,
+        )
         ledger.set_view(number)
         self.stopping = False
         self.bad = 0
         self._full_until = 0.0
         self._sync = False
         self._held: list[Effect] = []
+        self._loads: list[Load] = []
         self._poller = zmq.Poller()
         for socket in (self.router, *self.inbox.sockets):
             self._poller.register(socket, zmq.POLLIN)
@@ -98,7 +110,13 @@ class Broker:
             "progress": lambda who, m, f, now: self.machine.note_progress(m["incarnation"], m["counts"]),
             "complete": lambda who, m, f, now: self.machine.complete(who, m, now),
             "job_failed": lambda who, m, f, now: self.machine.job_failed(m, now),
-            "node_hello": lambda who, m, f, now: None,
+            "broken": lambda who, m, f, now: self.machine.broken(m, now),
+            "draining": lambda who, m, f, now: self.machine.drain(m, now),
+            "trouble": lambda who, m, f, now: self.machine.note_trouble(m),
+            "pause": lambda who, m, f, now: self.machine.pause(m, now),
+            "held": lambda who, m, f, now: self.machine.held(who, m, now),
+            "entered": lambda who, m, f, now: self.machine.entered(m, now),
+            "recovered": lambda who, m, f, now: self.machine.recovered(who, m, now),
             "renew": lambda who, m, f, now: self.machine.renew(m["alive"], now),
             "exited": self._exited,
             "start_failed": self._start_failed,
@@ -132,7 +150,7 @@ class Broker:
         chunks = Chunks()
         for _, first, n, nbytes in self.ledger.chunk_index(row.id):
             chunks.append(first, n, nbytes)
-        return Job(
+        job = Job(
             id=row.id,
             name=row.name,
             pipeline=row.pipeline,
@@ -151,15 +169,17 @@ class Broker:
             failed=row.failed,
             error=row.error,
             error_kind=row.error_kind,
-            backlog_tasks=chunks.total,
-            backlog_bytes=chunks.nbytes,
         )
+        if row.notes is not None:
+            job.take_notes(msgpack.unpackb(row.notes, raw=False))
+        return job
 
     # -- requests -----------------------------------------------------------------------------
     def _exited(self, who: bytes, m: dict[str, Any], frames: list[bytes], now: float) -> None:
+        death = Death(-1, m["stage"], m["text"], m["cause"], _running(m["running"]))
         if m["code"] != 0:
-            log.warning("%s exited: %s", m["stage"], m["text"])
-        self.machine.exited(m["incarnation"], now)
+            log.warning("%s", death.sentence)
+        self.machine.exited(m["incarnation"], now, death)
         self._say(who, {"type": "ok", "ref": m["ref"], "value": None})
 
     def _start_failed(self, who: bytes, m: dict[str, Any], frames: list[bytes], now: float) -> None:
@@ -234,7 +254,9 @@ class Broker:
                 handler = self._handlers.get(message["type"])
                 if handler is None:
                     raise DecodeError(f"{message['type']} is nothing to say to a broker")
-                handler(who, message, frames[1:], time.monotonic())
+                now = time.monotonic()
+                self.machine.heard(who, now)
+                handler(who, message, frames[1:], now)
             except DecodeError as error:
                 self.bad += 1
                 log.debug("dropped a message: %s", error)
@@ -264,7 +286,6 @@ class Broker:
         while True:
             effects, self.machine.effects[:] = list(self.machine.effects), []
             self._held.extend(effects)
-            loads = []
             recorded = False
             for effect in effects:
                 if isinstance(effect, Record):
@@ -272,8 +293,9 @@ class Broker:
                     recorded = True
                     self._sync = self._sync or self._needs_sync(effect)
                 elif isinstance(effect, Load):
-                    loads.append(effect)
+                    self._loads.append(effect)
             if (recorded or self._full_until) and not self._commit(now):
+                self._answer_questions()
                 return
             for effect in self._held:
                 if isinstance(effect, Send):
@@ -281,6 +303,7 @@ class Broker:
                 elif isinstance(effect, (Control, Confirm)):
                     self._say(effect.to, effect.message)
             self._held.clear()
+            loads, self._loads = self._loads, []
             for load in loads:
                 try:
                     row = self.ledger.chunk(load.job, load.seq)
@@ -293,6 +316,12 @@ class Broker:
             if not self.machine.effects:
                 return
 
+    def _answer_questions(self) -> None:
+        """While nothing can be written, whoever asks is told so: answers depend on nothing held back."""
+        for effect in [e for e in self._held if isinstance(e, Control) and e.message["type"] == "ok"]:
+            self._held.remove(effect)
+            self._say(effect.to, effect.message)
+
     def _commit(self, now: float) -> bool:
         """Whether the ledger has everything; a full disk only pauses."""
         if now < self._full_until:
@@ -302,8 +331,12 @@ class Broker:
         except LedgerFull as error:
             if not self._full_until:
                 log.error("the ledger's disk is full; waiting for room: %s", error)
+                self.machine.trouble[self.machine.me] = "the disk of the broker's ledger is full"
             self._full_until = now + RETRY_COMMIT
             return False
+        if self._full_until:
+            log.warning("the ledger's disk has room again")
+            self.machine.trouble.pop(self.machine.me, None)
         self._full_until = 0.0
         self._sync = False
         return True
@@ -358,6 +391,7 @@ class Broker:
             failed=job.failed,
             error_kind=job.error_kind,
             error=job.error,
+            notes=msgpack.packb(job.notes()),
         )
 
     def _batch_of(self, row: ChunkRow) -> Batch:
@@ -378,3 +412,20 @@ class Broker:
         self.context.term()
         shutil.rmtree(self.folder, ignore_errors=True)
         self.ledger.close()
+
+
+def _running(value: Any) -> tuple[bytes, int, tuple[int, ...]] | None:
+    """What a node says was running, checked: it came over a socket."""
+    if value is None:
+        return None
+    if (
+        type(value) is not tuple
+        or len(value) != 3
+        or type(value[0]) is not bytes
+        or type(value[1]) is not int
+    ):
+        raise DecodeError("exited: field 'running' is malformed")
+    path = value[2]
+    if type(path) is not tuple or not all(type(part) is int and part >= 0 for part in path):
+        raise DecodeError("exited: field 'running' is malformed")
+    return value[0], value[1], path

@@ -75,7 +75,7 @@ class DebugPipeline:
                 host.run_ordered(job, [([(path, 1)], [value], metas)], [], out, final=False, logs=logs)
             else:
                 metas = [meta] if meta is not None else None
-                host.run(job, [(path, 1)], [value], metas, out, lambda: None, logs)
+                host.run(job, [(path, 1)], [value], metas, out, logs=logs)
             _take(out, given)
             yield from given
             given.clear()

@@ -46,6 +46,7 @@ def broker_child(network: Network, *, address: str | None = None, debug: bool = 
             "order": pipeline.order,
             "logs": pipeline.logs,
             "max_task_bytes": pipeline.max_task_bytes,
+            "max_task_retries": pipeline.max_task_retries,
         }
         for pipeline in network.pipelines
     ]
@@ -53,6 +54,7 @@ def broker_child(network: Network, *, address: str | None = None, debug: bool = 
         "bind": network.broker.bind,
         "state": str(network.state),
         "lease": network.broker.lease,
+        "feed_timeout": network.broker.feed_timeout,
         "pipelines": pipelines,
         "tcp": _tcp(address),
         "debug": debug,
@@ -67,6 +69,7 @@ def sink_child(
     spec = {
         "spool": str(network.state / f"sink-{number}"),
         "results": _tcp(address or "127.0.0.1"),
+        "share": network.broker.spool_share,
         "tcp": _tcp(address),
         "debug": debug,
     }
@@ -95,6 +98,7 @@ def worker_children(
             "args": dict(spec.args),
             "worker_id": worker_id,
             "max_task_bytes": pipeline.max_task_bytes,
+            "task_timeout": spec.task_timeout,
             "tcp": _tcp(address),
             "debug": debug,
         }

@@ -35,12 +35,14 @@ __all__ = [
     "JobError",
     "JobFailed",
     "JobLost",
+    "JobTimeout",
     "NetworkFileError",
     "NondeterministicStage",
     "ResultTimeout",
     "ResultsLost",
     "StartError",
     "TaskError",
+    "TaskTimeout",
     "TooLarge",
     "UnknownPipeline",
     "UsageError",
@@ -152,6 +154,10 @@ class ResultsLost(JobError):
     """The job's results were there, and are not any more."""
 
 
+class JobTimeout(JobError):
+    """The job took longer than its time-out."""
+
+
 class ClientLost(JobError):
     """The job's feeding client stayed away past ``feed_timeout``."""
 
@@ -166,6 +172,10 @@ class TaskError(ZturboError):
 
 class WorkerLost(ZturboError):
     """A task kept killing the worker that ran it."""
+
+
+class TaskTimeout(ZturboError):
+    """A task ran longer than its stage's ``task_timeout``; its worker was ended."""
 
 
 def by_name(name: str, default: type[ZturboError]) -> type[ZturboError]:

@@ -48,6 +48,10 @@ class BrokerSpec:
     """Folder of the ledger and of sinks' spools; default ``.zturbo/NAME`` beside the file NAME.toml."""
     lease: float = 5.0
     """Seconds that a worker lives without a sign from its node."""
+    feed_timeout: float = 60.0
+    """Seconds that a client may be silent while it feeds a job."""
+    spool_share: int = 4 << 30
+    """Bytes of results that nobody has read that a job may have at a sink; then its sources wait."""
 
 
 @dataclass(slots=True, frozen=True)
@@ -61,6 +65,8 @@ class StageSpec:
     """How many ``zturbo up`` starts."""
     args: Mapping[str, Any] = field(default_factory=dict)
     """Keyword arguments of the class."""
+    task_timeout: float | None = None
+    """Seconds that one task may run; then its worker is ended, and the task fails with TaskTimeout."""
 
 
 @dataclass(slots=True, frozen=True)
@@ -75,6 +81,8 @@ class PipelineSpec:
     """Whether each task keeps a log of its stages."""
     max_task_bytes: int = 256 << 20
     """Bytes that one task may have."""
+    max_task_retries: int = 3
+    """Deaths of workers after which the task that was running each time fails with WorkerLost."""
 
     def stage(self, name: str) -> int | None:
         """Index of the stage of this name."""
@@ -198,7 +206,7 @@ class _Parser:
         return Network(self.path, broker, tuple(pipelines))
 
     def broker(self, table: Mapping[str, Any]) -> BrokerSpec:
-        self.known(table, "broker", ["bind", "state", "lease"])
+        self.known(table, "broker", ["bind", "state", "lease", "feed_timeout", "spool_share"])
         address = "an address, tcp://HOST:PORT or ipc://PATH"
         return BrokerSpec(
             bind=self.get(
@@ -216,12 +224,23 @@ class _Parser:
                     table, "broker", "lease", (int, float), "seconds, 0.5 or more", 5.0, lambda v: v >= 0.5
                 )
             ),
+            feed_timeout=self.seconds(table, "broker", "feed_timeout", 60.0),
+            spool_share=self.get(
+                table, "broker", "spool_share", int, "a number of bytes, 1 or more", 4 << 30, lambda v: v >= 1
+            ),
         )
+
+    def seconds(self, table: Mapping[str, Any], key: str, name: str, default: float | None) -> Any:
+        value = self.get(
+            table, key, name, (int, float), "seconds, more than 0", default, lambda v: v is None or v > 0
+        )
+        return None if value is None else float(value)
 
     def pipeline(self, table: Mapping[str, Any], key: str) -> PipelineSpec:
         name = self.name(table, key)
         key = f"pipeline.{name}"
-        self.known(table, key, ["name", "stage", "durability", "order", "logs", "max_task_bytes"])
+        known = ["name", "stage", "durability", "order", "logs", "max_task_bytes", "max_task_retries"]
+        self.known(table, key, known)
         stages: list[StageSpec] = []
         for i, part in enumerate(self.tables(table, key, "stage")):
             stage = self.stage(part, f"{key}.stage[{i}]", key)
@@ -242,6 +261,9 @@ class _Parser:
             max_task_bytes=self.get(
                 table, key, "max_task_bytes", int, "a number of bytes, 1 or more", 256 << 20, lambda v: v >= 1
             ),
+            max_task_retries=self.get(
+                table, key, "max_task_retries", int, "a number, 1 or more", 3, lambda v: v >= 1
+            ),
         )
 
     def name(self, table: Mapping[str, Any], key: str) -> str:
@@ -252,7 +274,7 @@ class _Parser:
     def stage(self, table: Mapping[str, Any], key: str, pipeline: str) -> StageSpec:
         name = self.name(table, key)
         key = f"{pipeline}.stage.{name}"
-        self.known(table, key, ["name", "class", "workers", "args"])
+        self.known(table, key, ["name", "class", "workers", "args", "task_timeout"])
         return StageSpec(
             name=name,
             cls=self.get(
@@ -260,6 +282,7 @@ class _Parser:
             ),
             workers=self.get(table, key, "workers", int, "a number, 1 or more", 1, lambda v: v >= 1),
             args=self.get(table, key, "args", dict, "a table of keyword arguments", {}),
+            task_timeout=self.seconds(table, key, "task_timeout", None),
         )
 
 

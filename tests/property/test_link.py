@@ -75,7 +75,7 @@ def test_everything_arrives_once_in_order_and_all_credit_returns(seed: int) -> N
                     arrived.append(message.ends[0].path[0])
                     queue.append(message)
             elif isinstance(message, Probe):
-                receiver.probe(message.nonce, now)
+                receiver.probe(message.nonce, message.taken_back, now)
             elif isinstance(message, Greet):
                 receiver.urge(now)
         if queue and rng.random() < 0.5:

@@ -23,6 +23,8 @@ from zturbo.core.effects import (
     EndJob,
     Exit,
     Load,
+    Note,
+    Reclaim,
     Record,
     Run,
     Send,
@@ -240,6 +242,9 @@ class SimWorker(SimMember):
             self.spilled[id(batch)] = (batch, batch.blob, batch.metas)
             batch.blob = b""
             return
+        if isinstance(effect, Reclaim):
+            self.machine.reclaimed(effect.work, effect.work.stop_early(), self.world.now)
+            return
         assert isinstance(effect, (Run, EndJob))
         if isinstance(effect, Run):
             for batch, _, _ in effect.work.pieces:
@@ -304,7 +309,7 @@ class SimSink(SimMember):
         elif isinstance(effect, Deliver):
             self._deliver(effect)
         else:
-            assert isinstance(effect, Drop)
+            assert isinstance(effect, (Drop, Note))
 
     def _stored(self, token: int) -> None:
         if self.alive:

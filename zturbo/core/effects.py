@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from zturbo.wire.messages import Batch, DataMessage, Results
+from zturbo.wire.messages import Batch, DataMessage, Mark, Results, Stamp
 
 __all__ = [
     "Confirm",
@@ -16,6 +16,8 @@ __all__ = [
     "EndJob",
     "Exit",
     "Load",
+    "Note",
+    "Reclaim",
     "Record",
     "Run",
     "Send",
@@ -56,11 +58,36 @@ class Work:
     final: bool = False
     """At an ordered stage: nothing comes after this; the stage says END of all."""
     logs: bool = False
+    marks: tuple[Mark, ...] = ()
+    """What the broker found out about tasks of this stage."""
+    at: int = -1
+    """Index of the task that runs, counted over the pieces; written by the user's thread alone."""
+    limit: int = 1 << 62
+    """Tasks from this index on are not to be started."""
+
+    def stop_early(self) -> int:
+        """Start no more tasks. Returns how many were started; safe while another thread runs them.
+
+        The runner writes ``at`` and then reads ``limit``; this writes ``limit`` and then reads ``at``
+        (T. J. Dekker's algorithm), so never do both go on.
+        """
+        while True:
+            at = self.at
+            self.limit = at + 1
+            if self.at <= at:
+                return at + 1
 
 
 @dataclass(slots=True)
 class Run:
     """Let the user's code have this."""
+
+    work: Work
+
+
+@dataclass(slots=True)
+class Reclaim:
+    """Stop this work early, then say ``reclaimed(work, started)``."""
 
     work: Work
 
@@ -87,6 +114,15 @@ class Store:
     token: int
     batch: Batch
     durability: str
+
+
+@dataclass(slots=True)
+class Note:
+    """Append to the job's spool, in its place: a stamp that holds from there on, or the cursor."""
+
+    job: bytes
+    stamp: Stamp | None
+    cursor: int
 
 
 @dataclass(slots=True)
@@ -138,4 +174,19 @@ class Exit:
     code: int
 
 
-Effect = Send | Control | Run | EndJob | Spill | Store | Drop | Deliver | Record | Load | Confirm | Exit
+Effect = (
+    Send
+    | Control
+    | Run
+    | Reclaim
+    | EndJob
+    | Spill
+    | Store
+    | Note
+    | Drop
+    | Deliver
+    | Record
+    | Load
+    | Confirm
+    | Exit
+)

@@ -12,6 +12,9 @@ __all__ = ["WINDOW_BYTES", "Inlet"]
 WINDOW_BYTES = 32 << 20
 """Bytes that all senders together may have queued here, beside one message each."""
 
+REPEAT = 0.25
+"""Seconds between two statements while something is given back and not taken."""
+
 FETCH_AFTER = 0.2
 """Seconds between two requests for a newer view."""
 
@@ -41,6 +44,12 @@ class Inlet:
             del self.links[peer]
         return gone
 
+    def adopt(self, peer: bytes, received: int) -> LinkReceiver:
+        """A sender that comes new to this link: its first batches are here already."""
+        link = self.links[peer] = LinkReceiver(self.me, peer)
+        link.received = received
+        return link
+
     def greet(self, greet: Greet, now: float) -> LinkReceiver | None:
         """A sender asks for a link; None if it may not have one (yet)."""
         if greet.target != self.me:
@@ -58,13 +67,13 @@ class Inlet:
         link.urge(now)
         return link
 
-    def probe(self, probe: Probe, now: float) -> None:
-        """A sender asks what has arrived."""
+    def probe(self, probe: Probe, now: float) -> list[tuple[int, int]]:
+        """A sender asks what has arrived. Returns what it has taken back: (batch, index)."""
         link = self.links.get(probe.source)
         if link is None or probe.target != self.me:
             self.strays += 1
-        else:
-            link.probe(probe.nonce, now)
+            return []
+        return link.probe(probe.nonce, probe.taken_back, now)
 
     def batch(self, batch: Batch, now: float) -> LinkReceiver | None:
         """The link that takes the batch; None where it is dropped."""
@@ -101,6 +110,8 @@ class Inlet:
         for peer, link in self.links.items():
             if link.due is not None and link.due <= now:
                 self.effects.append(Send(peer, link.statement()))
+                if link.returned:
+                    link.urge(now + REPEAT)
 
     def deadline(self) -> float | None:
         """When a statement is due."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
+from collections.abc import Iterable
 
 __all__ = ["Intervals"]
 
@@ -31,6 +32,10 @@ class Intervals:
     def prefix(self) -> int:
         """The length of the stretch that begins at 0."""
         return self._stops[0] if self._starts and self._starts[0] == 0 else 0
+
+    def pairs(self) -> list[tuple[int, int]]:
+        """The intervals, half open, in order."""
+        return list(zip(self._starts, self._stops, strict=True))
 
     def missing(self, start: int, stop: int) -> list[tuple[int, int]]:
         """The parts of ``start .. stop`` that are not in, in order."""
@@ -63,6 +68,15 @@ class Intervals:
             stop = max(stop, stops[high - 1])
         starts[low:high] = [start]
         stops[low:high] = [stop]
+
+    @classmethod
+    def of(cls, pairs: Iterable[tuple[int, int]]) -> Intervals:
+        """These, in any order."""
+        out = cls()
+        for start, stop in pairs:
+            if start < stop:
+                out.add(start, stop)
+        return out
 
     def cut(self, stop: int) -> None:
         """Take out everything from ``stop`` on."""

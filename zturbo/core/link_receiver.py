@@ -4,6 +4,9 @@ Batches are taken in the order of their numbers; one that is not the next is dro
 reported, so that the sender probes. What it says is one absolute, repeatable statement. It is due at
 once after a greeting, a probe, a gap, or when a good part of the window has come free; acks alone
 wait up to :data:`FLUSH` seconds for company.
+
+Tasks that were not started may be given back: each statement says so until a probe tells that the
+sender has taken them.
 """
 
 from __future__ import annotations
@@ -36,6 +39,7 @@ class LinkReceiver:
         "nonce",
         "peer",
         "received",
+        "returned",
         "window",
     )
 
@@ -48,6 +52,8 @@ class LinkReceiver:
         self.window = Window()
         self.nonce = 0
         self.gap = False
+        self.returned: dict[int, int] = {}
+        """Batch -> index from which on its tasks are given back and not yet known to be taken."""
         self.due: float | None = None
         """When a statement is owed; None if nothing new is to be said."""
         self.duplicates = 0
@@ -75,15 +81,22 @@ class LinkReceiver:
             self.urge(now)
         return False
 
-    def probe(self, nonce: int, now: float) -> None:
-        """The sender asks."""
+    def probe(self, nonce: int, taken_back: tuple[int, ...], now: float) -> list[tuple[int, int]]:
+        """The sender asks. Returns (batch, index) of the returns that it has taken, each once."""
         self.nonce = max(self.nonce, nonce)
+        self.urge(now)
+        return [(number, self.returned.pop(number)) for number in taken_back if number in self.returned]
+
+    def give_back(self, number: int, index: int, now: float) -> None:
+        """The tasks of this batch from this index on were not started, and are not going to be."""
+        self.returned[number] = index
         self.urge(now)
 
     def ack(self, number: int, now: float) -> None:
         """Everything that came of this batch is safe."""
         if number <= self.acked or number > self.received:
             return
+        self.returned.pop(number, None)
         self._above.add(number)
         while self.acked + 1 in self._above:
             self.acked += 1
@@ -111,6 +124,7 @@ class LinkReceiver:
             nbytes=nbytes,
             nonce=self.nonce,
             gap=gap,
+            returns=list(self.returned.items()),
         )
 
     def check(self) -> None:

@@ -4,13 +4,14 @@ ZeroMQ loses messages while both ends live: a reconnect drops what was in its pi
 buffers. So nothing here trusts a send. What a statement does not report as received, although a
 probe that was sent later has been answered, is lost, and goes again from there (a *resume*; a
 batch keeps its number, so what had arrived is dropped as a copy). Silence sends a probe, never data.
+Tasks that the receiver gives back un-started are cut off their parcel, once.
 What becomes of a lost peer's batches is the owner's business (a *redelivery*): :meth:`abandon`.
 """
 
 from __future__ import annotations
 
 from zturbo.core.effects import Effect, Send
-from zturbo.core.parcel import Parcel
+from zturbo.core.parcel import Parcel, cut
 from zturbo.wire.messages import Greet, Probe, Statement
 
 __all__ = ["PROBE_AFTER", "LinkSender"]
@@ -37,6 +38,8 @@ class LinkSender:
         "acked",
         "bytes_sent",
         "effects",
+        "given_back",
+        "heard",
         "limit_bytes",
         "limit_tasks",
         "me",
@@ -49,6 +52,7 @@ class LinkSender:
         "sent",
         "stamped",
         "starved",
+        "taken_back",
         "tasks_sent",
         "view",
     )
@@ -69,8 +73,14 @@ class LinkSender:
         self.limit_bytes = 0
         self.retained: dict[int, Parcel] = {}
         """Number -> parcel, in the order of numbers, until acked."""
-        self.stamped: dict[bytes, int] = {}
-        """Job -> epoch of the stamp that this link has carried."""
+        self.stamped: dict[bytes, tuple[int, int]] = {}
+        """Job -> rank of the stamp that this link has carried."""
+        self.taken_back: set[int] = set()
+        """Batches that were cut."""
+        self.given_back: list[tuple[Parcel, Parcel, Parcel]] = []
+        """(parcel, what is kept of it, what was given back), until the owner has seen them."""
+        self.heard = now
+        """When the receiver last answered, or when an answer began to be owed."""
         self.starved = False
         """Whether the owner has something for this link and no credit."""
         self.nonce = 0
@@ -100,6 +110,7 @@ class LinkSender:
         if not self._owed():
             self._delay = PROBE_AFTER
             self.next_probe = now + self._delay
+            self.heard = now
         self.sent += 1
         batch = parcel.batch
         batch.number = self.sent
@@ -115,17 +126,22 @@ class LinkSender:
         if st.received > self.sent or st.acked > self.sent or st.nonce > self.nonce:
             return []  # not said of anything that this link has sent
         self.open = True
+        self.heard = now
         self.received = max(self.received, st.received)
         self.limit_tasks = max(self.limit_tasks, st.tasks)
         self.limit_bytes = max(self.limit_bytes, st.nbytes)
         acked = []
         retained = self.retained
+        if st.returns:
+            self._take_back(st.returns, now)
         if st.acked > self.acked:
             for number in range(self.acked + 1, st.acked + 1):
                 parcel = retained.pop(number, None)
                 if parcel is not None:
                     acked.append(parcel)
             self.acked = st.acked
+            if self.taken_back:
+                self.taken_back = {number for number in self.taken_back if number > st.acked}
         for first, last in st.ranges:
             for number in range(max(first, self.acked + 1), min(last, self.sent) + 1):
                 parcel = retained.pop(number, None)
@@ -140,6 +156,39 @@ class LinkSender:
         elif st.gap and not self._probed:
             self.probe(now)
         return acked
+
+    def _take_back(self, returns: list[tuple[int, int]], now: float) -> None:
+        """What was not started over there is ours again. Said twice it is done once, and answered twice."""
+        numbers = []
+        for number, index in returns:
+            if number > self.sent:
+                continue
+            parcel = self.retained.get(number)
+            if parcel is not None and number not in self.taken_back and index < parcel.batch.n:
+                kept, rest = cut(parcel, index)
+                self.retained[number] = kept
+                self.given_back.append((parcel, kept, rest))
+                self.taken_back.add(number)
+            numbers.append(number)
+        self.effects.append(Send(self.peer, Probe(self.me, self.peer, self.nonce, tuple(numbers))))
+
+    def silent(self, now: float) -> float:
+        """Seconds for which an answer is owed and none has come."""
+        return now - self.heard if self._owed() else 0.0
+
+    def adopt(self, parcels: list[Parcel], now: float) -> None:
+        """A receiver that was there before this sender holds these already, as batches 1 .. n of the link."""
+        for parcel in parcels:
+            self.sent += 1
+            parcel.batch.number = self.sent
+            parcel.batch.source, parcel.batch.target = self.me, self.peer
+            self.retained[self.sent] = parcel
+            self.tasks_sent += parcel.size
+            self.bytes_sent += parcel.nbytes
+        self.received = self.sent
+        self.limit_tasks = max(self.limit_tasks, self.tasks_sent)
+        self.limit_bytes = max(self.limit_bytes, self.bytes_sent)
+        self.greet(now)
 
     def _resume(self) -> None:
         for number, parcel in self.retained.items():

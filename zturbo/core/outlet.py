@@ -3,7 +3,7 @@
 A parcel goes to one incarnation (an ordered stage's worker, the sink) or to any worker of a stage;
 then the link with the most credit gets it, near peers first. Parcels wait here for credit, in order.
 When a view no longer has a peer, what it had not acked goes to others of its stage; what was for it
-alone waits for the broker, who starts its job over in a higher epoch.
+alone waits for the broker's word: a stamp that names the sink's next incarnation, or a higher epoch.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from zturbo.core.custody import Custody
-from zturbo.core.effects import Effect
+from zturbo.core.effects import Control, Effect
 from zturbo.core.link_sender import LinkSender
 from zturbo.core.parcel import Destination, Parcel, split
 from zturbo.wire.control import Member, View
@@ -27,6 +27,9 @@ MAX_PENDING_BYTES = 8 << 20
 MAX_RETAINED_TASKS = 1 << 16
 """Tasks that may be un-acked before the producer is paused: pipelines are deep, acks come from below."""
 MAX_RETAINED_BYTES = 128 << 20
+COMPLAIN_AFTER = 2.0
+"""Seconds for which a peer owes an answer before the broker is told that the link is broken."""
+COMPLAIN_EVERY = 1.0
 
 
 class Outlet:
@@ -58,6 +61,11 @@ class Outlet:
         """Job -> its stamp, the first record of it on each link."""
         self.redelivered = 0
         """Tasks that went again because their peer was lost."""
+        self.returned = 0
+        """Tasks that went again because their peer had not started them."""
+        self.orphans: list[Parcel] = []
+        """Hollow parcels that have to go again; the owner has their contents."""
+        self._complain_at = 0.0
 
     # -- membership ---------------------------------------------------------------------------
     def set_view(self, view: View, peers: Iterable[Member], now: float) -> None:
@@ -81,13 +89,28 @@ class Outlet:
         for parcel in reversed(link.abandon()):
             self.retained_tasks -= parcel.size
             self.retained_bytes -= parcel.nbytes
-            stamp = self.stamps.get(parcel.batch.job)
-            if stamp is None or parcel.batch.epoch < stamp.epoch:
+            if not self._current(parcel):
                 self.custody.release(parcel.origins)
                 continue
-            parcel.batch.stamp = None
+            self._again(parcel)
             self.redelivered += parcel.size
-            self._wait(parcel, first=True)
+
+    def _again(self, parcel: Parcel) -> None:
+        """A parcel that goes again: first in its queue, to wherever its job is now."""
+        if not parcel.size:
+            self.custody.release(parcel.origins)
+            return
+        if parcel.hollow:
+            self.orphans.append(parcel)
+            return
+        parcel.batch.stamp = None
+        if isinstance(parcel.dest, bytes):
+            parcel.dest = self._alone(parcel)
+        self._wait(parcel, first=True)
+
+    def _alone(self, parcel: Parcel) -> Destination:
+        stamp = self.stamps[parcel.batch.job]
+        return stamp.ordered.get(parcel.batch.stage, stamp.sink)
 
     # -- parcels ------------------------------------------------------------------------------
     def _wait(self, parcel: Parcel, *, first: bool = False) -> None:
@@ -155,9 +178,10 @@ class Outlet:
 
     def _send(self, link: LinkSender, parcel: Parcel, now: float) -> None:
         batch = parcel.batch
-        if link.stamped.get(batch.job, 0) < batch.epoch:
-            batch.stamp = self.stamps[batch.job]
-            link.stamped[batch.job] = batch.epoch
+        stamp = self.stamps[batch.job]
+        if link.stamped.get(batch.job) != stamp.rank:
+            batch.stamp = stamp
+            link.stamped[batch.job] = stamp.rank
         link.send(parcel, now)
         self.retained_tasks += parcel.size
         self.retained_bytes += parcel.nbytes
@@ -168,19 +192,42 @@ class Outlet:
         if link is None or st.target != self.me:
             return []
         acked = link.statement(st, now)
+        for old, kept, rest in link.given_back:
+            self.retained_tasks += kept.size - old.size
+            self.retained_bytes += kept.nbytes - old.nbytes
+            self.custody.hold(rest.origins)
+            if self._current(rest):
+                self._again(rest)
+                self.returned += rest.size
+            else:
+                self.custody.release(rest.origins)
+        link.given_back.clear()
         for parcel in acked:
             self.custody.release(parcel.origins)
             self.retained_tasks -= parcel.size
             self.retained_bytes -= parcel.nbytes
         return acked
 
+    def _current(self, parcel: Parcel) -> bool:
+        stamp = self.stamps.get(parcel.batch.job)
+        return stamp is not None and parcel.batch.epoch >= stamp.epoch
+
     # -- jobs ---------------------------------------------------------------------------------
     def stamp(self, stamp: Stamp) -> None:
-        """A job's stamp; drops what waits of an older epoch."""
+        """A job's stamp; drops what waits of an older epoch, and follows a sink to its next incarnation."""
         old = self.stamps.get(stamp.job)
         self.stamps[stamp.job] = stamp
-        if old is not None and old.epoch < stamp.epoch:
+        if old is None:
+            return
+        if old.epoch < stamp.epoch:
             self._drop_pending(stamp.job, stamp.epoch)
+        elif old.sink != stamp.sink:
+            waiting = self.pending.get(old.sink, deque())
+            for _ in range(len(waiting)):
+                parcel = self._take(waiting)
+                if parcel.batch.job == stamp.job:
+                    parcel.dest = self._alone(parcel)
+                self._wait(parcel)
 
     def forget(self, job: bytes) -> None:
         """The job is over: nothing of it is sent any more."""
@@ -226,6 +273,26 @@ class Outlet:
         """Probe what is due."""
         for link in self.links.values():
             link.tick(now)
+
+    def adopt(self, peer: bytes, parcels: list[Parcel], now: float) -> None:
+        """A receiver that was there before this sender holds these."""
+        link = self.links.get(peer)
+        if link is not None and not link.sent:
+            link.adopt(parcels, now)
+            self.retained_tasks += sum(parcel.size for parcel in parcels)
+            self.retained_bytes += sum(parcel.nbytes for parcel in parcels)
+
+    def complaints(self, now: float) -> list[bytes]:
+        """Peers who owe an answer for long; each second anew."""
+        if now < self._complain_at:
+            return []
+        self._complain_at = now + COMPLAIN_EVERY
+        return [peer for peer, link in self.links.items() if link.silent(now) > COMPLAIN_AFTER]
+
+    def complain(self, now: float) -> None:
+        """Tell the broker of them."""
+        for peer in self.complaints(now):
+            self.effects.append(Control({"type": "broken", "incarnation": self.me, "peer": peer}))
 
     @property
     def idle(self) -> bool:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Hashable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from zturbo.wire.messages import Batch, Run
 from zturbo.wire.payload import slice_blob
 
-__all__ = ["Destination", "Parcel", "cut_runs", "split"]
+__all__ = ["Destination", "Parcel", "cut", "cut_runs", "part", "split"]
 
 Destination = Any
 """``(pipeline, stage)`` for any worker of that stage, or an incarnation."""
@@ -25,6 +25,8 @@ class Parcel:
     """Inputs whose custody waits for this parcel's ack."""
     size: int
     nbytes: int
+    hollow: bool = False
+    """It has no contents here: it stands for what a receiver had before this sender was started."""
 
     @classmethod
     def of(cls, batch: Batch, dest: Destination, origins: tuple[Hashable, ...] = ()) -> Parcel:
@@ -56,20 +58,47 @@ def split(parcel: Parcel, tasks: int) -> tuple[Parcel, Parcel] | None:
     keep = tasks - (parcel.size - batch.n)
     if keep <= 0 or keep >= batch.n or batch.buffers:
         return None
+    return cut(parcel, keep)
+
+
+def cut(parcel: Parcel, index: int) -> tuple[Parcel, Parcel]:
+    """Cut a parcel before the task of this index; the first part may be empty, the second is not.
+
+    The first keeps its batch's number, and the records that are no tasks.
+    """
+    batch = parcel.batch
+    if parcel.hollow:
+        return _cut_hollow(parcel, index)
+    if index <= 0:
+        first = Batch(batch.job, batch.epoch, batch.stage)
+        second = replace(batch, ends=[], fails=[], stamp=None, number=0)
+    else:
+        first, second = (part(batch, start, stop) for start, stop in ((0, index), (index, batch.n)))
+    first.ends, first.fails, first.stamp = batch.ends, batch.fails, batch.stamp
+    first.number, first.source, first.target = batch.number, batch.source, batch.target
+    a, b = (Parcel.of(part, parcel.dest, parcel.origins) for part in (first, second))
+    return a, b
+
+
+def _cut_hollow(parcel: Parcel, index: int) -> tuple[Parcel, Parcel]:
+    batch = parcel.batch
     parts = []
-    for start, stop in ((0, keep), (keep, batch.n)):
-        metas = batch.metas
-        part = Batch(
-            job=batch.job,
-            epoch=batch.epoch,
-            stage=batch.stage,
-            runs=cut_runs(batch.runs, start, stop),
-            n=stop - start,
-            blob=slice_blob(batch.blob, batch.n, start, stop),
-            metas=None if metas is None else slice_blob(metas, batch.n, start, stop),
-        )
-        parts.append(part)
-    parts[0].ends = batch.ends
-    parts[0].fails = batch.fails
-    first, second = (Parcel.of(part, parcel.dest, parcel.origins) for part in parts)
-    return first, second
+    for start, stop in ((0, index), (index, batch.n)):
+        some = replace(batch, runs=cut_runs(batch.runs, start, stop), n=stop - start)
+        parts.append(Parcel(some, parcel.dest, parcel.origins, some.n, 0, hollow=True))
+    return parts[0], parts[1]
+
+
+def part(batch: Batch, start: int, stop: int) -> Batch:
+    """Tasks ``start .. stop`` of a batch, as a batch of their own."""
+    if start == 0 and stop == batch.n:
+        return batch
+    return Batch(
+        job=batch.job,
+        epoch=batch.epoch,
+        stage=batch.stage,
+        runs=cut_runs(batch.runs, start, stop),
+        n=stop - start,
+        blob=slice_blob(batch.blob, batch.n, start, stop),
+        metas=None if batch.metas is None else slice_blob(batch.metas, batch.n, start, stop),
+    )

@@ -9,6 +9,10 @@ all released; it knows which child indices have wholly entered (as intervals), h
 their turn, and forgets what was released. So a run that is the next to be released costs the same
 whether it has one task or a thousand, and memory is that of open nodes, gaps and waiting runs.
 
+A component of :data:`EXECUTION` or more stands for one execution of the task above it, at a stage that is
+not deterministic. Such a task has one child: the execution that is the first to be complete takes the
+place of child 0, and the others are dropped. Until then nothing of it is released.
+
 The first to enter wins: what comes for a path that is closed is dropped. A path that closes with fewer
 children than have entered loses those that were not released; released items are never taken back, so
 its count is then at least what was released.
@@ -27,6 +31,9 @@ __all__ = ["MAX_DEPTH", "Released", "Sequencer"]
 
 MAX_DEPTH = 64
 """Components that a path may have."""
+
+EXECUTION = 1 << 60
+"""Components from here on stand for executions of one task at a stage that is not deterministic."""
 
 _TASKS, _FAIL, _NOTHING = "tasks", "fail", "nothing"
 
@@ -53,7 +60,7 @@ class _Held(NamedTuple):
 class _Node:
     """A path with children that are not all released."""
 
-    __slots__ = ("count", "cursor", "done", "fail", "failed", "held", "index", "kids", "parent")
+    __slots__ = ("count", "cursor", "done", "fail", "failed", "held", "index", "kids", "parent", "tries")
 
     def __init__(self, parent: _Node | None, index: int) -> None:
         self.parent = parent
@@ -69,11 +76,13 @@ class _Node:
         """Children that have wholly entered."""
         self.held: dict[int, _Held] = {}
         self.kids: dict[int, _Node] = {}
+        self.tries: dict[int, _Node] | None = None
+        """Executions of this task that are not complete, if its stage is not deterministic."""
 
     @property
     def blank(self) -> bool:
         """Whether nothing is known of it but that somebody asked."""
-        return self.count is None and not self.done and not self.kids
+        return self.count is None and not self.done and not self.kids and not self.tries
 
     def path(self) -> Path:
         """Its path, without the component of the root that stands above all."""
@@ -108,6 +117,8 @@ class Sequencer:
         """Failures among them."""
         self.finished = False
         """Whether the walk has come to its end."""
+        self._tagged = False
+        """Whether an execution was named."""
         self.nondeterministic: str | None = None
         """A sentence, once two executions of one task gave different fan-outs."""
 
@@ -127,6 +138,10 @@ class Sequencer:
         node = self._find(full)
         if node is None:
             return 0
+        if full[-1] >= EXECUTION:
+            if n > 1:
+                raise DecodeError(f"a run of {n} executions at {first}")
+            return self._won(node, full[-1], _Held(_TASKS, 1, item, offset))
         start = full[-1]
         stop = start + n if node.count is None else min(start + n, node.count)
         taken = 0
@@ -156,6 +171,17 @@ class Sequencer:
                 if held is not None and held.kind == _TASKS:
                     self._blame((*node.path(), component), "gave one task, and then children")
                 return None
+            if component >= EXECUTION:
+                if node.count is not None:
+                    return None  # another execution has won, or the task has failed
+                self._tagged = True
+                if node.tries is None:
+                    node.tries = {}
+                kid = node.tries.get(component)
+                if kid is None:
+                    kid = node.tries[component] = _Node(node, component)
+                node = kid
+                continue
             if node.count is not None and component >= node.count:
                 return None
             kid = node.kids.get(component)
@@ -163,6 +189,48 @@ class Sequencer:
                 kid = node.kids[component] = _Node(node, component)
             node = kid
         return node
+
+    def _won(self, node: _Node, execution: int, leaf: _Held | None) -> int:
+        """An execution is complete: it is the task's one child. Returns 1 if it is the first."""
+        if node.count is not None:
+            return 0
+        tries, node.tries = node.tries or {}, None
+        winner = tries.pop(execution, None)
+        for loser in tries.values():
+            self.held -= _weight(loser)
+        node.count = 1
+        node.done.add(0, 1)
+        if leaf is not None:
+            self._hold(node, 0, leaf)
+        elif winner is not None:
+            winner.index = 0
+            if self.ordered:
+                node.kids[0] = winner
+            else:
+                self._let_go(winner)
+        self._closed(node)
+        return 1
+
+    def _let_go(self, node: _Node) -> None:
+        """Without an order: release what an execution held until it won."""
+        for index, held in sorted(node.held.items()):
+            if held.kind != _NOTHING:
+                self.held -= held.n
+                self._hold(node, index, held)
+        for _, kid in sorted(node.kids.items()):
+            self._let_go(kid)
+        if node.failed and node.fail is not None:
+            self.held -= 1
+            self._hold_failure(node.path(), node.fail)
+
+    def _undecided(self, node: _Node) -> bool:
+        """Whether it is in an execution that has not won."""
+        at: _Node | None = node
+        while at is not None:
+            if at.index >= EXECUTION:
+                return True
+            at = at.parent
+        return False
 
     def _around_kids(self, node: _Node, low: int, high: int) -> list[tuple[int, int]]:
         """The parts of a new run that are not paths with children."""
@@ -183,7 +251,7 @@ class Sequencer:
         return out
 
     def _hold(self, node: _Node, index: int, held: _Held) -> None:
-        if self.ordered:
+        if self.ordered or (self._tagged and self._undecided(node)):
             node.held[index] = held
             if held.kind != _NOTHING:
                 self.held += held.n
@@ -200,6 +268,8 @@ class Sequencer:
         if parent is None:
             return False
         index = full[-1]
+        if index >= EXECUTION:
+            return self._close_execution(parent, index, count, failed, item)
         if parent.count is not None and index >= parent.count:
             return False
         kid = parent.kids.get(index)
@@ -226,12 +296,30 @@ class Sequencer:
         self._shorten(kid, count, failed, path)
         if failed:
             kid.failed = True
-            if self.ordered:
+            if self.ordered or (self._tagged and self._undecided(kid)):
                 kid.fail = item
                 self.held += 1
             else:
                 self._hold_failure(path, item)
         self._closed(kid)
+        return True
+
+    def _close_execution(self, task: _Node, execution: int, count: int, failed: bool, item: Any) -> bool:
+        if task.count is not None:
+            return False
+        self._tagged = True
+        if task.tries is None:
+            task.tries = {}
+        node = task.tries.get(execution)
+        if node is None:
+            node = task.tries[execution] = _Node(task, execution)
+        if node.count is not None:
+            return False
+        node.count = count
+        if failed:
+            node.failed, node.fail = True, item
+            self.held += 1
+        self._closed(node)
         return True
 
     def _hold_failure(self, path: Path, item: Any) -> None:
@@ -247,6 +335,9 @@ class Sequencer:
                 self._blame(path, f"gave at least {floor} children, and then {count}")
             count = floor
         node.count = count
+        for loser in (node.tries or {}).values():
+            self.held -= _weight(loser)
+        node.tries = None
         beyond = [index for index in node.kids if index >= count]
         over = [start for start, held in node.held.items() if start + held.n > count]
         if (beyond or over) and not failed:
@@ -277,8 +368,11 @@ class Sequencer:
         """Tell the parents of a node that has wholly entered."""
         while node.count is not None and node.parent is not None and node.done.covers(node.count):
             parent = node.parent
+            if node.index >= EXECUTION:
+                self._won(parent, node.index, None)
+                return
             parent.done.add(node.index, node.index + 1)
-            if not self.ordered:
+            if not self.ordered and not (self._tagged and self._undecided(parent)):
                 del parent.kids[node.index]
             node = parent
 
@@ -291,8 +385,13 @@ class Sequencer:
             )
 
     # -- releasing ----------------------------------------------------------------------------
-    def pop(self, limit: int) -> list[Released]:
-        """What is next, at most ``limit`` tasks and failures of it."""
+    def pop(self, limit: int, *, before_failure: bool = False) -> list[Released]:
+        """What is next.
+
+        Args:
+            limit: tasks and failures at most.
+            before_failure: stop before the first failure (where there is an order).
+        """
         out: list[Released] = []
         if not self.ordered:
             while self._ready and limit > 0:
@@ -309,6 +408,8 @@ class Sequencer:
         node = self._at
         while limit > 0 and not self.finished:
             held = node.held.get(node.cursor)
+            if before_failure and (held.kind == _FAIL if held is not None else self._fails_next(node)):
+                break
             if held is not None:
                 limit -= self._release_held(out, node, held, limit)
                 continue
@@ -331,6 +432,19 @@ class Sequencer:
             node = kid
         self._at = node
         return out
+
+    def _fails_next(self, node: _Node) -> bool:
+        return node.fail is not None and node.count is not None and node.cursor >= node.count
+
+    def failures(self) -> int:
+        """Failures that have entered and are not released."""
+        count, todo = 0, [self._top]
+        while todo:
+            node = todo.pop()
+            todo.extend(node.kids.values())
+            count += node.fail is not None
+            count += sum(held.kind == _FAIL for held in node.held.values())
+        return count + sum(piece.kind == _FAIL for piece in self._ready)
 
     def _release_held(self, out: list[Released], node: _Node, held: _Held, limit: int) -> int:
         """Release up to ``limit`` of what is next at a node; returns how much."""
@@ -372,6 +486,13 @@ class Sequencer:
         """Whether every path is ended and entered."""
         return self._top.done.covers(1)
 
+    def entered(self) -> list[tuple[int, int]]:
+        """Which roots have wholly entered, as half-open intervals; the single root of a job is -1."""
+        if self.complete:
+            return [(-1, 1 << 62)]
+        top = self._top.kids.get(0)
+        return [] if top is None else top.done.pairs()
+
     @property
     def drained(self) -> bool:
         """Whether it is complete and everything is released."""
@@ -396,6 +517,7 @@ class Sequencer:
         below: _Node | None = None
         for node in chain:
             node.held.clear()
+            node.tries = None
             node.kids = {} if below is None else {below.index: below}
             node.done = Intervals()
             if node.cursor:
@@ -413,7 +535,7 @@ class Sequencer:
         while todo:
             node = todo.pop()
             count += 1
-            todo.extend(node.kids.values())
+            todo.extend([*node.kids.values(), *(node.tries or {}).values()])
         return count
 
     def check(self) -> None:
@@ -422,14 +544,15 @@ class Sequencer:
         todo = [self._top]
         while todo:
             node = todo.pop()
-            todo.extend(node.kids.values())
+            todo.extend([*node.kids.values(), *(node.tries or {}).values()])
             node.done.check()
             assert all(kid.parent is node and kid.index == i for i, kid in node.kids.items())
+            assert all(kid.parent is node for kid in (node.tries or {}).values())
             assert not self.ordered or node.done.prefix >= node.cursor
             for start, held in node.held.items():
                 assert start >= node.cursor and held.n >= 1
                 assert not node.done.missing(start, start + held.n)
-        weight = _weight(self._top) if self.ordered else sum(piece.n for piece in self._ready)
+        weight = _weight(self._top) + sum(piece.n for piece in self._ready)
         assert weight == self.held, (weight, self.held)
 
 
@@ -447,7 +570,7 @@ def _weight(node: _Node) -> int:
     weight, todo = 0, [node]
     while todo:
         node = todo.pop()
-        todo.extend(node.kids.values())
+        todo.extend([*node.kids.values(), *(node.tries or {}).values()])
         weight += node.failed and node.fail is not None
         weight += sum(held.n for held in node.held.values() if held.kind != _NOTHING)
     return weight

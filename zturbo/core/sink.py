@@ -16,7 +16,7 @@ from collections import OrderedDict
 from dataclasses import dataclass, field
 
 from zturbo.core.credit import MAX_WINDOW
-from zturbo.core.effects import Control, Deliver, Drop, Effect, Exit, Store
+from zturbo.core.effects import Control, Deliver, Drop, Effect, Exit, Note, Store
 from zturbo.core.inlet import Inlet
 from zturbo.core.sequencer import Sequencer
 from zturbo.errors import DecodeError
@@ -27,6 +27,15 @@ __all__ = ["SinkMachine"]
 
 REPORT_AFTER = 1.0
 """Seconds after which a completion that was not confirmed is reported again."""
+
+RECOVERED_EVERY = 1.0
+"""Seconds between two reports of what was recovered, until the broker confirms it."""
+
+PAUSE_EVERY = 1.0
+"""Seconds between two words that a job has more than its share of unread results."""
+
+NOTE_CURSOR = 0.5
+"""Seconds between two notes of how far a job's results were taken."""
 
 MAX_SEGMENT = 1024
 """Results in one message to a client."""
@@ -107,7 +116,11 @@ class _Job:
     cursor: int = 0
     """Index of the first result that no client has said it has."""
     reader: _Reader | None = None
-    blamed: bool = False
+    stored_bytes: int = 0
+    """Of all of its batches."""
+    noted: tuple[float, int] = (0.0, 0)
+    """When the cursor was last noted in the spool, and where it was."""
+    pause_at: float = 0.0
 
     @property
     def released(self) -> int:
@@ -116,8 +129,13 @@ class _Job:
 
     @property
     def failed(self) -> int:
-        """Failures among them."""
-        return len(self.results.errors)
+        """Failures among them, and those that are kept back."""
+        return len(self.results.errors) + (self.sequencer.failures() if self.stamp.hold else 0)
+
+    @property
+    def unread(self) -> int:
+        """Bytes of its results that no client has taken, about."""
+        return self.stored_bytes * (self.released - self.cursor) // max(1, self.released)
 
 
 class SinkMachine:
@@ -125,10 +143,16 @@ class SinkMachine:
 
     Args:
         me: incarnation.
+        spool: id of its spool.
+        share: bytes of unread results that a job may have before its sources are paused.
     """
 
-    def __init__(self, me: bytes) -> None:
+    def __init__(self, me: bytes, spool: bytes = b"", share: int = 4 << 30) -> None:
         self.me = me
+        self.spool = spool
+        self.share = share
+        self.paused = False
+        """Whether the disk is full: nothing new is taken."""
         self.effects: list[Effect] = []
         self.inlet = Inlet(me, self.effects)
         self.jobs: dict[bytes, _Job] = {}
@@ -140,6 +164,12 @@ class SinkMachine:
         self._storing: dict[int, tuple[Batch, bytes, int]] = {}
         self._waiting: dict[bytes, dict[bytes, Want]] = {}
         """Job that is not here yet -> client -> what it wants."""
+        self._busy: dict[bytes, None] = {}
+        """Jobs that something may be due for: a reader, a completion that is not confirmed."""
+        self._damaged: list[bytes] = []
+        self._recovered = False
+        """Whether the broker is to be told what was recovered."""
+        self._tell_at = 0.0
 
     # -- control ------------------------------------------------------------------------------
     def view(self, view: View, now: float) -> None:
@@ -156,9 +186,10 @@ class SinkMachine:
 
     def stamp(self, stamp: Stamp, now: float) -> None:
         """The broker stamped a job for this sink, perhaps in a higher epoch."""
+        known = self.jobs.get(stamp.job)
         if stamp.sink == self.me and stamp.job not in self.ended:
             self._accept_stamp(stamp, now)
-        elif stamp.job in self.jobs:
+        elif known is not None and stamp.rank > known.stamp.rank and stamp.spool != self.spool:
             self._drop(stamp.job)
         self._settle(now)
 
@@ -180,6 +211,7 @@ class SinkMachine:
 
     def _drop(self, job: bytes) -> None:
         del self.jobs[job]
+        self._busy.pop(job, None)
         self.effects.append(Drop(job))
 
     # -- data ---------------------------------------------------------------------------------
@@ -211,16 +243,25 @@ class SinkMachine:
         self._storing[self._token] = (batch, batch.source, batch.number)
         self.effects.append(Store(batch.job, self._token, batch, job.stamp.durability))
 
-    def _accept_stamp(self, stamp: Stamp, now: float) -> None:
+    def _accept_stamp(self, stamp: Stamp, now: float, *, note: bool = True) -> None:
         job = self.jobs.get(stamp.job)
+        if job is not None and stamp.rank <= job.stamp.rank:
+            return
+        if note:
+            self.effects.append(Note(stamp.job, stamp, 0))
         if job is None:
             job = self.jobs[stamp.job] = _Job(stamp, Sequencer(ordered=stamp.order == "path"))
             for client, want in self._waiting.pop(stamp.job, {}).items():
                 self.want(client, want, now)
         elif stamp.epoch > job.stamp.epoch:
-            if stamp.ordered and not job.complete:
+            if job.stamp.hold == "failures" or (stamp.ordered and not job.complete):
                 job.sequencer.keep_prefix()
+                job.complete = job.sequencer.complete
             job.stamp = stamp
+            self._busy[stamp.job] = None
+        else:
+            job.stamp = stamp
+            self._busy[stamp.job] = None
 
     def stored(self, tokens: list[int], now: float) -> None:
         """These batches are as safe as they need to be."""
@@ -228,7 +269,7 @@ class SinkMachine:
             batch, source, number = self._storing.pop(token)
             job = self.jobs.get(batch.job)
             if job is not None and batch.epoch >= job.stamp.epoch:
-                self._enter(job, token, batch, now)
+                self._enter(batch.job, job, token, batch, now)
             else:
                 self.stale += batch.size
             self.inlet.ack(source, number, now)
@@ -238,13 +279,41 @@ class SinkMachine:
         """A stored batch was read from the spool of an earlier incarnation, in the order of storing."""
         self._token = max(self._token, token)
         if batch.stamp is not None:
-            self._accept_stamp(batch.stamp, now)
+            self._accept_stamp(batch.stamp, now, note=False)
         job = self.jobs.get(batch.job)
-        if job is not None and batch.epoch >= job.stamp.epoch:
-            self._enter(job, token, batch, now)
+        if job is not None and batch.epoch >= job.stamp.epoch and batch.size:
+            self._enter(batch.job, job, token, batch, now)
 
-    def _enter(self, job: _Job, token: int, batch: Batch, now: float) -> None:
+    def recovered_cursor(self, name: bytes, taken: int) -> None:
+        """How far a job's results had been taken, as the spool has it."""
+        job = self.jobs.get(name)
+        if job is not None:
+            job.cursor = max(job.cursor, min(taken, job.released))
+
+    def recovery_done(self, damaged: list[bytes], now: float) -> None:
+        """All of the spool was read; these jobs' files were damaged, and are gone."""
+        for job in damaged:
+            self.jobs.pop(job, None)
+            self._busy.pop(job, None)
+        self._damaged = damaged
+        self._recovered = True
+        self._tell_at = now
+
+    def recovery_confirmed(self) -> None:
+        """The broker knows."""
+        self._recovered = False
+
+    def ask_entered(self, name: bytes, epoch: int, now: float) -> None:
+        """A restarted broker asks which roots have wholly entered this job's sequencer."""
+        job = self.jobs.get(name)
+        roots = job.sequencer.entered() if job is not None and job.stamp.epoch == epoch else []
+        message = {"type": "entered", "incarnation": self.me, "job": name, "epoch": epoch, "roots": roots}
+        self.effects.append(Control(message))
+
+    def _enter(self, name: bytes, job: _Job, token: int, batch: Batch, now: float) -> None:
         entry = job.sequencer
+        job.stored_bytes += batch.nbytes
+        self._busy[name] = None
         offset = 0
         try:
             for first, n in batch.runs:
@@ -256,18 +325,16 @@ class SinkMachine:
                 entry.enter_fail(fail.path, fail.count, fail.error)
         except DecodeError:
             self.bad += 1
-        if entry.nondeterministic and not job.blamed:
-            job.blamed = True
-            self._report(
-                batch.job, job, "job_failed", kind="NondeterministicStage", error=entry.nondeterministic
-            )
         self._release(job)
         if entry.complete and not job.complete:
             job.complete = True
             job.report_at = now
 
     def _release(self, job: _Job) -> None:
-        while pieces := job.sequencer.pop(1 << 16):
+        hold = job.stamp.hold
+        if hold == "all" and not job.sequencer.complete:
+            return
+        while pieces := job.sequencer.pop(1 << 16, before_failure=hold == "failures"):
             for piece in pieces:
                 if piece.kind == "fail":
                     job.results.fail(piece.item)
@@ -305,6 +372,10 @@ class SinkMachine:
             reader.next = want.first
         reader.told_total = False
         job.cursor = max(job.cursor, min(want.taken, job.released))
+        if job.cursor > job.noted[1] and now >= job.noted[0] + NOTE_CURSOR:
+            job.noted = (now, job.cursor)
+            self.effects.append(Note(want.job, None, job.cursor))
+        self._busy[want.job] = None
         reader.limit = max(reader.limit, want.limit)
         self._settle(now)
 
@@ -334,18 +405,44 @@ class SinkMachine:
 
     # -- time ---------------------------------------------------------------------------------
     def _settle(self, now: float) -> None:
-        for name, job in self.jobs.items():
-            if job.complete and not job.confirmed and now >= job.report_at:
+        for name in list(self._busy):
+            job = self.jobs[name]
+            self._release(job)
+            blame = job.sequencer.nondeterministic
+            if blame is not None and now >= job.report_at:
                 job.report_at = now + REPORT_AFTER
-                self._report(name, job, "complete", results=job.released - job.failed, failed=job.failed)
+                self._report(name, job, "job_failed", kind="NondeterministicStage", error=blame)
+            elif job.complete and not job.confirmed and now >= job.report_at:
+                job.report_at = now + REPORT_AFTER
+                good = job.released - len(job.results.errors)
+                self._report(name, job, "complete", results=good, failed=job.failed)
             if job.reader is not None:
                 self._serve(name, job)
-        self.inlet.grant(MAX_WINDOW * len(self.inlet.links), now)
+            crowded = not job.complete and job.unread > self.share
+            if crowded and now >= job.pause_at:
+                job.pause_at = now + PAUSE_EVERY
+                self._report(name, job, "pause")
+            if not crowded and blame is None and (not job.complete or job.confirmed):
+                del self._busy[name]
+        if self._recovered and now >= self._tell_at and self.joined:
+            self._tell_at = now + RECOVERED_EVERY
+            message = {"type": "recovered", "incarnation": self.me, "jobs": list(self.jobs)}
+            self.effects.append(Control({**message, "damaged": self._damaged}))
+        if not self.paused:
+            self.inlet.grant(MAX_WINDOW * len(self.inlet.links), now)
         self.inlet.flush(now)
 
     def deadline(self) -> float | None:
         """When ``tick`` is due."""
-        times = [job.report_at for job in self.jobs.values() if job.complete and not job.confirmed]
+        times = []
+        for name in self._busy:
+            job = self.jobs[name]
+            if (job.complete and not job.confirmed) or job.sequencer.nondeterministic:
+                times.append(job.report_at)
+            elif job.unread > self.share:
+                times.append(job.pause_at)
+        if self._recovered and self.joined:
+            times.append(self._tell_at)
         if (due := self.inlet.deadline()) is not None:
             times.append(due)
         return min(times, default=None)
@@ -357,7 +454,8 @@ class SinkMachine:
     @property
     def idle(self) -> bool:
         """Nothing is being stored and nothing is unconfirmed."""
-        return not self._storing and all(job.confirmed for job in self.jobs.values() if job.complete)
+        done = all(job.confirmed for job in self.jobs.values() if job.complete)
+        return not self._storing and not self._recovered and done
 
     def snapshot(self) -> dict[bytes, int]:
         """Job -> results released so far."""

@@ -7,6 +7,9 @@ lost, the broker starts its jobs over.
 
 ENDs and FAILs do not travel through plain stages: they go straight to the next sequencer, who takes
 a job's items in any order.
+
+When a task runs much longer than those before it, or this worker is told to leave, what was not
+started is given back to its senders, for others to run.
 """
 
 from __future__ import annotations
@@ -16,27 +19,31 @@ from dataclasses import dataclass
 
 from zturbo.core.credit import MAX_WINDOW, Meter
 from zturbo.core.custody import Custody
-from zturbo.core.effects import Control, Effect, EndJob, Exit, Run, Spill, Work
+from zturbo.core.effects import Control, Effect, EndJob, Exit, Reclaim, Run, Work
+from zturbo.core.held import HeldRoots, InputKey
 from zturbo.core.inlet import Inlet
 from zturbo.core.outlet import Outlet
 from zturbo.core.parcel import Destination, Parcel
+from zturbo.core.queue import InputQueue, Slice
 from zturbo.core.sequencer import Sequencer
+from zturbo.core.waiting import SPILL_BYTES, Waiting
 from zturbo.errors import DecodeError
 from zturbo.wire.control import View
-from zturbo.wire.messages import Batch, DataMessage, Greet, Probe, Stamp, Statement
+from zturbo.wire.messages import Batch, DataMessage, Greet, Mark, Path, Probe, Stamp, Statement
 
 __all__ = ["MAX_WORK", "Produced", "WorkerMachine"]
 
 MAX_WORK = 512
 """Tasks that an ordered stage hands to its code at once."""
 
-SPILL_BYTES = 64 << 20
-"""Bytes that an ordered stage's waiting batches may have in memory; what comes beyond goes to disk."""
-
 REMEMBERED = 100_000
 """Ended jobs that are remembered, so that a late copy of their tasks is known as such."""
 
-InputKey = tuple[bytes, int]
+GIVE_BACK_AFTER = 0.25
+"""Seconds that a task runs at least before what is queued behind it is given back."""
+
+REPORT_EVERY = 1.0
+"""Seconds between two reports of held roots that no broker has confirmed."""
 
 
 @dataclass(slots=True)
@@ -61,11 +68,13 @@ class Produced:
 class _Job:
     stamp: Stamp
     entry: Sequencer | None = None
+    marks: tuple[Mark, ...] = ()
+    """Those of this stage."""
+    suspects: frozenset[Path] = frozenset()
     finished: bool = False
     """At an ordered stage: the final work has been handed out."""
     given: int = 0
     """Outputs, failures and drops: a generator that is still running shows too."""
-    blame: str = ""
 
 
 @dataclass(slots=True)
@@ -74,6 +83,8 @@ class _Counters:
     """Tasks of an old epoch or an ended job, acked and dropped."""
     bad: int = 0
     """Items that no correct sender sends, dropped."""
+    returned: int = 0
+    """Tasks that were given back."""
 
 
 class WorkerMachine:
@@ -104,11 +115,6 @@ class WorkerMachine:
         spill_bytes: int = SPILL_BYTES,
     ) -> None:
         self.me = me
-        self.spill_bytes = spill_bytes
-        self.waiting_bytes = 0
-        """Bytes of batches that wait in memory for their order."""
-        self._waiting: dict[int, tuple[Batch, int, int]] = {}
-        """id of a waiting batch -> (it, its tasks that wait, its bytes that count; 0 once spilled)."""
         self.pipeline = pipeline
         self.stage = stage
         self.stages = stages
@@ -121,17 +127,33 @@ class WorkerMachine:
         self.meter = Meter()
         self.jobs: dict[bytes, _Job] = {}
         self.ended: OrderedDict[bytes, None] = OrderedDict()
-        self.queue: deque[Batch] = deque()
-        self.queued_tasks = 0
-        self.running = 0
-        """Pieces of work that the user's code has and has not finished."""
-        self.late: deque[tuple[bytes, int, int]] = deque()
-        """(peer, tasks, bytes) whose credit comes back when the work is finished."""
+        self.queue = InputQueue()
+        self.waiting = Waiting(self.effects, spill_bytes)
+        self.held = HeldRoots(self.custody)
+        self.handed: deque[Work] = deque()
+        """Work that the user's code has and has not finished."""
+        self.late: deque[list[tuple[InputKey, int, int]]] = deque()
+        """(input, tasks, bytes) whose credit comes back when the work of the same place is finished."""
+        self.returned: dict[InputKey, tuple[InputKey, int]] = {}
+        """(sender, batch) -> (input, tasks of it that are given back and not yet known to be taken)."""
         self.joined = 0
         """Number of the first view that had this worker."""
         self.draining = False
         self.counters = _Counters()
         self._ring: deque[bytes] = deque()
+        self._blamed: dict[bytes, float] = {}
+        """Job that has turned out not to be deterministic -> when that is said again."""
+        self._broker = b""
+        self._peers = False
+        """Whether there are other workers of this stage."""
+        self._alone = False
+        """Whether a suspect runs."""
+        self._moved_at = 0.0
+        """When the code was last given something, or gave something."""
+        self._given_back = False
+        """Whether what is behind the running task was given back already."""
+        self._report: Control | None = None
+        self._report_at = 0.0
 
     # -- control ------------------------------------------------------------------------------
     def view(self, view: View, now: float) -> None:
@@ -144,26 +166,63 @@ class WorkerMachine:
             self.effects.append(Exit("the broker's view is without this worker", 3))
             return
         gone = set(self.inlet.set_view(view))
+        gone.discard(self._broker)
         if gone:
             self._forget_senders(gone)
+        members = view.members.values()
         downstream = [
-            member
-            for member in view.members.values()
-            if member.role == "sink" or (member.pipeline == self.pipeline and member.stage > self.stage)
+            m for m in members if m.role == "sink" or (m.pipeline == self.pipeline and m.stage > self.stage)
         ]
+        same = [m for m in members if m.pipeline == self.pipeline and m.stage == self.stage]
+        self._peers = len(same) > 1
         self.outlet.set_view(view, downstream, now)
+        broker = next((m.incarnation for m in members if m.role == "broker"), b"")
+        if broker and broker != self._broker:
+            if self._broker:
+                self._adopt(broker, now)
+            self._broker = broker
         self._settle(now)
 
     def _forget_senders(self, gone: set[bytes]) -> None:
-        kept = deque(batch for batch in self.queue if batch.source not in gone)
-        self.queued_tasks = sum(batch.size for batch in kept)
-        self.queue = kept
+        self.queue.drop(lambda batch: batch.source in gone)
         for key in self.custody.keys():
             if key[0] in gone:
                 self.custody.forget(key)
+        self.returned = {key: value for key, value in self.returned.items() if key[0] not in gone}
+
+    def _adopt(self, broker: bytes, now: float) -> None:
+        """The broker has started again: go on with the roots that this worker had of the old one."""
+        for (sender, _), (key, tasks) in list(self.returned.items()):
+            if sender == self._broker:
+                self.custody.release((key,), tasks)  # it is not in the report, and so goes again
+        self.returned = {key: value for key, value in self.returned.items() if key[0] != self._broker}
+        self._ack_zeroed(now)
+        items = self.held.adopt(broker)
+        link = self.inlet.adopt(broker, len(items))
+        tasks = sum(item[3] for item in items)
+        nbytes = sum(item[4] for item in items)
+        here = [part for part in self.queue.parts() if self.held.now(part.key)[0] == broker]
+        owed = [late for parts in self.late for late in parts if self.held.now(late[0])[0] == broker]
+        tasks -= sum(part.n for part in here) + sum(late[1] for late in owed)
+        nbytes -= sum(part.nbytes for part in here) + sum(late[2] for late in owed)
+        link.window.leave(tasks, nbytes)
+        self._report = Control({"type": "held", "incarnation": self.me, "broker": broker, "items": items})
+        self._report_at = now
+
+    def held_ok(self, broker: bytes) -> None:
+        """The broker knows what is held here."""
+        if self._report is not None and self._report.message["broker"] == broker:
+            self._report = None
+
+    def ask_entered(self, name: bytes, epoch: int, now: float) -> None:
+        """A restarted broker asks which roots have wholly entered this job's sequencer."""
+        job = self.jobs.get(name)
+        roots = job.entry.entered() if job and job.entry and job.stamp.epoch == epoch else []
+        message = {"type": "entered", "incarnation": self.me, "job": name, "epoch": epoch, "roots": roots}
+        self.effects.append(Control(message))
 
     def stamp(self, stamp: Stamp, now: float) -> None:
-        """The broker started a job over; its older epoch is void."""
+        """The broker has decided something new about a job: a higher epoch, a mark, another sink."""
         if stamp.job in self.jobs:
             self._accept_stamp(stamp, now)
             self._settle(now)
@@ -182,14 +241,23 @@ class WorkerMachine:
         self._settle(now)
 
     def drain(self, now: float) -> None:
-        """Finish what is here, take nothing new."""
+        """Finish what runs, give the rest back, take nothing new."""
         self.draining = True
+        self.effects.append(Control({"type": "draining", "incarnation": self.me}))
+        if not self.ordered:
+            self._give_back(now)
         self._settle(now)
 
     @property
     def idle(self) -> bool:
         """Nothing is held here on anybody's behalf."""
-        return not self.queue and not self.running and not len(self.custody) and self.outlet.idle
+        return (
+            not self.queue
+            and not self.handed
+            and not len(self.custody)
+            and self.outlet.idle
+            and (not self.ordered or all(job.finished for job in self.jobs.values()))
+        )
 
     # -- data ---------------------------------------------------------------------------------
     def data(self, message: DataMessage, now: float) -> None:
@@ -199,7 +267,10 @@ class WorkerMachine:
         elif type(message) is Statement:
             self.outlet.statement(message, now)
         elif type(message) is Probe:
-            self.inlet.probe(message, now)
+            for number, _ in self.inlet.probe(message, now):
+                entry = self.returned.pop((message.source, number), None)
+                if entry is not None:
+                    self.custody.release((entry[0],), entry[1])
         elif type(message) is Greet:
             self.inlet.greet(message, now)
         else:
@@ -227,41 +298,46 @@ class WorkerMachine:
         else:
             self.custody.admit((batch.source, batch.number), batch.n)
             if batch.n:
-                self.queue.append(batch)
-                self.queued_tasks += batch.n
+                self.queue.add(batch)
+                if batch.source == self._broker:
+                    self.held.note(batch)
+                if self._given_back:
+                    self._give_back(now)
 
     def _accept_stamp(self, stamp: Stamp, now: float) -> None:
         job = self.jobs.get(stamp.job)
-        if job is None:
-            self.jobs[stamp.job] = _Job(stamp, self._new_entry())
-            self._ring.append(stamp.job)
-        elif stamp.epoch > job.stamp.epoch:
-            self._purge(stamp.job, now)
-            self.jobs[stamp.job] = _Job(stamp, self._new_entry())
-            self.effects.append(EndJob(stamp.job))
-        else:
+        if job is not None and stamp.rank <= job.stamp.rank:
             return
+        if job is None or stamp.epoch > job.stamp.epoch:
+            if job is None:
+                self._ring.append(stamp.job)
+            else:
+                self._purge(stamp.job, now)
+                self.effects.append(EndJob(stamp.job))
+            entry = Sequencer(ordered=self.by_path) if self.ordered else None
+            job = self.jobs[stamp.job] = _Job(stamp, entry)
+        job.stamp = stamp
+        job.marks = tuple(mark for mark in stamp.marks if mark.stage == self.stage)
+        job.suspects = frozenset(mark.path for mark in job.marks if not mark.kind)
         self.outlet.stamp(stamp)
-
-    def _new_entry(self) -> Sequencer | None:
-        return Sequencer(ordered=self.by_path) if self.ordered else None
 
     def _purge(self, job: bytes, now: float) -> None:
         """Old epochs leave no debt: what is queued of the job is acked and dropped."""
-        for batch, tasks, _ in list(self._waiting.values()):
-            if batch.job == job:
-                self._waited(batch, tasks)
-        for _ in range(len(self.queue)):
-            batch = self.queue.popleft()
-            if batch.job != job:
-                self.queue.append(batch)
-                continue
-            self.queued_tasks -= batch.n
-            self.counters.stale += batch.n
-            self.inlet.leave(batch.source, batch.n, batch.nbytes)
-            key = (batch.source, batch.number)
-            self.custody.forget(key)
-            self.inlet.ack(*key, now)
+        self.waiting.forget(job)
+        for part in self.queue.drop(lambda batch: batch.job == job):
+            self.counters.stale += part.n
+            self._leave(part.key, part.n, part.nbytes)
+            self.custody.forget(part.key)
+            self._ack(part.key, now)
+
+    def _leave(self, key: InputKey, tasks: int, nbytes: int) -> None:
+        self.inlet.leave(self.held.now(key)[0], tasks, nbytes)
+
+    def _ack(self, key: InputKey, now: float) -> None:
+        """Nothing of this input is un-acked, or nobody wants it any more."""
+        self.inlet.ack(*self.held.now(key), now)
+        self.returned.pop(self.held.now(key), None)
+        self.held.done(key)
 
     def _enter(self, job: _Job, batch: Batch) -> None:
         entry = job.entry
@@ -278,45 +354,32 @@ class WorkerMachine:
         except DecodeError:
             self.counters.bad += 1
         if taken:
-            self._wait(batch, taken)
-        if entry.nondeterministic and not job.blame:
-            job.blame = entry.nondeterministic
-            self.effects.append(
-                Control(
-                    {
-                        "type": "job_failed",
-                        "incarnation": self.me,
-                        "job": batch.job,
-                        "epoch": job.stamp.epoch,
-                        "kind": "NondeterministicStage",
-                        "error": job.blame,
-                    }
-                )
-            )
+            self.waiting.add(batch, taken)
+        if entry.nondeterministic:
+            self._blamed.setdefault(batch.job, 0.0)
 
-    def _wait(self, batch: Batch, tasks: int) -> None:
-        """A batch waits for its order. The latest is the one to be needed last, as a rule: it is spilled."""
-        nbytes = batch.nbytes
-        if self.waiting_bytes and self.waiting_bytes + nbytes > self.spill_bytes:
-            self.effects.append(Spill(batch))
-            nbytes = 0
-        self.waiting_bytes += nbytes
-        self._waiting[id(batch)] = (batch, tasks, nbytes)
-
-    def _waited(self, batch: Batch, tasks: int) -> None:
-        _, left, nbytes = self._waiting.pop(id(batch))
-        if left > tasks:
-            self._waiting[id(batch)] = (batch, left - tasks, nbytes)
-        else:
-            self.waiting_bytes -= nbytes
+    def _blame(self, now: float) -> None:
+        """Tell the broker of jobs that cannot be whole, until it ends them."""
+        for name, at in list(self._blamed.items()):
+            job = self.jobs.get(name)
+            if job is None or job.entry is None or not job.entry.nondeterministic:
+                del self._blamed[name]
+            elif now >= at:
+                self._blamed[name] = now + REPORT_EVERY
+                message = {"type": "job_failed", "incarnation": self.me, "job": name}
+                why = {"kind": "NondeterministicStage", "error": job.entry.nondeterministic}
+                self.effects.append(Control({**message, "epoch": job.stamp.epoch, **why}))
 
     # -- user code ----------------------------------------------------------------------------
     def produced(self, out: Produced, now: float) -> None:
         """The user's code gave something, or finished something, or both."""
-        self.running -= out.works
+        self._moved_at = now
         for _ in range(out.works):
-            if self.late:
-                self.inlet.leave(*self.late.popleft())
+            self.handed.popleft()
+            for key, tasks, nbytes in self.late.popleft():
+                self._leave(key, tasks, nbytes)
+            self._alone = False
+            self._given_back = False
         self.meter.add(out.tasks, out.seconds)
         job = self.jobs.get(out.job)
         if job is not None and job.stamp.epoch == out.epoch:
@@ -330,7 +393,7 @@ class WorkerMachine:
             for origin, _ in out.done:
                 if origin is not None:
                     self.custody.forget(origin)
-                    self.inlet.ack(*origin, now)
+                    self._ack(origin, now)
         self._settle(now)
 
     def _put(self, stamp: Stamp, out: Produced) -> None:
@@ -349,38 +412,39 @@ class WorkerMachine:
             self.outlet.put(Parcel.of(batch, below, origins))
 
     def _destination(self, stamp: Stamp, stage: int) -> Destination:
-        if stage >= self.stages:
-            return stamp.sink
-        return stamp.ordered.get(stage) or (self.pipeline, stage)
+        return stamp.after(stage, self.stages) or (self.pipeline, stage)
 
     def _feed(self, now: float) -> None:
         """Give the user's code something to do: one piece running, one at hand if tasks are fast."""
-        ahead = 1 if self.meter.slow or self.meter.mean is None else 2
-        while self.running < ahead and not self.outlet.pressed:
+        one = self.meter.slow or self.meter.mean is None or bool(self.queue.aside)
+        while len(self.handed) < (1 if one else 2) and not self._alone and not self.outlet.pressed:
             work = self._next_sequenced() if self.ordered else self._next_queued()
             if work is None:
                 return
-            self.running += 1
+            if not self.handed:
+                self._moved_at = now
+            self.handed.append(work)
             self.effects.append(Run(work))
 
+    def _suspects(self, job: bytes) -> frozenset[Path]:
+        return self.jobs[job].suspects
+
     def _next_queued(self) -> Work | None:
-        if not self.queue:
+        part = self.queue.next(self._suspects)
+        if part is None and not self.handed:
+            part = self.queue.next_alone()
+            self._alone = part is not None
+        if part is None:
             return None
-        batch = self.queue.popleft()
-        self.queued_tasks -= batch.n
         if self.meter.slow or self.meter.mean is None:
-            self.late.append((batch.source, batch.n, batch.nbytes))
+            self.late.append([(part.key, part.n, part.nbytes)])
         else:
-            self.late.append((batch.source, 0, 0))
-            self.inlet.leave(batch.source, batch.n, batch.nbytes)
-        return Work(
-            job=batch.job,
-            epoch=batch.epoch,
-            pieces=[(batch, 0, batch.n)],
-            origin=(batch.source, batch.number),
-            fails=[],
-            logs=self.jobs[batch.job].stamp.logs,
-        )
+            self.late.append([])
+            self._leave(part.key, part.n, part.nbytes)
+        batch = part.batch
+        job = self.jobs[batch.job]
+        pieces = [(batch, part.start, part.stop)]
+        return Work(batch.job, batch.epoch, pieces, part.key, [], logs=job.stamp.logs, marks=job.marks)
 
     def _next_sequenced(self) -> Work | None:
         for _ in range(len(self._ring)):
@@ -398,43 +462,92 @@ class WorkerMachine:
             if not released and not final:
                 continue
             job.finished = final
-            pieces: list[tuple[Batch, int, int]] = []
-            fails: list[tuple[int, bytes]] = []
-            count = 0
-            for piece in released:
-                if piece.kind == "fail":
-                    fails.append((count, piece.item))
-                else:
-                    pieces.append((piece.item, piece.offset, piece.offset + piece.n))
-                    self._waited(piece.item, piece.n)
-                    count += piece.n
-            return Work(name, job.stamp.epoch, pieces, None, fails, final, job.stamp.logs)
+            pieces, fails = self.waiting.take(released)
+            self.late.append([])
+            return Work(name, job.stamp.epoch, pieces, None, fails, final, job.stamp.logs, job.marks)
         return None
 
+    # -- giving back --------------------------------------------------------------------------
+    def _give_back(self, now: float) -> None:
+        """What was not started is for others: what is queued, and the rest of what was handed out."""
+        self._given_back = True
+        for part in self.queue.give_back():
+            self._return(part, now)
+            if self.late:
+                self.late[-1].append((part.key, part.n, part.nbytes))
+        for work in self.handed:
+            _, _, stop = work.pieces[-1]
+            if stop == work.pieces[-1][0].n:
+                self.effects.append(Reclaim(work))
+
+    def reclaimed(self, work: Work, started: int, now: float) -> None:
+        """This work stops before the task of this index, counted over its pieces."""
+        batch, start, stop = work.pieces[-1]
+        if start + started < stop and any(work is other for other in self.handed):
+            self._return(Slice(batch, start + started, stop), now)
+            self._settle(now)
+
+    def _return(self, part: Slice, now: float) -> None:
+        peer, number = self.held.now(part.key)
+        link = self.inlet.links.get(peer)
+        if link is None or part.key not in self.custody:
+            return
+        self.counters.returned += part.n
+        self.held.cut(part.key, part.start)
+        self.returned[(peer, number)] = (part.key, part.n)
+        link.give_back(number, part.start, now)
+
+    def _give_back_at(self) -> float | None:
+        """When what is behind the running task is to be given back."""
+        if self._given_back or self.ordered or not self.handed or not self._peers or self._alone:
+            return None
+        ahead = self.queue.tasks + sum(work.pieces[-1][2] - work.pieces[-1][1] for work in self.handed)
+        if ahead <= 1:
+            return None
+        return self._moved_at + max(GIVE_BACK_AFTER, 2 * ahead * (self.meter.mean or 0.0))
+
     # -- time ---------------------------------------------------------------------------------
+    def _ack_zeroed(self, now: float) -> None:
+        zeroed = self.custody.zeroed
+        if zeroed:
+            for key in zeroed:
+                self._ack(key, now)
+            zeroed.clear()
+
     def _settle(self, now: float) -> None:
         """After each event: ack what came to zero, feed the code, give credit, send."""
         self.outlet.pump(now)
         self._feed(now)
-        zeroed = self.custody.zeroed
-        if zeroed:
-            for peer, number in zeroed:
-                self.inlet.ack(peer, number, now)
-            zeroed.clear()
-        if self.draining:
-            self.inlet.flush(now)
-            return
-        self.inlet.grant(MAX_WINDOW * len(self.inlet.links) if self.ordered else self.meter.window(), now)
+        self._ack_zeroed(now)
+        if self._blamed:
+            self._blame(now)
+        paused = bool(self.queue.aside) or self._alone or self._given_back
+        if not paused and (self.ordered or not self.draining):
+            self.inlet.grant(MAX_WINDOW * len(self.inlet.links) if self.ordered else self.meter.window(), now)
         self.inlet.flush(now)
 
     def deadline(self) -> float | None:
         """When ``tick`` is due."""
-        times = [at for at in (self.inlet.deadline(), self.outlet.deadline()) if at is not None]
-        return min(times, default=None)
+        times: list[float | None] = [
+            self.inlet.deadline(),
+            self.outlet.deadline(),
+            self._give_back_at(),
+        ]
+        if self._report is not None:
+            times.append(self._report_at)
+        times.extend(self._blamed.values())
+        return min((at for at in times if at is not None), default=None)
 
     def tick(self, now: float) -> None:
         """Time has passed."""
         self.outlet.tick(now)
+        self.outlet.complain(now)
+        at = self._give_back_at()
+        if at is not None and now >= at:
+            self._give_back(now)
+        if self._report is not None and now >= self._report_at:
+            self._report_at = now + REPORT_EVERY
+            self.effects.append(self._report)
         self._settle(now)
 
     def reconnected(self, peer: bytes, now: float) -> None:
@@ -450,9 +563,9 @@ class WorkerMachine:
         self.custody.check()
         self.inlet.check()
         self.outlet.check()
-        assert self.running >= 0
-        assert self.waiting_bytes == sum(nbytes for _, _, nbytes in self._waiting.values())
-        assert self.queued_tasks == sum(batch.n for batch in self.queue)
+        self.waiting.check()
+        self.queue.check()
+        assert len(self.late) == len(self.handed)
 
 
 def _given(batch: Batch) -> int:

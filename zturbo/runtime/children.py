@@ -24,6 +24,8 @@ from typing import Any
 
 import msgpack
 
+from zturbo.runtime.slot import Slot
+
 __all__ = ["Child", "ChildSide", "ChildSpec", "describe_exit"]
 
 log = logging.getLogger("zturbo.node")
@@ -65,18 +67,29 @@ class Child:
         self.error: str | None = None
         self.traceback = ""
         self.info: dict[str, Any] = {}
+        self.cause = ""
+        """Why its node ended it: ``timeout``, ``cancelled``, ``stopped``; empty if it did not."""
+        self._oom_kills = _oom_kills()
         reader, writer = os.pipe()
         self.ready_fd = reader
         os.set_blocking(reader, False)
         self._report = b""
-        spec = {**what.spec, "incarnation": incarnation, "ready_fd": writer, "parent": os.getpid()}
+        slot_fd = Slot.make()
+        spec = {
+            **what.spec,
+            "incarnation": incarnation,
+            "ready_fd": writer,
+            "slot_fd": slot_fd,
+            "parent": os.getpid(),
+        }
         self.process = subprocess.Popen(
             [sys.executable, "-m", what.module],
             stdin=subprocess.PIPE,
-            pass_fds=(writer,),
+            pass_fds=(writer, slot_fd),
             env=env,
         )
         os.close(writer)
+        self.slot = Slot(slot_fd)
         raw = msgpack.packb(spec)
         assert self.process.stdin is not None
         try:
@@ -108,6 +121,13 @@ class Child:
         self.info = report
         return True
 
+    def describe_exit(self, code: int) -> str:
+        """How it ended, for people: ``exit code 3``, ``SIGSEGV``, ``SIGKILL, likely out of memory``."""
+        text = describe_exit(code)
+        if code == -signal.SIGKILL and not self.cause and _oom_kills() > self._oom_kills:
+            text += ", likely out of memory: the kernel has killed a process for that since it started"
+        return text
+
     def exited(self) -> int | None:
         """Its exit code (negative: a signal), or None while it runs. Reaps it."""
         return self.process.poll()
@@ -137,6 +157,7 @@ class Child:
                 log.debug("%s had closed its stdin", self.what.name)
         os.close(self.ready_fd)
         os.close(self.pidfd)
+        self.slot.close()
 
 
 def describe_exit(code: int) -> str:
@@ -147,7 +168,19 @@ def describe_exit(code: int) -> str:
         name = signal.Signals(-code).name
     except ValueError:
         name = f"signal {-code}"
-    return f"{name} (the kernel's, if memory ran out)" if name == "SIGKILL" else name
+    return name
+
+
+def _oom_kills() -> int:
+    """How many processes the kernel has killed for want of memory, on this host and in this cgroup."""
+    count = 0
+    for path, key in (("/proc/vmstat", "oom_kill "), ("/sys/fs/cgroup/memory.events", "oom_kill ")):
+        try:
+            lines = Path(path).read_text().splitlines()
+        except OSError:
+            continue
+        count += sum(int(line.split()[1]) for line in lines if line.startswith(key))
+    return count
 
 
 class ChildSide:
@@ -173,6 +206,11 @@ class ChildSide:
         side = cls(spec)
         threading.Thread(target=side._watch, args=(stdin,), name="parent", daemon=True).start()
         return side
+
+    @property
+    def slot(self) -> Slot:
+        """Where it notes what it runs."""
+        return Slot(self.spec["slot_fd"])
 
     def at_exit(self, folder: Path) -> None:
         """Remove this folder if the parent dies."""

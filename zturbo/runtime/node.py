@@ -1,7 +1,8 @@
 """The node: the one parent of a host's workers and sinks. Runs no user code.
 
 It starts children, sees them exit at once (pidfd), tells the broker, starts them again, and renews
-the leases of those that the kernel does not show as stopped or dead.
+the leases of those that the kernel does not show as stopped or dead. It ends a worker whose task runs longer
+than the stage's ``task_timeout``, and one that goes on with a task of a job that has ended.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ import zmq
 
 from zturbo.core.supervisor import Restarts
 from zturbo.errors import DecodeError
-from zturbo.runtime.children import Child, ChildSpec, describe_exit
+from zturbo.runtime.children import Child, ChildSpec
 from zturbo.runtime.sockets import Security, make, runtime_dir
 from zturbo.wire.control import pack_control, unpack_control
 
@@ -29,6 +30,12 @@ log = logging.getLogger("zturbo.node")
 
 STOP_AFTER = 5.0
 """Seconds that children have to stop before they are killed."""
+
+CANCEL_AFTER = 0.5
+"""Seconds that a running task of an ended job may go on before its worker is ended."""
+
+LOOK_EVERY = 0.1
+"""Seconds between two looks at what runs, while something has a time limit."""
 
 REPEAT = 1.0
 """Seconds after which a report that the broker has not confirmed is repeated."""
@@ -44,6 +51,29 @@ class _Place:
         self.restarts = Restarts()
         self.child: Child | None = None
         self.start_at: float | None = 0.0
+        self.serial = 0
+        """The task that ran at the last look."""
+        self.since = 0.0
+        """Since when it has been seen."""
+
+    def overdue(self, now: float, ended: dict[bytes, float]) -> str:
+        """Why the running task is to be ended now: ``timeout``, ``cancelled``; empty if it is not.
+
+        Args:
+            now: the time.
+            ended: job that has ended -> when its tasks are to be gone.
+        """
+        child = self.child
+        running = child.slot.read() if child is not None else None
+        if running is None:
+            self.serial = 0
+            return ""
+        if running.serial != self.serial:
+            self.serial, self.since = running.serial, now
+        limit = self.what.spec.get("task_timeout")
+        if running.job in ended and now >= max(ended[running.job], self.since + CANCEL_AFTER):
+            return "cancelled"
+        return "timeout" if limit and now - self.since > limit else ""
 
 
 class Node:
@@ -80,6 +110,8 @@ class Node:
         self._reports: dict[int, tuple[list[Any], float]] = {}
         self._ref = 0
         self._renew_at = 0.0
+        self._ended: dict[bytes, float] = {}
+        """Job that has ended before its time -> when its tasks are to be gone."""
         self._stop_at: float | None = None
         self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self.stopping = False
@@ -133,7 +165,8 @@ class Node:
             poller.register(child.pidfd, zmq.POLLIN)
             if not child.is_ready and child.error is None:
                 poller.register(child.ready_fd, zmq.POLLIN)
-        until = min(now + 0.5, self._renew_at)
+        limited = self._ended or any(place.what.spec.get("task_timeout") for place in self._places)
+        until = min(now + (LOOK_EVERY if limited else 0.5), self._renew_at)
         for place in self._places:
             if place.child is None and place.start_at is not None and not self.stopping:
                 until = min(until, place.start_at)
@@ -152,10 +185,14 @@ class Node:
                 self._tell("started", place.child, "")
 
     def _look(self) -> None:
+        now = time.monotonic()
         for place in self._places:
             child = place.child
             if child is None:
                 continue
+            if not child.cause and (cause := place.overdue(now, self._ended)):
+                child.cause = cause
+                child.signal(signal.SIGKILL)
             if not child.is_ready and child.error is None and child.read_report():
                 if child.is_ready:
                     self._tell("ready", child, "")
@@ -166,6 +203,9 @@ class Node:
                 if not child.is_ready and child.error is None and child.read_report() and child.error:
                     self._failed(child)
                 self._exited(place, child, code)
+        for job, at in list(self._ended.items()):
+            if now > at + 10 * CANCEL_AFTER:
+                del self._ended[job]
 
     def _failed(self, child: Child) -> None:
         self._tell("failed", child, child.error or "")
@@ -181,14 +221,20 @@ class Node:
             )
 
     def _exited(self, place: _Place, child: Child, code: int) -> None:
-        text = describe_exit(code)
+        text = child.describe_exit(code)
+        running = child.slot.read() if child.what.role == "worker" else None
+        if not child.is_ready and child.error is None and not self.stopping:
+            child.error = f"{child.what.name} died before it was ready: {text}"
+            self._failed(child)
         self._report(
             {
                 "type": "exited",
                 "incarnation": child.incarnation,
                 "code": code,
                 "text": text,
-                "stage": child.what.name,
+                "stage": f"{child.what.name} (process {child.pid} on {self.host})",
+                "cause": child.cause or ("stopped" if child.info.get("stopping") else ""),
+                "running": None if running is None else (running.job, running.epoch, running.path),
             }
         )
         child.close()
@@ -271,10 +317,6 @@ class Node:
         kind = message["type"]
         if kind in ("ok", "error"):
             self._reports.pop(message["ref"], None)
-        elif kind in ("restart", "kill"):
-            number = signal.SIGTERM if kind == "restart" else signal.SIGKILL
-            for child in self.children:
-                if child.incarnation == message["incarnation"]:
-                    child.signal(number)
-        elif kind == "stop":
-            self.stop()
+        elif kind == "forget":
+            at = time.monotonic() + CANCEL_AFTER
+            self._ended.update((job, at) for job in message["jobs"] if type(job) is bytes)

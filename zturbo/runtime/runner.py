@@ -11,8 +11,9 @@ from time import perf_counter
 from typing import Any
 
 from zturbo.core.effects import Work
+from zturbo.core.held import InputKey
 from zturbo.core.parcel import cut_runs
-from zturbo.core.worker import InputKey, Produced
+from zturbo.core.worker import Produced
 from zturbo.errors import DecodeError, EncodeError, TooLarge
 from zturbo.runtime.stagehost import Output, StageHost, Stale
 from zturbo.wire.messages import Batch, Fail, Path, Run
@@ -61,35 +62,55 @@ class Runner:
         if not self._since:
             self._since = began
         self._done.setdefault(work.origin, 0)
+        out = self._out
         if self._current(work.job) == work.epoch:
             try:
                 if work.origin is None:
                     pieces = [_open(piece) for piece in work.pieces]
                     self._tasks += sum(len(contents) for _, contents, _ in pieces)
                     self.host.run_ordered(
-                        work.job, pieces, work.fails, self._out, final=work.final, logs=work.logs
+                        work.job,
+                        pieces,
+                        work.fails,
+                        out,
+                        final=work.final,
+                        epoch=work.epoch,
+                        steps=work,
+                        marks=work.marks,
+                        logs=work.logs,
                     )
                 else:
                     for piece in work.pieces:
                         runs, contents, metas = _open(piece)
                         self.host.run(
-                            work.job, runs, contents, metas, self._out, self._task_done, logs=work.logs
+                            work.job,
+                            runs,
+                            contents,
+                            metas,
+                            out,
+                            epoch=work.epoch,
+                            steps=work,
+                            marks=work.marks,
+                            logs=work.logs,
                         )
             except Stale:
                 self._out.clear()
             except DecodeError as error:
                 self._fail_work(work, error)
+        self._count()
         self._works += 1
+
+    def _count(self) -> None:
+        """Tasks that have been finished since the last look count for the input that is running."""
+        finished, self._out.finished = self._out.finished, 0
+        if finished:
+            self._done[self._origin] += finished
+            self._tasks += finished
 
     def job_ended(self, job: bytes) -> None:
         """The job is over here, or starts over."""
         self.flush()
         self.host.job_ended(job)
-
-    def _task_done(self) -> None:
-        # Said after its outputs: what is flushed before does not yet say that it is finished.
-        self._done[self._origin] += 1
-        self._tasks += 1
 
     def _fail_work(self, work: Work, error: DecodeError) -> None:
         """Contents that cannot be unpacked here: each task that is left fails."""
@@ -99,11 +120,13 @@ class Runner:
                     path = (*first[:-1], first[-1] + k) if first else first
                     self._out.fails.append(Fail(path, 0, self.host.error(error, path, None, "DecodeError")))
         if work.origin is not None:
-            self._done[work.origin] = sum(stop - start for _, start, stop in work.pieces)
+            self._done[work.origin] = min(work.limit, sum(stop - start for _, start, stop in work.pieces))
 
     def flush(self) -> None:
         """Give what there is."""
         out = self._out
+        if self._done:
+            self._count()
         if not out and not self._works and not self._done:
             return
         now = perf_counter()

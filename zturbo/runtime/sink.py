@@ -2,31 +2,35 @@
 
 Batches are appended to the job's spool file in the order of coming; a thread of its own syncs, so
 that the loop never waits for a disk; the machine then hears ``stored``. Contents are served from
-memory while they are young, else from the spool.
+memory while they are young, else from the spool. A sink that is started on a spool reads it first, and
+goes on where its predecessor ended.
 """
 
 from __future__ import annotations
 
+import fcntl
 import logging
+import os
 import signal
 import sys
 import threading
+import time
 from array import array
 from bisect import bisect_left
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
 
 import zmq
 
-from zturbo.core.effects import Control, Deliver, Drop, Exit, Send, Store
+from zturbo.core.effects import Control, Deliver, Drop, Exit, Note, Send, Store
 from zturbo.core.sink import SinkMachine
-from zturbo.errors import DecodeError, VersionMismatch
+from zturbo.errors import DecodeError, StartError, VersionMismatch
 from zturbo.runtime.children import ChildSide
 from zturbo.runtime.member import MemberLoop, start_member
 from zturbo.runtime.sockets import make
-from zturbo.runtime.spool import Location, Spool
+from zturbo.runtime.spool import Location, Spool, SpoolCorrupt, SpoolFull
 from zturbo.wire.codec import decode, encode
 from zturbo.wire.control import Member, View
 from zturbo.wire.messages import Batch, DataMessage, Results, Want
@@ -38,6 +42,9 @@ log = logging.getLogger("zturbo.sink")
 
 YOUNG_BYTES = 32 << 20
 """Bytes of stored batches that are kept in memory too, all jobs together."""
+
+RETRY_FULL = 0.5
+"""Seconds between two tries to write while the disk is full."""
 
 YOUNG = 4096
 """How many of them."""
@@ -76,24 +83,38 @@ class SinkProcess:
         loop: its sockets.
         spool: folder for spool files; one sink's alone.
         tcp: address for clients' sockets, such as ``tcp://127.0.0.1:*``.
+        share: bytes of unread results that a job may have before its sources are paused.
+
+    Raises:
+        StartError: another sink has the spool.
     """
 
-    def __init__(self, loop: MemberLoop, spool: Path, tcp: str) -> None:
+    def __init__(self, loop: MemberLoop, spool: Path, tcp: str, share: int = 4 << 30) -> None:
         self.loop = loop
-        self.machine = SinkMachine(loop.incarnation)
         self.folder = spool
         self.folder.mkdir(parents=True, exist_ok=True)
         self.folder.chmod(0o700)
-        for stale in self.folder.glob("*.spool"):
-            stale.unlink()
+        self._lock = _lock(self.folder)
+        spool_id = _spool_id(self.folder)
+        self.machine = SinkMachine(loop.incarnation, spool_id, share)
         self.stored: dict[bytes, _Stored] = {}
+        self._unwritten: deque[Store | Note] = deque()
+        self._write_at = 0.0
+        self._recover()
         self.young: OrderedDict[int, Batch] = OrderedDict()
         self.young_bytes = 0
         self.router = make(loop.context, zmq.ROUTER, bind=tcp, security=loop.security)
         results = self.router.getsockopt_string(zmq.LAST_ENDPOINT)
         loop.watch(self.router, self._read_clients)
         loop.member = Member(
-            loop.incarnation, "sink", "", -1, loop.host, tuple(loop.inbox.endpoints), (results,)
+            loop.incarnation,
+            "sink",
+            "",
+            -1,
+            loop.host,
+            tuple(loop.inbox.endpoints),
+            (results,),
+            spool=spool_id,
         )
         self._to_sync: SimpleQueue[tuple[list[int], set[bytes]] | None] = SimpleQueue()
         self._syncer = threading.Thread(target=self._sync_loop, name="sync", daemon=True)
@@ -113,6 +134,10 @@ class SinkProcess:
             self.machine.forget([job for job in message["jobs"] if type(job) is bytes], now)
         elif kind == "confirmed":
             self.machine.confirm(message["job"])
+        elif kind == "ask_entered":
+            self.machine.ask_entered(message["job"], message["epoch"], now)
+        elif kind == "recovered_ok":
+            self.machine.recovery_confirmed()
 
     def data(self, message: DataMessage, now: float) -> None:
         """A message from a worker or the broker."""
@@ -128,24 +153,23 @@ class SinkProcess:
 
     def deadline(self) -> float | None:
         """When ``tick`` is due."""
-        return self.machine.deadline()
+        due = self.machine.deadline()
+        if self._unwritten:
+            return self._write_at if due is None else min(due, self._write_at)
+        return due
 
     def perform(self, now: float) -> None:
         """Do what the machine wants done."""
-        safe: list[int] = []
-        to_sync: list[int] = []
-        jobs: set[bytes] = set()
+        if self._unwritten and now >= self._write_at:
+            self._write_late(now)
         effects, self.machine.effects[:] = list(self.machine.effects), []
+        written: list[Store] = []
         for effect in effects:
             if isinstance(effect, Send):
                 self.loop.send(effect.peer, effect.message)
-            elif isinstance(effect, Store):
-                self._store(effect)
-                if effect.durability == "fsync":
-                    to_sync.append(effect.token)
-                    jobs.add(effect.job)
-                else:
-                    safe.append(effect.token)
+            elif isinstance(effect, (Store, Note)):
+                if self._write(effect, now) and isinstance(effect, Store):
+                    written.append(effect)
             elif isinstance(effect, Deliver):
                 self._deliver(effect)
             elif isinstance(effect, Control):
@@ -156,18 +180,92 @@ class SinkProcess:
                 log.error("leaving: %s", effect.reason)
                 self.loop.refused = effect.reason
                 self.loop.stopping = True
-        if to_sync:
-            self._to_sync.put((to_sync, jobs))
-        if safe:
-            self.machine.stored(safe, now)
-            self.perform(now)
+        if written:
+            self._make_safe(written, now)
 
     # -- spool --------------------------------------------------------------------------------
-    def _store(self, effect: Store) -> None:
+    def _recover(self) -> None:
+        """Read the spool of an earlier incarnation."""
+        damaged: list[bytes] = []
+        token = 0
+        now = time.monotonic()
+        for path in sorted(self.folder.glob("*.spool")):
+            job = bytes.fromhex(path.stem)
+            stored = _Stored(Spool(path))
+            try:
+                for place, frames in stored.spool.recover():
+                    message = decode([bytes(frames[0]), *frames[1:]])
+                    if isinstance(message, Want):
+                        self.machine.recovered_cursor(job, message.taken)
+                    elif isinstance(message, Batch) and message.job == job:
+                        token += 1
+                        stored.add(token, place)
+                        self.machine.recovered(token, message, now)
+            except (SpoolCorrupt, DecodeError, VersionMismatch) as error:
+                log.error("%s: its results are not served: %s", path, error)
+                damaged.append(job)
+                stored.spool.delete()
+                continue
+            self.stored[job] = stored
+        if self.stored or damaged:
+            log.info("the spool has %d jobs", len(self.stored))
+        self.machine.recovery_done(damaged, now)
+
+    def _write(self, effect: Store | Note, now: float) -> bool:
+        """Append to the job's spool. False if that has to wait for room on the disk."""
+        if self._unwritten:
+            self._unwritten.append(effect)
+            return False
+        try:
+            self._append(effect)
+        except SpoolFull as error:
+            log.error("the spool's disk is full; waiting for room: %s", error)
+            self._unwritten.append(effect)
+            self._write_at = now + RETRY_FULL
+            self.machine.paused = True
+            self._tell_trouble("the disk of its spool is full")
+            return False
+        return True
+
+    def _tell_trouble(self, text: str) -> None:
+        self.loop.tell({"type": "trouble", "incarnation": self.loop.incarnation, "text": text})
+
+    def _write_late(self, now: float) -> None:
+        """Try again what there was no room for."""
+        written: list[Store] = []
+        self._write_at = now + RETRY_FULL
+        try:
+            while self._unwritten:
+                effect = self._unwritten[0]
+                if effect.job in self.machine.jobs:
+                    self._append(effect)
+                if isinstance(effect, Store):
+                    written.append(effect)
+                self._unwritten.popleft()
+        except SpoolFull:
+            self._tell_trouble("the disk of its spool is full")
+        else:
+            log.warning("the spool's disk has room again")
+            self.machine.paused = False
+            self._tell_trouble("")
+        if written:
+            self._make_safe(written, now)
+
+    def _append(self, effect: Store | Note) -> None:
         stored = self.stored.get(effect.job)
         if stored is None:
             spool = Spool(self.folder / f"{effect.job.hex()}.spool")
             stored = self.stored[effect.job] = _Stored(spool)
+        if isinstance(effect, Note):
+            me = self.loop.incarnation
+            if effect.stamp is not None:
+                stamp = effect.stamp
+                stored.spool.append(
+                    encode(Batch(stamp.job, stamp.epoch, 0, stamp=stamp, number=1, source=me, target=me))
+                )
+            else:
+                stored.spool.append(encode(Want(effect.job, 0, 0, 0, effect.cursor)))
+            return
         batch = effect.batch
         stored.add(effect.token, stored.spool.append(encode(batch)))
         self.young[effect.token] = batch
@@ -175,6 +273,16 @@ class SinkProcess:
         while (self.young_bytes > YOUNG_BYTES or len(self.young) > YOUNG) and len(self.young) > 1:
             _, old = self.young.popitem(last=False)
             self.young_bytes -= old.nbytes
+
+    def _make_safe(self, written: list[Store], now: float) -> None:
+        """Sync what is to be synced; the rest is as safe as it needs to be."""
+        to_sync = [effect for effect in written if effect.durability == "fsync"]
+        if to_sync:
+            self._to_sync.put(([effect.token for effect in to_sync], {effect.job for effect in to_sync}))
+        safe = [effect.token for effect in written if effect.durability != "fsync"]
+        if safe:
+            self.machine.stored(safe, now)
+            self.perform(now)
 
     def _sync_loop(self) -> None:
         while (todo := self._to_sync.get()) is not None:
@@ -190,8 +298,12 @@ class SinkProcess:
                 if stored is not None:
                     try:
                         stored.spool.sync()
-                    except (OSError, ValueError) as error:
-                        log.warning("sync of a spool failed: %s", error)
+                    except OSError as error:
+                        if self.stored.get(job) is not stored:
+                            continue  # the job was dropped meanwhile
+                        # What is not known to be on the disk is not acked: end, and read what there is.
+                        log.error("sync of %s failed: %s", stored.spool.path, error)
+                        os._exit(6)
             self.loop.post(lambda now, done=tokens: self.machine.stored(done, now))  # type: ignore[misc]
 
     def _batch(self, job: bytes, token: int) -> Batch:
@@ -293,6 +405,29 @@ class SinkProcess:
         self._syncer.join(timeout=5)
         for stored in self.stored.values():
             stored.spool.close()
+        os.close(self._lock)
+
+
+def _lock(folder: Path) -> int:
+    handle = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(handle)
+        raise StartError(f"the spool {folder} is in use by another sink: give this one its own") from None
+    return handle
+
+
+def _spool_id(folder: Path) -> bytes:
+    """The spool's own id: made once, kept beside what it names."""
+    path = folder / "id"
+    if path.exists() and len(raw := path.read_bytes()) == 16:
+        return raw
+    raw = os.urandom(16)
+    new = path.with_suffix(".new")
+    new.write_bytes(raw)
+    new.rename(path)
+    return raw
 
 
 def main() -> int:
@@ -300,7 +435,9 @@ def main() -> int:
     side = ChildSide.open()
     try:
         loop = start_member(side, "")
-        sink = SinkProcess(loop, Path(side.spec["spool"]), side.spec["results"])
+        sink = SinkProcess(
+            loop, Path(side.spec["spool"]), side.spec["results"], side.spec.get("share", 4 << 30)
+        )
     except BaseException as error:
         return side.failed(error, "sink")
 

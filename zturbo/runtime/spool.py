@@ -45,11 +45,19 @@ class Spool:
 
     Args:
         path: the file; made if it is not there.
+
+    Raises:
+        SpoolFull: there is no room for it.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                raise SpoolFull(f"{path}: {error.strerror}") from None
+            raise
         self.size = os.fstat(self._file).st_size
         self._closed = False
 

@@ -12,21 +12,42 @@ import os
 import traceback
 from collections.abc import Callable, Iterable
 from time import perf_counter
-from typing import Any
+from typing import Any, Protocol
 
 from zturbo.core.byid import ById
+from zturbo.core.sequencer import EXECUTION
 from zturbo.stage import ReorderStage, Stage
 from zturbo.task import Task, TaskLog
-from zturbo.wire.messages import End, Fail, Path, Run
+from zturbo.wire.messages import End, Fail, Mark, Path, Run
 from zturbo.wire.payload import pack_error, pack_meta, unpack_error_map
 
-__all__ = ["Output", "StageHost", "Stale"]
+__all__ = ["Output", "StageHost", "Stale", "Steps"]
 
 FLUSH_COUNT = 512
 """Outputs in one batch at most."""
 
 FLUSH_AFTER = 0.001
 """Seconds that an output waits for company while the code goes on."""
+
+
+class Steps(Protocol):
+    """How far a piece of work is; another thread may read it, and cut the work short."""
+
+    at: int
+    limit: int
+
+
+class _Steps:
+    at = -1
+    limit = 1 << 62
+
+
+class _NoSlot:
+    def begin(self, job: bytes, epoch: int, prefix: Path, root: bool) -> None: ...
+
+    def task(self, k: int) -> None: ...
+
+    def end(self) -> None: ...
 
 
 class Stale(BaseException):
@@ -47,6 +68,7 @@ class Output:
         "contents",
         "ends",
         "fails",
+        "finished",
         "flush",
         "metas",
         "runs",
@@ -57,6 +79,8 @@ class Output:
         self.flush = flush
         self._checked = 0.0
         self._step = self._due_in = 1
+        self.finished = 0
+        """Input tasks that are finished; whoever takes the outputs sets it back."""
         self.clear()
 
     def clear(self) -> None:
@@ -118,12 +142,13 @@ class Output:
 
 
 class _JobState:
-    __slots__ = ("byid", "instance", "late_fails", "number")
+    __slots__ = ("byid", "condemned", "instance", "late_fails", "number")
 
     def __init__(self, instance: Stage) -> None:
         self.instance = instance
         self.number = 0
         self.byid = ById()
+        self.condemned: dict[Path, Mark] = {}
         self.late_fails: list[tuple[Any, bytes]] = []
 
 
@@ -146,11 +171,14 @@ class StageHost:
         self.index = index
         self.worker_id = worker_id
         self.host = host
+        self.slot: Any = _NoSlot()
+        """Where it is noted what runs."""
         self.base = self._new()
         cls = type(self.base)
         self.ordered = isinstance(self.base, ReorderStage)
         self.by_id = issubclass(cls, ReorderStage) and cls.get_sequence_id is not ReorderStage.get_sequence_id
         self.has_state = cls.reset is not Stage.reset and cls.reset is not ReorderStage.reset
+        self.deterministic = cls.deterministic
         self.slots = self.base.job_slots if self.has_state and not self.base.interleave else 0
         """Jobs that this worker may have at once if the stage is ordered; 0 for any number."""
         self._spare: list[Stage] = [self.base]
@@ -189,10 +217,13 @@ class StageHost:
         contents: list[Any],
         metas: list[Any] | None,
         out: Output,
-        done: Callable[[], None],
+        *,
+        epoch: int = 0,
+        steps: Steps | None = None,
+        marks: tuple[Mark, ...] = (),
         logs: bool = False,
     ) -> None:
-        """Process tasks of a plain stage.
+        """Process tasks of a plain stage; ``out.finished`` counts them, each after its outputs.
 
         Args:
             job: whose tasks they are.
@@ -200,52 +231,88 @@ class StageHost:
             contents: one per task.
             metas: one per task, as :func:`pack_meta` made them, or None.
             out: where outputs go.
-            done: called after each task is finished.
+            epoch: of the job, for the slot.
+            steps: told which task runs; it may say that no more are to be started.
+            marks: what the broker found out about tasks of this stage.
             logs: whether to keep a log of stages in each task.
         """
+        steps = steps or _Steps()
         try:
             process = self._state(job).instance.process
         except Exception as error:  # reset() is the user's code
-            self._fail_all(runs, error, out, done)
+            self._fail_all(runs, error, out, steps)
             return
-        if metas is None and not logs:
-            self._run_bare(process, runs, contents, out, done)
-            return
+        try:
+            if metas is None and not logs and not marks and self.deterministic:
+                self._run_bare(process, job, epoch, runs, contents, out, steps)
+            else:
+                self._run_any(process, job, epoch, runs, contents, metas, out, steps, marks, logs)
+        finally:
+            self.slot.end()
+
+    def _run_any(
+        self,
+        process: Callable[[Task], Any],
+        job: bytes,
+        epoch: int,
+        runs: Iterable[Run],
+        contents: list[Any],
+        metas: list[Any] | None,
+        out: Output,
+        steps: Steps,
+        marks: tuple[Mark, ...],
+        logs: bool,
+    ) -> None:
+        condemned = {mark.path: mark for mark in marks if mark.kind}
         i = 0
         for first, n in runs:
-            prefix = first[:-1]
-            last = first[-1] if first else 0
+            self.slot.begin(job, epoch, first[:-1], not first)
             for k in range(n):
+                steps.at = i
+                if i >= steps.limit:
+                    return
                 task = Task(contents[i])
                 if metas is not None and metas[i] is not None:
                     _restore(task, metas[i])
                 i += 1
-                path = (*prefix, last + k) if first else first
-                self._one(process, path, task, out, logs)
-                done()
+                path = (*first[:-1], first[-1] + k) if first else first
+                if path in condemned:
+                    out.fail(path, 0, self._condemn(condemned[path], path, task))
+                else:
+                    self.slot.task(path[-1] if path else 0)
+                    self._one(process, path, task, out, logs)
+                out.finished += 1
 
     def _run_bare(
         self,
         process: Callable[[Task], Any],
+        job: bytes,
+        epoch: int,
         runs: Iterable[Run],
         contents: list[Any],
         out: Output,
-        done: Callable[[], None],
+        steps: Steps,
     ) -> None:
         """The fast way: tasks without meta and logs, most of which give one task without them too."""
+        note = self.slot.task
         i = 0
         for first, n in runs:
             prefix = first[:-1]
             last = first[-1] if first else 0
-            for k in range(n):
+            self.slot.begin(job, epoch, prefix, not first)
+            for at in range(last, last + n):
+                steps.at = i
+                if i >= steps.limit:
+                    return
+                note(at)
                 task = Task(contents[i])
                 i += 1
                 try:
                     result = process(task)
                 except Exception as error:  # whatever the user's code raises fails this task alone
-                    path = (*prefix, last + k) if first else first
+                    path = (*prefix, at) if first else first
                     out.fail(path, 0, self.error(error, path, task))
-                    done()
+                    out.finished += 1
                     continue
                 if (
                     type(result) is Task
@@ -255,7 +322,6 @@ class StageHost:
                     and out.metas is None
                     and first
                 ):
-                    at = last + k
                     out_runs = out.runs
                     if out_runs:
                         begin, count = out_runs[-1]
@@ -268,8 +334,12 @@ class StageHost:
                     out.contents.append(result.content)
                     out.added()
                 else:
-                    self._result(result, (*prefix, last + k) if first else first, task, out, False)
-                done()
+                    self._result(result, (*prefix, at) if first else first, task, out, False)
+                out.finished += 1
+
+    def _condemn(self, mark: Mark, path: Path, task: Task | None) -> bytes:
+        """The failure of a task that nobody runs any more."""
+        return self.error(Condemned(mark.text), path, task, mark.kind)
 
     def _one(self, process: Callable[[Task], Any], path: Path, task: Task, out: Output, logs: bool) -> None:
         if logs:
@@ -277,12 +347,21 @@ class StageHost:
         try:
             result = process(task)
         except Exception as error:  # whatever the user's code raises fails this task alone
-            out.fail(path, 0, self.error(error, path, task))
+            out.fail(self._execution(path), 0, self.error(error, path, task))
             return
         self._result(result, path, task, out, logs)
 
+    def _execution(self, path: Path) -> Path:
+        """Where the outputs of this execution stand.
+
+        At a stage that is not deterministic, under a component of its own: of two executions, the first
+        that is complete wins as a whole.
+        """
+        return path if self.deterministic else (*path, EXECUTION + int.from_bytes(os.urandom(6), "big"))
+
     def _result(self, result: Any, path: Path, task: Task, out: Output, logs: bool) -> None:
         count = 0
+        path = self._execution(path)
         try:
             if isinstance(result, Task):
                 if not result.success:
@@ -329,12 +408,17 @@ class StageHost:
         else:
             child.logs = [*(parent._logs or []), *(child._logs or []), entry]
 
-    def _fail_all(self, runs: Iterable[Run], error: Exception, out: Output, done: Callable[[], None]) -> None:
+    def _fail_all(self, runs: Iterable[Run], error: Exception, out: Output, steps: Steps) -> None:
+        i = 0
         for first, n in runs:
             for k in range(n):
+                steps.at = i
+                if i >= steps.limit:
+                    return
+                i += 1
                 path = (*first[:-1], first[-1] + k) if first else first
                 out.fail(path, 0, self.error(error, path, None))
-                done()
+                out.finished += 1
 
     def error(self, error: BaseException, path: Path, task: Task | None, kind: str = "TaskError") -> bytes:
         """A failure as it travels."""
@@ -363,6 +447,9 @@ class StageHost:
         out: Output,
         *,
         final: bool,
+        epoch: int = 0,
+        steps: Steps | None = None,
+        marks: tuple[Mark, ...] = (),
         logs: bool = False,
     ) -> None:
         """Process what a sequencer released of a job, in order; its k-th item gets the path ``(k,)``.
@@ -373,6 +460,9 @@ class StageHost:
             fails: (place among the tasks, error) of failures that pass by.
             out: where outputs go.
             final: nothing comes after this: the END of all is said.
+            epoch: of the job, for the slot.
+            steps: told which task runs.
+            marks: what the broker found out about tasks of this stage.
             logs: whether to keep a log of stages in each task.
         """
         try:
@@ -380,6 +470,23 @@ class StageHost:
         except Exception as error:  # reset() is the user's code
             out.fail((), 0, self.error(error, (), None))
             return
+        state.condemned = {mark.path: mark for mark in marks if mark.kind}
+        self.slot.begin(job, epoch, (), False)
+        try:
+            self._run_released(state, pieces, fails, out, final, steps or _Steps(), logs)
+        finally:
+            self.slot.end()
+
+    def _run_released(
+        self,
+        state: _JobState,
+        pieces: Iterable[tuple[list[Run], list[Any], list[Any] | None]],
+        fails: list[tuple[int, bytes]],
+        out: Output,
+        final: bool,
+        steps: Steps,
+        logs: bool,
+    ) -> None:
         process = state.instance.process
         place = 0
         at = 0
@@ -394,6 +501,7 @@ class StageHost:
                     if metas is not None and metas[i] is not None:
                         _restore(task, metas[i])
                     i += 1
+                    steps.at = place
                     place += 1
                     if self.by_id:
                         path = (*first[:-1], first[-1] + k) if first else first
@@ -415,8 +523,12 @@ class StageHost:
         self, state: _JobState, process: Callable[[Task], Any], task: Task, out: Output, logs: bool
     ) -> None:
         path = (state.number,)
+        if path in state.condemned:
+            out.fail(path, 0, self._condemn(state.condemned[path], path, task))
+        else:
+            self.slot.task(state.number)
+            self._one(process, path, task, out, logs)
         state.number += 1
-        self._one(process, path, task, out, logs)
 
     def _pass_by(self, state: _JobState, error: bytes, out: Output) -> None:
         if self.by_id:
@@ -446,6 +558,10 @@ class StageHost:
             return
         for ready in released:
             self._numbered(state, process, ready, out, logs)
+
+
+class Condemned(Exception):
+    """The task killed, or held up, whoever ran it."""
 
 
 class TaskFailedByUser(Exception):

@@ -7,6 +7,7 @@ So statements and views go on while ``process()`` runs for an hour. Started by a
 from __future__ import annotations
 
 import logging
+import os
 import signal
 import sys
 import threading
@@ -15,7 +16,7 @@ from collections.abc import Callable
 from queue import Empty, SimpleQueue
 from typing import Any
 
-from zturbo.core.effects import Control, EndJob, Exit, Run, Send, Spill, Work
+from zturbo.core.effects import Control, EndJob, Exit, Reclaim, Run, Send, Spill, Work
 from zturbo.core.worker import Produced, WorkerMachine
 from zturbo.errors import StartError
 from zturbo.resources import Resources
@@ -35,6 +36,9 @@ log = logging.getLogger("zturbo.worker")
 
 DRAIN = 2.0
 """Seconds that a worker that was told to stop may take to finish what it has."""
+
+LEAVE = 1.0
+"""Seconds that a task may go on after this worker has left; then the process ends all the same."""
 
 UNSEEN = 16
 """Batches that the user's thread may be ahead of the I/O thread."""
@@ -73,6 +77,7 @@ class WorkerProcess:
             tuple(loop.inbox.endpoints),
             slots=host.slots if host.ordered else 0,
             ordered=host.ordered,
+            deterministic=host.deterministic,
         )
         self.spill = SpillFile(loop.folder / "spill")
         self.works: SimpleQueue[Work | EndJob | None] = SimpleQueue()
@@ -82,10 +87,18 @@ class WorkerProcess:
         self._room.set()
         self._unseen = 0
         self._drain_until: float | None = None
+        self._code_ended = threading.Event()
+        self._slot = host.slot
 
     # -- the user's thread --------------------------------------------------------------------
     def run_code(self) -> None:
         """Run work until told to stop. In the main thread."""
+        try:
+            self._run_code()
+        finally:
+            self._code_ended.set()
+
+    def _run_code(self) -> None:
         works, runner = self.works, self.runner
         while True:
             try:
@@ -128,8 +141,10 @@ class WorkerProcess:
             self.machine.stamp(message["stamp"], now)
         elif kind == "forget":
             self.machine.forget([job for job in message["jobs"] if type(job) is bytes], now)
-        elif kind == "stop":
-            self.drain(now)
+        elif kind == "ask_entered":
+            self.machine.ask_entered(message["job"], message["epoch"], now)
+        elif kind == "held_ok":
+            self.machine.held_ok(message["broker"])
 
     def data(self, message: DataMessage, now: float) -> None:
         """A message from a peer."""
@@ -158,7 +173,7 @@ class WorkerProcess:
     def perform(self, now: float) -> None:
         """Do what the machine wants done."""
         effects = self.machine.effects
-        if effects:
+        while effects:
             todo = list(effects)
             effects.clear()
             for effect in todo:
@@ -170,6 +185,8 @@ class WorkerProcess:
                     for batch, _, _ in work.pieces:
                         self.spill.restore(batch)
                     self.works.put(work)
+                elif isinstance(effect, Reclaim):
+                    self.machine.reclaimed(effect.work, effect.work.stop_early(), now)
                 elif isinstance(effect, EndJob):
                     self.epochs.pop(effect.job, None)
                     self.spill.forget(effect.job)
@@ -201,6 +218,11 @@ class WorkerProcess:
             self.loop.stopping = True
             self._room.set()
             self.works.put(None)
+            if not self._code_ended.wait(LEAVE):
+                # A task goes on, that nobody waits for any more: others have it.
+                self._slot.end()
+                self.loop.close()
+                os._exit(3 if self.loop.refused else 0)
 
 
 def build(spec: dict[str, Any]) -> Callable[[], Stage]:
@@ -224,6 +246,7 @@ def main() -> int:
         host = StageHost(
             make, name=spec["stage"], index=spec["index"], worker_id=spec["worker_id"], host=spec["host"]
         )
+        host.slot = side.slot
         loop = start_member(side, spec["stage"])
         loop.code = code_hash(type(host.base))
         worker = WorkerProcess(

@@ -13,6 +13,7 @@ import msgpack
 
 from zturbo.errors import DecodeError, VersionMismatch
 from zturbo.wire.messages import (
+    MAX_INT,
     PROTOCOL,
     Batch,
     Buffer,
@@ -20,6 +21,7 @@ from zturbo.wire.messages import (
     End,
     Fail,
     Greet,
+    Mark,
     Path,
     Probe,
     Results,
@@ -37,7 +39,7 @@ MAX_DEPTH = 64
 _MAGIC = 0x7A74  # "zt"
 _BATCH, _GREET, _PROBE, _STATEMENT, _WANT, _RESULTS = range(1, 7)
 _ID = 16
-_INT_MAX = 1 << 62
+
 _pack = msgpack.Packer(use_bin_type=True, autoreset=True).pack
 
 
@@ -46,7 +48,7 @@ def _bad(field: str) -> DecodeError:
 
 
 def _int(value: Any, field: str, low: int = 0) -> int:
-    if type(value) is not int or not low <= value <= _INT_MAX:
+    if type(value) is not int or not low <= value <= MAX_INT:
         raise _bad(field)
     return value
 
@@ -67,7 +69,7 @@ def _path(value: Any, field: str = "path") -> Path:
     if type(value) is not tuple or len(value) > MAX_DEPTH:
         raise _bad(field)
     for component in value:
-        if type(component) is not int or not 0 <= component <= _INT_MAX:
+        if type(component) is not int or not 0 <= component <= MAX_INT:
             raise _bad(field)
     return value
 
@@ -85,7 +87,7 @@ def _runs(value: Any) -> tuple[list[Run], int]:
             raise _bad("run")
         first, n = run
         _path(first, "run")
-        if type(n) is not int or not 1 <= n <= _INT_MAX or (n > 1 and not first):
+        if type(n) is not int or not 1 <= n <= MAX_INT or (n > 1 and not first):
             raise _bad("run")
         total += n
     return list(value), total
@@ -100,21 +102,27 @@ def stamp_to_wire(stamp: Stamp) -> tuple[Any, ...]:
         tuple(stamp.ordered.items()),
         stamp.sink,
         stamp.durability,
-        stamp.condemned,
+        stamp.marks,
         stamp.order,
         stamp.logs,
+        stamp.revision,
+        stamp.spool,
+        stamp.hold,
     )
 
 
 def stamp_from_wire(value: Any) -> Stamp:
     """The stamp in a decoded tuple; raises DecodeError."""
-    job, epoch, pipeline, ordered, sink, durability, condemned, order, logs = _tuple(value, "stamp", 9)
+    (job, epoch, pipeline, ordered, sink, durability, marks, order, logs, revision, spool, hold) = _tuple(
+        value, "stamp", 12
+    )
     if type(pipeline) is not str or type(logs) is not bool:
         raise _bad("stamp")
     if durability not in ("fsync", "process", "memory") or order not in ("path", "none"):
         raise _bad("stamp")
+    if hold not in ("", "failures", "all"):
+        raise _bad("stamp.hold")
     pairs = [_tuple(pair, "stamp.ordered", 2) for pair in _tuple(ordered, "stamp.ordered")]
-    marks = [_tuple(pair, "stamp.condemned", 2) for pair in _tuple(condemned, "stamp.condemned")]
     return Stamp(
         job=_id(job, "stamp.job"),
         epoch=_int(epoch, "stamp.epoch"),
@@ -122,10 +130,20 @@ def stamp_from_wire(value: Any) -> Stamp:
         ordered={_int(stage, "stamp.ordered"): _id(inc, "stamp.ordered") for stage, inc in pairs},
         sink=_id(sink, "stamp.sink"),
         durability=durability,
-        condemned=tuple((_int(stage, "stamp.condemned"), _path(path)) for stage, path in marks),
+        marks=tuple(_mark(mark) for mark in _tuple(marks, "stamp.marks")),
         order=order,
         logs=logs,
+        revision=_int(revision, "stamp.revision"),
+        spool=_bytes(spool, "stamp.spool"),
+        hold=hold,
     )
+
+
+def _mark(value: Any) -> Mark:
+    stage, path, kind, text = _tuple(value, "mark", 4)
+    if type(kind) is not str or type(text) is not str:
+        raise _bad("mark")
+    return Mark(_int(stage, "mark.stage"), _path(path, "mark.path"), kind, text)
 
 
 def encode(message: DataMessage) -> list[Buffer]:
@@ -169,11 +187,16 @@ def encode(message: DataMessage) -> list[Buffer]:
                     message.nbytes,
                     message.nonce,
                     message.gap,
+                    message.returns,
                 )
             )
         ]
     if type(message) is Probe:
-        return [_pack((_MAGIC, PROTOCOL, _PROBE, message.source, message.target, message.nonce))]
+        return [
+            _pack(
+                (_MAGIC, PROTOCOL, _PROBE, message.source, message.target, message.nonce, message.taken_back)
+            )
+        ]
     if type(message) is Greet:
         return [_pack((_MAGIC, PROTOCOL, _GREET, message.source, message.target, message.view))]
     if type(message) is Want:
@@ -274,30 +297,33 @@ def _read_batch(header: tuple[Any, ...], frames: Sequence[Buffer]) -> Batch:
     )
 
 
+def _pairs(value: Any, field: str) -> list[tuple[int, int]]:
+    pairs = [_tuple(pair, field, 2) for pair in _tuple(value, field)]
+    return [(_int(first, field), _int(last, field)) for first, last in pairs]
+
+
 def _read_statement(header: tuple[Any, ...], _: Sequence[Buffer]) -> Statement:
-    if len(header) != 12 or type(header[11]) is not bool:
+    if len(header) != 13 or type(header[11]) is not bool:
         raise _bad("statement")
-    ranges = []
-    for pair in _tuple(header[7], "ranges"):
-        first, last = _tuple(pair, "range", 2)
-        ranges.append((_int(first, "range"), _int(last, "range")))
     return Statement(
         source=_id(header[3], "source"),
         target=_id(header[4], "target"),
         received=_int(header[5], "received"),
         acked=_int(header[6], "acked"),
-        ranges=ranges,
+        ranges=_pairs(header[7], "range"),
         tasks=_int(header[8], "tasks"),
         nbytes=_int(header[9], "nbytes"),
         nonce=_int(header[10], "nonce"),
         gap=header[11],
+        returns=_pairs(header[12], "return"),
     )
 
 
 def _read_probe(header: tuple[Any, ...], _: Sequence[Buffer]) -> Probe:
-    if len(header) != 6:
+    if len(header) != 7:
         raise _bad("probe")
-    return Probe(_id(header[3], "source"), _id(header[4], "target"), _int(header[5], "nonce"))
+    taken = tuple(_int(number, "probe") for number in _tuple(header[6], "probe"))
+    return Probe(_id(header[3], "source"), _id(header[4], "target"), _int(header[5], "nonce"), taken)
 
 
 def _read_greet(header: tuple[Any, ...], _: Sequence[Buffer]) -> Greet:

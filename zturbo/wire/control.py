@@ -42,6 +42,10 @@ class Member:
     """Jobs that an ordered worker may have at once; 0 for any number."""
     ordered: bool = False
     """Whether a sequencer precedes its code."""
+    deterministic: bool = True
+    """Whether its code gives the same fan-out each time."""
+    spool: bytes = b""
+    """Id of a sink's spool: a sink that is started again on it is the same sink to its jobs."""
 
     def to_wire(self) -> tuple[Any, ...]:
         """As a plain tuple for msgpack."""
@@ -55,14 +59,16 @@ class Member:
             self.results,
             self.slots,
             self.ordered,
+            self.deterministic,
+            self.spool,
         )
 
     @classmethod
     def from_wire(cls, value: Any) -> Member:
         """The member in a decoded tuple; raises DecodeError."""
-        if type(value) is not tuple or len(value) != 9:
+        if type(value) is not tuple or len(value) != 11:
             raise DecodeError("member is malformed")
-        kinds: tuple[type, ...] = (bytes, str, str, int, str, tuple, tuple, int, bool)
+        kinds: tuple[type, ...] = (bytes, str, str, int, str, tuple, tuple, int, bool, bool, bytes)
         if any(type(part) is not kind for part, kind in zip(value, kinds, strict=True)):
             raise DecodeError("member is malformed")
         if len(value[0]) != 16 or value[1] not in ("broker", "worker", "sink"):
@@ -121,13 +127,29 @@ SCHEMA: dict[str, dict[str, Any]] = {
     "get_view": {},
     "leave": {"incarnation": _ID},
     "progress": {"incarnation": _ID, "counts": _MAP},
+    "broken": {"incarnation": _ID, "peer": _ID},
+    "draining": {"incarnation": _ID},
+    "trouble": {"incarnation": _ID, "text": _STR},
+    # member -> broker, after the broker's restart
+    "held": {"incarnation": _ID, "broker": _ID, "items": _LIST},
+    "entered": {"incarnation": _ID, "job": _ID, "epoch": _INT, "roots": _LIST},
     # sink -> broker
+    "recovered": {"incarnation": _ID, "jobs": _LIST, "damaged": _LIST},
+    "pause": {"incarnation": _ID, "job": _ID, "epoch": _INT},
     "complete": {"incarnation": _ID, "job": _ID, "epoch": _INT, "results": _INT, "failed": _INT},
     "job_failed": {"incarnation": _ID, "job": _ID, "epoch": _INT, "kind": _STR, "error": _STR},
     # node -> broker
-    "node_hello": {"node": _ID, "host": _STR, "pid": _INT, "protocol": _INT},
     "renew": {"node": _ID, "alive": _LIST},
-    "exited": {"node": _ID, "incarnation": _ID, "code": _INT, "text": _STR, "stage": _STR, "ref": _INT},
+    "exited": {
+        "node": _ID,
+        "incarnation": _ID,
+        "code": _INT,
+        "text": _STR,
+        "stage": _STR,
+        "cause": _STR,
+        "running": (tuple, type(None)),
+        "ref": _INT,
+    },
     "start_failed": {
         "node": _ID,
         "incarnation": _ID,
@@ -162,9 +184,9 @@ SCHEMA: dict[str, dict[str, Any]] = {
     "forget": {"jobs": _LIST},
     "confirmed": {"job": _ID},
     "refused": {"reason": _STR},
-    "stop": {},
-    "restart": {"incarnation": _ID},
-    "kill": {"incarnation": _ID},
+    "held_ok": {"broker": _ID},
+    "recovered_ok": {},
+    "ask_entered": {"job": _ID, "epoch": _INT},
     "ok": {"ref": _INT, "value": object},
     "error": {"ref": _INT, "kind": _STR, "message": _STR},
 }

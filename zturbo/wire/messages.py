@@ -25,6 +25,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 __all__ = [
+    "MAX_INT",
     "PROTOCOL",
     "Batch",
     "Buffer",
@@ -32,6 +33,7 @@ __all__ = [
     "End",
     "Fail",
     "Greet",
+    "Mark",
     "Path",
     "Probe",
     "Results",
@@ -43,6 +45,9 @@ __all__ = [
 
 PROTOCOL = 1
 """Version of the wire protocol; two ends with different numbers refuse each other by name."""
+
+MAX_INT = 1 << 62
+"""Largest number in a message."""
 
 Path = tuple[int, ...]
 """A task's place in its job."""
@@ -76,9 +81,23 @@ class Fail(NamedTuple):
     error: bytes
 
 
+class Mark(NamedTuple):
+    """What the broker has found out about one task: it kills or hangs whoever runs it."""
+
+    stage: int
+    path: Path
+    kind: str
+    """Empty: suspected, it runs alone. Else nobody runs it any more; it fails with an error of this kind."""
+    text: str
+    """Why, as a sentence."""
+
+
 @dataclass(slots=True, frozen=True)
 class Stamp:
-    """What the broker decided for (job, epoch). The first record of a job on each link."""
+    """What the broker decided for (job, epoch). The first record of a job on each link.
+
+    A higher revision of the same epoch has more marks, or names the sink's next incarnation.
+    """
 
     job: bytes
     """16 bytes, made by the client."""
@@ -91,12 +110,28 @@ class Stamp:
     """Incarnation of the sink that has this job."""
     durability: str = "fsync"
     """``fsync``, ``process`` or ``memory``: what the sink waits for before it acks."""
-    condemned: tuple[tuple[int, Path], ...] = ()
-    """(stage index, path) of tasks that nobody is to run any more."""
+    marks: tuple[Mark, ...] = ()
+    """Tasks that are suspected or condemned."""
     order: str = "path"
     """``path``: the sink releases in order; ``none``: as they come."""
     logs: bool = False
     """Whether each task carries its log of stages."""
+    revision: int = 0
+    """Counts up within the epoch."""
+    spool: bytes = b""
+    """Id of that sink's spool: whoever comes back with it is that sink again."""
+    hold: str = ""
+    """What the sink keeps back: ``failures`` (there are retries left: it stops before the first one),
+    ``all`` (until the job is complete), or nothing."""
+
+    @property
+    def rank(self) -> tuple[int, int]:
+        """Of two stamps of a job the one with the higher rank holds."""
+        return self.epoch, self.revision
+
+    def after(self, stage: int, stages: int) -> bytes | None:
+        """Who alone gets what is for this stage of this job; None where any of its workers may."""
+        return self.sink if stage >= stages else self.ordered.get(stage)
 
 
 @dataclass(slots=True)
@@ -163,6 +198,8 @@ class Probe:
     target: bytes
     nonce: int
     """Comes back in a statement; what was sent before the probe and has not arrived by then is lost."""
+    taken_back: tuple[int, ...] = ()
+    """Batches whose returned tasks the sender has taken back."""
 
 
 @dataclass(slots=True)
@@ -187,6 +224,8 @@ class Statement:
     """The highest probe that has arrived."""
     gap: bool = False
     """A batch came that was not the next one: please probe."""
+    returns: list[tuple[int, int]] = field(default_factory=list)
+    """(batch, index): the tasks from this index on were not started and are given back."""
 
 
 @dataclass(slots=True)

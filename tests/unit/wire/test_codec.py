@@ -17,6 +17,7 @@ from zturbo.wire.messages import (
     End,
     Fail,
     Greet,
+    Mark,
     Probe,
     Results,
     Stamp,
@@ -36,7 +37,9 @@ stamps = st.builds(
     ordered=st.dictionaries(ints, ids, max_size=3),
     sink=ids,
     durability=st.sampled_from(["fsync", "process", "memory"]),
-    condemned=st.lists(st.tuples(ints, paths), max_size=2).map(tuple),
+    marks=st.lists(
+        st.tuples(ints, paths, st.text(max_size=5), st.text(max_size=5)).map(lambda t: Mark(*t)), max_size=2
+    ).map(tuple),
     order=st.sampled_from(["path", "none"]),
     logs=st.booleans(),
 )

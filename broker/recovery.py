@@ -1,0 +1,186 @@
+"""After a restart: go on with what runs, without doing it again.
+
+Of the **broker**: its jobs run on meanwhile. Workers of a first stage tell which roots they hold; when
+all of them have (or are gone), the first sequencer of each job is asked which roots have wholly
+entered it; whatever is neither goes again. (A root leaves its first-stage worker's custody only once all
+that came of it has entered the first sequencer, so asking in this order misses none.)
+
+Of a **sink**: a sink that comes back with the same spool has all that it had acked. Its jobs go on in
+their epoch; a stamp of a higher revision names its new incarnation. One that does not come back within
+a grace is gone, and its jobs start over.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from broker.job import Job
+from zturbo.core.effects import Control, Effect
+from zturbo.core.intervals import Intervals
+from zturbo.core.outlet import Outlet
+from zturbo.core.parcel import Parcel
+from zturbo.wire.messages import MAX_INT, Batch, Path
+
+__all__ = ["LostSinks", "Recovery"]
+
+ASK_EVERY = 1.0
+"""Seconds between two questions to a sequencer that has not answered."""
+
+
+@dataclass(slots=True)
+class _Asked:
+    job: Job
+    again: float
+
+
+@dataclass(slots=True)
+class Recovery:
+    """What a restarted broker does not know yet.
+
+    Args:
+        outlet: the links to first stages.
+        effects: where what is to be done is appended.
+    """
+
+    outlet: Outlet
+    effects: list[Effect]
+    silent: dict[bytes, str] = field(default_factory=dict)
+    """Workers of first stages that have not reported -> their pipeline."""
+    jobs: dict[bytes, Job] = field(default_factory=dict)
+    """Jobs that it is not known of which roots go again."""
+    _held: dict[bytes, dict[bytes, list[tuple[int, int]]]] = field(default_factory=dict)
+    """Job -> worker -> root ranges that it holds."""
+    _asked: dict[bytes, _Asked] = field(default_factory=dict)
+
+    def report(self, worker: bytes, items: tuple[Any, ...], now: float) -> None:
+        """A worker of a first stage says what it holds: (job, epoch, runs, tasks, bytes) of each input.
+
+        Said again it changes nothing.
+        """
+        if self.silent.pop(worker, None) is None:
+            return
+        parcels = []
+        for job_id, epoch, runs, n, nbytes in items:
+            batch = Batch(job_id, epoch, 0, list(runs), n)
+            parcels.append(Parcel(batch, None, (), n, nbytes, hollow=True))
+            job = self.jobs.get(job_id)
+            if job is not None and job.epoch == epoch:
+                shift = min(0, job.chunks.first)
+                ranges = self._held.setdefault(job_id, {}).setdefault(worker, [])
+                for first, count in runs:
+                    start = (first[0] if first else -1) - shift
+                    ranges.append((start, start + count))
+        self.outlet.adopt(worker, parcels, now)
+
+    def lost(self, worker: bytes) -> None:
+        """It is gone: it reports nothing any more, and holds nothing."""
+        self.silent.pop(worker, None)
+        for holders in self._held.values():
+            holders.pop(worker, None)
+
+    def drop(self, job: bytes) -> None:
+        """The job has ended, or starts over."""
+        self.jobs.pop(job, None)
+        self._held.pop(job, None)
+        self._asked.pop(job, None)
+
+    def ask(self, stages: dict[str, int], now: float) -> None:
+        """Ask the first sequencer of each job whose first-stage workers have all reported."""
+        pending = set(self.silent.values())
+        for job in self.jobs.values():
+            asked = self._asked.get(job.id)
+            if job.pipeline in pending or (asked is not None and now < asked.again):
+                continue
+            self._asked[job.id] = _Asked(job, now + ASK_EVERY)
+            stamp = job.stamp
+            assert stamp is not None
+            first = min(stamp.ordered, default=stages[job.pipeline])
+            message = {"type": "ask_entered", "job": job.id, "epoch": job.epoch}
+            self.effects.append(Control(message, stamp.ordered.get(first, stamp.sink)))
+
+    def entered(self, job_id: bytes, epoch: int, roots: tuple[Any, ...]) -> tuple[Job, Intervals] | None:
+        """A sequencer's answer. Returns the job, and the roots that need not go again."""
+        job = self.jobs.get(job_id)
+        if job is None or job.epoch != epoch or job_id not in self._asked:
+            return None
+        shift = min(0, job.chunks.first)
+        total = job.chunks.total
+        ranges = [(max(0, a - shift), min(b - shift, total)) for a, b in roots]
+        for more in self._held.get(job_id, {}).values():
+            ranges.extend(more)
+        self.drop(job_id)
+        return job, Intervals.of(ranges)
+
+    def deadline(self) -> float | None:
+        """When to ask again."""
+        return min((asked.again for asked in self._asked.values()), default=None)
+
+
+def check_held(items: Any) -> bool:
+    """Whether a report is well formed: it came over a socket."""
+    if type(items) is not tuple:
+        return False
+    for item in items:
+        if type(item) is not tuple or len(item) != 5:
+            return False
+        job, epoch, runs, n, nbytes = item
+        if type(job) is not bytes or type(runs) is not tuple:
+            return False
+        if not all(type(value) is int and 0 <= value <= MAX_INT for value in (epoch, n, nbytes)):
+            return False
+        if not all(type(run) is tuple and len(run) == 2 and _is_root(*run) for run in runs):
+            return False
+        if sum(run[1] for run in runs) != n:
+            return False
+    return True
+
+
+def check_roots(roots: Any) -> bool:
+    """Whether an answer's intervals are well formed."""
+    return type(roots) is tuple and all(
+        type(pair) is tuple
+        and len(pair) == 2
+        and all(type(value) is int and -1 <= value <= MAX_INT for value in pair)
+        for pair in roots
+    )
+
+
+def _is_root(first: Path, n: int) -> bool:
+    if type(first) is not tuple or type(n) is not int or n < 1 or len(first) > 1:
+        return False
+    return all(type(part) is int and 0 <= part <= MAX_INT for part in first)
+
+
+class LostSinks:
+    """Sinks that were lost and may come back with their spool.
+
+    Args:
+        grace: seconds that they have for it.
+    """
+
+    def __init__(self, grace: float) -> None:
+        self.grace = grace
+        self._until: dict[bytes, float] = {}
+
+    def __contains__(self, spool: bytes) -> bool:
+        return spool in self._until
+
+    def add(self, spool: bytes, now: float) -> None:
+        """The sink with this spool is gone."""
+        self._until.setdefault(spool, now + self.grace)
+
+    def back(self, spool: bytes) -> None:
+        """It is back."""
+        self._until.pop(spool, None)
+
+    def given_up(self, now: float) -> list[bytes]:
+        """Those whose grace is over, each once."""
+        over = [spool for spool, until in self._until.items() if until <= now]
+        for spool in over:
+            del self._until[spool]
+        return over
+
+    def deadline(self) -> float | None:
+        """When the next grace is over."""
+        return min(self._until.values(), default=None)

@@ -1,0 +1,79 @@
+"""Poison: how often a task was running when its worker died, and what is done about it.
+
+Each death is a strike for (job, stage, path), kept across epochs. A task with one strike less than the
+pipeline's ``max_task_retries`` is a suspect and runs alone; one with as many is condemned: nobody runs
+it any more, and whoever meets it emits its failure, ``WorkerLost``. A task that was ended for its
+time-out is condemned at once, with ``TaskTimeout``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from broker.job import Job
+from zturbo.wire.messages import Mark, Path
+
+__all__ = ["Death", "strike"]
+
+
+@dataclass(slots=True, frozen=True)
+class Death:
+    """A worker's end, as its node tells it."""
+
+    stage: int
+    worker: str
+    """For people: stage, host, process."""
+    text: str
+    """``SIGSEGV``, ``exit code 3``, ..."""
+    cause: str = ""
+    """Empty if it died by itself; ``timeout``, ``cancelled`` or ``stopped`` if its node ended it."""
+    running: tuple[bytes, int, Path] | None = None
+    """(job, epoch, path) of the task that was running."""
+
+    @property
+    def sentence(self) -> str:
+        """What happened, for the job's status and the log."""
+        ended = {
+            "timeout": "was ended: its task ran longer than task_timeout",
+            "cancelled": "was ended, to stop a task of a job that has ended",
+            "stopped": "was told to stop",
+        }.get(self.cause, f"died: {self.text}")
+        if self.running is None:
+            return f"{self.worker} {ended}"
+        return f"{self.worker} {ended}, while it ran task {_name(self.running[2])}"
+
+
+def strike(job: Job, death: Death, limit: int) -> bool:
+    """Count a death against the task that was running. Returns whether the job's marks changed.
+
+    Args:
+        job: its job.
+        death: with ``running``.
+        limit: deaths after which a task is condemned.
+    """
+    assert death.running is not None
+    path = death.running[2]
+    if death.cause == "timeout":
+        return _mark(job, Mark(death.stage, path, "TaskTimeout", death.sentence))
+    if death.cause:
+        return False
+    deaths = job.strikes.setdefault((death.stage, path), [])
+    deaths.append(death.sentence)
+    tries = len(deaths)
+    if tries >= limit:
+        times = "once" if tries == 1 else f"{tries} times"
+        text = f"task {_name(path)} killed whoever ran it, {times}; the last time, {death.sentence}"
+        return _mark(job, Mark(death.stage, path, "WorkerLost", text))
+    if tries == limit - 1:
+        return _mark(job, Mark(death.stage, path, "", death.sentence))
+    return False
+
+
+def _mark(job: Job, mark: Mark) -> bool:
+    others = tuple(old for old in job.marks if (old.stage, old.path) != (mark.stage, mark.path))
+    job.marks = (*others, mark)
+    return True
+
+
+def _name(path: Path) -> str:
+    return ".".join(map(str, path)) or "(the job's root)"

@@ -1,0 +1,83 @@
+"""What a worker is running, written where its node can read it, also after the worker's death.
+
+A piece of memory that node and worker share. The worker writes a serial number and the place of each
+task before it runs it; so the node knows what was running when the worker died, and for how long a
+task has been running: what has not changed between two looks has not ended between them.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import struct
+from typing import NamedTuple
+
+from zturbo.wire.messages import Path
+
+__all__ = ["Running", "Slot"]
+
+SIZE = 1024
+
+_TASK = struct.Struct("<QQ")
+_HEAD = struct.Struct("<BB14x16sQ")
+_HEAD_AT = 16
+_PREFIX_AT = _HEAD_AT + _HEAD.size
+
+
+class Running(NamedTuple):
+    """The task that runs."""
+
+    serial: int
+    job: bytes
+    epoch: int
+    path: Path
+
+
+class Slot:
+    """One worker's slot.
+
+    Args:
+        fd: of the shared memory; it is closed here.
+    """
+
+    def __init__(self, fd: int) -> None:
+        self._map = mmap.mmap(fd, SIZE)
+        os.close(fd)
+        self._serial = 0
+
+    @staticmethod
+    def make() -> int:
+        """A new piece of memory, as a file descriptor that a child may inherit."""
+        fd = os.memfd_create("zturbo-slot", os.MFD_CLOEXEC)
+        os.ftruncate(fd, SIZE)
+        return fd
+
+    def begin(self, job: bytes, epoch: int, prefix: Path, root: bool) -> None:
+        """Tasks with paths ``prefix + (k,)`` are going to run; ``root``: the one with the path ``()``."""
+        self.end()
+        struct.pack_into(f"<{len(prefix)}Q", self._map, _PREFIX_AT, *prefix)
+        _HEAD.pack_into(self._map, _HEAD_AT, 0 if root else 1, len(prefix), job, epoch)
+
+    def task(self, k: int) -> None:
+        """This one runs now."""
+        self._serial += 1
+        _TASK.pack_into(self._map, 0, self._serial, k)
+
+    def end(self) -> None:
+        """None runs."""
+        _TASK.pack_into(self._map, 0, 0, 0)
+
+    def read(self) -> Running | None:
+        """What runs, or ran when the worker died; None if nothing does, or it is just changing."""
+        serial, last = _TASK.unpack_from(self._map, 0)
+        numbered, depth, job, epoch = _HEAD.unpack_from(self._map, _HEAD_AT)
+        if not serial or depth > (SIZE - _PREFIX_AT) // 8:
+            return None
+        prefix = struct.unpack_from(f"<{depth}Q", self._map, _PREFIX_AT)
+        if _TASK.unpack_from(self._map, 0)[0] != serial:
+            return None
+        return Running(serial, job, epoch, (*prefix, last) if numbered else ())
+
+    def close(self) -> None:
+        """Let go of it."""
+        self._map.close()
