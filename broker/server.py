@@ -18,16 +18,17 @@ from typing import Any
 import msgpack
 import zmq
 
-from broker.job import Chunks, Job
-from broker.ledger import ChunkRow, JobRow, Ledger, LedgerCorrupt, LedgerFull
+from broker.job import ENDED, Job
+from broker.ledger import ChunkRow, Ledger, LedgerCorrupt, LedgerFull
 from broker.machine import BrokerMachine, PipelineInfo
+from broker.rows import job_of, row_of
 from broker.strikes import Death
 from zturbo.core.effects import Confirm, Control, Effect, Load, Record, Send
 from zturbo.errors import DecodeError, VersionMismatch
 from zturbo.runtime.peers import Inbox, Peers
 from zturbo.runtime.sockets import Security, make
 from zturbo.version import __version__
-from zturbo.wire.codec import decode, encode, stamp_from_wire, stamp_to_wire
+from zturbo.wire.codec import decode, encode
 from zturbo.wire.control import Member, pack_control, unpack_control
 from zturbo.wire.messages import PROTOCOL, Batch, Buffer
 
@@ -132,7 +133,7 @@ class Broker:
         self._restore()
 
     def _restore(self) -> None:
-        jobs = [self._job_of(row) for row in self.ledger.jobs()]
+        jobs = [job_of(row, self.ledger.chunk_index(row.id)) for row in self.ledger.jobs()]
         members = [
             Member.from_wire(msgpack.unpackb(raw, use_list=False, raw=False)) for raw in self.ledger.members()
         ]
@@ -142,37 +143,6 @@ class Broker:
         if jobs:
             unfinished = sum(job.state in ("waiting", "running") for job in jobs)
             log.info("the ledger has %d jobs, %d of them unfinished", len(jobs), unfinished)
-
-    def _job_of(self, row: JobRow) -> Job:
-        stamp = None
-        if row.stamp is not None:
-            stamp = stamp_from_wire(msgpack.unpackb(row.stamp, use_list=False, raw=False))
-        chunks = Chunks()
-        for _, first, n, nbytes in self.ledger.chunk_index(row.id):
-            chunks.append(first, n, nbytes)
-        job = Job(
-            id=row.id,
-            name=row.name,
-            pipeline=row.pipeline,
-            client=row.client,
-            stream=row.stream,
-            options=msgpack.unpackb(row.options, raw=False),
-            digest=row.digest,
-            state=row.state,
-            epoch=row.epoch,
-            created=row.created,
-            chunks=chunks,
-            total=chunks.total if row.state in ("waiting", "running") else row.total,
-            closed=row.closed,
-            stamp=stamp,
-            results=row.results,
-            failed=row.failed,
-            error=row.error,
-            error_kind=row.error_kind,
-        )
-        if row.notes is not None:
-            job.take_notes(msgpack.unpackb(row.notes, raw=False))
-        return job
 
     # -- requests -----------------------------------------------------------------------------
     def _exited(self, who: bytes, m: dict[str, Any], frames: list[bytes], now: float) -> None:
@@ -353,10 +323,16 @@ class Broker:
         default = "fsync" if pipeline is None else pipeline.durability
         return bool(job.options.get("durability", default) == "fsync")
 
+    def _put_job(self, job: Job) -> None:
+        if not job.created:
+            job.created = time.time()
+        ended = time.time() if job.state in ENDED else None
+        self.ledger.put_job(row_of(job, ended))
+
     def _record(self, effect: Record) -> None:
         args = effect.args
         if effect.op == "put_job":
-            self.ledger.put_job(self._row_of(args[0]))
+            self._put_job(args[0])
         elif effect.op == "put_chunk":
             job, seq, first, n, roots = args
             self.ledger.put_chunk(job, seq, first, n, roots.blob, roots.metas, roots.buffers)
@@ -368,31 +344,6 @@ class Broker:
             number, members = args
             self.ledger.set_view(number)
             self.ledger.set_members([msgpack.packb(member.to_wire()) for member in members])
-
-    def _row_of(self, job: Job) -> JobRow:
-        if not job.created:
-            job.created = time.time()
-        return JobRow(
-            id=job.id,
-            name=job.name,
-            pipeline=job.pipeline,
-            client=job.client,
-            state=job.state,
-            epoch=job.epoch,
-            options=msgpack.packb(job.options),
-            digest=job.digest,
-            stream=job.stream,
-            closed=job.closed,
-            total=job.total,
-            stamp=None if job.stamp is None else msgpack.packb(stamp_to_wire(job.stamp)),
-            created=job.created,
-            ended=time.time() if job.state not in ("waiting", "running") else None,
-            results=job.results,
-            failed=job.failed,
-            error_kind=job.error_kind,
-            error=job.error,
-            notes=msgpack.packb(job.notes()),
-        )
 
     def _batch_of(self, row: ChunkRow) -> Batch:
         runs: list[Any] = [((), 1)] if row.first < 0 else [((row.first,), row.n)]

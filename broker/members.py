@@ -1,0 +1,273 @@
+"""Members come, go, and say things: hello, exits, leases, what a restart finds.
+
+The part of :class:`broker.machine.BrokerMachine` that faces workers, sinks and nodes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from broker.job import ENDED, Job
+from broker.placement import Placed
+from broker.recovery import check_held, check_roots
+from broker.state import BrokerState
+from broker.strikes import Death, strike
+from zturbo.core.effects import Control
+from zturbo.errors import DecodeError
+from zturbo.wire.control import Member
+from zturbo.wire.messages import PROTOCOL
+
+__all__ = ["Members"]
+
+PAUSE = 3.0
+"""Seconds that a job stays paused after its sink last said so."""
+
+
+class Members(BrokerState):
+    """What members and nodes say."""
+
+    def restore(self, members: list[Member], jobs: list[Job], now: float) -> None:
+        """What the ledger has: the same members, and jobs that go on as far as they are known to."""
+        self.membership.restore(members, now)
+        self._viewed = -1  # nobody has been told of this view
+        here = {member.incarnation for member in members}
+        for member in members:
+            if member.role == "worker" and member.stage == 0 and not member.ordered:
+                self.recovery.silent[member.incarnation] = member.pipeline
+        for job in jobs:
+            self.jobs[job.id] = job
+            if job.state in ENDED:
+                job.ended_at = now
+                self._ended.append((now, job.id))
+                if job.state == "done" and job.stamp is not None and job.stamp.sink not in here:
+                    self.lost_sinks.add(job.stamp.spool, now)
+                continue
+            self._watch(job, now)
+            if job.state == "running":
+                self._take_up(job, here, now)
+            else:
+                self.roots.rewind(job)
+                if job.pipeline in self.pipelines:
+                    self.pipelines[job.pipeline].waiting[job.id] = None
+        self._settle(now)
+
+    def _take_up(self, job: Job, here: set[bytes], now: float) -> None:
+        """A job that was running: it goes on, unless an ordered stage's worker is gone."""
+        stamp = job.stamp
+        if stamp is None or job.pipeline not in self.pipelines or not {*stamp.ordered.values()} <= here:
+            self._wait_again(job)
+            return
+        job.placed = Placed(dict(stamp.ordered), stamp.sink)
+        self.placement.take(job.placed)
+        self.outlet.stamp(stamp)
+        if stamp.sink not in here:
+            self.lost_sinks.add(stamp.spool, now)
+        job.recovering = True
+        self.recovery.jobs[job.id] = job
+
+    def held(self, identity: bytes, message: dict[str, Any], now: float) -> None:
+        """A worker of a first stage says which roots it has of this broker's predecessor."""
+        if not check_held(message["items"]):
+            raise DecodeError("held: field 'items' is malformed")
+        if message["broker"] == self.me and message["incarnation"] in self.membership:
+            self.recovery.report(message["incarnation"], message["items"], now)
+            self.effects.append(Control({"type": "held_ok", "broker": self.me}, identity))
+        self._settle(now)
+
+    def entered(self, message: dict[str, Any], now: float) -> None:
+        """A first sequencer says which of a job's roots have wholly entered it."""
+        if not check_roots(message["roots"]):
+            raise DecodeError("entered: field 'roots' is malformed")
+        found = self.recovery.entered(message["job"], message["epoch"], message["roots"])
+        if found is not None:
+            job, safe = found
+            self.roots.resume(job, safe)
+            self._queue(job)
+        self._settle(now)
+
+    def recovered(self, identity: bytes, message: dict[str, Any], now: float) -> None:
+        """A sink has read its spool: its jobs go on with it."""
+        sink = self.membership.get(message["incarnation"])
+        if sink is None or not sink.spool:
+            return
+        self.lost_sinks.back(sink.spool)
+        damaged = set(message["damaged"])
+        for job in list(self.jobs.values()):
+            stamp = job.stamp
+            if stamp is None or stamp.spool != sink.spool or stamp.sink == sink.incarnation:
+                continue
+            if job.id in damaged:
+                job.incidents.append(f"the spool of {sink.host} is damaged where it had this job")
+                if job.state == "running":
+                    self._wait_again(job)
+                continue
+            if job.placed is not None:
+                self.placement.free(job.placed)
+                job.placed = Placed(job.placed.ordered, sink.incarnation)
+                self.placement.take(job.placed)
+            self._restamp(job, replace(stamp, sink=sink.incarnation, revision=stamp.revision + 1))
+        self._remind(sink, message["jobs"])
+        self.effects.append(Control({"type": "recovered_ok"}, identity))
+        self._settle(now)
+
+    def hello(self, identity: bytes, message: dict[str, Any], now: float) -> None:
+        """A worker or a sink introduces itself, and repeats it as its heartbeat."""
+        member: Member = message["member"]
+        problem = self._misfit(member, message)
+        if problem:
+            self.effects.append(Control({"type": "refused", "reason": problem}, identity))
+            return
+        changed = self.membership.join(member, message["node"], message["pid"], message["view"], now)
+        if changed is None:
+            reason = "this incarnation was taken out of the view"
+            self.effects.append(Control({"type": "refused", "reason": reason}, identity))
+        elif changed:
+            self._unplaced = True
+            pipeline = self.pipelines.get(member.pipeline)
+            if pipeline is not None:
+                pipeline.problems.pop(member.stage, None)
+            self._record_members()
+            self._welcome(identity, member)
+        elif message["view"] != self.membership.number:
+            self._welcome(identity, member)
+        if changed is not None:
+            self._remind(member, message["jobs"])
+        self._settle(now)
+
+    def _misfit(self, member: Member, message: dict[str, Any]) -> str | None:
+        if message["protocol"] != PROTOCOL:
+            return f"it speaks protocol {message['protocol']}, this broker {PROTOCOL}"
+        if message["version"] != self.version:
+            return f"it is zturbo {message['version']}, this broker {self.version}: install one on all hosts"
+        if member.role == "sink":
+            return None
+        pipeline = self.pipelines.get(member.pipeline)
+        if member.role != "worker" or pipeline is None or not 0 <= member.stage < len(pipeline.stages):
+            return f"this broker has no stage {member.pipeline}.{message['stage']}"
+        if pipeline.stages[member.stage] != message["stage"]:
+            name = pipeline.stages[member.stage]
+            return f"stage {member.stage} of {member.pipeline} is {name!r} here, not {message['stage']!r}"
+        return None
+
+    def _remind(self, member: Member, known: Sequence[Any]) -> None:
+        """A member names jobs that it knows; a word that they have ended may have got lost."""
+        ended = [
+            name
+            for name in known
+            if type(name) is bytes
+            and ((job := self.jobs.get(name)) is None or (member.role == "worker" and job.state in ENDED))
+        ]
+        if ended:
+            self.effects.append(Control({"type": "forget", "jobs": ended}, member.incarnation))
+
+    def _welcome(self, identity: bytes, member: Member) -> None:
+        for job in self.jobs.values():  # first what else may have got lost: the view is what others act on
+            stamp = job.stamp
+            if job.state == "running" and stamp is not None and stamp.rank > (1, 0):
+                if member.role == "sink" or member.pipeline == job.pipeline:
+                    self.effects.append(Control({"type": "stamp", "stamp": stamp}, identity))
+        message = {"type": "welcome", "view": self.membership.view(), "broker": self.me}
+        self.effects.append(Control({**message, "version": self.version}, identity))
+
+    def get_view(self, identity: bytes) -> None:
+        """Somebody met a peer with a newer view than his."""
+        self.effects.append(Control({"type": "view", "view": self.membership.view()}, identity))
+
+    def renew(self, alive: Sequence[bytes], now: float) -> None:
+        """A node's word that these live."""
+        self.membership.renew([inc for inc in alive if type(inc) is bytes], now)
+
+    def exited(self, incarnation: bytes, now: float, death: Death | None = None) -> None:
+        """A node saw this member exit, or it says goodbye itself."""
+        member = self.membership.remove(incarnation)
+        if member is None:
+            return
+        if death is not None and member.role == "worker":
+            death = replace(death, stage=member.stage)
+            self._note_death(member, death)
+        self._lost([member], now)
+
+    def _note_death(self, member: Member, death: Death) -> None:
+        """Tell the job that was running; count a strike. The marks are said before the view is."""
+        running = death.running
+        job = self.jobs.get(running[0]) if running is not None else None
+        for other in self.jobs.values():
+            stamp = other.stamp
+            concerned = stamp is not None and member.incarnation in stamp.ordered.values()
+            if other is job or (concerned and other.state == "running"):
+                other.incidents.append(death.sentence)
+        if job is None or job.state != "running" or running is None or job.stamp is None:
+            return
+        pipeline = self.pipelines.get(job.pipeline)
+        limit = pipeline.max_task_retries if pipeline is not None else 3
+        if running[1] == job.epoch and strike(job, death, limit):
+            self._restamp(job, replace(job.stamp, marks=job.marks, revision=job.stamp.revision + 1))
+        else:
+            self._record(job)
+
+    def broken(self, message: dict[str, Any], now: float) -> None:
+        """A member gets no answer from another, though the broker hears both."""
+        self.complaints.add(message["incarnation"], message["peer"], now)
+
+    def drain(self, message: dict[str, Any], now: float) -> None:
+        """A member is about to leave."""
+        if message["incarnation"] in self.membership:
+            self.draining.add(message["incarnation"])
+        self._settle(now)
+
+    def note_trouble(self, message: dict[str, Any]) -> None:
+        """A member says what keeps it from going on; an empty text ends it."""
+        if message["incarnation"] in self.membership:
+            self.trouble[message["incarnation"]] = message["text"]
+
+    def pause(self, message: dict[str, Any], now: float) -> None:
+        """A sink has more than a job's share of unread results: its sources wait. Repeated while it lasts."""
+        job = self.jobs.get(message["job"])
+        if job is not None and job.epoch == message["epoch"]:
+            job.paused_until = now + PAUSE
+
+    def start_failed(self, stage: str, text: str, now: float) -> None:
+        """A worker of ``pipeline.stage`` could not start."""
+        name, _, stage_name = stage.rpartition(".")
+        pipeline = self.pipelines.get(name)
+        if pipeline is not None and stage_name in pipeline.stages:
+            pipeline.problems[pipeline.stages.index(stage_name)] = text
+            self._unplaced = True
+        self._settle(now)
+
+    def _lost(self, members: list[Member], now: float) -> None:
+        gone = {member.incarnation for member in members}
+        for incarnation in gone:
+            self.progress.pop(incarnation, None)
+            self.trouble.pop(incarnation, None)
+            self.draining.discard(incarnation)
+            self.recovery.lost(incarnation)
+        self._record_members()
+        self._unplaced = True
+        for member in members:
+            if member.role == "sink" and member.spool:
+                self.lost_sinks.add(member.spool, now)
+        for job in self.jobs.values():
+            stamp = job.stamp
+            if stamp is None or job.state != "running":
+                continue
+            if gone & {*stamp.ordered.values()} or (stamp.sink in gone and not stamp.spool):
+                self._wait_again(job)
+        self._settle(now)
+
+    def _give_up_sinks(self, now: float) -> None:
+        """A sink has not come back: what it had is run again."""
+        for spool in self.lost_sinks.given_up(now):
+            for job in self.jobs.values():
+                if job.state == "running" and job.stamp is not None and job.stamp.spool == spool:
+                    job.incidents.append("the sink did not come back with its spool: the job starts over")
+                    self._wait_again(job)
+
+    def note_progress(self, incarnation: bytes, counts: dict[Any, Any]) -> None:
+        """A member's counts of tasks per job."""
+        if incarnation in self.membership:
+            self.progress[incarnation] = {
+                job: n for job, n in counts.items() if type(job) is bytes and type(n) is int
+            }

@@ -1,0 +1,256 @@
+"""What clients ask for: submit, feed, attach, cancel, release, and what is going on.
+
+The part of :class:`broker.machine.BrokerMachine` that faces clients.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from broker.job import ENDED, Job
+from broker.state import BrokerState
+from zturbo.core.effects import Control
+from zturbo.wire.messages import Batch
+
+__all__ = ["Requests"]
+
+
+class Requests(BrokerState):
+    """What clients ask."""
+
+    def submit(self, identity: bytes, message: dict[str, Any], root: Batch | None, now: float) -> None:
+        """A client submits a job; said twice it is one job."""
+        ref, name = message["ref"], message["job"]
+        known = self.jobs.get(name)
+        if known is not None:
+            if known.digest != message["digest"]:
+                self._error(identity, ref, "JobConflict", "this job id was submitted with other content")
+            else:
+                self._ok(identity, ref, self._whereabouts(known))
+            return
+        pipeline = self.pipelines.get(message["pipeline"])
+        if pipeline is None:
+            names = ", ".join(sorted(self.pipelines)) or "none"
+            text = f"no pipeline {message['pipeline']!r} here; this broker has: {names}"
+            self._error(identity, ref, "UnknownPipeline", text)
+            return
+        options = message["options"]
+        problem = _check_options(options)
+        if problem:
+            self._error(identity, ref, "UsageError", problem)
+            return
+        job = Job(
+            id=name,
+            name=message["name"],
+            pipeline=pipeline.name,
+            client=message["client"],
+            stream=message["stream"],
+            options=options,
+            digest=message["digest"],
+        )
+        self.jobs[name] = job
+        self._watch(job, now)
+        pipeline.waiting[name] = None
+        self._unplaced = True
+        self._record(job)
+        if root is not None:
+            self.roots.add(job, -1, 1, root)
+            job.closed, job.total = True, 1
+            self._record(job)
+        self._settle(now)
+        self._ok(identity, ref, self._whereabouts(job))
+
+    def heard(self, client: bytes, now: float) -> None:
+        """A sign of a client."""
+        if client in self.feeders:
+            self.feeders[client] = now
+
+    def feed(self, identity: bytes, message: dict[str, Any], roots: Batch, now: float) -> None:
+        """A chunk of a streamed job's roots."""
+        ref = message["ref"]
+        job = self.jobs.get(message["job"])
+        if job is None:
+            self._error(identity, ref, "UsageError", "no such job")
+        elif job.state in ENDED and (job.state != "done" or message["seq"] >= len(job.chunks)):
+            self._error(identity, ref, "JobError", f"the job is {job.state}")
+        elif not job.stream or (job.closed and message["seq"] >= len(job.chunks)):
+            self._error(identity, ref, "UsageError", "the job's feed is closed")
+        elif message["seq"] > len(job.chunks):
+            return  # one before it got lost; the client says both again
+        elif message["seq"] < len(job.chunks):
+            if (identity, ref) not in job.held_acks:
+                self._ok(identity, ref, {"fed": len(job.chunks)})
+        else:
+            first = job.total
+            if message["first"] != first or message["n"] != roots.n:
+                self._error(identity, ref, "UsageError", f"chunk {message['seq']} begins at root {first}")
+                return
+            self.roots.add(job, first, roots.n, roots)
+            job.total += roots.n
+            self._queue(job)
+            if self.roots.crowded(job):
+                job.held_acks.append((identity, ref))
+            else:
+                self._ok(identity, ref, {"fed": len(job.chunks)})
+        self._settle(now)
+
+    def close_feed(self, identity: bytes, message: dict[str, Any], now: float) -> None:
+        """All roots of a streamed job are here."""
+        ref = message["ref"]
+        job = self.jobs.get(message["job"])
+        if job is None or not job.stream:
+            self._error(identity, ref, "UsageError", "no such streamed job")
+        elif message["chunks"] > len(job.chunks):
+            return  # a chunk got lost; the client says it again, and this too
+        elif message["chunks"] < len(job.chunks) or message["total"] != job.total:
+            self._error(
+                identity, ref, "UsageError", f"{len(job.chunks)} chunks with {job.total} roots are here"
+            )
+        else:
+            if not job.closed:
+                job.closed = True
+                self._record(job)
+                self._queue(job)
+            self._ok(identity, ref, {"fed": len(job.chunks)})
+        self._settle(now)
+
+    def attach(self, identity: bytes, message: dict[str, Any]) -> None:
+        """Where are a job's results?"""
+        job = self.jobs.get(message["job"])
+        if job is None:
+            self._error(
+                identity, message["ref"], "UsageError", "no such job, or its results are not kept any more"
+            )
+        else:
+            self._ok(identity, message["ref"], self._whereabouts(job))
+
+    def _whereabouts(self, job: Job) -> dict[str, Any]:
+        self._readers += 1
+        value: dict[str, Any] = {
+            "fed": len(job.chunks),
+            "token": self._readers,
+            "state": job.state,
+            "epoch": job.epoch,
+            "error": job.error,
+            "kind": job.error_kind,
+            "waiting": job.waiting,
+            "sink": b"",
+            "results": (),
+        }
+        if job.stamp is not None:
+            sinks = {member.incarnation: member for member in self.membership.sinks()}
+            sink = sinks.get(job.stamp.sink)
+            if sink is not None:
+                value.update(sink=sink.incarnation, results=sink.results)
+            elif job.state == "done" and job.stamp.spool not in self.lost_sinks:
+                value.update(
+                    state="failed", kind="ResultsLost", error="the sink that had the results is gone"
+                )
+        return value
+
+    def cancel(self, identity: bytes, message: dict[str, Any], now: float) -> None:
+        """End a job now."""
+        job = self.jobs.get(message["job"])
+        if job is None:
+            self._error(identity, message["ref"], "UsageError", "no such job")
+            return
+        if job.state not in ENDED:
+            self._end(job, "cancelled", "JobCancelled", "cancelled by a client", now)
+        self._ok(identity, message["ref"], {"state": job.state})
+        self._settle(now)
+
+    def release(self, identity: bytes, message: dict[str, Any], now: float) -> None:
+        """Nobody wants this job's results any more."""
+        job = self.jobs.get(message["job"])
+        if job is not None and job.state in ENDED:
+            self._prune(job)
+        elif job is not None:
+            self._end(job, "cancelled", "JobCancelled", "its client let go of it", now)
+            self._prune(job)
+        self._ok(identity, message["ref"], {})
+        self._settle(now)
+
+    def describe(self, identity: bytes, message: dict[str, Any]) -> None:
+        """What ``zturbo jobs`` shows."""
+        wanted = message["job"]
+        jobs = [self.status(job) for job in self.jobs.values() if wanted is None or job.id == wanted]
+        pipelines = []
+        for pipeline in self.pipelines.values():
+            counts = [len(self.membership.members(pipeline.name, i)) for i in range(len(pipeline.stages))]
+            problems = {pipeline.stages[i]: text for i, text in pipeline.problems.items()}
+            pipelines.append(
+                {"name": pipeline.name, "stages": pipeline.stages, "workers": counts, "problems": problems}
+            )
+        value = {"jobs": jobs, "pipelines": pipelines, "trouble": self.trouble.get(self.me)}
+        self.effects.append(Control({"type": "ok", "ref": message["ref"], "value": value}, identity))
+
+    def status(self, job: Job) -> dict[str, Any]:
+        """One job's status."""
+        pipeline = self.pipelines.get(job.pipeline)
+        stages = pipeline.stages if pipeline is not None else []
+        done = [0] * len(stages)
+        for member in self.membership.members(job.pipeline):
+            if 0 <= member.stage < len(stages):
+                done[member.stage] += self.progress.get(member.incarnation, {}).get(job.id, 0)
+        results = job.results
+        if job.state == "running" and job.stamp is not None:
+            results = self.progress.get(job.stamp.sink, {}).get(job.id, 0)
+        return {
+            "id": job.id,
+            "name": job.name,
+            "pipeline": job.pipeline,
+            "state": job.state,
+            "waiting": self._waits_for(job),
+            "incidents": list(job.incidents),
+            "epoch": job.epoch,
+            "total": job.total if job.closed else None,
+            "fed": job.total,
+            "stages": stages,
+            "done": done,
+            "results": results,
+            "failed": job.failed,
+            "error": job.error,
+            "created": job.created,
+        }
+
+    def _waits_for(self, job: Job) -> str | None:
+        """Why it does not go on just now, if there is a reason."""
+        if (trouble := self.trouble.get(self.me)) and job.state not in ENDED:
+            return trouble
+        if job.state != "running" or job.stamp is None:
+            return job.waiting
+        if job.stamp.spool in self.lost_sinks:
+            return "its sink to come back"
+        if trouble := self.trouble.get(job.stamp.sink):
+            return f"its sink: {trouble}"
+        if job.recovering:
+            return "its workers' reports, after the broker's restart"
+        if job.backlog and job.paused_until > self._now:
+            return "its results to be read: it has its share of the sink's spool"
+        return None
+
+
+def _check_options(options: dict[Any, Any]) -> str | None:
+    known: dict[str, tuple[type, ...]] = {
+        "durability": (str,),
+        "order": (str,),
+        "priority": (int,),
+        "timeout": (float, int),
+        "max_retry": (int,),
+    }
+    for key, value in options.items():
+        if key not in known:
+            return f"unknown job option {key!r}; there are: {', '.join(sorted(known))}"
+        if type(value) not in known[key]:
+            return f"job option {key!r} is to be of type {known[key][0].__name__}"
+    if options.get("timeout", 1) <= 0:
+        return "job option 'timeout' is to be seconds, more than 0"
+    if options.get("max_retry", 0) < 0:
+        return "job option 'max_retry' is to be 0 or more"
+    if options.get("max_retry") and options.get("order") == "none":
+        return "job option 'max_retry' needs an order: without one, failures are given out as they come"
+    if options.get("durability", "fsync") not in ("fsync", "process", "memory"):
+        return "job option 'durability' is to be 'fsync', 'process' or 'memory'"
+    if options.get("order", "path") not in ("path", "none"):
+        return "job option 'order' is to be 'path' or 'none'"
+    return None
