@@ -152,13 +152,17 @@ class Members(BrokerState):
         return None
 
     def _remind(self, member: Member, known: Sequence[Any]) -> None:
-        """A member names jobs that it knows; a word that they have ended may have got lost."""
-        ended = [
-            name
-            for name in known
-            if type(name) is bytes
-            and ((job := self.jobs.get(name)) is None or (member.role == "worker" and job.state in ENDED))
-        ]
+        """A member names jobs that it knows: that they have ended, or a newer stamp, may have got lost."""
+        ended = []
+        for item in known:
+            if type(item) is not tuple or [type(part) for part in item] != [bytes, int, int]:
+                raise DecodeError("hello: field 'jobs' is malformed")
+            name, *rank = item
+            job = self.jobs.get(name)
+            if job is None or (member.role == "worker" and job.state in ENDED):
+                ended.append(name)
+            elif job.stamp is not None and job.state in ("running", "done") and job.stamp.rank > tuple(rank):
+                self.effects.append(Control({"type": "stamp", "stamp": job.stamp}, member.incarnation))
         if ended:
             self.effects.append(Control({"type": "forget", "jobs": ended}, member.incarnation))
 

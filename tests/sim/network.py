@@ -67,12 +67,29 @@ class Network:
     channels: dict[tuple[bytes, bytes, str], _Channel] = field(default_factory=dict)
     lost: int = 0
     carried: int = 0
+    cuts: dict[tuple[bytes, bytes], float] = field(default_factory=dict)
+    """(source, target) -> until when no data gets through."""
+
+    def cut(self, one: bytes, other: bytes, seconds: float) -> None:
+        """The link between two ends is broken for a while, without notice."""
+        for ends in ((one, other), (other, one)):
+            self.cuts[ends] = self.clock.now + seconds
+
+    def reset(self, end: bytes) -> None:
+        """The end has died: what is on the way to it and from it is lost."""
+        for (source, target, _), channel in self.channels.items():
+            if end in (source, target):
+                channel.generation += 1
 
     def send(self, source: bytes, target: bytes, kind: str, frames: list[Any]) -> None:
         """Put a message on the way; ``kind`` tells channels between the same ends apart."""
         key = (source, target, kind)
         channel = self.channels.setdefault(key, _Channel())
         frames = [bytes(frame) for frame in frames]
+        if kind == "data" and self.clock.now < self.cuts.get((source, target), 0.0):
+            channel.generation += 1
+            self.lost += 1
+            return
         faulty = self.clock.now < self.faults.until
         if faulty and self.rng.random() < self.faults.drop:
             channel.generation += 1

@@ -1,10 +1,17 @@
-"""Stages for the simulated world: they fan out, drop, fail, and keep state, all by their input alone."""
+"""Stages for the simulated world. They fan out, drop, fail, kill, and keep state, by their input alone."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 
 from zturbo import ReorderStage, Stage, Task
+
+__all__ = ["PIPELINES", "Die", "Poison", "Wild"]
+
+
+class Die(BaseException):
+    """The process that runs this dies."""
 
 
 class Fan(Stage):
@@ -28,6 +35,19 @@ class Map(Stage):
         if value % 17 == 6:
             raise KeyError(value)
         task.content = value + 1
+        return task
+
+
+class Poison(Stage):
+    """Some inputs kill whoever runs them; in the oracle's process they fail instead."""
+
+    deadly = True
+
+    def process(self, task: Task) -> Task:
+        if task.content % 61 == 7:
+            if Poison.deadly:
+                raise Die
+            raise RuntimeError("poison")
         return task
 
 
@@ -56,11 +76,33 @@ class Last(ReorderStage):
         return out[: 1 + task.content % 2]
 
 
+class Wild(Stage):
+    """Each execution gives another fan-out: [input, execution, place, count]."""
+
+    deterministic = False
+
+    def process(self, task: Task) -> Iterator[Task]:
+        execution = os.urandom(6).hex()
+        count = int(execution[:4], 16) % 4
+        for i in range(count):
+            yield Task([task.content, execution, i, count])
+
+
+class Pass(Stage):
+    """One to one."""
+
+    def process(self, task: Task) -> Task:
+        return task
+
+
 PIPELINES: dict[str, list[type[Stage]]] = {
     "plain": [Map, Map],
     "fan": [Fan, Map, Fan],
     "ordered": [Fan, Map, Sum, Map],
     "first": [Sum, Fan],
     "twice": [Map, Sum, Fan, Last],
+    "poison": [Fan, Poison, Map],
+    "poisoned-order": [Map, Poison, Sum],
+    "wild": [Map, Wild, Pass],
 }
 """Pipelines that worlds choose from."""

@@ -426,7 +426,7 @@ class SinkMachine:
                 del self._busy[name]
         if self._recovered and now >= self._tell_at and self.joined:
             self._tell_at = now + RECOVERED_EVERY
-            message = {"type": "recovered", "incarnation": self.me, "jobs": list(self.jobs)}
+            message = {"type": "recovered", "incarnation": self.me, "jobs": self.known()}
             self.effects.append(Control({**message, "damaged": self._damaged}))
         if not self.paused:
             self.inlet.grant(MAX_WINDOW * len(self.inlet.links), now)
@@ -460,6 +460,10 @@ class SinkMachine:
     def snapshot(self) -> dict[bytes, int]:
         """Job -> results released so far."""
         return {name: job.released for name, job in self.jobs.items()}
+
+    def known(self) -> list[tuple[bytes, int, int]]:
+        """(job, epoch, revision) of each job here: a newer stamp may have got lost."""
+        return [(name, *job.stamp.rank) for name, job in self.jobs.items()]
 
     def check(self) -> None:
         """Assert every invariant."""

@@ -558,6 +558,10 @@ class WorkerMachine:
         """Job -> what its code has given of it in the present epoch: outputs, failures, drops."""
         return {name: job.given for name, job in self.jobs.items()}
 
+    def known(self) -> list[tuple[bytes, int, int]]:
+        """(job, epoch, revision) of each job here: a newer stamp may have got lost."""
+        return [(name, *job.stamp.rank) for name, job in self.jobs.items()]
+
     def check(self) -> None:
         """Assert every invariant."""
         self.custody.check()

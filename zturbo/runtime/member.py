@@ -14,7 +14,6 @@ import sys
 import time
 from collections import deque
 from collections.abc import Callable
-from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -40,6 +39,10 @@ HELLO_EVERY = 1.0
 """Seconds between two hellos: they are the heartbeat, and mend a view that got lost."""
 
 
+HELLO_JOBS = 64
+"""Jobs that one hello names at most."""
+
+
 class Role(Protocol):
     """What a worker or a sink adds to the loop."""
 
@@ -62,7 +65,10 @@ class Role(Protocol):
         """Do what the machine wants done."""
 
     def snapshot(self) -> dict[bytes, int]:
-        """Job -> how far it is here. Hellos name the oldest of these jobs; progress reports tell all."""
+        """Job -> how far it is here."""
+
+    def known(self) -> list[tuple[bytes, int, int]]:
+        """(job, epoch, revision) of each job here. Hellos name some of them, in turn."""
 
 
 class MemberLoop:
@@ -122,6 +128,7 @@ class MemberLoop:
         self._hello_at = 0.0
         self._progress_at = 0.0
         self._told: dict[bytes, int] = {}
+        self._told_jobs = 0
 
     def watch(self, socket: zmq.Socket[bytes], handler: Callable[[float], None]) -> None:
         """Poll one more socket; the handler reads it."""
@@ -161,9 +168,18 @@ class MemberLoop:
                 "stage": self.stage,
                 "code": self.code,
                 "view": self.view.number if self.joined else 0,
-                "jobs": list(islice(role.snapshot(), 64)),
+                "jobs": self._some_jobs(role),
             }
         )
+
+    def _some_jobs(self, role: Role) -> list[tuple[bytes, int, int]]:
+        """Some of the jobs that are known here: all of them in the course of some hellos."""
+        jobs = role.known()
+        if self._told_jobs >= len(jobs):
+            self._told_jobs = 0
+        some = jobs[self._told_jobs : self._told_jobs + HELLO_JOBS]
+        self._told_jobs += HELLO_JOBS
+        return some
 
     # -- the loop -----------------------------------------------------------------------------
     def run(self, role: Role) -> None:

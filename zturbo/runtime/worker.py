@@ -163,6 +163,10 @@ class WorkerProcess:
         """Job -> how far it is here."""
         return self.machine.snapshot()
 
+    def known(self) -> list[tuple[bytes, int, int]]:
+        """(job, epoch, revision) of each job here."""
+        return self.machine.known()
+
     def tick(self, now: float) -> None:
         """Time has passed."""
         self.machine.tick(now)

@@ -1,0 +1,165 @@
+"""The broker in a simulated world: its machine, and a ledger that keeps what was committed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from broker.ledger import JobRow
+from broker.machine import BrokerMachine, PipelineInfo
+from broker.rows import job_of, row_of
+from broker.strikes import Death
+from zturbo.core.effects import Confirm, Control, Effect, Load, Record, Send
+from zturbo.wire.codec import decode, encode
+from zturbo.wire.control import Member, pack_control, unpack_control
+from zturbo.wire.messages import Batch
+
+if TYPE_CHECKING:
+    from tests.sim.world import World
+
+__all__ = ["BROKER", "Ledger", "SimBroker"]
+
+BROKER = b"broker----------"
+"""The control address; the broker's incarnation is another at each start."""
+
+
+@dataclass
+class Ledger:
+    """What was committed."""
+
+    view: int = 0
+    members: list[Member] = field(default_factory=list)
+    jobs: dict[bytes, JobRow] = field(default_factory=dict)
+    chunks: dict[tuple[bytes, int], tuple[int, int, Batch]] = field(default_factory=dict)
+
+    def record(self, effect: Record) -> None:
+        """One write."""
+        args = effect.args
+        if effect.op == "put_job":
+            self.jobs[args[0].id] = row_of(args[0])
+        elif effect.op == "put_chunk":
+            job, seq, first, n, roots = args
+            self.chunks[(job, seq)] = (first, n, roots)
+        elif effect.op in ("drop_chunks", "drop_job"):
+            for key in [key for key in self.chunks if key[0] == args[0]]:
+                del self.chunks[key]
+            if effect.op == "drop_job":
+                self.jobs.pop(args[0], None)
+        elif effect.op == "set_members":
+            self.view, members = args
+            self.members = list(members)
+
+    def index(self, job: bytes) -> list[tuple[int, int, int, int]]:
+        """(seq, first root, roots, bytes) of a job's chunks."""
+        rows = sorted((seq, *rest) for (name, seq), rest in self.chunks.items() if name == job)
+        return [(seq, first, n, roots.nbytes) for seq, first, n, roots in rows]
+
+
+class SimBroker:
+    """One life of the broker."""
+
+    def __init__(self, world: World, ledger: Ledger, pipelines: list[PipelineInfo]) -> None:
+        self.world = world
+        self.ledger = ledger
+        self.alive = True
+        self.doomed = ""
+        """``before`` or ``after``: it dies around its next commit."""
+        self.me = world.fresh()
+        member = Member(self.me, "broker", "", -1, "host", ("sim",))
+        self.machine = BrokerMachine(
+            member, pipelines, view=ledger.view + 1, lease=5.0, feed_timeout=60.0, grace=10.0
+        )
+        ledger.view += 1
+        m = self.machine
+        now = lambda: world.now  # noqa: E731
+        self.handlers: dict[str, Callable[[bytes, dict[str, Any], list[bytes]], None]] = {
+            "hello": lambda who, v, f: m.hello(who, v, now()),
+            "get_view": lambda who, v, f: m.get_view(who),
+            "progress": lambda who, v, f: m.note_progress(v["incarnation"], v["counts"]),
+            "complete": lambda who, v, f: m.complete(who, v, now()),
+            "job_failed": lambda who, v, f: m.job_failed(v, now()),
+            "broken": lambda who, v, f: m.broken(v, now()),
+            "draining": lambda who, v, f: m.drain(v, now()),
+            "trouble": lambda who, v, f: m.note_trouble(v),
+            "pause": lambda who, v, f: m.pause(v, now()),
+            "held": lambda who, v, f: m.held(who, v, now()),
+            "entered": lambda who, v, f: m.entered(v, now()),
+            "recovered": lambda who, v, f: m.recovered(who, v, now()),
+            "submit": self._submit,
+            "feed": self._feed,
+            "close_feed": lambda who, v, f: m.close_feed(who, v, now()),
+            "attach": lambda who, v, f: m.attach(who, v),
+            "cancel": lambda who, v, f: m.cancel(who, v, now()),
+        }
+        world.net.receivers[BROKER] = world.net.receivers[self.me] = self.receive
+        world.actors[self.me] = self
+        jobs = [job_of(row, ledger.index(row.id)) for row in ledger.jobs.values()]
+        m.restore(list(ledger.members), jobs, world.now)
+        self.perform()
+
+    def _submit(self, who: bytes, m: dict[str, Any], frames: list[bytes]) -> None:
+        root = None if m["stream"] else Batch(m["job"], 0, 0, [((), 1)], 1, frames[0])
+        self.machine.submit(who, m, root, self.world.now)
+
+    def _feed(self, who: bytes, m: dict[str, Any], frames: list[bytes]) -> None:
+        roots = Batch(m["job"], 0, 0, [((m["first"],), m["n"])], m["n"], frames[0])
+        self.machine.feed(who, m, roots, self.world.now)
+
+    def receive(self, source: bytes, frames: list[bytes]) -> None:
+        """A message, to the control socket or to the inbox."""
+        if not self.alive:
+            return
+        if frames[0][:1] == b"\x01":
+            self.machine.data(decode([frames[0][1:], *frames[1:]]), self.world.now)
+        else:
+            message = unpack_control([frames[0][1:], *frames[1:]])
+            self.machine.heard(source, self.world.now)
+            self.handlers[message["type"]](source, message, frames[1:])
+        self.perform()
+
+    def perform(self) -> None:
+        """Write, commit, send: in this order."""
+        while self.machine.effects and self.alive:
+            effects: list[Effect] = list(self.machine.effects)
+            self.machine.effects.clear()
+            records = [effect for effect in effects if isinstance(effect, Record)]
+            if records and self.doomed == "before":
+                self.die()
+                return
+            for record in records:
+                self.ledger.record(record)
+            if records and self.doomed == "after":
+                self.die()
+                return
+            for effect in effects:
+                if isinstance(effect, Send):
+                    self.world.data(self.me, effect.peer, encode(effect.message))
+                elif isinstance(effect, (Control, Confirm)):
+                    self.world.control(BROKER, effect.to, pack_control(effect.message))
+                elif isinstance(effect, Load):
+                    _, _, roots = self.ledger.chunks[(effect.job, effect.seq)]
+                    self.world.later(
+                        0.001,
+                        lambda e=effect, r=roots: self._loaded(e, r),  # type: ignore[misc]
+                    )
+
+    def _loaded(self, effect: Load, roots: Batch) -> None:
+        if self.alive:
+            self.machine.loaded(effect.job, effect.seq, roots, self.world.now)
+            self.perform()
+
+    def tick(self) -> None:
+        """Time has passed."""
+        self.machine.tick(self.world.now)
+        self.perform()
+
+    def lost(self, incarnation: bytes, death: Death | None) -> None:
+        """A node's report."""
+        self.machine.exited(incarnation, self.world.now, death)
+        self.perform()
+
+    def die(self) -> None:
+        """Everything but the ledger is gone."""
+        self.alive = False
+        self.world.broker_died(self)

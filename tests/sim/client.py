@@ -1,0 +1,148 @@
+"""The client in a simulated world: submits, feeds, reads; repeats what is not answered."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from tests.sim.broker import BROKER
+from zturbo.core.stream import ResultStream
+from zturbo.wire.codec import decode, encode
+from zturbo.wire.control import pack_control, unpack_control
+from zturbo.wire.messages import Results
+from zturbo.wire.payload import pack_many, unpack_error_map, unpack_many
+
+if TYPE_CHECKING:
+    from tests.sim.world import World
+
+__all__ = ["CLIENT", "SimClient"]
+
+CLIENT = b"client----------"
+
+
+class SimClient:
+    """All of a world's jobs are its."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.ref = 0
+        self.pending: dict[int, tuple[list[Any], Callable[[dict[str, Any]], None]]] = {}
+        self.streams: dict[bytes, ResultStream] = {}
+        self.sinks: dict[bytes, bytes] = {}
+        self.got: dict[bytes, list[Any]] = {}
+        self.over: dict[bytes, str] = {}
+        """Job -> the error that it ended with."""
+        world.net.receivers[CLIENT] = self.receive
+
+    def ask(
+        self, message: dict[str, Any], *frames: bytes, then: Callable[[dict[str, Any]], None] = lambda v: None
+    ) -> None:
+        """Said each second until it is answered."""
+        self.ref += 1
+        ref = self.ref
+        packed = pack_control({**message, "ref": ref}, *frames)
+        self.pending[ref] = (packed, then)
+        self._say(ref)
+
+    def _say(self, ref: int) -> None:
+        if ref in self.pending:
+            self.world.control(CLIENT, BROKER, self.pending[ref][0])
+            self.world.later(1.0, lambda: self._say(ref))
+
+    def submit(self, job: bytes, pipeline: str, roots: list[int] | int, options: dict[str, Any]) -> None:
+        """Submit a job of one root, or a stream of them."""
+        stream = isinstance(roots, list)
+        message = {
+            "type": "submit",
+            "client": CLIENT,
+            "job": job,
+            "name": job.hex(),
+            "pipeline": pipeline,
+            "stream": stream,
+            "options": options,
+            "meta": None,
+            "digest": b"",
+        }
+        self.got[job] = []
+        self.streams[job] = ResultStream(job, 0, 0)
+        if isinstance(roots, list):
+            self.ask(message, then=lambda value: (self._feed(job, roots), self._watch(job)))
+        else:
+            self.ask(message, pack_many([roots]), then=lambda value: self._watch(job))
+
+    def cancel(self, job: bytes) -> None:
+        """End a job."""
+        if job in self.streams:
+            self.ask({"type": "cancel", "job": job})
+
+    def _feed(self, job: bytes, roots: list[int]) -> None:
+        first = seq = 0
+        while first < len(roots):
+            n = self.world.rng.randint(1, 40)
+            part = roots[first : first + n]
+            self.ask(
+                {"type": "feed", "job": job, "seq": seq, "first": first, "n": len(part), "metas": None},
+                pack_many(part),
+            )
+            first += len(part)
+            seq += 1
+        self.ask({"type": "close_feed", "job": job, "chunks": seq, "total": len(roots)})
+
+    def _watch(self, job: bytes) -> None:
+        """Ask where the results are, and for the next ones, until all are here."""
+        stream = self.streams[job]
+        if stream.complete or job in self.over:
+            return
+        if self.world.rng.random() < 0.2 or job not in self.sinks:
+            self.ask({"type": "attach", "job": job}, then=lambda value: self._placed(job, value))
+        if job in self.sinks:
+            want = stream.want(self.world.now)
+            if want is not None:
+                self.world.data(CLIENT, self.sinks[job], encode(want))
+        self.world.later(0.1, lambda: self._watch(job))
+
+    def _placed(self, job: bytes, value: dict[str, Any]) -> None:
+        if value["state"] in ("failed", "cancelled"):
+            if not self.streams[job].complete:
+                self.over.setdefault(job, value["kind"])
+            return
+        if value["sink"] and self.sinks.get(job) != value["sink"]:
+            self.sinks[job] = value["sink"]
+            self.streams[job].restart(value["token"])
+
+    def receive(self, source: bytes, frames: list[bytes]) -> None:
+        """An answer of the broker's, or results."""
+        if frames[0][:1] == b"\x01":
+            message = decode([frames[0][1:], *frames[1:]])
+            assert isinstance(message, Results)
+            self._results(message)
+            return
+        control = unpack_control([frames[0][1:]])
+        entry = self.pending.pop(control["ref"], None)
+        if entry is not None and control["type"] == "ok":
+            entry[1](control["value"])
+        elif entry is not None:
+            assert control["kind"] == "JobError", control
+
+    def _results(self, message: Results) -> None:
+        stream = self.streams[message.job]
+        skip = stream.results(message, len(message.blob), self.world.now)
+        if skip is None:
+            if stream.problem is not None:
+                assert stream.problem == "superseded" or message.job in self.world.cancelled, stream.problem
+            return
+        fails = dict(message.fails)
+        contents = iter(unpack_many(message.blob, message.n - len(fails)))
+        for index in range(message.first, message.first + message.n):
+            item = _outcome(fails[index]) if index in fails else next(contents)
+            if index >= message.first + skip:
+                self.got[message.job].append(item)
+                stream.take(1)
+
+
+def _outcome(error: bytes) -> tuple[str, str, str]:
+    """(stage, type, message) of a failure; a condemned task's stands for what the oracle raises."""
+    fields = unpack_error_map(error)
+    if fields["kind"] == "WorkerLost":
+        return (fields["stage"], "RuntimeError", "poison")
+    return (fields["stage"], fields["type"], fields["message"])

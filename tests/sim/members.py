@@ -1,0 +1,395 @@
+"""Workers and sinks in a simulated world: their machines, and the product's runner as user's thread."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING, Any
+
+from tests.sim.broker import BROKER
+from tests.sim.stages import Die
+from zturbo import Stage
+from zturbo.core.effects import (
+    Control,
+    Deliver,
+    Drop,
+    EndJob,
+    Exit,
+    Note,
+    Reclaim,
+    Run,
+    Send,
+    Spill,
+    Store,
+    Work,
+)
+from zturbo.core.sink import SinkMachine
+from zturbo.core.worker import Produced, WorkerMachine
+from zturbo.runtime.runner import Runner
+from zturbo.runtime.stagehost import StageHost
+from zturbo.wire.codec import decode, encode
+from zturbo.wire.control import Member, pack_control, unpack_control
+from zturbo.wire.messages import PROTOCOL, Batch, Path, Results, Want
+from zturbo.wire.payload import slice_blob
+
+if TYPE_CHECKING:
+    from tests.sim.world import World
+
+__all__ = ["SimMember", "SimSink", "SimWorker"]
+
+
+class SimMember:
+    """What workers and sinks have in common: hello, views, timers, being stopped for a while."""
+
+    def __init__(self, world: World, incarnation: bytes) -> None:
+        self.world = world
+        self.incarnation = incarnation
+        self.alive = True
+        self.stopped = False
+        self.member: Member
+        self.stage = ""
+        self.machine: Any
+        self._backlog: list[tuple[bytes, list[bytes]]] = []
+        world.net.receivers[incarnation] = self.receive
+        world.actors[incarnation] = self
+
+    def hello(self) -> None:
+        """Said each second, as the heartbeat."""
+        if not self.alive:
+            return
+        self.world.later(1.0 if self.machine.joined else 0.1, self.hello)
+        if self.stopped:
+            return
+        message = {
+            "type": "hello",
+            "member": self.member,
+            "node": b"n" * 16,
+            "pid": 1,
+            "protocol": PROTOCOL,
+            "version": "",
+            "python": "",
+            "stage": self.stage,
+            "code": "",
+            "view": self.machine.inlet.view.number if self.machine.joined else 0,
+            "jobs": self.machine.known()[:64],
+        }
+        self.world.control(self.incarnation, BROKER, pack_control(message))
+
+    def stop(self, seconds: float) -> None:
+        """SIGSTOP, and SIGCONT after a while."""
+        self.stopped = True
+        self.world.later(seconds, self._go_on)
+
+    def _go_on(self) -> None:
+        self.stopped = False
+        backlog, self._backlog = self._backlog, []
+        for source, frames in backlog:
+            self.receive(source, frames)
+
+    def receive(self, source: bytes, frames: list[bytes]) -> None:
+        """A message, to the control socket or to the inbox."""
+        if not self.alive:
+            return
+        if self.stopped:
+            self._backlog.append((source, frames))
+            return
+        now = self.world.now
+        if frames[0][:1] == b"\x01":
+            message = decode([frames[0][1:], *frames[1:]])
+            if isinstance(message, Want) and isinstance(self, SimSink):
+                self.machine.want(source, message, now)
+            else:
+                self.machine.data(message, now)
+        else:
+            self._control(unpack_control([frames[0][1:]]), now)
+        self.perform()
+
+    def _control(self, control: dict[str, Any], now: float) -> None:
+        kind = control["type"]
+        if kind in ("welcome", "view"):
+            self.machine.view(control["view"], now)
+        elif kind == "stamp":
+            self.machine.stamp(control["stamp"], now)
+        elif kind == "forget":
+            self.machine.forget(list(control["jobs"]), now)
+        elif kind == "confirmed":
+            self.machine.confirm(control["job"])
+        elif kind == "ask_entered":
+            self.machine.ask_entered(control["job"], control["epoch"], now)
+        elif kind == "held_ok":
+            self.machine.held_ok(control["broker"])
+        elif kind == "recovered_ok":
+            self.machine.recovery_confirmed()
+        elif kind == "refused":
+            self.world.leaves(self)
+
+    def tick(self) -> None:
+        """Time has passed."""
+        if self.alive and not self.stopped:
+            self.machine.tick(self.world.now)
+            self.perform()
+
+    def perform(self) -> None:
+        """Do what the machine wants done."""
+        while self.machine.effects and self.alive:
+            effects, self.machine.effects[:] = list(self.machine.effects), []
+            for effect in effects:
+                if not self.alive:
+                    return
+                if isinstance(effect, Send):
+                    self.world.data(self.incarnation, effect.peer, encode(effect.message))
+                elif isinstance(effect, Control):
+                    self.world.control(self.incarnation, BROKER, pack_control(effect.message))
+                elif isinstance(effect, Exit):
+                    self.world.leaves(self)
+                else:
+                    self.special(effect)
+
+    def special(self, effect: Any) -> None:
+        """An effect of this role alone."""
+        raise NotImplementedError
+
+
+class _Slot:
+    """What runs, as a node reads it."""
+
+    def __init__(self, world: World, stage: int) -> None:
+        self._world = world
+        self._stage = stage
+        self.died: tuple[bytes, int, Path] | None = None
+        """The task that was begun last: what a node reads of a worker that died in it."""
+        self._head: tuple[bytes, int, Path, bool] = (b"", 0, (), False)
+
+    def begin(self, job: bytes, epoch: int, prefix: Path, root: bool) -> None:
+        self._head = (job, epoch, prefix, root)
+
+    def task(self, k: int) -> None:
+        job, epoch, prefix, root = self._head
+        path = () if root else (*prefix, k)
+        self.died = (job, epoch, path)
+        self._world.executions[(job, self._stage, epoch, path)] += 1
+
+    def end(self) -> None: ...
+
+
+class SimWorker(SimMember):
+    """A worker: its machine, and the product's runner as its user's thread."""
+
+    def __init__(self, world: World, pipeline: str, index: int, stages: list[type[Stage]]) -> None:
+        super().__init__(world, world.fresh())
+        cls = stages[index]
+        self.stage = f"s{index}"
+        self.place = (pipeline, index, stages)
+        self.host = StageHost(cls, name=self.stage, index=index)
+        self.slot = self.host.slot = _Slot(world, index)
+        self.machine: WorkerMachine = WorkerMachine(
+            self.incarnation,
+            pipeline=pipeline,
+            stage=index,
+            stages=len(stages),
+            ordered=self.host.ordered,
+            by_path=not self.host.by_id,
+            spill_bytes=world.rng.choice([200, 1 << 20]),
+        )
+        self.spilled: dict[int, tuple[Batch, Any, Any]] = {}
+        self.member = Member(
+            self.incarnation,
+            "worker",
+            pipeline,
+            index,
+            "host",
+            ("sim",),
+            slots=self.host.slots if self.host.ordered else 0,
+            ordered=self.host.ordered,
+            deterministic=self.host.deterministic,
+        )
+        self.todo: deque[Work | EndJob] = deque()
+        self.busy = False
+        self.given: list[Produced] = []
+        self.runner = Runner(self.host, self.given.append, self._current, 1 << 20)
+        self._drain_until: float | None = None
+        self.hello()
+
+    def _current(self, job: bytes) -> int | None:
+        state = self.machine.jobs.get(job)
+        return None if state is None else state.stamp.epoch
+
+    def special(self, effect: Any) -> None:
+        if isinstance(effect, Spill):
+            batch = effect.batch
+            self.spilled[id(batch)] = (batch, batch.blob, batch.metas)
+            batch.blob = b""
+            return
+        if isinstance(effect, Reclaim):
+            self.machine.reclaimed(effect.work, effect.work.stop_early(), self.world.now)
+            return
+        assert isinstance(effect, (Run, EndJob))
+        if isinstance(effect, Run):
+            for batch, _, _ in effect.work.pieces:
+                if id(batch) in self.spilled:
+                    _, batch.blob, batch.metas = self.spilled.pop(id(batch))
+        self.todo.append(effect.work if isinstance(effect, Run) else effect)
+        self._start()
+
+    def _start(self) -> None:
+        if self.busy or not self.todo or not self.alive:
+            return
+        if self.stopped:
+            self.world.later(0.5, self._start)
+            return
+        self.busy = True
+        item = self.todo.popleft()
+        try:
+            if isinstance(item, EndJob):
+                self.runner.job_ended(item.job)
+            else:
+                self.runner.run(item)
+        except Die:
+            self.world.dies(self, self.slot.died)
+            return
+        if not self.todo or self.world.rng.random() < 0.5:
+            self.runner.idle()
+        given, self.given[:] = list(self.given), []
+        delay = 0.0
+        slow = self.world.slow and self.world.rng.random() < 0.05
+        for produced in given:
+            delay += self.world.rng.random() * (1.5 if slow else 0.02)
+            produced.seconds = delay
+            self.world.later(delay, lambda p=produced: self._produced(p))  # type: ignore[misc]
+        self.world.later(delay, self._rest)
+
+    def _produced(self, produced: Produced) -> None:
+        if self.stopped and self.alive:
+            self.world.later(0.5, lambda: self._produced(produced))
+        elif self.alive:
+            self.machine.produced(produced, self.world.now)
+            self.perform()
+
+    def _rest(self) -> None:
+        if not self.alive:
+            return
+        if self.stopped:
+            self.world.later(0.6, self._rest)
+            return
+        self.busy = False
+        if self.todo:
+            self._start()
+        else:
+            self.runner.idle()
+            given, self.given[:] = list(self.given), []
+            for produced in given:
+                self._produced(produced)
+
+    def drain(self) -> None:
+        """SIGTERM: finish what runs, give the rest back, leave."""
+        if self._drain_until is None and self.alive and not self.stopped:
+            self._drain_until = self.world.now + 2.0
+            self.machine.drain(self.world.now)
+            self.perform()
+            self._drained()
+
+    def _drained(self) -> None:
+        assert self._drain_until is not None
+        if self.alive and (self.machine.idle or self.world.now >= self._drain_until):
+            self.world.dies(self, None, cause="stopped")
+        elif self.alive:
+            self.world.later(0.05, self._drained)
+
+
+class SimSink(SimMember):
+    """A sink whose disk syncs after a while, in order."""
+
+    def __init__(self, world: World, spool: bytes) -> None:
+        super().__init__(world, world.fresh())
+        self.spool = spool
+        self.disk = world.disks[spool]
+        self.machine: SinkMachine = SinkMachine(self.incarnation, spool)
+        self.member = Member(self.incarnation, "sink", "", -1, "host", ("sim",), ("sim",), spool=spool)
+        self.batches: dict[int, Batch] = {}
+        self.synced = 0.0
+        self.unwritten: deque[Store | Note] = deque()
+        self._recover()
+        self.hello()
+
+    def _recover(self) -> None:
+        token = 0
+        for job, records in self.disk.records.items():
+            for frames in records:
+                message = decode(frames)
+                if isinstance(message, Want):
+                    self.machine.recovered_cursor(job, message.taken)
+                    continue
+                assert isinstance(message, Batch)
+                token += 1
+                self.batches[token] = message
+                self.machine.recovered(token, message, self.world.now)
+        damaged, self.disk.damaged = self.disk.damaged, []
+        self.machine.recovery_done(damaged, self.world.now)
+        self.perform()
+
+    def special(self, effect: Any) -> None:
+        if isinstance(effect, (Store, Note)):
+            self.unwritten.append(effect)
+            self._write()
+        elif isinstance(effect, Deliver):
+            self._deliver(effect)
+        else:
+            assert isinstance(effect, Drop)
+            self.disk.drop(effect.job)
+
+    def _write(self) -> None:
+        while self.unwritten and self.alive:
+            if self.world.now < self.disk.full_until:
+                self.machine.paused = True
+                self.world.clock.at(self.disk.full_until, self._write)
+                return
+            self.machine.paused = False
+            effect = self.unwritten.popleft()
+            if isinstance(effect, Note):
+                me = self.incarnation
+                stamp = effect.stamp
+                note = (
+                    Want(effect.job, 0, 0, 0, effect.cursor)
+                    if stamp is None
+                    else Batch(stamp.job, stamp.epoch, 0, stamp=stamp, number=1, source=me, target=me)
+                )
+                self.disk.append(effect.job, encode(note))
+                continue
+            if effect.job in self.machine.jobs:
+                self.disk.append(effect.job, encode(effect.batch))
+            self.batches[effect.token] = effect.batch
+            if effect.durability == "fsync":
+                self.synced = max(self.synced, self.world.now + self.world.rng.random() * 0.01)
+                here = len(self.disk.records.get(effect.job, ()))
+                self.world.clock.at(
+                    self.synced,
+                    lambda e=effect, n=here: self._stored(e, n),  # type: ignore[misc]
+                )
+            else:
+                self.world.later(0.0, lambda e=effect: self._stored(e, 0))  # type: ignore[misc]
+
+    def _stored(self, effect: Store, synced: int) -> None:
+        if self.stopped and self.alive:
+            self.world.later(0.5, lambda: self._stored(effect, synced))
+        elif self.alive:
+            if effect.job in self.disk.records:
+                self.disk.synced[effect.job] = max(self.disk.synced.get(effect.job, 0), synced)
+            self.machine.stored([effect.token], self.world.now)
+            self.perform()
+
+    def _deliver(self, effect: Deliver) -> None:
+        results = effect.results
+        blob = b"".join(
+            slice_blob(self.batches[token].blob, self.batches[token].n, start, stop)
+            for token, start, stop in effect.pieces
+        )
+        whole = Results(
+            results.job,
+            results.token,
+            results.first,
+            results.n,
+            blob,
+            fails=results.fails,
+            total=results.total,
+            problem=results.problem,
+        )
+        self.world.data(self.incarnation, effect.client, encode(whole))

@@ -1,0 +1,77 @@
+"""What a world's jobs are to give: what one process gives, in order, none missing, none twice."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tests.sim.stages import Poison, Wild
+from zturbo import Stage, Task
+from zturbo.debug import DebugPipeline
+
+__all__ = ["Oracle"]
+
+
+class Oracle:
+    """The right results of one job.
+
+    Args:
+        stages: of its pipeline.
+        roots: contents of its roots, or of its one root.
+    """
+
+    def __init__(self, stages: list[type[Stage]], roots: list[int] | int) -> None:
+        self.wild = Wild in stages
+        self._expected = _in_one_process(stages[: stages.index(Wild)] if self.wild else stages, roots)
+
+    def fits(self, got: list[Any], *, whole: bool) -> bool:
+        """Whether these are the first results, or all of them."""
+        if self.wild:
+            return self._fits_wild(got, whole)
+        return got == (self._expected if whole else self._expected[: len(got)])
+
+    def _fits_wild(self, got: list[Any], whole: bool) -> bool:
+        """Of each task, all that one execution gave, and nothing else."""
+        at = 0
+        for item in self._expected:
+            if at == len(got):
+                break
+            if isinstance(item, tuple):
+                if got[at] != item:
+                    return False
+                at += 1
+                continue
+            head = got[at]
+            if isinstance(head, tuple) or head[0] != item:
+                continue  # its execution gave nothing
+            _, execution, _, count = head
+            group = [[item, execution, i, count] for i in range(count)]
+            if got[at : at + count] != group[: len(got) - at] or (whole and len(got) - at < count):
+                return False
+            at += count
+        return at >= len(got)
+
+
+def _in_one_process(stages: list[type[Stage]], roots: list[int] | int) -> list[Any]:
+    source: list[type[Stage]] = stages
+    if isinstance(roots, list):
+        values = list(roots)
+
+        class Roots(Stage):
+            def process(self, task: Task) -> Any:
+                return (Task(value) for value in values)
+
+        source = [Roots, *stages]
+    shift = len(source) - len(stages)
+    pipeline = DebugPipeline(source, names=[f"s{i - shift}" for i in range(len(source))])
+    out: list[Any] = []
+    Poison.deadly = False
+    try:
+        for task in pipeline.run(Task(roots if isinstance(roots, int) else 0)):
+            if task.success:
+                out.append(task.content)
+            else:
+                fields = task.meta["zturbo"]
+                out.append((fields["stage"], fields["type"], fields["message"]))
+    finally:
+        Poison.deadly = True
+    return out
