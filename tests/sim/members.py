@@ -252,7 +252,7 @@ class SimWorker(SimMember):
         delay = 0.0
         slow = self.world.slow and self.world.rng.random() < 0.05
         for produced in given:
-            delay += self.world.rng.random() * (1.5 if slow else 0.02)
+            delay += self.world.rng.random() * (1.5 if slow else self.world.pace)
             produced.seconds = delay
             self.world.later(delay, lambda p=produced: self._produced(p))  # type: ignore[misc]
         self.world.later(delay, self._rest)

@@ -33,7 +33,7 @@ class Oracle:
         """Of each task, all that one execution gave, and nothing else."""
         at = 0
         for item in self._expected:
-            if at == len(got):
+            if at >= len(got):
                 break
             if isinstance(item, tuple):
                 if got[at] != item:

@@ -22,7 +22,7 @@ from tests.sim.network import Clock, Faults, Network
 from tests.sim.oracle import Oracle
 from tests.sim.stages import PIPELINES
 
-__all__ = ["World"]
+__all__ = ["FAULTS", "World"]
 
 FAULTS = (
     "worker",
@@ -78,6 +78,8 @@ class World:
         self.void: set[bytes] = set()
         """Jobs whose results a power cut may have taken."""
         self.slow = faults and rng.random() < 0.2
+        self.pace = rng.choice([0.02, 0.02, 0.1, 0.3]) if faults else 0.02
+        """Seconds that a piece of user's work takes at most."""
         self.name = rng.choice(sorted(PIPELINES))
         self.stages = PIPELINES[self.name]
         self.happened: list[str] = []
@@ -102,7 +104,7 @@ class World:
             for _ in range(rng.choice([0, 1, 1, 2, 3])):
                 what = rng.choice(only)
                 self.happened.append(what)
-                self.later(0.3 + rng.random() * 4.0, lambda w=what: self._happen(w))  # type: ignore[misc]
+                self.later(0.3 + rng.random() ** 2 * 4.0, lambda w=what: self._happen(w))  # type: ignore[misc]
 
     # -- for the actors -----------------------------------------------------------------------
     @property
@@ -182,7 +184,7 @@ class World:
             self.killed[(running[0], running[2])] += 1
         death = Death(-1, member.stage, "died", cause, running)
         self._report(member.incarnation, death)
-        if self.rng.random() < 0.3:  # a stranger binds the endpoint of the dead one
+        if self.rng.random() < 0.5:  # a stranger binds the endpoint of the dead one
             stranger = self.rng.choice([*self.workers, *self.sinks] or [None])
             if stranger is not None:
                 self.net.receivers[member.incarnation] = lambda source, frames: (
@@ -211,7 +213,8 @@ class World:
     def _report(self, incarnation: bytes, death: Death) -> None:
         """Repeated until the broker has heard it."""
         if self.broker.alive:
-            self.later(0.01, lambda: self._reported(incarnation, death))
+            delay = self.rng.choice([0.01, 0.01, 0.7])
+            self.later(delay, lambda: self._reported(incarnation, death))
         else:
             self.later(0.2, lambda: self._report(incarnation, death))
 
@@ -247,7 +250,7 @@ class World:
         self.later(self.rng.choice([0.1, 1.0, 8.0]), start)
 
     # -- running ------------------------------------------------------------------------------
-    def run(self, limit: float = 240.0) -> None:
+    def run(self, limit: float = 90.0) -> None:
         """Until all jobs are done and everything has come to rest.
 
         Raises:
@@ -295,8 +298,22 @@ class World:
         """Every invariant of every machine; and whatever a client has, is right so far."""
         for actor in self.actors.values():
             actor.machine.check()
+        self._check_credit()
         for job, got in self.client.got.items():
             assert self.oracles[job].fits(got, whole=False), self.story(f"wrong results of job {job!r}")
+
+    def _check_credit(self) -> None:
+        """Nobody has sent more than he was allowed to: queues are bounded."""
+        for actor in [self.broker, *self.workers]:
+            for peer, link in actor.machine.outlet.links.items():
+                receiver = (
+                    self.actors[peer].machine.inlet.links.get(actor.machine.me)
+                    if peer in self.actors
+                    else None
+                )
+                if receiver is not None:
+                    told = max(receiver.window.limit_tasks, receiver.window.left_tasks)
+                    assert link.tasks_sent <= told, self.story("sent beyond the credit")
 
     def _check_results(self) -> None:
         for job, oracle in self.oracles.items():

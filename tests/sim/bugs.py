@@ -1,0 +1,172 @@
+"""Planted bugs: each a small change of one function's text, that the simulated worlds are to catch.
+
+They are caught by the general checks, the oracle, or the condition of rest, never by an assert that was
+made for one. ``python -m tests.sim --bugs`` sweeps them.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import textwrap
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+__all__ = ["BUGS", "Bug"]
+
+
+@dataclass(frozen=True)
+class Bug:
+    """One planted bug.
+
+    Args:
+        name: what it breaks.
+        where: ``module:Class.method``.
+        old: text of the method that is changed.
+        new: what it is changed to.
+        only: faults under which it shows; empty for any.
+    """
+
+    name: str
+    where: str
+    old: str
+    new: str
+    only: tuple[str, ...] = ()
+
+    def _change(self, source: str) -> str:
+        """Later lines of ``old`` and ``new`` are indented like their first."""
+        head = self.old.split("\n")[0]
+        for line in source.split("\n"):
+            if head in line:
+                indent = line[: len(line) - len(line.lstrip())]
+                old = self.old.replace("\n", "\n" + indent)
+                if old in source:
+                    return source.replace(old, self.new.replace("\n", "\n" + indent), 1)
+        raise AssertionError(f"{self.name}: {self.where} has no {self.old!r} any more")
+
+    @contextmanager
+    def planted(self) -> Iterator[None]:
+        """The product has the bug inside of this."""
+        module_name, _, path = self.where.partition(":")
+        module = importlib.import_module(module_name)
+        owner: Any = module
+        *outer, attribute = path.split(".")
+        for part in outer:
+            owner = getattr(owner, part)
+        original = inspect.getattr_static(owner, attribute)
+        function = original.fget if isinstance(original, property) else original
+        source = textwrap.dedent(inspect.getsource(function))
+        source = self._change(source)
+        namespace: dict[str, Any] = {}
+        exec(
+            compile("from __future__ import annotations\n" + source, self.where, "exec"),
+            vars(module),
+            namespace,
+        )
+        setattr(owner, attribute, namespace[attribute])
+        try:
+            yield
+        finally:
+            setattr(owner, attribute, original)
+
+
+_SENDER = "zturbo.core.link_sender:LinkSender."
+_RECEIVER = "zturbo.core.link_receiver:LinkReceiver."
+_INLET = "zturbo.core.inlet:Inlet."
+_OUTLET = "zturbo.core.outlet:Outlet."
+_CUSTODY = "zturbo.core.custody:Custody."
+_WORKER = "zturbo.core.worker:WorkerMachine."
+_SINK = "zturbo.core.sink:SinkMachine."
+_SEQUENCER = "zturbo.core.sequencer:Sequencer."
+_STREAM = "zturbo.core.stream:ResultStream."
+_MEMBERS = "broker.members:Members."
+_STATE = "broker.state:BrokerState."
+_REQUESTS = "broker.requests:Requests."
+_ROOTS = "broker.roots:Roots."
+_RECOVERY = "broker.recovery:Recovery."
+_BROKER = "broker.machine:BrokerMachine."
+
+BUGS = [
+    # links
+    Bug("a gap is not noticed", _RECEIVER + "batch", "number == self.received + 1", "number > self.received"),
+    Bug("a copy is taken again", _RECEIVER + "batch", "if number <= self.received:", "if number <= self.received:\n    return True"),
+    Bug("a duplicate is acked before its first copy is safe", _RECEIVER + "batch", "self.duplicates += 1", "self.ack(number, now)", only=("worker", "stage", "sink-host")),
+    Bug("an ack is one too far", _RECEIVER + "ack", "self._above.add(number)", "self._above.add(number)\nif number < self.received:\n    self._above.add(number + 1)"),
+    Bug("a probe is not answered", _RECEIVER + "probe", "self.urge(now)", "pass"),
+    Bug("silence sends nothing", _SENDER + "tick", "now >= self.next_probe", "False"),
+    Bug("a resume leaves out the first that was lost", _SENDER + "_resume", "number > self.received", "number > self.received + 1"),
+    Bug("a resume is forgotten", _SENDER + "statement", "self._resume()", "pass"),
+    Bug("credit is an increment", _SENDER + "statement", "self.limit_tasks = max(self.limit_tasks, st.tasks)", "self.limit_tasks += st.tasks"),
+    Bug("ranges are one too wide", _SENDER + "statement", "min(last, self.sent) + 1)", "min(last + 1, self.sent) + 1)"),
+    Bug("what was given back is kept too", _SENDER + "_take_back", "self.retained[number] = kept", "pass"),
+    Bug("the incarnation is not checked", _INLET + "batch", "link is None or batch.target != self.me", "link is None", only=("worker", "stage")),
+    Bug("whoever greets is taken", _INLET + "greet", "if greet.source not in self.view.members:", "if False:"),
+    Bug("a newer view is not fetched, and the greeting forgotten", _SENDER + "greet", "self.effects.append(Send(self.peer, Greet(self.me, self.peer, self.view)))", "if not self.nonce:\n    self.effects.append(Send(self.peer, Greet(self.me, self.peer, self.view)))\n    self.nonce = 1"),
+    # custody and outlet
+    Bug("the count is raised after the first piece left", _OUTLET + "pump", "self.custody.hold(parcel.origins)\nself._take", "self._take"),
+    Bug("a parcel does not hold its origins", _OUTLET + "put", "self.custody.hold(parcel.origins)", "pass"),
+    Bug("an ack releases twice", _OUTLET + "statement", "for parcel in acked:\n    self.custody.release(parcel.origins)", "for parcel in acked:\n    self.custody.release(parcel.origins, 2)"),
+    Bug("an ack releases nothing", _OUTLET + "statement", "for parcel in acked:\n    self.custody.release(parcel.origins)", "for parcel in acked:\n    pass"),
+    Bug("what a lost peer had is forgotten", _OUTLET + "_redeliver", "self._again(parcel)", "self.custody.release(parcel.origins)"),
+    Bug("what was given back is forgotten", _OUTLET + "statement", "if self._current(rest):\n    self._again(rest)\n    self.returned += rest.size\nelse:\n    self.custody.release(rest.origins)", "self.custody.release(rest.origins)"),
+    Bug("a stamp is said on one link alone", _OUTLET + "_send", "if link.stamped.get(batch.job) != stamp.rank:", "if not any(other.stamped.get(batch.job) == stamp.rank for other in self.links.values()):"),
+    Bug("what waits does not follow the sink", _OUTLET + "stamp", "elif old.sink != stamp.sink:", "elif False:", only=("sink",)),
+    Bug("an ended job's parcels wait on", _OUTLET + "forget", "self._drop_pending(job, None)", "pass"),
+    Bug("an input is finished with its first task", _CUSTODY + "release", "if left > by:", "if left > by + 2:"),
+    # worker
+    Bug("acked on arrival", _WORKER + "_batch", "self.queue.add(batch)", "self.queue.add(batch)\nlink.ack(batch.number, now)"),
+    Bug("old epochs leave debt", _WORKER + "_purge", "self._ack(part.key, now)", "pass", only=("cancel", "stage", "cancel")),
+    Bug("an ended job's inputs are never acked", _WORKER + "produced", "self.custody.forget(origin)\nself._ack(origin, now)", "pass"),
+    Bug("ENDs go to the next stage", _WORKER + "_put", "if after != self.stage + 1:", "if False:"),
+    Bug("ENDs are lost where they part from their batch", _WORKER + "_put", "self.outlet.put(Parcel.of(marks, self._destination(stamp, after), origins))", "pass"),
+    Bug("credit does not come back", _WORKER + "_next_queued", "self.late.append([])\nself._leave(part.key, part.n, part.nbytes)", "self.late.append([])"),
+    Bug("given back, and run all the same", _WORKER + "_give_back", "for part in self.queue.give_back():", "for part in self.queue.parts():"),
+    Bug("a return is released before it is taken", _WORKER + "_return", "link.give_back(number, part.start, now)", "link.give_back(number, part.start, now)\nself.custody.release((part.key,), part.n)"),
+    Bug("roots are not kept for a new broker", _WORKER + "view", "gone.discard(self._broker)", "pass"),
+    Bug("a new broker is told that nothing is held", "zturbo.core.held:HeldRoots.adopt", "return [(root.job, root.epoch, tuple(root.runs), root.n, root.nbytes) for root in kept.values()]", "return []", only=("broker", "broker-after")),
+    Bug("a new broker's link begins without its credit", _WORKER + "_adopt", "link.window.leave(tasks, nbytes)", "pass"),
+    # sequencer
+    Bug("a sequencer refuses for order's sake", _SINK + "_batch", "self._token += 1", "if job.sequencer.held > 3:\n    link.received -= 1\n    return\nself._token += 1"),
+    Bug("END 0 is not counted", _SEQUENCER + "_close", "parent.done.add(index, index + 1)\nself._hold(parent", "self._hold(parent"),
+    Bug("complete with the first child", _SEQUENCER + "_closed", "node.done.covers(node.count)", "node.done.covers(min(1, node.count))"),
+    Bug("a run that is known in part is taken whole", _SEQUENCER + "enter_run", "for low, high in node.done.missing(start, stop):", "for low, high in [(start, stop)] if node.done.missing(start, stop) else []:"),
+    Bug("a failure is released before its children", _SEQUENCER + "_close", "kid.fail = item\nself.held += 1", "self._hold_failure(path, item)\nself.ordered or None\nkid.fail = None"),
+    Bug("a new epoch forgets what was released", _SEQUENCER + "keep_prefix", "if node.cursor:\n    node.done.add(0, node.cursor)", "node.cursor = 0", only=("worker", "stage")),
+    Bug("a new epoch remembers what was not released", _SEQUENCER + "keep_prefix", "node.done = Intervals()", "pass", only=("worker", "stage")),
+    Bug("a losing execution wins late", _SEQUENCER + "_won", "if node.count is not None:\n    return 0", "pass"),
+    Bug("an execution is released before it is complete", _SEQUENCER + "_find", "kid = node.tries.get(component)", "component = 0\nkid = node.kids.setdefault(0, _Node(node, 0))\nnode.tries = None"),
+    # sink and results
+    Bug("acked before it is synced", _SINK + "_batch", "self._token += 1", "link.ack(batch.number, now)\nself._token += 1", only=("sink-host",)),
+    Bug("recovered tokens are used again", _SINK + "recovered", "self._token = max(self._token, token)", "pass", only=("sink",)),
+    Bug("a recovered batch's failures are lost", _SINK + "recovered", "and batch.size:", "and batch.n:", only=("sink",)),
+    Bug("recovery is not told", _SINK + "recovery_done", "self._recovered = True", "pass", only=("sink",)),
+    Bug("a sink drops what is stamped for its predecessor", _SINK + "stamp", "and stamp.spool != self.spool", "", only=("sink",)),
+    Bug("results are sent with a hole", _SINK + "_serve_one", "reader.next = stop", "reader.next = stop + 1"),
+    Bug("the completion is said once", _SINK + "_settle", "job.report_at = now + REPORT_AFTER\ngood", "job.confirmed = True\ngood"),
+    Bug("a hole in the results is not noticed", _STREAM + "results", "if message.first > self.next:", "if False:"),
+    Bug("copies of results are taken", _STREAM + "results", "skip = self.next - message.first", "skip = 0"),
+    # broker
+    Bug("a fenced member may come back", "broker.membership:Membership.join", "if claimed > 0:\n    return None", "pass", only=("zombie",)),
+    Bug("restored members have no lease", "broker.membership:Membership.restore", "now + self.lease", "now", only=("broker", "broker-after")),
+    Bug("an ordered worker's loss is overlooked", _MEMBERS + "_lost", "self._wait_again(job)", "pass", only=("worker", "stage")),
+    Bug("a lost sink is waited for for ever", _MEMBERS + "_give_up_sinks", "self._wait_again(job)", "pass"),
+    Bug("a damaged spool is overlooked", _MEMBERS + "recovered", "if job.id in damaged:", "if False:", only=("sink-host",)),
+    Bug("a recovered sink's jobs are not stamped", _MEMBERS + "recovered", "self._restamp(job, replace", "(lambda *_: None)(job, replace", only=("sink",)),
+    Bug("a new stamp has the old revision", _MEMBERS + "_note_death", "revision=job.stamp.revision + 1", "revision=job.stamp.revision"),
+    Bug("strikes are not counted", "broker.strikes:strike", "deaths.append(death.sentence)", "pass"),
+    Bug("a stamp that got lost is not said again", _MEMBERS + "_remind", "job.stamp.rank > tuple(rank)", "False"),
+    Bug("a completion of an old epoch is believed", _BROKER + "complete", 'message["epoch"] != job.epoch', "False"),
+    Bug("a chunk that is said twice is taken twice", _REQUESTS + "feed", 'elif message["seq"] < len(job.chunks):', "elif False:"),
+    Bug("a chunk that overtakes another is taken", _REQUESTS + "feed", 'elif message["seq"] > len(job.chunks):', 'elif False:'),
+    Bug("a repeated submit is another job", _REQUESTS + "submit", "if known is not None:", "if False:"),
+    Bug("the stream's END is forgotten", _ROOTS + "_send_end", "self.outlet.put(Parcel.of(batch, dest))", "pass"),
+    Bug("a slice of roots is sent twice", _ROOTS + "_send_some", "job.todo[0] = (end, stop)", "job.todo[0] = (end - 1, stop)"),
+    Bug("roots go again without need", _RECOVERY + "entered", "for more in self._held.get(job_id, {}).values():\n    ranges.extend(more)", "pass", only=("broker", "broker-after")),
+    Bug("roots that a worker held are taken for entered", _RECOVERY + "lost", "holders.pop(worker, None)", "pass", only=("broker-after", "worker", "stage")),
+    Bug("roots of a lost holder are forgotten", _STATE + "_adopt_orphans", "self.roots.again(job, parcel.batch.runs)", "pass", only=("broker-after", "worker", "stage")),
+    Bug("a new epoch does not begin at the first root", _STATE + "_wait_again", "self.roots.rewind(job)", "pass", only=("worker", "stage")),
+    Bug("an epoch is used twice", _STATE + "_place", "job.epoch += 1", "job.epoch = max(1, job.epoch)", only=("worker", "stage")),
+]  # fmt: skip
+"""All of them."""
