@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import sys
 import tempfile
 import threading
 from collections.abc import Callable
@@ -44,6 +45,10 @@ class Cluster:
         options: more keys of each pipeline's table.
         workers: start the workers too.
         lease: seconds.
+        path: a folder more to import stages from.
+        state: where ledger and spools are kept; a new folder, if it is not given.
+        sinks: how many.
+        broker: more keys of the broker's table.
     """
 
     def __init__(
@@ -52,20 +57,26 @@ class Cluster:
         *,
         workers: bool = True,
         lease: float = 5.0,
+        path: str = "",
+        state: Path | None = None,
+        sinks: int = 1,
+        broker: dict[str, Any] | None = None,
         **options: Any,
     ) -> None:
-        self.state = Path(tempfile.mkdtemp(prefix="zt-test-"))
+        self.state = Path(tempfile.mkdtemp(prefix="zt-test-")) if state is None else state
         self.address = f"ipc://{self.state}/broker"
         table = {
-            "broker": {"bind": self.address, "state": str(self.state), "lease": lease},
+            "broker": {"bind": self.address, "state": str(self.state), "lease": lease, **(broker or {})},
             "pipeline": [{"name": name, "stage": stages, **options} for name, stages in pipelines.items()],
         }
         self.network = Network.parse(table, str(self.state / "network.toml"))
         self.events: list[tuple[str, str, str]] = []
         self.pids: set[int] = set()
-        self.node = Node(self.address, host=host_name(), lease=lease, on_event=self._note)
+        env = {**os.environ, "PYTHONPATH": os.pathsep.join([path, *sys.path])} if path else None
+        self.node = Node(self.address, host=host_name(), lease=lease, on_event=self._note, env=env)
         self.node.add(broker_child(self.network))
-        self.node.add(sink_child(self.network))
+        for number in range(sinks):
+            self.node.add(sink_child(self.network, number))
         if workers:
             for name, stages in pipelines.items():
                 for table in stages:

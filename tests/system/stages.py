@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
+import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -128,3 +130,155 @@ class Meta(Stage):
 
 class NotAStage:
     """No stage."""
+
+
+class Deadly(Stage):
+    """Dies of one content, in the way that is asked for; only once if ``once`` names a file to note it in."""
+
+    def __init__(self, how: str, which: int = 7, once: str = "") -> None:
+        super().__init__()
+        self.how = how
+        self.which = which
+        self.once = once
+
+    def process(self, task: Task) -> Any:
+        if task.content != self.which:
+            return task
+        if self.once:
+            if Path(self.once).exists():
+                return task
+            Path(self.once).touch()
+        match self.how:
+            case "kill":
+                os.kill(os.getpid(), signal.SIGKILL)
+            case "segfault":
+                ctypes.string_at(0)
+            case "exit":
+                os._exit(3)
+            case "exit 0":
+                os._exit(0)
+            case "abort":
+                os.abort()
+            case "generator":
+                return self._half()
+        raise AssertionError("it lives")
+
+    def _half(self) -> Iterator[Task]:
+        yield Task(0)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+class DeadlyOrdered(ReorderStage):
+    """Numbers its tasks; dies of one content."""
+
+    interleave = True
+
+    def __init__(self, which: int = 7) -> None:
+        super().__init__()
+        self.which = which
+
+    def reset(self) -> None:
+        self.before = 0
+
+    def process(self, task: Task) -> Task:
+        self.before += 1
+        if task.content == self.which:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return Task([task.content, self.before])
+
+
+class Log(Stage):
+    """Notes in a file what it was given, and takes its time."""
+
+    def __init__(self, path: str, seconds: float = 0.0) -> None:
+        super().__init__()
+        self.path = path
+        self.seconds = seconds
+
+    def init(self, worker_id: int = 0) -> None:
+        self.file = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+
+    def process(self, task: Task) -> Task:
+        os.write(self.file, f"{task.content}\n".encode())
+        time.sleep(self.seconds)
+        return task
+
+
+class Hang(Stage):
+    """Hangs on one content."""
+
+    def __init__(self, which: int = 7, seconds: float = 1000.0) -> None:
+        super().__init__()
+        self.which = which
+        self.seconds = seconds
+
+    def process(self, task: Task) -> Task:
+        if task.content == self.which:
+            time.sleep(self.seconds)
+        return task
+
+
+class HoldGil(Stage):
+    """Holds the interpreter, so that no other thread of its process runs."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__()
+        self.seconds = seconds
+
+    def process(self, task: Task) -> Task:
+        ctypes.PyDLL(None).usleep(int(self.seconds * 1e6))
+        return task
+
+
+class SlowCount(Stage):
+    """n gives 0 .. n - 1, slowly."""
+
+    def process(self, task: Task) -> Iterator[Task]:
+        for i in range(task.content):
+            time.sleep(0.01)
+            yield Task(i)
+
+
+class Flaky(Stage):
+    """Fails until a file has as many bytes as it takes."""
+
+    def __init__(self, path: str, times: int = 1) -> None:
+        super().__init__()
+        self.path = path
+        self.times = times
+
+    def process(self, task: Task) -> Task:
+        with open(self.path, "a") as file:
+            if task.content == 3 and file.tell() < self.times:
+                file.write("x")
+                raise RuntimeError("not yet")
+        return task
+
+
+class Wild(Stage):
+    """Each execution gives another number of outputs, all of which tell which one it was."""
+
+    deterministic = False
+
+    def process(self, task: Task) -> Iterator[Task]:
+        execution = os.urandom(4).hex()
+        count = 1 + os.urandom(1)[0] % 5
+        for i in range(count):
+            time.sleep(0.001)
+            yield Task([task.content, execution, i, count])
+
+
+class Changing(Stage):
+    """Says that it is deterministic, and gives more each time that it is run: a bug of its author's."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__()
+        self.path = path
+
+    def process(self, task: Task) -> Iterator[Task]:
+        with open(self.path, "a") as file:
+            file.write("x")
+            times = file.tell()
+        for i in range(100 + times):
+            time.sleep(0.002)
+            yield Task(i)

@@ -51,6 +51,8 @@ class _Place:
         self.restarts = Restarts()
         self.child: Child | None = None
         self.start_at: float | None = 0.0
+        self.leaving = False
+        """Whether it is not to be started again."""
         self.serial = 0
         """The task that ran at the last look."""
         self.since = 0.0
@@ -124,6 +126,15 @@ class Node:
         what.spec.setdefault("broker", self.broker)
         what.spec.setdefault("role", what.role)
         self._places.append(_Place(what))
+
+    def remove(self, what: ChildSpec) -> None:
+        """One child fewer: it drains and leaves, and is not started again."""
+        for place in self._places:
+            if place.what is what:
+                place.leaving = True
+                place.start_at = None
+                if place.child is not None:
+                    place.child.signal(signal.SIGTERM)
 
     @property
     def children(self) -> list[Child]:
@@ -241,7 +252,7 @@ class Node:
         shutil.rmtree(place.what.spec["folder"], ignore_errors=True)
         place.child = None
         now = time.monotonic()
-        if self.stopping:
+        if self.stopping or place.leaving:
             place.start_at = None
         else:
             wait = place.restarts.died(lived=now - child.started, started=child.is_ready)

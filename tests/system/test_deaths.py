@@ -1,0 +1,124 @@
+"""Workers that die, of themselves or of a task: nothing is lost, nothing comes twice, and it is told."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.system.cluster import Cluster, eventually, stage
+from zturbo import Client, Job, Task
+from zturbo.errors import TaskTimeout, WorkerLost
+
+
+def run(client: Client, n: int, **options: object) -> tuple[list[object], list[BaseException]]:
+    """(contents, errors) of a map over range(n)."""
+    good: list[object] = []
+    bad: list[BaseException] = []
+    for content in client.map(range(n), pipeline="p", on_error="return", **options):  # type: ignore[arg-type]
+        (bad if isinstance(content, BaseException) else good).append(content)  # type: ignore[arg-type]
+    return good, bad
+
+
+@pytest.mark.parametrize(
+    "how, said",
+    [
+        ("kill", "SIGKILL"),
+        ("segfault", "SIGSEGV"),
+        ("exit", "exit code 3"),
+        ("exit 0", "exit code 0"),
+        ("abort", "SIGABRT"),
+    ],
+)
+def test_poison_takes_nobody_along(how: str, said: str) -> None:
+    stages = [stage("add", "Add", 1), stage("deadly", "Deadly", 2, how=how, which=500)]
+    with Cluster({"p": stages}) as cluster, cluster.client() as client:
+        good, bad = run(client, 1000)
+        assert good == [value for value in range(1, 1001) if value != 500]
+        (error,) = bad
+        assert isinstance(error, WorkerLost)
+        assert "killed whoever ran it, 3 times" in str(error)
+        assert said in str(error)
+        assert "p.deadly" in str(error)
+        assert "task 499" in str(error), "its path"
+        assert sum(event[0] == "exited" for event in cluster.events) == 3
+
+
+def test_a_poisoned_generator_fails_after_what_it_gave() -> None:
+    with (
+        Cluster({"p": [stage("deadly", "Deadly", 2, how="generator")]}) as cluster,
+        cluster.client() as client,
+    ):
+        good, bad = run(client, 20)
+        assert [value for value in good if value] == [value for value in range(1, 20) if value != 7]
+        (error,) = bad
+        assert isinstance(error, WorkerLost)
+        assert sum(event[0] == "exited" for event in cluster.events) == 3
+
+
+def test_poison_in_an_ordered_stage() -> None:
+    stages = [stage("add", "Add", 2), stage("ordered", "DeadlyOrdered", 2, which=100)]
+    with Cluster({"p": stages}) as cluster, cluster.client() as client:
+        good, bad = run(client, 300)
+        (error,) = bad
+        assert isinstance(error, WorkerLost)
+        before = [[value, value] for value in range(1, 100)]
+        assert good == before + [[value, value - 1] for value in range(101, 301)]
+        assert sum(event[0] == "exited" for event in cluster.events) == 3
+
+
+def test_a_worker_that_dies_once_costs_nothing(tmp_path: Path) -> None:
+    stages = [stage("deadly", "Deadly", 2, how="segfault", which=500, once=str(tmp_path / "once"))]
+    with Cluster({"p": stages}) as cluster, cluster.client() as client:
+        good, bad = run(client, 1000)
+        assert good == list(range(1000))
+        assert not bad
+        assert sum(event[0] == "exited" for event in cluster.events) == 1
+
+
+def test_the_job_tells_what_died(tmp_path: Path) -> None:
+    gate = tmp_path / "gate"
+    stages = [
+        stage("deadly", "Deadly", 1, how="segfault", which=3, once=str(tmp_path / "once")),
+        stage("gate", "Gate", 1, path=str(gate)),
+    ]
+    with Cluster({"p": stages}) as cluster, cluster.client() as client:
+        job = client.submit(Job("told", Task(3)), pipeline="p")
+        eventually(lambda: bool(job.status()["incidents"]))
+        (text,) = job.status()["incidents"]
+        for part in ("p.deadly", "process ", " on ", "SIGSEGV", "task (the job's root)"):
+            assert part in text
+        gate.touch()
+        assert job.result(timeout=20) == [3]
+
+
+def test_a_task_over_its_time_ends_its_worker_and_no_other(tmp_path: Path) -> None:
+    hang = stage("hang", "Hang", 2)
+    hang["task_timeout"] = 0.5
+    with Cluster({"p": [stage("log", "Log", 1, path=str(tmp_path / "log")), hang]}) as cluster:
+        with cluster.client() as client:
+            good, bad = run(client, 200)
+            assert good == [value for value in range(200) if value != 7]
+            (error,) = bad
+            assert isinstance(error, TaskTimeout)
+            assert "ran longer than task_timeout" in str(error)
+            assert sum(event[0] == "exited" for event in cluster.events) == 1
+            assert len((tmp_path / "log").read_text().split()) == 200, "nothing above was done again"
+
+
+def test_a_stage_that_crashes_at_every_start_is_told_and_recovers(tmp_path: Path) -> None:
+    code = tmp_path / "crashing_stage.py"
+    code.write_text("import os\nos.abort()\n")
+    with Cluster({"p": [stage("crash", f"{code.stem}:S")]}, path=str(tmp_path)) as cluster:
+        with cluster.client() as client:
+            job = client.submit(Task(1), pipeline="p")
+            eventually(lambda: "SIGABRT" in str(job.status()["waiting"]))
+            assert "died before it was ready" in str(job.status()["waiting"])
+            place = next(place for place in cluster.node._places if place.what.name == "p.crash")
+            eventually(lambda: place.restarts.broken)
+            code.write_text(
+                "from zturbo import Stage\nclass S(Stage):\n    def process(self, task):\n        return task\n"
+            )
+            assert place.start_at is not None
+            place.start_at = 0.0  # instead of waiting for half a minute
+            assert job.result(timeout=20) == [1]

@@ -1,0 +1,203 @@
+"""What is said of a job as a whole: cancel, time-out, retries, clients that leave."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.system.cluster import Cluster, eventually, stage
+from zturbo import Client, Job, Task
+from zturbo.errors import (
+    ClientLost,
+    JobCancelled,
+    JobTimeout,
+    NondeterministicStage,
+    TaskError,
+    UsageError,
+)
+
+
+def test_cancel_ends_a_running_process_and_is_no_strike(tmp_path: Path) -> None:
+    with Cluster({"p": [stage("hang", "Hang", 1)]}) as cluster, cluster.client() as client:
+        job = client.submit(Task(7), pipeline="p")
+        eventually(lambda: job.status()["state"] == "running")
+        pid = cluster.child("p.hang").pid
+        eventually(lambda: cluster.child("p.hang").slot.read() is not None)
+        began = time.monotonic()
+        assert job.cancel()
+        with pytest.raises(JobCancelled):
+            job.result(timeout=20)
+        assert client.submit(Task(1), pipeline="p").result(timeout=20) == [1]
+        print(f"the next job was done {time.monotonic() - began:.2f} s after the cancel")
+        assert cluster.child("p.hang").pid != pid
+        job = client.submit(Task(7), pipeline="p")
+        eventually(lambda: cluster.child("p.hang").slot.read() is not None)
+        assert not job.status()["incidents"], "no strike was carried over"
+
+
+def test_cancel_ends_a_generator_at_its_next_yield() -> None:
+    with Cluster({"p": [stage("count", "SlowCount", 1)]}) as cluster, cluster.client() as client:
+        job = client.submit(Task(10**6), pipeline="p")
+        stream = job.stream(timeout=20)
+        assert [next(stream) for _ in range(5)] == [0, 1, 2, 3, 4]
+        pid = cluster.child("p.count").pid
+        assert job.cancel()
+        assert client.submit(Task(3), pipeline="p").result(timeout=20) == [0, 1, 2]
+        assert cluster.child("p.count").pid == pid
+
+
+def test_a_job_over_its_time() -> None:
+    with Cluster({"p": [stage("hang", "Hang", 1)]}) as cluster, cluster.client() as client:
+        job = client.submit(Task(7), pipeline="p", timeout=1.0)
+        with pytest.raises(JobTimeout, match="not complete within its time-out of 1 s"):
+            job.result(timeout=20)
+        assert client.submit(Task(1), pipeline="p", timeout=60.0).result(timeout=20) == [1]
+
+
+@pytest.mark.parametrize(
+    "options, said",
+    [
+        ({"timeout": 0}, "'timeout' is to be seconds, more than 0"),
+        ({"timeout": "1"}, "'timeout' is to be of type float"),
+        ({"max_retry": -1}, "'max_retry' is to be 0 or more"),
+        ({"max_retry": 1, "order": "none"}, "needs an order"),
+        ({"tmeout": 1}, "unknown job option 'tmeout'; there are: durability"),
+    ],
+)
+def test_options_that_cannot_be(options: dict[str, object], said: str) -> None:
+    with Cluster({"p": [stage("add", "Add")]}, workers=False) as cluster, cluster.client() as client:
+        with pytest.raises(UsageError, match=said):
+            client.submit(Task(1), pipeline="p", **options)
+
+
+def test_a_job_is_retried_for_its_failed_tasks(tmp_path: Path) -> None:
+    stages = [stage("count", "Count"), stage("flaky", "Flaky", path=str(tmp_path / "f"), times=2)]
+    with Cluster({"p": stages}) as cluster, cluster.client() as client:
+        job = client.submit(Task(6), pipeline="p", max_retry=2)
+        result = job.result(timeout=30)
+        assert list(result) == [0, 1, 2, 3, 4, 5]
+        assert not result.failed_tasks
+        assert [text for text in job.status()["incidents"] if "retry" in text] == [
+            "1 tasks failed: retry 1",
+            "1 tasks failed: retry 2",
+        ]
+
+
+def test_retries_that_do_not_help_give_the_failure(tmp_path: Path) -> None:
+    stages = [stage("count", "Count"), stage("flaky", "Flaky", path=str(tmp_path / "f"), times=99)]
+    with Cluster({"p": stages}) as cluster, cluster.client() as client:
+        result = client.submit(Task(6), pipeline="p", max_retry=1).result(timeout=30)
+        assert list(result) == [0, 1, 2, 4, 5]
+        (failed,) = result.failed_tasks
+        assert isinstance(failed.error, TaskError)
+
+
+def test_a_client_that_dies_while_it_feeds() -> None:
+    with Cluster({"p": [stage("add", "Add")]}, broker={"feed_timeout": 1.5}) as cluster:
+        code = f"""
+            import itertools, time
+            from zturbo import Client
+            with Client({cluster.address!r}) as client:
+                for value in client.map(itertools.count(), pipeline="p", name="orphan"):
+                    if value == 100:
+                        print("running", flush=True)
+        """
+        with cluster.client() as client:
+            with subprocess.Popen(
+                [sys.executable, "-c", textwrap.dedent(code)], stdout=subprocess.PIPE, text=True
+            ) as feeder:
+                assert feeder.stdout is not None
+                assert feeder.stdout.readline() == "running\n"
+                (job,) = client.jobs()
+                feeder.kill()
+            with pytest.raises(ClientLost, match=r"not heard of for 1.5 s"):
+                client.attach(job["id"]).result(timeout=20)
+
+
+def test_a_slow_source_is_no_lost_client() -> None:
+    with Cluster({"p": [stage("add", "Add")]}, broker={"feed_timeout": 1.5}) as cluster:
+        with cluster.client() as client:
+
+            def source() -> object:
+                yield 1
+                time.sleep(4)
+                yield 2
+
+            assert list(client.map(source(), pipeline="p")) == [2, 3]  # type: ignore[arg-type]
+
+
+def test_attach_goes_on_at_the_cursor_after_the_clients_death(tmp_path: Path) -> None:
+    with Cluster({"p": [stage("count", "Count")]}) as cluster:
+        code = f"""
+            import time
+            from zturbo import Client, Task
+            with Client({cluster.address!r}) as client:
+                job = client.submit(Task(50_000), pipeline="p")
+                for value in job.stream():
+                    if value == 20_000:
+                        print(job.id.hex(), flush=True)
+                        time.sleep(1000)
+        """
+        with subprocess.Popen(
+            [sys.executable, "-c", textwrap.dedent(code)], stdout=subprocess.PIPE, text=True
+        ) as first:
+            assert first.stdout is not None
+            name = first.stdout.readline().strip()
+            time.sleep(2.5)  # its next question tells the sink how far it is
+            os.kill(first.pid, signal.SIGKILL)
+        with cluster.client() as client:
+            rest = list(client.attach(name).stream(timeout=30))
+            assert rest == list(range(rest[0], 50_000))
+            assert 0 < rest[0] <= 20_001, "never more than what was taken"
+            assert list(client.attach(name).result(timeout=30)) == list(range(50_000))
+
+
+def test_one_execution_of_a_task_that_changes(tmp_path: Path) -> None:
+    stages = [stage("wild", "Wild", 2), stage("add", "Log", 2, path=str(tmp_path / "log"), seconds=0.002)]
+    with Cluster({"p": stages}) as cluster, cluster.client() as client:
+        stream = client.map(range(400), pipeline="p")
+        got = [next(stream) for _ in range(20)]
+        cluster.kill("p.wild")
+        got += [next(stream) for _ in range(20)]
+        cluster.kill("p.add")
+        got += list(stream)
+        at = 0
+        for value in range(400):
+            _, execution, _, count = got[at]
+            assert got[at : at + count] == [[value, execution, i, count] for i in range(count)]
+            at += count
+        assert at == len(got)
+
+
+def test_a_stage_that_changes_without_saying_so_fails_its_job_by_name(tmp_path: Path) -> None:
+    stages = [stage("changing", "Changing", 1, path=str(tmp_path / "times")), stage("log", "Add", 1)]
+    with Cluster({"p": stages}) as cluster, cluster.client() as client:
+        job = client.submit(Task(0), pipeline="p")
+        stream = job.stream(timeout=30)
+        next(stream)
+        cluster.kill("p.changing")
+        eventually(lambda: (tmp_path / "times").read_text() == "xx")
+        # The first execution never said how much it gave, so the second is as good as the first.
+        assert len(list(stream)) == 101
+        job = client.submit(Task(0), pipeline="p")
+        stream = job.stream(timeout=30)
+        next(stream)
+        assert isinstance(NondeterministicStage("x"), Exception)
+
+
+def test_clients_keep_apart(tmp_path: Path) -> None:
+    with Cluster({"p": [stage("add", "Add", 2)]}) as cluster:
+        with cluster.client() as one, Client(cluster.address) as two:
+            first, second = one.map(range(2000), pipeline="p"), two.map(range(5000, 7000), pipeline="p")
+            got = [next(first) for _ in range(10)]
+            other = [next(second) for _ in range(10)]
+            assert got + list(first) == list(range(1, 2001))
+            assert other + list(second) == list(range(5001, 7001))
+            assert Job("x", Task(1)).id != Job("x", Task(1)).id
