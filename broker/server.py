@@ -95,6 +95,7 @@ class Broker:
             version=__version__,
         )
         ledger.set_view(number)
+        ledger.commit()  # a number is never used twice, however soon this broker dies
         self.stopping = False
         self.bad = 0
         self._full_until = 0.0

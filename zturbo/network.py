@@ -224,7 +224,17 @@ class _Parser:
                     table, "broker", "lease", (int, float), "seconds, 0.5 or more", 5.0, lambda v: v >= 0.5
                 )
             ),
-            feed_timeout=self.seconds(table, "broker", "feed_timeout", 60.0),
+            feed_timeout=float(
+                self.get(
+                    table,
+                    "broker",
+                    "feed_timeout",
+                    (int, float),
+                    "seconds, 5 or more",
+                    60.0,
+                    lambda v: v >= 5,
+                )
+            ),
             spool_share=self.get(
                 table, "broker", "spool_share", int, "a number of bytes, 1 or more", 4 << 30, lambda v: v >= 1
             ),

@@ -207,6 +207,7 @@ class SimWorker(SimMember):
         self.given: list[Produced] = []
         self.runner = Runner(self.host, self.given.append, self._current, 1 << 20)
         self._drain_until: float | None = None
+        self._leaves = False
         self.hello()
 
     def _current(self, job: bytes) -> int | None:
@@ -289,10 +290,13 @@ class SimWorker(SimMember):
 
     def _drained(self) -> None:
         assert self._drain_until is not None
-        if self.alive and (self.machine.idle or self.world.now >= self._drain_until):
+        if not self.alive:
+            return
+        if self.world.now >= self._drain_until or (self._leaves and self.machine.idle):
             self.world.dies(self, None, cause="stopped")
-        elif self.alive:
-            self.world.later(0.05, self._drained)
+            return
+        self._leaves = self.machine.idle
+        self.world.later(0.1, self._drained)
 
 
 class SimSink(SimMember):

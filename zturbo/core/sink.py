@@ -133,6 +133,11 @@ class _Job:
         return len(self.results.errors) + (self.sequencer.failures() if self.stamp.hold else 0)
 
     @property
+    def over(self) -> bool:
+        """Whether it is complete and nothing of it is kept back."""
+        return self.complete and not self.sequencer.held
+
+    @property
     def unread(self) -> int:
         """Bytes of its results that no client has taken, about."""
         return self.stored_bytes * (self.released - self.cursor) // max(1, self.released)
@@ -361,22 +366,24 @@ class SinkMachine:
         if reader is not None and want.token < reader.token:
             self._refuse(client, want, "superseded")
             return
-        first = job.cursor if want.first < 0 else want.first
+        first, limit = want.first, want.limit
+        if first < 0:  # from the cursor on, which this client does not know yet
+            first, limit = job.cursor, job.cursor + want.limit
         if reader is None or want.token > reader.token or reader.client != client:
             if reader is not None and reader.client != client:
                 self._refuse(reader.client, Want(want.job, reader.token, 0, 0), "superseded")
             reader = job.reader = _Reader(client, want.token, first, 0)
-        elif want.first >= 0 and want.first < reader.next and reader.limit == want.limit:
+        elif first < reader.next and (want.first < 0 or reader.limit == limit):
             # Asked again with the same limit: what was on the way is lost, or still on it; the
             # client drops copies.
-            reader.next = want.first
+            reader.next = first
         reader.told_total = False
         job.cursor = max(job.cursor, min(want.taken, job.released))
         if job.cursor > job.noted[1] and now >= job.noted[0] + NOTE_CURSOR:
             job.noted = (now, job.cursor)
             self.effects.append(Note(want.job, None, job.cursor))
         self._busy[want.job] = None
-        reader.limit = max(reader.limit, want.limit)
+        reader.limit = max(reader.limit, limit)
         self._settle(now)
 
     def _refuse(self, client: bytes, want: Want, problem: str) -> None:
@@ -388,7 +395,7 @@ class SinkMachine:
             return
         while reader.next < min(reader.limit, job.released):
             self._serve_one(name, job, reader)
-        if job.complete and reader.next >= job.released and not reader.told_total:
+        if job.over and reader.next >= job.released and not reader.told_total:
             reader.told_total = True
             results = Results(name, reader.token, reader.next, 0, total=job.released)
             self.effects.append(Deliver(reader.client, results, []))
@@ -397,7 +404,7 @@ class SinkMachine:
         first = reader.next
         stop = min(reader.limit, job.released, first + MAX_SEGMENT)
         pieces, fails = job.results.between(first, stop)
-        total = job.released if job.complete and stop == job.released else None
+        total = job.released if job.over and stop == job.released else None
         reader.told_total = total is not None
         results = Results(name, reader.token, first, stop - first, fails=fails, total=total)
         reader.next = stop

@@ -373,7 +373,8 @@ class WorkerMachine:
     # -- user code ----------------------------------------------------------------------------
     def produced(self, out: Produced, now: float) -> None:
         """The user's code gave something, or finished something, or both."""
-        self._moved_at = now
+        if out.tasks or out.works:
+            self._moved_at = now
         for _ in range(out.works):
             self.handed.popleft()
             for key, tasks, nbytes in self.late.popleft():

@@ -68,6 +68,8 @@ class Subscription:
     locate_at: float = 0.0
     locating: bool = False
     over: bool = False
+    doubt: str = ""
+    """Why the sink does not serve it; the broker is asked before that is believed."""
     heard: float = field(default=0.0)
 
 
@@ -297,6 +299,11 @@ class Courier:
         idle = now - sub.heard > 2 * LOCATE
         sub.locate_at = now + (LOCATE if idle else 4 * LOCATE)
         sink = value["sink"]
+        if sub.doubt and value["state"] == "done" and sink == sub.sink:
+            self._finish(sub, ResultsLost(sub.doubt))
+            return
+        if sub.doubt:
+            sub.doubt, sub.sink = "", b""
         if not sink:
             sub.locate_at = now + 0.05
             return
@@ -337,10 +344,19 @@ class Courier:
                 if skip is not None:
                     sub.deliver(message, skip)
                 if sub.stream.problem is not None:
-                    self._finish(sub, ResultsLost(_problem(sub.stream.problem)))
+                    self._doubt(sub, sub.stream.problem, now)
                 elif sub.stream.complete and skip is None:
                     sub.deliver(message, message.n)
                 break
+
+    def _doubt(self, sub: Subscription, problem: str, now: float) -> None:
+        """A sink does not serve a job: the broker knows whether it has ended, and how."""
+        if problem == "superseded":
+            text = "another client attached to this job and reads its results now"
+            self._finish(sub, ResultsLost(text))
+        elif not sub.doubt:
+            sub.doubt = problem
+            sub.locate_at = now
 
     def _finish(self, sub: Subscription, error: BaseException) -> None:
         if sub in self._subscriptions:
@@ -348,9 +364,3 @@ class Courier:
         if not sub.over:
             sub.over = True
             sub.fail(error)
-
-
-def _problem(text: str) -> str:
-    if text == "superseded":
-        return "another client attached to this job and reads its results now"
-    return text

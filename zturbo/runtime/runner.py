@@ -122,8 +122,28 @@ class Runner:
         if work.origin is not None:
             self._done[work.origin] = min(work.limit, sum(stop - start for _, start, stop in work.pieces))
 
-    def flush(self) -> None:
+    def steal(self, give: Callable[[Produced], None]) -> bool:
+        """From another thread: take what is finished while a long task runs. Returns whether there was any.
+
+        The runner's thread writes ``inside`` and then reads ``wanted``, this one the other way round
+        (T. J. Dekker's algorithm): so if the user's code is seen to run, it cannot come out unnoticed.
+        """
+        out = self._out
+        if not out and not out.finished:
+            return False
+        with out.lock:
+            out.wanted = True
+            try:
+                if not out.inside:
+                    return False
+                self.flush(give)
+            finally:
+                out.wanted = False
+        return True
+
+    def flush(self, give: Callable[[Produced], None] | None = None) -> None:
         """Give what there is."""
+        give = give or self._give
         out = self._out
         if self._done:
             self._count()
@@ -143,14 +163,14 @@ class Runner:
         # All but the last batch leave with no task finished, so that custody outlives them.
         for batch in batches[:-1]:
             held = [(origin, 0) for origin in self._done]
-            self._give(Produced(self._job, self._epoch, held, batch))
+            give(Produced(self._job, self._epoch, held, batch))
         last = batches[-1] if batches else None
         done = list(self._done.items())
         produced = Produced(self._job, self._epoch, done, last, self._tasks, now - self._since, self._works)
         self._done = {self._origin: 0}
         self._tasks = self._works = 0
         self._since = now
-        self._give(produced)
+        give(produced)
 
     def _flush_inside(self) -> None:
         """Flush while the user's code is running, which ends here if its job is void."""

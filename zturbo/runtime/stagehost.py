@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copy
 import os
+import threading
 import traceback
 from collections.abc import Callable, Iterable
 from time import perf_counter
@@ -70,9 +71,12 @@ class Output:
         "fails",
         "finished",
         "flush",
+        "inside",
+        "lock",
         "metas",
         "runs",
         "since",
+        "wanted",
     )
 
     def __init__(self, flush: Callable[[], None]) -> None:
@@ -81,6 +85,11 @@ class Output:
         self._step = self._due_in = 1
         self.finished = 0
         """Input tasks that are finished; whoever takes the outputs sets it back."""
+        self.inside = False
+        """Whether the user's code runs: nothing changes here until it gives something."""
+        self.wanted = False
+        """Whether another thread takes what is here."""
+        self.lock = threading.Lock()
         self.clear()
 
     def clear(self) -> None:
@@ -91,6 +100,11 @@ class Output:
         self.ends: list[End] = []
         self.fails: list[Fail] = []
         self.since = 0.0
+
+    def settle(self) -> None:
+        """Another thread takes what is here: wait until it has."""
+        with self.lock:
+            self.inside = False
 
     def __len__(self) -> int:
         return len(self.contents) + len(self.ends) + len(self.fails)
@@ -307,13 +321,20 @@ class StageHost:
                 note(at)
                 task = Task(contents[i])
                 i += 1
+                out.inside = True
                 try:
                     result = process(task)
                 except Exception as error:  # whatever the user's code raises fails this task alone
+                    out.inside = False
+                    if out.wanted:
+                        out.settle()
                     path = (*prefix, at) if first else first
                     out.fail(path, 0, self.error(error, path, task))
                     out.finished += 1
                     continue
+                out.inside = False
+                if out.wanted:
+                    out.settle()
                 if (
                     type(result) is Task
                     and result.success
@@ -344,9 +365,16 @@ class StageHost:
     def _one(self, process: Callable[[Task], Any], path: Path, task: Task, out: Output, logs: bool) -> None:
         if logs:
             task.start(self.name)
+        error: Exception | None = None
+        out.inside = True
         try:
             result = process(task)
-        except Exception as error:  # whatever the user's code raises fails this task alone
+        except Exception as raised:  # whatever the user's code raises fails this task alone
+            error = raised
+        out.inside = False
+        if out.wanted:
+            out.settle()
+        if error is not None:
             out.fail(self._execution(path), 0, self.error(error, path, task))
             return
         self._result(result, path, task, out, logs)
@@ -375,7 +403,15 @@ class StageHost:
                 return
             if isinstance(result, (str, bytes, dict)) or not isinstance(result, Iterable):
                 raise TypeError(self._wrong("returned", result))
-            for child in result:
+            children = iter(result)
+            while True:
+                out.inside = True
+                child = next(children, _END)
+                out.inside = False
+                if out.wanted:
+                    out.settle()
+                if child is _END:
+                    break
                 if not isinstance(child, Task):
                     raise TypeError(self._wrong("yielded", child))
                 if logs:
@@ -383,6 +419,9 @@ class StageHost:
                 count += 1
                 out.add((*path, count - 1), child)
         except Exception as error:  # whatever the user's code raises fails this task alone
+            out.inside = False
+            if out.wanted:
+                out.settle()
             out.fail(path, count, self.error(error, path, task))
             return
         out.end(path, count)
@@ -562,6 +601,9 @@ class StageHost:
 
 class Condemned(Exception):
     """The task killed, or held up, whoever ran it."""
+
+
+_END: Any = object()
 
 
 class TaskFailedByUser(Exception):

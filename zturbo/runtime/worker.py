@@ -37,8 +37,14 @@ log = logging.getLogger("zturbo.worker")
 DRAIN = 2.0
 """Seconds that a worker that was told to stop may take to finish what it has."""
 
+LAST_WORDS = 0.1
+"""Seconds that a drained worker stays, so that its last acks arrive before the broker's word that it left."""
+
 LEAVE = 1.0
 """Seconds that a task may go on after this worker has left; then the process ends all the same."""
+
+STEAL_AFTER, STEAL_MAX = 0.004, 0.064
+"""Seconds for which the code gives nothing before it is looked whether it has finished something."""
 
 UNSEEN = 16
 """Batches that the user's thread may be ahead of the I/O thread."""
@@ -87,7 +93,10 @@ class WorkerProcess:
         self._room.set()
         self._unseen = 0
         self._drain_until: float | None = None
+        self._leave_at: float | None = None
         self._code_ended = threading.Event()
+        self._steal_at = 0.0
+        self._steal_delay = STEAL_AFTER
         self._slot = host.slot
 
     # -- the user's thread --------------------------------------------------------------------
@@ -128,6 +137,8 @@ class WorkerProcess:
     # -- the I/O thread -----------------------------------------------------------------------
     def _take(self, produced: Produced, now: float) -> None:
         self._unseen -= 1
+        self._steal_delay = STEAL_AFTER
+        self._steal_at = now + STEAL_AFTER
         self.machine.produced(produced, now)
 
     def view(self, view: View, now: float) -> None:
@@ -155,8 +166,10 @@ class WorkerProcess:
         times = []
         if (due := self.machine.deadline()) is not None:
             times.append(due)
+        if self.machine.handed:
+            times.append(self._steal_at)
         if self._drain_until is not None:
-            times.append(min(self._drain_until, time.monotonic() + 0.05))
+            times.append(min(self._drain_until, self._leave_at or time.monotonic() + 0.05))
         return min(times, default=None)
 
     def snapshot(self) -> dict[bytes, int]:
@@ -170,9 +183,23 @@ class WorkerProcess:
     def tick(self, now: float) -> None:
         """Time has passed."""
         self.machine.tick(now)
-        if self._drain_until is not None and (self.machine.idle or now >= self._drain_until):
+        if self.machine.handed and now >= self._steal_at:
+            self._steal(now)
+        if self._drain_until is None:
+            return
+        if not self.machine.idle:
+            self._leave_at = None
+        elif self._leave_at is None:
+            self._leave_at = now + LAST_WORDS
+        if now >= self._drain_until or (self._leave_at is not None and now >= self._leave_at):
             self.loop.tell({"type": "leave", "incarnation": self.loop.incarnation})
             self.loop.stopping = True
+
+    def _steal(self, now: float) -> None:
+        """A task runs for long: what was finished before it need not wait for it."""
+        stolen = self.runner.steal(lambda produced: self.machine.produced(produced, now))
+        self._steal_delay = STEAL_AFTER if stolen else min(STEAL_MAX, 2 * self._steal_delay)
+        self._steal_at = now + self._steal_delay
 
     def perform(self, now: float) -> None:
         """Do what the machine wants done."""

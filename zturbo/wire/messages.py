@@ -238,7 +238,7 @@ class Want:
     first: int
     """Index of the next result that the client has not got; -1 for the sink's cursor."""
     limit: int
-    """The sink may send results below this index."""
+    """The sink may send results below this index; counted from the cursor where ``first`` is -1."""
     taken: int = 0
     """The cursor: the caller's code has taken the results below this index."""
 
