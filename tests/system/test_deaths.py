@@ -10,6 +10,13 @@ from tests.system.cluster import Cluster, eventually, stage
 from zturbo import Client, Job, Task
 from zturbo.errors import TaskTimeout, WorkerLost
 
+MENDED = """
+from zturbo import Stage
+class S(Stage):
+    def process(self, task):
+        return task
+"""
+
 
 def run(client: Client, n: int, **options: object) -> tuple[list[object], list[BaseException]]:
     """(contents, errors) of a map over range(n)."""
@@ -116,9 +123,7 @@ def test_a_stage_that_crashes_at_every_start_is_told_and_recovers(tmp_path: Path
             assert "died before it was ready" in str(job.status()["waiting"])
             place = next(place for place in cluster.node._places if place.what.name == "p.crash")
             eventually(lambda: place.restarts.broken)
-            code.write_text(
-                "from zturbo import Stage\nclass S(Stage):\n    def process(self, task):\n        return task\n"
-            )
+            code.write_text(MENDED)
             assert place.start_at is not None
             place.start_at = 0.0  # instead of waiting for half a minute
             assert job.result(timeout=20) == [1]

@@ -1,0 +1,129 @@
+"""Hosts that are network namespaces on one bridge, made and removed by the test that uses them."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import uuid
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+__all__ = ["Hosts", "need_hosts"]
+
+
+def need_hosts() -> None:
+    """Skip, by name, where namespaces cannot be made."""
+    if os.geteuid() != 0:
+        pytest.skip("network namespaces need root")
+    if shutil.which("ip") is None:
+        pytest.skip("the command 'ip' (Debian package iproute2) is missing")
+    made = subprocess.run(["ip", "netns", "add", "zt-probe"], capture_output=True, text=True)
+    subprocess.run(["ip", "netns", "del", "zt-probe"], capture_output=True)
+    if made.returncode:
+        pytest.skip(f"network namespaces cannot be made here: {made.stderr.strip()}")
+
+
+def _ip(*words: str) -> None:
+    subprocess.run(["ip", *words], check=True, capture_output=True)
+
+
+class Hosts:
+    """Some hosts, with addresses 10.99.0.1, 10.99.0.2, ... on a network of their own.
+
+    The bridge is in a namespace too, so that nothing touches the machine's own network.
+    """
+
+    def __init__(self, names: list[str]) -> None:
+        mark = uuid.uuid4().hex[:6]
+        self.names = names
+        self._space = {name: f"zt-{mark}-{name}" for name in [*names, "net"]}
+        self._mac: dict[str, str] = {}
+        self.address = {name: f"10.99.0.{i}" for i, name in enumerate(names, 1)}
+        self.folder = Path(tempfile.mkdtemp(prefix="zt-hosts-"))
+        self.processes: list[subprocess.Popen[bytes]] = []
+
+    def __enter__(self) -> Hosts:
+        try:
+            for space in self._space.values():
+                _ip("netns", "add", space)
+            net = self._space["net"]
+            _ip("-n", net, "link", "add", "br0", "type", "bridge")
+            _ip("-n", net, "link", "set", "br0", "up")
+            for name in self.names:
+                space = self._space[name]
+                _ip(
+                    "-n",
+                    net,
+                    "link",
+                    "add",
+                    f"v{name}",
+                    "type",
+                    "veth",
+                    "peer",
+                    "name",
+                    "eth0",
+                    "netns",
+                    space,
+                )
+                _ip("-n", net, "link", "set", f"v{name}", "master", "br0", "up")
+                _ip("-n", space, "link", "set", "lo", "up")
+                _ip("-n", space, "addr", "add", f"{self.address[name]}/24", "dev", "eth0")
+                _ip("-n", space, "link", "set", "eth0", "up")
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        for process in self.processes:
+            if process.poll() is None:
+                process.send_signal(signal.SIGTERM)
+        for process in self.processes:
+            try:
+                process.wait(timeout=10)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+        for space in self._space.values():
+            subprocess.run(["ip", "netns", "del", space], capture_output=True)
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def run(self, host: str, *words: str, **options: Any) -> subprocess.Popen[bytes]:
+        """A process on a host: ``python -m`` and these words."""
+        command = ["ip", "netns", "exec", self._space[host], sys.executable, "-m", *words]
+        log = open(self.folder / f"{len(self.processes)}-{host}.log", "wb")
+        process = subprocess.Popen(command, stdout=log, stderr=log, **options)
+        log.close()
+        self.processes.append(process)
+        return process
+
+    def logs(self) -> str:
+        """What the processes have said."""
+        return "\n".join(f"--- {path.name}\n{path.read_text()}" for path in sorted(self.folder.glob("*.log")))
+
+    def unplug(self, host: str) -> None:
+        """Cut a host off, without notice to anybody."""
+        _ip("-n", self._space["net"], "link", "set", f"v{host}", "nomaster")
+
+    def plug(self, host: str) -> None:
+        """Connect it again."""
+        _ip("-n", self._space["net"], "link", "set", f"v{host}", "master", "br0")
+
+    def break_link(self, one: str, other: str) -> None:
+        """These two do not reach each other any more; everybody else does."""
+        for here, there in ((one, other), (other, one)):
+            _ip(
+                *("-n", self._space[here], "neigh", "replace", self.address[there]),
+                *("lladdr", "02:00:00:00:00:99", "dev", "eth0", "nud", "permanent"),
+            )
+
+    def mend_link(self, one: str, other: str) -> None:
+        """They do again."""
+        for here, there in ((one, other), (other, one)):
+            _ip("-n", self._space[here], "neigh", "del", self.address[there], "dev", "eth0")

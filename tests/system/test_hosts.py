@@ -1,0 +1,149 @@
+"""Several hosts: links that are cut, for a while or for good, and hosts that are gone."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from tests.system.cluster import eventually
+from tests.system.hosts import Hosts, need_hosts
+
+LEASE = 2.0
+N = 3000
+
+NETWORK = """
+[broker]
+bind = "tcp://10.99.0.1:5555"
+state = "{folder}/state"
+lease = {lease}
+
+[[pipeline]]
+name = "p"
+
+  [[pipeline.stage]]
+  name = "first"
+  class = "tests.system.stages:Log"
+  args = {{ path = "{folder}/first", seconds = 0.002 }}
+
+  [[pipeline.stage]]
+  name = "second"
+  class = "tests.system.stages:Log"
+  args = {{ path = "{folder}/second", seconds = 0.002 }}
+"""
+
+CLIENT = """
+import sys
+from zturbo import Client
+with Client("tcp://10.99.0.1:5555", timeout=30) as client:
+    last = -1
+    for value in client.map(range(int(sys.argv[1])), pipeline="p"):
+        assert value == last + 1, (value, last)
+        last = value
+        if value % 100 == 0:
+            print(value, flush=True)
+    print("all", last + 1, flush=True)
+"""
+
+
+@pytest.fixture
+def hosts():  # type: ignore[no-untyped-def]
+    """Broker and sink on a, the first stage on b, the second on c and d."""
+    need_hosts()
+    with Hosts(["a", "b", "c", "d"]) as hosts:
+        file = hosts.folder / "network.toml"
+        file.write_text(NETWORK.format(folder=hosts.folder, lease=LEASE))
+        common = [str(file), "--insecure", "--address"]
+        hosts.run("a", "zturbo", "broker", *common, hosts.address["a"])
+        hosts.run("a", "zturbo", "sink", *common, hosts.address["a"])
+        for host, stage in (("b", "first"), ("c", "second"), ("d", "second")):
+            hosts.run(host, "zturbo", "stage", str(file), f"p.{stage}", *common[1:], hosts.address[host])
+        try:
+            yield hosts
+        except BaseException:
+            print(hosts.logs())
+            raise
+
+
+class Run:
+    """A client on host a that maps a range, and says how far it is."""
+
+    def __init__(self, hosts: Hosts, n: int = N) -> None:
+        space = hosts._space["a"]
+        command = ["ip", "netns", "exec", space, sys.executable, "-c", CLIENT, str(n)]
+        self.n = n
+        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        hosts.processes.append(self.process)  # type: ignore[arg-type]
+        assert self.process.stdout is not None
+        self.lines = self.process.stdout
+
+    def until(self, value: int) -> None:
+        """Wait for this result."""
+        for line in self.lines:
+            if int(line) >= value:
+                return
+        raise AssertionError("the client ended")
+
+    def end(self) -> None:
+        """All results came, in order, each once."""
+        *_, last = self.lines
+        assert last == f"all {self.n}\n"
+        assert self.process.wait(timeout=20) == 0
+
+
+def done_again(hosts: Hosts) -> int:
+    """Tasks that were run more than once."""
+    lines = [
+        *(hosts.folder / "first").read_text().split("\n"),
+        *(hosts.folder / "second").read_text().split("\n"),
+    ]
+    counts = Counter(lines)
+    return sum(count - 2 for line, count in counts.items() if line and count > 2)
+
+
+def test_a_cut_that_is_healed_within_the_lease(hosts: Hosts) -> None:
+    run = Run(hosts)
+    run.until(500)
+    hosts.break_link("b", "c")
+    time.sleep(LEASE * 0.6)
+    hosts.mend_link("b", "c")
+    run.end()
+    assert done_again(hosts) == 0, "what was lost on the way was sent again, and nothing was done again"
+
+
+def test_a_link_that_is_broken_for_good_between_two_living_hosts(hosts: Hosts) -> None:
+    run = Run(hosts)
+    run.until(500)
+    hosts.break_link("b", "c")
+    began = time.monotonic()
+    run.end()
+    print(f"done {time.monotonic() - began:.1f} s after the link broke; {done_again(hosts)} tasks done again")
+
+
+def test_a_host_that_is_cut_off_and_comes_back(hosts: Hosts) -> None:
+    run = Run(hosts, 2 * N)
+    run.until(500)
+    hosts.unplug("c")
+    began = time.monotonic()
+    run.until(2000)
+    print(f"others had taken over {time.monotonic() - began:.1f} s after the host was gone")
+    hosts.plug("c")
+    run.end()
+    assert list(Run(hosts, 200).lines)[-1] == "all 200\n", "the next job is untouched by what comes late"
+
+
+def test_a_node_that_is_killed_leaves_no_orphans(hosts: Hosts) -> None:
+    run = Run(hosts)
+    run.until(500)
+    node = hosts.processes[3]  # of host c; "ip netns exec" has become it
+    children = [int(pid) for pid in Path(f"/proc/{node.pid}/task/{node.pid}/children").read_text().split()]
+    assert children
+    os.kill(node.pid, signal.SIGKILL)
+    eventually(lambda: not any(Path(f"/proc/{pid}").exists() for pid in children), timeout=5)
+    run.end()
