@@ -49,6 +49,8 @@ class Cluster:
         state: where ledger and spools are kept; a new folder, if it is not given.
         sinks: how many.
         broker: more keys of the broker's table.
+        network: a whole network, in place of all that; its workers are the caller's to start.
+        address: of this host, where members of other hosts are to reach broker and sinks.
     """
 
     def __init__(
@@ -61,6 +63,8 @@ class Cluster:
         state: Path | None = None,
         sinks: int = 1,
         broker: dict[str, Any] | None = None,
+        network: Network | None = None,
+        address: str | None = None,
         **options: Any,
     ) -> None:
         self.state = Path(tempfile.mkdtemp(prefix="zt-test-")) if state is None else state
@@ -69,14 +73,17 @@ class Cluster:
             "broker": {"bind": self.address, "state": str(self.state), "lease": lease, **(broker or {})},
             "pipeline": [{"name": name, "stage": stages, **options} for name, stages in pipelines.items()],
         }
-        self.network = Network.parse(table, str(self.state / "network.toml"))
+        if network is None:
+            network = Network.parse(table, str(self.state / "network.toml"))
+        self.network = network
+        self.address = network.broker.bind
         self.events: list[tuple[str, str, str]] = []
         self.pids: set[int] = set()
         env = {**os.environ, "PYTHONPATH": os.pathsep.join([path, *sys.path])} if path else None
         self.node = Node(self.address, host=host_name(), lease=lease, on_event=self._note, env=env)
-        self.node.add(broker_child(self.network))
+        self.node.add(broker_child(self.network, address=address))
         for number in range(sinks):
-            self.node.add(sink_child(self.network, number))
+            self.node.add(sink_child(self.network, number, address=address))
         if workers:
             for name, stages in pipelines.items():
                 for table in stages:

@@ -1,0 +1,185 @@
+"""What is bounded: disks that fill up, clients that do not read, fan-outs that are wide."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.system.cluster import Cluster, eventually, stage
+from zturbo import Task
+from zturbo.deploy import host_name, worker_children
+from zturbo.network import Network
+from zturbo.runtime.node import Node
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk of a few megabytes."""
+    folder = tmp_path / "small"
+    folder.mkdir()
+    made = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=6m", "tmpfs", str(folder)], capture_output=True, text=True
+    )
+    if made.returncode:
+        pytest.skip(f"a tmpfs cannot be mounted here: {made.stderr.strip()}")
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+def fill(folder: Path) -> Path:
+    """Fill a disk up; returns the file that does."""
+    ballast = folder / "ballast"
+    with open(ballast, "wb", buffering=0) as file:
+        try:
+            while True:
+                file.write(b"x" * 65536)
+        except OSError:
+            pass
+        try:
+            while True:
+                file.write(b"x")
+        except OSError:
+            pass
+    return ballast
+
+
+def test_a_full_disk_at_the_sink_pauses_and_goes_on_by_itself(small_disk: Path) -> None:
+    stages = [stage("count", "Count")]
+    with Cluster({"p": stages}, broker={"state": str(small_disk)}) as cluster, cluster.client() as client:
+        assert client.submit(Task(1), pipeline="p").result(timeout=20) == [0]
+        ballast = fill(small_disk)
+        gate = threading.Event()
+
+        def submit() -> None:
+            with cluster.client() as other:
+                results.append(
+                    other.submit(Task(50_000), pipeline="p", durability="memory").result(timeout=60)
+                )
+            gate.set()
+
+        results: list[object] = []
+        thread = threading.Thread(target=submit)
+        thread.start()
+        eventually(lambda: "full" in str(client._describe(None)) and not gate.is_set())
+        said = [job["waiting"] for job in client.jobs() if job["waiting"]]
+        trouble = client._describe(None)["trouble"]
+        assert any("disk" in text for text in said) or (trouble and "disk" in trouble), (said, trouble)
+        time.sleep(1)
+        assert not gate.is_set()
+        ballast.unlink()
+        thread.join(timeout=60)
+        assert results == [list(range(50_000))]
+        assert not [event for event in cluster.events if event[0] == "exited"]
+
+
+def test_a_client_that_does_not_read_pauses_its_own_job_alone(tmp_path: Path) -> None:
+    stages = [stage("log", "Log", 1, path=str(tmp_path / "log"))]
+    with Cluster({"p": stages}, broker={"spool_share": 2_000_000}) as cluster, cluster.client() as client:
+        stream = client.map((b"x" * 5_000 for _ in range(4000)), pipeline="p")
+        next(stream)
+        eventually(lambda: "results to be read" in str(client.jobs()[0]["waiting"]))
+        results = client.jobs()[0]["results"]
+        assert results < 4000
+        for _ in range(3):
+            assert list(client.map(range(100), pipeline="p")) == list(range(100)), "others go on"
+        time.sleep(1.5)
+        assert client.jobs()[0]["results"] <= results + 1500, "it is paused"
+        assert sum(1 for _ in stream) == 3999
+
+
+def test_a_million_children_through_an_ordered_stage(tmp_path: Path) -> None:
+    stages = [stage("count", "Count"), stage("add", "Add", 2), stage("sum", "Sum")]
+    with Cluster({"p": stages}, durability="process") as cluster, cluster.client() as client:
+        n = 10**6
+        began = time.monotonic()
+        total = count = 0
+        for count, value in enumerate(client.submit(Task(n), pipeline="p").stream(timeout=300), 1):  # noqa: B007
+            total = value
+        expected = 0
+        for value in range(n):
+            expected = (expected * 31 + value + 1) % 1_000_003
+        assert count == n
+        assert total == expected
+        print(f"a million children in {time.monotonic() - began:.0f} s; peak memory:")
+        for child in cluster.node.children:
+            status = Path(f"/proc/{child.pid}/status").read_text()
+            peak = int(status.split("VmHWM:")[1].split()[0]) // 1024
+            print(f"  {child.what.name:10} {peak} MB")
+            assert peak < 600
+
+
+def test_a_stranger_on_the_endpoint_of_a_dead_worker(tmp_path: Path) -> None:
+    table = {
+        "broker": {"bind": f"ipc://{tmp_path}/broker", "state": str(tmp_path / "state")},
+        "pipeline": [
+            {
+                "name": "p",
+                "stage": [
+                    stage("first", "Slow", 1, seconds=0.001),
+                    stage("second", "Log", 2, path=str(tmp_path / "second"), seconds=0.001),
+                ],
+            },
+            {"name": "q", "stage": [stage("other", "Log", 1, path=str(tmp_path / "other"))]},
+        ],
+    }
+    network = Network.parse(table, str(tmp_path / "n.toml"))
+    with Cluster({}, network=network, address="127.0.0.1") as cluster:
+        elsewhere = Node(cluster.address, host="elsewhere")
+        specs = worker_children(cluster.network, "p.second", address="127.0.0.1")
+        for child in specs:
+            elsewhere.add(child)
+        thread = threading.Thread(target=elsewhere.run)
+        thread.start()
+        for child in worker_children(cluster.network, "p.first", address="127.0.0.1"):
+            cluster.node.add(child)
+        try:
+            with cluster.client() as client:
+                stream = client.map(range(3000), pipeline="p")
+                got = [next(stream) for _ in range(100)]
+                view = client._describe(None)
+                assert view["pipelines"][0]["workers"] == (1, 2)
+                victim = elsewhere.children[0]
+                endpoint = _tcp_endpoint(victim.pid)
+                elsewhere.remove(victim.what)
+                os.kill(victim.pid, 9)
+                (stranger,) = worker_children(cluster.network, "q.other", address="127.0.0.1")
+                stranger.spec["tcp"] = endpoint
+                eventually(lambda: not Path(f"/proc/{victim.pid}").exists())
+                elsewhere.add(stranger)
+                got += list(stream)
+                assert got == list(range(3000))
+                assert list(client.map(["own"], pipeline="q")) == ["own"]
+                assert (tmp_path / "other").read_text() == "own\n", "it ran no foreign task"
+        finally:
+            elsewhere.stop()
+            thread.join()
+            elsewhere.close()
+
+
+def _tcp_endpoint(pid: int) -> str:
+    """Where a process listens."""
+    inodes = set()
+    for fd in Path(f"/proc/{pid}/fd").iterdir():
+        try:
+            target = os.readlink(fd)
+        except FileNotFoundError:
+            continue
+        if target.startswith("socket:["):
+            inodes.add(target[8:-1])
+    for line in Path(f"/proc/{pid}/net/tcp").read_text().splitlines()[1:]:
+        fields = line.split()
+        if fields[3] == "0A" and fields[9] in inodes:
+            return f"tcp://127.0.0.1:{int(fields[1].split(':')[1], 16)}"
+    raise AssertionError("it listens nowhere")
+
+
+def test_names_of_hosts_differ() -> None:
+    assert host_name() != "elsewhere"
