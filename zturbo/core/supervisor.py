@@ -12,7 +12,7 @@ __all__ = ["Restarts"]
 FIRST, LONGEST = 0.1, 10.0
 """Seconds of waiting: after the second death, and at most."""
 
-STABLE = 30.0
+STABLE = 3.0
 """Seconds of life after which earlier deaths are forgotten."""
 
 BROKEN_AFTER = 3
