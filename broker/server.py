@@ -119,7 +119,7 @@ class Broker:
             "held": lambda who, m, f, now: self.machine.held(who, m, now),
             "entered": lambda who, m, f, now: self.machine.entered(m, now),
             "recovered": lambda who, m, f, now: self.machine.recovered(who, m, now),
-            "renew": lambda who, m, f, now: self.machine.renew(m["alive"], now),
+            "renew": self._renew,
             "exited": self._exited,
             "start_failed": self._start_failed,
             "client_hello": self._client_hello,
@@ -152,6 +152,10 @@ class Broker:
             log.warning("%s", death.sentence)
         self.machine.exited(m["incarnation"], now, death)
         self._say(who, {"type": "ok", "ref": m["ref"], "value": None})
+
+    def _renew(self, who: bytes, m: dict[str, Any], frames: list[bytes], now: float) -> None:
+        self.machine.renew(m["alive"], now)
+        self._say(who, {"type": "renewed"})
 
     def _start_failed(self, who: bytes, m: dict[str, Any], frames: list[bytes], now: float) -> None:
         log.error("%s does not start: %s", m["stage"], m["error"])

@@ -440,13 +440,14 @@ class Client:
 
     def jobs(self, job_id: bytes | None = None) -> list[dict[str, Any]]:
         """Status of all jobs that the broker knows, or of one."""
-        return list(self._describe(job_id)["jobs"])
+        return list(self.describe(job_id)["jobs"])
 
     def pipelines(self) -> list[dict[str, Any]]:
         """The broker's pipelines: stages, living workers of each, why some do not start."""
-        return list(self._describe(None)["pipelines"])
+        return list(self.describe()["pipelines"])
 
-    def _describe(self, job_id: bytes | None) -> dict[str, Any]:
+    def describe(self, job_id: bytes | None = None) -> dict[str, Any]:
+        """What the broker says of itself: ``jobs``, ``pipelines``, and the ``trouble`` it is in, if any."""
         value: dict[str, Any] = self._ask({"type": "jobs", "job": job_id})
         return value
 

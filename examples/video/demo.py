@@ -1,14 +1,16 @@
 """The demonstration: three clips at once through separate processes, with a progress bar per stage.
 
-    python -m examples.video.demo [--out FOLDER] [--kill STAGE]
+    python -m examples.video.demo [--out FOLDER] [--kill STAGE | --deaths SECONDS]
 
-``--kill track`` kills that stage's worker with SIGKILL while it works; the tracks are the same.
+``--kill track`` kills that stage's worker with SIGKILL while it works; ``--deaths 2`` kills some process, the
+broker and the sink among them, every two seconds. The tracks are the same.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
+import random
 import signal
 import socket
 import sys
@@ -42,7 +44,12 @@ def free_address() -> str:
 
 
 def run_clips(
-    paths: list[Path], out: Path, *, kill: str | None = None, progress: Progress | None = None
+    paths: list[Path],
+    out: Path,
+    *,
+    kill: str | None = None,
+    deaths: float | None = None,
+    progress: Progress | None = None,
 ) -> list[dict[str, Any]]:
     """Run clips through the pipeline of ``video.toml``, all processes on this host.
 
@@ -50,6 +57,7 @@ def run_clips(
         paths: the clips.
         out: folder for what is written.
         kill: a stage, one worker of which is killed once it has done some work.
+        deaths: seconds between two deaths of random processes; the tracker dies once per clip at most.
         progress: where to show how far it is.
 
     Returns:
@@ -74,7 +82,16 @@ def run_clips(
         runner.start()
         try:
             with Client(network.broker.bind, timeout=30) as client:
-                return _submit(client, node, paths, out, kill, progress)
+                stop = threading.Event()
+                reaper = threading.Thread(target=_reap, args=(node, deaths, len(paths), progress, stop))
+                if deaths is not None:
+                    reaper.start()
+                try:
+                    return _submit(client, node, paths, out, kill, progress)
+                finally:
+                    stop.set()
+                    if deaths is not None:
+                        reaper.join()
         finally:
             node.stop()
             runner.join()
@@ -119,6 +136,19 @@ def _submit(
         watcher.join()
 
 
+def _reap(node: Node, every: float, clips: int, progress: Progress, stop: threading.Event) -> None:
+    """Kill a random process every so many seconds, the tracker as often as there are clips at most."""
+    trackers = 0
+    while not stop.wait(every):
+        alive = [child for child in node.children if child.is_ready]
+        if trackers >= clips:
+            alive = [child for child in alive if child.what.name != "video.track"]
+        if alive:
+            name = random.choice(alive).what.name
+            trackers += name == "video.track"
+            _kill(node, name, progress)
+
+
 def _given(jobs: list[dict[str, Any]], stage: str) -> int:
     return sum(
         done for job in jobs for name, done in zip(job["stages"], job["done"], strict=True) if name == stage
@@ -141,11 +171,16 @@ def main() -> int:
         choices=["decode", "detect", "track", "render"],
         help="kill -9 a worker of this stage while it works: decode, detect, track or render",
     )
+    parser.add_argument(
+        "--deaths", type=float, metavar="SECONDS", help="kill -9 a random process every so many seconds"
+    )
     args = parser.parse_args()
     progress = Progress()
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        summaries = run_clips(clips.find(), args.out.absolute(), kill=args.kill, progress=progress)
+        summaries = run_clips(
+            clips.find(), args.out.absolute(), kill=args.kill, deaths=args.deaths, progress=progress
+        )
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)
         return 130

@@ -51,6 +51,7 @@ class Cluster:
         broker: more keys of the broker's table.
         network: a whole network, in place of all that; its workers are the caller's to start.
         address: of this host, where members of other hosts are to reach broker and sinks.
+        env: more variables of the processes' environment.
     """
 
     def __init__(
@@ -65,6 +66,7 @@ class Cluster:
         broker: dict[str, Any] | None = None,
         network: Network | None = None,
         address: str | None = None,
+        env: dict[str, str] | None = None,
         **options: Any,
     ) -> None:
         self.state = Path(tempfile.mkdtemp(prefix="zt-test-")) if state is None else state
@@ -79,7 +81,9 @@ class Cluster:
         self.address = network.broker.bind
         self.events: list[tuple[str, str, str]] = []
         self.pids: set[int] = set()
-        env = {**os.environ, "PYTHONPATH": os.pathsep.join([path, *sys.path])} if path else None
+        env = {**os.environ, **(env or {})}
+        if path:
+            env["PYTHONPATH"] = os.pathsep.join([path, *sys.path])
         self.node = Node(self.address, host=host_name(), lease=lease, on_event=self._note, env=env)
         self.node.add(broker_child(self.network, address=address))
         for number in range(sinks):

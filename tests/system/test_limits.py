@@ -68,9 +68,9 @@ def test_a_full_disk_at_the_sink_pauses_and_goes_on_by_itself(small_disk: Path) 
         results: list[object] = []
         thread = threading.Thread(target=submit)
         thread.start()
-        eventually(lambda: "full" in str(client._describe(None)) and not gate.is_set())
+        eventually(lambda: "full" in str(client.describe()) and not gate.is_set())
         said = [job["waiting"] for job in client.jobs() if job["waiting"]]
-        trouble = client._describe(None)["trouble"]
+        trouble = client.describe()["trouble"]
         assert any("disk" in text for text in said) or (trouble and "disk" in trouble), (said, trouble)
         time.sleep(1)
         assert not gate.is_set()
@@ -144,7 +144,7 @@ def test_a_stranger_on_the_endpoint_of_a_dead_worker(tmp_path: Path) -> None:
             with cluster.client() as client:
                 stream = client.map(range(3000), pipeline="p")
                 got = [next(stream) for _ in range(100)]
-                view = client._describe(None)
+                view = client.describe()
                 assert view["pipelines"][0]["workers"] == (1, 2)
                 victim = elsewhere.children[0]
                 endpoint = _tcp_endpoint(victim.pid)

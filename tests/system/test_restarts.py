@@ -7,6 +7,7 @@ import signal
 import threading
 import time
 from collections import Counter
+from glob import glob
 from pathlib import Path
 
 import pytest
@@ -221,3 +222,34 @@ def test_small_jobs_pass_a_large_one() -> None:
         stop.set()
         thread.join()
         print(f"ten small jobs beside one of a million tasks: {took:.2f} s")
+
+
+def test_a_wall_clock_that_steps_by_hours(tmp_path: Path) -> None:
+    library = next(iter(glob("/usr/lib/*/faketime/libfaketime.so.1")), None)
+    if library is None:
+        pytest.skip("libfaketime (Debian package libfaketime) is missing")
+    clock = tmp_path / "clock"
+    clock.write_text("+0\n")
+    env = {
+        "LD_PRELOAD": library,
+        "FAKETIME_TIMESTAMP_FILE": str(clock),
+        "FAKETIME_NO_CACHE": "1",
+        "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+        "DONT_FAKE_MONOTONIC": "1",
+    }
+    with Cluster({"p": logged(tmp_path)}, lease=2.0, env=env) as cluster, cluster.client() as client:
+        stream = client.map(range(3000), pipeline="p", timeout=60.0)
+        got = [next(stream) for _ in range(50)]
+        created = client.jobs()[0]["created"]
+        for step in ("+9h", "-7h", "+200d"):
+            clock.write_text(f"{step}\n")
+            got += [next(stream) for _ in range(300)]
+            time.sleep(1)
+        late = client.submit(Task(-1), pipeline="p")
+        assert late.status()["created"] - created > 100 * 86400, "the step was seen"
+        got += list(stream)
+        assert got == list(range(3000))
+        for name in ("first", "second"):
+            done = counts(tmp_path / name)
+            assert max(done.values()) == 1, "nothing was done again"
+        assert not [event for event in cluster.events if event[0] == "exited"]

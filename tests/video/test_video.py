@@ -108,3 +108,15 @@ def test_kill_9_changes_nothing(alone: Summaries, tmp_path: Path, stage: str) ->
     assert any("SIGKILL" in line for line in said)
     same_tracks(alone, summaries)
     assert not list(tmp_path.glob(".*")), "nothing half written stays behind"
+
+
+def test_a_death_every_other_second_changes_nothing(alone: Summaries, tmp_path: Path) -> None:
+    said: list[str] = []
+
+    class Listener(demo.Progress):
+        def say(self, line: str) -> None:
+            said.append(line)
+
+    summaries = demo.run_clips(clips.find(), tmp_path, deaths=1.5, progress=Listener(show=False))
+    same_tracks(alone, summaries)
+    assert sum(line.startswith("kill -9") for line in said) >= 2

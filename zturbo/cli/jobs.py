@@ -27,10 +27,13 @@ def add(commands: Any) -> None:
 def run(args: argparse.Namespace) -> int:
     """Run the command."""
     with Client(args.broker) as client:
-        jobs, pipelines = client.jobs(), client.pipelines()
+        value = client.describe()
+    jobs, pipelines = value["jobs"], value["pipelines"]
     if args.json:
-        print(json.dumps({"jobs": jobs, "pipelines": pipelines}, default=_plain, indent=2))
+        print(json.dumps(value, default=_plain, indent=2))
         return 0
+    if value["trouble"]:
+        print(f"the broker waits: {value['trouble']}")
     for pipeline in pipelines:
         stages = zip(pipeline["stages"], pipeline["workers"], strict=True)
         print(f"pipeline {pipeline['name']}: " + ", ".join(f"{name} x{n}" for name, n in stages))
@@ -53,6 +56,10 @@ def run(args: argparse.Namespace) -> int:
     for row in rows if jobs else []:
         cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=False)]
         print("  ".join([*cells, row[6]]).rstrip())
+    for job in jobs:
+        if job["state"] in ("waiting", "running", "failed"):
+            for text in job["incidents"][-3:]:
+                print(f"{job['id'].hex()[:12]}  {text}")
     if not jobs:
         print("no jobs")
     return 0

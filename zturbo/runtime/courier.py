@@ -40,6 +40,9 @@ __all__ = ["Courier", "Subscription"]
 
 log = logging.getLogger("zturbo.client")
 
+QUIET = 3.0
+"""Seconds without an answer after which it is said that the broker is away."""
+
 REPEAT = 1.0
 """Seconds after which a request that is not answered is said again."""
 
@@ -53,6 +56,7 @@ class _Request:
     future: Future[Any]
     deadline: float | None
     again: float
+    asked: float = field(default_factory=time.monotonic)
 
 
 @dataclass(slots=True, eq=False)
@@ -90,6 +94,8 @@ class Courier:
         )
         self._sinks: dict[bytes, zmq.Socket[bytes]] = {}
         self._requests: dict[int, _Request] = {}
+        self._heard = 0.0
+        self._away = False
         self._subscriptions: list[Subscription] = []
         self._timers: list[Callable[[float], float | None]] = []
         self._ref = 0
@@ -216,6 +222,10 @@ class Courier:
 
     def _requests_due(self, now: float) -> float:
         until = now + REPEAT
+        waiting = any(request.asked + QUIET < now for request in self._requests.values())
+        if waiting and self._heard + QUIET < now and not self._away:
+            self._away = True
+            log.warning("the broker at %s does not answer; it is asked again until it does", self.broker)
         for ref, request in list(self._requests.items()):
             if request.deadline is not None and now >= request.deadline:
                 del self._requests[ref]
@@ -244,6 +254,10 @@ class Courier:
             except DecodeError as error:
                 log.debug("dropped a message: %s", error)
                 continue
+            self._heard = time.monotonic()
+            if self._away:
+                self._away = False
+                log.warning("the broker at %s answers again", self.broker)
             request = self._requests.pop(message.get("ref", -1), None)
             if request is None:
                 continue

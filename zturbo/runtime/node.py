@@ -112,6 +112,9 @@ class Node:
         self._reports: dict[int, tuple[list[Any], float]] = {}
         self._ref = 0
         self._renew_at = 0.0
+        self._heard: float | None = None
+        """When the broker last answered; None before it did so at all."""
+        self._away = False
         self._ended: dict[bytes, float] = {}
         """Job that has ended before its time -> when its tasks are to be gone."""
         self._stop_at: float | None = None
@@ -321,11 +324,18 @@ class Node:
             self._renew_at = now + self._lease / 4
             members = [child for child in self.children if child.what.role != "broker"]
             alive = [child.incarnation for child in members if not child.frozen()]
+            if self._heard is not None and alive and now - self._heard > self._lease and not self._away:
+                self._away = True
+                log.warning("the broker at %s does not answer; workers go on, and wait for it", self.broker)
             if alive:
                 self._send(pack_control({"type": "renew", "node": self.id, "alive": alive}))
 
     def _obey(self, message: dict[str, Any]) -> None:
         kind = message["type"]
+        self._heard = time.monotonic()
+        if self._away:
+            self._away = False
+            log.warning("the broker at %s answers again", self.broker)
         if kind in ("ok", "error"):
             self._reports.pop(message["ref"], None)
         elif kind == "forget":

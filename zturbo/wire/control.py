@@ -184,6 +184,7 @@ SCHEMA: dict[str, dict[str, Any]] = {
     "forget": {"jobs": _LIST},
     "confirmed": {"job": _ID},
     "refused": {"reason": _STR},
+    "renewed": {},
     "held_ok": {"broker": _ID},
     "recovered_ok": {},
     "ask_entered": {"job": _ID, "epoch": _INT},
