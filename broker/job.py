@@ -98,8 +98,8 @@ class Job:
     recovering: bool = False
     """After a broker's restart: it is not known yet which roots have to go again."""
     marks: tuple[Mark, ...] = ()
-    strikes: dict[tuple[int, Path], list[str]] = field(default_factory=dict)
-    """(stage, path) -> the deaths of workers that were running this task."""
+    strikes: dict[tuple[int, Path], list[tuple[int, str]]] = field(default_factory=dict)
+    """(stage, path) -> (outputs given, what happened) of each death of a worker that ran this task."""
     incidents: deque[str] = field(default_factory=lambda: deque(maxlen=20))
     """What died, and what was done about it."""
     retries: int = 0
@@ -110,7 +110,7 @@ class Job:
 
     def notes(self) -> dict[str, Any]:
         """What is to outlive the broker beside the job's columns."""
-        strikes = [(stage, path, texts) for (stage, path), texts in self.strikes.items()]
+        strikes = [(stage, path, deaths) for (stage, path), deaths in self.strikes.items()]
         return {
             "marks": self.marks,
             "strikes": strikes,
@@ -121,7 +121,10 @@ class Job:
     def take_notes(self, notes: dict[str, Any]) -> None:
         """Read them back."""
         self.marks = tuple(Mark(stage, tuple(path), *rest) for stage, path, *rest in notes["marks"])
-        self.strikes = {(stage, tuple(path)): list(texts) for stage, path, texts in notes["strikes"]}
+        self.strikes = {
+            (stage, tuple(path)): [(given, text) for given, text in deaths]
+            for stage, path, deaths in notes["strikes"]
+        }
         self.incidents.extend(notes["incidents"])
         self.retries = notes["retries"]
 

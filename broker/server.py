@@ -370,18 +370,13 @@ class Broker:
         self.ledger.close()
 
 
-def _running(value: Any) -> tuple[bytes, int, tuple[int, ...]] | None:
+def _running(value: Any) -> tuple[bytes, int, tuple[int, ...], int] | None:
     """What a node says was running, checked: it came over a socket."""
     if value is None:
         return None
-    if (
-        type(value) is not tuple
-        or len(value) != 3
-        or type(value[0]) is not bytes
-        or type(value[1]) is not int
-    ):
+    if type(value) is not tuple or [type(part) for part in value] != [bytes, int, tuple, int]:
         raise DecodeError("exited: field 'running' is malformed")
-    path = value[2]
-    if type(path) is not tuple or not all(type(part) is int and part >= 0 for part in path):
+    job, epoch, path, given = value
+    if not all(type(part) is int and part >= 0 for part in path):
         raise DecodeError("exited: field 'running' is malformed")
-    return value[0], value[1], path
+    return job, epoch, path, given

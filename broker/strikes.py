@@ -1,6 +1,9 @@
 """Poison: how often a task was running when its worker died, and what is done about it.
 
-Each death is a strike for (job, stage, path), kept across epochs. A task with one strike less than the
+Each death is a strike for (job, stage, path), kept across epochs. A task that gives many outputs and is
+poison dies at the same place each time; one that merely runs for long and is hit by other things does
+not: so those strikes count together that came after as many outputs, and all of them up to
+:data:`ANYWHERE` times the limit. A task with one strike less than the
 pipeline's ``max_task_retries`` is a suspect and runs alone; one with as many is condemned: nobody runs
 it any more, and whoever meets it emits its failure, ``WorkerLost``. A task that was ended for its
 time-out is condemned at once, with ``TaskTimeout``.
@@ -15,6 +18,8 @@ from zturbo.wire.messages import Mark, Path
 
 __all__ = ["Death", "strike"]
 
+ANYWHERE = 4
+
 
 @dataclass(slots=True, frozen=True)
 class Death:
@@ -27,8 +32,8 @@ class Death:
     """``SIGSEGV``, ``exit code 3``, ..."""
     cause: str = ""
     """Empty if it died by itself; ``timeout``, ``cancelled`` or ``stopped`` if its node ended it."""
-    running: tuple[bytes, int, Path] | None = None
-    """(job, epoch, path) of the task that was running."""
+    running: tuple[bytes, int, Path, int] | None = None
+    """(job, epoch, path) of the task that was running, and how many outputs it had given."""
 
     @property
     def sentence(self) -> str:
@@ -52,19 +57,20 @@ def strike(job: Job, death: Death, limit: int) -> bool:
         limit: deaths after which a task is condemned.
     """
     assert death.running is not None
-    path = death.running[2]
+    _, _, path, given = death.running
     if death.cause == "timeout":
         return _mark(job, Mark(death.stage, path, "TaskTimeout", death.sentence))
     if death.cause:
         return False
     deaths = job.strikes.setdefault((death.stage, path), [])
-    deaths.append(death.sentence)
+    deaths.append((given, death.sentence))
     tries = len(deaths)
-    if tries >= limit:
+    here = sum(at == given for at, _ in deaths)
+    if here >= limit or tries >= ANYWHERE * limit:
         times = "once" if tries == 1 else f"{tries} times"
         text = f"task {_name(path)} killed whoever ran it, {times}; the last time, {death.sentence}"
         return _mark(job, Mark(death.stage, path, "WorkerLost", text))
-    if tries == limit - 1:
+    if here == limit - 1 or tries == ANYWHERE * limit - 1:
         return _mark(job, Mark(death.stage, path, "", death.sentence))
     return False
 

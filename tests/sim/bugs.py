@@ -155,7 +155,7 @@ BUGS = [
     Bug("a damaged spool is overlooked", _MEMBERS + "recovered", "if job.id in damaged:", "if False:", only=("sink-host",)),
     Bug("a recovered sink's jobs are not stamped", _MEMBERS + "recovered", "self._restamp(job, replace", "(lambda *_: None)(job, replace", only=("sink",)),
     Bug("a new stamp has the old revision", _MEMBERS + "_note_death", "revision=job.stamp.revision + 1", "revision=job.stamp.revision"),
-    Bug("strikes are not counted", "broker.strikes:strike", "deaths.append(death.sentence)", "pass"),
+    Bug("strikes are not counted", "broker.strikes:strike", "deaths.append((given, death.sentence))", "pass"),
     Bug("a stamp that got lost is not said again", _MEMBERS + "_remind", "job.stamp.rank > tuple(rank)", "False"),
     Bug("a completion of an old epoch is believed", _BROKER + "complete", 'message["epoch"] != job.epoch', "False"),
     Bug("a chunk that is said twice is taken twice", _REQUESTS + "feed", 'elif message["seq"] < len(job.chunks):', "elif False:"),

@@ -155,7 +155,7 @@ class _Slot:
     def __init__(self, world: World, stage: int) -> None:
         self._world = world
         self._stage = stage
-        self.died: tuple[bytes, int, Path] | None = None
+        self.died: tuple[bytes, int, Path, int] | None = None
         """The task that was begun last: what a node reads of a worker that died in it."""
         self._head: tuple[bytes, int, Path, bool] = (b"", 0, (), False)
 
@@ -165,8 +165,10 @@ class _Slot:
     def task(self, k: int) -> None:
         job, epoch, prefix, root = self._head
         path = () if root else (*prefix, k)
-        self.died = (job, epoch, path)
+        self.died = (job, epoch, path, 0)
         self._world.executions[(job, self._stage, epoch, path)] += 1
+
+    def given(self, count: int) -> None: ...
 
     def end(self) -> None: ...
 

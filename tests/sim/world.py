@@ -174,7 +174,7 @@ class World:
             self.client.cancel(job)
 
     def dies(
-        self, member: SimMember, running: tuple[bytes, int, tuple[int, ...]] | None, cause: str = ""
+        self, member: SimMember, running: tuple[bytes, int, tuple[int, ...], int] | None, cause: str = ""
     ) -> None:
         """A worker or a sink dies; its node sees that, tells the broker, and starts another."""
         if not member.alive:

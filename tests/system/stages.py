@@ -162,10 +162,13 @@ class Deadly(Stage):
                 os.abort()
             case "generator":
                 return self._half()
+            case "late generator":
+                return self._half(5)
         raise AssertionError("it lives")
 
-    def _half(self) -> Iterator[Task]:
-        yield Task(0)
+    def _half(self, gives: int = 1) -> Iterator[Task]:
+        for _ in range(gives):
+            yield Task(0)
         os.kill(os.getpid(), signal.SIGKILL)
 
 

@@ -248,7 +248,7 @@ class Node:
                 "text": text,
                 "stage": f"{child.what.name} (process {child.pid} on {self.host})",
                 "cause": child.cause or ("stopped" if child.info.get("stopping") else ""),
-                "running": None if running is None else (running.job, running.epoch, running.path),
+                "running": None if running is None else tuple(running[1:]),
             }
         )
         child.close()

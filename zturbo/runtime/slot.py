@@ -18,9 +18,11 @@ __all__ = ["Running", "Slot"]
 
 SIZE = 1024
 
-_TASK = struct.Struct("<QQ")
+_TASK = struct.Struct("<QQQ")
+_GIVEN = struct.Struct("<Q")
+_GIVEN_AT = 16
 _HEAD = struct.Struct("<BB14x16sQ")
-_HEAD_AT = 16
+_HEAD_AT = 24
 _PREFIX_AT = _HEAD_AT + _HEAD.size
 
 
@@ -31,6 +33,8 @@ class Running(NamedTuple):
     job: bytes
     epoch: int
     path: Path
+    given: int
+    """Outputs that it had given."""
 
 
 class Slot:
@@ -61,22 +65,26 @@ class Slot:
     def task(self, k: int) -> None:
         """This one runs now."""
         self._serial += 1
-        _TASK.pack_into(self._map, 0, self._serial, k)
+        _TASK.pack_into(self._map, 0, self._serial, k, 0)
+
+    def given(self, count: int) -> None:
+        """It has given so many outputs."""
+        _GIVEN.pack_into(self._map, _GIVEN_AT, count)
 
     def end(self) -> None:
         """None runs."""
-        _TASK.pack_into(self._map, 0, 0, 0)
+        _TASK.pack_into(self._map, 0, 0, 0, 0)
 
     def read(self) -> Running | None:
         """What runs, or ran when the worker died; None if nothing does, or it is just changing."""
-        serial, last = _TASK.unpack_from(self._map, 0)
+        serial, last, given = _TASK.unpack_from(self._map, 0)
         numbered, depth, job, epoch = _HEAD.unpack_from(self._map, _HEAD_AT)
         if not serial or depth > (SIZE - _PREFIX_AT) // 8:
             return None
         prefix = struct.unpack_from(f"<{depth}Q", self._map, _PREFIX_AT)
         if _TASK.unpack_from(self._map, 0)[0] != serial:
             return None
-        return Running(serial, job, epoch, (*prefix, last) if numbered else ())
+        return Running(serial, job, epoch, (*prefix, last) if numbered else (), given)
 
     def close(self) -> None:
         """Let go of it."""

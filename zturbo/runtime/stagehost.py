@@ -48,6 +48,8 @@ class _NoSlot:
 
     def task(self, k: int) -> None: ...
 
+    def given(self, count: int) -> None: ...
+
     def end(self) -> None: ...
 
 
@@ -417,6 +419,7 @@ class StageHost:
                 if logs:
                     self._log(task, child)
                 count += 1
+                self.slot.given(count)
                 out.add((*path, count - 1), child)
         except Exception as error:  # whatever the user's code raises fails this task alone
             out.inside = False
