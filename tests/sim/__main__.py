@@ -19,10 +19,10 @@ from tests.sim.world import FAULTS, World
 __all__ = ["catch", "run_world"]
 
 
-def run_world(seed: int, only: tuple[str, ...] = FAULTS) -> str | None:
+def run_world(seed: int, only: tuple[str, ...] = FAULTS, limit: float = 200.0) -> str | None:
     """What is wrong with a world; None if nothing is."""
     try:
-        World(seed, only=only).run()
+        World(seed, only=only).run(limit)
     except Exception as error:  # whatever it is, a bug has shown
         return f"{type(error).__name__}: {error}"
     return None
@@ -33,7 +33,7 @@ def catch(job: tuple[int, int, int]) -> tuple[int, int | None, str]:
     number, first, seeds = job
     with BUGS[number].planted():
         for seed in range(first, first + seeds):
-            problem = run_world(seed, BUGS[number].only or FAULTS)
+            problem = run_world(seed, BUGS[number].only or FAULTS, limit=100.0)
             if problem is not None:
                 return number, seed, problem
     return number, None, ""

@@ -240,6 +240,18 @@ class SimWorker(SimMember):
             self.world.later(0.5, self._start)
             return
         self.busy = True
+        if self.world.slow and self.world.rng.random() < 0.1:
+            # A task before the first of these takes its time: they are at hand, and not begun.
+            self.world.later(self.world.rng.random() * 1.5, self._run_next)
+        else:
+            self._run_next()
+
+    def _run_next(self) -> None:
+        if not self.alive or self.stopped:
+            self.busy = False
+            if self.alive:
+                self.world.later(0.5, self._start)
+            return
         item = self.todo.popleft()
         try:
             if isinstance(item, EndJob):

@@ -77,7 +77,7 @@ class World:
         self.cancelled: set[bytes] = set()
         self.void: set[bytes] = set()
         """Jobs whose results a power cut may have taken."""
-        self.slow = faults and rng.random() < 0.2
+        self.slow = faults and rng.random() < 0.3
         self.pace = rng.choice([0.02, 0.02, 0.1, 0.3]) if faults else 0.02
         """Seconds that a piece of user's work takes at most."""
         self.name = rng.choice(sorted(PIPELINES))
@@ -250,7 +250,7 @@ class World:
         self.later(self.rng.choice([0.1, 1.0, 8.0]), start)
 
     # -- running ------------------------------------------------------------------------------
-    def run(self, limit: float = 90.0) -> None:
+    def run(self, limit: float = 200.0) -> None:
         """Until all jobs are done and everything has come to rest.
 
         Raises:

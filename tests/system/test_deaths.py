@@ -51,9 +51,10 @@ def test_poison_takes_nobody_along(how: str, said: str) -> None:
         assert sum(event[0] == "exited" for event in cluster.events) == 3
 
 
-def test_a_poisoned_generator_fails_after_what_it_gave() -> None:
+@pytest.mark.parametrize("how", ["generator", "late generator"])
+def test_a_poisoned_generator_fails_after_what_it_gave(how: str) -> None:
     with (
-        Cluster({"p": [stage("deadly", "Deadly", 2, how="generator")]}) as cluster,
+        Cluster({"p": [stage("deadly", "Deadly", 2, how=how)]}) as cluster,
         cluster.client() as client,
     ):
         good, bad = run(client, 20)

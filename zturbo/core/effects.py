@@ -64,6 +64,8 @@ class Work:
     """Index of the task that runs, counted over the pieces; written by the user's thread alone."""
     limit: int = 1 << 62
     """Tasks from this index on are not to be started."""
+    reclaimed: bool = False
+    """Whether its rest was given back."""
 
     def stop_early(self) -> int:
         """Start no more tasks. Returns how many were started; safe while another thread runs them.

@@ -477,8 +477,9 @@ class WorkerMachine:
             if self.late:
                 self.late[-1].append((part.key, part.n, part.nbytes))
         for work in self.handed:
-            _, _, stop = work.pieces[-1]
-            if stop == work.pieces[-1][0].n:
+            batch, _, stop = work.pieces[-1]
+            if stop == batch.n and not work.reclaimed:
+                work.reclaimed = True  # once: said again, it would count twice
                 self.effects.append(Reclaim(work))
 
     def reclaimed(self, work: Work, started: int, now: float) -> None:
