@@ -1,0 +1,465 @@
+"""Anything may come over a socket or off a disk: it is taken, dropped, or refused by name; never another way.
+
+Machines are fed well-typed events in any order, most of which no correct peer would send; files are truncated
+and bits in them flipped. Each seed is one run; one that fails is in the assertion's message.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from broker.ledger import ChunkRow, JobRow, Ledger, LedgerCorrupt
+from broker.machine import BrokerMachine, PipelineInfo
+from broker.strikes import Death
+from zturbo.core.effects import Load, Reclaim, Run, Store
+from zturbo.core.sink import SinkMachine
+from zturbo.core.worker import Produced, WorkerMachine
+from zturbo.errors import DecodeError, StartError, VersionMismatch
+from zturbo.runtime.spool import Spool, SpoolCorrupt, SpoolFull
+from zturbo.wire.codec import decode, encode
+from zturbo.wire.control import Member, View, pack_control, unpack_control
+from zturbo.wire.messages import (
+    Batch,
+    End,
+    Fail,
+    Greet,
+    Mark,
+    Probe,
+    Results,
+    Stamp,
+    Statement,
+    Want,
+)
+from zturbo.wire.payload import pack_error, pack_many
+
+IDS = [bytes([letter]) * 16 for letter in b"abcdef"]
+JOBS = [bytes([letter]) * 16 for letter in b"XYZ"]
+ERROR = pack_error(
+    {
+        "kind": "TaskError",
+        "type": "E",
+        "message": "",
+        "traceback": "",
+        "stage": "s",
+        "index": 0,
+        "path": [],
+        "host": "",
+        "pid": 0,
+        "meta": None,
+    }
+)
+SEEDS = [*range(60), int.from_bytes(os.urandom(4), "big")]
+
+
+class Anything:
+    """Well-typed values of every kind, few enough that they meet."""
+
+    def __init__(self, seed: int) -> None:
+        self.rng = random.Random(seed)
+
+    def path(self) -> tuple[int, ...]:
+        part = self.rng.choice([0, 1, 2, 3, 1 << 60, (1 << 60) + 1])
+        return tuple(self.rng.choice([0, 1, 2, part]) for _ in range(self.rng.randrange(4)))
+
+    def stamp(self, job: bytes | None = None) -> Stamp:
+        rng = self.rng
+        return Stamp(
+            job or rng.choice(JOBS),
+            rng.randrange(4),
+            "p",
+            {rng.randrange(3): rng.choice(IDS)} if rng.random() < 0.5 else {},
+            rng.choice(IDS),
+            rng.choice(["fsync", "process", "memory"]),
+            (Mark(1, self.path(), rng.choice(["", "WorkerLost"]), "text"),) if rng.random() < 0.3 else (),
+            rng.choice(["path", "none"]),
+            rng.random() < 0.2,
+            rng.randrange(3),
+            rng.choice([b"", b"spool"]),
+            rng.choice(["", "", "failures", "all"]),
+        )
+
+    def batch(self) -> Batch:
+        rng = self.rng
+        job = rng.choice(JOBS)
+        runs: list[Any] = []
+        for _ in range(rng.randrange(3)):
+            path = self.path()
+            runs.append((path, rng.randint(1, 3) if path and path[-1] < 1 << 60 else 1))
+        n = sum(count for _, count in runs)
+        return Batch(
+            job,
+            rng.randrange(4),
+            rng.randrange(4),
+            runs,
+            n,
+            pack_many(list(range(n))),
+            None,
+            [],
+            [End(self.path(), rng.randrange(4), None) for _ in range(rng.randrange(2))],
+            [Fail(self.path(), rng.randrange(3), ERROR) for _ in range(rng.randrange(2))],
+            self.stamp(job) if rng.random() < 0.6 else None,
+            rng.randint(1, 6),
+            rng.choice(IDS),
+            rng.choice(IDS),
+        )
+
+    def statement(self) -> Statement:
+        rng = self.rng
+        pairs = [(rng.randrange(8), rng.randrange(8)) for _ in range(rng.randrange(3))]
+        return Statement(
+            rng.choice(IDS),
+            rng.choice(IDS),
+            rng.randrange(8),
+            rng.randrange(8),
+            pairs,
+            rng.randrange(100),
+            rng.randrange(10_000),
+            rng.randrange(4),
+            rng.random() < 0.3,
+            pairs,
+        )
+
+    def message(self) -> Any:
+        rng = self.rng
+        return rng.choice(
+            [
+                self.batch,
+                self.batch,
+                self.batch,
+                self.statement,
+                lambda: Greet(rng.choice(IDS), rng.choice(IDS), rng.randrange(6)),
+                lambda: Probe(rng.choice(IDS), rng.choice(IDS), rng.randrange(5), (rng.randrange(6),)),
+                lambda: Results(rng.choice(JOBS), 1, 0, 1),
+                lambda: Want(rng.choice(JOBS), rng.randrange(4), rng.randint(-1, 5), rng.randrange(9)),
+            ]
+        )()
+
+    def member(self, incarnation: bytes) -> Member:
+        rng = self.rng
+        role = rng.choice(["worker", "worker", "sink"])
+        ends = ("ipc://x",)
+        if role == "sink":
+            return Member(incarnation, "sink", "", -1, "h", ends, ends, spool=rng.choice([b"", b"spool"]))
+        return Member(incarnation, "worker", "p", rng.randrange(3), "h", ends, ordered=rng.random() < 0.3)
+
+    def view(self, *sure: Member) -> View:
+        rng = self.rng
+        members = [self.member(incarnation) for incarnation in rng.sample(IDS, rng.randrange(len(IDS)))]
+        broker = Member(rng.choice([b"B" * 16, b"C" * 16]), "broker", "", -1, "h", ("ipc://x",))
+        everybody = [broker, *members, *sure]
+        return View(rng.randrange(50), {member.incarnation: member for member in everybody})
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("ordered", [False, True])
+def test_a_worker_takes_anything(seed: int, ordered: bool) -> None:
+    any_ = Anything(seed)
+    rng = any_.rng
+    me = IDS[0]
+    machine = WorkerMachine(me, pipeline="p", stage=1, stages=3, ordered=ordered)
+    myself = Member(me, "worker", "p", 1, "h", ("ipc://x",), ordered=ordered)
+    now = 0.0
+    running: list[Any] = []
+    for _ in range(300):
+        now += rng.random() * 0.3
+        what = rng.randrange(10)
+        if what < 5:
+            machine.data(any_.message(), now)
+        elif what == 5:
+            machine.view(any_.view(myself), now)
+        elif what == 6:
+            machine.stamp(any_.stamp(), now)
+        elif what == 7:
+            machine.forget([rng.choice(JOBS)], now)
+        elif what == 8:
+            machine.ask_entered(rng.choice(JOBS), rng.randrange(4), now)
+            machine.held_ok(rng.choice(IDS))
+        machine.tick(now)
+        for effect in machine.effects:
+            if isinstance(effect, Run):
+                running.append(effect.work)
+            elif isinstance(effect, Reclaim):
+                machine.reclaimed(effect.work, effect.work.stop_early(), now)
+        machine.effects.clear()
+        if running and rng.random() < 0.5:
+            work = running.pop(0)
+            n = min(work.limit, sum(stop - start for _, start, stop in work.pieces))
+            out = Batch(work.job, work.epoch, 0, [((9, rng.randrange(9)), 1)], 1, pack_many([1]))
+            machine.produced(Produced(work.job, work.epoch, [(work.origin, n)], out, n, 0.001 * n, 1), now)
+        machine.check()
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_a_sink_takes_anything(seed: int) -> None:
+    any_ = Anything(seed)
+    rng = any_.rng
+    me = IDS[0]
+    machine = SinkMachine(me, b"spool", share=50)
+    myself = Member(me, "sink", "", -1, "h", ("ipc://x",), ("ipc://y",), spool=b"spool")
+    now = 0.0
+    storing: list[int] = []
+    for _ in range(300):
+        now += rng.random() * 0.3
+        what = rng.randrange(10)
+        if what < 5:
+            machine.data(any_.message(), now)
+        elif what == 5:
+            machine.view(any_.view(myself), now)
+        elif what == 6:
+            machine.stamp(any_.stamp(), now)
+        elif what == 7:
+            machine.forget([rng.choice(JOBS)], now)
+        elif what == 8:
+            want = Want(
+                rng.choice(JOBS), rng.randrange(4), rng.randint(-1, 9), rng.randrange(20), rng.randrange(9)
+            )
+            machine.want(rng.choice(IDS), want, now)
+        else:
+            machine.confirm(rng.choice(JOBS))
+            machine.ask_entered(rng.choice(JOBS), rng.randrange(4), now)
+        machine.tick(now)
+        storing += [effect.token for effect in machine.effects if isinstance(effect, Store)]
+        machine.effects.clear()
+        if storing and rng.random() < 0.7:
+            machine.stored(storing, now)
+            storing = []
+        machine.check()
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_a_broker_takes_anything(seed: int) -> None:
+    any_ = Anything(seed)
+    rng = any_.rng
+    me = Member(b"B" * 16, "broker", "", -1, "h", ("ipc://x",))
+    machine = BrokerMachine(me, [PipelineInfo("p", ["a", "b", "c"])], view=1, lease=2.0, version="1")
+    now = 0.0
+    client = b"c" * 16
+
+    def roots(job: bytes, first: int, n: int) -> Batch:
+        return Batch(job, 0, 0, [((first,), n)], n, pack_many(list(range(n))))
+
+    def submit() -> None:
+        stream = rng.random() < 0.7
+        job = rng.choice(JOBS)
+        options = rng.choice([{}, {"timeout": 5.0}, {"max_retry": 1}, {"bad": 1}, {"durability": "memory"}])
+        message = {
+            "ref": 1,
+            "client": client,
+            "job": job,
+            "name": "n",
+            "pipeline": rng.choice(["p", "q"]),
+            "stream": stream,
+            "options": options,
+            "meta": None,
+            "digest": rng.choice([b"1", b"2"]),
+        }
+        root = None if stream else Batch(job, 0, 0, [((), 1)], 1, pack_many([1]))
+        machine.submit(client, message, root, now)
+
+    def feed() -> None:
+        job, n, first = rng.choice(JOBS), rng.randint(1, 3), rng.randrange(6)
+        message = {"ref": 2, "job": job, "seq": rng.randrange(4), "first": first, "n": n}
+        machine.feed(client, message, roots(job, first, n), now)
+
+    def hello() -> None:
+        member = any_.member(rng.choice(IDS))
+        message = {
+            "member": member,
+            "node": b"n" * 16,
+            "pid": 1,
+            "protocol": rng.choice([1, 1, 1, 2]),
+            "version": "1",
+            "stage": rng.choice("abc"),
+            "view": rng.choice([0, 0, machine.membership.number]),
+            "jobs": ((rng.choice(JOBS), rng.randrange(4), 0),),
+        }
+        machine.hello(member.incarnation, message, now)
+
+    def exited() -> None:
+        running = (rng.choice(JOBS), rng.randrange(4), any_.path(), rng.randrange(3))
+        death = Death(0, "w", "SIGKILL", rng.choice(["", "", "timeout"]), rng.choice([None, running]))
+        machine.exited(rng.choice(IDS), now, death)
+
+    def ref(**fields: Any) -> dict[str, Any]:
+        return {"ref": 3, "job": rng.choice(JOBS), **fields}
+
+    inc = lambda **fields: {"incarnation": rng.choice(IDS), **fields}  # noqa: E731
+    held = lambda: ((rng.choice(JOBS), rng.randrange(4), (((rng.randrange(5),), 2),), 2, 50),)  # noqa: E731
+    events: list[Callable[[], None]] = [
+        submit,
+        submit,
+        feed,
+        feed,
+        hello,
+        hello,
+        hello,
+        hello,
+        exited,
+        lambda: machine.data(any_.statement(), now),
+        lambda: machine.data(any_.message(), now),
+        lambda: machine.close_feed(client, ref(chunks=rng.randrange(4), total=rng.randrange(9)), now),
+        lambda: machine.attach(client, ref()),
+        lambda: machine.cancel(client, ref(), now),
+        lambda: machine.release(client, ref(), now),
+        lambda: machine.describe(client, ref(job=None)),
+        lambda: machine.complete(
+            client, inc(job=rng.choice(JOBS), epoch=1, results=1, failed=rng.randrange(2)), now
+        ),
+        lambda: machine.job_failed(inc(job=rng.choice(JOBS), epoch=1, kind="JobFailed", error="e"), now),
+        lambda: machine.broken(inc(peer=rng.choice(IDS)), now),
+        lambda: machine.drain(inc(), now),
+        lambda: machine.note_trouble(inc(text="t")),
+        lambda: machine.pause(inc(job=rng.choice(JOBS), epoch=1), now),
+        lambda: machine.held(client, inc(broker=b"B" * 16, items=held()), now),
+        lambda: machine.entered(inc(job=rng.choice(JOBS), epoch=1, roots=((0, 2),)), now),
+        lambda: machine.recovered(client, inc(jobs=(), damaged=(rng.choice(JOBS),)), now),
+        lambda: machine.start_failed("p.a", "no", now),
+        lambda: machine.heard(client, now),
+        lambda: machine.renew([rng.choice(IDS)], now),
+    ]
+    for _ in range(400):
+        now += rng.random() * 0.4
+        rng.choice(events)()
+        machine.tick(now)
+        for effect in machine.effects:
+            if isinstance(effect, Load):
+                machine.loaded(effect.job, effect.seq, roots(effect.job, 0, 1), now)
+        machine.effects.clear()
+        machine.check()
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_bytes_that_were_changed_on_the_way(seed: int) -> None:
+    any_ = Anything(seed)
+    rng = any_.rng
+    for _ in range(200):
+        frames = [bytes(frame) for frame in encode(any_.message())]
+        frame = bytearray(frames[0])
+        for _ in range(rng.randint(1, 4)):
+            change = rng.randrange(3)
+            at = rng.randrange(len(frame)) if frame else 0
+            if change == 0 and frame:
+                frame[at] ^= 1 << rng.randrange(8)
+            elif change == 1:
+                del frame[at:]
+            else:
+                frame[at:at] = rng.randbytes(3)
+        frames[0] = bytes(frame)
+        try:
+            decode(frames)
+        except (DecodeError, VersionMismatch):
+            continue
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_control_messages_that_were_changed_on_the_way(seed: int) -> None:
+    any_ = Anything(seed)
+    rng = any_.rng
+    whole = [
+        {"type": "stamp", "stamp": any_.stamp()},
+        {"type": "view", "view": any_.view()},
+        {"type": "held", "incarnation": IDS[0], "broker": IDS[1], "items": ()},
+        {"type": "complete", "incarnation": IDS[0], "job": JOBS[0], "epoch": 1, "results": 2, "failed": 0},
+    ]
+    for message in whole * 40:
+        raw = bytearray(pack_control(message)[0])
+        raw[rng.randrange(len(raw))] ^= 1 << rng.randrange(8)
+        try:
+            unpack_control([bytes(raw)])
+        except DecodeError:
+            continue
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_a_spool_that_was_damaged_is_never_served(seed: int, tmp_path: Path) -> None:
+    rng = random.Random(seed)
+    spool = Spool(tmp_path / "s")
+    records = [[rng.randbytes(rng.randrange(60)) for _ in range(rng.randint(1, 3))] for _ in range(20)]
+    for record in records:
+        spool.append(record)
+    spool.close()
+    raw = bytearray((tmp_path / "s").read_bytes())
+    truncated = rng.random() < 0.5
+    if truncated:
+        del raw[rng.randrange(len(raw)) :]
+    else:
+        raw[rng.randrange(len(raw))] ^= 1 << rng.randrange(8)
+    (tmp_path / "s").write_bytes(raw)
+    got: list[list[bytes]] = []
+    damaged = False
+    again = Spool(tmp_path / "s")
+    try:
+        for _, frames in again.recover():
+            got.append([bytes(frame) for frame in frames])
+    except SpoolCorrupt:
+        damaged = True
+    assert got == records[: len(got)], "what is served is what was written"
+    assert damaged or truncated or len(got) >= len(records) - 1, "damage that is no torn end is told"
+    again.close()
+
+
+def _job(name: bytes) -> JobRow:
+    return JobRow(
+        *(name, "n" * 200, "p", b"c", "running", 1, b"\x80", b"d", True, False, 3, None, 1.0, None),
+        *(0, 0, None, None),
+    )
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_a_ledger_that_was_damaged_is_never_served(seed: int, tmp_path: Path) -> None:
+    rng = random.Random(seed)
+    path = tmp_path / "l.db"
+    ledger = Ledger(path)
+    for job in JOBS:
+        ledger.put_job(_job(job))
+        for seq in range(3):
+            ledger.put_chunk(job, seq, seq, 1, bytes([seq]) * 3000, None, [])
+    ledger.commit()
+    before = {(job, seq): ledger.chunk(job, seq) for job in JOBS for seq in range(3)}
+    ledger.close()
+    raw = bytearray(path.read_bytes())
+    if rng.random() < 0.3:
+        del raw[rng.randrange(len(raw)) :]
+    else:
+        for _ in range(rng.choice([1, 1, 20])):
+            raw[rng.randrange(len(raw))] ^= 1 << rng.randrange(8)
+    path.write_bytes(raw)
+    try:
+        again = Ledger(path)
+    except StartError:
+        return  # it says so, and does not start
+    try:
+        for (job, seq), row in before.items():
+            try:
+                now: ChunkRow = again.chunk(job, seq)
+            except (LedgerCorrupt, sqlite3.DatabaseError):
+                continue
+            assert (now.blob, now.metas, now.buffers) == (row.blob, row.metas, row.buffers)
+    finally:
+        try:
+            again.close()
+        except sqlite3.DatabaseError:
+            pass
+
+
+def test_a_disk_without_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    spool = Spool(tmp_path / "s")
+    spool.append([b"first"])
+
+    def full(*_: object) -> int:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "pwritev", full)
+        with pytest.raises(SpoolFull):
+            spool.append([b"second"])
+    place = spool.append([b"third"])
+    assert [bytes(frame) for frame in spool.read(place)] == [b"third"]
+    spool.close()
