@@ -63,7 +63,7 @@ class DebugPipeline:
     def _through(self, host: StageHost, job: bytes, items: Iterable[_Item], logs: bool) -> Iterator[_Item]:
         """One stage. Depth first: what one task gives goes on before the next task is begun."""
         given: list[_Item] = []
-        out = Output(lambda: _take(out, given))
+        out = Output(lambda: _take(out, given), lambda: None)
         for path, kind, value, meta in items:
             if kind == "fail":
                 if host.ordered:

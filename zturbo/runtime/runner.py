@@ -43,7 +43,7 @@ class Runner:
         self._give = give
         self._current = current
         self._max_bytes = max_bytes
-        self._out = Output(self._flush_inside)
+        self._out = Output(self.flush, self._check)
         self._job = b""
         self._epoch = 0
         self._done: dict[InputKey | None, int] = {}
@@ -172,9 +172,8 @@ class Runner:
         self._since = now
         give(produced)
 
-    def _flush_inside(self) -> None:
-        """Flush while the user's code is running, which ends here if its job is void."""
-        self.flush()
+    def _check(self) -> None:
+        """The user's code is running; it ends here if its job is void."""
         if self._current(self._job) != self._epoch:
             raise Stale
 

@@ -62,9 +62,11 @@ class Output:
 
     Args:
         flush: called when it is time to take it; it empties the output with :meth:`clear`.
+        check: called whenever the clock is looked at; raises Stale if the job is void.
     """
 
     __slots__ = (
+        "_check",
         "_checked",
         "_due_in",
         "_step",
@@ -81,8 +83,9 @@ class Output:
         "wanted",
     )
 
-    def __init__(self, flush: Callable[[], None]) -> None:
+    def __init__(self, flush: Callable[[], None], check: Callable[[], None]) -> None:
         self.flush = flush
+        self._check = check
         self._checked = 0.0
         self._step = self._due_in = 1
         self.finished = 0
@@ -145,6 +148,7 @@ class Output:
             self.since = now
         elif now - self.since > FLUSH_AFTER or len(self) >= FLUSH_COUNT:
             self.flush()
+        self._check()
 
     def end(self, path: Path, count: int) -> None:
         """A path is closed."""
