@@ -69,9 +69,9 @@ def main() -> None:
     args = parser.parse_args()
     n = args.tasks
     print(f"{machine()}; three no-op stages, one worker each; {n} small tasks")
-    rates: dict[str, list[float]] = {"chain": [], "process": [], "fsync": []}
+    rates: dict[str, list[float]] = {"chain": [], "memory": [], "process": [], "fsync": []}
     with chain() as peer:
-        for mode in ("process", "fsync"):
+        for mode in ("memory", "process", "fsync"):
             with pipeline(STAGES, mode) as (client, _):
                 rate(5000, lambda: list(client.map(range(5000), "p")))
                 for _ in range(args.rounds):

@@ -104,6 +104,8 @@ class Job:
     """What died, and what was done about it."""
     retries: int = 0
     """How often it has been started over for its failed tasks."""
+    wild: bool = False
+    """Whether it has run where not all stages are deterministic: another run may give something else."""
     deadline: float | None = None
     paused_until: float = 0.0
     """Until then no roots are sent: nobody reads its results."""
@@ -116,6 +118,7 @@ class Job:
             "strikes": strikes,
             "incidents": list(self.incidents),
             "retries": self.retries,
+            "wild": self.wild,
         }
 
     def take_notes(self, notes: dict[str, Any]) -> None:
@@ -127,6 +130,7 @@ class Job:
         }
         self.incidents.extend(notes["incidents"])
         self.retries = notes["retries"]
+        self.wild = notes["wild"]
 
     @property
     def backlog_bytes(self) -> int:

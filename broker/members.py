@@ -99,9 +99,11 @@ class Members(BrokerState):
             if stamp is None or stamp.spool != sink.spool or stamp.sink == sink.incarnation:
                 continue
             if job.id in damaged:
-                job.incidents.append(f"the spool of {sink.host} is damaged where it had this job")
+                why = f"the spool of {sink.host} is damaged where it had this job"
                 if job.state == "running":
-                    self._wait_again(job)
+                    self._results_lost(job, why, now)
+                else:
+                    job.incidents.append(why)
                 continue
             if job.placed is not None:
                 self.placement.free(job.placed)
@@ -119,6 +121,11 @@ class Members(BrokerState):
         if problem:
             self.effects.append(Control({"type": "refused", "reason": problem}, identity))
             return
+        if member.spool and not message["view"] and member.incarnation not in self.membership:
+            # A spool has one sink at a time: another that had it is gone, though that was not heard yet.
+            for sink in self.membership.sinks():
+                if sink.spool == member.spool:
+                    self.exited(sink.incarnation, now)
         changed = self.membership.join(member, message["node"], message["pid"], message["view"], now)
         if changed is None:
             reason = "this incarnation was taken out of the view"
@@ -202,11 +209,11 @@ class Members(BrokerState):
             concerned = stamp is not None and member.incarnation in stamp.ordered.values()
             if other is job or (concerned and other.state == "running"):
                 other.incidents.append(death.sentence)
-        if job is None or job.state != "running" or running is None or job.stamp is None:
+        if job is None or job.state in ENDED or running is None or job.stamp is None:
             return
         pipeline = self.pipelines.get(job.pipeline)
         limit = pipeline.max_task_retries if pipeline is not None else 3
-        if running[1] == job.epoch and strike(job, death, limit):
+        if running[1] <= job.epoch and strike(job, death, limit):
             self._restamp(job, replace(job.stamp, marks=job.marks, revision=job.stamp.revision + 1))
         else:
             self._record(job)
@@ -253,21 +260,22 @@ class Members(BrokerState):
         for member in members:
             if member.role == "sink" and member.spool:
                 self.lost_sinks.add(member.spool, now)
-        for job in self.jobs.values():
+        for job in list(self.jobs.values()):
             stamp = job.stamp
             if stamp is None or job.state != "running":
                 continue
-            if gone & {*stamp.ordered.values()} or (stamp.sink in gone and not stamp.spool):
+            if gone & {*stamp.ordered.values()}:
                 self._wait_again(job)
+            elif stamp.sink in gone and not stamp.spool:
+                self._results_lost(job, "its sink is gone", now)
         self._settle(now)
 
     def _give_up_sinks(self, now: float) -> None:
         """A sink has not come back: what it had is run again."""
         for spool in self.lost_sinks.given_up(now):
-            for job in self.jobs.values():
+            for job in list(self.jobs.values()):
                 if job.state == "running" and job.stamp is not None and job.stamp.spool == spool:
-                    job.incidents.append("the sink did not come back with its spool: the job starts over")
-                    self._wait_again(job)
+                    self._results_lost(job, "its sink did not come back with its spool", now)
 
     def note_progress(self, incarnation: bytes, counts: dict[Any, Any]) -> None:
         """A member's counts of tasks per job."""

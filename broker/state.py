@@ -172,6 +172,16 @@ class BrokerState:
             job.waiting = f"pipeline {job.pipeline}: this broker's network file has none of that name"
         self.roots.rewind(job)
 
+    def _results_lost(self, job: Job, why: str, now: float) -> None:
+        """Its sink is gone for good, or has lost what it had: start over, if that can give the same."""
+        stamp = job.stamp
+        if job.wild and stamp is not None and stamp.hold != "all":
+            text = f"{why}; a stage is not deterministic, so that another run would not fit what was given"
+            self._end(job, "failed", "ResultsLost", f"{text}: submit the job again", now)
+        else:
+            job.incidents.append(f"{why}: the job starts over")
+            self._wait_again(job)
+
     def _unplace(self, job: Job) -> None:
         if job.placed is not None:
             self.placement.free(job.placed)
@@ -237,8 +247,8 @@ class BrokerState:
 
     def _hold(self, job: Job, placed: Placed, workers: list[list[Member]]) -> str:
         """What its sink keeps back, because another epoch may give something else."""
-        wild = any(not member.deterministic for here in workers for member in here)
-        if wild and placed.ordered:
+        job.wild = job.wild or any(not member.deterministic for here in workers for member in here)
+        if job.wild and (placed.ordered or job.retries_left):
             return "all"
         return "failures" if job.retries_left else ""
 

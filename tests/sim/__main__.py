@@ -3,26 +3,32 @@
 python -m tests.sim 17                  one world, whose story is printed if it fails
 python -m tests.sim 1 --seeds 1000      a thousand, from seed 1 on
 python -m tests.sim --bugs --seeds 100  each planted bug in up to 100 worlds, until one catches it
+python -m tests.sim 1 --bugs --seeds 100 --record   and note which it was, for the test
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import sys
 import time
 from multiprocessing import Pool
+from pathlib import Path
 
 from tests.sim.bugs import BUGS
 from tests.sim.world import FAULTS, World
 
-__all__ = ["catch", "run_world"]
+__all__ = ["CAUGHT", "catch", "run_world"]
+
+CAUGHT = Path(__file__).with_name("caught.json")
+"""Planted bug -> a world that caught it."""
 
 
-def run_world(seed: int, only: tuple[str, ...] = FAULTS, limit: float = 200.0) -> str | None:
+def run_world(seed: int, only: tuple[str, ...] = FAULTS, within: tuple[str, ...] = ()) -> str | None:
     """What is wrong with a world; None if nothing is."""
     try:
-        World(seed, only=only).run(limit)
+        World(seed, only=only, within=within).run()
     except Exception as error:  # whatever it is, a bug has shown
         return f"{type(error).__name__}: {error}"
     return None
@@ -31,9 +37,10 @@ def run_world(seed: int, only: tuple[str, ...] = FAULTS, limit: float = 200.0) -
 def catch(job: tuple[int, int, int]) -> tuple[int, int | None, str]:
     """(bug, first seed, seeds): the first of these worlds that catches it, and how."""
     number, first, seeds = job
-    with BUGS[number].planted():
+    bug = BUGS[number]
+    with bug.planted():
         for seed in range(first, first + seeds):
-            problem = run_world(seed, BUGS[number].only or FAULTS, limit=100.0)
+            problem = run_world(seed, bug.only or FAULTS, bug.within)
             if problem is not None:
                 return number, seed, problem
     return number, None, ""
@@ -41,6 +48,9 @@ def catch(job: tuple[int, int, int]) -> tuple[int, int | None, str]:
 
 def main() -> int:
     """The command."""
+    if os.environ.get("PYTHONHASHSEED") != "0":  # sets of bytes have the same order in each run
+        os.environ["PYTHONHASHSEED"] = "0"
+        os.execv(sys.executable, [sys.executable, "-m", "tests.sim", *sys.argv[1:]])
     parser = argparse.ArgumentParser(
         prog="python -m tests.sim", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -48,6 +58,7 @@ def main() -> int:
     parser.add_argument("--seeds", type=int, default=1, help="how many, from SEED on")
     parser.add_argument("--bugs", action="store_true", help="plant each bug, and see whether it is caught")
     parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="processes; default: one per CPU")
+    parser.add_argument("--record", action="store_true", help=f"with --bugs: write {CAUGHT.name}")
     args = parser.parse_args()
     seed = int.from_bytes(os.urandom(4), "big") if args.seed is None else args.seed
     began = time.monotonic()
@@ -55,15 +66,20 @@ def main() -> int:
         World(seed).run()
         return 0
     failed = 0
+    record: dict[str, int] = {}
     with Pool(args.jobs) as pool:
         if args.bugs:
             todo = [(number, seed, args.seeds) for number in range(len(BUGS))]
             for number, caught, problem in pool.imap(catch, todo):
                 failed += caught is None
+                if caught is not None:
+                    record[BUGS[number].name] = caught
                 at = "NOT CAUGHT" if caught is None else f"world {caught - seed + 1:3d}"
                 sys.stdout.write(f"{at}: {BUGS[number].name} [{problem[:90]}]\n")
                 sys.stdout.flush()
             sys.stdout.write(f"{len(BUGS)} bugs, {failed} not caught, ")
+            if args.record:
+                CAUGHT.write_text(json.dumps(record, indent=1) + "\n")
         else:
             seeds = range(seed, seed + args.seeds)
             for number, found in zip(seeds, pool.imap(run_world, seeds, chunksize=8), strict=True):

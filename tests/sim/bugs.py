@@ -27,6 +27,7 @@ class Bug:
         old: text of the method that is changed.
         new: what it is changed to.
         only: faults under which it shows; empty for any.
+        within: pipelines in which it shows; empty for any.
     """
 
     name: str
@@ -34,6 +35,7 @@ class Bug:
     old: str
     new: str
     only: tuple[str, ...] = ()
+    within: tuple[str, ...] = ()
 
     def _change(self, source: str) -> str:
         """Later lines of ``old`` and ``new`` are indented like their first."""
@@ -135,8 +137,8 @@ BUGS = [
     Bug("a run that is known in part is taken whole", _SEQUENCER + "enter_run", "for low, high in node.done.missing(start, stop):", "for low, high in [(start, stop)] if node.done.missing(start, stop) else []:"),
     Bug("a failure is released before its children", _SEQUENCER + "_close", "kid.fail = item\nself.held += 1", "self._hold_failure(path, item)\nself.ordered or None\nkid.fail = None"),
     Bug("a new epoch forgets what was released", _SEQUENCER + "keep_prefix", "if node.cursor:\n    node.done.add(0, node.cursor)", "node.cursor = 0", only=("worker", "stage")),
-    Bug("a new epoch remembers what was not released", _SEQUENCER + "keep_prefix", "node.done = Intervals()", "pass", only=("worker", "stage")),
-    Bug("a losing execution wins late", _SEQUENCER + "_won", "if node.count is not None:\n    return 0", "pass"),
+    Bug("a new epoch remembers what was not released", _SEQUENCER + "keep_prefix", "node.done = Intervals()", "pass", only=("worker", "stage"), within=("ordered", "twice", "first")),
+    Bug("a losing execution wins late", _SEQUENCER + "_won", "if node.count is not None:\n    return 0", "pass", only=("worker", "stage"), within=("wild",)),
     Bug("an execution is released before it is complete", _SEQUENCER + "_find", "kid = node.tries.get(component)", "component = 0\nkid = node.kids.setdefault(0, _Node(node, 0))\nnode.tries = None"),
     # sink and results
     Bug("acked before it is synced", _SINK + "_batch", "self._token += 1", "link.ack(batch.number, now)\nself._token += 1", only=("sink-host",)),
@@ -152,7 +154,7 @@ BUGS = [
     Bug("a fenced member may come back", "broker.membership:Membership.join", "if claimed > 0:\n    return None", "pass", only=("zombie",)),
     Bug("restored members have no lease", "broker.membership:Membership.restore", "now + self.lease", "now", only=("broker", "broker-after")),
     Bug("an ordered worker's loss is overlooked", _MEMBERS + "_lost", "self._wait_again(job)", "pass", only=("worker", "stage")),
-    Bug("a lost sink is waited for for ever", _MEMBERS + "_give_up_sinks", "self._wait_again(job)", "pass"),
+    Bug("a lost sink is waited for for ever", _MEMBERS + "_give_up_sinks", "self._results_lost(job", "(lambda *_: None)(job", only=("sink-gone",)),
     Bug("a damaged spool is overlooked", _MEMBERS + "recovered", "if job.id in damaged:", "if False:", only=("sink-host",)),
     Bug("a recovered sink's jobs are not stamped", _MEMBERS + "recovered", "self._restamp(job, replace", "(lambda *_: None)(job, replace", only=("sink",)),
     Bug("a new stamp has the old revision", _MEMBERS + "_note_death", "revision=job.stamp.revision + 1", "revision=job.stamp.revision"),

@@ -121,6 +121,8 @@ class SimClient:
         entry = self.pending.pop(control["ref"], None)
         if entry is not None and control["type"] == "ok":
             entry[1](control["value"])
+        elif entry is not None and control["message"] == "no such job":
+            self.pending[control["ref"]] = entry  # a cancel has overtaken its submit: it is said again
         elif entry is not None:
             assert control["kind"] == "JobError", control
 

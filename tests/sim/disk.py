@@ -11,9 +11,14 @@ __all__ = ["Disk"]
 
 
 class Disk:
-    """The spool files of one sink."""
+    """The spool files of one sink.
 
-    def __init__(self) -> None:
+    Args:
+        slow: seconds that a sync takes at most.
+    """
+
+    def __init__(self, slow: float) -> None:
+        self.slow = slow
         self.records: dict[bytes, list[list[Any]]] = {}
         self.synced: dict[bytes, int] = {}
         """Job -> records that a power cut leaves."""

@@ -307,6 +307,7 @@ class SimWorker(SimMember):
         if not self.alive:
             return
         if self.world.now >= self._drain_until or (self._leaves and self.machine.idle):
+            self.world.cut_short |= not self.machine.idle
             self.world.dies(self, None, cause="stopped")
             return
         self._leaves = self.machine.idle
@@ -376,7 +377,7 @@ class SimSink(SimMember):
                 self.disk.append(effect.job, encode(effect.batch))
             self.batches[effect.token] = effect.batch
             if effect.durability == "fsync":
-                self.synced = max(self.synced, self.world.now + self.world.rng.random() * 0.01)
+                self.synced = max(self.synced, self.world.now + self.world.rng.random() * self.disk.slow)
                 here = len(self.disk.records.get(effect.job, ()))
                 self.world.clock.at(
                     self.synced,

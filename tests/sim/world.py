@@ -30,6 +30,7 @@ FAULTS = (
     "stage",
     "sink",
     "sink-host",
+    "sink-gone",
     "broker",
     "broker-before",
     "broker-after",
@@ -47,6 +48,10 @@ GENTLE = frozenset({"broker", "broker-before", "broker-after", "sink", "disk", "
 """Faults after which nothing is to be done again."""
 
 
+STUCK_AFTER = 60.0
+"""Seconds without progress after which a world has come to a stand-still."""
+
+
 class World:
     """One world.
 
@@ -54,9 +59,17 @@ class World:
         seed: everything random comes of it.
         faults: whether messages get lost and processes die.
         only: choose faults from these alone.
+        within: choose the pipeline from these alone; empty for any.
     """
 
-    def __init__(self, seed: int, *, faults: bool = True, only: tuple[str, ...] = FAULTS) -> None:
+    def __init__(
+        self,
+        seed: int,
+        *,
+        faults: bool = True,
+        only: tuple[str, ...] = FAULTS,
+        within: tuple[str, ...] = (),
+    ) -> None:
         self.seed = seed
         self.rng = random.Random(seed)
         rng = self.rng
@@ -77,10 +90,12 @@ class World:
         self.cancelled: set[bytes] = set()
         self.void: set[bytes] = set()
         """Jobs whose results a power cut may have taken."""
+        self.cut_short = False
+        """Whether somebody had no time to finish what ran, or the next stage to take it, before he left."""
         self.slow = faults and rng.random() < 0.3
         self.pace = rng.choice([0.02, 0.02, 0.1, 0.3]) if faults else 0.02
         """Seconds that a piece of user's work takes at most."""
-        self.name = rng.choice(sorted(PIPELINES))
+        self.name = rng.choice(sorted(within or PIPELINES))
         self.stages = PIPELINES[self.name]
         self.happened: list[str] = []
         self.ledger = Ledger()
@@ -90,7 +105,7 @@ class World:
         self.sinks: list[SimSink] = []
         for _ in range(rng.choice([1, 1, 2])):
             spool = self.fresh()
-            self.disks[spool] = Disk()
+            self.disks[spool] = Disk(rng.choice([0.01, 0.01, 0.5]) if faults else 0.01)
             self.sinks.append(SimSink(self, spool))
         self.workers = [
             SimWorker(self, self.name, index, self.stages)
@@ -154,6 +169,13 @@ class World:
             sink = rng.choice(self.sinks)
             if what == "sink-host":
                 self.void.update(self.disks[sink.spool].power_cut())
+            self.dies(sink, None)
+        elif what == "sink-gone" and self.sinks:
+            sink = rng.choice(self.sinks)
+            self.void.update(self.oracles if self.name == "wild" else self.disks[sink.spool].records)
+            del self.disks[sink.spool]
+            sink.spool = self.fresh()  # of the one that is started in its place, on another host
+            self.disks[sink.spool] = Disk(0.01)
             self.dies(sink, None)
         elif what == "broker" and self.broker.alive:
             self.broker.die()
@@ -250,7 +272,7 @@ class World:
         self.later(self.rng.choice([0.1, 1.0, 8.0]), start)
 
     # -- running ------------------------------------------------------------------------------
-    def run(self, limit: float = 200.0) -> None:
+    def run(self) -> None:
         """Until all jobs are done and everything has come to rest.
 
         Raises:
@@ -259,20 +281,34 @@ class World:
         self._tick()
         rest_at: float | None = None
         steps = 0
+        progress, since = self._progress(), self.now
         while True:
             assert self.clock.step(), "nothing happens any more"
             steps += 1
             if steps % 20 == 0:
                 self.check()
+            if self.now > since + STUCK_AFTER / 4:
+                before, progress = progress, self._progress()
+                if before != progress:
+                    since = self.now
+            assert rest_at is not None or self.now < since + STUCK_AFTER, self.story("it does not end")
             if rest_at is None and self.now > 8.0 and self._done():
                 rest_at = self.now + 6.0
             if rest_at is not None and self.now > rest_at:
                 break
-            assert self.now < limit, self.story("it does not end")
         self.check()
         self._check_results()
         self._check_rest()
         self._check_executions()
+
+    def _progress(self) -> tuple[int, ...]:
+        """What changes as long as something is done."""
+        return (
+            self.executions.total(),
+            sum(map(len, self.client.got.values())),
+            sum(job.state in ("done", "failed", "cancelled") for job in self.broker.machine.jobs.values()),
+            sum(job.released + job.sequencer.held for s in self.sinks for job in s.machine.jobs.values()),
+        )
 
     def _tick(self) -> None:
         """Every 5 ms, whoever is due gets his tick."""
@@ -351,7 +387,7 @@ class World:
 
     def _check_executions(self) -> None:
         """Nothing is done again without need; and a poison task kills three times at most."""
-        drained = self.happened == ["drain"] and not self.net.faults.drop
+        drained = self.happened == ["drain"] and not self.net.faults.drop and not self.cut_short
         if (drained or not {*self.happened} - GENTLE) and "poison" not in self.name:
             again = [key for key, count in self.executions.items() if count > 1]
             assert not again, self.story(f"{len(again)} tasks were done again, such as {again[0]}")

@@ -15,6 +15,7 @@ import pytest
 from tests.system.cluster import Cluster, eventually, stage
 from zturbo import Task
 from zturbo.deploy import worker_children
+from zturbo.errors import ResultsLost
 
 
 def counts(path: Path) -> Counter[str]:
@@ -107,8 +108,6 @@ def test_a_spool_that_is_gone(tmp_path: Path) -> None:
         os.kill(child.pid, signal.SIGKILL)
         got += list(stream)
         assert got == list(range(1000)), "it was run again, past what the client had"
-        from zturbo.errors import ResultsLost
-
         with pytest.raises(ResultsLost):
             client.attach(done.id).result(timeout=20)
 
@@ -122,10 +121,23 @@ def test_a_damaged_spool_is_not_served(tmp_path: Path) -> None:
         raw[len(raw) // 2] ^= 1
         spool.write_bytes(raw)
         cluster.kill("sink-0")
-        from zturbo.errors import ResultsLost
-
         with pytest.raises(ResultsLost):
             client.attach(job.id).result(timeout=20)
+
+
+@pytest.mark.parametrize("durability", ["fsync", "process"])
+def test_the_sinks_host_was_started_anew(durability: str) -> None:
+    stages = [stage("count", "Count")]
+    with Cluster({"p": stages}, lease=1.0) as cluster, cluster.client() as client:
+        job = client.submit(Task(1000), pipeline="p", durability=durability)
+        assert job.result(timeout=20) == list(range(1000))
+        (cluster.network.state / "sink-0" / "boot").write_text("another boot")
+        cluster.kill("sink-0")
+        if durability == "fsync":
+            assert client.attach(job.id).result(timeout=20) == list(range(1000))
+        else:
+            with pytest.raises(ResultsLost):
+                client.attach(job.id).result(timeout=20)
 
 
 def test_a_zombie_does_no_harm_and_leaves(tmp_path: Path) -> None:

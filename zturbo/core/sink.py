@@ -308,6 +308,11 @@ class SinkMachine:
         """The broker knows."""
         self._recovered = False
 
+    def durability(self, name: bytes) -> str:
+        """What a job's batches waited for before they were acked."""
+        job = self.jobs.get(name)
+        return "fsync" if job is None else job.stamp.durability
+
     def ask_entered(self, name: bytes, epoch: int, now: float) -> None:
         """A restarted broker asks which roots have wholly entered this job's sequencer."""
         job = self.jobs.get(name)

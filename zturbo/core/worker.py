@@ -178,8 +178,8 @@ class WorkerMachine:
         self.outlet.set_view(view, downstream, now)
         broker = next((m.incarnation for m in members if m.role == "broker"), b"")
         if broker and broker != self._broker:
-            if self._broker:
-                self._adopt(broker, now)
+            # Also the first one: it may know this worker from its ledger, and wait for its report.
+            self._adopt(broker, now)
             self._broker = broker
         self._settle(now)
 
@@ -191,7 +191,7 @@ class WorkerMachine:
         self.returned = {key: value for key, value in self.returned.items() if key[0] not in gone}
 
     def _adopt(self, broker: bytes, now: float) -> None:
-        """The broker has started again: go on with the roots that this worker had of the old one."""
+        """The broker is another: go on with the roots that this worker had of the old one, if any."""
         for (sender, _), (key, tasks) in list(self.returned.items()):
             if sender == self._broker:
                 self.custody.release((key,), tasks)  # it is not in the report, and so goes again

@@ -189,8 +189,12 @@ class SinkProcess:
 
     # -- spool --------------------------------------------------------------------------------
     def _recover(self) -> None:
-        """Read the spool of an earlier incarnation."""
+        """Read the spool of an earlier incarnation.
+
+        After the host was started anew, only what was synced before it was acked is known to be whole.
+        """
         damaged: list[bytes] = []
+        booted = _booted_since(self.folder)
         token = 0
         now = time.monotonic()
         for path in sorted(self.folder.glob("*.spool")):
@@ -205,6 +209,8 @@ class SinkProcess:
                         token += 1
                         stored.add(token, place)
                         self.machine.recovered(token, message, now)
+                if booted and self.machine.durability(job) != "fsync":
+                    raise SpoolCorrupt(f"the host was started anew, and {job.hex()} was not to be synced")
             except (SpoolCorrupt, DecodeError, VersionMismatch) as error:
                 log.error("%s: its results are not served: %s", path, error)
                 damaged.append(job)
@@ -420,6 +426,18 @@ def _lock(folder: Path) -> int:
         os.close(handle)
         raise StartError(f"the spool {folder} is in use by another sink: give this one its own") from None
     return handle
+
+
+def _booted_since(folder: Path) -> bool:
+    """Whether the host was started anew since a sink was last started on this spool."""
+    path = folder / "boot"
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        boot = ""
+    before = path.read_text().strip() if path.exists() else boot
+    path.write_text(boot)
+    return before != boot
 
 
 def _spool_id(folder: Path) -> bytes:
