@@ -63,6 +63,8 @@ class SimBroker:
         self.world = world
         self.ledger = ledger
         self.alive = True
+        self.due: float | None = 0.0
+        """When its machine wants a tick."""
         self.doomed = ""
         """``before`` or ``after``: it dies around its next commit."""
         self.me = world.fresh()
@@ -120,6 +122,7 @@ class SimBroker:
 
     def perform(self) -> None:
         """Write, commit, send: in this order."""
+        self.world.touched[self] = None
         while self.machine.effects and self.alive:
             effects: list[Effect] = list(self.machine.effects)
             self.machine.effects.clear()

@@ -44,6 +44,8 @@ class SimMember:
         self.world = world
         self.incarnation = incarnation
         self.alive = True
+        self.due: float | None = 0.0
+        """When its machine wants a tick."""
         self.stopped = False
         self.member: Member
         self.stage = ""
@@ -130,6 +132,7 @@ class SimMember:
 
     def perform(self) -> None:
         """Do what the machine wants done."""
+        self.world.touched[self] = None
         while self.machine.effects and self.alive:
             effects, self.machine.effects[:] = list(self.machine.effects), []
             for effect in effects:
@@ -362,6 +365,7 @@ class SimSink(SimMember):
                 self.world.clock.at(self.disk.full_until, self._write)
                 return
             self.machine.paused = False
+            self.world.touched[self] = None
             effect = self.unwritten.popleft()
             if isinstance(effect, Note):
                 me = self.incarnation

@@ -82,6 +82,10 @@ class World:
         ]
         self.net = Network(self.clock, rng, rng.choice(kinds) if faults else Faults())
         self.actors: dict[bytes, Any] = {}
+        self.touched: dict[Any, None] = {}
+        """Actors whose machines may have another deadline since the last tick."""
+        self.unchecked: dict[Any, None] = {}
+        """Actors whose machines may have changed since the last check."""
         self._ids = 0
         self.deaths = 0
         self.executions: Counter[tuple[bytes, int, int, tuple[int, ...]]] = Counter()
@@ -312,9 +316,13 @@ class World:
 
     def _tick(self) -> None:
         """Every 5 ms, whoever is due gets his tick."""
+        now = self.clock.now
+        for actor in self.touched:
+            actor.due = actor.machine.deadline()
+        self.unchecked.update(self.touched)
+        self.touched.clear()
         for actor in list(self.actors.values()):
-            due = actor.machine.deadline()
-            if actor.alive and due is not None and due <= self.now:
+            if actor.due is not None and actor.due <= now and actor.alive:
                 actor.tick()
         self.later(0.005, self._tick)
 
@@ -332,8 +340,9 @@ class World:
     # -- checks -------------------------------------------------------------------------------
     def check(self) -> None:
         """Every invariant of every machine; and whatever a client has, is right so far."""
-        for actor in self.actors.values():
+        for actor in {**self.unchecked, **self.touched}:
             actor.machine.check()
+        self.unchecked.clear()
         self._check_credit()
         for job, got in self.client.got.items():
             assert self.oracles[job].fits(got, whole=False), self.story(f"wrong results of job {job!r}")
