@@ -42,7 +42,11 @@ def main() -> int:
     def stop(number: int, frame: object) -> None:
         broker.stopping = True
 
+    def state(number: int, frame: object) -> None:
+        broker.dumping = True
+
     signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGUSR1, state)
     side.at_exit(broker.folder)
     side.ready(address=broker.address)
     try:

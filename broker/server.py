@@ -25,6 +25,7 @@ from broker.rows import job_of, row_of
 from broker.strikes import Death
 from zturbo.core.effects import Confirm, Control, Effect, Load, Record, Send
 from zturbo.errors import DecodeError, VersionMismatch
+from zturbo.runtime.dump import dump, links
 from zturbo.runtime.peers import Inbox, Peers
 from zturbo.runtime.sockets import Security, make
 from zturbo.version import __version__
@@ -97,6 +98,8 @@ class Broker:
         ledger.set_view(number)
         ledger.commit()  # a number is never used twice, however soon this broker dies
         self.stopping = False
+        self.dumping = False
+        """Whether its state is to be written to the log."""
         self.bad = 0
         self._full_until = 0.0
         self._sync = False
@@ -206,6 +209,9 @@ class Broker:
             if self.peers.blocked:
                 timeout = min(timeout, 0.005)
             self.peers.bury()
+            if self.dumping:
+                self.dumping = False
+                dump("broker", self.machine.me, links(None, self.machine.outlet))
             for socket, _ in self._poller.poll(math.ceil(timeout * 1000)):
                 if socket is self.router:
                     self._read_router()

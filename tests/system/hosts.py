@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -13,6 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+from tests.system.cluster import eventually
 
 __all__ = ["Hosts", "need_hosts"]
 
@@ -107,6 +111,18 @@ class Hosts:
         """What the processes have said."""
         return "\n".join(f"--- {path.name}\n{path.read_text()}" for path in sorted(self.folder.glob("*.log")))
 
+    def states(self) -> list[dict[str, Any]]:
+        """What every process holds and is owed: each writes it to its log when told to."""
+        pids = [pid for process in self.processes if process.poll() is None for pid in _children(process.pid)]
+        before = len(self._states())
+        for pid in pids:
+            os.kill(pid, signal.SIGUSR1)
+        eventually(lambda: len(self._states()) == before + len(pids))
+        return self._states()[before:]
+
+    def _states(self) -> list[dict[str, Any]]:
+        return [json.loads(text) for text in re.findall(r"state (\{.*\})", self.logs())]
+
     def unplug(self, host: str) -> None:
         """Cut a host off, without notice to anybody."""
         _ip("-n", self._space["net"], "link", "set", f"v{host}", "nomaster")
@@ -127,3 +143,8 @@ class Hosts:
         """They do again."""
         for here, there in ((one, other), (other, one)):
             _ip("-n", self._space[here], "neigh", "del", self.address[there], "dev", "eth0")
+
+
+def _children(pid: int) -> list[int]:
+    path = Path(f"/proc/{pid}/task/{pid}/children")
+    return [int(word) for word in path.read_text().split()] if path.exists() else []

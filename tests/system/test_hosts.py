@@ -107,6 +107,25 @@ def done_again(hosts: Hosts) -> int:
     return sum(count - 2 for line, count in counts.items() if line and count > 2)
 
 
+def credit_is_whole(hosts: Hosts) -> bool:
+    """At both ends of every link: everything was acked, and all credit is back."""
+    states = {state["incarnation"]: state for state in hosts.states()}
+    links = [
+        (link, states[peer]["in"].get(here))
+        for here, state in states.items()
+        for peer, link in state["out"].items()
+        if link["sent"]
+    ]
+    assert len(links) >= 3, "roots, tasks, and results went somewhere"
+    return all(
+        end is not None
+        and link["sent"] == link["acked"] == end["received"] == end["acked"]
+        and link["tasks"] == end["left"]
+        and link["credit"] > 0
+        for link, end in links
+    )
+
+
 def test_a_cut_that_is_healed_within_the_lease(hosts: Hosts) -> None:
     run = Run(hosts)
     run.until(500)
@@ -115,6 +134,7 @@ def test_a_cut_that_is_healed_within_the_lease(hosts: Hosts) -> None:
     hosts.mend_link("b", "c")
     run.end()
     assert done_again(hosts) == 0, "what was lost on the way was sent again, and nothing was done again"
+    eventually(lambda: credit_is_whole(hosts))
 
 
 def test_a_link_that_is_broken_for_good_between_two_living_hosts(hosts: Hosts) -> None:

@@ -28,6 +28,7 @@ from zturbo.core.effects import Control, Deliver, Drop, Exit, Note, Send, Store
 from zturbo.core.sink import SinkMachine
 from zturbo.errors import DecodeError, StartError, VersionMismatch
 from zturbo.runtime.children import ChildSide
+from zturbo.runtime.dump import dump, links
 from zturbo.runtime.member import MemberLoop, start_member
 from zturbo.runtime.sockets import make
 from zturbo.runtime.spool import Location, Spool, SpoolCorrupt, SpoolFull
@@ -467,7 +468,12 @@ def main() -> int:
         loop.tell({"type": "leave", "incarnation": loop.incarnation})
         loop.stopping = True
 
+    def state(now: float) -> None:
+        machine = sink.machine
+        dump("sink", machine.me, {"idle": machine.idle, **links(machine.inlet, None)})
+
     signal.signal(signal.SIGTERM, lambda *_: loop.post(leave))
+    signal.signal(signal.SIGUSR1, lambda *_: loop.post(state))
     side.ready()
     loop.run(sink)
     sink.close()

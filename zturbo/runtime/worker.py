@@ -21,6 +21,7 @@ from zturbo.core.worker import Produced, WorkerMachine
 from zturbo.errors import StartError
 from zturbo.resources import Resources
 from zturbo.runtime.children import ChildSide
+from zturbo.runtime.dump import dump, links
 from zturbo.runtime.importing import build_stage, code_hash, load_class
 from zturbo.runtime.member import MemberLoop, start_member
 from zturbo.runtime.runner import Runner
@@ -238,6 +239,12 @@ class WorkerProcess:
             self._drain_until = now + DRAIN
             self.machine.drain(now)
 
+    def dump(self, now: float) -> None:
+        """Write what is here to the log."""
+        machine = self.machine
+        state = {"queued": machine.queue.tasks, "custody": len(machine.custody), "idle": machine.idle}
+        dump(self.loop.stage, machine.me, {**state, **links(machine.inlet, machine.outlet)})
+
     def run_loop(self) -> None:
         """The I/O thread."""
         try:
@@ -290,6 +297,7 @@ def main() -> int:
     except BaseException as error:
         return side.failed(error, name)
     signal.signal(signal.SIGTERM, lambda *_: loop.post(worker.drain))
+    signal.signal(signal.SIGUSR1, lambda *_: loop.post(worker.dump))
     sys.setswitchinterval(0.001)
     thread = threading.Thread(target=worker.run_loop, name="io", daemon=True)
     thread.start()
