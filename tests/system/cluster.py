@@ -8,6 +8,7 @@ import signal
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -81,6 +82,8 @@ class Cluster:
         self.address = network.broker.bind
         self.events: list[tuple[str, str, str]] = []
         self.pids: set[int] = set()
+        self.took: dict[int, float] = {}
+        """Process -> seconds from its start to its being ready."""
         env = {**os.environ, **(env or {})}
         if path:
             env["PYTHONPATH"] = os.pathsep.join([path, *sys.path])
@@ -98,6 +101,8 @@ class Cluster:
 
     def _note(self, kind: str, child: Child, text: str) -> None:
         self.pids.add(child.pid)
+        if kind == "ready":
+            self.took[child.pid] = time.monotonic() - child.started
         self.events.append((kind, child.what.name, text))
 
     def client(self) -> Client:

@@ -136,11 +136,12 @@ class NotAStage:
 class Deadly(Stage):
     """Dies of one content, in the way that is asked for; only once if ``once`` names a file to note it in."""
 
-    def __init__(self, how: str, which: int = 7, once: str = "") -> None:
+    def __init__(self, how: str, which: int = 7, once: str = "", cgroup: str = "") -> None:
         super().__init__()
         self.how = how
         self.which = which
         self.once = once
+        self.cgroup = cgroup
 
     def process(self, task: Task) -> Any:
         if task.content != self.which:
@@ -160,6 +161,9 @@ class Deadly(Stage):
                 os._exit(0)
             case "abort":
                 os.abort()
+            case "memory":
+                Path(self.cgroup, "cgroup.procs").write_text(str(os.getpid()))
+                return Task(len(bytes(1 << 20) * 400))
             case "generator":
                 return self._half()
             case "late generator":

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import time
+from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -49,6 +54,69 @@ def test_poison_takes_nobody_along(how: str, said: str) -> None:
         assert "p.deadly" in str(error)
         assert "task 499" in str(error), "its path"
         assert sum(event[0] == "exited" for event in cluster.events) == 3
+
+
+@pytest.fixture
+def small_memory() -> Iterator[Path]:
+    """A cgroup with 100 MB."""
+    root = Path("/sys/fs/cgroup")
+    limit = "memory.max"
+    if (root / "memory").is_dir():
+        root, limit = root / "memory", "memory.limit_in_bytes"
+    group = root / f"zt-test-{os.getpid()}"
+    try:
+        group.mkdir()
+    except OSError as error:
+        pytest.skip(f"a cgroup cannot be made here: {error}")
+    try:
+        (group / limit).write_text(str(100 << 20))
+        yield group
+    except OSError as error:
+        pytest.skip(f"a cgroup's memory cannot be limited here: {error}")
+    finally:
+        eventually(lambda: not (group / "cgroup.procs").read_text())
+        group.rmdir()
+
+
+def test_a_task_that_takes_all_memory(small_memory: Path) -> None:
+    deadly = stage("deadly", "Deadly", 2, how="memory", which=50, cgroup=str(small_memory))
+    with Cluster({"p": [deadly]}) as cluster, cluster.client() as client:
+        good, bad = run(client, 100)
+        assert good == [value for value in range(100) if value != 50]
+        (error,) = bad
+        assert isinstance(error, WorkerLost)
+        assert "SIGKILL, likely out of memory" in str(error)
+
+
+def gap(stream: Iterator[object], seconds: float) -> float:
+    """How long a stream of results stood still at most, for so many seconds."""
+    times = [time.monotonic()]
+    for _ in stream:
+        times.append(time.monotonic())
+        if times[-1] > times[0] + seconds:
+            break
+    return max(after - before for before, after in pairwise(times))
+
+
+def test_results_flow_again_within_a_second(tmp_path: Path) -> None:
+    """With a peer left; without one, within a second beyond what a bare start of a worker takes."""
+    log = stage("log", "Log", 2, path=str(tmp_path / "log"), seconds=0.005)
+    with Cluster({"p": [log]}) as cluster, cluster.client() as client:
+        stream = iter(client.map(range(10**6), pipeline="p"))
+        next(stream)
+        calm = gap(stream, 1.0)
+        cluster.kill("p.log")
+        left = gap(stream, 4.0)
+        for child in [child for child in cluster.node.children if child.what.name == "p.log"]:
+            child.signal(signal.SIGKILL)
+        none_left = gap(stream, 4.0)
+        assert sum(event[:2] == ("exited", "p.log") for event in cluster.events) == 3
+        bare = min(cluster.took[child.pid] for child in cluster.node.children if child.what.name == "p.log")
+        print(
+            f"results stood still for {left:.2f} s with a peer left ({calm:.2f} s before), "
+            f"for {none_left:.2f} s with none, where a bare start takes {bare:.2f} s"
+        )
+        stream.close()  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize("how", ["generator", "late generator"])
