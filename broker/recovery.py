@@ -12,6 +12,7 @@ a grace is gone, and its jobs start over.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,7 +21,7 @@ from zturbo.core.effects import Control, Effect
 from zturbo.core.intervals import Intervals
 from zturbo.core.outlet import Outlet
 from zturbo.core.parcel import Parcel
-from zturbo.wire.messages import MAX_INT, Batch, Path
+from zturbo.wire.messages import MAX_INT, Batch, Path, Run
 
 __all__ = ["LostSinks", "Recovery"]
 
@@ -51,6 +52,8 @@ class Recovery:
     """Jobs that it is not known of which roots go again."""
     _held: dict[bytes, dict[bytes, list[tuple[int, int]]]] = field(default_factory=dict)
     """Job -> worker -> root ranges that it holds."""
+    _returned: dict[bytes, list[tuple[int, int]]] = field(default_factory=dict)
+    """Job -> root ranges that were reported, and then given back or lost."""
     _asked: dict[bytes, _Asked] = field(default_factory=dict)
 
     def report(self, worker: bytes, items: tuple[Any, ...], now: float) -> None:
@@ -66,11 +69,7 @@ class Recovery:
             parcels.append(Parcel(batch, None, (), n, nbytes, hollow=True))
             job = self.jobs.get(job_id)
             if job is not None and job.epoch == epoch:
-                shift = min(0, job.chunks.first)
-                ranges = self._held.setdefault(job_id, {}).setdefault(worker, [])
-                for first, count in runs:
-                    start = (first[0] if first else -1) - shift
-                    ranges.append((start, start + count))
+                self._held.setdefault(job_id, {}).setdefault(worker, []).extend(_ranges(job, runs))
         self.outlet.adopt(worker, parcels, now)
 
     def lost(self, worker: bytes) -> None:
@@ -79,10 +78,15 @@ class Recovery:
         for holders in self._held.values():
             holders.pop(worker, None)
 
+    def returned(self, job: Job, runs: list[Run]) -> None:
+        """Roots that were reported were given back meanwhile: nobody holds them."""
+        self._returned.setdefault(job.id, []).extend(_ranges(job, runs))
+
     def drop(self, job: bytes) -> None:
         """The job has ended, or starts over."""
         self.jobs.pop(job, None)
         self._held.pop(job, None)
+        self._returned.pop(job, None)
         self._asked.pop(job, None)
 
     def ask(self, stages: dict[str, int], now: float) -> None:
@@ -107,14 +111,23 @@ class Recovery:
         shift = min(0, job.chunks.first)
         total = job.chunks.total
         ranges = [(max(0, a - shift), min(b - shift, total)) for a, b in roots]
-        for more in self._held.get(job_id, {}).values():
-            ranges.extend(more)
+        back = Intervals.of(self._returned.get(job_id, []))
+        for held in self._held.get(job_id, {}).values():
+            for start, stop in held:
+                ranges.extend(back.missing(start, stop))
         self.drop(job_id)
         return job, Intervals.of(ranges)
 
     def deadline(self) -> float | None:
         """When to ask again."""
         return min((asked.again for asked in self._asked.values()), default=None)
+
+
+def _ranges(job: Job, runs: Sequence[Run]) -> list[tuple[int, int]]:
+    """Roots as half-open ranges that count from 0: a job's single root, -1, is shifted to it."""
+    shift = min(0, job.chunks.first)
+    starts = [((first[0] if first else -1) - shift, n) for first, n in runs]
+    return [(start, start + n) for start, n in starts]
 
 
 def check_held(items: Any) -> bool:

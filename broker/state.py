@@ -270,7 +270,11 @@ class BrokerState:
         """Roots that a worker held since before this broker was started, and has lost or given back."""
         for parcel in self.outlet.orphans:
             job = self.jobs.get(parcel.batch.job)
-            if job is not None and job.epoch == parcel.batch.epoch and not job.recovering:
+            if job is None or job.epoch != parcel.batch.epoch:
+                continue
+            if job.recovering:
+                self.recovery.returned(job, parcel.batch.runs)
+            else:
                 self.roots.again(job, parcel.batch.runs)
                 self._queue(job)
         self.outlet.orphans.clear()

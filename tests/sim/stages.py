@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import random
 from collections.abc import Iterator
 
 from zturbo import ReorderStage, Stage, Task
@@ -80,12 +80,14 @@ class Wild(Stage):
     """Each execution gives another fan-out: [input, execution, place, count]."""
 
     deterministic = False
+    chance = random.Random()
+    """The world's, so that it can be replayed."""
 
-    def process(self, task: Task) -> Iterator[Task]:
-        execution = os.urandom(6).hex()
+    def process(self, task: Task) -> Task | Iterator[Task]:
+        execution = Wild.chance.randbytes(6).hex()
         count = int(execution[:4], 16) % 4
-        for i in range(count):
-            yield Task([task.content, execution, i, count])
+        outputs = [Task([task.content, execution, i, count]) for i in range(count)]
+        return outputs[0] if count == 1 else iter(outputs)
 
 
 class Pass(Stage):

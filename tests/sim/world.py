@@ -11,6 +11,7 @@ import random
 from collections import Counter
 from collections.abc import Callable
 from typing import Any
+from unittest.mock import patch
 
 from broker.machine import PipelineInfo
 from broker.strikes import Death
@@ -20,7 +21,8 @@ from tests.sim.disk import Disk
 from tests.sim.members import SimMember, SimSink, SimWorker
 from tests.sim.network import Clock, Faults, Network
 from tests.sim.oracle import Oracle
-from tests.sim.stages import PIPELINES
+from tests.sim.stages import PIPELINES, Wild
+from zturbo.runtime import runner, stagehost
 
 __all__ = ["FAULTS", "World"]
 
@@ -34,6 +36,7 @@ FAULTS = (
     "broker",
     "broker-before",
     "broker-after",
+    "broker-first",
     "zombie",
     "stop",
     "cut",
@@ -50,6 +53,8 @@ GENTLE = frozenset({"broker", "broker-before", "broker-after", "sink", "disk", "
 
 STUCK_AFTER = 60.0
 """Seconds without progress after which a world has come to a stand-still."""
+LONGEST = 1000.0
+"""Seconds that no world takes, even if everything in it is slow."""
 
 
 class World:
@@ -73,6 +78,9 @@ class World:
         self.seed = seed
         self.rng = random.Random(seed)
         rng = self.rng
+        Wild.chance = random.Random(seed)
+        self._perf = 0.0
+        self._perf_rng = random.Random(seed)
         self.clock = Clock()
         kinds = [
             Faults(),
@@ -94,6 +102,9 @@ class World:
         self.cancelled: set[bytes] = set()
         self.void: set[bytes] = set()
         """Jobs whose results a power cut may have taken."""
+        self.trouble_after_restart = False
+        self.fenced = 0
+        """Members that were taken out of the view, and left."""
         self.cut_short = False
         """Whether somebody had no time to finish what ran, or the next stage to take it, before he left."""
         self.slow = faults and rng.random() < 0.3
@@ -165,6 +176,8 @@ class World:
         rng = self.rng
         if what == "worker" and self.workers:
             self.dies(rng.choice(self.workers), None)
+        elif what == "first" and self.workers:
+            self.dies(rng.choice([w for w in self.workers if not w.place[1]] or self.workers), None)
         elif what == "stage":
             index = rng.randrange(len(self.stages))
             for worker in [worker for worker in self.workers if worker.place[1] == index]:
@@ -181,7 +194,8 @@ class World:
             sink.spool = self.fresh()  # of the one that is started in its place, on another host
             self.disks[sink.spool] = Disk(0.01)
             self.dies(sink, None)
-        elif what == "broker" and self.broker.alive:
+        elif what in ("broker", "broker-first") and self.broker.alive:
+            self.trouble_after_restart = what == "broker-first"
             self.broker.die()
         elif what in ("broker-before", "broker-after") and self.broker.alive:
             self.broker.doomed = what.removeprefix("broker-")
@@ -199,6 +213,16 @@ class World:
             self.cancelled.add(job)
             self.client.cancel(job)
 
+    def _trouble_recovery(self) -> None:
+        """While a restarted broker asks around, one of the first stage does not answer, and another dies."""
+        self.trouble_after_restart = False
+        first = [worker for worker in self.workers if not worker.place[1]]
+        self.rng.shuffle(first)
+        for worker in first[:1]:
+            worker.stop(2.5)
+        for worker in first[1:]:
+            self.later(1.0 + self.rng.random(), lambda w=worker: self.dies(w, None))  # type: ignore[misc]
+
     def dies(
         self, member: SimMember, running: tuple[bytes, int, tuple[int, ...], int] | None, cause: str = ""
     ) -> None:
@@ -208,6 +232,7 @@ class World:
         self._remove(member)
         if running is not None:
             self.killed[(running[0], running[2])] += 1
+            assert self.killed[(running[0], running[2])] < 12, self.story("poison kills on and on")
         death = Death(-1, member.stage, "died", cause, running)
         self._report(member.incarnation, death)
         if self.rng.random() < 0.5:  # a stranger binds the endpoint of the dead one
@@ -256,6 +281,7 @@ class World:
             return
         if self.broker.alive:
             assert member.incarnation not in self.broker.machine.membership, self.story("a member left")
+        self.fenced += 1
         self._remove(member)
         self._replace(member)
 
@@ -272,6 +298,8 @@ class World:
 
         def start() -> None:
             self.broker = self._start_broker()
+            if self.trouble_after_restart:
+                self._trouble_recovery()
 
         self.later(self.rng.choice([0.1, 1.0, 8.0]), start)
 
@@ -282,6 +310,18 @@ class World:
         Raises:
             AssertionError: an invariant is broken, results are wrong, or it does not come to rest.
         """
+        with (
+            patch.object(stagehost, "perf_counter", self._perf_counter),
+            patch.object(runner, "perf_counter", self._perf_counter),
+        ):
+            self._run()
+
+    def _perf_counter(self) -> float:
+        """What the runner times user code with: also of this world's making, so that it can be replayed."""
+        self._perf += self._perf_rng.random() * 0.001
+        return self._perf
+
+    def _run(self) -> None:
         self._tick()
         rest_at: float | None = None
         steps = 0
@@ -295,9 +335,10 @@ class World:
                 before, progress = progress, self._progress()
                 if before != progress:
                     since = self.now
-            assert rest_at is not None or self.now < since + STUCK_AFTER, self.story("it does not end")
+            stuck = rest_at is None and self.now > since + STUCK_AFTER
+            assert not stuck and self.now < LONGEST, self.story("it does not end")
             if rest_at is None and self.now > 8.0 and self._done():
-                rest_at = self.now + 6.0
+                rest_at = max(self.now, *self.net.cuts.values()) + 6.0 if self.net.cuts else self.now + 6.0
             if rest_at is not None and self.now > rest_at:
                 break
         self.check()
@@ -397,7 +438,9 @@ class World:
     def _check_executions(self) -> None:
         """Nothing is done again without need; and a poison task kills three times at most."""
         drained = self.happened == ["drain"] and not self.net.faults.drop and not self.cut_short
-        if (drained or not {*self.happened} - GENTLE) and "poison" not in self.name:
+        overslept = "stop" in self.happened and self.fenced  # and what it said then was lost, too
+        gentle = not {*self.happened} - GENTLE and not overslept
+        if (drained or gentle) and "poison" not in self.name:
             again = [key for key, count in self.executions.items() if count > 1]
             assert not again, self.story(f"{len(again)} tasks were done again, such as {again[0]}")
             epochs = [job.epoch for job in self.broker.machine.jobs.values()]
