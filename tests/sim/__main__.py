@@ -13,6 +13,7 @@ import json
 import os
 import sys
 import time
+from collections.abc import Sequence
 from multiprocessing import Pool
 from pathlib import Path
 
@@ -34,12 +35,12 @@ def run_world(seed: int, only: tuple[str, ...] = FAULTS, within: tuple[str, ...]
     return None
 
 
-def catch(job: tuple[int, int, int]) -> tuple[int, int | None, str]:
-    """(bug, first seed, seeds): the first of these worlds that catches it, and how."""
-    number, first, seeds = job
+def catch(job: tuple[int, Sequence[int]]) -> tuple[int, int | None, str]:
+    """(bug, seeds): the first of these worlds that catches it, and how."""
+    number, seeds = job
     bug = BUGS[number]
     with bug.planted():
-        for seed in range(first, first + seeds):
+        for seed in seeds:
             problem = run_world(seed, bug.only or FAULTS, bug.within)
             if problem is not None:
                 return number, seed, problem
@@ -69,12 +70,15 @@ def main() -> int:
     record: dict[str, int] = {}
     with Pool(args.jobs) as pool:
         if args.bugs:
-            todo = [(number, seed, args.seeds) for number in range(len(BUGS))]
+            fresh = range(seed, seed + args.seeds)
+            known = json.loads(CAUGHT.read_text())
+            first = [[known[bug.name]] if args.record and bug.name in known else [] for bug in BUGS]
+            todo = [(number, [*first[number], *fresh]) for number in range(len(BUGS))]
             for number, caught, problem in pool.imap(catch, todo):
                 failed += caught is None
                 if caught is not None:
                     record[BUGS[number].name] = caught
-                at = "NOT CAUGHT" if caught is None else f"world {caught - seed + 1:3d}"
+                at = "NOT CAUGHT" if caught is None else f"world {caught:5d}"
                 sys.stdout.write(f"{at}: {BUGS[number].name} [{problem[:90]}]\n")
                 sys.stdout.flush()
             sys.stdout.write(f"{len(BUGS)} bugs, {failed} not caught, ")

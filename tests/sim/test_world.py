@@ -49,8 +49,9 @@ def test_fresh_seeds(pool: Pool) -> None:
 def caught(number: int) -> tuple[str, bool, bool]:
     """(bug, whether its recorded world caught it, whether one of some fresh ones did)."""
     name = BUGS[number].name
-    recorded = name in RECORDED and catch((number, RECORDED[name], 1))[1] is not None
-    fresh = catch((number, int.from_bytes(os.urandom(4), "big"), FRESH_PER_BUG))[1] is not None
+    recorded = name in RECORDED and catch((number, [RECORDED[name]]))[1] is not None
+    first = int.from_bytes(os.urandom(4), "big")
+    fresh = catch((number, range(first, first + FRESH_PER_BUG)))[1] is not None
     return name, recorded, fresh
 
 

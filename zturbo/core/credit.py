@@ -76,6 +76,11 @@ class Window:
         self.left_tasks += tasks
         self.left_bytes += nbytes
 
+    def allow(self, tasks: int, nbytes: int) -> None:
+        """So much was sent before there was a limit."""
+        self.limit_tasks = max(self.limit_tasks, tasks)
+        self.limit_bytes = max(self.limit_bytes, nbytes)
+
     def grant(self, tasks: int, nbytes: int) -> bool:
         """Raise the limits to a window of this size. Returns whether it is worth telling at once."""
         limit = self.left_tasks + max(1, tasks)

@@ -55,9 +55,8 @@ class HeldRoots:
             root.n = index
 
     def done(self, key: InputKey) -> None:
-        """It was acked."""
+        """It was acked. Its number stays known: the credit of what was given back of it may come later."""
         self._roots.pop(key, None)
-        self._alias.pop(key, None)
 
     def adopt(self, broker: bytes) -> list[tuple[Any, ...]]:
         """A new broker: number what is held, and return (job, epoch, runs, tasks, bytes) of each."""

@@ -201,6 +201,7 @@ class WorkerMachine:
         link = self.inlet.adopt(broker, len(items))
         tasks = sum(item[3] for item in items)
         nbytes = sum(item[4] for item in items)
+        link.window.allow(tasks, nbytes)
         here = [part for part in self.queue.parts() if self.held.now(part.key)[0] == broker]
         owed = [late for parts in self.late for late in parts if self.held.now(late[0])[0] == broker]
         tasks -= sum(part.n for part in here) + sum(late[1] for late in owed)
