@@ -55,14 +55,20 @@ ERROR = pack_error(
         "meta": None,
     }
 )
-SEEDS = [*range(60), int.from_bytes(os.urandom(4), "big")]
+SEEDS = [*range(60), pytest.param(int.from_bytes(os.urandom(4), "big"), id="fresh")]
+
+
+def seeded(seed: int) -> random.Random:
+    """What a test's choices come from. It is said which seed that is, so that a fresh one can be repeated."""
+    print(f"seed {seed}")
+    return random.Random(seed)
 
 
 class Anything:
     """Well-typed values of every kind, few enough that they meet."""
 
     def __init__(self, seed: int) -> None:
-        self.rng = random.Random(seed)
+        self.rng = seeded(seed)
 
     def path(self) -> tuple[int, ...]:
         part = self.rng.choice([0, 1, 2, 3, 1 << 60, (1 << 60) + 1])
@@ -379,7 +385,7 @@ def test_control_messages_that_were_changed_on_the_way(seed: int) -> None:
 
 @pytest.mark.parametrize("seed", SEEDS)
 def test_a_spool_that_was_damaged_is_never_served(seed: int, tmp_path: Path) -> None:
-    rng = random.Random(seed)
+    rng = seeded(seed)
     spool = Spool(tmp_path / "s")
     records = [[rng.randbytes(rng.randrange(60)) for _ in range(rng.randint(1, 3))] for _ in range(20)]
     for record in records:
@@ -414,7 +420,7 @@ def _job(name: bytes) -> JobRow:
 
 @pytest.mark.parametrize("seed", SEEDS)
 def test_a_ledger_that_was_damaged_is_never_served(seed: int, tmp_path: Path) -> None:
-    rng = random.Random(seed)
+    rng = seeded(seed)
     path = tmp_path / "l.db"
     ledger = Ledger(path)
     for job in JOBS:
