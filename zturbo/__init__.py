@@ -1,14 +1,19 @@
 """zturbo: pipelines of stages as independent processes on any number of hosts."""
 
-from zturbo.client import Client, JobHandle
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from zturbo.options import Options
 from zturbo.resources import Resources
-from zturbo.result import Result
 from zturbo.stage import ReorderStage, Stage
-from zturbo.system import System
 from zturbo.task import Job, Task, TaskLog
 from zturbo.version import __version__
 from zturbo.wire.payload import register
+
+if TYPE_CHECKING:
+    from zturbo.client import Client, JobHandle
+    from zturbo.result import Result
+    from zturbo.system import System
 
 __all__ = [
     "Client",
@@ -25,3 +30,22 @@ __all__ = [
     "__version__",
     "register",
 ]
+
+_LATER = {
+    "Client": "zturbo.client",
+    "JobHandle": "zturbo.client",
+    "Result": "zturbo.result",
+    "System": "zturbo.system",
+}
+"""Imported when they are used (PEP 562): each worker imports this package, and needs none of them."""
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LATER:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = globals()[name] = getattr(import_module(_LATER[name]), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
