@@ -37,7 +37,8 @@ class Stage:
     """
 
     deterministic: bool = True
-    """Whether the same input gives the same fan-out. What is not, is not supported yet."""
+    """Whether the same input gives the same fan-out. Say False where it does not: then what a task gives
+    comes from one execution as a whole, and from no other, once that execution is complete."""
     interleave: bool = False
     """All of a job's state is made in ``reset()``, so that jobs may share a worker as shallow copies."""
     job_slots: int = 1

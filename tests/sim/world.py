@@ -55,6 +55,8 @@ STUCK_AFTER = 60.0
 """Seconds without progress after which a world has come to a stand-still."""
 LONGEST = 1000.0
 """Seconds that no world takes, even if everything in it is slow."""
+MOST_STEPS = 150_000
+"""Events that no world takes; the longest of many thousands took about half of it."""
 
 
 class World:
@@ -79,6 +81,7 @@ class World:
         self.rng = random.Random(seed)
         rng = self.rng
         Wild.chance = random.Random(seed)
+        self.steps = 0
         self._perf = 0.0
         self._perf_rng = random.Random(seed)
         self.clock = Clock()
@@ -324,19 +327,18 @@ class World:
     def _run(self) -> None:
         self._tick()
         rest_at: float | None = None
-        steps = 0
         progress, since = self._progress(), self.now
         while True:
             assert self.clock.step(), "nothing happens any more"
-            steps += 1
-            if steps % 20 == 0:
+            self.steps += 1
+            if self.steps % 20 == 0:
                 self.check()
             if self.now > since + STUCK_AFTER / 4:
                 before, progress = progress, self._progress()
                 if before != progress:
                     since = self.now
             stuck = rest_at is None and self.now > since + STUCK_AFTER
-            assert not stuck and self.now < LONGEST, self.story("it does not end")
+            assert not stuck and self.now < LONGEST and self.steps < MOST_STEPS, self.story("it does not end")
             if rest_at is None and self.now > 8.0 and self._done():
                 rest_at = max(self.now, *self.net.cuts.values()) + 6.0 if self.net.cuts else self.now + 6.0
             if rest_at is not None and self.now > rest_at:

@@ -53,6 +53,39 @@ def test_cancel_ends_a_generator_at_its_next_yield() -> None:
         assert cluster.child("p.count").pid == pid
 
 
+def test_cancel_frees_what_is_queued(tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    stages = [
+        stage("count", "Count"),
+        stage("log", "Log", 2, path=str(path), seconds=0.3),
+        stage("last", "Add"),
+    ]
+    with Cluster({"p": stages}) as cluster, cluster.client() as client:
+        job = client.submit(Task(1000), pipeline="p")  # minutes of work, in every queue
+        next(job.stream(timeout=20))
+        assert job.cancel()
+        assert client.submit(Task(3), pipeline="p").result(timeout=20) == [1, 2, 3]
+    done = path.read_text().split()
+    assert sorted(done[-3:]) == ["0", "1", "2"], "nothing of the first job was begun later"
+    assert len(done) < 30
+
+
+def test_the_higher_priority_goes_first(tmp_path: Path) -> None:
+    path = tmp_path / "order"
+    with Cluster({"p": [stage("log", "Log", 1, path=str(path), seconds=0.001)]}) as cluster:
+        with cluster.client() as client, cluster.client() as other:
+            low = client.map(range(20_000), pipeline="p", priority=0)
+            next(low)
+            high = other.map(range(100_000, 101_000), pipeline="p", priority=5)
+            assert list(high) == list(range(100_000, 101_000))
+            done = [int(word) for word in path.read_text().split()]
+            low.close()
+    begin, end = done.index(100_000), done.index(100_999)
+    between = [value for value in done[begin:end] if value < 100_000]
+    print(f"{len(between)} tasks of the lower priority between 1000 of the higher")
+    assert len(between) < 700
+
+
 def test_a_job_over_its_time() -> None:
     with Cluster({"p": [stage("hang", "Hang", 1)]}) as cluster, cluster.client() as client:
         job = client.submit(Task(7), pipeline="p", timeout=1.0)
