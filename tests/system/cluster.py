@@ -10,6 +10,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +54,7 @@ class Cluster:
         network: a whole network, in place of all that; its workers are the caller's to start.
         address: of this host, where members of other hosts are to reach broker and sinks.
         env: more variables of the processes' environment.
+        modules: role -> what ``python -m`` runs for it, in place of the real one.
     """
 
     def __init__(
@@ -68,6 +70,7 @@ class Cluster:
         network: Network | None = None,
         address: str | None = None,
         env: dict[str, str] | None = None,
+        modules: dict[str, str] | None = None,
         **options: Any,
     ) -> None:
         self.state = Path(tempfile.mkdtemp(prefix="zt-test-")) if state is None else state
@@ -88,9 +91,10 @@ class Cluster:
         if path:
             env["PYTHONPATH"] = os.pathsep.join([path, *sys.path])
         self.node = Node(self.address, host=host_name(), lease=lease, on_event=self._note, env=env)
-        self.node.add(broker_child(self.network, address=address))
-        for number in range(sinks):
-            self.node.add(sink_child(self.network, number, address=address))
+        services = [broker_child(self.network, address=address)]
+        services += [sink_child(self.network, number, address=address) for number in range(sinks)]
+        for child in services:
+            self.node.add(replace(child, module=(modules or {}).get(child.role, child.module)))
         if workers:
             for name, stages in pipelines.items():
                 for table in stages:

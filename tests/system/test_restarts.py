@@ -48,6 +48,33 @@ def test_a_restart_redoes_nothing(victim: str, durability: str, tmp_path: Path) 
             assert counts(tmp_path / name) == Counter(map(str, range(2000))), "each exactly once"
 
 
+@pytest.mark.parametrize(
+    "role, module, where, when",
+    [
+        ("sink", "zturbo.runtime.sink", "zturbo.runtime.spool:Spool.append", "after"),
+        ("sink", "zturbo.runtime.sink", "zturbo.runtime.spool:Spool.sync", "before"),
+        ("sink", "zturbo.runtime.sink", "zturbo.runtime.spool:Spool.sync", "after"),
+        ("broker", "broker.__main__", "broker.ledger:Ledger.commit", "before"),
+        ("broker", "broker.__main__", "broker.ledger:Ledger.commit", "after"),
+    ],
+)
+def test_deaths_on_either_side_of_the_disk(
+    role: str, module: str, where: str, when: str, tmp_path: Path
+) -> None:
+    """Between writing and syncing, between sync and ack, around a commit: in three lives."""
+    dying = f"{module}|{where}|{when}|%d|3|{tmp_path}"
+    env = {"DYING": dying % (4 if role == "broker" else 7)}
+    with (
+        Cluster({"p": logged(tmp_path)}, modules={role: "tests.system.dying"}, env=env) as cluster,
+        cluster.client() as client,
+    ):
+        stream = client.map(range(2000), pipeline="p")
+        assert list(stream) == list(range(2000))
+        assert (tmp_path / "lives").read_bytes() == b"....", "it died three times"
+        for name in ("first", "second"):
+            assert counts(tmp_path / name) == Counter(map(str, range(2000))), "each exactly once"
+
+
 def test_broker_and_sink_at_once(tmp_path: Path) -> None:
     with Cluster({"p": logged(tmp_path)}) as cluster, cluster.client() as client:
         stream = client.map(range(2000), pipeline="p")

@@ -1,0 +1,48 @@
+"""A real broker or sink that kills itself at a chosen place, in each of its first lives.
+
+Run by the node in place of the real module. ``$DYING`` says what is run and where it dies:
+``module|method|when|call|lives|folder``. So ``zturbo.runtime.sink|zturbo.runtime.spool:Spool.sync|after|3|2|DIR``
+dies after the third call of ``Spool.sync``, in each of its first two lives, which are counted in DIR.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import Any
+
+
+def main() -> int:
+    """The real main function, with a patch in it."""
+    module, where, when, call, lives, folder = os.environ["DYING"].split("|")
+    mark = Path(folder) / "lives"
+    lived = len(mark.read_bytes()) if mark.exists() else 0
+    with mark.open("ab") as file:
+        file.write(b".")
+    path, _, name = where.partition(":")
+    cls, _, method = name.partition(".")
+    owner = getattr(importlib.import_module(path), cls)
+    original = getattr(owner, method)
+    calls = 0
+
+    def deadly(*args: Any, **kwargs: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        if when == "before" and calls == int(call):
+            os.kill(os.getpid(), signal.SIGKILL)
+        result = original(*args, **kwargs)
+        if when == "after" and calls == int(call):
+            os.kill(os.getpid(), signal.SIGKILL)
+        return result
+
+    if lived < int(lives):
+        setattr(owner, method, deadly)
+    result: int = importlib.import_module(module).main()
+    return result
+
+
+if __name__ == "__main__":
+    sys.exit(main())
