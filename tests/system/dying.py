@@ -1,8 +1,9 @@
 """A real broker or sink that kills itself at a chosen place, in each of its first lives.
 
 Run by the node in place of the real module. ``$DYING`` says what is run and where it dies:
-``module|method|when|call|lives|folder``. So ``zturbo.runtime.sink|zturbo.runtime.spool:Spool.sync|after|3|2|DIR``
-dies after the third call of ``Spool.sync``, in each of its first two lives, which are counted in DIR.
+``module|method|when|call|lives|folder``, for example
+``zturbo.runtime.sink|zturbo.runtime.spool:Spool.sync|after|3|2|DIR``: after the third call of ``Spool.sync``, in
+each of its first two lives, which are counted in DIR.
 """
 
 from __future__ import annotations
