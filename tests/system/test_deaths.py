@@ -13,7 +13,7 @@ import pytest
 
 from tests.system.cluster import Cluster, eventually, stage
 from zturbo import Client, Job, Task
-from zturbo.errors import TaskTimeout, WorkerLost
+from zturbo.errors import TaskError, TaskTimeout, WorkerLost
 
 MENDED = """
 from zturbo import Stage
@@ -141,6 +141,29 @@ def test_poison_in_an_ordered_stage() -> None:
         before = [[value, value] for value in range(1, 100)]
         assert good == before + [[value, value - 1] for value in range(101, 301)]
         assert sum(event[0] == "exited" for event in cluster.events) == 3
+
+
+def test_what_was_given_out_does_not_change_in_a_new_epoch(tmp_path: Path) -> None:
+    """A task fails, its failure is given out; then the ordered worker dies, and the task would succeed."""
+    stages = [stage("flaky", "Flaky", path=str(tmp_path / "f")), stage("sum", "Sum", 2)]
+    with Cluster({"p": stages}) as cluster, cluster.client() as client:
+        stream = client.map(range(2000), pipeline="p", on_error="return")
+        got = [next(stream) for _ in range(100)]
+        (job,) = client.jobs()
+        for child in list(cluster.node.children):
+            if child.what.name == "p.sum":
+                os.kill(child.pid, signal.SIGKILL)
+        got += [next(stream) for _ in range(500)]
+        again = client.jobs()[0]["epoch"]
+        got += list(stream)
+    assert (job["epoch"], again) == (1, 2), "it was started over"
+    total, expected = 0, []
+    for value in range(2000):
+        if value != 3:
+            total = (total * 31 + value) % 1_000_003
+            expected.append(total)
+    assert isinstance(got.pop(3), TaskError)
+    assert got == expected
 
 
 def test_a_worker_that_dies_once_costs_nothing(tmp_path: Path) -> None:
