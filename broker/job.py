@@ -106,6 +106,8 @@ class Job:
     """How often it has been started over for its failed tasks."""
     wild: bool = False
     """Whether it has run where not all stages are deterministic: another run may give something else."""
+    kept: bool = True
+    """Whether it is known which failures of earlier epochs were given out; until then no roots are sent."""
     deadline: float | None = None
     paused_until: float = 0.0
     """Until then no roots are sent: nobody reads its results."""
@@ -119,6 +121,7 @@ class Job:
             "incidents": list(self.incidents),
             "retries": self.retries,
             "wild": self.wild,
+            "kept": self.kept,
         }
 
     def take_notes(self, notes: dict[str, Any]) -> None:
@@ -131,6 +134,7 @@ class Job:
         self.incidents.extend(notes["incidents"])
         self.retries = notes["retries"]
         self.wild = notes["wild"]
+        self.kept = notes["kept"]
 
     @property
     def backlog_bytes(self) -> int:

@@ -79,6 +79,7 @@ class BrokerMachine(Members, Requests):
             self.recovery.deadline(),
             self.lost_sinks.deadline(),
             self.complaints.deadline(),
+            min(self.unkept.values(), default=None),
             min((job.deadline for job in self.jobs.values() if job.deadline is not None), default=None),
             min(self.feeders.values(), default=float("inf")) + self.feed_timeout,
         ]
@@ -97,6 +98,7 @@ class BrokerMachine(Members, Requests):
         if fenced is not None:
             self._lost([fenced], now)
         self._time_out(now)
+        self._ask_kept(now)
         while self._ended and now - self._ended[0][0] > self.keep:
             job = self.jobs.get(self._ended.popleft()[1])
             if job is not None:

@@ -11,9 +11,9 @@ from typing import Any
 
 from broker.job import ENDED, Job
 from broker.placement import Placed
-from broker.recovery import check_held, check_roots
+from broker.recovery import check_failures, check_held, check_roots
 from broker.state import BrokerState
-from broker.strikes import Death, strike
+from broker.strikes import Death, stand, strike
 from zturbo.core.effects import Control
 from zturbo.errors import DecodeError
 from zturbo.wire.control import Member
@@ -66,6 +66,8 @@ class Members(BrokerState):
             self.lost_sinks.add(stamp.spool, now)
         job.recovering = True
         self.recovery.jobs[job.id] = job
+        if not job.kept:
+            self.unkept[job.id] = now
 
     def held(self, identity: bytes, message: dict[str, Any], now: float) -> None:
         """A worker of a first stage says which roots it has of this broker's predecessor."""
@@ -85,6 +87,23 @@ class Members(BrokerState):
             job, safe = found
             self.roots.resume(job, safe)
             self._queue(job)
+        self._settle(now)
+
+    def kept(self, message: dict[str, Any], now: float) -> None:
+        """A sink says which failures it has given out of a job that started over: they are to stand."""
+        if not check_failures(message["failures"]):
+            raise DecodeError("kept: field 'failures' is malformed")
+        job = self.jobs.get(message["job"])
+        stamp = job.stamp if job is not None else None
+        if job is None or stamp is None or job.id not in self.unkept or message["epoch"] != job.epoch:
+            return
+        if message["incarnation"] != stamp.sink:
+            return
+        del self.unkept[job.id]
+        job.kept = True
+        job.marks = stand(job.marks, message["failures"])
+        self._restamp(job, replace(stamp, marks=job.marks, revision=stamp.revision + 1))
+        self._queue(job)
         self._settle(now)
 
     def recovered(self, identity: bytes, message: dict[str, Any], now: float) -> None:
@@ -197,10 +216,10 @@ class Members(BrokerState):
             return
         if death is not None and member.role == "worker":
             death = replace(death, stage=member.stage)
-            self._note_death(member, death)
+            self._note_death(member, death, now)
         self._lost([member], now)
 
-    def _note_death(self, member: Member, death: Death) -> None:
+    def _note_death(self, member: Member, death: Death, now: float) -> None:
         """Tell the job that was running; count a strike. The marks are said before the view is."""
         running = death.running
         job = self.jobs.get(running[0]) if running is not None else None
@@ -213,7 +232,13 @@ class Members(BrokerState):
             return
         pipeline = self.pipelines.get(job.pipeline)
         limit = pipeline.max_task_retries if pipeline is not None else 3
+        stood = {(mark.stage, mark.path) for mark in job.marks if mark.given}
         if running[1] <= job.epoch and strike(job, death, limit):
+            mark = job.marks[-1]
+            if mark.kind and (mark.stage, mark.path) in stood:
+                why = f"{mark.text}; what it had given cannot be made again"
+                self._end(job, "failed", "ResultsLost", f"{why}: submit the job again", now)
+                return
             self._restamp(job, replace(job.stamp, marks=job.marks, revision=job.stamp.revision + 1))
         else:
             self._record(job)

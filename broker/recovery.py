@@ -23,7 +23,7 @@ from zturbo.core.outlet import Outlet
 from zturbo.core.parcel import Parcel
 from zturbo.wire.messages import MAX_INT, Batch, Path, Run
 
-__all__ = ["LostSinks", "Recovery"]
+__all__ = ["ASK_EVERY", "LostSinks", "Recovery"]
 
 ASK_EVERY = 1.0
 """Seconds between two questions to a sequencer that has not answered."""
@@ -145,6 +145,18 @@ def check_held(items: Any) -> bool:
         if not all(type(run) is tuple and len(run) == 2 and _is_root(*run) for run in runs):
             return False
         if sum(run[1] for run in runs) != n:
+            return False
+    return True
+
+
+def check_failures(failures: Any) -> bool:
+    """Whether a sink's list of (stage, path, children before it) is well formed."""
+    if type(failures) is not tuple:
+        return False
+    for item in failures:
+        if type(item) is not tuple or len(item) != 3 or type(item[1]) is not tuple:
+            return False
+        if not all(type(value) is int and 0 <= value <= MAX_INT for value in (item[0], *item[1], item[2])):
             return False
     return True
 

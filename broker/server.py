@@ -121,6 +121,7 @@ class Broker:
             "pause": lambda who, m, f, now: self.machine.pause(m, now),
             "held": lambda who, m, f, now: self.machine.held(who, m, now),
             "entered": lambda who, m, f, now: self.machine.entered(m, now),
+            "kept": lambda who, m, f, now: self.machine.kept(m, now),
             "recovered": lambda who, m, f, now: self.machine.recovered(who, m, now),
             "renew": self._renew,
             "exited": self._exited,

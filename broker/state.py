@@ -15,7 +15,7 @@ from broker.job import ENDED, Job
 from broker.jobs import check_transition
 from broker.membership import Membership
 from broker.placement import Placed, Placement, StageInfo
-from broker.recovery import LostSinks, Recovery
+from broker.recovery import ASK_EVERY, LostSinks, Recovery
 from broker.roots import Roots
 from zturbo.core.custody import Custody
 from zturbo.core.effects import Confirm, Control, Effect, Record
@@ -89,6 +89,8 @@ class BrokerState:
         self.recovery = Recovery(self.outlet, self.effects)
         self.lost_sinks = LostSinks(grace)
         self.complaints = Complaints(lease)
+        self.unkept: dict[bytes, float] = {}
+        """Job that started over -> when its sink is asked again which failures were given out."""
         self.draining: set[bytes] = set()
         """Members that are about to leave: no job is placed on them."""
         self.trouble: dict[bytes, str] = {}
@@ -183,6 +185,7 @@ class BrokerState:
             self._wait_again(job)
 
     def _unplace(self, job: Job) -> None:
+        self.unkept.pop(job.id, None)
         if job.placed is not None:
             self.placement.free(job.placed)
             job.placed = None
@@ -201,7 +204,7 @@ class BrokerState:
 
     def _queue(self, job: Job) -> None:
         """The job may have roots to send."""
-        if job.state == "running" and not job.recovering:
+        if job.state == "running" and job.kept and not job.recovering:
             pipeline = self.pipelines[job.pipeline]
             pipeline.queue.add(job.id, job.client, job.options.get("priority", 0))
 
@@ -223,6 +226,9 @@ class BrokerState:
             return
         job.placed, job.waiting = placed, None
         job.epoch += 1
+        job.kept = job.epoch == 1 or not placed.ordered
+        if not job.kept:
+            self.unkept[job.id] = self._now + ASK_EVERY
         self._move(job, "running")
         job.stamp = Stamp(
             job=job.id,
@@ -261,6 +267,14 @@ class BrokerState:
         for member in self.membership.members():
             if member.role == "sink" or member.pipeline == job.pipeline:
                 self.effects.append(Control({"type": "stamp", "stamp": stamp}, member.incarnation))
+
+    def _ask_kept(self, now: float) -> None:
+        """The sinks of jobs that started over are told so again; they answer with what was given out."""
+        for name, at in self.unkept.items():
+            stamp = self.jobs[name].stamp
+            if now >= at and stamp is not None:
+                self.unkept[name] = now + ASK_EVERY
+                self.effects.append(Control({"type": "stamp", "stamp": stamp}, stamp.sink))
 
     def _record_members(self) -> None:
         members = self.membership.members()

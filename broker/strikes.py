@@ -11,12 +11,13 @@ time-out is condemned at once, with ``TaskTimeout``.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from broker.job import Job
 from zturbo.wire.messages import Mark, Path
 
-__all__ = ["Death", "strike"]
+__all__ = ["Death", "stand", "strike"]
 
 ANYWHERE = 4
 
@@ -75,7 +76,21 @@ def strike(job: Job, death: Death, limit: int) -> bool:
     return False
 
 
+def stand(marks: tuple[Mark, ...], failures: Sequence[tuple[int, Path, int]]) -> tuple[Mark, ...]:
+    """Marks with those of failures, (stage, path, children before it), that another epoch is to repeat."""
+    known = {(mark.stage, mark.path): mark for mark in marks}
+    for stage, path, count in failures:
+        old = known.get((stage, path))
+        if old is None or not old.kind:
+            old = Mark(stage, path, "TaskError", "it failed in an earlier epoch, and that was given out")
+        known[(stage, path)] = old._replace(given=count)
+    return tuple(known.values())
+
+
 def _mark(job: Job, mark: Mark) -> bool:
+    old = next((old for old in job.marks if (old.stage, old.path) == (mark.stage, mark.path)), None)
+    if old is not None and old.kind and not mark.kind:
+        return False
     others = tuple(old for old in job.marks if (old.stage, old.path) != (mark.stage, mark.path))
     job.marks = (*others, mark)
     return True

@@ -12,7 +12,8 @@ from typing import Any
 
 from zturbo.client import _failed_task
 from zturbo.result import Result
-from zturbo.runtime.stagehost import Output, StageHost
+from zturbo.runtime.output import Output
+from zturbo.runtime.stagehost import StageHost
 from zturbo.stage import Stage
 from zturbo.task import Task, TaskLog
 from zturbo.wire.messages import Path
@@ -67,7 +68,7 @@ class DebugPipeline:
         for path, kind, value, meta in items:
             if kind == "fail":
                 if host.ordered:
-                    host.run_ordered(job, [], [(0, value)], out, final=False)
+                    host.run_ordered(job, [], [(0, value, 0)], out, final=False)
                 else:
                     given.append((path, kind, value, meta))
             elif host.ordered:

@@ -87,6 +87,7 @@ class SimBroker:
             "pause": lambda who, v, f: m.pause(v, now()),
             "held": lambda who, v, f: m.held(who, v, now()),
             "entered": lambda who, v, f: m.entered(v, now()),
+            "kept": lambda who, v, f: m.kept(v, now()),
             "recovered": lambda who, v, f: m.recovered(who, v, now()),
             "submit": self._submit,
             "feed": self._feed,

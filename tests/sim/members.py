@@ -29,7 +29,7 @@ from zturbo.runtime.stagehost import StageHost
 from zturbo.wire.codec import decode, encode
 from zturbo.wire.control import Member, pack_control, unpack_control
 from zturbo.wire.messages import PROTOCOL, Batch, Path, Results, Want
-from zturbo.wire.payload import slice_blob
+from zturbo.wire.payload import failure_origin, slice_blob
 
 if TYPE_CHECKING:
     from tests.sim.world import World
@@ -324,7 +324,7 @@ class SimSink(SimMember):
         super().__init__(world, world.fresh())
         self.spool = spool
         self.disk = world.disks[spool]
-        self.machine: SinkMachine = SinkMachine(self.incarnation, spool)
+        self.machine: SinkMachine = SinkMachine(self.incarnation, spool, origin=failure_origin)
         self.member = Member(self.incarnation, "sink", "", -1, "host", ("sim",), ("sim",), spool=spool)
         self.batches: dict[int, Batch] = {}
         self.synced = 0.0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tests.sim.stages import Poison, Wild
+from tests.sim.stages import Flaky, Poison, Wild
 from zturbo import Stage, Task
 from zturbo.debug import DebugPipeline
 
@@ -21,13 +21,35 @@ class Oracle:
 
     def __init__(self, stages: list[type[Stage]], roots: list[int] | int) -> None:
         self.wild = Wild in stages
+        self._flaky = ([roots] if isinstance(roots, int) else roots) if Flaky in stages else None
+        if self._flaky is not None:
+            return
         self._expected = _in_one_process(stages[: stages.index(Wild)] if self.wild else stages, roots)
 
     def fits(self, got: list[Any], *, whole: bool) -> bool:
         """Whether these are the first results, or all of them."""
+        if self._flaky is not None:
+            return self._fits_flaky(got, whole)
         if self.wild:
             return self._fits_wild(got, whole)
         return got == (self._expected if whole else self._expected[: len(got)])
+
+    def _fits_flaky(self, got: list[Any], whole: bool) -> bool:
+        """Whatever failed, all that comes after fits to that."""
+        assert self._flaky is not None
+        at = total = 0
+        for value in self._flaky:
+            for i in range(3):
+                if at >= len(got):
+                    return not whole
+                if value % 3 == 1 and i == value % 4 and got[at] == ("s0", "OSError", str(value)):
+                    at += 1
+                    break
+                total = (total * 31 + value * 3 + i) % 1_000_003
+                if got[at] != total:
+                    return False
+                at += 1
+        return at == len(got)
 
     def _fits_wild(self, got: list[Any], whole: bool) -> bool:
         """Of each task, all that one execution gave, and nothing else."""

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from zturbo import ReorderStage, Stage, Task
 
-__all__ = ["PIPELINES", "Die", "Poison", "Wild"]
+__all__ = ["PIPELINES", "Die", "Flaky", "Poison", "Wild"]
 
 
 class Die(BaseException):
@@ -90,6 +90,28 @@ class Wild(Stage):
         return outputs[0] if count == 1 else iter(outputs)
 
 
+class Flaky(Stage):
+    """Three children, or fewer and then a failure; what has succeeded once does so ever after."""
+
+    chance = random.Random()
+    """The world's."""
+    settled: set[int] = set()  # noqa: RUF012 - the world's too
+    """Contents that have succeeded."""
+
+    def process(self, task: Task) -> Iterator[Task]:
+        value = task.content
+        for i in range(3):
+            if (
+                value % 3 == 1
+                and i == value % 4
+                and value not in Flaky.settled
+                and Flaky.chance.random() < 0.7
+            ):
+                raise OSError(value)
+            yield Task(value * 3 + i)
+        Flaky.settled.add(value)
+
+
 class Pass(Stage):
     """One to one."""
 
@@ -106,5 +128,6 @@ PIPELINES: dict[str, list[type[Stage]]] = {
     "poison": [Fan, Poison, Map],
     "poisoned-order": [Map, Poison, Sum],
     "wild": [Map, Wild, Pass],
+    "flaky": [Flaky, Pass, Sum, Pass],
 }
 """Pipelines that worlds choose from."""

@@ -53,8 +53,8 @@ class Work:
     """(batch, start, stop): which tasks of the batch."""
     origin: tuple[bytes, int] | None
     """(link, number) of the input batch whose custody they count for; None at an ordered stage."""
-    fails: list[tuple[int, bytes]]
-    """At an ordered stage: (place before which it passes by, error), in order."""
+    fails: list[tuple[int, bytes, int]]
+    """At an ordered stage: (place before which it passes by, error, children before it), in order."""
     final: bool = False
     """At an ordered stage: nothing comes after this; the stage says END of all."""
     logs: bool = False

@@ -47,7 +47,7 @@ class Released(NamedTuple):
     n: int
     item: Any
     offset: int
-    """Which of the item's tasks is the first."""
+    """Which of the item's tasks is the first; of a failure: how many children of its task came before it."""
 
 
 class _Held(NamedTuple):
@@ -417,7 +417,7 @@ class Sequencer:
                 if node.failed and node.fail is not None:
                     limit -= 1
                     fail, node.fail = node.fail, None
-                    self._release(out, Released("fail", node.path(), 1, fail, 0))
+                    self._release(out, Released("fail", node.path(), 1, fail, node.count))
                 parent = node.parent
                 if parent is None:
                     self.finished = True

@@ -13,6 +13,7 @@ from __future__ import annotations
 from array import array
 from bisect import bisect_right
 from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from zturbo.core.credit import MAX_WINDOW
@@ -21,7 +22,7 @@ from zturbo.core.inlet import Inlet
 from zturbo.core.sequencer import Sequencer
 from zturbo.errors import DecodeError
 from zturbo.wire.control import View
-from zturbo.wire.messages import Batch, DataMessage, Greet, Probe, Results, Stamp, Want
+from zturbo.wire.messages import Batch, DataMessage, Greet, Path, Probe, Results, Stamp, Want
 
 __all__ = ["SinkMachine"]
 
@@ -36,6 +37,9 @@ PAUSE_EVERY = 1.0
 
 NOTE_CURSOR = 0.5
 """Seconds between two notes of how far a job's results were taken."""
+
+MAX_KEPT = 10_000
+"""Failures that may have been given out before an ordered job starts over."""
 
 MAX_SEGMENT = 1024
 """Results in one message to a client."""
@@ -150,10 +154,18 @@ class SinkMachine:
         me: incarnation.
         spool: id of its spool.
         share: bytes of unread results that a job may have before its sources are paused.
+        origin: (stage, path, children before it) of a failure.
     """
 
-    def __init__(self, me: bytes, spool: bytes = b"", share: int = 4 << 30) -> None:
+    def __init__(
+        self,
+        me: bytes,
+        spool: bytes = b"",
+        share: int = 4 << 30,
+        origin: Callable[[bytes], tuple[int, Path, int] | None] = lambda error: None,
+    ) -> None:
         self.me = me
+        self._origin = origin
         self.spool = spool
         self.share = share
         self.paused = False
@@ -194,9 +206,28 @@ class SinkMachine:
         known = self.jobs.get(stamp.job)
         if stamp.sink == self.me and stamp.job not in self.ended:
             self._accept_stamp(stamp, now)
+            self._tell_kept(stamp)
         elif known is not None and stamp.rank > known.stamp.rank and stamp.spool != self.spool:
             self._drop(stamp.job)
         self._settle(now)
+
+    def _tell_kept(self, stamp: Stamp) -> None:
+        """Whenever the broker says that a job started over: which failures were given out, and so stand.
+
+        Of what is above an ordered stage, or in it: below the last, paths alone tell what is a copy.
+        """
+        job = self.jobs[stamp.job]
+        if stamp.epoch == 1 or not stamp.ordered or job.stamp.epoch != stamp.epoch:
+            return
+        origins = {self._origin(error) for error in job.results.errors.values()}
+        failures = [origin for origin in origins if origin is not None and origin[0] <= max(stamp.ordered)]
+        if len(failures) > MAX_KEPT:
+            why = (
+                f"{len(failures)} failures were given out before the job started over: more than can be kept"
+            )
+            self._report(stamp.job, job, "job_failed", kind="ResultsLost", error=why)
+        else:
+            self._report(stamp.job, job, "kept", failures=sorted(failures))
 
     def forget(self, jobs: list[bytes], now: float) -> None:
         """Nobody wants these jobs' results any more."""

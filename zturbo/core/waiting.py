@@ -44,14 +44,19 @@ class Waiting:
         else:
             self.nbytes -= nbytes
 
-    def take(self, released: list[Released]) -> tuple[list[tuple[Batch, int, int]], list[tuple[int, bytes]]]:
-        """What a sequencer released: (pieces of batches, (place before which it passes by, error))."""
+    def take(
+        self, released: list[Released]
+    ) -> tuple[list[tuple[Batch, int, int]], list[tuple[int, bytes, int]]]:
+        """What a sequencer released: pieces of batches, and failures.
+
+        A failure is (place before which it passes by, error, children of its task that came before it).
+        """
         pieces: list[tuple[Batch, int, int]] = []
-        fails: list[tuple[int, bytes]] = []
+        fails: list[tuple[int, bytes, int]] = []
         count = 0
         for piece in released:
             if piece.kind == "fail":
-                fails.append((count, piece.item))
+                fails.append((count, piece.item, piece.offset))
             else:
                 pieces.append((piece.item, piece.offset, piece.offset + piece.n))
                 self._take(piece.item, piece.n)

@@ -15,7 +15,8 @@ from zturbo.core.held import InputKey
 from zturbo.core.parcel import cut_runs
 from zturbo.core.worker import Produced
 from zturbo.errors import DecodeError, EncodeError, TooLarge
-from zturbo.runtime.stagehost import Output, StageHost, Stale
+from zturbo.runtime.output import Output
+from zturbo.runtime.stagehost import StageHost, Stale
 from zturbo.wire.messages import Batch, Fail, Path, Run
 from zturbo.wire.payload import NeedsBuffers, pack_many, pack_one, slice_blob, unpack_many, unpack_one
 

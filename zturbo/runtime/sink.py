@@ -35,7 +35,7 @@ from zturbo.runtime.spool import Location, Spool, SpoolCorrupt, SpoolFull
 from zturbo.wire.codec import decode, encode
 from zturbo.wire.control import Member, View
 from zturbo.wire.messages import Batch, DataMessage, Results, Want
-from zturbo.wire.payload import slice_blob
+from zturbo.wire.payload import failure_origin, slice_blob
 
 __all__ = ["SinkProcess"]
 
@@ -97,7 +97,7 @@ class SinkProcess:
         self.folder.chmod(0o700)
         self._lock = _lock(self.folder)
         spool_id = _spool_id(self.folder)
-        self.machine = SinkMachine(loop.incarnation, spool_id, share)
+        self.machine = SinkMachine(loop.incarnation, spool_id, share, failure_origin)
         self.stored: dict[bytes, _Stored] = {}
         self._unwritten: deque[Store | Note] = deque()
         self._write_at = 0.0

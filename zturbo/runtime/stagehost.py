@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import copy
 import os
-import threading
 import traceback
 from collections.abc import Callable, Iterable
 from time import perf_counter
@@ -17,18 +16,13 @@ from typing import Any, Protocol
 
 from zturbo.core.byid import ById
 from zturbo.core.sequencer import EXECUTION
+from zturbo.runtime.output import Output
 from zturbo.stage import ReorderStage, Stage
 from zturbo.task import Task, TaskLog
-from zturbo.wire.messages import End, Fail, Mark, Path, Run
-from zturbo.wire.payload import pack_error, pack_meta, unpack_error_map
+from zturbo.wire.messages import Mark, Path, Run
+from zturbo.wire.payload import note_given, pack_error, pack_meta, unpack_error_map
 
-__all__ = ["Output", "StageHost", "Stale", "Steps"]
-
-FLUSH_COUNT = 512
-"""Outputs in one batch at most."""
-
-FLUSH_AFTER = 0.001
-"""Seconds that an output waits for company while the code goes on."""
+__all__ = ["StageHost", "Stale", "Steps"]
 
 
 class Steps(Protocol):
@@ -57,119 +51,23 @@ class Stale(BaseException):
     """The job was started over or ended: what is running of it is void."""
 
 
-class Output:
-    """What the code has given and nobody has taken yet.
-
-    Args:
-        flush: called when it is time to take it; it empties the output with :meth:`clear`.
-        check: called whenever the clock is looked at; raises Stale if the job is void.
-    """
-
-    __slots__ = (
-        "_check",
-        "_checked",
-        "_due_in",
-        "_step",
-        "contents",
-        "ends",
-        "fails",
-        "finished",
-        "flush",
-        "inside",
-        "lock",
-        "metas",
-        "runs",
-        "since",
-        "wanted",
-    )
-
-    def __init__(self, flush: Callable[[], None], check: Callable[[], None]) -> None:
-        self.flush = flush
-        self._check = check
-        self._checked = 0.0
-        self._step = self._due_in = 1
-        self.finished = 0
-        """Input tasks that are finished; whoever takes the outputs sets it back."""
-        self.inside = False
-        """Whether the user's code runs: nothing changes here until it gives something."""
-        self.wanted = False
-        """Whether another thread takes what is here."""
-        self.lock = threading.Lock()
-        self.clear()
-
-    def clear(self) -> None:
-        """It has been taken."""
-        self.runs: list[Run] = []
-        self.contents: list[Any] = []
-        self.metas: list[Any] | None = None
-        self.ends: list[End] = []
-        self.fails: list[Fail] = []
-        self.since = 0.0
-
-    def settle(self) -> None:
-        """Another thread takes what is here: wait until it has."""
-        with self.lock:
-            self.inside = False
-
-    def __len__(self) -> int:
-        return len(self.contents) + len(self.ends) + len(self.fails)
-
-    def add(self, path: Path, task: Task) -> None:
-        """One output task."""
-        contents = self.contents
-        if task._meta or task._logs:
-            if self.metas is None:
-                self.metas = [None] * len(contents)
-            self.metas.append(pack_meta(task._meta, task._logs))
-        elif self.metas is not None:
-            self.metas.append(None)
-        contents.append(task.content)
-        runs = self.runs
-        if runs and path:
-            first, n = runs[-1]
-            if len(first) == len(path) and first[-1] + n == path[-1] and first[:-1] == path[:-1]:
-                runs[-1] = (first, n + 1)
-            else:
-                runs.append((path, 1))
-        else:
-            runs.append((path, 1))
-        self.added()
-
-    def added(self) -> None:
-        """One more is in: flush if it is time to. The clock is looked at about four times a millisecond."""
-        self._due_in -= 1
-        if self._due_in:
-            return
-        now = perf_counter()
-        each = max(1e-9, (now - self._checked) / self._step)
-        self._checked = now
-        self._step = self._due_in = max(1, min(64, int(FLUSH_AFTER / 4 / each)))
-        if not self.since:
-            self.since = now
-        elif now - self.since > FLUSH_AFTER or len(self) >= FLUSH_COUNT:
-            self.flush()
-        self._check()
-
-    def end(self, path: Path, count: int) -> None:
-        """A path is closed."""
-        self.ends.append(End(path, count))
-        self.added()
-
-    def fail(self, path: Path, count: int, error: bytes) -> None:
-        """A path is closed by a failure."""
-        self.fails.append(Fail(path, count, error))
-        self.added()
-
-
 class _JobState:
-    __slots__ = ("byid", "condemned", "instance", "late_fails", "number")
+    __slots__ = ("_marks", "byid", "condemned", "instance", "late_fails", "number")
 
     def __init__(self, instance: Stage) -> None:
         self.instance = instance
         self.number = 0
         self.byid = ById()
+        self._marks: tuple[Mark, ...] = ()
         self.condemned: dict[Path, Mark] = {}
+        """Tasks that are known to fail."""
         self.late_fails: list[tuple[Any, bytes]] = []
+
+    def mark(self, marks: tuple[Mark, ...]) -> None:
+        """What is known of the job's tasks, as it was last said."""
+        if marks is not self._marks:
+            self._marks = marks
+            self.condemned = {mark.path: mark for mark in marks if mark.kind}
 
 
 class StageHost:
@@ -258,15 +156,18 @@ class StageHost:
         """
         steps = steps or _Steps()
         try:
-            process = self._state(job).instance.process
+            state = self._state(job)
         except Exception as error:  # reset() is the user's code
             self._fail_all(runs, error, out, steps)
             return
+        process = state.instance.process
+        state.mark(marks)
         try:
             if metas is None and not logs and not marks and self.deterministic:
                 self._run_bare(process, job, epoch, runs, contents, out, steps)
             else:
-                self._run_any(process, job, epoch, runs, contents, metas, out, steps, marks, logs)
+                known = state.condemned
+                self._run_any(process, job, epoch, runs, contents, metas, out, steps, known, logs)
         finally:
             self.slot.end()
 
@@ -280,10 +181,9 @@ class StageHost:
         metas: list[Any] | None,
         out: Output,
         steps: Steps,
-        marks: tuple[Mark, ...],
+        condemned: dict[Path, Mark],
         logs: bool,
     ) -> None:
-        condemned = {mark.path: mark for mark in marks if mark.kind}
         i = 0
         for first, n in runs:
             self.slot.begin(job, epoch, first[:-1], not first)
@@ -296,11 +196,7 @@ class StageHost:
                     _restore(task, metas[i])
                 i += 1
                 path = (*first[:-1], first[-1] + k) if first else first
-                if path in condemned:
-                    out.fail(path, 0, self._condemn(condemned[path], path, task))
-                else:
-                    self.slot.task(path[-1] if path else 0)
-                    self._one(process, path, task, out, logs)
+                self._marked(condemned.get(path), process, path, task, out, logs)
                 out.finished += 1
 
     def _run_bare(
@@ -364,11 +260,31 @@ class StageHost:
                     self._result(result, (*prefix, at) if first else first, task, out, False)
                 out.finished += 1
 
-    def _condemn(self, mark: Mark, path: Path, task: Task | None) -> bytes:
-        """The failure of a task that nobody runs any more."""
-        return self.error(Condemned(mark.text), path, task, mark.kind)
+    def _marked(
+        self,
+        mark: Mark | None,
+        process: Callable[[Task], Any],
+        path: Path,
+        task: Task,
+        out: Output,
+        logs: bool,
+    ) -> None:
+        """Run a task, but for one that is known to fail: that only as far as it got, if at all."""
+        if mark is None or mark.given:
+            self.slot.task(path[-1] if path else 0)
+            self._one(process, path, task, out, logs, mark)
+        else:
+            out.fail(path, 0, self.error(Condemned(mark.text), path, task, mark.kind))
 
-    def _one(self, process: Callable[[Task], Any], path: Path, task: Task, out: Output, logs: bool) -> None:
+    def _one(
+        self,
+        process: Callable[[Task], Any],
+        path: Path,
+        task: Task,
+        out: Output,
+        logs: bool,
+        mark: Mark | None = None,
+    ) -> None:
         if logs:
             task.start(self.name)
         error: Exception | None = None
@@ -383,7 +299,7 @@ class StageHost:
         if error is not None:
             out.fail(self._execution(path), 0, self.error(error, path, task))
             return
-        self._result(result, path, task, out, logs)
+        self._result(result, path, task, out, logs, mark)
 
     def _execution(self, path: Path) -> Path:
         """Where the outputs of this execution stand.
@@ -393,11 +309,15 @@ class StageHost:
         """
         return path if self.deterministic else (*path, EXECUTION + int.from_bytes(os.urandom(6), "big"))
 
-    def _result(self, result: Any, path: Path, task: Task, out: Output, logs: bool) -> None:
+    def _result(
+        self, result: Any, path: Path, task: Task, out: Output, logs: bool, mark: Mark | None = None
+    ) -> None:
         count = 0
         path = self._execution(path)
         try:
             if isinstance(result, Task):
+                if mark is not None:
+                    raise Condemned(mark.text)
                 if not result.success:
                     raise TaskFailedByUser("process gave a task that is marked as failed")
                 if logs:
@@ -411,6 +331,8 @@ class StageHost:
                 raise TypeError(self._wrong("returned", result))
             children = iter(result)
             while True:
+                if mark is not None and count == mark.given:
+                    raise Condemned(mark.text)
                 out.inside = True
                 child = next(children, _END)
                 out.inside = False
@@ -489,7 +411,7 @@ class StageHost:
         self,
         job: bytes,
         pieces: Iterable[tuple[list[Run], list[Any], list[Any] | None]],
-        fails: list[tuple[int, bytes]],
+        fails: list[tuple[int, bytes, int]],
         out: Output,
         *,
         final: bool,
@@ -503,7 +425,7 @@ class StageHost:
         Args:
             job: whose tasks they are.
             pieces: (runs, contents, metas) in order.
-            fails: (place among the tasks, error) of failures that pass by.
+            fails: (place among the tasks, error, children before it) of failures that pass by.
             out: where outputs go.
             final: nothing comes after this: the END of all is said.
             epoch: of the job, for the slot.
@@ -516,7 +438,7 @@ class StageHost:
         except Exception as error:  # reset() is the user's code
             out.fail((), 0, self.error(error, (), None))
             return
-        state.condemned = {mark.path: mark for mark in marks if mark.kind}
+        state.mark(marks)
         self.slot.begin(job, epoch, (), False)
         try:
             self._run_released(state, pieces, fails, out, final, steps or _Steps(), logs)
@@ -527,7 +449,7 @@ class StageHost:
         self,
         state: _JobState,
         pieces: Iterable[tuple[list[Run], list[Any], list[Any] | None]],
-        fails: list[tuple[int, bytes]],
+        fails: list[tuple[int, bytes, int]],
         out: Output,
         final: bool,
         steps: Steps,
@@ -541,7 +463,7 @@ class StageHost:
             for first, n in runs:
                 for k in range(n):
                     while at < len(fails) and fails[at][0] <= place:
-                        self._pass_by(state, fails[at][1], out)
+                        self._pass_by(state, *fails[at][1:], out)
                         at += 1
                     task = Task(contents[i])
                     if metas is not None and metas[i] is not None:
@@ -554,29 +476,28 @@ class StageHost:
                         self._by_id(state, process, path, task, out, logs)
                     else:
                         self._numbered(state, process, task, out, logs)
-        for _, error_bytes in fails[at:]:
-            self._pass_by(state, error_bytes, out)
+        for _, error_bytes, given in fails[at:]:
+            self._pass_by(state, error_bytes, given, out)
         if final:
             if self.by_id:
-                for task in state.byid.flush():
-                    self._numbered(state, process, task, out, logs)
+                # Before what stands behind the gaps that they may have left: whoever has got that has got
+                # all of them, and another epoch closes the same gaps.
                 for _, error_bytes in sorted(state.late_fails, key=lambda pair: pair[0]):
                     out.fail((state.number,), 0, error_bytes)
                     state.number += 1
+                for task in state.byid.flush():
+                    self._numbered(state, process, task, out, logs)
             out.end((), state.number)
 
     def _numbered(
         self, state: _JobState, process: Callable[[Task], Any], task: Task, out: Output, logs: bool
     ) -> None:
         path = (state.number,)
-        if path in state.condemned:
-            out.fail(path, 0, self._condemn(state.condemned[path], path, task))
-        else:
-            self.slot.task(state.number)
-            self._one(process, path, task, out, logs)
+        self._marked(state.condemned.get(path), process, path, task, out, logs)
         state.number += 1
 
-    def _pass_by(self, state: _JobState, error: bytes, out: Output) -> None:
+    def _pass_by(self, state: _JobState, error: bytes, given: int, out: Output) -> None:
+        error = note_given(error, given)
         if self.by_id:
             # Failures arrive in any order here; numbered at the end, by their places, they are the
             # same in each execution.
@@ -600,14 +521,15 @@ class StageHost:
         try:
             released = state.byid.push(instance.get_sequence_id(task), task)
         except Exception as error:  # an id that cannot be had fails this task alone
-            state.late_fails.append(((self.index, path), self.error(error, path, task)))
+            raw = note_given(self.error(error, path, task), -1)  # its path is none of those that it numbers
+            state.late_fails.append(((self.index, path), raw))
             return
         for ready in released:
             self._numbered(state, process, ready, out, logs)
 
 
 class Condemned(Exception):
-    """The task killed, or held up, whoever ran it."""
+    """The task killed, or held up, whoever ran it; or it failed before, and that was given out."""
 
 
 _END: Any = object()

@@ -140,10 +140,10 @@ def stamp_from_wire(value: Any) -> Stamp:
 
 
 def _mark(value: Any) -> Mark:
-    stage, path, kind, text = _tuple(value, "mark", 4)
+    stage, path, kind, text, given = _tuple(value, "mark", 5)
     if type(kind) is not str or type(text) is not str:
         raise _bad("mark")
-    return Mark(_int(stage, "mark.stage"), _path(path, "mark.path"), kind, text)
+    return Mark(_int(stage, "mark.stage"), _path(path, "mark.path"), kind, text, _int(given, "mark.given"))
 
 
 def encode(message: DataMessage) -> list[Buffer]:

@@ -137,6 +137,7 @@ SCHEMA: dict[str, dict[str, Any]] = {
     "recovered": {"incarnation": _ID, "jobs": _LIST, "damaged": _LIST},
     "pause": {"incarnation": _ID, "job": _ID, "epoch": _INT},
     "complete": {"incarnation": _ID, "job": _ID, "epoch": _INT, "results": _INT, "failed": _INT},
+    "kept": {"incarnation": _ID, "job": _ID, "epoch": _INT, "failures": _LIST},
     "job_failed": {"incarnation": _ID, "job": _ID, "epoch": _INT, "kind": _STR, "error": _STR},
     # node -> broker
     "renew": {"node": _ID, "alive": _LIST},

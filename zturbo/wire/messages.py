@@ -82,7 +82,7 @@ class Fail(NamedTuple):
 
 
 class Mark(NamedTuple):
-    """What the broker has found out about one task: it kills or hangs whoever runs it."""
+    """What is known of one task: it kills or hangs whoever runs it, or it failed and that was given out."""
 
     stage: int
     path: Path
@@ -90,6 +90,8 @@ class Mark(NamedTuple):
     """Empty: suspected, it runs alone. Else nobody runs it any more; it fails with an error of this kind."""
     text: str
     """Why, as a sentence."""
+    given: int = 0
+    """Its children that were given out before it failed: it is run for these alone."""
 
 
 @dataclass(slots=True, frozen=True)

@@ -19,10 +19,12 @@ import msgpack
 
 from zturbo.errors import DecodeError, EncodeError
 from zturbo.wire.extensions import OUT_OF_BAND, Decoder, NeedsBuffers, default, register
-from zturbo.wire.messages import Buffer
+from zturbo.wire.messages import MAX_INT, Buffer
 
 __all__ = [
     "NeedsBuffers",
+    "failure_origin",
+    "note_given",
     "pack_error",
     "pack_many",
     "pack_meta",
@@ -179,6 +181,36 @@ def unpack_error_map(raw: bytes) -> dict[str, Any]:
     out["index"] = fields["index"] if type(fields.get("index")) is int else -1
     out["meta"] = fields.get("meta")
     return out
+
+
+def note_given(raw: bytes, count: int) -> bytes:
+    """A failure with a note of how many of its task's children were given out before it.
+
+    The first sequencer that releases it says so; what is noted already stays.
+    """
+    try:
+        fields = unpack_one(raw, [])
+    except DecodeError:
+        return raw
+    if type(fields) is not dict or "given" in fields:
+        return raw
+    return pack_error({**fields, "given": count})
+
+
+def failure_origin(raw: bytes) -> tuple[int, tuple[int, ...], int] | None:
+    """(stage, path there, children given out before it) of a failure; None if it cannot be had."""
+    try:
+        fields = unpack_one(raw, [])
+    except DecodeError:
+        return None
+    if type(fields) is not dict:
+        return None
+    index, path, given = fields.get("index"), fields.get("path"), fields.get("given", 0)
+    if type(index) is not int or type(path) is not list or type(given) is not int or given < 0:
+        return None
+    if not all(type(part) is int and 0 <= part <= MAX_INT for part in path):
+        return None
+    return index, tuple(path), given
 
 
 def pack_meta(meta: Any, logs: Any) -> Any:
