@@ -22,7 +22,7 @@ from tests.sim.members import SimMember, SimSink, SimWorker
 from tests.sim.network import Clock, Faults, Network
 from tests.sim.oracle import Oracle
 from tests.sim.stages import PIPELINES, Flaky, Wild
-from zturbo.runtime import runner, stagehost
+from zturbo.runtime import output, runner
 
 __all__ = ["FAULTS", "World"]
 
@@ -318,7 +318,7 @@ class World:
             AssertionError: an invariant is broken, results are wrong, or it does not come to rest.
         """
         with (
-            patch.object(stagehost, "perf_counter", self._perf_counter),
+            patch.object(output, "perf_counter", self._perf_counter),
             patch.object(runner, "perf_counter", self._perf_counter),
         ):
             self._run()

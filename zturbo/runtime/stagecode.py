@@ -1,0 +1,269 @@
+"""What becomes of one task in a stage's code: its instances, a call, outputs or a failure.
+
+A stage has one instance for all jobs, or one per job (see :class:`zturbo.Stage`). What ``process`` gives is
+turned into outputs: paths, contents, ENDs and FAILs. No sockets and no threads in here.
+"""
+
+from __future__ import annotations
+
+import copy
+import os
+import traceback
+from collections.abc import Callable, Iterable
+from time import perf_counter
+from typing import Any
+
+from zturbo.core.byid import ById
+from zturbo.core.sequencer import EXECUTION
+from zturbo.runtime.output import Output
+from zturbo.stage import ReorderStage, Stage
+from zturbo.task import Task, TaskLog
+from zturbo.wire.messages import Mark, Path
+from zturbo.wire.payload import pack_error, pack_meta
+
+__all__ = ["Condemned", "JobState", "StageCode", "restore"]
+
+
+class _NoSlot:
+    def begin(self, job: bytes, epoch: int, prefix: Path, root: bool) -> None: ...
+
+    def task(self, k: int) -> None: ...
+
+    def given(self, count: int) -> None: ...
+
+    def end(self) -> None: ...
+
+
+class JobState:
+    __slots__ = ("_marks", "byid", "condemned", "instance", "late_fails", "number")
+
+    def __init__(self, instance: Stage) -> None:
+        self.instance = instance
+        self.number = 0
+        self.byid = ById()
+        self._marks: tuple[Mark, ...] = ()
+        self.condemned: dict[Path, Mark] = {}
+        """Tasks that are known to fail."""
+        self.late_fails: list[tuple[Any, bytes]] = []
+
+    def mark(self, marks: tuple[Mark, ...]) -> None:
+        """What is known of the job's tasks, as it was last said."""
+        if marks is not self._marks:
+            self._marks = marks
+            self.condemned = {mark.path: mark for mark in marks if mark.kind}
+
+
+class StageCode:
+    """A stage's instances in one process.
+
+    Args:
+        build: makes an instance.
+        name: of the stage, for logs and errors.
+        index: its place in the pipeline.
+        worker_id: from 0, among workers that were started together.
+        host: name of this host, for errors.
+    """
+
+    def __init__(
+        self, build: Callable[[], Stage], *, name: str, index: int, worker_id: int = 0, host: str = ""
+    ) -> None:
+        self._build = build
+        self.name = name
+        self.index = index
+        self.worker_id = worker_id
+        self.host = host
+        self.slot: Any = _NoSlot()
+        """Where it is noted what runs."""
+        self.base = self._new()
+        cls = type(self.base)
+        self.ordered = isinstance(self.base, ReorderStage)
+        self.by_id = issubclass(cls, ReorderStage) and cls.get_sequence_id is not ReorderStage.get_sequence_id
+        self.has_state = cls.reset is not Stage.reset and cls.reset is not ReorderStage.reset
+        self.deterministic = cls.deterministic
+        self.slots = self.base.job_slots if self.has_state and not self.base.interleave else 0
+        """Jobs that this worker may have at once if the stage is ordered; 0 for any number."""
+        self._spare: list[Stage] = [self.base]
+        self._jobs: dict[bytes, JobState] = {}
+
+    def _new(self) -> Stage:
+        stage = self._build()
+        stage.init(self.worker_id)
+        return stage
+
+    def _state(self, job: bytes) -> JobState:
+        state = self._jobs.get(job)
+        if state is None:
+            if not self.has_state:
+                instance = self.base
+            elif self.base.interleave:
+                instance = copy.copy(self.base)
+            else:
+                instance = self._spare.pop() if self._spare else self._new()
+            if self.has_state:
+                instance.reset()
+            state = self._jobs[job] = JobState(instance)
+        return state
+
+    def job_ended(self, job: bytes) -> None:
+        """The job is over here, or starts over: its state goes."""
+        state = self._jobs.pop(job, None)
+        if state is not None and self.has_state and not self.base.interleave:
+            self._spare.append(state.instance)
+
+    def _marked(
+        self,
+        mark: Mark | None,
+        process: Callable[[Task], Any],
+        path: Path,
+        task: Task,
+        out: Output,
+        logs: bool,
+    ) -> None:
+        """Run a task, but for one that is known to fail: that only as far as it got, if at all."""
+        if mark is None or mark.given:
+            self.slot.task(path[-1] if path else 0)
+            self._one(process, path, task, out, logs, mark)
+        else:
+            out.fail(path, 0, self.error(Condemned(mark.text), path, task, mark.kind))
+
+    def _one(
+        self,
+        process: Callable[[Task], Any],
+        path: Path,
+        task: Task,
+        out: Output,
+        logs: bool,
+        mark: Mark | None = None,
+    ) -> None:
+        if logs:
+            task.start(self.name)
+        error: Exception | None = None
+        out.inside = True
+        try:
+            result = process(task)
+        except Exception as raised:  # whatever the user's code raises fails this task alone
+            error = raised
+        out.inside = False
+        if out.wanted:
+            out.settle()
+        if error is not None:
+            out.fail(self._execution(path), 0, self.error(error, path, task))
+            return
+        self._result(result, path, task, out, logs, mark)
+
+    def _execution(self, path: Path) -> Path:
+        """Where the outputs of this execution stand.
+
+        At a stage that is not deterministic, under a component of its own: of two executions, the first
+        that is complete wins as a whole.
+        """
+        return path if self.deterministic else (*path, EXECUTION + int.from_bytes(os.urandom(6), "big"))
+
+    def _result(
+        self, result: Any, path: Path, task: Task, out: Output, logs: bool, mark: Mark | None = None
+    ) -> None:
+        count = 0
+        path = self._execution(path)
+        try:
+            if isinstance(result, Task):
+                if mark is not None:
+                    raise Condemned(mark.text)
+                if not result.success:
+                    raise TaskFailedByUser("process gave a task that is marked as failed")
+                if logs:
+                    self._log(task, result)
+                out.add(path, result)
+                return
+            if result is None:
+                out.end(path, 0)
+                return
+            if isinstance(result, (str, bytes, dict)) or not isinstance(result, Iterable):
+                raise TypeError(self._wrong("returned", result))
+            children = iter(result)
+            while True:
+                if mark is not None and count == mark.given:
+                    raise Condemned(mark.text)
+                out.inside = True
+                child = next(children, _END)
+                out.inside = False
+                if out.wanted:
+                    out.settle()
+                if child is _END:
+                    break
+                if not isinstance(child, Task):
+                    raise TypeError(self._wrong("yielded", child))
+                if logs:
+                    self._log(task, child)
+                count += 1
+                self.slot.given(count)
+                out.add((*path, count - 1), child)
+        except Exception as error:  # whatever the user's code raises fails this task alone
+            out.inside = False
+            if out.wanted:
+                out.settle()
+            out.fail(path, count, self.error(error, path, task))
+            return
+        out.end(path, count)
+
+    def _wrong(self, verb: str, what: object) -> str:
+        cls = type(self.base).__name__
+        return (
+            f"{cls}.process {verb} {what!r:.80} of type {type(what).__name__}; it is to give a Task, "
+            "an iterable of Tasks, or None"
+        )
+
+    def _log(self, parent: Task, child: Task) -> None:
+        started = getattr(parent, "_started", None)
+        if started is None:
+            return
+        name, wall, tick = started
+        duration = perf_counter() - tick
+        entry = TaskLog(name, duration, wall, wall + duration, True)
+        if child is parent or (
+            child._logs and parent._logs and child._logs[: len(parent._logs)] == parent._logs
+        ):
+            child.logs.append(entry)
+        else:
+            child.logs = [*(parent._logs or []), *(child._logs or []), entry]
+
+    def error(self, error: BaseException, path: Path, task: Task | None, kind: str = "TaskError") -> bytes:
+        """A failure as it travels."""
+        text = "".join(traceback.format_exception(type(error), error, error.__traceback__))
+        return pack_error(
+            {
+                "kind": kind,
+                "type": type(error).__name__,
+                "message": str(error),
+                "traceback": text,
+                "stage": self.name,
+                "index": self.index,
+                "path": list(path),
+                "host": self.host,
+                "pid": os.getpid(),
+                "meta": _plain_meta(task),
+            }
+        )
+
+
+class Condemned(Exception):
+    """The task killed, or held up, whoever ran it; or it failed before, and that was given out."""
+
+
+_END: Any = object()
+
+
+class TaskFailedByUser(Exception):
+    """``process`` gave a task with ``success`` False."""
+
+
+def restore(task: Task, packed: Any) -> None:
+    meta, logs = packed
+    task._meta = meta
+    if logs:
+        task._logs = [TaskLog(*log) for log in logs]
+
+
+def _plain_meta(task: Task | None) -> Any:
+    if task is None:
+        return None
+    return pack_meta(task._meta, task._logs)
