@@ -67,17 +67,31 @@ class Work:
     reclaimed: bool = False
     """Whether its rest was given back."""
 
+    deciding: bool = False
+    """Whether it is not sure yet where the limit is."""
+
     def stop_early(self) -> int:
         """Start no more tasks. Returns how many were started; safe while another thread runs them.
 
         The runner writes ``at`` and then reads ``limit``; this writes ``limit`` and then reads ``at``
-        (T. J. Dekker's algorithm), so never do both go on.
+        (T. J. Dekker's algorithm): so never do both take a task. If the runner got in between, the task is
+        the runner's, who waits in :meth:`over` until that is clear: so never does neither take it.
         """
-        while True:
-            at = self.at
-            self.limit = at + 1
-            if self.at <= at:
-                return at + 1
+        self.deciding = True
+        try:
+            while True:
+                at = self.at
+                self.limit = at + 1
+                if self.at <= at:
+                    return at + 1
+        finally:
+            self.deciding = False
+
+    def over(self, index: int) -> bool:
+        """Whether this task, which ``at`` names already, is not to be started after all."""
+        while self.deciding:
+            pass  # some instructions of the other thread
+        return index >= self.limit
 
 
 @dataclass(slots=True)

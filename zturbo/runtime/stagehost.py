@@ -25,10 +25,15 @@ class Steps(Protocol):
     at: int
     limit: int
 
+    def over(self, index: int) -> bool: ...
+
 
 class _Steps:
     at = -1
     limit = 1 << 62
+
+    def over(self, index: int) -> bool:
+        return False
 
 
 class Stale(BaseException):
@@ -100,7 +105,7 @@ class StageHost(StageCode):
             self.slot.begin(job, epoch, first[:-1], not first)
             for k in range(n):
                 steps.at = i
-                if i >= steps.limit:
+                if i >= steps.limit and steps.over(i):
                     return
                 task = Task(contents[i])
                 if metas is not None and metas[i] is not None:
@@ -129,7 +134,7 @@ class StageHost(StageCode):
             self.slot.begin(job, epoch, prefix, not first)
             for at in range(last, last + n):
                 steps.at = i
-                if i >= steps.limit:
+                if i >= steps.limit and steps.over(i):
                     return
                 note(at)
                 task = Task(contents[i])
@@ -176,7 +181,7 @@ class StageHost(StageCode):
         for first, n in runs:
             for k in range(n):
                 steps.at = i
-                if i >= steps.limit:
+                if i >= steps.limit and steps.over(i):
                     return
                 i += 1
                 path = (*first[:-1], first[-1] + k) if first else first
