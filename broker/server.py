@@ -151,7 +151,8 @@ class Broker:
 
     # -- requests -----------------------------------------------------------------------------
     def _exited(self, who: bytes, m: dict[str, Any], frames: list[bytes], now: float) -> None:
-        death = Death(-1, m["stage"], m["text"], m["cause"], _running(m["running"]))
+        running, others = _running(m["running"])
+        death = Death(-1, m["stage"], m["text"], m["cause"], running, others)
         if m["code"] != 0:
             log.warning("%s", death.sentence)
         self.machine.exited(m["incarnation"], now, death)
@@ -377,13 +378,16 @@ class Broker:
         self.ledger.close()
 
 
-def _running(value: Any) -> tuple[bytes, int, tuple[int, ...], int] | None:
-    """What a node says was running, checked: it came over a socket."""
+def _running(
+    value: Any,
+) -> tuple[tuple[bytes, int, tuple[int, ...], int] | None, tuple[tuple[int, ...], ...]]:
+    """What a node says was running, and what beside it, checked: it came over a socket."""
     if value is None:
-        return None
-    if type(value) is not tuple or [type(part) for part in value] != [bytes, int, tuple, int]:
+        return None, ()
+    if type(value) is not tuple or [type(part) for part in value] != [bytes, int, tuple, int, tuple]:
         raise DecodeError("exited: field 'running' is malformed")
-    job, epoch, path, given = value
-    if not all(type(part) is int and part >= 0 for part in path):
-        raise DecodeError("exited: field 'running' is malformed")
-    return job, epoch, path, given
+    job, epoch, path, given, others = value
+    for one in (path, *others):
+        if type(one) is not tuple or not all(type(part) is int and part >= 0 for part in one):
+            raise DecodeError("exited: field 'running' is malformed")
+    return (job, epoch, path, given), others

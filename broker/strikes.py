@@ -35,6 +35,8 @@ class Death:
     """Empty if it died by itself; ``timeout``, ``cancelled`` or ``stopped`` if its node ended it."""
     running: tuple[bytes, int, Path, int] | None = None
     """(job, epoch, path) of the task that was running, and how many outputs it had given."""
+    others: tuple[Path, ...] = ()
+    """Tasks that were running at the same time."""
 
     @property
     def sentence(self) -> str:
@@ -46,7 +48,8 @@ class Death:
         }.get(self.cause, f"died: {self.text}")
         if self.running is None:
             return f"{self.worker} {ended}"
-        return f"{self.worker} {ended}, while it ran task {_name(self.running[2])}"
+        others = f" and {len(self.others)} others" if self.others else ""
+        return f"{self.worker} {ended}, while it ran task {_name(self.running[2])}{others}"
 
 
 def strike(job: Job, death: Death, limit: int) -> bool:
@@ -59,6 +62,14 @@ def strike(job: Job, death: Death, limit: int) -> bool:
     """
     assert death.running is not None
     _, _, path, given = death.running
+    if death.others:
+        if death.cause not in ("", "timeout"):
+            return False
+        for one in (path, *death.others):  # nobody knows which it was: from now on each runs alone
+            if not death.cause:
+                job.strikes.setdefault((death.stage, one), []).append((given, death.sentence))
+            _mark(job, Mark(death.stage, one, "", death.sentence))
+        return True
     if death.cause == "timeout":
         return _mark(job, Mark(death.stage, path, "TaskTimeout", death.sentence))
     if death.cause:

@@ -12,10 +12,12 @@ from zturbo.wire.payload import register
 
 if TYPE_CHECKING:
     from zturbo.client import Client, JobHandle
+    from zturbo.kinds import BatchStage
     from zturbo.result import Result
     from zturbo.system import System
 
 __all__ = [
+    "BatchStage",
     "Client",
     "Job",
     "JobHandle",
@@ -32,6 +34,7 @@ __all__ = [
 ]
 
 _LATER = {
+    "BatchStage": "zturbo.kinds",
     "Client": "zturbo.client",
     "JobHandle": "zturbo.client",
     "Result": "zturbo.result",

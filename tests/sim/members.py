@@ -24,6 +24,7 @@ from zturbo.core.effects import (
 )
 from zturbo.core.sink import SinkMachine
 from zturbo.core.worker import Produced, WorkerMachine
+from zturbo.runtime.batching import BatchRunner
 from zturbo.runtime.runner import Runner
 from zturbo.runtime.stagehost import StageHost
 from zturbo.wire.codec import decode, encode
@@ -160,6 +161,8 @@ class _Slot:
         self._stage = stage
         self.died: tuple[bytes, int, Path, int] | None = None
         """The task that was begun last: what a node reads of a worker that died in it."""
+        self.others: tuple[Path, ...] = ()
+        """And what was begun with it."""
         self._head: tuple[bytes, int, Path, bool] = (b"", 0, (), False)
 
     def begin(self, job: bytes, epoch: int, prefix: Path, root: bool) -> None:
@@ -168,8 +171,15 @@ class _Slot:
     def task(self, k: int) -> None:
         job, epoch, prefix, root = self._head
         path = () if root else (*prefix, k)
-        self.died = (job, epoch, path, 0)
+        self.died, self.others = (job, epoch, path, 0), ()
         self._world.executions[(job, self._stage, epoch, path)] += 1
+
+    def several(self, job: bytes, epoch: int, paths: list[Path]) -> None:
+        for path in paths:
+            self._world.executions[(job, self._stage, epoch, path)] += 1
+        if paths:
+            self.died = (job, epoch, paths[0], 0)
+            self.others = tuple(paths[1:])
 
     def given(self, count: int) -> None: ...
 
@@ -194,6 +204,8 @@ class SimWorker(SimMember):
             ordered=self.host.ordered,
             by_path=not self.host.by_id,
             spill_bytes=world.rng.choice([200, 1 << 20]),
+            batch=self.host.batch,
+            batch_wait=self.host.batch_wait,
         )
         self.spilled: dict[int, tuple[Batch, Any, Any]] = {}
         self.member = Member(
@@ -210,7 +222,8 @@ class SimWorker(SimMember):
         self.todo: deque[Work | EndJob] = deque()
         self.busy = False
         self.given: list[Produced] = []
-        self.runner = Runner(self.host, self.given.append, self._current, 1 << 20)
+        kind = BatchRunner if self.host.batch else Runner
+        self.runner = kind(self.host, self.given.append, self._current, 1 << 20)
         self._drain_until: float | None = None
         self._leaves = False
         self.hello()
@@ -262,9 +275,9 @@ class SimWorker(SimMember):
             else:
                 self.runner.run(item)
         except Die:
-            self.world.dies(self, self.slot.died)
+            self.world.dies(self, self.slot.died, others=self.slot.others)
             return
-        if not self.todo or self.world.rng.random() < 0.5:
+        if self.runner.wait() is None and (not self.todo or self.world.rng.random() < 0.5):
             self.runner.idle()
         given, self.given[:] = list(self.given), []
         delay = 0.0
@@ -291,11 +304,26 @@ class SimWorker(SimMember):
         self.busy = False
         if self.todo:
             self._start()
+        elif self.runner.wait() is not None:
+            self.world.later(self.world.rng.random() * 0.05, self._idle)
         else:
+            self._idle()
+
+    def _idle(self) -> None:
+        """No work came: what waits for company, if anything does, waits no longer."""
+        if self.busy or self.todo or not self.alive:
+            return
+        if self.stopped:
+            self.world.later(0.6, self._idle)
+            return
+        try:
             self.runner.idle()
-            given, self.given[:] = list(self.given), []
-            for produced in given:
-                self._produced(produced)
+        except Die:
+            self.world.dies(self, self.slot.died, others=self.slot.others)
+            return
+        given, self.given[:] = list(self.given), []
+        for produced in given:
+            self._produced(produced)
 
     def drain(self) -> None:
         """SIGTERM: finish what runs, give the rest back, leave."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator
 
-from zturbo import ReorderStage, Stage, Task
+from zturbo import BatchStage, ReorderStage, Stage, Task
 
 __all__ = ["PIPELINES", "Die", "Flaky", "Poison", "Wild"]
 
@@ -49,6 +49,23 @@ class Poison(Stage):
                 raise Die
             raise RuntimeError("poison")
         return task
+
+
+class Batch(BatchStage):
+    """Up to four at once; some are dropped, some spoil their batch, some kill whoever runs them."""
+
+    max_batch = 4
+
+    def process_batch(self, tasks: list[Task]) -> list[Task | None]:
+        for task in tasks:
+            if task.content % 61 == 7:
+                if Poison.deadly:
+                    raise Die
+                raise RuntimeError("poison")
+        for task in tasks:
+            if task.content % 17 == 6:
+                raise KeyError(task.content)
+        return [None if task.content % 13 == 5 else Task(task.content + 1) for task in tasks]
 
 
 class Sum(ReorderStage):
@@ -128,6 +145,8 @@ PIPELINES: dict[str, list[type[Stage]]] = {
     "poison": [Fan, Poison, Map],
     "poisoned-order": [Map, Poison, Sum],
     "wild": [Map, Wild, Pass],
+    "batch": [Fan, Batch, Map],
+    "batched-order": [Batch, Sum, Batch],
     "flaky": [Flaky, Pass, Sum, Pass],
 }
 """Pipelines that worlds choose from."""

@@ -21,7 +21,7 @@ from tests.sim.disk import Disk
 from tests.sim.members import SimMember, SimSink, SimWorker
 from tests.sim.network import Clock, Faults, Network
 from tests.sim.oracle import Oracle
-from tests.sim.stages import PIPELINES, Flaky, Wild
+from tests.sim.stages import PIPELINES, Batch, Flaky, Poison, Wild
 from zturbo.runtime import output, runner
 
 __all__ = ["FAULTS", "World"]
@@ -231,16 +231,20 @@ class World:
             self.later(1.0 + self.rng.random(), lambda w=worker: self.dies(w, None))  # type: ignore[misc]
 
     def dies(
-        self, member: SimMember, running: tuple[bytes, int, tuple[int, ...], int] | None, cause: str = ""
+        self,
+        member: SimMember,
+        running: tuple[bytes, int, tuple[int, ...], int] | None,
+        cause: str = "",
+        others: tuple[tuple[int, ...], ...] = (),
     ) -> None:
         """A worker or a sink dies; its node sees that, tells the broker, and starts another."""
         if not member.alive:
             return
         self._remove(member)
-        if running is not None:
+        if running is not None and not others:
             self.killed[(running[0], running[2])] += 1
             assert self.killed[(running[0], running[2])] < 12, self.story("poison kills on and on")
-        death = Death(-1, member.stage, "died", cause, running)
+        death = Death(-1, member.stage, "died", cause, running, others)
         self._report(member.incarnation, death)
         if self.rng.random() < 0.5:  # a stranger binds the endpoint of the dead one
             stranger = self.rng.choice([*self.workers, *self.sinks] or [None])
@@ -446,7 +450,8 @@ class World:
         drained = self.happened == ["drain"] and not self.net.faults.drop and not self.cut_short
         overslept = "stop" in self.happened and self.fenced  # and what it said then was lost, too
         gentle = not {*self.happened} - GENTLE and not overslept
-        if (drained or gentle) and "poison" not in self.name:
+        poison = {Poison, Batch} & {*self.stages}
+        if (drained or gentle) and not poison:
             again = [key for key, count in self.executions.items() if count > 1]
             assert not again, self.story(f"{len(again)} tasks were done again, such as {again[0]}")
             epochs = [job.epoch for job in self.broker.machine.jobs.values()]

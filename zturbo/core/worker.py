@@ -100,6 +100,8 @@ class WorkerMachine:
             only drops copies and knows completeness, and the code sorts by the user's ids.
         host: name of its host, as members of the view have it.
         spill_bytes: bytes that may wait for their order in memory.
+        batch: tasks that the code takes at once; 0 for one by one.
+        batch_wait: seconds that it waits for so many.
     """
 
     def __init__(
@@ -113,6 +115,8 @@ class WorkerMachine:
         by_path: bool = True,
         host: str = "",
         spill_bytes: int = SPILL_BYTES,
+        batch: int = 0,
+        batch_wait: float = 0.0,
     ) -> None:
         self.me = me
         self.pipeline = pipeline
@@ -125,6 +129,8 @@ class WorkerMachine:
         self.inlet = Inlet(me, self.effects)
         self.outlet = Outlet(me, host, self.custody, self.effects)
         self.meter = Meter()
+        self.batch = batch
+        self._patience = GIVE_BACK_AFTER + batch_wait
         self.jobs: dict[bytes, _Job] = {}
         self.ended: OrderedDict[bytes, None] = OrderedDict()
         self.queue = InputQueue()
@@ -419,7 +425,10 @@ class WorkerMachine:
     def _feed(self, now: float) -> None:
         """Give the user's code something to do: one piece running, one at hand if tasks are fast."""
         one = self.meter.slow or self.meter.mean is None or bool(self.queue.aside)
-        while len(self.handed) < (1 if one else 2) and not self._alone and not self.outlet.pressed:
+        while not self._alone and not self.outlet.pressed:
+            enough = len(self.handed) >= (1 if one else 2)
+            if enough and (self.queue.aside or sum(map(_size, self.handed)) >= 2 * self.batch):
+                return
             work = self._next_sequenced() if self.ordered else self._next_queued()
             if work is None:
                 return
@@ -507,7 +516,7 @@ class WorkerMachine:
         ahead = self.queue.tasks + sum(work.pieces[-1][2] - work.pieces[-1][1] for work in self.handed)
         if ahead <= 1:
             return None
-        return self._moved_at + max(GIVE_BACK_AFTER, 2 * ahead * (self.meter.mean or 0.0))
+        return self._moved_at + max(self._patience, 2 * ahead * (self.meter.mean or 0.0))
 
     # -- time ---------------------------------------------------------------------------------
     def _ack_zeroed(self, now: float) -> None:
@@ -526,7 +535,9 @@ class WorkerMachine:
             self._blame(now)
         paused = bool(self.queue.aside) or self._alone or self._given_back
         if not paused and (self.ordered or not self.draining):
-            self.inlet.grant(MAX_WINDOW * len(self.inlet.links) if self.ordered else self.meter.window(), now)
+            senders = len(self.inlet.links)
+            window = max(self.meter.window(), self.batch * senders)
+            self.inlet.grant(MAX_WINDOW * senders if self.ordered else window, now)
         self.inlet.flush(now)
 
     def deadline(self) -> float | None:
@@ -573,6 +584,10 @@ class WorkerMachine:
         self.waiting.check()
         self.queue.check()
         assert len(self.late) == len(self.handed)
+
+
+def _size(work: Work) -> int:
+    return sum(stop - start for _, start, stop in work.pieces)
 
 
 def _given(batch: Batch) -> int:

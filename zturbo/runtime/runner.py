@@ -20,7 +20,7 @@ from zturbo.runtime.stagehost import StageHost, Stale
 from zturbo.wire.messages import Batch, Fail, Path, Run
 from zturbo.wire.payload import NeedsBuffers, pack_many, pack_one, slice_blob, unpack_many, unpack_one
 
-__all__ = ["Runner"]
+__all__ = ["Runner", "open_piece"]
 
 
 class Runner:
@@ -53,21 +53,28 @@ class Runner:
         self._works = 0
         self._since = 0.0
 
-    def run(self, work: Work) -> None:
-        """Do it. Outputs are given in batches, the last ones by :meth:`flush`."""
+    def _begin(self, work: Work) -> None:
         if (work.job, work.epoch) != (self._job, self._epoch):
             self.flush()
             self._job, self._epoch = work.job, work.epoch
-        self._origin = work.origin
-        began = perf_counter()
         if not self._since:
-            self._since = began
+            self._since = perf_counter()
+        self._turn_to(work)
+
+    def _turn_to(self, work: Work) -> None:
+        """What is given and finished from now on is of this work."""
+        self._count()
+        self._origin = work.origin
         self._done.setdefault(work.origin, 0)
+
+    def run(self, work: Work) -> None:
+        """Do it. Outputs are given in batches, the last ones by :meth:`flush`."""
+        self._begin(work)
         out = self._out
         if self._current(work.job) == work.epoch:
             try:
                 if work.origin is None:
-                    pieces = [_open(piece) for piece in work.pieces]
+                    pieces = [open_piece(piece) for piece in work.pieces]
                     self._tasks += sum(len(contents) for _, contents, _ in pieces)
                     self.host.run_ordered(
                         work.job,
@@ -82,7 +89,7 @@ class Runner:
                     )
                 else:
                     for piece in work.pieces:
-                        runs, contents, metas = _open(piece)
+                        runs, contents, metas = open_piece(piece)
                         self.host.run(
                             work.job,
                             runs,
@@ -95,7 +102,7 @@ class Runner:
                             logs=work.logs,
                         )
             except Stale:
-                self._out.clear()
+                out.clear()
             except DecodeError as error:
                 self._fail_work(work, error)
         self._count()
@@ -178,6 +185,10 @@ class Runner:
         if self._current(self._job) != self._epoch:
             raise Stale
 
+    def wait(self) -> float | None:
+        """Seconds for which more work would be welcome before :meth:`idle`; None for no wait at all."""
+        return None
+
     def idle(self) -> None:
         """No work is at hand: give what there is, and time anew from the next piece on."""
         self.flush()
@@ -225,7 +236,7 @@ def _path(runs: list[Run], index: int) -> Path:
     return cut_runs(runs, index, index + 1)[0][0]
 
 
-def _open(piece: tuple[Batch, int, int]) -> tuple[list[Run], list[Any], list[Any] | None]:
+def open_piece(piece: tuple[Batch, int, int]) -> tuple[list[Run], list[Any], list[Any] | None]:
     """Runs, contents and metas of a part of a batch."""
     batch, start, stop = piece
     n = stop - start

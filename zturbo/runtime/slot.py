@@ -12,16 +12,19 @@ import os
 import struct
 from typing import NamedTuple
 
+import msgpack
+
 from zturbo.wire.messages import Path
 
 __all__ = ["Running", "Slot"]
 
-SIZE = 1024
+SIZE = 1 << 16
+"""Bytes; the kernel gives memory for as much as is written."""
 
 _TASK = struct.Struct("<QQQ")
 _GIVEN = struct.Struct("<Q")
 _GIVEN_AT = 16
-_HEAD = struct.Struct("<BB14x16sQ")
+_HEAD = struct.Struct("<BxH12x16sQ")
 _HEAD_AT = 24
 _PREFIX_AT = _HEAD_AT + _HEAD.size
 
@@ -35,6 +38,8 @@ class Running(NamedTuple):
     path: Path
     given: int
     """Outputs that it had given."""
+    others: tuple[Path, ...] = ()
+    """Tasks that run at the same time, in a batch."""
 
 
 class Slot:
@@ -62,6 +67,19 @@ class Slot:
         struct.pack_into(f"<{len(prefix)}Q", self._map, _PREFIX_AT, *prefix)
         _HEAD.pack_into(self._map, _HEAD_AT, 0 if root else 1, len(prefix), job, epoch)
 
+    def several(self, job: bytes, epoch: int, paths: list[Path]) -> None:
+        """These run now, all at once; as many are named as there is room for."""
+        self.end()
+        if not paths:
+            return
+        packed = msgpack.packb(paths)
+        while len(packed) > SIZE - _PREFIX_AT:
+            paths = paths[: len(paths) // 2]
+            packed = msgpack.packb(paths)
+        self._map[_PREFIX_AT : _PREFIX_AT + len(packed)] = packed
+        _HEAD.pack_into(self._map, _HEAD_AT, 2, len(packed), job, epoch)
+        self.task(0)
+
     def task(self, k: int) -> None:
         """This one runs now."""
         self._serial += 1
@@ -79,12 +97,21 @@ class Slot:
         """What runs, or ran when the worker died; None if nothing does, or it is just changing."""
         serial, last, given = _TASK.unpack_from(self._map, 0)
         numbered, depth, job, epoch = _HEAD.unpack_from(self._map, _HEAD_AT)
-        if not serial or depth > (SIZE - _PREFIX_AT) // 8:
+        if not serial or depth * (1 if numbered == 2 else 8) > SIZE - _PREFIX_AT:
             return None
+        if numbered == 2:
+            return self._read_several(serial, job, epoch, given, depth)
         prefix = struct.unpack_from(f"<{depth}Q", self._map, _PREFIX_AT)
         if _TASK.unpack_from(self._map, 0)[0] != serial:
             return None
         return Running(serial, job, epoch, (*prefix, last) if numbered else (), given)
+
+    def _read_several(self, serial: int, job: bytes, epoch: int, given: int, size: int) -> Running | None:
+        packed = self._map[_PREFIX_AT : _PREFIX_AT + size]
+        if _TASK.unpack_from(self._map, 0)[0] != serial:
+            return None
+        first, *others = [tuple(path) for path in msgpack.unpackb(packed)]
+        return Running(serial, job, epoch, first, given, tuple(others))
 
     def close(self) -> None:
         """Let go of it."""

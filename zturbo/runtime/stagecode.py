@@ -15,6 +15,7 @@ from typing import Any
 
 from zturbo.core.byid import ById
 from zturbo.core.sequencer import EXECUTION
+from zturbo.kinds import BatchStage
 from zturbo.runtime.output import Output
 from zturbo.stage import ReorderStage, Stage
 from zturbo.task import Task, TaskLog
@@ -28,6 +29,8 @@ class _NoSlot:
     def begin(self, job: bytes, epoch: int, prefix: Path, root: bool) -> None: ...
 
     def task(self, k: int) -> None: ...
+
+    def several(self, job: bytes, epoch: int, paths: list[Path]) -> None: ...
 
     def given(self, count: int) -> None: ...
 
@@ -82,6 +85,13 @@ class StageCode:
         self.deterministic = cls.deterministic
         self.slots = self.base.job_slots if self.has_state and not self.base.interleave else 0
         """Jobs that this worker may have at once if the stage is ordered; 0 for any number."""
+        batch = self.base if isinstance(self.base, BatchStage) else None
+        if batch is not None:
+            batch.check_limits()
+        self.batch = batch.max_batch if batch is not None else 0
+        """Tasks that are processed at once at most; 0 where it is one by one."""
+        self.batch_wait = float(batch.max_wait) if batch is not None else 0.0
+        """Seconds that a batch waits for more."""
         self._spare: list[Stage] = [self.base]
         self._jobs: dict[bytes, JobState] = {}
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any, Protocol
 
+from zturbo.kinds import BatchStage
 from zturbo.runtime.output import Output
 from zturbo.runtime.stagecode import JobState, StageCode, restore
 from zturbo.stage import ReorderStage
@@ -34,6 +35,13 @@ class _Steps:
 
     def over(self, index: int) -> bool:
         return False
+
+
+def _made(content: Any, meta: Any) -> Task:
+    task = Task(content)
+    if meta is not None:
+        restore(task, meta)
+    return task
 
 
 class Stale(BaseException):
@@ -187,6 +195,97 @@ class StageHost(StageCode):
                 path = (*first[:-1], first[-1] + k) if first else first
                 out.fail(path, 0, self.error(error, path, None))
                 out.finished += 1
+
+    # -- batches ------------------------------------------------------------------------------
+    def run_batch(
+        self,
+        job: bytes,
+        tasks: list[tuple[Path, Any, Any]],
+        out: Output,
+        *,
+        begin: Callable[[int], None],
+        epoch: int = 0,
+        marks: tuple[Mark, ...] = (),
+        logs: bool = False,
+    ) -> None:
+        """Process tasks of a :class:`zturbo.BatchStage` at once; ``out.finished`` counts them.
+
+        Args:
+            job: whose tasks they are.
+            tasks: (path, content, meta), at most ``max_batch``.
+            out: where outputs go.
+            begin: called with a task's index before its outputs are given.
+            epoch: of the job, for the slot.
+            marks: what the broker found out about tasks of this stage.
+            logs: whether to keep a log of stages in each task.
+        """
+        try:
+            state = self._state(job)
+        except Exception as error:  # reset() is the user's code
+            for i, (path, _, _) in enumerate(tasks):
+                begin(i)
+                out.fail(path, 0, self.error(error, path, None))
+                out.finished += 1
+            return
+        state.mark(marks)
+        made = [_made(content, meta) for _, content, meta in tasks]
+        known = [state.condemned.get(path) for path, _, _ in tasks]
+        called = [i for i, mark in enumerate(known) if mark is None or mark.given]
+        self.slot.several(job, epoch, [tasks[i][0] for i in called])
+        try:
+            if logs:
+                for i in called:
+                    made[i].start(self.name)
+            results = dict(zip(called, self._call_batch(state, [made[i] for i in called], out), strict=True))
+            for i, (path, _, _) in enumerate(tasks):
+                begin(i)
+                self._settle(known[i], results.get(i), path, made[i], out, logs)
+                out.finished += 1
+        finally:
+            self.slot.end()
+
+    def _settle(
+        self,
+        mark: Mark | None,
+        given: tuple[Any, Exception | None] | None,
+        path: Path,
+        task: Task,
+        out: Output,
+        logs: bool,
+    ) -> None:
+        """Give what became of one task of a batch."""
+        if given is None:
+            self._marked(mark, lambda task: None, path, task, out, logs)
+            return
+        result, error = given
+        if error is not None:
+            out.fail(self._execution(path), 0, self.error(error, path, task))
+        else:
+            self._result(result, path, task, out, logs, mark)
+
+    def _call_batch(
+        self, state: JobState, tasks: list[Task], out: Output
+    ) -> list[tuple[Any, Exception | None]]:
+        """(result, error) of each; a batch of several that raises is run again one by one."""
+        stage = state.instance
+        assert isinstance(stage, BatchStage)
+        if not tasks:
+            return []
+        error: Exception | None = None
+        results: list[Any] = []
+        out.inside = True
+        try:
+            results = stage.results_of(tasks)
+        except Exception as raised:  # whatever the user's code raises fails these tasks alone
+            error = raised
+        out.inside = False
+        if out.wanted:
+            out.settle()
+        if error is None:
+            return [(result, None) for result in results]
+        if len(tasks) == 1:
+            return [(None, error)]
+        return [pair for task in tasks for pair in self._call_batch(state, [task], out)]
 
     # -- ordered stages -----------------------------------------------------------------------
     def run_ordered(

@@ -20,6 +20,7 @@ from zturbo.core.effects import Control, EndJob, Exit, Reclaim, Run, Send, Spill
 from zturbo.core.worker import Produced, WorkerMachine
 from zturbo.errors import StartError
 from zturbo.resources import Resources
+from zturbo.runtime.batching import BatchRunner
 from zturbo.runtime.children import ChildSide
 from zturbo.runtime.dump import dump, links
 from zturbo.runtime.importing import build_stage, code_hash, load_class
@@ -74,6 +75,8 @@ class WorkerProcess:
             ordered=host.ordered,
             by_path=not host.by_id,
             host=loop.host,
+            batch=host.batch,
+            batch_wait=host.batch_wait,
         )
         loop.member = Member(
             loop.incarnation,
@@ -89,7 +92,8 @@ class WorkerProcess:
         self.spill = SpillFile(loop.folder / "spill")
         self.works: SimpleQueue[Work | EndJob | None] = SimpleQueue()
         self.epochs: dict[bytes, int] = {}
-        self.runner = Runner(host, self._give, self.epochs.get, max_task_bytes)
+        kind = BatchRunner if host.batch else Runner
+        self.runner = kind(host, self._give, self.epochs.get, max_task_bytes)
         self._room = threading.Event()
         self._room.set()
         self._unseen = 0
@@ -114,8 +118,7 @@ class WorkerProcess:
             try:
                 item = works.get_nowait()
             except Empty:
-                runner.idle()
-                item = works.get()
+                item = self._next_work()
             if item is None:
                 return
             if type(item) is Work:
@@ -123,6 +126,18 @@ class WorkerProcess:
             else:
                 assert isinstance(item, EndJob)
                 runner.job_ended(item.job)
+
+    def _next_work(self) -> Work | EndJob | None:
+        """Nothing is at hand: perhaps a batch waits for more, for a while."""
+        wait = self.runner.wait()
+        if wait is not None:
+            self.runner.flush()
+            try:
+                return self.works.get(timeout=wait)
+            except Empty:
+                pass
+        self.runner.idle()
+        return self.works.get()
 
     def _give(self, produced: Produced) -> None:
         self._unseen += 1
