@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from zturbo import ReorderStage, Stage, Task
+from zturbo import BatchStage, ReorderStage, Stage, Task
 
 
 class Add(Stage):
@@ -78,6 +78,39 @@ class Sum(ReorderStage):
     def process(self, task: Task) -> Task:
         self.total = (self.total * 31 + task.content) % 1_000_003
         return Task(self.total)
+
+
+class Batches(BatchStage):
+    """Gives each task with the size of its batch; one content spoils its batch, one kills."""
+
+    max_batch = 8
+    max_wait = 0.05
+
+    def process_batch(self, tasks: list[Task]) -> list[Task | None]:
+        contents = [task.content for task in tasks]
+        if -2 in contents:
+            os._exit(3)
+        if -1 in contents:
+            raise ValueError("spoilt")
+        return [None if content == -3 else Task([content, len(tasks)]) for content in contents]
+
+
+class TooFew(BatchStage):
+    """One result for whatever it gets."""
+
+    def process_batch(self, tasks: list[Task]) -> list[Task]:
+        return tasks[:1] if len(tasks) > 1 or tasks[0].content else []
+
+
+def halves(content: int, into: int = 2) -> Iterator[int]:
+    """A function as a stage: one content in, many out."""
+    for i in range(into):
+        yield content * into + i
+
+
+def even(content: int) -> int | None:
+    """A function as a stage: odd contents are dropped."""
+    return None if content % 2 else content
 
 
 class Slow(Stage):

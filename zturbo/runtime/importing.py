@@ -7,21 +7,22 @@ import importlib
 import inspect
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from zturbo.errors import StartError
+from zturbo.kinds import FunctionStage
 from zturbo.resources import Resources
 from zturbo.stage import Stage
 
 __all__ = ["build_stage", "code_hash", "load_class"]
 
 
-def load_class(name: str) -> type[Stage]:
-    """The stage class that ``module:Class`` names; the current directory is on the import path.
+def load_class(name: str) -> type[Stage] | Callable[..., Any]:
+    """The stage class or function that ``module:name`` says; the current directory is on the import path.
 
     Raises:
-        StartError: it does not import, or is no stage; the import's own error is its cause.
+        StartError: it does not import, or is neither; the import's own error is its cause.
     """
     module_name, _, class_name = name.partition(":")
     here = os.getcwd()
@@ -44,23 +45,36 @@ def load_class(name: str) -> type[Stage]:
         raise StartError(
             f"{name}: {module_name} has no {class_name!r}; its stages are: {', '.join(have) or 'none'}"
         )
-    if not (inspect.isclass(cls) and issubclass(cls, Stage)):
-        raise StartError(f"{name} is no subclass of zturbo.Stage")
-    return cls
+    if inspect.isclass(cls) and issubclass(cls, Stage):
+        return cls
+    if inspect.isclass(cls) or not callable(cls):
+        raise StartError(f"{name} is neither a subclass of zturbo.Stage nor a function")
+    function: Callable[..., Any] = cls
+    return function
 
 
-def build_stage(cls: type[Stage], args: Mapping[str, Any], resources: Resources) -> Stage:
-    """An instance, with ``resources`` where its ``__init__`` takes them."""
-    parameters = inspect.signature(cls.__init__).parameters
-    if "resources" in parameters and "resources" not in args:
-        return (
-            cls(resources, **args) if "resources" == list(parameters)[1] else cls(resources=resources, **args)
-        )
-    return cls(**args)
+def build_stage(
+    cls: type[Stage] | Callable[..., Any], args: Mapping[str, Any], resources: Resources
+) -> Stage:
+    """An instance, with ``resources`` where its ``__init__`` takes them; a function as a stage.
+
+    Raises:
+        UsageError: a function does not take these arguments.
+    """
+    if not isinstance(cls, type):
+        return FunctionStage(cls, **args)
+    parameters = list(inspect.signature(cls).parameters)
+    if "resources" not in parameters or "resources" in args:
+        stage: Stage = cls(**args)
+    elif parameters[0] == "resources":
+        stage = cls(resources, **args)
+    else:
+        stage = cls(resources=resources, **args)
+    return stage
 
 
-def code_hash(cls: type) -> str:
-    """A hash of the source file of a class, to tell hosts with different code apart."""
+def code_hash(cls: type | Callable[..., Any]) -> str:
+    """A hash of the source file of a class or function, to tell hosts with different code apart."""
     try:
         path = inspect.getsourcefile(cls)
         if path is None:

@@ -19,6 +19,7 @@ from typing import Any
 from zturbo.core.effects import Control, EndJob, Exit, Reclaim, Run, Send, Spill, Work
 from zturbo.core.worker import Produced, WorkerMachine
 from zturbo.errors import StartError
+from zturbo.kinds import FunctionStage
 from zturbo.resources import Resources
 from zturbo.runtime.batching import BatchRunner
 from zturbo.runtime.children import ChildSide
@@ -301,7 +302,8 @@ def main() -> int:
         )
         host.slot = side.slot
         loop = start_member(side, spec["stage"])
-        loop.code = code_hash(type(host.base))
+        base = host.base
+        loop.code = code_hash(base.function if isinstance(base, FunctionStage) else type(base))
         worker = WorkerProcess(
             loop,
             host,
