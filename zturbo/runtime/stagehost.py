@@ -361,7 +361,7 @@ class StageHost:
                     out.contents.append(result.content)
                     out.added()
                 else:
-                    self._result(result, (*prefix, at) if first else first, task, out, False)
+                    self._result(result, (*prefix, at) if first else first, task, out, -1)
                 out.finished += 1
 
     def _condemn(self, mark: Mark, path: Path, task: Task | None) -> bytes:
@@ -369,6 +369,7 @@ class StageHost:
         return self.error(Condemned(mark.text), path, task, mark.kind)
 
     def _one(self, process: Callable[[Task], Any], path: Path, task: Task, out: Output, logs: bool) -> None:
+        had = len(task._logs or ()) if logs else -1
         if logs:
             task.start(self.name)
         error: Exception | None = None
@@ -381,9 +382,11 @@ class StageHost:
         if out.wanted:
             out.settle()
         if error is not None:
+            if had >= 0:
+                self._log(task, task, had, success=False)
             out.fail(self._execution(path), 0, self.error(error, path, task))
             return
-        self._result(result, path, task, out, logs)
+        self._result(result, path, task, out, had)
 
     def _execution(self, path: Path) -> Path:
         """Where the outputs of this execution stand.
@@ -393,16 +396,18 @@ class StageHost:
         """
         return path if self.deterministic else (*path, EXECUTION + int.from_bytes(os.urandom(6), "big"))
 
-    def _result(self, result: Any, path: Path, task: Task, out: Output, logs: bool) -> None:
+    def _result(self, result: Any, path: Path, task: Task, out: Output, had: int) -> None:
+        """Outputs of what ``process`` gave. ``had``: entries in the task's logs before it; -1 keeps none."""
         count = 0
         path = self._execution(path)
         try:
             if isinstance(result, Task):
+                if had >= 0:
+                    self._log(task, result, had, success=result.success)
                 if not result.success:
-                    raise TaskFailedByUser("process gave a task that is marked as failed")
-                if logs:
-                    self._log(task, result)
-                out.add(path, result)
+                    out.fail(path, 0, self.error(TaskFailedByUser(_BY_USER), path, result))
+                else:
+                    out.add(path, result)
                 return
             if result is None:
                 out.end(path, 0)
@@ -420,15 +425,21 @@ class StageHost:
                     break
                 if not isinstance(child, Task):
                     raise TypeError(self._wrong("yielded", child))
-                if logs:
-                    self._log(task, child)
+                if had >= 0:
+                    self._log(task, child, had, success=child.success)
                 count += 1
                 self.slot.given(count)
-                out.add((*path, count - 1), child)
+                place = (*path, count - 1)
+                if child.success:
+                    out.add(place, child)
+                else:
+                    out.fail(place, 0, self.error(TaskFailedByUser(_BY_USER), place, child))
         except Exception as error:  # whatever the user's code raises fails this task alone
             out.inside = False
             if out.wanted:
                 out.settle()
+            if had >= 0:
+                self._log(task, task, had, success=False)
             out.fail(path, count, self.error(error, path, task))
             return
         out.end(path, count)
@@ -440,19 +451,14 @@ class StageHost:
             "an iterable of Tasks, or None"
         )
 
-    def _log(self, parent: Task, child: Task) -> None:
+    def _log(self, parent: Task, child: Task, had: int, *, success: bool) -> None:
+        """One more entry, unless the user's code has made it by ``start()`` and ``finish()``."""
         started = getattr(parent, "_started", None)
-        if started is None:
+        if started is None or len(child._logs or ()) > had:
             return
         name, wall, tick = started
         duration = perf_counter() - tick
-        entry = TaskLog(name, duration, wall, wall + duration, True)
-        if child is parent or (
-            child._logs and parent._logs and child._logs[: len(parent._logs)] == parent._logs
-        ):
-            child.logs.append(entry)
-        else:
-            child.logs = [*(parent._logs or []), *(child._logs or []), entry]
+        child.logs = [*(parent._logs or ())[:had], TaskLog(name, duration, wall, wall + duration, success)]
 
     def _fail_all(self, runs: Iterable[Run], error: Exception, out: Output, steps: Steps) -> None:
         i = 0
@@ -611,6 +617,7 @@ class Condemned(Exception):
 
 
 _END: Any = object()
+_BY_USER = "process gave a task that is marked as failed"
 
 
 class TaskFailedByUser(Exception):
