@@ -38,6 +38,8 @@ def _set_up(logger: logging.Logger, level: int | None, log_file: str | None) -> 
     if level is None:
         level = logging.DEBUG if Options.print_debug_log else logging.INFO
     logger.setLevel(level)
+    if log_file is None and logger.name.startswith("zturbo."):
+        logger = logging.getLogger("zturbo")  # one handler for all of them
     if not logger.hasHandlers():
         _add(logger, logging.StreamHandler())
     path = log_file or Options.log_file
