@@ -11,6 +11,7 @@ functions travel by value, with cloudpickle.
 
 from __future__ import annotations
 
+import os
 import pickle
 from collections.abc import Callable
 from multiprocessing import spawn
@@ -39,7 +40,9 @@ def _main() -> dict[str, Any]:
     """How a child is to find what this process, or its parent, runs; without a file if there is none."""
     if _state["main"] is not None:
         return _state["main"]
-    data = spawn.get_preparation_data("zturbo")
+    data: dict[str, Any] = spawn.get_preparation_data("zturbo")
+    if not os.path.isfile(data.get("init_main_from_path", "")):  # "<stdin>" is none
+        data.pop("init_main_from_path", None)
     return {name: data[name] for name in _MAIN if name in data}
 
 
