@@ -102,6 +102,7 @@ class Processes:
             for name, (names, _) in pipelines.items()
         ]
         broker = {"bind": address, "state": str(state), "lease": 5.0, "pipelines": described, **common}
+        broker["temporary"] = str(sockets)
         sink = {"spool": str(state / "sink"), "results": f"ipc://{sockets}/results", **common}
         node = self._node = Node(address, host=host_name(), on_event=self._on_event)
         node.add(ChildSpec("broker", "broker", "broker", broker))
@@ -158,7 +159,6 @@ class Processes:
         client, node, thread = self._client, self._node, self._thread
         if client is not None:
             client.close()
-            self._client = None
         if node is not None:
             if thread is not None and thread.ident is not None:
                 node.stop()

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from zturbo.checks import check_count, check_names, check_seconds, check_type, wrong
-from zturbo.client import JobHandle
+from zturbo.client import Client, JobHandle
 from zturbo.debug import DebugPipeline
 from zturbo.errors import ResultTimeout, UsageError, ZturboError
 from zturbo.kept import KeptJobs
@@ -225,7 +225,10 @@ class System:
                 self._attach({name: names for name, (names, _) in described.items()})
                 if self.show_progress and not Options.no_progress_bar:
                     self._progress = Progress()
-                    threading.Thread(target=self._watch, name="zturbo-progress", daemon=True).start()
+                    watched = (self._progress, self._processes.client)
+                    threading.Thread(
+                        target=self._watch, args=watched, name="zturbo-progress", daemon=True
+                    ).start()
         except BaseException:
             self.terminate()
             raise
@@ -269,12 +272,13 @@ class System:
             if job is not None:
                 self._again(job)
 
-    def _watch(self) -> None:
+    def _watch(self, progress: Progress, client: Client) -> None:
         pause = threading.Event()
-        while self._state == "started" and self._progress is not None and self._processes is not None:
+        while self._state == "started":
             try:
-                self._progress.update(self._processes.client.jobs())
-            except (ZturboError, AssertionError):
+                progress.update(client.jobs())
+            except ZturboError as error:
+                self.logger.debug("progress is not shown any more: %s", error)
                 return
             pause.wait(0.25)
 

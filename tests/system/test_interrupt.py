@@ -19,12 +19,19 @@ ROOT = Path(__file__).parents[2]
 
 MINE = """
 import os, sys, time
+import zturbo
 from zturbo import Job, ReorderStage, Stage, System, Task, process_map
 
 FACTOR = 3
 
 def times(x):
     return x * FACTOR
+
+class Point:
+    def __init__(self, x):
+        self.x = x
+
+zturbo.register(Point, "point", lambda point: point.x, Point)
 
 class Slow(Stage):
     def init(self, worker_id=0):
@@ -36,7 +43,7 @@ class Slow(Stage):
         if task.content < 0:
             print("working", file=sys.stderr, flush=True)
             time.sleep(600)
-        return Task(times(task.content))
+        return Task(Point(times(task.content)))
 
 class Mine(System):
     def get_stages(self, resources):
@@ -46,7 +53,7 @@ def work(content):
     system = Mine()
     system.start()
     system.add_job(Job("one", Task(content)))
-    print(system.wait_job().results[0], flush=True)
+    print(system.wait_job().results[0].x, flush=True)
     system.end()
 """
 
@@ -120,7 +127,7 @@ def programs(tmp_path: Path) -> Iterator[list[Program]]:
 def nothing_left(program: Program, pids: list[int]) -> None:
     """No process, no socket, no folder."""
     eventually(lambda: not [pid for pid in pids if Path(f"/proc/{pid}").exists()])
-    assert not list(program.temporary.iterdir())
+    assert not list(program.temporary.iterdir()), list(program.temporary.rglob("*"))
 
 
 @pytest.mark.parametrize("how", ["file", "-c", "stdin", "-i"])
@@ -193,6 +200,17 @@ def test_ctrl_c_in_a_notebook_cell(tmp_path: Path, programs: list[Program]) -> N
     assert program.process.poll() is None
     out, said = program.process.communicate(timeout=60)
     assert out == "alive\n15\n", said
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_a_killed_script(tmp_path: Path, programs: list[Program], number: signal.Signals) -> None:
+    program = Program(tmp_path, "-c", MINE + "\nwork(-1)\n")
+    programs.append(program)
+    program.wait_for("working")
+    pids = program.children()
+    os.kill(program.process.pid, number)
+    program.over()
+    nothing_left(program, pids)
 
 
 def test_ctrl_c_in_process_map(tmp_path: Path, programs: list[Program]) -> None:

@@ -6,7 +6,7 @@ own children, over ipc sockets in a folder of this user's alone. Nothing else co
 
 A main script is imported by the workers, as ``multiprocessing`` does it. What has no file (a notebook, an
 interactive interpreter, ``python -c``, a script on stdin) cannot be imported, so its classes and
-functions travel by value, with cloudpickle.
+functions, and the types that it has registered, travel by value, with cloudpickle.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from zturbo.errors import StartError, UsageError
 from zturbo.options import Options
 from zturbo.stage import Stage
 from zturbo.task import Task
+from zturbo.wire.extensions import register, registered
 
 __all__ = ["CallStage", "in_child", "pack_call", "pack_stage", "unpack_result", "unpack_stage"]
 
@@ -46,8 +47,12 @@ def _main() -> dict[str, Any]:
     return {name: data[name] for name in _MAIN if name in data}
 
 
+def _has_file() -> bool:
+    return any(name in _main() for name in _MAIN_FILE)
+
+
 def _dumps(value: Any) -> bytes:
-    if any(name in _main() for name in _MAIN_FILE):
+    if _has_file():
         return pickle.dumps(value)
     import cloudpickle
 
@@ -61,7 +66,8 @@ def pack_stage(stage: Stage) -> bytes:
         UsageError: it cannot be pickled; it says what to do.
     """
     try:
-        return pickle.dumps((_main(), Options.as_dict(), _dumps(stage)))
+        types = [] if _has_file() else [entry for entry in registered() if entry[0].__module__ == "__main__"]
+        return pickle.dumps((_main(), Options.as_dict(), _dumps(types), _dumps(stage)))
     except Exception as error:  # pickle raises whatever the object's own code raises
         raise UsageError(
             f"stage {type(stage).__name__} cannot be sent to its workers: {error}. Make what cannot be "
@@ -75,10 +81,12 @@ def unpack_stage(raw: bytes) -> Callable[[], Stage]:
     Raises:
         StartError: the class is not there once the script is imported.
     """
-    main, options, pickled = pickle.loads(raw)
+    main, options, types, pickled = pickle.loads(raw)
     _state["main"] = main
     Options.update(options)
     spawn.prepare(main)
+    for entry in pickle.loads(types):
+        register(*entry)
 
     def build() -> Stage:
         try:
