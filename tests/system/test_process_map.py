@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -64,7 +65,7 @@ def test_errors_and_an_early_end(tmp_path: Path) -> None:
     with pytest.raises(WorkerLost, match="SIGKILL"):
         list(process_map(square, [(8, "")], 1))
     with pytest.raises(UsageError, match="cannot be sent to another process"):
-        list(process_map(square, iter([lambda: 0]), 1))  # type: ignore[list-item]
+        list(process_map(square, iter([threading.Lock()]), 1))  # type: ignore[list-item]
 
 
 def test_in_this_process(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

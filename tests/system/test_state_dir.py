@@ -114,10 +114,13 @@ def test_an_ended_system_goes_on_elsewhere(tmp_path: Path, caplog: pytest.LogCap
     (tmp_path / "gate").touch()
     # Fewer pipelines than before: both are run from the beginning, in the one that is there.
     with Kept(str(tmp_path), state_dir=state) as system:
-        check([system.wait_job(job_timeout=60)], [system.restored[0].name])
+        assert [job.name for job in system.restored] == ["b1", "b2"]
+        one = system.wait_job(job_timeout=60)
+        check([one], [one.name])
     # The other one has not been taken; a debug System may do it, too.
     with Kept(str(tmp_path), state_dir=state, debug=True) as debug:
         check([debug.wait_job()], [debug.restored[0].name])
+        assert {one.name, debug.restored[0].name} == {"b1", "b2"}
     assert not list((state / "jobs").iterdir())
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -65,8 +66,6 @@ class NoSuper(Plain):
 
 class Locked(Same):
     def __init__(self) -> None:
-        import threading
-
         self.lock = threading.Lock()
 
 
@@ -195,9 +194,9 @@ WRONG: dict[str, tuple[Callable[[], object], str]] = {
     "worker": (lambda: process_map(A or 3, []), "process_map: worker is to be a function of one argument"),
     "jobs": (lambda: process_map(abs, A or 3), "process_map: jobs is to be an iterable of arguments"),
     "workers": (lambda: process_map(abs, [], 0), "process_map: num_worker is to be an int of 1 or more"),
-    "lambda": (
-        lambda: process_map(lambda x: x, []),
-        "process_map: .*lambda.* cannot be sent to another process",
+    "unpicklable": (
+        lambda: process_map(threading.Lock().acquire, A or []),
+        "process_map: .*acquire.* cannot be sent to another process",
     ),
 }
 
