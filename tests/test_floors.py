@@ -26,7 +26,7 @@ FLOORS = [
     ["zturbo.runtime"],
     ["zturbo.client", "zturbo.progress", "zturbo.deploy"],
     ["zturbo.debug"],
-    ["zturbo.kept", "zturbo.processes"],
+    ["zturbo.kept", "zturbo.processes", "zturbo.desk"],
     ["zturbo.system"],
     ["zturbo.pool", "zturbo.utils"],
     ["zturbo"],

@@ -124,14 +124,17 @@ class KeptJobs:
         return jobs
 
     # -- the pipelines that they run in -------------------------------------------------------
-    def same_stages(self, stages: dict[str, list[str]]) -> bool:
-        """Whether the pipelines are those of the earlier System; notes them."""
-        path = self.folder / "stages.json"
-        text = json.dumps(stages)
-        if path.exists() and path.read_text() == text:
-            return True
-        path.write_text(text)
-        return False
+    def stages(self) -> dict[str, list[str]]:
+        """Names of each pipeline's stages, as they were noted; empty if they were not."""
+        try:
+            stages: dict[str, list[str]] = json.loads((self.folder / "stages.json").read_text())
+        except (FileNotFoundError, ValueError):
+            return {}
+        return stages
+
+    def note_stages(self, stages: dict[str, list[str]]) -> None:
+        """The jobs that the broker has now are of these."""
+        (self.folder / "stages.json").write_text(json.dumps(stages))
 
     def close(self) -> None:
         """Let go of the folder."""

@@ -7,14 +7,14 @@ import inspect
 import os
 import queue
 import threading
-import time
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from zturbo.checks import check_count, check_names, check_seconds, check_type, wrong
-from zturbo.client import Client, JobHandle
+from zturbo.client import Client
 from zturbo.debug import DebugPipeline
+from zturbo.desk import Desk, ResultQueue
 from zturbo.errors import ResultTimeout, UsageError, ZturboError
 from zturbo.kept import KeptJobs
 from zturbo.log import get_logger, set_up_logging
@@ -29,9 +29,6 @@ from zturbo.task import Job, Task
 from zturbo.wire.payload import pack_meta, pack_one
 
 __all__ = ["JobWaitTimeout", "System"]
-
-JOBS_AT_ONCE = 16
-"""Jobs of one pipeline that are under way; the others wait for their turn, in the order of adding."""
 
 
 class JobWaitTimeout(ResultTimeout, queue.Empty):
@@ -105,18 +102,13 @@ class System:
         self.num_pipeline = 1 if self.debug_mode else num_pipeline
         self.state_dir = None if state_dir is None else Path(state_dir)
         self.logger = get_logger(f"zturbo.system.{name}")
-        self.result_queue: ResultQueue = ResultQueue(self)
         self.restored: list[Job] = []
-        self._todo: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
-        self._in_flight = [0] * self.num_pipeline
-        self._under_way: set[int] = set()
-        self._handles: dict[bytes, JobHandle] = {}
-        self._lock = threading.RLock()
-        self._threads: list[threading.Thread] = []
-        self._state = "new"
+        self._desk = Desk(
+            self.num_pipeline, collect=self.collect_results, interrupted=self.terminate, logger=self.logger
+        )
+        self.result_queue: ResultQueue = self._desk.ended
         self._kept: KeptJobs | None = None
         self._processes: Processes | None = None
-        self._debug: DebugPipeline | None = None
         self._progress: Progress | None = None
         self._built = True
 
@@ -174,7 +166,7 @@ class System:
 
     # -- life ---------------------------------------------------------------------------------
     def __enter__(self) -> System:
-        if not self._built or self._state == "new":
+        if not self._built or self._desk.state == "new":
             self.start()
         return self
 
@@ -205,41 +197,41 @@ class System:
                 "a System is started while a worker imports the main script: put what starts it under "
                 "if __name__ == '__main__':"
             )
-        if self._state != "new":
-            raise UsageError(f"the system has {self._state} already; make another one to start again")
+        if self._desk.state != "new":
+            raise UsageError(f"the system has {self._desk.state} already; make another one to start again")
         pipelines = [self._stages(part) for part in self.resources.split(self.num_pipeline)]
         described = {f"pipeline-{n}": (_names(stages), stages) for n, stages in enumerate(pipelines)}
         set_up_logging()
         atexit.register(self.terminate)
-        self._state = "started"
+        self._desk.state = "started"
         try:
-            if self.state_dir is not None:
-                self._kept = KeptJobs(self.state_dir)
-                self.restored = self._kept.load()
-            if self.debug_mode:
-                names, stages = described["pipeline-0"]
-                self._debug = DebugPipeline(stages, names)
-            else:
-                state = None if self._kept is None else self._kept.folder
-                self._processes = Processes(described, state=state, task_timeout=task_timeout)
-                self._attach({name: names for name, (names, _) in described.items()})
-                if self.show_progress and not Options.no_progress_bar:
-                    self._progress = Progress()
-                    watched = (self._progress, self._processes.client)
-                    threading.Thread(
-                        target=self._watch, args=watched, name="zturbo-progress", daemon=True
-                    ).start()
+            self._open(described, task_timeout)
         except BaseException:
             self.terminate()
             raise
-        waiting = [self._todo.get() for _ in range(self._todo.qsize())]
-        self._under_way.update(id(job) for job in self.restored)
-        for job in self.restored:
-            self._enqueue(job)
-        for early in waiting:
-            assert early is not None
-            self._keep(early)
-            self._enqueue(early)
+
+    def _open(self, described: dict[str, tuple[list[str], list[Stage]]], task_timeout: float | None) -> None:
+        kept = client = debug = None
+        if self.state_dir is not None:
+            kept = self._kept = KeptJobs(self.state_dir)
+            self.restored = kept.load()
+        if self.debug_mode:
+            names, stages = described["pipeline-0"]
+            debug = DebugPipeline(stages, names)
+        else:
+            state = None if kept is None else kept.folder
+            self._processes = Processes(described, state=state, task_timeout=task_timeout)
+            client = self._processes.client
+            if kept is not None:
+                pipelines = {name: names for name, (names, _) in described.items()}
+                self._desk.attach(client, kept, self.restored, pipelines)
+            if self.show_progress and not Options.no_progress_bar:
+                progress = self._progress = Progress()
+                watched = (progress, client)
+                threading.Thread(
+                    target=self._watch, args=watched, name="zturbo-progress", daemon=True
+                ).start()
+        self._desk.open(self.restored, kept=kept, client=client, debug=debug)
 
     def _stages(self, part: Resources) -> list[Stage]:
         stages = self.get_stages(part)
@@ -252,29 +244,9 @@ class System:
                 raise wrong(f"{name}, each item,", stage, f"a Stage{hint}")
         return list(stages)
 
-    def _attach(self, pipelines: dict[str, list[str]]) -> None:
-        """Take over what the broker has of an earlier System's jobs; let go of what nobody waits for."""
-        if self._kept is None:
-            return
-        assert self._processes is not None
-        client = self._processes.client
-        same = self._kept.same_stages(pipelines)
-        restored = {job.id: job for job in self.restored}
-        for known in client.jobs():
-            job = restored.get(known["id"])
-            handle = client.attach(known["id"])
-            if job is not None and same:
-                handle._first = 0
-                job.pipeline_id = int(known["pipeline"].rpartition("-")[2])
-                self._handles[job.id] = handle
-                continue
-            handle.release()
-            if job is not None:
-                self._again(job)
-
     def _watch(self, progress: Progress, client: Client) -> None:
         pause = threading.Event()
-        while self._state == "started":
+        while self._desk.state == "started":
             try:
                 progress.update(client.jobs())
             except ZturboError as error:
@@ -289,11 +261,9 @@ class System:
             timeout: seconds after which processes that do not end are killed; default 5.
         """
         check_seconds("end: timeout", timeout)
-        if self._state == "started" and self._under_way:
+        if self._desk.state == "started" and len(self._desk):
             fate = "lost" if self.state_dir is None else f"kept in {self.state_dir}"
-            self.logger.warning(
-                "ended with %d jobs that are not done: they are %s", len(self._under_way), fate
-            )
+            self.logger.warning("ended with %d jobs that are not done: they are %s", len(self._desk), fate)
         self._stop(kill=False, timeout=timeout)
 
     def terminate(self, *, timeout: float | None = None) -> None:
@@ -302,7 +272,7 @@ class System:
         self._stop(kill=True, timeout=timeout)
 
     def _stop(self, *, kill: bool, timeout: float | None) -> None:
-        self._state = "ended"
+        self._desk.state = "ended"
         atexit.unregister(self.terminate)
         if self._progress is not None:
             self._progress.close()
@@ -315,9 +285,7 @@ class System:
             kept, self._kept = self._kept, None
             if kept is not None:
                 kept.close()
-            for _ in self._threads:
-                self._todo.put(None)
-            self.result_queue.wake()
+            self._desk.close()
 
     # -- jobs ---------------------------------------------------------------------------------
     def add_job(self, job: Job, *, timeout: float | None = None) -> None:
@@ -335,147 +303,22 @@ class System:
         if not isinstance(job, Job):
             hint = "; wrap it, Job('name', task)" if isinstance(job, Task) else ""
             raise UsageError(f"add_job takes a Job, not a {type(job).__name__}{hint}")
-        if self._state == "ended":
+        if self._desk.state == "ended":
             raise UsageError("the system has ended; make another one")
         pack_one(job.task.content)
         pack_one(pack_meta(job.task._meta, job.task._logs))
-        with self._lock:
-            if id(job) in self._under_way:
-                raise UsageError(f"job {job.name!r} is under way already: make another Job of the same task")
-            self._under_way.add(id(job))
-        job.begin()
-        if self._state == "new":
-            self._todo.put(job)
-            return
-        self._keep(job)
-        self._enqueue(job)
+        self._desk.add(job)
 
     def add_jobs(self, jobs: Iterable[Job], *, timeout: float | None = None) -> None:
         """Submit several."""
         for job in jobs:
             self.add_job(job, timeout=timeout)
 
-    def _keep(self, job: Job) -> None:
-        if self._kept is not None:
-            self._kept.put(job)
-
-    def _enqueue(self, job: Job) -> None:
-        with self._lock:
-            self._todo.put(job)
-            most = min(len(self._under_way), JOBS_AT_ONCE * self.num_pipeline)
-            if self._debug is None and len(self._threads) < most:
-                name = f"zturbo-jobs-{len(self._threads)}"
-                thread = threading.Thread(target=self._serve, name=name, daemon=True)
-                self._threads.append(thread)
-                thread.start()
-
-    def _serve(self) -> None:
-        """Do one job after the other."""
-        while (job := self._todo.get()) is not None and self._state == "started":
-            self._do(job)
-
-    def _do(self, job: Job) -> None:
-        """Run a job, again if it fails, and give it back."""
-        while True:
-            try:
-                self._run(job)
-                job.success = True
-            except Exception as error:  # get_results and collect_results are the user's code
-                if self._state == "ended":
-                    return
-                remote = isinstance(error, ZturboError)
-                self.logger.error("job %s failed: %s", job.name, error, exc_info=not remote)
-                job.error = error
-            if job.success or job.retry <= 0 or Options.raise_exception:
-                break
-            job.retry -= 1
-            self._again(job)
-        if Options.no_progress_bar:
-            self.logger.info("job %s: %s", job.name, "done" if job.success else "failed")
-        if self._kept is None:
-            self._release(job.id)
-        self.result_queue.put(job)
-
-    def _again(self, job: Job) -> None:
-        """Make it a new job, to be run from the beginning."""
-        before = job.id
-        self._release(before)
-        job.begin()
-        if self._kept is not None:
-            self._kept.put(job)
-            self._kept.drop(before)
-
-    def _release(self, job_id: bytes) -> None:
-        """Nobody asks the broker for it any more."""
-        handle = self._handles.pop(job_id, None)
-        if handle is not None:
-            try:
-                handle.release()
-            except ZturboError as error:
-                self.logger.debug("not released: %s", error)
-
-    def _run(self, job: Job) -> None:
-        """Run a job once."""
-        with self._lock:
-            if job.id not in self._handles or job.pipeline_id is None:
-                job.pipeline_id = min(range(self.num_pipeline), key=self._in_flight.__getitem__)
-            number = job.pipeline_id
-            self._in_flight[number] += 1
-        if Options.no_progress_bar:
-            self.logger.info("job %s: begun in pipeline %d", job.name, number)
-        failure: list[BaseException] = []
-        try:
-            tasks = self._tasks(job, number)
-            self.collect_results(job, _checked(tasks, failure))
-            if failure:  # the user's code may have caught it
-                raise failure[0]
-        finally:
-            with self._lock:
-                self._in_flight[number] -= 1
-
-    def _tasks(self, job: Job, number: int) -> Iterator[Task]:
-        if self._debug is not None:
-            return self._debug.run(job.task, logs=True, raising=Options.raise_exception)
-        processes = self._processes
-        if processes is None:
-            raise UsageError("the system has ended")
-        handle = self._handles.get(job.id)
-        if handle is None:
-            handle = self._handles[job.id] = processes.client.submit(job, pipeline=f"pipeline-{number}")
-        return handle.tasks()
-
     def _stream(self, contents: Iterable[Any]) -> Iterator[Any]:
         """Each content through the pipeline, as one job of many roots; results in any order."""
         if self._processes is None:
             raise UsageError("the system is not started, or in debug mode")
         return self._processes.client.map(contents, pipeline="pipeline-0", ordered=False)
-
-    # -- for the result queue -----------------------------------------------------------------
-    def _before_get(self) -> None:
-        """Somebody waits for a job."""
-        if self._state == "new":
-            raise UsageError("the system is not started: call start(), or use it in a with statement")
-        if self._debug is not None and self._state == "started" and self._todo.qsize():
-            job = self._todo.get()
-            assert job is not None
-            self._do(job)
-        elif self._state == "started" and not self._under_way:
-            self.logger.warning("a job is waited for, and none is under way: each has been taken")
-
-    def _taken(self, job: Job) -> None:
-        """Somebody has got it."""
-        with self._lock:
-            self._under_way.discard(id(job))
-        if self._kept is not None:
-            self._kept.drop(job.id)
-            self._release(job.id)
-        results = job.results
-        if isinstance(results, Result) or (hasattr(results, "collect") and hasattr(results, "merge")):
-            try:
-                results.merge(job)
-            except Exception as error:  # a Result subclass is the user's code
-                self.logger.exception("job %s: merge failed", job.name)
-                job.error = job.error or error
 
     def wait_job(self, *, job_timeout: float | None = None, queue_timeout: float | None = None) -> Job:
         """The next job that has ended. Ctrl-C meanwhile ends the system.
@@ -510,57 +353,6 @@ class System:
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({'debug' if self.debug_mode else f'x{self.num_pipeline}'})"
-
-
-class ResultQueue(queue.Queue[Job]):
-    """Jobs that have ended; to take one is to have its results.
-
-    In debug mode ``get`` runs the next job, in the caller's thread. Ctrl-C in ``get`` ends the system, and
-    so does the end of the system end a ``get`` that waits.
-    """
-
-    def __init__(self, system: System) -> None:
-        super().__init__()
-        self._system = system
-
-    def get(self, block: bool = True, timeout: float | None = None) -> Job:
-        """The next job; raises ``queue.Empty`` if there is none in time."""
-        system = self._system
-        try:
-            if self.empty():
-                system._before_get()
-            until = None if timeout is None else time.monotonic() + timeout
-            with self.not_empty:
-                while not self._qsize():
-                    if system._state == "ended":
-                        raise UsageError("the system has ended, and its jobs are gone with it")
-                    left = None if until is None else until - time.monotonic()
-                    if not block or (left is not None and left <= 0):
-                        raise queue.Empty
-                    self.not_empty.wait(left)
-                job: Job = self._get()
-        except KeyboardInterrupt:
-            system.terminate()
-            raise
-        system._taken(job)
-        return job
-
-    def wake(self) -> None:
-        """Let those who wait look again."""
-        with self.not_empty:
-            self.not_empty.notify_all()
-
-
-def _checked(tasks: Iterator[Task], failure: list[BaseException]) -> Iterator[Task]:
-    """The tasks; whatever ends them, or has to, is noted in ``failure`` and raised."""
-    try:
-        for task in tasks:
-            if not task.success and Options.raise_exception and task.error is not None:
-                raise task.error
-            yield task
-    except Exception as error:  # whatever a job or, with raise_exception, a task raises
-        failure.append(error)
-        raise
 
 
 def _names(stages: list[Stage]) -> list[str]:
