@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable
 from typing import Any
 
@@ -18,6 +17,8 @@ def wrong(field: str, value: object, expected: str) -> UsageError:
 
 def did_you_mean(word: str, names: Iterable[str]) -> str:
     """What to say after an unknown name: the nearest one, or all there are."""
+    import difflib  # not needed where all is right
+
     known = sorted(names)
     near = difflib.get_close_matches(word, known, 1)
     return f"did you mean {near[0]!r}?" if near else f"there are: {', '.join(known) or 'none'}"

@@ -26,7 +26,7 @@ __all__ = [
 
 
 class Count(Stage):
-    """(first, n) gives n numbers, with their places; calls no super."""
+    """(first, n) gives n numbers, with their places, but marks 15 as failed; calls no super."""
 
     def __init__(self, resources: Resources) -> None:
         self.given = resources
@@ -35,7 +35,10 @@ class Count(Stage):
         first, n = task.content
         for i in range(n):
             sub_task = Task(meta={"i": i}, parent_task=task).start(self)
-            sub_task.finish(first + i)
+            if first + i == 15:
+                sub_task.fail()
+            else:
+                sub_task.finish(first + i)
             yield sub_task
 
 
