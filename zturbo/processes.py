@@ -1,7 +1,8 @@
 """The processes of a ``System``: a broker, a sink, and the workers of its pipelines, under one node.
 
-The node runs in a thread, with SIGINT blocked, so that a child that has just been started is not hit by a
-Ctrl-C that is its parent's to handle.
+The node is made and runs in a thread, with SIGINT blocked, so that a child that has just been started is not
+hit by a Ctrl-C that is its parent's to handle. KeyboardInterrupt is raised in the main thread alone, so it cannot
+come between the making of something and its being noted down for removal.
 """
 
 from __future__ import annotations
@@ -33,6 +34,9 @@ SAY_EVERY = 30.0
 ANSWER = 60.0
 """Seconds that a question to the broker may take."""
 
+STARTED = 5.0
+"""Seconds after which a thread that was to be started, and shows no sign, is taken for one that was not."""
+
 MAX_TASK = 1 << 30
 """Bytes that one task may have."""
 
@@ -57,14 +61,27 @@ class Processes:
         task_timeout: float | None,
     ) -> None:
         self._failures: list[str] = []
+        self._error: BaseException | None = None
         self._node: Node | None = None
-        self._thread: threading.Thread | None = None
         self._client: Client | None = None
         self._folder: Path | None = None
         self._kept = state is not None
+        self._made = threading.Event()
+        self._ready = threading.Event()
+        self._stopping = False
+        self._thread: threading.Thread | None = None
+        workers = [
+            ChildSpec("worker", f"{name}.{stage_name}", "zturbo.runtime.worker", told)
+            for name, (names, stages) in pipelines.items()
+            for index, stage_name in enumerate(names)
+            for told in _workers(name, names, index, stages[index], task_timeout)
+        ]
+        stage_names = {name: names for name, (names, _) in pipelines.items()}
+        arguments = (stage_names, workers, state)
         try:
-            self._folder = Path(tempfile.mkdtemp(prefix="zturbo-system-"))
-            self._start(pipelines, state or self._folder, self._folder, task_timeout)
+            self._thread = threading.Thread(target=self._run, args=arguments, name="zturbo-node", daemon=True)
+            self._thread.start()
+            self._wait()
         except BaseException:
             self.stop(kill=True)
             raise
@@ -75,21 +92,41 @@ class Processes:
         assert self._client is not None
         return self._client
 
-    def _start(
-        self,
-        pipelines: dict[str, tuple[list[str], list[Stage]]],
-        state: Path,
-        sockets: Path,
-        task_timeout: float | None,
-    ) -> None:
-        address = f"ipc://{sockets}/broker"
-        common = {"debug": Options.print_debug_log, "log_file": Options.log_file}
-        workers = [
-            ChildSpec("worker", f"{name}.{stage_name}", "zturbo.runtime.worker", {**common, **told})
-            for name, (names, stages) in pipelines.items()
-            for index, stage_name in enumerate(names)
-            for told in _workers(name, names, index, stages[index], task_timeout)
-        ]
+    def _wait(self) -> None:
+        """Until all are ready."""
+        while not self._ready.wait(SAY_EVERY):
+            children = self._node.children if self._node is not None else []
+            late = [child.what.name for child in children if not child.is_ready]
+            log.warning("not ready yet: %s", ", ".join(late) or "processes that are started again")
+        if self._error is not None:
+            raise self._error
+        if self._failures:
+            raise StartError(self._failures[0])
+        self._client = Client(f"ipc://{self._folder}/broker", timeout=ANSWER)
+
+    # -- the node's thread --------------------------------------------------------------------
+    def _run(self, pipelines: dict[str, list[str]], workers: list[ChildSpec], state: Path | None) -> None:
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            node = self._make(pipelines, workers, state)
+            self._made.set()
+            if not self._stopping:
+                node.run(self._look)
+        except BaseException as error:  # it is raised where the start is waited for
+            log.debug("the node has failed", exc_info=True)
+            self._error = error
+        finally:
+            self._made.set()
+            self._ready.set()
+
+    def _look(self) -> bool:
+        if self._failures or (self._node is not None and self._node.ready):
+            self._ready.set()
+        return False
+
+    def _make(self, pipelines: dict[str, list[str]], workers: list[ChildSpec], state: Path | None) -> Node:
+        folder = self._folder = Path(tempfile.mkdtemp(prefix="zturbo-system-"))
+        state = state or folder
         durability = "fsync" if self._kept else "process"
         described = [
             {
@@ -99,38 +136,27 @@ class Processes:
                 "durability": durability,
                 "max_task_bytes": MAX_TASK,
             }
-            for name, (names, _) in pipelines.items()
+            for name, names in pipelines.items()
         ]
-        broker = {"bind": address, "state": str(state), "lease": 5.0, "pipelines": described, **common}
-        broker["temporary"] = str(sockets)
-        sink = {"spool": str(state / "sink"), "results": f"ipc://{sockets}/results", **common}
+        address = f"ipc://{folder}/broker"
+        broker = {
+            "bind": address,
+            "state": str(state),
+            "lease": 5.0,
+            "pipelines": described,
+            "temporary": str(folder),
+        }
+        sink = {"spool": str(state / "sink"), "results": f"ipc://{folder}/results"}
         node = self._node = Node(address, host=host_name(), on_event=self._on_event)
-        node.add(ChildSpec("broker", "broker", "broker", broker))
-        node.add(ChildSpec("sink", "sink", "zturbo.runtime.sink", sink))
-        for worker in workers:
-            node.add(worker)
-        ready = threading.Event()
-        self._thread = threading.Thread(target=self._run, args=(node, ready), name="zturbo-node", daemon=True)
-        self._thread.start()
-        while not ready.wait(SAY_EVERY):
-            late = [child.what.name for child in node.children if not child.is_ready]
-            log.warning("not ready yet: %s", ", ".join(late) or "processes that are started again")
-        if self._failures:
-            raise StartError(self._failures[0])
-        self._client = Client(address, timeout=ANSWER)
-
-    def _run(self, node: Node, ready: threading.Event) -> None:
-        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-
-        def until() -> bool:
-            if self._failures or node.ready:
-                ready.set()
-            return False
-
-        try:
-            node.run(until)
-        finally:
-            ready.set()
+        children = [
+            ChildSpec("broker", "broker", "broker", broker),
+            ChildSpec("sink", "sink", "zturbo.runtime.sink", sink),
+            *workers,
+        ]
+        for child in children:
+            child.spec.update(debug=Options.print_debug_log, log_file=Options.log_file)
+            node.add(child)
+        return node
 
     def _on_event(self, kind: str, child: Child, text: str) -> None:
         if kind == "failed":
@@ -156,18 +182,18 @@ class Processes:
             raise interrupt
 
     def _stop(self, *, kill: bool, timeout: float | None) -> None:
-        client, node, thread = self._client, self._node, self._thread
+        self._stopping = True
+        client, thread = self._client, self._thread
         if client is not None:
             client.close()
-        if node is not None:
-            if thread is not None and thread.ident is not None:
+        if thread is not None and self._made.wait(STARTED) and (node := self._node) is not None:
+            node.stop()
+            if kill:
                 node.stop()
-                if kill:
-                    node.stop()
-                thread.join(timeout)
-                if thread.is_alive():
-                    node.stop()
-                    thread.join()
+            thread.join(timeout)
+            if thread.is_alive():
+                node.stop()
+                thread.join()
             self._node = None
             node.close()
         if self._folder is not None:

@@ -51,6 +51,7 @@ class Mine(System):
 
 def work(content):
     system = Mine()
+    print("begun", file=sys.stderr, flush=True)
     system.start()
     system.add_job(Job("one", Task(content)))
     print(system.wait_job().results[0].x, flush=True)
@@ -165,15 +166,15 @@ def test_what_workers_cannot_find_is_said(tmp_path: Path, programs: list[Program
 
 
 @pytest.mark.parametrize("group", [True, False])
-@pytest.mark.parametrize("when", ["start", "wait"])
+@pytest.mark.parametrize("when", ["at once", "start", "wait"])
 def test_ctrl_c_in_a_script(tmp_path: Path, programs: list[Program], when: str, group: bool) -> None:
     (tmp_path / "script.py").write_text(MINE + '\nif __name__ == "__main__":\n    work(-1)\n')
-    words = ["script.py", "--slow-init"] if when == "start" else ["script.py"]
+    words = ["script.py"] if when == "wait" else ["script.py", "--slow-init"]
     program = Program(tmp_path, *words)
     programs.append(program)
-    if when == "wait":
-        program.wait_for("working")
-    else:  # at once, while the children begin: these do not get it, or ignore it
+    if when != "start":
+        program.wait_for("working" if when == "wait" else "begun")
+    else:  # while the children begin: these do not get it, or ignore it
         eventually(lambda: len(program.children()) >= 2)
     pids = program.children()
     send = os.killpg if group else os.kill  # from a terminal: to all of its group
