@@ -1,8 +1,8 @@
 """The processes of a ``System``: a broker, a sink, and the workers of its pipelines, under one node.
 
-The node is made and runs in a thread, with SIGINT blocked, so that a child that has just been started is not
-hit by a Ctrl-C that is its parent's to handle. KeyboardInterrupt is raised in the main thread alone, so it cannot
-come between the making of something and its being noted down for removal.
+The node is made and runs in a thread, with SIGINT blocked, so that a child that has just been started is
+not hit by a Ctrl-C that is its parent's to handle. KeyboardInterrupt is raised in the main thread alone, so
+it cannot come between the making of something and its being noted down for removal.
 """
 
 from __future__ import annotations
