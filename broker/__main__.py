@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import os
+import shutil
 import signal
 import sys
 from pathlib import Path
@@ -56,7 +58,19 @@ def main() -> int:
         return 1
     finally:
         broker.close()
+        if os.getppid() != spec["parent"]:
+            _clean_up(broker.folder, spec.get("temporary"))
     return 0
+
+
+def _clean_up(folder: Path, temporary: str | None) -> None:
+    """What the node would have removed, had it not died."""
+    if temporary is not None:
+        shutil.rmtree(temporary, ignore_errors=True)
+    try:
+        folder.parent.rmdir()
+    except OSError as error:  # other children are to do it
+        logging.getLogger("zturbo.broker").debug("%s stays: %s", folder.parent, error)
 
 
 if __name__ == "__main__":

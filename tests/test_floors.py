@@ -10,22 +10,26 @@ import pytest
 ROOT = Path(__file__).parents[1]
 
 FLOORS = [
-    ["zturbo.errors", "zturbo.version"],
+    ["zturbo.errors", "zturbo.version", "zturbo.checks"],
     ["zturbo.wire"],
     ["zturbo.core"],
+    ["zturbo.options", "zturbo.log"],
     [
         "zturbo.resources",
-        "zturbo.options",
+        "zturbo.resource",
         "zturbo.task",
         "zturbo.result",
         "zturbo.stage",
         "zturbo.kinds",
         "zturbo.network",
+        "zturbo.bar",
     ],
     ["zturbo.runtime"],
     ["zturbo.client", "zturbo.progress", "zturbo.deploy"],
     ["zturbo.debug"],
+    ["zturbo.kept", "zturbo.processes", "zturbo.desk"],
     ["zturbo.system"],
+    ["zturbo.pool", "zturbo.utils"],
     ["zturbo"],
     ["zturbo.cli", "zturbo.__main__"],
 ]

@@ -3,6 +3,7 @@
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from zturbo.log import get_logger
 from zturbo.options import Options
 from zturbo.resources import Resources
 from zturbo.stage import ReorderStage, Stage
@@ -11,8 +12,10 @@ from zturbo.version import __version__
 from zturbo.wire.payload import register
 
 if TYPE_CHECKING:
+    from zturbo.bar import progressbar
     from zturbo.client import Client, JobHandle
     from zturbo.kinds import BatchStage
+    from zturbo.pool import process_map
     from zturbo.result import Result
     from zturbo.system import System
 
@@ -30,6 +33,9 @@ __all__ = [
     "Task",
     "TaskLog",
     "__version__",
+    "get_logger",
+    "process_map",
+    "progressbar",
     "register",
 ]
 
@@ -39,6 +45,8 @@ _LATER = {
     "JobHandle": "zturbo.client",
     "Result": "zturbo.result",
     "System": "zturbo.system",
+    "process_map": "zturbo.pool",
+    "progressbar": "zturbo.bar",
 }
 """Imported when they are used (PEP 562): each worker imports this package, and needs none of them."""
 

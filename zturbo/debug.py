@@ -6,23 +6,46 @@ breakpoints in ``process`` work as anywhere. Results come in the same order.
 
 from __future__ import annotations
 
+import copy
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from zturbo.client import _failed_task
+from zturbo.errors import DecodeError, EncodeError, UsageError
 from zturbo.result import Result
 from zturbo.runtime.output import Output
 from zturbo.runtime.stagehost import StageHost
 from zturbo.stage import Stage
 from zturbo.task import Task, TaskLog
 from zturbo.wire.messages import Path
-from zturbo.wire.payload import pack_many, pack_one, unpack_many, unpack_meta, unpack_one
+from zturbo.wire.payload import NeedsBuffers, pack_meta, pack_one, unpack_meta, unpack_one
 
 __all__ = ["DebugPipeline", "run_debug"]
 
 _Item = tuple[Path, str, Any, Any]
 """(path, "task" or "fail", content or error, meta)."""
+
+_AFTER_ALL = 1 << 63
+"""A path component that comes after all others: a failure stands after the children of its path."""
+
+
+class _Host(StageHost):
+    """A stage's instances; with ``raising``, a failure is raised where it happens."""
+
+    raising = False
+    _raised: BaseException | None = None
+
+    def error(self, error: BaseException, path: Path, task: Task | None, kind: str = "TaskError") -> bytes:
+        """A failure as it travels, or raised with the traceback of the user's code, for a debugger."""
+        if error is self._raised:
+            raise error
+        packed = super().error(error, path, task, kind)
+        if self.raising:
+            raised = self._raised = _failed_task(packed).error
+            assert raised is not None
+            raise raised.with_traceback(error.__traceback__) from error
+        return packed
 
 
 class DebugPipeline:
@@ -31,6 +54,9 @@ class DebugPipeline:
     Args:
         stages: instances, or what makes them.
         names: of the stages; default their classes' names.
+
+    Raises:
+        UsageError: an instance cannot be copied, as it would be for a worker.
     """
 
     def __init__(
@@ -38,33 +64,39 @@ class DebugPipeline:
     ) -> None:
         self.hosts = []
         for index, stage in enumerate(stages):
-            build = _once(stage) if isinstance(stage, Stage) else stage
+            build = _copies(stage) if isinstance(stage, Stage) else stage
             name = names[index] if names else getattr(stage, "__name__", type(stage).__name__)
-            self.hosts.append(StageHost(build, name=name, index=index, host="this process"))
+            self.hosts.append(_Host(build, name=name, index=index, host="this process"))
 
-    def run(self, task: Task, *, logs: bool = False) -> Iterator[Task]:
-        """Output tasks of one root task, in order, failed ones in their places."""
+    def run(self, task: Task, *, logs: bool = False, raising: bool = False) -> Iterator[Task]:
+        """Output tasks of one root task, in order, failed ones in their places.
+
+        Args:
+            task: the root; it is left as it is.
+            logs: keep a log of stages in each task.
+            raising: raise the first failure where it happens, in place of going on.
+
+        Raises:
+            EncodeError: the root's content or meta cannot be carried.
+        """
         job = os.urandom(16)
-        items: Iterator[_Item] = iter([((), "task", task.content, None)])
+        items: Iterator[_Item] = iter(
+            [((), "task", *_carry(task.content, pack_meta(task._meta, task._logs)))]
+        )
         for host in self.hosts:
+            host.raising = raising
             items = self._through(host, job, items, logs)
-        for _, kind, value, meta in items:
-            if kind == "fail":
-                yield _failed_task(value)
-                continue
-            out = Task(value)
-            if meta is not None:
-                plain_meta, plain_logs = unpack_meta(meta)
-                out.meta = plain_meta
-                out.logs = [TaskLog(*log) for log in plain_logs]
-            yield out
-        for host in self.hosts:
-            host.job_ended(job)
+        try:
+            for _, kind, value, meta in items:
+                yield _failed_task(value) if kind == "fail" else _task(value, meta)
+        finally:
+            for host in self.hosts:
+                host.job_ended(job)
 
     def _through(self, host: StageHost, job: bytes, items: Iterable[_Item], logs: bool) -> Iterator[_Item]:
         """One stage. Depth first: what one task gives goes on before the next task is begun."""
         given: list[_Item] = []
-        out = Output(lambda: _take(out, given), lambda: None)
+        out = Output(lambda: _take(host, out, given), lambda: None)
         for path, kind, value, meta in items:
             if kind == "fail":
                 if host.ordered:
@@ -77,33 +109,60 @@ class DebugPipeline:
             else:
                 metas = [meta] if meta is not None else None
                 host.run(job, [(path, 1)], [value], metas, out, logs=logs)
-            _take(out, given)
+            _take(host, out, given)
             yield from given
             given.clear()
         if host.ordered:
             host.run_ordered(job, [], [], out, final=True, logs=logs)
-            _take(out, given)
+            _take(host, out, given)
             yield from given
 
 
-def _once(stage: Stage) -> Callable[[], Stage]:
-    import copy
+def _copies(stage: Stage) -> Callable[[], Stage]:
+    """What makes instances of it, each with nothing in common with the others, as in workers."""
+    try:
+        first = copy.deepcopy(stage)
+    except Exception as error:  # copying runs the object's own code
+        raise UsageError(
+            f"stage {type(stage).__name__} cannot be copied: {error}. Make what cannot be (models, files, "
+            "locks) in init(): workers get a copy too"
+        ) from error
+    return lambda: copy.deepcopy(first)
 
-    return lambda: copy.copy(stage)
+
+def _carry(content: Any, meta: Any) -> tuple[Any, Any]:
+    """Content and packed meta as they come out of the codec on the other side."""
+    blob, buffers = pack_one(content)
+    if meta is not None:
+        packed, frames = pack_one(meta)
+        meta = unpack_one(packed, frames)
+    return unpack_one(blob, buffers), meta
 
 
-def _take(out: Output, given: list[_Item]) -> None:
-    """Empty an output; contents go through the codec, as on their way between processes."""
+def _task(content: Any, meta: Any) -> Task:
+    task = Task(content)
+    if meta is not None:
+        task.meta, logs = unpack_meta(meta)
+        task.logs = [TaskLog(*log) for log in logs]
+    return task
+
+
+def _take(host: StageHost, out: Output, given: list[_Item]) -> None:
+    """Empty an output, by path; contents go through the codec, as on their way between processes."""
     contents = iter(out.contents)
-    metas = iter(unpack_many(pack_many(out.metas), len(out.metas)) if out.metas else [])
+    metas = iter(out.metas or ())
+    taken: list[tuple[Path, _Item]] = []
     for first, n in out.runs:
         for k in range(n):
             path = (*first[:-1], first[-1] + k) if first else first
-            blob, buffers = pack_one(next(contents))
-            given.append((path, "task", unpack_one(blob, buffers), next(metas, None)))
-    # A failure comes after the children that stand.
-    given.extend((fail.path, "fail", fail.error, None) for fail in out.fails)
+            try:
+                taken.append((path, (path, "task", *_carry(next(contents), next(metas, None)))))
+            except (EncodeError, NeedsBuffers, DecodeError) as error:
+                packed = host.error(error, path, None, type(error).__name__)
+                taken.append((path, (path, "fail", packed, None)))
+    taken.extend(((*f.path, _AFTER_ALL), (f.path, "fail", f.error, None)) for f in out.fails)
     out.clear()
+    given.extend(item for _, item in sorted(taken, key=lambda pair: pair[0]))
 
 
 def run_debug(

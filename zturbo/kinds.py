@@ -7,12 +7,13 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
+from zturbo.checks import check_count, wrong
 from zturbo.errors import UsageError
 from zturbo.resources import Resources
 from zturbo.stage import Stage
 from zturbo.task import Task
 
-__all__ = ["BatchStage", "FunctionStage", "as_stage"]
+__all__ = ["BatchStage", "FunctionStage"]
 
 
 class BatchStage(Stage):
@@ -55,14 +56,10 @@ class BatchStage(Stage):
     def check_limits(self) -> None:
         """Raises UsageError if ``max_batch`` or ``max_wait`` cannot be. The worker calls it too."""
         name = type(self).__name__
-        if type(self.max_batch) is not int or self.max_batch < 1:
-            raise UsageError(f"{name}: max_batch is to be an int of 1 or more, not {self.max_batch!r}")
-        if (
-            isinstance(self.max_wait, bool)
-            or not isinstance(self.max_wait, (int, float))
-            or self.max_wait < 0
-        ):
-            raise UsageError(f"{name}: max_wait is to be seconds, 0 or more, not {self.max_wait!r}")
+        check_count(f"{name}: max_batch", self.max_batch, 1)
+        wait: object = self.max_wait
+        if isinstance(wait, bool) or not isinstance(wait, (int, float)) or wait < 0:
+            raise wrong(f"{name}: max_wait", wait, "seconds, 0 or more")
 
     def process(self, task: Task) -> Task | Iterable[Task] | None:
         """A batch of one: so it is in debug mode."""
@@ -112,7 +109,7 @@ class FunctionStage(Stage):
 
     def __init__(self, function: Callable[..., Any], **kwargs: Any) -> None:
         super().__init__()
-        name = getattr(function, "__qualname__", repr(function))
+        name = getattr(function, "__name__", type(function).__name__)
         try:
             inspect.signature(function).bind(None, **kwargs)
         except TypeError as error:
@@ -122,7 +119,7 @@ class FunctionStage(Stage):
         except ValueError:
             pass  # a builtin that tells nothing of itself
         self.function = partial(function, **kwargs) if kwargs else function
-        self.name = name
+        self.name = name.strip("<>")
         self._many = inspect.isgeneratorfunction(function)
 
     def process(self, task: Task) -> Task | Iterator[Task] | None:
@@ -138,14 +135,3 @@ class FunctionStage(Stage):
 
 def _task(content: Any, parent: Task) -> Task:
     return content if isinstance(content, Task) else Task(content, parent_task=parent)
-
-
-def as_stage(what: Any) -> Stage:
-    """A stage as it is, or a function as one. Raises UsageError for anything else."""
-    if isinstance(what, Stage):
-        return what
-    if inspect.isclass(what) and issubclass(what, Stage):
-        raise UsageError(f"{what.__name__} is a class: give an instance, {what.__name__}(...)")
-    if callable(what) and not inspect.isclass(what):
-        return FunctionStage(what)
-    raise UsageError(f"{what!r} is no stage: expected an instance of zturbo.Stage, or a function")

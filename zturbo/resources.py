@@ -6,6 +6,7 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from zturbo.checks import check_count, check_type, wrong
 from zturbo.errors import UsageError
 
 __all__ = ["Resources"]
@@ -28,9 +29,15 @@ class Resources:
         gpu_load: float = 0.1,
         gpu_memory: float = 0.1,
     ) -> None:
+        _check_part("gpu_load", gpu_load)
+        _check_part("gpu_memory", gpu_memory)
         if resources is None:
             self.resources = self.scan(gpu_load, gpu_memory)
         else:
+            check_type("Resources: resources", resources, Mapping, "a dict of name -> list")
+            for name, items in resources.items():
+                if isinstance(items, str) or not isinstance(items, Sequence):
+                    raise wrong(f"Resources: {name!r}", items, "a list")
             self.resources = {name: list(items) for name, items in resources.items()}
 
     @staticmethod
@@ -44,12 +51,13 @@ class Resources:
 
     def get(self, name: str, limit: int | None = None) -> list[Any]:
         """Things of this name, at most ``limit`` of them."""
+        if limit is not None:
+            check_count("Resources.get: limit", limit, 0)
         return self.resources.get(name, [])[:limit]
 
     def split(self, n: int) -> list[Resources]:
         """n equal parts; what does not divide is left out."""
-        if n < 1:
-            raise UsageError(f"resources cannot be split into {n} parts")
+        check_count("Resources.split: n", n, 1)
         parts = []
         for i in range(n):
             part = {}
@@ -67,12 +75,9 @@ class Resources:
         chosen: dict[str, list[Any]] = {}
         for name, want in select.items():
             items = self.resources.get(name)
+            start, end = _bounds(name, want)
             if items is None or want is False or want is None:
                 continue
-            if want is True:
-                chosen[name] = list(items)
-                continue
-            start, end = want
             if isinstance(start, float) or isinstance(end, float):
                 start = None if start is None else round(start * len(items))
                 end = None if end is None else round(end * len(items))
@@ -80,6 +85,8 @@ class Resources:
         return Resources(chosen)
 
     def __add__(self, other: Resources) -> Resources:
+        if not isinstance(other, Resources):
+            raise UsageError(f"Resources + {other!r:.80}: the right side is to be Resources too")
         names = [*self.resources, *(name for name in other.resources if name not in self.resources)]
         return Resources({name: self.get(name) + other.get(name) for name in names})
 
@@ -90,6 +97,22 @@ class Resources:
 
     def __repr__(self) -> str:
         return f"Resources({', '.join(f'{name}={items}' for name, items in self.resources.items())})"
+
+
+def _check_part(name: str, value: object) -> None:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= 1:
+        raise wrong(f"Resources: {name}", value, "a number from 0 to 1")
+
+
+def _bounds(name: str, want: Any) -> tuple[int | float | None, int | float | None]:
+    """Start and end of a slice; open ends for all."""
+    if want is None or isinstance(want, bool):
+        return None, None
+    if isinstance(want, (tuple, list)) and len(want) == 2:
+        start, end = want
+        if all(v is None or (isinstance(v, (int, float)) and not isinstance(v, bool)) for v in want):
+            return start, end
+    raise wrong(f"Resources.select: {name!r}", want, "True, False, None or (start, end) of numbers or None")
 
 
 def _scan_gpus(max_load: float, max_memory: float) -> list[Any]:

@@ -18,19 +18,29 @@ class Result(list[Any]):
 
     Attributes:
         failed_tasks: tasks that failed, in order; each has ``error``.
+        task_count: tasks collected, failed ones too.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self.failed_tasks: list[Task] = []
+        self.task_count = 0
+        self._results: Any = None
 
     @property
-    def results(self) -> list[Any]:
-        """The contents: this list itself."""
-        return self
+    def results(self) -> Any:
+        """The contents: this list itself, or what ``merge`` has put in its place."""
+        return self if self._results is None else self._results
+
+    @results.setter
+    def results(self, value: Any) -> None:
+        self._results = None if isinstance(value, list) else value
+        if isinstance(value, list):
+            self[:] = value
 
     def collect(self, task: Task) -> None:
         """Take an output task, or a failed one."""
+        self.task_count += 1
         if task.success:
             self.append(task.content)
         else:

@@ -6,6 +6,9 @@ import logging
 from collections.abc import Iterable
 from typing import Any
 
+from zturbo.checks import check_count, check_type, wrong
+from zturbo.errors import UsageError
+from zturbo.log import get_logger
 from zturbo.resources import Resources
 from zturbo.task import Task
 
@@ -34,6 +37,10 @@ class Stage:
     Args:
         resources: what its workers may use.
         custom: handed to :meth:`allocate_resource`.
+
+    Raises:
+        UsageError: ``resources`` are none, or ``allocate_resource`` does not take ``custom`` or gives
+            something else than Resources.
     """
 
     deterministic: bool = True
@@ -48,18 +55,26 @@ class Stage:
     resource_allocation: list[Resources] | None = None
     current_resource: Resources | None = None
     worker_id: int = 0
+    _num_worker: int | None = None
+    _logger: logging.Logger | None = None
 
     def __init__(self, resources: Resources | None = None, **custom: Any) -> None:
+        name = type(self).__name__
+        check_type(f"{name}: resources", resources, (Resources, type(None)), "Resources or None")
         self.resources = resources
-        self.resource_allocation = self.allocate_resource(
-            resources if resources is not None else Resources({}), **custom
-        )
+        allocation = self.allocate_resource(resources if resources is not None else Resources({}), **custom)
+        field = f"what {name}.allocate_resource gives"
+        if not isinstance(allocation, (list, tuple)) or not allocation:
+            raise wrong(field, allocation, "a list of Resources, one for each worker")
+        for part in allocation:
+            check_type(f"{field}, each item,", part, Resources, "Resources")
+        self.resource_allocation = list(allocation)
 
     def allocate_resource(self, resources: Resources, **custom: Any) -> list[Resources]:
         """What each worker gets: as many workers as the list is long. One, with everything, here."""
         if custom:
             names = ", ".join(sorted(custom))
-            raise TypeError(
+            raise UsageError(
                 f"{type(self).__name__} does not take {names}; override allocate_resource or __init__"
             )
         return [resources]
@@ -67,12 +82,23 @@ class Stage:
     @property
     def num_worker(self) -> int:
         """How many workers ``System`` starts for it."""
+        if self._num_worker is not None:
+            return self._num_worker
         return 1 if self.resource_allocation is None else len(self.resource_allocation)
+
+    @num_worker.setter
+    def num_worker(self, value: int) -> None:
+        check_count(f"{type(self).__name__}.num_worker", value, 1)
+        self._num_worker = value
 
     @property
     def logger(self) -> logging.Logger:
-        """A logger that is named after the stage."""
-        return logging.getLogger(f"zturbo.stage.{type(self).__name__}[{self.worker_id}]")
+        """A logger that is named after the stage; it may be set to another."""
+        return self._logger or get_logger(f"zturbo.stage.{type(self).__name__}[{self.worker_id}]")
+
+    @logger.setter
+    def logger(self, value: logging.Logger) -> None:
+        self._logger = value
 
     def init(self, worker_id: int = 0) -> None:
         """Called once in the worker's process, before the first task: load models here.

@@ -2,35 +2,38 @@
 
 from __future__ import annotations
 
-import logging
+import atexit
+import inspect
+import os
 import queue
-import shutil
-import tempfile
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from zturbo.client import Client, JobHandle
+from zturbo.checks import check_count, check_names, check_seconds, check_type, wrong
+from zturbo.client import Client
 from zturbo.debug import DebugPipeline
-from zturbo.deploy import host_name
-from zturbo.errors import StartError, UsageError, ZturboError
+from zturbo.desk import Desk, ResultQueue
+from zturbo.errors import ResultTimeout, UsageError, ZturboError
+from zturbo.kept import KeptJobs
+from zturbo.kinds import FunctionStage
+from zturbo.log import get_logger, set_up_logging
 from zturbo.options import Options
+from zturbo.processes import Processes
 from zturbo.progress import Progress
 from zturbo.resources import Resources
 from zturbo.result import Result
-from zturbo.runtime.children import Child, ChildSpec
-from zturbo.runtime.node import Node
-from zturbo.runtime.shipping import in_child, pack_stage
+from zturbo.runtime.shipping import in_child
 from zturbo.stage import Stage
 from zturbo.task import Job, Task
+from zturbo.wire.payload import pack_meta, pack_one
 
-__all__ = ["System"]
+__all__ = ["JobWaitTimeout", "System"]
 
-log = logging.getLogger("zturbo.system")
 
-START_TIMEOUT = 60.0
-"""Seconds that processes have to start."""
+class JobWaitTimeout(ResultTimeout, queue.Empty):
+    """No job ended in time; it is a ``TimeoutError``, and the ``queue.Empty`` of pyturbo."""
 
 
 class System:
@@ -47,13 +50,30 @@ class System:
             job = system.wait_job()
             print(job.results)
 
+    Ctrl-C while a job is waited for, or in the with statement, ends all processes.
+
     Args:
         num_pipeline: how many pipelines; default what :meth:`get_num_pipeline` says.
         debug: run all stages in this process, one after another.
         pipeline_queue_size: kept for pyturbo's sake; queues are bounded by themselves.
         resource_scan_args: for :class:`zturbo.Resources`.
+        state_dir: a folder where jobs are kept until their results are taken; another System on it
+            later goes on with them. None: they end with this object.
         custom: for :meth:`get_num_pipeline`.
+
+    Attributes:
+        resources: what this host has.
+        result_queue: jobs that have ended, to be taken by its ``get``, or by :meth:`wait_job`.
+        restored: jobs that an earlier System left in ``state_dir``; known once it is started.
+        logger: for your own use.
+
+    Raises:
+        UsageError: an argument is unknown, or of a wrong type.
     """
+
+    show_progress = True
+    """Whether progress is shown on stderr, if the option ``no_progress_bar`` does not say otherwise."""
+    _built = False
 
     def __init__(
         self,
@@ -61,32 +81,50 @@ class System:
         *,
         debug: bool = False,
         pipeline_queue_size: int = 16,
-        resource_scan_args: dict[str, Any] | None = None,
+        resource_scan_args: Mapping[str, Any] | None = None,
+        state_dir: str | os.PathLike[str] | None = None,
         **custom: Any,
     ) -> None:
+        name = type(self).__name__
+        check_type(f"{name}: debug", debug, bool, "True or False")
+        check_count(f"{name}: pipeline_queue_size", pipeline_queue_size, 1)
+        check_type(f"{name}: resource_scan_args", resource_scan_args, (Mapping, type(None)), "a dict")
+        check_type(f"{name}: state_dir", state_dir, (str, os.PathLike, type(None)), "a path or None")
+        scan = dict(resource_scan_args or {})
+        check_names(f"{name}: resource_scan_args:", scan, list(inspect.signature(Resources).parameters)[1:])
         self.debug_mode = debug or Options.single_sync_pipeline
-        self.resources = Resources(**(resource_scan_args or {}))
+        self.resources = Resources(**scan)
+        self._check_custom(custom)
+        field = f"{name}: num_pipeline"
         if num_pipeline is None:
+            field = f"what {name}.get_num_pipeline gives"
             num_pipeline = self.get_num_pipeline(self.resources, **custom)
-        if not isinstance(num_pipeline, int) or num_pipeline < 1:
-            raise UsageError(f"num_pipeline is to be an int of 1 or more, not {num_pipeline!r}")
+        check_count(field, num_pipeline, 1)
         self.num_pipeline = 1 if self.debug_mode else num_pipeline
-        self.result_queue: queue.SimpleQueue[Job] = queue.SimpleQueue()
-        self.logger = log
-        self._waiting: list[Job] = []
-        self._in_flight: list[int] = []
-        self._lock = threading.Lock()
-        self._count = 0
-        self._started = False
-        self._over = False
-        self._node: Node | None = None
-        self._client: Client | None = None
-        self._thread: threading.Thread | None = None
-        self._state: Path | None = None
-        self._debug: DebugPipeline | None = None
-        self._failures: list[str] = []
-        self._handles: dict[bytes, JobHandle] = {}
+        self.state_dir = None if state_dir is None else Path(state_dir)
+        self.logger = get_logger(f"zturbo.system.{name}")
+        self.restored: list[Job] = []
+        self._desk = Desk(
+            self.num_pipeline, collect=self.collect_results, interrupted=self.terminate, logger=self.logger
+        )
+        self.result_queue: ResultQueue = self._desk.ended
+        self._kept: KeptJobs | None = None
+        self._processes: Processes | None = None
         self._progress: Progress | None = None
+        self._built = True
+
+    def _check_custom(self, custom: dict[str, Any]) -> None:
+        parameters = inspect.signature(self.get_num_pipeline).parameters.values()
+        if type(self).get_num_pipeline is not System.get_num_pipeline:
+            if any(p.kind is p.VAR_KEYWORD for p in parameters):
+                return
+            taken = [p.name for p in parameters][1:]
+        else:
+            taken = []
+        own = [
+            name for name in inspect.signature(System.__init__).parameters if name not in ("self", "custom")
+        ]
+        check_names(f"{type(self).__name__}: the argument", custom, [*own, *taken])
 
     # -- what subclasses say ------------------------------------------------------------------
     def get_num_pipeline(self, resources: Resources, **custom: Any) -> int:
@@ -98,7 +136,10 @@ class System:
         raise NotImplementedError(f"{type(self).__name__}.get_stages is not written")
 
     def get_results(self, results_gen: Iterable[Task]) -> Any:
-        """What becomes ``job.results``, of the job's output tasks in order."""
+        """What becomes ``job.results``, of the job's output tasks in order.
+
+        An override may also take ``(job, results_gen)``.
+        """
         result = Result()
         for task in results_gen:
             result.collect(task)
@@ -107,20 +148,26 @@ class System:
     def collect_results(
         self, job: Job, results_gen: Iterable[Task], *, result_cls: type[Result] = Result
     ) -> None:
-        """Sets ``job.results``; override it, or ``get_results``."""
+        """Sets ``job.results``; override it, or ``get_results``.
+
+        A ``collect`` that raises costs that task alone: the error is logged, and the first is ``job.error``.
+        """
         if type(self).get_results is not System.get_results:
-            job.results = self.get_results(results_gen)
+            get_results: Any = self.get_results
+            two = len(inspect.signature(get_results).parameters) > 1
+            job.results = get_results(job, results_gen) if two else get_results(results_gen)
             return
         job.results = result_cls()
         for task in results_gen:
             try:
                 job.results.collect(task)
-            except Exception:  # a Result subclass is the user's code: one task must not lose the others
-                log.exception("%s.collect failed for %r", result_cls.__name__, task)
+            except Exception as error:  # a Result subclass is the user's code
+                self.logger.exception("job %s: collect failed for %r", job.name, task)
+                job.error = job.error or error
 
     # -- life ---------------------------------------------------------------------------------
     def __enter__(self) -> System:
-        if not self._started:
+        if not self._built or self._desk.state == "new":
             self.start()
         return self
 
@@ -131,237 +178,191 @@ class System:
             self.terminate()
 
     def start(self, *, task_timeout: float | None = None, queue_timeout: float | None = None) -> None:
-        """Start all processes; returns when they run.
+        """Start all processes; returns when they run, however long that takes.
+
+        Args:
+            task_timeout: seconds that one task may run in one stage; then its worker is ended, and the
+                task fails with ``TaskTimeout``. Without effect in debug mode.
+            queue_timeout: kept for pyturbo's sake; without effect.
 
         Raises:
-            StartError: one of them could not start; with its traceback.
+            StartError: one of them could not start, with its traceback; or ``state_dir`` is in use.
+            UsageError: what ``get_stages`` gives is wrong, or the system was started before.
         """
+        check_seconds("start: task_timeout", task_timeout)
+        check_seconds("start: queue_timeout", queue_timeout)
+        if not self._built:
+            raise UsageError(f"{type(self).__name__}.__init__ does not call super().__init__()")
         if in_child():
             raise RuntimeError(
                 "a System is started while a worker imports the main script: put what starts it under "
                 "if __name__ == '__main__':"
             )
-        pipelines = [self.get_stages(part) for part in self.resources.split(self.num_pipeline)]
-        for stages in pipelines:
-            for stage in stages:
-                if not isinstance(stage, Stage):
-                    raise UsageError(f"get_stages gave {stage!r}, which is no Stage")
-        if self.debug_mode:
-            self._debug = DebugPipeline(pipelines[0])
-        else:
-            self._start_processes(pipelines)
-        self._started = True
-
-    def _start_processes(self, pipelines: list[list[Stage]]) -> None:
-        self._state = Path(tempfile.mkdtemp(prefix="zturbo-system-"))
-        address = f"ipc://{self._state}/broker"
-        node = self._node = Node(address, host=host_name(), on_event=self._on_event)
-        self._in_flight = [0] * len(pipelines)
-        described = []
-        children = []
-        for number, stages in enumerate(pipelines):
-            names = _names(stages)
-            name = f"pipeline-{number}"
-            described.append({"name": name, "stages": names, "logs": True, "durability": "process"})
-            for index, stage in enumerate(stages):
-                pickled = pack_stage(stage)
-                for worker_id in range(stage.num_worker):
-                    spec = {
-                        "pipeline": name,
-                        "stage": names[index],
-                        "index": index,
-                        "stages": len(stages),
-                        "pickled": pickled,
-                        "worker_id": worker_id,
-                        "max_task_bytes": 1 << 30,
-                    }
-                    children.append(ChildSpec("worker", f"{name}.{names[index]}", _WORKER, spec))
-        broker = {"bind": address, "state": str(self._state), "lease": 5.0, "pipelines": described}
-        node.add(ChildSpec("broker", "broker", "broker", broker))
-        sink = {"spool": str(self._state / "sink"), "results": f"ipc://{self._state}/results"}
-        node.add(ChildSpec("sink", "sink", "zturbo.runtime.sink", sink))
-        for child in children:
-            node.add(child)
-        ready = threading.Event()
-
-        def until() -> bool:
-            if self._failures or node.ready:
-                ready.set()
-            return False
-
-        self._thread = threading.Thread(target=node.run, args=(until,), name="zturbo-node", daemon=True)
-        self._thread.start()
+        if self._desk.state != "new":
+            raise UsageError(f"the system has {self._desk.state} already; make another one to start again")
+        pipelines = [self._stages(part) for part in self.resources.split(self.num_pipeline)]
+        described = {f"pipeline-{n}": (_names(stages), stages) for n, stages in enumerate(pipelines)}
+        set_up_logging()
+        atexit.register(self.terminate)
+        self._desk.state = "started"
         try:
-            if not ready.wait(START_TIMEOUT):
-                raise StartError(f"not all processes were ready within {START_TIMEOUT:.0f} s")
-            if self._failures:
-                raise StartError(self._failures[0])
-            self._client = Client(address, timeout=START_TIMEOUT)
+            self._open(described, task_timeout)
         except BaseException:
-            self._stop(kill=True)
+            self.terminate()
             raise
-        if not Options.no_progress_bar:
-            self._show_progress(self._client)
 
-    def _on_event(self, kind: str, child: Child, text: str) -> None:
-        if kind == "failed":
-            self._failures.append(f"{text}\n{child.traceback}".rstrip())
-        elif kind == "exited" and self._node is not None and not self._node.stopping:
-            log.warning("%s (process %d) exited: %s; it is started again", child.what.name, child.pid, text)
+    def _open(self, described: dict[str, tuple[list[str], list[Stage]]], task_timeout: float | None) -> None:
+        kept = client = debug = None
+        if self.state_dir is not None:
+            kept = self._kept = KeptJobs(self.state_dir)
+            self.restored = kept.load()
+        if self.debug_mode:
+            names, stages = described["pipeline-0"]
+            debug = DebugPipeline(stages, names)
+        else:
+            state = None if kept is None else kept.folder
+            self._processes = Processes(described, state=state, task_timeout=task_timeout)
+            client = self._processes.client
+            if kept is not None:
+                pipelines = {name: names for name, (names, _) in described.items()}
+                self._desk.attach(client, kept, self.restored, pipelines)
+            if self.show_progress and not Options.no_progress_bar:
+                progress = self._progress = Progress()
+                watched = (progress, client)
+                threading.Thread(
+                    target=self._watch, args=watched, name="zturbo-progress", daemon=True
+                ).start()
+        self._desk.open(self.restored, kept=kept, client=client, debug=debug)
 
-    def _show_progress(self, client: Client) -> None:
-        progress = self._progress = Progress()
+    def _stages(self, part: Resources) -> list[Stage]:
+        stages = self.get_stages(part)
+        name = f"what {type(self).__name__}.get_stages gives"
+        if not isinstance(stages, (list, tuple)) or not stages:
+            raise wrong(name, stages, "a list of stages")
+        found: list[Stage] = []
+        for stage in stages:
+            if not isinstance(stage, Stage) and (inspect.isclass(stage) or not callable(stage)):
+                hint = " (make an instance of it)" if inspect.isclass(stage) else ""
+                raise wrong(f"{name}, each item,", stage, f"a Stage{hint} or a function")
+            found.append(stage if isinstance(stage, Stage) else FunctionStage(stage))
+        return found
 
-        def watch() -> None:
-            pause = threading.Event()
-            while not self._over:
-                try:
-                    progress.update(client.jobs())
-                except ZturboError:
-                    return
-                pause.wait(0.25)
+    def _watch(self, progress: Progress, client: Client) -> None:
+        pause = threading.Event()
+        while self._desk.state == "started":
+            try:
+                progress.update(client.jobs())
+            except ZturboError as error:
+                self.logger.debug("progress is not shown any more: %s", error)
+                return
+            pause.wait(0.25)
 
-        threading.Thread(target=watch, name="zturbo-progress", daemon=True).start()
+    def end(self, *, timeout: float | None = None) -> None:
+        """Stop all processes. Jobs that are not done are lost, or kept in ``state_dir``.
 
-    def end(self) -> None:
-        """Stop all processes. Jobs that are not done are lost."""
-        self._stop(kill=False)
+        Args:
+            timeout: seconds after which processes that do not end are killed; default 5.
+        """
+        check_seconds("end: timeout", timeout)
+        if self._desk.state == "started" and len(self._desk):
+            fate = "lost" if self.state_dir is None else f"kept in {self.state_dir}"
+            self.logger.warning("ended with %d jobs that are not done: they are %s", len(self._desk), fate)
+        self._stop(kill=False, timeout=timeout)
 
-    def terminate(self) -> None:
-        """Stop all processes at once."""
-        self._stop(kill=True)
+    def terminate(self, *, timeout: float | None = None) -> None:
+        """Stop all processes at once; else as :meth:`end`."""
+        check_seconds("terminate: timeout", timeout)
+        self._stop(kill=True, timeout=timeout)
 
-    def _stop(self, *, kill: bool) -> None:
-        self._over = True
+    def _stop(self, *, kill: bool, timeout: float | None) -> None:
+        self._desk.state = "ended"
+        atexit.unregister(self.terminate)
         if self._progress is not None:
             self._progress.close()
-        if self._client is not None:
-            self._client.close()
-            self._client = None
-        if self._node is not None and self._thread is not None:
-            self._node.stop()
-            if kill:
-                self._node.stop()
-            self._thread.join()
-            self._node.close()
-            self._node = None
-        if self._state is not None:
-            shutil.rmtree(self._state, ignore_errors=True)
+            self._progress = None
+        processes, self._processes = self._processes, None
+        try:
+            if processes is not None:
+                processes.stop(kill=kill, timeout=timeout)
+        finally:
+            kept, self._kept = self._kept, None
+            if kept is not None:
+                kept.close()
+            self._desk.close()
 
     # -- jobs ---------------------------------------------------------------------------------
     def add_job(self, job: Job, *, timeout: float | None = None) -> None:
-        """Submit a job; it comes back through :meth:`wait_job` or ``result_queue``."""
+        """Submit a job; it comes back through :meth:`wait_job` or ``result_queue``.
+
+        Args:
+            job: it may be one that has come back: it is run again.
+            timeout: kept for pyturbo's sake; nothing is waited for.
+
+        Raises:
+            UsageError: it is no Job, or is under way already, or the system has ended.
+            EncodeError: its content or meta cannot be carried.
+        """
+        check_seconds("add_job: timeout", timeout)
         if not isinstance(job, Job):
-            raise UsageError(f"add_job takes a Job, not {type(job).__name__}")
-        if not self._started:
-            raise UsageError("the system is not started: call start(), or use it in a with statement")
-        with self._lock:
-            self._count += 1
-        if self._debug is not None:
-            self._waiting.append(job)
-            return
-        self._submit(job)
+            hint = "; wrap it, Job('name', task)" if isinstance(job, Task) else ""
+            raise UsageError(f"add_job takes a Job, not a {type(job).__name__}{hint}")
+        if self._desk.state == "ended":
+            raise UsageError("the system has ended; make another one")
+        pack_one(job.task.content)
+        pack_one(pack_meta(job.task._meta, job.task._logs))
+        self._desk.add(job)
 
     def add_jobs(self, jobs: Iterable[Job], *, timeout: float | None = None) -> None:
         """Submit several."""
         for job in jobs:
-            self.add_job(job)
+            self.add_job(job, timeout=timeout)
 
-    def _submit(self, job: Job) -> None:
-        assert self._client is not None
-        with self._lock:
-            number = min(range(len(self._in_flight)), key=self._in_flight.__getitem__)
-            self._in_flight[number] += 1
-        handle = self._client.submit(job, pipeline=f"pipeline-{number}")
-        self._handles[job.id] = handle
-        threading.Thread(
-            target=self._collect, args=(job, handle, number), name=f"collect-{job.name}", daemon=True
-        ).start()
-
-    def _collect(self, job: Job, handle: JobHandle, number: int) -> None:
-        try:
-            self._gather(job, handle.tasks())
-            handle.release()
-            job.success = True
-        except ZturboError as error:
-            if self._over:
-                return
-            log.error("job %s failed: %s", job.name, error)
-            job.error = error
-        except Exception as error:  # get_results is the user's code
-            log.exception("the results of job %s could not be collected", job.name)
-            job.error = error
-        finally:
-            with self._lock:
-                self._in_flight[number] -= 1
-                self._handles.pop(job.id, None)
-        if not job.success and job.retry > 0 and not self._over and not Options.raise_exception:
-            job.retry -= 1
-            again = Job(job.name, job.task)
-            job.id = again.id
-            self._submit(job)
-            return
-        self.result_queue.put(job)
-
-    def _gather(self, job: Job, tasks: Iterator[Task]) -> None:
-        def checked() -> Iterator[Task]:
-            for task in tasks:
-                if not task.success and Options.raise_exception and task.error is not None:
-                    raise task.error
-                yield task
-
-        self.collect_results(job, checked())
-        if isinstance(job.results, Result):
-            job.results.merge(job)
+    def _stream(self, contents: Iterable[Any]) -> Iterator[Any]:
+        """Each content through the pipeline, as one job of many roots; results in any order."""
+        if self._processes is None:
+            raise UsageError("the system is not started, or in debug mode")
+        return self._processes.client.map(contents, pipeline="pipeline-0", ordered=False)
 
     def wait_job(self, *, job_timeout: float | None = None, queue_timeout: float | None = None) -> Job:
-        """The next job that has ended.
+        """The next job that has ended. Ctrl-C meanwhile ends the system.
 
         Args:
             job_timeout: seconds to wait.
+            queue_timeout: kept for pyturbo's sake; without effect.
 
         Raises:
-            TimeoutError: none ended in time.
-            Exception: with the option ``raise_exception``, what failed.
+            JobWaitTimeout: none ended in time.
+            TaskError: with the option ``raise_exception``, what failed; the system is terminated.
+            UsageError: the system is not started, or has ended.
         """
-        if self._debug is not None and self._waiting:
-            self._run_debug(self._waiting.pop(0))
+        check_seconds("wait_job: job_timeout", job_timeout)
+        check_seconds("wait_job: queue_timeout", queue_timeout)
         try:
             job = self.result_queue.get(timeout=job_timeout)
         except queue.Empty:
-            raise TimeoutError(f"no job ended within {job_timeout} s") from None
+            raise JobWaitTimeout(f"no job ended within {job_timeout} s") from None
         if job.error is not None and Options.raise_exception:
+            self.terminate()
             raise job.error
         return job
 
     def wait_jobs(
         self, num_jobs: int, *, job_timeout: float | None = None, queue_timeout: float | None = None
     ) -> Iterator[Job]:
-        """The next so many jobs, as they end."""
+        """The next so many jobs, as they end; ``job_timeout`` is for each."""
+        check_count("wait_jobs: num_jobs", num_jobs, 0)
         for _ in range(num_jobs):
-            yield self.wait_job(job_timeout=job_timeout)
-
-    def _run_debug(self, job: Job) -> None:
-        assert self._debug is not None
-        try:
-            self._gather(job, self._debug.run(job.task, logs=True))
-            job.success = True
-        except Exception as error:  # get_results is the user's code; without the option it fails the job
-            log.exception("job %s failed", job.name)
-            job.error = error
-        self.result_queue.put(job)
+            yield self.wait_job(job_timeout=job_timeout, queue_timeout=queue_timeout)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({'debug' if self.debug_mode else f'x{self.num_pipeline}'})"
 
 
-_WORKER = "zturbo.runtime.worker"
-
-
 def _names(stages: list[Stage]) -> list[str]:
+    """Names of a pipeline's stages: their classes', with numbers where these repeat."""
     names: list[str] = []
     for stage in stages:
-        name = type(stage).__name__
+        name = stage.name if isinstance(stage, FunctionStage) else type(stage).__name__
         count = sum(other == name or other.startswith(f"{name}-") for other in names)
         names.append(f"{name}-{count + 1}" if count else name)
     return names

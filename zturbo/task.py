@@ -6,6 +6,9 @@ import os
 import time
 from typing import Any, NamedTuple
 
+from zturbo.checks import check_count, check_type
+from zturbo.errors import UsageError
+
 __all__ = ["Job", "Task", "TaskLog"]
 
 
@@ -32,6 +35,9 @@ class Task:
     Attributes:
         success: False for a task that failed; it then bypasses the later stages.
         error: why it failed; None while it has not.
+
+    Raises:
+        UsageError: ``meta`` is no dict, or ``parent_task`` no Task.
     """
 
     __slots__ = ("_logs", "_meta", "_started", "content", "error", "success")
@@ -44,7 +50,10 @@ class Task:
         self.error: BaseException | None = None
         self._meta = meta
         self._logs: list[TaskLog] | None = None
+        if meta is not None:
+            check_type("Task.meta", meta, dict, "a dict or None")
         if parent_task is not None:
+            check_type("Task.parent_task", parent_task, Task, "a Task or None")
             if parent_task._meta:
                 self._meta = {**parent_task._meta, **(meta or {})}
             if parent_task._logs:
@@ -59,6 +68,7 @@ class Task:
 
     @meta.setter
     def meta(self, value: dict[Any, Any] | None) -> None:
+        check_type("Task.meta", value, (dict, type(None)), "a dict or None")
         self._meta = value
 
     @property
@@ -70,6 +80,7 @@ class Task:
 
     @logs.setter
     def logs(self, value: list[TaskLog] | None) -> None:
+        check_type("Task.logs", value, (list, type(None)), "a list of TaskLog or None")
         self._logs = value
 
     def start(self, stage: object) -> Task:
@@ -104,18 +115,28 @@ class Job:
         name: for people.
         task: the root task.
         length: how many results are expected, for a progress bar.
-        max_retry: how often a failed job is run again by :class:`zturbo.System`.
+        max_retry: how often a failed job is run again by :class:`zturbo.System`. A failed task does not
+            make a failed job: it is among the job's results.
 
     Attributes:
         id: 16 random bytes.
+        retry: how often it may still be run again.
         success: whether it has ended with a result.
-        error: what ended it without one.
+        error: what ended it without one; of a job with ``success``, what its Result raised first.
         results: its :class:`zturbo.Result`, or what ``get_results`` made of it.
+        pipeline_id: number of the pipeline of a :class:`zturbo.System` that did it.
+
+    Raises:
+        UsageError: a field is of a wrong type.
     """
 
     def __init__(self, name: str, task: Task, length: int | None = None, max_retry: int = 1) -> None:
+        check_type("Job.name", name, str, "a str")
         if not isinstance(task, Task):
-            raise TypeError(f"a Job's task is to be a Task, not {type(task).__name__}: wrap it, Task(...)")
+            raise UsageError(f"Job.task is to be a Task, not a {type(task).__name__}: wrap it, Task(...)")
+        if length is not None:
+            check_count("Job.length", length, 0)
+        check_count("Job.max_retry", max_retry, 0)
         self.id = os.urandom(16)
         self.name = name
         self.task = task
@@ -124,6 +145,13 @@ class Job:
         self.success = False
         self.results: Any = None
         self.error: BaseException | None = None
+        self.pipeline_id: int | None = None
+
+    def begin(self) -> None:
+        """Make it new, to be run (again): another id, no results."""
+        self.id = os.urandom(16)
+        self.success = False
+        self.results = self.error = self.pipeline_id = None
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.name!r}, length={self.length}, retry={self.retry})"

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from zturbo import BatchStage, Stage, Task
+from zturbo import BatchStage, Task
 from zturbo.errors import StartError, UsageError
-from zturbo.kinds import FunctionStage, as_stage
+from zturbo.kinds import FunctionStage
 from zturbo.runtime.importing import load_class
 
 
@@ -48,16 +48,6 @@ def test_results_that_cannot_be(result: Any, said: str) -> None:
 def test_a_batch_stage_that_is_not_written() -> None:
     with pytest.raises(NotImplementedError, match="process_batch is not written"):
         BatchStage().process(Task())
-
-
-def test_what_is_taken_for_a_stage() -> None:
-    stage = Stage()
-    assert as_stage(stage) is stage
-    assert isinstance(as_stage(len), FunctionStage)
-    with pytest.raises(UsageError, match=r"Stage is a class: give an instance, Stage\(...\)"):
-        as_stage(Stage)
-    with pytest.raises(UsageError, match="7 is no stage"):
-        as_stage(7)
 
 
 def test_a_function_keeps_meta() -> None:

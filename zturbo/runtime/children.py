@@ -195,6 +195,7 @@ class ChildSide:
     def open(cls) -> ChildSide:
         """Read the spec; from now on end with the parent."""
         signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
         stdin = os.dup(0)
         head = _read(stdin, _LENGTH.size)
         spec = msgpack.unpackb(_read(stdin, _LENGTH.unpack(head)[0]), raw=False, strict_map_key=False)
@@ -202,7 +203,11 @@ class ChildSide:
         os.dup2(null, 0)
         os.close(null)
         level = logging.DEBUG if spec.get("debug") else logging.INFO
-        logging.basicConfig(level=level, format="%(asctime)s %(name)s %(levelname)s %(message)s")
+        handlers: list[logging.Handler] = [logging.StreamHandler()]
+        if spec.get("log_file"):
+            handlers.append(logging.FileHandler(spec["log_file"]))
+        form = "%(asctime)s %(name)s %(levelname)s %(message)s"
+        logging.basicConfig(level=level, format=form, handlers=handlers)
         side = cls(spec)
         threading.Thread(target=side._watch, args=(stdin,), name="parent", daemon=True).start()
         return side

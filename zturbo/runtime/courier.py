@@ -124,6 +124,9 @@ class Courier:
             ref = self._ref
         now = time.monotonic()
         future: Future[Any] = Future()
+        if self._stopping:
+            future.set_exception(BrokerUnavailable("the client was closed"))
+            return future
         request = _Request(
             pack_control({**message, "ref": ref}, *frames),
             future,
@@ -204,6 +207,8 @@ class Courier:
                     self._read_sink(socket, now)
             while self._posted:
                 self._posted.popleft()(now)
+        while self._posted:
+            self._posted.popleft()(time.monotonic())
         for request in self._requests.values():
             request.future.set_exception(BrokerUnavailable("the client was closed"))
         for subscription in self._subscriptions:

@@ -25,6 +25,12 @@ def load_class(name: str) -> type[Stage] | Callable[..., Any]:
         StartError: it does not import, or is neither; the import's own error is its cause.
     """
     module_name, _, class_name = name.partition(":")
+    if module_name == "__main__":
+        raise StartError(
+            f"{name}: a class of a main script or of a notebook cannot be imported by another process, whose "
+            f"__main__ is another one: move it to a module and name that, 'module:{class_name}', or use "
+            "zturbo.System, which brings such classes to its own workers"
+        )
     here = os.getcwd()
     if here not in sys.path:
         sys.path.insert(0, here)

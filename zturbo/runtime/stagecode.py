@@ -134,7 +134,11 @@ class StageCode:
             self.slot.task(path[-1] if path else 0)
             self._one(process, path, task, out, logs, mark)
         else:
-            out.fail(path, 0, self.error(Condemned(mark.text), path, task, mark.kind))
+            self._condemn(mark, path, task, out)
+
+    def _condemn(self, mark: Mark | None, path: Path, task: Task, out: Output) -> None:
+        assert mark is not None
+        out.fail(path, 0, self.error(Condemned(mark.text), path, task, mark.kind))
 
     def _one(
         self,
@@ -145,8 +149,10 @@ class StageCode:
         logs: bool,
         mark: Mark | None = None,
     ) -> None:
+        had = len(task._logs or ()) if logs else -1
         if logs:
             task.start(self.name)
+        result: Any = None
         error: Exception | None = None
         out.inside = True
         try:
@@ -156,10 +162,25 @@ class StageCode:
         out.inside = False
         if out.wanted:
             out.settle()
-        if error is not None:
-            out.fail(self._execution(path), 0, self.error(error, path, task))
+        self._settle(result, error, path, task, out, had, mark)
+
+    def _settle(
+        self,
+        result: Any,
+        error: Exception | None,
+        path: Path,
+        task: Task,
+        out: Output,
+        had: int,
+        mark: Mark | None,
+    ) -> None:
+        """Give what became of one task that was run."""
+        if error is None:
+            self._result(result, path, task, out, had, mark)
             return
-        self._result(result, path, task, out, logs, mark)
+        if had >= 0:
+            self._log(task, task, had, success=False)
+        out.fail(self._execution(path), 0, self.error(error, path, task))
 
     def _execution(self, path: Path) -> Path:
         """Where the outputs of this execution stand.
@@ -170,19 +191,21 @@ class StageCode:
         return path if self.deterministic else (*path, EXECUTION + int.from_bytes(os.urandom(6), "big"))
 
     def _result(
-        self, result: Any, path: Path, task: Task, out: Output, logs: bool, mark: Mark | None = None
+        self, result: Any, path: Path, task: Task, out: Output, had: int, mark: Mark | None = None
     ) -> None:
+        """Outputs of what ``process`` gave. ``had``: entries in the task's logs before it; -1 keeps none."""
         count = 0
         path = self._execution(path)
         try:
             if isinstance(result, Task):
                 if mark is not None:
                     raise Condemned(mark.text)
+                if had >= 0:
+                    self._log(task, result, had, success=result.success)
                 if not result.success:
-                    raise TaskFailedByUser("process gave a task that is marked as failed")
-                if logs:
-                    self._log(task, result)
-                out.add(path, result)
+                    out.fail(path, 0, self.error(TaskFailedByUser(_BY_USER), path, result))
+                else:
+                    out.add(path, result)
                 return
             if result is None:
                 out.end(path, 0)
@@ -202,15 +225,21 @@ class StageCode:
                     break
                 if not isinstance(child, Task):
                     raise TypeError(self._wrong("yielded", child))
-                if logs:
-                    self._log(task, child)
+                if had >= 0:
+                    self._log(task, child, had, success=child.success)
                 count += 1
                 self.slot.given(count)
-                out.add((*path, count - 1), child)
+                place = (*path, count - 1)
+                if child.success:
+                    out.add(place, child)
+                else:
+                    out.fail(place, 0, self.error(TaskFailedByUser(_BY_USER), place, child))
         except Exception as error:  # whatever the user's code raises fails this task alone
             out.inside = False
             if out.wanted:
                 out.settle()
+            if had >= 0:
+                self._log(task, task, had, success=False)
             out.fail(path, count, self.error(error, path, task))
             return
         out.end(path, count)
@@ -222,19 +251,14 @@ class StageCode:
             "an iterable of Tasks, or None"
         )
 
-    def _log(self, parent: Task, child: Task) -> None:
+    def _log(self, parent: Task, child: Task, had: int, *, success: bool) -> None:
+        """One more entry, unless the user's code has made it by ``start()`` and ``finish()``."""
         started = getattr(parent, "_started", None)
-        if started is None:
+        if started is None or len(child._logs or ()) > had:
             return
         name, wall, tick = started
         duration = perf_counter() - tick
-        entry = TaskLog(name, duration, wall, wall + duration, True)
-        if child is parent or (
-            child._logs and parent._logs and child._logs[: len(parent._logs)] == parent._logs
-        ):
-            child.logs.append(entry)
-        else:
-            child.logs = [*(parent._logs or []), *(child._logs or []), entry]
+        child.logs = [*(parent._logs or ())[:had], TaskLog(name, duration, wall, wall + duration, success)]
 
     def error(self, error: BaseException, path: Path, task: Task | None, kind: str = "TaskError") -> bytes:
         """A failure as it travels."""
@@ -260,6 +284,7 @@ class Condemned(Exception):
 
 
 _END: Any = object()
+_BY_USER = "process gave a task that is marked as failed"
 
 
 class TaskFailedByUser(Exception):

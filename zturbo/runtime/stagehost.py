@@ -181,7 +181,7 @@ class StageHost(StageCode):
                     out.contents.append(result.content)
                     out.added()
                 else:
-                    self._result(result, (*prefix, at) if first else first, task, out, False)
+                    self._result(result, (*prefix, at) if first else first, task, out, -1)
                 out.finished += 1
 
     def _fail_all(self, runs: Iterable[Run], error: Exception, out: Output, steps: Steps) -> None:
@@ -231,6 +231,7 @@ class StageHost(StageCode):
         made = [_made(content, meta) for _, content, meta in tasks]
         known = [state.condemned.get(path) for path, _, _ in tasks]
         called = [i for i, mark in enumerate(known) if mark is None or mark.given]
+        had = [len(task._logs or ()) if logs else -1 for task in made]
         self.slot.several(job, epoch, [tasks[i][0] for i in called])
         try:
             if logs:
@@ -239,29 +240,13 @@ class StageHost(StageCode):
             results = dict(zip(called, self._call_batch(state, [made[i] for i in called], out), strict=True))
             for i, (path, _, _) in enumerate(tasks):
                 begin(i)
-                self._settle(known[i], results.get(i), path, made[i], out, logs)
+                if i in results:
+                    self._settle(*results[i], path, made[i], out, had[i], known[i])
+                else:
+                    self._condemn(known[i], path, made[i], out)
                 out.finished += 1
         finally:
             self.slot.end()
-
-    def _settle(
-        self,
-        mark: Mark | None,
-        given: tuple[Any, Exception | None] | None,
-        path: Path,
-        task: Task,
-        out: Output,
-        logs: bool,
-    ) -> None:
-        """Give what became of one task of a batch."""
-        if given is None:
-            self._marked(mark, lambda task: None, path, task, out, logs)
-            return
-        result, error = given
-        if error is not None:
-            out.fail(self._execution(path), 0, self.error(error, path, task))
-        else:
-            self._result(result, path, task, out, logs, mark)
 
     def _call_batch(
         self, state: JobState, tasks: list[Task], out: Output

@@ -19,7 +19,7 @@ import msgpack
 
 from zturbo.errors import DecodeError, EncodeError, UsageError
 
-__all__ = ["OUT_OF_BAND", "Decoder", "default", "register"]
+__all__ = ["OUT_OF_BAND", "Decoder", "default", "register", "registered"]
 
 OUT_OF_BAND = 16 << 10
 """Bytes from which on a buffer travels as a frame of its own, not copied by the sender."""
@@ -57,6 +57,11 @@ def register(type_: type, name: str, pack: Callable[[Any], Any], unpack: Callabl
         raise UsageError(f"{type_.__name__!r} or the name {name!r} is registered already")
     _custom_types[type_] = (name, pack)
     _custom_names[name] = unpack
+
+
+def registered() -> list[tuple[type, str, Callable[[Any], Any], Callable[[Any], Any]]]:
+    """What has been registered, as arguments of :func:`register`."""
+    return [(kind, name, pack, _custom_names[name]) for kind, (name, pack) in _custom_types.items()]
 
 
 _PLAIN: tuple[Any, ...] = (bool, int, float, str, list, dict)

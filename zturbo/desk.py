@@ -1,0 +1,299 @@
+"""The jobs of a ``System``: what waits, what is under way, what has ended and is to be taken.
+
+Threads do one job after the other: submit it, hand its results to the user's code, run it again if it fails.
+In debug mode there are none, and whoever waits for a job does the next one.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from collections.abc import Callable, Iterator
+from logging import Logger
+
+from zturbo.client import Client, JobHandle
+from zturbo.debug import DebugPipeline
+from zturbo.errors import UsageError, ZturboError
+from zturbo.kept import KeptJobs
+from zturbo.options import Options
+from zturbo.result import Result
+from zturbo.task import Job, Task
+
+__all__ = ["Desk", "ResultQueue"]
+
+JOBS_AT_ONCE = 16
+"""Jobs of one pipeline that are under way; the others wait for their turn, in the order of adding."""
+
+
+class Desk:
+    """Jobs of one System.
+
+    Args:
+        num_pipeline: pipelines among which they are shared out.
+        collect: the user's code: sets a job's results, of its tasks.
+        interrupted: called when Ctrl-C comes while a job is waited for.
+        logger: of the System.
+
+    Attributes:
+        state: ``new``, ``started`` or ``ended``.
+        ended: the queue of jobs that have ended.
+    """
+
+    def __init__(
+        self,
+        num_pipeline: int,
+        *,
+        collect: Callable[[Job, Iterator[Task]], None],
+        interrupted: Callable[[], None],
+        logger: Logger,
+    ) -> None:
+        self.state = "new"
+        self.ended = ResultQueue(self, interrupted)
+        self._collect = collect
+        self._log = logger
+        self._in_flight = [0] * num_pipeline
+        self._todo: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
+        self._under_way: set[int] = set()
+        self._handles: dict[bytes, JobHandle] = {}
+        self._threads: list[threading.Thread] = []
+        self._lock = threading.RLock()
+        self._kept: KeptJobs | None = None
+        self._debug: DebugPipeline | None = None
+        self._client: Client | None = None
+
+    def __len__(self) -> int:
+        """Jobs that nobody has taken yet."""
+        return len(self._under_way)
+
+    # -- life ---------------------------------------------------------------------------------
+    def attach(
+        self, client: Client, kept: KeptJobs, restored: list[Job], pipelines: dict[str, list[str]]
+    ) -> None:
+        """Take over what the broker has of an earlier System's jobs; let go of what nobody waits for.
+
+        Args:
+            client: of the broker.
+            kept: the records.
+            restored: jobs that they are of.
+            pipelines: names of the stages of each pipeline, as they are now.
+        """
+        self._client, self._kept = client, kept
+        same = kept.stages() == pipelines
+        jobs = {job.id: job for job in restored}
+        for known in client.jobs():
+            job = jobs.get(known["id"])
+            handle = self._handles[known["id"]] = client.attach(known["id"])
+            if job is not None and same:
+                handle._first = 0
+                job.pipeline_id = list(pipelines).index(known["pipeline"])
+            elif job is not None:
+                self._again(job)
+            else:
+                self._release(known["id"])
+        kept.note_stages(pipelines)
+
+    def open(
+        self,
+        restored: list[Job],
+        *,
+        kept: KeptJobs | None,
+        client: Client | None,
+        debug: DebugPipeline | None,
+    ) -> None:
+        """Begin: first with what an earlier System left, then with what was added before the start."""
+        self._kept, self._client, self._debug = kept, client, debug
+        early = [self._todo.get() for _ in range(self._todo.qsize())]
+        self._under_way.update(id(job) for job in restored)
+        for job in restored:
+            self._enqueue(job)
+        for new in early:
+            assert new is not None
+            self._begin(new)
+
+    def close(self) -> None:
+        """The System has ended."""
+        self.state = "ended"
+        self._kept = None
+        for _ in self._threads:
+            self._todo.put(None)
+        self.ended.wake()
+
+    # -- jobs ---------------------------------------------------------------------------------
+    def add(self, job: Job) -> None:
+        """One more job; raises UsageError if it is here already."""
+        with self._lock:
+            if id(job) in self._under_way:
+                raise UsageError(f"job {job.name!r} is under way already: make another Job of the same task")
+            self._under_way.add(id(job))
+        job.begin()
+        if self.state == "new":
+            self._todo.put(job)
+        else:
+            self._begin(job)
+
+    def _begin(self, job: Job) -> None:
+        if self._kept is not None:
+            self._kept.put(job)
+        self._enqueue(job)
+
+    def _enqueue(self, job: Job) -> None:
+        with self._lock:
+            self._todo.put(job)
+            most = min(len(self._under_way), JOBS_AT_ONCE * len(self._in_flight))
+            if self._debug is None and len(self._threads) < most:
+                name = f"zturbo-jobs-{len(self._threads)}"
+                thread = threading.Thread(target=self._serve, name=name, daemon=True)
+                self._threads.append(thread)
+                thread.start()
+
+    def _serve(self) -> None:
+        """Do one job after the other."""
+        while (job := self._todo.get()) is not None and self.state == "started":
+            self._do(job)
+
+    def _do(self, job: Job) -> None:
+        """Run a job, again if it fails, and give it back."""
+        while True:
+            try:
+                self._run(job)
+                job.success = True
+            except Exception as error:  # get_results and collect_results are the user's code
+                if self.state == "ended":
+                    return
+                remote = isinstance(error, ZturboError)
+                self._log.error("job %s failed: %s", job.name, error, exc_info=not remote)
+                job.error = error
+            if job.success or job.retry <= 0 or Options.raise_exception:
+                break
+            job.retry -= 1
+            self._again(job)
+        if Options.no_progress_bar:
+            self._log.info("job %s: %s", job.name, "done" if job.success else "failed")
+        if self._kept is None:
+            self._release(job.id)
+        self.ended.put(job)
+
+    def _again(self, job: Job) -> None:
+        """Make it a new job, to be run from the beginning."""
+        before = job.id
+        self._release(before)
+        job.begin()
+        if self._kept is not None:
+            self._kept.put(job)
+            self._kept.drop(before)
+
+    def _release(self, job_id: bytes) -> None:
+        """Nobody asks the broker for it any more."""
+        handle = self._handles.pop(job_id, None)
+        if handle is not None:
+            try:
+                handle.release()
+            except ZturboError as error:
+                self._log.debug("not released: %s", error)
+
+    def _run(self, job: Job) -> None:
+        """Run a job once."""
+        with self._lock:
+            if job.id not in self._handles or job.pipeline_id is None:
+                job.pipeline_id = min(range(len(self._in_flight)), key=self._in_flight.__getitem__)
+            number = job.pipeline_id
+            self._in_flight[number] += 1
+        if Options.no_progress_bar:
+            self._log.info("job %s: begun in pipeline %d", job.name, number)
+        failure: list[BaseException] = []
+        try:
+            self._collect(job, _checked(self._tasks(job, number), failure))
+            if failure:  # the user's code may have caught it
+                raise failure[0]
+        finally:
+            with self._lock:
+                self._in_flight[number] -= 1
+
+    def _tasks(self, job: Job, number: int) -> Iterator[Task]:
+        if self._debug is not None:
+            return self._debug.run(job.task, logs=True, raising=Options.raise_exception)
+        assert self._client is not None
+        handle = self._handles.get(job.id)
+        if handle is None:
+            handle = self._handles[job.id] = self._client.submit(job, pipeline=f"pipeline-{number}")
+        return handle.tasks()
+
+    # -- for the queue of jobs that have ended ------------------------------------------------
+    def wanted(self) -> None:
+        """Somebody waits for a job."""
+        if self.state == "new":
+            raise UsageError("the system is not started: call start(), or use it in a with statement")
+        if self._debug is not None and self.state == "started" and self._todo.qsize():
+            job = self._todo.get()
+            assert job is not None
+            self._do(job)
+        elif self.state == "started" and not self._under_way:
+            self._log.warning("a job is waited for, and none is under way: each has been taken")
+
+    def taken(self, job: Job) -> None:
+        """Somebody has got it."""
+        with self._lock:
+            self._under_way.discard(id(job))
+        if self._kept is not None:
+            self._kept.drop(job.id)
+            self._release(job.id)
+        results = job.results
+        if isinstance(results, Result) or (hasattr(results, "collect") and hasattr(results, "merge")):
+            try:
+                results.merge(job)
+            except Exception as error:  # a Result subclass is the user's code
+                self._log.exception("job %s: merge failed", job.name)
+                job.error = job.error or error
+
+
+class ResultQueue(queue.Queue[Job]):
+    """Jobs that have ended; to take one is to have its results.
+
+    In debug mode ``get`` runs the next job, in the caller's thread. Ctrl-C in ``get`` ends the system, and
+    so does the end of the system end a ``get`` that waits.
+    """
+
+    def __init__(self, desk: Desk, interrupted: Callable[[], None]) -> None:
+        super().__init__()
+        self._desk = desk
+        self._interrupted = interrupted
+
+    def get(self, block: bool = True, timeout: float | None = None) -> Job:
+        """The next job; raises ``queue.Empty`` if there is none in time, UsageError if none can come."""
+        desk = self._desk
+        try:
+            if self.empty():
+                desk.wanted()
+            until = None if timeout is None else time.monotonic() + timeout
+            with self.not_empty:
+                while not self._qsize():
+                    if desk.state == "ended":
+                        raise UsageError("the system has ended, and its jobs are gone with it")
+                    left = None if until is None else until - time.monotonic()
+                    if not block or (left is not None and left <= 0):
+                        raise queue.Empty
+                    self.not_empty.wait(left)
+                job: Job = self._get()
+        except KeyboardInterrupt:
+            self._interrupted()
+            raise
+        desk.taken(job)
+        return job
+
+    def wake(self) -> None:
+        """Let those who wait look again."""
+        with self.not_empty:
+            self.not_empty.notify_all()
+
+
+def _checked(tasks: Iterator[Task], failure: list[BaseException]) -> Iterator[Task]:
+    """The tasks; whatever ends them, or has to, is noted in ``failure`` and raised."""
+    try:
+        for task in tasks:
+            if not task.success and Options.raise_exception and task.error is not None:
+                raise task.error
+            yield task
+    except Exception as error:  # whatever a job or, with raise_exception, a task raises
+        failure.append(error)
+        raise

@@ -1,0 +1,61 @@
+"""Loggers for a user's code, and where the processes of a ``System`` log to."""
+
+from __future__ import annotations
+
+import logging
+import os
+
+from zturbo.checks import check_type
+from zturbo.options import Options
+
+__all__ = ["FORMAT", "get_logger", "set_up_logging"]
+
+FORMAT = "%(asctime)s %(name)s %(levelname)s %(message)s"
+
+
+def get_logger(name: str, level: int | None = None, log_file: str | None = None) -> logging.Logger:
+    """A logger that writes to stderr, and to a file if one is wanted.
+
+    Args:
+        name: of the logger; the same name gives the same logger.
+        level: from which level on; default INFO, or DEBUG with the option ``print_debug_log``.
+        log_file: a file to append to; default the option ``log_file``.
+
+    Where the program has set up logging itself (the root logger has a handler), stderr is left to that.
+    """
+    check_type("get_logger: name", name, str, "a str")
+    logger = logging.getLogger(name)
+    _set_up(logger, level, log_file)
+    return logger
+
+
+def set_up_logging() -> None:
+    """Let this process's own zturbo loggers write where the options say."""
+    _set_up(logging.getLogger("zturbo"), None, None)
+
+
+def _set_up(logger: logging.Logger, level: int | None, log_file: str | None) -> None:
+    if level is None:
+        level = logging.DEBUG if Options.print_debug_log else logging.INFO
+    logger.setLevel(level)
+    if log_file is None and logger.name.startswith("zturbo."):
+        logger = logging.getLogger("zturbo")  # one handler for all of them
+    if not logger.hasHandlers():
+        _add(logger, logging.StreamHandler())
+    path = log_file or Options.log_file
+    if path is not None and not _writes_to(logger, os.path.abspath(path)):
+        _add(logger, logging.FileHandler(path))
+
+
+def _add(logger: logging.Logger, handler: logging.Handler) -> None:
+    handler.setFormatter(logging.Formatter(FORMAT))
+    logger.addHandler(handler)
+
+
+def _writes_to(logger: logging.Logger, path: str) -> bool:
+    at: logging.Logger | None = logger
+    while at is not None:
+        if any(isinstance(h, logging.FileHandler) and h.baseFilename == path for h in at.handlers):
+            return True
+        at = at.parent if at.propagate else None
+    return False
