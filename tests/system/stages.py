@@ -113,6 +113,11 @@ def even(content: int) -> int | None:
     return None if content % 2 else content
 
 
+def even_first(content: list[int]) -> int | None:
+    """Of what ``Batches`` gives: the content, if it is even."""
+    return even(content[0])
+
+
 class Slow(Stage):
     """Takes its time."""
 

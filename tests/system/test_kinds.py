@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
 from tests.system.cluster import Cluster, stage
-from tests.system.stages import Batches, even, halves
-from zturbo import Client
+from tests.system.stages import Batches, even, even_first, halves
+from zturbo import Client, Job, Resources, System
 from zturbo.debug import run_debug
 from zturbo.errors import TaskError, WorkerLost
 from zturbo.kinds import FunctionStage
@@ -74,6 +75,18 @@ def test_functions(client: Client) -> None:
     assert list(client.map(range(50), pipeline="function")) == expected
     stages = [FunctionStage(halves, into=3), FunctionStage(even)]
     assert [value for n in range(50) for value in run_debug(stages, Task(n))] == expected
+
+
+class Mixed(System):
+    def get_stages(self, resources: Resources) -> list[Any]:
+        return [halves, Batches(max_batch=4), even_first]
+
+
+@pytest.mark.parametrize("debug", [True, False])
+def test_kinds_in_a_system(debug: bool) -> None:
+    with Mixed(debug=debug) as system:
+        system.add_job(Job("mixed", Task(21)))
+        assert system.wait_job(job_timeout=30).results == [42]
 
 
 def test_batches_in_debug_mode() -> None:
