@@ -158,6 +158,8 @@ class Members(BrokerState):
             self._welcome(identity, member)
         elif message["view"] != self.membership.number:
             self._welcome(identity, member)
+        if changed is not None and member.spool:
+            self.lost_sinks.seen(member.spool, message["node"], message["stage"])
         if changed is not None:
             self._remind(member, message["jobs"])
         self._settle(now)
@@ -205,8 +207,9 @@ class Members(BrokerState):
         """Somebody met a peer with a newer view than his."""
         self.effects.append(Control({"type": "view", "view": self.membership.view()}, identity))
 
-    def renew(self, alive: Sequence[bytes], now: float) -> None:
+    def renew(self, node: bytes, alive: Sequence[bytes], now: float) -> None:
         """A node's word that these live."""
+        self.lost_sinks.hear(node, now)
         self.membership.renew([inc for inc in alive if type(inc) is bytes], now)
 
     def exited(self, incarnation: bytes, now: float, death: Death | None = None) -> None:

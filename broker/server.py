@@ -159,7 +159,7 @@ class Broker:
         self._say(who, {"type": "ok", "ref": m["ref"], "value": None})
 
     def _renew(self, who: bytes, m: dict[str, Any], frames: list[bytes], now: float) -> None:
-        self.machine.renew(m["alive"], now)
+        self.machine.renew(m["node"], m["alive"], now)
         self._say(who, {"type": "renewed"})
 
     def _start_failed(self, who: bytes, m: dict[str, Any], frames: list[bytes], now: float) -> None:

@@ -67,6 +67,7 @@ def sink_child(
 ) -> ChildSpec:
     """A sink of a network file; each has a number of its own on its host."""
     spec = {
+        "name": f"sink-{number}",
         "spool": str(network.state / f"sink-{number}"),
         "results": _tcp(address or "127.0.0.1"),
         "share": network.broker.spool_share,

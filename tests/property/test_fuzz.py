@@ -328,7 +328,7 @@ def test_a_broker_takes_anything(seed: int) -> None:
         lambda: machine.recovered(client, inc(jobs=(), damaged=(rng.choice(JOBS),)), now),
         lambda: machine.start_failed("p.a", "no", now),
         lambda: machine.heard(client, now),
-        lambda: machine.renew([rng.choice(IDS)], now),
+        lambda: machine.renew(rng.choice(IDS), [rng.choice(IDS)], now),
     ]
     for _ in range(400):
         now += rng.random() * 0.4

@@ -457,7 +457,7 @@ def main() -> int:
     """Run the sink that the spec on stdin describes. Returns the exit status."""
     side = ChildSide.open()
     try:
-        loop = start_member(side, "")
+        loop = start_member(side, side.spec.get("name", "sink"))
         sink = SinkProcess(
             loop, Path(side.spec["spool"]), side.spec["results"], side.spec.get("share", 4 << 30)
         )

@@ -94,7 +94,7 @@ def test_members_that_do_not_fit_are_told_why() -> None:
 def test_a_member_whose_lease_runs_out_is_out_and_stays_out() -> None:
     machine = broker(lease=5.0)
     assert hello(machine, worker())[0]["type"] == "welcome"
-    machine.renew([WORKER], 3.0)
+    machine.renew(b"n" * 16, [WORKER], 3.0)
     machine.tick(7.9)
     assert machine.membership.members() == [worker()]
     machine.tick(8.1)
