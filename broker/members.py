@@ -238,7 +238,9 @@ class Members(BrokerState):
         stood = {(mark.stage, mark.path) for mark in job.marks if mark.given}
         if running[1] <= job.epoch and strike(job, death, limit):
             mark = job.marks[-1]
-            if mark.kind and (mark.stage, mark.path) in stood:
+            again = (mark.stage, mark.path) in stood
+            if mark.kind and (again or (mark.given and job.epoch > 1)):
+                # It may have given more in an earlier epoch, and all that came after it with that.
                 why = f"{mark.text}; what it had given cannot be made again"
                 self._end(job, "failed", "ResultsLost", f"{why}: submit the job again", now)
                 return

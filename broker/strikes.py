@@ -5,7 +5,8 @@ poison dies at the same place each time; one that merely runs for long and is hi
 not: so those strikes count together that came after as many outputs, and all of them up to
 :data:`ANYWHERE` times the limit. A task with one strike less than the
 pipeline's ``max_task_retries`` is a suspect and runs alone; one with as many is condemned: nobody runs
-it any more, and whoever meets it emits its failure, ``WorkerLost``. A task that was ended for its
+it any more (but, above an ordered stage, for the outputs that it had given), and whoever meets it emits
+its failure, ``WorkerLost``. A task that was ended for its
 time-out is condemned at once, with ``TaskTimeout``.
 """
 
@@ -71,7 +72,8 @@ def strike(job: Job, death: Death, limit: int) -> bool:
             _mark(job, Mark(death.stage, one, "", death.sentence))
         return True
     if death.cause == "timeout":
-        return _mark(job, Mark(death.stage, path, "TaskTimeout", death.sentence))
+        stood = _stood(job, death.stage, [given])
+        return _mark(job, Mark(death.stage, path, "TaskTimeout", death.sentence, stood))
     if death.cause:
         return False
     deaths = job.strikes.setdefault((death.stage, path), [])
@@ -81,10 +83,22 @@ def strike(job: Job, death: Death, limit: int) -> bool:
     if here >= limit or tries >= ANYWHERE * limit:
         times = "once" if tries == 1 else f"{tries} times"
         text = f"task {_name(path)} killed whoever ran it, {times}; the last time, {death.sentence}"
-        return _mark(job, Mark(death.stage, path, "WorkerLost", text))
+        stood = _stood(job, death.stage, [at for at, _ in deaths])
+        return _mark(job, Mark(death.stage, path, "WorkerLost", text, stood))
     if here == limit - 1 or tries == ANYWHERE * limit - 1:
         return _mark(job, Mark(death.stage, path, "", death.sentence))
     return False
+
+
+def _stood(job: Job, stage: int, given: list[int]) -> int:
+    """How many children of a condemned task stand.
+
+    Before an ordered stage it has to be the same number in each epoch, and no fewer than may have been given
+    out: as many as the task ever gave. Elsewhere the next sequencer knows, and nobody runs the task again.
+    """
+    stamp = job.stamp
+    later = stamp is not None and any(ordered > stage for ordered in stamp.ordered)
+    return max(given) if later else 0
 
 
 def stand(marks: tuple[Mark, ...], failures: Sequence[tuple[int, Path, int]]) -> tuple[Mark, ...]:

@@ -131,7 +131,9 @@ class SimClient:
         skip = stream.results(message, len(message.blob), self.world.now)
         if skip is None:
             if stream.problem is not None:
-                assert stream.problem == "superseded" or message.job in self.world.cancelled, stream.problem
+                job = self.world.broker.machine.jobs.get(message.job)
+                ended = job is not None and job.state in ("cancelled", "failed")
+                assert stream.problem == "superseded" or ended, stream.problem
             return
         fails = dict(message.fails)
         contents = iter(unpack_many(message.blob, message.n - len(fails)))

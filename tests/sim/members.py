@@ -181,7 +181,9 @@ class _Slot:
             self.died = (job, epoch, paths[0], 0)
             self.others = tuple(paths[1:])
 
-    def given(self, count: int) -> None: ...
+    def given(self, count: int) -> None:
+        if self.died is not None:
+            self.died = (*self.died[:3], count)
 
     def end(self) -> None: ...
 

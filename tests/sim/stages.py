@@ -51,6 +51,18 @@ class Poison(Stage):
         return task
 
 
+class Half(Stage):
+    """Two children; some inputs kill whoever runs them after the first one."""
+
+    def process(self, task: Task) -> Iterator[Task]:
+        yield Task(task.content)
+        if task.content % 61 == 7:
+            if Poison.deadly:
+                raise Die
+            raise RuntimeError("poison")
+        yield Task(task.content + 1)
+
+
 class Batch(BatchStage):
     """Up to four at once; some are dropped, some spoil their batch, some kill whoever runs them."""
 
@@ -145,6 +157,7 @@ PIPELINES: dict[str, list[type[Stage]]] = {
     "poison": [Fan, Poison, Map],
     "poisoned-order": [Map, Poison, Sum],
     "wild": [Map, Wild, Pass],
+    "half-poison": [Map, Half, Pass, Sum],
     "batch": [Fan, Batch, Map],
     "batched-order": [Batch, Sum, Batch],
     "flaky": [Flaky, Pass, Sum, Pass],

@@ -21,7 +21,7 @@ from tests.sim.disk import Disk
 from tests.sim.members import SimMember, SimSink, SimWorker
 from tests.sim.network import Clock, Faults, Network
 from tests.sim.oracle import Oracle
-from tests.sim.stages import PIPELINES, Batch, Flaky, Poison, Wild
+from tests.sim.stages import PIPELINES, Batch, Flaky, Half, Poison, Wild
 from zturbo.runtime import output, runner
 
 __all__ = ["FAULTS", "World"]
@@ -418,8 +418,10 @@ class World:
                 got = self.client.got[job]
                 assert oracle.fits(got, whole=True), self.story(f"wrong results of job {job!r}")
             else:
+                known = self.broker.machine.jobs.get(job)
+                again = Half in self.stages and known is not None and known.epoch > 1
                 fits = (over == "JobCancelled" and job in self.cancelled) or (
-                    over == "ResultsLost" and job in self.void
+                    over == "ResultsLost" and (job in self.void or again)
                 )
                 assert fits, self.story(f"job {job!r} ended with {over}")
 
@@ -450,7 +452,7 @@ class World:
         drained = self.happened == ["drain"] and not self.net.faults.drop and not self.cut_short
         overslept = "stop" in self.happened and self.fenced  # and what it said then was lost, too
         gentle = not {*self.happened} - GENTLE and not overslept
-        poison = {Poison, Batch} & {*self.stages}
+        poison = {Poison, Batch, Half} & {*self.stages}
         if (drained or gentle) and not poison:
             again = [key for key, count in self.executions.items() if count > 1]
             assert not again, self.story(f"{len(again)} tasks were done again, such as {again[0]}")

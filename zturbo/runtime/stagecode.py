@@ -240,7 +240,8 @@ class StageCode:
                 out.settle()
             if had >= 0:
                 self._log(task, task, had, success=False)
-            out.fail(path, count, self.error(error, path, task))
+            kind = mark.kind if mark is not None and isinstance(error, Condemned) else "TaskError"
+            out.fail(path, count, self.error(error, path, task, kind))
             return
         out.end(path, count)
 
