@@ -11,13 +11,15 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import random
 import sys
 import time
 from collections.abc import Sequence
 from multiprocessing import Pool
 from pathlib import Path
 
-from tests.sim.bugs import BUGS
+from tests.sim.bugs import BUGS, Bug
+from tests.sim.stages import PIPELINES
 from tests.sim.world import FAULTS, World
 
 __all__ = ["CAUGHT", "catch", "run_world"]
@@ -35,15 +37,26 @@ def run_world(seed: int, only: tuple[str, ...] = FAULTS, within: tuple[str, ...]
     return None
 
 
-def catch(job: tuple[int, Sequence[int]]) -> tuple[int, int | None, str]:
-    """(bug, seeds): the first of these worlds that catches it, and how."""
-    number, seeds = job
+Known = tuple[int, str]
+"""A world: its seed and its pipeline."""
+
+
+def pipeline_of(seed: int, bug: Bug) -> str:
+    """The pipeline of the world that this seed gives for this bug."""
+    name: str = random.Random(seed).choice(sorted(bug.within or PIPELINES))
+    return name
+
+
+def catch(job: tuple[int, Sequence[int | Known]]) -> tuple[int, Known | None, str]:
+    """(bug, seeds or known worlds): the first of these worlds that catches it, and how."""
+    number, worlds = job
     bug = BUGS[number]
     with bug.planted():
-        for seed in seeds:
-            problem = run_world(seed, bug.only or FAULTS, bug.within)
+        for world in worlds:
+            seed, name = (world, pipeline_of(world, bug)) if isinstance(world, int) else world
+            problem = run_world(seed, bug.only or FAULTS, (name,))
             if problem is not None:
-                return number, seed, problem
+                return number, (seed, name), problem
     return number, None, ""
 
 
@@ -67,7 +80,7 @@ def main() -> int:
         World(seed).run()
         return 0
     failed = 0
-    record: dict[str, int] = {}
+    record: dict[str, Known] = {}
     with Pool(args.jobs) as pool:
         if args.bugs:
             fresh = range(seed, seed + args.seeds)
@@ -78,7 +91,7 @@ def main() -> int:
                 failed += caught is None
                 if caught is not None:
                     record[BUGS[number].name] = caught
-                at = "NOT CAUGHT" if caught is None else f"world {caught:5d}"
+                at = "NOT CAUGHT" if caught is None else f"world {caught[0]:5d}, {caught[1]}"
                 sys.stdout.write(f"{at}: {BUGS[number].name} [{problem[:90]}]\n")
                 sys.stdout.flush()
             sys.stdout.write(f"{len(BUGS)} bugs, {failed} not caught, ")

@@ -163,3 +163,6 @@ PIPELINES: dict[str, list[type[Stage]]] = {
     "flaky": [Flaky, Pass, Sum, Pass],
 }
 """Pipelines that worlds choose from."""
+
+DEADLY: set[type[Stage]] = {Poison, Half, Batch}
+"""Stages that kill those who run them, also where there are no faults."""

@@ -12,13 +12,14 @@ import pytest
 
 from tests.sim.__main__ import CAUGHT, catch, run_world
 from tests.sim.bugs import BUGS
+from tests.sim.stages import DEADLY, PIPELINES
 from tests.sim.world import World
 
 FIXED = range(1, 21)
 FRESH = 500
 """Worlds that nobody has seen before."""
 FRESH_PER_BUG = 20
-RECORDED: dict[str, int] = json.loads(CAUGHT.read_text())
+RECORDED: dict[str, tuple[int, str]] = json.loads(CAUGHT.read_text())
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +50,7 @@ def test_fresh_seeds(pool: Pool) -> None:
 def caught(number: int) -> tuple[str, bool, bool]:
     """(bug, whether its recorded world caught it, whether one of some fresh ones did)."""
     name = BUGS[number].name
-    recorded = name in RECORDED and catch((number, [RECORDED[name]]))[1] is not None
+    recorded = name in RECORDED and catch((number, [tuple(RECORDED[name])]))[1] is not None
     first = int.from_bytes(os.urandom(4), "big")
     fresh = catch((number, range(first, first + FRESH_PER_BUG)))[1] is not None
     return name, recorded, fresh
@@ -66,11 +67,10 @@ def test_planted_bugs_are_caught(pool: Pool) -> None:
 
 
 def test_without_faults_nothing_is_done_twice() -> None:
+    tame = tuple(sorted(name for name, stages in PIPELINES.items() if not DEADLY & {*stages}))
     for seed in range(20):
-        world = World(seed, faults=False)
+        world = World(seed, faults=False, within=tame)
         world.run()
         assert world.net.lost == 0
-        if "poison" in world.name:
-            continue
         assert all(worker.machine.outlet.redelivered == 0 for worker in world.workers)
         assert all(job.epoch == 1 for job in world.broker.machine.jobs.values())
