@@ -223,6 +223,7 @@ class SimWorker(SimMember):
         )
         self.todo: deque[Work | EndJob] = deque()
         self.busy = False
+        self.hangs_until = 0.0
         self.given: list[Produced] = []
         kind = BatchRunner if self.host.batch else Runner
         self.runner = kind(self.host, self.given.append, self._current, 1 << 20)
@@ -303,6 +304,9 @@ class SimWorker(SimMember):
         if self.stopped:
             self.world.later(0.6, self._rest)
             return
+        if self.world.now < self.hangs_until:
+            self.world.later(self.hangs_until - self.world.now, self._rest)
+            return
         self.busy = False
         if self.todo:
             self._start()
@@ -327,6 +331,13 @@ class SimWorker(SimMember):
         for produced in given:
             self._produced(produced)
 
+    def hang(self, seconds: float) -> None:
+        """Its code takes its time, from the end of what it does now on."""
+        self.hangs_until = self.world.now + seconds
+        if not self.busy:
+            self.busy = True
+            self._rest()
+
     def drain(self) -> None:
         """SIGTERM: finish what runs, give the rest back, leave."""
         if self._drain_until is None and self.alive and not self.stopped:
@@ -350,8 +361,9 @@ class SimWorker(SimMember):
 class SimSink(SimMember):
     """A sink whose disk syncs after a while, in order."""
 
-    def __init__(self, world: World, spool: bytes) -> None:
+    def __init__(self, world: World, spool: bytes, name: str) -> None:
         super().__init__(world, world.fresh())
+        self.stage = name
         self.spool = spool
         self.disk = world.disks[spool]
         self.machine: SinkMachine = SinkMachine(self.incarnation, spool, origin=failure_origin)

@@ -102,8 +102,8 @@ class World:
         self._ids = 0
         self.deaths = 0
         self.executions: Counter[tuple[bytes, int, int, tuple[int, ...]]] = Counter()
-        self.killed: Counter[tuple[bytes, tuple[int, ...]]] = Counter()
-        """(job, path) -> deaths of whoever ran it."""
+        self.killed: Counter[tuple[str, bytes, tuple[int, ...]]] = Counter()
+        """(stage, job, path) -> deaths of whoever ran it."""
         self.cancelled: set[bytes] = set()
         self.void: set[bytes] = set()
         """Jobs whose results a power cut may have taken."""
@@ -124,10 +124,10 @@ class World:
         self.client = SimClient(self)
         self.disks: dict[bytes, Disk] = {}
         self.sinks: list[SimSink] = []
-        for _ in range(rng.choice([1, 1, 2])):
+        for number in range(rng.choice([1, 1, 2])):
             spool = self.fresh()
             self.disks[spool] = Disk(rng.choice([0.01, 0.01, 0.5]) if faults else 0.01)
-            self.sinks.append(SimSink(self, spool))
+            self.sinks.append(SimSink(self, spool, f"sink-{number}"))
         self.workers = [
             SimWorker(self, self.name, index, self.stages)
             for index in range(len(self.stages))
@@ -204,6 +204,9 @@ class World:
             self.dies(sink, None)
         elif what in ("broker", "broker-first") and self.broker.alive:
             self.trouble_after_restart = what == "broker-first"
+            if self.trouble_after_restart:
+                for worker in self._first():
+                    worker.hang(3.0)
             self.broker.die()
         elif what in ("broker-before", "broker-after") and self.broker.alive:
             self.broker.doomed = what.removeprefix("broker-")
@@ -221,15 +224,19 @@ class World:
             self.cancelled.add(job)
             self.client.cancel(job)
 
+    def _first(self) -> list[SimWorker]:
+        return [worker for worker in self.workers if not worker.place[1]]
+
     def _trouble_recovery(self) -> None:
-        """While a restarted broker asks around, one of the first stage does not answer, and another dies."""
+        """While a restarted broker asks around, one of the first stage is silent, and others may die."""
         self.trouble_after_restart = False
-        first = [worker for worker in self.workers if not worker.place[1]]
+        first = self._first()
         self.rng.shuffle(first)
         for worker in first[:1]:
             worker.stop(2.5)
         for worker in first[1:]:
-            self.later(1.0 + self.rng.random(), lambda w=worker: self.dies(w, None))  # type: ignore[misc]
+            if self.rng.random() < 0.5:
+                self.later(1.0 + self.rng.random(), lambda w=worker: self.dies(w, None))  # type: ignore[misc]
 
     def dies(
         self,
@@ -243,8 +250,9 @@ class World:
             return
         self._remove(member)
         if running is not None and not others:
-            self.killed[(running[0], running[2])] += 1
-            assert self.killed[(running[0], running[2])] < 12, self.story("poison kills on and on")
+            task = (member.stage, running[0], running[2])
+            self.killed[task] += 1
+            assert self.killed[task] < 12, self.story("poison kills on and on")
         death = Death(-1, member.stage, "died", cause, running, others)
         self._report(member.incarnation, death)
         if self.rng.random() < 0.5:  # a stranger binds the endpoint of the dead one
@@ -269,7 +277,7 @@ class World:
             if isinstance(member, SimWorker):
                 self.workers.append(SimWorker(self, *member.place))
             elif isinstance(member, SimSink):
-                self.sinks.append(SimSink(self, member.spool))
+                self.sinks.append(SimSink(self, member.spool, member.stage))
 
         self.later(0.05 + self.rng.random() * 0.5, start)
 
