@@ -157,7 +157,7 @@ BUGS = [
     Bug("a recovered sink's jobs are not stamped", _MEMBERS + "recovered", "self._restamp(job, replace", "(lambda *_: None)(job, replace", only=("sink",)),
     Bug("a new stamp has the old revision", _MEMBERS + "_note_death", "revision=job.stamp.revision + 1", "revision=job.stamp.revision"),
     Bug("strikes are not counted", "broker.members:strike", "deaths.append((given, death.sentence))", "pass"),
-    Bug("a stamp that got lost is not said again", _MEMBERS + "_remind", "job.stamp.rank > tuple(rank)", "False"),
+    Bug("a stamp that got lost is not said again", _MEMBERS + "_remind", "job.stamp.rank > tuple(rank)", "False", only=("sink", "sink", "worker", "stage")),
     Bug("a chunk that is said twice is taken twice", _REQUESTS + "feed", 'elif message["seq"] < len(job.chunks):', "elif False:"),
     Bug("a chunk that overtakes another is taken", _REQUESTS + "feed", 'elif message["seq"] > len(job.chunks):', 'elif False:'),
     Bug("a repeated submit is another job", _REQUESTS + "submit", "if known is not None:", "if False:"),
