@@ -38,11 +38,12 @@ class Members(BrokerState):
                 self.recovery.silent[member.incarnation] = member.pipeline
         for job in jobs:
             self.jobs[job.id] = job
+            if job.state not in ("failed", "cancelled") and job.stamp is not None:
+                if job.stamp.sink not in here:
+                    self.lost_sinks.add(job.stamp.spool, now)
             if job.state in ENDED:
                 job.ended_at = now
                 self._ended.append((now, job.id))
-                if job.state == "done" and job.stamp is not None and job.stamp.sink not in here:
-                    self.lost_sinks.add(job.stamp.spool, now)
                 continue
             self._watch(job, now)
             if job.state == "running":
@@ -62,8 +63,6 @@ class Members(BrokerState):
         job.placed = Placed(dict(stamp.ordered), stamp.sink)
         self.placement.take(job.placed)
         self.outlet.stamp(stamp)
-        if stamp.sink not in here:
-            self.lost_sinks.add(stamp.spool, now)
         job.recovering = True
         self.recovery.jobs[job.id] = job
         if not job.kept:
@@ -112,6 +111,7 @@ class Members(BrokerState):
         if sink is None or not sink.spool:
             return
         self.lost_sinks.back(sink.spool)
+        self._unplaced = True
         damaged = set(message["damaged"])
         for job in list(self.jobs.values()):
             stamp = job.stamp
@@ -303,6 +303,7 @@ class Members(BrokerState):
     def _give_up_sinks(self, now: float) -> None:
         """A sink has not come back: what it had is run again."""
         for spool in self.lost_sinks.given_up(now):
+            self._unplaced = True
             for job in list(self.jobs.values()):
                 if job.state == "running" and job.stamp is not None and job.stamp.spool == spool:
                     self._results_lost(job, "its sink did not come back with its spool", now)

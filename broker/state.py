@@ -214,7 +214,7 @@ class BrokerState:
             StageInfo(name, here[0].ordered if here else None)
             for name, here in zip(pipeline.stages, workers, strict=True)
         ]
-        sinks = self.membership.sinks()
+        sinks = self._sinks(job)
         placed = self.placement.place(pipeline.name, stages, workers, sinks, self.draining)
         if not isinstance(placed, Placed):
             job.waiting = placed
@@ -250,6 +250,15 @@ class BrokerState:
             for member in self.membership.members():
                 if member.role == "sink" or member.pipeline == job.pipeline:
                     self.effects.append(Control({"type": "stamp", "stamp": job.stamp}, member.incarnation))
+
+    def _sinks(self, job: Job) -> list[Member]:
+        """Where its results may go: where they were, if that may come back: it knows what was given out."""
+        sinks = self.membership.sinks()
+        if job.stamp is None:
+            return sinks
+        if job.stamp.spool in self.lost_sinks:
+            return []
+        return [member for member in sinks if member.spool == job.stamp.spool] or sinks
 
     def _hold(self, job: Job, placed: Placed, workers: list[list[Member]]) -> str:
         """What its sink keeps back, because another epoch may give something else."""

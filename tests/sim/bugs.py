@@ -171,6 +171,7 @@ BUGS = [
     Bug("what stood before a failure is not counted", _SEQUENCER + "pop", "1, fail, node.count)", "1, fail, 0)", only=("worker", "stage"), within=("flaky",)),
     Bug("roots go before it is known which failures stand", _STATE + "_queue", "and job.kept ", "", only=("worker", "stage"), within=("flaky",)),
     Bug("a sink is asked once which failures stand", _STATE + "_ask_kept", "if now >= at and stamp is not None:", "if False:", only=("worker", "stage", "broker")),
+    Bug("a new epoch's results go to any sink", _STATE + "_place", "self._sinks(job)", "(self.membership.sinks() * 2)[job.epoch % 2 :][:1]", only=("worker", "stage"), within=("flaky",)),
     Bug("an epoch is used twice", _STATE + "_place", "job.epoch += 1", "job.epoch = max(1, job.epoch)", only=("worker", "stage")),
 ]  # fmt: skip
 """All of them."""

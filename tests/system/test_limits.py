@@ -86,12 +86,18 @@ def test_a_client_that_does_not_read_pauses_its_own_job_alone(tmp_path: Path) ->
         stream = client.map((b"x" * 5_000 for _ in range(4000)), pipeline="p")
         next(stream)
         eventually(lambda: "results to be read" in str(client.jobs()[0]["waiting"]))
-        results = client.jobs()[0]["results"]
-        assert results < 4000
+        job = client.jobs()[0]["id"]
         for _ in range(3):
             assert list(client.map(range(100), pipeline="p")) == list(range(100)), "others go on"
-        time.sleep(1.5)
-        assert client.jobs()[0]["results"] <= results + 1500, "it is paused"
+        counts = [-1]
+
+        def settled() -> bool:
+            counts.append(client.jobs(job)[0]["results"])
+            time.sleep(1.5)
+            return counts[-1] == counts[-2]
+
+        eventually(settled)
+        assert 0 < counts[-1] < 4000, "it is paused"
         assert sum(1 for _ in stream) == 3999
 
 

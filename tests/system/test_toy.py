@@ -7,6 +7,7 @@ import re
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -45,8 +46,8 @@ class Launched:
 
     def __init__(self, file: Path, address: str) -> None:
         self.file = file
-        self.folder = file.parent / "sockets"
-        self.folder.mkdir()
+        self.folder = Path(tempfile.mkdtemp(prefix="toy-"))
+        """Where they have their sockets, whose paths have to be short."""
         self.address = address
         self.processes: list[subprocess.Popen[str]] = []
 
@@ -64,6 +65,7 @@ class Launched:
 
     def wait(self) -> None:
         def there() -> bool:
+            assert all(process.poll() is None for process in self.processes), "a process has ended"
             try:
                 with Client(self.address, timeout=1) as client:
                     return all(all(pipeline["workers"]) for pipeline in client.pipelines())
@@ -91,6 +93,7 @@ def launched(tmp_path: Path) -> Iterator[Launched]:
             process.kill()
             process.communicate()
             raise
+    commands.folder.rmdir()
 
 
 def test_as_separately_launched_processes(launched: Launched) -> None:
