@@ -18,7 +18,8 @@ from tests.sim.world import World
 FIXED = range(1, 21)
 FRESH = 500
 """Worlds that nobody has seen before."""
-FRESH_PER_BUG = 20
+FRESH_PER_BUG = 100
+"""For a planted bug whose recorded world does not catch it any more, since the worlds have changed."""
 RECORDED: dict[str, tuple[int, str]] = json.loads(CAUGHT.read_text())
 
 
@@ -48,12 +49,12 @@ def test_fresh_seeds(pool: Pool) -> None:
 
 
 def caught(number: int) -> tuple[str, bool, bool]:
-    """(bug, whether its recorded world caught it, whether one of some fresh ones did)."""
+    """(bug, whether its recorded world caught it, whether one of some fresh ones did instead)."""
     name = BUGS[number].name
-    recorded = name in RECORDED and catch((number, [tuple(RECORDED[name])]))[1] is not None
+    if name in RECORDED and catch((number, [tuple(RECORDED[name])]))[1] is not None:
+        return name, True, False
     first = int.from_bytes(os.urandom(4), "big")
-    fresh = catch((number, range(first, first + FRESH_PER_BUG)))[1] is not None
-    return name, recorded, fresh
+    return name, False, catch((number, range(first, first + FRESH_PER_BUG)))[1] is not None
 
 
 @pytest.mark.timeout(900)
@@ -61,7 +62,6 @@ def test_planted_bugs_are_caught(pool: Pool) -> None:
     """Each by its recorded world, or, where the worlds have changed since, by a fresh one."""
     found = pool.map(caught, range(len(BUGS)), chunksize=1)
     stale = [name for name, recorded, _ in found if not recorded]
-    print(f"caught by {FRESH_PER_BUG} fresh worlds: {sum(fresh for *_, fresh in found)} of {len(BUGS)}")
     print(f"not caught by the world that was recorded (record it anew): {stale}")
     assert not [name for name, recorded, fresh in found if not recorded and not fresh]
 

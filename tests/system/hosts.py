@@ -118,7 +118,8 @@ class Hosts:
         for pid in pids:
             os.kill(pid, signal.SIGUSR1)
         eventually(lambda: len(self._states()) == before + len(pids))
-        return self._states()[before:]
+        latest = {state["incarnation"]: state for state in self._states()}
+        return list(latest.values())
 
     def _states(self) -> list[dict[str, Any]]:
         return [json.loads(text) for text in re.findall(r"state (\{.*\})", self.logs())]
