@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from zturbo.client import _failed_task
+from zturbo.core.parcel import paths
 from zturbo.errors import DecodeError, EncodeError, UsageError
 from zturbo.result import Result
 from zturbo.runtime.output import Output
@@ -152,14 +153,12 @@ def _take(host: StageHost, out: Output, given: list[_Item]) -> None:
     contents = iter(out.contents)
     metas = iter(out.metas or ())
     taken: list[tuple[Path, _Item]] = []
-    for first, n in out.runs:
-        for k in range(n):
-            path = (*first[:-1], first[-1] + k) if first else first
-            try:
-                taken.append((path, (path, "task", *_carry(next(contents), next(metas, None)))))
-            except (EncodeError, NeedsBuffers, DecodeError) as error:
-                packed = host.error(error, path, None, type(error).__name__)
-                taken.append((path, (path, "fail", packed, None)))
+    for path in paths(out.runs):
+        try:
+            taken.append((path, (path, "task", *_carry(next(contents), next(metas, None)))))
+        except (EncodeError, NeedsBuffers, DecodeError) as error:
+            packed = host.error(error, path, None, type(error).__name__)
+            taken.append((path, (path, "fail", packed, None)))
     taken.extend(((*f.path, _AFTER_ALL), (f.path, "fail", f.error, None)) for f in out.fails)
     out.clear()
     given.extend(item for _, item in sorted(taken, key=lambda pair: pair[0]))

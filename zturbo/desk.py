@@ -67,18 +67,10 @@ class Desk:
         return len(self._under_way)
 
     # -- life ---------------------------------------------------------------------------------
-    def attach(
+    def _attach(
         self, client: Client, kept: KeptJobs, restored: list[Job], pipelines: dict[str, list[str]]
     ) -> None:
-        """Take over what the broker has of an earlier System's jobs; let go of what nobody waits for.
-
-        Args:
-            client: of the broker.
-            kept: the records.
-            restored: jobs that they are of.
-            pipelines: names of the stages of each pipeline, as they are now.
-        """
-        self._client, self._kept = client, kept
+        """Take over what the broker has of an earlier System's jobs; let go of what nobody waits for."""
         same = kept.stages() == pipelines
         jobs = {job.id: job for job in restored}
         for known in client.jobs():
@@ -96,13 +88,24 @@ class Desk:
     def open(
         self,
         restored: list[Job],
+        pipelines: dict[str, list[str]],
         *,
         kept: KeptJobs | None,
         client: Client | None,
         debug: DebugPipeline | None,
     ) -> None:
-        """Begin: first with what an earlier System left, then with what was added before the start."""
+        """Begin: first with what an earlier System left, then with what was added before the start.
+
+        Args:
+            restored: jobs of the records.
+            pipelines: names of the stages of each pipeline, as they are now.
+            kept: the records, if there are any.
+            client: of the broker; None in debug mode.
+            debug: the pipeline of debug mode.
+        """
         self._kept, self._client, self._debug = kept, client, debug
+        if client is not None and kept is not None:
+            self._attach(client, kept, restored, pipelines)
         early = [self._todo.get() for _ in range(self._todo.qsize())]
         self._under_way.update(id(job) for job in restored)
         for job in restored:

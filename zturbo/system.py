@@ -223,16 +223,14 @@ class System:
             state = None if kept is None else kept.folder
             self._processes = Processes(described, state=state, task_timeout=task_timeout)
             client = self._processes.client
-            if kept is not None:
-                pipelines = {name: names for name, (names, _) in described.items()}
-                self._desk.attach(client, kept, self.restored, pipelines)
             if self.show_progress and not Options.no_progress_bar:
                 progress = self._progress = Progress()
                 watched = (progress, client)
                 threading.Thread(
                     target=self._watch, args=watched, name="zturbo-progress", daemon=True
                 ).start()
-        self._desk.open(self.restored, kept=kept, client=client, debug=debug)
+        pipelines = {name: names for name, (names, _) in described.items()}
+        self._desk.open(self.restored, pipelines, kept=kept, client=client, debug=debug)
 
     def _stages(self, part: Resources) -> list[Stage]:
         stages = self.get_stages(part)

@@ -38,16 +38,21 @@ class Map(Stage):
         return task
 
 
-class Poison(Stage):
+def deadly(task: Task) -> None:
     """Some inputs kill whoever runs them; in the oracle's process they fail instead."""
+    if task.content % 61 == 7:
+        if Poison.deadly:
+            raise Die
+        raise RuntimeError("poison")
+
+
+class Poison(Stage):
+    """Some inputs kill, see :func:`deadly`."""
 
     deadly = True
 
     def process(self, task: Task) -> Task:
-        if task.content % 61 == 7:
-            if Poison.deadly:
-                raise Die
-            raise RuntimeError("poison")
+        deadly(task)
         return task
 
 
@@ -56,10 +61,7 @@ class Half(Stage):
 
     def process(self, task: Task) -> Iterator[Task]:
         yield Task(task.content)
-        if task.content % 61 == 7:
-            if Poison.deadly:
-                raise Die
-            raise RuntimeError("poison")
+        deadly(task)
         yield Task(task.content + 1)
 
 
@@ -70,10 +72,7 @@ class Batch(BatchStage):
 
     def process_batch(self, tasks: list[Task]) -> list[Task | None]:
         for task in tasks:
-            if task.content % 61 == 7:
-                if Poison.deadly:
-                    raise Die
-                raise RuntimeError("poison")
+            deadly(task)
         for task in tasks:
             if task.content % 17 == 6:
                 raise KeyError(task.content)

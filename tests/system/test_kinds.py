@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.system.cluster import Cluster, stage
+from tests.system.cluster import Cluster, eventually, stage
 from tests.system.stages import Batches, even, even_first, halves
 from zturbo import Client, Job, Resources, System
 from zturbo.debug import run_debug
@@ -97,5 +97,9 @@ def test_batches_in_debug_mode() -> None:
 
 
 def test_a_function_that_does_not_take_its_args(cluster: Cluster) -> None:
-    failed = [text for kind, name, text in cluster.events if kind == "failed" and name == "wrong.even"]
+    def told() -> list[str]:
+        return [text for kind, name, text in cluster.events if kind == "failed" and name == "wrong.even"]
+
+    eventually(lambda: bool(told()))
+    failed = told()
     assert "even cannot be called with a content and ['colour']" in failed[0]

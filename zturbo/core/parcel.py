@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
-from zturbo.wire.messages import Batch, Run
+from zturbo.wire.messages import Batch, Path, Run
 from zturbo.wire.payload import slice_blob
 
-__all__ = ["Destination", "Parcel", "cut", "cut_runs", "part", "split"]
+__all__ = ["Destination", "Parcel", "cut", "cut_runs", "part", "paths", "split"]
 
 Destination = Any
 """``(pipeline, stage)`` for any worker of that stage, or an incarnation."""
@@ -46,6 +46,13 @@ def cut_runs(runs: list[Run], start: int, stop: int) -> list[Run]:
         if at >= stop:
             break
     return out
+
+
+def paths(runs: Iterable[Run]) -> Iterator[Path]:
+    """The path of each task of these runs."""
+    for first, n in runs:
+        for k in range(n):
+            yield (*first[:-1], first[-1] + k) if first else first
 
 
 def split(parcel: Parcel, tasks: int) -> tuple[Parcel, Parcel] | None:

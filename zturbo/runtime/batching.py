@@ -8,6 +8,7 @@ from time import perf_counter
 from typing import Any, NamedTuple
 
 from zturbo.core.effects import Work
+from zturbo.core.parcel import paths
 from zturbo.core.worker import Produced
 from zturbo.errors import DecodeError
 from zturbo.runtime.runner import Runner, open_piece
@@ -118,11 +119,7 @@ def _items(work: Work) -> Iterator[_Item]:
     total = sum(stop - start for _, start, stop in work.pieces)
     for piece in work.pieces:
         runs, contents, metas = open_piece(piece)
-        at = 0
-        for first, n in runs:
-            for k in range(n):
-                path = (*first[:-1], first[-1] + k) if first else first
-                meta = None if metas is None else metas[at]
-                yield _Item(work, place, place + 1 == total, path, contents[at], meta)
-                at += 1
-                place += 1
+        for at, path in enumerate(paths(runs)):
+            meta = None if metas is None else metas[at]
+            yield _Item(work, place, place + 1 == total, path, contents[at], meta)
+            place += 1

@@ -12,7 +12,7 @@ from typing import Any
 
 from zturbo.core.effects import Work
 from zturbo.core.held import InputKey
-from zturbo.core.parcel import cut_runs
+from zturbo.core.parcel import cut_runs, paths
 from zturbo.core.worker import Produced
 from zturbo.errors import DecodeError, EncodeError, TooLarge
 from zturbo.runtime.output import Output
@@ -123,10 +123,8 @@ class Runner:
     def _fail_work(self, work: Work, error: DecodeError) -> None:
         """Contents that cannot be unpacked here: each task that is left fails."""
         for batch, start, stop in work.pieces:
-            for first, n in cut_runs(batch.runs, start, stop):
-                for k in range(n):
-                    path = (*first[:-1], first[-1] + k) if first else first
-                    self._out.fails.append(Fail(path, 0, self.host.error(error, path, None, "DecodeError")))
+            for path in paths(cut_runs(batch.runs, start, stop)):
+                self._out.fails.append(Fail(path, 0, self.host.error(error, path, None, "DecodeError")))
         if work.origin is not None:
             self._done[work.origin] = min(work.limit, sum(stop - start for _, start, stop in work.pieces))
 

@@ -292,11 +292,14 @@ class TaskFailedByUser(Exception):
     """``process`` gave a task with ``success`` False."""
 
 
-def restore(task: Task, packed: Any) -> None:
-    meta, logs = packed
-    task._meta = meta
-    if logs:
-        task._logs = [TaskLog(*log) for log in logs]
+def restore(content: Any, packed: Any) -> Task:
+    """A task of its content, and of meta and logs as :func:`pack_meta` made them, or None."""
+    task = Task(content)
+    if packed is not None:
+        task._meta, logs = packed
+        if logs:
+            task._logs = [TaskLog(*log) for log in logs]
+    return task
 
 
 def _plain_meta(task: Task | None) -> Any:

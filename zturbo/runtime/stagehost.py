@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any, Protocol
 
+from zturbo.core.parcel import paths
 from zturbo.kinds import BatchStage
 from zturbo.runtime.output import Output
 from zturbo.runtime.stagecode import JobState, StageCode, restore
@@ -35,13 +36,6 @@ class _Steps:
 
     def over(self, index: int) -> bool:
         return False
-
-
-def _made(content: Any, meta: Any) -> Task:
-    task = Task(content)
-    if meta is not None:
-        restore(task, meta)
-    return task
 
 
 class Stale(BaseException):
@@ -115,9 +109,7 @@ class StageHost(StageCode):
                 steps.at = i
                 if i >= steps.limit and steps.over(i):
                     return
-                task = Task(contents[i])
-                if metas is not None and metas[i] is not None:
-                    restore(task, metas[i])
+                task = restore(contents[i], metas[i] if metas is not None else None)
                 i += 1
                 path = (*first[:-1], first[-1] + k) if first else first
                 self._marked(condemned.get(path), process, path, task, out, logs)
@@ -185,16 +177,12 @@ class StageHost(StageCode):
                 out.finished += 1
 
     def _fail_all(self, runs: Iterable[Run], error: Exception, out: Output, steps: Steps) -> None:
-        i = 0
-        for first, n in runs:
-            for k in range(n):
-                steps.at = i
-                if i >= steps.limit and steps.over(i):
-                    return
-                i += 1
-                path = (*first[:-1], first[-1] + k) if first else first
-                out.fail(path, 0, self.error(error, path, None))
-                out.finished += 1
+        for i, path in enumerate(paths(runs)):
+            steps.at = i
+            if i >= steps.limit and steps.over(i):
+                return
+            out.fail(path, 0, self.error(error, path, None))
+            out.finished += 1
 
     # -- batches ------------------------------------------------------------------------------
     def run_batch(
@@ -228,7 +216,7 @@ class StageHost(StageCode):
                 out.finished += 1
             return
         state.mark(marks)
-        made = [_made(content, meta) for _, content, meta in tasks]
+        made = [restore(content, meta) for _, content, meta in tasks]
         known = [state.condemned.get(path) for path, _, _ in tasks]
         called = [i for i, mark in enumerate(known) if mark is None or mark.given]
         had = [len(task._logs or ()) if logs else -1 for task in made]
@@ -331,9 +319,7 @@ class StageHost(StageCode):
                     while at < len(fails) and fails[at][0] <= place:
                         self._pass_by(state, *fails[at][1:], out)
                         at += 1
-                    task = Task(contents[i])
-                    if metas is not None and metas[i] is not None:
-                        restore(task, metas[i])
+                    task = restore(contents[i], metas[i] if metas is not None else None)
                     i += 1
                     steps.at = place
                     place += 1

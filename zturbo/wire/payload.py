@@ -166,13 +166,18 @@ def pack_error(error: dict[str, Any]) -> bytes:
 _ERROR_TEXTS = ("kind", "type", "message", "traceback", "stage", "host")
 
 
+def _error_fields(raw: bytes) -> dict[Any, Any] | None:
+    """A failure's fields, of whatever types; None if it is none."""
+    try:
+        fields = unpack_one(raw, [])
+    except DecodeError:
+        return None
+    return fields if type(fields) is dict else None
+
+
 def unpack_error_map(raw: bytes) -> dict[str, Any]:
     """The fields of a failure; whatever is missing or of a wrong type is empty. Never raises."""
-    try:
-        value = unpack_one(raw, [])
-    except DecodeError:
-        value = {}
-    fields: dict[str, Any] = value if type(value) is dict else {}
+    fields = _error_fields(raw) or {}
     out: dict[str, Any] = {
         name: fields[name] if type(fields.get(name)) is str else "" for name in _ERROR_TEXTS
     }
@@ -188,22 +193,16 @@ def note_given(raw: bytes, count: int) -> bytes:
 
     The first sequencer that releases it says so; what is noted already stays.
     """
-    try:
-        fields = unpack_one(raw, [])
-    except DecodeError:
-        return raw
-    if type(fields) is not dict or "given" in fields:
+    fields = _error_fields(raw)
+    if fields is None or "given" in fields:
         return raw
     return pack_error({**fields, "given": count})
 
 
 def failure_origin(raw: bytes) -> tuple[int, tuple[int, ...], int] | None:
     """(stage, path there, children given out before it) of a failure; None if it cannot be had."""
-    try:
-        fields = unpack_one(raw, [])
-    except DecodeError:
-        return None
-    if type(fields) is not dict:
+    fields = _error_fields(raw)
+    if fields is None:
         return None
     index, path, given = fields.get("index"), fields.get("path"), fields.get("given", 0)
     if type(index) is not int or type(path) is not list or type(given) is not int or given < 0:
