@@ -235,11 +235,12 @@ class Members(BrokerState):
             return
         pipeline = self.pipelines.get(job.pipeline)
         limit = pipeline.max_task_retries if pipeline is not None else 3
-        stood = {(mark.stage, mark.path) for mark in job.marks if mark.given}
+        stood = {(mark.stage, mark.path): mark.given for mark in job.marks if mark.given}
         if running[1] <= job.epoch and strike(job, death, limit):
             mark = job.marks[-1]
-            again = (mark.stage, mark.path) in stood
-            if mark.kind and (again or (mark.given and job.epoch > 1)):
+            before = stood.get((mark.stage, mark.path))
+            unaware = before == running[3]  # it got as far as is known, and had not heard that this is all
+            if mark.kind and not unaware and (before or (mark.given and job.epoch > 1)):
                 # It may have given more in an earlier epoch, and all that came after it with that.
                 why = f"{mark.text}; what it had given cannot be made again"
                 self._end(job, "failed", "ResultsLost", f"{why}: submit the job again", now)

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from broker.machine import BrokerMachine, PipelineInfo
+from broker.strikes import Death
 from zturbo.core.effects import Confirm, Control, Load, Record, Send
 from zturbo.wire.control import Member
 from zturbo.wire.messages import PROTOCOL, Batch, Statement
@@ -201,3 +202,21 @@ def test_what_was_decided_is_recorded_before_it_is_said() -> None:
 def test_wrong_options_are_named(options: dict[str, Any], said: str) -> None:
     answer = submit(broker(), b"j" * 16, **options)
     assert answer["type"] == "error" and said in answer["message"]
+
+
+def test_whoever_runs_a_condemned_task_unaware_of_that_does_not_end_its_job() -> None:
+    """It got as far as the others did before the task was condemned: nothing else has been given out."""
+    member = Member(ME, "broker", "", -1, "h", ("ipc://x",))
+    machine = BrokerMachine(member, [PipelineInfo("p", ["a", "b"])], view=1, version="1")
+    hello(machine, Member(b"o" * 16, "worker", "p", 1, "h", ("ipc://o",), ordered=True), stage="b")
+    hello(machine, sink())
+    workers = [bytes([i]) * 16 for i in range(4)]
+    for name in workers:
+        hello(machine, worker(name))
+    job = b"j" * 16
+    submit(machine, job)
+    for name in workers:
+        machine.exited(name, 1.0, Death(0, "a", "SIGSEGV", "", (job, 1, (7,), 1)))
+    (mark,) = machine.jobs[job].marks
+    assert (mark.kind, mark.given) == ("WorkerLost", 1)
+    assert machine.jobs[job].state == "running"
