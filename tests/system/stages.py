@@ -131,14 +131,15 @@ class Slow(Stage):
 
 
 class Gate(Stage):
-    """Waits until a file is there."""
+    """Waits until a file is there; contents below a number pass."""
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, below: int | None = None) -> None:
         super().__init__()
         self.path = Path(path)
+        self.below = below
 
     def process(self, task: Task) -> Task:
-        while not self.path.exists():
+        while (self.below is None or task.content >= self.below) and not self.path.exists():
             time.sleep(0.01)
         return task
 

@@ -172,9 +172,11 @@ def test_a_zombie_does_no_harm_and_leaves(tmp_path: Path) -> None:
         stream = client.map(range(3000), pipeline="p")
         got = [next(stream) for _ in range(50)]
         zombie = cluster.child("p.second")
+        (before,) = client.pipelines()
         os.kill(zombie.pid, signal.SIGSTOP)
         got += list(stream)
         assert got == list(range(3000))
+        eventually(lambda: sum(client.pipelines()[0]["workers"]) < sum(before["workers"]))
         woken = time.monotonic()
         os.kill(zombie.pid, signal.SIGCONT)
         eventually(lambda: not Path(f"/proc/{zombie.pid}").exists(), timeout=5)
