@@ -148,6 +148,7 @@ BUGS = [
     Bug("the completion is said once", _SINK + "_settle", "job.report_at = now + REPORT_AFTER\ngood", "job.confirmed = True\ngood"),
     Bug("a hole in the results is not noticed", _STREAM + "results", "if message.first > self.next:", "if False:"),
     Bug("copies of results are taken", _STREAM + "results", "skip = self.next - message.first", "skip = 0"),
+    Bug("what was being stored is not kept when a job starts over", _SINK + "_accept_stamp", "self._enter_early(job, now)", "pass", within=("flaky",)),
     # broker
     Bug("a fenced member may come back", "broker.membership:Membership.join", "if claimed > 0:\n    return None", "pass", only=("zombie",)),
     Bug("restored members have no lease", "broker.membership:Membership.restore", "now + self.lease", "now", only=("broker", "broker-after")),

@@ -24,6 +24,7 @@ class Disk:
         """Job -> records that a power cut leaves."""
         self.full_until = 0.0
         self.damaged: list[bytes] = []
+        """Jobs whose files were not whole, until the broker knows."""
 
     def append(self, job: bytes, frames: list[Any]) -> None:
         """One record, not synced."""
@@ -33,6 +34,10 @@ class Disk:
         """The file is removed."""
         self.records.pop(job, None)
         self.synced.pop(job, None)
+
+    def clear_damaged(self, jobs: list[bytes]) -> None:
+        """The broker knows of these."""
+        self.damaged = [job for job in self.damaged if job not in jobs]
 
     def power_cut(self) -> list[bytes]:
         """What was not synced is gone. Returns the jobs that were not to be synced: their files are void."""

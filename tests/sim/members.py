@@ -121,7 +121,8 @@ class SimMember:
         elif kind == "held_ok":
             self.machine.held_ok(control["broker"])
         elif kind == "recovered_ok":
-            self.machine.recovery_confirmed()
+            assert isinstance(self, SimSink)
+            self.disk.clear_damaged(self.machine.recovery_confirmed())
         elif kind == "refused":
             self.world.leaves(self)
 
@@ -376,6 +377,8 @@ class SimSink(SimMember):
 
     def _recover(self) -> None:
         token = 0
+        for job in self.disk.damaged:
+            self.disk.drop(job)
         for job, records in self.disk.records.items():
             for frames in records:
                 message = decode(frames)
@@ -386,8 +389,7 @@ class SimSink(SimMember):
                 token += 1
                 self.batches[token] = message
                 self.machine.recovered(token, message, self.world.now)
-        damaged, self.disk.damaged = self.disk.damaged, []
-        self.machine.recovery_done(damaged, self.world.now)
+        self.machine.recovery_done(list(self.disk.damaged), self.world.now)
         self.perform()
 
     def special(self, effect: Any) -> None:

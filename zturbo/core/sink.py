@@ -125,11 +125,20 @@ class _Job:
     noted: tuple[float, int] = (0.0, 0)
     """When the cursor was last noted in the spool, and where it was."""
     pause_at: float = 0.0
+    unsafe: set[int] = field(default_factory=set)
+    """Tokens of batches that have entered, since the job started over, before they were safe."""
+    shown: int = 0
+    """Results that may be given out while there are such batches."""
 
     @property
     def released(self) -> int:
         """Results that the order has let go."""
         return self.results.count
+
+    @property
+    def servable(self) -> int:
+        """Results that may be given out."""
+        return self.shown if self.unsafe else self.released
 
     @property
     def failed(self) -> int:
@@ -139,7 +148,7 @@ class _Job:
     @property
     def over(self) -> bool:
         """Whether it is complete and nothing of it is kept back."""
-        return self.complete and not self.sequencer.held
+        return self.complete and not self.sequencer.held and not self.unsafe
 
     @property
     def unread(self) -> int:
@@ -290,6 +299,7 @@ class SinkMachine:
             for client, want in self._waiting.pop(stamp.job, {}).items():
                 self.want(client, want, now)
         elif stamp.epoch > job.stamp.epoch:
+            self._enter_early(job, now)
             if job.stamp.hold == "failures" or (stamp.ordered and not job.complete):
                 job.sequencer.keep_prefix()
                 job.complete = job.sequencer.complete
@@ -299,12 +309,27 @@ class SinkMachine:
             job.stamp = stamp
             self._busy[stamp.job] = None
 
+    def _enter_early(self, job: _Job, now: float) -> None:
+        """The job starts over: what is being stored of it enters before that, as it does in the spool.
+
+        So whoever reads the spool later keeps the same prefix. It is given out when it is safe.
+        """
+        if not job.unsafe:
+            job.shown = job.released
+        for token, (batch, _, _) in self._storing.items():
+            if batch.job == job.stamp.job and batch.epoch == job.stamp.epoch:
+                job.unsafe.add(token)
+                self._enter(batch.job, job, token, batch, now)
+
     def stored(self, tokens: list[int], now: float) -> None:
         """These batches are as safe as they need to be."""
         for token in tokens:
             batch, source, number = self._storing.pop(token)
             job = self.jobs.get(batch.job)
-            if job is not None and batch.epoch >= job.stamp.epoch:
+            if job is not None and token in job.unsafe:
+                job.unsafe.remove(token)
+                self._busy[batch.job] = None
+            elif job is not None and batch.epoch >= job.stamp.epoch:
                 self._enter(batch.job, job, token, batch, now)
             else:
                 self.stale += batch.size
@@ -335,9 +360,10 @@ class SinkMachine:
         self._recovered = True
         self._tell_at = now
 
-    def recovery_confirmed(self) -> None:
-        """The broker knows."""
+    def recovery_confirmed(self) -> list[bytes]:
+        """The broker knows. Returns the jobs that it was told to be damaged."""
         self._recovered = False
+        return self._damaged
 
     def durability(self, name: bytes) -> str:
         """What a job's batches waited for before they were acked."""
@@ -429,7 +455,7 @@ class SinkMachine:
         reader = job.reader
         if reader is None:
             return
-        while reader.next < min(reader.limit, job.released):
+        while reader.next < min(reader.limit, job.servable):
             self._serve_one(name, job, reader)
         if job.over and reader.next >= job.released and not reader.told_total:
             reader.told_total = True
@@ -438,7 +464,7 @@ class SinkMachine:
 
     def _serve_one(self, name: bytes, job: _Job, reader: _Reader) -> None:
         first = reader.next
-        stop = min(reader.limit, job.released, first + MAX_SEGMENT)
+        stop = min(reader.limit, job.servable, first + MAX_SEGMENT)
         pieces, fails = job.results.between(first, stop)
         total = job.released if job.over and stop == job.released else None
         reader.told_total = total is not None
@@ -455,7 +481,7 @@ class SinkMachine:
             if blame is not None and now >= job.report_at:
                 job.report_at = now + REPORT_AFTER
                 self._report(name, job, "job_failed", kind="NondeterministicStage", error=blame)
-            elif job.complete and not job.confirmed and now >= job.report_at:
+            elif job.complete and not job.confirmed and not job.unsafe and now >= job.report_at:
                 job.report_at = now + REPORT_AFTER
                 good = job.released - len(job.results.errors)
                 self._report(name, job, "complete", results=good, failed=job.failed)
@@ -480,7 +506,7 @@ class SinkMachine:
         times = []
         for name in self._busy:
             job = self.jobs[name]
-            if (job.complete and not job.confirmed) or job.sequencer.nondeterministic:
+            if (job.complete and not job.confirmed and not job.unsafe) or job.sequencer.nondeterministic:
                 times.append(job.report_at)
             elif job.unread > self.share:
                 times.append(job.pause_at)

@@ -8,7 +8,6 @@ goes on where its predecessor ended.
 
 from __future__ import annotations
 
-import fcntl
 import logging
 import os
 import signal
@@ -26,12 +25,13 @@ import zmq
 
 from zturbo.core.effects import Control, Deliver, Drop, Exit, Note, Send, Store
 from zturbo.core.sink import SinkMachine
-from zturbo.errors import DecodeError, StartError, VersionMismatch
+from zturbo.errors import DecodeError, VersionMismatch
 from zturbo.runtime.children import ChildSide
 from zturbo.runtime.dump import dump, links
 from zturbo.runtime.member import MemberLoop, start_member
 from zturbo.runtime.sockets import make
 from zturbo.runtime.spool import Location, Spool, SpoolCorrupt, SpoolFull
+from zturbo.runtime.spoolfolder import SpoolFolder
 from zturbo.wire.codec import decode, encode
 from zturbo.wire.control import Member, View
 from zturbo.wire.messages import Batch, DataMessage, Results, Want
@@ -92,12 +92,8 @@ class SinkProcess:
 
     def __init__(self, loop: MemberLoop, spool: Path, tcp: str, share: int = 4 << 30) -> None:
         self.loop = loop
-        self.folder = spool
-        self.folder.mkdir(parents=True, exist_ok=True)
-        self.folder.chmod(0o700)
-        self._lock = _lock(self.folder)
-        spool_id = _spool_id(self.folder)
-        self.machine = SinkMachine(loop.incarnation, spool_id, share, failure_origin)
+        self.folder = SpoolFolder(spool)
+        self.machine = SinkMachine(loop.incarnation, self.folder.id, share, failure_origin)
         self.stored: dict[bytes, _Stored] = {}
         self._unwritten: deque[Store | Note] = deque()
         self._write_at = 0.0
@@ -115,7 +111,7 @@ class SinkProcess:
             loop.host,
             tuple(loop.inbox.endpoints),
             (results,),
-            spool=spool_id,
+            spool=self.folder.id,
         )
         self._to_sync: SimpleQueue[tuple[list[int], set[bytes]] | None] = SimpleQueue()
         self._syncer = threading.Thread(target=self._sync_loop, name="sync", daemon=True)
@@ -138,7 +134,7 @@ class SinkProcess:
         elif kind == "ask_entered":
             self.machine.ask_entered(message["job"], message["epoch"], now)
         elif kind == "recovered_ok":
-            self.machine.recovery_confirmed()
+            self.folder.clear_damaged(self.machine.recovery_confirmed())
 
     def data(self, message: DataMessage, now: float) -> None:
         """A message from a worker or the broker."""
@@ -194,13 +190,12 @@ class SinkProcess:
 
         After the host was started anew, only what was synced before it was acked is known to be whole.
         """
-        damaged: list[bytes] = []
-        booted = _booted_since(self.folder)
+        folder = self.folder
+        rebooted = folder.rebooted
         token = 0
         now = time.monotonic()
-        for path in sorted(self.folder.glob("*.spool")):
-            job = bytes.fromhex(path.stem)
-            stored = _Stored(Spool(path))
+        for job in folder.jobs():
+            stored = _Stored(folder.open(job))
             try:
                 for place, frames in stored.spool.recover():
                     message = decode([bytes(frames[0]), *frames[1:]])
@@ -210,14 +205,19 @@ class SinkProcess:
                         token += 1
                         stored.add(token, place)
                         self.machine.recovered(token, message, now)
-                if booted and self.machine.durability(job) != "fsync":
+                if rebooted and self.machine.durability(job) != "fsync":
                     raise SpoolCorrupt(f"the host was started anew, and {job.hex()} was not to be synced")
             except (SpoolCorrupt, DecodeError, VersionMismatch) as error:
-                log.error("%s: its results are not served: %s", path, error)
-                damaged.append(job)
-                stored.spool.delete()
+                log.error("%s: its results are not served: %s", stored.spool.path, error)
+                stored.spool.close()
+                folder.mark_damaged(job)
                 continue
             self.stored[job] = stored
+        folder.note_boot()
+        damaged = folder.damaged()
+        for job in damaged:
+            if job in self.stored:  # it had begun again, and the broker may begin it once more
+                self.stored.pop(job).spool.delete()
         if self.stored or damaged:
             log.info("the spool has %d jobs", len(self.stored))
         self.machine.recovery_done(damaged, now)
@@ -265,8 +265,7 @@ class SinkProcess:
     def _append(self, effect: Store | Note) -> None:
         stored = self.stored.get(effect.job)
         if stored is None:
-            spool = Spool(self.folder / f"{effect.job.hex()}.spool")
-            stored = self.stored[effect.job] = _Stored(spool)
+            stored = self.stored[effect.job] = _Stored(self.folder.open(effect.job))
         if isinstance(effect, Note):
             me = self.loop.incarnation
             if effect.stamp is not None:
@@ -416,41 +415,7 @@ class SinkProcess:
         self._syncer.join(timeout=5)
         for stored in self.stored.values():
             stored.spool.close()
-        os.close(self._lock)
-
-
-def _lock(folder: Path) -> int:
-    handle = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        os.close(handle)
-        raise StartError(f"the spool {folder} is in use by another sink: give this one its own") from None
-    return handle
-
-
-def _booted_since(folder: Path) -> bool:
-    """Whether the host was started anew since a sink was last started on this spool."""
-    path = folder / "boot"
-    try:
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-    except OSError:
-        boot = ""
-    before = path.read_text().strip() if path.exists() else boot
-    path.write_text(boot)
-    return before != boot
-
-
-def _spool_id(folder: Path) -> bytes:
-    """The spool's own id: made once, kept beside what it names."""
-    path = folder / "id"
-    if path.exists() and len(raw := path.read_bytes()) == 16:
-        return raw
-    raw = os.urandom(16)
-    new = path.with_suffix(".new")
-    new.write_bytes(raw)
-    new.rename(path)
-    return raw
+        self.folder.close()
 
 
 def main() -> int:

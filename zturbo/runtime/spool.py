@@ -52,6 +52,8 @@ class Spool:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._entered = path.exists()
+        """Whether its name is on the disk too."""
         try:
             self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
@@ -103,6 +105,13 @@ class Spool:
     def sync(self) -> None:
         """Everything appended so far is on the disk when this returns."""
         os.fdatasync(self._file)
+        if not self._entered:
+            folder = os.open(self.path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            try:
+                os.fsync(folder)
+            finally:
+                os.close(folder)
+            self._entered = True
 
     def read(self, location: Location) -> list[memoryview]:
         """The frames of a record.
