@@ -459,7 +459,8 @@ class World:
     def _check_executions(self) -> None:
         """Nothing is done again without need; and a poison task kills three times at most."""
         drained = self.happened == ["drain"] and not self.net.faults.drop and not self.cut_short
-        overslept = "stop" in self.happened and self.fenced  # and what it said then was lost, too
+        # Five signs of life in a row may get lost, or those of one that was stopped for half of that time.
+        overslept = self.fenced and ("stop" in self.happened or self.net.faults.drop)
         gentle = not {*self.happened} - GENTLE and not overslept
         if (drained or gentle) and not DEADLY & {*self.stages}:
             again = [key for key, count in self.executions.items() if count > 1]
