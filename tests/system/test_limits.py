@@ -83,7 +83,7 @@ def test_a_full_disk_at_the_sink_pauses_and_goes_on_by_itself(small_disk: Path) 
 def test_a_client_that_does_not_read_pauses_its_own_job_alone(tmp_path: Path) -> None:
     stages = [stage("log", "Log", 1, path=str(tmp_path / "log"))]
     with Cluster({"p": stages}, broker={"spool_share": 2_000_000}) as cluster, cluster.client() as client:
-        stream = client.map((b"x" * 5_000 for _ in range(4000)), pipeline="p")
+        stream = client.map((b"x" * 5_000 for _ in range(20_000)), pipeline="p")
         next(stream)
         eventually(lambda: "results to be read" in str(client.jobs()[0]["waiting"]))
         job = client.jobs()[0]["id"]
@@ -97,8 +97,8 @@ def test_a_client_that_does_not_read_pauses_its_own_job_alone(tmp_path: Path) ->
             return counts[-1] == counts[-2]
 
         eventually(settled)
-        assert 0 < counts[-1] < 4000, "it is paused"
-        assert sum(1 for _ in stream) == 3999
+        assert 0 < counts[-1] < 20_000, "it is paused"
+        assert sum(1 for _ in stream) == 19_999
 
 
 def test_a_million_children_through_an_ordered_stage(tmp_path: Path) -> None:
