@@ -15,6 +15,8 @@ FLOORS = [
     ["zturbo.core"],
     ["zturbo.options", "zturbo.log"],
     [
+        "zturbo.cpus",
+        "zturbo.gpus",
         "zturbo.resources",
         "zturbo.resource",
         "zturbo.task",

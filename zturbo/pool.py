@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Generator, Iterable, Iterator, Sized
 from contextlib import closing
 from typing import Any, TypeVar
 
 from zturbo.bar import progressbar
 from zturbo.checks import check_count, check_type, wrong
+from zturbo.cpus import usable_cpus
 from zturbo.options import Options
 from zturbo.resources import Resources
 from zturbo.runtime.shipping import CallStage, pack_call, unpack_result
@@ -57,7 +57,7 @@ def process_map(
         raise wrong("process_map: worker", worker, "a function of one argument")
     check_type("process_map: jobs", jobs, Iterable, "an iterable of arguments")
     if num_worker is None:
-        num_worker = len(os.sched_getaffinity(0))
+        num_worker = len(usable_cpus().ids)
     check_count("process_map: num_worker", num_worker, 1)
     if isinstance(jobs, Sized):
         kwargs.setdefault("total", len(jobs))

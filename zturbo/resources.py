@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from zturbo.checks import check_count, check_type, wrong
+from zturbo.cpus import usable_cpus
 from zturbo.errors import UsageError
+from zturbo.gpus import usable_gpus
 
 __all__ = ["Resources"]
 
@@ -42,9 +43,12 @@ class Resources:
 
     @staticmethod
     def scan(gpu_load: float = 0.1, gpu_memory: float = 0.1) -> dict[str, list[Any]]:
-        """CPUs of the affinity mask, and idle GPUs where ``nvidia-ml-py`` finds some."""
-        found: dict[str, list[Any]] = {"cpu": sorted(os.sched_getaffinity(0))}
-        gpus = _scan_gpus(gpu_load, gpu_memory)
+        """CPUs that affinity mask and cgroups leave, and GPUs that ``CUDA_VISIBLE_DEVICES`` names.
+
+        Without that variable: the idle GPUs that ``nvidia-ml-py`` finds. Without any, ``gpu`` is left out.
+        """
+        found: dict[str, list[Any]] = {"cpu": usable_cpus().ids}
+        gpus = usable_gpus(gpu_load, gpu_memory).ids
         if gpus:
             found["gpu"] = gpus
         return found
@@ -113,25 +117,3 @@ def _bounds(name: str, want: Any) -> tuple[int | float | None, int | float | Non
         if all(v is None or (isinstance(v, (int, float)) and not isinstance(v, bool)) for v in want):
             return start, end
     raise wrong(f"Resources.select: {name!r}", want, "True, False, None or (start, end) of numbers or None")
-
-
-def _scan_gpus(max_load: float, max_memory: float) -> list[Any]:
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if visible is not None:
-        return [int(word) if word.strip().isdigit() else word.strip() for word in visible.split(",") if word]
-    try:
-        import pynvml
-    except ImportError:
-        return []
-    try:
-        pynvml.nvmlInit()
-    except pynvml.NVMLError:
-        return []
-    found = []
-    for index in range(pynvml.nvmlDeviceGetCount()):
-        handle = pynvml.nvmlDeviceGetHandleByIndex(index)
-        memory = pynvml.nvmlDeviceGetMemoryInfo(handle)
-        load = pynvml.nvmlDeviceGetUtilizationRates(handle).gpu / 100
-        if load <= max_load and memory.used / memory.total <= max_memory:
-            found.append(index)
-    return found
