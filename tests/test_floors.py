@@ -25,6 +25,7 @@ FLOORS = [
         "zturbo.kinds",
         "zturbo.network",
         "zturbo.bar",
+        "zturbo.allot",
     ],
     ["zturbo.runtime"],
     ["zturbo.client", "zturbo.progress", "zturbo.deploy"],

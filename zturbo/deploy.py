@@ -6,6 +6,7 @@ import socket
 from pathlib import Path
 from typing import Any
 
+from zturbo.allot import Allotment
 from zturbo.network import Network
 from zturbo.runtime.children import ChildSpec
 
@@ -82,14 +83,31 @@ def worker_children(
     stage: str,
     count: int | None = None,
     *,
+    allotment: Allotment | None = None,
     address: str | None = None,
     debug: bool = False,
 ) -> list[ChildSpec]:
-    """Workers of a stage named ``pipeline.stage``, as many as the file says if not told otherwise."""
+    """Workers of a stage named ``pipeline.stage``, as many as the file says if not told otherwise.
+
+    Args:
+        network: the file.
+        stage: its name.
+        count: how many.
+        allotment: what other stages that are started beside it have taken; None where there are none.
+        address: where they are to be reached by other hosts; None for this host alone.
+        debug: log more.
+
+    Raises:
+        NetworkFileError: there is no such stage.
+        StartError: this host has not as many GPUs.
+    """
     pipeline, index = network.find(stage)
     spec = pipeline.stages[index]
+    where = f"{network.path}: pipeline.{pipeline.name}.stage.{spec.name}.resources"
+    workers = spec.workers if count is None else count
+    parts = (allotment or Allotment()).take(stage, spec.resources, workers, where=where)
     out = []
-    for worker_id in range(spec.workers if count is None else count):
+    for worker_id, part in enumerate(parts):
         told = {
             "pipeline": pipeline.name,
             "stage": spec.name,
@@ -97,6 +115,7 @@ def worker_children(
             "stages": len(pipeline.stages),
             "class": spec.cls,
             "args": dict(spec.args),
+            "resources": part,
             "worker_id": worker_id,
             "max_task_bytes": pipeline.max_task_bytes,
             "task_timeout": spec.task_timeout,

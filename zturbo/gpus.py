@@ -54,7 +54,9 @@ def usable_gpus(max_load: float, max_memory: float, env: Mapping[str, str] | Non
                 found.ids.append(name)
             else:
                 found.busy.append(f"{name} (load {load:.0%}, memory {memory:.0%} in use)")
-    return found
+        if found.busy and not found.ids:
+            return found._replace(reason="all are busy")
+        return found
 
 
 def is_device(name: object) -> bool:

@@ -67,6 +67,8 @@ class StageSpec:
     """Keyword arguments of the class."""
     task_timeout: float | None = None
     """Seconds that one task may run; then its worker is ended, and the task fails with TaskTimeout."""
+    resources: Mapping[str, int | float] = field(default_factory=dict)
+    """What each worker gets of its host: ``cpu`` and ``gpu``, see :mod:`zturbo.allot`."""
 
 
 @dataclass(slots=True, frozen=True)
@@ -284,7 +286,7 @@ class _Parser:
     def stage(self, table: Mapping[str, Any], key: str, pipeline: str) -> StageSpec:
         name = self.name(table, key)
         key = f"{pipeline}.stage.{name}"
-        self.known(table, key, ["name", "class", "workers", "args", "task_timeout"])
+        self.known(table, key, ["name", "class", "workers", "args", "task_timeout", "resources"])
         return StageSpec(
             name=name,
             cls=self.get(
@@ -293,7 +295,18 @@ class _Parser:
             workers=self.get(table, key, "workers", int, "a number, 1 or more", 1, lambda v: v >= 1),
             args=self.get(table, key, "args", dict, "a table of keyword arguments", {}),
             task_timeout=self.seconds(table, key, "task_timeout", None),
+            resources=self.resources(table, key),
         )
+
+    def resources(self, table: Mapping[str, Any], key: str) -> dict[str, int | float]:
+        expected = "a table of what each worker gets, such as { cpu = 2, gpu = 1 }"
+        wanted = self.get(table, key, "resources", dict, expected, {})
+        key += ".resources"
+        self.known(wanted, key, ["cpu", "gpu"])
+        self.get(wanted, key, "cpu", int, "a number of CPUs, 1 or more", 1, lambda v: v >= 1)
+        gpus = "a number of GPUs, 0 or more, or a part of one, such as 0.5"
+        self.get(wanted, key, "gpu", (int, float), gpus, 0, lambda v: v >= 0 and (v < 1 or v % 1 == 0))
+        return dict(wanted)
 
 
 _REQUIRED: Any = object()

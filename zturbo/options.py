@@ -33,6 +33,8 @@ class OptionSet:
     """Logs of ``System``'s processes and of :func:`zturbo.get_logger` from DEBUG on, not from INFO on."""
     log_file: str | None = None
     """Where these logs go beside stderr."""
+    no_binding: bool = False
+    """``System``'s workers have all CPUs and GPUs of the host, whatever they were given, as in pyturbo."""
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name not in _NAMES:

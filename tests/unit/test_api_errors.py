@@ -223,6 +223,7 @@ def test_options_from_a_text() -> None:
         "no_progress_bar",
         "print_debug_log",
         "log_file",
+        "no_binding",
     }
 
 

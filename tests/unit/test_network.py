@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from zturbo.errors import NetworkFileError
-from zturbo.network import Network
+from zturbo.network import Network, tomllib
 
 RIGHT = """
 [broker]
@@ -75,6 +75,54 @@ def test_mistakes(tmp_path: Path, old: str, new: str, key: str, said: str) -> No
     with pytest.raises(NetworkFileError) as caught:
         load(tmp_path, RIGHT.replace(old, new, 1))
     assert caught.value.key == key
+    assert said in str(caught.value) and str(tmp_path / "net.toml") in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "table", ["{ cpu = 2, gpu = 1 }", "{ gpu = 0 }", "{ gpu = 0.5 }", "{ gpu = 2.0 }", "{}"]
+)
+def test_resources(tmp_path: Path, table: str) -> None:
+    (pipeline,) = load(tmp_path, RIGHT.replace("workers = 2", f"workers = 2\nresources = {table}")).pipelines
+    assert pipeline.stages[0].resources == tomllib.loads(f"wanted = {table}")["wanted"]
+    assert pipeline.stages[1].resources == {}
+
+
+@pytest.mark.parametrize(
+    "line, key, said",
+    [
+        ("resource = { cpu = 2 }", "resource", "unknown key; did you mean 'resources'?"),
+        ("resources = 2", "resources", "such as { cpu = 2, gpu = 1 }, found an integer"),
+        ("resources = [2, 1]", "resources", "such as { cpu = 2, gpu = 1 }, found an array"),
+        ("resources = { cpus = 2 }", "resources.cpus", "unknown key; did you mean 'cpu'?"),
+        ("resources = { tpu = 2, cpu = 1 }", "resources.tpu", "unknown key; did you mean"),
+        ("resources = { memory = 2 }", "resources.memory", "unknown key; there are: cpu, gpu"),
+        (
+            "resources = { cpu = '2' }",
+            "resources.cpu",
+            "expected a number of CPUs, 1 or more, found a string",
+        ),
+        ("resources = { cpu = 0 }", "resources.cpu", "1 or more, found 0"),
+        ("resources = { cpu = -1 }", "resources.cpu", "1 or more, found -1"),
+        ("resources = { cpu = 1.5 }", "resources.cpu", "1 or more, found a float"),
+        ("resources = { cpu = true }", "resources.cpu", "1 or more, found a boolean"),
+        ("resources = { cpu = [0, 1] }", "resources.cpu", "1 or more, found an array"),
+        (
+            "resources = { gpu = 'all' }",
+            "resources.gpu",
+            "0 or more, or a part of one, such as 0.5, found a string",
+        ),
+        ("resources = { gpu = -1 }", "resources.gpu", "such as 0.5, found -1"),
+        ("resources = { gpu = -0.5 }", "resources.gpu", "such as 0.5, found -0.5"),
+        ("resources = { gpu = 1.5 }", "resources.gpu", "such as 0.5, found 1.5"),
+        ("resources = { gpu = nan }", "resources.gpu", "such as 0.5, found nan"),
+        ("resources = { gpu = inf }", "resources.gpu", "such as 0.5, found inf"),
+        ("resources = { gpu = true }", "resources.gpu", "such as 0.5, found a boolean"),
+    ],
+)
+def test_mistakes_in_resources(tmp_path: Path, line: str, key: str, said: str) -> None:
+    with pytest.raises(NetworkFileError) as caught:
+        load(tmp_path, RIGHT.replace("workers = 2", line, 1))
+    assert caught.value.key == f"pipeline.video.stage.detect.{key}"
     assert said in str(caught.value) and str(tmp_path / "net.toml") in str(caught.value)
 
 

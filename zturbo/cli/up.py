@@ -7,6 +7,7 @@ import sys
 import threading
 from typing import Any
 
+from zturbo.allot import Allotment
 from zturbo.cli.run import add_common, foreground, load
 from zturbo.client import Client
 from zturbo.deploy import broker_child, sink_child, worker_children
@@ -35,9 +36,11 @@ def run(args: argparse.Namespace) -> int:
     network = load(args)
     options = {"address": args.address, "debug": args.debug}
     children = [broker_child(network, **options), sink_child(network, **options)]
+    allotment = Allotment()
     for pipeline in network.pipelines:
         for stage in pipeline.stages:
-            children += worker_children(network, f"{pipeline.name}.{stage.name}", **options)
+            name = f"{pipeline.name}.{stage.name}"
+            children += worker_children(network, name, allotment=allotment, **options)
     progress = Progress(show=not args.no_progress)
 
     def beside(node: Node) -> None:

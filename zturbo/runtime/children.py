@@ -24,6 +24,7 @@ from typing import Any
 
 import msgpack
 
+from zturbo.runtime.binding import bound_environment, cpus_to_bind, on_cpus
 from zturbo.runtime.slot import Slot
 
 __all__ = ["Child", "ChildSide", "ChildSpec", "describe_exit"]
@@ -41,7 +42,7 @@ class ChildSpec:
         role: ``broker``, ``sink`` or ``worker``.
         name: for people, such as ``video.detect``.
         module: what ``python -m`` runs.
-        spec: what it is told.
+        spec: what it is told. Its ``resources`` (name -> list) are what its process is bound to.
     """
 
     role: str
@@ -82,12 +83,15 @@ class Child:
             "slot_fd": slot_fd,
             "parent": os.getpid(),
         }
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", what.module],
-            stdin=subprocess.PIPE,
-            pass_fds=(writer, slot_fd),
-            env=env,
-        )
+        own = dict(os.environ) if env is None else env
+        given = what.spec.get("resources")
+        with on_cpus(cpus_to_bind(given)):
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", what.module],
+                stdin=subprocess.PIPE,
+                pass_fds=(writer, slot_fd),
+                env=bound_environment(given, own),
+            )
         os.close(writer)
         self.slot = Slot(slot_fd)
         raw = msgpack.packb(spec)

@@ -286,8 +286,15 @@ def build(spec: dict[str, Any]) -> Callable[[], Stage]:
 
         return unpack_stage(spec["pickled"])
     cls = load_class(spec["class"])
-    resources = Resources({"cpu": spec["cpus"]} if spec.get("cpus") else None)
-    return lambda: build_stage(cls, spec["args"], resources)
+    own = spec.get("resources") or {}
+    resources = Resources(own if {"cpu", "gpu"} <= own.keys() else {**Resources().resources, **own})
+
+    def make() -> Stage:
+        stage = build_stage(cls, spec["args"], resources)
+        stage.resource_allocation, stage.current_resource = None, resources
+        return stage
+
+    return make
 
 
 def main() -> int:
