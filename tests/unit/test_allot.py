@@ -69,9 +69,9 @@ def test_too_few_gpus() -> None:
     with pytest.raises(StartError) as caught:
         host.take("p.a", {"cpu": 1, "gpu": 1}, 3, where=where)
     assert str(caught.value) == (
-        "net.toml: pipeline.p.stage.a.resources.gpu: 3 workers of p.a with 1 GPU each do not fit: zturbo may "
-        "use 2 here: GPU-a, GPU-b. Ask for fewer workers, or for part of a GPU each (gpu = 0.5), or run it on "
-        "another host"
+        "net.toml: pipeline.p.stage.a.resources.gpu: 3 workers of p.a with 1 GPU each do not fit: zturbo "
+        "may use 2 here: GPU-a, GPU-b. Ask for fewer workers, or for part of a GPU each (gpu = 0.5), or run "
+        "it on another host"
     )
     assert gpus(host.take("p.a", {"gpu": 2}, 1)) == [["GPU-a", "GPU-b"]]  # what was refused took nothing
     with pytest.raises(
