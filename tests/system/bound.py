@@ -10,7 +10,7 @@ from typing import Any
 from zturbo import Resources, Stage, System, Task
 from zturbo.runtime.binding import THREADS
 
-__all__ = ["Bound", "Spread"]
+__all__ = ["Bound", "ByIndex", "Spread"]
 
 NAMES = ("CUDA_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER", *THREADS)
 AT_IMPORT = {
@@ -58,6 +58,13 @@ def _cpus(tid: int) -> set[int]:
         return os.sched_getaffinity(tid)
     except ProcessLookupError:
         return set()
+
+
+class ByIndex(Bound):
+    """Takes its GPU by the index that the host has for it, as PyTorch says that it cannot."""
+
+    def init(self, worker_id: int = 0) -> None:
+        raise RuntimeError("CUDA error: invalid device ordinal")
 
 
 class Halves(Bound):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -119,6 +120,14 @@ def test_under_system_without_binding(tmp_path: Path, monkeypatch: pytest.Monkey
     assert report["current"] == {"cpu": [cpu(0)], "gpu": [7]}
 
 
+def test_a_gpu_by_the_hosts_index(tmp_path: Path) -> None:
+    stages = [{**table(tmp_path, "lost", 1, gpu=1), "class": "tests.system.bound:ByIndex"}]
+    with Cluster({"p": stages}) as cluster:
+        eventually(lambda: any(kind == "failed" for kind, *_ in cluster.events))
+        (said,) = {text for kind, _, text in cluster.events if kind == "failed"}
+    assert "invalid device ordinal (CUDA_VISIBLE_DEVICES is 'GPU-aaaa' here" in said and "use cuda:0" in said
+
+
 @pytest.mark.skipif(len(CPUS.ids) < 2 or CPUS.by_quota, reason="nothing else is idle on one CPU")
 def test_a_crowd_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     with Spread(tmp_path, [{"cpu": [cpu(0)]}] * 2):
@@ -149,3 +158,17 @@ def test_too_few_gpus_start_nothing(tmp_path: Path) -> None:
     done = zturbo(tmp_path, "stage", "net.toml", "p.a", CUDA_VISIBLE_DEVICES="")
     assert done.returncode == 2 and "finds no GPU to use here (CUDA_VISIBLE_DEVICES is '')" in done.stderr
     assert sorted(path.name for path in tmp_path.iterdir()) == ["net.toml"]
+
+
+def test_the_page_is_right(tmp_path: Path) -> None:
+    page = (ROOT / "docs/resources.md").read_text()
+    ((code, prints),) = re.findall(r"```python\n(.*?)```\n\n```text\n(.*?)```", page, re.DOTALL)
+    (tmp_path / "script.py").write_text(code)
+    command = [sys.executable, "script.py"]
+    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        command, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == prints
+    assert all(f"`{name}`" in page for name in THREADS)

@@ -15,7 +15,7 @@ from typing import Any
 from zturbo.cpus import usable_cpus
 from zturbo.gpus import VISIBLE, is_device
 
-__all__ = ["THREADS", "bound_environment", "cpus_to_bind", "on_cpus"]
+__all__ = ["THREADS", "bound_environment", "cpus_to_bind", "on_cpus", "ordinal_hint"]
 
 log = logging.getLogger("zturbo.resources")
 
@@ -98,3 +98,13 @@ def on_cpus(cpus: set[int]) -> Iterator[None]:
         yield
     finally:
         os.sched_setaffinity(0, before)
+
+
+def ordinal_hint(error: BaseException, given: Given | None) -> str:
+    """What helps code that asks CUDA for a GPU by its index on the host; empty for other errors."""
+    if not (given or {}).get("gpu") or "invalid device ordinal" not in str(error):
+        return ""
+    return (
+        f" ({VISIBLE} is {os.environ.get(VISIBLE)!r} here, and CUDA counts from 0 what that names: use "
+        "cuda:0, whatever the index in resources is; or set the option no_binding)"
+    )

@@ -250,11 +250,11 @@ class ChildSide:
         """Say that it runs."""
         self._say({"ready": True, **info})
 
-    def failed(self, error: BaseException, name: str) -> int:
-        """Say why it cannot start. Returns the exit status."""
+    def failed(self, error: BaseException, name: str, hint: str = "") -> int:
+        """Say why it cannot start, and what may help. Returns the exit status."""
         text = "".join(traceback.format_exception(type(error), error, error.__traceback__))[-32_000:]
         sentence = str(error) if type(error).__name__ == "StartError" else f"{type(error).__name__}: {error}"
-        self._say({"error": f"{name}: {sentence}"[:4000], "traceback": text})
+        self._say({"error": f"{name}: {sentence}"[:4000] + hint, "traceback": text})
         return 2
 
 

@@ -22,6 +22,7 @@ from zturbo.errors import StartError
 from zturbo.kinds import FunctionStage
 from zturbo.resources import Resources
 from zturbo.runtime.batching import BatchRunner
+from zturbo.runtime.binding import ordinal_hint
 from zturbo.runtime.children import ChildSide
 from zturbo.runtime.dump import dump, links
 from zturbo.runtime.importing import build_stage, code_hash, load_class
@@ -319,7 +320,7 @@ def main() -> int:
             max_task_bytes=spec["max_task_bytes"],
         )
     except BaseException as error:
-        return side.failed(error, name)
+        return side.failed(error, name, ordinal_hint(error, spec.get("resources")))
     signal.signal(signal.SIGTERM, lambda *_: loop.post(worker.drain))
     signal.signal(signal.SIGUSR1, lambda *_: loop.post(worker.dump))
     sys.setswitchinterval(0.001)
