@@ -11,6 +11,7 @@
       class = "examples.video.stages:Detect"
       workers = 2
       args = { threshold = 0.5 }
+      resources = { cpu = 2, gpu = 1 }
 
 Each mistake is a :class:`~zturbo.errors.NetworkFileError` with file, key, and what was expected.
 """

@@ -8,6 +8,7 @@ it cannot come between the making of something and its being noted down for remo
 from __future__ import annotations
 
 import logging
+import operator
 import shutil
 import signal
 import tempfile
@@ -234,7 +235,15 @@ def _given(stage: Stage, worker_id: int) -> dict[str, Any]:
     part = parts[worker_id] if worker_id < len(parts) else None
     if not isinstance(part, Resources):
         return {}
-    return {name: items for name in ("cpu", "gpu") if (items := part.get(name))}
+    return {name: list(map(_plain, items)) for name in ("cpu", "gpu") if (items := part.get(name))}
+
+
+def _plain(item: Any) -> int | str:
+    """An index or a name, as a child may be told it."""
+    try:
+        return operator.index(item)
+    except TypeError:
+        return str(item)
 
 
 def _look_for_a_crowd(name: str, given: list[dict[str, Any]]) -> None:

@@ -71,7 +71,10 @@ class Stage:
         self.resource_allocation = list(allocation)
 
     def allocate_resource(self, resources: Resources, **custom: Any) -> list[Resources]:
-        """What each worker gets: as many workers as the list is long. One, with everything, here."""
+        """What each worker gets: as many workers as the list is long. One, with everything, here.
+
+        Its process runs on these CPUs, with as many threads in libraries, and sees these GPUs alone.
+        """
         if custom:
             names = ", ".join(sorted(custom))
             raise UsageError(

@@ -66,6 +66,7 @@ def test_the_tightest_group_above_counts(tmp_path: Path) -> None:
         "cg/a/cpu.max": "300000 100000",
         "cg/a/b/cpu.max": "500000 100000",
         "cg/a/b/c/cpu.max": "max 100000",
+        "cg/cpu.max": "600000 100000",
     }
     assert host(tmp_path, "0::/a/b/c\n", [(V2, "cg", "")], files).ids == [0, 1, 2]
 

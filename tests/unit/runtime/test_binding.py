@@ -5,11 +5,15 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
+from zturbo import Resources, Stage
 from zturbo.cpus import Cpus
+from zturbo.processes import _workers
 from zturbo.runtime.binding import THREADS, bound_environment, cpus_to_bind, on_cpus
 
 HERE = {"PATH": "/bin"}
@@ -90,3 +94,21 @@ def test_cpus_that_are_not_there(caplog: pytest.LogCaptureFixture) -> None:
     with on_cpus({1000}):
         assert os.sched_getaffinity(0) == mine
     assert os.sched_getaffinity(0) == mine and "CPUs [1000] cannot be bound to" in caplog.text
+
+
+class Any3(Stage):
+    """Three workers: with indices that a script has computed, with things of its own, with nothing."""
+
+    def allocate_resource(self, resources: Resources, **custom: Any) -> list[Resources]:
+        return [
+            Resources({"cpu": list(np.arange(2)), "gpu": [np.int64(3), Path("MIG-x")]}),
+            Resources({"gpu": []}),
+        ]
+
+
+def test_what_a_child_of_system_is_told() -> None:
+    stage = Any3(Resources({}))
+    stage.num_worker = 3
+    told = [spec["resources"] for spec in _workers("p", ["s"], 0, stage, None)]
+    assert told == [{"cpu": [0, 1], "gpu": [3, "MIG-x"]}, {}, {}]
+    assert {type(item) for items in told[0].values() for item in items} == {int, str}
