@@ -97,7 +97,10 @@ def on_cpus(cpus: set[int]) -> Iterator[None]:
     try:
         yield
     finally:
-        os.sched_setaffinity(0, before)
+        try:
+            os.sched_setaffinity(0, before)
+        except OSError as error:  # all of them were taken meanwhile
+            log.warning("CPUs %s cannot be gone back to: %s", sorted(before), error)
 
 
 def ordinal_hint(error: BaseException, given: Given | None) -> str:
