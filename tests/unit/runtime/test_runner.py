@@ -38,7 +38,7 @@ def work(job: bytes, epoch: int, number: int) -> Work:
 def test_outputs_of_one_job_and_epoch_name_no_input_of_another(
     stage: type[Stage], kind: type[Runner], other: tuple[bytes, int]
 ) -> None:
-    """When a job ends, the inputs that its outputs name are let go: those of another must not be among them."""
+    """When a job ends, the inputs that its outputs name are let go: another's must not be among them."""
     epochs: list[int | None] = [1]
     given: list[Produced] = []
     runner = kind(StageHost(stage, name="s", index=0), given.append, lambda job: epochs[-1], 1 << 20)
