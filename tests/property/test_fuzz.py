@@ -130,6 +130,7 @@ class Anything:
             rng.randrange(4),
             rng.random() < 0.3,
             pairs,
+            rng.random() < 0.2,
         )
 
     def message(self) -> Any:

@@ -34,6 +34,8 @@ class Inlet:
         self.links: dict[bytes, LinkReceiver] = {}
         self.strays = 0
         """Messages that were addressed to another incarnation or came from nobody in the view."""
+        self.busy = False
+        """Whether what comes now is given back."""
         self._fetched = float("-inf")
 
     def set_view(self, view: View) -> list[bytes]:
@@ -105,11 +107,18 @@ class Inlet:
             if link.window.grant(share, nbytes):
                 link.urge(now)
 
+    def turn(self, busy: bool, now: float) -> None:
+        """From now on, what comes is given back, or no longer: all senders are told."""
+        if busy != self.busy:
+            self.busy = busy
+            for link in self.links.values():
+                link.urge(now)
+
     def flush(self, now: float) -> None:
         """Say what is due."""
         for peer, link in self.links.items():
             if link.due is not None and link.due <= now:
-                self.effects.append(Send(peer, link.statement()))
+                self.effects.append(Send(peer, link.statement(self.busy)))
                 if link.returned:
                     link.urge(now + REPEAT)
 

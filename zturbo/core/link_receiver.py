@@ -6,7 +6,8 @@ once after a greeting, a probe, a gap, or when a good part of the window has com
 wait up to :data:`FLUSH` seconds for company.
 
 Tasks that were not started may be given back: each statement says so until a probe tells that the
-sender has taken them.
+sender has taken them. Such a probe asks nothing: if each were answered at once, and each answer with
+one, it would never end while there is more to give back.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from zturbo.wire.messages import Batch, Statement
 __all__ = ["FLUSH", "LinkReceiver"]
 
 FLUSH = 0.005
-"""Seconds that an ack waits for others."""
+"""Seconds that an ack, or what is given back, waits for others."""
 
 
 class LinkReceiver:
@@ -83,14 +84,14 @@ class LinkReceiver:
 
     def probe(self, nonce: int, taken_back: tuple[int, ...], now: float) -> list[tuple[int, int]]:
         """The sender asks. Returns (batch, index) of the returns that it has taken, each once."""
+        self.urge(now if nonce > self.nonce else now + FLUSH)
         self.nonce = max(self.nonce, nonce)
-        self.urge(now)
         return [(number, self.returned.pop(number)) for number in taken_back if number in self.returned]
 
     def give_back(self, number: int, index: int, now: float) -> None:
         """The tasks of this batch from this index on were not started, and are not going to be."""
         self.returned[number] = index
-        self.urge(now)
+        self.urge(now + FLUSH)
 
     def ack(self, number: int, now: float) -> None:
         """Everything that came of this batch is safe."""
@@ -103,8 +104,8 @@ class LinkReceiver:
             self._above.discard(self.acked)
         self.urge(now + FLUSH)
 
-    def statement(self) -> Statement:
-        """All that there is to say. Nothing is owed after it."""
+    def statement(self, busy: bool = False) -> Statement:
+        """All that there is to say, and whether what comes now is given back. Nothing is owed after it."""
         tasks, nbytes = self.window.tell()
         ranges: list[tuple[int, int]] = []
         for number in sorted(self._above):
@@ -125,6 +126,7 @@ class LinkReceiver:
             nonce=self.nonce,
             gap=gap,
             returns=list(self.returned.items()),
+            busy=busy,
         )
 
     def check(self) -> None:

@@ -36,6 +36,7 @@ class LinkSender:
         "_delay",
         "_probed",
         "acked",
+        "busy",
         "bytes_sent",
         "effects",
         "given_back",
@@ -83,6 +84,8 @@ class LinkSender:
         """When the receiver last answered, or when an answer began to be owed."""
         self.starved = False
         """Whether the owner has something for this link and no credit."""
+        self.busy = False
+        """Whether the receiver would give back what it gets now."""
         self.nonce = 0
         self._probed = 0
         self._delay = PROBE_AFTER
@@ -92,7 +95,7 @@ class LinkSender:
     @property
     def credit(self) -> int:
         """Tasks that may be sent now."""
-        if not self.open or self.bytes_sent >= self.limit_bytes:
+        if not self.open or self.busy or self.bytes_sent >= self.limit_bytes:
             return 0
         return self.limit_tasks - self.tasks_sent
 
@@ -127,6 +130,7 @@ class LinkSender:
             return []  # not said of anything that this link has sent
         self.open = True
         self.heard = now
+        self.busy = st.busy
         self.received = max(self.received, st.received)
         self.limit_tasks = max(self.limit_tasks, st.tasks)
         self.limit_bytes = max(self.limit_bytes, st.nbytes)

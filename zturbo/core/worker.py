@@ -538,6 +538,7 @@ class WorkerMachine:
             senders = len(self.inlet.links)
             window = max(self.meter.window(), self.batch * senders)
             self.inlet.grant(MAX_WINDOW * senders if self.ordered else window, now)
+        self.inlet.turn(self._given_back, now)
         self.inlet.flush(now)
 
     def deadline(self) -> float | None:

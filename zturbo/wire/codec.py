@@ -188,6 +188,7 @@ def encode(message: DataMessage) -> list[Buffer]:
                     message.nonce,
                     message.gap,
                     message.returns,
+                    message.busy,
                 )
             )
         ]
@@ -303,7 +304,7 @@ def _pairs(value: Any, field: str) -> list[tuple[int, int]]:
 
 
 def _read_statement(header: tuple[Any, ...], _: Sequence[Buffer]) -> Statement:
-    if len(header) != 13 or type(header[11]) is not bool:
+    if len(header) != 14 or type(header[11]) is not bool or type(header[13]) is not bool:
         raise _bad("statement")
     return Statement(
         source=_id(header[3], "source"),
@@ -316,6 +317,7 @@ def _read_statement(header: tuple[Any, ...], _: Sequence[Buffer]) -> Statement:
         nonce=_int(header[10], "nonce"),
         gap=header[11],
         returns=_pairs(header[12], "return"),
+        busy=header[13],
     )
 
 

@@ -206,7 +206,7 @@ class Probe:
 
 @dataclass(slots=True)
 class Statement:
-    """What a receiver says of a link: absolute, repeatable, none ever takes back."""
+    """What a receiver says of a link: absolute and repeatable; nothing but ``busy`` is ever taken back."""
 
     source: bytes
     """Incarnation of the receiver of tasks, who sends this."""
@@ -228,6 +228,8 @@ class Statement:
     """A batch came that was not the next one: please probe."""
     returns: list[tuple[int, int]] = field(default_factory=list)
     """(batch, index): the tasks from this index on were not started and are given back."""
+    busy: bool = False
+    """What comes now is given back as well: for the time being, send it elsewhere, whatever the credit."""
 
 
 @dataclass(slots=True)

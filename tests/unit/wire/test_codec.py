@@ -82,6 +82,8 @@ messages = (
         ints,
         ints,
         st.booleans(),
+        st.lists(st.tuples(ints, ints), max_size=3),
+        st.booleans(),
     )
     | st.builds(Want, ids, ints, st.integers(-1, 99), ints, ints)
     | st.builds(
