@@ -34,6 +34,13 @@ class Stage:
     made in ``reset()``; then that instance is a shallow copy, which shares a model that ``init()``
     loaded; without it each is made and ``init()``-ed anew.
 
+    State is a worker's: where a stage has several, each sees a part of a job's tasks. With ``sticky = True``
+    one of them sees all of a job. Its tasks come in order too, though that is not promised, and its
+    outputs are numbered anew, as those of an ordered stage are: if that worker dies, the job starts over.
+
+    **Slots.** A worker of an ordered or sticky stage with ``reset()`` takes ``job_slots`` jobs at once, if
+    not ``interleave``. A job that finds none free waits, and ``zturbo jobs`` says for what.
+
     Args:
         resources: what its workers may use.
         custom: handed to :meth:`allocate_resource`.
@@ -49,7 +56,9 @@ class Stage:
     interleave: bool = False
     """All of a job's state is made in ``reset()``, so that jobs may share a worker as shallow copies."""
     job_slots: int = 1
-    """Jobs that a worker of an ordered stage with ``reset()`` takes at once, if not ``interleave``."""
+    """Jobs at once on a worker of an ordered or sticky stage with ``reset()``, if not ``interleave``."""
+    sticky: bool = False
+    """One worker sees all of a job."""
 
     resources: Resources | None = None
     resource_allocation: list[Resources] | None = None

@@ -104,6 +104,39 @@ class Last(ReorderStage):
         return out[: 1 + task.content % 2]
 
 
+class Sticky(Stage):
+    """Not ordered, and sees all of a job: wrong if its state, made once and cleared, is another job's."""
+
+    sticky = True
+    job_slots = 2
+
+    def init(self, worker_id: int = 0) -> None:
+        super().init(worker_id)
+        self.seen: list[int] = []
+
+    def reset(self) -> None:
+        self.seen.clear()
+
+    def process(self, task: Task) -> Task | Iterator[Task]:
+        self.seen.append(task.content)
+        value = (sum(self.seen) + 31 * len(self.seen)) % 1_000_003
+        return Task(value) if value % 3 else iter([Task(value), Task(task.content)])
+
+
+class Shares(Stage):
+    """Sticky too; all of a job's state is made in ``reset()``."""
+
+    sticky = True
+    interleave = True
+
+    def reset(self) -> None:
+        self.seen: list[int] = []
+
+    def process(self, task: Task) -> Task | None:
+        self.seen.append(task.content)
+        return Task(sum(self.seen) % 10_007) if len(self.seen) % 5 else None
+
+
 class Wild(Stage):
     """Each execution gives another fan-out: [input, execution, place, count]."""
 
@@ -160,6 +193,8 @@ PIPELINES: dict[str, list[type[Stage]]] = {
     "batch": [Fan, Batch, Map],
     "batched-order": [Batch, Sum, Batch],
     "flaky": [Flaky, Pass, Sum, Pass],
+    "sticky": [Fan, Sticky, Map, Shares],
+    "sticky-first": [Shares, Fan, Sticky],
 }
 """Pipelines that worlds choose from."""
 

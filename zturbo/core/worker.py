@@ -95,7 +95,7 @@ class WorkerMachine:
         pipeline: name of its pipeline.
         stage: index of its stage, from 0.
         stages: how many stages the pipeline has.
-        ordered: whether a sequencer precedes its code.
+        ordered: whether a sequencer precedes its code, as it does where the stage is sticky.
         by_path: at an ordered stage: whether the sequencer keeps the order of paths. Without it, it
             only drops copies and knows completeness, and the code sorts by the user's ids.
         host: name of its host, as members of the view have it.

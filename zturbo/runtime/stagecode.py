@@ -13,8 +13,10 @@ from collections.abc import Callable, Iterable
 from time import perf_counter
 from typing import Any
 
+from zturbo.checks import check_count, check_type
 from zturbo.core.byid import ById
 from zturbo.core.sequencer import EXECUTION
+from zturbo.errors import UsageError
 from zturbo.kinds import BatchStage
 from zturbo.runtime.output import Output
 from zturbo.stage import ReorderStage, Stage
@@ -79,7 +81,9 @@ class StageCode:
         """Where it is noted what runs."""
         self.base = self._new()
         cls = type(self.base)
-        self.ordered = isinstance(self.base, ReorderStage)
+        _check_state(self.base)
+        self.ordered = isinstance(self.base, ReorderStage) or self.base.sticky
+        """Whether one worker sees all of a job, in order: what is sticky is run as what is ordered."""
         self.by_id = issubclass(cls, ReorderStage) and cls.get_sequence_id is not ReorderStage.get_sequence_id
         self.has_state = cls.reset is not Stage.reset and cls.reset is not ReorderStage.reset
         self.deterministic = cls.deterministic
@@ -117,7 +121,9 @@ class StageCode:
     def job_ended(self, job: bytes) -> None:
         """The job is over here, or starts over: its state goes."""
         state = self._jobs.pop(job, None)
-        if state is not None and self.has_state and not self.base.interleave:
+        if state is None or not self.has_state or self.base.interleave:
+            return
+        if not self.ordered or len(self._spare) < self.slots:  # one more, where a place was given on early
             self._spare.append(state.instance)
 
     def _marked(
@@ -278,6 +284,20 @@ class StageCode:
                 "meta": _plain_meta(task),
             }
         )
+
+
+def _check_state(stage: Stage) -> None:
+    """Raises UsageError if how a stage keeps a job's state cannot be."""
+    name = type(stage).__name__
+    check_type(f"{name}.sticky", stage.sticky, bool, "True or False")
+    check_type(f"{name}.interleave", stage.interleave, bool, "True or False")
+    check_count(f"{name}.job_slots", stage.job_slots, 1)
+    for what, is_so in ("sticky = True", stage.sticky), ("a ReorderStage", isinstance(stage, ReorderStage)):
+        if is_so and isinstance(stage, BatchStage):
+            raise UsageError(
+                f"{name} is a BatchStage and {what}: a stage that sees all of a job processes its tasks one "
+                "by one; make it a Stage with process(task), or leave out what makes it see all of a job"
+            )
 
 
 class Condemned(Exception):

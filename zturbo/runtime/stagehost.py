@@ -1,7 +1,7 @@
 """The one place where a stage's code is called, by workers and by debug mode alike.
 
 It makes tasks of contents and hands them to :mod:`zturbo.runtime.stagecode`: a plain stage's as they come, an
-ordered stage's as its sequencer lets them go, renumbered. No sockets and no threads in here.
+ordered or sticky stage's as its sequencer lets them go, renumbered. No sockets and no threads in here.
 """
 
 from __future__ import annotations
@@ -260,7 +260,7 @@ class StageHost(StageCode):
             return [(None, error)]
         return [pair for task in tasks for pair in self._call_batch(state, [task], out)]
 
-    # -- ordered stages -----------------------------------------------------------------------
+    # -- ordered and sticky stages ------------------------------------------------------------
     def run_ordered(
         self,
         job: bytes,
@@ -298,6 +298,8 @@ class StageHost(StageCode):
             self._run_released(state, pieces, fails, out, final, steps or _Steps(), logs)
         finally:
             self.slot.end()
+        if final:  # its place may be given to another job before the broker's word that this one has ended
+            self.job_ended(job)
 
     def _run_released(
         self,
