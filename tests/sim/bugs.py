@@ -127,6 +127,7 @@ BUGS = [
     Bug("roots are not kept for a new broker", _WORKER + "view", "gone.discard(self._broker)", "pass"),
     Bug("a new broker is told that nothing is held", "zturbo.core.held:HeldRoots.adopt", "return [(root.job, root.epoch, tuple(root.runs), root.n, root.nbytes) for root in kept.values()]", "return []", only=("broker", "broker-after")),
     Bug("a new broker's link begins without its credit", _WORKER + "_adopt", "link.window.leave(tasks, nbytes)", "pass"),
+    Bug("jobs share an instance", "zturbo.runtime.stagehost:StageHost._state", "instance = self._spare.pop() if self._spare else self._new()", "instance = self.base", within=("sticky", "sticky-first", "twice")),
     # sequencer
     Bug("a sequencer refuses for order's sake", _SINK + "_batch", "self._token += 1", "if job.sequencer.held > 3:\n    link.received -= 1\n    return\nself._token += 1"),
     Bug("END 0 is not counted", _SEQUENCER + "_close", "parent.done.add(index, index + 1)\nself._hold(parent", "self._hold(parent"),
