@@ -205,7 +205,6 @@ class SimWorker(SimMember):
             stage=index,
             stages=len(stages),
             ordered=self.host.ordered,
-            by_path=not self.host.by_id,
             spill_bytes=world.rng.choice([200, 1 << 20]),
             batch=self.host.batch,
             batch_wait=self.host.batch_wait,

@@ -96,8 +96,6 @@ class WorkerMachine:
         stage: index of its stage, from 0.
         stages: how many stages the pipeline has.
         ordered: whether a sequencer precedes its code, as it does where the stage is sticky.
-        by_path: at an ordered stage: whether the sequencer keeps the order of paths. Without it, it
-            only drops copies and knows completeness, and the code sorts by the user's ids.
         host: name of its host, as members of the view have it.
         spill_bytes: bytes that may wait for their order in memory.
         batch: tasks that the code takes at once; 0 for one by one.
@@ -112,7 +110,6 @@ class WorkerMachine:
         stage: int,
         stages: int,
         ordered: bool,
-        by_path: bool = True,
         host: str = "",
         spill_bytes: int = SPILL_BYTES,
         batch: int = 0,
@@ -123,7 +120,6 @@ class WorkerMachine:
         self.stage = stage
         self.stages = stages
         self.ordered = ordered
-        self.by_path = by_path
         self.effects: list[Effect] = []
         self.custody: Custody[InputKey] = Custody()
         self.inlet = Inlet(me, self.effects)
@@ -321,7 +317,7 @@ class WorkerMachine:
             else:
                 self._purge(stamp.job, now)
                 self.effects.append(EndJob(stamp.job))
-            entry = Sequencer(ordered=self.by_path) if self.ordered else None
+            entry = Sequencer() if self.ordered else None
             job = self.jobs[stamp.job] = _Job(stamp, entry)
         job.stamp = stamp
         job.marks = tuple(mark for mark in stamp.marks if mark.stage == self.stage)

@@ -353,8 +353,7 @@ class StageHost(StageCode):
     def _pass_by(self, state: JobState, error: bytes, given: int, out: Output) -> None:
         error = note_given(error, given)
         if self.by_id:
-            # Failures arrive in any order here; numbered at the end, by their places, they are the
-            # same in each execution.
+            # They have no ids; they are numbered at the end.
             fields = unpack_error_map(error)
             state.late_fails.append(((fields["index"], fields["path"]), error))
             return

@@ -75,7 +75,6 @@ class WorkerProcess:
             stage=host.index,
             stages=stages,
             ordered=host.ordered,
-            by_path=not host.by_id,
             host=loop.host,
             batch=host.batch,
             batch_wait=host.batch_wait,
