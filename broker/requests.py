@@ -10,7 +10,7 @@ from typing import Any
 from broker.job import ENDED, Job
 from broker.state import BrokerState
 from zturbo.core.effects import Control
-from zturbo.wire.messages import Batch
+from zturbo.wire.messages import ORDERS, Batch, is_order
 
 __all__ = ["Requests"]
 
@@ -251,6 +251,6 @@ def _check_options(options: dict[Any, Any]) -> str | None:
         return "job option 'max_retry' needs an order: without one, failures are given out as they come"
     if options.get("durability", "fsync") not in ("fsync", "process", "memory"):
         return "job option 'durability' is to be 'fsync', 'process' or 'memory'"
-    if options.get("order", "path") not in ("path", "none"):
-        return "job option 'order' is to be 'path' or 'none'"
+    if not is_order(options.get("order", "path")):
+        return f"job option 'order' is to be {ORDERS}"
     return None

@@ -307,7 +307,8 @@ class Client:
         Args:
             job: a job, or its root task alone.
             pipeline: name of the pipeline.
-            options: ``durability`` ("fsync", "process", "memory"), ``order`` ("path", "none"),
+            options: ``durability`` ("fsync", "process", "memory"), ``order`` ("path"; "meta:KEY", by a
+                number from 0 that each output has in its meta; "none", as they come),
                 ``priority`` (higher goes first).
 
         Raises:

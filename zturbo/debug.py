@@ -11,7 +11,9 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
+from zturbo.checks import wrong
 from zturbo.client import _failed_task
+from zturbo.core.bykey import ByKey
 from zturbo.core.parcel import paths
 from zturbo.errors import DecodeError, EncodeError, UsageError
 from zturbo.result import Result
@@ -19,8 +21,8 @@ from zturbo.runtime.output import Output
 from zturbo.runtime.stagehost import StageHost
 from zturbo.stage import Stage
 from zturbo.task import Task, TaskLog
-from zturbo.wire.messages import Path
-from zturbo.wire.payload import NeedsBuffers, pack_meta, pack_one, unpack_meta, unpack_one
+from zturbo.wire.messages import ORDERS, Path, is_order, meta_key
+from zturbo.wire.payload import NeedsBuffers, pack_many, pack_meta, pack_one, pick, unpack_meta, unpack_one
 
 __all__ = ["DebugPipeline", "run_debug"]
 
@@ -69,17 +71,23 @@ class DebugPipeline:
             name = names[index] if names else getattr(stage, "__name__", type(stage).__name__)
             self.hosts.append(_Host(build, name=name, index=index, host="this process"))
 
-    def run(self, task: Task, *, logs: bool = False, raising: bool = False) -> Iterator[Task]:
+    def run(
+        self, task: Task, *, logs: bool = False, raising: bool = False, order: str = "path"
+    ) -> Iterator[Task]:
         """Output tasks of one root task, in order, failed ones in their places.
 
         Args:
             task: the root; it is left as it is.
             logs: keep a log of stages in each task.
             raising: raise the first failure where it happens, in place of going on.
+            order: of the results, as in a network file; without one they come by path here.
 
         Raises:
+            UsageError: there is no such order.
             EncodeError: the root's content or meta cannot be carried.
         """
+        if not is_order(order):
+            raise wrong("order", order, ORDERS)
         job = os.urandom(16)
         items: Iterator[_Item] = iter(
             [((), "task", *_carry(task.content, pack_meta(task._meta, task._logs)))]
@@ -87,6 +95,8 @@ class DebugPipeline:
         for host in self.hosts:
             host.raising = raising
             items = self._through(host, job, items, logs)
+        if (key := meta_key(order)) is not None:
+            items = self._sorted(key, items, raising)
         try:
             for _, kind, value, meta in items:
                 yield _failed_task(value) if kind == "fail" else _task(value, meta)
@@ -117,6 +127,24 @@ class DebugPipeline:
             host.run_ordered(job, [], [], out, final=True, logs=logs)
             _take(host, out, given)
             yield from given
+
+    def _sorted(self, key: str, items: Iterable[_Item], raising: bool) -> Iterator[_Item]:
+        """Results in the order of a key in their meta, as a sink gives them."""
+        by_key = ByKey(key, "this process")
+        for item in items:
+            path, kind, value, meta = item
+            if kind == "fail":
+                by_key.failures.append(value)
+                continue
+            (found,) = pick(None if meta is None else pack_many([meta]), 1, key)
+            yield from by_key.task(found, item, path, len(self.hosts))
+            if raising and by_key.failures:
+                error = _failed_task(by_key.failures[0]).error
+                assert error is not None
+                raise error
+        failures, ready = by_key.flush()
+        yield from (((), "fail", error, None) for error in failures)
+        yield from ready
 
 
 def _copies(stage: Stage) -> Callable[[], Stage]:
@@ -170,9 +198,10 @@ def run_debug(
     *,
     names: Sequence[str] | None = None,
     result: Result | None = None,
+    order: str = "path",
 ) -> Result:
     """Run one root task through stages in this process; returns its result."""
     collected = Result() if result is None else result
-    for output in DebugPipeline(stages, names).run(task):
+    for output in DebugPipeline(stages, names).run(task, order=order):
         collected.collect(output)
     return collected

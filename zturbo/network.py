@@ -27,6 +27,7 @@ from pathlib import Path
 from typing import Any
 
 from zturbo.errors import NetworkFileError
+from zturbo.wire.messages import ORDERS, is_order
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -80,6 +81,8 @@ class PipelineSpec:
     stages: tuple[StageSpec, ...]
     durability: str = "fsync"
     order: str = "path"
+    """Of its results: ``path``, as one process would give them; ``meta:KEY``, by a number from 0 that each
+    output has in its meta; ``none``, as they come."""
     logs: bool = False
     """Whether each task keeps a log of its stages."""
     max_task_bytes: int = 256 << 20
@@ -267,9 +270,7 @@ class _Parser:
             durability=self.get(
                 table, key, "durability", str, "'fsync', 'process' or 'memory'", "fsync", lambda v: v in modes
             ),
-            order=self.get(
-                table, key, "order", str, "'path' or 'none'", "path", lambda v: v in ("path", "none")
-            ),
+            order=self.get(table, key, "order", str, ORDERS, "path", is_order),
             logs=self.get(table, key, "logs", bool, "true or false", False),
             max_task_bytes=self.get(
                 table, key, "max_task_bytes", int, "a number of bytes, 1 or more", 256 << 20, lambda v: v >= 1

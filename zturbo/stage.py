@@ -160,5 +160,9 @@ class ReorderStage(Stage):
         self.reorder_buffer_size = reorder_buffer_size
 
     def get_sequence_id(self, task: Task) -> int:
-        """The task's place among those of its job, from 0. Override it, or leave the order to zturbo."""
+        """The task's place among those of its job, from 0. Override it, or leave the order to zturbo.
+
+        A place that nobody has is a gap, which closes when all of the job is here. A task fails alone if
+        this raises for it, or gives no int, a negative one, or one that a task before it has.
+        """
         raise NotImplementedError

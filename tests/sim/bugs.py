@@ -139,7 +139,10 @@ BUGS = [
     Bug("a losing execution wins late", _SEQUENCER + "_find", "if component in node.done:", "if component in node.done and max(full) < EXECUTION:", only=("worker", "stage"), within=("wild",)),
     Bug("the execution that closes last wins", _SEQUENCER + "_won", "winner = tries.pop(execution, None)", "winner = tries.pop(next(iter(tries), execution), None)", only=("worker", "stage"), within=("wild",)),
     Bug("an execution is released before it is complete", _SEQUENCER + "_find", "kid = node.tries.get(component)", "component = 0\nkid = node.kids.setdefault(0, _Node(node, 0))\nnode.tries = None"),
+    Bug("of two tasks with one id the first that comes is taken", _WORKER + "_accept_stamp", "Sequencer() if", "Sequencer(ordered=False) if", within=("by-id",)),
     # sink and results
+    Bug("of two results with one id the first that comes is taken", _SINK + "_accept_stamp", 'ordered=stamp.order != "none"', 'ordered=stamp.order == "path"', within=("keyed",)),
+    Bug("results whose place nobody has are lost", _SINK + "_release", "for error in failures:\n    job.results.fail(error)", "pass", within=("keyed", "keyed-order")),
     Bug("acked before it is synced", _SINK + "_batch", "self._token += 1", "link.ack(batch.number, now)\nself._token += 1", only=("sink-host",)),
     Bug("recovered tokens are used again", _SINK + "recovered", "self._token = max(self._token, token)", "pass", only=("sink",)),
     Bug("a recovered batch's failures are lost", _SINK + "recovered", "and batch.size:", "and batch.n:", only=("sink",)),

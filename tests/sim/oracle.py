@@ -17,14 +17,15 @@ class Oracle:
     Args:
         stages: of its pipeline.
         roots: contents of its roots, or of its one root.
+        order: of its results.
     """
 
-    def __init__(self, stages: list[type[Stage]], roots: list[int] | int) -> None:
+    def __init__(self, stages: list[type[Stage]], roots: list[int] | int, order: str = "path") -> None:
         self.wild = Wild in stages
         self._flaky = ([roots] if isinstance(roots, int) else roots) if Flaky in stages else None
         if self._flaky is not None:
             return
-        self._expected = _in_one_process(stages[: stages.index(Wild)] if self.wild else stages, roots)
+        self._expected = _in_one_process(stages[: stages.index(Wild)] if self.wild else stages, roots, order)
 
     def fits(self, got: list[Any], *, whole: bool) -> bool:
         """Whether these are the first results, or all of them."""
@@ -73,7 +74,7 @@ class Oracle:
         return at >= len(got)
 
 
-def _in_one_process(stages: list[type[Stage]], roots: list[int] | int) -> list[Any]:
+def _in_one_process(stages: list[type[Stage]], roots: list[int] | int, order: str) -> list[Any]:
     source: list[type[Stage]] = stages
     if isinstance(roots, list):
         values = list(roots)
@@ -88,7 +89,7 @@ def _in_one_process(stages: list[type[Stage]], roots: list[int] | int) -> list[A
     out: list[Any] = []
     Poison.deadly = False
     try:
-        for task in pipeline.run(Task(roots if isinstance(roots, int) else 0)):
+        for task in pipeline.run(Task(roots if isinstance(roots, int) else 0), order=order):
             if task.success:
                 out.append(task.content)
             else:

@@ -137,6 +137,33 @@ class Shares(Stage):
         return Task(sum(self.seen) % 10_007) if len(self.seen) % 5 else None
 
 
+class Keyed(Stage):
+    """Gives each an id in its meta: some twice, some not at all, some below 0; there are gaps too."""
+
+    def process(self, task: Task) -> Task | Iterator[Task]:
+        value = task.content
+        key = {"at": value % 97 - 1 if value % 5 else str(value)} if value % 7 else None
+        task = Task(value, key)
+        return iter([task, Task(value + 1, {"at": value % 113})]) if value % 2 else task
+
+
+class Placed(ReorderStage):
+    """The running sum in the order of the ids that :class:`Keyed` gives."""
+
+    interleave = True
+
+    def reset(self) -> None:
+        self.total = 0
+
+    def get_sequence_id(self, task: Task) -> int:
+        place: int = task.meta["at"]
+        return place
+
+    def process(self, task: Task) -> Task:
+        self.total = (self.total * 31 + task.content) % 1_000_003
+        return Task(self.total)
+
+
 class Wild(Stage):
     """Each execution gives another fan-out: [input, execution, place, count]."""
 
@@ -193,10 +220,16 @@ PIPELINES: dict[str, list[type[Stage]]] = {
     "batch": [Fan, Batch, Map],
     "batched-order": [Batch, Sum, Batch],
     "flaky": [Flaky, Pass, Sum, Pass],
+    "by-id": [Fan, Keyed, Placed],
+    "keyed": [Fan, Map, Keyed],
+    "keyed-order": [Fan, Sum, Keyed],
     "sticky": [Fan, Sticky, Map, Shares],
     "sticky-first": [Shares, Fan, Sticky],
 }
 """Pipelines that worlds choose from."""
+
+ORDERS = {"keyed": "meta:at", "keyed-order": "meta:at"}
+"""Of the results, where it is not that of paths."""
 
 DEADLY: set[type[Stage]] = {Poison, Half, Batch}
 """Stages that kill those who run them, also where there are no faults."""

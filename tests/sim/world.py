@@ -21,7 +21,7 @@ from tests.sim.disk import Disk
 from tests.sim.members import SimMember, SimSink, SimWorker
 from tests.sim.network import Clock, Faults, Network
 from tests.sim.oracle import Oracle
-from tests.sim.stages import DEADLY, PIPELINES, Flaky, Half, Wild
+from tests.sim.stages import DEADLY, ORDERS, PIPELINES, Flaky, Half, Wild
 from zturbo.runtime import output, runner
 
 __all__ = ["FAULTS", "World"]
@@ -119,6 +119,7 @@ class World:
         # Not from the world's own numbers: so a world stays what it was when there are more pipelines.
         self.name = random.Random(seed).choice(sorted(within or PIPELINES))
         self.stages = PIPELINES[self.name]
+        self.order = ORDERS.get(self.name, "path")
         self.happened: list[str] = []
         self.ledger = Ledger()
         self.broker = self._start_broker()
@@ -175,7 +176,7 @@ class World:
         else:
             roots = self.rng.randrange(10_000)
         options = {"durability": self.rng.choice(["fsync", "fsync", "process", "memory"])}
-        self.oracles[job] = Oracle(self.stages, roots)
+        self.oracles[job] = Oracle(self.stages, roots, self.order)
         self.later(self.rng.random(), lambda: self.client.submit(job, self.name, roots, options))
 
     # -- faults -------------------------------------------------------------------------------
@@ -308,7 +309,7 @@ class World:
 
     def _start_broker(self) -> SimBroker:
         names = [f"s{i}" for i in range(len(self.stages))]
-        return SimBroker(self, self.ledger, [PipelineInfo(self.name, names)])
+        return SimBroker(self, self.ledger, [PipelineInfo(self.name, names, order=self.order)])
 
     def broker_died(self, broker: SimBroker) -> None:
         """Its node starts another, on the same ledger."""

@@ -58,6 +58,13 @@ def test_a_right_file(tmp_path: Path) -> None:
             "expected a number, 1 or more, found a string",
         ),
         ("workers = 2", "workers = 0", "pipeline.video.stage.detect.workers", "found 0"),
+        (
+            'durability = "process"',
+            'order = "id"',
+            "pipeline.video.order",
+            "expected 'path', 'none', or 'meta:KEY'",
+        ),
+        ('durability = "process"', 'order = "meta:"', "pipeline.video.order", "found 'meta:'"),
         ("workers = 2", "workers = true", "pipeline.video.stage.detect.workers", "found a boolean"),
         ('name = "track"', 'name = "detect"', "pipeline.video.stage[1].name", "the name of another stage"),
         ('name = "track"', 'name = "a b"', "pipeline.video.stage[1].name", "expected a name of letters"),

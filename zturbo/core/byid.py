@@ -1,4 +1,4 @@
-"""Release by ids that the user's code gives, 0, 1, 2, ...
+"""Release by ids that the user gives, 0, 1, 2, ...
 
 An id that never comes, of a dropped or failed task, is a gap; gaps close when all of the job has
 entered. An id that was released or is held already, or is negative, or is no int, is refused.
@@ -13,9 +13,14 @@ __all__ = ["ById"]
 
 
 class ById:
-    """The items of one job."""
+    """The items of one job.
 
-    def __init__(self) -> None:
+    Args:
+        says: how a sentence about an id begins.
+    """
+
+    def __init__(self, says: str = "get_sequence_id gave") -> None:
+        self._says = says
         self.next = 0
         """The id that is released next."""
         self._heap: list[tuple[int, Any]] = []
@@ -31,12 +36,12 @@ class ById:
             ValueError: the id is none, or is not the only one of its kind; the item is not taken.
         """
         if isinstance(sequence_id, bool) or not hasattr(sequence_id, "__index__"):
-            raise ValueError(f"get_sequence_id gave {sequence_id!r}, which is no int")
+            raise ValueError(f"{self._says} {sequence_id!r:.80}, which is no int")
         number = sequence_id.__index__()
         if number < 0:
-            raise ValueError(f"get_sequence_id gave {number}, which is negative")
+            raise ValueError(f"{self._says} {number}, which is negative")
         if number < self.next or number in self._held:
-            raise ValueError(f"get_sequence_id gave {number} for the second time")
+            raise ValueError(f"{self._says} {number} for the second time")
         if number != self.next:
             heapq.heappush(self._heap, (number, item))
             self._held.add(number)

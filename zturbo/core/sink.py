@@ -15,14 +15,26 @@ from bisect import bisect_right
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
+from zturbo.core.bykey import ByKey
 from zturbo.core.credit import MAX_WINDOW
 from zturbo.core.effects import Control, Deliver, Drop, Effect, Exit, Note, Store
 from zturbo.core.inlet import Inlet
 from zturbo.core.sequencer import Sequencer
 from zturbo.errors import DecodeError
 from zturbo.wire.control import View
-from zturbo.wire.messages import Batch, DataMessage, Greet, Path, Probe, Results, Stamp, Want
+from zturbo.wire.messages import (
+    Batch,
+    DataMessage,
+    Greet,
+    Path,
+    Probe,
+    Results,
+    Stamp,
+    Want,
+    meta_key,
+)
 
 __all__ = ["SinkMachine"]
 
@@ -69,6 +81,10 @@ class _Released:
 
     def add(self, n: int, token: int, offset: int) -> None:
         """The next n results."""
+        if token and self.tokens and self.tokens[-1] == token:
+            if self.offsets[-1] + self.count - self.firsts[-1] == offset:
+                self.count += n
+                return
         self.firsts.append(self.count)
         self.tokens.append(token)
         self.offsets.append(offset)
@@ -113,6 +129,8 @@ class _Reader:
 class _Job:
     stamp: Stamp
     sequencer: Sequencer
+    by_key: ByKey | None = None
+    """What the sequencer has let go and waits for its turn by a key in its meta, if that is the order."""
     results: _Released = field(default_factory=_Released)
     complete: bool = False
     confirmed: bool = False
@@ -143,12 +161,13 @@ class _Job:
     @property
     def failed(self) -> int:
         """Failures among them, and those that are kept back."""
-        return len(self.results.errors) + (self.sequencer.failures() if self.stamp.hold else 0)
+        waiting = len(self.by_key.failures) if self.by_key else 0
+        return len(self.results.errors) + waiting + (self.sequencer.failures() if self.stamp.hold else 0)
 
     @property
     def over(self) -> bool:
         """Whether it is complete and nothing of it is kept back."""
-        return self.complete and not self.sequencer.held and not self.unsafe
+        return self.complete and not self.sequencer.held and not self.by_key and not self.unsafe
 
     @property
     def unread(self) -> int:
@@ -164,6 +183,7 @@ class SinkMachine:
         spool: id of its spool.
         share: bytes of unread results that a job may have before its sources are paused.
         origin: (stage, path, children before it) of a failure.
+        host: its name, for errors.
     """
 
     def __init__(
@@ -172,8 +192,10 @@ class SinkMachine:
         spool: bytes = b"",
         share: int = 4 << 30,
         origin: Callable[[bytes], tuple[int, Path, int] | None] = lambda error: None,
+        host: str = "",
     ) -> None:
         self.me = me
+        self.host = host
         self._origin = origin
         self.spool = spool
         self.share = share
@@ -228,7 +250,8 @@ class SinkMachine:
         job = self.jobs[stamp.job]
         if stamp.epoch == 1 or not stamp.ordered or job.stamp.epoch != stamp.epoch:
             return
-        origins = {self._origin(error) for error in job.results.errors.values()}
+        waiting = job.by_key.failures if job.by_key is not None else []
+        origins = {self._origin(error) for error in [*job.results.errors.values(), *waiting]}
         failures = [origin for origin in origins if origin is not None and origin[0] <= max(stamp.ordered)]
         if len(failures) > MAX_KEPT:
             why = (
@@ -295,7 +318,9 @@ class SinkMachine:
         if note:
             self.effects.append(Note(stamp.job, stamp, 0))
         if job is None:
-            job = self.jobs[stamp.job] = _Job(stamp, Sequencer(ordered=stamp.order == "path"))
+            key = meta_key(stamp.order)
+            by_key = None if key is None else ByKey(key, self.host)
+            job = self.jobs[stamp.job] = _Job(stamp, Sequencer(ordered=stamp.order != "none"), by_key)
             for client, want in self._waiting.pop(stamp.job, {}).items():
                 self.want(client, want, now)
         elif stamp.epoch > job.stamp.epoch:
@@ -383,8 +408,9 @@ class SinkMachine:
         self._busy[name] = None
         offset = 0
         try:
+            item: Any = token if job.by_key is None else job.by_key.keyed(token, batch)
             for first, n in batch.runs:
-                entry.enter_run(first, n, token, offset)
+                entry.enter_run(first, n, item, offset)
                 offset += n
             for end in batch.ends:
                 entry.enter_end(end.path, end.count, None)
@@ -403,10 +429,20 @@ class SinkMachine:
             return
         while pieces := job.sequencer.pop(1 << 16, before_failure=hold == "failures"):
             for piece in pieces:
-                if piece.kind == "fail":
+                if job.by_key is not None:
+                    for token, place in job.by_key.released(piece):
+                        job.results.add(1, token, place)
+                elif piece.kind == "fail":
                     job.results.fail(piece.item)
                 else:
                     job.results.add(piece.n, piece.item, piece.offset)
+
+        if job.by_key and job.sequencer.finished:
+            failures, ready = job.by_key.flush()
+            for error in failures:
+                job.results.fail(error)
+            for token, place in ready:
+                job.results.add(1, token, place)
 
     def _report(self, name: bytes, job: _Job, type_: str, **fields: object) -> None:
         message = {"type": type_, "incarnation": self.me, "job": name, "epoch": job.stamp.epoch}

@@ -93,7 +93,7 @@ class SinkProcess:
     def __init__(self, loop: MemberLoop, spool: Path, tcp: str, share: int = 4 << 30) -> None:
         self.loop = loop
         self.folder = SpoolFolder(spool)
-        self.machine = SinkMachine(loop.incarnation, self.folder.id, share, failure_origin)
+        self.machine = SinkMachine(loop.incarnation, self.folder.id, share, failure_origin, loop.host)
         self.stored: dict[bytes, _Stored] = {}
         self._unwritten: deque[Store | Note] = deque()
         self._write_at = 0.0

@@ -29,6 +29,7 @@ from zturbo.wire.messages import (
     Stamp,
     Statement,
     Want,
+    is_order,
 )
 
 __all__ = ["MAX_DEPTH", "decode", "encode", "stamp_from_wire", "stamp_to_wire"]
@@ -116,9 +117,9 @@ def stamp_from_wire(value: Any) -> Stamp:
     (job, epoch, pipeline, ordered, sink, durability, marks, order, logs, revision, spool, hold) = _tuple(
         value, "stamp", 12
     )
-    if type(pipeline) is not str or type(logs) is not bool:
+    if type(pipeline) is not str or type(logs) is not bool or type(order) is not str:
         raise _bad("stamp")
-    if durability not in ("fsync", "process", "memory") or order not in ("path", "none"):
+    if durability not in ("fsync", "process", "memory") or not is_order(order):
         raise _bad("stamp")
     if hold not in ("", "failures", "all"):
         raise _bad("stamp.hold")

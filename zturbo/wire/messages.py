@@ -26,6 +26,7 @@ from typing import Any, NamedTuple
 
 __all__ = [
     "MAX_INT",
+    "ORDERS",
     "PROTOCOL",
     "Batch",
     "Buffer",
@@ -41,6 +42,8 @@ __all__ = [
     "Stamp",
     "Statement",
     "Want",
+    "is_order",
+    "meta_key",
 ]
 
 PROTOCOL = 1
@@ -94,6 +97,20 @@ class Mark(NamedTuple):
     """Its children that were given out before it failed: it is run for these alone."""
 
 
+ORDERS = "'path', 'none', or 'meta:KEY' with a key of the outputs' meta"
+"""What an order may be, in words."""
+
+
+def is_order(order: str) -> bool:
+    """Whether this says how results are ordered."""
+    return order in ("path", "none") or bool(meta_key(order))
+
+
+def meta_key(order: str) -> str | None:
+    """The key in the outputs' meta that results are ordered by, if they are."""
+    return order[5:] if order.startswith("meta:") else None
+
+
 @dataclass(slots=True, frozen=True)
 class Stamp:
     """What the broker decided for (job, epoch). The first record of a job on each link.
@@ -115,7 +132,7 @@ class Stamp:
     marks: tuple[Mark, ...] = ()
     """Tasks that are suspected or condemned."""
     order: str = "path"
-    """``path``: the sink releases in order; ``none``: as they come."""
+    """``path``: the sink releases in order; ``meta:KEY``: by ids in the meta; ``none``: as they come."""
     logs: bool = False
     """Whether each task carries its log of stages."""
     revision: int = 0

@@ -18,7 +18,7 @@ from typing import Any
 import msgpack
 
 from zturbo.errors import DecodeError, EncodeError
-from zturbo.wire.extensions import OUT_OF_BAND, Decoder, NeedsBuffers, default, register
+from zturbo.wire.extensions import BIGINT, OUT_OF_BAND, SCALAR, Decoder, NeedsBuffers, default, register
 from zturbo.wire.messages import MAX_INT, Buffer
 
 __all__ = [
@@ -29,6 +29,7 @@ __all__ = [
     "pack_many",
     "pack_meta",
     "pack_one",
+    "pick",
     "register",
     "slice_blob",
     "unpack_error_map",
@@ -229,3 +230,48 @@ def unpack_meta(value: Any) -> tuple[Any, list[Any]]:
     if logs is not None and type(logs) is not list:
         raise DecodeError("a task's logs are malformed")
     return meta, logs or []
+
+
+def pick(metas: bytes | None, n: int, key: str) -> list[int | str]:
+    """What n packed metas have under a key: an int, or, where there is none, why. Never raises.
+
+    No value is made but of plain msgpack: whoever asks needs no types of the user's.
+    """
+    missing = f"meta has no {key!r}, by which the results are ordered"
+    if metas is None:
+        return [missing] * n
+    unpacker = msgpack.Unpacker(max_buffer_size=0, strict_map_key=False, ext_hook=_plain_int)
+    unpacker.feed(metas)
+    out: list[int | str] = []
+    try:
+        for _ in range(n):
+            value = unpacker.unpack()
+            meta = value[0] if type(value) is list and value else None
+            found = meta.get(key, _MISSING) if type(meta) is dict else _MISSING
+            if found is _MISSING:
+                out.append(missing)
+            elif type(found) is int:
+                out.append(found)
+            else:
+                told = "" if type(found) is msgpack.ExtType else f"{found!r:.80}, which is "
+                out.append(f"meta[{key!r}] is {told}no int")
+    except Exception as error:  # garbage
+        out += [f"its meta is malformed: {type(error).__name__}"] * (n - len(out))
+    return out
+
+
+_MISSING: Any = object()
+
+
+def _plain_int(code: int, data: bytes) -> Any:
+    """An int that is large, or NumPy's; else the extension type as it is."""
+    try:
+        if code == BIGINT:
+            return int(data)
+        if code == SCALAR:
+            kind, raw = msgpack.unpackb(data)
+            if kind[1] in "iu":
+                return int.from_bytes(raw, "big" if kind[0] == ">" else "little", signed=kind[1] == "i")
+    except Exception:  # garbage is no int either
+        pass
+    return msgpack.ExtType(code, data)

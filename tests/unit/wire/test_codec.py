@@ -40,7 +40,7 @@ stamps = st.builds(
     marks=st.lists(
         st.tuples(ints, paths, st.text(max_size=5), st.text(max_size=5)).map(lambda t: Mark(*t)), max_size=2
     ).map(tuple),
-    order=st.sampled_from(["path", "none"]),
+    order=st.sampled_from(["path", "none", "meta:frame"]),
     logs=st.booleans(),
 )
 

@@ -23,6 +23,7 @@ from zturbo.wire.payload import (
     pack_error,
     pack_many,
     pack_one,
+    pick,
     register,
     slice_blob,
     unpack_error_map,
@@ -186,6 +187,10 @@ def test_what_cannot_be_carried(content: Any) -> None:
         pack_many([1, content])
 
 
+class Tag:
+    """A user's type."""
+
+
 class Box:
     def __init__(self, side: int) -> None:
         self.side = side
@@ -207,3 +212,26 @@ def test_errors_are_bounded_and_checked() -> None:
     fields = unpack_error_map(raw)
     assert len(raw) < 70_000 and fields["path"] == (1, 2) and fields["index"] == 3 and fields["stage"] == ""
     assert unpack_error_map(pack_error({"kind": 5, "path": 7}))["kind"] == ""
+
+
+def test_ids_are_picked_from_metas() -> None:
+    register(Tag, "tag", lambda tag: None, lambda value: pytest.fail("whoever picks makes no user's types"))
+    values = [3, np.int16(-2), np.uint64(1 << 63), 1 << 80, True, "5", Tag()]
+    metas = [[{("a", 1): Tag(), "at": value}, None] for value in values]
+    others: list[Any] = [None, [None, [["log"]]], [{"to": 1}, None], "text", []]
+    picked = pick(pack_many([*metas, *others]), len(metas) + len(others), "at")
+    assert picked[:4] == [3, -2, 1 << 63, 1 << 80]
+    assert picked[4:7] == [
+        "meta['at'] is True, which is no int",
+        "meta['at'] is '5', which is no int",
+        "meta['at'] is no int",
+    ]
+    missing = "meta has no 'at', by which the results are ordered"
+    assert picked[7:] == [missing] * len(others)
+    assert pick(None, 2, "at") == [missing] * 2
+
+
+@given(st.binary(max_size=40), st.integers(1, 5))
+def test_garbage_has_no_ids_and_does_no_harm(raw: bytes, n: int) -> None:
+    assert len(pick(raw, n, "at")) == n
+    assert pick(pack_many([[{"at": 1}, None]])[:-1], 1, "at")[0] != 1
