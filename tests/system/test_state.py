@@ -148,6 +148,7 @@ def test_a_job_waits_for_a_slot_and_says_so(start: Start) -> None:
         for n, handle in enumerate(late):
             (result,) = handle.result(timeout=30)
             assert result[:4] == [10 + n, 0, [10 + n], 1]
+            assert result[5] == 1, "its one slot's instance is free with its job's last task"
 
 
 def test_a_batch_stage_cannot_be_sticky(start: Start) -> None:
