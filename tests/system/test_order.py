@@ -35,6 +35,15 @@ class Frame(Stage):
         return None if task.content == 14 else Task(task.content, {"frame": task.content})
 
 
+class Each(Stage):
+    """Each of a list; its content is its place. 13 fails."""
+
+    def process(self, task: Task) -> Task:
+        if task.meta["frame"] == 13:
+            raise ValueError("no thirteen here")
+        return task
+
+
 class Sort(ReorderStage):
     """Numbers what comes."""
 
@@ -59,6 +68,7 @@ def cluster() -> Iterator[Cluster]:
     here = "tests.system.test_order"
     frames, sort = stage("frames", f"{here}:Frames"), stage("sort", f"{here}:Sort")
     pipelines = {"list": [frames], "each": [stage("frame", f"{here}:Frame", 2)], "sort": [frames, sort]}
+    pipelines["each-of"] = [frames, stage("each", f"{here}:Each", 2)]
     with Cluster(pipelines, order="meta:frame") as running:
         yield running
 
@@ -141,6 +151,22 @@ def test_many_roots_in_any_order_with_failures_and_drops(client: Client) -> None
     by_path = list(client.map(frames, pipeline="each", order="path", on_error="skip"))
     assert by_path == [k for k in frames if k not in (13, 14)]
     assert sorted(client.map(frames, pipeline="each", ordered=False, on_error="skip")) == wanted
+
+
+def test_a_retry_gives_what_has_no_place_once(client: Client) -> None:
+    frames, expected = CASES["missing"]
+    assert real(client, "list", frames, max_retry=2) == expected
+    assert real(client, "each-of", [12, 13, 0, "x"], max_retry=1) == [
+        2,
+        "ValueError: no thirteen here",
+        refused("meta['frame'] is 'x', which is no int"),
+        0,
+    ]
+
+
+def test_a_debugger_stops_at_what_has_no_place() -> None:
+    with pytest.raises(TaskError, match="meta has no 'frame'"):
+        list(DebugPipeline([Frames]).run(Task([ABSENT, 0]), order="meta:frame", raising=True))
 
 
 @pytest.mark.parametrize("order", ["meta:", "meta", "frame", ""])
