@@ -36,7 +36,7 @@ from zturbo.wire.codec import decode, encode
 from zturbo.wire.control import pack_control, unpack_control
 from zturbo.wire.messages import PROTOCOL, Buffer, Results
 
-__all__ = ["Courier", "Subscription"]
+__all__ = ["SUPERSEDED", "Courier", "Subscription"]
 
 log = logging.getLogger("zturbo.client")
 
@@ -49,6 +49,8 @@ REPEAT = 1.0
 LOCATE = 0.5
 """Seconds between two questions where a job's results are, while they do not flow."""
 
+SUPERSEDED = "another client attached to this job and reads its results now"
+
 
 @dataclass(slots=True)
 class _Request:
@@ -57,6 +59,15 @@ class _Request:
     deadline: float | None
     again: float
     asked: float = field(default_factory=time.monotonic)
+
+    def settle(self, value: Any, error: BaseException | None = None) -> None:
+        """The answer, if anybody still waits for it."""
+        if not self.future.set_running_or_notify_cancel():
+            return
+        if error is None:
+            self.future.set_result(value)
+        else:
+            self.future.set_exception(error)
 
 
 @dataclass(slots=True, eq=False)
@@ -111,6 +122,11 @@ class Courier:
         self._thread.start()
 
     # -- callers' side ------------------------------------------------------------------------
+    @property
+    def closed(self) -> bool:
+        """Whether :meth:`close` was called."""
+        return self._stopping
+
     def post(self, call: Callable[[float], None]) -> None:
         """Let the courier's thread call this with the time."""
         self._posted.append(call)
@@ -209,9 +225,9 @@ class Courier:
                 self._posted.popleft()(now)
         while self._posted:
             self._posted.popleft()(time.monotonic())
-        for request in self._requests.values():
-            request.future.set_exception(BrokerUnavailable("the client was closed"))
-        for subscription in self._subscriptions:
+        for request in list(self._requests.values()):
+            request.settle(None, BrokerUnavailable("the client was closed"))
+        for subscription in list(self._subscriptions):
             subscription.fail(BrokerUnavailable("the client was closed"))
         self._control.close()
         for sink in self._sinks.values():
@@ -234,12 +250,14 @@ class Courier:
         for ref, request in list(self._requests.items()):
             if request.deadline is not None and now >= request.deadline:
                 del self._requests[ref]
-                request.future.set_exception(
-                    BrokerUnavailable(
-                        f"no broker answers at {self.broker}. Is it running? Start one with "
-                        "'zturbo up FILE', or name its address in ZTURBO_BROKER"
-                    )
+                text = (
+                    f"no broker answers at {self.broker}. Is it running? Start one with "
+                    "'zturbo up FILE', or name its address in ZTURBO_BROKER"
                 )
+                request.settle(None, BrokerUnavailable(text))
+                continue
+            if request.future.cancelled():
+                del self._requests[ref]
                 continue
             if now >= request.again:
                 self._say(ref, request, now)
@@ -267,10 +285,10 @@ class Courier:
             if request is None:
                 continue
             if message["type"] == "ok":
-                request.future.set_result(message["value"])
+                request.settle(message["value"])
             else:
                 kind = by_name(message["kind"], ZturboError)
-                request.future.set_exception(kind(message["message"]))
+                request.settle(None, kind(message["message"]))
 
     # -- results ------------------------------------------------------------------------------
     def _serve(self, sub: Subscription, now: float) -> float:
@@ -370,9 +388,12 @@ class Courier:
 
     def _doubt(self, sub: Subscription, problem: str, now: float) -> None:
         """A sink does not serve a job: the broker knows whether it has ended, and how."""
-        if problem == "superseded":
-            text = "another client attached to this job and reads its results now"
-            self._finish(sub, ResultsLost(text))
+        if problem == "superseded" and not sub.heard:
+            # Its place was known before another attached: whoever begins to read last has them.
+            sub.heard, sub.sink, sub.locate_at = now, b"", now
+            sub.stream.problem = None
+        elif problem == "superseded":
+            self._finish(sub, ResultsLost(SUPERSEDED))
         elif not sub.doubt:
             sub.doubt = problem
             sub.locate_at = now
