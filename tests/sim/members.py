@@ -455,7 +455,7 @@ class SimSink(SimMember):
             results.first,
             results.n,
             blob,
-            fails=results.fails,
+            fails=[(i, self.batches[token].fails[place].error) for i, token, place in effect.fails],
             total=results.total,
             problem=results.problem,
         )

@@ -108,15 +108,17 @@ def stamp_to_wire(stamp: Stamp) -> tuple[Any, ...]:
         stamp.revision,
         stamp.spool,
         stamp.hold,
+        stamp.fail_fast,
     )
 
 
 def stamp_from_wire(value: Any) -> Stamp:
     """The stamp in a decoded tuple; raises DecodeError."""
-    (job, epoch, pipeline, ordered, sink, durability, marks, order, logs, revision, spool, hold) = _tuple(
-        value, "stamp", 12
+    (job, epoch, pipeline, ordered, sink, durability, marks, order, logs, revision, spool, *more) = _tuple(
+        value, "stamp", 13
     )
-    if type(pipeline) is not str or type(logs) is not bool:
+    hold, fail_fast = more
+    if type(pipeline) is not str or type(logs) is not bool or type(fail_fast) is not bool:
         raise _bad("stamp")
     if durability not in ("fsync", "process", "memory") or order not in ("path", "none"):
         raise _bad("stamp")
@@ -136,6 +138,7 @@ def stamp_from_wire(value: Any) -> Stamp:
         revision=_int(revision, "stamp.revision"),
         spool=_bytes(spool, "stamp.spool"),
         hold=hold,
+        fail_fast=fail_fast,
     )
 
 
