@@ -34,6 +34,7 @@ FLOORS = [
         "zturbo.reader",
         "zturbo.retry",
         "zturbo.aio",
+        "zturbo.asyncjob",
         "zturbo.progress",
         "zturbo.deploy",
     ],

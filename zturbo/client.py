@@ -14,7 +14,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent import futures
 from functools import partial
 from typing import Any, Literal, NamedTuple
@@ -31,7 +31,7 @@ from zturbo.task import Job, Task
 from zturbo.wire.messages import Buffer
 from zturbo.wire.payload import pack_many, pack_meta, pack_one
 
-__all__ = ["DEFAULT_BROKER", "Client", "JobHandle", "OnError", "Waited"]
+__all__ = ["DEFAULT_BROKER", "Client", "JobHandle", "OnError", "ReturnWhen", "Waited", "job_id_of"]
 
 DEFAULT_BROKER = "tcp://127.0.0.1:5555"
 
@@ -170,11 +170,12 @@ class Client:
         name: str = "map",
         on_error: OnError = "raise",
         **options: Any,
-    ) -> Iterator[Any]:
+    ) -> Generator[Any, None, None]:
         """Run each content through the pipeline, as one job of many root tasks.
 
         Memory is bounded: ``contents`` is read only as far ahead as the pipeline takes it, and the
-        results wait on the sink's disk. Closing the iterator ends the job.
+        results wait on the sink's disk. Closing the iterator, or dropping it, cancels the job
+        (``contextlib.closing`` does so at the end of a block).
 
         Args:
             contents: any iterable; read in a thread of its own.
@@ -223,7 +224,7 @@ class Client:
         at: dict[str, Any],
         on_error: OnError,
         check: Callable[[list[Any]], None],
-    ) -> Iterator[Any]:
+    ) -> Generator[Any, None, None]:
         reader = Reader(self._courier, job_id, 0, at)
         feeder = Feeder(self._courier, job_id, contents, fail=reader.fail, check=check)
         try:
@@ -251,7 +252,7 @@ class Client:
         Raises:
             UsageError: this is no job's id, or the broker has no such job (any more).
         """
-        raw = _job_id("attach: job_id", job_id)
+        raw = job_id_of("attach: job_id", job_id)
         check_type("attach: from_start", from_start, bool, "True or False")
         value = self._ask({"type": "attach", "job": raw})
         return JobHandle(self, raw, value["name"], value, 0 if from_start else -1)
@@ -331,7 +332,7 @@ def _handles(where: str, handles: Iterable[JobHandle]) -> list[JobHandle]:
     return list(dict.fromkeys(found))
 
 
-def _job_id(field: str, value: object) -> bytes:
+def job_id_of(field: str, value: object) -> bytes:
     """A job's id of what a caller gave."""
     try:
         raw = bytes.fromhex(value) if isinstance(value, str) else value

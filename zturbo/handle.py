@@ -261,6 +261,15 @@ class JobHandle(futures.Future[Result]):
         except futures.TimeoutError:
             raise ResultTimeout("the job had not ended in time") from None
 
+    @property
+    def _failed(self) -> bool:
+        return self._settled and not super().cancelled() and super().exception(0) is not None
+
+    def _when_settled(self, fn: Callable[[futures.Future[Result]], object]) -> None:
+        """Call this once it is known that the job has ended, its result here or not, in any thread."""
+        super().add_done_callback(fn)
+        self._watch()
+
     def add_done_callback(self, fn: Callable[[futures.Future[Result]], object]) -> None:
         """Call this with the handle once the job has ended and its result is here.
 
@@ -288,9 +297,8 @@ class JobHandle(futures.Future[Result]):
             raise UsageError(f"the broker does not know job {self.id.hex()} (any more)")
         return jobs[0]
 
-    def _look(self) -> str:
-        """Ask the broker for the job's state."""
-        status = self.status()
+    def _look(self, status: dict[str, Any]) -> str:
+        """The job's state, as the broker says."""
         state: str = status["state"]
         if state not in ("waiting", "running"):
             self._ended(ending(state, status["error_kind"], status["error"]))
@@ -298,21 +306,23 @@ class JobHandle(futures.Future[Result]):
 
     def done(self) -> bool:
         """Whether the job has ended, in whatever way."""
-        return self._settled or self._look() not in ("waiting", "running")
+        return self._settled or self._look(self.status()) not in ("waiting", "running")
 
     def running(self) -> bool:
         """Whether it has its workers, and has not ended."""
-        return not self._settled and self._look() == "running"
+        return not self._settled and self._look(self.status()) == "running"
 
     def cancelled(self) -> bool:
         """Whether somebody cancelled it."""
-        return super().cancelled() if self._settled else self._look() == "cancelled"
+        return super().cancelled() if self._settled else self._look(self.status()) == "cancelled"
 
     def cancel(self) -> bool:
         """End the job now, running or not. Returns whether it is cancelled: False if it had ended before."""
         if self._settled:
             return super().cancelled()
-        value = self._client._ask({"type": "cancel", "job": self.id})
+        return self._cancelled(self._client._ask({"type": "cancel", "job": self.id}))
+
+    def _cancelled(self, value: dict[str, Any]) -> bool:
         if value["state"] == "cancelled":
             self._settle(JobCancelled("cancelled by a client"))
         return bool(value["state"] == "cancelled")

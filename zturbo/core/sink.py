@@ -52,6 +52,8 @@ MAX_WAITING = 10_000
 REMEMBERED = 100_000
 """Ended jobs that are remembered, so that a late copy of their tasks is known as such."""
 
+NOT_KEPT = "these results are not kept any more"
+
 
 class _Failure(NamedTuple):
     """Where a failure lies in the spool: it may have its task's input with it."""
@@ -161,8 +163,8 @@ class _Job:
 
     @property
     def over(self) -> bool:
-        """Whether it is complete and nothing of it is kept back."""
-        return self.complete and not self.sequencer.held and not self.unsafe
+        """Whether it is complete, nothing of it is kept back, and it is not about to be ended."""
+        return self.complete and not self.sequencer.held and not self.unsafe and self.failure is None
 
     @property
     def unread(self) -> int:
@@ -257,6 +259,9 @@ class SinkMachine:
         for job in jobs:
             self.ended[job] = None
             if job in self.jobs:
+                reader = self.jobs[job].reader
+                if reader is not None:
+                    self._refuse(reader.client, Want(job, reader.token, 0, 0), NOT_KEPT)
                 self._drop(job)
         while len(self.ended) > REMEMBERED:
             self.ended.popitem(last=False)
@@ -436,7 +441,7 @@ class SinkMachine:
         job = self.jobs.get(want.job)
         if job is None:
             if want.job in self.ended:
-                self._refuse(client, want, "these results are not kept any more")
+                self._refuse(client, want, NOT_KEPT)
             else:
                 self._waiting.setdefault(want.job, {})[client] = want
                 if len(self._waiting) > MAX_WAITING:

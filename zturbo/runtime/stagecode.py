@@ -39,7 +39,7 @@ class _NoSlot:
 
 
 class JobState:
-    __slots__ = ("_marks", "byid", "condemned", "instance", "late", "number")
+    __slots__ = ("_marks", "byid", "condemned", "instance", "late", "late_bytes", "number")
 
     def __init__(self, instance: Stage) -> None:
         self.instance = instance
@@ -51,6 +51,8 @@ class JobState:
         self.late: list[tuple[tuple[int, Path], bytes | Task]] = []
         """At a stage with the user's ids: what has none, and so is numbered once all is here: failures that
         pass by, and tasks that do."""
+        self.late_bytes = 0
+        """Of these failures."""
 
     def mark(self, marks: tuple[Mark, ...]) -> None:
         """What is known of the job's tasks, as it was last said."""

@@ -16,9 +16,12 @@ from zturbo.runtime.stagecode import JobState, StageCode, restore
 from zturbo.stage import ReorderStage
 from zturbo.task import Task
 from zturbo.wire.messages import Mark, Path, Run
-from zturbo.wire.payload import note_given, unpack_error_map
+from zturbo.wire.payload import note_given, unpack_error_map, without_input
 
 __all__ = ["StageHost", "Stale", "Steps"]
+
+LATE_BYTES = 64 << 20
+"""Bytes of a job's failures that wait for the job's end with their inputs, where the order is the user's."""
 
 
 class Steps(Protocol):
@@ -368,6 +371,9 @@ class StageHost(StageCode):
             # Failures arrive in any order here; numbered at the end, by their places, they are the
             # same in each execution.
             fields = unpack_error_map(error)
+            if state.late_bytes + len(error) > LATE_BYTES:
+                error = without_input(error, "too many failures wait for their order")
+            state.late_bytes += len(error)
             state.late.append(((fields["index"], fields["path"]), error))
             return
         out.fail((state.number,), 0, error)
