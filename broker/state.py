@@ -171,7 +171,8 @@ class BrokerState:
                     done, failed, queued, running = said
                     told.append((member.stage, queued, running, done, failed))
             if counts:
-                counts[0][0] = job.backlog
+                waiting = (parcel.batch for queue in self.outlet.pending.values() for parcel in queue)
+                counts[0][0] = job.backlog + sum(batch.n for batch in waiting if batch.job == job.id)
         for stage, *numbers in told:
             if 0 <= stage < stages:
                 counts[stage] = [a + b for a, b in zip(counts[stage], numbers, strict=True)]

@@ -98,8 +98,7 @@ class AsyncJob:
         await quietly(self.release())
 
     def _reader(self, first: int) -> AsyncReader:
-        at, self.handle._at = self.handle._at, None
-        return AsyncReader(self.handle._client, self.id, first, at)
+        return AsyncReader(self.handle._client, self.id, first, self.handle._place())
 
     def stream(self, timeout: float | None = None) -> AsyncIterator[Any]:
         """As :meth:`zturbo.JobHandle.stream`."""

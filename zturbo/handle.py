@@ -26,6 +26,10 @@ __all__ = ["JobHandle", "deadline_of"]
 
 log = logging.getLogger("zturbo.client")
 
+FRESH = 0.25
+"""Seconds for which the broker's answer to a submit tells where results are: who reads them takes turns, and a
+later reader's turn, perhaps another client's, is above an earlier one's."""
+
 
 def deadline_of(field: str, timeout: float | None) -> float | None:
     """When a time-out that begins now is over; raises UsageError if it is none."""
@@ -68,6 +72,7 @@ class JobHandle(futures.Future[Result]):
         self.id = job_id
         self.name = name
         self._at = at
+        self._at_until = time.monotonic() + FRESH
         self._first = first
         self.failed_tasks: list[Task] = []
         self._collected: Result | None = None
@@ -93,9 +98,13 @@ class JobHandle(futures.Future[Result]):
             log.debug("not released: %s", error)
 
     # -- results ------------------------------------------------------------------------------
-    def _reader(self, first: int) -> Reader:
+    def _place(self) -> dict[str, Any] | None:
+        """Where its results are, if that was just said; else whoever reads asks for it, and for his turn."""
         at, self._at = self._at, None
-        return Reader(self._client._courier, self.id, first, at)
+        return at if time.monotonic() < self._at_until else None
+
+    def _reader(self, first: int) -> Reader:
+        return Reader(self._client._courier, self.id, first, self._place())
 
     def stream(self, timeout: float | None = None) -> Iterator[Any]:
         """Contents in order, as soon as the order allows. Failed tasks go to ``failed_tasks``.

@@ -78,8 +78,15 @@ class _Job:
     """Outputs, failures and drops: a generator that is still running shows too."""
     failed: int = 0
     """Failures among them."""
+    passing: int = 0
+    """Failures of stages above that were handed to the code of an ordered stage, to pass by."""
     failure: str | None = None
     """Why the job is to end, if it has fail_fast: the first failure here, in a sentence."""
+
+    @property
+    def failures(self) -> int:
+        """Failures that began here."""
+        return max(0, self.failed - self.passing)
 
 
 @dataclass(slots=True)
@@ -249,7 +256,7 @@ class WorkerMachine:
                 self._purge(job, now)
                 state = self.jobs.pop(job)
                 if state.given:
-                    self._gone[job] = (state.given, state.failed, 0, 0)
+                    self._gone[job] = (state.given, state.failures, 0, 0)
                 self.outlet.forget(job)
                 self.effects.append(EndJob(job))
         while len(self.ended) > REMEMBERED:
@@ -491,6 +498,7 @@ class WorkerMachine:
                 continue
             job.finished = final
             pieces, fails = self.waiting.take(name, released)
+            job.passing += len(fails)
             self.late.append([])
             return Work(name, job.stamp.epoch, pieces, None, fails, final, job.stamp.logs, job.marks)
         return None
@@ -600,7 +608,7 @@ class WorkerMachine:
                 running[work.job] += max(0, min(_size(work), work.limit) - max(0, work.at))
         gone, self._gone = self._gone, {}
         return gone | {
-            name: (job.given, job.failed, queued[name], running[name]) for name, job in self.jobs.items()
+            name: (job.given, job.failures, queued[name], running[name]) for name, job in self.jobs.items()
         }
 
     def known(self) -> list[tuple[bytes, int, int]]:

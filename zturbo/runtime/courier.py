@@ -388,11 +388,7 @@ class Courier:
 
     def _doubt(self, sub: Subscription, problem: str, now: float) -> None:
         """A sink does not serve a job: the broker knows whether it has ended, and how."""
-        if problem == "superseded" and not sub.heard:
-            # Its place was known before another attached: whoever begins to read last has them.
-            sub.heard, sub.sink, sub.locate_at = now, b"", now
-            sub.stream.problem = None
-        elif problem == "superseded":
+        if problem == "superseded":
             self._finish(sub, ResultsLost(SUPERSEDED))
         elif not sub.doubt:
             sub.doubt = problem
