@@ -27,7 +27,7 @@ __all__ = ["JobHandle", "deadline_of"]
 log = logging.getLogger("zturbo.client")
 
 FRESH = 0.25
-"""Seconds for which the broker's answer to a submit tells where results are: who reads them takes turns, and a
+"""Seconds for which the answer to a submit tells where results are: who reads them takes turns, and a
 later reader's turn, perhaps another client's, is above an earlier one's."""
 
 
