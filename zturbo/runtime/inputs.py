@@ -69,20 +69,19 @@ class Inputs:
             return {"input": "its input cannot be read"}
 
     def _find(self, path: Path) -> tuple[Pieces, int] | None:
-        for pieces, numbers in reversed(self._works):
-            if self._ordered:
+        if self._ordered:
+            for pieces, numbers in reversed(self._works):
                 at = bisect_left(numbers, path[0]) if path else len(numbers)
                 if at < len(numbers) and numbers[at] == path[0]:
                     return pieces, at
-                continue
-            known: dict[Path, int] = {}
-            for batch, start, stop in pieces:
-                for one in paths(cut_runs(batch.runs, start, stop)):
-                    known[one] = len(known)
-            for length in range(len(path), max(-1, len(path) - 3), -1):
-                if path[:length] in known:
-                    return pieces, known[path[:length]]
-        return None
+            return None
+        known: dict[Path, tuple[Pieces, int]] = {}
+        for pieces, _ in self._works:
+            runs = [run for batch, start, stop in pieces for run in cut_runs(batch.runs, start, stop)]
+            known.update((one, (pieces, place)) for place, one in enumerate(paths(runs)))
+        # An output's path is its input's, with a component for the execution, and one for its place.
+        above = (path[:length] for length in range(len(path), max(-1, len(path) - 3), -1))
+        return next((known[one] for one in above if one in known), None)
 
 
 def _cut(pieces: Pieces, place: int) -> dict[str, Any]:
