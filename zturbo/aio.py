@@ -160,7 +160,7 @@ class AsyncClient:
                 break
         return set(found) - set(endings.left), set(endings.left)
 
-    async def jobs(self, job_id: bytes | None = None) -> list[dict[str, Any]]:
+    async def jobs(self, job_id: bytes | str | None = None) -> list[dict[str, Any]]:
         """Status of all jobs that the broker knows, or of one."""
         return list((await self.describe(job_id))["jobs"])
 
@@ -168,9 +168,10 @@ class AsyncClient:
         """As :meth:`zturbo.Client.pipelines`."""
         return list((await self.describe())["pipelines"])
 
-    async def describe(self, job_id: bytes | None = None) -> dict[str, Any]:
+    async def describe(self, job_id: bytes | str | None = None) -> dict[str, Any]:
         """As :meth:`zturbo.Client.describe`."""
-        value: dict[str, Any] = await ask(self.client, {"type": "jobs", "job": job_id})
+        raw = None if job_id is None else job_id_of("job_id", job_id)
+        value: dict[str, Any] = await ask(self.client, {"type": "jobs", "job": raw})
         return value
 
 

@@ -308,7 +308,7 @@ class Client:
         return Waited(set(waited.done), set(waited.not_done))  # type: ignore[arg-type]
 
     # -- what the broker has ------------------------------------------------------------------
-    def jobs(self, job_id: bytes | None = None) -> list[dict[str, Any]]:
+    def jobs(self, job_id: bytes | str | None = None) -> list[dict[str, Any]]:
         """Status of all jobs that the broker knows, or of one."""
         return list(self.describe(job_id)["jobs"])
 
@@ -316,9 +316,10 @@ class Client:
         """The broker's pipelines: stages, living workers of each, why some do not start."""
         return list(self.describe()["pipelines"])
 
-    def describe(self, job_id: bytes | None = None) -> dict[str, Any]:
+    def describe(self, job_id: bytes | str | None = None) -> dict[str, Any]:
         """What the broker says of itself: ``jobs``, ``pipelines``, and the ``trouble`` it is in, if any."""
-        value: dict[str, Any] = self._ask({"type": "jobs", "job": job_id})
+        raw = None if job_id is None else job_id_of("job_id", job_id)
+        value: dict[str, Any] = self._ask({"type": "jobs", "job": raw})
         return value
 
 

@@ -77,7 +77,8 @@ class JobHandle(futures.Future[Result]):
         self.failed_tasks: list[Task] = []
         self._collected: Result | None = None
         self._collecting = threading.Lock()
-        self._settling = threading.Lock()
+        self._first_to_settle = threading.Lock()
+        """Taken once, by who says how it ended. Nobody waits for it: the future's own lock may be held."""
         self._watched = False
         self._wanted = False
         """Whether somebody is to be called who expects the result to be here."""
@@ -197,8 +198,12 @@ class JobHandle(futures.Future[Result]):
         if self._collected is not None:
             failed = self._collected.failed_tasks
         else:
-            with self._collecting:
+            if not self._collecting.acquire(timeout=-1 if timeout is None else timeout):
+                raise ResultTimeout("the job was not complete in time")
+            try:
                 failed = [task for task in self._reader(0).tasks(deadline) if not task.success]
+            finally:
+                self._collecting.release()
         return retry(self._client, self.status(), failed, options)
 
     # -- how it ended -------------------------------------------------------------------------
@@ -216,11 +221,9 @@ class JobHandle(futures.Future[Result]):
 
     def _watch(self) -> None:
         """Have the job's end told."""
-        with self._settling:
-            if self._watched or self._settled:
-                return
+        if not self._watched and not self._settled:
             self._watched = True
-        self._client._watch.add(self.id, self._ended)
+            self._client._watch.add(self.id, self._ended)
 
     def _ended(self, error: BaseException | None) -> None:
         """The broker says that it has ended."""
@@ -238,16 +241,15 @@ class JobHandle(futures.Future[Result]):
 
     def _settle(self, error: BaseException | None) -> None:
         """It has ended like this: tell those who wait."""
-        with self._settling:
-            if self._settled:
-                return
-            if isinstance(error, JobCancelled):
-                super().cancel()
-                super().set_running_or_notify_cancel()
-            elif error is not None:
-                super().set_exception(error)
-            else:
-                super().set_result(self._collected or Result())
+        if not self._first_to_settle.acquire(blocking=False):
+            return
+        if isinstance(error, JobCancelled):
+            super().cancel()
+            super().set_running_or_notify_cancel()
+        elif error is not None:
+            super().set_exception(error)
+        else:
+            super().set_result(self._collected or Result())
 
     def exception(self, timeout: float | None = None) -> BaseException | None:
         """What ended the job without a result; None if it is done. Waits for its end.
@@ -282,16 +284,19 @@ class JobHandle(futures.Future[Result]):
     def add_done_callback(self, fn: Callable[[futures.Future[Result]], object]) -> None:
         """Call this with the handle once the job has ended and its result is here.
 
-        At once, if it has; else in a thread of the client's. What it raises is logged. The result is
+        At once, if both are so; else in a thread of the client's. What it raises is logged. The result is
         collected for it, unless it is streamed: then :meth:`result` reads it when it is asked.
         """
         if not callable(fn):
             raise wrong("add_done_callback: fn", fn, "a function that takes the handle")
+        callbacks = self._client._callbacks
         if not self._settled:
             self._wanted = True
-            callbacks = self._client._callbacks
             super().add_done_callback(lambda handle: callbacks.put(partial(fn, handle)))
             self._watch()
+        elif self._collected is None and not self._streamed and not super().cancelled() and not self._failed:
+            callbacks.put(self._collect)
+            callbacks.put(partial(fn, self))
         else:
             super().add_done_callback(fn)
 

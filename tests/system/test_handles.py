@@ -175,6 +175,11 @@ def test_a_client_that_is_closed_ends_the_waiting(cluster: Cluster, gate: str) -
 
 def test_wrap_future(client: Client, gate: str) -> None:
     async def main() -> None:
+        ended = client.submit(Task(1), pipeline="add")
+        eventually(ended.done)
+        future = asyncio.wrap_future(ended)
+        assert not future.done(), "its result is read by another thread"
+        assert await asyncio.wait_for(future, 20) == [2]
         job = client.submit(Task([gate, 1]), pipeline="gate")
         future = asyncio.wrap_future(job)
         await asyncio.sleep(0)
@@ -443,6 +448,7 @@ def test_many_large_inputs_on_the_way(client: Client) -> None:
         (lambda c, j: c.attach(5), "attach: job_id is to be a job's id"),
         (lambda c, j: c.attach(b"0" * 16), "no such job"),
         (lambda c, j: c.attach(j.id, from_start=1), "attach: from_start is to be True or False"),
+        (lambda c, j: c.jobs("xyz"), "job_id is to be a job's id: 16 bytes, or 32 hexadecimal"),
         (lambda c, j: c.as_completed(j), "as_completed: handles is to be an iterable of handles"),
         (lambda c, j: c.as_completed([j, 5]), r"as_completed: handles\[1\] is to be a handle"),
         (lambda c, j: c.as_completed([j], timeout="1"), "as_completed: timeout is to be seconds"),
