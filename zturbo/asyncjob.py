@@ -23,10 +23,12 @@ __all__ = ["AsyncJob", "AsyncReader", "Endings", "ask", "quietly"]
 class AsyncReader(Reader):
     """A reader whose results are awaited."""
 
-    def __init__(self, client: Client, job: bytes, first: int, at: dict[str, Any] | None) -> None:
+    def __init__(
+        self, client: Client, job: bytes, first: int, at: dict[str, Any] | None, *, tell: bool = False
+    ) -> None:
         self._loop = asyncio.get_running_loop()
         self._event = asyncio.Event()
-        super().__init__(client._courier, job, first, at)
+        super().__init__(client._courier, job, first, at, tell=tell)
 
     def _wake(self) -> None:
         if not self._loop.is_closed():
@@ -97,8 +99,8 @@ class AsyncJob:
     async def __aexit__(self, *exc: object) -> None:
         await quietly(self.release())
 
-    def _reader(self, first: int) -> AsyncReader:
-        return AsyncReader(self.handle._client, self.id, first, self.handle._place())
+    def _reader(self, first: int, *, tell: bool = False) -> AsyncReader:
+        return AsyncReader(self.handle._client, self.id, first, self.handle._place(), tell=tell)
 
     def stream(self, timeout: float | None = None) -> AsyncIterator[Any]:
         """As :meth:`zturbo.JobHandle.stream`."""
@@ -106,7 +108,7 @@ class AsyncJob:
 
     async def _contents(self, deadline: float | None) -> AsyncIterator[Any]:
         self.handle._streamed = True
-        reader = self._reader(self.handle._first)
+        reader = self._reader(self.handle._first, tell=True)
         try:
             async for content in reader.all_contents(deadline):
                 if type(content) is Failure:
@@ -122,7 +124,7 @@ class AsyncJob:
 
     async def _tasks(self, deadline: float | None) -> AsyncIterator[Task]:
         self.handle._streamed = True
-        reader = self._reader(self.handle._first)
+        reader = self._reader(self.handle._first, tell=True)
         try:
             async for task in reader.all_tasks(deadline):
                 yield task

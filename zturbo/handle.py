@@ -104,8 +104,8 @@ class JobHandle(futures.Future[Result]):
         at, self._at = self._at, None
         return at if time.monotonic() < self._at_until else None
 
-    def _reader(self, first: int) -> Reader:
-        return Reader(self._client._courier, self.id, first, self._place())
+    def _reader(self, first: int, *, tell: bool = False) -> Reader:
+        return Reader(self._client._courier, self.id, first, self._place(), tell=tell)
 
     def stream(self, timeout: float | None = None) -> Iterator[Any]:
         """Contents in order, as soon as the order allows. Failed tasks go to ``failed_tasks``.
@@ -121,7 +121,7 @@ class JobHandle(futures.Future[Result]):
 
     def _contents(self, deadline: float | None) -> Iterator[Any]:
         self._streamed = True
-        for content in self._reader(self._first).contents(deadline):
+        for content in self._reader(self._first, tell=True).contents(deadline):
             if type(content) is Failure:
                 self.failed_tasks.append(content.task)
             else:
@@ -133,7 +133,7 @@ class JobHandle(futures.Future[Result]):
 
     def _tasks(self, deadline: float | None) -> Iterator[Task]:
         self._streamed = True
-        yield from self._reader(self._first).tasks(deadline)
+        yield from self._reader(self._first, tell=True).tasks(deadline)
 
     def result(self, timeout: float | None = None) -> Result:
         """All contents in order, once the job is complete; the same object each time.

@@ -26,10 +26,14 @@ class Reader:
         job: id of the job.
         first: index of the first result wanted; -1 to go on at the sink's cursor.
         at: where the results are, as the broker said last; None to ask it.
+        tell: tell the sink at the end how far the caller has come: another reader goes on there.
     """
 
-    def __init__(self, courier: Courier, job: bytes, first: int, at: dict[str, Any] | None) -> None:
+    def __init__(
+        self, courier: Courier, job: bytes, first: int, at: dict[str, Any] | None, *, tell: bool = False
+    ) -> None:
         self._courier = courier
+        self._tell = tell
         self._ready = threading.Condition()
         self._arrived: deque[tuple[Results, int]] = deque()
         self._error: BaseException | None = None
@@ -58,6 +62,8 @@ class Reader:
         """Whether all has come; raises what ended the job otherwise."""
         if self._error is not None:
             raise self._error
+        if self.stream.complete:
+            self.stream.taken = self.stream.next
         return self.stream.complete
 
     def _late(self) -> ResultTimeout:
@@ -65,7 +71,8 @@ class Reader:
 
     def close(self) -> None:
         """Stop reading."""
-        self._courier.unsubscribe(self._sub)
+        self._courier.unsubscribe(self._sub, tell=self._tell)
+        self._tell = False
 
     def batches(self, deadline: float | None) -> Iterator[tuple[Results, int]]:
         """Results as they come, and how many leading ones to skip; raises what ended the job otherwise."""

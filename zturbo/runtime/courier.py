@@ -7,6 +7,7 @@ thread; callers hand things over with :meth:`Courier.post`.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import math
 import os
@@ -172,11 +173,15 @@ class Courier:
         """Begin to read a job's results."""
         self.post(lambda now: self._subscriptions.append(subscription))
 
-    def unsubscribe(self, subscription: Subscription) -> None:
-        """Stop reading."""
+    def unsubscribe(self, subscription: Subscription, *, tell: bool = False) -> None:
+        """Stop reading; ``tell`` the sink how far that has come."""
 
         def stop(now: float) -> None:
+            want = subscription.stream.last_word() if tell and not subscription.over else None
             subscription.over = True
+            if want is not None and subscription.sink:
+                with contextlib.suppress(zmq.Again):  # it was told not long ago anyway
+                    self._sinks[subscription.sink].send_multipart(encode(want), zmq.DONTWAIT)
             if subscription in self._subscriptions:
                 self._subscriptions.remove(subscription)
 
