@@ -17,6 +17,7 @@ from __future__ import annotations
 from collections import OrderedDict, deque
 from dataclasses import dataclass
 
+from zturbo.core.counts import waiting_and_running
 from zturbo.core.credit import MAX_WINDOW, Meter
 from zturbo.core.custody import Custody
 from zturbo.core.effects import Control, Effect, EndJob, Exit, Reclaim, Run, Work
@@ -598,18 +599,10 @@ class WorkerMachine:
         """Job -> what its code has given of it in the present epoch: outputs, failures and drops; failures
         alone; tasks that wait here; tasks that its code has. Of a job that has ended, once more.
         """
-        queued = {name: job.entry.held if job.entry is not None else 0 for name, job in self.jobs.items()}
-        for part in self.queue.parts():
-            if part.batch.job in queued:
-                queued[part.batch.job] += part.n
-        running = dict.fromkeys(queued, 0)
-        for work in self.handed:
-            if work.job in running:
-                running[work.job] += max(0, min(_size(work), work.limit) - max(0, work.at))
+        held = {name: job.entry.held if job.entry is not None else 0 for name, job in self.jobs.items()}
+        now = waiting_and_running(held, self.queue, self.handed)
         gone, self._gone = self._gone, {}
-        return gone | {
-            name: (job.given, job.failures, queued[name], running[name]) for name, job in self.jobs.items()
-        }
+        return gone | {name: (job.given, job.failures, *now[name]) for name, job in self.jobs.items()}
 
     def known(self) -> list[tuple[bytes, int, int]]:
         """(job, epoch, revision) of each job here: a newer stamp may have got lost."""
