@@ -417,6 +417,19 @@ def test_a_task_that_killed_its_worker_has_its_input_too() -> None:
             assert isinstance(failed.error, WorkerLost) and failed.content == 7
 
 
+def test_inputs_outlive_the_sink() -> None:
+    stages = [stage("count", "Count"), stage("picky", "Picky"), stage("ordered", "Ordered")]
+    with Cluster({"p": stages}) as cluster, cluster.client() as client:
+        job = client.submit(Task(10), pipeline="p")
+        assert job.exception(timeout=20) is None
+        cluster.kill("sink-0")
+        assert [task.content for task in job.result(timeout=30).failed_tasks] == [3, 7]
+        again = job.retry_failed()
+        assert again.exception(timeout=20) is None
+        cluster.kill("p.ordered")
+        assert [task.content for task in again.result(timeout=30).failed_tasks] == [3, 7]
+
+
 def test_large_inputs_are_not_kept(client: Client) -> None:
     job = client.submit(Task(["text", b"x" * 2_000_000]), pipeline="bad")
     (failed,) = job.result(timeout=20).failed_tasks
