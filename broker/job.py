@@ -108,6 +108,8 @@ class Job:
     """Whether it has run where not all stages are deterministic: another run may give something else."""
     kept: bool = True
     """Whether it is known which failures of earlier epochs were given out; until then no roots are sent."""
+    told: dict[bytes, tuple[int, int, int]] = field(default_factory=dict)
+    """Once it has ended: worker -> (stage, outputs and failures and drops, failures) that it gave."""
     deadline: float | None = None
     paused_until: float = 0.0
     """Until then no roots are sent: nobody reads its results."""

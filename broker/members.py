@@ -310,8 +310,13 @@ class Members(BrokerState):
                     self._results_lost(job, "its sink did not come back with its spool", now)
 
     def note_progress(self, incarnation: bytes, counts: dict[Any, Any]) -> None:
-        """A member's counts of tasks per job."""
+        """A member's counts of tasks per job: given, failed, queued, running."""
         if incarnation in self.membership:
             self.progress[incarnation] = {
-                job: n for job, n in counts.items() if type(job) is bytes and type(n) is int
+                job: numbers
+                for job, numbers in counts.items()
+                if type(job) is bytes and type(numbers) is tuple and [type(n) for n in numbers] == 4 * [int]
             }
+            for name in self.progress[incarnation]:
+                if (job := self.jobs.get(name)) is not None and job.state in ENDED:
+                    self._keep_told(job)

@@ -14,6 +14,9 @@ from zturbo.wire.messages import ORDERS, Batch, is_order
 
 __all__ = ["Requests"]
 
+WATCH = 5.0
+"""Seconds after which a client that does not say so again does not wait any more."""
+
 
 class Requests(BrokerState):
     """What clients ask."""
@@ -124,9 +127,31 @@ class Requests(BrokerState):
         else:
             self._ok(identity, message["ref"], self._whereabouts(job))
 
+    def watch(self, identity: bytes, message: dict[str, Any], now: float) -> None:
+        """A client waits for the end of these jobs: the answer comes when one has ended.
+
+        It says so again each second as long as it waits, and has one such question at a time.
+        """
+        ref, names = message["ref"], [name for name in message["jobs"] if type(name) is bytes]
+        ended: list[tuple[bytes, str, str | None, str | None]] = []
+        for name in names:
+            job = self.jobs.get(name)
+            if job is None:
+                ended.append((name, "unknown", None, None))
+            elif job.state in ENDED:
+                ended.append((name, job.state, job.error_kind, job.error))
+        self.watches.pop(identity, None)
+        if ended or not names:
+            self._ok(identity, ref, ended)
+        else:
+            self.watches[identity] = (ref, frozenset(names), now)
+        for gone in [who for who, (_, _, at) in self.watches.items() if now - at > WATCH]:
+            del self.watches[gone]
+
     def _whereabouts(self, job: Job) -> dict[str, Any]:
         self._readers += 1
         value: dict[str, Any] = {
+            "name": job.name,
             "fed": len(job.chunks),
             "token": self._readers,
             "state": job.state,
@@ -188,13 +213,10 @@ class Requests(BrokerState):
         """One job's status."""
         pipeline = self.pipelines.get(job.pipeline)
         stages = pipeline.stages if pipeline is not None else []
-        done = [0] * len(stages)
-        for member in self.membership.members(job.pipeline):
-            if 0 <= member.stage < len(stages):
-                done[member.stage] += self.progress.get(member.incarnation, {}).get(job.id, 0)
-        results = job.results
+        counts = self._counts(job, len(stages))
+        results, failed = job.results, job.failed
         if job.state == "running" and job.stamp is not None:
-            results = self.progress.get(job.stamp.sink, {}).get(job.id, 0)
+            results, failed, *_ = self.progress.get(job.stamp.sink, {}).get(job.id, (0, 0))
         return {
             "id": job.id,
             "name": job.name,
@@ -206,10 +228,16 @@ class Requests(BrokerState):
             "total": job.total if job.closed else None,
             "fed": job.total,
             "stages": stages,
-            "done": done,
+            "done": [numbers[2] for numbers in counts],
+            "counts": [
+                dict(zip(("stage", "queued", "running", "done", "failed"), (name, *numbers), strict=True))
+                for name, numbers in zip(stages, counts, strict=True)
+            ],
             "results": results,
-            "failed": job.failed,
+            "failed": failed,
             "error": job.error,
+            "error_kind": job.error_kind,
+            "options": dict(job.options),
             "created": job.created,
         }
 
@@ -237,6 +265,7 @@ def _check_options(options: dict[Any, Any]) -> str | None:
         "priority": (int,),
         "timeout": (float, int),
         "max_retry": (int,),
+        "fail_fast": (bool,),
     }
     for key, value in options.items():
         if key not in known:

@@ -131,6 +131,7 @@ class Broker:
             "feed": self._feed,
             "close_feed": lambda who, m, f, now: self.machine.close_feed(who, m, now),
             "attach": lambda who, m, f, now: self.machine.attach(who, m),
+            "watch": lambda who, m, f, now: self.machine.watch(who, m, now),
             "cancel": lambda who, m, f, now: self.machine.cancel(who, m, now),
             "release": lambda who, m, f, now: self.machine.release(who, m, now),
             "jobs": lambda who, m, f, now: self.machine.describe(who, m),

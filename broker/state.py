@@ -97,8 +97,11 @@ class BrokerState:
         """Member -> what keeps it from going on, such as a full disk."""
         self.feeders: dict[bytes, float] = {}
         """Client that feeds a job -> when it was last heard."""
-        self.progress: dict[bytes, dict[bytes, int]] = {}
-        """Member -> job -> what its stage has given: outputs, failures, drops."""
+        self.progress: dict[bytes, dict[bytes, tuple[int, ...]]] = {}
+        """Member -> job -> what its stage has given (outputs, failures, drops), failures among it, tasks that
+        wait there, tasks that run."""
+        self.watches: dict[bytes, tuple[int, frozenset[bytes], float]] = {}
+        """Client -> (ref, jobs whose end it waits for, when it last said so)."""
         self.bad = 0
         self._viewed = view
         self._readers = view << 32
@@ -119,6 +122,7 @@ class BrokerState:
         job.error_kind, job.error, job.waiting = kind, error, None
         job.ended_at = now
         job.deadline = None
+        self._keep_told(job)
         self._unplace(job)
         feeding = any(
             j.client == job.client and j.stream and j.state not in ENDED for j in self.jobs.values()
@@ -141,6 +145,38 @@ class BrokerState:
         if state != "done":  # their nodes end what does not stop by itself
             for node in self.membership.nodes(job.pipeline):
                 self.effects.append(Control({"type": "forget", "jobs": [job.id]}, node))
+
+        for identity, (ref, jobs, _) in list(self.watches.items()):
+            if job.id in jobs:
+                del self.watches[identity]
+                self._ok(identity, ref, [(job.id, state, kind, error)])
+
+    def _keep_told(self, job: Job) -> None:
+        """The job has ended: what its workers said last of it stays."""
+        for member in self.membership.members(job.pipeline):
+            said = self.progress.get(member.incarnation, {}).get(job.id)
+            if said is not None:
+                job.told[member.incarnation] = (member.stage, *said[:2])  # type: ignore[assignment]
+
+    def _counts(self, job: Job, stages: int) -> list[list[int]]:
+        """Of each stage of a job, as far as its workers have said: what is queued, runs, is done, failed."""
+        counts = [[0, 0, 0, 0] for _ in range(stages)]
+        if job.state in ENDED:
+            told = [(stage, 0, 0, done, failed) for stage, done, failed in job.told.values()]
+        else:
+            told = []
+            for member in self.membership.members(job.pipeline):
+                said = self.progress.get(member.incarnation, {}).get(job.id)
+                if said is not None:
+                    done, failed, queued, running = said
+                    told.append((member.stage, queued, running, done, failed))
+            if counts:
+                waiting = (parcel.batch for queue in self.outlet.pending.values() for parcel in queue)
+                counts[0][0] = job.backlog + sum(batch.n for batch in waiting if batch.job == job.id)
+        for stage, *numbers in told:
+            if 0 <= stage < stages:
+                counts[stage] = [a + b for a, b in zip(counts[stage], numbers, strict=True)]
+        return counts
 
     def _prune(self, job: Job) -> None:
         if job.stamp is not None:
@@ -242,6 +278,7 @@ class BrokerState:
             logs=pipeline.logs,
             spool=next(member.spool for member in sinks if member.incarnation == placed.sink),
             hold=self._hold(job, placed, workers),
+            fail_fast=bool(job.options.get("fail_fast")) and not job.retries_left,
         )
         self._record(job)
         self.outlet.stamp(job.stamp)

@@ -12,6 +12,7 @@ from zturbo.version import __version__
 from zturbo.wire.payload import register
 
 if TYPE_CHECKING:
+    from zturbo.aio import AsyncClient
     from zturbo.bar import progressbar
     from zturbo.client import Client, JobHandle
     from zturbo.kinds import BatchStage
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from zturbo.system import System
 
 __all__ = [
+    "AsyncClient",
     "BatchStage",
     "Client",
     "Job",
@@ -40,6 +42,7 @@ __all__ = [
 ]
 
 _LATER = {
+    "AsyncClient": "zturbo.aio",
     "BatchStage": "zturbo.kinds",
     "Client": "zturbo.client",
     "JobHandle": "zturbo.client",

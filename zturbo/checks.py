@@ -7,7 +7,15 @@ from typing import Any
 
 from zturbo.errors import UsageError
 
-__all__ = ["check_count", "check_names", "check_seconds", "check_type", "did_you_mean", "wrong"]
+__all__ = [
+    "check_count",
+    "check_names",
+    "check_seconds",
+    "check_timeout",
+    "check_type",
+    "did_you_mean",
+    "wrong",
+]
 
 
 def wrong(field: str, value: object, expected: str) -> UsageError:
@@ -50,3 +58,11 @@ def check_seconds(field: str, value: Any) -> None:
         return
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not value > 0:
         raise wrong(field, value, "seconds, more than 0, or None for no limit")
+
+
+def check_timeout(field: str, value: Any) -> None:
+    """Raise UsageError unless it is None or a number: seconds to wait, 0 for not at all."""
+    if value is None:
+        return
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not value >= 0:
+        raise wrong(field, value, "seconds, 0 or more, or None for no limit")

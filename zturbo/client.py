@@ -14,41 +14,24 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
-import threading
-import time
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future
+from collections.abc import Callable, Generator, Iterable, Iterator
+from concurrent import futures
 from functools import partial
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
-from zturbo.core.stream import ResultStream
-from zturbo.errors import (
-    DecodeError,
-    ResultTimeout,
-    TaskError,
-    TooLarge,
-    UsageError,
-    ZturboError,
-    by_name,
-)
-from zturbo.result import Result
-from zturbo.runtime.courier import Courier, Subscription
+from zturbo.checks import check_timeout, check_type, wrong
+from zturbo.errors import ResultTimeout, TaskError, TooLarge, UsageError, ZturboError
+from zturbo.handle import JobHandle
+from zturbo.reader import Failure, Reader
+from zturbo.runtime.courier import Courier
 from zturbo.runtime.feeder import Feeder
 from zturbo.runtime.sockets import MAX_MESSAGE, Security
-from zturbo.task import Job, Task, TaskLog
-from zturbo.wire.messages import Results
-from zturbo.wire.payload import (
-    pack_many,
-    pack_meta,
-    pack_one,
-    unpack_error_map,
-    unpack_many,
-    unpack_meta,
-    unpack_one,
-)
+from zturbo.runtime.watch import Callbacks, Watch
+from zturbo.task import Job, Task
+from zturbo.wire.messages import Buffer
+from zturbo.wire.payload import pack_many, pack_meta, pack_one
 
-__all__ = ["DEFAULT_BROKER", "Client", "JobHandle"]
+__all__ = ["DEFAULT_BROKER", "Client", "JobHandle", "OnError", "ReturnWhen", "Waited", "job_id_of"]
 
 DEFAULT_BROKER = "tcp://127.0.0.1:5555"
 
@@ -56,210 +39,15 @@ log = logging.getLogger("zturbo.client")
 
 OnError = Literal["raise", "skip", "return"]
 
-
-class _Reader:
-    """Results of one job on their way from the courier's thread to the caller's."""
-
-    def __init__(self, courier: Courier, job: bytes, first: int, at: dict[str, Any] | None) -> None:
-        self._courier = courier
-        self._ready = threading.Condition()
-        self._arrived: deque[tuple[Results, int]] = deque()
-        self._error: BaseException | None = None
-        self.stream = ResultStream(job, 0, first)
-        self._sub = Subscription(self.stream, self._deliver, self._fail)
-        courier.subscribe(self._sub)
-        if at is not None:
-            sub = self._sub
-            courier.post(lambda now: courier.place(sub, at))
-
-    def _deliver(self, results: Results, skip: int) -> None:
-        with self._ready:
-            self._arrived.append((results, skip))
-            self._ready.notify()
-
-    def _fail(self, error: BaseException) -> None:
-        with self._ready:
-            self._error = error
-            self._ready.notify()
-
-    def batches(self, deadline: float | None) -> Iterator[tuple[Results, int]]:
-        """Results as they come, and how many leading ones to skip; raises what ended the job otherwise."""
-        stream = self.stream
-        try:
-            while True:
-                with self._ready:
-                    while not self._arrived:
-                        if self._error is not None:
-                            raise self._error
-                        if stream.complete:
-                            return
-                        left = None if deadline is None else deadline - time.monotonic()
-                        if left is not None and left <= 0:
-                            raise ResultTimeout(f"not all results were there in time; {stream.taken} were")
-                        self._ready.wait(left)
-                    results, skip = self._arrived.popleft()
-                yield results, skip
-        finally:
-            self._courier.unsubscribe(self._sub)
-
-    def tasks(self, deadline: float | None) -> Iterator[Task]:
-        """Tasks in order, failed ones too."""
-        for results, skip in self.batches(deadline):
-            fails = dict(results.fails)
-            tasks = iter(_tasks(results, results.n - len(fails)))
-            for index in range(results.first, results.first + results.n):
-                error = fails.get(index)
-                task = _failed_task(error) if error is not None else next(tasks)
-                if index >= results.first + skip:
-                    self.stream.taken = index
-                    yield task
-
-    def contents(self, deadline: float | None) -> Iterator[Any]:
-        """Contents in order; a failed task comes as a :class:`_Failure`."""
-        stream = self.stream
-        for results, skip in self.batches(deadline):
-            contents = _contents(results, results.n - len(results.fails))
-            for index, error in results.fails:
-                contents.insert(index - results.first, _Failure(_failed_task(error)))
-            taken = results.first + skip
-            for content in contents[skip:] if skip else contents:
-                stream.taken = taken
-                taken += 1
-                yield content
+ReturnWhen = Literal["ALL_COMPLETED", "FIRST_COMPLETED", "FIRST_EXCEPTION"]
 
 
-class _Failure:
-    """A failed task among contents."""
+class Waited(NamedTuple):
+    """What :meth:`Client.wait_jobs` found, as :func:`concurrent.futures.wait` gives it."""
 
-    __slots__ = ("task",)
-
-    def __init__(self, task: Task) -> None:
-        self.task = task
-
-
-def _contents(results: Results, n: int) -> list[Any]:
-    if not n:
-        return []
-    if results.buffers:
-        return [unpack_one(results.blob, results.buffers)]
-    return unpack_many(results.blob, n)
-
-
-def _tasks(results: Results, n: int) -> list[Task]:
-    tasks = [Task(content) for content in _contents(results, n)]
-    if tasks and results.metas is not None:
-        for task, packed in zip(tasks, unpack_many(results.metas, n), strict=True):
-            if packed is not None:
-                task.meta, task.logs = _meta_of(packed)
-    return tasks
-
-
-def _failed_task(packed: bytes) -> Task:
-    fields = unpack_error_map(packed)
-    kind = by_name(fields["kind"], TaskError)
-    where = f"stage {fields['stage']} on {fields['host']}"
-    text = f"{fields['type']}: {fields['message']} (in {where}, task {fields['path']})"
-    error = TaskError(text, fields["traceback"]) if kind is TaskError else kind(text)
-    task = Task()
-    task.success = False
-    task.error = error
-    try:
-        task.meta, task.logs = _meta_of(fields["meta"])
-    except DecodeError:
-        task.meta = {}
-    task.meta.setdefault(
-        "zturbo", {k: fields[k] for k in ("kind", "type", "message", "stage", "host", "path")}
-    )
-    return task
-
-
-def _meta_of(value: Any) -> tuple[dict[Any, Any], list[TaskLog]]:
-    meta, logs = unpack_meta(value)
-    return (meta if isinstance(meta, dict) else {}), [TaskLog(*log) for log in logs]
-
-
-class JobHandle:
-    """A submitted job.
-
-    Attributes:
-        id: 16 bytes; another process may ``attach`` with it.
-        name: what it was called.
-        failed_tasks: failed tasks that have come so far.
-    """
-
-    def __init__(
-        self, client: Client, job_id: bytes, name: str, at: dict[str, Any] | None, first: int
-    ) -> None:
-        self._client = client
-        self.id = job_id
-        self.name = name
-        self._at = at
-        self._first = first
-        self.failed_tasks: list[Task] = []
-
-    def __repr__(self) -> str:
-        return f"<JobHandle {self.name!r} {self.id.hex()}>"
-
-    def stream(self, timeout: float | None = None) -> Iterator[Any]:
-        """Contents in order, as soon as the order allows. Failed tasks go to ``failed_tasks``.
-
-        Args:
-            timeout: seconds for all of it; None for no limit.
-
-        Raises:
-            ResultTimeout: it was not all there in time; the job goes on.
-            JobError: the job ended without (all) results.
-        """
-        deadline = None if timeout is None else time.monotonic() + timeout
-        at, self._at = self._at, None
-        for content in _Reader(self._client._courier, self.id, self._first, at).contents(deadline):
-            if type(content) is _Failure:
-                self.failed_tasks.append(content.task)
-            else:
-                yield content
-
-    def tasks(self, timeout: float | None = None) -> Iterator[Task]:
-        """Like :meth:`stream`, but tasks with meta and logs, failed ones in their places."""
-        deadline = None if timeout is None else time.monotonic() + timeout
-        at, self._at = self._at, None
-        yield from _Reader(self._client._courier, self.id, self._first, at).tasks(deadline)
-
-    def result(self, timeout: float | None = None) -> Result:
-        """All contents in order, once the job is complete.
-
-        Args:
-            timeout: seconds to wait; None for no limit.
-
-        Raises:
-            ResultTimeout: it was not complete in time; the job goes on.
-            JobError: the job ended without a result.
-        """
-        deadline = None if timeout is None else time.monotonic() + timeout
-        at, self._at = self._at, None
-        result = Result()
-        for task in _Reader(self._client._courier, self.id, 0, at).tasks(deadline):
-            result.collect(task)
-        return result
-
-    def status(self) -> dict[str, Any]:
-        """State, epoch, what it waits for, counts per stage: as ``zturbo jobs`` shows it."""
-        jobs = self._client.jobs(self.id)
-        if not jobs:
-            raise UsageError(f"the broker does not know job {self.id.hex()} (any more)")
-        return jobs[0]
-
-    def done(self) -> bool:
-        """Whether the job has ended, in whatever way."""
-        return self.status()["state"] not in ("waiting", "running")
-
-    def cancel(self) -> bool:
-        """End the job now. Returns whether it is cancelled: False if it had ended before."""
-        value = self._client._ask({"type": "cancel", "job": self.id})
-        return bool(value["state"] == "cancelled")
-
-    def release(self) -> None:
-        """Let the job and its results go: nobody can attach to it any more."""
-        self._client._ask({"type": "release", "job": self.id})
+    done: set[JobHandle]
+    """Those that have ended, in whatever way."""
+    not_done: set[JobHandle]
 
 
 class Client:
@@ -282,6 +70,8 @@ class Client:
             raise UsageError(f"{self.broker!r} is no address of the form tcp://HOST:PORT")
         self.timeout = timeout
         self._courier = Courier(self.broker, security)
+        self._watch = Watch(self._courier)
+        self._callbacks = Callbacks()
         try:
             self.info = self._courier.hello(timeout)
         except BaseException:
@@ -295,8 +85,9 @@ class Client:
         self.close()
 
     def close(self) -> None:
-        """Leave. Jobs go on."""
+        """Leave. Jobs go on; handles that wait for one's end get BrokerUnavailable."""
         self._courier.close()
+        self._callbacks.close()
 
     def _ask(self, message: dict[str, Any], *frames: Any) -> Any:
         return self._courier.ask(message, *frames, timeout=self.timeout).result()
@@ -309,29 +100,35 @@ class Client:
             pipeline: name of the pipeline.
             options: ``durability`` ("fsync", "process", "memory"), ``order`` ("path"; "meta:KEY", by a
                 number from 0 that each output has in its meta; "none", as they come),
-                ``priority`` (higher goes first).
+                ``priority`` (higher goes first), ``timeout`` (seconds for the job as a whole),
+                ``max_retry`` (how often it is run again for its failed tasks), ``fail_fast`` (True: the first
+                failed task ends the job with JobFailed; else failed tasks are collected).
 
         Raises:
+            UsageError: an argument or an option is unknown, or of a wrong type.
             UnknownPipeline: the broker has none of that name.
             EncodeError: the content cannot be carried.
             TooLarge: the content is over the pipeline's limit.
             BrokerUnavailable: the broker does not answer in time.
         """
+        whole, frames, meta = self._root(job, pipeline)
+        message = self._submission(whole.id, whole.name, pipeline, options, False, frames, meta)
+        return JobHandle(self, whole.id, whole.name, self._ask(message, *frames), 0)
+
+    def _root(self, job: Job | Task, pipeline: str) -> tuple[Job, list[Buffer], bytes | None]:
+        """A job, checked, and its root's content and meta, packed."""
         if isinstance(job, Task):
             job = Job("job", job)
+        if not isinstance(job, Job):
+            raise wrong("submit: job", job, "a Job, or a Task: wrap a content, Task(content)")
+        self._check_pipeline("submit", pipeline)
         blob, buffers = pack_one(job.task.content)
         self._check_size(pipeline, [blob, *buffers])
         packed = pack_meta(job.task._meta, job.task._logs)
-        at = self._submit(
-            job.id,
-            job.name,
-            pipeline,
-            options,
-            stream=False,
-            frames=[blob, *buffers],
-            meta=None if packed is None else pack_many([packed]),
-        )
-        return JobHandle(self, job.id, job.name, at, 0)
+        return job, [blob, *buffers], None if packed is None else pack_many([packed])
+
+    def _check_pipeline(self, where: str, pipeline: str) -> None:
+        check_type(f"{where}: pipeline", pipeline, str, f"the name of one, a str: {self.info['pipelines']}")
 
     def _check_size(self, pipeline: str, frames: list[Any]) -> None:
         """Raise TooLarge for a root over the pipeline's limit: it would never arrive."""
@@ -340,35 +137,30 @@ class Client:
         if size > limit:
             raise TooLarge(size, limit)
 
-    def _submit(
+    def _submission(
         self,
         job_id: bytes,
         name: str,
         pipeline: str,
         options: dict[str, Any],
-        *,
         stream: bool,
-        frames: list[Any],
+        frames: list[Buffer],
         meta: bytes | None = None,
     ) -> dict[str, Any]:
         digest = hashlib.blake2b(f"{name}\0{pipeline}\0{sorted(options.items())}".encode(), digest_size=16)
         for frame in frames:
             digest.update(frame)
-        value: dict[str, Any] = self._ask(
-            {
-                "type": "submit",
-                "client": self._courier.identity,
-                "job": job_id,
-                "name": name,
-                "pipeline": pipeline,
-                "stream": stream,
-                "options": options,
-                "meta": meta,
-                "digest": digest.digest(),
-            },
-            *frames,
-        )
-        return value
+        return {
+            "type": "submit",
+            "client": self._courier.identity,
+            "job": job_id,
+            "name": name,
+            "pipeline": pipeline,
+            "stream": stream,
+            "options": options,
+            "meta": meta,
+            "digest": digest.digest(),
+        }
 
     def map(
         self,
@@ -379,11 +171,12 @@ class Client:
         name: str = "map",
         on_error: OnError = "raise",
         **options: Any,
-    ) -> Iterator[Any]:
+    ) -> Generator[Any, None, None]:
         """Run each content through the pipeline, as one job of many root tasks.
 
         Memory is bounded: ``contents`` is read only as far ahead as the pipeline takes it, and the
-        results wait on the sink's disk. Closing the iterator ends the job.
+        results wait on the sink's disk. Closing the iterator, or dropping it, cancels the job
+        (``contextlib.closing`` does so at the end of a block).
 
         Args:
             contents: any iterable; read in a thread of its own.
@@ -397,11 +190,33 @@ class Client:
         Yields:
             Contents of the pipeline's outputs.
         """
+        job_id, message = self._mapping(contents, pipeline, ordered, name, on_error, options)
+        at = self._ask(message)
+        results = self._map(contents, job_id, at, on_error, partial(self._check_size, pipeline))
+        next(results)  # it has begun: so its end ends the job, however early that comes
+        return results
+
+    def _mapping(
+        self,
+        contents: object,
+        pipeline: str,
+        ordered: bool,
+        name: str,
+        on_error: OnError,
+        options: dict[str, Any],
+    ) -> tuple[bytes, dict[str, Any]]:
+        """A streamed job's id, and what submits it; the arguments are checked."""
+        self._check_pipeline("map", pipeline)
+        if not hasattr(contents, "__iter__") and not hasattr(contents, "__aiter__"):
+            raise wrong("map: contents", contents, "an iterable of contents")
+        check_type("map: ordered", ordered, bool, "True or False")
+        check_type("map: name", name, str, "a str")
+        if on_error not in ("raise", "skip", "return"):
+            raise wrong("map: on_error", on_error, "'raise', 'skip' or 'return'")
         if not ordered:
             options["order"] = "none"
         job_id = os.urandom(16)
-        at = self._submit(job_id, name, pipeline, options, stream=True, frames=[])
-        return self._map(contents, job_id, at, on_error, partial(self._check_size, pipeline))
+        return job_id, self._submission(job_id, name, pipeline, options, True, [])
 
     def _map(
         self,
@@ -410,12 +225,13 @@ class Client:
         at: dict[str, Any],
         on_error: OnError,
         check: Callable[[list[Any]], None],
-    ) -> Iterator[Any]:
-        reader = _Reader(self._courier, job_id, 0, at)
-        feeder = Feeder(self._courier, job_id, contents, fail=reader._fail, check=check)
+    ) -> Generator[Any, None, None]:
+        reader = Reader(self._courier, job_id, 0, at)
+        feeder = Feeder(self._courier, job_id, contents, fail=reader.fail, check=check)
         try:
+            yield None
             for content in reader.contents(None):
-                if type(content) is not _Failure:
+                if type(content) is not Failure:
                     yield content
                 elif on_error == "raise":
                     raise content.task.error or TaskError("a task failed")
@@ -426,20 +242,74 @@ class Client:
             release = self._courier.ask({"type": "release", "job": job_id}, timeout=self.timeout)
             _quietly(release, self.timeout)
 
-    def attach(self, job_id: bytes | str) -> JobHandle:
+    def attach(self, job_id: bytes | str, *, from_start: bool = False) -> JobHandle:
         """A handle of a job that was submitted before, by anybody.
-
-        ``stream()`` goes on at the cursor; ``result()`` gives everything.
 
         Args:
             job_id: 16 bytes, or their hexadecimal form.
-        """
-        raw = bytes.fromhex(job_id) if isinstance(job_id, str) else job_id
-        value = self._ask({"type": "attach", "job": raw})
-        jobs = self.jobs(raw)
-        return JobHandle(self, raw, jobs[0]["name"] if jobs else "", value, -1)
+            from_start: ``stream()`` and ``tasks()`` give everything; else they go on at the cursor, behind
+                what has been taken before. ``result()`` gives everything in any case.
 
-    def jobs(self, job_id: bytes | None = None) -> list[dict[str, Any]]:
+        Raises:
+            UsageError: this is no job's id, or the broker has no such job (any more).
+        """
+        raw = job_id_of("attach: job_id", job_id)
+        check_type("attach: from_start", from_start, bool, "True or False")
+        value = self._ask({"type": "attach", "job": raw})
+        return JobHandle(self, raw, value["name"], value, 0 if from_start else -1)
+
+    # -- many jobs ----------------------------------------------------------------------------
+    def as_completed(self, handles: Iterable[JobHandle], timeout: float | None = None) -> Iterator[JobHandle]:
+        """Handles as their jobs end, in whatever way; those that have ended already come first.
+
+        Args:
+            handles: of any jobs; one that is given twice comes once.
+            timeout: seconds for all of them.
+
+        Raises:
+            ResultTimeout: not all ended in time.
+            UsageError: one of them is no handle.
+        """
+        check_timeout("as_completed: timeout", timeout)
+        return self._as_completed(_handles("as_completed", handles), timeout)
+
+    def _as_completed(self, handles: list[JobHandle], timeout: float | None) -> Iterator[JobHandle]:
+        try:
+            for handle in futures.as_completed(handles, timeout):
+                assert isinstance(handle, JobHandle)
+                yield handle
+        except futures.TimeoutError as error:
+            raise ResultTimeout(f"not all jobs ended in time: {error}") from None
+
+    def wait_jobs(
+        self,
+        handles: Iterable[JobHandle],
+        timeout: float | None = None,
+        return_when: ReturnWhen = "ALL_COMPLETED",
+    ) -> Waited:
+        """Wait for jobs to end, as :func:`concurrent.futures.wait` does.
+
+        Args:
+            handles: of any jobs.
+            timeout: seconds after which what there is is returned.
+            return_when: ``ALL_COMPLETED``; ``FIRST_COMPLETED``; or ``FIRST_EXCEPTION``: when one has failed,
+                or all have ended. A job that is done with failed tasks has not failed; see ``fail_fast``.
+
+        Raises:
+            UsageError: one of them is no handle, or another argument is wrong.
+        """
+        check_timeout("wait_jobs: timeout", timeout)
+        if return_when not in ("ALL_COMPLETED", "FIRST_COMPLETED", "FIRST_EXCEPTION"):
+            raise wrong(
+                "wait_jobs: return_when",
+                return_when,
+                "'ALL_COMPLETED', 'FIRST_COMPLETED' or 'FIRST_EXCEPTION'",
+            )
+        waited = futures.wait(_handles("wait_jobs", handles), timeout, return_when)
+        return Waited(set(waited.done), set(waited.not_done))  # type: ignore[arg-type]
+
+    # -- what the broker has ------------------------------------------------------------------
+    def jobs(self, job_id: bytes | str | None = None) -> list[dict[str, Any]]:
         """Status of all jobs that the broker knows, or of one."""
         return list(self.describe(job_id)["jobs"])
 
@@ -447,13 +317,35 @@ class Client:
         """The broker's pipelines: stages, living workers of each, why some do not start."""
         return list(self.describe()["pipelines"])
 
-    def describe(self, job_id: bytes | None = None) -> dict[str, Any]:
+    def describe(self, job_id: bytes | str | None = None) -> dict[str, Any]:
         """What the broker says of itself: ``jobs``, ``pipelines``, and the ``trouble`` it is in, if any."""
-        value: dict[str, Any] = self._ask({"type": "jobs", "job": job_id})
+        raw = None if job_id is None else job_id_of("job_id", job_id)
+        value: dict[str, Any] = self._ask({"type": "jobs", "job": raw})
         return value
 
 
-def _quietly(future: Future[Any], timeout: float) -> None:
+def _handles(where: str, handles: Iterable[JobHandle]) -> list[JobHandle]:
+    """Handles in the order given, each once."""
+    if isinstance(handles, JobHandle) or not isinstance(handles, Iterable):
+        raise wrong(f"{where}: handles", handles, "an iterable of handles, as submit and attach give them")
+    found = list(handles)
+    for i, handle in enumerate(found):
+        check_type(f"{where}: handles[{i}]", handle, JobHandle, "a handle, as submit and attach give it")
+    return list(dict.fromkeys(found))
+
+
+def job_id_of(field: str, value: object) -> bytes:
+    """A job's id of what a caller gave."""
+    try:
+        raw = bytes.fromhex(value) if isinstance(value, str) else value
+    except ValueError:
+        raw = None
+    if not isinstance(raw, bytes) or len(raw) != 16:
+        raise wrong(field, value, "a job's id: 16 bytes, or 32 hexadecimal digits")
+    return raw
+
+
+def _quietly(future: futures.Future[Any], timeout: float) -> None:
     try:
         future.result(timeout)
     except (ZturboError, TimeoutError) as error:

@@ -12,16 +12,16 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from zturbo.checks import wrong
-from zturbo.client import _failed_task
 from zturbo.core.bykey import ByKey
 from zturbo.core.parcel import paths
 from zturbo.errors import DecodeError, EncodeError, UsageError
+from zturbo.reader import failed_task
 from zturbo.result import Result
 from zturbo.runtime.output import Output
 from zturbo.runtime.stagehost import StageHost
 from zturbo.stage import Stage
 from zturbo.task import Task, TaskLog
-from zturbo.wire.messages import ORDERS, Path, is_order, meta_key
+from zturbo.wire.messages import ORDERS, Batch, Path, is_order, meta_key
 from zturbo.wire.payload import NeedsBuffers, pack_many, pack_meta, pack_one, pick, unpack_meta, unpack_one
 
 __all__ = ["DebugPipeline", "run_debug"]
@@ -45,7 +45,7 @@ class _Host(StageHost):
             raise error
         packed = super().error(error, path, task, kind)
         if self.raising:
-            raised = self._raised = _failed_task(packed).error
+            raised = self._raised = failed_task(packed).error
             assert raised is not None
             raise raised.with_traceback(error.__traceback__) from error
         return packed
@@ -99,7 +99,7 @@ class DebugPipeline:
             items = self._sorted(key, items, raising)
         try:
             for _, kind, value, meta in items:
-                yield _failed_task(value) if kind == "fail" else _task(value, meta)
+                yield failed_task(value) if kind == "fail" else _task(value, meta)
         finally:
             for host in self.hosts:
                 host.job_ended(job)
@@ -116,11 +116,14 @@ class DebugPipeline:
                     given.append((path, kind, value, meta))
             elif host.ordered:
                 metas = [meta] if meta is not None else None
+                host.inputs.begin([_piece(job, path, value, meta)])
                 host.run_ordered(job, [([(path, 1)], [value], metas)], [], out, final=False, logs=logs)
             else:
                 metas = [meta] if meta is not None else None
+                host.inputs.begin([_piece(job, path, value, meta)])
                 host.run(job, [(path, 1)], [value], metas, out, logs=logs)
             _take(host, out, given)
+            host.inputs.clear()
             yield from given
             given.clear()
         if host.ordered:
@@ -139,7 +142,7 @@ class DebugPipeline:
             (found,) = pick(None if meta is None else pack_many([meta]), 1, key)
             yield from by_key.task(found, item, path, len(self.hosts))
             if raising and by_key.failures:
-                error = _failed_task(by_key.failures[0]).error
+                error = failed_task(by_key.failures[0]).error
                 assert error is not None
                 raise error
         failures, ready = by_key.flush()
@@ -157,6 +160,13 @@ def _copies(stage: Stage) -> Callable[[], Stage]:
             "locks) in init(): workers get a copy too"
         ) from error
     return lambda: copy.deepcopy(first)
+
+
+def _piece(job: bytes, path: Path, content: Any, meta: Any) -> tuple[Batch, int, int]:
+    """A task as a batch of its own, in which its input is found if it fails."""
+    blob, buffers = pack_one(content)
+    metas = None if meta is None else pack_many([meta])
+    return Batch(job, 0, 0, [(path, 1)], 1, blob, metas, buffers), 0, 1
 
 
 def _carry(content: Any, meta: Any) -> tuple[Any, Any]:

@@ -15,7 +15,7 @@
     * JobError ........................ the job ended without a result
         * JobFailed ................... it failed as a whole
             * NondeterministicStage ... two executions of one task gave different fan-outs
-        * JobCancelled ................ somebody cancelled it
+        * JobCancelled ................ somebody cancelled it (a concurrent.futures.CancelledError)
         * JobLost ..................... what its durability mode did not keep died
         * ResultsLost ................. its results were there, and are not any more
         * ClientLost .................. its feeding client stayed away too long
@@ -24,6 +24,8 @@
 """
 
 from __future__ import annotations
+
+from concurrent.futures import CancelledError
 
 __all__ = [
     "BrokerUnavailable",
@@ -142,7 +144,7 @@ class NondeterministicStage(JobFailed):
     """Two executions of one task gave different fan-outs."""
 
 
-class JobCancelled(JobError):
+class JobCancelled(JobError, CancelledError):
     """Somebody cancelled the job."""
 
 

@@ -454,7 +454,10 @@ class SimSink(SimMember):
             results.first,
             results.n,
             blob,
-            fails=results.fails,
+            fails=sorted(
+                [(i, self.batches[token].fails[place].error) for i, token, place in effect.fails]
+                + list(results.fails)
+            ),
             total=results.total,
             problem=results.problem,
         )

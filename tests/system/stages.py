@@ -330,3 +330,97 @@ class Changing(Stage):
         for i in range(100 + times):
             time.sleep(0.002)
             yield Task(i)
+
+
+class GateEach(Stage):
+    """[path, content]: gives the content once the file is there; "raise" raises at once."""
+
+    def process(self, task: Task) -> Task:
+        path, content = task.content
+        if content == "raise":
+            raise ValueError("on purpose")
+        while not Path(path).exists():
+            time.sleep(0.01)
+        return Task(content)
+
+
+class Picky(Stage):
+    """3 and 7 fail."""
+
+    def process(self, task: Task) -> Task:
+        if task.content in (3, 7):
+            raise ValueError(task.content, "is not wanted")
+        return task
+
+
+class FailAll(Stage):
+    """Whatever it gets."""
+
+    def process(self, task: Task) -> Task:
+        raise ValueError("on purpose")
+
+
+def _spoil(task: Task) -> Task:
+    task.content["list"].append("spoilt")
+    task.meta["spoilt"] = True
+    if task.content["n"] % 5 == 0:
+        raise ValueError("on purpose")
+    return Task(task.content["n"])
+
+
+class Spoil(Stage):
+    """Changes its input in place, then fails on each fifth."""
+
+    def process(self, task: Task) -> Task:
+        return _spoil(task)
+
+
+class SpoilBatch(BatchStage):
+    """The same, for batches."""
+
+    def process_batch(self, tasks: list[Task]) -> list[Task]:
+        return [_spoil(task) for task in tasks]
+
+
+class SpoilOrdered(ReorderStage):
+    """The same, in order."""
+
+    def process(self, task: Task) -> Task:
+        return _spoil(task)
+
+
+class Until(Stage):
+    """Each fourth fails, until a file is there."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__()
+        self.path = Path(path)
+
+    def process(self, task: Task) -> Task:
+        number = task.content[0] if isinstance(task.content, list) else task.content
+        if number % 4 == 3 and not self.path.exists():
+            raise RuntimeError("not yet")
+        return task
+
+
+class LogMeta(Stage):
+    """Notes in a file with what meta its tasks come."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__()
+        self.path = path
+
+    def process(self, task: Task) -> Task:
+        with open(self.path, "a") as file:
+            file.write(f"{task.meta}\n")
+        return task
+
+
+class ById(ReorderStage):
+    """Its own order: by the first number of a content."""
+
+    def get_sequence_id(self, task: Task) -> int:
+        return int(task.content[0])
+
+    def process(self, task: Task) -> Task:
+        return task

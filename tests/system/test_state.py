@@ -58,7 +58,10 @@ def start() -> Iterator[Start]:
             number = next(i for i, group in enumerate(groups) if pipeline in group)
             if number not in running:
                 cluster = stack.enter_context(Cluster(groups[number]))
-                running[number] = cluster, stack.enter_context(cluster.client())
+                client = stack.enter_context(cluster.client())
+                want = sum(stage["workers"] for stages in groups[number].values() for stage in stages)
+                eventually(lambda: sum(n for p in client.pipelines() for n in p["workers"]) == want)
+                running[number] = cluster, client
             return running[number]
 
         yield of

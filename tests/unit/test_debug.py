@@ -6,9 +6,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from zturbo import Stage, Task
+from zturbo import BatchStage, ReorderStage, Stage, Task
 from zturbo.debug import DebugPipeline, run_debug
 from zturbo.errors import EncodeError, TaskError
+from zturbo.reader import FailedTask
 
 
 class Mixed(Stage):
@@ -73,3 +74,92 @@ def test_instances_are_copies_with_nothing_in_common() -> None:
     first.close()  # type: ignore[attr-defined] - a job that is left early is over too
     second.close()  # type: ignore[attr-defined]
     assert not pipeline.hosts[0]._jobs
+
+
+class Twice(Stage):
+    def process(self, task: Task) -> Iterator[Task]:
+        yield Task([task.content], parent_task=task)
+        yield Task([task.content + 1], parent_task=task)
+
+
+class Spoils(Stage):
+    def process(self, task: Task) -> Task:
+        task.content.append("spoilt")
+        task.meta["spoilt"] = True
+        raise ValueError("on purpose")
+
+
+class SpoilsBatch(BatchStage):
+    def process_batch(self, tasks: list[Task]) -> list[Task]:
+        return [Spoils().process(task) for task in tasks]
+
+
+class SpoilsOrdered(ReorderStage):
+    def process(self, task: Task) -> Task:
+        return Spoils().process(task)
+
+
+class SpoilsById(SpoilsOrdered):
+    def get_sequence_id(self, task: Task) -> int:
+        return 7 - int(task.content[0])
+
+
+@pytest.mark.parametrize("cls", [Spoils, SpoilsBatch, SpoilsOrdered, SpoilsById])
+def test_failed_tasks_have_the_input_that_the_stage_got(cls: type[Stage]) -> None:
+    failed = list(DebugPipeline([Twice(), cls()]).run(Task(5, {"root": (1, 2)})))
+    assert sorted(task.content for task in failed) == [[5], [6]]
+    for task in failed:
+        assert isinstance(task, FailedTask)
+        assert (task.stage, task.index, task.note) == (cls.__name__, 1, "")
+        assert task.input_meta == [{"root": (1, 2)}, None] and task.meta["spoilt"]
+
+
+def test_what_cannot_be_carried_has_the_input_of_the_task_that_gave_it() -> None:
+    failed = [task for task in DebugPipeline([Mixed()]).run(Task(1, {"root": 1})) if not task.success]
+    assert [task.content for task in failed] == [1, 1, 1, 1]
+
+
+class Notes(Stage):
+    """Gives the meta that it sees, and lets it be inherited."""
+
+    def process(self, task: Task) -> Task:
+        return Task([*task.content, dict(task.meta)], parent_task=task)
+
+
+class NotesBatch(BatchStage):
+    def process_batch(self, tasks: list[Task]) -> list[Task]:
+        return [Notes().process(task) for task in tasks]
+
+
+class NotesOrdered(ReorderStage):
+    def process(self, task: Task) -> Task:
+        return Notes().process(task)
+
+
+class NotesById(NotesOrdered):
+    def get_sequence_id(self, task: Task) -> int:
+        return 0
+
+
+class Marks(Stage):
+    """Tries to let its output skip a stage."""
+
+    def process(self, task: Task) -> Task:
+        return Task(task.content, {"zturbo": {"enter": 2, "own": 1}, "mine": 2})
+
+
+@pytest.mark.parametrize("cls", [Notes, NotesBatch, NotesOrdered, NotesById])
+def test_a_root_enters_further_down(cls: type[Stage]) -> None:
+    stages = [cls(), cls(), cls()]
+    task = Task(["x"], {"zturbo": {"enter": 1}, "mine": 1})
+    (result,) = DebugPipeline(stages).run(task)
+    assert result.content == ["x", {"mine": 1}, {"mine": 1}] and result.meta == {"mine": 1}
+    (result,) = DebugPipeline(stages).run(Task(["x"], {"zturbo": {"enter": 2}}))
+    assert result.content == ["x", {}] and result.meta == {}
+    (result,) = DebugPipeline(stages).run(Task(["x"], {"zturbo": {"enter": "1"}}))
+    assert len(result.content) == 4, "that is no mark"
+
+
+def test_only_a_root_can_have_the_mark() -> None:
+    (result,) = DebugPipeline([Marks(), Notes(), Notes()]).run(Task(["x"]))
+    assert result.content == ["x", {"zturbo": {"own": 1}, "mine": 2}, {"zturbo": {"own": 1}, "mine": 2}]

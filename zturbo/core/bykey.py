@@ -39,8 +39,8 @@ class ByKey:
         self._key = key
         self._host = host
         self._ids = ById(f"meta[{key!r}] is")
-        self.failures: list[bytes] = []
-        """What failed, here or before: it has no id, and comes when all has entered."""
+        self.failures: list[Any] = []
+        """What failed before, as it came, or here, as bytes: it has no id, and comes when all has entered."""
 
     def __len__(self) -> int:
         return len(self._ids) + len(self.failures)
@@ -87,7 +87,7 @@ class ByKey:
             self.failures.append(pack_error({**told, **where}))
             return []
 
-    def flush(self) -> tuple[list[bytes], list[Any]]:
+    def flush(self) -> tuple[list[Any], list[Any]]:
         """All of the job has entered: (failures, and then what stood behind the gaps that they left)."""
         failures, self.failures = self.failures, []
         return failures, self._ids.flush()

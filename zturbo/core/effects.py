@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from zturbo.wire.messages import Batch, DataMessage, Mark, Results, Stamp
@@ -156,6 +156,9 @@ class Deliver:
     results: Results
     pieces: list[tuple[int, int, int]]
     """(token of a stored batch, start, stop)."""
+    fails: list[tuple[int, int, int]] = field(default_factory=list)
+    """(index, token of a stored batch, place among its failures) of results that are failures, beside those
+    that ``results`` has."""
 
 
 @dataclass(slots=True)

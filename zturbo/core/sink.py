@@ -15,7 +15,7 @@ from bisect import bisect_right
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from zturbo.core.bykey import ByKey
 from zturbo.core.credit import MAX_WINDOW
@@ -35,6 +35,7 @@ from zturbo.wire.messages import (
     Want,
     meta_key,
 )
+from zturbo.wire.payload import failure_text
 
 __all__ = ["SinkMachine"]
 
@@ -62,6 +63,21 @@ MAX_WAITING = 10_000
 REMEMBERED = 100_000
 """Ended jobs that are remembered, so that a late copy of their tasks is known as such."""
 
+NOT_KEPT = "these results are not kept any more"
+
+
+class _Failure(NamedTuple):
+    """Where a failure lies in the spool: it may have its task's input with it. Or one of the sink's own."""
+
+    token: int
+    """0 for one of the sink's own."""
+    place: int
+    """Among the failures of the batch."""
+    origin: tuple[int, Path, int] | None
+    """(stage, path, children before it), if the job may have to start over."""
+    error: bytes = b""
+    """Of the sink's own."""
+
 
 class _Released:
     """Where each released result lies: 32 bytes for each run of them.
@@ -76,8 +92,8 @@ class _Released:
         self.firsts = array("q")
         self.tokens = array("q")
         self.offsets = array("q")
-        self.errors: dict[int, bytes] = {}
-        """Index of a failed result -> its error."""
+        self.errors: dict[int, _Failure] = {}
+        """Index of a failed result -> where its error lies."""
 
     def add(self, n: int, token: int, offset: int) -> None:
         """The next n results."""
@@ -90,28 +106,33 @@ class _Released:
         self.offsets.append(offset)
         self.count += n
 
-    def fail(self, error: bytes) -> None:
+    def fail(self, failure: _Failure) -> None:
         """The next result is a failure."""
-        self.errors[self.count] = error
+        self.errors[self.count] = failure
         self.add(1, 0, 0)
 
-    def between(self, first: int, stop: int) -> tuple[list[tuple[int, int, int]], list[tuple[int, bytes]]]:
-        """(token, start, stop) of stored tasks, and (index, error) of failures."""
+    def between(
+        self, first: int, stop: int
+    ) -> tuple[list[tuple[int, int, int]], list[tuple[int, int, int]], list[tuple[int, bytes]]]:
+        """(token, start, stop) of tasks, (index, token, place) of failures, (index, error) of own ones."""
         pieces: list[tuple[int, int, int]] = []
-        fails: list[tuple[int, bytes]] = []
+        fails: list[tuple[int, int, int]] = []
+        own: list[tuple[int, bytes]] = []
         at = bisect_right(self.firsts, first) - 1
         while first < stop:
             error = self.errors.get(first)
             end = self.firsts[at + 1] if at + 1 < len(self.firsts) else self.count
             take = min(end, stop) - first
-            if error is not None:
-                fails.append((first, error))
+            if error is not None and error.token:
+                fails.append((first, error.token, error.place))
+            elif error is not None:
+                own.append((first, error.error))
             else:
                 start = self.offsets[at] + first - self.firsts[at]
                 pieces.append((self.tokens[at], start, start + take))
             first += take
             at += 1
-        return pieces, fails
+        return pieces, fails, own
 
 
 @dataclass(slots=True)
@@ -147,6 +168,8 @@ class _Job:
     """Tokens of batches that have entered, since the job started over, before they were safe."""
     shown: int = 0
     """Results that may be given out while there are such batches."""
+    failure: str | None = None
+    """Why the job is to end, if it has fail_fast: its first failure, in a sentence."""
 
     @property
     def released(self) -> int:
@@ -166,8 +189,9 @@ class _Job:
 
     @property
     def over(self) -> bool:
-        """Whether it is complete and nothing of it is kept back."""
-        return self.complete and not self.sequencer.held and not self.by_key and not self.unsafe
+        """Whether it is complete, nothing of it is kept back, and it is not about to be ended."""
+        kept_back = self.sequencer.held or self.by_key or self.unsafe
+        return self.complete and not kept_back and self.failure is None
 
     @property
     def unread(self) -> int:
@@ -251,7 +275,8 @@ class SinkMachine:
         if stamp.epoch == 1 or not stamp.ordered or job.stamp.epoch != stamp.epoch:
             return
         waiting = job.by_key.failures if job.by_key is not None else []
-        origins = {self._origin(error) for error in [*job.results.errors.values(), *waiting]}
+        known = [*job.results.errors.values(), *waiting]
+        origins = {failure.origin for failure in known if isinstance(failure, _Failure)}
         failures = [origin for origin in origins if origin is not None and origin[0] <= max(stamp.ordered)]
         if len(failures) > MAX_KEPT:
             why = (
@@ -266,6 +291,9 @@ class SinkMachine:
         for job in jobs:
             self.ended[job] = None
             if job in self.jobs:
+                reader = self.jobs[job].reader
+                if reader is not None:
+                    self._refuse(reader.client, Want(job, reader.token, 0, 0), NOT_KEPT)
                 self._drop(job)
         while len(self.ended) > REMEMBERED:
             self.ended.popitem(last=False)
@@ -414,8 +442,12 @@ class SinkMachine:
                 offset += n
             for end in batch.ends:
                 entry.enter_end(end.path, end.count, None)
-            for fail in batch.fails:
-                entry.enter_fail(fail.path, fail.count, fail.error)
+            for place, fail in enumerate(batch.fails):
+                origin = self._origin(fail.error) if job.stamp.ordered else None
+                new = entry.enter_fail(fail.path, fail.count, _Failure(token, place, origin))
+                if new and job.stamp.fail_fast and job.failure is None:
+                    job.failure = failure_text(fail.error)
+                    job.report_at = now
         except DecodeError:
             self.bad += 1
         self._release(job)
@@ -439,8 +471,9 @@ class SinkMachine:
 
         if job.by_key and job.sequencer.finished:
             failures, ready = job.by_key.flush()
-            for error in failures:
-                job.results.fail(error)
+            for failure in failures:
+                own = None if isinstance(failure, _Failure) else _Failure(0, 0, None, failure)
+                job.results.fail(own or failure)
             for token, place in ready:
                 job.results.add(1, token, place)
 
@@ -454,7 +487,7 @@ class SinkMachine:
         job = self.jobs.get(want.job)
         if job is None:
             if want.job in self.ended:
-                self._refuse(client, want, "these results are not kept any more")
+                self._refuse(client, want, NOT_KEPT)
             else:
                 self._waiting.setdefault(want.job, {})[client] = want
                 if len(self._waiting) > MAX_WAITING:
@@ -501,22 +534,23 @@ class SinkMachine:
     def _serve_one(self, name: bytes, job: _Job, reader: _Reader) -> None:
         first = reader.next
         stop = min(reader.limit, job.servable, first + MAX_SEGMENT)
-        pieces, fails = job.results.between(first, stop)
+        pieces, fails, own = job.results.between(first, stop)
         total = job.released if job.over and stop == job.released else None
         reader.told_total = total is not None
-        results = Results(name, reader.token, first, stop - first, fails=fails, total=total)
+        results = Results(name, reader.token, first, stop - first, fails=own, total=total)
         reader.next = stop
-        self.effects.append(Deliver(reader.client, results, pieces))
+        self.effects.append(Deliver(reader.client, results, pieces, fails))
 
     # -- time ---------------------------------------------------------------------------------
     def _settle(self, now: float) -> None:
         for name in list(self._busy):
             job = self.jobs[name]
             self._release(job)
-            blame = job.sequencer.nondeterministic
+            blame = job.sequencer.nondeterministic or job.failure
             if blame is not None and now >= job.report_at:
                 job.report_at = now + REPORT_AFTER
-                self._report(name, job, "job_failed", kind="NondeterministicStage", error=blame)
+                kind = "NondeterministicStage" if job.sequencer.nondeterministic else "JobFailed"
+                self._report(name, job, "job_failed", kind=kind, error=blame)
             elif job.complete and not job.confirmed and not job.unsafe and now >= job.report_at:
                 job.report_at = now + REPORT_AFTER
                 good = job.released - len(job.results.errors)
@@ -542,7 +576,8 @@ class SinkMachine:
         times = []
         for name in self._busy:
             job = self.jobs[name]
-            if (job.complete and not job.confirmed and not job.unsafe) or job.sequencer.nondeterministic:
+            done = job.complete and not job.confirmed and not job.unsafe
+            if done or job.sequencer.nondeterministic or job.failure:
                 times.append(job.report_at)
             elif job.unread > self.share:
                 times.append(job.pause_at)
@@ -562,9 +597,13 @@ class SinkMachine:
         done = all(job.confirmed for job in self.jobs.values() if job.complete)
         return not self._storing and not self._recovered and done
 
-    def snapshot(self) -> dict[bytes, int]:
-        """Job -> results released so far."""
-        return {name: job.released for name, job in self.jobs.items()}
+    def snapshot(self) -> dict[bytes, tuple[int, ...]]:
+        """Job -> results released so far, failures, and what waits for its order."""
+        return {
+            name: (job.released, job.failed, job.sequencer.held, 0)
+            for name, job in self.jobs.items()
+            if not job.confirmed
+        }
 
     def known(self) -> list[tuple[bytes, int, int]]:
         """(job, epoch, revision) of each job here: a newer stamp may have got lost."""

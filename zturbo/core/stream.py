@@ -105,6 +105,12 @@ class ResultStream:
         self._ask_at = now + AGAIN_AFTER
         return Want(self.job, self.token, self.next, self._told, self.taken)
 
+    def last_word(self) -> Want | None:
+        """What to say when nothing more is wanted: how far the caller has come, for whoever goes on there."""
+        if self._told < 0 or self.problem is not None:
+            return None
+        return Want(self.job, self.token, self._told, self._told, self.taken)
+
     def deadline(self) -> float | None:
         """When to ask again."""
         return None if self.complete or self.problem is not None else self._ask_at

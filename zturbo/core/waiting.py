@@ -5,6 +5,7 @@ from __future__ import annotations
 from zturbo.core.effects import Effect, Spill
 from zturbo.core.sequencer import Released
 from zturbo.wire.messages import Batch
+from zturbo.wire.payload import without_input
 
 __all__ = ["SPILL_BYTES", "Waiting"]
 
@@ -27,6 +28,8 @@ class Waiting:
         """Bytes of batches that wait in memory."""
         self._batches: dict[int, tuple[Batch, int, int]] = {}
         """id of a batch -> (it, its tasks that wait, its bytes that count; 0 once spilled)."""
+        self._failures: dict[bytes, int] = {}
+        """Job -> bytes of its failures that wait."""
 
     def add(self, batch: Batch, tasks: int) -> None:
         """A batch waits. The latest is the one to be needed last, as a rule: it is spilled."""
@@ -37,6 +40,17 @@ class Waiting:
         self.nbytes += nbytes
         self._batches[id(batch)] = (batch, tasks, nbytes)
 
+    def failure(self, job: bytes, error: bytes) -> bytes:
+        """A failure waits; past the budget without its task's input."""
+        if sum(self._failures.values()) + len(error) > self._budget:
+            error = without_input(error, "too many failures wait for their order")
+        self._failures[job] = self._failures.get(job, 0) + len(error)
+        return error
+
+    def no_failure(self, job: bytes, error: bytes) -> None:
+        """It was a copy."""
+        self._failures[job] -= len(error)
+
     def _take(self, batch: Batch, tasks: int) -> None:
         _, left, nbytes = self._batches.pop(id(batch))
         if left > tasks:
@@ -45,7 +59,7 @@ class Waiting:
             self.nbytes -= nbytes
 
     def take(
-        self, released: list[Released]
+        self, job: bytes, released: list[Released]
     ) -> tuple[list[tuple[Batch, int, int]], list[tuple[int, bytes, int]]]:
         """What a sequencer released: pieces of batches, and failures.
 
@@ -57,6 +71,7 @@ class Waiting:
         for piece in released:
             if piece.kind == "fail":
                 fails.append((count, piece.item, piece.offset))
+                self._failures[job] -= len(piece.item)
             else:
                 pieces.append((piece.item, piece.offset, piece.offset + piece.n))
                 self._take(piece.item, piece.n)
@@ -65,6 +80,7 @@ class Waiting:
 
     def forget(self, job: bytes) -> None:
         """The job is over, or starts over."""
+        self._failures.pop(job, None)
         for batch, tasks, _ in list(self._batches.values()):
             if batch.job == job:
                 self._take(batch, tasks)

@@ -17,6 +17,7 @@ from __future__ import annotations
 from collections import OrderedDict, deque
 from dataclasses import dataclass
 
+from zturbo.core.counts import waiting_and_running
 from zturbo.core.credit import MAX_WINDOW, Meter
 from zturbo.core.custody import Custody
 from zturbo.core.effects import Control, Effect, EndJob, Exit, Reclaim, Run, Work
@@ -30,6 +31,7 @@ from zturbo.core.waiting import SPILL_BYTES, Waiting
 from zturbo.errors import DecodeError
 from zturbo.wire.control import View
 from zturbo.wire.messages import Batch, DataMessage, Greet, Mark, Path, Probe, Stamp, Statement
+from zturbo.wire.payload import failure_text
 
 __all__ = ["MAX_WORK", "Produced", "WorkerMachine"]
 
@@ -75,6 +77,17 @@ class _Job:
     """At an ordered stage: the final work has been handed out."""
     given: int = 0
     """Outputs, failures and drops: a generator that is still running shows too."""
+    failed: int = 0
+    """Failures among them."""
+    passing: int = 0
+    """Failures of stages above that were handed to the code of an ordered stage, to pass by."""
+    failure: str | None = None
+    """Why the job is to end, if it has fail_fast: the first failure here, in a sentence."""
+
+    @property
+    def failures(self) -> int:
+        """Failures that began here."""
+        return max(0, self.failed - self.passing)
 
 
 @dataclass(slots=True)
@@ -143,8 +156,10 @@ class WorkerMachine:
         self.draining = False
         self.counters = _Counters()
         self._ring: deque[bytes] = deque()
+        self._gone: dict[bytes, tuple[int, ...]] = {}
+        """What ended jobs have been given here, until that is told."""
         self._blamed: dict[bytes, float] = {}
-        """Job that has turned out not to be deterministic -> when that is said again."""
+        """Job that the broker is to end -> when that is said again."""
         self._broker = b""
         self._peers = False
         """Whether there are other workers of this stage."""
@@ -236,7 +251,9 @@ class WorkerMachine:
             self.ended[job] = None
             if job in self.jobs:
                 self._purge(job, now)
-                del self.jobs[job]
+                state = self.jobs.pop(job)
+                if state.given:
+                    self._gone[job] = (state.given, state.failures, 0, 0)
                 self.outlet.forget(job)
                 self.effects.append(EndJob(job))
         while len(self.ended) > REMEMBERED:
@@ -353,24 +370,31 @@ class WorkerMachine:
             for end in batch.ends:
                 entry.enter_end(end.path, end.count, None)
             for fail in batch.fails:
-                entry.enter_fail(fail.path, fail.count, fail.error)
+                error = self.waiting.failure(batch.job, fail.error)
+                new = entry.enter_fail(fail.path, fail.count, error)
+                if not new:
+                    self.waiting.no_failure(batch.job, error)
+                elif job.stamp.fail_fast and job.failure is None:
+                    job.failure = failure_text(fail.error)
         except DecodeError:
             self.counters.bad += 1
         if taken:
             self.waiting.add(batch, taken)
-        if entry.nondeterministic:
+        if entry.nondeterministic or job.failure:
             self._blamed.setdefault(batch.job, 0.0)
 
     def _blame(self, now: float) -> None:
         """Tell the broker of jobs that cannot be whole, until it ends them."""
         for name, at in list(self._blamed.items()):
             job = self.jobs.get(name)
-            if job is None or job.entry is None or not job.entry.nondeterministic:
+            blame = None if job is None or job.entry is None else job.entry.nondeterministic or job.failure
+            if job is None or job.entry is None or not blame:
                 del self._blamed[name]
             elif now >= at:
                 self._blamed[name] = now + REPORT_EVERY
                 message = {"type": "job_failed", "incarnation": self.me, "job": name}
-                why = {"kind": "NondeterministicStage", "error": job.entry.nondeterministic}
+                kind = "NondeterministicStage" if job.entry.nondeterministic else "JobFailed"
+                why = {"kind": kind, "error": blame}
                 self.effects.append(Control({**message, "epoch": job.stamp.epoch, **why}))
 
     # -- user code ----------------------------------------------------------------------------
@@ -389,6 +413,7 @@ class WorkerMachine:
         if job is not None and job.stamp.epoch == out.epoch:
             if out.batch is not None:
                 job.given += _given(out.batch)
+                job.failed += len(out.batch.fails)
                 self._put(job.stamp, out)
             for origin, tasks in out.done:
                 if origin is not None:
@@ -469,7 +494,8 @@ class WorkerMachine:
             if not released and not final:
                 continue
             job.finished = final
-            pieces, fails = self.waiting.take(released)
+            pieces, fails = self.waiting.take(name, released)
+            job.passing += len(fails)
             self.late.append([])
             return Work(name, job.stamp.epoch, pieces, None, fails, final, job.stamp.logs, job.marks)
         return None
@@ -565,9 +591,14 @@ class WorkerMachine:
         """A connection to this peer came back."""
         self.outlet.probe(peer, now)
 
-    def snapshot(self) -> dict[bytes, int]:
-        """Job -> what its code has given of it in the present epoch: outputs, failures, drops."""
-        return {name: job.given for name, job in self.jobs.items()}
+    def snapshot(self) -> dict[bytes, tuple[int, ...]]:
+        """Job -> what its code has given of it in the present epoch: outputs, failures and drops; failures
+        alone; tasks that wait here; tasks that its code has. Of a job that has ended, once more.
+        """
+        held = {name: job.entry.held if job.entry is not None else 0 for name, job in self.jobs.items()}
+        now = waiting_and_running(held, self.queue, self.handed)
+        gone, self._gone = self._gone, {}
+        return gone | {name: (job.given, job.failures, *now[name]) for name, job in self.jobs.items()}
 
     def known(self) -> list[tuple[bytes, int, int]]:
         """(job, epoch, revision) of each job here: a newer stamp may have got lost."""

@@ -81,6 +81,8 @@ class BatchRunner(Runner):
             ready = [i for i in items if i.place < i.work.limit or not i.work.over(i.place)]
         if ready:
             newest = ready[-1].work
+            works = {id(item.work): item.work for item in ready}.values()
+            self.host.inputs.begin([piece for work in works for piece in work.pieces])
             try:
                 self.host.run_batch(
                     self._job,

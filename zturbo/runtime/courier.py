@@ -7,6 +7,7 @@ thread; callers hand things over with :meth:`Courier.post`.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import math
 import os
@@ -36,7 +37,7 @@ from zturbo.wire.codec import decode, encode
 from zturbo.wire.control import pack_control, unpack_control
 from zturbo.wire.messages import PROTOCOL, Buffer, Results
 
-__all__ = ["Courier", "Subscription"]
+__all__ = ["SUPERSEDED", "Courier", "Subscription"]
 
 log = logging.getLogger("zturbo.client")
 
@@ -49,6 +50,8 @@ REPEAT = 1.0
 LOCATE = 0.5
 """Seconds between two questions where a job's results are, while they do not flow."""
 
+SUPERSEDED = "another client attached to this job and reads its results now"
+
 
 @dataclass(slots=True)
 class _Request:
@@ -57,6 +60,15 @@ class _Request:
     deadline: float | None
     again: float
     asked: float = field(default_factory=time.monotonic)
+
+    def settle(self, value: Any, error: BaseException | None = None) -> None:
+        """The answer, if anybody still waits for it."""
+        if not self.future.set_running_or_notify_cancel():
+            return
+        if error is None:
+            self.future.set_result(value)
+        else:
+            self.future.set_exception(error)
 
 
 @dataclass(slots=True, eq=False)
@@ -111,6 +123,11 @@ class Courier:
         self._thread.start()
 
     # -- callers' side ------------------------------------------------------------------------
+    @property
+    def closed(self) -> bool:
+        """Whether :meth:`close` was called."""
+        return self._stopping
+
     def post(self, call: Callable[[float], None]) -> None:
         """Let the courier's thread call this with the time."""
         self._posted.append(call)
@@ -156,11 +173,15 @@ class Courier:
         """Begin to read a job's results."""
         self.post(lambda now: self._subscriptions.append(subscription))
 
-    def unsubscribe(self, subscription: Subscription) -> None:
-        """Stop reading."""
+    def unsubscribe(self, subscription: Subscription, *, tell: bool = False) -> None:
+        """Stop reading; ``tell`` the sink how far that has come."""
 
         def stop(now: float) -> None:
+            want = subscription.stream.last_word() if tell and not subscription.over else None
             subscription.over = True
+            if want is not None and subscription.sink:
+                with contextlib.suppress(zmq.Again):  # it was told not long ago anyway
+                    self._sinks[subscription.sink].send_multipart(encode(want), zmq.DONTWAIT)
             if subscription in self._subscriptions:
                 self._subscriptions.remove(subscription)
 
@@ -209,9 +230,9 @@ class Courier:
                 self._posted.popleft()(now)
         while self._posted:
             self._posted.popleft()(time.monotonic())
-        for request in self._requests.values():
-            request.future.set_exception(BrokerUnavailable("the client was closed"))
-        for subscription in self._subscriptions:
+        for request in list(self._requests.values()):
+            request.settle(None, BrokerUnavailable("the client was closed"))
+        for subscription in list(self._subscriptions):
             subscription.fail(BrokerUnavailable("the client was closed"))
         self._control.close()
         for sink in self._sinks.values():
@@ -234,12 +255,14 @@ class Courier:
         for ref, request in list(self._requests.items()):
             if request.deadline is not None and now >= request.deadline:
                 del self._requests[ref]
-                request.future.set_exception(
-                    BrokerUnavailable(
-                        f"no broker answers at {self.broker}. Is it running? Start one with "
-                        "'zturbo up FILE', or name its address in ZTURBO_BROKER"
-                    )
+                text = (
+                    f"no broker answers at {self.broker}. Is it running? Start one with "
+                    "'zturbo up FILE', or name its address in ZTURBO_BROKER"
                 )
+                request.settle(None, BrokerUnavailable(text))
+                continue
+            if request.future.cancelled():
+                del self._requests[ref]
                 continue
             if now >= request.again:
                 self._say(ref, request, now)
@@ -267,10 +290,10 @@ class Courier:
             if request is None:
                 continue
             if message["type"] == "ok":
-                request.future.set_result(message["value"])
+                request.settle(message["value"])
             else:
                 kind = by_name(message["kind"], ZturboError)
-                request.future.set_exception(kind(message["message"]))
+                request.settle(None, kind(message["message"]))
 
     # -- results ------------------------------------------------------------------------------
     def _serve(self, sub: Subscription, now: float) -> float:
@@ -371,8 +394,7 @@ class Courier:
     def _doubt(self, sub: Subscription, problem: str, now: float) -> None:
         """A sink does not serve a job: the broker knows whether it has ended, and how."""
         if problem == "superseded":
-            text = "another client attached to this job and reads its results now"
-            self._finish(sub, ResultsLost(text))
+            self._finish(sub, ResultsLost(SUPERSEDED))
         elif not sub.doubt:
             sub.doubt = problem
             sub.locate_at = now

@@ -64,7 +64,7 @@ class Role(Protocol):
     def perform(self, now: float) -> None:
         """Do what the machine wants done."""
 
-    def snapshot(self) -> dict[bytes, int]:
+    def snapshot(self) -> dict[bytes, tuple[int, ...]]:
         """Job -> how far it is here."""
 
     def known(self) -> list[tuple[bytes, int, int]]:
@@ -127,7 +127,7 @@ class MemberLoop:
         self._watched: set[zmq.Socket[bytes]] = set()
         self._hello_at = 0.0
         self._progress_at = 0.0
-        self._told: dict[bytes, int] = {}
+        self._told: dict[bytes, tuple[int, ...]] = {}
         self._told_jobs = 0
 
     def watch(self, socket: zmq.Socket[bytes], handler: Callable[[float], None]) -> None:

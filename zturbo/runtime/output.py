@@ -16,6 +16,9 @@ __all__ = ["Output"]
 FLUSH_COUNT = 512
 """Outputs in one batch at most."""
 
+FAILED_BYTES = 1 << 20
+"""Bytes of failures that are taken together, about."""
+
 FLUSH_AFTER = 0.001
 """Seconds that an output waits for company while the code goes on."""
 
@@ -32,6 +35,7 @@ class Output:
         "_check",
         "_checked",
         "_due_in",
+        "_failed_bytes",
         "_step",
         "contents",
         "ends",
@@ -67,6 +71,7 @@ class Output:
         self.metas: list[Any] | None = None
         self.ends: list[End] = []
         self.fails: list[Fail] = []
+        self._failed_bytes = 0
         self.since = 0.0
 
     def settle(self) -> None:
@@ -121,4 +126,9 @@ class Output:
     def fail(self, path: Path, count: int, error: bytes) -> None:
         """A path is closed by a failure."""
         self.fails.append(Fail(path, count, error))
-        self.added()
+        self._failed_bytes += len(error)
+        if self._failed_bytes > FAILED_BYTES:  # they carry their tasks' inputs
+            self.flush()
+            self._check()
+        else:
+            self.added()

@@ -73,6 +73,7 @@ class Runner:
         self._begin(work)
         out = self._out
         if self._current(work.job) == work.epoch:
+            self.host.inputs.begin(work.pieces)
             try:
                 if work.origin is None:
                     pieces = [open_piece(piece) for piece in work.pieces]
@@ -122,7 +123,8 @@ class Runner:
         self.host.job_ended(job)
 
     def _fail_work(self, work: Work, error: DecodeError) -> None:
-        """Contents that cannot be unpacked here: each task that is left fails."""
+        """Contents that cannot be unpacked here: each task that is left fails, without its input."""
+        self.host.inputs.clear()
         for batch, start, stop in work.pieces:
             for path in paths(cut_runs(batch.runs, start, stop)):
                 self._out.fails.append(Fail(path, 0, self.host.error(error, path, None, "DecodeError")))
@@ -171,6 +173,7 @@ class Runner:
         for batch in batches[:-1]:
             held = [(origin, 0) for origin in self._done]
             give(Produced(self._job, self._epoch, held, batch))
+        self.host.inputs.packed()
         last = batches[-1] if batches else None
         done = list(self._done.items())
         produced = Produced(self._job, self._epoch, done, last, self._tasks, now - self._since, self._works)
@@ -191,6 +194,7 @@ class Runner:
     def idle(self) -> None:
         """No work is at hand: give what there is, and time anew from the next piece on."""
         self.flush()
+        self.host.inputs.clear()
         self._done = {}
         self._since = 0.0
 

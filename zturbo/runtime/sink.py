@@ -47,6 +47,9 @@ YOUNG_BYTES = 32 << 20
 RETRY_FULL = 0.5
 """Seconds between two tries to write while the disk is full."""
 
+FAILED_BYTES = 1 << 20
+"""Bytes of failures in one message to a client, about: they carry their tasks' inputs."""
+
 YOUNG = 4096
 """How many of them."""
 
@@ -140,7 +143,7 @@ class SinkProcess:
         """A message from a worker or the broker."""
         self.machine.data(message, now)
 
-    def snapshot(self) -> dict[bytes, int]:
+    def snapshot(self) -> dict[bytes, tuple[int, ...]]:
         """Job -> how far it is here."""
         return self.machine.snapshot()
 
@@ -347,38 +350,49 @@ class SinkProcess:
 
     def _deliver(self, effect: Deliver) -> None:
         results = effect.results
-        if not effect.pieces:
+        if not effect.pieces and not effect.fails:
             self._send_results(effect.client, results)
             return
         # Small pieces share a message; a piece with out-of-band buffers has one of its own.
         blobs: list[bytes] = []
         metas: list[bytes] = []
         any_metas = False
-        first, count = results.first, 0
-        fails = dict(results.fails)
-        at = results.first
+        inside: list[tuple[int, bytes]] = []
+        failed_bytes = 0
+        first = at = results.first
+        fails = {index: (token, place) for index, token, place in effect.fails}
+        own = dict(results.fails)
+        last: tuple[int, Batch] | None = None
+        """The batch of the last failure: its neighbours lie in it too, as a rule."""
 
         def flush() -> None:
-            nonlocal blobs, metas, any_metas, first, count
-            inside = [(i, e) for i, e in results.fails if first <= i < at]
+            nonlocal blobs, metas, any_metas, first, inside, failed_bytes
             if at > first:
-                self._send_results(
-                    effect.client,
-                    Results(
-                        results.job,
-                        results.token,
-                        first,
-                        at - first,
-                        blob=b"".join(blobs),
-                        metas=b"".join(metas) if any_metas else None,
-                        fails=inside,
-                    ),
-                )
-            blobs, metas, any_metas, first, count = [], [], False, at, 0
+                packed = b"".join(metas) if any_metas else None
+                part = Results(results.job, results.token, first, at - first, b"".join(blobs), packed)
+                part.fails = inside
+                self._send_results(effect.client, part)
+            blobs, metas, any_metas, first, inside, failed_bytes = [], [], False, at, [], 0
+
+        def failures() -> None:
+            """Those that come next."""
+            nonlocal at, last, failed_bytes
+            while at in fails or at in own:
+                if at in own:
+                    error = own[at]
+                else:
+                    token, place = fails[at]
+                    if last is None or last[0] != token:
+                        last = (token, self._batch(results.job, token))
+                    error = last[1].fails[place].error
+                inside.append((at, error))
+                at += 1
+                failed_bytes += len(error)
+                if failed_bytes > FAILED_BYTES:
+                    flush()
 
         for token, start, stop in effect.pieces:
-            while at in fails:
-                at += 1
+            failures()
             batch = self._batch(results.job, token)
             if batch.buffers:
                 flush()
@@ -397,8 +411,7 @@ class SinkProcess:
             else:
                 metas.append(b"\xc0" * (stop - start))
             at += stop - start
-        while at in fails:
-            at += 1
+        failures()
         flush()
         if results.total is not None:
             self._send_results(effect.client, Results(results.job, results.token, at, 0, total=results.total))

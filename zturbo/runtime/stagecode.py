@@ -18,11 +18,12 @@ from zturbo.core.byid import ById
 from zturbo.core.sequencer import EXECUTION
 from zturbo.errors import UsageError
 from zturbo.kinds import BatchStage
+from zturbo.runtime.inputs import Inputs, Pieces
 from zturbo.runtime.output import Output
 from zturbo.stage import ReorderStage, Stage
 from zturbo.task import Task, TaskLog
 from zturbo.wire.messages import Mark, Path
-from zturbo.wire.payload import pack_error, pack_meta
+from zturbo.wire.payload import entry_of, pack_error, pack_meta
 
 __all__ = ["Condemned", "JobState", "StageCode", "restore"]
 
@@ -40,7 +41,7 @@ class _NoSlot:
 
 
 class JobState:
-    __slots__ = ("_marks", "byid", "condemned", "instance", "late_fails", "number")
+    __slots__ = ("_marks", "byid", "condemned", "instance", "late", "late_bytes", "number")
 
     def __init__(self, instance: Stage) -> None:
         self.instance = instance
@@ -49,7 +50,11 @@ class JobState:
         self._marks: tuple[Mark, ...] = ()
         self.condemned: dict[Path, Mark] = {}
         """Tasks that are known to fail."""
-        self.late_fails: list[tuple[Any, bytes]] = []
+        self.late: list[tuple[tuple[int, Path], bytes | Task]] = []
+        """At a stage with the user's ids: what has none, and so is numbered once all is here: failures that
+        pass by, and tasks that do."""
+        self.late_bytes = 0
+        """Of these failures."""
 
     def mark(self, marks: tuple[Mark, ...]) -> None:
         """What is known of the job's tasks, as it was last said."""
@@ -87,6 +92,10 @@ class StageCode:
         self.by_id = issubclass(cls, ReorderStage) and cls.get_sequence_id is not ReorderStage.get_sequence_id
         self.has_state = cls.reset is not Stage.reset and cls.reset is not ReorderStage.reset
         self.deterministic = cls.deterministic
+        self.inputs = Inputs(self.ordered)
+        """Of what is being run: whoever runs it says so."""
+        self._held: tuple[Pieces, int] | None = None
+        """Where the input of the task that runs lies, if :attr:`inputs` cannot know."""
         self.slots = self.base.job_slots if self.has_state and not self.base.interleave else 0
         """Jobs that this worker may have at once if the stage is ordered; 0 for any number."""
         batch = self.base if isinstance(self.base, BatchStage) else None
@@ -125,6 +134,19 @@ class StageCode:
             return
         if not self.ordered or len(self._spare) < self.slots:  # one more, where a place was given on early
             self._spare.append(state.instance)
+
+    def passes(self, task: Task) -> bool:
+        """Whether a root enters its pipeline further down: then it passes by here, untouched.
+
+        The mark is taken off where it enters, so that nothing made of it has one.
+        """
+        index = entry_of(task._meta)
+        if index is None:
+            return False
+        if self.index < index:
+            return True
+        task._meta = _unmarked(task._meta)
+        return False
 
     def _marked(
         self,
@@ -211,6 +233,8 @@ class StageCode:
                 if not result.success:
                     out.fail(path, 0, self.error(TaskFailedByUser(_BY_USER), path, result))
                 else:
+                    if result._meta:
+                        result._meta = _unmarked(result._meta)
                     out.add(path, result)
                 return
             if result is None:
@@ -237,6 +261,8 @@ class StageCode:
                 self.slot.given(count)
                 place = (*path, count - 1)
                 if child.success:
+                    if child._meta:
+                        child._meta = _unmarked(child._meta)
                     out.add(place, child)
                 else:
                     out.fail(place, 0, self.error(TaskFailedByUser(_BY_USER), place, child))
@@ -282,6 +308,7 @@ class StageCode:
                 "host": self.host,
                 "pid": os.getpid(),
                 "meta": _plain_meta(task),
+                **self.inputs.fields(path, self._held),
             }
         )
 
@@ -320,6 +347,15 @@ def restore(content: Any, packed: Any) -> Task:
         if logs:
             task._logs = [TaskLog(*log) for log in logs]
     return task
+
+
+def _unmarked(meta: Any) -> Any:
+    """A task's meta without the mark that only a root may have."""
+    if entry_of(meta) is None:
+        return meta
+    note = {key: value for key, value in meta["zturbo"].items() if key != "enter"}
+    rest = {key: value for key, value in meta.items() if key != "zturbo"}
+    return {**rest, "zturbo": note} if note else rest or None
 
 
 def _plain_meta(task: Task | None) -> Any:

@@ -16,9 +16,12 @@ from zturbo.runtime.stagecode import JobState, StageCode, restore
 from zturbo.stage import ReorderStage
 from zturbo.task import Task
 from zturbo.wire.messages import Mark, Path, Run
-from zturbo.wire.payload import note_given, unpack_error_map
+from zturbo.wire.payload import note_given, unpack_error_map, without_input
 
 __all__ = ["StageHost", "Stale", "Steps"]
+
+LATE_BYTES = 64 << 20
+"""Bytes of a job's failures that wait for the job's end with their inputs, where the order is the user's."""
 
 
 class Steps(Protocol):
@@ -112,7 +115,10 @@ class StageHost(StageCode):
                 task = restore(contents[i], metas[i] if metas is not None else None)
                 i += 1
                 path = (*first[:-1], first[-1] + k) if first else first
-                self._marked(condemned.get(path), process, path, task, out, logs)
+                if task._meta is not None and self.passes(task):
+                    out.add(path, task)
+                else:
+                    self._marked(condemned.get(path), process, path, task, out, logs)
                 out.finished += 1
 
     def _run_bare(
@@ -218,7 +224,8 @@ class StageHost(StageCode):
         state.mark(marks)
         made = [restore(content, meta) for _, content, meta in tasks]
         known = [state.condemned.get(path) for path, _, _ in tasks]
-        called = [i for i, mark in enumerate(known) if mark is None or mark.given]
+        by = {i for i, task in enumerate(made) if task._meta is not None and self.passes(task)}
+        called = [i for i, mark in enumerate(known) if i not in by and (mark is None or mark.given)]
         had = [len(task._logs or ()) if logs else -1 for task in made]
         self.slot.several(job, epoch, [tasks[i][0] for i in called])
         try:
@@ -228,7 +235,9 @@ class StageHost(StageCode):
             results = dict(zip(called, self._call_batch(state, [made[i] for i in called], out), strict=True))
             for i, (path, _, _) in enumerate(tasks):
                 begin(i)
-                if i in results:
+                if i in by:
+                    out.add(path, made[i])
+                elif i in results:
                     self._settle(*results[i], path, made[i], out, had[i], known[i])
                 else:
                     self._condemn(known[i], path, made[i], out)
@@ -325,6 +334,7 @@ class StageHost(StageCode):
                     i += 1
                     steps.at = place
                     place += 1
+                    self.inputs.number(-1 if self.by_id else state.number)
                     if self.by_id:
                         path = (*first[:-1], first[-1] + k) if first else first
                         self._by_id(state, process, path, task, out, logs)
@@ -336,18 +346,25 @@ class StageHost(StageCode):
             if self.by_id:
                 # Before what stands behind the gaps that they may have left: whoever has got that has got
                 # all of them, and another epoch closes the same gaps.
-                for _, error_bytes in sorted(state.late_fails, key=lambda pair: pair[0]):
-                    out.fail((state.number,), 0, error_bytes)
+                for _, late in sorted(state.late, key=lambda pair: pair[0]):
+                    if isinstance(late, Task):
+                        out.add((state.number,), late)
+                    else:
+                        out.fail((state.number,), 0, late)
                     state.number += 1
-                for task in state.byid.flush():
+                for task, self._held in state.byid.flush():
                     self._numbered(state, process, task, out, logs)
+                self._held = None
             out.end((), state.number)
 
     def _numbered(
         self, state: JobState, process: Callable[[Task], Any], task: Task, out: Output, logs: bool
     ) -> None:
         path = (state.number,)
-        self._marked(state.condemned.get(path), process, path, task, out, logs)
+        if task._meta is not None and self.passes(task):
+            out.add(path, task)
+        else:
+            self._marked(state.condemned.get(path), process, path, task, out, logs)
         state.number += 1
 
     def _pass_by(self, state: JobState, error: bytes, given: int, out: Output) -> None:
@@ -355,7 +372,10 @@ class StageHost(StageCode):
         if self.by_id:
             # They have no ids; they are numbered at the end.
             fields = unpack_error_map(error)
-            state.late_fails.append(((fields["index"], fields["path"]), error))
+            if state.late_bytes + len(error) > LATE_BYTES:
+                error = without_input(error, "too many failures wait for their order")
+            state.late_bytes += len(error)
+            state.late.append(((fields["index"], fields["path"]), error))
             return
         out.fail((state.number,), 0, error)
         state.number += 1
@@ -371,11 +391,17 @@ class StageHost(StageCode):
     ) -> None:
         instance = state.instance
         assert isinstance(instance, ReorderStage)
+        if task._meta is not None and self.passes(task):
+            state.late.append(((-1, path), task))
+            return
+        self._held = self.inputs.here()
         try:
-            released = state.byid.push(instance.get_sequence_id(task), task)
+            released = state.byid.push(instance.get_sequence_id(task), (task, self._held))
         except Exception as error:  # an id that cannot be had fails this task alone
             raw = note_given(self.error(error, path, task), -1)  # its path is none of those that it numbers
-            state.late_fails.append(((self.index, path), raw))
+            state.late.append(((self.index, path), raw))
+            self._held = None
             return
-        for ready in released:
+        for ready, self._held in released:
             self._numbered(state, process, ready, out, logs)
+        self._held = None

@@ -189,7 +189,7 @@ class WorkerProcess:
             times.append(min(self._drain_until, self._leave_at or time.monotonic() + 0.05))
         return min(times, default=None)
 
-    def snapshot(self) -> dict[bytes, int]:
+    def snapshot(self) -> dict[bytes, tuple[int, ...]]:
         """Job -> how far it is here."""
         return self.machine.snapshot()
 

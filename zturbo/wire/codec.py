@@ -109,15 +109,19 @@ def stamp_to_wire(stamp: Stamp) -> tuple[Any, ...]:
         stamp.revision,
         stamp.spool,
         stamp.hold,
+        stamp.fail_fast,
     )
 
 
 def stamp_from_wire(value: Any) -> Stamp:
     """The stamp in a decoded tuple; raises DecodeError."""
-    (job, epoch, pipeline, ordered, sink, durability, marks, order, logs, revision, spool, hold) = _tuple(
-        value, "stamp", 12
+    (job, epoch, pipeline, ordered, sink, durability, marks, order, logs, revision, spool, *more) = _tuple(
+        value, "stamp", 13
     )
-    if type(pipeline) is not str or type(logs) is not bool or type(order) is not str:
+    hold, fail_fast = more
+    if type(pipeline) is not str or type(logs) is not bool or type(fail_fast) is not bool:
+        raise _bad("stamp")
+    if type(order) is not str:
         raise _bad("stamp")
     if durability not in ("fsync", "process", "memory") or not is_order(order):
         raise _bad("stamp")
@@ -137,6 +141,7 @@ def stamp_from_wire(value: Any) -> Stamp:
         revision=_int(revision, "stamp.revision"),
         spool=_bytes(spool, "stamp.spool"),
         hold=hold,
+        fail_fast=fail_fast,
     )
 
 

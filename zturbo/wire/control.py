@@ -175,6 +175,7 @@ SCHEMA: dict[str, dict[str, Any]] = {
     "feed": {"ref": _INT, "job": _ID, "seq": _INT, "first": _INT, "n": _INT, "metas": (bytes, type(None))},
     "close_feed": {"ref": _INT, "job": _ID, "chunks": _INT, "total": _INT},
     "attach": {"ref": _INT, "job": _ID},
+    "watch": {"ref": _INT, "jobs": _LIST},
     "cancel": {"ref": _INT, "job": _ID},
     "release": {"ref": _INT, "job": _ID},
     "jobs": {"ref": _INT, "job": (bytes, type(None))},

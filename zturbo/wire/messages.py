@@ -142,6 +142,8 @@ class Stamp:
     hold: str = ""
     """What the sink keeps back: ``failures`` (there are retries left: it stops before the first one),
     ``all`` (until the job is complete), or nothing."""
+    fail_fast: bool = False
+    """Whether the first failed task ends the job: whoever has a sequencer tells the broker of it."""
 
     @property
     def rank(self) -> tuple[int, int]:

@@ -23,7 +23,11 @@ from zturbo.wire.messages import MAX_INT, Buffer
 
 __all__ = [
     "NeedsBuffers",
+    "enter_at",
+    "entry_of",
     "failure_origin",
+    "failure_text",
+    "input_fields",
     "note_given",
     "pack_error",
     "pack_many",
@@ -36,10 +40,18 @@ __all__ = [
     "unpack_many",
     "unpack_meta",
     "unpack_one",
+    "without_input",
 ]
 
 MAX_TEXT = 64 << 10
 """Characters of a remote message or traceback that are kept."""
+
+MAX_INPUT = 1 << 20
+"""Bytes of a failed task's input that go along with its failure: a failure passes by all later stages and is
+held in memory where it waits for its turn, which a large one is not worth: its source has it too."""
+
+_OURS = "zturbo"
+"""Key of a task's meta that is ours."""
 
 
 def _default_inline(value: Any) -> Any:
@@ -186,7 +198,52 @@ def unpack_error_map(raw: bytes) -> dict[str, Any]:
     out["path"] = tuple(path) if isinstance(path, (list, tuple)) else ()
     out["index"] = fields["index"] if type(fields.get("index")) is int else -1
     out["meta"] = fields.get("meta")
+    out["input_meta"] = fields.get("input_meta")
+    frames = fields.get("input")
+    if type(frames) is list and frames and all(type(frame) is bytes for frame in frames):
+        out["input"], out["note"] = (frames[0], frames[1:]), ""
+    else:
+        out["input"] = None
+        out["note"] = frames if type(frames) is str and frames else "its input was not kept"
     return out
+
+
+def input_fields(blob: Buffer, buffers: Sequence[Buffer], meta: Any) -> dict[str, Any]:
+    """What a failure says of its task's input: as the stage got it, or why not."""
+    size = memoryview(blob).nbytes + sum(memoryview(buffer).nbytes for buffer in buffers)
+    if size > MAX_INPUT:
+        return {"input": f"its input was not kept: it has {size:,} bytes, and {MAX_INPUT:,} is the limit"}
+    return {"input": [bytes(blob), *(bytes(buffer) for buffer in buffers)], "input_meta": meta}
+
+
+def without_input(raw: bytes, why: str) -> bytes:
+    """A failure that lets go of its task's input."""
+    fields = _error_fields(raw)
+    if fields is None or type(fields.get("input")) is not list:
+        return raw
+    fields.pop("input_meta", None)
+    return pack_error({**fields, "input": f"its input was not kept: {why}"})
+
+
+def failure_text(raw: bytes) -> str:
+    """A failure in a sentence."""
+    fields = unpack_error_map(raw)
+    where = f"stage {fields['stage']} on {fields['host']}, task {fields['path']}"
+    return f"a task failed, and the job has fail_fast: {fields['type']}: {fields['message']} (in {where})"
+
+
+def enter_at(meta: Any, index: int) -> list[Any]:
+    """A root's packed meta, with the mark that it enters its pipeline at this stage."""
+    plain, logs = unpack_meta(meta)
+    plain = plain if type(plain) is dict else {}
+    return [{**plain, _OURS: {"enter": index}}, logs or None]
+
+
+def entry_of(meta: Any) -> int | None:
+    """The stage at which a task enters, if its meta has that mark."""
+    note = meta.get(_OURS) if type(meta) is dict else None
+    index = note.get("enter") if type(note) is dict else None
+    return index if type(index) is int else None
 
 
 def note_given(raw: bytes, count: int) -> bytes:

@@ -220,3 +220,68 @@ def test_whoever_runs_a_condemned_task_unaware_of_that_does_not_end_its_job() ->
     (mark,) = machine.jobs[job].marks
     assert (mark.kind, mark.given) == ("WorkerLost", 1)
     assert machine.jobs[job].state == "running"
+
+
+def answers(machine: BrokerMachine) -> list[dict[str, Any]]:
+    """What clients were answered since the last look."""
+    said = [effect.message for effect in machine.effects if isinstance(effect, Confirm)]
+    machine.effects.clear()
+    return said
+
+
+def test_the_end_of_jobs_is_told_to_who_waits_for_it() -> None:
+    machine = broker()
+    jobs = [bytes([i]) * 16 for i in range(3)]
+    for job in jobs[:2]:
+        submit(machine, job)
+    machine.effects.clear()
+    machine.watch(CLIENT, {"ref": 1, "jobs": (jobs[0], jobs[1], 5)}, 0.0)
+    machine.watch(b"d" * 16, {"ref": 9, "jobs": (jobs[0],)}, 0.0)
+    assert answers(machine) == []
+    machine.watch(CLIENT, {"ref": 2, "jobs": (jobs[0], jobs[1])}, 1.0)  # in the place of the first
+    machine.cancel(b"x" * 16, {"ref": 3, "job": jobs[1]}, 2.0)
+    told, _ = answers(machine)
+    ended = (jobs[1], "cancelled", "JobCancelled", "cancelled by a client")
+    assert told == {"type": "ok", "ref": 2, "value": [ended]}
+    machine.watch(CLIENT, {"ref": 4, "jobs": tuple(jobs)}, 3.0)
+    assert answers(machine)[0]["value"] == [ended, (jobs[2], "unknown", None, None)], "at once"
+    machine.watch(CLIENT, {"ref": 5, "jobs": ()}, 4.0)
+    assert answers(machine)[0]["value"] == []
+    machine.watch(CLIENT, {"ref": 6, "jobs": (jobs[0],)}, 100.0)
+    machine.cancel(b"x" * 16, {"ref": 7, "job": jobs[0]}, 100.0)
+    assert [answer["ref"] for answer in answers(machine)] == [6, 7], "the other left long ago"
+
+
+def test_counts_of_each_stage_outlive_the_job() -> None:
+    machine = broker()
+    hello(machine, worker())
+    hello(machine, sink())
+    job = b"j" * 16
+    submit(machine, job)
+    feed(machine, job, 0, 9)
+
+    def counts() -> dict[str, Any]:
+        (count,) = machine.status(machine.jobs[job])["counts"]
+        return dict(count)
+
+    assert counts() == {"stage": "a", "queued": 9, "running": 0, "done": 0, "failed": 0}
+    for nonsense in ({job: 5}, {job: (1, 2)}, {job: (1, 2, 3, "4")}, {5: (1, 2, 3, 4)}):
+        machine.note_progress(WORKER, nonsense)
+    credit(machine, 9)
+    machine.note_progress(WORKER, {job: (4, 1, 3, 2)})
+    assert counts() == {"stage": "a", "queued": 3, "running": 2, "done": 4, "failed": 1}
+    machine.cancel(CLIENT, {"ref": 1, "job": job}, 1.0)
+    assert counts() == {"stage": "a", "queued": 0, "running": 0, "done": 4, "failed": 1}
+    machine.note_progress(WORKER, {job: (6, 2, 0, 0)})  # its last word
+    machine.note_progress(WORKER, {})
+    assert counts() == {"stage": "a", "queued": 0, "running": 0, "done": 6, "failed": 2}
+
+
+@pytest.mark.parametrize("retries, fast", [(0, True), (1, False)])
+def test_fail_fast_waits_for_the_retries(retries: int, fast: bool) -> None:
+    machine = broker()
+    hello(machine, worker())
+    hello(machine, sink())
+    submit(machine, b"j" * 16, fail_fast=True, max_retry=retries)
+    stamp = machine.jobs[b"j" * 16].stamp
+    assert stamp is not None and stamp.fail_fast is fast

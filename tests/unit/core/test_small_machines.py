@@ -182,3 +182,21 @@ def test_a_sink_reports_a_stage_that_is_not_deterministic() -> None:
         e.message for e in sink.effects if isinstance(e, Control) and e.message["type"] == "job_failed"
     ]
     assert report["kind"] == "NondeterministicStage" and "3 children, and then 4" in report["error"]
+
+
+def test_failures_that_wait_for_their_order_are_bounded() -> None:
+    from zturbo.core.sequencer import Released
+    from zturbo.core.waiting import Waiting
+    from zturbo.wire.payload import input_fields, pack_error, unpack_error_map
+
+    waiting = Waiting([], 10_000)
+    error = pack_error({"stage": "s", **input_fields(bytes(4000), [], None)})
+    kept = [waiting.failure(b"j", error) for _ in range(4)]
+    assert [unpack_error_map(one)["input"] is not None for one in kept] == [True, True, False, False]
+    assert "too many failures wait" in unpack_error_map(kept[3])["note"]
+    waiting.no_failure(b"j", kept[0])
+    _, fails = waiting.take(b"j", [Released("fail", (1,), 1, kept[1], 0)])
+    assert fails == [(0, kept[1], 0)]
+    assert waiting.failure(b"j", error) == error, "there is room again"
+    waiting.forget(b"j")
+    assert waiting.failure(b"k", error) == error

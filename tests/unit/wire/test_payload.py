@@ -19,7 +19,12 @@ from hypothesis import strategies as st
 
 from zturbo.errors import DecodeError, EncodeError, UsageError
 from zturbo.wire.payload import (
+    MAX_INPUT,
     NeedsBuffers,
+    enter_at,
+    entry_of,
+    failure_text,
+    input_fields,
     pack_error,
     pack_many,
     pack_one,
@@ -29,6 +34,7 @@ from zturbo.wire.payload import (
     unpack_error_map,
     unpack_many,
     unpack_one,
+    without_input,
 )
 
 scalars = (
@@ -235,3 +241,35 @@ def test_ids_are_picked_from_metas() -> None:
 def test_garbage_has_no_ids_and_does_no_harm(raw: bytes, n: int) -> None:
     assert len(pick(raw, n, "at")) == n
     assert pick(pack_many([[{"at": 1}, None]])[:-1], 1, "at")[0] != 1
+
+
+def test_a_failure_carries_its_input_up_to_a_limit() -> None:
+    content = {"n": 1, "array": np.arange(50_000)}
+    blob, buffers = pack_one(content)
+    raw = pack_error({"kind": "TaskError", "stage": "s", **input_fields(blob, buffers, [{"m": 1}, None])})
+    fields = unpack_error_map(raw)
+    assert fields["note"] == "" and fields["input_meta"] == [{"m": 1}, None]
+    got = unpack_one(*fields["input"])
+    assert got["n"] == 1 and np.array_equal(got["array"], content["array"])
+    bare = unpack_error_map(without_input(raw, "for a test"))
+    assert bare["input"] is None and bare["note"] == "its input was not kept: for a test"
+    assert bare["stage"] == "s" and bare["input_meta"] is None
+    large = unpack_error_map(pack_error(input_fields(b"x", [bytes(MAX_INPUT)], None)))
+    assert large["input"] is None and "it has 1,048,577 bytes, and 1,048,576 is the limit" in large["note"]
+    assert unpack_error_map(pack_error(input_fields(b"", [bytes(MAX_INPUT)], None)))["note"] == ""
+
+
+@pytest.mark.parametrize("value", [None, 5, [], [b"x", 5], [5], {"x": 1}, b"x"])
+def test_inputs_that_came_malformed(value: Any) -> None:
+    fields = unpack_error_map(pack_error({"input": value}))
+    assert fields["input"] is None and fields["note"] == "its input was not kept"
+    assert without_input(b"\xc1", "x") == b"\xc1"
+    assert "fail_fast" in failure_text(b"\xc1")
+
+
+def test_the_mark_of_a_root_that_enters_further_down() -> None:
+    assert entry_of(enter_at([{"a": 1}, None], 3)[0]) == 3
+    assert enter_at([{"a": 1, "zturbo": {"enter": 1}}, [1]], 3) == [{"a": 1, "zturbo": {"enter": 3}}, [1]]
+    assert entry_of(enter_at(None, 0)[0]) == 0
+    for meta in (None, 5, {}, {"zturbo": 5}, {"zturbo": {}}, {"zturbo": {"enter": "1"}}):
+        assert entry_of(meta) is None

@@ -1,0 +1,203 @@
+"""Results of one job on their way from the courier's thread to the caller's, and from bytes to tasks."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Iterator
+from typing import Any
+
+from zturbo.core.stream import ResultStream
+from zturbo.errors import DecodeError, ResultTimeout, TaskError, by_name
+from zturbo.runtime.courier import Courier, Subscription
+from zturbo.task import Task, TaskLog
+from zturbo.wire.messages import Results
+from zturbo.wire.payload import unpack_error_map, unpack_many, unpack_meta, unpack_one
+
+__all__ = ["FailedTask", "Failure", "Reader", "contents_of", "failed_task", "tasks_of"]
+
+
+class Reader:
+    """Results of one job on their way from the courier's thread to the caller's.
+
+    Args:
+        courier: the client's I/O thread.
+        job: id of the job.
+        first: index of the first result wanted; -1 to go on at the sink's cursor.
+        at: where the results are, as the broker said last; None to ask it.
+        tell: tell the sink at the end how far the caller has come: another reader goes on there.
+    """
+
+    def __init__(
+        self, courier: Courier, job: bytes, first: int, at: dict[str, Any] | None, *, tell: bool = False
+    ) -> None:
+        self._courier = courier
+        self._tell = tell
+        self._ready = threading.Condition()
+        self._arrived: deque[tuple[Results, int]] = deque()
+        self._error: BaseException | None = None
+        self.stream = ResultStream(job, 0, first)
+        self._sub = Subscription(self.stream, self._deliver, self.fail)
+        courier.subscribe(self._sub)
+        if at is not None:
+            sub = self._sub
+            courier.post(lambda now: courier.place(sub, at))
+
+    def _wake(self) -> None:
+        """Something has come, or will not."""
+        with self._ready:
+            self._ready.notify()
+
+    def _deliver(self, results: Results, skip: int) -> None:
+        self._arrived.append((results, skip))
+        self._wake()
+
+    def fail(self, error: BaseException) -> None:
+        """There will be no more: whoever reads gets this error, after what has come."""
+        self._error = error
+        self._wake()
+
+    def _over(self) -> bool:
+        """Whether all has come; raises what ended the job otherwise."""
+        if self._error is not None:
+            raise self._error
+        if self.stream.complete:
+            self.stream.taken = self.stream.next
+        return self.stream.complete
+
+    def _late(self) -> ResultTimeout:
+        return ResultTimeout(f"not all results were there in time; {self.stream.taken} were")
+
+    def close(self) -> None:
+        """Stop reading."""
+        self._courier.unsubscribe(self._sub, tell=self._tell)
+        self._tell = False
+
+    def batches(self, deadline: float | None) -> Iterator[tuple[Results, int]]:
+        """Results as they come, and how many leading ones to skip; raises what ended the job otherwise."""
+        try:
+            while True:
+                with self._ready:
+                    while not self._arrived:
+                        if self._over():
+                            return
+                        left = None if deadline is None else deadline - time.monotonic()
+                        if left is not None and left <= 0:
+                            raise self._late()
+                        self._ready.wait(left)
+                    results, skip = self._arrived.popleft()
+                yield results, skip
+        finally:
+            self.close()
+
+    def tasks(self, deadline: float | None) -> Iterator[Task]:
+        """Tasks in order, failed ones too."""
+        for results, skip in self.batches(deadline):
+            for index, task in enumerate(tasks_of(results)[skip:], results.first + skip):
+                self.stream.taken = index
+                yield task
+
+    def contents(self, deadline: float | None) -> Iterator[Any]:
+        """Contents in order; a failed task comes as a :class:`Failure`."""
+        stream = self.stream
+        for results, skip in self.batches(deadline):
+            contents = contents_of(results)
+            taken = results.first + skip
+            for content in contents[skip:] if skip else contents:
+                stream.taken = taken
+                taken += 1
+                yield content
+
+
+class Failure:
+    """A failed task among contents."""
+
+    __slots__ = ("task",)
+
+    def __init__(self, task: Task) -> None:
+        self.task = task
+
+
+def _contents(results: Results, n: int) -> list[Any]:
+    if not n:
+        return []
+    if results.buffers:
+        return [unpack_one(results.blob, results.buffers)]
+    return unpack_many(results.blob, n)
+
+
+def contents_of(results: Results) -> list[Any]:
+    """The contents in a message; a failed task comes as a :class:`Failure`."""
+    contents = _contents(results, results.n - len(results.fails))
+    for index, error in results.fails:
+        contents.insert(index - results.first, Failure(failed_task(error)))
+    return contents
+
+
+def tasks_of(results: Results) -> list[Task]:
+    """The tasks in a message, failed ones in their places."""
+    n = results.n - len(results.fails)
+    tasks = [Task(content) for content in _contents(results, n)]
+    if tasks and results.metas is not None:
+        for task, packed in zip(tasks, unpack_many(results.metas, n), strict=True):
+            if packed is not None:
+                task.meta, task.logs = _meta_of(packed)
+    for index, error in results.fails:
+        tasks.insert(index - results.first, failed_task(error))
+    return tasks
+
+
+class FailedTask(Task):
+    """A task that failed, as whoever reads the results gets it.
+
+    Attributes:
+        content: what the stage got that failed; None if that was not kept.
+        meta: what went along with it; ``meta["zturbo"]`` says where and why it failed.
+        stage: name of that stage.
+        host: where that ran.
+        traceback: of the user's code there.
+        error: all of that as an exception; ``raise`` it, or print it.
+        index: of the stage in its pipeline.
+        input_meta: meta and logs with which the task came to the stage.
+        note: why ``content`` is not there; empty if it is.
+    """
+
+    __slots__ = ("host", "index", "input_meta", "note", "stage", "traceback")
+
+    def __init__(self, fields: dict[str, Any]) -> None:
+        super().__init__()
+        self.success = False
+        self.stage: str = fields["stage"]
+        self.host: str = fields["host"]
+        self.traceback: str = fields["traceback"]
+        self.index: int = fields["index"]
+        self.input_meta: Any = fields["input_meta"]
+        self.note: str = fields["note"]
+        if not self.note:
+            try:
+                self.content = unpack_one(*fields["input"])
+            except DecodeError as error:
+                self.note = f"its input cannot be unpacked here: {error}"
+
+
+def failed_task(packed: bytes) -> FailedTask:
+    """A failed task of a failure as it travels."""
+    fields = unpack_error_map(packed)
+    kind = by_name(fields["kind"], TaskError)
+    where = f"stage {fields['stage']} on {fields['host']}"
+    text = f"{fields['type']}: {fields['message']} (in {where}, task {fields['path']})"
+    task = FailedTask(fields)
+    task.error = TaskError(text, task.traceback) if kind is TaskError else kind(text)
+    try:
+        task.meta, task.logs = _meta_of(fields["meta"])
+    except DecodeError:
+        task.meta = {}
+    note = {k: fields[k] for k in ("kind", "type", "message", "stage", "host", "path")}
+    task.meta.setdefault("zturbo", {**note, "input": task.note} if task.note else note)
+    return task
+
+
+def _meta_of(value: Any) -> tuple[dict[Any, Any], list[TaskLog]]:
+    meta, logs = unpack_meta(value)
+    return (meta if isinstance(meta, dict) else {}), [TaskLog(*log) for log in logs]
