@@ -3,13 +3,27 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
+import tempfile
+import traceback
+from pathlib import Path
 from typing import Any
 
+from zturbo.cli.ask import counted, fail
 from zturbo.cli.run import add_common, foreground, load
-from zturbo.deploy import worker_children
+from zturbo.deploy import host_name, worker_children
+from zturbo.errors import ZturboError
+from zturbo.network import Network
 
 __all__ = ["add", "run"]
+
+EPILOG = """\
+examples:
+  zturbo stage video.toml video.detect --workers 8
+  zturbo stage video.toml video.detect --broker tcp://10.0.0.1:5555 --address 10.0.0.7 --insecure
+  zturbo stage video.toml video.detect --debug      breakpoint() in its code opens a debugger here
+"""
 
 
 def add(commands: Any) -> None:
@@ -19,15 +33,64 @@ def add(commands: Any) -> None:
         help="run workers of one stage",
         description="Runs workers of one stage of a network file, on this host. They join the broker "
         "that the file names, take their share, and may come and go while jobs run.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    add_common(parser)
+    add_common(parser, spools=False)
     parser.add_argument("stage", metavar="PIPELINE.STAGE", help="which stage, such as video.detect")
-    parser.add_argument("--workers", type=int, metavar="N", help="how many (default: as the file says)")
+    parser.add_argument(
+        "--workers",
+        type=counted,
+        metavar="N",
+        default=os.environ.get("ZTURBO_WORKERS") or None,
+        help="how many; default: $ZTURBO_WORKERS, else as the file says",
+    )
+    parser.add_argument(
+        "--debug",
+        action="store_true",
+        help="one worker, in this process and with this terminal, so that breakpoint() and pdb work",
+    )
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
     """Run the command."""
     network = load(args)
-    children = worker_children(network, args.stage, args.workers, address=args.address, debug=args.debug)
-    return foreground(network, children, say=lambda line: print(line, file=sys.stderr))
+    if args.debug:
+        return _run_here(args, network)
+    children = worker_children(network, args.stage, args.workers, address=args.address, debug=args.verbose)
+    return foreground(network, children, say=lambda line: print(line, file=sys.stderr), as_json=args.json)
+
+
+def _run_here(args: argparse.Namespace, network: Network) -> int:
+    """One worker without a node: its own hellos renew its lease, nobody restarts it or ends a task of it."""
+    from zturbo.runtime.binding import bound_environment
+    from zturbo.runtime.children import ChildSide
+    from zturbo.runtime.slot import Slot
+    from zturbo.runtime.worker import make_worker, serve
+
+    (child,) = worker_children(network, args.stage, 1, address=args.address, debug=args.verbose)
+    os.environ.update(bound_environment(child.spec.get("resources"), os.environ))
+    with tempfile.TemporaryDirectory(prefix="zturbo-debug-") as folder:
+        side = ChildSide(
+            {
+                **child.spec,
+                "broker": network.broker.bind,
+                "incarnation": os.urandom(16),
+                "node": os.urandom(16),
+                "host": host_name(),
+                "folder": str(Path(folder) / "worker"),
+                "slot_fd": Slot.make(),
+                "ready_fd": -1,
+            }
+        )
+        try:
+            worker = make_worker(side)
+        except (ZturboError, KeyboardInterrupt):
+            raise
+        except Exception:  # __init__ and init() are the user's code
+            traceback.print_exc()
+            fail(f"{args.stage} does not start")
+            return 2
+        line = f"{args.stage} runs here, in process {os.getpid()}; breakpoint() works, Ctrl-C stops it"
+        return serve(worker, args.stage, lambda: fail(line))
