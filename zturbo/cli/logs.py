@@ -74,7 +74,7 @@ def _filter(client: Client, what: str | None) -> tuple[bytes | None, str]:
     if what is None:
         return None, ""
     names = [f"{p['name']}.{stage}" for p in client.pipelines() for stage in p["stages"]]
-    if what in names or what == "broker" or what.startswith("sink-"):
+    if what in (*names, "broker", "sink") or what.startswith("sink-"):
         return None, what
     try:
         return find_job(client, what)["id"], ""

@@ -5,14 +5,14 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from zturbo.cli.ask import add_broker, add_job, connect, fail, find_job, print_line, seconds, short
+from zturbo.cli.ask import add_broker, add_job, connect, fail, find_job, print_line, seconds
 from zturbo.client import JobHandle
 
 __all__ = ["add", "print_results", "run"]
 
 EPILOG = """\
 examples:
-  zturbo result 3f2a91c04b1e                 goes on where the last reader ended
+  zturbo result 3f2a91c04b1e                 from the cursor on
   zturbo result clip --from-start --json     all of them, with meta, failures in their places
 """
 
@@ -22,8 +22,8 @@ def add(commands: Any) -> None:
     parser = commands.add_parser(
         "result",
         help="print a job's results",
-        description="Prints a job's results, one JSON value a line, in order, as they come. It begins where "
-        "the last reader of them ended, or with the first. Failed tasks are told on stderr, and make the "
+        description="Prints a job's results, one JSON value a line, in order, as they come. It begins at the "
+        "job's cursor: what the last reader had taken before it last asked for more is left out. Failed tasks are told on stderr, and make the "
         "exit code 1. Ctrl-C leaves; the job goes on. Whoever reads a job's results takes them over from "
         "whoever read them before.",
         epilog=EPILOG,
@@ -41,23 +41,19 @@ def run(args: argparse.Namespace) -> int:
     with connect(args) as client:
         job = find_job(client, args.job)
         handle = client.attach(job["id"], from_start=args.from_start)
-        code, count = print_results(handle, args.timeout, whole=args.json)
-    if not count and job["results"] and not args.from_start:
-        fail(f"all results were read before; 'zturbo result {short(job['id'])} --from-start' prints them")
-    return code
+        return print_results(handle, args.timeout, whole=args.json)
 
 
-def print_results(handle: JobHandle, timeout: float | None, *, whole: bool = False) -> tuple[int, int]:
-    """Print them; returns the exit code, and how many there were.
+def print_results(handle: JobHandle, timeout: float | None, *, whole: bool = False) -> int:
+    """Print them; returns the exit code.
 
     Args:
         handle: of the job.
         timeout: seconds to wait for all of them; None for no limit.
         whole: each line tells of a task: its content and meta, or its failure.
     """
-    failed = count = 0
+    failed = 0
     for task in handle.tasks(timeout):
-        count += 1
         failed += not task.success
         if whole:
             line: dict[str, Any] = {"content": task.content, "meta": task.meta, "success": task.success}
@@ -68,4 +64,4 @@ def print_results(handle: JobHandle, timeout: float | None, *, whole: bool = Fal
             print_line(task.content)
         if not task.success:
             fail(f"failed task: {task.error}")
-    return (1 if failed else 0), count
+    return 1 if failed else 0

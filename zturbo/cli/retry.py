@@ -51,4 +51,4 @@ def run(args: argparse.Namespace) -> int:
             else:
                 print(handle.id.hex())
             return 0
-        return print_results(handle, args.timeout, whole=args.json)[0]
+        return print_results(handle, args.timeout, whole=args.json)

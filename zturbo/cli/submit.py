@@ -70,7 +70,7 @@ def run(args: argparse.Namespace) -> int:
             print(handle.id.hex())
             return 0
         try:
-            return print_results(handle, args.timeout, whole=args.tasks)[0]
+            return print_results(handle, args.timeout, whole=args.tasks)
         except KeyboardInterrupt:
             handle.cancel()
             fail("the job was cancelled")
