@@ -206,7 +206,9 @@ def test_jobs_that_are_not_there(cluster: Cluster, client: Client) -> None:
 
 
 def test_submit(cluster: Cluster) -> None:
-    detached = run(cluster, "submit", "count", "3", "--json", "--detach", "--priority", "2", "--name", "three")
+    detached = run(
+        cluster, "submit", "count", "3", "--json", "--detach", "--priority", "2", "--name", "three"
+    )
     assert detached.code == 0
     assert run(cluster, "result", detached.out.strip()).lines == [0, 1, 2]
     assert json.loads(run(cluster, "job", "three", "--json").out)["options"] == {"priority": 2}

@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from zturbo.cli.ask import print_json
 from zturbo.errors import UsageError
 
 __all__ = ["FILES", "add", "run"]
@@ -96,8 +97,11 @@ def add(commands: Any) -> None:
         help="write a small project that runs: stages, network file, test",
         description="Writes a small project into a new or empty folder: stages.py, network.toml, "
         "test_stages.py; and says what to type next.",
+        epilog="example:\n  zturbo new words",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("dir", metavar="DIR", help="a folder that is not there yet, or is empty")
+    parser.add_argument("--json", action="store_true", help="print JSON, for programs")
     parser.set_defaults(run=run)
 
 
@@ -112,6 +116,9 @@ def run(args: argparse.Namespace) -> int:
             (folder / name).write_text(text)
     except OSError as error:
         raise UsageError(f"{folder} cannot be written: {error.strerror}") from None
+    if args.json:
+        print_json({"folder": str(folder.absolute()), "files": list(FILES)})
+        return 0
     print(f"{folder} has {', '.join(FILES)}. Next:\n")
     print(f"  cd {folder}")
     print("  zturbo up network.toml                             all of it, on this host; Ctrl-C stops it")

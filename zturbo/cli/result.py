@@ -23,9 +23,9 @@ def add(commands: Any) -> None:
         "result",
         help="print a job's results",
         description="Prints a job's results, one JSON value a line, in order, as they come. It begins at the "
-        "job's cursor: what the last reader had taken before it last asked for more is left out. Failed tasks are told on stderr, and make the "
-        "exit code 1. Ctrl-C leaves; the job goes on. Whoever reads a job's results takes them over from "
-        "whoever read them before.",
+        "job's cursor: what the last reader had taken before it last asked for more is left out. Failed "
+        "tasks are told on stderr, and make the exit code 1. Ctrl-C leaves; the job goes on. Whoever reads a "
+        "job's results takes them over from whoever read them before.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

@@ -5,16 +5,11 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-import tempfile
-import traceback
-from pathlib import Path
 from typing import Any
 
-from zturbo.cli.ask import counted, fail
+from zturbo.cli.ask import counted
 from zturbo.cli.run import add_common, foreground, load
-from zturbo.deploy import host_name, worker_children
-from zturbo.errors import ZturboError
-from zturbo.network import Network
+from zturbo.deploy import worker_children
 
 __all__ = ["add", "run"]
 
@@ -57,40 +52,9 @@ def run(args: argparse.Namespace) -> int:
     """Run the command."""
     network = load(args)
     if args.debug:
-        return _run_here(args, network)
+        from zturbo.cli.here import run_here
+
+        (child,) = worker_children(network, args.stage, 1, address=args.address, debug=args.verbose)
+        return run_here(child, network.broker.bind)
     children = worker_children(network, args.stage, args.workers, address=args.address, debug=args.verbose)
     return foreground(network, children, say=lambda line: print(line, file=sys.stderr), as_json=args.json)
-
-
-def _run_here(args: argparse.Namespace, network: Network) -> int:
-    """One worker without a node: its own hellos renew its lease, nobody restarts it or ends a task of it."""
-    from zturbo.runtime.binding import bound_environment
-    from zturbo.runtime.children import ChildSide
-    from zturbo.runtime.slot import Slot
-    from zturbo.runtime.worker import make_worker, serve
-
-    (child,) = worker_children(network, args.stage, 1, address=args.address, debug=args.verbose)
-    os.environ.update(bound_environment(child.spec.get("resources"), os.environ))
-    with tempfile.TemporaryDirectory(prefix="zturbo-debug-") as folder:
-        side = ChildSide(
-            {
-                **child.spec,
-                "broker": network.broker.bind,
-                "incarnation": os.urandom(16),
-                "node": os.urandom(16),
-                "host": host_name(),
-                "folder": str(Path(folder) / "worker"),
-                "slot_fd": Slot.make(),
-                "ready_fd": -1,
-            }
-        )
-        try:
-            worker = make_worker(side)
-        except (ZturboError, KeyboardInterrupt):
-            raise
-        except Exception:  # __init__ and init() are the user's code
-            traceback.print_exc()
-            fail(f"{args.stage} does not start")
-            return 2
-        line = f"{args.stage} runs here, in process {os.getpid()}; breakpoint() works, Ctrl-C stops it"
-        return serve(worker, args.stage, lambda: fail(line))

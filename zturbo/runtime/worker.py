@@ -322,13 +322,20 @@ def make_worker(side: ChildSide) -> WorkerProcess:
     )
 
 
-def serve(worker: WorkerProcess, name: str, ready: Callable[[], None]) -> int:
+def serve(
+    worker: WorkerProcess,
+    name: str,
+    ready: Callable[[], None],
+    *,
+    leave: tuple[type[BaseException], ...] = (),
+) -> int:
     """Run a worker's code in this thread and its sockets in another, until it is told to stop.
 
     Args:
         worker: the worker.
         name: ``pipeline.stage``, for people.
         ready: called once it runs.
+        leave: what ends the code by being raised in it, where the terminal is this process's own.
 
     Returns:
         The exit status.
@@ -340,9 +347,11 @@ def serve(worker: WorkerProcess, name: str, ready: Callable[[], None]) -> int:
     thread = threading.Thread(target=worker.run_loop, name="io", daemon=True)
     thread.start()
     ready()
+    status = 0
     try:
         worker.run_code()
-    except KeyboardInterrupt:  # only where the terminal is this process's own
+    except leave:
+        status = 130
         loop.post(worker.drain)
     thread.join(timeout=5)
     if not thread.is_alive():
@@ -350,7 +359,7 @@ def serve(worker: WorkerProcess, name: str, ready: Callable[[], None]) -> int:
     if loop.refused:
         print(f"zturbo: {name}: {loop.refused}", file=sys.stderr)  # noqa: T201 - it has no logger yet
         return 3
-    return 0
+    return status
 
 
 def main() -> int:
