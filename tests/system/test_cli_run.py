@@ -293,3 +293,31 @@ def test_completion(shell: Shell, name: str) -> None:
             [name, "-n"], input=script.stdout, capture_output=True, text=True, timeout=60
         )
         assert checked.returncode == 0, checked.stderr
+
+
+@pytest.mark.parametrize("when", ["at once", "first child", "some children"])
+def test_ctrl_c_while_it_starts_leaves_nothing(shell: Shell, when: str) -> None:
+    up = shell.start("up", str(TOY), "--no-progress", start_new_session=True)
+    wanted = {"at once": 0, "first child": 1, "some children": 5}[when]
+    if wanted:
+        eventually(lambda: len(_children(up.pid)) >= wanted)
+    else:
+        assert up.stderr is not None
+        up.stderr.readline()  # what it says before it starts anything
+    pids = _children(up.pid)
+    os.killpg(up.pid, signal.SIGINT)  # as a terminal does
+    _, said = up.communicate(timeout=30)
+    assert up.returncode == 130 and "Traceback" not in said, said
+    assert not [pid for pid in pids if Path(f"/proc/{pid}").exists()]
+    assert not list(shell.temporary.iterdir())
+
+
+def _children(pid: int) -> list[int]:
+    """Its children, of all its threads."""
+    found: list[int] = []
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        try:
+            found += [int(word) for word in (task / "children").read_text().split()]
+        except FileNotFoundError:  # the thread has just ended
+            continue
+    return found

@@ -93,9 +93,19 @@ class _Parser(argparse.ArgumentParser):
             near = difflib.get_close_matches(word, names, 1)
             hint = f"did you mean 'zturbo {near[0]}'?" if near else f"there are: {', '.join(names)}"
             message = f"there is no command {word!r}; {hint}"
+        elif "unrecognized arguments: " in message:
+            word = message.split(": ", 1)[1].split()[0].split("=")[0]
+            near = difflib.get_close_matches(word, self._all_options(), 1)
+            message += f"; did you mean {near[0]!r}?" if near else ""
         fail(message)
         print(f"'{self.prog} --help' tells more", file=sys.stderr)
         raise SystemExit(2)
+
+    def _all_options(self) -> list[str]:
+        """Of all commands."""
+        subs = [action for action in self._actions if isinstance(action, argparse._SubParsersAction)]
+        parsers = [command for sub in subs for command in sub.choices.values()]
+        return sorted({word for command in parsers for word in command._option_string_actions})
 
 
 def parser() -> argparse.ArgumentParser:

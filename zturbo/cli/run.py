@@ -6,6 +6,7 @@ import argparse
 import os
 import signal
 import sys
+import threading
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -177,28 +178,51 @@ def foreground(
             line = f"{name} (process {child.pid}) exited: {text}; it is started again"
             tell(kind, line, **who, how=text)
 
-    node = Node(network.broker.bind, host=host_name(), lease=network.broker.lease, on_event=on_event)
-    for child in children:
-        node.add(child)
+    asked: list[int] = []
+    nodes: list[Node] = []
+    errors: list[BaseException] = []
 
     def stop(number: int, frame: object) -> None:
         nonlocal code
         code = 130 if number == signal.SIGINT else 0
-        if not node.stopping:
+        if not asked:
             print("\nstopping; once more to stop at once", file=sys.stderr)
-        node.stop()
+        asked.append(number)
+        for node in nodes:
+            node.stop()
+
+    def work() -> None:
+        # Children are started from here, with SIGINT blocked, so that a Ctrl-C finds none of them unprepared.
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            node.run()
+        except BaseException as error:  # it is raised in the main thread
+            errors.append(error)
 
     before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        if beside is not None:
-            beside(node)
-        node.run()
+        node = Node(network.broker.bind, host=host_name(), lease=network.broker.lease, on_event=on_event)
+        nodes.append(node)
+        try:
+            for child in children:
+                node.add(child)
+            if asked:
+                node.stop()
+            if beside is not None:
+                beside(node)
+            thread = threading.Thread(target=work, name="node")
+            thread.start()
+            thread.join()
+        finally:
+            node.stop()
+            node.run()
+            node.close()
+            nodes.clear()
     finally:
-        node.stop()
-        node.run()
-        node.close()
         for number, handler in before.items():
             signal.signal(number, handler)
+    if errors:
+        raise errors[0]
     if failed:
         raise StartError(failed[0])
     return code
