@@ -33,7 +33,8 @@ def add(commands: Any) -> None:
         "jobs",
         help="list jobs and stages",
         description="Lists the broker's jobs, how far they are or what they wait for, and the workers of "
-        "each stage. 'zturbo job JOB' tells more of one.",
+        "each stage. Beside a job that runs stands what each of its stages has done, and runs now: 'detect "
+        "120+4'. 'zturbo job JOB' tells more of one.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
