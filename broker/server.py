@@ -20,6 +20,7 @@ import zmq
 
 from broker.job import ENDED, Job
 from broker.ledger import ChunkRow, Ledger, LedgerCorrupt, LedgerFull
+from broker.logbook import Logbook
 from broker.machine import BrokerMachine, PipelineInfo
 from broker.rows import job_of, row_of
 from broker.strikes import Death
@@ -101,6 +102,9 @@ class Broker:
         self.dumping = False
         """Whether its state is to be written to the log."""
         self.bad = 0
+        self.logbook = Logbook()
+        self._noted: dict[bytes, tuple[str, int]] = {}
+        self._present: dict[bytes, str] = {}
         self._full_until = 0.0
         self._sync = False
         self._held: list[Effect] = []
@@ -118,6 +122,7 @@ class Broker:
             "broken": lambda who, m, f, now: self.machine.broken(m, now),
             "draining": lambda who, m, f, now: self.machine.drain(m, now),
             "trouble": lambda who, m, f, now: self.machine.note_trouble(m),
+            "log": self._log,
             "pause": lambda who, m, f, now: self.machine.pause(m, now),
             "held": lambda who, m, f, now: self.machine.held(who, m, now),
             "entered": lambda who, m, f, now: self.machine.entered(m, now),
@@ -135,6 +140,7 @@ class Broker:
             "cancel": lambda who, m, f, now: self.machine.cancel(who, m, now),
             "release": lambda who, m, f, now: self.machine.release(who, m, now),
             "jobs": lambda who, m, f, now: self.machine.describe(who, m),
+            "logs": self._logs,
         }
         self._restore()
 
@@ -150,12 +156,56 @@ class Broker:
             unfinished = sum(job.state in ("waiting", "running") for job in jobs)
             log.info("the ledger has %d jobs, %d of them unfinished", len(jobs), unfinished)
 
+    # -- what happened ------------------------------------------------------------------------
+    def _note(self, level: int, source: str, job: bytes, text: str) -> None:
+        """For ``zturbo logs``; warnings and up go to this process's stderr too."""
+        self.logbook.add(time.time(), logging.getLevelName(level), source, job, text)
+        log.log(level if level > logging.INFO else logging.DEBUG, "%s", text)
+
+    def _log(self, who: bytes, m: dict[str, Any], frames: list[bytes], now: float) -> None:
+        if m["incarnation"] in self.machine.membership:
+            self.logbook.add_records(time.time(), m["source"], m["records"], m["dropped"])
+
+    def _logs(self, who: bytes, m: dict[str, Any], frames: list[bytes], now: float) -> None:
+        page = self.logbook.page(m["after"], m["job"], m["source"])
+        self._say(who, {"type": "ok", "ref": m["ref"], "value": page})
+
+    def _note_members(self, members: list[Member]) -> None:
+        """The view has changed: who came, and who left or was fenced."""
+        now = {member.incarnation: self._name(member) for member in members}
+        for incarnation, name in now.items():
+            if incarnation not in self._present:
+                self._note(logging.INFO, name, b"", f"{name} has joined: {incarnation.hex()[:8]}")
+        for incarnation, name in self._present.items():
+            if incarnation not in now:
+                self._note(logging.INFO, name, b"", f"{name} is out of the view: {incarnation.hex()[:8]}")
+        self._present = now
+
+    def _name(self, member: Member) -> str:
+        pipeline = self.machine.pipelines.get(member.pipeline)
+        if pipeline is not None and 0 <= member.stage < len(pipeline.stages):
+            return f"{member.pipeline}.{pipeline.stages[member.stage]}"
+        return member.role
+
+    def _note_job(self, job: Job) -> None:
+        """A job has another state, or another epoch."""
+        if self._noted.get(job.id) == (job.state, job.epoch):
+            return
+        self._noted[job.id] = (job.state, job.epoch)
+        text = f"job {job.name!r} in {job.pipeline} is {job.state}"
+        if job.state in ENDED:
+            text += f": {job.error}" if job.error else f": {job.results} results, {job.failed} failed tasks"
+        elif job.epoch > 1:
+            text += f", epoch {job.epoch}: it starts over"
+        self._note(logging.INFO, "broker", job.id, text)
+
     # -- requests -----------------------------------------------------------------------------
     def _exited(self, who: bytes, m: dict[str, Any], frames: list[bytes], now: float) -> None:
         running, others = _running(m["running"])
         death = Death(-1, m["stage"], m["text"], m["cause"], running, others)
-        if m["code"] != 0:
-            log.warning("%s", death.sentence)
+        level = logging.WARNING if m["code"] != 0 else logging.INFO
+        source = m["stage"].split(" (")[0]
+        self._note(level, source, running[0] if running is not None else b"", death.sentence)
         self.machine.exited(m["incarnation"], now, death)
         self._say(who, {"type": "ok", "ref": m["ref"], "value": None})
 
@@ -164,7 +214,7 @@ class Broker:
         self._say(who, {"type": "renewed"})
 
     def _start_failed(self, who: bytes, m: dict[str, Any], frames: list[bytes], now: float) -> None:
-        log.error("%s does not start: %s", m["stage"], m["error"])
+        self._note(logging.ERROR, m["stage"], b"", f"{m['stage']} does not start: {m['error']}")
         self.machine.start_failed(m["stage"], m["error"], now)
         self._say(who, {"type": "ok", "ref": m["ref"], "value": None})
 
@@ -340,6 +390,7 @@ class Broker:
     def _put_job(self, job: Job) -> None:
         if not job.created:
             job.created = time.time()
+        self._note_job(job)
         ended = time.time() if job.state in ENDED else None
         self.ledger.put_job(row_of(job, ended))
 
@@ -353,9 +404,11 @@ class Broker:
         elif effect.op == "drop_chunks":
             self.ledger.drop_chunks(args[0])
         elif effect.op == "drop_job":
+            self._noted.pop(args[0], None)
             self.ledger.drop_job(args[0])
         elif effect.op == "set_members":
             number, members = args
+            self._note_members(members)
             self.ledger.set_view(number)
             self.ledger.set_members([msgpack.packb(member.to_wire()) for member in members])
 

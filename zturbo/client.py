@@ -317,6 +317,23 @@ class Client:
         """The broker's pipelines: stages, living workers of each, why some do not start."""
         return list(self.describe()["pipelines"])
 
+    def logs(
+        self, after: int = 0, *, job: bytes | None = None, source: str = ""
+    ) -> tuple[list[dict[str, Any]], int, bool]:
+        """What happened lately, as ``zturbo logs`` shows it; the broker remembers some thousands of lines.
+
+        Args:
+            after: number of the last entry that is known already.
+            job: only what is about this job.
+            source: only what this one said: ``broker``, or a stage such as ``video.detect``.
+
+        Returns:
+            Entries (maps with ``number``, ``at``, ``level``, ``source``, ``job``, ``text``), the number to go
+            on after, and whether there are more of them now.
+        """
+        value = self._ask({"type": "logs", "after": after, "job": job, "source": source})
+        return list(value["entries"]), value["last"], value["more"]
+
     def describe(self, job_id: bytes | str | None = None) -> dict[str, Any]:
         """What the broker says of itself: ``jobs``, ``pipelines``, and the ``trouble`` it is in, if any."""
         raw = None if job_id is None else job_id_of("job_id", job_id)

@@ -9,6 +9,7 @@ from typing import Any
 from zturbo.allot import Allotment
 from zturbo.network import Network
 from zturbo.runtime.children import ChildSpec
+from zturbo.shipped import shipped_workers
 
 __all__ = ["broker_child", "host_name", "sink_child", "worker_children"]
 
@@ -103,6 +104,12 @@ def worker_children(
     """
     pipeline, index = network.find(stage)
     spec = pipeline.stages[index]
+    if spec.stage is not None:
+        spec.stage.num_worker = spec.workers if count is None else count
+        names = [other.name for other in pipeline.stages]
+        shipped = shipped_workers(pipeline.name, names, index, spec.stage, spec.task_timeout)
+        more = {"tcp": _tcp(address), "debug": debug}
+        return [ChildSpec("worker", stage, "zturbo.runtime.worker", {**told, **more}) for told in shipped]
     where = f"{network.path}: pipeline.{pipeline.name}.stage.{spec.name}.resources"
     workers = spec.workers if count is None else count
     parts = (allotment or Allotment()).take(stage, spec.resources, workers, where=where)

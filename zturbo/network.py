@@ -27,6 +27,7 @@ from pathlib import Path
 from typing import Any
 
 from zturbo.errors import NetworkFileError
+from zturbo.stage import Stage
 from zturbo.wire.messages import ORDERS, is_order
 
 if sys.version_info >= (3, 11):
@@ -69,6 +70,8 @@ class StageSpec:
     """Keyword arguments of the class."""
     task_timeout: float | None = None
     """Seconds that one task may run; then its worker is ended, and the task fails with TaskTimeout."""
+    stage: Stage | None = None
+    """The stage itself, where it comes of a ``System`` class and not of a file."""
     resources: Mapping[str, int | float] = field(default_factory=dict)
     """What each worker gets of its host: ``cpu`` and ``gpu``, see :mod:`zturbo.allot`."""
 

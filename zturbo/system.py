@@ -200,8 +200,7 @@ class System:
             )
         if self._desk.state != "new":
             raise UsageError(f"the system has {self._desk.state} already; make another one to start again")
-        pipelines = [self._stages(part) for part in self.resources.split(self.num_pipeline)]
-        described = {f"pipeline-{n}": (_names(stages), stages) for n, stages in enumerate(pipelines)}
+        described = self.describe()
         set_up_logging()
         atexit.register(self.terminate)
         self._desk.state = "started"
@@ -231,6 +230,15 @@ class System:
                 ).start()
         pipelines = {name: names for name, (names, _) in described.items()}
         self._desk.open(self.restored, pipelines, kept=kept, client=client, debug=debug)
+
+    def describe(self) -> dict[str, tuple[list[str], list[Stage]]]:
+        """Its pipelines: name -> (names of the stages, the stages), as ``get_stages`` gives them.
+
+        Raises:
+            UsageError: it gives something else.
+        """
+        pipelines = [self._stages(part) for part in self.resources.split(self.num_pipeline)]
+        return {f"pipeline-{n}": (_names(stages), stages) for n, stages in enumerate(pipelines)}
 
     def _stages(self, part: Resources) -> list[Stage]:
         stages = self.get_stages(part)

@@ -59,7 +59,8 @@ def start() -> Iterator[Start]:
             if number not in running:
                 cluster = stack.enter_context(Cluster(groups[number]))
                 client = stack.enter_context(cluster.client())
-                want = sum(stage["workers"] for stages in groups[number].values() for stage in stages)
+                started = {name: group for name, group in groups[number].items() if name != "batch"}
+                want = sum(stage["workers"] for stages in started.values() for stage in stages)
                 eventually(lambda: sum(n for p in client.pipelines() for n in p["workers"]) == want)
                 running[number] = cluster, client
             return running[number]

@@ -1,37 +1,116 @@
 """The command line: ``zturbo COMMAND``. One module per command.
 
-Exit codes: 0 done; 1 a job failed, or has failed tasks; 2 a mistake in what was asked (arguments, network
-file, unknown names); 3 no broker answers; 130 stopped by Ctrl-C.
+What a flag says goes before what the environment says (:data:`ENVIRONMENT`), and that before what the
+network file says.
 """
 
 from __future__ import annotations
 
 import argparse
+import difflib
 import logging
+import os
 import sys
+from collections.abc import Mapping
+from typing import Any
 
-from zturbo.cli import broker, jobs, sink, stage, submit, up
+from zturbo.cli import (
+    broker,
+    cancel,
+    check,
+    completion,
+    job,
+    jobs,
+    logs,
+    new,
+    result,
+    retry,
+    sink,
+    stage,
+    submit,
+    up,
+)
+from zturbo.cli.ask import fail
 from zturbo.errors import BrokerUnavailable, JobError, ResultTimeout, ZturboError
 from zturbo.version import __version__
 
-__all__ = ["main"]
+__all__ = ["ENVIRONMENT", "EXIT_CODES", "main", "parser"]
 
-COMMANDS = (up, broker, sink, stage, submit, jobs)
+COMMANDS = (new, check, up, broker, sink, stage, submit, jobs, job, result, logs, cancel, retry, completion)
 
-EPILOG = """\
+EXIT_CODES = {
+    0: "done",
+    1: "a job failed, has failed tasks, or was not there in time",
+    2: "a mistake in what was asked: arguments, network file, unknown names",
+    3: "no broker answers",
+    130: "stopped by Ctrl-C",
+}
+"""Exit code -> what it means."""
+
+ENVIRONMENT = {
+    "ZTURBO_BROKER": "address of the broker, for all that connect to it: --broker",
+    "ZTURBO_BIND": "address of the broker, for 'up' and 'broker': --bind",
+    "ZTURBO_ADDRESS": "address that other hosts reach this one by: --address",
+    "ZTURBO_STATE": "folder of the ledger and of spools: --state",
+    "ZTURBO_INSECURE": "1: bind to addresses that others can reach: --insecure",
+    "ZTURBO_WORKERS": "how many workers 'stage' runs: --workers",
+    "NO_COLOR": "if it is set, no colours",
+    "FORCE_COLOR": "if it is set, colours in pipes, too",
+}
+"""Variable -> what it says."""
+
+
+def _listed(texts: Mapping[Any, str]) -> str:
+    width = max(len(str(name)) for name in texts)
+    return "\n".join(f"  {name!s:<{width}}  {text}" for name, text in texts.items())
+
+
+EPILOG = f"""\
 begin with:
-  zturbo up examples/toy/toy.toml            all of a network file, on this host
-  zturbo submit toy '[1, 10]' --json         in another terminal: run a job, print its results
+  zturbo new words                           write a small project: stages, network file, test
+  cd words; zturbo up network.toml           all of a network file, on this host
+  zturbo submit words "one two"              in another terminal: run a job, print its results
   zturbo jobs                                what the broker has
 
-every command has a --help of its own. The broker's address is --broker, else $ZTURBO_BROKER,
-else tcp://127.0.0.1:5555.
+every command has a --help of its own, with examples. Where no broker is named, it is tcp://127.0.0.1:5555.
+
+environment (a flag goes before it, and it before the network file):
+{_listed(ENVIRONMENT)}
+
+exit codes:
+{_listed(EXIT_CODES)}
 """
+
+
+class _Parser(argparse.ArgumentParser):
+    """Errors that say what to type instead."""
+
+    def error(self, message: str) -> None:  # type: ignore[override]
+        """Print it and exit with 2."""
+        if "invalid choice: " in message and self.prog == "zturbo":
+            word = message.split("invalid choice: ")[1].split("'")[1]
+            names = [command.__name__.rpartition(".")[2] for command in COMMANDS]
+            near = difflib.get_close_matches(word, names, 1)
+            hint = f"did you mean 'zturbo {near[0]}'?" if near else f"there are: {', '.join(names)}"
+            message = f"there is no command {word!r}; {hint}"
+        elif "unrecognized arguments: " in message:
+            word = message.split(": ", 1)[1].split()[0].split("=")[0]
+            near = difflib.get_close_matches(word, self._all_options(), 1)
+            message += f"; did you mean {near[0]!r}?" if near else ""
+        fail(message)
+        print(f"'{self.prog} --help' tells more", file=sys.stderr)
+        raise SystemExit(2)
+
+    def _all_options(self) -> list[str]:
+        """Of all commands."""
+        subs = [action for action in self._actions if isinstance(action, argparse._SubParsersAction)]
+        parsers = [command for sub in subs for command in sub.choices.values()]
+        return sorted({word for command in parsers for word in command._option_string_actions})
 
 
 def parser() -> argparse.ArgumentParser:
     """The parser of all commands."""
-    top = argparse.ArgumentParser(
+    top = _Parser(
         prog="zturbo",
         description="Pipelines of stages as independent processes on any number of hosts.",
         epilog=EPILOG,
@@ -51,21 +130,22 @@ def main(argv: list[str] | None = None) -> int:
     if not hasattr(args, "run"):
         top.print_help()
         return 0
-    level = logging.DEBUG if getattr(args, "debug", False) else logging.WARNING
+    level = logging.DEBUG if getattr(args, "verbose", False) else logging.WARNING
     logging.basicConfig(level=level, format="%(asctime)s %(name)s %(levelname)s %(message)s")
     try:
         code: int = args.run(args)
         return code
     except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # nor let the interpreter fail to flush it
         return 0
     except KeyboardInterrupt:
         return 130
     except BrokerUnavailable as error:
-        print(f"zturbo: {error}", file=sys.stderr)
+        fail(str(error))
         return 3
     except (JobError, ResultTimeout) as error:
-        print(f"zturbo: {type(error).__name__}: {error}", file=sys.stderr)
+        fail(f"{type(error).__name__}: {error}")
         return 1
     except ZturboError as error:
-        print(f"zturbo: {error}", file=sys.stderr)
+        fail(str(error))
         return 2

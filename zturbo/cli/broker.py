@@ -19,13 +19,16 @@ def add(commands: Any) -> None:
         help="run the broker alone",
         description="Runs the broker of a network file. Start sinks and stages beside it, here or on "
         "other hosts, with 'zturbo sink' and 'zturbo stage' and the same file.",
+        epilog="examples:\n  zturbo broker video.toml\n"
+        "  zturbo broker video.toml --bind tcp://10.0.0.1:5555 --address 10.0.0.1 --insecure",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    add_common(parser)
+    add_common(parser, binds=True)
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
     """Run the command."""
     network = load(args)
-    child = broker_child(network, address=args.address, debug=args.debug)
-    return foreground(network, [child], say=lambda line: print(line, file=sys.stderr))
+    child = broker_child(network, address=args.address, debug=args.verbose)
+    return foreground(network, [child], say=lambda line: print(line, file=sys.stderr), as_json=args.json)

@@ -3,12 +3,28 @@
 from __future__ import annotations
 
 import argparse
-import json
+import sys
+import time
 from typing import Any
 
-from zturbo.client import Client
+from zturbo.cli.ask import add_broker, connect, paint, print_json, print_line, short, table
 
 __all__ = ["add", "run"]
+
+EPILOG = """\
+examples:
+  zturbo jobs
+  zturbo jobs --all --json
+  zturbo jobs --watch
+"""
+
+EVERY = 1.0
+"""Seconds between two looks, with --watch."""
+
+ENDED = ("done", "failed", "cancelled")
+
+SHOWN = 20
+"""Jobs that have ended that are shown without --all."""
 
 
 def add(commands: Any) -> None:
@@ -17,53 +33,82 @@ def add(commands: Any) -> None:
         "jobs",
         help="list jobs and stages",
         description="Lists the broker's jobs, how far they are or what they wait for, and the workers of "
-        "each stage.",
+        "each stage. Beside a job that runs stands what each of its stages has done, and runs now: 'detect "
+        "120+4'. 'zturbo job JOB' tells more of one.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--json", action="store_true", help="print JSON")
-    parser.add_argument("--broker", metavar="ADDRESS", help="default: $ZTURBO_BROKER")
+    parser.add_argument("--all", action="store_true", help=f"more than {SHOWN} jobs that have ended")
+    parser.add_argument("-w", "--watch", action="store_true", help="again each second, until Ctrl-C")
+    add_broker(parser)
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
     """Run the command."""
-    with Client(args.broker) as client:
-        value = client.describe()
-    jobs, pipelines = value["jobs"], value["pipelines"]
-    if args.json:
-        print(json.dumps(value, default=_plain, indent=2))
-        return 0
+    with connect(args) as client:
+        while True:
+            value = client.describe()
+            if args.json:
+                (print_line if args.watch else print_json)(value)
+            else:
+                if args.watch and sys.stdout.isatty():
+                    print("\x1b[H\x1b[2J", end="")
+                _show(value, whole=args.all)
+                sys.stdout.flush()
+            if not args.watch:
+                return 0
+            time.sleep(EVERY)
+
+
+def _show(value: dict[str, Any], *, whole: bool) -> None:
+    jobs = value["jobs"]
     if value["trouble"]:
-        print(f"the broker waits: {value['trouble']}")
-    for pipeline in pipelines:
-        stages = zip(pipeline["stages"], pipeline["workers"], strict=True)
-        print(f"pipeline {pipeline['name']}: " + ", ".join(f"{name} x{n}" for name, n in stages))
+        print(paint(f"the broker waits: {value['trouble']}", "31"))
+    for pipeline in value["pipelines"]:
+        counted = zip(pipeline["stages"], pipeline["workers"], strict=True)
+        stages = [paint(f"{name} x{n}", "" if n else "31") for name, n in counted]
+        print(f"pipeline {paint(pipeline['name'], '1')}: " + ", ".join(stages))
         for stage, problem in pipeline["problems"].items():
-            print(f"  {stage} does not start: {problem}")
+            print(paint(f"  {stage} does not start: {problem}", "31"))
+    if not jobs:
+        print("no jobs; 'zturbo submit PIPELINE CONTENT' runs one")
+        return
+    ended = [job for job in jobs if job["state"] in ENDED]
+    hidden = {job["id"] for job in ended[:-SHOWN]} if not whole else set()
+    shown = [job for job in jobs if job["id"] not in hidden]
     rows = [("JOB", "NAME", "PIPELINE", "STATE", "RESULTS", "FAILED", "")]
     rows += [
         (
-            job["id"].hex()[:12],
-            job["name"],
+            short(job["id"]),
+            job["name"] if len(job["name"]) <= 30 else f"{job['name'][:27]}...",
             job["pipeline"],
             job["state"],
             str(job["results"]),
             str(job["failed"]),
-            f"waits for {job['waiting']}" if job["waiting"] else job["error"] or "",
+            _note(job),
         )
-        for job in jobs
+        for job in shown
     ]
-    widths = [max(len(row[i]) for row in rows) for i in range(6)]
-    for row in rows if jobs else []:
-        cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=False)]
-        print("  ".join([*cells, row[6]]).rstrip())
-    for job in jobs:
+    print()
+    table(rows, state=3)
+    for job in shown:
         if job["state"] in ("waiting", "running", "failed"):
             for text in job["incidents"][-3:]:
-                print(f"{job['id'].hex()[:12]}  {text}")
-    if not jobs:
-        print("no jobs")
-    return 0
+                print(f"{short(job['id'])}  {text}")
+    if hidden:
+        print(f"and {len(hidden)} that have ended before; --all shows them")
 
 
-def _plain(value: Any) -> Any:
-    return value.hex() if isinstance(value, bytes) else str(value)
+def _note(job: dict[str, Any]) -> str:
+    """What it waits for, how far its stages are, or what ended it."""
+    if job["state"] in ENDED:
+        return job["error"] or ""
+    stages = [
+        f"{counts['stage']} {counts['done']}" + (f"+{counts['running']}" if counts["running"] else "")
+        for counts in job["counts"]
+    ]
+    parts = [" > ".join(stages)] if job["state"] == "running" else []
+    if job["waiting"]:
+        parts.append(f"waits for {job['waiting']}")
+    return ", ".join(parts)

@@ -3,43 +3,138 @@
 from __future__ import annotations
 
 import argparse
+import os
 import signal
 import sys
+import threading
 from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
 
+from zturbo.cli.ask import print_line
 from zturbo.deploy import host_name
-from zturbo.errors import StartError
+from zturbo.errors import StartError, UsageError
+from zturbo.fromsystem import is_system_name, network_of
 from zturbo.network import Network
 from zturbo.runtime.children import Child, ChildSpec
 from zturbo.runtime.node import Node
 from zturbo.runtime.sockets import check_bind
 
-__all__ = ["add_common", "foreground", "load"]
+__all__ = ["add_common", "add_file", "foreground", "load", "network_file"]
 
 
-def add_common(parser: argparse.ArgumentParser) -> None:
-    """Arguments of every command that runs processes."""
-    parser.add_argument("file", metavar="FILE", help="the network file (TOML)")
+def add_file(parser: argparse.ArgumentParser) -> None:
+    """The argument that names a network file."""
+    file = parser.add_argument("file", metavar="FILE", help="the network file (TOML), or module:SystemClass")
+    file.complete = {"bash": "_shtab_compgen_files", "zsh": "_files"}  # type: ignore[attr-defined]
+
+
+def add_common(parser: argparse.ArgumentParser, *, binds: bool = False, spools: bool = True) -> None:
+    """Arguments of every command that runs processes.
+
+    Args:
+        parser: of the command.
+        binds: it runs the broker itself.
+        spools: it keeps something on the disk.
+    """
+    add_file(parser)
+    if binds:
+        parser.add_argument(
+            "--bind",
+            metavar="ADDRESS",
+            help="the broker's address; default: $ZTURBO_BIND, else what the file says",
+        )
+    else:
+        parser.add_argument(
+            "--broker",
+            metavar="ADDRESS",
+            help="the broker's address; default: $ZTURBO_BROKER, else what the file says",
+        )
     parser.add_argument(
         "--address",
         metavar="HOST",
-        help="address of this host that other hosts reach it by; without it, this host alone",
+        help="address of this host that other hosts reach it by; default: $ZTURBO_ADDRESS; without it, this "
+        "host alone",
     )
+    if spools:
+        parser.add_argument(
+            "--state",
+            metavar="FOLDER",
+            help="folder of the ledger and of spools; default: $ZTURBO_STATE, else what the file says",
+        )
     parser.add_argument(
         "--insecure",
         action="store_true",
-        help="bind to an address that others can reach although nothing keeps them out",
+        help="bind to an address that others can reach although nothing keeps them out; default: "
+        "$ZTURBO_INSECURE, 1 or 0",
     )
-    parser.add_argument("--debug", action="store_true", help="log more")
+    parser.add_argument("-v", "--verbose", action="store_true", help="log more")
+    parser.add_argument("--json", action="store_true", help="tell what happens on stdout, a JSON map a line")
+
+
+def network_file(name: str) -> Network:
+    """The network of a file, or of a System class, ``module:SystemClass``."""
+    return network_of(name) if is_system_name(name) else Network.load(name)
 
 
 def load(args: argparse.Namespace) -> Network:
-    """The network file that was named, and a check that its addresses are not open to everybody."""
-    network = Network.load(args.file)
-    check_bind(network.broker.bind, insecure=args.insecure)
+    """The network file that was named, with what flags and environment say in its place.
+
+    And a check that its addresses are not open to everybody.
+    """
+    network = network_file(args.file)
+    binds = hasattr(args, "bind")
+    address = (args.bind or _env("BIND")) if binds else (args.broker or _env("BROKER"))
+    state = getattr(args, "state", None) or _env("STATE")
+    args.address = args.address or _env("ADDRESS")
+    args.insecure = args.insecure or _env_flag("INSECURE")
+    broker = network.broker
+    if address:
+        if address[:6] not in ("tcp://", "ipc://"):
+            where = "--bind or $ZTURBO_BIND" if binds else "--broker or $ZTURBO_BROKER"
+            raise UsageError(
+                f"{where}: expected an address, tcp://HOST:PORT or ipc://PATH, found {address!r}"
+            )
+        broker = replace(broker, bind=address)
+    if state:
+        broker = replace(broker, state=os.path.abspath(state))
+    network = replace(network, broker=broker)
+    if binds or not address:
+        check_bind(network.broker.bind, insecure=args.insecure)
     if args.address:
         check_bind(f"tcp://{args.address}:1", insecure=args.insecure)
     return network
+
+
+def _env(name: str) -> str | None:
+    return os.environ.get(f"ZTURBO_{name}") or None
+
+
+def _env_flag(name: str) -> bool:
+    value = (_env(name) or "0").lower()
+    if value not in ("0", "1", "no", "yes", "false", "true"):
+        raise UsageError(f"$ZTURBO_{name}: expected 1 or 0, found {value!r}")
+    return value in ("1", "yes", "true")
+
+
+class Teller:
+    """Tells what happens: lines for people, or JSON for programs.
+
+    Args:
+        say: prints a line.
+        as_json: whether it is to be JSON, on stdout.
+    """
+
+    def __init__(self, say: Callable[[str], None], *, as_json: bool) -> None:
+        self._say = say
+        self._json = as_json
+
+    def __call__(self, event: str, line: str, **fields: Any) -> None:
+        """Tell one thing that has happened."""
+        if self._json:
+            print_line({"event": event, **fields})
+        else:
+            self._say(line)
 
 
 def foreground(
@@ -47,6 +142,7 @@ def foreground(
     children: list[ChildSpec],
     *,
     say: Callable[[str], None],
+    as_json: bool = False,
     beside: Callable[[Node], None] | None = None,
 ) -> int:
     """Run these children until Ctrl-C or SIGTERM; a second one kills them.
@@ -55,6 +151,7 @@ def foreground(
         network: the network file.
         children: what to start.
         say: prints a line.
+        as_json: what happens is told as JSON, on stdout.
         beside: called once the node is there, to start what shows progress.
 
     Raises:
@@ -62,43 +159,70 @@ def foreground(
     """
     failed: list[str] = []
     code = 0
+    tell = Teller(say, as_json=as_json)
 
     def on_event(kind: str, child: Child, text: str) -> None:
         name = child.what.name
+        who = {"name": name, "pid": child.pid}
         if kind == "ready":
-            say(f"{name} runs (process {child.pid})")
+            tell(kind, f"{name} runs (process {child.pid})", **who)
         elif kind == "failed":
-            say(f"{name} does not start: {text}")
+            line = f"{name} does not start: {text}"
             if child.traceback and child.what.role == "worker":
-                say(child.traceback.rstrip())
+                line += "\n" + child.traceback.rstrip()
+            tell(kind, line, **who, error=text, traceback=child.traceback)
             if child.what.role in ("broker", "sink"):
                 failed.append(text)
                 node.stop()
         elif kind == "exited" and not node.stopping:
-            say(f"{name} (process {child.pid}) exited: {text}; it is started again")
+            line = f"{name} (process {child.pid}) exited: {text}; it is started again"
+            tell(kind, line, **who, how=text)
 
-    node = Node(network.broker.bind, host=host_name(), lease=network.broker.lease, on_event=on_event)
-    for child in children:
-        node.add(child)
+    asked: list[int] = []
+    nodes: list[Node] = []
+    errors: list[BaseException] = []
 
     def stop(number: int, frame: object) -> None:
         nonlocal code
         code = 130 if number == signal.SIGINT else 0
-        if not node.stopping:
+        if not asked:
             print("\nstopping; once more to stop at once", file=sys.stderr)
-        node.stop()
+        asked.append(number)
+        for node in nodes:
+            node.stop()
+
+    def work() -> None:
+        # Children are started from here, with SIGINT blocked, so that a Ctrl-C finds none of them unprepared.
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            node.run()
+        except BaseException as error:  # it is raised in the main thread
+            errors.append(error)
 
     before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        if beside is not None:
-            beside(node)
-        node.run()
+        node = Node(network.broker.bind, host=host_name(), lease=network.broker.lease, on_event=on_event)
+        nodes.append(node)
+        try:
+            for child in children:
+                node.add(child)
+            if asked:
+                node.stop()
+            if beside is not None:
+                beside(node)
+            thread = threading.Thread(target=work, name="node")
+            thread.start()
+            thread.join()
+        finally:
+            node.stop()
+            node.run()
+            node.close()
+            nodes.clear()
     finally:
-        node.stop()
-        node.run()
-        node.close()
         for number, handler in before.items():
             signal.signal(number, handler)
+    if errors:
+        raise errors[0]
     if failed:
         raise StartError(failed[0])
     return code

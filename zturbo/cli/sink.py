@@ -18,6 +18,9 @@ def add(commands: Any) -> None:
         "sink",
         help="run a sink alone",
         description="Runs a sink of a network file: it puts results in order and keeps them for clients.",
+        epilog="examples:\n  zturbo sink video.toml\n"
+        "  zturbo sink video.toml --broker tcp://10.0.0.1:5555 --address 10.0.0.2 --insecure --number 1",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add_common(parser)
     parser.add_argument("--number", type=int, default=0, help="tells sinks of one host apart (default 0)")
@@ -27,5 +30,5 @@ def add(commands: Any) -> None:
 def run(args: argparse.Namespace) -> int:
     """Run the command."""
     network = load(args)
-    child = sink_child(network, args.number, address=args.address, debug=args.debug)
-    return foreground(network, [child], say=lambda line: print(line, file=sys.stderr))
+    child = sink_child(network, args.number, address=args.address, debug=args.verbose)
+    return foreground(network, [child], say=lambda line: print(line, file=sys.stderr), as_json=args.json)

@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from typing import Any
 
+from zturbo.cli.ask import counted
 from zturbo.cli.run import add_common, foreground, load
 from zturbo.deploy import worker_children
 
 __all__ = ["add", "run"]
+
+EPILOG = """\
+examples:
+  zturbo stage video.toml video.detect --workers 8
+  zturbo stage video.toml video.detect --broker tcp://10.0.0.1:5555 --address 10.0.0.7 --insecure
+  zturbo stage video.toml video.detect --debug      breakpoint() in its code opens a debugger here
+"""
 
 
 def add(commands: Any) -> None:
@@ -19,15 +28,33 @@ def add(commands: Any) -> None:
         help="run workers of one stage",
         description="Runs workers of one stage of a network file, on this host. They join the broker "
         "that the file names, take their share, and may come and go while jobs run.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    add_common(parser)
+    add_common(parser, spools=False)
     parser.add_argument("stage", metavar="PIPELINE.STAGE", help="which stage, such as video.detect")
-    parser.add_argument("--workers", type=int, metavar="N", help="how many (default: as the file says)")
+    parser.add_argument(
+        "--workers",
+        type=counted,
+        metavar="N",
+        default=os.environ.get("ZTURBO_WORKERS") or None,
+        help="how many; default: $ZTURBO_WORKERS, else as the file says",
+    )
+    parser.add_argument(
+        "--debug",
+        action="store_true",
+        help="one worker, in this process and with this terminal, so that breakpoint() and pdb work",
+    )
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
     """Run the command."""
     network = load(args)
-    children = worker_children(network, args.stage, args.workers, address=args.address, debug=args.debug)
-    return foreground(network, children, say=lambda line: print(line, file=sys.stderr))
+    if args.debug:
+        from zturbo.cli.here import run_here
+
+        (child,) = worker_children(network, args.stage, 1, address=args.address, debug=args.verbose)
+        return run_here(child, network.broker.bind)
+    children = worker_children(network, args.stage, args.workers, address=args.address, debug=args.verbose)
+    return foreground(network, children, say=lambda line: print(line, file=sys.stderr), as_json=args.json)

@@ -4,14 +4,22 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from typing import Any
 
-from zturbo.client import Client
-from zturbo.errors import UsageError
+from zturbo.checks import did_you_mean
+from zturbo.cli.ask import add_broker, connect, fail, seconds
+from zturbo.cli.result import print_results
+from zturbo.errors import UnknownPipeline, UsageError
 from zturbo.task import Job, Task
 
 __all__ = ["add", "run"]
+
+EPILOG = """\
+examples:
+  zturbo submit video bikes.mp4
+  zturbo submit toy '[1, 10]' --json
+  zturbo submit toy '[1, 10]' --json --name ten --detach; zturbo result ten
+"""
 
 
 def add(commands: Any) -> None:
@@ -20,15 +28,23 @@ def add(commands: Any) -> None:
         "submit",
         help="submit a job and print its results",
         description="Submits a job with one root task and prints its results, one JSON value a line, in "
-        "order, as they come. Failed tasks are told on stderr, and make the exit code 1.",
+        "order, as they come. Failed tasks are told on stderr, and make the exit code 1. Ctrl-C cancels it.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("pipeline", metavar="PIPELINE")
+    parser.add_argument("pipeline", metavar="PIPELINE", help="its name; 'zturbo jobs' lists them")
     parser.add_argument("content", metavar="CONTENT", help="content of the root task, a string")
-    parser.add_argument("--json", action="store_true", help="CONTENT is JSON")
-    parser.add_argument("--name", default="submit", help="name of the job")
+    parser.add_argument("--json", action="store_true", help="CONTENT is JSON; results are printed so anyway")
+    parser.add_argument("--tasks", action="store_true", help="each line tells of a task, as 'result --json'")
+    parser.add_argument("--name", default="submit", help="name of the job (default: submit)")
+    parser.add_argument("--priority", type=int, metavar="N", help="jobs of a higher priority go first")
+    parser.add_argument(
+        "--durability", choices=("fsync", "process", "memory"), help="default: the pipeline's"
+    )
+    parser.add_argument("--fail-fast", action="store_true", help="the first failed task ends the job")
     parser.add_argument("--detach", action="store_true", help="print the job's id and leave")
-    parser.add_argument("--timeout", type=float, metavar="S", help="seconds to wait for all results")
-    parser.add_argument("--broker", metavar="ADDRESS", help="default: $ZTURBO_BROKER")
+    parser.add_argument("--timeout", type=seconds, metavar="S", help="seconds to wait for all results")
+    add_broker(parser, as_json=None)
     parser.set_defaults(run=run)
 
 
@@ -40,21 +56,22 @@ def run(args: argparse.Namespace) -> int:
             content = json.loads(args.content)
         except ValueError as error:
             raise UsageError(f"CONTENT is no JSON: {error}") from None
-    with Client(args.broker) as client:
-        handle = client.submit(Job(args.name, Task(content)), pipeline=args.pipeline)
+    options = {
+        "priority": args.priority,
+        "durability": args.durability,
+        "fail_fast": args.fail_fast or None,
+    }
+    options = {name: value for name, value in options.items() if value is not None}
+    with connect(args) as client:
+        if args.pipeline not in (known := client.info["pipelines"]):
+            raise UnknownPipeline(f"no pipeline {args.pipeline!r} here; {did_you_mean(args.pipeline, known)}")
+        handle = client.submit(Job(args.name, Task(content)), pipeline=args.pipeline, **options)
         if args.detach:
             print(handle.id.hex())
             return 0
-        failed = 0
         try:
-            for task in handle.tasks(args.timeout):
-                if task.success:
-                    print(json.dumps(task.content, default=str), flush=True)
-                else:
-                    failed += 1
-                    print(f"zturbo: failed task: {task.error}", file=sys.stderr)
+            return print_results(handle, args.timeout, whole=args.tasks)
         except KeyboardInterrupt:
             handle.cancel()
-            print("zturbo: the job was cancelled", file=sys.stderr)
+            fail("the job was cancelled")
             raise
-        return 1 if failed else 0

@@ -17,6 +17,13 @@ from zturbo.runtime.node import Node
 
 __all__ = ["add", "run"]
 
+EPILOG = """\
+examples:
+  zturbo up video.toml
+  zturbo up myproject.system:MySystem               stages of a zturbo.System class
+  zturbo up video.toml --without video.detect       to debug that stage in another terminal
+"""
+
 
 def add(commands: Any) -> None:
     """Add the command to the parser."""
@@ -25,8 +32,18 @@ def add(commands: Any) -> None:
         help="run all of a network file on this host, in the foreground",
         description="Starts the broker, a sink and all workers of a network file on this host, starts again "
         "what dies, and shows progress per job and stage. Ctrl-C stops everything.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    add_common(parser)
+    add_common(parser, binds=True)
+    parser.add_argument(
+        "--without",
+        metavar="PIPELINE.STAGE",
+        action="append",
+        default=[],
+        help="no workers of this stage: start them yourself, such as with 'zturbo stage --debug'; may be "
+        "repeated",
+    )
     parser.add_argument("--no-progress", action="store_true", help="no progress bars")
     parser.set_defaults(run=run)
 
@@ -34,13 +51,16 @@ def add(commands: Any) -> None:
 def run(args: argparse.Namespace) -> int:
     """Run the command."""
     network = load(args)
-    options = {"address": args.address, "debug": args.debug}
+    options = {"address": args.address, "debug": args.verbose}
     children = [broker_child(network, **options), sink_child(network, **options)]
+    for name in args.without:
+        network.find(name)
     allotment = Allotment()
     for pipeline in network.pipelines:
         for stage in pipeline.stages:
             name = f"{pipeline.name}.{stage.name}"
-            children += worker_children(network, name, allotment=allotment, **options)
+            if name not in args.without:
+                children += worker_children(network, name, allotment=allotment, **options)
     progress = Progress(show=not args.no_progress)
 
     def beside(node: Node) -> None:
@@ -48,7 +68,7 @@ def run(args: argparse.Namespace) -> int:
 
     progress.say(f"zturbo: {args.file} at {network.broker.bind}; Ctrl-C stops it")
     try:
-        return foreground(network, children, say=progress.say, beside=beside)
+        return foreground(network, children, say=progress.say, as_json=args.json, beside=beside)
     finally:
         progress.close()
         sys.stderr.flush()

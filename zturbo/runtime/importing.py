@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 import importlib
 import inspect
 import os
+import pkgutil
 import sys
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -15,14 +17,30 @@ from zturbo.kinds import FunctionStage
 from zturbo.resources import Resources
 from zturbo.stage import Stage
 
-__all__ = ["build_stage", "code_hash", "load_class"]
+__all__ = ["build_stage", "code_hash", "load_class", "load_object"]
 
 
-def load_class(name: str) -> type[Stage] | Callable[..., Any]:
-    """The stage class or function that ``module:name`` says; the current directory is on the import path.
+def _nearest(word: str, stages: list[str]) -> str:
+    near = difflib.get_close_matches(word, stages, 1)
+    return f"did you mean {near[0]!r}?" if near else f"its stages are: {', '.join(stages) or 'none'}"
+
+
+def _nearest_module(module_name: str) -> str:
+    """The module beside it whose name is nearest, as a hint; empty if there is none."""
+    parent, _, last = module_name.rpartition(".")
+    try:
+        path = list(importlib.import_module(parent).__path__) if parent else [os.getcwd()]
+    except (ImportError, AttributeError):
+        return ""
+    near = difflib.get_close_matches(last, [found.name for found in pkgutil.iter_modules(path)], 1)
+    return f"; did you mean {f'{parent}.{near[0]}'.lstrip('.')!r}?" if near else ""
+
+
+def load_object(name: str) -> Any:
+    """What ``module:name`` says; the current directory is on the import path.
 
     Raises:
-        StartError: it does not import, or is neither; the import's own error is its cause.
+        StartError: it does not import; the import's own error is its cause.
     """
     module_name, _, class_name = name.partition(":")
     if module_name == "__main__":
@@ -39,7 +57,7 @@ def load_class(name: str) -> type[Stage] | Callable[..., Any]:
     except Exception as error:  # an import runs the user's code
         hint = ""
         if isinstance(error, ModuleNotFoundError) and error.name and module_name.startswith(error.name):
-            hint = f" (looked in {here} and the installed packages)"
+            hint = f" (looked in {here} and the installed packages)" + _nearest_module(module_name)
         raise StartError(
             f"{name}: cannot import {module_name}: {type(error).__name__}: {error}{hint}"
         ) from error
@@ -48,9 +66,17 @@ def load_class(name: str) -> type[Stage] | Callable[..., Any]:
         here = module.__name__
         mine = [v for v in vars(module).values() if inspect.isclass(v) and v.__module__ == here]
         have = [v.__name__ for v in mine if issubclass(v, Stage)]
-        raise StartError(
-            f"{name}: {module_name} has no {class_name!r}; its stages are: {', '.join(have) or 'none'}"
-        )
+        raise StartError(f"{name}: {module_name} has no {class_name!r}; {_nearest(class_name, have)}")
+    return cls
+
+
+def load_class(name: str) -> type[Stage] | Callable[..., Any]:
+    """The stage class or function that ``module:name`` says.
+
+    Raises:
+        StartError: it does not import, or is neither; the import's own error is its cause.
+    """
+    cls = load_object(name)
     if inspect.isclass(cls) and issubclass(cls, Stage):
         return cls
     if inspect.isclass(cls) or not callable(cls):

@@ -21,6 +21,7 @@ import zmq
 
 from zturbo.errors import DecodeError, VersionMismatch
 from zturbo.runtime.children import ChildSide
+from zturbo.runtime.forward import Forwarder
 from zturbo.runtime.peers import Inbox, Peers
 from zturbo.runtime.sockets import Security, make
 from zturbo.version import __version__
@@ -109,6 +110,9 @@ class MemberLoop:
         self.peers = Peers(self.context, host, security)
         self.control = make(self.context, zmq.DEALER, connect=broker, identity=incarnation, security=security)
         self.member: Member | None = None
+        self.name = stage
+        """For people, such as ``video.detect``."""
+        self.forwarder = Forwarder(logging.WARNING)
         self.code = ""
         self.view = View(0, {})
         self.joined = 0
@@ -220,11 +224,19 @@ class MemberLoop:
         if now < self._progress_at:
             return self._progress_at if self._told else self._hello_at
         self._progress_at = now + PROGRESS_EVERY
+        self._forward()
         counts = role.snapshot()
         if counts != self._told:
             self._told = counts
             self.tell({"type": "progress", "incarnation": self.incarnation, "counts": counts})
         return self._progress_at if counts else self._hello_at
+
+    def _forward(self) -> None:
+        """Tell the broker what was logged here."""
+        records, dropped = self.forwarder.take()
+        if records:
+            message = {"type": "log", "incarnation": self.incarnation, "source": self.name}
+            self.tell({**message, "records": records, "dropped": dropped})
 
     def _watch_blocked(self) -> None:
         if not self.peers.blocked and not self._watched and not self.peers.gone:
@@ -302,4 +314,8 @@ def start_member(side: ChildSide, stage: str) -> MemberLoop:
         folder=Path(spec["folder"]),
     )
     side.at_exit(loop.folder)
+    if "pipeline" in spec:
+        loop.name = f"{spec['pipeline']}.{stage}"
+    loop.forwarder.setLevel(logging.INFO if spec.get("debug") else logging.WARNING)
+    logging.getLogger().addHandler(loop.forwarder)
     return loop

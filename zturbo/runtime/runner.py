@@ -53,6 +53,11 @@ class Runner:
         self._works = 0
         self._since = 0.0
 
+    @property
+    def job(self) -> bytes | None:
+        """The job whose task is run, or was the last."""
+        return self._job or None
+
     def _begin(self, work: Work) -> None:
         if (work.job, work.epoch) != (self._job, self._epoch):
             self.flush()

@@ -34,7 +34,7 @@ from zturbo.stage import Stage
 from zturbo.wire.control import Member, View
 from zturbo.wire.messages import DataMessage
 
-__all__ = ["WorkerProcess", "main"]
+__all__ = ["WorkerProcess", "main", "make_worker", "serve"]
 
 log = logging.getLogger("zturbo.worker")
 
@@ -95,6 +95,7 @@ class WorkerProcess:
         self.epochs: dict[bytes, int] = {}
         kind = BatchRunner if host.batch else Runner
         self.runner = kind(host, self._give, self.epochs.get, max_task_bytes)
+        loop.forwarder.current = lambda: self.runner.job
         self._room = threading.Event()
         self._room.set()
         self._unseen = 0
@@ -297,43 +298,78 @@ def build(spec: dict[str, Any]) -> Callable[[], Stage]:
     return make
 
 
-def main() -> int:
-    """Run the worker that the spec on stdin describes. Returns the exit status."""
-    side = ChildSide.open()
+def make_worker(side: ChildSide) -> WorkerProcess:
+    """The worker that a spec describes; its stage is made and ``init()``-ed here."""
     spec = side.spec
-    name = f"{spec['pipeline']}.{spec['stage']}"
-    try:
-        make = build(spec)
-        host = StageHost(
-            make, name=spec["stage"], index=spec["index"], worker_id=spec["worker_id"], host=spec["host"]
-        )
-        host.slot = side.slot
-        loop = start_member(side, spec["stage"])
-        base = host.base
-        loop.code = code_hash(base.function if isinstance(base, FunctionStage) else type(base))
-        worker = WorkerProcess(
-            loop,
-            host,
-            pipeline=spec["pipeline"],
-            stages=spec["stages"],
-            max_task_bytes=spec["max_task_bytes"],
-        )
-    except BaseException as error:
-        return side.failed(error, name, ordinal_hint(error, spec.get("resources")))
+    host = StageHost(
+        build(spec),
+        name=spec["stage"],
+        index=spec["index"],
+        worker_id=spec["worker_id"],
+        host=spec["host"],
+    )
+    host.slot = side.slot
+    loop = start_member(side, spec["stage"])
+    base = host.base
+    loop.code = code_hash(base.function if isinstance(base, FunctionStage) else type(base))
+    return WorkerProcess(
+        loop,
+        host,
+        pipeline=spec["pipeline"],
+        stages=spec["stages"],
+        max_task_bytes=spec["max_task_bytes"],
+    )
+
+
+def serve(
+    worker: WorkerProcess,
+    name: str,
+    ready: Callable[[], None],
+    *,
+    leave: tuple[type[BaseException], ...] = (),
+) -> int:
+    """Run a worker's code in this thread and its sockets in another, until it is told to stop.
+
+    Args:
+        worker: the worker.
+        name: ``pipeline.stage``, for people.
+        ready: called once it runs.
+        leave: what ends the code by being raised in it, where the terminal is this process's own.
+
+    Returns:
+        The exit status.
+    """
+    loop = worker.loop
     signal.signal(signal.SIGTERM, lambda *_: loop.post(worker.drain))
     signal.signal(signal.SIGUSR1, lambda *_: loop.post(worker.dump))
     sys.setswitchinterval(0.001)
     thread = threading.Thread(target=worker.run_loop, name="io", daemon=True)
     thread.start()
-    side.ready()
-    worker.run_code()
+    ready()
+    status = 0
+    try:
+        worker.run_code()
+    except leave:
+        status = 130
+        loop.post(worker.drain)
     thread.join(timeout=5)
     if not thread.is_alive():
         loop.close()
     if loop.refused:
         print(f"zturbo: {name}: {loop.refused}", file=sys.stderr)  # noqa: T201 - it has no logger yet
         return 3
-    return 0
+    return status
+
+
+def main() -> int:
+    """Run the worker that the spec on stdin describes. Returns the exit status."""
+    side = ChildSide.open()
+    name = f"{side.spec['pipeline']}.{side.spec['stage']}"
+    try:
+        worker = make_worker(side)
+    except BaseException as error:
+        return side.failed(error, name, ordinal_hint(error, side.spec.get("resources")))
+    return serve(worker, name, side.ready)
 
 
 if __name__ == "__main__":

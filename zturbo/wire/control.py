@@ -130,6 +130,7 @@ SCHEMA: dict[str, dict[str, Any]] = {
     "broken": {"incarnation": _ID, "peer": _ID},
     "draining": {"incarnation": _ID},
     "trouble": {"incarnation": _ID, "text": _STR},
+    "log": {"incarnation": _ID, "source": _STR, "records": _LIST, "dropped": _INT},
     # member -> broker, after the broker's restart
     "held": {"incarnation": _ID, "broker": _ID, "items": _LIST},
     "entered": {"incarnation": _ID, "job": _ID, "epoch": _INT, "roots": _LIST},
@@ -179,6 +180,7 @@ SCHEMA: dict[str, dict[str, Any]] = {
     "cancel": {"ref": _INT, "job": _ID},
     "release": {"ref": _INT, "job": _ID},
     "jobs": {"ref": _INT, "job": (bytes, type(None))},
+    "logs": {"ref": _INT, "after": _INT, "job": (bytes, type(None)), "source": _STR},
     # broker -> all
     "welcome": {"view": _VIEW, "broker": _ID, "version": _STR},
     "view": {"view": _VIEW},

@@ -1,0 +1,85 @@
+"""The broker's memory of what happened, and what members send to it: bounded, and checked."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import pytest
+
+from broker import logbook
+from broker.logbook import Logbook
+from zturbo.errors import DecodeError
+from zturbo.runtime import forward
+from zturbo.runtime.forward import Forwarder
+
+JOB = b"j" * 16
+
+
+def test_pages() -> None:
+    book = Logbook()
+    for n in range(logbook.PAGE + 10):
+        book.add(float(n), "INFO", "p.a" if n % 2 else "p.b", JOB if n % 3 else b"", str(n))
+    first = book.page(0, None, "")
+    assert len(first["entries"]) == logbook.PAGE and first["more"]
+    rest = book.page(first["last"], None, "")
+    assert [entry["text"] for entry in rest["entries"]] == [str(logbook.PAGE + n) for n in range(10)]
+    assert not rest["more"] and book.page(rest["last"], None, "")["entries"] == []
+    assert {entry["source"] for entry in book.page(0, None, "p.a")["entries"]} == {"p.a"}
+    assert {entry["job"] for entry in book.page(0, JOB, "")["entries"]} == {JOB}
+    assert book.page(10**9, None, "")["entries"] == first["entries"]  # after the broker's restart
+
+
+def test_it_is_bounded() -> None:
+    book = Logbook()
+    for _ in range(logbook.KEPT + 7):
+        book.add(0.0, "INFO", "s", b"", "x")
+    assert len(book._entries) == logbook.KEPT
+    for _ in range(2 * logbook.KEPT_CHARACTERS // logbook.TEXT):
+        book.add(0.0, "INFO", "s" * 1000, b"", "x" * 10**5)
+    held = sum(len(entry.text) + len(entry.source) for entry in book._entries)
+    assert held == book._characters <= logbook.KEPT_CHARACTERS
+
+
+@pytest.mark.parametrize(
+    "records, dropped",
+    [
+        ((("INFO", b"", 5),), 0),
+        ((("LOUD", b"", "x"),), 0),
+        ((("INFO", b"short", "x"),), 0),
+        (("INFO",), 0),
+        ((["INFO", b"", "x"],), 0),
+        ((("INFO", b"", "x"),) * (logbook.RECORDS + 1), 0),
+        ((), -1),
+    ],
+)
+def test_what_a_member_says_is_checked(records: Any, dropped: int) -> None:
+    book = Logbook()
+    with pytest.raises(DecodeError, match="records"):
+        book.add_records(0.0, "p.a", records, dropped)
+    assert book.page(0, None, "")["entries"] == []
+
+
+def test_a_flood_of_records_is_counted_and_dropped() -> None:
+    forwarder = Forwarder(logging.INFO, lambda: JOB)
+    logger = logging.Logger("flood")
+    logger.addHandler(forwarder)
+    for n in range(forward.HELD + 40):
+        logger.warning("record %d", n)
+    logger.debug("not to be told")
+    records, dropped = forwarder.take()
+    assert len(records) <= forward.HELD <= logbook.RECORDS
+    assert len(records) + dropped == forward.HELD + 40
+    assert records[0] == ("WARNING", JOB, "record 0")
+    book = Logbook()
+    book.add_records(0.0, "p.a", tuple(records), dropped)
+    assert f"{dropped} more lines" in book.page(len(records), None, "")["entries"][-1]["text"]
+
+
+def test_text_that_is_no_unicode() -> None:
+    forwarder = Forwarder(logging.INFO)
+    logger = logging.Logger("odd")
+    logger.addHandler(forwarder)
+    logger.info("half a character: \udc80")
+    ((_, job, text),) = forwarder.take()[0]
+    assert job == b"" and text.startswith("half a character: ") and text.encode()

@@ -1,0 +1,100 @@
+"""The parser: help that teaches, errors that say what to type."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+import pytest
+
+from zturbo.cli import ENVIRONMENT, EXIT_CODES, main, parser
+from zturbo.cli.ask import find_job, pick_job
+from zturbo.errors import UsageError
+
+
+def commands() -> dict[str, argparse.ArgumentParser]:
+    (action,) = [a for a in parser()._actions if isinstance(a, argparse._SubParsersAction)]
+    return dict(action.choices)
+
+
+def test_the_bare_command_says_what_to_type_next(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([]) == 0
+    said = capsys.readouterr().out
+    for line in ("zturbo new", "zturbo up", "zturbo submit", "zturbo jobs"):
+        assert line in said
+    for name, text in [*EXIT_CODES.items(), *ENVIRONMENT.items()]:
+        assert str(name) in said and text in said
+
+
+@pytest.mark.parametrize("name", list(commands()))
+def test_each_command_teaches(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    command = commands()[name]
+    assert command.description and command.epilog
+    for action in command._actions:
+        assert action.help, action
+    with pytest.raises(SystemExit) as ended:
+        main([name, "--help"])
+    assert ended.value.code == 0
+    assert f"zturbo {name}" in capsys.readouterr().out
+
+
+def test_json_is_everywhere_where_something_is_printed() -> None:
+    without = {name for name, command in commands().items() if "--json" not in command._option_string_actions}
+    assert without == {"completion"}
+
+
+@pytest.mark.parametrize(
+    "words, said",
+    [
+        (["jbos"], "there is no command 'jbos'; did you mean 'zturbo jobs'?"),
+        (["xyzzy"], "there is no command 'xyzzy'; there are: new, check, up"),
+        (["jobs", "--jsno"], "unrecognized arguments: --jsno; did you mean '--json'?"),
+        (["up"], "the following arguments are required: FILE"),
+        (["stage", "f", "p.s", "--workers", "0"], "--workers: expected a number, 1 or more, found '0'"),
+        (["result", "x", "--timeout", "soon"], "--timeout: expected seconds, more than 0, found 'soon'"),
+        (["submit", "p", "c", "--durability", "disk"], "--durability: invalid choice: 'disk'"),
+        (["completion", "fihs"], "invalid choice: 'fihs'"),
+    ],
+)
+def test_mistakes(words: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(words)
+    assert ended.value.code == 2
+    assert said in capsys.readouterr().err
+
+
+def _job(first: str, name: str) -> dict[str, Any]:
+    return {"id": bytes.fromhex(first.ljust(32, "0")), "name": name}
+
+
+JOBS = [_job("aa11", "one"), _job("aa22", "two"), _job("bb33", "two"), _job("cc44", "dd")]
+
+
+@pytest.mark.parametrize(
+    "word, index",
+    [("aa11", 0), ("AA2", 1), ("b", 2), ("one", 0), ("aa22".ljust(32, "0"), 1), ("dd", 3)],
+)
+def test_a_job_by_its_id_a_unique_prefix_or_its_name(word: str, index: int) -> None:
+    assert pick_job(JOBS, word) is JOBS[index]
+
+
+@pytest.mark.parametrize(
+    "word, said",
+    [
+        ("aa", r"'aa' may be any of 2 jobs: aa1100000000 \(one\), aa2200000000 \(two\)"),
+        ("two", "may be any of 2 jobs"),
+        ("", "there is no job ''"),
+        ("onee", "did you mean 'one'?"),
+        ("zzzzzz", "'zturbo jobs' lists them"),
+    ],
+)
+def test_no_such_job(word: str, said: str) -> None:
+    with pytest.raises(UsageError, match=said):
+        pick_job(JOBS, word)
+    with pytest.raises(UsageError, match="the broker has none at all"):
+        find_job(_NoJobs(), word)  # type: ignore[arg-type]
+
+
+class _NoJobs:
+    def jobs(self) -> list[Any]:
+        return []

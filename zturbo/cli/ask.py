@@ -1,0 +1,180 @@
+"""What the commands that ask a broker have in common: where it is, how a job is named, what is printed."""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import json
+import os
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from zturbo.client import Client
+from zturbo.errors import UsageError
+
+__all__ = [
+    "add_broker",
+    "add_job",
+    "connect",
+    "counted",
+    "fail",
+    "find_job",
+    "paint",
+    "print_json",
+    "print_line",
+    "seconds",
+    "short",
+    "table",
+]
+
+STATES = {"running": "36", "done": "32", "failed": "31", "cancelled": "33", "waiting": "33"}
+"""State of a job -> its colour, an ANSI code."""
+
+
+def add_broker(parser: argparse.ArgumentParser, *, as_json: str | None = "print JSON, for programs") -> None:
+    """The options of every command that asks a broker.
+
+    Args:
+        parser: of the command.
+        as_json: help of its ``--json``; None for none.
+    """
+    if as_json is not None:
+        parser.add_argument("--json", action="store_true", help=as_json)
+    parser.add_argument(
+        "--broker", metavar="ADDRESS", help="default: $ZTURBO_BROKER, else tcp://127.0.0.1:5555"
+    )
+
+
+def add_job(parser: argparse.ArgumentParser) -> None:
+    """The argument that names a job."""
+    parser.add_argument("job", metavar="JOB", help="its id, as much of it as is unique, or its name")
+
+
+def counted(text: str) -> int:
+    """A number of 1 or more, of the command line or the environment."""
+    try:
+        number = int(text)
+    except ValueError:
+        number = 0
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"expected a number, 1 or more, found {text!r}")
+    return number
+
+
+def seconds(text: str) -> float:
+    """Seconds, more than 0, of the command line."""
+    try:
+        number = float(text)
+    except ValueError:
+        number = 0.0
+    if not number > 0:
+        raise argparse.ArgumentTypeError(f"expected seconds, more than 0, found {text!r}")
+    return number
+
+
+def connect(args: argparse.Namespace) -> Client:
+    """A client of the broker that was named."""
+    return Client(args.broker)
+
+
+def short(job_id: bytes) -> str:
+    """As much of a job's id as people need."""
+    return job_id.hex()[:12]
+
+
+def find_job(client: Client, name: str) -> dict[str, Any]:
+    """Status of the job that is called so: by its id, by the beginning of its id, or by its name.
+
+    Raises:
+        UsageError: there is none, or more than one.
+    """
+    return pick_job(client.jobs(), name)
+
+
+def pick_job(jobs: Sequence[dict[str, Any]], name: str) -> dict[str, Any]:
+    """As :func:`find_job`, of these jobs."""
+    word = name.lower()
+    found = [job for job in jobs if job["id"].hex() == word]
+    found = found or [job for job in jobs if word and job["id"].hex().startswith(word)]
+    found = found or [job for job in jobs if job["name"] == name]
+    if len(found) == 1:
+        return found[0]
+    if found:
+        some = ", ".join(f"{short(job['id'])} ({job['name']})" for job in found[:5])
+        some += ", ..." if len(found) > 5 else ""
+        raise UsageError(f"{name!r} may be any of {len(found)} jobs: {some}")
+    if not jobs:
+        raise UsageError(f"there is no job {name!r}: the broker has none at all")
+    known = [part for job in jobs for part in (short(job["id"]), job["name"])]
+    near = difflib.get_close_matches(word[:12], known, 1) or difflib.get_close_matches(name, known, 1)
+    hint = f"did you mean {near[0]!r}?" if near else "'zturbo jobs' lists them"
+    raise UsageError(f"there is no job {name!r}; {hint}")
+
+
+# -- what is printed ------------------------------------------------------------------------------
+def print_json(value: Any) -> None:
+    """One JSON document, ids in hexadecimal."""
+    print(_dumps(value, indent=2))
+
+
+def print_line(value: Any) -> None:
+    """One JSON value on one line."""
+    print(_dumps(value), flush=True)
+
+
+def _dumps(value: Any, indent: int | None = None) -> str:
+    try:
+        return json.dumps(value, default=_plain, indent=indent)
+    except TypeError:  # a key is no string: JSON has no such thing
+        return json.dumps(_with_str_keys(value), default=_plain, indent=indent)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, bytes):
+        return value.hex()
+    if isinstance(value, (set, frozenset)):
+        return list(value)
+    return value.tolist() if hasattr(value, "tolist") else str(value)
+
+
+def _with_str_keys(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {k if isinstance(k, str) else str(k): _with_str_keys(v) for k, v in value.items()}
+    return [_with_str_keys(part) for part in value] if isinstance(value, (list, tuple)) else value
+
+
+def table(rows: Sequence[tuple[str, ...]], *, head: bool = True, state: int | None = None) -> None:
+    """Print rows in columns; the last column may be of any length.
+
+    Args:
+        rows: cells.
+        head: the first row is a heading.
+        state: the column that has a job's state, to be coloured.
+    """
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]) - 1)]
+    for number, row in enumerate(rows):
+        cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=False)]
+        if head and number == 0:
+            print(paint("  ".join([*cells, row[-1]]).rstrip(), "1"))
+            continue
+        if state is not None:
+            cells[state] = paint(cells[state], STATES.get(row[state], ""))
+        print("  ".join([*cells, row[-1]]).rstrip())
+
+
+def paint(text: str, code: str) -> str:
+    """The text in a colour, an ANSI code, where stdout shows colours."""
+    return f"\x1b[{code}m{text}\x1b[0m" if code and colourful() else text
+
+
+def colourful() -> bool:
+    """Whether stdout gets colours: a terminal does. $NO_COLOR forbids (no-color.org), $FORCE_COLOR forces."""
+    if os.environ.get("NO_COLOR"):
+        return False
+    return bool(os.environ.get("FORCE_COLOR")) or (sys.stdout.isatty() and os.environ.get("TERM") != "dumb")
+
+
+def fail(text: str) -> None:
+    """One line on stderr."""
+    print(f"zturbo: {text}", file=sys.stderr)

@@ -1,0 +1,39 @@
+"""``zturbo cancel``: end jobs now."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from zturbo.cli.ask import add_broker, connect, find_job, print_json, short
+
+__all__ = ["add", "run"]
+
+
+def add(commands: Any) -> None:
+    """Add the command to the parser."""
+    parser = commands.add_parser(
+        "cancel",
+        help="end jobs now",
+        description="Ends jobs: what is queued of them at once, a task that runs after half a second. The "
+        "exit code is 1 if one of them had ended before.",
+        epilog="examples:\n  zturbo cancel 3f2a91c04b1e\n  zturbo cancel clip-1 clip-2",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("jobs", metavar="JOB", nargs="+", help="ids, as much of each as is unique, or names")
+    add_broker(parser)
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the command."""
+    states: dict[str, str] = {}
+    with connect(args) as client:
+        for job in [find_job(client, name) for name in args.jobs]:
+            done = client.attach(job["id"]).cancel()
+            state = states[job["id"].hex()] = "cancelled" if done else client.jobs(job["id"])[0]["state"]
+            if not args.json:
+                print(f"{short(job['id'])} {job['name']}: {state if done else f'had ended before, {state}'}")
+    if args.json:
+        print_json(states)
+    return 0 if all(state == "cancelled" for state in states.values()) else 1

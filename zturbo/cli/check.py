@@ -1,0 +1,125 @@
+"""``zturbo check``: is a network file right, and do its stages import? Nothing is started."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import inspect
+import sys
+from typing import Any
+
+from zturbo.checks import did_you_mean
+from zturbo.cli.ask import fail, print_json, table
+from zturbo.cli.run import add_file, network_file
+from zturbo.errors import NetworkFileError, ZturboError
+from zturbo.kinds import BatchStage, FunctionStage
+from zturbo.network import PipelineSpec, StageSpec
+from zturbo.resources import Resources
+from zturbo.runtime.importing import build_stage, load_class
+from zturbo.stage import ReorderStage, Stage
+
+__all__ = ["add", "run"]
+
+EPILOG = """\
+examples:
+  zturbo check video.toml
+  zturbo check myproject.system:MySystem
+"""
+
+
+def add(commands: Any) -> None:
+    """Add the command to the parser."""
+    parser = commands.add_parser(
+        "check",
+        help="check a network file and import its stages",
+        description="Reads a network file, imports its stages, and makes each with its args, in this "
+        "process; init() is not called, and nothing is started. Each mistake is told with file, key, what "
+        "was expected and the nearest right name. The exit code is 2 if there is one.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add_file(parser)
+    parser.add_argument("--json", action="store_true", help="print JSON, for programs")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the command."""
+    rows: list[dict[str, Any]] = []
+    problems: list[ZturboError] = []
+    bind = None
+    try:
+        with contextlib.redirect_stdout(sys.stderr):  # what the user's code prints is no answer
+            network = network_file(args.file)
+            bind = network.broker.bind
+            for pipeline in network.pipelines:
+                for spec in pipeline.stages:
+                    kind, mistake = _look(network.path, f"pipeline.{pipeline.name}.stage.{spec.name}", spec)
+                    rows.append(_row(pipeline, spec, kind))
+                    problems += [mistake] if mistake is not None else []
+    except ZturboError as error:
+        problems.append(error)
+    if args.json:
+        mistakes = [
+            {"key": getattr(problem, "key", ""), "problem": getattr(problem, "problem", str(problem))}
+            for problem in problems
+        ]
+        print_json({"file": args.file, "bind": bind, "stages": rows, "mistakes": mistakes})
+        return 2 if problems else 0
+    for problem in problems:
+        fail(str(problem))
+    if problems:
+        return 2
+    cells = [("STAGE", "KIND", "WORKERS", "CLASS")]
+    cells += [(row["stage"], row["kind"], str(row["workers"]), row["class"]) for row in rows]
+    table(cells)
+    print(f"\n{args.file} is right; 'zturbo up {args.file}' runs it")
+    return 0
+
+
+def _row(pipeline: PipelineSpec, spec: StageSpec, kind: str) -> dict[str, Any]:
+    name = f"{pipeline.name}.{spec.name}"
+    return {"stage": name, "kind": kind, "workers": spec.workers, "class": spec.cls}
+
+
+def _look(path: str, key: str, spec: StageSpec) -> tuple[str, NetworkFileError | None]:
+    """(kind, what is wrong with it)."""
+    stage = spec.stage
+    if stage is None:
+        try:
+            cls = load_class(spec.cls)
+        except ZturboError as error:
+            return "", NetworkFileError(path, f"{key}.class", str(error))
+        if (mistake := _wrong_args(cls, spec)) is not None:
+            return "", NetworkFileError(path, f"{key}.args{mistake[0]}", mistake[1])
+        try:
+            stage = build_stage(cls, spec.args, Resources())
+        except Exception as error:  # __init__ is the user's code
+            text = f"{spec.cls} raises, made with these: {type(error).__name__}: {error}"
+            return "", NetworkFileError(path, f"{key}.args", text)
+    return _kind(stage), None
+
+
+def _wrong_args(cls: Any, spec: StageSpec) -> tuple[str, str] | None:
+    """(key below ``args``, what is wrong), if a class does not take these arguments."""
+    if not inspect.isclass(cls):
+        return None  # FunctionStage looks at those of a function itself
+    parameters = inspect.signature(cls).parameters
+    usual = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+    named = {name: p for name, p in parameters.items() if p.kind in usual}
+    takes_any = any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters.values())
+    for name in spec.args:
+        if name not in named and not takes_any:
+            return f".{name}", f"{spec.cls} takes no such argument; {did_you_mean(name, named)}"
+    for name, parameter in named.items():
+        if parameter.default is parameter.empty and name not in spec.args and name != "resources":
+            return f".{name}", f"is missing; {spec.cls} has no default for it"
+    return None
+
+
+def _kind(stage: Stage) -> str:
+    if isinstance(stage, ReorderStage):
+        return "ordered"
+    if isinstance(stage, BatchStage):
+        return f"batch of {stage.max_batch}"
+    return "function" if isinstance(stage, FunctionStage) else "plain"

@@ -1,0 +1,79 @@
+"""``zturbo stage --debug``: one worker in this process, with this terminal, where a debugger works."""
+
+from __future__ import annotations
+
+import os
+import pdb
+import sys
+import tempfile
+import traceback
+from pathlib import Path
+from typing import Any
+
+from zturbo.cli.ask import fail
+from zturbo.deploy import host_name
+from zturbo.errors import ZturboError
+from zturbo.runtime.binding import bound_environment
+from zturbo.runtime.children import ChildSide, ChildSpec
+from zturbo.runtime.slot import Slot
+from zturbo.runtime.worker import make_worker, serve
+
+__all__ = ["run_here"]
+
+
+class _Quit(BaseException):
+    """``q`` in the debugger: this worker leaves, and its task goes to another."""
+
+
+class _Debugger(pdb.Pdb):
+    """As ``breakpoint()`` opens it: Ctrl-C stays this command's, and to quit is to leave."""
+
+    def __init__(self) -> None:
+        super().__init__(nosigint=True)
+
+    def do_quit(self, arg: str) -> bool | None:
+        """Leave."""
+        raise _Quit
+
+    do_q = do_exit = do_EOF = do_quit
+
+
+def _open_debugger(*args: Any, **kwargs: Any) -> None:
+    _Debugger().set_trace(sys._getframe(1))
+
+
+def run_here(child: ChildSpec, broker: str) -> int:
+    """Run this worker until Ctrl-C; returns the exit code.
+
+    It has no node: its own hellos renew its lease, nobody starts it again, and no task is timed out.
+
+    Args:
+        child: the worker.
+        broker: the broker's address.
+    """
+    os.environ.update(bound_environment(child.spec.get("resources"), os.environ))
+    if "PYTHONBREAKPOINT" not in os.environ:
+        sys.breakpointhook = _open_debugger
+    with tempfile.TemporaryDirectory(prefix="zturbo-debug-") as folder:
+        side = ChildSide(
+            {
+                **child.spec,
+                "broker": broker,
+                "incarnation": os.urandom(16),
+                "node": os.urandom(16),
+                "host": host_name(),
+                "folder": str(Path(folder) / "worker"),
+                "slot_fd": Slot.make(),
+                "ready_fd": -1,
+            }
+        )
+        try:
+            worker = make_worker(side)
+        except (ZturboError, KeyboardInterrupt):
+            raise
+        except Exception:  # __init__ and init() are the user's code
+            traceback.print_exc()
+            fail(f"{child.name} does not start")
+            return 2
+        line = f"{child.name} runs here, in process {os.getpid()}; breakpoint() works, Ctrl-C stops it"
+        return serve(worker, child.name, lambda: fail(line), leave=(KeyboardInterrupt, _Quit))

@@ -1,0 +1,119 @@
+"""``zturbo job``: all that the broker knows of one job."""
+
+from __future__ import annotations
+
+import argparse
+from datetime import datetime
+from typing import Any
+
+from zturbo.cli.ask import STATES, add_broker, add_job, connect, find_job, paint, print_json, short, table
+from zturbo.client import Client
+
+__all__ = ["add", "run"]
+
+EPILOG = """\
+examples:
+  zturbo job 3f2a91c04b1e
+  zturbo job clip --failures          its failed tasks too, each with its remote traceback
+"""
+
+
+def add(commands: Any) -> None:
+    """Add the command to the parser."""
+    parser = commands.add_parser(
+        "job",
+        help="tell all about one job",
+        description="Tells how far a job is, stage by stage, what it waits for, and what died meanwhile.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add_job(parser)
+    parser.add_argument(
+        "--failures",
+        action="store_true",
+        help="its failed tasks, too, once it has ended; this reads its results, so it takes them over from "
+        "whoever reads them now, and 'zturbo result' then needs --from-start",
+    )
+    add_broker(parser)
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the command."""
+    with connect(args) as client:
+        job = find_job(client, args.job)
+        failures = _failures(client, job) if args.failures else None
+    if args.json:
+        print_json(job if failures is None else {**job, "failures": failures})
+        return 0
+    table(_facts(job), head=False)
+    rows = [("STAGE", "QUEUED", "RUNNING", "DONE", "FAILED")]
+    rows += [
+        (c["stage"], str(c["queued"]), str(c["running"]), str(c["done"]), str(c["failed"]))
+        for c in job["counts"]
+    ]
+    if job["counts"]:
+        print()
+        table(rows)
+    if job["incidents"]:
+        print(f"\n{paint('INCIDENTS', '1')}")
+        for text in job["incidents"]:
+            print(text)
+    for failure in failures or ():
+        print(f"\n{paint('FAILED TASK', '1')}  {failure['error']}")
+        if failure["traceback"]:
+            print(failure["traceback"].rstrip())
+    _say_next(job, failures)
+    return 0
+
+
+def _facts(job: dict[str, Any]) -> list[tuple[str, str]]:
+    state = paint(job["state"], STATES.get(job["state"], ""))
+    facts = [
+        ("job", job["id"].hex()),
+        ("name", job["name"]),
+        ("pipeline", job["pipeline"]),
+        ("created", f"{datetime.fromtimestamp(job['created']):%Y-%m-%d %H:%M:%S}" if job["created"] else "-"),
+        ("state", state + (f", waits for {job['waiting']}" if job["waiting"] else "")),
+        ("epoch", f"{job['epoch']}" + (", started over" if job["epoch"] > 1 else "")),
+        ("root tasks", f"{job['fed']}" if job["total"] is not None else f"{job['fed']} so far"),
+        ("results", str(job["results"])),
+        ("failed tasks", str(job["failed"])),
+    ]
+    if job["options"]:
+        facts.append(("options", ", ".join(f"{name} = {value}" for name, value in job["options"].items())))
+    if job["error"]:
+        facts.append(("error", job["error"]))
+    return facts
+
+
+def _failures(client: Client, job: dict[str, Any]) -> list[dict[str, Any]]:
+    """Its failed tasks; none while it goes on, or if it ended without results."""
+    if job["state"] != "done" or not job["failed"]:
+        return []
+    handle = client.attach(job["id"], from_start=True)
+    return [
+        {
+            "error": str(task.error),
+            "traceback": getattr(task.error, "traceback", ""),
+            "input": task.content,
+            "meta": task.meta,
+        }
+        for task in handle.tasks(60)
+        if not task.success
+    ]
+
+
+def _say_next(job: dict[str, Any], failures: list[dict[str, Any]] | None) -> None:
+    name = short(job["id"])
+    lines = []
+    if job["state"] == "done":
+        lines.append(f"its results: zturbo result {name} --from-start")
+        if job["failed"] and failures is None:
+            lines.append(f"its failures: zturbo job {name} --failures")
+        if job["failed"]:
+            lines.append(f"to run them again: zturbo retry {name} --failed")
+    elif job["state"] in ("waiting", "running"):
+        lines.append(f"its results, as they come: zturbo result {name}")
+    if lines:
+        print("\n" + "\n".join(lines))

@@ -1,0 +1,95 @@
+"""``zturbo logs``: what happened lately."""
+
+from __future__ import annotations
+
+import argparse
+import threading
+from datetime import datetime
+from typing import Any
+
+from zturbo.checks import did_you_mean
+from zturbo.cli.ask import add_broker, connect, find_job, paint, print_line, short
+from zturbo.client import Client
+from zturbo.errors import UsageError
+
+__all__ = ["add", "run"]
+
+COLOURS = {"WARNING": "33", "ERROR": "31", "CRITICAL": "31"}
+
+EPILOG = """\
+examples:
+  zturbo logs
+  zturbo logs video.detect --follow
+  zturbo logs clip --json
+"""
+
+EVERY = 0.5
+"""Seconds between two questions, with --follow."""
+
+
+def add(commands: Any) -> None:
+    """Add the command to the parser."""
+    parser = commands.add_parser(
+        "logs",
+        help="tell what happened lately: jobs, deaths, and what stages logged",
+        description="Prints what the broker remembers: jobs that begin and end, processes that die, and "
+        "what workers and sinks on all hosts logged, warnings and up, or all from INFO up if they run with "
+        "--verbose. It remembers some thousands of lines; processes write all to their own stderr too.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "what",
+        metavar="JOB|STAGE",
+        nargs="?",
+        help="of this job, of this stage (PIPELINE.STAGE), or of 'broker' or 'sink-0', alone",
+    )
+    parser.add_argument("-f", "--follow", action="store_true", help="go on with what comes, until Ctrl-C")
+    add_broker(parser, as_json="print a JSON map a line, for programs")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the command."""
+    with connect(args) as client:
+        job, source = _filter(client, args.what)
+        after = 0
+        pause = threading.Event()
+        while True:
+            some, after, more = client.logs(after, job=job, source=source)
+            _show(some, as_json=args.json)
+            if more:
+                continue
+            if not args.follow:
+                return 0
+            pause.wait(EVERY)
+
+
+def _filter(client: Client, what: str | None) -> tuple[bytes | None, str]:
+    """(job, source) that is wanted; a stage's name is looked for first.
+
+    Raises:
+        UsageError: there is no such job, and no such stage.
+    """
+    if what is None:
+        return None, ""
+    names = [f"{p['name']}.{stage}" for p in client.pipelines() for stage in p["stages"]]
+    if what in (*names, "broker", "sink") or what.startswith("sink-"):
+        return None, what
+    try:
+        return find_job(client, what)["id"], ""
+    except UsageError as error:
+        if "." not in what:
+            raise
+        raise UsageError(f"{error}; and no stage of that name: {did_you_mean(what, names)}") from None
+
+
+def _show(entries: list[dict[str, Any]], *, as_json: bool) -> None:
+    for entry in entries:
+        if as_json:
+            print_line(entry)
+            continue
+        at = datetime.fromtimestamp(entry["at"])
+        of = f" [{short(entry['job'])}]" if entry["job"] else ""
+        level = paint(f"{entry['level']:<7}", COLOURS.get(entry["level"], ""))
+        print(f"{at:%m-%d %H:%M:%S} {level} {entry['source']}{of}: {entry['text']}", flush=True)

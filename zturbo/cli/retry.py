@@ -1,0 +1,54 @@
+"""``zturbo retry``: run a job's failed tasks again."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from zturbo.cli.ask import add_broker, add_job, connect, find_job, print_json, seconds
+from zturbo.cli.result import print_results
+from zturbo.errors import UsageError
+
+__all__ = ["add", "run"]
+
+
+def add(commands: Any) -> None:
+    """Add the command to the parser."""
+    parser = commands.add_parser(
+        "retry",
+        help="run a job's failed tasks again",
+        description="Runs the failed tasks of a job that has ended, and no others, as a new job: each begins "
+        "at the stage where it failed, with the input that it had there. Prints what that job gives, as "
+        "'zturbo result' does.",
+        epilog="example:\n  zturbo retry clip --failed --detach",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add_job(parser)
+    parser.add_argument("--failed", action="store_true", help="what to run again: the failed tasks")
+    parser.add_argument("--detach", action="store_true", help="print the new job's id and leave")
+    parser.add_argument("--timeout", type=seconds, metavar="S", help="seconds to wait for all results")
+    add_broker(parser)
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the command."""
+    if not args.failed:
+        raise UsageError(
+            "say what to run again: 'zturbo retry JOB --failed' runs its failed tasks. To run all of it "
+            "again, submit it again"
+        )
+    with connect(args) as client:
+        job = find_job(client, args.job)
+        if job["state"] in ("waiting", "running"):
+            raise UsageError(f"job {args.job} has not ended yet: it is {job['state']}")
+        if not job["failed"]:
+            raise UsageError(f"job {args.job} has no failed tasks")
+        handle = client.attach(job["id"], from_start=True).retry_failed()
+        if args.detach:
+            if args.json:
+                print_json({"job": handle.id})
+            else:
+                print(handle.id.hex())
+            return 0
+        return print_results(handle, args.timeout, whole=args.json)

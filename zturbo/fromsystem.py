@@ -1,0 +1,58 @@
+"""A ``System`` class in the place of a network file: its pipelines, on processes that a person starts."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from zturbo.errors import UsageError
+from zturbo.network import BrokerSpec, Network, PipelineSpec, StageSpec
+from zturbo.runtime.importing import load_object
+from zturbo.shipped import MAX_TASK
+from zturbo.system import System
+
+__all__ = ["is_system_name", "network_of"]
+
+_NAME = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*\Z")
+
+
+def is_system_name(text: str) -> bool:
+    """Whether this reads ``module:SystemClass``, and is no file's name."""
+    return bool(_NAME.match(text)) and not Path(text).exists()
+
+
+def network_of(name: str) -> Network:
+    """The network of a System.
+
+    Each of its pipelines is a pipeline of the network, called as the class is, with a number if there are
+    several. Stages travel to the workers of this host as :class:`zturbo.System` sends them.
+
+    Args:
+        name: ``module:SystemClass``; the current directory is on the import path.
+
+    Raises:
+        StartError: it does not import.
+        UsageError: it is no System class, or cannot be made without arguments, or its stages are wrong.
+    """
+    cls = load_object(name)
+    if not (isinstance(cls, type) and issubclass(cls, System)):
+        raise UsageError(
+            f"{name} is no subclass of zturbo.System; a network file or such a class may stand here"
+        )
+    try:
+        system = cls()
+    except TypeError as error:
+        raise UsageError(f"{name} cannot be made without arguments: {error}") from error
+    described = system.describe()
+    label = cls.__name__
+    pipelines = []
+    for number, (names, stages) in enumerate(described.values()):
+        specs = tuple(
+            StageSpec(
+                stage_name, f"{type(stage).__module__}:{type(stage).__name__}", stage.num_worker, stage=stage
+            )
+            for stage_name, stage in zip(names, stages, strict=True)
+        )
+        pipeline = label if len(described) == 1 else f"{label}-{number}"
+        pipelines.append(PipelineSpec(pipeline, specs, logs=True, max_task_bytes=MAX_TASK))
+    return Network(label, BrokerSpec(), tuple(pipelines))

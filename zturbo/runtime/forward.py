@@ -1,0 +1,62 @@
+"""What a member logs, on its way to the broker, which remembers the last of it for ``zturbo logs``."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+
+__all__ = ["Forwarder"]
+
+HELD = 200
+"""Records that wait to be sent at most; more of them are counted and dropped."""
+
+RATE = 50.0
+"""Records a second that are sent in the long run."""
+
+TEXT = 4000
+"""Characters of one record."""
+
+
+class Forwarder(logging.Handler):
+    """A handler that keeps records until the I/O thread takes them.
+
+    Args:
+        level: from which on.
+        current: the job whose task runs in the main thread; None if there is none.
+    """
+
+    def __init__(self, level: int, current: Callable[[], bytes | None] = lambda: None) -> None:
+        super().__init__(level)
+        self.current = current
+        self._records: deque[tuple[str, bytes, str]] = deque()
+        self._dropped = 0
+        self._budget = float(HELD)
+        self._filled = time.monotonic()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Keep a record, unless there are too many."""
+        now = time.monotonic()
+        self._budget = min(float(HELD), self._budget + RATE * (now - self._filled))
+        self._filled = now
+        if len(self._records) >= HELD or self._budget < 1:
+            self._dropped += 1
+            return
+        try:
+            text = self.format(record)[:TEXT].encode(errors="replace").decode()
+        except Exception:  # a record whose arguments do not fit its text is the user's
+            self.handleError(record)
+            return
+        self._budget -= 1
+        main = record.thread == threading.main_thread().ident
+        job = (self.current() if main else None) or b""
+        level = record.levelname if record.levelno in (10, 20, 30, 40, 50) else "INFO"
+        self._records.append((level, job, text))
+
+    def take(self) -> tuple[list[tuple[str, bytes, str]], int]:
+        """(records, how many were dropped beside them) since the last time."""
+        records = [self._records.popleft() for _ in range(len(self._records))]
+        dropped, self._dropped = self._dropped, 0
+        return records, dropped
