@@ -198,7 +198,8 @@ def test_a_worker_takes_anything(seed: int, ordered: bool) -> None:
             work = running.pop(0)
             n = min(work.limit, sum(stop - start for _, start, stop in work.pieces))
             out = Batch(work.job, work.epoch, 0, [((9, rng.randrange(9)), 1)], 1, pack_many([1]))
-            machine.produced(Produced(work.job, work.epoch, [(work.origin, n)], out, n, 0.001 * n, 1), now)
+            done = [(work.origin, n)]
+            machine.produced(Produced(work.job, work.epoch, done, out, n, 0.001 * n, (work,)), now)
         machine.check()
 
 
@@ -289,8 +290,11 @@ def test_a_broker_takes_anything(seed: int) -> None:
         machine.hello(member.incarnation, message, now)
 
     def exited() -> None:
-        running = (rng.choice(JOBS), rng.randrange(4), any_.path(), rng.randrange(3))
-        death = Death(0, "w", "SIGKILL", rng.choice(["", "", "timeout"]), rng.choice([None, running]))
+        some = rng.choice([0, 1, 1, 3])
+        running = tuple(
+            (rng.choice(JOBS), rng.randrange(4), any_.path(), rng.randrange(3)) for _ in range(some)
+        )
+        death = Death(0, "w", "SIGKILL", rng.choice(["", "", "timeout"]), running)
         machine.exited(rng.choice(IDS), now, death)
 
     def ref(**fields: Any) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import ctypes
 import os
 import select
@@ -330,3 +331,27 @@ class Changing(Stage):
         for i in range(100 + times):
             time.sleep(0.002)
             yield Task(i)
+
+
+class Together(Stage):
+    """Waits until ``size`` tasks run at a time in one worker; gives each with the greatest number that did."""
+
+    max_concurrency = 50
+
+    def __init__(self, size: int = 50) -> None:
+        super().__init__()
+        self.size = size
+
+    async def init(self, worker_id: int = 0) -> None:
+        self.full = asyncio.Event()
+        self.inside = self.most = 0
+
+    async def process(self, task: Task) -> Task:
+        self.inside += 1
+        self.most = max(self.most, self.inside)
+        if self.inside == self.size:
+            self.full.set()
+        await self.full.wait()
+        await asyncio.sleep(task.content % 7 / 1000)
+        self.inside -= 1
+        return Task([task.content, self.most])

@@ -216,7 +216,7 @@ def test_whoever_runs_a_condemned_task_unaware_of_that_does_not_end_its_job() ->
     job = b"j" * 16
     submit(machine, job)
     for name in workers:
-        machine.exited(name, 1.0, Death(0, "a", "SIGSEGV", "", (job, 1, (7,), 1)))
+        machine.exited(name, 1.0, Death(0, "a", "SIGSEGV", "", ((job, 1, (7,), 1),)))
     (mark,) = machine.jobs[job].marks
     assert (mark.kind, mark.given) == ("WorkerLost", 1)
     assert machine.jobs[job].state == "running"
