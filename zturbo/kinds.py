@@ -156,7 +156,7 @@ async def _each(given: AsyncIterator[Any], parent: Task) -> AsyncIterator[Task]:
 
 
 def is_async(code: Any) -> bool:
-    """Whether a function, a method or a callable object is ``async def``, an asynchronous generator or not."""
+    """Whether a function, a method or a callable object is ``async def``, an asynchronous generators too."""
     while isinstance(code, partial):
         code = code.func
     if not inspect.isroutine(code):
