@@ -406,7 +406,7 @@ class Streams(Stage):
 
 
 class Steps(ReorderStage):
-    """Ordered and ``async def``: a running sum, over an ``await`` at which another task could come between."""
+    """Ordered and ``async def``: a running sum, with an ``await`` at which another could come between."""
 
     interleave = True
 
@@ -450,3 +450,26 @@ async def wait_twice(content: int, times: int = 2) -> AsyncIterator[int]:
     for i in range(times):
         await asyncio.sleep(0.001)
         yield content * times + i
+
+
+class SumOfBatches(Sum):
+    """The same, of what ``Batches`` gives: without the batches' sizes, which are another each time."""
+
+    def process(self, task: Task) -> Task:
+        task.content = task.content[0]
+        return super().process(task)
+
+
+class Sleepy(Stage):
+    """The sum of the content's numbers, after a while; those of some fail."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__()
+        self.seconds = seconds
+
+    async def process(self, task: Task) -> Task:
+        value, i = task.content
+        await asyncio.sleep(self.seconds * (value * 7 % 5) / 2)
+        if value % 7 == 6:
+            raise ValueError(value)
+        return Task(value + i)

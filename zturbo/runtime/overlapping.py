@@ -36,7 +36,7 @@ class _Here:
 
     def __init__(self, making: asyncio.Task[JobState]) -> None:
         self.making = making
-        self.running: set[asyncio.Task[None]] = set()
+        self.running: dict[asyncio.Task[None], None] = {}
         self.ended = False
 
 
@@ -229,7 +229,7 @@ class AsyncRunner(Runner):
         self.host.slot.enter(item.slot, work.job, work.epoch, item.path)
         task = self.loop.create_task(self._process(item, here))
         self._running[task] = item
-        here.running.add(task)
+        here.running[task] = None
         task.add_done_callback(lambda task: self._guarded(self._ended, task, here))
         if self._timeout is not None:
             item.timer = self.loop.call_later(self._timeout, self._overdue, task, item)
@@ -248,7 +248,7 @@ class AsyncRunner(Runner):
         self._places.append(item.slot)
         if item.timer is not None:
             item.timer.cancel()
-        here.running.discard(task)
+        here.running.pop(task, None)
         self._let_go(here)
         self._begin(item.of.work)
         if task.cancelled() and not self._stale(item):

@@ -56,7 +56,7 @@ class Runner:
     def _begin(self, work: Work) -> None:
         if (work.job, work.epoch) != (self._job, self._epoch):
             self.flush()
-            self._done = {}  # or the other job's inputs would wait for, and end with, what this one gives
+            self._done = {}  # what another job gives has no part in this one's inputs
             self._job, self._epoch = work.job, work.epoch
         if not self._since:
             self._since = perf_counter()
