@@ -24,8 +24,9 @@ class BatchStage(Stage):
     the order and its own outputs; if a batch of several raises, its tasks are run again one by one, so that
     only those fail that fail alone.
 
-    If a worker dies in a batch of several, each of its tasks is a suspect, and runs alone from then on: so
-    one that kills is found, and no other is blamed. A ``task_timeout`` holds for the batch as a whole.
+    If a worker dies in a batch of several, each of its tasks has a strike; one that has two runs alone from
+    then on: so one that kills is found, and no other is blamed. A ``task_timeout`` holds for the batch as a
+    whole.
 
     Args:
         resources: what its workers may use.

@@ -169,7 +169,8 @@ def test_a_worker_takes_anything(seed: int, ordered: bool) -> None:
     any_ = Anything(seed)
     rng = any_.rng
     me = IDS[0]
-    machine = WorkerMachine(me, pipeline="p", stage=1, stages=3, ordered=ordered)
+    many = 0 if ordered else rng.choice([0, 3])
+    machine = WorkerMachine(me, pipeline="p", stage=1, stages=3, ordered=ordered, concurrency=many)
     myself = Member(me, "worker", "p", 1, "h", ("ipc://x",), ordered=ordered)
     now = 0.0
     running: list[Any] = []
@@ -195,7 +196,7 @@ def test_a_worker_takes_anything(seed: int, ordered: bool) -> None:
                 machine.reclaimed(effect.work, effect.work.stop_early(), now)
         machine.effects.clear()
         if running and rng.random() < 0.5:
-            work = running.pop(0)
+            work = running.pop(rng.randrange(len(running)) if many else 0)
             n = min(work.limit, sum(stop - start for _, start, stop in work.pieces))
             out = Batch(work.job, work.epoch, 0, [((9, rng.randrange(9)), 1)], 1, pack_many([1]))
             done = [(work.origin, n)]

@@ -23,7 +23,7 @@ from zturbo.runtime.runner import Runner, open_piece
 from zturbo.runtime.stagecode import Condemned, JobState, restore
 from zturbo.runtime.stagehost import StageHost, Stale
 from zturbo.task import Task
-from zturbo.wire.messages import Fail, Path
+from zturbo.wire.messages import Fail, Mark, Path
 
 __all__ = ["AsyncRunner"]
 
@@ -54,7 +54,7 @@ class _Open:
 class _Item:
     """One task of a piece of work."""
 
-    __slots__ = ("content", "here", "meta", "of", "overdue", "path", "place", "slot", "timer")
+    __slots__ = ("content", "count", "meta", "of", "overdue", "path", "place", "slot", "timer")
 
     def __init__(self, of: _Open, place: int, path: Path, content: Any, meta: Any) -> None:
         self.of = of
@@ -62,6 +62,8 @@ class _Item:
         self.path = path
         self.content = content
         self.meta = meta
+        self.count = 0
+        """Outputs that it has given, as an asynchronous generator."""
         self.slot = -1
         self.timer: asyncio.TimerHandle | None = None
         self.overdue = False
@@ -294,7 +296,6 @@ class AsyncRunner(Runner):
         had = len(task._logs or ()) if work.logs else -1
         if work.logs:
             task.start(host.name)
-        count = 0
         path = host._execution(path)
         try:
             result = state.instance.process(task)
@@ -304,34 +305,42 @@ class AsyncRunner(Runner):
                 self._begin(work)
                 host._result(result, path, task, out, had, mark, executed=True)
                 return
-            children = aiter(result)
-            try:
-                while True:
-                    if mark is not None and count == mark.given:
-                        raise Condemned(mark.text)
-                    child = await next_of(children)
-                    if child is END:
-                        break
-                    host._check_child(child)
-                    count += 1
-                    host.slot.gave(item.slot, count)
-                    self._begin(work)
-                    host._child(child, (*path, count - 1), task, out, had)
-                    self._flush_soon()
-                    await self._room()
-            finally:
-                if hasattr(children, "aclose"):
-                    await children.aclose()
+            await self._stream(item, result, path, task, had, mark)
         except (Exception, asyncio.CancelledError) as error:  # whatever it is, it fails this task alone
             if isinstance(error, asyncio.CancelledError) and (self._stale(item) or self._leaving):
                 raise
             if had >= 0:
                 host._log(task, task, had, success=False)
             kind = mark.kind if mark is not None and isinstance(error, Condemned) else "TaskError"
-            self._fail(item, count, error, path, task, kind)
+            self._fail(item, item.count, error, path, task, kind)
             return
         self._begin(work)
-        out.end(path, count)
+        out.end(path, item.count)
+
+    async def _stream(
+        self, item: _Item, source: AsyncIterable[Any], path: Path, task: Task, had: int, mark: Mark | None
+    ) -> None:
+        """Put out what an asynchronous generator gives, as it comes."""
+        host = self.host
+        children = aiter(source)
+        try:
+            while True:
+                if mark is not None and item.count == mark.given:
+                    raise Condemned(mark.text)
+                child = await next_of(children)
+                if child is END:
+                    return
+                host._check_child(child)
+                item.count += 1
+                host.slot.gave(item.slot, item.count)
+                self._begin(item.of.work)
+                host._child(child, (*path, item.count - 1), task, self._out, had)
+                self._flush_soon()
+                await self._room()
+        except BaseException as error:
+            if not isinstance(error, GeneratorExit) and hasattr(children, "aclose"):
+                await children.aclose()
+            raise
 
     def _fail(
         self,

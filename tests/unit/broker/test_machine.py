@@ -220,3 +220,26 @@ def test_whoever_runs_a_condemned_task_unaware_of_that_does_not_end_its_job() ->
     (mark,) = machine.jobs[job].marks
     assert (mark.kind, mark.given) == ("WorkerLost", 1)
     assert machine.jobs[job].state == "running"
+
+
+def test_of_several_that_ran_none_is_condemned_in_company() -> None:
+    """Of whatever job; a first strike makes no suspect of anybody."""
+    machine = broker()
+    hello(machine, sink())
+    workers = [bytes([i]) * 16 for i in range(5)]
+    for name in workers:
+        hello(machine, worker(name))
+    jobs = [bytes([100 + i]) * 16 for i in range(2)]
+    for job in jobs:
+        submit(machine, job)
+    running = tuple((job, 1, (k,), 0) for job in jobs for k in range(2))
+
+    def marks() -> list[list[tuple[tuple[int, ...], str]]]:
+        return [sorted((mark.path, mark.kind) for mark in machine.jobs[job].marks) for job in jobs]
+
+    for number, name in enumerate(workers[:4]):
+        machine.exited(name, 1.0, Death(0, "a", "SIGKILL", "", running))
+        assert marks() == ([[], []] if number == 0 else [[((0,), ""), ((1,), "")]] * 2)
+    machine.exited(workers[4], 1.0, Death(0, "a", "SIGKILL", "", running[:1]))
+    assert marks() == [[((0,), "WorkerLost"), ((1,), "")], [((0,), ""), ((1,), "")]]
+    assert "and 3 others" in machine.jobs[jobs[1]].incidents[0]
