@@ -130,9 +130,9 @@ BUGS = [
     Bug("a new broker's link begins without its credit", _WORKER + "_adopt", "link.window.leave(tasks, nbytes)", "pass"),
     Bug("what is finished in any order gives no credit back", _WORKER + "produced", "self._shut(origin, tasks)", "pass", within=("async", "async-order")),
     Bug("what is finished in any order gives all credit back at once", _WORKER + "_shut", "if left > tasks:", "if False:", within=("async", "async-order")),
-    Bug("work that is finished first is taken for the first", _WORKER + "produced", "if other is work)", "if True)", within=("async", "async-order")),
     Bug("a coroutine's outputs go out with another's input", _ASYNC + "_begin", "self._turn_to(work)", "self._origin = self._origin or work.origin\nself._done.setdefault(self._origin, 0)", only=("worker", "stage"), within=("async", "async-order")),
-    Bug("coroutines of a job that has ended go on", _ASYNC + "job_ended", "self._let_go(here)\nself.flush()", "self.flush()", only=("cancel", "stage"), within=("async", "async-order")),
+    Bug("what waits of an ended job is never acked", _ASYNC + "job_ended", "self._finish(item.of)", "pass", only=("cancel", "stage"), within=("async", "async-order")),
+    Bug("a task of an ended job is not finished", _ASYNC + "_ended", "self._finish(item.of)", "self._stale(item) or self._finish(item.of)", only=("cancel", "stage"), within=("async", "async-order")),
     # sequencer
     Bug("a sequencer refuses for order's sake", _SINK + "_batch", "self._token += 1", "if job.sequencer.held > 3:\n    link.received -= 1\n    return\nself._token += 1"),
     Bug("END 0 is not counted", _SEQUENCER + "_close", "parent.done.add(index, index + 1)\nself._hold(parent", "self._hold(parent"),
