@@ -17,7 +17,7 @@ from broker.strikes import Death, stand, strike
 from zturbo.core.effects import Control
 from zturbo.errors import DecodeError
 from zturbo.wire.control import Member
-from zturbo.wire.messages import PROTOCOL
+from zturbo.wire.messages import PROTOCOL, Stamp
 
 __all__ = ["Members"]
 
@@ -223,29 +223,32 @@ class Members(BrokerState):
         self._lost([member], now)
 
     def _note_death(self, member: Member, death: Death, now: float) -> None:
-        """Tell the job that was running; count a strike. The marks are said before the view is."""
-        running = death.running
-        job = self.jobs.get(running[0]) if running is not None else None
-        for other in self.jobs.values():
-            stamp = other.stamp
+        """Tell the jobs that were running; count strikes. The marks are said before the view is."""
+        running = {item[0]: item[3] for item in death.running}
+        for job in self.jobs.values():
+            stamp = job.stamp
             concerned = stamp is not None and member.incarnation in stamp.ordered.values()
-            if other is job or (concerned and other.state == "running"):
-                other.incidents.append(death.sentence)
-        if job is None or job.state in ENDED or running is None or job.stamp is None:
-            return
+            if job.id in running or (concerned and job.state == "running"):
+                job.incidents.append(death.sentence)
+        for name, given in running.items():
+            known = self.jobs.get(name)
+            if known is not None and known.state not in ENDED and known.stamp is not None:
+                self._strike(known, known.stamp, death, given, now)
+
+    def _strike(self, job: Job, stamp: Stamp, death: Death, given: int, now: float) -> None:
         pipeline = self.pipelines.get(job.pipeline)
         limit = pipeline.max_task_retries if pipeline is not None else 3
         stood = {(mark.stage, mark.path): mark.given for mark in job.marks if mark.given}
-        if running[1] <= job.epoch and strike(job, death, limit):
+        if strike(job, death, limit):
             mark = job.marks[-1]
             before = stood.get((mark.stage, mark.path))
-            unaware = before == running[3]  # it got as far as is known, and had not heard that this is all
+            unaware = before == given  # it got as far as is known, and had not heard that this is all
             if mark.kind and not unaware and (before or (mark.given and job.epoch > 1)):
                 # It may have given more in an earlier epoch, and all that came after it with that.
                 why = f"{mark.text}; what it had given cannot be made again"
                 self._end(job, "failed", "ResultsLost", f"{why}: submit the job again", now)
                 return
-            self._restamp(job, replace(job.stamp, marks=job.marks, revision=job.stamp.revision + 1))
+            self._restamp(job, replace(stamp, marks=job.marks, revision=stamp.revision + 1))
         else:
             self._record(job)
 

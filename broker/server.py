@@ -11,7 +11,7 @@ import math
 import os
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ from broker.ledger import ChunkRow, Ledger, LedgerCorrupt, LedgerFull
 from broker.logbook import Logbook
 from broker.machine import BrokerMachine, PipelineInfo
 from broker.rows import job_of, row_of
-from broker.strikes import Death
+from broker.strikes import Death, Running
 from zturbo.core.effects import Confirm, Control, Effect, Load, Record, Send
 from zturbo.errors import DecodeError, VersionMismatch
 from zturbo.runtime.dump import dump, links
@@ -201,11 +201,11 @@ class Broker:
 
     # -- requests -----------------------------------------------------------------------------
     def _exited(self, who: bytes, m: dict[str, Any], frames: list[bytes], now: float) -> None:
-        running, others = _running(m["running"])
-        death = Death(-1, m["stage"], m["text"], m["cause"], running, others)
+        running = _running(m["running"])
+        death = Death(-1, m["stage"], m["text"], m["cause"], running)
         level = logging.WARNING if m["code"] != 0 else logging.INFO
         source = m["stage"].split(" (")[0]
-        self._note(level, source, running[0] if running is not None else b"", death.sentence)
+        self._note(level, source, running[0][0] if running else b"", death.sentence)
         self.machine.exited(m["incarnation"], now, death)
         self._say(who, {"type": "ok", "ref": m["ref"], "value": None})
 
@@ -432,16 +432,11 @@ class Broker:
         self.ledger.close()
 
 
-def _running(
-    value: Any,
-) -> tuple[tuple[bytes, int, tuple[int, ...], int] | None, tuple[tuple[int, ...], ...]]:
-    """What a node says was running, and what beside it, checked: it came over a socket."""
-    if value is None:
-        return None, ()
-    if type(value) is not tuple or [type(part) for part in value] != [bytes, int, tuple, int, tuple]:
-        raise DecodeError("exited: field 'running' is malformed")
-    job, epoch, path, given, others = value
-    for one in (path, *others):
-        if type(one) is not tuple or not all(type(part) is int and part >= 0 for part in one):
+def _running(value: Sequence[Any]) -> tuple[Running, ...]:
+    """What a node says was running, checked: it came over a socket."""
+    for item in value:
+        if type(item) is not tuple or [type(part) for part in item] != [bytes, int, tuple, int]:
             raise DecodeError("exited: field 'running' is malformed")
-    return (job, epoch, path, given), others
+        if not all(type(part) is int and part >= 0 for part in item[2]):
+            raise DecodeError("exited: field 'running' is malformed")
+    return tuple(value)

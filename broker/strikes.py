@@ -8,6 +8,9 @@ pipeline's ``max_task_retries`` is a suspect and runs alone; one with as many is
 it any more (but, above an ordered stage, for the outputs that it had given), and whoever meets it emits
 its failure, ``WorkerLost``. A task that was ended for its
 time-out is condemned at once, with ``TaskTimeout``.
+
+Where several tasks were running, in a batch or beside each other, nobody knows which one it was. Each gets a
+strike, and becomes a suspect as any other; but none is condemned in company: it runs alone first.
 """
 
 from __future__ import annotations
@@ -18,9 +21,12 @@ from dataclasses import dataclass
 from broker.job import Job
 from zturbo.wire.messages import Mark, Path
 
-__all__ = ["Death", "stand", "strike"]
+__all__ = ["Death", "Running", "stand", "strike"]
 
 ANYWHERE = 4
+
+Running = tuple[bytes, int, Path, int]
+"""(job, epoch, path) of a task that was running, and how many outputs it had given."""
 
 
 @dataclass(slots=True, frozen=True)
@@ -34,10 +40,8 @@ class Death:
     """``SIGSEGV``, ``exit code 3``, ..."""
     cause: str = ""
     """Empty if it died by itself; ``timeout``, ``cancelled`` or ``stopped`` if its node ended it."""
-    running: tuple[bytes, int, Path, int] | None = None
-    """(job, epoch, path) of the task that was running, and how many outputs it had given."""
-    others: tuple[Path, ...] = ()
-    """Tasks that were running at the same time."""
+    running: tuple[Running, ...] = ()
+    """The task that was running, or all those that were."""
 
     @property
     def sentence(self) -> str:
@@ -47,35 +51,42 @@ class Death:
             "cancelled": "was ended, to stop a task of a job that has ended",
             "stopped": "was told to stop",
         }.get(self.cause, f"died: {self.text}")
-        if self.running is None:
+        if not self.running:
             return f"{self.worker} {ended}"
-        others = f" and {len(self.others)} others" if self.others else ""
-        return f"{self.worker} {ended}, while it ran task {_name(self.running[2])}{others}"
+        others = f" and {len(self.running) - 1} others" if len(self.running) > 1 else ""
+        return f"{self.worker} {ended}, while it ran task {_name(self.running[0][2])}{others}"
 
 
 def strike(job: Job, death: Death, limit: int) -> bool:
-    """Count a death against the task that was running. Returns whether the job's marks changed.
+    """Count a death against those tasks of a job that were running. Returns whether its marks changed.
 
     Args:
-        job: its job.
+        job: the job.
         death: with ``running``.
         limit: deaths after which a task is condemned.
     """
-    assert death.running is not None
-    _, _, path, given = death.running
-    if death.others:
-        if death.cause not in ("", "timeout"):
+    if death.cause not in ("", "timeout"):
+        return False
+    mine = [running for running in death.running if running[0] == job.id and running[1] <= job.epoch]
+    if len(death.running) > 1:
+        changed = [_strike_in_company(job, death, path, given, limit) for _, _, path, given in mine]
+        return any(changed)
+    return any(_strike_alone(job, death, path, given, limit) for _, _, path, given in mine)
+
+
+def _strike_in_company(job: Job, death: Death, path: Path, given: int, limit: int) -> bool:
+    if not death.cause:
+        deaths = job.strikes.setdefault((death.stage, path), [])
+        deaths.append((given, death.sentence))
+        if len(deaths) < limit - 1:
             return False
-        for one in (path, *death.others):  # nobody knows which it was: from now on each runs alone
-            if not death.cause:
-                job.strikes.setdefault((death.stage, one), []).append((given, death.sentence))
-            _mark(job, Mark(death.stage, one, "", death.sentence))
-        return True
+    return _mark(job, Mark(death.stage, path, "", death.sentence))
+
+
+def _strike_alone(job: Job, death: Death, path: Path, given: int, limit: int) -> bool:
     if death.cause == "timeout":
         stood = _stood(job, death.stage, [given])
         return _mark(job, Mark(death.stage, path, "TaskTimeout", death.sentence, stood))
-    if death.cause:
-        return False
     deaths = job.strikes.setdefault((death.stage, path), [])
     deaths.append((given, death.sentence))
     tries = len(deaths)

@@ -1,19 +1,19 @@
-"""More kinds of stage: batches of tasks, and plain functions."""
+"""More kinds of stage: batches of tasks, plain functions, and what is ``async def``."""
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from functools import partial
 from typing import Any
 
 from zturbo.checks import check_count, wrong
 from zturbo.errors import UsageError
 from zturbo.resources import Resources
-from zturbo.stage import Stage
+from zturbo.stage import Outputs, Stage
 from zturbo.task import Task
 
-__all__ = ["BatchStage", "FunctionStage"]
+__all__ = ["BatchStage", "FunctionStage", "is_async"]
 
 
 class BatchStage(Stage):
@@ -24,8 +24,9 @@ class BatchStage(Stage):
     the order and its own outputs; if a batch of several raises, its tasks are run again one by one, so that
     only those fail that fail alone.
 
-    If a worker dies in a batch of several, each of its tasks is a suspect, and runs alone from then on: so
-    one that kills is found, and no other is blamed. A ``task_timeout`` holds for the batch as a whole.
+    If a worker dies in a batch of several, each of its tasks has a strike; one that has two runs alone from
+    then on: so one that kills is found, and no other is blamed. A ``task_timeout`` holds for the batch as a
+    whole.
 
     Args:
         resources: what its workers may use.
@@ -56,6 +57,11 @@ class BatchStage(Stage):
     def check_limits(self) -> None:
         """Raises UsageError if ``max_batch`` or ``max_wait`` cannot be. The worker calls it too."""
         name = type(self).__name__
+        if is_async(self.process_batch) or is_async(self.process):
+            raise UsageError(
+                f"{name}: a BatchStage is not async def; write a Stage with async def process, which runs "
+                "max_concurrency tasks at a time, or process_batch as a plain def"
+            )
         check_count(f"{name}: max_batch", self.max_batch, 1)
         wait: object = self.max_wait
         if isinstance(wait, bool) or not isinstance(wait, (int, float)) or wait < 0:
@@ -94,7 +100,7 @@ class BatchStage(Stage):
 
 
 class FunctionStage(Stage):
-    """A plain function as a stage: content in, content out.
+    """A plain function as a stage: content in, content out. It may be ``async def``, see :class:`Stage`.
 
     A generator function gives many contents for one; None gives nothing, as in :meth:`Stage.process`; what
     is a :class:`Task` already is taken as it is.
@@ -122,8 +128,11 @@ class FunctionStage(Stage):
         self.name = name.strip("<>")
         self._many = inspect.isgeneratorfunction(function)
 
-    def process(self, task: Task) -> Task | Iterator[Task] | None:
+    def process(self, task: Task) -> Any:
         """Call the function."""
+        if is_async(self.function):
+            given = self.function(task.content)
+            return _each(given, task) if hasattr(given, "__aiter__") else _one(given, task)
         if self._many:
             return (_task(content, task) for content in self.function(task.content))
         content = self.function(task.content)
@@ -135,3 +144,22 @@ class FunctionStage(Stage):
 
 def _task(content: Any, parent: Task) -> Task:
     return content if isinstance(content, Task) else Task(content, parent_task=parent)
+
+
+async def _one(given: Any, parent: Task) -> Outputs:
+    content = await given
+    return None if content is None else _task(content, parent)
+
+
+async def _each(given: AsyncIterator[Any], parent: Task) -> AsyncIterator[Task]:
+    async for content in given:
+        yield _task(content, parent)
+
+
+def is_async(code: Any) -> bool:
+    """Whether a function, a method or a callable object is ``async def``, an asynchronous generators too."""
+    while isinstance(code, partial):
+        code = code.func
+    if not inspect.isroutine(code):
+        code = getattr(code, "__call__", None)  # noqa: B004 - it is looked at, not called
+    return inspect.iscoroutinefunction(code) or inspect.isasyncgenfunction(code)

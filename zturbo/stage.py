@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import AsyncIterable, Awaitable, Iterable
 from typing import Any
 
 from zturbo.checks import check_count, check_type, wrong
@@ -12,7 +12,10 @@ from zturbo.log import get_logger
 from zturbo.resources import Resources
 from zturbo.task import Task
 
-__all__ = ["ReorderStage", "Stage"]
+__all__ = ["Outputs", "ReorderStage", "Stage"]
+
+Outputs = Task | Iterable[Task] | None
+"""What a task becomes."""
 
 
 class Stage:
@@ -40,6 +43,11 @@ class Stage:
 
     **Slots.** A worker of an ordered or sticky stage with ``reset()`` takes ``job_slots`` jobs at once, if
     not ``interleave``. A job that finds none free waits, and ``zturbo jobs`` says for what.
+    **Waiting.** Where :meth:`process` is ``async def``, a worker runs up to ``max_concurrency`` tasks at a
+    time, of any jobs, on one event loop; results keep their order all the same. :meth:`init` and
+    :meth:`reset` may be ``async def`` too, and run on the same loop. What blocks there (``time.sleep``, long
+    computing) holds up all of them. A task whose job is cancelled or starts over gets a ``CancelledError``
+    at its ``await``; so does one that takes longer than ``task_timeout``, and it fails alone.
 
     Args:
         resources: what its workers may use.
@@ -59,6 +67,9 @@ class Stage:
     """Jobs at once on a worker of an ordered or sticky stage with ``reset()``, if not ``interleave``."""
     sticky: bool = False
     """One worker sees all of a job."""
+
+    max_concurrency: int = 100
+    """Tasks that a worker runs at a time where ``process`` is ``async def``; elsewhere it is always one."""
 
     resources: Resources | None = None
     resource_allocation: list[Resources] | None = None
@@ -112,7 +123,7 @@ class Stage:
     def logger(self, value: logging.Logger) -> None:
         self._logger = value
 
-    def init(self, worker_id: int = 0) -> None:
+    def init(self, worker_id: int = 0) -> Awaitable[None] | None:
         """Called once in the worker's process, before the first task: load models here.
 
         Args:
@@ -121,12 +132,14 @@ class Stage:
         self.worker_id = worker_id
         if self.resource_allocation and worker_id < len(self.resource_allocation):
             self.current_resource = self.resource_allocation[worker_id]
+        return None
 
-    def reset(self) -> None:
+    def reset(self) -> Awaitable[None] | None:
         """Override it to begin a new job: clear what belongs to the last one."""
+        return None
 
-    def process(self, task: Task) -> Task | Iterable[Task] | None:
-        """What becomes of a task.
+    def process(self, task: Task) -> Outputs | Awaitable[Outputs] | AsyncIterable[Task]:
+        """What becomes of a task. It may be ``async def``, and an asynchronous generator.
 
         Returns:
             One task, which keeps its parent's place; an iterable of tasks (a generator's are sent on
@@ -143,6 +156,9 @@ class ReorderStage(Stage):
 
     The order is that of the job's tasks as the stages above made them: depth first, a generator's
     outputs in the order of yielding. A stage that overrides :meth:`get_sequence_id` has its own.
+
+    Its tasks are processed one after the other, also where ``process`` is ``async def``: each is awaited
+    to its end before the next one begins.
 
     A dropped or failed task leaves no gap. If this stage's worker dies, its job starts over: state
     is made new by ``reset()``, and what the client has got is not repeated.

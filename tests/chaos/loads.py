@@ -13,6 +13,7 @@ import numpy as np
 
 from tests.system.cluster import stage
 from zturbo import Client, Task
+from zturbo.errors import TaskError
 
 __all__ = ["LOADS", "Load", "pipelines"]
 
@@ -29,6 +30,17 @@ def pipelines(folder: Path) -> dict[str, list[dict[str, Any]]]:
         "big": [stage("first", "Array", 2), stage("second", "Array", 1)],
         "slow": [log("slow", 3, 0.03), stage("add", "Add", 1)],
         "wild": [stage("wild", "Wild", 2), stage("pass", "Slow", 1, seconds=0.0005)],
+        "batch": [
+            stage("batch", "Batches", 2),
+            stage("sum", "SumOfBatches", 2),
+            stage("again", "Batches", 2),
+        ],
+        "function": [stage("halves", "halves", 2, into=3), stage("even", "even", 2), stage("sum", "Sum")],
+        "async": [
+            stage("streams", "Streams", 2),
+            stage("first", "Sleepy", 2, seconds=0.02),
+            stage("sum", "Sum"),
+        ],
     }
 
 
@@ -133,6 +145,44 @@ def _wild(load: Load) -> str | None:
     return None if at == len(got) else "there are results too many"
 
 
+def _running(values: Iterator[int]) -> Iterator[int]:
+    total = 0
+    for value in values:
+        total = (total * 31 + value) % 1_000_003
+        yield total
+
+
+def _batch(load: Load) -> str | None:
+    n = int(3000 * load.scale)
+    got = load.see(load.client.map(range(n), pipeline="batch"))
+    return _compare((total for total, _ in got), _running(iter(range(n))))
+
+
+def _function(load: Load) -> str | None:
+    n = int(6000 * load.scale)
+    expected = _running(value for value in range(3 * n) if value % 2 == 0)
+    return _compare(load.see(load.client.map(range(n), pipeline="function")), expected)
+
+
+def _async(load: Load) -> str | None:
+    """Half way through some of the generators, and for some tasks, there is a failure."""
+    n = int(2000 * load.scale)
+    expected: list[Any] = []
+    total = 0
+    for value in range(n):
+        half_way = value % 9 == 8 and value % 5 > 2
+        for i in range(2 if half_way else value % 5):
+            if value % 7 == 6:
+                expected.append("failed")
+                continue
+            total = (total * 31 + value + i) % 1_000_003
+            expected.append(total)
+        if half_way:
+            expected.append("failed")
+    got = load.see(load.client.map(range(n), pipeline="async", on_error="return"))
+    return _compare(("failed" if isinstance(g, TaskError) else g for g in got), iter(expected))
+
+
 LOADS: dict[str, Callable[[Load], str | None]] = {
     "tiny": _tiny,
     "wide": _wide,
@@ -140,5 +190,8 @@ LOADS: dict[str, Callable[[Load], str | None]] = {
     "slow": _slow,
     "clients": _clients,
     "wild": _wild,
+    "batch": _batch,
+    "function": _function,
+    "async": _async,
 }
 """Load -> what runs it."""

@@ -170,7 +170,8 @@ def test_a_worker_takes_anything(seed: int, ordered: bool) -> None:
     any_ = Anything(seed)
     rng = any_.rng
     me = IDS[0]
-    machine = WorkerMachine(me, pipeline="p", stage=1, stages=3, ordered=ordered)
+    many = 0 if ordered else rng.choice([0, 3])
+    machine = WorkerMachine(me, pipeline="p", stage=1, stages=3, ordered=ordered, concurrency=many)
     myself = Member(me, "worker", "p", 1, "h", ("ipc://x",), ordered=ordered)
     now = 0.0
     running: list[Any] = []
@@ -196,10 +197,11 @@ def test_a_worker_takes_anything(seed: int, ordered: bool) -> None:
                 machine.reclaimed(effect.work, effect.work.stop_early(), now)
         machine.effects.clear()
         if running and rng.random() < 0.5:
-            work = running.pop(0)
+            work = running.pop(rng.randrange(len(running)) if many else 0)
             n = min(work.limit, sum(stop - start for _, start, stop in work.pieces))
             out = Batch(work.job, work.epoch, 0, [((9, rng.randrange(9)), 1)], 1, pack_many([1]))
-            machine.produced(Produced(work.job, work.epoch, [(work.origin, n)], out, n, 0.001 * n, 1), now)
+            done = [(work.origin, n)]
+            machine.produced(Produced(work.job, work.epoch, done, out, n, 0.001 * n, (work,)), now)
         machine.check()
 
 
@@ -290,8 +292,11 @@ def test_a_broker_takes_anything(seed: int) -> None:
         machine.hello(member.incarnation, message, now)
 
     def exited() -> None:
-        running = (rng.choice(JOBS), rng.randrange(4), any_.path(), rng.randrange(3))
-        death = Death(0, "w", "SIGKILL", rng.choice(["", "", "timeout"]), rng.choice([None, running]))
+        some = rng.choice([0, 1, 1, 3])
+        running = tuple(
+            (rng.choice(JOBS), rng.randrange(4), any_.path(), rng.randrange(3)) for _ in range(some)
+        )
+        death = Death(0, "w", "SIGKILL", rng.choice(["", "", "timeout"]), running)
         machine.exited(rng.choice(IDS), now, death)
 
     def ref(**fields: Any) -> dict[str, Any]:

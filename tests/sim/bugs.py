@@ -78,6 +78,7 @@ _INLET = "zturbo.core.inlet:Inlet."
 _OUTLET = "zturbo.core.outlet:Outlet."
 _CUSTODY = "zturbo.core.custody:Custody."
 _WORKER = "zturbo.core.worker:WorkerMachine."
+_ASYNC = "zturbo.runtime.overlapping:AsyncRunner."
 _SINK = "zturbo.core.sink:SinkMachine."
 _SEQUENCER = "zturbo.core.sequencer:Sequencer."
 _STREAM = "zturbo.core.stream:ResultStream."
@@ -128,6 +129,11 @@ BUGS = [
     Bug("a new broker is told that nothing is held", "zturbo.core.held:HeldRoots.adopt", "return [(root.job, root.epoch, tuple(root.runs), root.n, root.nbytes) for root in kept.values()]", "return []", only=("broker", "broker-after")),
     Bug("a new broker's link begins without its credit", _WORKER + "_adopt", "link.window.leave(tasks, nbytes)", "pass"),
     Bug("jobs share an instance", "zturbo.runtime.stagehost:StageHost._state", "instance = self._spare.pop() if self._spare else self._new()", "instance = self.base", within=("sticky", "sticky-first", "twice")),
+    Bug("what is finished in any order gives no credit back", _WORKER + "produced", "self._shut(origin, tasks)", "pass", within=("async", "async-order")),
+    Bug("what is finished in any order gives all credit back at once", _WORKER + "_shut", "if left > tasks:", "if False:", within=("async", "async-order")),
+    Bug("a coroutine's outputs go out with another's input", _ASYNC + "_begin", "self._turn_to(work)", "self._origin = self._origin or work.origin\nself._done.setdefault(self._origin, 0)", only=("worker", "stage"), within=("async", "async-order")),
+    Bug("what waits of an ended job is never acked", _ASYNC + "job_ended", "self._finish(item.of)", "pass", only=("cancel", "stage"), within=("async", "async-order")),
+    Bug("a task of an ended job is not finished", _ASYNC + "_ended", "self._finish(item.of)", "self._stale(item) or self._finish(item.of)", only=("cancel", "stage"), within=("async", "async-order")),
     # sequencer
     Bug("a sequencer refuses for order's sake", _SINK + "_batch", "self._token += 1", "if job.sequencer.held > 3:\n    link.received -= 1\n    return\nself._token += 1"),
     Bug("END 0 is not counted", _SEQUENCER + "_close", "parent.done.add(index, index + 1)\nself._hold(parent", "self._hold(parent"),

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
+from broker.strikes import Running
 from tests.sim.broker import BROKER
+from tests.sim.loop import SimLoop
 from tests.sim.stages import Die
 from zturbo import Stage
 from zturbo.core.effects import (
@@ -25,6 +27,7 @@ from zturbo.core.effects import (
 from zturbo.core.sink import SinkMachine
 from zturbo.core.worker import Produced, WorkerMachine
 from zturbo.runtime.batching import BatchRunner
+from zturbo.runtime.overlapping import AsyncRunner
 from zturbo.runtime.runner import Runner
 from zturbo.runtime.stagehost import StageHost
 from zturbo.wire.codec import decode, encode
@@ -160,10 +163,9 @@ class _Slot:
     def __init__(self, world: World, stage: int) -> None:
         self._world = world
         self._stage = stage
-        self.died: tuple[bytes, int, Path, int] | None = None
-        """The task that was begun last: what a node reads of a worker that died in it."""
-        self.others: tuple[Path, ...] = ()
-        """And what was begun with it."""
+        self.died: tuple[Running, ...] = ()
+        """What was begun last: what a node reads of a worker that died in it."""
+        self._table: dict[int, Running] = {}
         self._head: tuple[bytes, int, Path, bool] = (b"", 0, (), False)
 
     def begin(self, job: bytes, epoch: int, prefix: Path, root: bool) -> None:
@@ -172,21 +174,35 @@ class _Slot:
     def task(self, k: int) -> None:
         job, epoch, prefix, root = self._head
         path = () if root else (*prefix, k)
-        self.died, self.others = (job, epoch, path, 0), ()
+        self.died = ((job, epoch, path, 0),)
         self._world.executions[(job, self._stage, epoch, path)] += 1
 
     def several(self, job: bytes, epoch: int, paths: list[Path]) -> None:
         for path in paths:
             self._world.executions[(job, self._stage, epoch, path)] += 1
         if paths:
-            self.died = (job, epoch, paths[0], 0)
-            self.others = tuple(paths[1:])
+            self.died = tuple((job, epoch, path, 0) for path in paths)
 
     def given(self, count: int) -> None:
-        if self.died is not None:
-            self.died = (*self.died[:3], count)
+        if len(self.died) == 1:
+            self.died = ((*self.died[0][:3], count),)
 
     def end(self) -> None: ...
+
+    def enter(self, place: int, job: bytes, epoch: int, path: Path) -> None:
+        self._world.executions[(job, self._stage, epoch, path)] += 1
+        self._table[place] = (job, epoch, path, 0)
+
+    def gave(self, place: int, count: int) -> None:
+        self._table[place] = (*self._table[place][:3], count)
+
+    def leave(self, place: int) -> None:
+        del self._table[place]
+
+    @property
+    def table(self) -> tuple[Running, ...]:
+        """What a node reads of a worker that ran many at a time."""
+        return tuple(self._table.values())
 
 
 class SimWorker(SimMember):
@@ -197,7 +213,8 @@ class SimWorker(SimMember):
         cls = stages[index]
         self.stage = f"s{index}"
         self.place = (pipeline, index, stages)
-        self.host = StageHost(cls, name=self.stage, index=index)
+        self.loop = SimLoop(world.clock, lambda: world.later(world.rng.random() * 0.001, self._turn))
+        self.host = StageHost(cls, name=self.stage, index=index, loop=self.loop)
         self.slot = self.host.slot = _Slot(world, index)
         self.machine: WorkerMachine = WorkerMachine(
             self.incarnation,
@@ -208,6 +225,7 @@ class SimWorker(SimMember):
             spill_bytes=world.rng.choice([200, 1 << 20]),
             batch=self.host.batch,
             batch_wait=self.host.batch_wait,
+            concurrency=self.host.concurrency,
         )
         self.spilled: dict[int, tuple[Batch, Any, Any]] = {}
         self.member = Member(
@@ -225,8 +243,16 @@ class SimWorker(SimMember):
         self.busy = False
         self.hangs_until = 0.0
         self.given: list[Produced] = []
+        self.posted: deque[Produced] = deque()
+        """What a runner of many at a time has given, on its way to the machine, which keeps its order."""
+        self._posted_at = 0.0
+        self._gave_at = 0.0
         kind = BatchRunner if self.host.batch else Runner
-        self.runner = kind(self.host, self.given.append, self._current, 1 << 20)
+        self.runner = (
+            AsyncRunner(self.host, self._post, self._current, 1 << 20, free=self._free)
+            if self.host.concurrency
+            else kind(self.host, self.given.append, self._current, 1 << 20)
+        )
         self._drain_until: float | None = None
         self._leaves = False
         self.hello()
@@ -249,8 +275,56 @@ class SimWorker(SimMember):
             for batch, _, _ in effect.work.pieces:
                 if id(batch) in self.spilled:
                     _, batch.blob, batch.metas = self.spilled.pop(id(batch))
-        self.todo.append(effect.work if isinstance(effect, Run) else effect)
+        item = effect.work if isinstance(effect, Run) else effect
+        if isinstance(self.runner, AsyncRunner):
+            self.loop.call_soon(self._take, item)
+            return
+        self.todo.append(item)
         self._start()
+
+    # -- many at a time: what runs is the loop ------------------------------------------------
+    def _take(self, item: Work | EndJob) -> None:
+        if isinstance(item, EndJob):
+            self.runner.job_ended(item.job)
+        else:
+            self.runner.run(item)
+
+    def _turn(self) -> None:
+        """A turn of the loop, if the process runs and no coroutine holds it up."""
+        if not self.alive:
+            return
+        if self.stopped:
+            self.world.later(0.5, self._turn)
+        elif self.world.now < self.hangs_until:
+            self.world.clock.at(self.hangs_until, self._turn)
+        else:
+            if self.world.slow and self.world.rng.random() < 0.01:
+                self.hangs_until = self.world.now + self.world.rng.random() * 1.5
+            self.loop.step()
+            if isinstance(self.runner, AsyncRunner) and self.runner.fatal is not None:
+                assert isinstance(self.runner.fatal, Die), self.runner.fatal
+                self.world.dies(self, self.slot.table)
+
+    def _free(self) -> bool:
+        return len(self.posted) <= 16 and not self.machine.outlet.pressed
+
+    def _post(self, produced: Produced) -> None:
+        now = self.world.now
+        produced.seconds, self._gave_at = now - self._gave_at, now
+        self.posted.append(produced)
+        self._posted_at = max(self._posted_at, now + self.world.rng.random() * self.world.pace)
+        self.world.clock.at(self._posted_at, self._next_posted)
+
+    def _next_posted(self) -> None:
+        if self.stopped and self.alive:
+            self.world.later(0.5, self._next_posted)
+        elif self.alive:
+            self.machine.produced(self.posted.popleft(), self.world.now)
+            self.perform()
+            assert isinstance(self.runner, AsyncRunner)
+            self.loop.call_soon(self.runner.go)
+
+    # -- one by one ---------------------------------------------------------------------------
 
     def _start(self) -> None:
         if self.busy or not self.todo or not self.alive:
@@ -278,7 +352,7 @@ class SimWorker(SimMember):
             else:
                 self.runner.run(item)
         except Die:
-            self.world.dies(self, self.slot.died, others=self.slot.others)
+            self.world.dies(self, self.slot.died)
             return
         if self.runner.wait() is None and (not self.todo or self.world.rng.random() < 0.5):
             self.runner.idle()
@@ -325,7 +399,7 @@ class SimWorker(SimMember):
         try:
             self.runner.idle()
         except Die:
-            self.world.dies(self, self.slot.died, others=self.slot.others)
+            self.world.dies(self, self.slot.died)
             return
         given, self.given[:] = list(self.given), []
         for produced in given:
@@ -334,7 +408,7 @@ class SimWorker(SimMember):
     def hang(self, seconds: float) -> None:
         """Its code takes its time, from the end of what it does now on."""
         self.hangs_until = self.world.now + seconds
-        if not self.busy:
+        if not self.busy and not isinstance(self.runner, AsyncRunner):
             self.busy = True
             self._rest()
 
@@ -352,7 +426,7 @@ class SimWorker(SimMember):
             return
         if self.world.now >= self._drain_until or (self._leaves and self.machine.idle):
             self.world.cut_short |= not self.machine.idle
-            self.world.dies(self, None, cause="stopped")
+            self.world.dies(self, cause="stopped")
             return
         self._leaves = self.machine.idle
         self.world.later(0.1, self._drained)

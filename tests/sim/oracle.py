@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tests.sim.stages import Flaky, Poison, Wild
+from tests.sim.stages import Async, Flaky, Poison, Wild
 from zturbo import Stage, Task
 from zturbo.debug import DebugPipeline
 
@@ -88,6 +88,7 @@ def _in_one_process(stages: list[type[Stage]], roots: list[int] | int, order: st
     pipeline = DebugPipeline(source, names=[f"s{i - shift}" for i in range(len(source))])
     out: list[Any] = []
     Poison.deadly = False
+    pause, Async.pause = Async.pause, 0.0
     try:
         for task in pipeline.run(Task(roots if isinstance(roots, int) else 0), order=order):
             if task.success:
@@ -97,4 +98,5 @@ def _in_one_process(stages: list[type[Stage]], roots: list[int] | int, order: st
                 out.append((fields["stage"], fields["type"], fields["message"]))
     finally:
         Poison.deadly = True
+        Async.pause = pause
     return out

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 
 from zturbo import BatchStage, ReorderStage, Stage, Task
 
@@ -77,6 +78,39 @@ class Batch(BatchStage):
             if task.content % 17 == 6:
                 raise KeyError(task.content)
         return [None if task.content % 13 == 5 else Task(task.content + 1) for task in tasks]
+
+
+class Async(Stage):
+    """Four at a time, which finish in another order; some are dropped, some fail, some kill."""
+
+    max_concurrency = 4
+    pause = 0.02
+    """Seconds; none where one process runs them one by one."""
+
+    async def process(self, task: Task) -> Task | None:
+        value = task.content
+        await asyncio.sleep(Async.pause * (value * 7 % 5))
+        deadly(task)
+        await asyncio.sleep(Async.pause * (value % 3))
+        if value % 13 == 5:
+            return None
+        if value % 17 == 6:
+            raise KeyError(value)
+        return Task(value + 1)
+
+
+class AsyncFan(Stage):
+    """As :class:`Fan`, three at a time."""
+
+    max_concurrency = 3
+
+    async def process(self, task: Task) -> AsyncIterator[Task]:
+        value = task.content
+        for i in range(value % 6):
+            await asyncio.sleep(Async.pause * (value % 4))
+            if value % 11 == 3 and i == 2:
+                raise ValueError(f"half way of {value}")
+            yield Task(value * 7 + i, {"i": i} if value % 3 == 0 else None)
 
 
 class Sum(ReorderStage):
@@ -219,6 +253,8 @@ PIPELINES: dict[str, list[type[Stage]]] = {
     "half-poison": [Map, Half, Pass, Sum],
     "batch": [Fan, Batch, Map],
     "batched-order": [Batch, Sum, Batch],
+    "async": [AsyncFan, Async, Map],
+    "async-order": [AsyncFan, Sum, AsyncFan],
     "flaky": [Flaky, Pass, Sum, Pass],
     "by-id": [Fan, Keyed, Placed],
     "keyed": [Fan, Map, Keyed],
@@ -231,5 +267,5 @@ PIPELINES: dict[str, list[type[Stage]]] = {
 ORDERS = {"keyed": "meta:at", "keyed-order": "meta:at"}
 """Of the results, where it is not that of paths."""
 
-DEADLY: set[type[Stage]] = {Poison, Half, Batch}
+DEADLY: set[type[Stage]] = {Poison, Half, Batch, Async}
 """Stages that kill those who run them, also where there are no faults."""

@@ -14,7 +14,7 @@ from typing import Any
 from unittest.mock import patch
 
 from broker.machine import PipelineInfo
-from broker.strikes import Death
+from broker.strikes import Death, Running
 from tests.sim.broker import BROKER, Ledger, SimBroker
 from tests.sim.client import SimClient
 from tests.sim.disk import Disk
@@ -22,7 +22,7 @@ from tests.sim.members import SimMember, SimSink, SimWorker
 from tests.sim.network import Clock, Faults, Network
 from tests.sim.oracle import Oracle
 from tests.sim.stages import DEADLY, ORDERS, PIPELINES, Flaky, Half, Wild
-from zturbo.runtime import output, runner
+from zturbo.runtime import output, overlapping, runner
 
 __all__ = ["FAULTS", "World"]
 
@@ -185,25 +185,25 @@ class World:
         if self.name == "flaky" and what in ("sink-host", "sink-gone"):
             what = "worker"  # it is not promised that failures stay which the sink has lost
         if what == "worker" and self.workers:
-            self.dies(rng.choice(self.workers), None)
+            self.dies(rng.choice(self.workers))
         elif what == "first" and self.workers:
-            self.dies(rng.choice([w for w in self.workers if not w.place[1]] or self.workers), None)
+            self.dies(rng.choice([w for w in self.workers if not w.place[1]] or self.workers))
         elif what == "stage":
             index = rng.randrange(len(self.stages))
             for worker in [worker for worker in self.workers if worker.place[1] == index]:
-                self.dies(worker, None)
+                self.dies(worker)
         elif what in ("sink", "sink-host") and self.sinks:
             sink = rng.choice(self.sinks)
             if what == "sink-host":
                 self.void.update(self.disks[sink.spool].power_cut())
-            self.dies(sink, None)
+            self.dies(sink)
         elif what == "sink-gone" and self.sinks:
             sink = rng.choice(self.sinks)
             self.void.update(self.oracles if self.name == "wild" else self.disks[sink.spool].records)
             del self.disks[sink.spool]
             sink.spool = self.fresh()  # of the one that is started in its place, on another host
             self.disks[sink.spool] = Disk(0.01)
-            self.dies(sink, None)
+            self.dies(sink)
         elif what in ("broker", "broker-first") and self.broker.alive:
             self.trouble_after_restart = what == "broker-first"
             if self.trouble_after_restart:
@@ -238,24 +238,23 @@ class World:
             worker.stop(2.5)
         for worker in first[1:]:
             if self.rng.random() < 0.5:
-                self.later(1.0 + self.rng.random(), lambda w=worker: self.dies(w, None))  # type: ignore[misc]
+                self.later(1.0 + self.rng.random(), lambda w=worker: self.dies(w))  # type: ignore[misc]
 
     def dies(
         self,
         member: SimMember,
-        running: tuple[bytes, int, tuple[int, ...], int] | None,
+        running: tuple[Running, ...] = (),
         cause: str = "",
-        others: tuple[tuple[int, ...], ...] = (),
     ) -> None:
         """A worker or a sink dies; its node sees that, tells the broker, and starts another."""
         if not member.alive:
             return
         self._remove(member)
-        if running is not None and not others:
-            task = (member.stage, running[0], running[2])
+        if len(running) == 1:
+            task = (member.stage, running[0][0], running[0][2])
             self.killed[task] += 1
             assert self.killed[task] < 12, self.story("poison kills on and on")
-        death = Death(-1, member.stage, "died", cause, running, others)
+        death = Death(-1, member.stage, "died", cause, running)
         self._report(member.incarnation, death)
         if self.rng.random() < 0.5:  # a stranger binds the endpoint of the dead one
             stranger = self.rng.choice([*self.workers, *self.sinks] or [None])
@@ -335,6 +334,7 @@ class World:
         with (
             patch.object(output, "perf_counter", self._perf_counter),
             patch.object(runner, "perf_counter", self._perf_counter),
+            patch.object(overlapping, "perf_counter", self._perf_counter),
         ):
             self._run()
 

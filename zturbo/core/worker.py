@@ -62,7 +62,7 @@ class Produced:
     """Tasks finished."""
     seconds: float = 0.0
     """What they took."""
-    works: int = 0
+    works: tuple[Work, ...] = ()
     """Pieces of work that are finished with this."""
 
 
@@ -113,6 +113,7 @@ class WorkerMachine:
         spill_bytes: bytes that may wait for their order in memory.
         batch: tasks that the code takes at once; 0 for one by one.
         batch_wait: seconds that it waits for so many.
+        concurrency: tasks that the code runs at a time, and finishes in any order; 0 for one by one.
     """
 
     def __init__(
@@ -127,6 +128,7 @@ class WorkerMachine:
         spill_bytes: int = SPILL_BYTES,
         batch: int = 0,
         batch_wait: float = 0.0,
+        concurrency: int = 0,
     ) -> None:
         self.me = me
         self.pipeline = pipeline
@@ -139,6 +141,7 @@ class WorkerMachine:
         self.outlet = Outlet(me, host, self.custody, self.effects)
         self.meter = Meter()
         self.batch = batch
+        self.concurrency = concurrency
         self._patience = GIVE_BACK_AFTER + batch_wait
         self.jobs: dict[bytes, _Job] = {}
         self.ended: OrderedDict[bytes, None] = OrderedDict()
@@ -149,6 +152,10 @@ class WorkerMachine:
         """Work that the user's code has and has not finished."""
         self.late: deque[list[tuple[InputKey, int, int]]] = deque()
         """(input, tasks, bytes) whose credit comes back when the work of the same place is finished."""
+        self.open: dict[InputKey, tuple[int, int]] = {}
+        """Where tasks are finished in any order: input -> (tasks, bytes) that the code has of it."""
+        self.running = 0
+        """How many tasks these are."""
         self.returned: dict[InputKey, tuple[InputKey, int]] = {}
         """(sender, batch) -> (input, tasks of it that are given back and not yet known to be taken)."""
         self.joined = 0
@@ -220,9 +227,11 @@ class WorkerMachine:
         nbytes = sum(item[4] for item in items)
         link.window.allow(tasks, nbytes)
         here = [part for part in self.queue.parts() if self.held.now(part.key)[0] == broker]
-        owed = [late for parts in self.late for late in parts if self.held.now(late[0])[0] == broker]
-        tasks -= sum(part.n for part in here) + sum(late[1] for late in owed)
-        nbytes -= sum(part.nbytes for part in here) + sum(late[2] for late in owed)
+        owed = [late for parts in self.late for late in parts]
+        owed += [(key, tasks, nbytes) for key, (tasks, nbytes) in self.open.items()]
+        owed = [part for part in owed if self.held.now(part[0])[0] == broker]
+        tasks -= sum(part.n for part in here) + sum(part[1] for part in owed)
+        nbytes -= sum(part.nbytes for part in here) + sum(part[2] for part in owed)
         link.window.leave(tasks, nbytes)
         self._report = Control({"type": "held", "incarnation": self.me, "broker": broker, "items": items})
         self._report_at = now
@@ -402,12 +411,17 @@ class WorkerMachine:
         """The user's code gave something, or finished something, or both."""
         if out.tasks or out.works:
             self._moved_at = now
-        for _ in range(out.works):
-            self.handed.popleft()
-            for key, tasks, nbytes in self.late.popleft():
+            self._given_back &= not (out.works or self.concurrency)
+        for work in out.works:
+            at = next(at for at, other in enumerate(self.handed) if other is work)
+            del self.handed[at]
+            for key, tasks, nbytes in self.late[at]:
                 self._leave(key, tasks, nbytes)
+            del self.late[at]
             self._alone = False
-            self._given_back = False
+        for origin, tasks in out.done:
+            if origin in self.open:
+                self._shut(origin, tasks)
         self.meter.add(out.tasks, out.seconds)
         job = self.jobs.get(out.job)
         if job is not None and job.stamp.epoch == out.epoch:
@@ -424,6 +438,15 @@ class WorkerMachine:
                     self.custody.forget(origin)
                     self._ack(origin, now)
         self._settle(now)
+
+    def _shut(self, key: InputKey, tasks: int) -> None:
+        """The code has so many tasks less of this input: their credit comes back."""
+        left, nbytes = self.open.pop(key)
+        tasks = min(tasks, left)
+        self.running -= tasks
+        if left > tasks:
+            self.open[key] = (left - tasks, nbytes)
+        self._leave(key, tasks, 0 if left > tasks else nbytes)
 
     def _put(self, stamp: Stamp, out: Produced) -> None:
         batch = out.batch
@@ -447,9 +470,13 @@ class WorkerMachine:
         """Give the user's code something to do: one piece running, one at hand if tasks are fast."""
         one = self.meter.slow or self.meter.mean is None or bool(self.queue.aside)
         while not self._alone and not self.outlet.pressed:
-            enough = len(self.handed) >= (1 if one else 2)
-            if enough and (self.queue.aside or sum(map(_size, self.handed)) >= 2 * self.batch):
-                return
+            if self.concurrency:
+                if self.running >= self.concurrency:
+                    return
+            else:
+                enough = len(self.handed) >= (1 if one else 2)
+                if enough and (self.queue.aside or sum(map(_size, self.handed)) >= 2 * self.batch):
+                    return
             work = self._next_sequenced() if self.ordered else self._next_queued()
             if work is None:
                 return
@@ -468,7 +495,12 @@ class WorkerMachine:
             self._alone = part is not None
         if part is None:
             return None
-        if self.meter.slow or self.meter.mean is None:
+        if self.concurrency:
+            tasks, nbytes = self.open.get(part.key, (0, 0))
+            self.open[part.key] = (tasks + part.n, nbytes + part.nbytes)
+            self.running += part.n
+            self.late.append([])
+        elif self.meter.slow or self.meter.mean is None:
             self.late.append([(part.key, part.n, part.nbytes)])
         else:
             self.late.append([])
@@ -506,7 +538,9 @@ class WorkerMachine:
         self._given_back = True
         for part in self.queue.give_back():
             self._return(part, now)
-            if self.late:
+            if self.concurrency:
+                self._leave(part.key, part.n, part.nbytes)
+            elif self.late:
                 self.late[-1].append((part.key, part.n, part.nbytes))
         for work in self.handed:
             batch, _, stop = work.pieces[-1]
@@ -518,7 +552,10 @@ class WorkerMachine:
         """This work stops before the task of this index, counted over its pieces."""
         batch, start, stop = work.pieces[-1]
         if start + started < stop and any(work is other for other in self.handed):
-            self._return(Slice(batch, start + started, stop), now)
+            rest = Slice(batch, start + started, stop)
+            self._return(rest, now)
+            if rest.key in self.open:
+                self._shut(rest.key, rest.n)
             self._settle(now)
 
     def _return(self, part: Slice, now: float) -> None:
@@ -535,6 +572,8 @@ class WorkerMachine:
         """When what is behind the running task is to be given back."""
         if self._given_back or self.ordered or not self.handed or not self._peers or self._alone:
             return None
+        if self.concurrency and not len(self.queue) and self.running <= self.concurrency:
+            return None  # all of it runs
         ahead = self.queue.tasks + sum(work.pieces[-1][2] - work.pieces[-1][1] for work in self.handed)
         if ahead <= 1:
             return None
@@ -558,7 +597,7 @@ class WorkerMachine:
         paused = bool(self.queue.aside) or self._alone or self._given_back
         if not paused and (self.ordered or not self.draining):
             senders = len(self.inlet.links)
-            window = max(self.meter.window(), self.batch * senders)
+            window = max(self.meter.window(), self.batch * senders, self.concurrency * senders)
             self.inlet.grant(MAX_WINDOW * senders if self.ordered else window, now)
         self.inlet.turn(self._given_back, now)
         self.inlet.flush(now)
@@ -612,6 +651,7 @@ class WorkerMachine:
         self.waiting.check()
         self.queue.check()
         assert len(self.late) == len(self.handed)
+        assert self.running == sum(tasks for tasks, _ in self.open.values())
 
 
 def _size(work: Work) -> int:

@@ -58,7 +58,7 @@ class BatchRunner(Runner):
             items = []
         if not items:
             self._run_waiting()
-            self._works += 1
+            self._works.append(work)
             return
         if not self._waiting:
             self._due = perf_counter() + self.host.batch_wait
@@ -98,7 +98,7 @@ class BatchRunner(Runner):
         for item in items:
             if item.last:
                 self._turn_to(item.work)
-                self._works += 1
+                self._works.append(item.work)
         self._count()
 
     def job_ended(self, job: bytes) -> None:

@@ -21,6 +21,7 @@ import zmq
 from zturbo.core.supervisor import Restarts
 from zturbo.errors import DecodeError
 from zturbo.runtime.children import Child, ChildSpec
+from zturbo.runtime.slot import Running
 from zturbo.runtime.sockets import Security, make, runtime_dir
 from zturbo.wire.control import pack_control, unpack_control
 
@@ -36,6 +37,12 @@ CANCEL_AFTER = 0.5
 
 LOOK_EVERY = 0.1
 """Seconds between two looks at what runs, while something has a time limit."""
+
+GRACE = 0.5
+"""Seconds that a worker that runs many tasks at a time has to end one of them by itself."""
+
+REPORTED = 1000
+"""Tasks that a death is reported with at most."""
 
 REPEAT = 1.0
 """Seconds after which a report that the broker has not confirmed is repeated."""
@@ -53,29 +60,36 @@ class _Place:
         self.start_at: float | None = 0.0
         self.leaving = False
         """Whether it is not to be started again."""
-        self.serial = 0
-        """The task that ran at the last look."""
-        self.since = 0.0
-        """Since when it has been seen."""
+        self.since: dict[int, float] = {}
+        """The tasks that ran at the last look -> since when they have been seen."""
+        self.guilty: list[Running] = []
+        """Those for which the child was ended."""
 
     def overdue(self, now: float, ended: dict[bytes, float]) -> str:
-        """Why the running task is to be ended now: ``timeout``, ``cancelled``; empty if it is not.
+        """Why a running task is to be ended now: ``timeout``, ``cancelled``; empty if none is.
 
         Args:
             now: the time.
             ended: job that has ended -> when its tasks are to be gone.
         """
         child = self.child
-        running = child.slot.read() if child is not None else None
-        if running is None:
-            self.serial = 0
-            return ""
-        if running.serial != self.serial:
-            self.serial, self.since = running.serial, now
         limit = self.what.spec.get("task_timeout")
-        if running.job in ended and now >= max(ended[running.job], self.since + CANCEL_AFTER):
+        if child is None or not (limit or ended):
+            return ""
+        running = child.slot.read()
+        since = self.since = {run.serial: self.since.get(run.serial, now) for run in running}
+        self.guilty = [run for run in running if self._is_void(run, now, ended)]
+        if self.guilty:
             return "cancelled"
-        return "timeout" if limit and now - self.since > limit else ""
+        if limit:
+            grace = GRACE if running and running[0].beside else 0.0
+            self.guilty = [run for run in running if now - since[run.serial] > limit + grace]
+        return "timeout" if self.guilty else ""
+
+    def _is_void(self, run: Running, now: float, ended: dict[bytes, float]) -> bool:
+        grace = GRACE if run.beside else 0.0
+        due = max(ended.get(run.job, math.inf), self.since[run.serial] + CANCEL_AFTER)
+        return now >= due + grace
 
 
 class Node:
@@ -236,7 +250,11 @@ class Node:
 
     def _exited(self, place: _Place, child: Child, code: int) -> None:
         text = child.describe_exit(code)
-        running = child.slot.read() if child.what.role == "worker" else None
+        running = child.slot.read() if child.what.role == "worker" else []
+        if child.cause in ("timeout", "cancelled"):
+            serials = {run.serial for run in place.guilty}
+            running = [run for run in running if run.serial in serials]
+        place.since, place.guilty = {}, []
         if not child.is_ready and child.error is None and not self.stopping:
             child.error = f"{child.what.name} died before it was ready: {text}"
             self._failed(child)
@@ -248,7 +266,7 @@ class Node:
                 "text": text,
                 "stage": f"{child.what.name} (process {child.pid} on {self.host})",
                 "cause": child.cause or ("stopped" if child.info.get("stopping") else ""),
-                "running": None if running is None else tuple(running[1:]),
+                "running": tuple((run.job, run.epoch, run.path, run.given) for run in running[:REPORTED]),
             }
         )
         child.close()

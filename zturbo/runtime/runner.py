@@ -50,7 +50,7 @@ class Runner:
         self._done: dict[InputKey | None, int] = {}
         self._origin: InputKey | None = None
         self._tasks = 0
-        self._works = 0
+        self._works: list[Work] = []
         self._since = 0.0
 
     @property
@@ -113,7 +113,7 @@ class Runner:
             except DecodeError as error:
                 self._fail_work(work, error)
         self._count()
-        self._works += 1
+        self._works.append(work)
 
     def _count(self) -> None:
         """Tasks that have been finished since the last look count for the input that is running."""
@@ -181,9 +181,10 @@ class Runner:
         self.host.inputs.packed()
         last = batches[-1] if batches else None
         done = list(self._done.items())
-        produced = Produced(self._job, self._epoch, done, last, self._tasks, now - self._since, self._works)
+        works = tuple(self._works)
+        produced = Produced(self._job, self._epoch, done, last, self._tasks, now - self._since, works)
         self._done = {self._origin: 0}
-        self._tasks = self._works = 0
+        self._tasks, self._works = 0, []
         self._since = now
         give(produced)
 

@@ -2,7 +2,8 @@
 
 A piece of memory that node and worker share. The worker writes a serial number and the place of each
 task before it runs it; so the node knows what was running when the worker died, and for how long a
-task has been running: what has not changed between two looks has not ended between them.
+task has been running: what has not changed between two looks has not ended between them. A worker that runs
+many tasks at a time, each of which ends by itself, writes them into a table behind the place of the one.
 """
 
 from __future__ import annotations
@@ -18,7 +19,14 @@ from zturbo.wire.messages import Path
 
 __all__ = ["Running", "Slot"]
 
-SIZE = 1 << 16
+HEAD_SIZE = 1 << 16
+"""Bytes of the one task or batch."""
+
+ENTRY_SIZE = 256
+ENTRIES = 4096
+"""Tasks of a table; what runs beside that many is not noted."""
+
+SIZE = HEAD_SIZE + ENTRY_SIZE * ENTRIES
 """Bytes; the kernel gives memory for as much as is written."""
 
 _TASK = struct.Struct("<QQQ")
@@ -27,6 +35,9 @@ _GIVEN_AT = 16
 _HEAD = struct.Struct("<BxH12x16sQ")
 _HEAD_AT = 24
 _PREFIX_AT = _HEAD_AT + _HEAD.size
+_ENTRY = struct.Struct("<QQQ16sH")
+"""Serial number, outputs, epoch, job, length of the path."""
+_ENTRY_DEPTH = (ENTRY_SIZE - _ENTRY.size) // 8
 
 
 class Running(NamedTuple):
@@ -38,8 +49,8 @@ class Running(NamedTuple):
     path: Path
     given: int
     """Outputs that it had given."""
-    others: tuple[Path, ...] = ()
-    """Tasks that run at the same time, in a batch."""
+    beside: bool = False
+    """Whether it is of a table: each task there begins and ends by itself."""
 
 
 class Slot:
@@ -53,6 +64,7 @@ class Slot:
         self._map = mmap.mmap(fd, SIZE)
         os.close(fd)
         self._serial = 0
+        self._places = 0
 
     @staticmethod
     def make() -> int:
@@ -73,7 +85,7 @@ class Slot:
         if not paths:
             return
         packed = msgpack.packb(paths)
-        while len(packed) > SIZE - _PREFIX_AT:
+        while len(packed) > HEAD_SIZE - _PREFIX_AT:
             paths = paths[: len(paths) // 2]
             packed = msgpack.packb(paths)
         self._map[_PREFIX_AT : _PREFIX_AT + len(packed)] = packed
@@ -93,25 +105,64 @@ class Slot:
         """None runs."""
         _TASK.pack_into(self._map, 0, 0, 0, 0)
 
-    def read(self) -> Running | None:
-        """What runs, or ran when the worker died; None if nothing does, or it is just changing."""
+    def enter(self, place: int, job: bytes, epoch: int, path: Path) -> None:
+        """At this place of the table, this task runs now."""
+        if place >= ENTRIES or len(path) > _ENTRY_DEPTH:
+            return
+        if place >= self._places:
+            self._places = place + 1
+            _HEAD.pack_into(self._map, _HEAD_AT, 3, 0, b"", self._places)
+        at = HEAD_SIZE + ENTRY_SIZE * place
+        self._serial += 1
+        struct.pack_into(f"<{len(path)}Q", self._map, at + _ENTRY.size, *path)
+        _ENTRY.pack_into(self._map, at, 0, 0, epoch, job, len(path))
+        _GIVEN.pack_into(self._map, at, self._serial)
+
+    def gave(self, place: int, count: int) -> None:
+        """The task at this place has given so many outputs."""
+        if place < ENTRIES:
+            _GIVEN.pack_into(self._map, HEAD_SIZE + ENTRY_SIZE * place + 8, count)
+
+    def leave(self, place: int) -> None:
+        """Nothing runs at this place."""
+        if place < ENTRIES:
+            _GIVEN.pack_into(self._map, HEAD_SIZE + ENTRY_SIZE * place, 0)
+
+    def read(self) -> list[Running]:
+        """What runs, or ran when the worker died; nothing of what is just changing."""
+        numbered, _, _, places = _HEAD.unpack_from(self._map, _HEAD_AT)
+        if numbered == 3:
+            found = (self._read_entry(place) for place in range(min(places, ENTRIES)))
+            return [running for running in found if running is not None]
+        return self._read_head()
+
+    def _read_entry(self, place: int) -> Running | None:
+        at = HEAD_SIZE + ENTRY_SIZE * place
+        serial, given, epoch, job, depth = _ENTRY.unpack_from(self._map, at)
+        if not serial or depth > _ENTRY_DEPTH:
+            return None
+        path = struct.unpack_from(f"<{depth}Q", self._map, at + _ENTRY.size)
+        if _GIVEN.unpack_from(self._map, at)[0] != serial:
+            return None
+        return Running(serial, job, epoch, path, given, beside=True)
+
+    def _read_head(self) -> list[Running]:
         serial, last, given = _TASK.unpack_from(self._map, 0)
         numbered, depth, job, epoch = _HEAD.unpack_from(self._map, _HEAD_AT)
-        if not serial or depth * (1 if numbered == 2 else 8) > SIZE - _PREFIX_AT:
-            return None
+        if not serial or depth * (1 if numbered == 2 else 8) > HEAD_SIZE - _PREFIX_AT:
+            return []
         if numbered == 2:
             return self._read_several(serial, job, epoch, given, depth)
         prefix = struct.unpack_from(f"<{depth}Q", self._map, _PREFIX_AT)
         if _TASK.unpack_from(self._map, 0)[0] != serial:
-            return None
-        return Running(serial, job, epoch, (*prefix, last) if numbered else (), given)
+            return []
+        return [Running(serial, job, epoch, (*prefix, last) if numbered else (), given)]
 
-    def _read_several(self, serial: int, job: bytes, epoch: int, given: int, size: int) -> Running | None:
+    def _read_several(self, serial: int, job: bytes, epoch: int, given: int, size: int) -> list[Running]:
         packed = self._map[_PREFIX_AT : _PREFIX_AT + size]
         if _TASK.unpack_from(self._map, 0)[0] != serial:
-            return None
-        first, *others = [tuple(path) for path in msgpack.unpackb(packed)]
-        return Running(serial, job, epoch, first, given, tuple(others))
+            return []
+        return [Running(serial, job, epoch, tuple(path), given) for path in msgpack.unpackb(packed)]
 
     def close(self) -> None:
         """Let go of it."""

@@ -6,10 +6,13 @@ turned into outputs: paths, contents, ENDs and FAILs. No sockets and no threads 
 
 from __future__ import annotations
 
+import asyncio
 import copy
+import inspect
 import os
 import traceback
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from time import perf_counter
 from typing import Any
 
@@ -17,7 +20,8 @@ from zturbo.checks import check_count, check_type
 from zturbo.core.byid import ById
 from zturbo.core.sequencer import EXECUTION
 from zturbo.errors import UsageError
-from zturbo.kinds import BatchStage
+from zturbo.kinds import BatchStage, FunctionStage, is_async
+from zturbo.runtime.coroutines import Coroutines, settled
 from zturbo.runtime.inputs import Inputs, Pieces
 from zturbo.runtime.output import Output
 from zturbo.stage import ReorderStage, Stage
@@ -38,6 +42,12 @@ class _NoSlot:
     def given(self, count: int) -> None: ...
 
     def end(self) -> None: ...
+
+    def enter(self, place: int, job: bytes, epoch: int, path: Path) -> None: ...
+
+    def gave(self, place: int, count: int) -> None: ...
+
+    def leave(self, place: int) -> None: ...
 
 
 class JobState:
@@ -72,10 +82,18 @@ class StageCode:
         index: its place in the pipeline.
         worker_id: from 0, among workers that were started together.
         host: name of this host, for errors.
+        loop: for a stage that is ``async def``; default: a new one.
     """
 
     def __init__(
-        self, build: Callable[[], Stage], *, name: str, index: int, worker_id: int = 0, host: str = ""
+        self,
+        build: Callable[[], Stage],
+        *,
+        name: str,
+        index: int,
+        worker_id: int = 0,
+        host: str = "",
+        loop: asyncio.AbstractEventLoop | None = None,
     ) -> None:
         self._build = build
         self.name = name
@@ -84,6 +102,9 @@ class StageCode:
         self.host = host
         self.slot: Any = _NoSlot()
         """Where it is noted what runs."""
+        self._loop = loop
+        self.coroutines: Coroutines | None = None
+        """What runs the stage's coroutines, if any of its code is ``async def``."""
         self.base = self._new()
         cls = type(self.base)
         _check_state(self.base)
@@ -105,13 +126,56 @@ class StageCode:
         """Tasks that are processed at once at most; 0 where it is one by one."""
         self.batch_wait = float(batch.max_wait) if batch is not None else 0.0
         """Seconds that a batch waits for more."""
+        self.concurrency = 0
+        """Tasks that are run at a time, where ``process`` is ``async def``; 0 where it is one by one."""
+        if is_async(_process(self.base)):
+            check_count(f"{cls.__name__}: max_concurrency", self.base.max_concurrency, 1)
+            self.concurrency = 0 if self.ordered else self.base.max_concurrency
         self._spare: list[Stage] = [self.base]
         self._jobs: dict[bytes, JobState] = {}
 
     def _new(self) -> Stage:
         stage = self._build()
-        stage.init(self.worker_id)
+        if self.coroutines is None and any(map(is_async, (stage.init, stage.reset, _process(stage)))):
+            self.coroutines = Coroutines(self._loop)
+        self._call(stage.init, self.worker_id)
         return stage
+
+    def _call(self, function: Callable[..., Any], *args: Any) -> None:
+        if self.coroutines is None:
+            function(*args)
+        else:
+            self.coroutines.call(function, *args)
+
+    def _code(self, state: JobState) -> Callable[[Task], Any]:
+        """``process``, as a plain function."""
+        process = state.instance.process
+        return process if self.coroutines is None else self.coroutines.one_by_one(process)
+
+    async def make_state(self) -> JobState:
+        """A job's state, in a running loop; the caller keeps it, and lets it go with :meth:`spare`."""
+        instance = self.base
+        if self.has_state:
+            if self.base.interleave:
+                instance = copy.copy(self.base)
+            elif self._spare:
+                instance = self._spare.pop()
+            else:
+                instance = self._build()
+                await settled(instance.init, self.worker_id)
+            try:
+                await settled(instance.reset)
+            except BaseException:
+                self.spare(instance)
+                raise
+        return JobState(instance)
+
+    def spare(self, instance: Stage) -> None:
+        """No job has this instance any more."""
+        if not self.has_state or self.base.interleave:
+            return
+        if not self.ordered or len(self._spare) < self.slots:  # one more, where a place was given on early
+            self._spare.append(instance)
 
     def _state(self, job: bytes) -> JobState:
         state = self._jobs.get(job)
@@ -123,17 +187,24 @@ class StageCode:
             else:
                 instance = self._spare.pop() if self._spare else self._new()
             if self.has_state:
-                instance.reset()
+                self._call(instance.reset)
             state = self._jobs[job] = JobState(instance)
         return state
 
     def job_ended(self, job: bytes) -> None:
         """The job is over here, or starts over: its state goes."""
         state = self._jobs.pop(job, None)
-        if state is None or not self.has_state or self.base.interleave:
-            return
-        if not self.ordered or len(self._spare) < self.slots:  # one more, where a place was given on early
-            self._spare.append(state.instance)
+        if state is not None:
+            self.spare(state.instance)
+
+    @contextmanager
+    def holding(self, pieces: Pieces, place: int) -> Iterator[None]:
+        """What fails meanwhile is the task at this place of this input."""
+        self._held = pieces, place
+        try:
+            yield
+        finally:
+            self._held = None
 
     def passes(self, task: Task) -> bool:
         """Whether a root enters its pipeline further down: then it passes by here, untouched.
@@ -219,11 +290,29 @@ class StageCode:
         return path if self.deterministic else (*path, EXECUTION + int.from_bytes(os.urandom(6), "big"))
 
     def _result(
-        self, result: Any, path: Path, task: Task, out: Output, had: int, mark: Mark | None = None
+        self,
+        result: Any,
+        path: Path,
+        task: Task,
+        out: Output,
+        had: int,
+        mark: Mark | None = None,
+        *,
+        executed: bool = False,
     ) -> None:
-        """Outputs of what ``process`` gave. ``had``: entries in the task's logs before it; -1 keeps none."""
+        """Outputs of what ``process`` gave.
+
+        Args:
+            result: what that was.
+            path: of the task; of its execution, if ``executed``.
+            task: as it came.
+            out: where outputs go.
+            had: entries in the task's logs before it; -1 keeps none.
+            mark: how it is known to fail.
+            executed: whether the path is that of this execution.
+        """
         count = 0
-        path = self._execution(path)
+        path = path if executed else self._execution(path)
         try:
             if isinstance(result, Task):
                 if mark is not None:
@@ -253,19 +342,10 @@ class StageCode:
                     out.settle()
                 if child is _END:
                     break
-                if not isinstance(child, Task):
-                    raise TypeError(self._wrong("yielded", child))
-                if had >= 0:
-                    self._log(task, child, had, success=child.success)
+                self._check_child(child)
                 count += 1
                 self.slot.given(count)
-                place = (*path, count - 1)
-                if child.success:
-                    if child._meta:
-                        child._meta = _unmarked(child._meta)
-                    out.add(place, child)
-                else:
-                    out.fail(place, 0, self.error(TaskFailedByUser(_BY_USER), place, child))
+                self._child(child, (*path, count - 1), task, out, had)
         except Exception as error:  # whatever the user's code raises fails this task alone
             out.inside = False
             if out.wanted:
@@ -277,8 +357,27 @@ class StageCode:
             return
         out.end(path, count)
 
+    def _check_child(self, child: object) -> None:
+        if not isinstance(child, Task):
+            raise TypeError(self._wrong("yielded", child))
+
+    def _child(self, child: Task, place: Path, task: Task, out: Output, had: int) -> None:
+        """One of the tasks that an iterable gave."""
+        if had >= 0:
+            self._log(task, child, had, success=child.success)
+        if child.success:
+            if child._meta:
+                child._meta = _unmarked(child._meta)
+            out.add(place, child)
+        else:
+            out.fail(place, 0, self.error(TaskFailedByUser(_BY_USER), place, child))
+
     def _wrong(self, verb: str, what: object) -> str:
         cls = type(self.base).__name__
+        if inspect.isawaitable(what) or hasattr(what, "__aiter__"):
+            if inspect.iscoroutine(what):
+                what.close()
+            return f"{cls}.process {verb} {what!r:.80}, but is no async def: write it as one"
         return (
             f"{cls}.process {verb} {what!r:.80} of type {type(what).__name__}; it is to give a Task, "
             "an iterable of Tasks, or None"
@@ -294,7 +393,8 @@ class StageCode:
         child.logs = [*(parent._logs or ())[:had], TaskLog(name, duration, wall, wall + duration, success)]
 
     def error(self, error: BaseException, path: Path, task: Task | None, kind: str = "TaskError") -> bytes:
-        """A failure as it travels."""
+        """A failure as it travels; without a task, one of an output that is on its way out by now."""
+        held = self._held if task is not None else None
         text = "".join(traceback.format_exception(type(error), error, error.__traceback__))
         return pack_error(
             {
@@ -308,7 +408,7 @@ class StageCode:
                 "host": self.host,
                 "pid": os.getpid(),
                 "meta": _plain_meta(task),
-                **self.inputs.fields(path, self._held),
+                **self.inputs.fields(path, held),
             }
         )
 
@@ -333,6 +433,11 @@ class Condemned(Exception):
 
 _END: Any = object()
 _BY_USER = "process gave a task that is marked as failed"
+
+
+def _process(stage: Stage) -> Any:
+    """The user's own code."""
+    return stage.function if isinstance(stage, FunctionStage) else stage.process
 
 
 class TaskFailedByUser(Exception):

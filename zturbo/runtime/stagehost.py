@@ -81,7 +81,7 @@ class StageHost(StageCode):
         except Exception as error:  # reset() is the user's code
             self._fail_all(runs, error, out, steps)
             return
-        process = state.instance.process
+        process = self._code(state)
         state.mark(marks)
         try:
             if metas is None and not logs and not marks and self.deterministic:
@@ -320,7 +320,7 @@ class StageHost(StageCode):
         steps: Steps,
         logs: bool,
     ) -> None:
-        process = state.instance.process
+        process = self._code(state)
         place = 0
         at = 0
         for runs, contents, metas in pieces:

@@ -27,6 +27,7 @@ from zturbo.runtime.children import ChildSide
 from zturbo.runtime.dump import dump, links
 from zturbo.runtime.importing import build_stage, code_hash, load_class
 from zturbo.runtime.member import MemberLoop, start_member
+from zturbo.runtime.overlapping import AsyncRunner
 from zturbo.runtime.runner import Runner
 from zturbo.runtime.spill import SpillFile
 from zturbo.runtime.stagehost import StageHost
@@ -63,10 +64,18 @@ class WorkerProcess:
         pipeline: name of the pipeline.
         stages: how many stages that has.
         max_task_bytes: bytes that one output may have.
+        task_timeout: seconds that a task of a stage that is ``async def`` may take; others the node ends.
     """
 
     def __init__(
-        self, loop: MemberLoop, host: StageHost, *, pipeline: str, stages: int, max_task_bytes: int
+        self,
+        loop: MemberLoop,
+        host: StageHost,
+        *,
+        pipeline: str,
+        stages: int,
+        max_task_bytes: int,
+        task_timeout: float | None = None,
     ) -> None:
         self.loop = loop
         self.machine = WorkerMachine(
@@ -78,6 +87,7 @@ class WorkerProcess:
             host=loop.host,
             batch=host.batch,
             batch_wait=host.batch_wait,
+            concurrency=host.concurrency,
         )
         loop.member = Member(
             loop.incarnation,
@@ -93,8 +103,7 @@ class WorkerProcess:
         self.spill = SpillFile(loop.folder / "spill")
         self.works: SimpleQueue[Work | EndJob | None] = SimpleQueue()
         self.epochs: dict[bytes, int] = {}
-        kind = BatchRunner if host.batch else Runner
-        self.runner = kind(host, self._give, self.epochs.get, max_task_bytes)
+        self.runner = self._make_runner(host, max_task_bytes, task_timeout)
         loop.forwarder.current = lambda: self.runner.job
         self._room = threading.Event()
         self._room.set()
@@ -106,6 +115,13 @@ class WorkerProcess:
         self._steal_delay = STEAL_AFTER
         self._slot = host.slot
 
+    def _make_runner(self, host: StageHost, max_bytes: int, timeout: float | None) -> Runner:
+        current = self.epochs.get
+        if host.concurrency:
+            return AsyncRunner(host, self._post, current, max_bytes, free=self._free, timeout=timeout)
+        kind = BatchRunner if host.batch else Runner
+        return kind(host, self._give, current, max_bytes)
+
     # -- the user's thread --------------------------------------------------------------------
     def run_code(self) -> None:
         """Run work until told to stop. In the main thread."""
@@ -116,6 +132,9 @@ class WorkerProcess:
 
     def _run_code(self) -> None:
         works, runner = self.works, self.runner
+        if isinstance(runner, AsyncRunner):
+            runner.serve(works)
+            return
         while True:
             try:
                 item = works.get_nowait()
@@ -141,13 +160,20 @@ class WorkerProcess:
         self.runner.idle()
         return self.works.get()
 
-    def _give(self, produced: Produced) -> None:
+    def _post(self, produced: Produced) -> None:
         self._unseen += 1
         self.loop.post(lambda now: self._take(produced, now))
-        while self._unseen > UNSEEN or self.machine.outlet.pressed:
-            self._room.clear()
-            if self._unseen <= UNSEEN and not self.machine.outlet.pressed:
-                break
+
+    def _free(self) -> bool:
+        """Whether the code may go on; if not, ``_room`` is set when it may."""
+        if self._unseen <= UNSEEN and not self.machine.outlet.pressed:
+            return True
+        self._room.clear()
+        return self._unseen <= UNSEEN and not self.machine.outlet.pressed
+
+    def _give(self, produced: Produced) -> None:
+        self._post(produced)
+        while not self._free():
             if self.loop.stopping or self.epochs.get(produced.job) != produced.epoch:
                 break
             self._room.wait(0.1)
@@ -233,13 +259,13 @@ class WorkerProcess:
                     self.epochs[work.job] = work.epoch
                     for batch, _, _ in work.pieces:
                         self.spill.restore(batch)
-                    self.works.put(work)
+                    self._hand(work)
                 elif isinstance(effect, Reclaim):
                     self.machine.reclaimed(effect.work, effect.work.stop_early(), now)
                 elif isinstance(effect, EndJob):
                     self.epochs.pop(effect.job, None)
                     self.spill.forget(effect.job)
-                    self.works.put(effect)
+                    self._hand(effect)
                 elif isinstance(effect, Spill):
                     self.spill.put(effect.batch)
                 elif isinstance(effect, Control):
@@ -249,6 +275,15 @@ class WorkerProcess:
                     self.loop.stopping = True
         if not self._room.is_set() and self._unseen <= UNSEEN // 2 and not self.machine.outlet.pressed:
             self._room.set()
+            self._wake()
+
+    def _hand(self, item: Work | EndJob | None) -> None:
+        self.works.put(item)
+        self._wake()
+
+    def _wake(self) -> None:
+        if isinstance(self.runner, AsyncRunner):
+            self.runner.wake()
 
     def drain(self, now: float) -> None:
         """Finish what is here, then leave."""
@@ -272,7 +307,7 @@ class WorkerProcess:
         finally:
             self.loop.stopping = True
             self._room.set()
-            self.works.put(None)
+            self._hand(None)
             if not self._code_ended.wait(LEAVE):
                 # A task goes on, that nobody waits for any more: others have it.
                 self._slot.end()
@@ -318,6 +353,7 @@ def make_worker(side: ChildSide) -> WorkerProcess:
         pipeline=spec["pipeline"],
         stages=spec["stages"],
         max_task_bytes=spec["max_task_bytes"],
+        task_timeout=spec.get("task_timeout"),
     )
 
 

@@ -149,7 +149,7 @@ SCHEMA: dict[str, dict[str, Any]] = {
         "text": _STR,
         "stage": _STR,
         "cause": _STR,
-        "running": (tuple, type(None)),
+        "running": _LIST,
         "ref": _INT,
     },
     "start_failed": {

@@ -216,7 +216,7 @@ def test_whoever_runs_a_condemned_task_unaware_of_that_does_not_end_its_job() ->
     job = b"j" * 16
     submit(machine, job)
     for name in workers:
-        machine.exited(name, 1.0, Death(0, "a", "SIGSEGV", "", (job, 1, (7,), 1)))
+        machine.exited(name, 1.0, Death(0, "a", "SIGSEGV", "", ((job, 1, (7,), 1),)))
     (mark,) = machine.jobs[job].marks
     assert (mark.kind, mark.given) == ("WorkerLost", 1)
     assert machine.jobs[job].state == "running"
@@ -285,3 +285,26 @@ def test_fail_fast_waits_for_the_retries(retries: int, fast: bool) -> None:
     submit(machine, b"j" * 16, fail_fast=True, max_retry=retries)
     stamp = machine.jobs[b"j" * 16].stamp
     assert stamp is not None and stamp.fail_fast is fast
+
+
+def test_of_several_that_ran_none_is_condemned_in_company() -> None:
+    """Of whatever job; a first strike makes no suspect of anybody."""
+    machine = broker()
+    hello(machine, sink())
+    workers = [bytes([i]) * 16 for i in range(5)]
+    for name in workers:
+        hello(machine, worker(name))
+    jobs = [bytes([100 + i]) * 16 for i in range(2)]
+    for job in jobs:
+        submit(machine, job)
+    running = tuple((job, 1, (k,), 0) for job in jobs for k in range(2))
+
+    def marks() -> list[list[tuple[tuple[int, ...], str]]]:
+        return [sorted((mark.path, mark.kind) for mark in machine.jobs[job].marks) for job in jobs]
+
+    for number, name in enumerate(workers[:4]):
+        machine.exited(name, 1.0, Death(0, "a", "SIGKILL", "", running))
+        assert marks() == ([[], []] if number == 0 else [[((0,), ""), ((1,), "")]] * 2)
+    machine.exited(workers[4], 1.0, Death(0, "a", "SIGKILL", "", running[:1]))
+    assert marks() == [[((0,), "WorkerLost"), ((1,), "")], [((0,), ""), ((1,), "")]]
+    assert "and 3 others" in machine.jobs[jobs[1]].incidents[0]
