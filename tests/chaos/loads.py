@@ -153,20 +153,20 @@ def _running(values: Iterator[int]) -> Iterator[int]:
 
 
 def _batch(load: Load) -> str | None:
-    n = int(3000 * load.scale)
+    n = int(20_000 * load.scale)
     got = load.see(load.client.map(range(n), pipeline="batch"))
     return _compare((total for total, _ in got), _running(iter(range(n))))
 
 
 def _function(load: Load) -> str | None:
-    n = int(6000 * load.scale)
+    n = int(10_000 * load.scale)
     expected = _running(value for value in range(3 * n) if value % 2 == 0)
     return _compare(load.see(load.client.map(range(n), pipeline="function")), expected)
 
 
 def _async(load: Load) -> str | None:
     """Half way through some of the generators, and for some tasks, there is a failure."""
-    n = int(2000 * load.scale)
+    n = int(4000 * load.scale)
     expected: list[Any] = []
     total = 0
     for value in range(n):
