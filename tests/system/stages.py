@@ -7,6 +7,7 @@ import ctypes
 import os
 import select
 import signal
+import sys
 import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -40,6 +41,8 @@ class Odd(Stage):
         match task.content:
             case "raise":
                 raise ValueError("on purpose")
+            case "exit":
+                sys.exit(3)
             case "none":
                 return None
             case "five":

@@ -150,6 +150,12 @@ def test_a_stage_that_raises(client: Client) -> None:
     assert "in process" in task.error.traceback
 
 
+def test_sys_exit_fails_its_task_and_ends_no_worker(client: Client, cluster: Cluster) -> None:
+    task = failure(client, "exit")
+    assert "SystemExit: 3" in str(task.error) and "sys.exit(3)" in str(getattr(task.error, "traceback", ""))
+    assert not [event for event in cluster.events if event[0] == "exited" and event[1].endswith(".odd")]
+
+
 def test_a_stage_that_gives_nothing(client: Client) -> None:
     result = client.submit(Task("none"), pipeline="odd").result(timeout=20)
     assert result == [] and result.failed_tasks == []

@@ -472,8 +472,11 @@ class SinkMachine:
         if job.by_key and job.sequencer.finished:
             failures, ready = job.by_key.flush()
             for failure in failures:
-                own = None if isinstance(failure, _Failure) else _Failure(0, 0, None, failure)
-                job.results.fail(own or failure)
+                if not isinstance(failure, _Failure):
+                    if job.stamp.fail_fast and job.failure is None:
+                        job.failure = failure_text(failure)
+                    failure = _Failure(0, 0, None, failure)
+                job.results.fail(failure)
             for token, place in ready:
                 job.results.add(1, token, place)
 

@@ -20,7 +20,7 @@ from zturbo.core.worker import Produced
 from zturbo.errors import DecodeError
 from zturbo.runtime.coroutines import END, next_of
 from zturbo.runtime.runner import Runner, open_piece
-from zturbo.runtime.stagecode import Condemned, JobState, restore
+from zturbo.runtime.stagecode import FAILURES, Condemned, JobState, restore
 from zturbo.runtime.stagehost import StageHost, Stale
 from zturbo.task import Task
 from zturbo.wire.messages import Fail, Mark, Path
@@ -281,7 +281,7 @@ class AsyncRunner(Runner):
             if not here.making.done():
                 await asyncio.wait([here.making])
             state = here.making.result()
-        except Exception as error:  # init() and reset() are the user's code
+        except FAILURES as error:  # init() and reset() are the user's code
             if self._here.get(work.job) is here:
                 del self._here[work.job]  # the next task tries again
             self._fail(item, 0, error)
@@ -312,7 +312,7 @@ class AsyncRunner(Runner):
                     host._result(result, path, task, out, had, mark, executed=True)
                 return
             await self._stream(item, result, path, task, had, mark)
-        except (Exception, asyncio.CancelledError) as error:  # whatever it is, it fails this task alone
+        except (*FAILURES, asyncio.CancelledError) as error:  # whatever it is, it fails this task alone
             if isinstance(error, asyncio.CancelledError) and (self._stale(item) or self._leaving):
                 raise
             if had >= 0:

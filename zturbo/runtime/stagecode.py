@@ -29,7 +29,11 @@ from zturbo.task import Task, TaskLog
 from zturbo.wire.messages import Mark, Path
 from zturbo.wire.payload import entry_of, pack_error, pack_meta
 
-__all__ = ["Condemned", "JobState", "StageCode", "restore"]
+__all__ = ["FAILURES", "Condemned", "JobState", "StageCode", "restore"]
+
+
+FAILURES = (Exception, SystemExit)
+"""What user code may raise: its task fails, and the worker goes on; also after ``sys.exit()``."""
 
 
 class _NoSlot:
@@ -252,11 +256,11 @@ class StageCode:
         if logs:
             task.start(self.name)
         result: Any = None
-        error: Exception | None = None
+        error: Exception | SystemExit | None = None
         out.inside = True
         try:
             result = process(task)
-        except Exception as raised:  # whatever the user's code raises fails this task alone
+        except FAILURES as raised:  # whatever the user's code raises fails this task alone
             error = raised
         out.inside = False
         if out.wanted:
@@ -266,7 +270,7 @@ class StageCode:
     def _settle(
         self,
         result: Any,
-        error: Exception | None,
+        error: Exception | SystemExit | None,
         path: Path,
         task: Task,
         out: Output,
@@ -346,7 +350,7 @@ class StageCode:
                 count += 1
                 self.slot.given(count)
                 self._child(child, (*path, count - 1), task, out, had)
-        except Exception as error:  # whatever the user's code raises fails this task alone
+        except FAILURES as error:  # whatever the user's code raises fails this task alone
             out.inside = False
             if out.wanted:
                 out.settle()

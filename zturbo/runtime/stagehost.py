@@ -12,7 +12,7 @@ from typing import Any, Protocol
 from zturbo.core.parcel import paths
 from zturbo.kinds import BatchStage
 from zturbo.runtime.output import Output
-from zturbo.runtime.stagecode import JobState, StageCode, restore
+from zturbo.runtime.stagecode import FAILURES, JobState, StageCode, restore
 from zturbo.stage import ReorderStage
 from zturbo.task import Task
 from zturbo.wire.messages import Mark, Path, Run
@@ -78,7 +78,7 @@ class StageHost(StageCode):
         steps = steps or _Steps()
         try:
             state = self._state(job)
-        except Exception as error:  # reset() is the user's code
+        except FAILURES as error:  # reset() is the user's code
             self._fail_all(runs, error, out, steps)
             return
         process = self._code(state)
@@ -148,7 +148,7 @@ class StageHost(StageCode):
                 out.inside = True
                 try:
                     result = process(task)
-                except Exception as error:  # whatever the user's code raises fails this task alone
+                except FAILURES as error:  # whatever the user's code raises fails this task alone
                     out.inside = False
                     if out.wanted:
                         out.settle()
@@ -182,7 +182,7 @@ class StageHost(StageCode):
                     self._result(result, (*prefix, at) if first else first, task, out, -1)
                 out.finished += 1
 
-    def _fail_all(self, runs: Iterable[Run], error: Exception, out: Output, steps: Steps) -> None:
+    def _fail_all(self, runs: Iterable[Run], error: BaseException, out: Output, steps: Steps) -> None:
         for i, path in enumerate(paths(runs)):
             steps.at = i
             if i >= steps.limit and steps.over(i):
@@ -215,7 +215,7 @@ class StageHost(StageCode):
         """
         try:
             state = self._state(job)
-        except Exception as error:  # reset() is the user's code
+        except FAILURES as error:  # reset() is the user's code
             for i, (path, _, _) in enumerate(tasks):
                 begin(i)
                 out.fail(path, 0, self.error(error, path, None))
@@ -247,18 +247,18 @@ class StageHost(StageCode):
 
     def _call_batch(
         self, state: JobState, tasks: list[Task], out: Output
-    ) -> list[tuple[Any, Exception | None]]:
+    ) -> list[tuple[Any, Exception | SystemExit | None]]:
         """(result, error) of each; a batch of several that raises is run again one by one."""
         stage = state.instance
         assert isinstance(stage, BatchStage)
         if not tasks:
             return []
-        error: Exception | None = None
+        error: Exception | SystemExit | None = None
         results: list[Any] = []
         out.inside = True
         try:
             results = stage.results_of(tasks)
-        except Exception as raised:  # whatever the user's code raises fails these tasks alone
+        except FAILURES as raised:  # whatever the user's code raises fails these tasks alone
             error = raised
         out.inside = False
         if out.wanted:
@@ -298,7 +298,7 @@ class StageHost(StageCode):
         """
         try:
             state = self._state(job)
-        except Exception as error:  # reset() is the user's code
+        except FAILURES as error:  # reset() is the user's code
             out.fail((), 0, self.error(error, (), None))
             return
         state.mark(marks)
@@ -397,7 +397,7 @@ class StageHost(StageCode):
         self._held = self.inputs.here()
         try:
             released = state.byid.push(instance.get_sequence_id(task), (task, self._held))
-        except Exception as error:  # an id that cannot be had fails this task alone
+        except FAILURES as error:  # an id that cannot be had fails this task alone
             raw = note_given(self.error(error, path, task), -1)  # its path is none of those that it numbers
             state.late.append(((self.index, path), raw))
             self._held = None

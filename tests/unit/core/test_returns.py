@@ -80,7 +80,7 @@ def test_what_is_given_back_waits_for_another_or_for_the_end_of_the_long_task() 
     assert pair.outlet.links[BUSY].limit_tasks > pair.outlet.links[BUSY].tasks_sent
 
     first = pair.runs[0].work
-    pair.worker.produced(Produced(JOB, 1, [(first.origin, 1)], None, 1, 1.0, 1), 1.03)
+    pair.worker.produced(Produced(JOB, 1, [(first.origin, 1)], None, 1, 1.0, (first,)), 1.03)
     pair.carry(1.03)
     assert not pair.said[-1].busy
     assert pair.outlet.pending_tasks == 0

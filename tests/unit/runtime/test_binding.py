@@ -13,8 +13,8 @@ import pytest
 
 from zturbo import Resources, Stage
 from zturbo.cpus import Cpus
-from zturbo.processes import _workers
 from zturbo.runtime.binding import THREADS, bound_environment, cpus_to_bind, on_cpus
+from zturbo.shipped import shipped_workers
 
 HERE = {"PATH": "/bin"}
 
@@ -109,6 +109,6 @@ class Any3(Stage):
 def test_what_a_child_of_system_is_told() -> None:
     stage = Any3(Resources({}))
     stage.num_worker = 3
-    told = [spec["resources"] for spec in _workers("p", ["s"], 0, stage, None)]
+    told = [spec["resources"] for spec in shipped_workers("p", ["s"], 0, stage, None)]
     assert told == [{"cpu": [0, 1], "gpu": [3, "MIG-x"]}, {}, {}]
     assert {type(item) for items in told[0].values() for item in items} == {int, str}
