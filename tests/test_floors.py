@@ -30,6 +30,7 @@ FLOORS = [
     ["zturbo.kept", "zturbo.processes", "zturbo.desk"],
     ["zturbo.system"],
     ["zturbo.pool", "zturbo.utils"],
+    ["zturbo.testing"],
     ["zturbo"],
     ["zturbo.cli", "zturbo.__main__"],
 ]
