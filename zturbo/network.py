@@ -59,8 +59,9 @@ class StageSpec:
     """Table ``[[pipeline.stage]]``."""
 
     name: str
+    """Of the stage, within its pipeline."""
     cls: str
-    """``module:Class``, key ``class``."""
+    """``module:Class``, or ``module:function``; the current directory is on the import path."""
     workers: int = 1
     """How many ``zturbo up`` starts."""
     args: Mapping[str, Any] = field(default_factory=dict)
@@ -74,9 +75,15 @@ class PipelineSpec:
     """Table ``[[pipeline]]``."""
 
     name: str
+    """What ``submit`` and ``map`` call it."""
     stages: tuple[StageSpec, ...]
+    """One ``[[pipeline.stage]]`` table for each stage."""
     durability: str = "fsync"
+    """What is acked survives a power cut (``fsync``), the death of any process (``process``), or nothing is
+    waited for (``memory``). A job may say otherwise."""
     order: str = "path"
+    """Results come in the order of making (``path``), or as they are there (``none``). A job may say
+    otherwise."""
     logs: bool = False
     """Whether each task keeps a log of its stages."""
     max_task_bytes: int = 256 << 20
