@@ -44,6 +44,7 @@ FLOORS = [
     ["zturbo.system"],
     ["zturbo.fromsystem"],
     ["zturbo.pool", "zturbo.utils"],
+    ["zturbo.testing"],
     ["zturbo"],
     ["zturbo.cli", "zturbo.__main__"],
 ]

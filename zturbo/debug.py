@@ -72,12 +72,17 @@ class DebugPipeline:
             self.hosts.append(_Host(build, name=name, index=index, host="this process"))
 
     def run(
-        self, task: Task, *, logs: bool = False, raising: bool = False, order: str = "path"
+        self,
+        task: Task | Iterable[Task],
+        *,
+        logs: bool = False,
+        raising: bool = False,
+        order: str = "path",
     ) -> Iterator[Task]:
-        """Output tasks of one root task, in order, failed ones in their places.
+        """Output tasks of a job, in order, failed ones in their places.
 
         Args:
-            task: the root; it is left as it is.
+            task: the root, or several roots; they are left as they are.
             logs: keep a log of stages in each task.
             raising: raise the first failure where it happens, in place of going on.
             order: of the results, as in a network file; without one they come by path here.
@@ -89,9 +94,7 @@ class DebugPipeline:
         if not is_order(order):
             raise wrong("order", order, ORDERS)
         job = os.urandom(16)
-        items: Iterator[_Item] = iter(
-            [((), "task", *_carry(task.content, pack_meta(task._meta, task._logs)))]
-        )
+        items = _roots(task)
         for host in self.hosts:
             host.raising = raising
             items = self._through(host, job, items, logs)
@@ -176,6 +179,13 @@ def _carry(content: Any, meta: Any) -> tuple[Any, Any]:
         packed, frames = pack_one(meta)
         meta = unpack_one(packed, frames)
     return unpack_one(blob, buffers), meta
+
+
+def _roots(task: Task | Iterable[Task]) -> Iterator[_Item]:
+    """A job's roots: the one has the path (), the k-th of several (k,)."""
+    roots = [((), task)] if isinstance(task, Task) else (((k,), root) for k, root in enumerate(task))
+    for path, root in roots:
+        yield (path, "task", *_carry(root.content, pack_meta(root._meta, root._logs)))
 
 
 def _task(content: Any, meta: Any) -> Task:

@@ -19,8 +19,10 @@
         * JobLost ..................... what its durability mode did not keep died
         * ResultsLost ................. its results were there, and are not any more
         * ClientLost .................. its feeding client stayed away too long
+        * JobTimeout .................. it took longer than its time-out
     * TaskError ....................... user code raised; carries the remote traceback
     * WorkerLost ...................... a task kept killing the worker that ran it
+    * TaskTimeout ..................... a task ran longer than its stage's ``task_timeout``
 """
 
 from __future__ import annotations

@@ -62,8 +62,9 @@ class StageSpec:
     """Table ``[[pipeline.stage]]``."""
 
     name: str
+    """Of the stage, within its pipeline."""
     cls: str
-    """``module:Class``, key ``class``."""
+    """``module:Class``, or ``module:function``; the current directory is on the import path."""
     workers: int = 1
     """How many ``zturbo up`` starts."""
     args: Mapping[str, Any] = field(default_factory=dict)
@@ -81,8 +82,12 @@ class PipelineSpec:
     """Table ``[[pipeline]]``."""
 
     name: str
+    """What ``submit`` and ``map`` call it."""
     stages: tuple[StageSpec, ...]
+    """One ``[[pipeline.stage]]`` table for each stage."""
     durability: str = "fsync"
+    """What is acked survives a power cut (``fsync``), the death of any process (``process``), or nothing is
+    waited for (``memory``). A job may say otherwise."""
     order: str = "path"
     """Of its results: ``path``, as one process would give them; ``meta:KEY``, by a number from 0 that each
     output has in its meta; ``none``, as they come."""

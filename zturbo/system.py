@@ -29,7 +29,7 @@ from zturbo.stage import Stage
 from zturbo.task import Job, Task
 from zturbo.wire.payload import pack_meta, pack_one
 
-__all__ = ["JobWaitTimeout", "System"]
+__all__ = ["JobWaitTimeout", "System", "as_stages", "stage_names"]
 
 
 class JobWaitTimeout(ResultTimeout, queue.Empty):
@@ -238,20 +238,10 @@ class System:
             UsageError: it gives something else.
         """
         pipelines = [self._stages(part) for part in self.resources.split(self.num_pipeline)]
-        return {f"pipeline-{n}": (_names(stages), stages) for n, stages in enumerate(pipelines)}
+        return {f"pipeline-{n}": (stage_names(stages), stages) for n, stages in enumerate(pipelines)}
 
     def _stages(self, part: Resources) -> list[Stage]:
-        stages = self.get_stages(part)
-        name = f"what {type(self).__name__}.get_stages gives"
-        if not isinstance(stages, (list, tuple)) or not stages:
-            raise wrong(name, stages, "a list of stages")
-        found: list[Stage] = []
-        for stage in stages:
-            if not isinstance(stage, Stage) and (inspect.isclass(stage) or not callable(stage)):
-                hint = " (make an instance of it)" if inspect.isclass(stage) else ""
-                raise wrong(f"{name}, each item,", stage, f"a Stage{hint} or a function")
-            found.append(stage if isinstance(stage, Stage) else FunctionStage(stage))
-        return found
+        return as_stages(f"what {type(self).__name__}.get_stages gives", self.get_stages(part))
 
     def _watch(self, progress: Progress, client: Client) -> None:
         pause = threading.Event()
@@ -364,7 +354,24 @@ class System:
         return f"{type(self).__name__}({'debug' if self.debug_mode else f'x{self.num_pipeline}'})"
 
 
-def _names(stages: list[Stage]) -> list[str]:
+def as_stages(field: str, stages: Any) -> list[Stage]:
+    """Stages as a user gives them: a list of instances and functions.
+
+    Raises:
+        UsageError: it is something else; it names the field.
+    """
+    if not isinstance(stages, (list, tuple)) or not stages:
+        raise wrong(field, stages, "a list of stages")
+    found: list[Stage] = []
+    for stage in stages:
+        if not isinstance(stage, Stage) and (inspect.isclass(stage) or not callable(stage)):
+            hint = " (make an instance of it)" if inspect.isclass(stage) else ""
+            raise wrong(f"{field}, each item,", stage, f"a Stage{hint} or a function")
+        found.append(stage if isinstance(stage, Stage) else FunctionStage(stage))
+    return found
+
+
+def stage_names(stages: list[Stage]) -> list[str]:
     """Names of a pipeline's stages: their classes', with numbers where these repeat."""
     names: list[str] = []
     for stage in stages:

@@ -1,0 +1,189 @@
+"""Hooks of MkDocs: pages that are made of the code, and pages that the nav does not name.
+
+``reference/cli.md`` comes from ``zturbo.cli.parser()``, ``reference/network-file.md`` from
+``zturbo.network``: so neither goes stale.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import inspect
+import re
+from collections.abc import Iterator
+from dataclasses import MISSING, fields
+from pathlib import Path
+from typing import Any
+
+from mkdocs.config.defaults import MkDocsConfig
+from mkdocs.structure.files import File, Files
+
+import zturbo.cli
+from zturbo import network
+from zturbo.errors import NetworkFileError
+
+__all__ = ["cli_page", "network_page", "on_config", "on_files", "on_page_content"]
+
+
+# -- the command line ---------------------------------------------------------------------------
+def cli_page(parser: argparse.ArgumentParser | None = None) -> str:
+    """The page of all commands, of the parser that ``zturbo`` itself uses."""
+    parser = parser or zturbo.cli.parser()
+    exit_codes = inspect.cleandoc(zturbo.cli.__doc__ or "").partition("\n\n")[2]
+    lines = ["# Command line", "", parser.description or "", "", _text(parser.epilog), "", exit_codes, ""]
+    for name, command in _commands(parser, parser.prog):
+        lines += [f"## {name}", "", *_command(command)]
+    return "\n".join(lines)
+
+
+def _commands(parser: argparse.ArgumentParser, name: str) -> Iterator[tuple[str, argparse.ArgumentParser]]:
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            seen = set()
+            for word, command in action.choices.items():
+                if id(command) not in seen:  # an alias is the same parser again
+                    seen.add(id(command))
+                    yield f"{name} {word}", command
+                    yield from _commands(command, f"{name} {word}")
+
+
+def _command(parser: argparse.ArgumentParser) -> list[str]:
+    usage = parser.format_usage().removeprefix("usage: ").strip()
+    lines = [parser.description or "", "", "```text", usage, "```", "", "| argument | |", "| --- | --- |"]
+    for action in parser._actions:
+        if action.help is argparse.SUPPRESS or isinstance(action, argparse._SubParsersAction):
+            continue
+        formatter = parser._get_formatter()
+        words = formatter._format_action_invocation(action)
+        about = formatter._expand_help(action) if action.help else ""
+        if not about and action.choices:
+            about = ", ".join(map(str, action.choices))
+        lines.append(f"| `{_cell(words)}` | {_cell(about)} |")
+    return [*lines, "", _text(parser.epilog), ""]
+
+
+def _text(text: str | None) -> str:
+    return f"```text\n{text.rstrip()}\n```" if text else ""
+
+
+def _cell(text: str) -> str:
+    return " ".join(text.split()).replace("|", "\\|").replace("<", "&lt;")
+
+
+# -- the network file ---------------------------------------------------------------------------
+_TABLES: list[tuple[str, type, str, dict[str, Any]]] = [
+    ("[broker]", network.BrokerSpec, "The broker. All of it may be left out.", {}),
+    ("[[pipeline]]", network.PipelineSpec, "A pipeline; there may be several.", {"stage": "stages"}),
+    ("[[pipeline.stage]]", network.StageSpec, "A stage of it, in the order of the file.", {"class": "cls"}),
+]
+"""Table -> class, what it is, and keys that have another name in the class."""
+
+NETWORK_INTRO = """\
+# Network file
+
+A network file says which pipelines a broker serves, of which stages, with how many workers. It is
+[TOML](https://toml.io). `zturbo up`, `broker`, `sink` and `stage` all read the same one. A mistake is
+reported with file, key, what was expected and the nearest right name; an unknown key is a mistake.
+
+```toml
+{example}
+```
+"""
+
+
+def network_page() -> str:
+    """The page of all keys, of the parser and the classes that ``zturbo`` itself uses."""
+    example = (inspect.getdoc(network) or "").partition("\n\n")[2].partition("\nEach mistake")[0]
+    parts = [NETWORK_INTRO.format(example=inspect.cleandoc(example))]
+    for table, cls, about, renamed in _TABLES:
+        docs = attribute_docs(cls)
+        known = {field.name: field for field in fields(cls)}
+        rows = []
+        for key in keys(table):
+            field = known[renamed.get(key, key)]
+            default = field.default if field.default_factory is MISSING else field.default_factory()
+            shown = "required" if field.default is default is MISSING else _default(default)
+            rows.append(f"| `{key}` | {_cell(expected(table, key))} | {shown} | {_cell(docs[field.name])} |")
+        head = ["| key | expected | default | |", "| --- | --- | --- | --- |"]
+        parts.append("\n".join([f"## `{table}`", "", about, "", *head, *rows, ""]))
+    return "\n".join(parts)
+
+
+def _default(value: Any) -> str:
+    if value is None:
+        return "none"
+    if value == {}:
+        return "`{}`"
+    text = str(value).lower() if isinstance(value, bool) else repr(value).replace("'", '"')
+    return f"`{text}`"
+
+
+def attribute_docs(cls: type) -> dict[str, str]:
+    """Attribute -> the string that stands below it in the class."""
+    (node,) = ast.parse(inspect.getsource(cls)).body
+    assert isinstance(node, ast.ClassDef)
+    docs: dict[str, str] = {field.name: "" for field in fields(cls)}
+    name = ""
+    for statement in node.body:
+        if isinstance(statement, ast.AnnAssign) and isinstance(statement.target, ast.Name):
+            name = statement.target.id
+        elif isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant) and name:
+            docs[name] = inspect.cleandoc(str(statement.value.value)).replace("``", "`")
+            name = ""
+    return docs
+
+
+def _file(table: str, key: str, value: Any) -> dict[str, Any]:
+    """The smallest file that is right, but for one key of one table."""
+    stage = {"name": "s", "class": "m:C"}
+    pipeline: dict[str, Any] = {"name": "p", "stage": [stage]}
+    file: dict[str, Any] = {"broker": {}, "pipeline": [pipeline]}
+    {"[broker]": file["broker"], "[[pipeline]]": pipeline, "[[pipeline.stage]]": stage}[table][key] = value
+    return file
+
+
+def _problem(table: str, key: str, value: Any) -> str:
+    try:
+        network.Network.parse(_file(table, key, value))
+    except NetworkFileError as error:
+        return error.problem
+    raise AssertionError(f"{table}: {key} = {value!r} is taken for right")
+
+
+def keys(table: str) -> list[str]:
+    """The keys that the parser takes, in the order of the class, which is that of the file's reader."""
+    problem = _problem(table, "0", 0)
+    names = problem.partition("there are: ")[2].split(", ")
+    cls, renamed = next((c, r) for t, c, _, r in _TABLES if t == table)
+    order = [field.name for field in fields(cls)]
+    return sorted(names, key=lambda name: order.index(renamed.get(name, name)))
+
+
+def expected(table: str, key: str) -> str:
+    """What the parser says that it expects there."""
+    problem = _problem(table, key, object())
+    return re.sub(r"^expected |, found an? .*$", "", problem)
+
+
+# -- hooks --------------------------------------------------------------------------------------
+def on_files(files: Files, config: MkDocsConfig) -> Files:
+    """Add the pages that are made of the code."""
+    for path, text in (("reference/cli.md", cli_page()), ("reference/network-file.md", network_page())):
+        files.append(File.generated(config, path, content=text))
+    return files
+
+
+def on_config(config: MkDocsConfig) -> MkDocsConfig:
+    """Let each page that the nav does not name stand in it all the same, at its end."""
+    assert config.nav is not None
+    named = set(re.findall(r"[\w/-]+\.md", str(config.nav)))
+    there = {str(path.relative_to(config.docs_dir)) for path in Path(config.docs_dir).rglob("*.md")}
+    if more := sorted(there - named):
+        config.nav.append({"More": list(more)})
+    return config
+
+
+def on_page_content(html: str, **_: Any) -> str:
+    """Docstrings have a few marks of reStructuredText: show what they mean."""
+    html = re.sub(r":(?:class|meth|func|mod|attr|exc):<code>~?([^<]*)</code>", r"<code>\1</code>", html)
+    return html.replace("::</p>", ":</p>")

@@ -1,0 +1,275 @@
+"""A pipeline of stages for one test, and what it gave."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import tempfile
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from zturbo.checks import check_count, check_type, did_you_mean
+from zturbo.client import Client
+from zturbo.debug import DebugPipeline
+from zturbo.errors import UsageError
+from zturbo.processes import Processes
+from zturbo.result import Result
+from zturbo.runtime.children import Child, ChildSpec
+from zturbo.runtime.node import Node
+from zturbo.stage import Stage
+from zturbo.system import as_stages, stage_names
+from zturbo.task import Job, Task
+
+__all__ = ["Outcome", "TestPipeline", "run"]
+
+NAME = "test"
+"""Of the pipeline."""
+
+READY = 30.0
+"""Seconds that a worker that is to be killed by hand may take to be there."""
+
+
+class Outcome(Result):
+    """What a test's pipeline gave: a list of contents in order, and more.
+
+    Attributes:
+        failed_tasks: tasks that failed, in order; each has ``error``.
+        task_count: tasks collected, failed ones too.
+        tasks: all of them, in their places.
+        deaths: which workers died, such as ``["Track: SIGKILL"]``.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tasks: list[Task] = []
+        self.deaths: list[str] = []
+
+    def collect(self, task: Task) -> None:
+        """Take an output task, or a failed one."""
+        super().collect(task)
+        self.tasks.append(task)
+
+
+class TestPipeline:
+    """A pipeline of your stages that runs for as long as a ``with`` statement does.
+
+        with TestPipeline([Detect(), Track()], processes=True) as pipeline:
+            assert pipeline.run(frames[:10]) == expected[:10]
+            pipeline.kill("Track")
+            assert pipeline.run(frames) == expected
+
+    Stages are instances, or plain functions. They are named after their classes; a second one of a
+    class is ``Track-2``. ``stage.num_worker = 3`` makes three workers of one.
+
+    Args:
+        stages: of the pipeline, in their order.
+        processes: in real processes: a broker, a sink, and one or more workers of each stage. Else in this
+            process, one task after another, through the same code and codec; breakpoints work.
+        kill: name of a stage one worker of which is to die by SIGKILL; implies ``processes``. It dies in the
+            middle of its work: it has taken a task, and has not begun your code for it.
+        after: tasks (of a BatchStage: batches) that this worker does before. The first worker of the stage to
+            get so far dies, and no other.
+        task_timeout: seconds that one task may run in one stage; without effect in this process.
+
+    Attributes:
+        client: a :class:`zturbo.Client` of its broker, None in this process.
+        name: of the pipeline, for ``client.submit(job, pipeline.name)``.
+        deaths: which workers died so far, such as ``["Track: SIGKILL"]``.
+
+    Raises:
+        UsageError: an argument is of a wrong type, or there is no stage of that name.
+        StartError: a stage could not start.
+        AssertionError: at the end of the ``with`` statement, if a process or a file stayed behind, or
+            if the planted kill never came, so that the test shows nothing.
+    """
+
+    __test__ = False  # it is no test of pytest's
+
+    def __init__(
+        self,
+        stages: Sequence[Stage | Callable[..., Any]],
+        *,
+        processes: bool = False,
+        kill: str | None = None,
+        after: int = 0,
+        task_timeout: float | None = None,
+    ) -> None:
+        self._stages = as_stages("TestPipeline: stages", stages)
+        self._names = stage_names(self._stages)
+        check_type("TestPipeline: processes", processes, bool, "True or False")
+        check_count("TestPipeline: after", after, 0)
+        if kill is not None:
+            self._check_name("kill", kill)
+        self._kill = (kill, after)
+        self._in_processes = processes or kill is not None
+        self._task_timeout = task_timeout
+        self._folder: Path | None = None
+        self._debug: DebugPipeline | None = None
+        self._processes: _Watched | None = None
+        self.client: Client | None = None
+        self.name = NAME
+        self.deaths: list[str] = []
+
+    def _check_name(self, what: str, stage: str) -> None:
+        if stage not in self._names:
+            raise UsageError(f"{what}: there is no stage {stage!r}; {did_you_mean(stage, self._names)}")
+
+    # -- life ---------------------------------------------------------------------------------
+    def __enter__(self) -> TestPipeline:
+        if not self._in_processes:
+            self._debug = DebugPipeline(self._stages, self._names)
+            return self
+        self._folder = Path(tempfile.mkdtemp(prefix="zturbo-test-"))
+        kill, after = self._kill
+        planted = None if kill is None else (f"{NAME}.{kill}", after, self._mark)
+        pipelines = {NAME: (self._names, self._stages)}
+        try:
+            self._processes = _Watched(pipelines, self.deaths, planted, self._task_timeout)
+        except BaseException:
+            shutil.rmtree(self._folder)
+            raise
+        self.client = self._processes.client
+        return self
+
+    @property
+    def _mark(self) -> str:
+        """The file that whoever dies makes before."""
+        return f"{self._folder}/died"
+
+    def __exit__(self, kind: object, *exc: object) -> None:
+        processes, folder = self._processes, self._folder
+        self._processes = self._debug = self.client = None
+        if processes is None or folder is None:
+            return
+        try:
+            processes.stop(kill=kind is not None)
+            died = os.path.exists(self._mark)
+        finally:
+            shutil.rmtree(folder)
+        if kind is None:
+            left = processes.left()
+            assert not left, f"stayed behind: {', '.join(left)}"
+            stage, after = self._kill
+            assert died or stage is None, (
+                f"the planted kill never came: no worker of {stage} got more than {after} tasks"
+            )
+
+    # -- work ---------------------------------------------------------------------------------
+    def run(self, contents: Iterable[Any] | Task | Job, *, timeout: float = 60.0) -> Outcome:
+        """Run a job and collect what it gives.
+
+        Args:
+            contents: one root task for each, as ``Client.map`` takes them; or one root task, or a job, which
+                may have meta.
+            timeout: seconds; without effect in this process.
+
+        Raises:
+            JobTimeout, ResultTimeout: it took longer.
+            JobError: the job ended without a result.
+        """
+        outcome = Outcome()
+        for task in self._tasks(contents, timeout):
+            outcome.collect(task)
+        outcome.deaths = self.deaths
+        return outcome
+
+    def _tasks(self, contents: Iterable[Any] | Task | Job, timeout: float) -> Iterable[Task]:
+        root = contents.task if isinstance(contents, Job) else contents
+        if self._debug is not None:
+            return self._debug.run(root if isinstance(root, Task) else map(Task, root))
+        if self.client is None:
+            raise UsageError("the pipeline does not run: use it in a with statement")
+        if isinstance(root, Task):
+            return self.client.submit(Job(NAME, root), NAME).tasks(timeout)
+        mapped = self.client.map(root, NAME, on_error="return", timeout=timeout)
+        return (_failed(value) if isinstance(value, BaseException) else Task(value) for value in mapped)
+
+    def kill(self, stage: str) -> int:
+        """Kill one worker of a stage now, by SIGKILL; another one is started. Returns its process id.
+
+        Raises:
+            UsageError: there is no stage of that name, or it runs in this process.
+            AssertionError: it had no worker within 30 seconds.
+        """
+        self._check_name("kill", stage)
+        if self._processes is None:
+            raise UsageError("kill: there is no process to kill; say processes=True")
+        pid = self._processes.pid(f"{NAME}.{stage}")
+        os.kill(pid, signal.SIGKILL)
+        return pid
+
+
+def _failed(error: BaseException) -> Task:
+    task = Task()
+    task.success = False
+    task.error = error
+    return task
+
+
+class _Watched(Processes):
+    """Processes that note what becomes of them, with a planted kill."""
+
+    def __init__(
+        self,
+        pipelines: dict[str, tuple[list[str], list[Stage]]],
+        deaths: list[str],
+        planted: tuple[str, int, str] | None,
+        task_timeout: float | None,
+    ) -> None:
+        self._deaths = deaths
+        self._planted = planted
+        self._pids: list[tuple[str, int]] = []
+        super().__init__(pipelines, state=None, task_timeout=task_timeout)
+
+    def _make(self, pipelines: dict[str, list[str]], workers: list[ChildSpec], state: Path | None) -> Node:
+        for child in workers:
+            if self._planted is not None and child.name == self._planted[0]:
+                child.module = "zturbo.testing.dying"
+                child.spec["planted"] = list(self._planted[1:])
+        return super()._make(pipelines, workers, state)
+
+    def _on_event(self, kind: str, child: Child, text: str) -> None:
+        if kind == "started":
+            self._pids.append((child.what.name, child.pid))
+        elif kind == "exited" and self._node is not None and not self._node.stopping:
+            self._deaths.append(f"{child.what.name.removeprefix(f'{NAME}.')}: {text}")
+        super()._on_event(kind, child, text)
+
+    def pid(self, name: str) -> int:
+        """The process of a ready worker of this stage."""
+        pause = threading.Event()
+        for _ in range(int(READY / 0.02)):
+            for child in self._node.children if self._node is not None else []:
+                if child.what.name == name and child.is_ready and child.process.returncode is None:
+                    return child.pid
+            pause.wait(0.02)
+        raise AssertionError(f"{name} had no worker for {READY:.0f} s")
+
+    def left(self) -> list[str]:
+        """Processes and folders that should be gone."""
+        left = [f"{name} (process {pid})" for name, pid in self._pids if os.path.exists(f"/proc/{pid}")]
+        return left + ([f"folder {self._folder}"] if self._folder and self._folder.exists() else [])
+
+
+def run(
+    stages: Sequence[Stage | Callable[..., Any]],
+    contents: Iterable[Any] | Task | Job,
+    *,
+    processes: bool = False,
+    kill: str | None = None,
+    after: int = 0,
+    task_timeout: float | None = None,
+    timeout: float = 60.0,
+) -> Outcome:
+    """Run a pipeline of your stages once; the arguments are those of :class:`TestPipeline` and its ``run``.
+
+    outcome = run([Detect(), Track()], frames, kill="Track", after=10)
+    assert outcome == expected
+    assert outcome.deaths == ["Track: SIGKILL"]
+    """
+    pipeline = TestPipeline(stages, processes=processes, kill=kill, after=after, task_timeout=task_timeout)
+    with pipeline:
+        return pipeline.run(contents, timeout=timeout)
