@@ -24,7 +24,7 @@ from zturbo.processes import Processes
 from zturbo.progress import Progress
 from zturbo.resources import Resources
 from zturbo.result import Result
-from zturbo.runtime.shipping import in_child
+from zturbo.runtime.shipping import refuse_in_child
 from zturbo.stage import Stage
 from zturbo.task import Job, Task
 from zturbo.wire.payload import pack_meta, pack_one
@@ -193,11 +193,7 @@ class System:
         check_seconds("start: queue_timeout", queue_timeout)
         if not self._built:
             raise UsageError(f"{type(self).__name__}.__init__ does not call super().__init__()")
-        if in_child():
-            raise RuntimeError(
-                "a System is started while a worker imports the main script: put what starts it under "
-                "if __name__ == '__main__':"
-            )
+        refuse_in_child("a System")
         if self._desk.state != "new":
             raise UsageError(f"the system has {self._desk.state} already; make another one to start again")
         described = self.describe()

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -158,3 +161,23 @@ def test_wrong_arguments(arguments: dict[str, Any], message: str) -> None:
 def test_a_kill_by_hand_needs_processes() -> None:
     with TestPipeline([Add()]) as pipeline, pytest.raises(UsageError, match="say processes=True"):
         pipeline.kill("Add")
+
+
+def test_at_the_top_level_of_a_script_it_says_where_it_belongs(tmp_path: Path) -> None:
+    """A worker imports the script; it would start workers that do, and so on."""
+    script = tmp_path / "script.py"
+    script.write_text(
+        "from tests.system.test_testing import Add\n"
+        "from zturbo.testing import run\n"
+        "run([Add()], [1], processes=True)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, str(script)],
+        env={**os.environ, "PYTHONPATH": os.getcwd()},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert "put what starts it under if __name__ == '__main__':" in done.stderr

@@ -23,7 +23,14 @@ from zturbo.stage import Stage
 from zturbo.task import Task
 from zturbo.wire.extensions import register, registered
 
-__all__ = ["CallStage", "in_child", "pack_call", "pack_stage", "unpack_result", "unpack_stage"]
+__all__ = [
+    "CallStage",
+    "pack_call",
+    "pack_stage",
+    "refuse_in_child",
+    "unpack_result",
+    "unpack_stage",
+]
 
 _MAIN_FILE = ("init_main_from_name", "init_main_from_path")
 _MAIN = ("sys_path", "sys_argv", "orig_dir", "dir", *_MAIN_FILE)
@@ -32,9 +39,13 @@ _state: dict[str, dict[str, Any] | None] = {"main": None}
 """``main``: in a child, how it found what its parent runs."""
 
 
-def in_child() -> bool:
-    """Whether this process is a worker of a ``System``, which may be importing the user's main module."""
-    return _state["main"] is not None
+def refuse_in_child(what: str) -> None:
+    """Raise RuntimeError in a worker that imports the main script: it would start workers without an end."""
+    if _state["main"] is not None:
+        raise RuntimeError(
+            f"{what} is started while a worker imports the main script: put what starts it under "
+            "if __name__ == '__main__':"
+        )
 
 
 def _main() -> dict[str, Any]:

@@ -19,6 +19,7 @@ from zturbo.processes import Processes
 from zturbo.result import Result
 from zturbo.runtime.children import Child, ChildSpec
 from zturbo.runtime.node import Node
+from zturbo.runtime.shipping import refuse_in_child
 from zturbo.stage import Stage
 from zturbo.system import as_stages, stage_names
 from zturbo.task import Job, Task
@@ -82,6 +83,7 @@ class TestPipeline:
     Raises:
         UsageError: an argument is of a wrong type, or there is no stage of that name.
         StartError: a stage could not start.
+        RuntimeError: a worker imports this script: it belongs under ``if __name__ == "__main__":``.
         AssertionError: at the end of the ``with`` statement, if a process or a file stayed behind, or
             if the planted kill never came, so that the test shows nothing.
     """
@@ -122,6 +124,7 @@ class TestPipeline:
         if not self._in_processes:
             self._debug = DebugPipeline(self._stages, self._names)
             return self
+        refuse_in_child("a TestPipeline in processes")
         self._folder = Path(tempfile.mkdtemp(prefix="zturbo-test-"))
         kill, after = self._kill
         planted = None if kill is None else (f"{NAME}.{kill}", after, self._mark)
