@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import signal
@@ -13,6 +14,8 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+
+import psutil
 
 from zturbo import Client
 from zturbo.deploy import broker_child, host_name, sink_child, worker_children
@@ -83,7 +86,8 @@ class Cluster:
         self.network = network
         self.address = network.broker.bind
         self.events: list[tuple[str, str, str]] = []
-        self.pids: set[int] = set()
+        self.processes: dict[int, psutil.Process] = {}
+        """All that were ever started, by process id; a later process with the same id is another one."""
         self.took: dict[int, float] = {}
         """Process -> seconds from its start to its being ready."""
         env = {**os.environ, **(env or {})}
@@ -103,7 +107,9 @@ class Cluster:
         self.thread.start()
 
     def _note(self, kind: str, child: Child, text: str) -> None:
-        self.pids.add(child.pid)
+        if child.pid not in self.processes or not self.processes[child.pid].is_running():
+            with contextlib.suppress(psutil.NoSuchProcess):
+                self.processes[child.pid] = psutil.Process(child.pid)
         if kind == "ready":
             self.took[child.pid] = time.monotonic() - child.started
         self.events.append((kind, child.what.name, text))
@@ -135,7 +141,7 @@ class Cluster:
         self.thread.join()
         folder = self.node._folder
         self.node.close()
-        left = [pid for pid in self.pids if Path(f"/proc/{pid}").exists()]
+        left = [pid for pid, process in self.processes.items() if process.is_running()]
         assert not left, f"processes {left} stayed behind"
         assert not folder.exists(), "socket files stayed behind"
         shutil.rmtree(self.state)

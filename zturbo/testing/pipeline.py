@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import signal
@@ -10,6 +11,8 @@ import threading
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
+
+import psutil
 
 from zturbo.checks import check_count, check_type, did_you_mean
 from zturbo.client import Client
@@ -224,7 +227,7 @@ class _Watched(Processes):
     ) -> None:
         self._deaths = deaths
         self._planted = planted
-        self._pids: list[tuple[str, int]] = []
+        self._started: list[tuple[str, psutil.Process]] = []
         super().__init__(pipelines, state=None, task_timeout=task_timeout)
 
     def _make(self, pipelines: dict[str, list[str]], workers: list[ChildSpec], state: Path | None) -> Node:
@@ -236,7 +239,8 @@ class _Watched(Processes):
 
     def _on_event(self, kind: str, child: Child, text: str) -> None:
         if kind == "started":
-            self._pids.append((child.what.name, child.pid))
+            with contextlib.suppress(psutil.NoSuchProcess):
+                self._started.append((child.what.name, psutil.Process(child.pid)))
         elif kind == "exited" and self._node is not None and not self._node.stopping:
             self._deaths.append(f"{child.what.name.removeprefix(f'{NAME}.')}: {text}")
         super()._on_event(kind, child, text)
@@ -253,7 +257,7 @@ class _Watched(Processes):
 
     def left(self) -> list[str]:
         """Processes and folders that should be gone."""
-        left = [f"{name} (process {pid})" for name, pid in self._pids if os.path.exists(f"/proc/{pid}")]
+        left = [f"{name} (process {one.pid})" for name, one in self._started if one.is_running()]
         return left + ([f"folder {self._folder}"] if self._folder and self._folder.exists() else [])
 
 
