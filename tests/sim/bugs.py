@@ -111,7 +111,6 @@ BUGS = [
     Bug("an ack releases twice", _OUTLET + "statement", "for parcel in acked:\n    self.custody.release(parcel.origins)", "for parcel in acked:\n    self.custody.release(parcel.origins, 2)"),
     Bug("an ack releases nothing", _OUTLET + "statement", "for parcel in acked:\n    self.custody.release(parcel.origins)", "for parcel in acked:\n    pass"),
     Bug("what a lost peer had is forgotten", _OUTLET + "_redeliver", "self._again(parcel)", "self.custody.release(parcel.origins)"),
-    Bug("inputs of one job are named for another's outputs", "zturbo.runtime.runner:Runner._begin", "self._done = {}", "pass", within=("batch",)),
     Bug("what was given back is forgotten", _OUTLET + "statement", "if self._current(rest):\n    self._again(rest)\n    self.returned += rest.size\nelse:\n    self.custody.release(rest.origins)", "self.custody.release(rest.origins)"),
     Bug("a stamp is said on one link alone", _OUTLET + "_send", "if link.stamped.get(batch.job) != stamp.rank:", "if not any(other.stamped.get(batch.job) == stamp.rank for other in self.links.values()):"),
     Bug("what waits does not follow the sink", _OUTLET + "stamp", "elif old.sink != stamp.sink:", "elif False:", only=("sink",)),
