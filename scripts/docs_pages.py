@@ -29,8 +29,13 @@ __all__ = ["cli_page", "network_page", "on_config", "on_files", "on_page_content
 def cli_page(parser: argparse.ArgumentParser | None = None) -> str:
     """The page of all commands, of the parser that ``zturbo`` itself uses."""
     parser = parser or zturbo.cli.parser()
-    exit_codes = inspect.cleandoc(zturbo.cli.__doc__ or "").partition("\n\n")[2]
-    lines = ["# Command line", "", parser.description or "", "", _text(parser.epilog), "", exit_codes, ""]
+    lines = ["# Command line", "", parser.description or "", "", _text(parser.epilog), ""]
+    lines += ["What a flag says goes before the environment, and that before the network file.", ""]
+    lines += ["| variable | |", "| --- | --- |"]
+    lines += [f"| `{name}` | {_cell(about)} |" for name, about in zturbo.cli.ENVIRONMENT.items()]
+    lines += ["", "| exit code | |", "| --- | --- |"]
+    lines += [f"| {code} | {_cell(about)} |" for code, about in zturbo.cli.EXIT_CODES.items()]
+    lines += [""]
     for name, command in _commands(parser, parser.prog):
         lines += [f"## {name}", "", *_command(command)]
     return "\n".join(lines)

@@ -40,7 +40,8 @@ class Block:
     title: str
     """Of a file that the reader is to write."""
     mark: str
-    """``fragment`` for what is no whole program or file: ``<!-- fragment -->`` stands before it."""
+    """``fragment`` for what is no whole program or file: so stands before it. ``processes`` for
+    a program that debug mode makes another."""
     text: str
 
     def __str__(self) -> str:
@@ -151,7 +152,7 @@ class Session:
 
     def do(self, block: Block) -> None:
         """One block; a fragment is only read."""
-        if block.mark:
+        if block.mark == "fragment":
             return
         text = self._real(block.text)
         if block.lang == "text":

@@ -14,6 +14,7 @@ import pytest
 
 from tests.docs.blocks import PAGES, ROOT, Block, Session, blocks, matches
 from zturbo.cli import parser
+from zturbo.errors import NetworkFileError
 from zturbo.network import Network, tomllib
 
 SESSIONS = [ROOT / "docs" / f"{name}.md" for name in ("first-pipeline", "testing", "worker-died", "failures")]
@@ -24,7 +25,7 @@ ALL = [block for page in PAGES for block in blocks(page)]
 PROGRAMS = [
     (block, after.text if after is not None and after.lang == "text" else "")
     for block, after in zip(BLOCKS, [*BLOCKS[1:], None], strict=True)
-    if block.lang == "python" and not block.mark
+    if block.lang == "python" and block.mark in ("", "processes")
 ]
 
 
@@ -48,12 +49,19 @@ def test_a_page_that_shows_something_else_is_noticed(tmp_path: Path) -> None:
             session.do(command)
 
 
-@pytest.mark.parametrize("options", ["no_progress_bar", "no_progress_bar single_sync_pipeline"])
-@pytest.mark.parametrize(("block", "prints"), PROGRAMS, ids=str)
+RUNS = [
+    pytest.param(block, prints, options, id=f"{block}-{options or 'processes'}")
+    for block, prints in PROGRAMS
+    for options in ("", "single_sync_pipeline")
+    if not (options and block.mark == "processes")
+]
+
+
+@pytest.mark.parametrize(("block", "prints", "options"), RUNS)
 def test_programs_run(tmp_path: Path, block: Block, prints: str, options: str) -> None:
     script = tmp_path / "script.py"
     script.write_text(block.text)
-    env = {**os.environ, "PYTHONPATH": str(ROOT), "ZTURBO_OPTIONS": options}
+    env = {**os.environ, "PYTHONPATH": str(ROOT), "ZTURBO_OPTIONS": f"no_progress_bar {options}"}
     done = subprocess.run(
         [sys.executable, str(script)], env=env, capture_output=True, text=True, timeout=120, check=False
     )
@@ -67,9 +75,8 @@ def test_the_blocks_are_found() -> None:
     assert {block.lang for block in ALL} <= {"python", "toml", "sh", "text", ""}
 
 
-@pytest.mark.parametrize("block", [b for b in ALL if b.lang == "python" and b.mark], ids=str)
+@pytest.mark.parametrize("block", [b for b in ALL if b.lang == "python" and b.mark == "fragment"], ids=str)
 def test_fragments_import_what_there_is(block: Block) -> None:
-    assert block.mark == "fragment"
     tree = ast.parse(block.text)
     imports = [node for node in tree.body if isinstance(node, (ast.Import, ast.ImportFrom))]
     ours = [node for node in imports if not isinstance(node, ast.ImportFrom) or node.module != "stages"]
@@ -79,7 +86,10 @@ def test_fragments_import_what_there_is(block: Block) -> None:
 @pytest.mark.parametrize("block", [b for b in ALL if b.lang == "toml"], ids=str)
 def test_network_files_are_right(block: Block) -> None:
     table = tomllib.loads(block.text)
-    if block.mark != "fragment":
+    if block.title == "wrong.toml":
+        with pytest.raises(NetworkFileError):
+            Network.parse(table, str(block))
+    elif block.mark != "fragment":
         Network.parse(table, str(block))
 
 
@@ -105,5 +115,17 @@ def test_commands_exist(line: str) -> None:
             path = ROOT / module.replace(".", "/")
             assert path.with_suffix(".py").exists() or (path / "__main__.py").exists()
         case [command, *_]:
-            known = ("python", "pip", "pytest", "kill", "wait", "cat", "sqlite3", "git", "mkdir", "cd")
+            known = (
+                "python",
+                "pip",
+                "pytest",
+                "kill",
+                "wait",
+                "cat",
+                "sqlite3",
+                "git",
+                "mkdir",
+                "cd",
+                "touch",
+            )
             assert command in known or (ROOT / command).is_file(), f"what is {command}?"

@@ -81,4 +81,5 @@ def test_each_command_and_argument_is_told(pages: ModuleType) -> None:
         assert f"## {name}\n" in page
         for action in command._actions:
             assert all(option in page for option in action.option_strings)
-    assert "Exit codes:" in page
+    assert "| 130 | stopped by Ctrl-C |" in page
+    assert "`ZTURBO_BROKER`" in page

@@ -1,6 +1,6 @@
 """The command line: ``zturbo COMMAND``. One module per command.
 
-What a flag says goes before what the environment says (:data:`ENVIRONMENT`), and that before what the
+What a flag says goes before what the environment says (``ENVIRONMENT``), and that before what the
 network file says.
 """
 
