@@ -23,7 +23,7 @@ from zturbo.network import Network
 from zturbo.runtime.children import Child
 from zturbo.runtime.node import Node
 
-__all__ = ["Cluster", "eventually", "stage"]
+__all__ = ["Cluster", "children", "eventually", "stage"]
 
 
 def stage(name: str, cls: str, workers: int = 1, **args: Any) -> dict[str, Any]:
@@ -39,6 +39,14 @@ def eventually(condition: Callable[[], bool], timeout: float = 20.0) -> None:
     while not condition():
         assert time.monotonic() < until, "this never came to hold"
         pause.wait(0.02)
+
+
+def children(pid: int) -> list[int]:
+    """Processes that this one has started, in whatever thread."""
+    try:
+        return [child.pid for child in psutil.Process(pid).children()]
+    except psutil.NoSuchProcess:
+        return []
 
 
 class Cluster:

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from tests.system.cluster import eventually
+from tests.system.cluster import children, eventually
 
 __all__ = ["Hosts", "need_hosts"]
 
@@ -113,7 +113,7 @@ class Hosts:
 
     def states(self) -> list[dict[str, Any]]:
         """What every process holds and is owed: each writes it to its log when told to."""
-        pids = [pid for process in self.processes if process.poll() is None for pid in _children(process.pid)]
+        pids = [pid for process in self.processes if process.poll() is None for pid in children(process.pid)]
         before = len(self._states())
         for pid in pids:
             os.kill(pid, signal.SIGUSR1)
@@ -144,8 +144,3 @@ class Hosts:
         """They do again."""
         for here, there in ((one, other), (other, one)):
             _ip("-n", self._space[here], "neigh", "del", self.address[there], "dev", "eth0")
-
-
-def _children(pid: int) -> list[int]:
-    path = Path(f"/proc/{pid}/task/{pid}/children")
-    return [int(word) for word in path.read_text().split()] if path.exists() else []

@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from tests.system.cluster import eventually
+from tests.system.cluster import children, eventually
 from zturbo import Client, Job, Task
 from zturbo.errors import BrokerUnavailable
 
@@ -300,24 +300,13 @@ def test_ctrl_c_while_it_starts_leaves_nothing(shell: Shell, when: str) -> None:
     up = shell.start("up", str(TOY), "--no-progress", start_new_session=True)
     wanted = {"at once": 0, "first child": 1, "some children": 5}[when]
     if wanted:
-        eventually(lambda: len(_children(up.pid)) >= wanted)
+        eventually(lambda: len(children(up.pid)) >= wanted)
     else:
         assert up.stderr is not None
         up.stderr.readline()  # what it says before it starts anything
-    pids = _children(up.pid)
+    pids = children(up.pid)
     os.killpg(up.pid, signal.SIGINT)  # as a terminal does
     _, said = up.communicate(timeout=30)
     assert up.returncode == 130 and "Traceback" not in said, said
     assert not [pid for pid in pids if Path(f"/proc/{pid}").exists()]
     assert not list(shell.temporary.iterdir())
-
-
-def _children(pid: int) -> list[int]:
-    """Its children, of all its threads."""
-    found: list[int] = []
-    for task in Path(f"/proc/{pid}/task").iterdir():
-        try:
-            found += [int(word) for word in (task / "children").read_text().split()]
-        except FileNotFoundError:  # the thread has just ended
-            continue
-    return found

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.system.cluster import eventually
+from tests.system.cluster import children, eventually
 from tests.system.hosts import Hosts, need_hosts
 
 LEASE = 2.0
@@ -162,8 +162,8 @@ def test_a_node_that_is_killed_leaves_no_orphans(hosts: Hosts) -> None:
     run = Run(hosts)
     run.until(500)
     node = hosts.processes[3]  # of host c; "ip netns exec" has become it
-    children = [int(pid) for pid in Path(f"/proc/{node.pid}/task/{node.pid}/children").read_text().split()]
-    assert children
+    started = children(node.pid)
+    assert started
     os.kill(node.pid, signal.SIGKILL)
-    eventually(lambda: not any(Path(f"/proc/{pid}").exists() for pid in children), timeout=5)
+    eventually(lambda: not any(Path(f"/proc/{pid}").exists() for pid in started), timeout=5)
     run.end()

@@ -16,7 +16,7 @@ import pytest
 
 from examples.toy.stages import Count, Divide, Negate, Times
 from examples.toy.system import Toy, jobs
-from tests.system.cluster import eventually
+from tests.system.cluster import children, eventually
 from zturbo import Client, Job, Task
 from zturbo.debug import run_debug
 from zturbo.errors import BrokerUnavailable
@@ -115,8 +115,8 @@ def test_up_stops_within_seconds_and_leaves_nothing(launched: Launched, number: 
     launched.wait()
     with Client(launched.address, timeout=20) as client:
         client.submit(Job("unfinished", Task([0, 200_000])), pipeline="toy")
-    children = _children(up.pid)
-    assert len(children) == 9
+    started = children(up.pid)
+    assert len(started) == 9
     assert len(list(launched.folder.glob("zturbo-*/*/in"))) >= 7
     began = time.monotonic()
     up.send_signal(number)
@@ -124,15 +124,15 @@ def test_up_stops_within_seconds_and_leaves_nothing(launched: Launched, number: 
     assert time.monotonic() - began < 15
     assert up.returncode == (130 if number == signal.SIGINT else 0)
     assert "stopping" in said and "Traceback" not in said
-    assert not [pid for pid in children if Path(f"/proc/{pid}").exists()]
+    assert not [pid for pid in started if Path(f"/proc/{pid}").exists()]
     assert not [*launched.folder.iterdir()]
 
 
 def test_a_second_signal_stops_at_once(launched: Launched) -> None:
     up = launched.start("up", "--no-progress")
     launched.wait()
-    children = _children(up.pid)
-    for pid in children:
+    started = children(up.pid)
+    for pid in started:
         os.kill(pid, signal.SIGSTOP)  # they cannot obey
     up.send_signal(signal.SIGINT)
     assert up.stderr is not None
@@ -140,16 +140,16 @@ def test_a_second_signal_stops_at_once(launched: Launched) -> None:
         pass
     up.send_signal(signal.SIGINT)
     up.communicate(timeout=10)
-    assert not [pid for pid in children if Path(f"/proc/{pid}").exists()]
+    assert not [pid for pid in started if Path(f"/proc/{pid}").exists()]
 
 
 def test_a_killed_node_leaves_no_orphans(launched: Launched) -> None:
     up = launched.start("up", "--no-progress")
     launched.wait()
-    children = _children(up.pid)
+    started = children(up.pid)
     up.kill()
     up.communicate()
-    eventually(lambda: not [pid for pid in children if Path(f"/proc/{pid}").exists()])
+    eventually(lambda: not [pid for pid in started if Path(f"/proc/{pid}").exists()])
 
 
 def test_submit_and_jobs(launched: Launched) -> None:
@@ -203,8 +203,3 @@ def test_an_open_address_is_refused(launched: Launched, tmp_path: Path) -> None:
     wide.write_text(launched.file.read_text().replace(launched.address, "tcp://0.0.0.0:5599"))
     done = launched.run("up", str(wide))
     assert done.returncode == 2 and "--insecure" in done.stderr
-
-
-def _children(pid: int) -> list[int]:
-    tasks = Path(f"/proc/{pid}/task").iterdir()
-    return [int(word) for task in tasks for word in (task / "children").read_text().split()]
