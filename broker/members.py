@@ -21,6 +21,9 @@ from zturbo.wire.messages import PROTOCOL, Stamp
 
 __all__ = ["Members"]
 
+VOID_FOR = 10.0
+"""Seconds for which nodes are told of a job that has ended before its time."""
+
 PAUSE = 3.0
 """Seconds that a job stays paused after its sink last said so."""
 
@@ -211,6 +214,9 @@ class Members(BrokerState):
         """A node's word that these live."""
         self.lost_sinks.hear(node, now)
         self.membership.renew([inc for inc in alive if type(inc) is bytes], now)
+        if self.voided:  # the word may have got lost, and what hangs would hang on
+            self.voided = {job: at for job, at in self.voided.items() if now - at < VOID_FOR}
+            self.effects.append(Control({"type": "forget", "jobs": list(self.voided)}, node))
 
     def exited(self, incarnation: bytes, now: float, death: Death | None = None) -> None:
         """A node saw this member exit, or it says goodbye itself."""

@@ -102,6 +102,8 @@ class BrokerState:
         wait there, tasks that run."""
         self.watches: dict[bytes, tuple[int, frozenset[bytes], float]] = {}
         """Client -> (ref, jobs whose end it waits for, when it last said so)."""
+        self.voided: dict[bytes, float] = {}
+        """Job that has ended before its time -> when: nodes are told so again for a while."""
         self.bad = 0
         self._viewed = view
         self._readers = view << 32
@@ -143,6 +145,7 @@ class BrokerState:
             if member.pipeline == job.pipeline or (member.role == "sink" and state != "done"):
                 self.effects.append(Control({"type": "forget", "jobs": [job.id]}, member.incarnation))
         if state != "done":  # their nodes end what does not stop by itself
+            self.voided[job.id] = now
             for node in self.membership.nodes(job.pipeline):
                 self.effects.append(Control({"type": "forget", "jobs": [job.id]}, node))
 

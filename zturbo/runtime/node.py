@@ -358,4 +358,6 @@ class Node:
             self._reports.pop(message["ref"], None)
         elif kind == "forget":
             at = time.monotonic() + CANCEL_AFTER
-            self._ended.update((job, at) for job in message["jobs"] if type(job) is bytes)
+            for job in message["jobs"]:
+                if type(job) is bytes:
+                    self._ended.setdefault(job, at)

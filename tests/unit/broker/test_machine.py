@@ -308,3 +308,19 @@ def test_of_several_that_ran_none_is_condemned_in_company() -> None:
     machine.exited(workers[4], 1.0, Death(0, "a", "SIGKILL", "", running[:1]))
     assert marks() == [[((0,), "WorkerLost"), ((1,), "")], [((0,), ""), ((1,), "")]]
     assert "and 3 others" in machine.jobs[jobs[1]].incidents[0]
+
+
+def test_nodes_are_told_again_of_a_job_that_was_cancelled() -> None:
+    """The first word may get lost, and a task that hangs would hang on."""
+    machine = broker()
+    hello(machine, worker())
+    hello(machine, sink())
+    job, node = b"j" * 16, b"n" * 16
+    submit(machine, job)
+    machine.cancel(CLIENT, {"ref": 1, "job": job}, 1.0)
+    machine.effects.clear()
+    for now, told in ((2.0, [[job]]), (20.0, [])):
+        machine.renew(node, [WORKER], now)
+        said = [effect for effect in machine.effects if isinstance(effect, Control) and effect.to == node]
+        assert [effect.message["jobs"] for effect in said if effect.message["jobs"]] == told
+        machine.effects.clear()
