@@ -16,7 +16,6 @@
         * JobFailed ................... it failed as a whole
             * NondeterministicStage ... two executions of one task gave different fan-outs
         * JobCancelled ................ somebody cancelled it (a concurrent.futures.CancelledError)
-        * JobLost ..................... what its durability mode did not keep died
         * ResultsLost ................. its results were there, and are not any more
         * ClientLost .................. its feeding client stayed away too long
         * JobTimeout .................. it took longer than its time-out
@@ -38,7 +37,6 @@ __all__ = [
     "JobConflict",
     "JobError",
     "JobFailed",
-    "JobLost",
     "JobTimeout",
     "NetworkFileError",
     "NondeterministicStage",
@@ -148,10 +146,6 @@ class NondeterministicStage(JobFailed):
 
 class JobCancelled(JobError, CancelledError):
     """Somebody cancelled the job."""
-
-
-class JobLost(JobError):
-    """What the job's durability mode did not keep died."""
 
 
 class ResultsLost(JobError):

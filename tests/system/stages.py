@@ -323,16 +323,18 @@ class Wild(Stage):
 class Changing(Stage):
     """Says that it is deterministic, and gives more each time that it is run: a bug of its author's."""
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, least: int = 100, pause: float = 0.002) -> None:
         super().__init__()
         self.path = path
+        self.least = least
+        self.pause = pause
 
     def process(self, task: Task) -> Iterator[Task]:
         with open(self.path, "a") as file:
             file.write("x")
             times = file.tell()
-        for i in range(100 + times):
-            time.sleep(0.002)
+        for i in range(self.least + times):
+            time.sleep(self.pause)
             yield Task(i)
 
 
