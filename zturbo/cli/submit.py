@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 from typing import Any
 
@@ -65,13 +66,15 @@ def run(args: argparse.Namespace) -> int:
     with connect(args) as client:
         if args.pipeline not in (known := client.info["pipelines"]):
             raise UnknownPipeline(f"no pipeline {args.pipeline!r} here; {did_you_mean(args.pipeline, known)}")
-        handle = client.submit(Job(args.name, Task(content)), pipeline=args.pipeline, **options)
-        if args.detach:
-            print(handle.id.hex())
-            return 0
+        job = Job(args.name, Task(content))
         try:
+            handle = client.submit(job, pipeline=args.pipeline, **options)
+            if args.detach:
+                print(handle.id.hex())
+                return 0
             return print_results(handle, args.timeout, whole=args.tasks)
-        except KeyboardInterrupt:
-            handle.cancel()
+        except KeyboardInterrupt:  # perhaps before the broker's answer was here
+            with contextlib.suppress(UsageError):  # nor has it come there
+                client.attach(job.id).cancel()
             fail("the job was cancelled")
             raise
