@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 import threading
@@ -112,6 +113,16 @@ def test_a_class_that_does_not_import(cls: str, said: str) -> None:
         eventually(lambda: any(kind == "failed" and said in text for kind, _, text in cluster.events))
 
 
+def _connect(endpoint: str) -> socket.socket:
+    """A bare connection."""
+    if endpoint.startswith("ipc://"):
+        raw = socket.socket(socket.AF_UNIX)
+        raw.connect(endpoint.removeprefix("ipc://"))
+        return raw
+    host, _, port = endpoint.removeprefix("tcp://").rpartition(":")
+    return socket.create_connection((host, int(port)))
+
+
 def test_garbage_on_every_bound_port() -> None:
     with Cluster({"p": PIPELINE}) as cluster, cluster.client() as client:
         assert client.submit(Task(1), pipeline="p").result(timeout=20) == [2]
@@ -144,10 +155,11 @@ def test_garbage_on_every_bound_port() -> None:
                 socket_.send_multipart(frames)
             socket_.close(linger=2000)
         context.term()
-        for endpoint in endpoints():  # bytes that are not even ZeroMQ's
-            with socket.socket(socket.AF_UNIX) as raw:
-                raw.connect(endpoint.removeprefix("ipc://"))
-                raw.sendall(os.urandom(300))
+        half_a_greeting = b"\xff" + bytes(8) + b"\x7f\x03"
+        for endpoint in [*endpoints(), cluster.address, results]:  # bytes that are not even ZeroMQ's
+            for rubbish_bytes in (os.urandom(300), b"GET / HTTP/1.1\r\n\r\n", half_a_greeting):
+                with _connect(endpoint) as raw, contextlib.suppress(ConnectionError):
+                    raw.sendall(rubbish_bytes)
         assert list(client.map(range(N), pipeline="p")) == EXPECTED_SUM
         assert not [event for event in cluster.events if event[0] == "exited"]
 
