@@ -36,6 +36,11 @@ class Restarts:
         """Whether it does not start at all."""
         return self.failed_starts >= BROKEN_AFTER
 
+    @property
+    def breaking(self) -> bool:
+        """Whether one more failed start makes it broken, or it is."""
+        return self.failed_starts + 1 >= BROKEN_AFTER
+
     def died(self, *, lived: float, started: bool) -> float:
         """It has died. Returns the seconds to wait before it is started again.
 

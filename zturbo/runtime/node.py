@@ -225,25 +225,26 @@ class Node:
                 if child.is_ready:
                     self._tell("ready", child, "")
                 else:
-                    self._failed(child)
+                    self._failed(place, child)
             code = child.exited()
             if code is not None:
                 if not child.is_ready and child.error is None and child.read_report() and child.error:
-                    self._failed(child)
+                    self._failed(place, child)
                 self._exited(place, child, code)
         for job, at in list(self._ended.items()):
             if now > at + 10 * CANCEL_AFTER:
                 del self._ended[job]
 
-    def _failed(self, child: Child) -> None:
+    def _failed(self, place: _Place, child: Child) -> None:
         self._tell("failed", child, child.error or "")
+        again = "; it is tried again every 30 s" if place.restarts.breaking else ""
         if child.what.role == "worker":
             self._report(
                 {
                     "type": "start_failed",
                     "incarnation": child.incarnation,
                     "stage": child.what.name,
-                    "error": child.error or "",
+                    "error": f"{child.error or ''}{again}",
                     "traceback": child.traceback,
                 }
             )
@@ -257,7 +258,7 @@ class Node:
         place.since, place.guilty = {}, []
         if not child.is_ready and child.error is None and not self.stopping:
             child.error = f"{child.what.name} died before it was ready: {text}"
-            self._failed(child)
+            self._failed(place, child)
         self._report(
             {
                 "type": "exited",
