@@ -19,7 +19,7 @@ from concurrent import futures
 from functools import partial
 from typing import Any, Literal, NamedTuple
 
-from zturbo.checks import check_timeout, check_type, wrong
+from zturbo.checks import check_seconds, check_timeout, check_type, wrong
 from zturbo.errors import ResultTimeout, TaskError, TooLarge, UsageError, ZturboError
 from zturbo.handle import JobHandle
 from zturbo.reader import Failure, Reader
@@ -66,8 +66,13 @@ class Client:
         self, broker: str | None = None, *, timeout: float = 5.0, security: Security | None = None
     ) -> None:
         self.broker = broker or os.environ.get("ZTURBO_BROKER") or DEFAULT_BROKER
-        if "://" not in self.broker:
-            raise UsageError(f"{self.broker!r} is no address of the form tcp://HOST:PORT")
+        check_type("Client: broker", self.broker, str, "an address, tcp://HOST:PORT or ipc://PATH")
+        if self.broker[:6] not in ("tcp://", "ipc://"):
+            raise UsageError(
+                f"{self.broker!r} is no address of a broker: expected tcp://HOST:PORT or ipc://PATH, as an "
+                "argument, by --broker or in $ZTURBO_BROKER"
+            )
+        check_seconds("Client: timeout", timeout)
         self.timeout = timeout
         self._courier = Courier(self.broker, security)
         self._watch = Watch(self._courier)

@@ -43,7 +43,12 @@ def network_of(name: str) -> Network:
         system = cls()
     except TypeError as error:
         raise UsageError(f"{name} cannot be made without arguments: {error}") from error
-    described = system.describe()
+    try:
+        described = system.describe()
+    except UsageError:
+        raise
+    except Exception as error:  # get_stages is the user's code
+        raise UsageError(f"{name}: get_stages raised {type(error).__name__}: {error}") from error
     label = cls.__name__
     pipelines = []
     for number, (names, stages) in enumerate(described.values()):

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from zturbo import (
+    Client,
     Job,
     Options,
     ReorderStage,
@@ -21,6 +22,7 @@ from zturbo import (
     progressbar,
 )
 from zturbo.errors import EncodeError, UsageError
+from zturbo.fromsystem import network_of
 from zturbo.options import OptionSet
 
 A: Any = None  # what follows is wrong, and the type checker knows
@@ -262,3 +264,30 @@ def test_resources_that_are_written_by_users() -> None:
     assert whole.select(cpu=(-0.2, None), gpu=None, tpu=True).resources == {"cpu": [8, 9]}
     assert [part.get("cpu", 1) for part in whole.split(3)] == [[0], [3], [6]]
     assert (whole.select(gpu=(0, 1)) + whole.select(gpu=(1, 2), cpu=False)).resources == {"gpu": ["a", "b"]}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"broker": 3}, "Client: broker is to be an address"),
+        ({"broker": "localhost"}, "'localhost' is no address of a broker"),
+        ({"broker": "http://x"}, "'http://x' is no address of a broker: expected tcp://HOST:PORT"),
+        ({"broker": "tcp://127.0.0.1:1", "timeout": "soon"}, "Client: timeout is to be seconds"),
+        ({"broker": "tcp://127.0.0.1:1", "timeout": -1}, "Client: timeout is to be seconds"),
+    ],
+)
+def test_wrong_arguments_of_a_client(arguments: dict[str, Any], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        Client(**arguments)
+
+
+class Unwritten(System):
+    """Its stages cannot be had."""
+
+    def get_stages(self, resources: Resources) -> list[Stage]:
+        raise KeyError("detector")
+
+
+def test_a_system_whose_stages_cannot_be_had_is_no_network() -> None:
+    with pytest.raises(UsageError, match="get_stages raised KeyError: 'detector'"):
+        network_of(f"{__name__}:Unwritten")

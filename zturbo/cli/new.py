@@ -78,11 +78,11 @@ TEST = '''\
 from stages import Count, Lines, Total
 
 from zturbo import Task
-from zturbo.debug import run_debug
+from zturbo.testing import run  # processes=True: in real ones
 
 
 def test_words_are_added_up_in_order():
-    results = run_debug([Lines(), Count(), Total()], Task("one two\\nthree\\n\\nfour five six"))
+    results = run([Lines(), Count(), Total()], Task("one two\\nthree\\n\\nfour five six"))
     assert [result["total"] for result in results] == [2, 3, 3, 6]
 '''
 
