@@ -214,8 +214,8 @@ class Members(BrokerState):
         """A node's word that these live."""
         self.lost_sinks.hear(node, now)
         self.membership.renew([inc for inc in alive if type(inc) is bytes], now)
+        self.voided = {job: at for job, at in self.voided.items() if now - at < VOID_FOR}
         if self.voided:  # the word may have got lost, and what hangs would hang on
-            self.voided = {job: at for job, at in self.voided.items() if now - at < VOID_FOR}
             self.effects.append(Control({"type": "forget", "jobs": list(self.voided)}, node))
 
     def exited(self, incarnation: bytes, now: float, death: Death | None = None) -> None:

@@ -19,7 +19,7 @@ from typing import Any
 from zturbo.asyncjob import AsyncJob, AsyncReader, Endings, ask, quietly
 from zturbo.checks import check_type, wrong
 from zturbo.client import Client, OnError, ReturnWhen, job_id_of
-from zturbo.errors import ResultTimeout, TaskError, UsageError
+from zturbo.errors import ResultTimeout, UsageError
 from zturbo.handle import JobHandle, deadline_of
 from zturbo.reader import Failure
 from zturbo.runtime.feeder import Feeder
@@ -108,10 +108,9 @@ class AsyncClient:
             async for content in reader.all_contents(None):
                 if type(content) is not Failure:
                     yield content
-                elif on_error == "raise":
-                    raise content.task.error or TaskError("a task failed")
-                elif on_error == "return":
-                    yield content.task.error
+                    continue
+                for error in content.take(on_error):
+                    yield error
         finally:
             feeder.close()
             if source is not None:

@@ -20,7 +20,7 @@ from functools import partial
 from typing import Any, Literal, NamedTuple
 
 from zturbo.checks import check_seconds, check_timeout, check_type, wrong
-from zturbo.errors import ResultTimeout, TaskError, TooLarge, UsageError, ZturboError
+from zturbo.errors import ResultTimeout, TooLarge, UsageError, ZturboError
 from zturbo.handle import JobHandle
 from zturbo.reader import Failure, Reader
 from zturbo.runtime.courier import Courier
@@ -238,10 +238,8 @@ class Client:
             for content in reader.contents(None):
                 if type(content) is not Failure:
                     yield content
-                elif on_error == "raise":
-                    raise content.task.error or TaskError("a task failed")
-                elif on_error == "return":
-                    yield content.task.error
+                else:
+                    yield from content.take(on_error)
         finally:
             feeder.close()
             release = self._courier.ask({"type": "release", "job": job_id}, timeout=self.timeout)

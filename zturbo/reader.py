@@ -118,6 +118,16 @@ class Failure:
     def __init__(self, task: Task) -> None:
         self.task = task
 
+    def take(self, on_error: str) -> list[BaseException | None]:
+        """What ``map`` gives in its place: its error if that is to be returned, nothing if it is skipped.
+
+        Raises:
+            TaskError: or whatever its error is, if that is to be raised.
+        """
+        if on_error == "raise":
+            raise self.task.error or TaskError("a task failed")
+        return [self.task.error] if on_error == "return" else []
+
 
 def _contents(results: Results, n: int) -> list[Any]:
     if not n:
