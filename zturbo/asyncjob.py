@@ -10,7 +10,7 @@ from typing import Any
 
 from zturbo.checks import check_timeout
 from zturbo.client import Client
-from zturbo.errors import JobError, ResultTimeout, UsageError, ZturboError
+from zturbo.errors import JobError, ResultTimeout, ZturboError
 from zturbo.handle import JobHandle, deadline_of
 from zturbo.reader import Failure, Reader, contents_of, tasks_of
 from zturbo.result import Result
@@ -161,10 +161,7 @@ class AsyncJob:
     async def status(self) -> dict[str, Any]:
         """As :meth:`zturbo.JobHandle.status`."""
         value = await ask(self.handle._client, {"type": "jobs", "job": self.id})
-        if not value["jobs"]:
-            raise UsageError(f"the broker does not know job {self.id.hex()} (any more)")
-        status: dict[str, Any] = value["jobs"][0]
-        return status
+        return self.handle._told(value["jobs"])
 
     async def done(self) -> bool:
         """Whether the job has ended, in whatever way."""

@@ -304,12 +304,19 @@ class JobHandle(futures.Future[Result]):
         """State, epoch, what it waits for, counts per stage: as ``zturbo jobs`` shows it.
 
         ``counts`` has a dict for each stage: ``stage``, ``queued``, ``running``, ``done`` (outputs, failures
-        and drops) and ``failed``, as far as the broker has been told: about twice a second.
+        and drops) and ``failed``, as far as the broker has been told: about twice a second. Once this handle
+        has all results the state is ``done``, though the sink's word of it may still be on its way.
         """
-        jobs = self._client.jobs(self.id)
+        return self._told(self._client.jobs(self.id))
+
+    def _told(self, jobs: list[dict[str, Any]]) -> dict[str, Any]:
+        """This job's status, of the broker's answer."""
         if not jobs:
             raise UsageError(f"the broker does not know job {self.id.hex()} (any more)")
-        return jobs[0]
+        status = jobs[0]
+        if self._collected is not None and status["state"] in ("waiting", "running"):
+            status.update(state="done", waiting=None)
+        return status
 
     def _look(self, status: dict[str, Any]) -> str:
         """The job's state, as the broker says."""
