@@ -321,21 +321,25 @@ class Wild(Stage):
 
 
 class Changing(Stage):
-    """Says that it is deterministic, and gives more each time that it is run: a bug of its author's."""
+    """Says that it is deterministic, and gives more each time that it is run: a bug of its author's.
 
-    def __init__(self, path: str, least: int = 100, pause: float = 0.002) -> None:
+    With ``hangs`` its first execution gives all but does not end.
+    """
+
+    def __init__(self, path: str, least: int = 100, hangs: bool = False) -> None:
         super().__init__()
         self.path = path
         self.least = least
-        self.pause = pause
+        self.hangs = hangs
 
     def process(self, task: Task) -> Iterator[Task]:
         with open(self.path, "a") as file:
             file.write("x")
             times = file.tell()
         for i in range(self.least + times):
-            time.sleep(self.pause)
             yield Task(i)
+        while self.hangs and times == 1:
+            time.sleep(1)
 
 
 class GateEach(Stage):

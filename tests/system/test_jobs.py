@@ -210,7 +210,7 @@ def test_one_execution_of_a_task_that_changes(tmp_path: Path) -> None:
 
 
 def test_an_execution_that_did_not_end_is_as_good_as_none(tmp_path: Path) -> None:
-    stages = [stage("changing", "Changing", 1, path=str(tmp_path / "times")), stage("log", "Add", 1)]
+    stages = [stage("changing", "Changing", path=str(tmp_path / "times"), hangs=True), stage("log", "Add", 1)]
     with Cluster({"p": stages}) as cluster, cluster.client() as client:
         job = client.submit(Task(0), pipeline="p")
         stream = job.stream(timeout=30)
@@ -224,7 +224,7 @@ def test_an_execution_that_did_not_end_is_as_good_as_none(tmp_path: Path) -> Non
 def test_a_stage_that_changes_without_saying_so_fails_its_job_by_name(tmp_path: Path) -> None:
     gate = tmp_path / "gate"
     stages = [
-        stage("changing", "Changing", path=str(tmp_path / "times"), least=5, pause=0.0),
+        stage("changing", "Changing", path=str(tmp_path / "times"), least=5),
         stage("gate", "Gate", path=str(gate), below=3),
     ]
     with Cluster({"p": stages}) as cluster, cluster.client() as client:
