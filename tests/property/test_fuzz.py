@@ -22,7 +22,9 @@ from zturbo.core.effects import Load, Reclaim, Run, Store
 from zturbo.core.sink import SinkMachine
 from zturbo.core.worker import Produced, WorkerMachine
 from zturbo.errors import DecodeError, StartError, VersionMismatch
+from zturbo.runtime.safesizes import SafeSizes
 from zturbo.runtime.spool import Spool, SpoolCorrupt, SpoolFull
+from zturbo.runtime.spoolfolder import SpoolFolder
 from zturbo.wire.codec import decode, encode
 from zturbo.wire.control import Member, View, pack_control, unpack_control
 from zturbo.wire.messages import (
@@ -392,29 +394,65 @@ def test_control_messages_that_were_changed_on_the_way(seed: int) -> None:
 @pytest.mark.parametrize("seed", SEEDS)
 def test_a_spool_that_was_damaged_is_never_served(seed: int, tmp_path: Path) -> None:
     rng = seeded(seed)
-    spool = Spool(tmp_path / "s")
+    folder = SpoolFolder(tmp_path)
+    spool = folder.open(JOBS[0])
     records = [[rng.randbytes(rng.randrange(60)) for _ in range(rng.randint(1, 3))] for _ in range(20)]
-    for record in records:
+    acked = rng.randint(1, len(records))
+    for number, record in enumerate(records, 1):
         spool.append(record)
+        if number == acked:
+            folder.note_safe(JOBS[0], spool.size)
     spool.close()
-    raw = bytearray((tmp_path / "s").read_bytes())
-    truncated = rng.random() < 0.5
-    if truncated:
+    folder.close()
+    raw = bytearray(spool.path.read_bytes())
+    if rng.random() < 0.5:
         del raw[rng.randrange(len(raw)) :]
     else:
         raw[rng.randrange(len(raw))] ^= 1 << rng.randrange(8)
-    (tmp_path / "s").write_bytes(raw)
+    spool.path.write_bytes(raw)
     got: list[list[bytes]] = []
-    damaged = False
-    again = Spool(tmp_path / "s")
+    folder = SpoolFolder(tmp_path)
+    again = folder.open(JOBS[0])
     try:
         for _, frames in again.recover():
             got.append([bytes(frame) for frame in frames])
+        folder.check(JOBS[0], again)
     except SpoolCorrupt:
-        damaged = True
+        pass
+    else:
+        assert len(got) >= acked, "whatever is missing of what was acked is told"
     assert got == records[: len(got)], "what is served is what was written"
-    assert damaged or truncated or len(got) >= len(records) - 1, "damage that is no torn end is told"
     again.close()
+    folder.close()
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_sizes_that_were_damaged_say_nothing_or_the_truth(seed: int, tmp_path: Path) -> None:
+    rng = seeded(seed)
+    sizes = SafeSizes(tmp_path / "safe")
+    for job in IDS:
+        sizes.add(job)
+        for size in sorted(rng.sample(range(1, 1 << 40), 3)):
+            sizes.note(job, size)
+    before = {job: sizes[job] for job in IDS}
+    sizes.drop(IDS[0])
+    sizes.close()
+    raw = bytearray((tmp_path / "safe").read_bytes())
+    if rng.random() < 0.3:
+        del raw[rng.randrange(200) :]
+    for _ in range(rng.randrange(20)):
+        if raw:
+            raw[rng.randrange(min(200, len(raw)))] ^= 1 << rng.randrange(8)
+    (tmp_path / "safe").write_bytes(raw)
+    sizes = SafeSizes(tmp_path / "safe")
+    assert set(sizes.jobs()) <= {*IDS[1:]}
+    assert all(sizes[job] == before[job] for job in sizes.jobs())
+    sizes.add(IDS[0])
+    sizes.note(IDS[0], 7)
+    sizes.close()
+    sizes = SafeSizes(tmp_path / "safe")
+    assert sizes[IDS[0]] == 7
+    sizes.close()
 
 
 def _job(name: bytes) -> JobRow:

@@ -7,6 +7,7 @@ import signal
 import threading
 import time
 from collections import Counter
+from collections.abc import Callable
 from glob import glob
 from pathlib import Path
 
@@ -152,6 +153,36 @@ def test_a_damaged_spool_is_not_served(tmp_path: Path) -> None:
         cluster.kill("sink-0")
         with pytest.raises(ResultsLost):
             client.attach(job.id).result(timeout=20)
+
+
+def cut_half(path: Path) -> None:
+    os.truncate(path, path.stat().st_size // 2)
+
+
+def cut_all(path: Path) -> None:
+    os.truncate(path, 0)
+
+
+@pytest.mark.parametrize(
+    "harm, durability", [(cut_half, "fsync"), (cut_all, "process"), (Path.unlink, "memory")]
+)
+def test_a_spool_that_lost_its_end(harm: Callable[[Path], None], durability: str, tmp_path: Path) -> None:
+    with Cluster({"p": logged(tmp_path)}, lease=1.0) as cluster, cluster.client() as client:
+        done = client.submit(Task(5), pipeline="p", durability=durability)
+        assert done.result(timeout=20) == [5]
+        stream = client.map(range(1000), pipeline="p", durability=durability)
+        got = [next(stream) for _ in range(50)]
+        child = cluster.child("sink-0")
+        os.kill(child.pid, signal.SIGSTOP)
+        spools = list((cluster.network.state / "sink-0").glob("*.spool"))
+        assert len(spools) == 2
+        for path in spools:
+            harm(path)
+        os.kill(child.pid, signal.SIGKILL)
+        got += list(stream)
+        assert got == list(range(1000)), "it was run again, past what the client had"
+        with pytest.raises(ResultsLost):
+            client.attach(done.id).result(timeout=20)
 
 
 @pytest.mark.parametrize("durability", ["fsync", "process"])

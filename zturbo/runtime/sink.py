@@ -208,6 +208,7 @@ class SinkProcess:
                         token += 1
                         stored.add(token, place)
                         self.machine.recovered(token, message, now)
+                folder.check(job, stored.spool)
                 if rebooted and self.machine.durability(job) != "fsync":
                     raise SpoolCorrupt(f"the host was started anew, and {job.hex()} was not to be synced")
             except (SpoolCorrupt, DecodeError, VersionMismatch) as error:
@@ -216,11 +217,14 @@ class SinkProcess:
                 folder.mark_damaged(job)
                 continue
             self.stored[job] = stored
+        for job in folder.missing():
+            log.error("the spool of job %s is gone: its results are not served", job.hex())
+            folder.mark_damaged(job)
         folder.note_boot()
         damaged = folder.damaged()
         for job in damaged:
             if job in self.stored:  # it had begun again, and the broker may begin it once more
-                self.stored.pop(job).spool.delete()
+                folder.drop(job, self.stored.pop(job).spool)
         if self.stored or damaged:
             log.info("the spool has %d jobs", len(self.stored))
         self.machine.recovery_done(damaged, now)
@@ -292,9 +296,12 @@ class SinkProcess:
         to_sync = [effect for effect in written if effect.durability == "fsync"]
         if to_sync:
             self._to_sync.put(([effect.token for effect in to_sync], {effect.job for effect in to_sync}))
-        safe = [effect.token for effect in written if effect.durability != "fsync"]
+        safe = [effect for effect in written if effect.durability != "fsync"]
         if safe:
-            self.machine.stored(safe, now)
+            for job in {effect.job for effect in safe}:
+                if (stored := self.stored.get(job)) is not None:
+                    self.folder.note_safe(job, stored.spool.size)
+            self.machine.stored([effect.token for effect in safe], now)
             self.perform(now)
 
     def _sync_loop(self) -> None:
@@ -309,6 +316,7 @@ class SinkProcess:
             for job in jobs:
                 stored = self.stored.get(job)
                 if stored is not None:
+                    size = stored.spool.size
                     try:
                         stored.spool.sync()
                     except OSError as error:
@@ -317,6 +325,7 @@ class SinkProcess:
                         # What is not known to be on the disk is not acked: end, and read what there is.
                         log.error("sync of %s failed: %s", stored.spool.path, error)
                         os._exit(6)
+                    self.folder.note_safe(job, size)
             self.loop.post(lambda now, done=tokens: self.machine.stored(done, now))  # type: ignore[misc]
 
     def _batch(self, job: bytes, token: int) -> Batch:
@@ -328,7 +337,7 @@ class SinkProcess:
             return
         for token in [token for token, batch in self.young.items() if batch.job == job]:
             self.young_bytes -= self.young.pop(token).nbytes
-        stored.spool.delete()
+        self.folder.drop(job, stored.spool)
 
     # -- clients ------------------------------------------------------------------------------
     def _read_clients(self, now: float) -> None:

@@ -3,6 +3,7 @@
 id          16 random bytes, which outlive the sink's processes
 lock        held by the one sink that runs
 boot        the host's boot id, as of the last time that all of this was read
+safe        how much of each spool was acked: see :mod:`zturbo.runtime.safesizes`
 HEX.spool   what a job gave
 HEX.damaged an empty file: that job's spool was not whole, and the broker has not confirmed that it knows
 """
@@ -15,7 +16,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from zturbo.errors import StartError
-from zturbo.runtime.spool import Spool
+from zturbo.runtime.safesizes import SafeSizes
+from zturbo.runtime.spool import Spool, SpoolCorrupt
 
 __all__ = ["SpoolFolder"]
 
@@ -43,6 +45,7 @@ class SpoolFolder:
             os.close(self._lock)
             raise StartError(f"the spool {path} is in use by another sink: give this one its own") from None
         self.id = self._read_id()
+        self._safe = SafeSizes(path / "safe")
 
     def _read_id(self) -> bytes:
         path = self.path / "id"
@@ -59,7 +62,21 @@ class SpoolFolder:
 
     def open(self, job: bytes) -> Spool:
         """A job's spool; raises SpoolFull if there is no room for the file."""
-        return Spool(self.path / f"{job.hex()}.spool")
+        spool = Spool(self._spool(job))
+        self._safe.add(job)
+        return spool
+
+    def _spool(self, job: bytes) -> Path:
+        return self.path / f"{job.hex()}.spool"
+
+    def note_safe(self, job: bytes, size: int) -> None:
+        """So many bytes of the job's spool are about to be acked. May be called from any thread."""
+        self._safe.note(job, size)
+
+    def drop(self, job: bytes, spool: Spool) -> None:
+        """Remove the job's spool: nobody wants it any more."""
+        self._safe.drop(job)
+        spool.delete()
 
     def jobs(self) -> Iterator[bytes]:
         """Jobs that have a spool here."""
@@ -67,6 +84,17 @@ class SpoolFolder:
             yield bytes.fromhex(path.stem)
 
     # -- what is not whole --------------------------------------------------------------------
+    def check(self, job: bytes, spool: Spool) -> None:
+        """Raise SpoolCorrupt if what was read of a job's spool is less than what was acked of it."""
+        if spool.size < self._safe[job]:
+            raise SpoolCorrupt(
+                f"{spool.path} ends after {spool.size} bytes, but {self._safe[job]} were safe: it was cut off"
+            )
+
+    def missing(self) -> list[bytes]:
+        """Jobs whose spool was removed by somebody else."""
+        return [job for job in self._safe.jobs() if not self._spool(job).exists()]
+
     @property
     def rebooted(self) -> bool:
         """Whether the host was started anew since :meth:`note_boot`: what was not synced may be gone."""
@@ -82,8 +110,10 @@ class SpoolFolder:
     def mark_damaged(self, job: bytes) -> None:
         """Put a mark in the place of the job's spool, which stays until the broker knows."""
         mark = self.path / f"{job.hex()}.damaged"
-        (self.path / f"{job.hex()}.spool").rename(mark)
-        os.truncate(mark, 0)
+        if self._spool(job).exists():
+            self._spool(job).rename(mark)
+        mark.write_bytes(b"")
+        self._safe.drop(job)
 
     def damaged(self) -> list[bytes]:
         """Jobs that have a mark."""
@@ -96,6 +126,7 @@ class SpoolFolder:
 
     def close(self) -> None:
         """Let go of the lock."""
+        self._safe.close()
         os.close(self._lock)
 
 
