@@ -134,7 +134,7 @@ class Roots:
             queue.remove(job.id)
             return False
         dest = self._destination(job, 0)
-        room = min(SLICE, self.outlet.credit(dest))
+        room = min(SLICE, self.outlet.credit(dest, now))
         if room <= 0 or now < job.paused_until:
             return False
         start, stop = job.todo[0]

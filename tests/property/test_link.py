@@ -62,7 +62,8 @@ def test_everything_arrives_once_in_order_and_all_credit_returns(seed: int) -> N
             batch = Batch(b"j" * 16, 1, 0, ends=[End((sent,), 0)])
             sender.send(Parcel.of(batch, B), now)
             sent += 1
-        sender.starved = sent < total
+        if sent < total:
+            sender.starve(now)
         sender.tick(now)
         for effect in effects:
             assert isinstance(effect, Send)

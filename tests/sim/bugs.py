@@ -108,6 +108,7 @@ BUGS = [
     # custody and outlet
     Bug("the count is raised after the first piece left", _OUTLET + "pump", "self.custody.hold(parcel.origins)\nself._take", "self._take"),
     Bug("a parcel does not hold its origins", _OUTLET + "put", "self.custody.hold(parcel.origins)", "pass"),
+    Bug("credit that got lost is not asked for", _OUTLET + "credit", "if not credit:", "if False:", within=("poison",)),
     Bug("an ack releases twice", _OUTLET + "statement", "for parcel in acked:\n    self.custody.release(parcel.origins)", "for parcel in acked:\n    self.custody.release(parcel.origins, 2)"),
     Bug("an ack releases nothing", _OUTLET + "statement", "for parcel in acked:\n    self.custody.release(parcel.origins)", "for parcel in acked:\n    pass"),
     Bug("what a lost peer had is forgotten", _OUTLET + "_redeliver", "self._again(parcel)", "self.custody.release(parcel.origins)"),

@@ -110,10 +110,7 @@ class LinkSender:
 
     def send(self, parcel: Parcel, now: float) -> None:
         """Number a parcel, keep it, put it on the way. The owner has looked at :attr:`credit`."""
-        if not self._owed():
-            self._delay = PROBE_AFTER
-            self.next_probe = now + self._delay
-            self.heard = now
+        self._begin_to_owe(now)
         self.sent += 1
         batch = parcel.batch
         batch.number = self.sent
@@ -123,6 +120,17 @@ class LinkSender:
         self.tasks_sent += parcel.size
         self.bytes_sent += parcel.nbytes
         self.effects.append(Send(self.peer, batch))
+
+    def starve(self, now: float) -> None:
+        """The owner has something for this link, and no credit: the word of it may have got lost, so ask."""
+        self._begin_to_owe(now)
+        self.starved = True
+
+    def _begin_to_owe(self, now: float) -> None:
+        if not self._owed():
+            self._delay = PROBE_AFTER
+            self.next_probe = now + self._delay
+            self.heard = now
 
     def statement(self, st: Statement, now: float) -> list[Parcel]:
         """The receiver's word. Returns the parcels that it acks for the first time."""
@@ -134,6 +142,8 @@ class LinkSender:
         self.received = max(self.received, st.received)
         self.limit_tasks = max(self.limit_tasks, st.tasks)
         self.limit_bytes = max(self.limit_bytes, st.nbytes)
+        if self.credit > 0:
+            self.starved = False
         acked = []
         retained = self.retained
         if st.returns:

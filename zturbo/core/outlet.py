@@ -139,7 +139,7 @@ class Outlet:
         """Send what credit allows."""
         for dest, queue in self.pending.items():
             while queue:
-                link = self._pick(dest)
+                link = self._pick(dest, now)
                 if link is None:
                     break
                 credit = link.credit
@@ -147,7 +147,7 @@ class Outlet:
                 if parcel.size > credit:
                     halves = split(parcel, credit)
                     if halves is None:
-                        link.starved = True
+                        link.starve(now)
                         break
                     self.custody.hold(parcel.origins)
                     self._take(queue)
@@ -159,22 +159,28 @@ class Outlet:
         if self.pending_tasks == 0 and self.pending:
             self.pending = {dest: queue for dest, queue in self.pending.items() if queue}
 
-    def _pick(self, dest: Destination) -> LinkSender | None:
+    def _pick(self, dest: Destination, now: float) -> LinkSender | None:
         best: LinkSender | None = None
         best_rank = (False, 0)
         for incarnation in self.groups.get(dest, ()):
             link = self.links[incarnation]
             rank = (incarnation in self.near, link.credit)
-            if rank[1] > 0 and (best is None or rank > best_rank):
+            if rank[1] <= 0:
+                link.starve(now)
+            elif best is None or rank > best_rank:
                 best, best_rank = link, rank
-            link.starved = rank[1] <= 0
         return best
 
-    def credit(self, dest: Destination) -> int:
-        """Tasks that could be sent there now, beside what waits already."""
+    def credit(self, dest: Destination, now: float) -> int:
+        """Tasks that could be sent there now, beside what waits already. If none, credit is asked for."""
         if self.pending.get(dest):
             return 0
-        return sum(max(0, self.links[inc].credit) for inc in self.groups.get(dest, ()))
+        links = [self.links[inc] for inc in self.groups.get(dest, ())]
+        credit = sum(max(0, link.credit) for link in links)
+        if not credit:
+            for link in links:
+                link.starve(now)
+        return credit
 
     def _send(self, link: LinkSender, parcel: Parcel, now: float) -> None:
         batch = parcel.batch

@@ -84,3 +84,17 @@ def test_what_is_given_back_waits_for_another_or_for_the_end_of_the_long_task() 
     pair.carry(1.03)
     assert not pair.said[-1].busy
     assert pair.outlet.pending_tasks == 0
+
+
+def test_the_word_of_new_credit_got_lost_while_nothing_was_on_the_way() -> None:
+    pair = Pair()
+    dest = ("p", 1)
+    link = pair.outlet.links[BUSY]
+    link.limit_tasks = link.tasks_sent  # the word that raised it did not come
+    assert pair.outlet.credit(dest, 100.0) == 0, "somebody has roots, and keeps them until there is credit"
+    at = link.deadline()
+    assert at is not None and 100.0 < at < 101.0
+    assert link.silent(100.5) == 0.5, "and nobody is blamed for the time before"
+    pair.outlet.tick(at)
+    pair.carry(at)
+    assert pair.outlet.credit(dest, at) > 0 and not link.starved
