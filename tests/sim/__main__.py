@@ -32,8 +32,10 @@ def run_world(seed: int, only: tuple[str, ...] = FAULTS, within: tuple[str, ...]
     """What is wrong with a world; None if nothing is."""
     try:
         World(seed, only=only, within=within).run()
-    except Exception as error:  # whatever it is, a bug has shown
-        return f"{type(error).__name__}: {error}"
+    except AssertionError as error:
+        return str(error)
+    except Exception as error:  # of the simulation itself
+        return f"the simulation raised {type(error).__name__}: {error}"
     return None
 
 
@@ -54,9 +56,10 @@ def catch(job: tuple[int, Sequence[int | Known]]) -> tuple[int, Known | None, st
     with bug.planted():
         for world in worlds:
             seed, name = (world, pipeline_of(world, bug)) if isinstance(world, int) else world
-            problem = run_world(seed, bug.only or FAULTS, (name,))
-            if problem is not None:
-                return number, (seed, name), problem
+            try:
+                World(seed, only=bug.only or FAULTS, within=(name,)).run()
+            except AssertionError as error:  # nothing else counts
+                return number, (seed, name), str(error)
     return number, None, ""
 
 

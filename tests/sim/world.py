@@ -8,8 +8,10 @@ its jobs, and its faults.
 from __future__ import annotations
 
 import random
+import traceback
 from collections import Counter
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
@@ -336,7 +338,15 @@ class World:
             patch.object(runner, "perf_counter", self._perf_counter),
             patch.object(overlapping, "perf_counter", self._perf_counter),
         ):
-            self._run()
+            try:
+                self._run()
+            except AssertionError:
+                raise
+            except Exception as error:
+                if not _of_the_product(error):
+                    raise
+                problem = f"a machine raised {type(error).__name__}: {error}"
+                raise AssertionError(self.story(problem)) from error
 
     def _perf_counter(self) -> float:
         """What the runner times user code with: also of this world's making, so that it can be replayed."""
@@ -486,3 +496,9 @@ class World:
             f"{self.deaths} deaths, {self.net.lost} of {self.net.carried + self.net.lost} messages lost; "
             f"jobs {states}; replay: python -m tests.sim {self.seed}"
         )
+
+
+def _of_the_product(error: Exception) -> bool:
+    """Whether it was raised by what is tested, and not by what tests it."""
+    where = traceback.extract_tb(error.__traceback__)[-1].filename
+    return not where.startswith(str(Path(__file__).parent))
