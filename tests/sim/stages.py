@@ -7,6 +7,7 @@ import random
 from collections.abc import AsyncIterator, Iterator
 
 from zturbo import BatchStage, ReorderStage, Stage, Task
+from zturbo.kinds import FunctionStage
 
 __all__ = ["PIPELINES", "Die", "Flaky", "Poison", "Wild"]
 
@@ -241,6 +242,35 @@ class Pass(Stage):
         return task
 
 
+def some(content: int, times: int) -> Iterator[int]:
+    """A plain function: up to three times, or a failure half way."""
+    for i in range(content % 4):
+        if content % 11 == 3 and i == 2:
+            raise ValueError(f"half way of {content}")
+        yield content * times + i
+
+
+def few(content: int) -> int | None:
+    """A plain function: one to one, but for those it drops, and those that fail."""
+    if content % 17 == 6:
+        raise KeyError(content)
+    return None if content % 13 == 5 else content + 1
+
+
+class Some(FunctionStage):
+    """The first of them."""
+
+    def __init__(self) -> None:
+        super().__init__(some, times=7)
+
+
+class Few(FunctionStage):
+    """The second."""
+
+    def __init__(self) -> None:
+        super().__init__(few)
+
+
 PIPELINES: dict[str, list[type[Stage]]] = {
     "plain": [Map, Map],
     "fan": [Fan, Map, Fan],
@@ -261,6 +291,8 @@ PIPELINES: dict[str, list[type[Stage]]] = {
     "keyed-order": [Fan, Sum, Keyed],
     "sticky": [Fan, Sticky, Map, Shares],
     "sticky-first": [Shares, Fan, Sticky],
+    "function": [Some, Few, Map],
+    "function-order": [Few, Sum, Some],
 }
 """Pipelines that worlds choose from."""
 
