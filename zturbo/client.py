@@ -189,13 +189,30 @@ class Client:
             ordered: results in the order of ``contents``; else as they come.
             name: of the job.
             on_error: what a failed task does: ``raise`` its error at its place, ``skip`` it, or
-                ``return`` its error among the contents.
+                ``return`` its error among the contents; the error's ``task`` has its input, stage and host.
             options: as of :meth:`submit`.
 
         Yields:
             Contents of the pipeline's outputs.
         """
-        job_id, message = self._mapping(contents, pipeline, ordered, name, on_error, options)
+        mapping = self._mapping(contents, pipeline, ordered, name, on_error, options)
+        return self._begin(contents, pipeline, mapping, on_error)
+
+    def _map_tasks(
+        self, contents: Iterable[Any], pipeline: str, **options: Any
+    ) -> Generator[Task, None, None]:
+        """As :meth:`map`, but tasks with their meta, failed ones in their places."""
+        mapping = self._mapping(contents, pipeline, True, "map", "raise", options)
+        return self._begin(contents, pipeline, mapping, None)
+
+    def _begin(
+        self,
+        contents: Iterable[Any],
+        pipeline: str,
+        mapping: tuple[bytes, dict[str, Any]],
+        on_error: OnError | None,
+    ) -> Generator[Any, None, None]:
+        job_id, message = mapping
         at = self._ask(message)
         results = self._map(contents, job_id, at, on_error, partial(self._check_size, pipeline))
         next(results)  # it has begun: so its end ends the job, however early that comes
@@ -228,13 +245,17 @@ class Client:
         contents: Iterable[Any],
         job_id: bytes,
         at: dict[str, Any],
-        on_error: OnError,
+        on_error: OnError | None,
         check: Callable[[list[Any]], None],
     ) -> Generator[Any, None, None]:
+        """Contents; where ``on_error`` is None, tasks."""
         reader = Reader(self._courier, job_id, 0, at)
         feeder = Feeder(self._courier, job_id, contents, fail=reader.fail, check=check)
         try:
             yield None
+            if on_error is None:
+                yield from reader.tasks(None)
+                return
             for content in reader.contents(None):
                 if type(content) is not Failure:
                     yield content

@@ -27,6 +27,7 @@
 from __future__ import annotations
 
 from concurrent.futures import CancelledError
+from typing import Any
 
 __all__ = [
     "BrokerUnavailable",
@@ -56,7 +57,14 @@ __all__ = [
 
 
 class ZturboError(Exception):
-    """The base of all of zturbo's errors."""
+    """The base of all of zturbo's errors.
+
+    Attributes:
+        task: the :class:`zturbo.reader.FailedTask` that it is about: input, meta, stage, host, traceback.
+            None if it is about no task.
+    """
+
+    task: Any = None
 
 
 class UsageError(ZturboError, ValueError):

@@ -198,7 +198,8 @@ def failed_task(packed: bytes) -> FailedTask:
     where = f"stage {fields['stage']} on {fields['host']}"
     text = f"{fields['type']}: {fields['message']} (in {where}, task {fields['path']})"
     task = FailedTask(fields)
-    task.error = TaskError(text, task.traceback) if kind is TaskError else kind(text)
+    task.error = error = TaskError(text, task.traceback) if kind is TaskError else kind(text)
+    error.task = task
     try:
         task.meta, task.logs = _meta_of(fields["meta"])
     except DecodeError:

@@ -172,6 +172,13 @@ class Meta(Stage):
         return Task(os.getpid(), {"seen": task.content}, parent_task=task)
 
 
+class Tagged(Stage):
+    """Says what came."""
+
+    def process(self, task: Task) -> Task:
+        return Task(task.content, {"seen": task.content}, parent_task=task)
+
+
 class NotAStage:
     """No stage."""
 

@@ -342,7 +342,10 @@ def test_the_input_is_what_the_stage_got(cls: str) -> None:
     contents[5]["array"] = np.arange(6000.0)
     with Cluster({"p": [stage("same", "Odd"), stage("spoil", cls)]}) as cluster, cluster.client() as client:
         got = list(client.map(contents, pipeline="p", on_error="return"))
-        assert sum(isinstance(value, TaskError) for value in got) == 4
+        errors = [value for value in got if isinstance(value, TaskError)]
+        assert len(errors) == 4
+        assert [error.task.content["n"] for error in errors] == [i for i, e in enumerate(got) if e in errors]
+        assert all(e.task.stage == "spoil" and e.task.host and e.task.traceback for e in errors)
         job = client.submit(Task(contents[5]), pipeline="p")
         (failed,) = job.result(timeout=20).failed_tasks
         assert failed.content["n"] == 5 and failed.content["list"] == [5]

@@ -12,9 +12,10 @@ from typing import Any
 
 import pytest
 
-from tests.system.stages import Add, Batches, Count, Odd, Sum, halves
+from tests.system.stages import Add, Batches, Count, Odd, Sum, Tagged, halves
 from zturbo import Job, Stage, Task
 from zturbo.errors import JobTimeout, StartError, TaskError, UsageError, WorkerLost
+from zturbo.reader import FailedTask
 from zturbo.testing import TestPipeline, run
 
 MODES = pytest.mark.parametrize("processes", [False, True])
@@ -46,6 +47,25 @@ def test_failed_tasks_are_told_in_their_places(processes: bool) -> None:
     assert isinstance(failed.error, TaskError)
     assert "ValueError: on purpose" in str(failed.error)
     assert outcome.task_count == 3
+
+
+def told(task: Task) -> tuple[Any, ...]:
+    """All that is known of an output or of a failure, but for where and when it ran."""
+    if task.success:
+        return task.content, task.meta, [log.stage for log in task.logs]
+    assert isinstance(task, FailedTask) and task.error is not None and task.error.task is task
+    meta = {**task.meta, "zturbo": {**task.meta["zturbo"], "host": ""}}
+    text = str(task.error).replace(f" on {task.host}", "")
+    input_meta, logs = task.input_meta
+    before = [input_meta, [log[0] for log in logs]]
+    return task.content, meta, task.stage, task.index, before, task.traceback.splitlines()[-1], text
+
+
+def test_both_ways_tell_the_same_of_each_task() -> None:
+    contents = [1, "raise", "none", 2, [3]]
+    here, there = (run([Tagged(), Odd()], contents, processes=processes) for processes in (False, True))
+    assert [told(task) for task in there.tasks] == [told(task) for task in here.tasks]
+    assert any(task.meta for task in here.tasks if task.success) and here.failed_tasks
 
 
 @MODES

@@ -185,13 +185,12 @@ class TestPipeline:
     def _tasks(self, contents: Iterable[Any] | Task | Job, timeout: float) -> Iterable[Task]:
         root = contents.task if isinstance(contents, Job) else contents
         if self._debug is not None:
-            return self._debug.run(root if isinstance(root, Task) else map(Task, root))
+            return self._debug.run(root if isinstance(root, Task) else map(Task, root), logs=True)
         if self.client is None:
             raise UsageError("the pipeline does not run: use it in a with statement")
         if isinstance(root, Task):
             return self.client.submit(Job(NAME, root), NAME).tasks(timeout)
-        mapped = self.client.map(root, NAME, on_error="return", timeout=timeout)
-        return (_failed(value) if isinstance(value, BaseException) else Task(value) for value in mapped)
+        return self.client._map_tasks(root, NAME, timeout=timeout)
 
     def kill(self, stage: str) -> int:
         """Kill one worker of a stage now, by SIGKILL; another one is started. Returns its process id.
@@ -206,13 +205,6 @@ class TestPipeline:
         pid = self._processes.pid(f"{NAME}.{stage}")
         os.kill(pid, signal.SIGKILL)
         return pid
-
-
-def _failed(error: BaseException) -> Task:
-    task = Task()
-    task.success = False
-    task.error = error
-    return task
 
 
 class _Watched(Processes):
