@@ -101,7 +101,9 @@ def test_job_tells_failures_with_their_remote_traceback(cluster: Cluster, client
     assert told.code == 0 and "in stage picky" in told.out
     assert 'raise ValueError(task.content, "is not wanted")' in told.out
     failures = json.loads(run(cluster, "job", handle.id.hex(), "--failures", "--json").out)["failures"]
-    assert [failure["input"] for failure in failures] == [3]
+    (failure,) = failures
+    assert failure["content"] == 3 and failure["stage"] == "picky" and failure["host"]
+    assert "is not wanted" in failure["error"] and failure["traceback"].startswith("Traceback")
 
 
 def test_a_job_that_goes_on(cluster: Cluster, client: Client, tmp_path: Path) -> None:
@@ -129,7 +131,9 @@ def test_result_goes_on_or_begins_again(cluster: Cluster, client: Client) -> Non
     whole = run(cluster, "result", "five", "--from-start", "--json")
     assert whole.code == 1
     assert [line["success"] for line in whole.lines] == [True, True, True, False, True]
-    assert "is not wanted" in whole.lines[3]["error"]
+    failed = run(cluster, "job", handle.id.hex(), "--failures", "--json").out
+    assert [whole.lines[3]] == json.loads(failed)["failures"], "told in the same way"
+    assert {"error", "stage", "host", "traceback", "content", "meta"} < {*whole.lines[3]}
 
 
 def test_ctrl_c_in_result_leaves_the_job(cluster: Cluster, client: Client, tmp_path: Path) -> None:
@@ -166,7 +170,7 @@ def test_cancel(cluster: Cluster, client: Client, tmp_path: Path) -> None:
 
 def test_ctrl_c_in_submit_cancels(cluster: Cluster, client: Client, tmp_path: Path) -> None:
     content = json.dumps([str(tmp_path / "gate"), 5])
-    process = start(cluster, "submit", "gate", content, "--json", "--name", "interrupted")
+    process = start(cluster, "submit", "gate", content, "--content-json", "--name", "interrupted")
 
     def running() -> bool:
         found = [job for job in client.jobs() if job["name"] == "interrupted"]
@@ -207,16 +211,19 @@ def test_jobs_that_are_not_there(cluster: Cluster, client: Client) -> None:
 
 def test_submit(cluster: Cluster) -> None:
     detached = run(
-        cluster, "submit", "count", "3", "--json", "--detach", "--priority", "2", "--name", "three"
+        cluster, "submit", "count", "3", "--content-json", "--detach", "--priority", "2", "--name", "three"
     )
     assert detached.code == 0
     assert run(cluster, "result", detached.out.strip()).lines == [0, 1, 2]
     assert json.loads(run(cluster, "job", "three", "--json").out)["options"] == {"priority": 2}
-    tasks = run(cluster, "submit", "count", "1", "--json", "--tasks")
+    tasks = run(cluster, "submit", "count", "1", "--content-json", "--json")
     assert tasks.lines == [{"content": 0, "meta": {}, "success": True}]
+    left = run(cluster, "submit", "count", "3", "--content-json", "--detach", "--json")
+    assert run(cluster, "result", json.loads(left.out)["job"]).lines == [0, 1, 2]
+    assert run(cluster, "submit", "count", "[1", "--content-json").code == 2
     keys = run(cluster, "submit", "keys", "x")
     assert keys.lines == [{"(1, 2)": "01", "path": "x"}]
-    fast = run(cluster, "submit", "count", "9", "--json", "--fail-fast")
+    fast = run(cluster, "submit", "count", "9", "--content-json", "--fail-fast")
     assert fast.code == 1 and "JobFailed" in fast.err
     unknown = run(cluster, "submit", "cuont", "3")
     assert unknown.code == 2 and "no pipeline 'cuont' here; did you mean 'count'?" in unknown.err

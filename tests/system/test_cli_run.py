@@ -135,7 +135,7 @@ def test_a_system_class_in_the_place_of_a_file(shell: Shell) -> None:
     shell.start("up", name, "--no-progress", "--without", "Toy.Negate", **quiet)
     shell.start("stage", name, "Toy.Negate", **quiet)  # as on another host, by the class's name
     shell.wait()
-    done = shell.run("submit", "Toy", "[1, 3]", "--json")
+    done = shell.run("submit", "Toy", "[1, 3]", "--content-json")
     assert (done.returncode, done.stdout) == (0, "-1\n-2\n-3\n-4\n")
 
 

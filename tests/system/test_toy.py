@@ -155,9 +155,9 @@ def test_a_killed_node_leaves_no_orphans(launched: Launched) -> None:
 def test_submit_and_jobs(launched: Launched) -> None:
     launched.start("up", "--no-progress")
     launched.wait()
-    done = launched.run("submit", "toy", "[1, 3]", "--json")
+    done = launched.run("submit", "toy", "[1, 3]", "--content-json")
     assert (done.returncode, done.stdout) == (0, "-1\n-2\n-3\n-4\n")
-    failed = launched.run("submit", "toy", '[1, "many"]', "--json", "--name", "wrong")
+    failed = launched.run("submit", "toy", '[1, "many"]', "--content-json", "--name", "wrong")
     assert failed.returncode == 1 and "TypeError" in failed.stderr
     unknown = launched.run("submit", "tyo", "1")
     assert unknown.returncode == 2 and "no pipeline 'tyo' here" in unknown.stderr

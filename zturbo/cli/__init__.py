@@ -95,8 +95,12 @@ class _Parser(argparse.ArgumentParser):
             message = f"there is no command {word!r}; {hint}"
         elif "unrecognized arguments: " in message:
             word = message.split(": ", 1)[1].split()[0].split("=")[0]
-            near = difflib.get_close_matches(word, self._all_options(), 1)
-            message += f"; did you mean {near[0]!r}?" if near else ""
+            options = self._all_options()
+            near = difflib.get_close_matches(word, options, 1)
+            if word in options:
+                message += "; other commands have it, this one has not"
+            elif near:
+                message += f"; did you mean {near[0]!r}?"
         fail(message)
         print(f"'{self.prog} --help' tells more", file=sys.stderr)
         raise SystemExit(2)

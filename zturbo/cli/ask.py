@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import difflib
 import json
+import math
 import os
 import sys
 from collections.abc import Sequence
@@ -12,6 +13,8 @@ from typing import Any
 
 from zturbo.client import Client
 from zturbo.errors import UsageError
+from zturbo.reader import FailedTask
+from zturbo.task import Task
 
 __all__ = [
     "add_broker",
@@ -26,6 +29,7 @@ __all__ = [
     "seconds",
     "short",
     "table",
+    "task_map",
 ]
 
 STATES = {"running": "36", "done": "32", "failed": "31", "cancelled": "33", "waiting": "33"}
@@ -68,7 +72,7 @@ def seconds(text: str) -> float:
         number = float(text)
     except ValueError:
         number = 0.0
-    if not number > 0:
+    if not 0 < number < math.inf:
         raise argparse.ArgumentTypeError(f"expected seconds, more than 0, found {text!r}")
     return number
 
@@ -121,6 +125,16 @@ def print_json(value: Any) -> None:
 def print_line(value: Any) -> None:
     """One JSON value on one line."""
     print(_dumps(value), flush=True)
+
+
+def task_map(task: Task) -> dict[str, Any]:
+    """A task as every command tells of it in JSON; a failed one has its input for its content."""
+    told: dict[str, Any] = {"content": task.content, "meta": task.meta, "success": task.success}
+    if isinstance(task, FailedTask):
+        told.update(error=str(task.error), stage=task.stage, host=task.host, traceback=task.traceback)
+        if task.note:
+            told["note"] = task.note
+    return told
 
 
 def _dumps(value: Any, indent: int | None = None) -> str:

@@ -6,7 +6,18 @@ import argparse
 from datetime import datetime
 from typing import Any
 
-from zturbo.cli.ask import STATES, add_broker, add_job, connect, find_job, paint, print_json, short, table
+from zturbo.cli.ask import (
+    STATES,
+    add_broker,
+    add_job,
+    connect,
+    find_job,
+    paint,
+    print_json,
+    short,
+    table,
+    task_map,
+)
 from zturbo.client import Client
 
 __all__ = ["add", "run"]
@@ -92,16 +103,7 @@ def _failures(client: Client, job: dict[str, Any]) -> list[dict[str, Any]]:
     if job["state"] != "done" or not job["failed"]:
         return []
     handle = client.attach(job["id"], from_start=True)
-    return [
-        {
-            "error": str(task.error),
-            "traceback": getattr(task.error, "traceback", ""),
-            "input": task.content,
-            "meta": task.meta,
-        }
-        for task in handle.tasks(60)
-        if not task.success
-    ]
+    return [task_map(task) for task in handle.tasks(60) if not task.success]
 
 
 def _say_next(job: dict[str, Any], failures: list[dict[str, Any]] | None) -> None:

@@ -5,10 +5,16 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from zturbo.cli.ask import add_broker, add_job, connect, fail, find_job, print_line, seconds
+from zturbo.cli.ask import add_broker, add_job, connect, fail, find_job, print_line, seconds, task_map
 from zturbo.client import JobHandle
 
-__all__ = ["add", "print_results", "run"]
+__all__ = ["TASKS", "add", "print_results", "run"]
+
+TASKS = (
+    "each line tells of a task: content, meta, success; a failed one has its input for its content, and "
+    "error, stage, host, traceback"
+)
+"""Help of ``--json`` of what prints results."""
 
 EPILOG = """\
 examples:
@@ -32,7 +38,7 @@ def add(commands: Any) -> None:
     add_job(parser)
     parser.add_argument("--from-start", action="store_true", help="all of them, whoever has read some before")
     parser.add_argument("--timeout", type=seconds, metavar="S", help="seconds to wait for all of them")
-    add_broker(parser, as_json="each line tells of a task: content, meta, success, error; failed ones too")
+    add_broker(parser, as_json=TASKS)
     parser.set_defaults(run=run)
 
 
@@ -56,10 +62,7 @@ def print_results(handle: JobHandle, timeout: float | None, *, whole: bool = Fal
     for task in handle.tasks(timeout):
         failed += not task.success
         if whole:
-            line: dict[str, Any] = {"content": task.content, "meta": task.meta, "success": task.success}
-            if task.error is not None:
-                line["error"] = str(task.error)
-            print_line(line)
+            print_line(task_map(task))
         elif task.success:
             print_line(task.content)
         if not task.success:

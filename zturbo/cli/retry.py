@@ -6,7 +6,7 @@ import argparse
 from typing import Any
 
 from zturbo.cli.ask import add_broker, add_job, connect, find_job, print_json, seconds
-from zturbo.cli.result import print_results
+from zturbo.cli.result import TASKS, print_results
 from zturbo.errors import UsageError
 
 __all__ = ["add", "run"]
@@ -27,7 +27,7 @@ def add(commands: Any) -> None:
     parser.add_argument("--failed", action="store_true", help="what to run again: the failed tasks")
     parser.add_argument("--detach", action="store_true", help="print the new job's id and leave")
     parser.add_argument("--timeout", type=seconds, metavar="S", help="seconds to wait for all results")
-    add_broker(parser)
+    add_broker(parser, as_json=TASKS)
     parser.set_defaults(run=run)
 
 

@@ -8,8 +8,8 @@ import json
 from typing import Any
 
 from zturbo.checks import did_you_mean
-from zturbo.cli.ask import add_broker, connect, fail, seconds
-from zturbo.cli.result import print_results
+from zturbo.cli.ask import add_broker, connect, fail, print_json, seconds
+from zturbo.cli.result import TASKS, print_results
 from zturbo.errors import UnknownPipeline, UsageError
 from zturbo.task import Job, Task
 
@@ -18,8 +18,8 @@ __all__ = ["add", "run"]
 EPILOG = """\
 examples:
   zturbo submit video bikes.mp4
-  zturbo submit toy '[1, 10]' --json
-  zturbo submit toy '[1, 10]' --json --name ten --detach; zturbo result ten
+  zturbo submit toy '[1, 10]' --content-json
+  zturbo submit toy '[1, 10]' --content-json --name ten --detach; zturbo result ten
 """
 
 
@@ -35,8 +35,7 @@ def add(commands: Any) -> None:
     )
     parser.add_argument("pipeline", metavar="PIPELINE", help="its name; 'zturbo jobs' lists them")
     parser.add_argument("content", metavar="CONTENT", help="content of the root task, a string")
-    parser.add_argument("--json", action="store_true", help="CONTENT is JSON; results are printed so anyway")
-    parser.add_argument("--tasks", action="store_true", help="each line tells of a task, as 'result --json'")
+    parser.add_argument("--content-json", action="store_true", help="CONTENT is JSON")
     parser.add_argument("--name", default="submit", help="name of the job (default: submit)")
     parser.add_argument("--priority", type=int, metavar="N", help="jobs of a higher priority go first")
     parser.add_argument(
@@ -45,14 +44,14 @@ def add(commands: Any) -> None:
     parser.add_argument("--fail-fast", action="store_true", help="the first failed task ends the job")
     parser.add_argument("--detach", action="store_true", help="print the job's id and leave")
     parser.add_argument("--timeout", type=seconds, metavar="S", help="seconds to wait for all results")
-    add_broker(parser, as_json=None)
+    add_broker(parser, as_json=TASKS)
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
     """Run the command."""
     content: Any = args.content
-    if args.json:
+    if args.content_json:
         try:
             content = json.loads(args.content)
         except ValueError as error:
@@ -70,9 +69,12 @@ def run(args: argparse.Namespace) -> int:
         try:
             handle = client.submit(job, pipeline=args.pipeline, **options)
             if args.detach:
-                print(handle.id.hex())
+                if args.json:
+                    print_json({"job": handle.id})
+                else:
+                    print(handle.id.hex())
                 return 0
-            return print_results(handle, args.timeout, whole=args.tasks)
+            return print_results(handle, args.timeout, whole=args.json)
         except KeyboardInterrupt:  # perhaps before the broker's answer was here
             with contextlib.suppress(UsageError):  # nor has it come there
                 client.attach(job.id).cancel()

@@ -49,6 +49,8 @@ def test_json_is_everywhere_where_something_is_printed() -> None:
         (["jbos"], "there is no command 'jbos'; did you mean 'zturbo jobs'?"),
         (["xyzzy"], "there is no command 'xyzzy'; there are: new, check, up"),
         (["jobs", "--jsno"], "unrecognized arguments: --jsno; did you mean '--json'?"),
+        (["completion", "bash", "--json"], "unrecognized arguments: --json; other commands have it"),
+        (["result", "x", "--timeout", "inf"], "--timeout: expected seconds, more than 0, found 'inf'"),
         (["up"], "the following arguments are required: FILE"),
         (["stage", "f", "p.s", "--workers", "0"], "--workers: expected a number, 1 or more, found '0'"),
         (["result", "x", "--timeout", "soon"], "--timeout: expected seconds, more than 0, found 'soon'"),
