@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import re
 from collections.abc import Iterable
 from typing import Any
 
@@ -14,8 +16,24 @@ __all__ = [
     "check_timeout",
     "check_type",
     "did_you_mean",
+    "is_address",
+    "is_number",
     "wrong",
 ]
+
+_TCP = re.compile(r"tcp://([^/:\s]+|\[[0-9A-Fa-f:.%\w]+\]):(\d{1,5})\Z")
+
+
+def is_address(text: str) -> bool:
+    """Whether it is ``tcp://HOST:PORT`` or ``ipc://PATH``."""
+    if found := _TCP.match(text):
+        return 1 <= int(found[2]) <= 65535
+    return text.startswith("ipc://") and len(text) > 6
+
+
+def is_number(value: object, least: float) -> bool:
+    """Whether it is a finite number (a bool is none) of ``least`` or more."""
+    return type(value) in (int, float) and least <= value < math.inf  # type: ignore[operator]
 
 
 def wrong(field: str, value: object, expected: str) -> UsageError:
@@ -56,7 +74,7 @@ def check_seconds(field: str, value: Any) -> None:
     """Raise UsageError unless it is None or a number above 0."""
     if value is None:
         return
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not value > 0:
+    if not is_number(value, 0) or value == 0:
         raise wrong(field, value, "seconds, more than 0, or None for no limit")
 
 
@@ -64,5 +82,5 @@ def check_timeout(field: str, value: Any) -> None:
     """Raise UsageError unless it is None or a number: seconds to wait, 0 for not at all."""
     if value is None:
         return
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not value >= 0:
+    if not is_number(value, 0):
         raise wrong(field, value, "seconds, 0 or more, or None for no limit")

@@ -19,7 +19,7 @@ from concurrent import futures
 from functools import partial
 from typing import Any, Literal, NamedTuple
 
-from zturbo.checks import check_seconds, check_timeout, check_type, wrong
+from zturbo.checks import check_seconds, check_timeout, check_type, is_address, wrong
 from zturbo.errors import ResultTimeout, TooLarge, UsageError, ZturboError
 from zturbo.handle import JobHandle
 from zturbo.reader import Failure, Reader
@@ -67,7 +67,7 @@ class Client:
     ) -> None:
         self.broker = broker or os.environ.get("ZTURBO_BROKER") or DEFAULT_BROKER
         check_type("Client: broker", self.broker, str, "an address, tcp://HOST:PORT or ipc://PATH")
-        if self.broker[:6] not in ("tcp://", "ipc://"):
+        if not is_address(self.broker):
             raise UsageError(
                 f"{self.broker!r} is no address of a broker: expected tcp://HOST:PORT or ipc://PATH, as an "
                 "argument, by --broker or in $ZTURBO_BROKER"

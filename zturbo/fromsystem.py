@@ -34,7 +34,7 @@ def network_of(name: str) -> Network:
         StartError: it does not import.
         UsageError: it is no System class, or cannot be made without arguments, or its stages are wrong.
     """
-    cls = load_object(name)
+    cls = load_object(name, System)
     if not (isinstance(cls, type) and issubclass(cls, System)):
         raise UsageError(
             f"{name} is no subclass of zturbo.System; a network file or such a class may stand here"

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from functools import partial
 from typing import Any
 
-from zturbo.checks import check_count, wrong
+from zturbo.checks import check_count, is_number, wrong
 from zturbo.errors import UsageError
 from zturbo.resources import Resources
 from zturbo.stage import Outputs, Stage
@@ -63,9 +63,8 @@ class BatchStage(Stage):
                 "max_concurrency tasks at a time, or process_batch as a plain def"
             )
         check_count(f"{name}: max_batch", self.max_batch, 1)
-        wait: object = self.max_wait
-        if isinstance(wait, bool) or not isinstance(wait, (int, float)) or wait < 0:
-            raise wrong(f"{name}: max_wait", wait, "seconds, 0 or more")
+        if not is_number(self.max_wait, 0):
+            raise wrong(f"{name}: max_wait", self.max_wait, "seconds, 0 or more")
 
     def process(self, task: Task) -> Task | Iterable[Task] | None:
         """A batch of one: so it is in debug mode."""

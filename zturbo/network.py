@@ -26,6 +26,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from zturbo.checks import is_address, is_number
 from zturbo.errors import NetworkFileError
 from zturbo.stage import Stage
 from zturbo.wire.messages import ORDERS, is_order
@@ -230,33 +231,22 @@ class _Parser:
                 str,
                 address,
                 BrokerSpec().bind,
-                lambda v: v[:6] in ("tcp://", "ipc://"),
+                is_address,
             ),
             state=self.get(table, "broker", "state", str, "a folder", None),
-            lease=float(
-                self.get(
-                    table, "broker", "lease", (int, float), "seconds, 0.5 or more", 5.0, lambda v: v >= 0.5
-                )
-            ),
-            feed_timeout=float(
-                self.get(
-                    table,
-                    "broker",
-                    "feed_timeout",
-                    (int, float),
-                    "seconds, 5 or more",
-                    60.0,
-                    lambda v: v >= 5,
-                )
-            ),
+            lease=self.seconds(table, "broker", "lease", 5.0, least=0.5),
+            feed_timeout=self.seconds(table, "broker", "feed_timeout", 60.0, least=5),
             spool_share=self.get(
                 table, "broker", "spool_share", int, "a number of bytes, 1 or more", 4 << 30, lambda v: v >= 1
             ),
         )
 
-    def seconds(self, table: Mapping[str, Any], key: str, name: str, default: float | None) -> Any:
+    def seconds(
+        self, table: Mapping[str, Any], key: str, name: str, default: float | None, *, least: float = 0
+    ) -> Any:
+        expected = f"seconds, {least:g} or more" if least else "seconds, more than 0"
         value = self.get(
-            table, key, name, (int, float), "seconds, more than 0", default, lambda v: v is None or v > 0
+            table, key, name, (int, float), expected, default, lambda v: is_number(v, least) and v > 0
         )
         return None if value is None else float(value)
 
@@ -315,7 +305,9 @@ class _Parser:
         self.known(wanted, key, ["cpu", "gpu"])
         self.get(wanted, key, "cpu", int, "a number of CPUs, 1 or more", 1, lambda v: v >= 1)
         gpus = "a number of GPUs, 0 or more, or a part of one, such as 0.5"
-        self.get(wanted, key, "gpu", (int, float), gpus, 0, lambda v: v >= 0 and (v < 1 or v % 1 == 0))
+        self.get(
+            wanted, key, "gpu", (int, float), gpus, 0, lambda v: is_number(v, 0) and (v < 1 or v % 1 == 0)
+        )
         return dict(wanted)
 
 

@@ -142,7 +142,8 @@ def test_a_system_class_in_the_place_of_a_file(shell: Shell) -> None:
 @pytest.mark.parametrize(
     "name, said",
     [
-        ("examples.toy.system:Tyo", "has no 'Tyo'"),
+        ("examples.toy.system:Tyo", "has no 'Tyo'; did you mean 'Toy'?"),
+        ("tests.system.cli_exits:Toy", "cannot import tests.system.cli_exits: SystemExit: usage"),
         ("examples.toy.systm:Toy", "did you mean 'examples.toy.system'?"),
         ("examples.toy.stages:Count", "is no subclass of zturbo.System"),
         ("tests.system.cli_stages:NeedsArguments", "cannot be made without arguments"),
@@ -167,6 +168,7 @@ def _file(shell: Shell, stage: str) -> str:
         ('class = "examples.toy.stages:Timse"', "class", "did you mean 'Times'?"),
         ('class = "examples.toy.stagse:Times"', "class", "did you mean 'examples.toy.stages'?"),
         ('class = "examples.toy.stages:ROOT"', "class", "has no 'ROOT'"),
+        ('class = "tests.system.cli_exits:Any"', "class", "cannot import tests.system.cli_exits: SystemExit"),
         (
             'class = "examples.toy.stages:Times"\nargs = { factr = 2 }',
             "args.factr",

@@ -104,7 +104,7 @@ def test_a_stage_that_cannot_start_is_told_to_all() -> None:
     "cls, said",
     [
         ("tests.system.nowhere:X", "No module named 'tests.system.nowhere'"),
-        ("tests.system.stages:Nope", "has no 'Nope'; its stages are: Add"),
+        ("tests.system.stages:Nope", "has no 'Nope'; its Stages are: Add"),
         ("tests.system.stages:NotAStage", "is neither a subclass of zturbo.Stage nor a function"),
     ],
 )

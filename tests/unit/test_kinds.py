@@ -18,6 +18,7 @@ from zturbo.runtime.importing import load_class
         ({"max_batch": 0}, "max_batch is to be an int of 1 or more, not 0"),
         ({"max_batch": 2.5}, "max_batch is to be an int of 1 or more, not 2.5"),
         ({"max_wait": -1}, "max_wait is to be seconds, 0 or more, not -1"),
+        ({"max_wait": float("nan")}, "max_wait is to be seconds, 0 or more, not nan"),
         ({"max_wait": "1"}, "max_wait is to be seconds, 0 or more, not '1'"),
     ],
 )

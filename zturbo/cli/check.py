@@ -94,7 +94,7 @@ def _look(path: str, key: str, spec: StageSpec) -> tuple[str, NetworkFileError |
             return "", NetworkFileError(path, f"{key}.args{mistake[0]}", mistake[1])
         try:
             stage = build_stage(cls, spec.args, Resources())
-        except Exception as error:  # __init__ is the user's code
+        except (Exception, SystemExit) as error:  # __init__ is the user's code
             text = f"{spec.cls} raises, made with these: {type(error).__name__}: {error}"
             return "", NetworkFileError(path, f"{key}.args", text)
     return _kind(stage), None

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+from zturbo.checks import is_address
 from zturbo.cli.ask import print_line
 from zturbo.deploy import host_name
 from zturbo.errors import StartError, UsageError
@@ -90,7 +91,7 @@ def load(args: argparse.Namespace) -> Network:
     args.insecure = args.insecure or _env_flag("INSECURE")
     broker = network.broker
     if address:
-        if address[:6] not in ("tcp://", "ipc://"):
+        if not is_address(address):
             where = "--bind or $ZTURBO_BIND" if binds else "--broker or $ZTURBO_BROKER"
             raise UsageError(
                 f"{where}: expected an address, tcp://HOST:PORT or ipc://PATH, found {address!r}"

@@ -20,9 +20,9 @@ from zturbo.stage import Stage
 __all__ = ["build_stage", "code_hash", "load_class", "load_object"]
 
 
-def _nearest(word: str, stages: list[str]) -> str:
-    near = difflib.get_close_matches(word, stages, 1)
-    return f"did you mean {near[0]!r}?" if near else f"its stages are: {', '.join(stages) or 'none'}"
+def _nearest(word: str, kind: type, names: list[str]) -> str:
+    near = difflib.get_close_matches(word, names, 1)
+    return f"did you mean {near[0]!r}?" if near else f"its {kind.__name__}s are: {', '.join(names) or 'none'}"
 
 
 def _nearest_module(module_name: str) -> str:
@@ -36,8 +36,12 @@ def _nearest_module(module_name: str) -> str:
     return f"; did you mean {f'{parent}.{near[0]}'.lstrip('.')!r}?" if near else ""
 
 
-def load_object(name: str) -> Any:
+def load_object(name: str, kind: type = Stage) -> Any:
     """What ``module:name`` says; the current directory is on the import path.
+
+    Args:
+        name: what to import.
+        kind: subclasses of this are named where it is not there.
 
     Raises:
         StartError: it does not import; the import's own error is its cause.
@@ -54,7 +58,7 @@ def load_object(name: str) -> Any:
         sys.path.insert(0, here)
     try:
         module = importlib.import_module(module_name)
-    except Exception as error:  # an import runs the user's code
+    except (Exception, SystemExit) as error:  # an import runs the user's code
         hint = ""
         if isinstance(error, ModuleNotFoundError) and error.name and module_name.startswith(error.name):
             hint = f" (looked in {here} and the installed packages)" + _nearest_module(module_name)
@@ -65,8 +69,8 @@ def load_object(name: str) -> Any:
     if cls is None:
         here = module.__name__
         mine = [v for v in vars(module).values() if inspect.isclass(v) and v.__module__ == here]
-        have = [v.__name__ for v in mine if issubclass(v, Stage)]
-        raise StartError(f"{name}: {module_name} has no {class_name!r}; {_nearest(class_name, have)}")
+        have = [v.__name__ for v in mine if issubclass(v, kind)]
+        raise StartError(f"{name}: {module_name} has no {class_name!r}; {_nearest(class_name, kind, have)}")
     return cls
 
 
