@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import os
 import re
 import shlex
@@ -73,14 +72,6 @@ def test_the_blocks_are_found() -> None:
     assert len(PROGRAMS) >= 3
     assert all(blocks(page) for page in SESSIONS)
     assert {block.lang for block in ALL} <= {"python", "toml", "sh", "text", ""}
-
-
-@pytest.mark.parametrize("block", [b for b in ALL if b.lang == "python" and b.mark == "fragment"], ids=str)
-def test_fragments_import_what_there_is(block: Block) -> None:
-    tree = ast.parse(block.text)
-    imports = [node for node in tree.body if isinstance(node, (ast.Import, ast.ImportFrom))]
-    ours = [node for node in imports if not isinstance(node, ast.ImportFrom) or node.module != "stages"]
-    exec(compile(ast.Module(ours, []), str(block), "exec"), {})
 
 
 @pytest.mark.parametrize("block", [b for b in ALL if b.lang == "toml"], ids=str)
