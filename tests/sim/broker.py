@@ -123,7 +123,7 @@ class SimBroker:
 
     def perform(self) -> None:
         """Write, commit, send: in this order."""
-        self.world.touched[self] = None
+        self.world.touch(self)
         while self.machine.effects and self.alive:
             effects: list[Effect] = list(self.machine.effects)
             self.machine.effects.clear()

@@ -137,7 +137,7 @@ class SimMember:
 
     def perform(self) -> None:
         """Do what the machine wants done."""
-        self.world.touched[self] = None
+        self.world.touch(self)
         while self.machine.effects and self.alive:
             effects, self.machine.effects[:] = list(self.machine.effects), []
             for effect in effects:
@@ -482,7 +482,7 @@ class SimSink(SimMember):
                 self.world.clock.at(self.disk.full_until, self._write)
                 return
             self.machine.paused = False
-            self.world.touched[self] = None
+            self.world.touch(self)
             effect = self.unwritten.popleft()
             if isinstance(effect, Note):
                 me = self.incarnation
