@@ -133,14 +133,19 @@ def test_a_poisoned_generator_fails_after_what_it_gave(how: str) -> None:
 
 
 def test_poison_in_an_ordered_stage() -> None:
-    stages = [stage("add", "Add", 2), stage("ordered", "DeadlyOrdered", 2, which=100)]
+    stages = [stage("add", "Add", 2), stage("ordered", "DeadlyOrdered", 2, which=500)]
     with Cluster({"p": stages}) as cluster, cluster.client() as client:
-        good, bad = run(client, 300)
+        good, bad = run(client, 1000)
         (error,) = bad
         assert isinstance(error, WorkerLost)
-        before = [[value, value] for value in range(1, 100)]
-        assert good == before + [[value, value - 1] for value in range(101, 301)]
-        assert sum(event[0] == "exited" for event in cluster.events) == 3
+        assert "killed whoever ran it, 3 times" in str(error)
+        assert "SIGKILL" in str(error), "the cause"
+        assert "p.ordered" in str(error)
+        assert "task 499" in str(error), "its path"
+        before = [[value, value] for value in range(1, 500)]
+        assert good == before + [[value, value - 1] for value in range(501, 1001)]
+        deaths = [event for event in cluster.events if event[0] == "exited"]
+        assert [death[1] for death in deaths] == ["p.ordered"] * 3
 
 
 def test_what_was_given_out_does_not_change_in_a_new_epoch(tmp_path: Path) -> None:
