@@ -8,12 +8,12 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.system.cluster import Cluster, eventually, stage
+from tests.system.disks import fill
 from zturbo import Task
 from zturbo.errors import ResultsLost
 
@@ -59,34 +59,6 @@ def test_a_spool_that_is_gone_while_its_sink_is_down(ordered: bool, durability: 
         with pytest.raises(ResultsLost):
             client.attach(done.id).result(timeout=20)
         assert client.submit(Task(5), pipeline="p").result(timeout=20) == finished
-
-
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A disk of a few megabytes."""
-    folder = tmp_path / "small"
-    folder.mkdir()
-    made = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(folder)], capture_output=True, text=True
-    )
-    if made.returncode:
-        pytest.skip(f"a tmpfs cannot be mounted here: {made.stderr.strip()}")
-    try:
-        yield folder
-    finally:
-        subprocess.run(["umount", "-l", str(folder)], check=True)
-
-
-def fill(folder: Path) -> Path:
-    """Fill a disk up; returns the file that does."""
-    ballast = folder / "ballast"
-    with open(ballast, "wb", buffering=0) as file:
-        try:
-            while file.write(b"x" * 4096):
-                pass
-        except OSError:
-            return ballast
-    raise AssertionError("it has no end")
 
 
 def test_a_full_disk_of_the_sink_alone_pauses_its_jobs_and_says_so(small_disk: Path) -> None:
