@@ -21,6 +21,7 @@ from broker.machine import BrokerMachine, PipelineInfo
 from broker.strikes import Death
 from zturbo.core.effects import Load, Reclaim, Run, Store
 from zturbo.core.sink import SinkMachine
+from zturbo.core.stream import ResultStream
 from zturbo.core.worker import Produced, WorkerMachine
 from zturbo.errors import DecodeError, StartError, VersionMismatch
 from zturbo.runtime.safesizes import SafeSizes
@@ -348,6 +349,57 @@ def test_a_broker_takes_anything(seed: int) -> None:
                 machine.loaded(effect.job, effect.seq, roots(effect.job, 0, 1), now)
         machine.effects.clear()
         machine.check()
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_a_client_hears_anything(seed: int) -> None:
+    """Whatever comes, in whatever order: each result is taken once, in order, and in the end all are."""
+    rng = seeded(seed)
+    job, total, now = JOBS[0], rng.randrange(40), 0.0
+    first = rng.choice([-1, 0, rng.randrange(total + 1)])
+    stream = ResultStream(job, 1, first)
+    got: list[int] = []
+
+    def hear(message: Results) -> None:
+        before = stream.next
+        skip = stream.results(message, 10 * message.n, now)
+        if skip is not None:
+            assert 0 <= skip < message.n
+            got.extend(range(message.first + skip, message.first + message.n))
+        assert stream.next >= before and (before < 0 or stream.next == before or skip is not None)
+
+    def piece(at: int) -> Results:
+        n = rng.randint(0, min(7, total - at))
+        return Results(job, stream.token, at, n, total=total if at + n == total else None)
+
+    for _ in range(200):
+        now += rng.random()
+        message = piece(rng.randrange(total + 1))
+        match rng.randrange(9):
+            case 0:
+                message.job = JOBS[1]
+            case 1:
+                message.token = stream.token + rng.choice([-1, 1])
+            case 2:
+                message.problem = "superseded"
+            case 3:
+                stream.restart(stream.token + 1)
+            case 4:
+                stream.take(rng.randint(0, max(0, stream.next - stream.taken)))
+            case 5:
+                want = stream.want(now)
+                assert want is None or (want.first == stream.next and want.limit >= stream.taken)
+        hear(message)
+    stream.restart(stream.token + 1)
+    while not stream.complete:
+        now += 1.0
+        want = stream.want(now)
+        assert want is not None, "it asks until it has all"
+        hear(piece(max(0, want.first)))
+        stream.take(stream.next - stream.taken)
+    start = got[0] if got else total
+    assert got == list(range(start, total)) and (first < 0 or start == min(first, total))
+    assert stream.want(now) is None and stream.deadline() is None
 
 
 @pytest.mark.parametrize("seed", SEEDS)

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.system.cluster import Cluster, stage
+from tests.system.cluster import Cluster, eventually, stage
 from zturbo import Client, Job, ReorderStage, Stage, Task
 from zturbo.debug import DebugPipeline, run_debug
-from zturbo.errors import TaskError, UsageError
+from zturbo.errors import JobFailed, TaskError, UsageError
 
 ABSENT = "absent"
 
@@ -162,6 +162,16 @@ def test_a_retry_gives_what_has_no_place_once(client: Client) -> None:
         refused("meta['frame'] is 'x', which is no int"),
         0,
     ]
+
+
+@pytest.mark.parametrize("name", ["missing", "negative", "repeated", "all of it"])
+def test_what_has_no_place_ends_a_job_that_fails_fast(client: Client, name: str) -> None:
+    frames, expected = CASES[name]
+    job = client.submit(Job("job", Task(frames)), pipeline="list", fail_fast=True)
+    with pytest.raises(JobFailed) as ended:
+        job.result(timeout=20)
+    assert any(str(text).split(": ", 1)[1] in str(ended.value) for text in expected if isinstance(text, str))
+    eventually(lambda: job.status()["state"] == "failed")
 
 
 def test_a_debugger_stops_at_what_has_no_place() -> None:
