@@ -324,3 +324,33 @@ def test_nodes_are_told_again_of_a_job_that_was_cancelled() -> None:
         said = [effect for effect in machine.effects if isinstance(effect, Control) and effect.to == node]
         assert [effect.message["jobs"] for effect in said if effect.message["jobs"]] == told
         machine.effects.clear()
+
+
+def test_a_client_that_is_gone_for_an_hour_finds_its_job() -> None:
+    """Its results are kept for a day; who feeds a job and is silent for longer than a minute loses that one."""
+    machine = broker()
+    hello(machine, worker())
+    hello(machine, sink())
+    done, fed = b"d" * 16, b"f" * 16
+    for job in (done, fed):
+        submit(machine, job)
+        feed(machine, job, 0, 5)
+    machine.close_feed(CLIENT, {"ref": 3, "job": done, "chunks": 1, "total": 5}, 0.0)
+    told = {"incarnation": SINK, "job": done, "epoch": machine.jobs[done].epoch, "results": 5, "failed": 0}
+
+    def until(end: float, now: float) -> None:
+        while now < end:
+            now += 1.0
+            machine.renew(b"n" * 16, [WORKER, SINK], now)
+            machine.tick(now)
+            machine.effects.clear()
+
+    machine.complete(SINK, told, 1.0)
+    until(3600.0, 1.0)
+    assert (machine.jobs[done].state, machine.jobs[fed].error_kind) == ("done", "ClientLost")
+    machine.attach(CLIENT, {"ref": 4, "job": done})
+    (answer,) = [effect.message for effect in machine.effects if isinstance(effect, (Confirm, Control))]
+    assert answer["type"] == "ok" and answer["value"]["state"] == "done"
+    assert answer["value"]["sink"] == SINK
+    until(86_402.0, 3600.0)
+    assert done not in machine.jobs, "a day, and no longer"
