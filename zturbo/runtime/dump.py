@@ -18,7 +18,8 @@ def links(inlet: Inlet | None, outlet: Outlet | None) -> dict[str, Any]:
     """Both ends of this process's links, by the other end's incarnation.
 
     At rest ``sent`` equals ``acked`` here and ``received`` there, and the other end's ``left`` (tasks that
-    have left its queue, so that their credit is back) equals ``tasks`` here.
+    have left its queue, so that their credit is back) equals ``tasks`` here. ``strays`` are the messages that
+    were dropped since they came of nobody in the view, as a zombie's, or were meant for another.
     """
     out = {
         peer.hex(): {"sent": link.sent, "acked": link.acked, "tasks": link.tasks_sent, "credit": link.credit}
@@ -28,7 +29,7 @@ def links(inlet: Inlet | None, outlet: Outlet | None) -> dict[str, Any]:
         peer.hex(): {"received": link.received, "acked": link.acked, "left": link.window.left_tasks}
         for peer, link in (inlet.links if inlet else {}).items()
     }
-    return {"out": out, "in": into}
+    return {"out": out, "in": into, "strays": inlet.strays if inlet else 0}
 
 
 def dump(name: str, incarnation: bytes, state: dict[str, Any]) -> None:

@@ -1,0 +1,64 @@
+"""A worker that was stopped past its lease, and is woken when its work was done by others."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+from pathlib import Path
+
+import pytest
+
+from tests.system.cluster import Cluster, eventually, stage
+
+
+def test_what_a_zombie_says_is_counted_and_dropped_and_it_leaves_by_itself(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    gate = tmp_path / "gate"
+    stages = [stage("gate", "Gate", 2, path=str(gate), below=100)]
+    with Cluster({"p": stages}, lease=1.0) as cluster, cluster.client() as client:
+        said: list[str] = []
+        sink = cluster.child("sink-0").pid
+        broker = cluster.child("broker").pid
+
+        def strays() -> int:
+            """How many messages the sink has dropped so far, since they came of nobody in its view."""
+            states = len(re.findall(r"state (\{.*\})", "".join(said)))
+            os.kill(sink, signal.SIGUSR1)
+
+            def told() -> bool:
+                said.append(capfd.readouterr().err)
+                return len(re.findall(r"state (\{.*\})", "".join(said))) > states
+
+            eventually(told)
+            return int(json.loads(re.findall(r"state (\{.*\})", "".join(said))[-1])["strays"])
+
+        stream = client.map(range(300), pipeline="p")
+        got = [next(stream) for _ in range(100)]
+
+        def held() -> bool:
+            """Whether both workers hold a task that waits at the gate."""
+            (counts,) = client.jobs()[0]["counts"]
+            return bool(counts["running"] == 2 and counts["done"] == 100)
+
+        eventually(held)
+        zombie = cluster.child("p.gate")
+        os.kill(zombie.pid, signal.SIGSTOP)
+        eventually(lambda: client.pipelines()[0]["workers"] == (1,))
+        gate.touch()
+        got += list(stream)
+        assert got == list(range(300)), "others have done its work"
+        before = strays()
+        os.kill(broker, signal.SIGSTOP)  # who would tell it that it is out before it has spoken
+        try:
+            os.kill(zombie.pid, signal.SIGCONT)
+            eventually(lambda: strays() > before)
+        finally:
+            os.kill(broker, signal.SIGCONT)
+        eventually(lambda: not Path(f"/proc/{zombie.pid}").exists())
+        eventually(lambda: ("exited", "p.gate") in [event[:2] for event in cluster.events])
+        (text,) = [event[2] for event in cluster.events if event[:2] == ("exited", "p.gate")]
+        assert text == "exit code 3", "by itself, since the broker refused it"
+        assert list(client.map(range(500), pipeline="p")) == list(range(500)), "the next job is untouched"
