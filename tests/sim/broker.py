@@ -26,18 +26,33 @@ BROKER = b"broker----------"
 
 @dataclass
 class Ledger:
-    """What was committed."""
+    """What was committed, and what is to be."""
 
     view: int = 0
     members: list[Member] = field(default_factory=list)
     jobs: dict[bytes, JobRow] = field(default_factory=dict)
     chunks: dict[tuple[bytes, int], tuple[int, int, Batch]] = field(default_factory=dict)
+    queue: list[Record] = field(default_factory=list)
+    """Not committed yet; jobs as their rows."""
+    full_until = 0.0
+    """Until then its disk has no room."""
 
     def record(self, effect: Record) -> None:
-        """One write."""
+        """One write, as of now. Durable at ``commit``."""
+        if effect.op == "put_job":
+            effect = Record("put_job", (row_of(effect.args[0]),))
+        self.queue.append(effect)
+
+    def commit(self) -> None:
+        """Make everything queued durable."""
+        for effect in self.queue:
+            self._apply(effect)
+        self.queue.clear()
+
+    def _apply(self, effect: Record) -> None:
         args = effect.args
         if effect.op == "put_job":
-            self.jobs[args[0].id] = row_of(args[0])
+            self.jobs[args[0].id] = args[0]
         elif effect.op == "put_chunk":
             job, seq, first, n, roots = args
             self.chunks[(job, seq)] = (first, n, roots)
@@ -67,6 +82,8 @@ class SimBroker:
         """When its machine wants a tick."""
         self.doomed = ""
         """``before`` or ``after``: it dies around its next commit."""
+        self.held: list[Effect] = []
+        """What waits for the ledger's disk."""
         self.me = world.fresh()
         member = Member(self.me, "broker", "", -1, "host", ("sim",))
         self.machine = BrokerMachine(
@@ -124,18 +141,16 @@ class SimBroker:
     def perform(self) -> None:
         """Write, commit, send: in this order."""
         self.world.touch(self)
-        while self.machine.effects and self.alive:
+        while (self.machine.effects or self.held) and self.alive:
             effects: list[Effect] = list(self.machine.effects)
             self.machine.effects.clear()
-            records = [effect for effect in effects if isinstance(effect, Record)]
-            if records and self.doomed == "before":
-                self.die()
+            self.held.extend(effects)
+            for effect in effects:
+                if isinstance(effect, Record):
+                    self.ledger.record(effect)
+            if self.ledger.queue and not self._commit():
                 return
-            for record in records:
-                self.ledger.record(record)
-            if records and self.doomed == "after":
-                self.die()
-                return
+            effects, self.held = self.held, []
             for effect in effects:
                 if isinstance(effect, Send):
                     self.world.data(self.me, effect.peer, encode(effect.message))
@@ -147,6 +162,27 @@ class SimBroker:
                         0.001,
                         lambda e=effect, r=roots: self._loaded(e, r),  # type: ignore[misc]
                     )
+
+    def _commit(self) -> bool:
+        """Whether the ledger has everything; a full disk is waited for, and questions are answered."""
+        doomed = self.doomed
+        if doomed == "before":
+            self.die()
+            return False
+        if self.world.now < self.ledger.full_until:
+            for effect in [e for e in self.held if isinstance(e, Control) and e.message["type"] == "ok"]:
+                self.held.remove(effect)
+                self.world.control(BROKER, effect.to, pack_control(effect.message))
+            self.world.clock.at(self.ledger.full_until, self._room)
+            return False
+        self.ledger.commit()
+        if doomed == "after":
+            self.die()
+        return self.alive
+
+    def _room(self) -> None:
+        if self.alive:
+            self.perform()
 
     def _loaded(self, effect: Load, roots: Batch) -> None:
         if self.alive:
@@ -164,6 +200,7 @@ class SimBroker:
         self.perform()
 
     def die(self) -> None:
-        """Everything but the ledger is gone."""
+        """Everything but what the ledger has committed is gone."""
         self.alive = False
+        self.ledger.queue.clear()
         self.world.broker_died(self)

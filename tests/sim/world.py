@@ -87,6 +87,8 @@ class World:
         Flaky.chance = random.Random(seed)
         Flaky.settled = set()
         self.steps = 0
+        self._shared = random.Random(seed)
+        """Whether the ledger is on the disk that fills up: not of the world's own numbers either."""
         self._perf = 0.0
         self._perf_rng = random.Random(seed)
         self.clock = Clock()
@@ -227,6 +229,8 @@ class World:
             rng.choice(self.workers).drain()
         elif what == "disk":
             rng.choice(list(self.disks.values())).full_until = self.now + 3.0
+            if self._shared.random() < 0.5:
+                self.ledger.full_until = self.now + 3.0
         elif what == "cancel":
             job = rng.choice(list(self.oracles))
             self.cancelled.add(job)
