@@ -327,7 +327,7 @@ def test_nodes_are_told_again_of_a_job_that_was_cancelled() -> None:
 
 
 def test_a_client_that_is_gone_for_an_hour_finds_its_job() -> None:
-    """Its results are kept for a day; who feeds a job and is silent for longer than a minute loses that one."""
+    """Its results are kept for a day; a job that it fed, and fell silent about for a minute, is lost."""
     machine = broker()
     hello(machine, worker())
     hello(machine, sink())
