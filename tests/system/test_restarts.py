@@ -218,10 +218,10 @@ def test_a_zombie_does_no_harm_and_leaves(tmp_path: Path) -> None:
 
 
 def test_code_that_holds_the_interpreter_is_busy_and_not_dead() -> None:
-    stages = [stage("hold", "HoldGil", 1, seconds=8.0), stage("add", "Add", 1)]
-    with Cluster({"p": stages}, lease=1.0) as cluster, cluster.client() as client:
+    stages = [stage("hold", "HoldGil", 1, seconds=60.0), stage("add", "Add", 1)]
+    with Cluster({"p": stages}, lease=5.0) as cluster, cluster.client() as client:
         job = client.submit(Task(1), pipeline="p")
-        assert job.result(timeout=40) == [2]
+        assert job.result(timeout=120) == [2]
         assert job.status()["epoch"] == 1
         assert not job.status()["incidents"]
         assert not [event for event in cluster.events if event[0] == "exited"]
