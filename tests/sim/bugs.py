@@ -185,5 +185,6 @@ BUGS = [
     Bug("a sink is asked once which failures stand", _STATE + "_ask_kept", "if now >= at and stamp is not None:", "if False:", only=("worker", "stage", "broker")),
     Bug("a new epoch's results go to any sink", _STATE + "_place", "self._sinks(job)", "(self.membership.sinks() * 2)[job.epoch % 2 :][:1]", only=("worker", "stage"), within=("flaky",)),
     Bug("an epoch is used twice", _STATE + "_place", "job.epoch += 1", "job.epoch = max(1, job.epoch)", only=("worker", "stage")),
+    Bug("what the ledger has no room for is confirmed", _STATE + "_ok", 'Confirm(identity, {"type": "ok", "ref": ref, "value": value})', 'Control({"type": "ok", "ref": ref, "value": value}, identity)', only=("disk", "broker", "broker-before")),
 ]  # fmt: skip
 """All of them."""

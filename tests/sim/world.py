@@ -18,12 +18,13 @@ from unittest.mock import patch
 from broker.machine import PipelineInfo
 from broker.strikes import Death, Running
 from tests.sim.broker import BROKER, Ledger, SimBroker
+from tests.sim.checks import check_credit, check_executions, check_rest, check_results
 from tests.sim.client import SimClient
 from tests.sim.disk import Disk
 from tests.sim.members import SimMember, SimSink, SimWorker
 from tests.sim.network import Clock, Faults, Network
 from tests.sim.oracle import Oracle
-from tests.sim.stages import DEADLY, ORDERS, PIPELINES, Flaky, Half, Wild
+from tests.sim.stages import ORDERS, PIPELINES, Flaky, Wild
 from zturbo.runtime import output, overlapping, runner
 
 __all__ = ["FAULTS", "World"]
@@ -48,10 +49,6 @@ FAULTS = (
     "cancel",
 )
 """What may happen to a world, beside what its network does."""
-
-GENTLE = frozenset({"broker", "broker-before", "broker-after", "sink", "disk", "stop"})
-"""Faults after which nothing is to be done again."""
-
 
 STUCK_AFTER = 60.0
 """Seconds without progress after which a world has come to a stand-still."""
@@ -388,9 +385,9 @@ class World:
             if rest_at is not None and self.now > rest_at:
                 break
         self.check()
-        self._check_results()
-        self._check_rest()
-        self._check_executions()
+        check_results(self)
+        check_rest(self)
+        check_executions(self)
 
     def _progress(self) -> tuple[int, ...]:
         """What changes as long as something is done."""
@@ -426,73 +423,9 @@ class World:
     # -- checks -------------------------------------------------------------------------------
     def check(self) -> None:
         """Of what two machines say, and what a client has: both are right so far."""
-        self._check_credit()
+        check_credit(self)
         for job, got in self.client.got.items():
             assert self.oracles[job].fits(got, whole=False), self.story(f"wrong results of job {job!r}")
-
-    def _check_credit(self) -> None:
-        """Nobody has sent more than he was allowed to: queues are bounded."""
-        for actor in [self.broker, *self.workers]:
-            for peer, link in actor.machine.outlet.links.items():
-                receiver = (
-                    self.actors[peer].machine.inlet.links.get(actor.machine.me)
-                    if peer in self.actors
-                    else None
-                )
-                if receiver is not None:
-                    told = max(receiver.window.limit_tasks, receiver.window.left_tasks)
-                    assert link.tasks_sent <= told, self.story("sent beyond the credit")
-
-    def _check_results(self) -> None:
-        for job, oracle in self.oracles.items():
-            over = self.client.over.get(job)
-            if over is None:
-                got = self.client.got[job]
-                assert oracle.fits(got, whole=True), self.story(f"wrong results of job {job!r}")
-            else:
-                known = self.broker.machine.jobs.get(job)
-                again = Half in self.stages and known is not None and known.epoch > 1
-                fits = (over == "JobCancelled" and job in self.cancelled) or (
-                    over == "ResultsLost" and (job in self.void or again)
-                )
-                assert fits, self.story(f"job {job!r} ended with {over}")
-
-    def _check_rest(self) -> None:
-        """At rest nothing is retained, held, or owed, and all credit is back."""
-        senders = [self.broker, *self.workers]
-        for actor in senders:
-            outlet = actor.machine.outlet
-            assert outlet.idle, self.story("something is retained")
-            for peer, link in outlet.links.items():
-                receiver = self.actors[peer].machine.inlet.links.get(actor.machine.me)
-                if link.sent:
-                    assert receiver is not None and receiver.received == link.sent
-                    assert receiver.acked == link.sent and link.acked == link.sent
-                    assert not receiver.returned
-                    assert receiver.window.left_tasks == link.tasks_sent, self.story("credit is not whole")
-        for worker in self.workers:
-            assert worker.machine.idle, self.story("a worker holds something")
-            assert not worker.machine.jobs, self.story("a worker remembers an ended job")
-            assert not worker.machine.returned, self.story("a return was not taken")
-            assert not len(worker.machine.held), self.story("a root is held")
-        for sink in self.sinks:
-            assert sink.machine.idle, self.story("a sink is not at rest")
-        assert not self.broker.machine.recovery.jobs, self.story("a job was not taken up")
-
-    def _check_executions(self) -> None:
-        """Nothing is done again without need; and a poison task kills three times at most."""
-        drained = self.happened == ["drain"] and not self.net.faults.drop and not self.cut_short
-        # Five signs of life in a row may get lost, or those of one that was stopped for half of that time.
-        overslept = self.fenced and ("stop" in self.happened or self.net.faults.drop)
-        gentle = not {*self.happened} - GENTLE and not overslept
-        if (drained or gentle) and not DEADLY & {*self.stages}:
-            again = [key for key, count in self.executions.items() if count > 1]
-            assert not again, self.story(f"{len(again)} tasks were done again, such as {again[0]}")
-            epochs = [job.epoch for job in self.broker.machine.jobs.values()]
-            if "drain" not in self.happened:
-                assert all(epoch <= 1 for epoch in epochs), self.story("a job was started over")
-        limit = 3 if not self.net.faults.drop and not {*self.happened} - {"sink", "disk"} else 5
-        assert all(count <= limit for count in self.killed.values()), self.story("poison killed on")
 
     def story(self, what: str) -> str:
         """What to print of a world that failed."""

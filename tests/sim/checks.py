@@ -1,0 +1,82 @@
+"""What has to hold in a simulated world while it runs, and when it has come to rest."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tests.sim.stages import DEADLY, Half
+
+if TYPE_CHECKING:
+    from tests.sim.world import World
+
+__all__ = ["check_credit", "check_executions", "check_rest", "check_results"]
+
+GENTLE = frozenset({"broker", "broker-before", "broker-after", "sink", "disk", "stop"})
+"""Faults after which nothing is to be done again."""
+
+
+def check_credit(world: World) -> None:
+    """Nobody has sent more than he was allowed to: queues are bounded."""
+    for actor in [world.broker, *world.workers]:
+        for peer, link in actor.machine.outlet.links.items():
+            receiver = (
+                world.actors[peer].machine.inlet.links.get(actor.machine.me) if peer in world.actors else None
+            )
+            if receiver is not None:
+                told = max(receiver.window.limit_tasks, receiver.window.left_tasks)
+                assert link.tasks_sent <= told, world.story("sent beyond the credit")
+
+
+def check_results(world: World) -> None:
+    """Whoever asked has what one process gives, or was told why not."""
+    for job, oracle in world.oracles.items():
+        over = world.client.over.get(job)
+        if over is None:
+            got = world.client.got[job]
+            assert oracle.fits(got, whole=True), world.story(f"wrong results of job {job!r}")
+        else:
+            known = world.broker.machine.jobs.get(job)
+            again = Half in world.stages and known is not None and known.epoch > 1
+            fits = (over == "JobCancelled" and job in world.cancelled) or (
+                over == "ResultsLost" and (job in world.void or again)
+            )
+            assert fits, world.story(f"job {job!r} ended with {over}")
+
+
+def check_rest(world: World) -> None:
+    """At rest nothing is retained, held, or owed, and all credit is back."""
+    senders = [world.broker, *world.workers]
+    for actor in senders:
+        outlet = actor.machine.outlet
+        assert outlet.idle, world.story("something is retained")
+        for peer, link in outlet.links.items():
+            receiver = world.actors[peer].machine.inlet.links.get(actor.machine.me)
+            if link.sent:
+                assert receiver is not None and receiver.received == link.sent
+                assert receiver.acked == link.sent and link.acked == link.sent
+                assert not receiver.returned
+                assert receiver.window.left_tasks == link.tasks_sent, world.story("credit is not whole")
+    for worker in world.workers:
+        assert worker.machine.idle, world.story("a worker holds something")
+        assert not worker.machine.jobs, world.story("a worker remembers an ended job")
+        assert not worker.machine.returned, world.story("a return was not taken")
+        assert not len(worker.machine.held), world.story("a root is held")
+    for sink in world.sinks:
+        assert sink.machine.idle, world.story("a sink is not at rest")
+    assert not world.broker.machine.recovery.jobs, world.story("a job was not taken up")
+
+
+def check_executions(world: World) -> None:
+    """Nothing is done again without need; and a poison task kills three times at most."""
+    drained = world.happened == ["drain"] and not world.net.faults.drop and not world.cut_short
+    # Five signs of life in a row may get lost, or those of one that was stopped for half of that time.
+    overslept = world.fenced and ("stop" in world.happened or world.net.faults.drop)
+    gentle = not {*world.happened} - GENTLE and not overslept
+    if (drained or gentle) and not DEADLY & {*world.stages}:
+        again = [key for key, count in world.executions.items() if count > 1]
+        assert not again, world.story(f"{len(again)} tasks were done again, such as {again[0]}")
+        epochs = [job.epoch for job in world.broker.machine.jobs.values()]
+        if "drain" not in world.happened:
+            assert all(epoch <= 1 for epoch in epochs), world.story("a job was started over")
+    limit = 3 if not world.net.faults.drop and not {*world.happened} - {"sink", "disk"} else 5
+    assert all(count <= limit for count in world.killed.values()), world.story("poison killed on")
