@@ -29,8 +29,8 @@ def stop(cluster: Cluster) -> None:
 
 def back_up(ledger: Path, copy: Path) -> None:
     """By the command that the page shows."""
-    (command,) = re.findall(r"```sh\n(python -c .*) ledger\.db copy\.db\n```", PAGE.read_text())
-    command = command.replace("python", sys.executable, 1)
+    (command,) = re.findall(r"```sh\n(python3 -c .*) ledger\.db copy\.db\n```", PAGE.read_text())
+    command = command.replace("python3", sys.executable, 1)
     subprocess.run(["bash", "-c", f"{command} {ledger} {copy}"], check=True, timeout=60)
 
 
