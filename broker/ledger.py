@@ -19,11 +19,11 @@ from typing import Any
 
 import msgpack
 
-from broker.schema import MIGRATIONS, migrate, row_crc
+from broker.schema import MIGRATIONS, migrate
 from zturbo.errors import StartError, ZturboError
 from zturbo.wire.messages import Buffer
 
-__all__ = ["ChunkRow", "JobRow", "Ledger", "LedgerCorrupt", "LedgerFull", "damaged"]
+__all__ = ["ChunkRow", "JobRow", "Ledger", "LedgerCorrupt", "LedgerFull"]
 
 
 class LedgerFull(ZturboError):
@@ -32,18 +32,6 @@ class LedgerFull(ZturboError):
 
 class LedgerCorrupt(ZturboError):
     """A row does not have what was written; it is not served."""
-
-
-_DAMAGE = (sqlite3.DatabaseError, UnicodeDecodeError)
-"""What SQLite raises where a file is damaged: its messages may quote the damage."""
-
-
-def damaged(path: Path, what: object) -> StartError:
-    """What to say where a broker cannot start on its ledger."""
-    return StartError(
-        f"the ledger {path} is damaged ({what}): restore it from a backup, or move it away "
-        "to begin with an empty one; its unfinished jobs are then to be submitted again"
-    )
 
 
 @dataclass(slots=True)
@@ -111,19 +99,19 @@ class Ledger:
             self._db = sqlite3.connect(self.path, isolation_level=None)
             self._db.execute("PRAGMA journal_mode = WAL")
             self._db.execute("PRAGMA synchronous = FULL")
-            (verdict,) = self._db.execute("PRAGMA integrity_check(1)").fetchone()
+            (verdict,) = self._db.execute("PRAGMA quick_check(1)").fetchone()
             if verdict != "ok":
                 raise sqlite3.DatabaseError(verdict)
             version = migrate(self._db)
-            if version > MIGRATIONS[-1][0]:
-                raise StartError(f"the ledger {self.path} was written by a newer zturbo (schema {version})")
-            self._check_meta()
-        except StartError:
+        except sqlite3.DatabaseError as error:
             os.close(self._lock)
-            raise
-        except (*_DAMAGE, LedgerCorrupt) as error:
+            raise StartError(
+                f"the ledger {self.path} is damaged ({error}): restore it from a backup, or move it away "
+                "to begin with an empty one; its unfinished jobs are then to be submitted again"
+            ) from None
+        if version > MIGRATIONS[-1][0]:
             os.close(self._lock)
-            raise damaged(self.path, error) from None
+            raise StartError(f"the ledger {self.path} was written by a newer zturbo (schema {version})")
         self.path.chmod(0o600)
         self._synced = True
         self._queue: list[tuple[str, tuple[Any, ...]]] = []
@@ -152,20 +140,13 @@ class Ledger:
         return cluster
 
     # -- meta ---------------------------------------------------------------------------------
-    def _check_meta(self) -> None:
-        for key, value, crc in self._db.execute("SELECT key, value, crc FROM meta"):
-            if row_crc(key, value) != crc:
-                raise LedgerCorrupt(f"{key!r} in table meta")
-
     def _meta(self, key: str) -> bytes | None:
         row = self._db.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
         return None if row is None else bytes(row[0])
 
     def _set_meta(self, key: str, value: bytes) -> None:
         self._write(
-            "INSERT INTO meta VALUES (?, ?, ?) "
-            "ON CONFLICT DO UPDATE SET value = excluded.value, crc = excluded.crc",
-            (key, value, row_crc(key, value)),
+            "INSERT INTO meta VALUES (?, ?) ON CONFLICT DO UPDATE SET value = excluded.value", (key, value)
         )
 
     def view(self) -> int:
@@ -201,11 +182,10 @@ class Ledger:
 
     def put_job(self, job: JobRow) -> None:
         """Insert or update a job. Durable at ``commit``."""
-        values = [int(value) if type(value) is bool else value for value in astuple(job)]
         self._write(
-            f"INSERT INTO job ({_JOB_COLUMNS}, crc) VALUES ({_JOB_MARKS}, ?) "
-            f"ON CONFLICT (id) DO UPDATE SET {_JOB_UPDATES}, crc = excluded.crc",
-            (*values, row_crc(*values)),
+            f"INSERT INTO job ({_JOB_COLUMNS}) VALUES ({_JOB_MARKS}) "
+            f"ON CONFLICT (id) DO UPDATE SET {_JOB_UPDATES}",
+            astuple(job),
         )
 
     def put_chunk(
@@ -220,9 +200,9 @@ class Ledger:
     ) -> None:
         """Append a chunk of roots. Durable at ``commit``."""
         payload = msgpack.packb([bytes(blob), metas, [bytes(buffer) for buffer in buffers]])
-        head = (job, seq, first, n, len(payload), zlib.crc32(payload))
         self._write(
-            "INSERT OR REPLACE INTO chunk VALUES (?, ?, ?, ?, ?, ?, ?, ?)", (*head, payload, row_crc(*head))
+            "INSERT OR REPLACE INTO chunk VALUES (?, ?, ?, ?, ?, ?, ?)",
+            (job, seq, first, n, len(payload), zlib.crc32(payload), payload),
         )
 
     def drop_chunks(self, job: bytes) -> None:
@@ -261,37 +241,16 @@ class Ledger:
 
     # -- reads --------------------------------------------------------------------------------
     def jobs(self) -> Iterator[JobRow]:
-        """All jobs, in the order of submission.
-
-        Raises:
-            LedgerCorrupt: one is not what was written.
-        """
-        for *row, crc in self._rows(f"SELECT {_JOB_COLUMNS}, crc FROM job ORDER BY number"):
-            if row_crc(*row) != crc:
-                raise LedgerCorrupt(f"{self.path}: a row of table job is damaged, about job {row[0]!r}")
+        """All jobs, in the order of submission."""
+        for row in self._db.execute(f"SELECT {_JOB_COLUMNS} FROM job ORDER BY number"):
             job = JobRow(*row)
             job.stream, job.closed = bool(job.stream), bool(job.closed)
             yield job
 
-    def _rows(self, query: str, values: tuple[Any, ...] = ()) -> list[Any]:
-        try:
-            return self._db.execute(query, values).fetchall()
-        except _DAMAGE as error:
-            raise LedgerCorrupt(f"{self.path}: {error}") from None
-
     def chunk_index(self, job: bytes) -> list[tuple[int, int, int, int]]:
-        """(seq, first, n, bytes) of a job's chunks, in order.
-
-        Raises:
-            LedgerCorrupt: one is not what was written, or is not there, though a later one is.
-        """
-        query = "SELECT seq, first, n, nbytes, crc, head FROM chunk WHERE job = ? ORDER BY seq"
-        index: list[tuple[int, int, int, int]] = []
-        for seq, first, n, nbytes, crc, head in self._rows(query, (job,)):
-            if row_crc(job, seq, first, n, nbytes, crc) != head or seq != len(index):
-                raise LedgerCorrupt(f"{self.path}: chunk {seq} of job {job.hex()} is damaged")
-            index.append((seq, first, n, nbytes))
-        return index
+        """(seq, first, n, bytes) of a job's chunks, in order."""
+        query = "SELECT seq, first, n, nbytes FROM chunk WHERE job = ? ORDER BY seq"
+        return list(self._db.execute(query, (job,)))
 
     def chunk(self, job: bytes, seq: int) -> ChunkRow:
         """One chunk.
@@ -299,12 +258,12 @@ class Ledger:
         Raises:
             LedgerCorrupt: it is not there, or is not what was written.
         """
-        query = "SELECT first, n, nbytes, crc, head, payload FROM chunk WHERE job = ? AND seq = ?"
-        rows = self._rows(query, (job, seq))
-        if not rows:
+        query = "SELECT first, n, crc, payload FROM chunk WHERE job = ? AND seq = ?"
+        row = self._db.execute(query, (job, seq)).fetchone()
+        if row is None:
             raise LedgerCorrupt(f"{self.path}: chunk {seq} of job {job.hex()} is not there")
-        first, n, nbytes, crc, head, payload = rows[0]
-        if zlib.crc32(payload) != crc or row_crc(job, seq, first, n, nbytes, crc) != head:
+        first, n, crc, payload = row
+        if zlib.crc32(payload) != crc:
             raise LedgerCorrupt(f"{self.path}: chunk {seq} of job {job.hex()} is damaged")
         blob, metas, buffers = msgpack.unpackb(payload)
         return ChunkRow(job, seq, first, n, blob, metas, buffers)

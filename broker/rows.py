@@ -5,27 +5,20 @@ from __future__ import annotations
 import msgpack
 
 from broker.job import Chunks, Job
-from broker.ledger import JobRow, LedgerCorrupt
+from broker.ledger import JobRow
 from zturbo.wire.codec import stamp_from_wire, stamp_to_wire
 
 __all__ = ["job_of", "row_of"]
 
 
 def job_of(row: JobRow, index: list[tuple[int, int, int, int]]) -> Job:
-    """A job of its row and of (seq, first root, roots, bytes) of its chunks.
-
-    Raises:
-        LedgerCorrupt: roots are missing.
-    """
+    """A job of its row and of (seq, first root, roots, bytes) of its chunks."""
     stamp = None
     if row.stamp is not None:
         stamp = stamp_from_wire(msgpack.unpackb(row.stamp, use_list=False, raw=False))
     chunks = Chunks()
     for _, first, n, nbytes in index:
         chunks.append(first, n, nbytes)
-    unfinished = row.state in ("waiting", "running")
-    if unfinished and row.closed and chunks.total != row.total:
-        raise LedgerCorrupt(f"job {row.id.hex()} has {chunks.total} of its {row.total} roots")
     job = Job(
         id=row.id,
         name=row.name,
@@ -38,7 +31,7 @@ def job_of(row: JobRow, index: list[tuple[int, int, int, int]]) -> Job:
         epoch=row.epoch,
         created=row.created,
         chunks=chunks,
-        total=chunks.total if unfinished else row.total,
+        total=chunks.total if row.state in ("waiting", "running") else row.total,
         closed=row.closed,
         stamp=stamp,
         results=row.results,

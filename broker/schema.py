@@ -3,17 +3,8 @@
 from __future__ import annotations
 
 import sqlite3
-import zlib
 
-import msgpack
-
-__all__ = ["MIGRATIONS", "migrate", "row_crc"]
-
-
-def row_crc(*values: bytes | str | float | None) -> int:
-    """CRC-32 of a row's values, as SQLite gives them back: the statements below may call it too."""
-    return zlib.crc32(msgpack.packb(values))
-
+__all__ = ["MIGRATIONS", "migrate"]
 
 MIGRATIONS: list[tuple[int, tuple[str, ...]]] = [
     (
@@ -54,25 +45,12 @@ MIGRATIONS: list[tuple[int, tuple[str, ...]]] = [
         ),
     ),
     (2, ("ALTER TABLE job ADD COLUMN notes BLOB",)),
-    (
-        3,
-        (
-            "ALTER TABLE meta ADD COLUMN crc INTEGER NOT NULL DEFAULT 0",
-            "UPDATE meta SET crc = row_crc(key, value)",
-            "ALTER TABLE job ADD COLUMN crc INTEGER NOT NULL DEFAULT 0",
-            """UPDATE job SET crc = row_crc(id, name, pipeline, client, state, epoch, options, digest, stream,
-                closed, total, stamp, created, ended, results, failed, error_kind, error, notes)""",
-            "ALTER TABLE chunk ADD COLUMN head INTEGER NOT NULL DEFAULT 0",
-            "UPDATE chunk SET head = row_crc(job, seq, first, n, nbytes, crc)",
-        ),
-    ),
 ]
 """(version, statements), versions counting up from 1."""
 
 
 def migrate(connection: sqlite3.Connection) -> int:
     """Bring a database up to date; returns its version. The connection is in autocommit mode."""
-    connection.create_function("row_crc", -1, row_crc, deterministic=True)
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     for number, statements in MIGRATIONS:
         if number <= version:

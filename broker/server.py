@@ -19,7 +19,7 @@ import msgpack
 import zmq
 
 from broker.job import ENDED, Job
-from broker.ledger import ChunkRow, Ledger, LedgerCorrupt, LedgerFull, damaged
+from broker.ledger import ChunkRow, Ledger, LedgerCorrupt, LedgerFull
 from broker.logbook import Logbook
 from broker.machine import BrokerMachine, PipelineInfo
 from broker.rows import job_of, row_of
@@ -59,7 +59,7 @@ class Broker:
         feed_timeout: seconds that a client may be silent while it feeds a job.
 
     Raises:
-        StartError: the address is in use, or the ledger is damaged.
+        StartError: the address is in use.
     """
 
     def __init__(
@@ -78,7 +78,6 @@ class Broker:
         self.ledger = ledger
         self.context: zmq.Context[zmq.Socket[bytes]] = zmq.Context(1)
         self.router = make(self.context, zmq.ROUTER, bind=bind, security=security)
-        self._socket_file = Path(bind[6:]) if bind.startswith("ipc:///") else None
         self.address = self.router.getsockopt_string(zmq.LAST_ENDPOINT)
         self.folder = folder
         folder.mkdir(mode=0o700)
@@ -146,10 +145,7 @@ class Broker:
         self._restore()
 
     def _restore(self) -> None:
-        try:
-            jobs = [job_of(row, self.ledger.chunk_index(row.id)) for row in self.ledger.jobs()]
-        except LedgerCorrupt as error:
-            raise damaged(self.ledger.path, error) from None
+        jobs = [job_of(row, self.ledger.chunk_index(row.id)) for row in self.ledger.jobs()]
         members = [
             Member.from_wire(msgpack.unpackb(raw, use_list=False, raw=False)) for raw in self.ledger.members()
         ]
@@ -431,8 +427,6 @@ class Broker:
         self.peers.close()
         self.inbox.close()
         self.router.close()
-        if self._socket_file is not None:  # ZeroMQ leaves it
-            self._socket_file.unlink(missing_ok=True)
         self.context.term()
         shutil.rmtree(self.folder, ignore_errors=True)
         self.ledger.close()

@@ -5,16 +5,12 @@ from __future__ import annotations
 import sqlite3
 import subprocess
 import sys
-import zlib
-from dataclasses import astuple, replace
 from pathlib import Path
 
-import msgpack
 import pytest
 
 from broker.jobs import TRANSITIONS, InvalidTransition, check_transition
 from broker.ledger import JobRow, Ledger, LedgerCorrupt, LedgerFull
-from broker.rows import job_of
 from broker.schema import MIGRATIONS, migrate
 from zturbo.errors import StartError
 
@@ -91,67 +87,6 @@ def test_a_damaged_file_is_refused(tmp_path: Path) -> None:
         Ledger(path)
 
 
-@pytest.mark.parametrize(
-    "change",
-    [
-        "UPDATE job SET state = 'done'",
-        "UPDATE job SET epoch = 1",
-        "UPDATE job SET options = x'81a17801'",
-        "UPDATE job SET ended = 2.5",
-        "UPDATE job SET crc = crc + 1",
-    ],
-)
-def test_a_damaged_job_is_never_served(change: str, tmp_path: Path) -> None:
-    ledger = Ledger(tmp_path / "l.db")
-    ledger.put_job(row())
-    ledger.commit()
-    assert list(ledger.jobs()) == [row()]
-    ledger._db.execute(change)
-    with pytest.raises(LedgerCorrupt, match="table job is damaged"):
-        list(ledger.jobs())
-    ledger.close()
-
-
-@pytest.mark.parametrize("change", ["seq = 2", "first = 1", "n = 2", "nbytes = 5", "head = 0"])
-def test_a_damaged_index_is_never_served(change: str, tmp_path: Path) -> None:
-    ledger = Ledger(tmp_path / "l.db")
-    ledger.put_chunk(b"j" * 16, 0, 0, 1, b"\x01", None, [])
-    ledger.commit()
-    ledger._db.execute(f"UPDATE chunk SET {change}")
-    with pytest.raises(LedgerCorrupt):
-        ledger.chunk_index(b"j" * 16)
-    with pytest.raises(LedgerCorrupt):
-        ledger.chunk(b"j" * 16, 0)
-    ledger.close()
-
-
-def test_roots_that_are_missing_are_noticed(tmp_path: Path) -> None:
-    ledger = Ledger(tmp_path / "l.db")
-    for seq in range(3):
-        ledger.put_chunk(b"j" * 16, seq, seq, 1, b"\x01", None, [])
-    ledger.commit()
-    job = replace(row(), closed=True, total=3)
-    assert job_of(job, ledger.chunk_index(job.id)).total == 3
-    ledger._db.execute("DELETE FROM chunk WHERE seq = 2")
-    with pytest.raises(LedgerCorrupt, match="has 2 of its 3 roots"):
-        job_of(job, ledger.chunk_index(job.id))
-    ledger._db.execute("DELETE FROM chunk WHERE seq = 0")
-    with pytest.raises(LedgerCorrupt, match="chunk 1"):
-        ledger.chunk_index(job.id)
-    ledger.close()
-
-
-def test_damage_of_what_is_known_of_the_cluster_is_refused(tmp_path: Path) -> None:
-    ledger = Ledger(tmp_path / "l.db")
-    ledger.set_view(7)
-    ledger.commit()
-    ledger._db.execute("UPDATE meta SET value = x'08' WHERE key = 'view'")
-    ledger.close()
-    for _ in range(2):
-        with pytest.raises(StartError, match=r"damaged \('view' in table meta\): restore it from"):
-            Ledger(tmp_path / "l.db")
-
-
 def test_a_full_disk_keeps_what_is_queued(tmp_path: Path) -> None:
     ledger = Ledger(tmp_path / "l.db")
     (pages,) = ledger._db.execute("PRAGMA page_count").fetchone()
@@ -176,31 +111,6 @@ def test_migrations_are_in_order_and_applied_once(tmp_path: Path) -> None:
     connection.close()
     with pytest.raises(StartError, match="newer zturbo"):
         Ledger(tmp_path / "m.db")
-
-
-def test_a_ledger_of_an_older_version_is_brought_up_to_date(tmp_path: Path) -> None:
-    connection = sqlite3.connect(tmp_path / "l.db", isolation_level=None)
-    for version, statements in MIGRATIONS[:2]:
-        for statement in statements:
-            connection.execute(statement)
-        connection.execute(f"PRAGMA user_version = {version}")
-    values = [*astuple(replace(row(), notes=b"\x80"))]
-    connection.execute(
-        f"INSERT INTO job VALUES (1, {', '.join('?' for _ in values)})",
-        [int(value) if type(value) is bool else value for value in values],
-    )
-    payload = msgpack.packb([b"\x01", None, []])
-    connection.execute(
-        "INSERT INTO chunk VALUES (?, 0, 0, 1, ?, ?, ?)",
-        (b"j" * 16, len(payload), zlib.crc32(payload), payload),
-    )
-    connection.execute("INSERT INTO meta VALUES ('view', x'0000000000000007')")
-    connection.close()
-    ledger = Ledger(tmp_path / "l.db")
-    assert list(ledger.jobs()) == [replace(row(), notes=b"\x80")]
-    assert ledger.chunk_index(b"j" * 16) == [(0, 0, 1, len(payload))]
-    assert ledger.chunk(b"j" * 16, 0).blob == b"\x01" and ledger.view() == 7
-    ledger.close()
 
 
 def test_transitions() -> None:
