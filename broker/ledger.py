@@ -3,14 +3,13 @@
 WAL with ``synchronous=FULL``: what :meth:`Ledger.commit` has returned for survives a power cut, as far as
 the disk keeps its word. A round that has written of jobs with a lesser durability alone does not wait
 for the disk. A row per job and per chunk of roots, never per task. Writes are queued in one
-transaction, and the broker commits once per round (group commit).
+transaction, and the broker commits once per round (group commit). Each row has a checksum, which is
+compared whenever it is read.
 """
 
 from __future__ import annotations
 
-import fcntl
 import os
-import sqlite3
 import zlib
 from collections.abc import Iterator
 from dataclasses import astuple, dataclass, fields
@@ -19,8 +18,9 @@ from typing import Any
 
 import msgpack
 
-from broker.schema import MIGRATIONS, migrate
-from zturbo.errors import StartError, ZturboError
+from broker.ledgerfile import DAMAGE, LedgerCorrupt, connect, take_lock
+from broker.schema import row_crc
+from zturbo.errors import ZturboError
 from zturbo.wire.messages import Buffer
 
 __all__ = ["ChunkRow", "JobRow", "Ledger", "LedgerCorrupt", "LedgerFull"]
@@ -28,10 +28,6 @@ __all__ = ["ChunkRow", "JobRow", "Ledger", "LedgerCorrupt", "LedgerFull"]
 
 class LedgerFull(ZturboError):
     """The ledger's disk is full; what was queued is kept, and ``commit`` may be tried again."""
-
-
-class LedgerCorrupt(ZturboError):
-    """A row does not have what was written; it is not served."""
 
 
 @dataclass(slots=True)
@@ -79,6 +75,7 @@ class ChunkRow:
 _JOB_COLUMNS = ", ".join(field.name for field in fields(JobRow))
 _JOB_MARKS = ", ".join("?" for _ in fields(JobRow))
 _JOB_UPDATES = ", ".join(f"{f.name} = excluded.{f.name}" for f in fields(JobRow) if f.name != "id")
+_CHUNK_HEAD = "job, seq, first, n, nbytes, crc"
 
 
 class Ledger:
@@ -94,60 +91,40 @@ class Ledger:
     def __init__(self, path: Path | str) -> None:
         self.path = Path(path)
         self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        self._lock = self._take_lock()
+        self._lock = take_lock(self.path)
         try:
-            self._db = sqlite3.connect(self.path, isolation_level=None)
-            self._db.execute("PRAGMA journal_mode = WAL")
-            self._db.execute("PRAGMA synchronous = FULL")
-            (verdict,) = self._db.execute("PRAGMA quick_check(1)").fetchone()
-            if verdict != "ok":
-                raise sqlite3.DatabaseError(verdict)
-            version = migrate(self._db)
-        except sqlite3.DatabaseError as error:
+            self._db = connect(self.path)
+        except BaseException:
             os.close(self._lock)
-            raise StartError(
-                f"the ledger {self.path} is damaged ({error}): restore it from a backup, or move it away "
-                "to begin with an empty one; its unfinished jobs are then to be submitted again"
-            ) from None
-        if version > MIGRATIONS[-1][0]:
-            os.close(self._lock)
-            raise StartError(f"the ledger {self.path} was written by a newer zturbo (schema {version})")
-        self.path.chmod(0o600)
+            raise
         self._synced = True
         self._queue: list[tuple[str, tuple[Any, ...]]] = []
-        self.cluster_id = self._meta("cluster") or self._make_cluster()
-
-    def _take_lock(self) -> int:
-        path = self.path.with_name(self.path.name + ".lock")
-        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            holder = os.pread(handle, 32, 0).decode(errors="replace").strip() or "?"
-            os.close(handle)
-            raise StartError(
-                f"the ledger {self.path} is in use by another broker (process {holder}): stop that one, or "
-                "give this one a state folder of its own"
-            ) from None
-        os.ftruncate(handle, 0)
-        os.pwrite(handle, f"{os.getpid()}\n".encode(), 0)
-        return handle
-
-    def _make_cluster(self) -> bytes:
-        cluster = os.urandom(16)
-        self._set_meta("cluster", cluster)
-        self.commit()
-        return cluster
 
     # -- meta ---------------------------------------------------------------------------------
     def _meta(self, key: str) -> bytes | None:
-        row = self._db.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
-        return None if row is None else bytes(row[0])
+        """The value of a key. All rows are read: the damage may be in another's key."""
+        found = None
+        for name, value, crc in self._read("meta", "SELECT key, value, crc FROM meta"):
+            if row_crc(name, value) != crc:
+                raise LedgerCorrupt(f"{self.path}: row {name!r} of table meta is damaged")
+            if name == key:
+                found = bytes(value)
+        return found
 
     def _set_meta(self, key: str, value: bytes) -> None:
         self._write(
-            "INSERT INTO meta VALUES (?, ?) ON CONFLICT DO UPDATE SET value = excluded.value", (key, value)
+            "INSERT INTO meta (key, value, crc) VALUES (?, ?, ?) "
+            "ON CONFLICT DO UPDATE SET value = excluded.value, crc = excluded.crc",
+            (key, value, row_crc(key, value)),
         )
+
+    @property
+    def cluster_id(self) -> bytes:
+        """Made with the ledger."""
+        cluster = self._meta("cluster")
+        if cluster is None:
+            raise LedgerCorrupt(f"{self.path}: row 'cluster' of table meta is not there")
+        return cluster
 
     def view(self) -> int:
         """Number of the last view."""
@@ -171,7 +148,7 @@ class Ledger:
     def _write(self, statement: str, values: tuple[Any, ...]) -> None:
         self._queue.append((statement, values))
 
-    def _full(self, error: sqlite3.OperationalError) -> ZturboError:
+    def _full(self, error: Exception) -> ZturboError:
         if (
             error.sqlite_errorname in ("SQLITE_FULL", "SQLITE_IOERR_WRITE")
             if hasattr(error, "sqlite_errorname")
@@ -182,10 +159,11 @@ class Ledger:
 
     def put_job(self, job: JobRow) -> None:
         """Insert or update a job. Durable at ``commit``."""
+        values = tuple(int(value) if value is True or value is False else value for value in astuple(job))
         self._write(
-            f"INSERT INTO job ({_JOB_COLUMNS}) VALUES ({_JOB_MARKS}) "
-            f"ON CONFLICT (id) DO UPDATE SET {_JOB_UPDATES}",
-            astuple(job),
+            f"INSERT INTO job ({_JOB_COLUMNS}, crc) VALUES ({_JOB_MARKS}, ?) "
+            f"ON CONFLICT (id) DO UPDATE SET {_JOB_UPDATES}, crc = excluded.crc",
+            (*values, row_crc(*values)),
         )
 
     def put_chunk(
@@ -200,9 +178,10 @@ class Ledger:
     ) -> None:
         """Append a chunk of roots. Durable at ``commit``."""
         payload = msgpack.packb([bytes(blob), metas, [bytes(buffer) for buffer in buffers]])
+        head = (job, seq, first, n, len(payload), zlib.crc32(payload))
         self._write(
-            "INSERT OR REPLACE INTO chunk VALUES (?, ?, ?, ?, ?, ?, ?)",
-            (job, seq, first, n, len(payload), zlib.crc32(payload), payload),
+            f"INSERT OR REPLACE INTO chunk ({_CHUNK_HEAD}, head, payload) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            (*head, row_crc(*head), payload),
         )
 
     def drop_chunks(self, job: bytes) -> None:
@@ -222,6 +201,7 @@ class Ledger:
 
         Raises:
             LedgerFull: the disk is full; the writes stay queued.
+            LedgerCorrupt: the file is damaged.
         """
         if not self._queue:
             return
@@ -233,24 +213,53 @@ class Ledger:
             for statement, values in self._queue:
                 self._db.execute(statement, values)
             self._db.execute("COMMIT")
-        except sqlite3.OperationalError as error:
+        except DAMAGE as error:
             if self._db.in_transaction:
                 self._db.execute("ROLLBACK")
             raise self._full(error) from None
         self._queue.clear()
 
     # -- reads --------------------------------------------------------------------------------
+    def _read(self, table: str, query: str, values: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+        try:
+            yield from self._db.execute(query, values)
+        except DAMAGE as error:
+            raise LedgerCorrupt(f"{self.path}: table {table} cannot be read: {error}") from None
+
     def jobs(self) -> Iterator[JobRow]:
-        """All jobs, in the order of submission."""
-        for row in self._db.execute(f"SELECT {_JOB_COLUMNS} FROM job ORDER BY number"):
-            job = JobRow(*row)
+        """All jobs, in the order of submission.
+
+        Raises:
+            LedgerCorrupt: one is not what was written.
+        """
+        query = f"SELECT number, crc, {_JOB_COLUMNS} FROM job ORDER BY number"
+        for number, crc, *values in self._read("job", query):
+            if row_crc(*values) != crc:
+                raise LedgerCorrupt(f"{self.path}: row {number} of table job is damaged")
+            job = JobRow(*values)
             job.stream, job.closed = bool(job.stream), bool(job.closed)
             yield job
 
+    def _chunk_head(self, job: bytes, row: tuple[Any, ...]) -> tuple[Any, ...]:
+        *head, crc = row
+        if row_crc(*head) != crc:
+            raise LedgerCorrupt(f"{self.path}: a chunk of job {job.hex()} is damaged, in table chunk")
+        return tuple(head[1:])
+
     def chunk_index(self, job: bytes) -> list[tuple[int, int, int, int]]:
-        """(seq, first, n, bytes) of a job's chunks, in order."""
-        query = "SELECT seq, first, n, nbytes FROM chunk WHERE job = ? ORDER BY seq"
-        return list(self._db.execute(query, (job,)))
+        """(seq, first, n, bytes) of a job's chunks, in order.
+
+        Raises:
+            LedgerCorrupt: one is not what was written, or is not there.
+        """
+        query = f"SELECT {_CHUNK_HEAD}, head FROM chunk WHERE job = ? ORDER BY seq"
+        index: list[tuple[int, int, int, int]] = []
+        for row in self._read("chunk", query, (job,)):
+            seq, first, n, nbytes, _ = self._chunk_head(job, row)
+            if seq != len(index) or (index and first != index[-1][1] + index[-1][2]):
+                raise LedgerCorrupt(f"{self.path}: chunk {len(index)} of job {job.hex()} is not there")
+            index.append((seq, first, n, nbytes))
+        return index
 
     def chunk(self, job: bytes, seq: int) -> ChunkRow:
         """One chunk.
@@ -258,15 +267,14 @@ class Ledger:
         Raises:
             LedgerCorrupt: it is not there, or is not what was written.
         """
-        query = "SELECT first, n, crc, payload FROM chunk WHERE job = ? AND seq = ?"
-        row = self._db.execute(query, (job, seq)).fetchone()
-        if row is None:
-            raise LedgerCorrupt(f"{self.path}: chunk {seq} of job {job.hex()} is not there")
-        first, n, crc, payload = row
-        if zlib.crc32(payload) != crc:
-            raise LedgerCorrupt(f"{self.path}: chunk {seq} of job {job.hex()} is damaged")
-        blob, metas, buffers = msgpack.unpackb(payload)
-        return ChunkRow(job, seq, first, n, blob, metas, buffers)
+        query = f"SELECT {_CHUNK_HEAD}, head, payload FROM chunk WHERE job = ? AND seq = ?"
+        for *row, payload in self._read("chunk", query, (job, seq)):
+            _, first, n, _, crc = self._chunk_head(job, tuple(row))
+            if type(payload) is not bytes or zlib.crc32(payload) != crc:
+                raise LedgerCorrupt(f"{self.path}: chunk {seq} of job {job.hex()} is damaged")
+            blob, metas, buffers = msgpack.unpackb(payload)
+            return ChunkRow(job, seq, first, n, blob, metas, buffers)
+        raise LedgerCorrupt(f"{self.path}: chunk {seq} of job {job.hex()} is not there")
 
     def close(self) -> None:
         """Commit what is queued and let go of the file."""

@@ -5,14 +5,42 @@ from __future__ import annotations
 import msgpack
 
 from broker.job import Chunks, Job
-from broker.ledger import JobRow
+from broker.jobs import TRANSITIONS
+from broker.ledger import JobRow, LedgerCorrupt
+from zturbo.errors import DecodeError
 from zturbo.wire.codec import stamp_from_wire, stamp_to_wire
+from zturbo.wire.control import Member
 
-__all__ = ["job_of", "row_of"]
+__all__ = ["job_of", "member_of", "row_of"]
 
 
 def job_of(row: JobRow, index: list[tuple[int, int, int, int]]) -> Job:
-    """A job of its row and of (seq, first root, roots, bytes) of its chunks."""
+    """A job of its row and of (seq, first root, roots, bytes) of its chunks.
+
+    Raises:
+        LedgerCorrupt: its columns are as they were written, and yet are no job.
+    """
+    if row.state not in TRANSITIONS:
+        raise LedgerCorrupt(f"job {row.id.hex()} of table job has no state that a job has: {row.state!r}")
+    try:
+        return _job_of(row, index)
+    except (DecodeError, LookupError, TypeError, ValueError, msgpack.UnpackException) as error:
+        raise LedgerCorrupt(f"job {row.id.hex()} of table job cannot be read: {error!r}") from None
+
+
+def member_of(raw: bytes) -> Member:
+    """A member of the last view.
+
+    Raises:
+        LedgerCorrupt: it is none.
+    """
+    try:
+        return Member.from_wire(msgpack.unpackb(raw, use_list=False, raw=False))
+    except (DecodeError, TypeError, ValueError, msgpack.UnpackException) as error:
+        raise LedgerCorrupt(f"row 'members' of table meta cannot be read: {error!r}") from None
+
+
+def _job_of(row: JobRow, index: list[tuple[int, int, int, int]]) -> Job:
     stamp = None
     if row.stamp is not None:
         stamp = stamp_from_wire(msgpack.unpackb(row.stamp, use_list=False, raw=False))

@@ -1,10 +1,17 @@
-"""The ledger's tables, as an ordered list of migrations: each is applied once, in its turn."""
+"""The ledger's tables, as an ordered list of migrations: each is applied once, in its turn.
+
+Each row has a checksum of its columns, made by :func:`row_crc`; of a chunk, two: ``crc`` of the payload, and
+``head`` of all else. A migration that adds a column has to make the checksums of its table anew.
+"""
 
 from __future__ import annotations
 
 import sqlite3
+import zlib
 
-__all__ = ["MIGRATIONS", "migrate"]
+import msgpack
+
+__all__ = ["MIGRATIONS", "migrate", "row_crc"]
 
 MIGRATIONS: list[tuple[int, tuple[str, ...]]] = [
     (
@@ -45,12 +52,32 @@ MIGRATIONS: list[tuple[int, tuple[str, ...]]] = [
         ),
     ),
     (2, ("ALTER TABLE job ADD COLUMN notes BLOB",)),
+    (
+        3,
+        (
+            "ALTER TABLE meta ADD COLUMN crc INTEGER NOT NULL DEFAULT 0",
+            "UPDATE meta SET crc = row_crc(key, value)",
+            "ALTER TABLE job ADD COLUMN crc INTEGER NOT NULL DEFAULT 0",
+            """UPDATE job SET crc = row_crc(
+                id, name, pipeline, client, state, epoch, options, digest, stream, closed, total, stamp,
+                created, ended, results, failed, error_kind, error, notes
+            )""",
+            "ALTER TABLE chunk ADD COLUMN head INTEGER NOT NULL DEFAULT 0",
+            "UPDATE chunk SET head = row_crc(job, seq, first, n, nbytes, crc)",
+        ),
+    ),
 ]
 """(version, statements), versions counting up from 1."""
 
 
+def row_crc(*values: bytes | str | int | float | None) -> int:
+    """Checksum of a row's columns: of their values, and of the types that SQLite has of them."""
+    return zlib.crc32(msgpack.packb(values))
+
+
 def migrate(connection: sqlite3.Connection) -> int:
     """Bring a database up to date; returns its version. The connection is in autocommit mode."""
+    connection.create_function("row_crc", -1, row_crc)
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     for number, statements in MIGRATIONS:
         if number <= version:

@@ -20,9 +20,10 @@ import zmq
 
 from broker.job import ENDED, Job
 from broker.ledger import ChunkRow, Ledger, LedgerCorrupt, LedgerFull
+from broker.ledgerfile import damaged
 from broker.logbook import Logbook
 from broker.machine import BrokerMachine, PipelineInfo
-from broker.rows import job_of, row_of
+from broker.rows import job_of, member_of, row_of
 from broker.strikes import Death, Running
 from zturbo.core.effects import Confirm, Control, Effect, Load, Record, Send
 from zturbo.errors import DecodeError, VersionMismatch
@@ -59,7 +60,7 @@ class Broker:
         feed_timeout: seconds that a client may be silent while it feeds a job.
 
     Raises:
-        StartError: the address is in use.
+        StartError: the address is in use, or the ledger is damaged.
     """
 
     def __init__(
@@ -76,6 +77,7 @@ class Broker:
         security: Security | None = None,
     ) -> None:
         self.ledger = ledger
+        number, members, jobs = self._read_ledger()
         self.context: zmq.Context[zmq.Socket[bytes]] = zmq.Context(1)
         self.router = make(self.context, zmq.ROUTER, bind=bind, security=security)
         self.address = self.router.getsockopt_string(zmq.LAST_ENDPOINT)
@@ -86,17 +88,16 @@ class Broker:
         self.peers = Peers(self.context, host, security)
         me = os.urandom(16)
         member = Member(me, "broker", "", -1, host, tuple(self.inbox.endpoints))
-        number = ledger.view() + 1
         self.machine = BrokerMachine(
             member,
             pipelines,
-            view=number,
+            view=number + 1,
             lease=lease,
             feed_timeout=feed_timeout,
             grace=2 * lease,
             version=__version__,
         )
-        ledger.set_view(number)
+        ledger.set_view(number + 1)
         ledger.commit()  # a number is never used twice, however soon this broker dies
         self.stopping = False
         self.dumping = False
@@ -142,13 +143,19 @@ class Broker:
             "jobs": lambda who, m, f, now: self.machine.describe(who, m),
             "logs": self._logs,
         }
-        self._restore()
+        self._restore(members, jobs)
 
-    def _restore(self) -> None:
-        jobs = [job_of(row, self.ledger.chunk_index(row.id)) for row in self.ledger.jobs()]
-        members = [
-            Member.from_wire(msgpack.unpackb(raw, use_list=False, raw=False)) for raw in self.ledger.members()
-        ]
+    def _read_ledger(self) -> tuple[int, list[Member], list[Job]]:
+        """(number, members) of the last view, and the jobs. A broker that lacks one does not start."""
+        ledger = self.ledger
+        try:
+            self.cluster_id = ledger.cluster_id
+            jobs = [job_of(row, ledger.chunk_index(row.id)) for row in ledger.jobs()]
+            return ledger.view(), [member_of(raw) for raw in ledger.members()], jobs
+        except LedgerCorrupt as error:
+            raise damaged(ledger.path, error) from None
+
+    def _restore(self, members: list[Member], jobs: list[Job]) -> None:
         now = time.monotonic()
         self.machine.restore(members, jobs, now)
         self._perform(now)
@@ -227,7 +234,7 @@ class Broker:
         limits = {name: pipeline.max_task_bytes for name, pipeline in self.machine.pipelines.items()}
         value = {
             "version": __version__,
-            "cluster": self.ledger.cluster_id,
+            "cluster": self.cluster_id,
             "pipelines": names,
             "max_task_bytes": limits,
         }

@@ -8,21 +8,19 @@ from __future__ import annotations
 
 import os
 import random
-import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from broker.ledger import ChunkRow, JobRow, Ledger, LedgerCorrupt
 from broker.machine import BrokerMachine, PipelineInfo
 from broker.strikes import Death
 from zturbo.core.effects import Load, Reclaim, Run, Store
 from zturbo.core.sink import SinkMachine
 from zturbo.core.stream import ResultStream
 from zturbo.core.worker import Produced, WorkerMachine
-from zturbo.errors import DecodeError, StartError, VersionMismatch
+from zturbo.errors import DecodeError, VersionMismatch
 from zturbo.runtime.safesizes import SafeSizes
 from zturbo.runtime.spool import Spool, SpoolCorrupt, SpoolFull
 from zturbo.runtime.spoolfolder import SpoolFolder
@@ -505,50 +503,6 @@ def test_sizes_that_were_damaged_say_nothing_or_the_truth(seed: int, tmp_path: P
     sizes = SafeSizes(tmp_path / "safe")
     assert sizes[IDS[0]] == 7
     sizes.close()
-
-
-def _job(name: bytes) -> JobRow:
-    return JobRow(
-        *(name, "n" * 200, "p", b"c", "running", 1, b"\x80", b"d", True, False, 3, None, 1.0, None),
-        *(0, 0, None, None),
-    )
-
-
-@pytest.mark.parametrize("seed", SEEDS)
-def test_a_ledger_that_was_damaged_is_never_served(seed: int, tmp_path: Path) -> None:
-    rng = seeded(seed)
-    path = tmp_path / "l.db"
-    ledger = Ledger(path)
-    for job in JOBS:
-        ledger.put_job(_job(job))
-        for seq in range(3):
-            ledger.put_chunk(job, seq, seq, 1, bytes([seq]) * 3000, None, [])
-    ledger.commit()
-    before = {(job, seq): ledger.chunk(job, seq) for job in JOBS for seq in range(3)}
-    ledger.close()
-    raw = bytearray(path.read_bytes())
-    if rng.random() < 0.3:
-        del raw[rng.randrange(len(raw)) :]
-    else:
-        for _ in range(rng.choice([1, 1, 20])):
-            raw[rng.randrange(len(raw))] ^= 1 << rng.randrange(8)
-    path.write_bytes(raw)
-    try:
-        again = Ledger(path)
-    except StartError:
-        return  # it says so, and does not start
-    try:
-        for (job, seq), row in before.items():
-            try:
-                now: ChunkRow = again.chunk(job, seq)
-            except (LedgerCorrupt, sqlite3.DatabaseError):
-                continue
-            assert (now.blob, now.metas, now.buffers) == (row.blob, row.metas, row.buffers)
-    finally:
-        try:
-            again.close()
-        except sqlite3.DatabaseError:
-            pass
 
 
 def test_a_disk_without_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

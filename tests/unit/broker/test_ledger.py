@@ -5,12 +5,17 @@ from __future__ import annotations
 import sqlite3
 import subprocess
 import sys
+import zlib
+from dataclasses import astuple, fields, replace
 from pathlib import Path
+from typing import Any
 
+import msgpack
 import pytest
 
 from broker.jobs import TRANSITIONS, InvalidTransition, check_transition
 from broker.ledger import JobRow, Ledger, LedgerCorrupt, LedgerFull
+from broker.rows import job_of, member_of
 from broker.schema import MIGRATIONS, migrate
 from zturbo.errors import StartError
 
@@ -83,8 +88,131 @@ def test_a_damaged_chunk_is_never_served(tmp_path: Path) -> None:
 def test_a_damaged_file_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "l.db"
     path.write_bytes(b"this is no database" * 300)
-    with pytest.raises(StartError, match=r"is damaged .* restore it from a backup"):
+    with pytest.raises(StartError, match=r"is damaged \(file is not a database\): put a backup"):
         Ledger(path)
+
+
+def test_a_ledger_cut_down_to_nothing_is_not_taken_for_a_new_one(tmp_path: Path) -> None:
+    path = tmp_path / "l.db"
+    Ledger(path).close()
+    path.write_bytes(b"")
+    with pytest.raises(StartError, match=r"is damaged .the file is empty"):
+        Ledger(path)
+    path.unlink()
+    (tmp_path / "l.db-wal").write_bytes(b"of another ledger")
+    with pytest.raises(StartError, match=r"it is gone, and its l\.db-wal is there"):
+        Ledger(path)
+
+
+def test_one_that_was_half_made_is_made_anew(tmp_path: Path) -> None:
+    for name in ("l.db.new", "l.db.new-journal"):
+        (tmp_path / name).write_bytes(b"half of it")
+    ledger = Ledger(tmp_path / "l.db")
+    assert len(ledger.cluster_id) == 16 and not list(ledger.jobs())
+    ledger.close()
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["l.db", "l.db.lock"]
+
+
+def test_what_says_nothing_of_the_contents_is_not_called_damage(tmp_path: Path) -> None:
+    (tmp_path / "l.db").mkdir()
+    with pytest.raises(StartError, match=r"l\.db cannot be opened: unable to open"):
+        Ledger(tmp_path / "l.db")
+
+
+@pytest.mark.parametrize("column", [field.name for field in fields(JobRow)])
+def test_a_damaged_job_is_never_served(column: str, tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path / "l.db")
+    ledger.put_job(row())
+    ledger.commit()
+    other: Any = getattr(row(state="running"), column)
+    other = b"other" if isinstance(other, bytes) or other is None else "other" if type(other) is str else 77
+    ledger._db.execute(f"UPDATE job SET {column} = ?", (other,))
+    with pytest.raises(LedgerCorrupt, match="row 1 of table job is damaged"):
+        list(ledger.jobs())
+    ledger.close()
+
+
+@pytest.mark.parametrize("change", ["value = x'0102'", "key = 'guests'"])
+def test_a_damaged_meta_row_is_never_served(change: str, tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path / "l.db")
+    ledger.set_members([b"one"])
+    ledger.commit()
+    ledger._db.execute(f"UPDATE meta SET {change} WHERE key = 'members'")
+    for read in (ledger.members, ledger.view):
+        with pytest.raises(LedgerCorrupt, match=r"row '(members|guests)' of table meta is damaged"):
+            read()
+    ledger._db.execute("DELETE FROM meta")
+    with pytest.raises(LedgerCorrupt, match="row 'cluster' of table meta is not there"):
+        _ = ledger.cluster_id
+    ledger.close()
+
+
+@pytest.mark.parametrize("column", ["job", "seq", "first", "n", "nbytes", "crc"])
+def test_a_damaged_head_of_a_chunk_is_never_served(column: str, tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path / "l.db")
+    ledger.put_chunk(b"j" * 16, 0, 0, 1, b"\x01", None, [])
+    ledger.commit()
+    other = b"o" * 16 if column == "job" else 5
+    ledger._db.execute(f"UPDATE chunk SET {column} = ?", (other,))
+    job, seq = (other if column == "job" else b"j" * 16), (5 if column == "seq" else 0)
+    assert isinstance(job, bytes)
+    for read in (lambda: ledger.chunk(job, seq), lambda: ledger.chunk_index(job)):
+        with pytest.raises(LedgerCorrupt, match=f"a chunk of job {job.hex()} is damaged"):
+            read()
+    ledger.close()
+
+
+def test_a_chunk_that_is_missing_is_told(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path / "l.db")
+    for seq in range(3):
+        ledger.put_chunk(b"j" * 16, seq, 4 * seq, 4, b"\x01", None, [])
+    ledger.commit()
+    ledger._db.execute("DELETE FROM chunk WHERE seq = 1")
+    with pytest.raises(LedgerCorrupt, match=r"chunk 1 of job 6a6a.* is not there"):
+        ledger.chunk_index(b"j" * 16)
+    ledger.close()
+
+
+def test_a_ledger_without_checksums_is_given_them(tmp_path: Path) -> None:
+    path = tmp_path / "l.db"
+    old = sqlite3.connect(path, isolation_level=None)
+    for _, statements in MIGRATIONS[:2]:
+        for statement in statements:
+            old.execute(statement)
+    old.execute("PRAGMA user_version = 2")
+    old.execute("INSERT INTO meta VALUES ('cluster', ?), ('view', ?)", (b"c" * 16, b"\0" * 7 + b"\x07"))
+    columns = ", ".join(field.name for field in fields(JobRow))
+    values = astuple(row(state="running"))
+    old.execute(f"INSERT INTO job ({columns}) VALUES ({', '.join('?' * len(values))})", values)
+    payload = msgpack.packb([b"blob", None, []])
+    old.execute(
+        "INSERT INTO chunk VALUES (?, 0, 0, 3, ?, ?, ?)",
+        (b"j" * 16, len(payload), zlib.crc32(payload), payload),
+    )
+    old.close()
+    for _ in range(2):
+        ledger = Ledger(path)
+        assert ledger.cluster_id == b"c" * 16 and ledger.view() == 7
+        assert list(ledger.jobs()) == [row(state="running")]
+        assert ledger.chunk_index(b"j" * 16) == [(0, 0, 3, len(payload))]
+        assert ledger.chunk(b"j" * 16, 0).blob == b"blob"
+        ledger.put_job(row(state="running"))
+        ledger.close()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"state": "lost"}, {"options": b"\xc1"}, {"notes": b"\x80"}, {"stamp": b"\x93\x01\x02\x03"}],
+)
+def test_a_row_that_is_no_job_is_told_by_name(change: dict[str, Any]) -> None:
+    with pytest.raises(LedgerCorrupt, match=r"job 6a6a\w+ of table job"):
+        job_of(replace(row(), **change), [])
+
+
+@pytest.mark.parametrize("raw", [b"", b"\xc1", b"\x93\x01\x02\x03", b"\x01"])
+def test_a_row_that_is_no_member_is_told_by_name(raw: bytes) -> None:
+    with pytest.raises(LedgerCorrupt, match="row 'members' of table meta"):
+        member_of(raw)
 
 
 def test_a_full_disk_keeps_what_is_queued(tmp_path: Path) -> None:

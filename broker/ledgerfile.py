@@ -1,0 +1,112 @@
+"""The ledger's file: locked, made as a whole, and checked before anything of it is served."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+from broker.schema import MIGRATIONS, migrate, row_crc
+from zturbo.errors import StartError, ZturboError
+
+__all__ = ["DAMAGE", "LedgerCorrupt", "connect", "damaged", "take_lock"]
+
+DAMAGE = (sqlite3.DatabaseError, UnicodeError)
+"""What sqlite3 raises where a file is damaged: also a text of its own that quotes what is no text."""
+
+_NOT_DAMAGE = ("SQLITE_BUSY", "SQLITE_CANTOPEN", "SQLITE_FULL", "SQLITE_LOCKED", "SQLITE_PERM")
+"""Starts of the names of errors that say nothing of what is in the file."""
+
+
+class LedgerCorrupt(ZturboError):
+    """A row does not have what was written; it is not served."""
+
+
+def damaged(path: Path, what: object) -> StartError:
+    """What a broker that cannot use its ledger ends with."""
+    return StartError(
+        f"the ledger {path} is damaged ({what}): put a backup in its place, or move it away, together with "
+        f"{path.name}-wal, to begin with an empty one; the jobs in it are then lost, and unfinished ones are "
+        "to be submitted again (docs/guarantees.md, 'A damaged ledger')"
+    )
+
+
+def take_lock(path: Path) -> int:
+    """Lock the ledger for this process; returns the open lock file.
+
+    Raises:
+        StartError: another broker has it.
+    """
+    handle = os.open(path.with_name(path.name + ".lock"), os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        holder = os.pread(handle, 32, 0).decode(errors="replace").strip() or "?"
+        os.close(handle)
+        raise StartError(
+            f"the ledger {path} is in use by another broker (process {holder}): stop that one, or "
+            "give this one a state folder of its own"
+        ) from None
+    os.ftruncate(handle, 0)
+    os.pwrite(handle, f"{os.getpid()}\n".encode(), 0)
+    return handle
+
+
+def connect(path: Path) -> sqlite3.Connection:
+    """Open a ledger, in autocommit mode, checked and up to date; one that is not there is made.
+
+    Raises:
+        StartError: it is damaged, cannot be opened, or was written by a newer zturbo.
+    """
+    wal = path.with_name(path.name + "-wal")
+    if path.exists():
+        if not path.stat().st_size:  # to SQLite that is a new database
+            raise damaged(path, "the file is empty")
+    elif wal.exists() and wal.stat().st_size:  # SQLite would write it into the new one
+        raise damaged(path, f"it is gone, and its {wal.name} is there")
+    try:
+        if not path.exists():
+            _make(path)
+        db = sqlite3.connect(path, isolation_level=None)
+        try:
+            version = _check(db)
+        except BaseException:
+            db.close()
+            raise
+    except DAMAGE as error:
+        if getattr(error, "sqlite_errorname", "").startswith(_NOT_DAMAGE):
+            raise StartError(f"the ledger {path} cannot be opened: {error}") from None
+        raise damaged(path, error) from None
+    if version > MIGRATIONS[-1][0]:
+        db.close()
+        raise StartError(f"the ledger {path} was written by a newer zturbo (schema {version})")
+    path.chmod(0o600)
+    return db
+
+
+def _check(db: sqlite3.Connection) -> int:
+    db.execute("PRAGMA journal_mode = WAL")
+    db.execute("PRAGMA synchronous = FULL")
+    (verdict,) = db.execute("PRAGMA integrity_check(1)").fetchone()
+    if verdict != "ok":
+        raise sqlite3.DatabaseError(verdict)
+    return migrate(db)
+
+
+def _make(path: Path) -> None:
+    """A new ledger, under another name until it is whole: one that is there and empty was damaged."""
+    new = path.with_name(path.name + ".new")
+    for left in (new, new.with_name(new.name + "-journal")):
+        left.unlink(missing_ok=True)
+    with closing(sqlite3.connect(new, isolation_level=None)) as db:
+        migrate(db)
+        cluster = os.urandom(16)
+        db.execute("INSERT INTO meta VALUES (?, ?, ?)", ("cluster", cluster, row_crc("cluster", cluster)))
+    os.replace(new, path)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
