@@ -22,7 +22,7 @@ def down(cluster: Cluster, name: str) -> None:
     """Kill a child; it stays down until :func:`up`."""
     place = next(place for place in cluster.node._places if place.what.name == name)
     pid = cluster.child(name).pid
-    place.restarts.deaths = 6
+    place.leaving = True
     os.kill(pid, signal.SIGKILL)
     eventually(lambda: ("exited", name) in [event[:2] for event in cluster.events])
     assert place.child is None, "it is down"
@@ -31,6 +31,7 @@ def down(cluster: Cluster, name: str) -> None:
 def up(cluster: Cluster, name: str) -> None:
     """Start it again now."""
     place = next(place for place in cluster.node._places if place.what.name == name)
+    place.leaving = False
     place.start_at = 0.0
 
 
