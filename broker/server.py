@@ -80,6 +80,7 @@ class Broker:
         number, members, jobs = self._read_ledger()
         self.context: zmq.Context[zmq.Socket[bytes]] = zmq.Context(1)
         self.router = make(self.context, zmq.ROUTER, bind=bind, security=security)
+        self._socket_file = Path(bind[6:]) if bind.startswith("ipc:///") else None
         self.address = self.router.getsockopt_string(zmq.LAST_ENDPOINT)
         self.folder = folder
         folder.mkdir(mode=0o700)
@@ -434,6 +435,8 @@ class Broker:
         self.peers.close()
         self.inbox.close()
         self.router.close()
+        if self._socket_file is not None:  # ZeroMQ leaves it
+            self._socket_file.unlink(missing_ok=True)
         self.context.term()
         shutil.rmtree(self.folder, ignore_errors=True)
         self.ledger.close()
