@@ -21,7 +21,7 @@ from zturbo import Client
 from zturbo.deploy import broker_child, host_name, sink_child, worker_children
 from zturbo.network import Network
 from zturbo.runtime.children import Child
-from zturbo.runtime.node import Node
+from zturbo.runtime.node import Node, _Place
 
 __all__ = ["Cluster", "children", "eventually", "stage"]
 
@@ -96,6 +96,8 @@ class Cluster:
         self.events: list[tuple[str, str, str]] = []
         self.processes: dict[int, psutil.Process] = {}
         """All that were ever started, by process id; a later process with the same id is another one."""
+        self.away: set[str] = set()
+        """Names of children that are not started again until :meth:`let_back`."""
         self.took: dict[int, float] = {}
         """Process -> seconds from its start to its being ready."""
         env = {**os.environ, **(env or {})}
@@ -120,7 +122,12 @@ class Cluster:
                 self.processes[child.pid] = psutil.Process(child.pid)
         if kind == "ready":
             self.took[child.pid] = time.monotonic() - child.started
+        if kind == "exited" and child.what.name in self.away:
+            self._place(child.what.name).start_at = None
         self.events.append((kind, child.what.name, text))
+
+    def _place(self, name: str) -> _Place:
+        return next(place for place in self.node._places if place.what.name == name)
 
     def client(self) -> Client:
         """A new client."""
@@ -142,6 +149,19 @@ class Cluster:
         pid = self.child(name).pid
         os.kill(pid, signal.SIGKILL)
         return pid
+
+    def kill_and_keep_away(self, name: str) -> None:
+        """SIGKILL the child of this name; there is no other before :meth:`let_back`."""
+        child = self.child(name)
+        self.away.add(name)
+        os.kill(child.pid, signal.SIGKILL)
+        eventually(lambda: self._place(name).child is None)
+
+    def let_back(self, name: str) -> None:
+        """Start what was kept away."""
+        self.away.remove(name)
+        self._place(name).start_at = 0.0
+        os.eventfd_write(self.node._wake, 1)
 
     def close(self) -> None:
         """Stop everything; fails if something stays behind."""

@@ -106,18 +106,6 @@ def test_an_ordered_stage_goes_on_after_the_brokers_restart() -> None:
         assert job["epoch"] == 1, "it was not started over"
 
 
-def test_a_broker_that_is_away_while_a_job_is_fed(tmp_path: Path) -> None:
-    with Cluster({"p": [stage("add", "Add", 2)]}) as cluster, cluster.client() as client:
-        stream = client.map(range(200_000), pipeline="p")
-        got = [next(stream) for _ in range(1000)]
-        place = next(place for place in cluster.node._places if place.what.name == "broker")
-        pid = cluster.child("broker").pid
-        place.restarts.deaths = 6  # so that it stays away for some seconds
-        os.kill(pid, signal.SIGKILL)
-        got += list(stream)
-        assert got == list(range(1, 200_001))
-
-
 def test_results_of_a_finished_job_outlive_the_sink() -> None:
     with Cluster({"p": [stage("count", "Count")]}) as cluster, cluster.client() as client:
         job = client.submit(Task(3000), pipeline="p")

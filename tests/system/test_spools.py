@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import signal
 import subprocess
 import sys
 import tempfile
@@ -16,23 +14,6 @@ from tests.system.cluster import Cluster, eventually, stage
 from tests.system.disks import fill
 from zturbo import Task
 from zturbo.errors import ResultsLost
-
-
-def down(cluster: Cluster, name: str) -> None:
-    """Kill a child; it stays down until :func:`up`."""
-    place = next(place for place in cluster.node._places if place.what.name == name)
-    pid = cluster.child(name).pid
-    place.leaving = True
-    os.kill(pid, signal.SIGKILL)
-    eventually(lambda: ("exited", name) in [event[:2] for event in cluster.events])
-    assert place.child is None, "it is down"
-
-
-def up(cluster: Cluster, name: str) -> None:
-    """Start it again now."""
-    place = next(place for place in cluster.node._places if place.what.name == name)
-    place.leaving = False
-    place.start_at = 0.0
 
 
 @pytest.mark.parametrize("durability", ["fsync", "process", "memory"])
@@ -50,9 +31,9 @@ def test_a_spool_that_is_gone_while_its_sink_is_down(ordered: bool, durability: 
         got = [next(stream) for _ in range(50)]
         (long,) = [job["id"] for job in client.jobs() if job["name"] == "long"]
         assert client.jobs(long)[0]["epoch"] == 1
-        down(cluster, "sink-0")
+        cluster.kill_and_keep_away("sink-0")
         shutil.rmtree(cluster.network.state / "sink-0")
-        up(cluster, "sink-0")
+        cluster.let_back("sink-0")
         eventually(lambda: client.jobs(long)[0]["epoch"] > 1)
         gate.touch()
         got += list(stream)
