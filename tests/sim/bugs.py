@@ -145,7 +145,7 @@ BUGS = [
     Bug("a new epoch remembers what was not released", _SEQUENCER + "keep_prefix", "node.done = Intervals()", "pass", only=("worker", "stage"), within=("ordered", "twice", "first")),
     Bug("a losing execution wins late", _SEQUENCER + "_find", "if component in node.done:", "if component in node.done and max(full) < EXECUTION:", only=("worker", "stage"), within=("wild",)),
     Bug("the execution that closes last wins", _SEQUENCER + "_won", "winner = tries.pop(execution, None)", "winner = tries.pop(next(iter(tries), execution), None)", only=("worker", "stage"), within=("wild",)),
-    Bug("an execution is released before it is complete", _SEQUENCER + "_find", "kid = node.tries.get(component)", "component = 0\nkid = node.kids.setdefault(0, _Node(node, 0))\nnode.tries = None"),
+    Bug("an execution is released before it is complete", _SEQUENCER + "_find", "kid = node.tries.get(component)", "component = 0\nkid = node.kids.setdefault(0, Node(node, 0))\nnode.tries = None"),
     Bug("of two tasks with one id the first that comes is taken", _WORKER + "_accept_stamp", "Sequencer() if", "Sequencer(ordered=False) if", within=("by-id",)),
     # sink and results
     Bug("of two results with one id the first that comes is taken", _SINK + "_accept_stamp", 'ordered=stamp.order != "none"', 'ordered=stamp.order == "path"', within=("keyed",)),

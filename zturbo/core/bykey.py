@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from zturbo.core.byid import ById
-from zturbo.core.sequencer import Released
+from zturbo.core.tree import Released
 from zturbo.errors import DecodeError
 from zturbo.wire.messages import Batch, Path
 from zturbo.wire.payload import pack_error, pick

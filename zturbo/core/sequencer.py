@@ -21,77 +21,25 @@ its count is then at least what was released.
 from __future__ import annotations
 
 from collections import deque
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 from zturbo.core.intervals import Intervals
+from zturbo.core.tree import (
+    EXECUTION,
+    FAIL,
+    NOTHING,
+    TASKS,
+    Held,
+    Node,
+    Released,
+    full_path,
+    is_touched,
+    weight_of,
+)
 from zturbo.errors import DecodeError
 from zturbo.wire.messages import Path
 
-__all__ = ["MAX_DEPTH", "Released", "Sequencer"]
-
-MAX_DEPTH = 64
-"""Components that a path may have."""
-
-EXECUTION = 1 << 60
-"""Components from here on stand for executions of one task at a stage that is not deterministic."""
-
-_TASKS, _FAIL, _NOTHING = "tasks", "fail", "nothing"
-
-
-class Released(NamedTuple):
-    """The next n siblings, or one failure."""
-
-    kind: Literal["tasks", "fail"]
-    path: Path
-    """Of the first."""
-    n: int
-    item: Any
-    offset: int
-    """Which of the item's tasks is the first; of a failure: how many children of its task came before it."""
-
-
-class _Held(NamedTuple):
-    kind: str
-    n: int
-    item: Any
-    offset: int
-
-
-class _Node:
-    """A path with children that are not all released."""
-
-    __slots__ = ("count", "cursor", "done", "fail", "failed", "held", "index", "kids", "parent", "tries")
-
-    def __init__(self, parent: _Node | None, index: int) -> None:
-        self.parent = parent
-        self.index = index
-        self.cursor = 0
-        """Children below this index are released."""
-        self.count: int | None = None
-        """How many children it has, once its END or FAIL has entered."""
-        self.failed = False
-        self.fail: Any = None
-        """The failure that is to be released after the children."""
-        self.done = Intervals()
-        """Children that have wholly entered."""
-        self.held: dict[int, _Held] = {}
-        self.kids: dict[int, _Node] = {}
-        self.tries: dict[int, _Node] | None = None
-        """Executions of this task that are not complete, if its stage is not deterministic."""
-
-    @property
-    def blank(self) -> bool:
-        """Whether nothing is known of it but that somebody asked."""
-        return self.count is None and not self.done and not self.kids and not self.tries
-
-    def path(self) -> Path:
-        """Its path, without the component of the root that stands above all."""
-        out: list[int] = []
-        node: _Node = self
-        while node.parent is not None:
-            out.append(node.index)
-            node = node.parent
-        return tuple(reversed(out[:-1]))
+__all__ = ["Sequencer"]
 
 
 class Sequencer:
@@ -105,7 +53,7 @@ class Sequencer:
     def __init__(self, *, ordered: bool = True) -> None:
         self.ordered = ordered
         # The job's root path () is child 0 of a node above it, so that a root may be a leaf too.
-        self._top = _Node(None, 0)
+        self._top = Node(None, 0)
         self._top.count = 1
         self._at = self._top
         self._ready: deque[Released] = deque()
@@ -132,7 +80,7 @@ class Sequencer:
         Raises:
             DecodeError: no correct sender says this.
         """
-        full = _full(first)
+        full = full_path(first)
         if n < 1 or (n > 1 and not first):
             raise DecodeError(f"a run of {n} tasks at {first}")
         node = self._find(full)
@@ -141,14 +89,14 @@ class Sequencer:
         if full[-1] >= EXECUTION:
             if n > 1:
                 raise DecodeError(f"a run of {n} executions at {first}")
-            return self._won(node, full[-1], _Held(_TASKS, 1, item, offset))
+            return self._won(node, full[-1], Held(TASKS, 1, item, offset))
         start = full[-1]
         stop = start + n if node.count is None else min(start + n, node.count)
         taken = 0
         for low, high in node.done.missing(start, stop):
             for a, b in self._around_kids(node, low, high) if node.kids else ((low, high),):
                 node.done.add(a, b)
-                self._hold(node, a, _Held(_TASKS, b - a, item, offset + a - start))
+                self._hold(node, a, Held(TASKS, b - a, item, offset + a - start))
                 taken += b - a
         if taken:
             self._closed(node)
@@ -162,13 +110,13 @@ class Sequencer:
         """A path that is closed by a failure after ``count`` children. Returns whether that is new."""
         return self._close(path, count, True, item)
 
-    def _find(self, full: Path) -> _Node | None:
+    def _find(self, full: Path) -> Node | None:
         """The node above the last component, made on the way; None if it is closed already."""
         node = self._top
         for component in full[:-1]:
             if component in node.done:
                 held = node.held.get(component)
-                if held is not None and held.kind == _TASKS:
+                if held is not None and held.kind == TASKS:
                     self._blame((*node.path(), component), "gave one task, and then children")
                 return None
             if component >= EXECUTION:
@@ -179,25 +127,25 @@ class Sequencer:
                     node.tries = {}
                 kid = node.tries.get(component)
                 if kid is None:
-                    kid = node.tries[component] = _Node(node, component)
+                    kid = node.tries[component] = Node(node, component)
                 node = kid
                 continue
             if node.count is not None and component >= node.count:
                 return None
             kid = node.kids.get(component)
             if kid is None:
-                kid = node.kids[component] = _Node(node, component)
+                kid = node.kids[component] = Node(node, component)
             node = kid
         return node
 
-    def _won(self, node: _Node, execution: int, leaf: _Held | None) -> int:
+    def _won(self, node: Node, execution: int, leaf: Held | None) -> int:
         """An execution is complete: it is the task's one child. Returns 1 if it is the first."""
         if node.count is not None:
             return 0
         tries, node.tries = node.tries or {}, None
         winner = tries.pop(execution, None)
         for loser in tries.values():
-            self.held -= _weight(loser)
+            self.held -= weight_of(loser)
         node.count = 1
         node.done.add(0, 1)
         if leaf is not None:
@@ -211,10 +159,10 @@ class Sequencer:
         self._closed(node)
         return 1
 
-    def _let_go(self, node: _Node) -> None:
+    def _let_go(self, node: Node) -> None:
         """Without an order: release what an execution held until it won."""
         for index, held in sorted(node.held.items()):
-            if held.kind != _NOTHING:
+            if held.kind != NOTHING:
                 self.held -= held.n
                 self._hold(node, index, held)
         for _, kid in sorted(node.kids.items()):
@@ -223,16 +171,16 @@ class Sequencer:
             self.held -= 1
             self._hold_failure(node.path(), node.fail)
 
-    def _undecided(self, node: _Node) -> bool:
+    def _undecided(self, node: Node) -> bool:
         """Whether it is in an execution that has not won."""
-        at: _Node | None = node
+        at: Node | None = node
         while at is not None:
             if at.index >= EXECUTION:
                 return True
             at = at.parent
         return False
 
-    def _around_kids(self, node: _Node, low: int, high: int) -> list[tuple[int, int]]:
+    def _around_kids(self, node: Node, low: int, high: int) -> list[tuple[int, int]]:
         """The parts of a new run that are not paths with children."""
         out = []
         for index in sorted(index for index in node.kids if low <= index < high):
@@ -250,18 +198,18 @@ class Sequencer:
             out.append((low, high))
         return out
 
-    def _hold(self, node: _Node, index: int, held: _Held) -> None:
+    def _hold(self, node: Node, index: int, held: Held) -> None:
         if self.ordered or (self._tagged and self._undecided(node)):
             node.held[index] = held
-            if held.kind != _NOTHING:
+            if held.kind != NOTHING:
                 self.held += held.n
-        elif held.kind != _NOTHING:
+        elif held.kind != NOTHING:
             self.held += held.n
             path = (*node.path(), index) if node.parent is not None else ()
             self._ready.append(Released(held.kind, path, held.n, held.item, held.offset))  # type: ignore[arg-type]
 
     def _close(self, path: Path, count: int, failed: bool, item: Any) -> bool:
-        full = _full(path)
+        full = full_path(path)
         if type(count) is not int or count < 0:
             raise DecodeError(f"path {path} is closed with {count!r} children")
         parent = self._find(full)
@@ -276,7 +224,7 @@ class Sequencer:
         if kid is None or (kid.blank and count == 0):
             if index in parent.done:
                 held = parent.held.get(index)
-                if held is not None and held.kind == _TASKS and count and not failed:
+                if held is not None and held.kind == TASKS and count and not failed:
                     self._blame(path, "gave one task, and then children")
                 return False
             if count == 0:
@@ -285,10 +233,10 @@ class Sequencer:
                     if self._at is kid:
                         self._at = parent
                 parent.done.add(index, index + 1)
-                self._hold(parent, index, _Held(_FAIL if failed else _NOTHING, 1, item, 0))
+                self._hold(parent, index, Held(FAIL if failed else NOTHING, 1, item, 0))
                 self._closed(parent)
                 return True
-            kid = parent.kids[index] = _Node(parent, index)
+            kid = parent.kids[index] = Node(parent, index)
         if kid.count is not None:
             if not failed and not kid.failed and kid.count != count:
                 self._blame(path, f"gave {kid.count} children, and then {count}")
@@ -304,7 +252,7 @@ class Sequencer:
         self._closed(kid)
         return True
 
-    def _close_execution(self, task: _Node, execution: int, count: int, failed: bool, item: Any) -> bool:
+    def _close_execution(self, task: Node, execution: int, count: int, failed: bool, item: Any) -> bool:
         if task.count is not None:
             return False
         self._tagged = True
@@ -312,7 +260,7 @@ class Sequencer:
             task.tries = {}
         node = task.tries.get(execution)
         if node is None:
-            node = task.tries[execution] = _Node(task, execution)
+            node = task.tries[execution] = Node(task, execution)
         if node.count is not None:
             return False
         node.count = count
@@ -324,19 +272,19 @@ class Sequencer:
 
     def _hold_failure(self, path: Path, item: Any) -> None:
         self.held += 1
-        self._ready.append(Released(_FAIL, path, 1, item, 0))  # type: ignore[arg-type]
+        self._ready.append(Released(FAIL, path, 1, item, 0))  # type: ignore[arg-type]
 
-    def _shorten(self, node: _Node, count: int, failed: bool, path: Path) -> None:
+    def _shorten(self, node: Node, count: int, failed: bool, path: Path) -> None:
         """Close a node: children from ``count`` on are dropped, if they are not released."""
         current = node.kids.get(node.cursor)
-        floor = node.cursor + (current is not None and _touched(current))
+        floor = node.cursor + (current is not None and is_touched(current))
         if self.ordered and floor > count:
             if not failed:
                 self._blame(path, f"gave at least {floor} children, and then {count}")
             count = floor
         node.count = count
         for loser in (node.tries or {}).values():
-            self.held -= _weight(loser)
+            self.held -= weight_of(loser)
         node.tries = None
         beyond = [index for index in node.kids if index >= count]
         over = [start for start, held in node.held.items() if start + held.n > count]
@@ -344,27 +292,27 @@ class Sequencer:
             self._blame(path, f"gave more than {count} children, and then {count}")
         for index in beyond:
             kid = node.kids.pop(index)
-            self.held -= _weight(kid)
+            self.held -= weight_of(kid)
             if self._within(kid):
                 self._at = node
         for start in over:
             held = node.held.pop(start)
             keep = max(0, count - start)
-            if held.kind != _NOTHING:
+            if held.kind != NOTHING:
                 self.held -= held.n - keep
             if keep:
                 node.held[start] = held._replace(n=keep)
         node.done.cut(count)
 
-    def _within(self, node: _Node) -> bool:
-        at: _Node | None = self._at
+    def _within(self, node: Node) -> bool:
+        at: Node | None = self._at
         while at is not None:
             if at is node:
                 return True
             at = at.parent
         return False
 
-    def _closed(self, node: _Node) -> None:
+    def _closed(self, node: Node) -> None:
         """Tell the parents of a node that has wholly entered."""
         while node.count is not None and node.parent is not None and node.done.covers(node.count):
             parent = node.parent
@@ -408,7 +356,7 @@ class Sequencer:
         node = self._at
         while limit > 0 and not self.finished:
             held = node.held.get(node.cursor)
-            if before_failure and (held.kind == _FAIL if held is not None else self._fails_next(node)):
+            if before_failure and (held.kind == FAIL if held is not None else self._fails_next(node)):
                 break
             if held is not None:
                 limit -= self._release_held(out, node, held, limit)
@@ -433,7 +381,7 @@ class Sequencer:
         self._at = node
         return out
 
-    def _fails_next(self, node: _Node) -> bool:
+    def _fails_next(self, node: Node) -> bool:
         return node.fail is not None and node.count is not None and node.cursor >= node.count
 
     def failures(self) -> int:
@@ -443,14 +391,14 @@ class Sequencer:
             node = todo.pop()
             todo.extend(node.kids.values())
             count += node.fail is not None
-            count += sum(held.kind == _FAIL for held in node.held.values())
-        return count + sum(piece.kind == _FAIL for piece in self._ready)
+            count += sum(held.kind == FAIL for held in node.held.values())
+        return count + sum(piece.kind == FAIL for piece in self._ready)
 
-    def _release_held(self, out: list[Released], node: _Node, held: _Held, limit: int) -> int:
+    def _release_held(self, out: list[Released], node: Node, held: Held, limit: int) -> int:
         """Release up to ``limit`` of what is next at a node; returns how much."""
         index = node.cursor
         del node.held[index]
-        if held.kind == _NOTHING:
+        if held.kind == NOTHING:
             node.cursor += 1
             return 0
         take = min(held.n, limit)
@@ -458,7 +406,7 @@ class Sequencer:
             node.held[index + take] = held._replace(n=held.n - take, offset=held.offset + take)
         node.cursor += take
         path = (*node.path(), index) if node.parent is not None else ()
-        kind: Literal["tasks", "fail"] = "fail" if held.kind == _FAIL else "tasks"
+        kind: Literal["tasks", "fail"] = "fail" if held.kind == FAIL else "tasks"
         self._release(out, Released(kind, path, take, held.item, held.offset))
         return take
 
@@ -514,7 +462,7 @@ class Sequencer:
         chain = [self._at]
         while chain[-1].parent is not None:
             chain.append(chain[-1].parent)
-        below: _Node | None = None
+        below: Node | None = None
         for node in chain:
             node.held.clear()
             node.tries = None
@@ -552,36 +500,5 @@ class Sequencer:
             for start, held in node.held.items():
                 assert start >= node.cursor and held.n >= 1
                 assert not node.done.missing(start, start + held.n)
-        weight = _weight(self._top) + sum(piece.n for piece in self._ready)
+        weight = weight_of(self._top) + sum(piece.n for piece in self._ready)
         assert weight == self.held, (weight, self.held)
-
-
-def _full(path: Path) -> Path:
-    if len(path) > MAX_DEPTH:
-        raise DecodeError(f"a path of {len(path)} components")
-    for component in path:
-        if type(component) is not int or component < 0:
-            raise DecodeError(f"a path with component {component!r}")
-    return (0, *path)
-
-
-def _weight(node: _Node) -> int:
-    """Tasks and failures that are held at and below a node."""
-    weight, todo = 0, [node]
-    while todo:
-        node = todo.pop()
-        todo.extend([*node.kids.values(), *(node.tries or {}).values()])
-        weight += node.failed and node.fail is not None
-        weight += sum(held.n for held in node.held.values() if held.kind != _NOTHING)
-    return weight
-
-
-def _touched(node: _Node) -> bool:
-    """Whether something at or below a node was released."""
-    while True:
-        if node.cursor:
-            return True
-        kid = node.kids.get(0)
-        if kid is None:
-            return False
-        node = kid

@@ -10,18 +10,16 @@ A job that is complete is reported to the broker until the broker confirms it.
 
 from __future__ import annotations
 
-from array import array
-from bisect import bisect_right
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any
 
 from zturbo.core.bykey import ByKey
 from zturbo.core.credit import MAX_WINDOW
 from zturbo.core.effects import Control, Deliver, Drop, Effect, Exit, Note, Store
 from zturbo.core.inlet import Inlet
 from zturbo.core.sequencer import Sequencer
+from zturbo.core.sinkjob import JobReader, KeptFailure, SinkJob
 from zturbo.errors import DecodeError
 from zturbo.wire.control import View
 from zturbo.wire.messages import (
@@ -66,139 +64,6 @@ REMEMBERED = 100_000
 NOT_KEPT = "these results are not kept any more"
 
 
-class _Failure(NamedTuple):
-    """Where a failure lies in the spool: it may have its task's input with it. Or one of the sink's own."""
-
-    token: int
-    """0 for one of the sink's own."""
-    place: int
-    """Among the failures of the batch."""
-    origin: tuple[int, Path, int] | None
-    """(stage, path, children before it), if the job may have to start over."""
-    error: bytes = b""
-    """Of the sink's own."""
-
-
-class _Released:
-    """Where each released result lies: 32 bytes for each run of them.
-
-    A segment is consecutive results that lie consecutively in one stored batch, or one failure.
-    """
-
-    __slots__ = ("count", "errors", "firsts", "offsets", "tokens")
-
-    def __init__(self) -> None:
-        self.count = 0
-        self.firsts = array("q")
-        self.tokens = array("q")
-        self.offsets = array("q")
-        self.errors: dict[int, _Failure] = {}
-        """Index of a failed result -> where its error lies."""
-
-    def add(self, n: int, token: int, offset: int) -> None:
-        """The next n results."""
-        if token and self.tokens and self.tokens[-1] == token:
-            if self.offsets[-1] + self.count - self.firsts[-1] == offset:
-                self.count += n
-                return
-        self.firsts.append(self.count)
-        self.tokens.append(token)
-        self.offsets.append(offset)
-        self.count += n
-
-    def fail(self, failure: _Failure) -> None:
-        """The next result is a failure."""
-        self.errors[self.count] = failure
-        self.add(1, 0, 0)
-
-    def between(
-        self, first: int, stop: int
-    ) -> tuple[list[tuple[int, int, int]], list[tuple[int, int, int]], list[tuple[int, bytes]]]:
-        """(token, start, stop) of tasks, (index, token, place) of failures, (index, error) of own ones."""
-        pieces: list[tuple[int, int, int]] = []
-        fails: list[tuple[int, int, int]] = []
-        own: list[tuple[int, bytes]] = []
-        at = bisect_right(self.firsts, first) - 1
-        while first < stop:
-            error = self.errors.get(first)
-            end = self.firsts[at + 1] if at + 1 < len(self.firsts) else self.count
-            take = min(end, stop) - first
-            if error is not None and error.token:
-                fails.append((first, error.token, error.place))
-            elif error is not None:
-                own.append((first, error.error))
-            else:
-                start = self.offsets[at] + first - self.firsts[at]
-                pieces.append((self.tokens[at], start, start + take))
-            first += take
-            at += 1
-        return pieces, fails, own
-
-
-@dataclass(slots=True)
-class _Reader:
-    """The client that reads a job."""
-
-    client: bytes
-    token: int
-    next: int
-    limit: int
-    told_total: bool = False
-
-
-@dataclass(slots=True)
-class _Job:
-    stamp: Stamp
-    sequencer: Sequencer
-    by_key: ByKey | None = None
-    """What the sequencer has let go and waits for its turn by a key in its meta, if that is the order."""
-    results: _Released = field(default_factory=_Released)
-    complete: bool = False
-    confirmed: bool = False
-    report_at: float = 0.0
-    cursor: int = 0
-    """Index of the first result that no client has said it has."""
-    reader: _Reader | None = None
-    stored_bytes: int = 0
-    """Of all of its batches."""
-    noted: tuple[float, int] = (0.0, 0)
-    """When the cursor was last noted in the spool, and where it was."""
-    pause_at: float = 0.0
-    unsafe: set[int] = field(default_factory=set)
-    """Tokens of batches that have entered, since the job started over, before they were safe."""
-    shown: int = 0
-    """Results that may be given out while there are such batches."""
-    failure: str | None = None
-    """Why the job is to end, if it has fail_fast: its first failure, in a sentence."""
-
-    @property
-    def released(self) -> int:
-        """Results that the order has let go."""
-        return self.results.count
-
-    @property
-    def servable(self) -> int:
-        """Results that may be given out."""
-        return self.shown if self.unsafe else self.released
-
-    @property
-    def failed(self) -> int:
-        """Failures among them, and those that are kept back."""
-        waiting = len(self.by_key.failures) if self.by_key else 0
-        return len(self.results.errors) + waiting + (self.sequencer.failures() if self.stamp.hold else 0)
-
-    @property
-    def over(self) -> bool:
-        """Whether it is complete, nothing of it is kept back, and it is not about to be ended."""
-        kept_back = self.sequencer.held or self.by_key or self.unsafe
-        return self.complete and not kept_back and self.failure is None
-
-    @property
-    def unread(self) -> int:
-        """Bytes of its results that no client has taken, about."""
-        return self.stored_bytes * (self.released - self.cursor) // max(1, self.released)
-
-
 class SinkMachine:
     """One sink.
 
@@ -227,7 +92,7 @@ class SinkMachine:
         """Whether the disk is full: nothing new is taken."""
         self.effects: list[Effect] = []
         self.inlet = Inlet(me, self.effects)
-        self.jobs: dict[bytes, _Job] = {}
+        self.jobs: dict[bytes, SinkJob] = {}
         self.ended: OrderedDict[bytes, None] = OrderedDict()
         self.joined = 0
         self.stale = 0
@@ -276,7 +141,7 @@ class SinkMachine:
             return
         waiting = job.by_key.failures if job.by_key is not None else []
         known = [*job.results.errors.values(), *waiting]
-        origins = {failure.origin for failure in known if isinstance(failure, _Failure)}
+        origins = {failure.origin for failure in known if isinstance(failure, KeptFailure)}
         failures = [origin for origin in origins if origin is not None and origin[0] <= max(stamp.ordered)]
         if len(failures) > MAX_KEPT:
             why = (
@@ -348,7 +213,7 @@ class SinkMachine:
         if job is None:
             key = meta_key(stamp.order)
             by_key = None if key is None else ByKey(key, self.host)
-            job = self.jobs[stamp.job] = _Job(stamp, Sequencer(ordered=stamp.order != "none"), by_key)
+            job = self.jobs[stamp.job] = SinkJob(stamp, Sequencer(ordered=stamp.order != "none"), by_key)
             for client, want in self._waiting.pop(stamp.job, {}).items():
                 self.want(client, want, now)
         elif stamp.epoch > job.stamp.epoch:
@@ -362,7 +227,7 @@ class SinkMachine:
             job.stamp = stamp
             self._busy[stamp.job] = None
 
-    def _enter_early(self, job: _Job, now: float) -> None:
+    def _enter_early(self, job: SinkJob, now: float) -> None:
         """The job starts over: what is being stored of it enters before that, as it does in the spool.
 
         So whoever reads the spool later keeps the same prefix. It is given out when it is safe.
@@ -430,7 +295,7 @@ class SinkMachine:
         message = {"type": "entered", "incarnation": self.me, "job": name, "epoch": epoch, "roots": roots}
         self.effects.append(Control(message))
 
-    def _enter(self, name: bytes, job: _Job, token: int, batch: Batch, now: float) -> None:
+    def _enter(self, name: bytes, job: SinkJob, token: int, batch: Batch, now: float) -> None:
         entry = job.sequencer
         job.stored_bytes += batch.nbytes
         self._busy[name] = None
@@ -444,7 +309,7 @@ class SinkMachine:
                 entry.enter_end(end.path, end.count, None)
             for place, fail in enumerate(batch.fails):
                 origin = self._origin(fail.error) if job.stamp.ordered else None
-                new = entry.enter_fail(fail.path, fail.count, _Failure(token, place, origin))
+                new = entry.enter_fail(fail.path, fail.count, KeptFailure(token, place, origin))
                 if new and job.stamp.fail_fast and job.failure is None:
                     job.failure = failure_text(fail.error)
                     job.report_at = now
@@ -455,7 +320,7 @@ class SinkMachine:
             job.complete = True
             job.report_at = now
 
-    def _release(self, job: _Job) -> None:
+    def _release(self, job: SinkJob) -> None:
         hold = job.stamp.hold
         if hold == "all" and not job.sequencer.complete:
             return
@@ -472,15 +337,15 @@ class SinkMachine:
         if job.by_key and job.sequencer.finished:
             failures, ready = job.by_key.flush()
             for failure in failures:
-                if not isinstance(failure, _Failure):
+                if not isinstance(failure, KeptFailure):
                     if job.stamp.fail_fast and job.failure is None:
                         job.failure = failure_text(failure)
-                    failure = _Failure(0, 0, None, failure)
+                    failure = KeptFailure(0, 0, None, failure)
                 job.results.fail(failure)
             for token, place in ready:
                 job.results.add(1, token, place)
 
-    def _report(self, name: bytes, job: _Job, type_: str, **fields: object) -> None:
+    def _report(self, name: bytes, job: SinkJob, type_: str, **fields: object) -> None:
         message = {"type": type_, "incarnation": self.me, "job": name, "epoch": job.stamp.epoch}
         self.effects.append(Control({**message, **fields}))
 
@@ -506,7 +371,7 @@ class SinkMachine:
         if reader is None or want.token > reader.token or reader.client != client:
             if reader is not None and reader.client != client:
                 self._refuse(reader.client, Want(want.job, reader.token, 0, 0), "superseded")
-            reader = job.reader = _Reader(client, want.token, first, 0)
+            reader = job.reader = JobReader(client, want.token, first, 0)
         elif first < reader.next and (want.first < 0 or reader.limit == limit):
             # Asked again with the same limit: what was on the way is lost, or still on it; the
             # client drops copies.
@@ -523,7 +388,7 @@ class SinkMachine:
     def _refuse(self, client: bytes, want: Want, problem: str) -> None:
         self.effects.append(Deliver(client, Results(want.job, want.token, 0, 0, problem=problem), []))
 
-    def _serve(self, name: bytes, job: _Job) -> None:
+    def _serve(self, name: bytes, job: SinkJob) -> None:
         reader = job.reader
         if reader is None:
             return
@@ -534,7 +399,7 @@ class SinkMachine:
             results = Results(name, reader.token, reader.next, 0, total=job.released)
             self.effects.append(Deliver(reader.client, results, []))
 
-    def _serve_one(self, name: bytes, job: _Job, reader: _Reader) -> None:
+    def _serve_one(self, name: bytes, job: SinkJob, reader: JobReader) -> None:
         first = reader.next
         stop = min(reader.limit, job.servable, first + MAX_SEGMENT)
         pieces, fails, own = job.results.between(first, stop)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from zturbo.core.effects import Effect, Spill
-from zturbo.core.sequencer import Released
+from zturbo.core.tree import Released
 from zturbo.wire.messages import Batch
 from zturbo.wire.payload import without_input
 

@@ -18,7 +18,7 @@ from typing import Any
 
 from zturbo.checks import check_count, check_type
 from zturbo.core.byid import ById
-from zturbo.core.sequencer import EXECUTION
+from zturbo.core.tree import EXECUTION
 from zturbo.errors import UsageError
 from zturbo.kinds import BatchStage, FunctionStage, is_async
 from zturbo.runtime.coroutines import Coroutines, settled

@@ -185,7 +185,7 @@ def test_a_sink_reports_a_stage_that_is_not_deterministic() -> None:
 
 
 def test_failures_that_wait_for_their_order_are_bounded() -> None:
-    from zturbo.core.sequencer import Released
+    from zturbo.core.tree import Released
     from zturbo.core.waiting import Waiting
     from zturbo.wire.payload import input_fields, pack_error, unpack_error_map
 
