@@ -18,7 +18,7 @@ def job_of(row: JobRow, index: list[tuple[int, int, int, int]]) -> Job:
     """A job of its row and of (seq, first root, roots, bytes) of its chunks.
 
     Raises:
-        LedgerCorrupt: its columns are as they were written, and yet are no job.
+        LedgerCorrupt: its columns are as they were written, and yet are no job; or roots are missing.
     """
     if row.state not in TRANSITIONS:
         raise LedgerCorrupt(f"job {row.id.hex()} of table job has no state that a job has: {row.state!r}")
@@ -47,6 +47,9 @@ def _job_of(row: JobRow, index: list[tuple[int, int, int, int]]) -> Job:
     chunks = Chunks()
     for _, first, n, nbytes in index:
         chunks.append(first, n, nbytes)
+    unfinished = row.state in ("waiting", "running")
+    if unfinished and row.closed and chunks.total != row.total:
+        raise LedgerCorrupt(f"job {row.id.hex()} has {chunks.total} of its {row.total} roots in table chunk")
     job = Job(
         id=row.id,
         name=row.name,
@@ -59,7 +62,7 @@ def _job_of(row: JobRow, index: list[tuple[int, int, int, int]]) -> Job:
         epoch=row.epoch,
         created=row.created,
         chunks=chunks,
-        total=chunks.total if row.state in ("waiting", "running") else row.total,
+        total=chunks.total if unfinished else row.total,
         closed=row.closed,
         stamp=stamp,
         results=row.results,

@@ -173,6 +173,23 @@ def test_a_chunk_that_is_missing_is_told(tmp_path: Path) -> None:
     ledger.close()
 
 
+@pytest.mark.parametrize(("gone", "left"), [("seq = 2", 8), ("seq >= 0", 0)])
+def test_the_last_chunks_of_a_closed_job_are_missed(gone: str, left: int, tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path / "l.db")
+    for seq in range(3):
+        ledger.put_chunk(b"j" * 16, seq, 4 * seq, 4, b"\x01", None, [])
+    ledger.commit()
+    closed = replace(row(state="running"), closed=True, total=12)
+    assert job_of(closed, ledger.chunk_index(closed.id)).total == 12
+    ledger._db.execute(f"DELETE FROM chunk WHERE {gone}")
+    index = ledger.chunk_index(closed.id)
+    with pytest.raises(LedgerCorrupt, match=f"has {left} of its 12 roots in table chunk"):
+        job_of(closed, index)
+    assert job_of(replace(closed, closed=False), index).total == left, "of an open feed nobody knows"
+    assert job_of(replace(closed, state="done"), index).total == 12, "an ended one needs no roots"
+    ledger.close()
+
+
 def test_a_ledger_without_checksums_is_given_them(tmp_path: Path) -> None:
     path = tmp_path / "l.db"
     old = sqlite3.connect(path, isolation_level=None)
