@@ -64,7 +64,11 @@ def test_a_full_disk_of_the_sink_alone_pauses_its_jobs_and_says_so(small_disk: P
         command = [sys.executable, "-m", "zturbo", "jobs", "--broker", cluster.address]
         shown = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
         assert "the disk of its spool is full" in shown.stdout
+        cluster.kill_and_keep_away("sink-0")
+        cluster.let_back("sink-0")
+        assert cluster.child("sink-0").is_ready
+        assert not [event for event in cluster.events if event[0] == "failed"], "it starts on a full disk"
         ballast.unlink()
         assert list(stream) == list(range(1, 20_001)), "it goes on by itself"
         assert not [entry for entry in client.logs()[0] if "starts over" in entry["text"]]
-        assert not [event for event in cluster.events if event[0] == "exited"]
+        assert [event[1] for event in cluster.events if event[0] == "exited"] == ["sink-0"]

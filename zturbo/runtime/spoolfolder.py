@@ -104,8 +104,10 @@ class SpoolFolder:
         return path.read_bytes().strip() != _boot()
 
     def note_boot(self) -> None:
-        """All that a start of the host has cost is marked."""
-        self._replace(self.path / "boot", _boot())
+        """All that a start of the host has cost is marked. Nothing is written if it is known: a disk may be full."""
+        path = self.path / "boot"
+        if not path.exists() or path.read_bytes() != _boot():
+            self._replace(path, _boot())
 
     def mark_damaged(self, job: bytes) -> None:
         """Put a mark in the place of the job's spool, which stays until the broker knows."""

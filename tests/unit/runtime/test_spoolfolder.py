@@ -47,6 +47,9 @@ def test_a_start_of_the_host_is_noted_once_what_it_cost_is_marked(tmp_path: Path
     assert folder.rebooted, "nobody knows whether the spool is of this boot"
     folder.note_boot()
     assert not folder.rebooted
+    before = (tmp_path / "boot").stat().st_ino
+    folder.note_boot()
+    assert (tmp_path / "boot").stat().st_ino == before, "not written again: a sink may start on a full disk"
     (tmp_path / "boot").write_text("another")
     assert folder.rebooted
     folder.close()
