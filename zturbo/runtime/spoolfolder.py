@@ -104,7 +104,7 @@ class SpoolFolder:
         return path.read_bytes().strip() != _boot()
 
     def note_boot(self) -> None:
-        """All that a start of the host has cost is marked. Nothing is written if it is known: a disk may be full."""
+        """All that a start of the host has cost is marked. Writes nothing twice: a disk may be full."""
         path = self.path / "boot"
         if not path.exists() or path.read_bytes() != _boot():
             self._replace(path, _boot())
