@@ -114,6 +114,7 @@ class SimBroker:
         }
         world.net.receivers[BROKER] = world.net.receivers[self.me] = self.receive
         world.actors[self.me] = self
+        world.tick_after(world.now)
         jobs = [job_of(row, ledger.index(row.id)) for row in ledger.jobs.values()]
         m.restore(list(ledger.members), jobs, world.now)
         self.perform()

@@ -57,6 +57,7 @@ class SimMember:
         self._backlog: list[tuple[bytes, list[bytes]]] = []
         world.net.receivers[incarnation] = self.receive
         world.actors[incarnation] = self
+        world.tick_after(world.now)
 
     def hello(self) -> None:
         """Said each second, as the heartbeat."""
@@ -518,6 +519,9 @@ class SimSink(SimMember):
 
     def _deliver(self, effect: Deliver) -> None:
         results = effect.results
+        for _, token, place in effect.fails:
+            there = place < len(self.batches[token].fails)
+            assert there, self.world.story("a failure that is not there is told")
         blob = b"".join(
             slice_blob(self.batches[token].blob, self.batches[token].n, start, stop)
             for token, start, stop in effect.pieces

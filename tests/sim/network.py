@@ -25,14 +25,14 @@ class Clock:
     def at(self, when: float, call: Callable[[], None]) -> None:
         """Let this happen then."""
         self._count += 1
-        heapq.heappush(self._queue, (max(when, self.now), self._count, call))
+        heapq.heappush(self._queue, (when if when > self.now else self.now, self._count, call))
 
     def step(self) -> bool:
         """Let the next thing happen. False if there is none."""
         if not self._queue:
             return False
         when, _, call = heapq.heappop(self._queue)
-        self.now = max(self.now, when)
+        self.now = when  # none is put into the past
         call()
         return True
 

@@ -307,10 +307,11 @@ class Outlet:
 
     def check(self) -> None:
         """Assert every invariant."""
-        assert self.pending_tasks == sum(p.size for q in self.pending.values() for p in q)
-        assert self.pending_bytes == sum(p.nbytes for q in self.pending.values() for p in q)
-        retained = [p for link in self.links.values() for p in link.retained.values()]
-        assert self.retained_tasks == sum(p.size for p in retained)
-        assert self.retained_bytes == sum(p.nbytes for p in retained)
+        pending = [(p.size, p.nbytes) for queue in self.pending.values() for p in queue]
+        assert self.pending_tasks == sum(size for size, _ in pending)
+        assert self.pending_bytes == sum(nbytes for _, nbytes in pending)
+        retained = [(p.size, p.nbytes) for link in self.links.values() for p in link.retained.values()]
+        assert self.retained_tasks == sum(size for size, _ in retained)
+        assert self.retained_bytes == sum(nbytes for _, nbytes in retained)
         for link in self.links.values():
             link.check()
