@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import os
 import subprocess
+import threading
 import time
 from pathlib import Path
 
@@ -37,6 +38,8 @@ class OtherHosts:
     def __init__(self, hosts: Hosts) -> None:
         self.hosts = hosts
         self.nodes: dict[str, subprocess.Popen[bytes]] = {}
+        self._killing = threading.Lock()
+        self._links = threading.Lock()
         space = os.open(f"/run/netns/{hosts._space['a']}", os.O_RDONLY)
         libc = ctypes.CDLL(None, use_errno=True)
         if libc.setns(space, _NEWNET):
@@ -60,11 +63,12 @@ class OtherHosts:
         Returns:
             What is wrong; None if nothing is.
         """
-        node = self.nodes[host]
-        workers = psutil.Process(node.pid).children(recursive=True)
-        node.kill()
-        node.wait()
-        self._start(host)
+        with self._killing:  # one of them at a time
+            node = self.nodes[host]
+            workers = psutil.Process(node.pid).children(recursive=True)
+            node.kill()
+            node.wait()
+            self._start(host)
         _, left = psutil.wait_procs(workers, timeout=ALONE)
         return f"{len(left)} workers outlived their node by {ALONE:g} s" if left else None
 
@@ -75,10 +79,11 @@ class OtherHosts:
         self.hosts.plug(host)
 
     def part(self, seconds: float) -> None:
-        """b and c do not reach each other for so long; everybody else does."""
-        self.hosts.break_link("b", "c")
-        time.sleep(seconds)
-        self.hosts.mend_link("b", "c")
+        """b and c do not reach each other for so long; everybody else does. One time after another."""
+        with self._links:
+            self.hosts.break_link("b", "c")
+            time.sleep(seconds)
+            self.hosts.mend_link("b", "c")
 
 
 def toml_of(cluster: Cluster) -> str:
