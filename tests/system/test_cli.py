@@ -128,6 +128,7 @@ def test_result_goes_on_or_begins_again(cluster: Cluster, client: Client) -> Non
     assert first.code == 1 and first.lines == [0, 1, 2, 4] and "is not wanted" in first.err
     again = run(cluster, "result", handle.id.hex()).lines  # from the cursor on, wherever that is by now
     assert again == first.lines[len(first.lines) - len(again) :]
+    eventually(lambda: "have been read before: --from-start" in run(cluster, "result", "five").err)
     whole = run(cluster, "result", "five", "--from-start", "--json")
     assert whole.code == 1
     assert [line["success"] for line in whole.lines] == [True, True, True, False, True]

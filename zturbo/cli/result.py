@@ -58,8 +58,9 @@ def print_results(handle: JobHandle, timeout: float | None, *, whole: bool = Fal
         timeout: seconds to wait for all of them; None for no limit.
         whole: each line tells of a task: its content and meta, or its failure.
     """
-    failed = 0
+    printed = failed = 0
     for task in handle.tasks(timeout):
+        printed += 1
         failed += not task.success
         if whole:
             print_line(task_map(task))
@@ -67,4 +68,6 @@ def print_results(handle: JobHandle, timeout: float | None, *, whole: bool = Fal
             print_line(task.content)
         if not task.success:
             fail(f"failed task: {task.error}")
+    if not printed and (had := handle.status()["results"]):
+        fail(f"its {had} results have been read before: --from-start prints them again")
     return 1 if failed else 0
