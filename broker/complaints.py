@@ -1,18 +1,34 @@
 """Links that their ends report broken: after a lease, the endpoint most complained of is taken out.
 
-A complaint counts only while whoever it is about is heard by the broker: one whose code holds the
-interpreter for a minute answers nobody, and is busy, not unreachable.
+A complaint counts only while whoever it is about is heard by the broker, and only if he has been heard
+since it was first said: one whose code holds the interpreter for a minute answers nobody, and is busy, not
+unreachable. When he is back he is heard before he has answered all, so what was said until then is void.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import dataclass
 
 __all__ = ["Complaints"]
 
 FORGET_AFTER = 2.5
 """Seconds after which a complaint that is not repeated is over."""
+
+SILENT_AFTER = 2.5
+"""Seconds without a hello after which a complaint about a member is void: hellos are said each second."""
+
+LASTS_AFTER = 1.5
+"""Seconds for which a complaint is to last at least, however short a lease is: it is to be said thrice."""
+
+
+@dataclass(slots=True)
+class _Complaint:
+    first: float
+    last: float
+    lasts: bool = False
+    """Whether it has been said for half a lease, of somebody who was heard meanwhile: it has a vote."""
 
 
 class Complaints:
@@ -20,43 +36,43 @@ class Complaints:
 
     Args:
         lease: seconds that a link may be broken.
+        heard: when a member was last heard, which never goes back; None if it is none, or is none any more.
     """
 
-    def __init__(self, lease: float) -> None:
+    def __init__(self, lease: float, heard: Callable[[bytes], float | None]) -> None:
         self.lease = lease
-        self._since: dict[tuple[bytes, bytes], tuple[float, float]] = {}
-        """(who, about whom) -> (first, last)."""
+        self._heard = heard
+        self._all: dict[tuple[bytes, bytes], _Complaint] = {}
+        """By who complains, and of whom."""
 
     def add(self, who: bytes, about: bytes, now: float) -> None:
         """A member says that it gets no answer from another."""
-        first, last = self._since.get((who, about), (now, now))
-        if now - last > FORGET_AFTER:
-            first = now
-        self._since[(who, about)] = (first, now)
+        heard = self._heard(about)
+        if heard is None or now - heard > SILENT_AFTER or self._heard(who) is None:
+            self._all.pop((who, about), None)
+            return
+        known = self._all.get((who, about))
+        if known is None or now - known.last > FORGET_AFTER:
+            self._all[who, about] = _Complaint(now, now)
+            return
+        known.last = now
+        known.lasts = now - known.first >= max(self.lease / 2, LASTS_AFTER) and heard > known.first
 
-    def due(self, heard: Callable[[bytes], float | None], now: float) -> bytes | None:
-        """Who is to be taken out now, if anybody.
-
-        Args:
-            heard: when a member was last heard; None if it is none any more.
-            now: the time.
-        """
-        lasting: list[tuple[bytes, bytes]] = []
-        for pair, (first, last) in list(self._since.items()):
-            about = heard(pair[1])
-            if now - last > FORGET_AFTER or about is None or heard(pair[0]) is None:
-                del self._since[pair]
-            elif now - first >= self.lease and about > first + self.lease / 2:
-                lasting.append(pair)
-        if not lasting:
+    def due(self, now: float) -> bytes | None:
+        """Who is to be taken out now, if anybody."""
+        for pair, known in list(self._all.items()):
+            if now - known.last > FORGET_AFTER or None in (self._heard(pair[0]), self._heard(pair[1])):
+                del self._all[pair]
+        lasting = {pair: known.first for pair, known in self._all.items() if known.lasts}
+        if now - min(lasting.values(), default=now) < self.lease:
             return None
         votes = Counter(inc for pair in lasting for inc in pair)
         accused = {about for _, about in lasting}
         # Of two that have as many votes, it is the one complained of.
         worst = max(votes, key=lambda inc: (votes[inc], inc in accused, inc))
-        self._since = {pair: times for pair, times in self._since.items() if worst not in pair}
+        self._all = {pair: known for pair, known in self._all.items() if worst not in pair}
         return worst
 
     def deadline(self) -> float | None:
         """When somebody may be due."""
-        return min((first + self.lease for first, _ in self._since.values()), default=None)
+        return min((known.first + self.lease for known in self._all.values() if known.lasts), default=None)

@@ -93,7 +93,7 @@ class BrokerMachine(Members, Requests):
         self._give_up_sinks(now)
         for peer in self.outlet.complaints(now):
             self.complaints.add(self.me, peer, now)
-        worst = self.complaints.due(lambda inc: now if inc == self.me else self.membership.heard(inc), now)
+        worst = self.complaints.due(now)
         fenced = self.membership.remove(worst) if worst is not None else None
         if fenced is not None:
             self._lost([fenced], now)

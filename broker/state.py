@@ -5,6 +5,7 @@ The base of :class:`broker.machine.BrokerMachine`.
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from dataclasses import dataclass, field
 from typing import Any
@@ -88,7 +89,7 @@ class BrokerState:
         self.jobs: dict[bytes, Job] = {}
         self.recovery = Recovery(self.outlet, self.effects)
         self.lost_sinks = LostSinks(grace)
-        self.complaints = Complaints(lease)
+        self.complaints = Complaints(lease, self._heard)
         self.unkept: dict[bytes, float] = {}
         """Job that started over -> when its sink is asked again which failures were given out."""
         self.draining: set[bytes] = set()
@@ -112,6 +113,10 @@ class BrokerState:
         self._unplaced = True
         """Whether something has happened that may give a waiting job its place."""
         self._ended: deque[tuple[float, bytes]] = deque()
+
+    def _heard(self, incarnation: bytes) -> float | None:
+        """When this member was last heard; None if it is none. This broker always hears itself."""
+        return math.inf if incarnation == self.me else self.membership.heard(incarnation)
 
     def _end(self, job: Job, state: str, kind: str | None, error: str | None, now: float) -> None:
         self._move(job, state)

@@ -278,14 +278,10 @@ class Hang(Stage):
 
 
 class HoldGil(Stage):
-    """Holds the interpreter, so that no other thread of its process runs."""
-
-    def __init__(self, seconds: float) -> None:
-        super().__init__()
-        self.seconds = seconds
+    """Holds the interpreter for n seconds, so that no other thread of its process runs."""
 
     def process(self, task: Task) -> Task:
-        ctypes.PyDLL(None).usleep(int(self.seconds * 1e6))
+        ctypes.PyDLL(None).usleep(int(task.content * 1e6))
         return task
 
 

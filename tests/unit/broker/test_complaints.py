@@ -1,0 +1,79 @@
+"""Broken links: who is taken out, and who is busy only."""
+
+from __future__ import annotations
+
+import pytest
+
+from broker.complaints import Complaints
+
+LEASE = 5.0
+
+
+class Hearing:
+    """A membership in which everybody says hello each second, but for those that are silent."""
+
+    def __init__(self, *members: bytes, lease: float = LEASE) -> None:
+        self.heard: dict[bytes, float] = dict.fromkeys(members, 0.0)
+        self.complaints = Complaints(lease, self.heard.get)
+        self.now = 0.0
+
+    def second(self, *pairs: tuple[bytes, bytes], silent: bytes = b"") -> bytes | None:
+        """One second passes: hellos, and then complaints, (who, about whom). Returns who is taken out."""
+        self.now += 1.0
+        for member in self.heard:
+            if member != silent:
+                self.heard[member] = self.now
+        for who, about in pairs:
+            self.complaints.add(who, about, self.now)
+        return self.complaints.due(self.now)
+
+
+def test_who_is_complained_of_for_a_lease_is_taken_out() -> None:
+    hearing = Hearing(b"a", b"b")
+    out = [hearing.second((b"a", b"b")) for _ in range(6)]
+    assert out == [None] * 5 + [b"b"]
+    assert hearing.complaints.deadline() is None, "that is settled"
+
+
+def test_who_has_the_most_broken_links_is_taken_out() -> None:
+    hearing = Hearing(b"a", b"b", b"c", b"d")
+    pairs = [(b"a", b"b"), (b"a", b"c"), (b"d", b"a")]
+    assert [hearing.second(*pairs) for _ in range(6)][-1] == b"a"
+    assert hearing.second() is None
+
+
+def test_a_complaint_that_is_not_repeated_is_over() -> None:
+    hearing = Hearing(b"a", b"b")
+    for _ in range(5):
+        hearing.second((b"a", b"b"))
+    for _ in range(3):
+        hearing.second()
+    assert [hearing.second((b"a", b"b")) for _ in range(5)] == [None] * 5
+
+
+@pytest.mark.parametrize("lease", [0.5, 1.0, 5.0])
+@pytest.mark.parametrize("seconds", [1, 2, 3, 4, 5, 60])
+def test_who_holds_the_interpreter_is_busy(lease: float, seconds: int) -> None:
+    """He answers nobody and says no hello; then he does, and a complaint may still be on its way."""
+    hearing = Hearing(b"a", b"b", lease=lease)
+    hearing.second()
+    hearing.second(silent=b"b")
+    out = [hearing.second((b"a", b"b"), silent=b"b") for _ in range(seconds)]
+    out += [hearing.second((b"a", b"b")), hearing.second(), hearing.second(), hearing.second()]
+    assert out == [None] * (seconds + 4)
+
+
+def test_nothing_is_due_while_somebody_is_silent() -> None:
+    """Or the broker would not sleep."""
+    hearing = Hearing(b"a", b"b")
+    for _ in range(60):
+        hearing.second((b"a", b"b"), silent=b"b")
+        assert hearing.complaints.deadline() is None or hearing.complaints.deadline() > hearing.now
+
+
+def test_strangers_have_no_say() -> None:
+    hearing = Hearing(b"a", b"b")
+    pairs = [(b"x", b"b"), (b"a", b"x")]
+    assert [hearing.second(*pairs) for _ in range(10)] == [None] * 10
+    del hearing.heard[b"a"]
+    assert [hearing.second((b"a", b"b")) for _ in range(10)] == [None] * 10
