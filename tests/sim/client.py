@@ -102,20 +102,22 @@ class SimClient:
         self.world.later(0.1, lambda: self._watch(job))
 
     def _placed(self, job: bytes, value: dict[str, Any]) -> None:
+        self.streams[job].turn(value["token"])
         if value["state"] in ("failed", "cancelled"):
             if not self.streams[job].complete:
                 self.over.setdefault(job, value["kind"])
             return
         if value["sink"] and self.sinks.get(job) != value["sink"]:
             self.sinks[job] = value["sink"]
-            self.streams[job].restart(value["token"])
+            self.streams[job].restart()
 
     def receive(self, source: bytes, frames: list[bytes]) -> None:
         """An answer of the broker's, or results."""
         if frames[0][:1] == b"\x01":
             message = decode([frames[0][1:], *frames[1:]])
             assert isinstance(message, Results)
-            self._results(message)
+            if self.sinks.get(message.job) == source:
+                self._results(message)
             return
         control = unpack_control([frames[0][1:]])
         entry = self.pending.pop(control["ref"], None)

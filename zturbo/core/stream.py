@@ -27,7 +27,7 @@ class ResultStream:
 
     Args:
         job: id of the job.
-        token: higher than those of earlier readers; a sink serves the highest.
+        token: higher than those of earlier readers, and a sink serves the highest; 0 if none is given yet.
         first: index of the first result wanted; -1 to go on at the sink's cursor.
     """
 
@@ -84,9 +84,12 @@ class ResultStream:
         """The caller has taken n more results."""
         self.taken += n
 
-    def restart(self, token: int) -> None:
+    def turn(self, token: int) -> None:
+        """A token that the broker gives. The first is kept: to ask again is not to take over from others."""
+        self.token = self.token or token
+
+    def restart(self) -> None:
         """The results have moved to another sink, or the connection is new."""
-        self.token = token
         self._told = -1
         self._ask_at = 0.0
         self.problem = None

@@ -308,7 +308,7 @@ class Courier:
                 try:
                     self._sinks[sub.sink].send_multipart(encode(want), zmq.DONTWAIT)
                 except zmq.Again:
-                    sub.stream.restart(sub.stream.token)
+                    sub.stream.restart()
                     return now + 0.01
         due = sub.stream.deadline()
         return sub.locate_at if due is None or not sub.sink else min(due, sub.locate_at)
@@ -334,6 +334,7 @@ class Courier:
     def place(self, sub: Subscription, value: dict[str, Any]) -> None:
         """Where the results are, as the broker says. In the courier's thread."""
         now = time.monotonic()
+        sub.stream.turn(value["token"])
         if value["state"] in ("failed", "cancelled"):
             kind = by_name(value["kind"] or "", JobFailed)
             self._finish(sub, kind(value["error"] or value["state"]))
@@ -362,7 +363,7 @@ class Courier:
             self._sinks[sink] = socket
             self._poller.register(socket, zmq.POLLIN)
         sub.sink = sink
-        sub.stream.restart(value["token"])
+        sub.stream.restart()
 
     def _read_sink(self, socket: zmq.Socket[bytes], now: float) -> None:
         for _ in range(64):
@@ -381,6 +382,8 @@ class Courier:
             for sub in self._subscriptions:
                 if sub.stream.job != message.job or sub.stream.token != message.token:
                     continue
+                if self._sinks.get(sub.sink) is not socket:
+                    break  # of a sink that had the results before
                 skip = sub.stream.results(message, nbytes, now)
                 sub.heard = now
                 if skip is not None:

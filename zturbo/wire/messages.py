@@ -257,7 +257,7 @@ class Want:
 
     job: bytes
     token: int
-    """Made by the client per attach; a higher one supersedes a lower."""
+    """What the broker gave for the first attach of this reader; a higher one supersedes a lower."""
     first: int
     """Index of the next result that the client has not got; -1 for the sink's cursor."""
     limit: int
