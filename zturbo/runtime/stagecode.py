@@ -1,12 +1,12 @@
 """What becomes of one task in a stage's code: its instances, a call, outputs or a failure.
 
 A stage has one instance for all jobs, or one per job (see :class:`zturbo.Stage`). What ``process`` gives is
-turned into outputs: paths, contents, ENDs and FAILs. No sockets and no threads in here.
+turned into outputs: paths, contents, ENDs and FAILs. No sockets and no threads in here. asyncio is a quarter
+of what a worker imports: it comes with the first code that is ``async def``.
 """
 
 from __future__ import annotations
 
-import asyncio
 import copy
 import inspect
 import os
@@ -14,20 +14,24 @@ import traceback
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from time import perf_counter
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from zturbo.checks import check_count, check_type
 from zturbo.core.byid import ById
 from zturbo.core.tree import EXECUTION
 from zturbo.errors import UsageError
 from zturbo.kinds import BatchStage, FunctionStage, is_async
-from zturbo.runtime.coroutines import Coroutines, settled
 from zturbo.runtime.inputs import Inputs, Pieces
 from zturbo.runtime.output import Output
 from zturbo.stage import ReorderStage, Stage
 from zturbo.task import Task, TaskLog
 from zturbo.wire.messages import Mark, Path
 from zturbo.wire.payload import entry_of, pack_error, pack_meta
+
+if TYPE_CHECKING:
+    import asyncio
+
+    from zturbo.runtime.coroutines import Coroutines
 
 __all__ = ["FAILURES", "Condemned", "JobState", "StageCode", "restore"]
 
@@ -141,6 +145,8 @@ class StageCode:
     def _new(self) -> Stage:
         stage = self._build()
         if self.coroutines is None and any(map(is_async, (stage.init, stage.reset, _process(stage)))):
+            from zturbo.runtime.coroutines import Coroutines
+
             self.coroutines = Coroutines(self._loop)
         self._call(stage.init, self.worker_id)
         return stage
@@ -158,6 +164,8 @@ class StageCode:
 
     async def make_state(self) -> JobState:
         """A job's state, in a running loop; the caller keeps it, and lets it go with :meth:`spare`."""
+        from zturbo.runtime.coroutines import settled
+
         instance = self.base
         if self.has_state:
             if self.base.interleave:

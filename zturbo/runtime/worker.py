@@ -14,7 +14,7 @@ import threading
 import time
 from collections.abc import Callable
 from queue import Empty, SimpleQueue
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from zturbo.core.effects import Control, EndJob, Exit, Reclaim, Run, Send, Spill, Work
 from zturbo.core.worker import Produced, WorkerMachine
@@ -27,13 +27,15 @@ from zturbo.runtime.children import ChildSide
 from zturbo.runtime.dump import dump, links
 from zturbo.runtime.importing import build_stage, code_hash, load_class
 from zturbo.runtime.member import MemberLoop, start_member
-from zturbo.runtime.overlapping import AsyncRunner
 from zturbo.runtime.runner import Runner
 from zturbo.runtime.spill import SpillFile
 from zturbo.runtime.stagehost import StageHost
 from zturbo.stage import Stage
 from zturbo.wire.control import Member, View
 from zturbo.wire.messages import DataMessage
+
+if TYPE_CHECKING:
+    from zturbo.runtime.overlapping import AsyncRunner
 
 __all__ = ["WorkerProcess", "main", "make_worker", "serve"]
 
@@ -103,6 +105,8 @@ class WorkerProcess:
         self.spill = SpillFile(loop.folder / "spill")
         self.works: SimpleQueue[Work | EndJob | None] = SimpleQueue()
         self.epochs: dict[bytes, int] = {}
+        self._overlapping: AsyncRunner | None = None
+        """The runner, if its stage is ``async def``."""
         self.runner = self._make_runner(host, max_task_bytes, task_timeout)
         loop.forwarder.current = lambda: self.runner.job
         self._room = threading.Event()
@@ -118,7 +122,12 @@ class WorkerProcess:
     def _make_runner(self, host: StageHost, max_bytes: int, timeout: float | None) -> Runner:
         current = self.epochs.get
         if host.concurrency:
-            return AsyncRunner(host, self._post, current, max_bytes, free=self._free, timeout=timeout)
+            from zturbo.runtime.overlapping import AsyncRunner
+
+            self._overlapping = AsyncRunner(
+                host, self._post, current, max_bytes, free=self._free, timeout=timeout
+            )
+            return self._overlapping
         kind = BatchRunner if host.batch else Runner
         return kind(host, self._give, current, max_bytes)
 
@@ -132,8 +141,8 @@ class WorkerProcess:
 
     def _run_code(self) -> None:
         works, runner = self.works, self.runner
-        if isinstance(runner, AsyncRunner):
-            runner.serve(works)
+        if self._overlapping is not None:
+            self._overlapping.serve(works)
             return
         while True:
             try:
@@ -282,8 +291,8 @@ class WorkerProcess:
         self._wake()
 
     def _wake(self) -> None:
-        if isinstance(self.runner, AsyncRunner):
-            self.runner.wake()
+        if self._overlapping is not None:
+            self._overlapping.wake()
 
     def drain(self, now: float) -> None:
         """Finish what is here, then leave."""
