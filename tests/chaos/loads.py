@@ -37,8 +37,8 @@ def pipelines(folder: Path) -> dict[str, list[dict[str, Any]]]:
         ],
         "function": [stage("halves", "halves", 2, into=3), stage("even", "even", 2), stage("sum", "Sum")],
         "async": [
-            stage("streams", "Streams", 2),
-            stage("first", "Sleepy", 2, seconds=0.02),
+            stage("streams", "tests.system.coroutines:Streams", 2),
+            stage("first", "tests.system.coroutines:Sleepy", 2, seconds=0.02),
             stage("sum", "Sum"),
         ],
     }

@@ -13,22 +13,34 @@ from typing import Any
 import pytest
 
 from tests.system.cluster import Cluster, eventually, stage
-from tests.system.stages import OwnState, Steps, Streams, Together, Waits, even, wait_half, wait_twice
+from tests.system.coroutines import OwnState, Steps, Streams, Together, Waits, wait_half, wait_twice
+from tests.system.stages import even
 from zturbo import BatchStage, Client, Job, Resources, Stage, System, Task
 from zturbo.debug import run_debug
 from zturbo.errors import JobCancelled, TaskError, TaskTimeout, UsageError, WorkerLost
 from zturbo.kinds import FunctionStage
 
 
+def waiting(name: str, cls: str, workers: int = 1, **args: Any) -> dict[str, Any]:
+    """A stage table; ``cls`` is one of ``tests.system.coroutines``."""
+    return stage(name, f"tests.system.coroutines:{cls}", workers, **args)
+
+
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Cluster]:
     pipelines = {
-        "together": [stage("together", "Together")],
-        "waits": [stage("waits", "Waits", 2), stage("pass", "Slow", 2, seconds=0)],
-        "streams": [stage("streams", "Streams", 2), stage("pass", "Slow", seconds=0)],
-        "ordered": [stage("half", "wait_half", 2), stage("steps", "Steps")],
-        "functions": [stage("twice", "wait_twice", times=3), stage("half", "wait_half", 2)],
-        "state": [stage("state", "OwnState")],
+        "together": [waiting("together", "Together")],
+        "waits": [waiting("waits", "Waits", 2), stage("pass", "Slow", 2, seconds=0)],
+        "streams": [waiting("streams", "Streams", 2), stage("pass", "Slow", seconds=0)],
+        "ordered": [
+            waiting("half", "wait_half", 2),
+            waiting("steps", "Steps"),
+        ],
+        "functions": [
+            waiting("twice", "wait_twice", times=3),
+            waiting("half", "wait_half", 2),
+        ],
+        "state": [waiting("state", "OwnState")],
     }
     with Cluster(pipelines) as running:
         yield running
@@ -112,7 +124,7 @@ def test_jobs_at_once_have_each_their_own_state(client: Client) -> None:
 
 def test_killed_in_the_middle(tmp_path: Path) -> None:
     once = tmp_path / "killed"
-    stages = [stage("waits", "Waits", 2, once=str(once)), stage("sum", "Ordered")]
+    stages = [waiting("waits", "Waits", 2, once=str(once)), stage("sum", "Ordered")]
     with Cluster({"p": stages}) as cluster, cluster.client() as client:
         results, _ = run(client, list(range(500)), "p")
         assert once.exists()
@@ -125,7 +137,10 @@ def test_killed_in_the_middle(tmp_path: Path) -> None:
 
 def test_poison_beside_others_is_found_and_no_other_blamed() -> None:
     contents: list[Any] = [*range(100), -2, *range(100, 200)]
-    with Cluster({"p": [stage("waits", "Waits", 2)]}) as cluster, cluster.client() as client:
+    with (
+        Cluster({"p": [waiting("waits", "Waits", 2)]}) as cluster,
+        cluster.client() as client,
+    ):
         results, failures = run(client, contents, "p")
         assert sum(event[0] == "exited" for event in cluster.events) == 3
     assert results == [*waited(list(range(100))), "failed", *waited(list(range(100, 200)))]
@@ -136,7 +151,10 @@ def test_poison_beside_others_is_found_and_no_other_blamed() -> None:
 
 def test_a_cancelled_job_cancels_its_coroutines(tmp_path: Path) -> None:
     note = tmp_path / "cancelled"
-    with Cluster({"p": [stage("waits", "Waits", path=str(note))]}) as cluster, cluster.client() as client:
+    with (
+        Cluster({"p": [waiting("waits", "Waits", path=str(note))]}) as cluster,
+        cluster.client() as client,
+    ):
         job = client.submit(Job("forever", Task("forever")), pipeline="p")
         other = client.submit(Job("other", Task("forever")), pipeline="p")
         eventually(lambda: len(cluster.child("p.waits").slot.read()) == 2)
@@ -153,7 +171,7 @@ def test_a_cancelled_job_cancels_its_coroutines(tmp_path: Path) -> None:
 
 def test_a_task_over_its_time_fails_alone(tmp_path: Path) -> None:
     note = tmp_path / "cancelled"
-    stages = [{**stage("waits", "Waits", path=str(note)), "task_timeout": 1.0}]
+    stages = [{**waiting("waits", "Waits", path=str(note)), "task_timeout": 1.0}]
     with Cluster({"p": stages}) as cluster, cluster.client() as client:
         results, (failure,) = run(client, [1, "forever", 2], "p")
         assert results == [1, "failed", 2]
@@ -164,7 +182,7 @@ def test_a_task_over_its_time_fails_alone(tmp_path: Path) -> None:
 
 
 def test_a_task_that_blocks_the_loop_is_found_and_fails_alone() -> None:
-    stages = [{**stage("waits", "Waits"), "task_timeout": 0.5}]
+    stages = [{**waiting("waits", "Waits"), "task_timeout": 0.5}]
     with Cluster({"p": stages}) as cluster, cluster.client() as client:
         results, (failure,) = run(client, [1, "block", 2], "p")
         assert results == [1, "failed", 2]
@@ -172,7 +190,7 @@ def test_a_task_that_blocks_the_loop_is_found_and_fails_alone() -> None:
 
 
 def test_a_drained_worker_gives_back_what_it_has_not_begun(tmp_path: Path) -> None:
-    paths = [stage("waits", "Waits", 2, path=str(tmp_path / "cancelled"))]
+    paths = [waiting("waits", "Waits", 2, path=str(tmp_path / "cancelled"))]
     with Cluster({"p": paths}) as cluster, cluster.client() as client:
         done: list[Any] = []
         thread = threading.Thread(target=lambda: done.extend(run(client, list(range(1000)), "p")[0]))
