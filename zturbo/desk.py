@@ -10,6 +10,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from logging import Logger
 
 from zturbo.client import Client, JobHandle
@@ -24,6 +25,15 @@ __all__ = ["Desk", "ResultQueue"]
 
 JOBS_AT_ONCE = 16
 """Jobs of one pipeline that are under way; the others wait for their turn, in the order of adding."""
+
+
+@dataclass(slots=True)
+class _Attempt:
+    """To run a job once: in which pipeline, its tasks as they come, and what ended them."""
+
+    number: int
+    tasks: Iterator[Task]
+    failure: list[BaseException] = field(default_factory=list)
 
 
 class Desk:
@@ -58,6 +68,8 @@ class Desk:
         self._handles: dict[bytes, JobHandle] = {}
         self._threads: list[threading.Thread] = []
         self._lock = threading.RLock()
+        self._turn = threading.Lock()
+        """Of who takes a job and submits it: so that they are submitted in the order of adding."""
         self._kept: KeptJobs | None = None
         self._debug: DebugPipeline | None = None
         self._client: Client | None = None
@@ -152,14 +164,19 @@ class Desk:
 
     def _serve(self) -> None:
         """Do one job after the other."""
-        while (job := self._todo.get()) is not None and self.state == "started":
-            self._do(job)
+        while True:
+            with self._turn:
+                job = self._todo.get()
+                if job is None or self.state != "started":
+                    return
+                attempt = self._attempt(job)
+            self._do(job, attempt)
 
-    def _do(self, job: Job) -> None:
-        """Run a job, again if it fails, and give it back."""
+    def _do(self, job: Job, attempt: _Attempt) -> None:
+        """See to a job that has begun, run it again if it fails, and give it back."""
         while True:
             try:
-                self._run(job)
+                self._finish(job, attempt)
                 job.success = True
             except Exception as error:  # get_results and collect_results are the user's code
                 if self.state == "ended":
@@ -171,6 +188,7 @@ class Desk:
                 break
             job.retry -= 1
             self._again(job)
+            attempt = self._attempt(job)
         if Options.no_progress_bar:
             self._log.info("job %s: %s", job.name, "done" if job.success else "failed")
         if self._kept is None:
@@ -195,8 +213,8 @@ class Desk:
             except ZturboError as error:
                 self._log.debug("not released: %s", error)
 
-    def _run(self, job: Job) -> None:
-        """Run a job once."""
+    def _attempt(self, job: Job) -> _Attempt:
+        """Begin to run a job once."""
         with self._lock:
             if job.id not in self._handles or job.pipeline_id is None:
                 job.pipeline_id = min(range(len(self._in_flight)), key=self._in_flight.__getitem__)
@@ -204,14 +222,21 @@ class Desk:
             self._in_flight[number] += 1
         if Options.no_progress_bar:
             self._log.info("job %s: begun in pipeline %d", job.name, number)
-        failure: list[BaseException] = []
         try:
-            self._collect(job, _checked(self._tasks(job, number), failure))
-            if failure:  # the user's code may have caught it
-                raise failure[0]
+            return _Attempt(number, self._tasks(job, number))
+        except Exception as error:  # for whoever finishes it
+            return _Attempt(number, iter(()), [error])
+
+    def _finish(self, job: Job, attempt: _Attempt) -> None:
+        """Hand its tasks to the user's code, to their end."""
+        try:
+            if not attempt.failure:
+                self._collect(job, _checked(attempt.tasks, attempt.failure))
+            if attempt.failure:  # the user's code may have caught it
+                raise attempt.failure[0]
         finally:
             with self._lock:
-                self._in_flight[number] -= 1
+                self._in_flight[attempt.number] -= 1
 
     def _tasks(self, job: Job, number: int) -> Iterator[Task]:
         if self._debug is not None:
@@ -230,7 +255,7 @@ class Desk:
         if self._debug is not None and self.state == "started" and self._todo.qsize():
             job = self._todo.get()
             assert job is not None
-            self._do(job)
+            self._do(job, self._attempt(job))
         elif self.state == "started" and not self._under_way:
             self._log.warning("a job is waited for, and none is under way: each has been taken")
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.system.pyturbo_stages import Pipelines, Say, Shop
+from tests.system.pyturbo_stages import Kept, Pipelines, Say, Shop
 from zturbo import Job, Options, System, Task, TaskLog
 from zturbo.errors import TaskError, TaskTimeout, UsageError
 
@@ -181,3 +181,13 @@ def test_what_is_asked_for_by_name() -> None:
         and callable(process_map)
     )
     assert callable(progressbar)
+
+
+def test_jobs_begin_in_the_order_of_adding(tmp_path: Path) -> None:
+    (tmp_path / "gate").touch()
+    names = [str(i) for i in range(60)]
+    with Kept(str(tmp_path)) as system:
+        for name in names:
+            system.add_job(Job(name, Task([name, 1])))
+        assert all(job.success for job in system.wait_jobs(len(names), job_timeout=60))
+    assert (tmp_path / "done").read_text().split() == names
