@@ -3,7 +3,7 @@
     python -m examples.video.demo [--out FOLDER] [--kill STAGE | --deaths SECONDS]
 
 ``--kill track`` kills that stage's worker with SIGKILL while it works; ``--deaths 2`` kills some process, the
-broker and the sink among them, every two seconds. The tracks are the same.
+broker and the sink among them, two seconds after the last, or when all are up again. The tracks are the same.
 """
 
 from __future__ import annotations
@@ -57,7 +57,8 @@ def run_clips(
         paths: the clips.
         out: folder for what is written.
         kill: a stage, one worker of which is killed once it has done some work.
-        deaths: seconds between two deaths of random processes; the tracker dies once per clip at most.
+        deaths: seconds between two deaths of random processes, or more: until all are up again; the tracker
+            dies once per clip at most.
         progress: where to show how far it is.
 
     Returns:
@@ -118,7 +119,7 @@ def _submit(
             progress.update(jobs)
             if not killed and _given(jobs, str(kill)) >= 40:
                 killed = True
-                _kill(node, f"video.{kill}", progress)
+                _kill(next(c for c in node.children if c.what.name == f"video.{kill}"), progress)
         progress.update(client.jobs())
 
     watcher = threading.Thread(target=watch, name="watch")
@@ -140,13 +141,14 @@ def _reap(node: Node, every: float, clips: int, progress: Progress, stop: thread
     """Kill a random process every so many seconds, the tracker as often as there are clips at most."""
     trackers = 0
     while not stop.wait(every):
-        alive = [child for child in node.children if child.is_ready]
+        while not node.ready and not stop.wait(0.05):
+            pass
+        alive = node.children
         if trackers >= clips:
             alive = [child for child in alive if child.what.name != "video.track"]
-        if alive:
-            name = random.choice(alive).what.name
-            trackers += name == "video.track"
-            _kill(node, name, progress)
+        victim = random.choice(alive)
+        trackers += victim.what.name == "video.track"
+        _kill(victim, progress)
 
 
 def _given(jobs: list[dict[str, Any]], stage: str) -> int:
@@ -155,9 +157,8 @@ def _given(jobs: list[dict[str, Any]], stage: str) -> int:
     )
 
 
-def _kill(node: Node, name: str, progress: Progress) -> None:
-    victim = next(child for child in node.children if child.what.name == name)
-    progress.say(f"kill -9 {victim.pid} ({name})")
+def _kill(victim: Child, progress: Progress) -> None:
+    progress.say(f"kill -9 {victim.pid} ({victim.what.name})")
     os.kill(victim.pid, signal.SIGKILL)
 
 
