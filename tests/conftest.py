@@ -1,10 +1,29 @@
-"""Skips fail the run where everything that tests need was installed: with ``ZTURBO_NO_SKIPS=1``, as in CI."""
+"""Long files come first, so that none is left to run alone at the end.
+
+Skips fail the run where everything that tests need was installed: with ``ZTURBO_NO_SKIPS=1``, as in CI.
+"""
 
 from __future__ import annotations
 
 import os
 
 import pytest
+
+LONG = (
+    "tests/sim/test_world.py",
+    "tests/system/test_restarts.py",
+    "tests/video/test_video.py",
+    "tests/system/test_limits.py",
+    "tests/system/test_outage.py",
+    "tests/system/test_ledger.py",
+)
+"""Files that take a minute or more, the longest first."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The others stay in their order."""
+    place = {name: at for at, name in enumerate(LONG)}
+    items.sort(key=lambda item: place.get(item.nodeid.split("::")[0], len(LONG)))
 
 
 @pytest.hookimpl(trylast=True)
