@@ -17,14 +17,14 @@ GENTLE = frozenset({"broker", "broker-before", "broker-after", "sink", "disk", "
 
 def check_credit(world: World) -> None:
     """Nobody has sent more than he was allowed to: queues are bounded."""
+    actors = world.actors
     for actor in [world.broker, *world.workers]:
+        me = actor.machine.me
         for peer, link in actor.machine.outlet.links.items():
-            receiver = (
-                world.actors[peer].machine.inlet.links.get(actor.machine.me) if peer in world.actors else None
-            )
-            if receiver is not None:
-                told = max(receiver.window.limit_tasks, receiver.window.left_tasks)
-                assert link.tasks_sent <= told, world.story("sent beyond the credit")
+            if peer in actors and (receiver := actors[peer].machine.inlet.links.get(me)) is not None:
+                window, sent = receiver.window, link.tasks_sent
+                fits = sent <= window.limit_tasks or sent <= window.left_tasks
+                assert fits, world.story("sent beyond the credit")
 
 
 def check_results(world: World) -> None:

@@ -374,28 +374,30 @@ class World:
         rest_at: float | None = None
         progress, since = self._progress(), self.now
         second, steps = self.now, 0
+        clock, stepped = self.clock, self.stepped
         while True:
-            assert self.clock.step(), "nothing happens any more"
+            assert clock.step(), "nothing happens any more"
+            now = clock.now
             self.steps += 1
-            if self.now > second + 1.0:
-                second, steps = self.now, self.steps
-            for actor in self.stepped:
+            if now > second + 1.0:
+                second, steps = now, self.steps
+            for actor in stepped:
                 actor.machine.check()
-            self.stepped.clear()
+            stepped.clear()
             if self.steps % 10 == 0:
                 self.check()
-            if self.now > since + STUCK_AFTER / 4:
+            if now > since + STUCK_AFTER / 4:
                 before, progress = progress, self._progress()
                 if before != progress:
-                    since = self.now
-            stuck = rest_at is None and self.now > since + STUCK_AFTER
-            assert not stuck and self.now < LONGEST, self.story("it does not end")
+                    since = now
+            stuck = rest_at is None and now > since + STUCK_AFTER
+            assert not stuck and now < LONGEST, self.story("it does not end")
             assert self.steps < steps + MOST_STEPS, self.story("they talk without an end")
             if self.steps == self._most_steps:
                 raise TimeoutError(f"more than {self.steps} events")
-            if rest_at is None and self.now > 8.0 and self._done():
-                rest_at = max(self.now, *self.net.cuts.values()) + 6.0 if self.net.cuts else self.now + 6.0
-            if rest_at is not None and self.now > rest_at:
+            if rest_at is None and now > 8.0 and self._done():
+                rest_at = max(now, *self.net.cuts.values()) + 6.0 if self.net.cuts else now + 6.0
+            if rest_at is not None and now > rest_at:
                 break
         self.check()
         check_results(self)

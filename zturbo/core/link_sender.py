@@ -239,7 +239,8 @@ class LinkSender:
 
     def check(self) -> None:
         """Assert every invariant."""
-        assert self.tasks_sent <= max(self.limit_tasks, 0), "sent beyond the credit"
-        numbers = list(self.retained)
-        assert numbers == sorted(numbers)
-        assert not numbers or self.acked < numbers[0] <= numbers[-1] <= self.sent
+        assert self.tasks_sent <= self.limit_tasks, "sent beyond the credit"
+        if self.retained:
+            numbers = list(self.retained)
+            assert numbers == sorted(numbers)
+            assert self.acked < numbers[0] <= numbers[-1] <= self.sent

@@ -307,11 +307,19 @@ class Outlet:
 
     def check(self) -> None:
         """Assert every invariant."""
-        pending = [(p.size, p.nbytes) for queue in self.pending.values() for p in queue]
-        assert self.pending_tasks == sum(size for size, _ in pending)
-        assert self.pending_bytes == sum(nbytes for _, nbytes in pending)
-        retained = [(p.size, p.nbytes) for link in self.links.values() for p in link.retained.values()]
-        assert self.retained_tasks == sum(size for size, _ in retained)
-        assert self.retained_bytes == sum(nbytes for _, nbytes in retained)
+        assert (self.pending_tasks, self.pending_bytes) == _size(self.pending.values())
+        assert (self.retained_tasks, self.retained_bytes) == _size(
+            link.retained.values() for link in self.links.values()
+        )
         for link in self.links.values():
             link.check()
+
+
+def _size(groups: Iterable[Iterable[Parcel]]) -> tuple[int, int]:
+    """(tasks, bytes) of parcels."""
+    tasks = nbytes = 0
+    for parcels in groups:
+        for parcel in parcels:
+            tasks += parcel.size
+            nbytes += parcel.nbytes
+    return tasks, nbytes

@@ -128,7 +128,6 @@ class InputQueue:
 
     def check(self) -> None:
         """Assert every invariant."""
-        assert self.tasks == sum(part.n for part in (*self._items, *self.aside))
-        keys = [part.key for part in self._items]
-        assert len(keys) == len(set(keys))
+        assert self.tasks == sum([part.n for part in self._items]) + sum([part.n for part in self.aside])
+        assert len({part.key for part in self._items}) == len(self._items)
         assert all(part.stop == part.batch.n for part in self._items)
