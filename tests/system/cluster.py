@@ -32,7 +32,7 @@ def stage(name: str, cls: str, workers: int = 1, **args: Any) -> dict[str, Any]:
     return {"name": name, "class": path, "workers": workers, "args": args}
 
 
-def eventually(condition: Callable[[], bool], timeout: float = 20.0) -> None:
+def eventually(condition: Callable[[], bool], timeout: float = 60.0) -> None:
     """Wait until this holds; fails after ``timeout`` seconds, which no working system needs."""
     pause = threading.Event()
     until = time.monotonic() + timeout

@@ -161,7 +161,7 @@ def test_a_cancelled_job_cancels_its_coroutines(tmp_path: Path) -> None:
         pid = cluster.child("p.waits").pid
         job.cancel()
         with pytest.raises(JobCancelled):
-            job.result(timeout=10)
+            job.result(timeout=30)
         eventually(note.exists)
         eventually(lambda: len(cluster.child("p.waits").slot.read()) == 1)
         assert run(client, [1, 2], "p")[0] == [1, 2]

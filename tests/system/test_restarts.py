@@ -200,7 +200,7 @@ def test_a_zombie_does_no_harm_and_leaves(tmp_path: Path) -> None:
         eventually(lambda: sum(client.pipelines()[0]["workers"]) < 4)
         woken = time.monotonic()
         os.kill(zombie.pid, signal.SIGCONT)
-        eventually(lambda: not Path(f"/proc/{zombie.pid}").exists(), timeout=5)
+        eventually(lambda: not Path(f"/proc/{zombie.pid}").exists())
         print(f"the zombie left {time.monotonic() - woken:.2f} s after it was woken")
         assert list(client.map(range(500), pipeline="p")) == list(range(500))
 
@@ -252,16 +252,11 @@ def test_from_one_worker_to_eight_to_two(tmp_path: Path) -> None:
 
 
 def test_work_behind_a_slow_task_moves_on() -> None:
-    with Cluster({"p": [stage("hang", "Hang", 2, which=100, seconds=4.0)]}) as cluster:
-        with cluster.client() as client:
-            began = time.monotonic()
-            seen: list[int] = []
-            for value in client.map(range(2000), pipeline="p", ordered=False):
-                seen.append(value)
-                if len(seen) == 1999:
-                    break
-            assert time.monotonic() - began < 4.0, "all the others were done while it ran"
-            assert 100 not in seen
+    with Cluster({"p": [stage("hang", "Hang", 2, which=100)]}) as cluster, cluster.client() as client:
+        stream = client.map(range(2000), pipeline="p", ordered=False)
+        seen = {next(stream) for _ in range(1999)}
+        assert seen == {*range(2000)} - {100}, "all the others were done while it ran"
+        stream.close()
 
 
 def test_small_jobs_pass_a_large_one() -> None:
@@ -300,8 +295,8 @@ def test_a_wall_clock_that_steps_by_hours(tmp_path: Path) -> None:
         "FAKETIME_DONT_FAKE_MONOTONIC": "1",
         "DONT_FAKE_MONOTONIC": "1",
     }
-    with Cluster({"p": logged(tmp_path)}, lease=2.0, env=env) as cluster, cluster.client() as client:
-        stream = client.map(range(3000), pipeline="p", timeout=60.0)
+    with Cluster({"p": logged(tmp_path)}, env=env) as cluster, cluster.client() as client:
+        stream = client.map(range(1500), pipeline="p", timeout=250.0)
         got = [next(stream) for _ in range(50)]
         created = client.jobs()[0]["created"]
         for step in ("+9h", "-7h", "+200d"):
@@ -311,7 +306,7 @@ def test_a_wall_clock_that_steps_by_hours(tmp_path: Path) -> None:
         late = client.submit(Task(-1), pipeline="p")
         assert late.status()["created"] - created > 100 * 86400, "the step was seen"
         got += list(stream)
-        assert got == list(range(3000))
+        assert got == list(range(1500))
         for name in ("first", "second"):
             done = counts(tmp_path / name)
             assert max(done.values()) == 1, "nothing was done again"
