@@ -218,6 +218,10 @@ class Members(BrokerState):
         if self.voided:  # the word may have got lost, and what hangs would hang on
             self.effects.append(Control({"type": "forget", "jobs": list(self.voided)}, node))
 
+    def stood_still(self, seconds: float) -> None:
+        """This broker did not run for so long, and perhaps its whole host: nodes there have not either."""
+        self.membership.extend(seconds)
+
     def exited(self, incarnation: bytes, now: float, death: Death | None = None) -> None:
         """A node saw this member exit, or it says goodbye itself."""
         member = self.membership.remove(incarnation)

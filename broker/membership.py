@@ -95,6 +95,11 @@ class Membership:
             if lease is not None:
                 lease.until = now + self.lease
 
+    def extend(self, seconds: float) -> None:
+        """For so long nobody could be heard: it is not theirs to answer for."""
+        for lease in self._leases.values():
+            lease.until += seconds
+
     def remove(self, incarnation: bytes) -> Member | None:
         """An exit that was seen. None if it was no member."""
         lease = self._leases.pop(incarnation, None)

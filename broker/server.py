@@ -42,6 +42,9 @@ log = logging.getLogger("zturbo.broker")
 ROUND = 256
 """Control messages read in one round at most."""
 
+STOOD_STILL = 0.5
+"""Seconds that waiting may take longer than it was to, before that counts as time without a broker."""
+
 RETRY_COMMIT = 1.0
 """Seconds between two tries to commit while the ledger's disk is full."""
 
@@ -273,7 +276,11 @@ class Broker:
             if self.dumping:
                 self.dumping = False
                 dump("broker", self.machine.me, links(None, self.machine.outlet))
-            for socket, _ in self._poller.poll(math.ceil(timeout * 1000)):
+            ready = self._poller.poll(math.ceil(timeout * 1000))
+            late = time.monotonic() - now - timeout
+            if late > STOOD_STILL:
+                self.machine.stood_still(late)
+            for socket, _ in ready:
                 if socket is self.router:
                     self._read_router()
                 else:

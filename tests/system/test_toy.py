@@ -72,7 +72,7 @@ class Launched:
             except BrokerUnavailable:
                 return False
 
-        eventually(there, 30)
+        eventually(there)
 
 
 @pytest.fixture
@@ -107,6 +107,29 @@ def test_as_separately_launched_processes(launched: Launched) -> None:
         handles = [client.submit(job, pipeline="toy") for job, _ in wanted]
         for handle, (_, expected) in zip(handles, wanted, strict=True):
             assert handle.result(timeout=60) == expected
+
+
+def test_a_host_that_stood_still_loses_nobody(launched: Launched) -> None:
+    """All its processes, for longer than a lease: the broker is the first that goes on."""
+    up = launched.start("up", "--no-progress")
+    launched.wait()
+    with Client(launched.address, timeout=20) as client:
+        eventually(lambda: client.pipelines()[0]["workers"] == (1, 3, 2, 1))
+    started = children(up.pid)
+    broker = next(pid for pid in started if "broker" in Path(f"/proc/{pid}/cmdline").read_text())
+    for pid in (up.pid, *started):
+        os.kill(pid, signal.SIGSTOP)
+    time.sleep(7)
+    os.kill(broker, signal.SIGCONT)
+    with Client(launched.address, timeout=20) as client:
+        (pipeline,) = client.pipelines()
+        for pid in (up.pid, *started):
+            os.kill(pid, signal.SIGCONT)
+        assert pipeline["workers"] == (1, 3, 2, 1)
+        ((job, expected), *_) = jobs(SEED)
+        assert client.submit(job, pipeline="toy").result(timeout=60) == expected
+        assert client.pipelines()[0]["workers"] == (1, 3, 2, 1)
+    assert sorted(children(up.pid)) == sorted(started)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -103,6 +103,16 @@ def test_a_member_whose_lease_runs_out_is_out_and_stays_out() -> None:
     assert hello(machine, worker(), view=2)[0]["type"] == "refused"
 
 
+def test_time_without_a_broker_is_on_no_lease() -> None:
+    machine = broker(lease=5.0)
+    hello(machine, worker())
+    machine.stood_still(95.0)
+    machine.tick(99.0)
+    assert WORKER in machine.membership
+    machine.tick(100.1)
+    assert WORKER not in machine.membership
+
+
 def test_a_small_job_does_not_wait_behind_a_large_one() -> None:
     machine = broker()
     hello(machine, worker())
