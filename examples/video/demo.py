@@ -111,7 +111,7 @@ def _submit(
 
     def watch() -> None:
         killed = kill is None
-        while not done.wait(0.2):
+        while not done.wait(0.1):
             try:
                 jobs = client.jobs()
             except ZturboError:

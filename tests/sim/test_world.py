@@ -54,7 +54,7 @@ def caught(number: int) -> tuple[str, bool, bool]:
     recorded = name in RECORDED and catch((number, [tuple(RECORDED[name])]))[1] is not None
     first = int.from_bytes(os.urandom(4), "big")
     fresh = range(first, first + FRESH_PER_BUG)
-    return name, recorded, catch((number, fresh), most_steps=20_000)[1] is not None
+    return name, recorded, catch((number, fresh), most_steps=8_000)[1] is not None
 
 
 @pytest.mark.timeout(1800)
