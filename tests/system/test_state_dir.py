@@ -78,18 +78,23 @@ def killed(folder: Path, state: Path, script: Path) -> None:
         stdout=subprocess.PIPE,
         text=True,
     )
-    assert process.stdout is not None
-    assert process.stdout.readline() == "took a\n"
-    assert process.stdout.readline() == "c is done\n"
-    eventually(lambda: "b1" in done(folder))
-    with pytest.raises(StartError, match=f"in use by another System \\(process {process.pid}\\)"):
-        Kept(str(folder), state_dir=state).start()
-    pids = children(process.pid)
-    assert len(pids) == 4
-    for pid in (process.pid, *pids):
-        os.kill(pid, signal.SIGKILL)
-    process.communicate()
-    eventually(lambda: not any(Path(f"/proc/{pid}").exists() for pid in pids))
+    try:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "took a\n"
+        assert process.stdout.readline() == "c is done\n"
+        eventually(lambda: "b1" in done(folder))
+        with pytest.raises(StartError, match=f"in use by another System \\(process {process.pid}\\)"):
+            Kept(str(folder), state_dir=state).start()
+        pids = children(process.pid)
+        assert len(pids) == 4
+        for pid in (process.pid, *pids):
+            os.kill(pid, signal.SIGKILL)
+        process.communicate()
+        eventually(lambda: not any(Path(f"/proc/{pid}").exists() for pid in pids))
+    finally:
+        if process.poll() is None:  # a failure: it ends its children
+            process.terminate()
+            process.communicate()
 
 
 def check(jobs: list[Job], names: list[str]) -> None:
