@@ -63,9 +63,10 @@ class Complaints:
         for pair, known in list(self._all.items()):
             if now - known.last > FORGET_AFTER or None in (self._heard(pair[0]), self._heard(pair[1])):
                 del self._all[pair]
-        lasting = {pair: known.first for pair, known in self._all.items() if known.lasts}
-        if now - min(lasting.values(), default=now) < self.lease:
+        at = self.deadline()
+        if at is None or now < at:
             return None
+        lasting = [pair for pair, known in self._all.items() if known.lasts]
         votes = Counter(inc for pair in lasting for inc in pair)
         accused = {about for _, about in lasting}
         # Of two that have as many votes, it is the one complained of.
