@@ -141,8 +141,9 @@ def _reap(node: Node, every: float, clips: int, progress: Progress, stop: thread
     """Kill a random process every so many seconds, the tracker as often as there are clips at most."""
     trackers = 0
     while not stop.wait(every):
-        while not node.ready and not stop.wait(0.05):
-            pass
+        while not node.ready:
+            if stop.wait(0.05):
+                return
         alive = node.children
         if trackers >= clips:
             alive = [child for child in alive if child.what.name != "video.track"]
