@@ -13,7 +13,7 @@ from zturbo.resources import Resources
 from zturbo.stage import Outputs, Stage
 from zturbo.task import Task
 
-__all__ = ["BatchStage", "FunctionStage", "is_async"]
+__all__ = ["BatchStage", "FunctionStage", "is_async", "settled"]
 
 
 class BatchStage(Stage):
@@ -162,3 +162,9 @@ def is_async(code: Any) -> bool:
     if not inspect.isroutine(code):
         code = getattr(code, "__call__", None)  # noqa: B004 - it is looked at, not called
     return inspect.iscoroutinefunction(code) or inspect.isasyncgenfunction(code)
+
+
+async def settled(function: Callable[..., Any], *args: Any) -> Any:
+    """What a function gives, sync or not; called while a loop runs."""
+    result = function(*args)
+    return await result if inspect.isawaitable(result) else result

@@ -6,25 +6,19 @@ So debug mode and ordered stages run them; many at a time are :mod:`zturbo.runti
 from __future__ import annotations
 
 import asyncio
-import inspect
 import threading
 import weakref
 from collections.abc import AsyncIterable, Callable, Coroutine, Iterator
 from typing import Any, TypeVar
 
+from zturbo.kinds import settled
 from zturbo.task import Task
 
-__all__ = ["END", "Coroutines", "next_of", "settled"]
+__all__ = ["END", "Coroutines", "next_of"]
 
 T = TypeVar("T")
 
 END: Any = object()
-
-
-async def settled(function: Callable[..., Any], *args: Any) -> Any:
-    """What a function gives, sync or not; called while the loop runs."""
-    result = function(*args)
-    return await result if inspect.isawaitable(result) else result
 
 
 class Coroutines:

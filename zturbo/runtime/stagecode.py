@@ -20,7 +20,7 @@ from zturbo.checks import check_count, check_type
 from zturbo.core.byid import ById
 from zturbo.core.tree import EXECUTION
 from zturbo.errors import UsageError
-from zturbo.kinds import BatchStage, FunctionStage, is_async
+from zturbo.kinds import BatchStage, FunctionStage, is_async, settled
 from zturbo.runtime.inputs import Inputs, Pieces
 from zturbo.runtime.output import Output
 from zturbo.stage import ReorderStage, Stage
@@ -164,8 +164,6 @@ class StageCode:
 
     async def make_state(self) -> JobState:
         """A job's state, in a running loop; the caller keeps it, and lets it go with :meth:`spare`."""
-        from zturbo.runtime.coroutines import settled
-
         instance = self.base
         if self.has_state:
             if self.base.interleave:
