@@ -32,14 +32,8 @@ def cluster() -> Iterator[Cluster]:
         "together": [waiting("together", "Together")],
         "waits": [waiting("waits", "Waits", 2), stage("pass", "Slow", 2, seconds=0)],
         "streams": [waiting("streams", "Streams", 2), stage("pass", "Slow", seconds=0)],
-        "ordered": [
-            waiting("half", "wait_half", 2),
-            waiting("steps", "Steps"),
-        ],
-        "functions": [
-            waiting("twice", "wait_twice", times=3),
-            waiting("half", "wait_half", 2),
-        ],
+        "ordered": [waiting("half", "wait_half", 2), waiting("steps", "Steps")],
+        "functions": [waiting("twice", "wait_twice", times=3), waiting("half", "wait_half", 2)],
         "state": [waiting("state", "OwnState")],
     }
     with Cluster(pipelines) as running:
@@ -137,10 +131,7 @@ def test_killed_in_the_middle(tmp_path: Path) -> None:
 
 def test_poison_beside_others_is_found_and_no_other_blamed() -> None:
     contents: list[Any] = [*range(100), -2, *range(100, 200)]
-    with (
-        Cluster({"p": [waiting("waits", "Waits", 2)]}) as cluster,
-        cluster.client() as client,
-    ):
+    with Cluster({"p": [waiting("waits", "Waits", 2)]}) as cluster, cluster.client() as client:
         results, failures = run(client, contents, "p")
         assert sum(event[0] == "exited" for event in cluster.events) == 3
     assert results == [*waited(list(range(100))), "failed", *waited(list(range(100, 200)))]
@@ -151,10 +142,7 @@ def test_poison_beside_others_is_found_and_no_other_blamed() -> None:
 
 def test_a_cancelled_job_cancels_its_coroutines(tmp_path: Path) -> None:
     note = tmp_path / "cancelled"
-    with (
-        Cluster({"p": [waiting("waits", "Waits", path=str(note))]}) as cluster,
-        cluster.client() as client,
-    ):
+    with Cluster({"p": [waiting("waits", "Waits", path=str(note))]}) as cluster, cluster.client() as client:
         job = client.submit(Job("forever", Task("forever")), pipeline="p")
         other = client.submit(Job("other", Task("forever")), pipeline="p")
         eventually(lambda: len(cluster.child("p.waits").slot.read()) == 2)
