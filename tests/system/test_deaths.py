@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.system.cluster import Cluster, eventually, stage
+from tests.system.memory import small_memory
 from zturbo import Client, Job, Task
 from zturbo.errors import TaskError, TaskTimeout, WorkerLost
 
@@ -56,36 +57,15 @@ def test_poison_takes_nobody_along(how: str, said: str) -> None:
         assert sum(event[0] == "exited" for event in cluster.events) == 3
 
 
-@pytest.fixture
-def small_memory() -> Iterator[Path]:
-    """A cgroup with 100 MB."""
-    root = Path("/sys/fs/cgroup")
-    limit = "memory.max"
-    if (root / "memory").is_dir():
-        root, limit = root / "memory", "memory.limit_in_bytes"
-    group = root / f"zt-test-{os.getpid()}"
-    try:
-        group.mkdir()
-    except OSError as error:
-        pytest.skip(f"a cgroup cannot be made here: {error}")
-    try:
-        (group / limit).write_text(str(100 << 20))
-        yield group
-    except OSError as error:
-        pytest.skip(f"a cgroup's memory cannot be limited here: {error}")
-    finally:
-        eventually(lambda: not (group / "cgroup.procs").read_text())
-        group.rmdir()
-
-
-def test_a_task_that_takes_all_memory(small_memory: Path) -> None:
-    deadly = stage("deadly", "Deadly", 2, how="memory", which=50, cgroup=str(small_memory))
-    with Cluster({"p": [deadly]}) as cluster, cluster.client() as client:
-        good, bad = run(client, 100)
-        assert good == [value for value in range(100) if value != 50]
-        (error,) = bad
-        assert isinstance(error, WorkerLost)
-        assert "SIGKILL, likely out of memory" in str(error)
+def test_a_task_that_takes_all_memory() -> None:
+    with small_memory() as group:
+        deadly = stage("deadly", "Deadly", 2, how="memory", which=50, cgroup=str(group))
+        with Cluster({"p": [deadly]}) as cluster, cluster.client() as client:
+            good, bad = run(client, 100)
+            assert good == [value for value in range(100) if value != 50]
+            (error,) = bad
+            assert isinstance(error, WorkerLost)
+            assert "SIGKILL, likely out of memory" in str(error)
 
 
 def gap(stream: Iterator[object], seconds: float) -> float:

@@ -8,11 +8,11 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable
-from glob import glob
 from pathlib import Path
 
 import pytest
 
+from tests.system.clock import Clock
 from tests.system.cluster import Cluster, eventually, stage
 from zturbo import Task
 from zturbo.deploy import worker_children
@@ -283,24 +283,13 @@ def test_small_jobs_pass_a_large_one() -> None:
 
 
 def test_a_wall_clock_that_steps_by_hours(tmp_path: Path) -> None:
-    library = next(iter(glob("/usr/lib/*/faketime/libfaketime.so.1")), None)
-    if library is None:
-        pytest.skip("libfaketime (Debian package libfaketime) is missing")
-    clock = tmp_path / "clock"
-    clock.write_text("+0\n")
-    env = {
-        "LD_PRELOAD": library,
-        "FAKETIME_TIMESTAMP_FILE": str(clock),
-        "FAKETIME_NO_CACHE": "1",
-        "FAKETIME_DONT_FAKE_MONOTONIC": "1",
-        "DONT_FAKE_MONOTONIC": "1",
-    }
-    with Cluster({"p": logged(tmp_path)}, env=env) as cluster, cluster.client() as client:
+    clock = Clock(tmp_path / "clock")
+    with Cluster({"p": logged(tmp_path)}, env=clock.env) as cluster, cluster.client() as client:
         stream = client.map(range(1500), pipeline="p", timeout=250.0)
         got = [next(stream) for _ in range(50)]
         created = client.jobs()[0]["created"]
         for step in ("+9h", "-7h", "+200d"):
-            clock.write_text(f"{step}\n")
+            clock.step(step)
             got += [next(stream) for _ in range(300)]
             time.sleep(1)
         late = client.submit(Task(-1), pipeline="p")
