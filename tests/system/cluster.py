@@ -62,7 +62,7 @@ class Cluster:
         sinks: how many.
         broker: more keys of the broker's table.
         network: a whole network, in place of all that; its workers are the caller's to start.
-        address: of this host, where members of other hosts are to reach broker and sinks.
+        address: of this host, where members of other hosts are to reach broker, sinks and workers.
         env: more variables of the processes' environment.
         modules: role -> what ``python -m`` runs for it, in place of the real one.
     """
@@ -111,7 +111,7 @@ class Cluster:
         if workers:
             for name, stages in pipelines.items():
                 for table in stages:
-                    for child in worker_children(self.network, f"{name}.{table['name']}"):
+                    for child in worker_children(self.network, f"{name}.{table['name']}", address=address):
                         self.node.add(child)
         self.thread = threading.Thread(target=self.node.run, name="node")
         self.thread.start()
