@@ -20,17 +20,24 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 
-from tests.chaos.faults import FAULTS, LEASE, Victims
+from tests.chaos.faults import LEASE, PROCESSES, Victims
 from tests.chaos.hosts import BROKER, OtherHosts
-from tests.chaos.loads import LOADS, Load, pipelines
+from tests.chaos.jobs import HOLD, JOBS, SHARE
+from tests.chaos.loads import ASIDE, LOADS, Load, pipelines
+from tests.system.clock import Clock, need_clock
 from tests.system.cluster import Cluster
 from tests.system.hosts import Hosts, need_hosts
+from tests.system.memory import small_memory
 
-DISK = "512m"
+FAULTS = {**PROCESSES, **JOBS}
+"""Name -> what does it to those who work for a pipeline; it says whom it hit, None if nobody was there."""
+
+DISK = "1g"
 """Size of the disk that is filled."""
 
 
@@ -108,7 +115,8 @@ class Chaos:
 
     def _measure(self) -> None:
         for file in self.folder.iterdir():
-            counts = Counter(file.read_text().split())
+            words = file.read_text().split()
+            counts = Counter(word for word in words if word.isdigit() and int(word) < ASIDE)
             self.tasks += len(counts)
             self.again += sum(counts.values()) - len(counts)
         for child in self.cluster.node.children:
@@ -150,15 +158,39 @@ def small_disk(folder: Path) -> Iterator[None]:
         subprocess.run(["umount", "-l", str(folder)], check=True)
 
 
-def surroundings(stack: ExitStack, folder: Path) -> tuple[OtherHosts | None, Path | None]:
-    """More hosts, and a disk that may be filled, where this machine allows them; else it says why not."""
+@dataclass
+class Surroundings:
+    """More hosts, a disk to fill, little memory, clocks that step: as far as this machine has them."""
+
+    others: OtherHosts | None = None
+    disk: Path | None = None
+    group: Path | None = None
+    clocks: dict[str, Clock] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, stack: ExitStack, folder: Path) -> Surroundings:
+        """Made, and removed by the stack; where something cannot be made, it says which faults hit nobody."""
+        around = cls()
+        with _or_without("clock"):
+            need_clock()
+            around.clocks = {host: Clock(folder / f"clock-{host}") for host in "abc"}
+        with _or_without("memory"):
+            group = stack.enter_context(small_memory())
+            around.group = Path(f"/proc/{os.getpid()}/root{group}")  # hosts have a /sys of their own
+        with _or_without("disk-full, node, part and unplug"):
+            need_hosts()
+            stack.enter_context(small_disk(folder / "disk"))
+            around.disk = folder / "disk"
+            around.others = OtherHosts(stack.enter_context(Hosts(["a", "b", "c"])), around.clocks)
+        return around
+
+
+@contextmanager
+def _or_without(what: str) -> Iterator[None]:
     try:
-        need_hosts()
+        yield
     except pytest.skip.Exception as error:
-        sys.stdout.write(f"nobody for disk-full, node, part and unplug here: {error}\n")
-        return None, None
-    stack.enter_context(small_disk(folder / "disk"))
-    return OtherHosts(stack.enter_context(Hosts(["a", "b", "c"]))), folder / "disk"
+        sys.stdout.write(f"nobody for {what} here: {error}\n")
 
 
 def main() -> int:
@@ -177,19 +209,22 @@ def main() -> int:
     notes.mkdir()
     with ExitStack() as stack:
         stack.callback(shutil.rmtree, folder)
-        others, disk = surroundings(stack, folder)
+        around = Surroundings.of(stack, folder)
+        group, clock = around.group, around.clocks.get("a")
         cluster = stack.enter_context(
             Cluster(
-                pipelines(notes),
+                pipelines(notes, hold=HOLD, cgroup="" if group is None else str(group)),
                 lease=LEASE,
-                state=None if disk is None else disk / "state",
-                broker=None if others is None else {"bind": BROKER},
-                address=None if others is None else "10.99.0.1",
+                state=None if around.disk is None else around.disk / "state",
+                broker={"spool_share": SHARE, **({"bind": BROKER} if around.others else {})},
+                address="10.99.0.1" if around.others else None,
+                env=None if clock is None else clock.env,
             )
         )
-        if others is not None:
-            others.start(cluster)
-        chaos = Chaos(cluster, Victims(cluster, rng, others, disk), rng, notes)
+        if around.others is not None:
+            around.others.start(cluster)
+        victims = Victims(cluster, rng, around.others, around.disk, group, around.clocks)
+        chaos = Chaos(cluster, victims, rng, notes)
         chaos.say(f"seed {seed}, {args.minutes:g} minutes, lease {LEASE:g} s")
         while time.monotonic() < end:
             load = args.load or rng.choice(sorted(LOADS))

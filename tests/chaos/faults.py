@@ -1,12 +1,13 @@
-"""What is done to a cluster while results flow. Each fault says whom it hit; None if nobody was there."""
+"""What is done to processes, hosts, links and disks while results flow.
+
+Each says whom it hit; None if nobody was there.
+"""
 
 from __future__ import annotations
 
 import os
 import random
 import signal
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -14,13 +15,12 @@ from pathlib import Path
 from typing import Any
 
 from tests.chaos.hosts import WORK, OtherHosts
+from tests.system.clock import Clock
 from tests.system.cluster import Cluster, eventually
-from zturbo import Job, Task
 from zturbo.deploy import worker_children
-from zturbo.errors import JobCancelled
 from zturbo.runtime.children import Child
 
-__all__ = ["FAULTS", "LEASE", "Victims"]
+__all__ = ["LEASE", "PROCESSES", "Victims"]
 
 LEASE = 2.0
 """Seconds, of the cluster."""
@@ -31,16 +31,8 @@ AWAY = (1.0, 4.0, 20.0)
 FULL = 2.0
 """Seconds for which a disk is full."""
 
-MANY = 200_000
-"""Tasks of a job that is cancelled before it ends."""
-
-READER = """
-import sys
-from zturbo import Client
-with Client(sys.argv[1], timeout=60) as client:
-    for value in client.attach(sys.argv[2]).stream():
-        print(value, flush=True)
-"""
+STEPS = ("+9h", "-7h", "+200d", "-200d", "+0")
+"""Where a wall clock may step to."""
 
 
 class Victims:
@@ -51,15 +43,25 @@ class Victims:
         rng: chooses among them.
         others: more hosts, if there are.
         disk: where the cluster's state is, if that disk is the run's alone and may be filled.
+        group: a control group with little memory, if there is one.
+        clocks: host -> its wall clock, of those that may step.
     """
 
     def __init__(
-        self, cluster: Cluster, rng: random.Random, others: OtherHosts | None, disk: Path | None
+        self,
+        cluster: Cluster,
+        rng: random.Random,
+        others: OtherHosts | None,
+        disk: Path | None,
+        group: Path | None,
+        clocks: dict[str, Clock],
     ) -> None:
         self.cluster = cluster
         self.rng = rng
         self.others = others
         self.disk = disk
+        self.group = group
+        self.clocks = clocks
         self.problems: list[str] = []
         self._stopped: set[int] = set()
         self._aside: list[threading.Thread] = []
@@ -200,52 +202,14 @@ class Victims:
         self.aside(come_and_go)
         return f"two more of {name}"
 
-    def cancel(self, pipeline: str) -> str | None:
-        """Another job of the same pipeline is cancelled in its midst."""
-
-        name = f"cancelled-{self.rng.getrandbits(32):08x}"
-
-        def cancelled() -> str | None:
-            with self.cluster.client() as client:
-                if pipeline in ("wide", "big"):
-                    job = client.submit(Job(name, Task(10 * MANY)), pipeline="wide")
-                    stream = job.stream()
-                    next(stream)
-                    job.cancel()
-                    try:
-                        return f"a cancelled job went on to result {sum(1 for _ in stream)}"
-                    except JobCancelled:
-                        return None
-                stream = client.map(range(MANY), pipeline=pipeline, name=name)
-                next(stream)
-                stream.close()
-                left = [job for job in client.jobs() if job["name"] == name and not job["error_kind"]]
-                return f"a map that was closed goes on: {left}" if left else None
-
-        self.aside(cancelled)
-        return "a job of its own"
-
-    def client(self, pipeline: str) -> str | None:
-        """A client is killed while it reads; another goes on at the cursor."""
-
-        def go_on() -> str | None:
-            n = 20_000
-            with self.cluster.client() as client:
-                job = client.submit(Task(n), pipeline="wide")
-                words = [sys.executable, "-c", READER, self.cluster.address, job.id.hex()]
-                with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as reader:
-                    assert reader.stdout is not None
-                    for _ in range(self.rng.randrange(1, 3000)):
-                        reader.stdout.readline()
-                    reader.kill()
-                everything = list(client.attach(job.id, from_start=True).stream(timeout=120))
-                rest = list(client.attach(job.id).stream(timeout=120))
-                if len(everything) != n or rest != everything[n - len(rest) :]:
-                    return f"a client that attached got {len(everything)} and {len(rest)} of {n} results"
-                return None
-
-        self.aside(go_on)
-        return "a client of its own"
+    def clock(self, pipeline: str) -> str | None:
+        """The wall clock of a host steps, and stays there."""
+        if not self.clocks:
+            return None
+        host = self.rng.choice(sorted(self.clocks))
+        step = self.rng.choice(STEPS)
+        self.clocks[host].step(step)
+        return f"host {host} is at {step}"
 
     def disk_full(self, pipeline: str) -> str | None:
         """The disk of ledger and spool is full for a while."""
@@ -307,7 +271,7 @@ def _names() -> Iterator[str]:
             yield name.replace("_", "-")
 
 
-FAULTS: dict[str, Callable[[Victims, str], Any]] = {
+PROCESSES: dict[str, Callable[[Victims, str], Any]] = {
     name: getattr(Victims, name.replace("-", "_")) for name in _names()
 }
 """Name -> what does it to those who work for a pipeline."""

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import psutil
 
+from tests.system.clock import Clock
 from tests.system.cluster import Cluster
 from tests.system.hosts import Hosts
 
@@ -33,10 +34,12 @@ class OtherHosts:
 
     Args:
         hosts: made, with nobody on it.
+        clocks: host -> its wall clock, where it may step.
     """
 
-    def __init__(self, hosts: Hosts) -> None:
+    def __init__(self, hosts: Hosts, clocks: dict[str, Clock]) -> None:
         self.hosts = hosts
+        self.clocks = clocks
         self.nodes: dict[str, subprocess.Popen[bytes]] = {}
         self._killing = threading.Lock()
         self._links = threading.Lock()
@@ -55,7 +58,8 @@ class OtherHosts:
 
     def _start(self, host: str) -> None:
         words = ["tests.chaos.node", str(self._file), self.hosts.address[host], *WORK[host]]
-        self.nodes[host] = self.hosts.run(host, *words)
+        clock = self.clocks[host].env if host in self.clocks else {}
+        self.nodes[host] = self.hosts.run(host, *words, env={**os.environ, **clock})
 
     def kill_node(self, host: str) -> str | None:
         """SIGKILL a node; its workers have to end by themselves. Then another is started.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,20 +15,30 @@ from tests.system.cluster import stage
 from zturbo import Client, Task
 from zturbo.errors import TaskError
 
-__all__ = ["LOADS", "Load", "pipelines"]
+__all__ = ["ASIDE", "LOADS", "Load", "pipelines", "sums"]
 
 
-def pipelines(folder: Path) -> dict[str, list[dict[str, Any]]]:
-    """The pipelines that the loads use; ``folder`` is where their stages note what they run."""
+ASIDE = 10**9
+"""Contents from here on are not of the loads, but of other jobs."""
+
+
+def pipelines(folder: Path, **trouble: Any) -> dict[str, list[dict[str, Any]]]:
+    """The pipelines that the loads use.
+
+    Args:
+        folder: where their stages note what they run.
+        trouble: arguments of the stage that other jobs ask for trouble.
+    """
+    add = "tests.chaos.stages:Trouble"
 
     def log(name: str, workers: int, seconds: float = 0.0) -> dict[str, Any]:
         return stage("work", "Log", workers, path=str(folder / name), seconds=seconds)
 
     return {
-        "tiny": [stage("add", "Add", 2), log("tiny", 2), stage("sum", "Sum", 2)],
+        "tiny": [stage("add", add, 2, **trouble), log("tiny", 2), stage("sum", "Sum", 2)],
         "wide": [stage("count", "Count", 1), stage("add", "Add", 2), stage("sum", "Sum", 1)],
         "big": [stage("first", "Array", 2), stage("second", "Array", 1)],
-        "slow": [log("slow", 3, 0.03), stage("add", "Add", 1)],
+        "slow": [log("slow", 3, 0.03), stage("add", add, 1, **trouble)],
         "wild": [stage("wild", "Wild", 2), stage("pass", "Slow", 1, seconds=0.0005)],
         "batch": [
             stage("batch", "Batches", 2),
@@ -72,10 +82,11 @@ class Load:
         return LOADS[self.name](self)
 
 
-def _sums(n: int) -> Iterator[int]:
+def sums(values: Iterable[int]) -> Iterator[int]:
+    """What the stage ``Sum`` gives for these."""
     total = 0
-    for value in range(n):
-        total = (total * 31 + value + 1) % 1_000_003
+    for value in values:
+        total = (total * 31 + value) % 1_000_003
         yield total
 
 
@@ -92,13 +103,13 @@ def _compare(got: Iterator[Any], expected: Iterator[Any]) -> str | None:
 
 def _tiny(load: Load) -> str | None:
     n = int(20_000 * load.scale)
-    return _compare(load.see(load.client.map(range(n), pipeline="tiny")), _sums(n))
+    return _compare(load.see(load.client.map(range(n), pipeline="tiny")), sums(range(1, n + 1)))
 
 
 def _wide(load: Load) -> str | None:
     n = int(60_000 * load.scale)
     job = load.client.submit(Task(n), pipeline="wide")
-    return _compare(load.see(job.stream()), _sums(n))
+    return _compare(load.see(job.stream()), sums(range(1, n + 1)))
 
 
 def _big(load: Load) -> str | None:
@@ -121,11 +132,11 @@ def _slow(load: Load) -> str | None:
 def _clients(load: Load) -> str | None:
     """Many small jobs, one after the other."""
     for number in range(int(20 * load.scale)):
+        first = 1000 * number  # no two have the same contents
         with Client(load.client.broker, timeout=60) as client:
-            problem = _compare(
-                load.see(client.map(range(number * 7), pipeline="tiny", name=f"small-{number}")),
-                _sums(number * 7),
-            )
+            contents = range(first, first + 7 * number)
+            got = client.map(contents, pipeline="tiny", name=f"small-{number}")
+            problem = _compare(load.see(got), sums(content + 1 for content in contents))
         if problem:
             return f"job {number}: {problem}"
     return None
@@ -145,22 +156,15 @@ def _wild(load: Load) -> str | None:
     return None if at == len(got) else "there are results too many"
 
 
-def _running(values: Iterator[int]) -> Iterator[int]:
-    total = 0
-    for value in values:
-        total = (total * 31 + value) % 1_000_003
-        yield total
-
-
 def _batch(load: Load) -> str | None:
     n = int(20_000 * load.scale)
     got = load.see(load.client.map(range(n), pipeline="batch"))
-    return _compare((total for total, _ in got), _running(iter(range(n))))
+    return _compare((total for total, _ in got), sums(range(n)))
 
 
 def _function(load: Load) -> str | None:
     n = int(10_000 * load.scale)
-    expected = _running(value for value in range(3 * n) if value % 2 == 0)
+    expected = sums(value for value in range(3 * n) if value % 2 == 0)
     return _compare(load.see(load.client.map(range(n), pipeline="function")), expected)
 
 

@@ -15,6 +15,11 @@ from typing import Any
 from zturbo import BatchStage, ReorderStage, Stage, Task
 
 
+def rest(seconds: float) -> None:
+    """As ``time.sleep``, which fails under libfaketime."""
+    select.select([], [], [], seconds)
+
+
 class Add(Stage):
     """x + 1."""
 
@@ -127,7 +132,7 @@ class Slow(Stage):
         self.seconds = seconds
 
     def process(self, task: Task) -> Task:
-        time.sleep(self.seconds)
+        rest(self.seconds)
         return task
 
 
@@ -258,7 +263,7 @@ class Log(Stage):
     def process(self, task: Task) -> Task:
         os.write(self.file, f"{task.content}\n".encode())
         if self.seconds:
-            select.select([], [], [], self.seconds)  # time.sleep fails under libfaketime
+            rest(self.seconds)
         return task
 
 
@@ -318,7 +323,7 @@ class Wild(Stage):
         execution = os.urandom(4).hex()
         count = 1 + os.urandom(1)[0] % 5
         for i in range(count):
-            time.sleep(0.001)
+            rest(0.001)
             yield Task([task.content, execution, i, count])
 
 

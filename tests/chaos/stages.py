@@ -1,0 +1,72 @@
+"""A stage that other jobs of a chaos run share with its loads, and that does what it is asked for."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from tests.system.stages import Add, rest
+from zturbo import Task
+
+__all__ = ["DEADLY", "GOOD", "Trouble"]
+
+GOOD = 0
+"""What a task that was asked for trouble gives once there is none any more."""
+
+DEADLY = ("kill", "segfault", "exit", "abort", "generator")
+"""Ways to die that are possible everywhere."""
+
+
+class Trouble(Add):
+    """x + 1; a list is [what is asked for, a file]: done once, and the file made; without a file, each time.
+
+    ``memory`` takes more than its control group has, ``cgroup``; ``hold`` keeps the interpreter for
+    ``hold`` seconds; ``hang`` goes on for ever, and writes its process id to the file each time.
+    """
+
+    def __init__(self, cgroup: str = "", hold: float = 0.0) -> None:
+        super().__init__()
+        self.cgroup = cgroup
+        self.hold = hold
+
+    def process(self, task: Task) -> Any:
+        if isinstance(task.content, int):
+            return super().process(task)
+        asked, file = task.content
+        if file and asked != "hang":
+            try:
+                Path(file).touch(exist_ok=False)
+            except FileExistsError:
+                return Task(GOOD)
+        match asked:
+            case "kill":
+                os.kill(os.getpid(), signal.SIGKILL)
+            case "segfault":
+                ctypes.string_at(0)
+            case "exit":
+                os._exit(3)
+            case "abort":
+                os.abort()
+            case "generator":
+                return self._half()
+            case "memory":
+                Path(self.cgroup, "cgroup.procs").write_text(str(os.getpid()))
+                return Task(len(bytes(1 << 20) * 400))
+            case "hold":
+                ctypes.PyDLL(None).usleep(int(self.hold * 1e6))
+                return Task(GOOD)
+            case "hang":
+                with open(file, "a") as pids:
+                    pids.write(f"{os.getpid()}\n")
+                while True:
+                    rest(1)
+        sys.exit(f"it lives: {asked}")
+
+    def _half(self) -> Iterator[Task]:
+        yield Task(GOOD)
+        os.kill(os.getpid(), signal.SIGKILL)
