@@ -45,6 +45,9 @@ ROUND = 256
 STOOD_STILL = 0.5
 """Seconds that waiting may take longer than it was to, before that counts as time without a broker."""
 
+FULL = "the disk of the broker's ledger is full"
+"""Why nothing is written."""
+
 RETRY_COMMIT = 1.0
 """Seconds between two tries to commit while the ledger's disk is full."""
 
@@ -345,6 +348,7 @@ class Broker:
                     self._loads.append(effect)
             if (recorded or self._full_until) and not self._commit(now):
                 self._answer_questions()
+                self._tell_who_waits(effects)
                 return
             for effect in self._held:
                 if isinstance(effect, Send):
@@ -371,6 +375,12 @@ class Broker:
             self._held.remove(effect)
             self._say(effect.to, effect.message)
 
+    def _tell_who_waits(self, effects: list[Effect]) -> None:
+        """While nothing can be written, whoever asked for what has to be is told what it waits for."""
+        for effect in effects:
+            if isinstance(effect, Confirm) and "ref" in effect.message:
+                self._say(effect.to, {"type": "wait", "ref": effect.message["ref"], "reason": FULL})
+
     def _commit(self, now: float) -> bool:
         """Whether the ledger has everything; a full disk only pauses."""
         if now < self._full_until:
@@ -380,7 +390,7 @@ class Broker:
         except LedgerFull as error:
             if not self._full_until:
                 log.error("the ledger's disk is full; waiting for room: %s", error)
-                self.machine.trouble[self.machine.me] = "the disk of the broker's ledger is full"
+                self.machine.trouble[self.machine.me] = FULL
             self._full_until = now + RETRY_COMMIT
             return False
         if self._full_until:
@@ -446,7 +456,10 @@ class Broker:
             self._socket_file.unlink(missing_ok=True)
         self.context.term()
         shutil.rmtree(self.folder, ignore_errors=True)
-        self.ledger.close()
+        try:
+            self.ledger.close()
+        except LedgerFull as error:
+            log.error("the ledger's disk is still full; what has got no answer is not in it: %s", error)
 
 
 def _running(value: Sequence[Any]) -> tuple[Running, ...]:

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import threading
 import time
 from pathlib import Path
 
+import pytest
+
 from tests.system.cluster import Cluster, eventually, stage
 from tests.system.disks import fill
-from zturbo import Task
+from zturbo import Client, Task
 from zturbo.deploy import host_name, worker_children
+from zturbo.errors import BrokerUnavailable
 from zturbo.network import Network
 from zturbo.runtime.node import Node
 
@@ -44,6 +48,20 @@ def test_a_full_disk_at_the_sink_pauses_and_goes_on_by_itself(small_disk: Path) 
         thread.join(timeout=60)
         assert results == [list(range(50_000))]
         assert not [event for event in cluster.events if event[0] == "exited"]
+
+
+def test_a_broker_whose_disk_is_full_says_so_and_can_be_stopped(small_disk: Path) -> None:
+    with Cluster({"p": [stage("add", "Add")]}, broker={"state": str(small_disk)}) as cluster:
+        with Client(cluster.address, timeout=3) as client:
+            ballast = fill(small_disk)
+            with pytest.raises(BrokerUnavailable, match="the disk of the broker's ledger is full"):
+                client.submit(Task(1), pipeline="p")
+            os.kill(cluster.child("broker").pid, signal.SIGTERM)
+            eventually(lambda: any(event[:2] == ("exited", "broker") for event in cluster.events))
+            assert [text for kind, _, text in cluster.events if kind == "exited"] == ["exit code 0"]
+            ballast.unlink()
+        with cluster.client() as client:
+            assert client.submit(Task(1), pipeline="p").result(timeout=60) == [2]
 
 
 def test_a_client_that_does_not_read_pauses_its_own_job_alone(tmp_path: Path) -> None:

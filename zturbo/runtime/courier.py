@@ -60,6 +60,8 @@ class _Request:
     deadline: float | None
     again: float
     asked: float = field(default_factory=time.monotonic)
+    reason: str = ""
+    """Why the broker has not answered yet, if it said so."""
 
     def settle(self, value: Any, error: BaseException | None = None) -> None:
         """The answer, if anybody still waits for it."""
@@ -255,11 +257,7 @@ class Courier:
         for ref, request in list(self._requests.items()):
             if request.deadline is not None and now >= request.deadline:
                 del self._requests[ref]
-                text = (
-                    f"no broker answers at {self.broker}. Is it running? Start one with "
-                    "'zturbo up FILE', or name its address in ZTURBO_BROKER"
-                )
-                request.settle(None, BrokerUnavailable(text))
+                request.settle(None, BrokerUnavailable(self._unanswered(request)))
                 continue
             if request.future.cancelled():
                 del self._requests[ref]
@@ -270,6 +268,17 @@ class Courier:
             if request.deadline is not None:
                 until = min(until, request.deadline)
         return until
+
+    def _unanswered(self, request: _Request) -> str:
+        if request.reason:
+            return (
+                f"the broker at {self.broker} waits, and has not taken this in time: {request.reason}. "
+                "It may still take it once that is over"
+            )
+        return (
+            f"no broker answers at {self.broker}. Is it running? Start one with 'zturbo up FILE', or name "
+            "its address in ZTURBO_BROKER"
+        )
 
     def _read_control(self) -> None:
         while True:
@@ -286,6 +295,9 @@ class Courier:
             if self._away:
                 self._away = False
                 log.warning("the broker at %s answers again", self.broker)
+            if message["type"] == "wait":
+                self._waits(message)
+                continue
             request = self._requests.pop(message.get("ref", -1), None)
             if request is None:
                 continue
@@ -294,6 +306,15 @@ class Courier:
             else:
                 kind = by_name(message["kind"], ZturboError)
                 request.settle(None, kind(message["message"]))
+
+    def _waits(self, message: dict[str, Any]) -> None:
+        """The broker will answer later, and says why."""
+        request = self._requests.get(message["ref"])
+        if request is None:
+            return
+        if request.reason != message["reason"]:
+            log.warning("the broker at %s waits: %s", self.broker, message["reason"])
+        request.reason = message["reason"]
 
     # -- results ------------------------------------------------------------------------------
     def _serve(self, sub: Subscription, now: float) -> float:

@@ -194,6 +194,7 @@ SCHEMA: dict[str, dict[str, Any]] = {
     "ask_entered": {"job": _ID, "epoch": _INT},
     "ok": {"ref": _INT, "value": object},
     "error": {"ref": _INT, "kind": _STR, "message": _STR},
+    "wait": {"ref": _INT, "reason": _STR},
 }
 """Type of message -> its fields and their types."""
 
