@@ -11,6 +11,7 @@ from typing import Any
 
 from broker.job import ENDED, Job
 from broker.placement import Placed
+from broker.reach import out_of_reach
 from broker.recovery import check_failures, check_held, check_roots
 from broker.state import BrokerState
 from broker.strikes import Death, stand, strike
@@ -140,6 +141,11 @@ class Members(BrokerState):
         """A worker or a sink introduces itself, and repeats it as its heartbeat."""
         member: Member = message["member"]
         problem = self._misfit(member, message)
+        if problem is None and not message["view"] and member.incarnation not in self.membership:
+            there = (self.membership.broker, *self.membership.members())
+            problem = out_of_reach(member, there, self.name_of)
+            if problem is not None and member.role == "worker":
+                self.pipelines[member.pipeline].problems[member.stage] = problem
         if problem:
             self.effects.append(Control({"type": "refused", "reason": problem}, identity))
             return

@@ -186,7 +186,7 @@ class Broker:
 
     def _note_members(self, members: list[Member]) -> None:
         """The view has changed: who came, and who left or was fenced."""
-        now = {member.incarnation: self._name(member) for member in members}
+        now = {member.incarnation: self.machine.name_of(member) for member in members}
         for incarnation, name in now.items():
             if incarnation not in self._present:
                 self._note(logging.INFO, name, b"", f"{name} has joined: {incarnation.hex()[:8]}")
@@ -194,12 +194,6 @@ class Broker:
             if incarnation not in now:
                 self._note(logging.INFO, name, b"", f"{name} is out of the view: {incarnation.hex()[:8]}")
         self._present = now
-
-    def _name(self, member: Member) -> str:
-        pipeline = self.machine.pipelines.get(member.pipeline)
-        if pipeline is not None and 0 <= member.stage < len(pipeline.stages):
-            return f"{member.pipeline}.{pipeline.stages[member.stage]}"
-        return member.role
 
     def _note_job(self, job: Job) -> None:
         """A job has another state, or another epoch."""

@@ -118,6 +118,13 @@ class BrokerState:
         """When this member was last heard; None if it is none. This broker always hears itself."""
         return math.inf if incarnation == self.me else self.membership.heard(incarnation)
 
+    def name_of(self, member: Member) -> str:
+        """A member's stage, or what it is, for people."""
+        pipeline = self.pipelines.get(member.pipeline)
+        if pipeline is not None and 0 <= member.stage < len(pipeline.stages):
+            return f"{member.pipeline}.{pipeline.stages[member.stage]}"
+        return member.role
+
     def _end(self, job: Job, state: str, kind: str | None, error: str | None, now: float) -> None:
         self._move(job, state)
         self._ended.append((now, job.id))

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
 import sys
 import time
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -52,23 +55,29 @@ with Client("tcp://10.99.0.1:5555", timeout=30) as client:
 """
 
 
-@pytest.fixture
-def hosts():  # type: ignore[no-untyped-def]
-    """Broker and sink on a, the first stage on b, the second on c and d."""
+@contextmanager
+def some_hosts(names: str) -> Iterator[tuple[Hosts, str]]:
+    """Hosts, and the path of the network file."""
     need_hosts()
-    with Hosts(["a", "b", "c", "d"]) as hosts:
+    with Hosts(list(names)) as hosts:
         file = hosts.folder / "network.toml"
         file.write_text(NETWORK.format(folder=hosts.folder, lease=LEASE))
-        common = [str(file), "--insecure", "--address"]
-        hosts.run("a", "zturbo", "broker", *common, hosts.address["a"])
-        hosts.run("a", "zturbo", "sink", *common, hosts.address["a"])
-        for host, stage in (("b", "first"), ("c", "second"), ("d", "second")):
-            hosts.run(host, "zturbo", "stage", str(file), f"p.{stage}", *common[1:], hosts.address[host])
         try:
-            yield hosts
+            yield hosts, str(file)
         except BaseException:
             print(hosts.logs())
             raise
+
+
+@pytest.fixture
+def hosts() -> Iterator[Hosts]:
+    """Broker and sink on a, the first stage on b, the second on c and d."""
+    with some_hosts("abcd") as (hosts, file):
+        hosts.run("a", "zturbo", "broker", file, "--insecure")
+        hosts.run("a", "zturbo", "sink", file, "--insecure", "--address", hosts.address["a"])
+        for host, stage in (("b", "first"), ("c", "second"), ("d", "second")):
+            hosts.run(host, "zturbo", "stage", file, f"p.{stage}", "--insecure")
+        yield hosts
 
 
 class Run:
@@ -167,3 +176,48 @@ def test_a_node_that_is_killed_leaves_no_orphans(hosts: Hosts) -> None:
     os.kill(node.pid, signal.SIGKILL)
     eventually(lambda: not any(Path(f"/proc/{pid}").exists() for pid in started))
     run.end()
+
+
+def ask(hosts: Hosts, host: str, *words: str) -> subprocess.CompletedProcess[str]:
+    """``zturbo`` with these words, on a host."""
+    command = [sys.executable, "-m", "zturbo", *words, "--broker", "tcp://10.99.0.1:5555"]
+    return subprocess.run(
+        ["ip", "netns", "exec", hosts._space[host], *command], capture_output=True, text=True, timeout=60
+    )
+
+
+def test_hosts_that_cannot_reach_each_other_are_told_what_to_do() -> None:
+    there = ("--broker", "tcp://10.99.0.1:5555")
+    parts = {"sink": ("sink",), "p.first": ("stage", "p.first"), "p.second": ("stage", "p.second")}
+    on = {"sink": "a", "p.first": "b", "p.second": "a"}
+    with some_hosts("ab") as (hosts, file):
+
+        def start(name: str, *more: str) -> subprocess.Popen[bytes]:
+            command, *stage = parts[name]
+            return hosts.run(on[name], "zturbo", command, file, *stage, *there, *more)
+
+        def told(text: str) -> bool:
+            return text in ask(hosts, "a", "jobs").stdout
+
+        hosts.run("a", "zturbo", "broker", file, "--insecure")
+        running = {name: start(name) for name in ("sink", "p.second")}
+        eventually(lambda: told("first x0, second x1"))
+        running["p.first"] = start("p.first")
+        for name in ("p.first", "sink", "p.second"):
+            who = "the sink" if name == "sink" else name
+            eventually(lambda who=who: told(f"start {who} with --insecure"))
+            running[name].terminate()
+            running[name].wait()
+            running[name] = start(name, "--insecure")
+        eventually(lambda: told("first x1, second x1"))
+        assert json.loads(ask(hosts, "b", "submit", "p", "5").stdout) == "5"
+
+
+def test_a_client_that_cannot_reach_a_sink_is_told_what_to_do() -> None:
+    with some_hosts("ab") as (hosts, file):
+        hosts.run("a", "zturbo", "broker", file, "--insecure")
+        for words in (["sink", file], ["stage", file, "p.first"], ["stage", file, "p.second"]):
+            hosts.run("a", "zturbo", *words, "--broker", "tcp://10.99.0.1:5555")
+        done = ask(hosts, "b", "submit", "p", "5")
+        assert done.returncode == 2 and "start the sink with --address" in done.stderr, done
+        assert ask(hosts, "a", "submit", "p", "5").stdout == '"5"\n', "on the sink's host it goes"

@@ -19,6 +19,7 @@ from zturbo.fromsystem import is_system_name, network_of
 from zturbo.network import Network
 from zturbo.runtime.children import Child, ChildSpec
 from zturbo.runtime.node import Node
+from zturbo.runtime.route import address_towards
 from zturbo.runtime.sockets import check_bind
 
 __all__ = ["add_common", "add_file", "foreground", "load", "network_file"]
@@ -54,8 +55,8 @@ def add_common(parser: argparse.ArgumentParser, *, binds: bool = False, spools: 
     parser.add_argument(
         "--address",
         metavar="HOST",
-        help="address of this host that other hosts reach it by; default: $ZTURBO_ADDRESS; without it, this "
-        "host alone",
+        help="address of this host that other hosts reach it by; default: $ZTURBO_ADDRESS, else with "
+        "--insecure that on its way to the broker, unless that is loopback; without any, this host alone",
     )
     if spools:
         parser.add_argument(
@@ -87,7 +88,7 @@ def load(args: argparse.Namespace) -> Network:
     binds = hasattr(args, "bind")
     address = (args.bind or _env("BIND")) if binds else (args.broker or _env("BROKER"))
     state = getattr(args, "state", None) or _env("STATE")
-    args.address = args.address or _env("ADDRESS")
+    named = args.address or _env("ADDRESS")
     args.insecure = args.insecure or _env_flag("INSECURE")
     broker = network.broker
     if address:
@@ -102,8 +103,11 @@ def load(args: argparse.Namespace) -> Network:
     network = replace(network, broker=broker)
     if binds or not address:
         check_bind(network.broker.bind, insecure=args.insecure)
-    if args.address:
-        check_bind(f"tcp://{args.address}:1", insecure=args.insecure)
+    if named:
+        check_bind(f"tcp://{named}:1", insecure=args.insecure)
+    elif args.insecure:
+        named = address_towards(network.broker.bind)
+    args.address = named
     return network
 
 

@@ -27,10 +27,12 @@ from zturbo.errors import (
     DecodeError,
     JobFailed,
     ResultsLost,
+    UsageError,
     VersionMismatch,
     ZturboError,
     by_name,
 )
+from zturbo.runtime.route import is_here, is_loopback
 from zturbo.runtime.sockets import Security, make
 from zturbo.version import __version__
 from zturbo.wire.codec import decode, encode
@@ -49,6 +51,11 @@ REPEAT = 1.0
 
 LOCATE = 0.5
 """Seconds between two questions where a job's results are, while they do not flow."""
+
+FAR = (
+    "results are at {}, which their sink's own host alone reaches: start the sink with --address and the "
+    "address by which other hosts reach it, or read them there"
+)
 
 SUPERSEDED = "another client attached to this job and reads its results now"
 
@@ -374,6 +381,9 @@ class Courier:
         if sink == sub.sink:
             return
         if sink not in self._sinks:
+            if is_loopback(value["results"][0]) and not is_here(self.broker):
+                self._finish(sub, UsageError(FAR.format(value["results"][0])))
+                return
             socket = make(
                 self._context,
                 zmq.DEALER,

@@ -7,7 +7,6 @@ nothing relies on what is in their queues.
 
 from __future__ import annotations
 
-import ipaddress
 import os
 import tempfile
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from urllib.parse import urlsplit
 import zmq
 
 from zturbo.errors import StartError, UsageError
+from zturbo.runtime.route import is_loopback
 
 __all__ = ["MAX_MESSAGE", "Security", "check_bind", "make", "runtime_dir"]
 
@@ -48,12 +48,7 @@ def check_bind(address: str, *, insecure: bool, security: Security | None = None
         return
     if parts.scheme != "tcp" or not parts.hostname:
         raise UsageError(f"{address!r} is no address of the form tcp://HOST:PORT or ipc://PATH")
-    host = parts.hostname
-    try:
-        closed = ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        closed = host == "localhost"
-    if not closed:
+    if not is_loopback(address):
         raise UsageError(
             f"{address} can be reached from other hosts, and anybody there could run jobs: bind to "
             "127.0.0.1, or accept that on a network you trust with --insecure"
