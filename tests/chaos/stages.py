@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import ctypes
 import os
-import signal
-import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from tests.system.stages import Add, rest
+from tests.system.stages import Add, die, rest
 from zturbo import Task
 
 __all__ = ["DEADLY", "GOOD", "Trouble"]
 
 GOOD = 0
-"""What a task that was asked for trouble gives once there is none any more."""
+"""What a task that asked for trouble gives once there is no more, and a generator before it kills."""
 
 DEADLY = ("kill", "segfault", "exit", "abort", "generator")
 """Ways to die that are possible everywhere."""
@@ -44,19 +41,6 @@ class Trouble(Add):
             except FileExistsError:
                 return Task(GOOD)
         match asked:
-            case "kill":
-                os.kill(os.getpid(), signal.SIGKILL)
-            case "segfault":
-                ctypes.string_at(0)
-            case "exit":
-                os._exit(3)
-            case "abort":
-                os.abort()
-            case "generator":
-                return self._half()
-            case "memory":
-                Path(self.cgroup, "cgroup.procs").write_text(str(os.getpid()))
-                return Task(len(bytes(1 << 20) * 400))
             case "hold":
                 ctypes.PyDLL(None).usleep(int(self.hold * 1e6))
                 return Task(GOOD)
@@ -65,8 +49,4 @@ class Trouble(Add):
                     pids.write(f"{os.getpid()}\n")
                 while True:
                     rest(1)
-        sys.exit(f"it lives: {asked}")
-
-    def _half(self) -> Iterator[Task]:
-        yield Task(GOOD)
-        os.kill(os.getpid(), signal.SIGKILL)
+        return die(asked, self.cgroup)

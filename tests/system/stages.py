@@ -187,6 +187,35 @@ class NotAStage:
     """No stage."""
 
 
+def die(how: str, cgroup: str = "") -> Iterator[Task]:
+    """End this process in the way that is asked for; a generator first gives something."""
+    match how:
+        case "kill":
+            os.kill(os.getpid(), signal.SIGKILL)
+        case "segfault":
+            ctypes.string_at(0)
+        case "exit":
+            os._exit(3)
+        case "exit 0":
+            os._exit(0)
+        case "abort":
+            os.abort()
+        case "memory":
+            Path(cgroup, "cgroup.procs").write_text(str(os.getpid()))
+            len(bytes(1 << 20) * 400)
+        case "generator":
+            return _give_and_die(1)
+        case "late generator":
+            return _give_and_die(5)
+    raise AssertionError(f"it lives: {how}")
+
+
+def _give_and_die(gives: int) -> Iterator[Task]:
+    for _ in range(gives):
+        yield Task(0)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
 class Deadly(Stage):
     """Dies of one content, in the way that is asked for; only once if ``once`` names a file to note it in."""
 
@@ -204,30 +233,7 @@ class Deadly(Stage):
             if Path(self.once).exists():
                 return task
             Path(self.once).touch()
-        match self.how:
-            case "kill":
-                os.kill(os.getpid(), signal.SIGKILL)
-            case "segfault":
-                ctypes.string_at(0)
-            case "exit":
-                os._exit(3)
-            case "exit 0":
-                os._exit(0)
-            case "abort":
-                os.abort()
-            case "memory":
-                Path(self.cgroup, "cgroup.procs").write_text(str(os.getpid()))
-                return Task(len(bytes(1 << 20) * 400))
-            case "generator":
-                return self._half()
-            case "late generator":
-                return self._half(5)
-        raise AssertionError("it lives")
-
-    def _half(self, gives: int = 1) -> Iterator[Task]:
-        for _ in range(gives):
-            yield Task(0)
-        os.kill(os.getpid(), signal.SIGKILL)
+        return die(self.how, self.cgroup)
 
 
 class DeadlyOrdered(ReorderStage):
