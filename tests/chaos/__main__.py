@@ -12,6 +12,7 @@ import argparse
 import os
 import random
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -202,6 +203,8 @@ def main() -> int:
     parser.add_argument("--fault", choices=sorted(FAULTS), help="this fault alone")
     args = parser.parse_args()
     seed = int.from_bytes(os.urandom(3), "big") if args.seed is None else args.seed
+    for number in (signal.SIGINT, signal.SIGTERM):  # also where a shell has had SIGINT ignored
+        signal.signal(number, signal.default_int_handler)
     rng = random.Random(seed)
     end = time.monotonic() + 60 * args.minutes
     folder = Path(tempfile.mkdtemp(prefix="zt-chaos-"))
@@ -226,10 +229,14 @@ def main() -> int:
         victims = Victims(cluster, rng, around.others, around.disk, group, around.clocks)
         chaos = Chaos(cluster, victims, rng, notes)
         chaos.say(f"seed {seed}, {args.minutes:g} minutes, lease {LEASE:g} s")
-        while time.monotonic() < end:
-            load = args.load or rng.choice(sorted(LOADS))
-            faults = [args.fault or rng.choice(sorted(FAULTS)) for _ in range(rng.choice([1, 1, 2, 3]))]
-            chaos.round(load, faults, rng.choice([0.5, 1, 2]))
+        try:
+            while time.monotonic() < end:
+                load = args.load or rng.choice(sorted(LOADS))
+                faults = [args.fault or rng.choice(sorted(FAULTS)) for _ in range(rng.choice([1, 1, 2, 3]))]
+                chaos.round(load, faults, rng.choice([0.5, 1, 2]))
+        except KeyboardInterrupt:
+            chaos.verdict()
+            return 130
         return chaos.verdict()
 
 
