@@ -11,8 +11,9 @@ from contextlib import contextmanager
 from typing import Any
 
 from zturbo import Client
-from zturbo.deploy import broker_child, host_name, sink_child, worker_children
+from zturbo.deploy import broker_child, sink_child, worker_children
 from zturbo.network import Network
+from zturbo.runtime.host import host_name
 from zturbo.runtime.node import Node
 
 __all__ = ["machine", "pipeline"]

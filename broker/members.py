@@ -142,10 +142,7 @@ class Members(BrokerState):
         member: Member = message["member"]
         problem = self._misfit(member, message)
         if problem is None and not message["view"] and member.incarnation not in self.membership:
-            there = (self.membership.broker, *self.membership.members())
-            problem = out_of_reach(member, there, self.name_of)
-            if problem is not None and member.role == "worker":
-                self.pipelines[member.pipeline].problems[member.stage] = problem
+            problem = self._apart(member, now)
         if problem:
             self.effects.append(Control({"type": "refused", "reason": problem}, identity))
             return
@@ -160,9 +157,7 @@ class Members(BrokerState):
             self.effects.append(Control({"type": "refused", "reason": reason}, identity))
         elif changed:
             self._unplaced = True
-            pipeline = self.pipelines.get(member.pipeline)
-            if pipeline is not None:
-                pipeline.problems.pop(member.stage, None)
+            self.problems.over(member.pipeline, member.stage)
             self._record_members()
             self._welcome(identity, member)
         elif message["view"] != self.membership.number:
@@ -187,6 +182,25 @@ class Members(BrokerState):
             name = pipeline.stages[member.stage]
             return f"stage {member.stage} of {member.pipeline} is {name!r} here, not {message['stage']!r}"
         return None
+
+    def _apart(self, new: Member, now: float) -> str | None:
+        """Why a new member cannot work with those who are there; one of them may have to go instead."""
+        home = self.membership.broker.host
+        while True:
+            there = [m for m in self.membership.met() if not new.spool or m.spool != new.spool]
+            apart = out_of_reach(new, [self.membership.broker, *there], self.name_of)
+            if apart is None:
+                return None
+            stray = new.host == home != apart.deaf.host
+            out = apart.deaf if stray else new
+            self.problems.refused(out.pipeline, out.stage, apart.text, now)
+            self._unplaced = True
+            if not stray:
+                self._settle(now)
+                return apart.text
+            self.exited(
+                out.incarnation, now
+            )  # a process elsewhere keeps out nobody beside the broker
 
     def _remind(self, member: Member, known: Sequence[Any]) -> None:
         """A member names jobs that it knows: that they have ended, or a newer stamp, may have got lost."""
@@ -294,7 +308,7 @@ class Members(BrokerState):
         name, _, stage_name = stage.rpartition(".")
         pipeline = self.pipelines.get(name)
         if pipeline is not None and stage_name in pipeline.stages:
-            pipeline.problems[pipeline.stages.index(stage_name)] = text
+            self.problems.failed(name, pipeline.stages.index(stage_name), text)
             self._unplaced = True
         self._settle(now)
 

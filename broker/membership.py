@@ -21,6 +21,8 @@ class _Lease:
     until: float
     heard: float
     """When it last said hello itself."""
+    met: bool = True
+    """Whether it has said so to this broker, and not to the one before alone."""
 
 
 class Membership:
@@ -41,7 +43,7 @@ class Membership:
     def restore(self, members: list[Member], now: float) -> None:
         """After a restart: the same members, a full lease each."""
         for member in members:
-            self._leases[member.incarnation] = _Lease(member, b"", 0, now + self.lease, now)
+            self._leases[member.incarnation] = _Lease(member, b"", 0, now + self.lease, now, met=False)
 
     def __contains__(self, incarnation: bytes) -> bool:
         return incarnation in self._leases
@@ -54,6 +56,10 @@ class Membership:
             if (pipeline is None or lease.member.pipeline == pipeline)
             and (stage is None or lease.member.stage == stage)
         ]
+
+    def met(self) -> list[Member]:
+        """Members that have said hello to this broker itself: of those before it, some may be long dead."""
+        return [lease.member for lease in self._leases.values() if lease.met]
 
     def get(self, incarnation: bytes) -> Member | None:
         """A member."""
@@ -80,6 +86,7 @@ class Membership:
         if known is not None:
             known.until = max(known.until, now + self.lease)
             known.heard = now
+            known.met = True
             known.node, known.pid = node, pid
             return False
         if claimed > 0:

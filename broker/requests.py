@@ -161,12 +161,13 @@ class Requests(BrokerState):
             "waiting": job.waiting,
             "sink": b"",
             "results": (),
+            "host": "",
         }
         if job.stamp is not None:
             sinks = {member.incarnation: member for member in self.membership.sinks()}
             sink = sinks.get(job.stamp.sink)
             if sink is not None:
-                value.update(sink=sink.incarnation, results=sink.results)
+                value.update(sink=sink.incarnation, results=sink.results, host=sink.host)
             elif job.state == "done" and job.stamp.spool not in self.lost_sinks:
                 value.update(
                     state="failed", kind="ResultsLost", error="the sink that had the results is gone"
@@ -195,14 +196,17 @@ class Requests(BrokerState):
         self._ok(identity, message["ref"], {})
         self._settle(now)
 
-    def describe(self, identity: bytes, message: dict[str, Any]) -> None:
+    def describe(self, identity: bytes, message: dict[str, Any], now: float) -> None:
         """What ``zturbo jobs`` shows."""
         wanted = message["job"]
         jobs = [self.status(job) for job in self.jobs.values() if wanted is None or job.id == wanted]
         pipelines = []
         for pipeline in self.pipelines.values():
             counts = [len(self.membership.members(pipeline.name, i)) for i in range(len(pipeline.stages))]
-            problems = {pipeline.stages[i]: text for i, text in pipeline.problems.items()}
+            problems = {"sink": self.problems.of("", -1, now)}
+            for index, stage in enumerate(pipeline.stages):
+                problems[stage] = self.problems.of(pipeline.name, index, now)
+            problems = {name: text for name, text in problems.items() if text is not None}
             pipelines.append(
                 {"name": pipeline.name, "stages": pipeline.stages, "workers": counts, "problems": problems}
             )

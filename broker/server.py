@@ -104,8 +104,9 @@ class Broker:
             grace=2 * lease,
             version=__version__,
         )
-        ledger.set_view(number + 1)
-        ledger.commit()  # a number is never used twice, however soon this broker dies
+        ledger.set_view(number + 1)  # a number is never used twice, however soon this broker dies
+        self._due = True
+        """Whether something is to be in the ledger before anything is said."""
         self.stopping = False
         self.dumping = False
         """Whether its state is to be written to the log."""
@@ -114,7 +115,7 @@ class Broker:
         self._noted: dict[bytes, tuple[str, int]] = {}
         self._present: dict[bytes, str] = {}
         self._full_until = 0.0
-        self._sync = False
+        self._sync = True
         self._held: list[Effect] = []
         self._loads: list[Load] = []
         self._poller = zmq.Poller()
@@ -147,7 +148,7 @@ class Broker:
             "watch": lambda who, m, f, now: self.machine.watch(who, m, now),
             "cancel": lambda who, m, f, now: self.machine.cancel(who, m, now),
             "release": lambda who, m, f, now: self.machine.release(who, m, now),
-            "jobs": lambda who, m, f, now: self.machine.describe(who, m),
+            "jobs": lambda who, m, f, now: self.machine.describe(who, m, now),
             "logs": self._logs,
         }
         self._restore(members, jobs)
@@ -332,15 +333,14 @@ class Broker:
         while True:
             effects, self.machine.effects[:] = list(self.machine.effects), []
             self._held.extend(effects)
-            recorded = False
             for effect in effects:
                 if isinstance(effect, Record):
                     self._record(effect)
-                    recorded = True
+                    self._due = True
                     self._sync = self._sync or self._needs_sync(effect)
                 elif isinstance(effect, Load):
                     self._loads.append(effect)
-            if (recorded or self._full_until) and not self._commit(now):
+            if self._due and not self._commit(now):
                 self._answer_questions()
                 self._tell_who_waits(effects)
                 return
@@ -391,7 +391,7 @@ class Broker:
             log.warning("the ledger's disk has room again")
             self.machine.trouble.pop(self.machine.me, None)
         self._full_until = 0.0
-        self._sync = False
+        self._due = self._sync = False
         return True
 
     def _needs_sync(self, effect: Record) -> bool:

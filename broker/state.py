@@ -16,6 +16,7 @@ from broker.job import ENDED, Job
 from broker.jobs import check_transition
 from broker.membership import Membership
 from broker.placement import Placed, Placement, StageInfo
+from broker.problems import Problems
 from broker.recovery import ASK_EVERY, LostSinks, Recovery
 from broker.roots import Roots
 from zturbo.core.custody import Custody
@@ -46,8 +47,6 @@ class PipelineInfo:
     """Running jobs that have roots to send."""
     waiting: dict[bytes, None] = field(default_factory=dict)
     """Jobs that have no place yet, in the order of coming."""
-    problems: dict[int, str] = field(default_factory=dict)
-    """Stage -> why its workers do not start."""
 
 
 class BrokerState:
@@ -94,6 +93,7 @@ class BrokerState:
         """Job that started over -> when its sink is asked again which failures were given out."""
         self.draining: set[bytes] = set()
         """Members that are about to leave: no job is placed on them."""
+        self.problems = Problems()
         self.trouble: dict[bytes, str] = {}
         """Member -> what keeps it from going on, such as a full disk."""
         self.feeders: dict[bytes, float] = {}
@@ -269,9 +269,11 @@ class BrokerState:
         placed = self.placement.place(pipeline.name, stages, workers, sinks, self.draining)
         if not isinstance(placed, Placed):
             job.waiting = placed
-            for index, here in enumerate(workers):
-                if not here and index in pipeline.problems:
-                    problem = pipeline.problems[index]
+            missing = [(pipeline.name, index) for index, here in enumerate(workers) if not here]
+            if not sinks:
+                missing.append(("", -1))
+            for stage in missing:
+                if problem := self.problems.of(*stage, self._now):
                     job.waiting = f"{placed}: it does not start: {problem}"
                     break
             return

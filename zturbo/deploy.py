@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import socket
-from pathlib import Path
 from typing import Any
 
 from zturbo.allot import Allotment
@@ -11,21 +9,7 @@ from zturbo.network import Network
 from zturbo.runtime.children import ChildSpec
 from zturbo.shipped import shipped_workers
 
-__all__ = ["broker_child", "host_name", "sink_child", "worker_children"]
-
-
-def host_name() -> str:
-    """What members of one host have in common: its name and boot, so that copies of an image differ."""
-    boot = Path("/proc/sys/kernel/random/boot_id")
-    try:
-        mark = boot.read_text().strip()[:8]
-    except OSError:
-        mark = ""
-    try:
-        mark += "-" + Path("/proc/self/ns/net").readlink().name[5:-1]
-    except OSError:
-        mark += ""
-    return f"{socket.gethostname()}-{mark}" if mark else socket.gethostname()
+__all__ = ["broker_child", "sink_child", "worker_children"]
 
 
 def _tcp(address: str | None) -> str | None:

@@ -15,10 +15,10 @@ import threading
 from pathlib import Path
 
 from zturbo.client import Client
-from zturbo.deploy import host_name
 from zturbo.errors import StartError
 from zturbo.options import Options
 from zturbo.runtime.children import Child, ChildSpec
+from zturbo.runtime.host import host_name
 from zturbo.runtime.node import Node
 from zturbo.shipped import MAX_TASK, shipped_workers
 from zturbo.stage import Stage

@@ -24,11 +24,12 @@ from typing import Any
 from examples.video import clips
 from examples.video.sheet import write_sheet
 from zturbo import Client, Job, Task
-from zturbo.deploy import broker_child, host_name, sink_child, worker_children
+from zturbo.deploy import broker_child, sink_child, worker_children
 from zturbo.errors import ZturboError
 from zturbo.network import Network
 from zturbo.progress import Progress
 from zturbo.runtime.children import Child
+from zturbo.runtime.host import host_name
 from zturbo.runtime.node import Node
 
 __all__ = ["main", "run_clips"]

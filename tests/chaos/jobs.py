@@ -129,11 +129,12 @@ def poison(victims: Victims, pipeline: str) -> str:
 def hang(victims: Victims, pipeline: str) -> str:
     """A task never ends, and its job is cancelled."""
     pipeline = _with_trouble(victims, pipeline)
+    name = _name(victims, "hang")
 
     def run() -> str | None:
         with tempfile.TemporaryDirectory(prefix="zt-hang-") as folder, _client(victims) as client:
             pids = Path(folder, "pids")
-            job = client.submit(Job(_name(victims, "hang"), Task(["hang", str(pids)])), pipeline=pipeline)
+            job = client.submit(Job(name, Task(["hang", str(pids)])), pipeline=pipeline)
             eventually(lambda: pids.exists() and pids.read_text().endswith("\n"))
             job.cancel()
             try:

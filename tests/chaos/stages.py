@@ -7,12 +7,13 @@ import os
 from pathlib import Path
 from typing import Any
 
+from tests.chaos.loads import ASIDE
 from tests.system.stages import Add, die, rest
 from zturbo import Task
 
 __all__ = ["DEADLY", "GOOD", "Trouble"]
 
-GOOD = 0
+GOOD = ASIDE
 """What a task that asked for trouble gives once there is no more, and a generator before it kills."""
 
 DEADLY = ("kill", "segfault", "exit", "abort", "generator")

@@ -18,9 +18,10 @@ from typing import Any
 import psutil
 
 from zturbo import Client
-from zturbo.deploy import broker_child, host_name, sink_child, worker_children
+from zturbo.deploy import broker_child, sink_child, worker_children
 from zturbo.network import Network
 from zturbo.runtime.children import Child
+from zturbo.runtime.host import host_name
 from zturbo.runtime.node import Node, _Place
 
 __all__ = ["Cluster", "children", "eventually", "stage"]

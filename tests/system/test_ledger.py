@@ -16,7 +16,8 @@ import pytest
 from broker.ledger import Ledger
 from tests.system.cluster import Cluster, eventually, stage
 from zturbo import Job, Task
-from zturbo.deploy import host_name, sink_child, worker_children
+from zturbo.deploy import sink_child, worker_children
+from zturbo.runtime.host import host_name
 from zturbo.runtime.node import Node
 
 N = 2000

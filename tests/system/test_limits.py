@@ -15,9 +15,10 @@ import pytest
 from tests.system.cluster import Cluster, eventually, stage
 from tests.system.disks import fill
 from zturbo import Client, Task
-from zturbo.deploy import host_name, worker_children
+from zturbo.deploy import worker_children
 from zturbo.errors import BrokerUnavailable
 from zturbo.network import Network
+from zturbo.runtime.host import host_name
 from zturbo.runtime.node import Node
 
 
@@ -59,9 +60,13 @@ def test_a_broker_whose_disk_is_full_says_so_and_can_be_stopped(small_disk: Path
             os.kill(cluster.child("broker").pid, signal.SIGTERM)
             eventually(lambda: any(event[:2] == ("exited", "broker") for event in cluster.events))
             assert [text for kind, _, text in cluster.events if kind == "exited"] == ["exit code 0"]
+            eventually(lambda: cluster.child("broker").is_ready)
+            eventually(lambda: "full" in str(client.describe()["trouble"]))
             ballast.unlink()
         with cluster.client() as client:
             assert client.submit(Task(1), pipeline="p").result(timeout=60) == [2]
+        assert [event[1] for event in cluster.events if event[0] == "exited"] == ["broker"]
+        assert not [event for event in cluster.events if event[0] == "failed"]
 
 
 def test_a_client_that_does_not_read_pauses_its_own_job_alone(tmp_path: Path) -> None:

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from zturbo.cli.ask import fail
-from zturbo.deploy import host_name
 from zturbo.errors import ZturboError
 from zturbo.runtime.binding import bound_environment
 from zturbo.runtime.children import ChildSide, ChildSpec
+from zturbo.runtime.host import host_name
 from zturbo.runtime.slot import Slot
 from zturbo.runtime.worker import make_worker, serve
 

@@ -13,13 +13,12 @@ from typing import Any
 
 from zturbo.checks import is_address
 from zturbo.cli.ask import print_line
-from zturbo.deploy import host_name
 from zturbo.errors import StartError, UsageError
 from zturbo.fromsystem import is_system_name, network_of
 from zturbo.network import Network
 from zturbo.runtime.children import Child, ChildSpec
+from zturbo.runtime.host import address_towards, host_name, is_loopback
 from zturbo.runtime.node import Node
-from zturbo.runtime.route import address_towards
 from zturbo.runtime.sockets import check_bind
 
 __all__ = ["add_common", "add_file", "foreground", "load", "network_file"]
@@ -56,7 +55,7 @@ def add_common(parser: argparse.ArgumentParser, *, binds: bool = False, spools: 
         "--address",
         metavar="HOST",
         help="address of this host that other hosts reach it by; default: $ZTURBO_ADDRESS, else with "
-        "--insecure that on its way to the broker, unless that is loopback; without any, this host alone",
+        "--insecure that on its way to the broker, if it tells; without any, this host alone",
     )
     if spools:
         parser.add_argument(
@@ -105,8 +104,11 @@ def load(args: argparse.Namespace) -> Network:
         check_bind(network.broker.bind, insecure=args.insecure)
     if named:
         check_bind(f"tcp://{named}:1", insecure=args.insecure)
-    elif args.insecure:
+    elif args.insecure and not is_loopback(network.broker.bind):
         named = address_towards(network.broker.bind)
+        if named is None and network.broker.bind.startswith("tcp:"):
+            text = f"{network.broker.bind} does not tell by which address others reach this host"
+            print(f"zturbo: {text}, so they cannot: --address does", file=sys.stderr)
     args.address = named
     return network
 
@@ -163,6 +165,7 @@ def foreground(
         StartError: the broker or a sink could not start at all.
     """
     failed: list[str] = []
+    ran: set[str] = set()
     code = 0
     tell = Teller(say, as_json=as_json)
 
@@ -170,13 +173,14 @@ def foreground(
         name = child.what.name
         who = {"name": name, "pid": child.pid}
         if kind == "ready":
+            ran.add(name)
             tell(kind, f"{name} runs (process {child.pid})", **who)
         elif kind == "failed":
             line = f"{name} does not start: {text}"
             if child.traceback and child.what.role == "worker":
                 line += "\n" + child.traceback.rstrip()
             tell(kind, line, **who, error=text, traceback=child.traceback)
-            if child.what.role in ("broker", "sink"):
+            if child.what.role in ("broker", "sink") and name not in ran:
                 failed.append(text)
                 node.stop()
         elif kind == "exited" and not node.stopping:

@@ -32,7 +32,7 @@ from zturbo.errors import (
     ZturboError,
     by_name,
 )
-from zturbo.runtime.route import is_here, is_loopback
+from zturbo.runtime.host import host_name, is_loopback
 from zturbo.runtime.sockets import Security, make
 from zturbo.version import __version__
 from zturbo.wire.codec import decode, encode
@@ -53,8 +53,8 @@ LOCATE = 0.5
 """Seconds between two questions where a job's results are, while they do not flow."""
 
 FAR = (
-    "results are at {}, which their sink's own host alone reaches: start the sink with --address and the "
-    "address by which other hosts reach it, or read them there"
+    "results are at {} on {}, which that host alone reaches: start the sink there with --insecure and "
+    "--address, the address by which others reach its host, or read them there"
 )
 
 SUPERSEDED = "another client attached to this job and reads its results now"
@@ -67,8 +67,8 @@ class _Request:
     deadline: float | None
     again: float
     asked: float = field(default_factory=time.monotonic)
-    reason: str = ""
-    """Why the broker has not answered yet, if it said so."""
+    waits: float = 0.0
+    """When the broker last said that it waits with its answer."""
 
     def settle(self, value: Any, error: BaseException | None = None) -> None:
         """The answer, if anybody still waits for it."""
@@ -117,6 +117,8 @@ class Courier:
         self._requests: dict[int, _Request] = {}
         self._heard = 0.0
         self._away = False
+        self._reason = ""
+        """What the broker waits for, as far as it said so."""
         self._subscriptions: list[Subscription] = []
         self._timers: list[Callable[[float], float | None]] = []
         self._ref = 0
@@ -277,9 +279,9 @@ class Courier:
         return until
 
     def _unanswered(self, request: _Request) -> str:
-        if request.reason:
+        if request.waits + QUIET > time.monotonic():
             return (
-                f"the broker at {self.broker} waits, and has not taken this in time: {request.reason}. "
+                f"the broker at {self.broker} waits, and has not taken this in time: {self._reason}. "
                 "It may still take it once that is over"
             )
         return (
@@ -308,6 +310,9 @@ class Courier:
             request = self._requests.pop(message.get("ref", -1), None)
             if request is None:
                 continue
+            if request.waits and self._reason:
+                self._reason = ""
+                log.warning("the broker at %s goes on", self.broker)
             if message["type"] == "ok":
                 request.settle(message["value"])
             else:
@@ -319,9 +324,10 @@ class Courier:
         request = self._requests.get(message["ref"])
         if request is None:
             return
-        if request.reason != message["reason"]:
-            log.warning("the broker at %s waits: %s", self.broker, message["reason"])
-        request.reason = message["reason"]
+        request.waits = self._heard
+        if self._reason != message["reason"]:
+            self._reason = message["reason"]
+            log.warning("the broker at %s waits: %s", self.broker, self._reason)
 
     # -- results ------------------------------------------------------------------------------
     def _serve(self, sub: Subscription, now: float) -> float:
@@ -381,8 +387,8 @@ class Courier:
         if sink == sub.sink:
             return
         if sink not in self._sinks:
-            if is_loopback(value["results"][0]) and not is_here(self.broker):
-                self._finish(sub, UsageError(FAR.format(value["results"][0])))
+            if is_loopback(value["results"][0]) and value["host"] != host_name():
+                self._finish(sub, UsageError(FAR.format(value["results"][0], value["host"])))
                 return
             socket = make(
                 self._context,

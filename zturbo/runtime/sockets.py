@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 import zmq
 
 from zturbo.errors import StartError, UsageError
-from zturbo.runtime.route import is_loopback
+from zturbo.runtime.host import is_loopback
 
 __all__ = ["MAX_MESSAGE", "Security", "check_bind", "make", "runtime_dir"]
 

@@ -1,0 +1,37 @@
+"""Why members do not start, or are refused: for those who wait for them."""
+
+from __future__ import annotations
+
+import math
+
+__all__ = ["Problems"]
+
+REFUSED_FOR = 60.0
+"""Seconds for which a refusal is told: unless somebody has stopped it, who is refused comes again."""
+
+
+class Problems:
+    """The latest problem of each stage, and of the sinks.
+
+    A stage is named by its pipeline and index; sinks, who serve all pipelines, by ``""`` and -1.
+    """
+
+    def __init__(self) -> None:
+        self._all: dict[tuple[str, int], tuple[str, float]] = {}
+
+    def failed(self, pipeline: str, stage: int, text: str) -> None:
+        """One could not start; told until one has."""
+        self._all[pipeline, stage] = (text, math.inf)
+
+    def refused(self, pipeline: str, stage: int, text: str, now: float) -> None:
+        """One was refused; told for a while."""
+        self._all[pipeline, stage] = (text, now + REFUSED_FOR)
+
+    def over(self, pipeline: str, stage: int) -> None:
+        """One has joined."""
+        self._all.pop((pipeline, stage), None)
+
+    def of(self, pipeline: str, stage: int, now: float) -> str | None:
+        """The problem, if there is one."""
+        text, until = self._all.get((pipeline, stage), (None, math.inf))
+        return text if now < until else None

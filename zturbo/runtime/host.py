@@ -1,0 +1,50 @@
+"""This host: its name, and the address by which others reach it."""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+from pathlib import Path
+from urllib.parse import urlsplit
+
+__all__ = ["address_towards", "host_name", "is_loopback"]
+
+
+def host_name() -> str:
+    """What members of one host have in common: its name and boot, so that copies of an image differ."""
+    boot = Path("/proc/sys/kernel/random/boot_id")
+    try:
+        mark = boot.read_text().strip()[:8]
+    except OSError:
+        mark = ""
+    try:
+        mark += "-" + Path("/proc/self/ns/net").readlink().name[5:-1]
+    except OSError:
+        mark += ""
+    return f"{socket.gethostname()}-{mark}" if mark else socket.gethostname()
+
+
+def is_loopback(address: str) -> bool:
+    """Whether ``tcp://HOST:PORT`` is reached by its own host alone."""
+    host = urlsplit(address).hostname or ""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def address_towards(address: str) -> str | None:
+    """This host's IPv4 address on its way to ``tcp://HOST:PORT``; None if other hosts do not reach it.
+
+    Nothing is sent: a UDP socket that is connected knows its way.
+    """
+    parts = urlsplit(address)
+    if parts.scheme != "tcp" or parts.hostname in (None, "*", "0.0.0.0"):
+        return None
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect((parts.hostname, parts.port or 1))
+        except OSError:
+            return None
+        own: str = probe.getsockname()[0]
+    return None if ipaddress.ip_address(own).is_loopback else own
