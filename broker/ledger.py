@@ -18,7 +18,7 @@ from typing import Any
 
 import msgpack
 
-from broker.ledgerfile import DAMAGE, LedgerCorrupt, connect, take_lock
+from broker.ledgerfile import DAMAGE, LedgerCorrupt, connect, no_room, take_lock
 from broker.schema import row_crc
 from zturbo.errors import ZturboError
 from zturbo.wire.messages import Buffer
@@ -149,11 +149,7 @@ class Ledger:
         self._queue.append((statement, values))
 
     def _full(self, error: Exception) -> ZturboError:
-        if (
-            error.sqlite_errorname in ("SQLITE_FULL", "SQLITE_IOERR_WRITE")
-            if hasattr(error, "sqlite_errorname")
-            else "full" in str(error)
-        ):
+        if no_room(self.path, error):
             return LedgerFull(f"{self.path}: {error}")
         return LedgerCorrupt(f"{self.path}: {error}")
 

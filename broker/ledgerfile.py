@@ -11,13 +11,27 @@ from pathlib import Path
 from broker.schema import MIGRATIONS, migrate, row_crc
 from zturbo.errors import StartError, ZturboError
 
-__all__ = ["DAMAGE", "LedgerCorrupt", "connect", "damaged", "take_lock"]
+__all__ = ["DAMAGE", "LedgerCorrupt", "connect", "damaged", "no_room", "take_lock"]
 
 DAMAGE = (sqlite3.DatabaseError, UnicodeError)
 """What sqlite3 raises where a file is damaged: also a text of its own that quotes what is no text."""
 
+_NO_ROOM = ("SQLITE_FULL", "SQLITE_IOERR_WRITE", "SQLITE_IOERR_SHMSIZE")
+"""Names of errors of a disk that is full; the last one where the file beside the WAL cannot be made."""
+
+LITTLE = 1 << 16
+"""Bytes: a disk with less room is full, whatever SQLite calls it. Python 3.10 has no names of errors."""
+
 _NOT_DAMAGE = ("SQLITE_BUSY", "SQLITE_CANTOPEN", "SQLITE_FULL", "SQLITE_LOCKED", "SQLITE_PERM")
 """Starts of the names of errors that say nothing of what is in the file."""
+
+
+def no_room(path: Path, error: Exception) -> bool:
+    """Whether this error of a ledger is that its disk is full, and says nothing of what is in the file."""
+    if getattr(error, "sqlite_errorname", "") in _NO_ROOM or "is full" in str(error):
+        return True
+    disk = os.statvfs(path.parent)
+    return disk.f_bavail * disk.f_frsize < LITTLE
 
 
 class LedgerCorrupt(ZturboError):
@@ -76,6 +90,8 @@ def connect(path: Path) -> sqlite3.Connection:
             db.close()
             raise
     except DAMAGE as error:
+        if no_room(path, error):
+            raise StartError(f"the ledger {path} cannot be opened: its disk is full ({error})") from None
         if getattr(error, "sqlite_errorname", "").startswith(_NOT_DAMAGE):
             raise StartError(f"the ledger {path} cannot be opened: {error}") from None
         raise damaged(path, error) from None

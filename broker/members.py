@@ -198,9 +198,7 @@ class Members(BrokerState):
             if not stray:
                 self._settle(now)
                 return apart.text
-            self.exited(
-                out.incarnation, now
-            )  # a process elsewhere keeps out nobody beside the broker
+            self.exited(out.incarnation, now)  # a process elsewhere keeps out nobody beside the broker
 
     def _remind(self, member: Member, known: Sequence[Any]) -> None:
         """A member names jobs that it knows: that they have ended, or a newer stamp, may have got lost."""
