@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
-import socket
+import os
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -21,7 +21,8 @@ def host_name() -> str:
         mark += "-" + Path("/proc/self/ns/net").readlink().name[5:-1]
     except OSError:
         mark += ""
-    return f"{socket.gethostname()}-{mark}" if mark else socket.gethostname()
+    name = os.uname().nodename
+    return f"{name}-{mark}" if mark else name
 
 
 def is_loopback(address: str) -> bool:
@@ -38,6 +39,8 @@ def address_towards(address: str) -> str | None:
 
     Nothing is sent: a UDP socket that is connected knows its way.
     """
+    import socket  # workers, who start often, have no use for it
+
     parts = urlsplit(address)
     if parts.scheme != "tcp" or parts.hostname in (None, "*", "0.0.0.0"):
         return None
