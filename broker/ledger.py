@@ -209,10 +209,12 @@ class Ledger:
             for statement, values in self._queue:
                 self._db.execute(statement, values)
             self._db.execute("COMMIT")
-        except DAMAGE as error:
+        except BaseException as error:
             if self._db.in_transaction:
                 self._db.execute("ROLLBACK")
-            raise self._full(error) from None
+            if isinstance(error, DAMAGE):
+                raise self._full(error) from None
+            raise
         self._queue.clear()
 
     # -- reads --------------------------------------------------------------------------------

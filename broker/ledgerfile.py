@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import sqlite3
@@ -31,7 +32,8 @@ def no_room(path: Path, error: Exception) -> bool:
     if getattr(error, "sqlite_errorname", "") in _NO_ROOM or "is full" in str(error):
         return True
     disk = os.statvfs(path.parent)
-    return disk.f_bavail * disk.f_frsize < LITTLE
+    free = disk.f_bfree if os.geteuid() == 0 else disk.f_bavail
+    return disk.f_blocks > 0 and free * disk.f_frsize < LITTLE
 
 
 class LedgerCorrupt(ZturboError):
@@ -64,7 +66,8 @@ def take_lock(path: Path) -> int:
             "give this one a state folder of its own"
         ) from None
     os.ftruncate(handle, 0)
-    os.pwrite(handle, f"{os.getpid()}\n".encode(), 0)
+    with contextlib.suppress(OSError):  # a full disk: it is for people alone
+        os.pwrite(handle, f"{os.getpid()}\n".encode(), 0)
     return handle
 
 

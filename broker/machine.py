@@ -89,14 +89,14 @@ class BrokerMachine(Members, Requests):
         """Time has passed."""
         expired = self.membership.expire(now)
         if expired:
-            self._lost(expired, now)
+            self._taken_out(expired, "was not heard of for its lease, and counts as dead", now)
         self._give_up_sinks(now)
         for peer in self.outlet.complaints(now):
             self.complaints.add(self.me, peer, now)
         worst = self.complaints.due(now)
         fenced = self.membership.remove(worst) if worst is not None else None
         if fenced is not None:
-            self._lost([fenced], now)
+            self._taken_out([fenced], "was taken out: it and others do not reach each other", now)
         self._time_out(now)
         self._ask_kept(now)
         while self._ended and now - self._ended[0][0] > self.keep:

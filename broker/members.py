@@ -11,10 +11,11 @@ from typing import Any
 
 from broker.job import ENDED, Job
 from broker.placement import Placed
-from broker.reach import out_of_reach
+from broker.reach import out_of_reach, works
 from broker.recovery import check_failures, check_held, check_roots
 from broker.state import BrokerState
 from broker.strikes import Death, stand, strike
+from zturbo.checks import is_address
 from zturbo.core.effects import Control
 from zturbo.errors import DecodeError
 from zturbo.wire.control import Member
@@ -141,12 +142,15 @@ class Members(BrokerState):
         """A worker or a sink introduces itself, and repeats it as its heartbeat."""
         member: Member = message["member"]
         problem = self._misfit(member, message)
-        if problem is None and not message["view"] and member.incarnation not in self.membership:
+        if message["view"] < 0:
+            raise DecodeError("hello: field 'view' is to be 0 or more")
+        new = not message["view"] and member.incarnation not in self.membership
+        if problem is None and (new or self.membership.unmet(member.incarnation)):
             problem = self._apart(member, now)
         if problem:
             self.effects.append(Control({"type": "refused", "reason": problem}, identity))
             return
-        if member.spool and not message["view"] and member.incarnation not in self.membership:
+        if member.spool and new:
             # A spool has one sink at a time: another that had it is gone, though that was not heard yet.
             for sink in self.membership.sinks():
                 if sink.spool == member.spool:
@@ -174,7 +178,8 @@ class Members(BrokerState):
         if message["version"] != self.version:
             return f"it is zturbo {message['version']}, this broker {self.version}: install one on all hosts"
         if member.role == "sink":
-            return None
+            fits = member.results and all(map(is_address, member.results))
+            return None if fits else f"a sink gives results at tcp://HOST:PORT, not at {member.results!r:.80}"
         pipeline = self.pipelines.get(member.pipeline)
         if member.role != "worker" or pipeline is None or not 0 <= member.stage < len(pipeline.stages):
             return f"this broker has no stage {member.pipeline}.{message['stage']}"
@@ -184,21 +189,27 @@ class Members(BrokerState):
         return None
 
     def _apart(self, new: Member, now: float) -> str | None:
-        """Why a new member cannot work with those who are there; one of them may have to go instead."""
-        home = self.membership.broker.host
+        """Why a member cannot work with those who are there; some of them may have to go instead.
+
+        Whoever is elsewhere and has nobody to work with does not keep out who is on the broker's host, nor
+        does anybody who came while a broker was away keep out who was there before.
+        """
+        broker = self.membership.broker
+        before = new.incarnation in self.membership
         while True:
             there = [m for m in self.membership.met() if not new.spool or m.spool != new.spool]
-            apart = out_of_reach(new, [self.membership.broker, *there], self.name_of)
+            apart = out_of_reach(new, [broker, *there], self.name_of)
             if apart is None:
                 return None
-            stray = new.host == home != apart.deaf.host
-            out = apart.deaf if stray else new
-            self.problems.refused(out.pipeline, out.stage, apart.text, now)
+            other = apart.other
+            stray = new.host == broker.host != other.host and not works(other, there)
+            goes = other if other is not broker and (stray or before) else new
+            self.problems.refused(goes.pipeline, goes.stage, apart.text, now)
             self._unplaced = True
-            if not stray:
+            self.exited(goes.incarnation, now)
+            if goes is new:
                 self._settle(now)
                 return apart.text
-            self.exited(out.incarnation, now)  # a process elsewhere keeps out nobody beside the broker
 
     def _remind(self, member: Member, known: Sequence[Any]) -> None:
         """A member names jobs that it knows: that they have ended, or a newer stamp, may have got lost."""
@@ -248,6 +259,8 @@ class Members(BrokerState):
         if death is not None and member.role == "worker":
             death = replace(death, stage=member.stage)
             self._note_death(member, death, now)
+        elif death is not None:
+            self._tell_jobs(member, death.sentence)
         self._lost([member], now)
 
     def _note_death(self, member: Member, death: Death, now: float) -> None:
@@ -309,6 +322,23 @@ class Members(BrokerState):
             self.problems.failed(name, pipeline.stages.index(stage_name), text)
             self._unplaced = True
         self._settle(now)
+
+    def _taken_out(self, members: list[Member], why: str, now: float) -> None:
+        """These are out of the view, though nobody saw them exit."""
+        for member in members:
+            self._tell_jobs(member, f"{self.name_of(member)} on {member.host} {why}")
+        self._lost(members, now)
+
+    def _tell_jobs(self, member: Member, text: str) -> None:
+        """What became of a member, for the jobs that it worked for."""
+        told = self.progress.get(member.incarnation, {})
+        for job in self.jobs.values():
+            stamp = job.stamp
+            if stamp is None or job.state != "running":
+                continue
+            counts = told.get(job.id, (0, 0, 0, 0))
+            if member.incarnation in (stamp.sink, *stamp.ordered.values()) or any(counts[2:]):
+                job.incidents.append(text)
 
     def _lost(self, members: list[Member], now: float) -> None:
         gone = {member.incarnation for member in members}

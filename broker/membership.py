@@ -61,6 +61,11 @@ class Membership:
         """Members that have said hello to this broker itself: of those before it, some may be long dead."""
         return [lease.member for lease in self._leases.values() if lease.met]
 
+    def unmet(self, incarnation: bytes) -> bool:
+        """Whether it is a member that has not said hello to this broker yet."""
+        lease = self._leases.get(incarnation)
+        return lease is not None and not lease.met
+
     def get(self, incarnation: bytes) -> Member | None:
         """A member."""
         lease = self._leases.get(incarnation)

@@ -7,16 +7,16 @@ from typing import NamedTuple
 
 from zturbo.wire.control import Member
 
-__all__ = ["Apart", "out_of_reach"]
+__all__ = ["Apart", "out_of_reach", "works"]
 
 
 class Apart(NamedTuple):
     """Two members that have a link and cannot reach each other."""
 
-    deaf: Member
-    """Who is to be started anew."""
+    other: Member
+    """The one that was there."""
     text: str
-    """Why, and how, for people."""
+    """Why, and who is to be started anew, and how, for people."""
 
 
 def out_of_reach(member: Member, others: Iterable[Member], name: Callable[[Member], str]) -> Apart | None:
@@ -32,18 +32,32 @@ def out_of_reach(member: Member, others: Iterable[Member], name: Callable[[Membe
         name: of a worker, for people.
     """
     for other in others:
-        if other.host == member.host or not _linked(member, other):
+        if not _linked(member, other):
             continue
         for deaf, far in ((member, other), (other, member)):
-            if not any(endpoint.startswith("tcp:") for endpoint in deaf.endpoints):
+            if not _hears(deaf, far):
                 who, whom = (name(m) if m.role == "worker" else f"the {m.role}" for m in (deaf, far))
                 text = (
                     f"{who} on {deaf.host} can be reached from its own host alone, and {whom} is on "
                     f"{far.host}: start {who} with --insecure and --address, the address by which others "
                     "reach its host"
                 )
-                return Apart(deaf, text)
+                return Apart(other, text)
     return None
+
+
+def works(member: Member, others: Iterable[Member]) -> bool:
+    """Whether there is anybody that it has a link with, and each of the two reaches the other."""
+    return any(
+        _linked(member, other) and _hears(member, other) and _hears(other, member)
+        for other in others
+        if other.incarnation != member.incarnation
+    )
+
+
+def _hears(member: Member, other: Member) -> bool:
+    """Whether it can be reached from where the other is."""
+    return member.host == other.host or any(end.startswith("tcp:") for end in member.endpoints)
 
 
 def _linked(one: Member, other: Member) -> bool:
@@ -52,7 +66,7 @@ def _linked(one: Member, other: Member) -> bool:
     if second.role == "sink":
         return first.role != "sink"
     if first.role == "broker":
-        return second.stage == 0 or second.ordered
+        return second.role == "worker" and (second.stage == 0 or second.ordered)
     further = second.stage == first.stage + 1 or (second.ordered and second.stage > first.stage)
     return first.pipeline == second.pipeline and further
 

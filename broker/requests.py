@@ -5,6 +5,7 @@ The part of :class:`broker.machine.BrokerMachine` that faces clients.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from broker.job import ENDED, Job
@@ -276,7 +277,7 @@ def _check_options(options: dict[Any, Any]) -> str | None:
             return f"unknown job option {key!r}; there are: {', '.join(sorted(known))}"
         if type(value) not in known[key]:
             return f"job option {key!r} is to be of type {known[key][0].__name__}"
-    if options.get("timeout", 1) <= 0:
+    if not 0 < options.get("timeout", 1) < math.inf:
         return "job option 'timeout' is to be seconds, more than 0"
     if options.get("max_retry", 0) < 0:
         return "job option 'max_retry' is to be 0 or more"

@@ -66,6 +66,8 @@ PURE = [
     "broker.recovery",
     "broker.strikes",
     "broker.complaints",
+    "broker.reach",
+    "broker.problems",
     "broker.rows",
 ]
 WALL = re.compile(

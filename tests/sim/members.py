@@ -442,7 +442,7 @@ class SimSink(SimMember):
         self.spool = spool
         self.disk = world.disks[spool]
         self.machine: SinkMachine = SinkMachine(self.incarnation, spool, origin=failure_origin)
-        self.member = Member(self.incarnation, "sink", "", -1, "host", ("sim",), ("sim",), spool=spool)
+        self.member = Member(self.incarnation, "sink", "", -1, "host", ("sim",), ("ipc://sim",), spool=spool)
         self.batches: dict[int, Batch] = {}
         self.synced = 0.0
         self.unwritten: deque[Store | Note] = deque()

@@ -14,9 +14,10 @@ import zmq
 
 from tests.system.cluster import Cluster, eventually, stage
 from zturbo import Client, Job, Task
-from zturbo.errors import BrokerUnavailable, StartError, VersionMismatch
+from zturbo.errors import BrokerUnavailable, StartError, UsageError, VersionMismatch
 from zturbo.runtime.sockets import make
 from zturbo.wire.control import pack_control
+from zturbo.wire.payload import pack_many
 
 N = 3000
 EXPECTED_SUM: list[int] = []
@@ -50,6 +51,32 @@ def test_kill_9_of_all_workers_of_a_stage() -> None:
             os.kill(child.pid, 9)
         got += list(stream)
         assert got == EXPECTED_SUM
+
+
+def test_kill_9_of_a_worker_and_of_one_above_it_at_once() -> None:
+    with Cluster({"p": PIPELINE}) as cluster, cluster.client() as client:
+        stream = client.map(range(N), pipeline="p")
+        got = [next(stream) for _ in range(300)]
+        for child in (cluster.child("p.add"), cluster.child("p.slow")):
+            os.kill(child.pid, 9)
+        got += list(stream)
+        assert got == EXPECTED_SUM
+
+
+def test_kill_9_in_the_midst_of_a_generator() -> None:
+    stages = [stage("count", "Count", 2), stage("slow", "Slow", 2, seconds=0.0002), stage("sum", "Sum", 1)]
+    with Cluster({"p": stages}) as cluster, cluster.client() as client:
+        stream = client.submit(Task(3 * N), pipeline="p").stream()
+        got = [next(stream) for _ in range(300)]
+        counts = [child for child in cluster.node.children if child.what.name == "p.count"]
+        (running,) = [child for child in counts if child.slot.read()]
+        os.kill(running.pid, 9)
+        got += list(stream)
+        expected, total = [], 0
+        for value in range(3 * N):
+            total = (total * 31 + value) % 1_000_003
+            expected.append(total)
+        assert got == expected
 
 
 def test_a_job_outlives_the_broker(tmp_path: Path) -> None:
@@ -160,6 +187,29 @@ def test_garbage_on_every_bound_port() -> None:
             for rubbish_bytes in (os.urandom(300), b"GET / HTTP/1.1\r\n\r\n", half_a_greeting):
                 with _connect(endpoint) as raw, contextlib.suppress(ConnectionError):
                     raw.sendall(rubbish_bytes)
+        assert list(client.map(range(N), pipeline="p")) == EXPECTED_SUM
+        assert not [event for event in cluster.events if event[0] == "exited"]
+
+
+@pytest.mark.parametrize(
+    "n, contents, said",
+    [
+        (3, [1], "no 3 contents"),
+        (2, [1, 2, 3], "more than 2"),
+        (1 << 63, [1], "too large"),
+        (0, [], "1 or more"),
+    ],
+)
+def test_a_feed_that_lies_is_told_so(n: int, contents: list[int], said: str) -> None:
+    with Cluster({"p": PIPELINE}) as cluster, cluster.client() as client:
+        job, message = client._mapping([], "p", True, "lies", "raise", {})
+        client._ask(message)
+        feed = {"type": "feed", "job": job, "seq": 0, "first": 0, "n": n, "metas": None}
+        with pytest.raises(UsageError, match=said):
+            client._ask(feed, pack_many(contents))
+        client._ask({**feed, "n": 2}, pack_many([1, 2]))
+        client._ask({"type": "close_feed", "job": job, "chunks": 1, "total": 2})
+        assert client.attach(job).result(timeout=60) == [2, 2 * 31 + 3], "it is none the worse for that"
         assert list(client.map(range(N), pipeline="p")) == EXPECTED_SUM
         assert not [event for event in cluster.events if event[0] == "exited"]
 

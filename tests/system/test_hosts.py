@@ -56,12 +56,12 @@ with Client("tcp://10.99.0.1:5555", timeout=30) as client:
 
 
 @contextmanager
-def some_hosts(names: str) -> Iterator[tuple[Hosts, str]]:
+def some_hosts(names: str, lease: float = LEASE) -> Iterator[tuple[Hosts, str]]:
     """Hosts, and the path of the network file."""
     need_hosts()
     with Hosts(list(names)) as hosts:
         file = hosts.folder / "network.toml"
-        file.write_text(NETWORK.format(folder=hosts.folder, lease=LEASE))
+        file.write_text(NETWORK.format(folder=hosts.folder, lease=lease))
         try:
             yield hosts, str(file)
         except BaseException:
@@ -70,9 +70,15 @@ def some_hosts(names: str) -> Iterator[tuple[Hosts, str]]:
 
 
 @pytest.fixture
-def hosts() -> Iterator[Hosts]:
+def lease() -> float:
+    """Seconds."""
+    return LEASE
+
+
+@pytest.fixture
+def hosts(lease: float) -> Iterator[Hosts]:
     """Broker and sink on a, the first stage on b, the second on c and d."""
-    with some_hosts("abcd") as (hosts, file):
+    with some_hosts("abcd", lease) as (hosts, file):
         hosts.run("a", "zturbo", "broker", file, "--insecure")
         hosts.run("a", "zturbo", "sink", file, "--insecure", "--address", hosts.address["a"])
         for host, stage in (("b", "first"), ("c", "second"), ("d", "second")):
@@ -142,6 +148,20 @@ def test_a_cut_that_is_healed_within_the_lease(hosts: Hosts) -> None:
     time.sleep(LEASE * 0.6)
     hosts.mend_link("b", "c")
     run.end()
+    assert done_again(hosts) == 0, "what was lost on the way was sent again, and nothing was done again"
+    eventually(lambda: credit_is_whole(hosts))
+
+
+@pytest.mark.parametrize("lease", [60.0])
+def test_a_cut_that_loses_what_was_on_the_way(hosts: Hosts) -> None:
+    """Longer than ZeroMQ waits for the other end: it drops the connection, and what was in its queues."""
+    run = Run(hosts, 10_000)
+    run.until(500)
+    hosts.break_link("b", "c")
+    time.sleep(13)  # ZMTP's heartbeats are given up after 10
+    hosts.mend_link("b", "c")
+    run.end()
+    assert sum(link["resent"] for state in hosts.states() for link in state["out"].values()) > 0
     assert done_again(hosts) == 0, "what was lost on the way was sent again, and nothing was done again"
     eventually(lambda: credit_is_whole(hosts))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -126,7 +127,9 @@ def test_a_million_children_through_an_ordered_stage(tmp_path: Path) -> None:
         assert max(peaks.values()) < 300, peaks
 
 
-def test_a_stranger_on_the_endpoint_of_a_dead_worker(tmp_path: Path) -> None:
+def test_a_stranger_on_the_endpoint_of_a_dead_worker(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     table = {
         "broker": {"bind": f"ipc://{tmp_path}/broker", "state": str(tmp_path / "state")},
         "pipeline": [
@@ -159,11 +162,24 @@ def test_a_stranger_on_the_endpoint_of_a_dead_worker(tmp_path: Path) -> None:
                 victim = elsewhere.children[0]
                 endpoint = _tcp_endpoint(victim.pid)
                 elsewhere.remove(victim.what)
+                broker = cluster.child("broker").pid
+                os.kill(broker, signal.SIGSTOP)  # nobody is told of the death, and all goes on as before
                 os.kill(victim.pid, 9)
                 (stranger,) = worker_children(cluster.network, "q.other", address="127.0.0.1")
                 stranger.spec["tcp"] = endpoint
                 eventually(lambda: not Path(f"/proc/{victim.pid}").exists())
                 elsewhere.add(stranger)
+                eventually(lambda: any(c.what is stranger and c.is_ready for c in elsewhere.children))
+                (pid,) = (child.pid for child in elsewhere.children if child.what is stranger)
+
+                def strays() -> int:
+                    os.kill(pid, signal.SIGUSR1)
+                    said.append(capfd.readouterr().err)
+                    return max(map(int, re.findall(r'"strays": (\d+)', "".join(said))), default=0)
+
+                said: list[str] = []
+                eventually(lambda: strays() > 0)
+                os.kill(broker, signal.SIGCONT)
                 got += list(stream)
                 assert got == list(range(3000))
                 assert list(client.map(["own"], pipeline="q")) == ["own"]

@@ -49,6 +49,7 @@ class LinkSender:
         "open",
         "peer",
         "received",
+        "resent",
         "retained",
         "sent",
         "stamped",
@@ -66,6 +67,8 @@ class LinkSender:
         self.open = False
         """Whether the receiver has answered."""
         self.sent = 0
+        self.resent = 0
+        """Batches that had got lost and went again."""
         self.received = 0
         self.acked = 0
         self.tasks_sent = 0
@@ -207,6 +210,7 @@ class LinkSender:
     def _resume(self) -> None:
         for number, parcel in self.retained.items():
             if number > self.received:
+                self.resent += 1
                 self.effects.append(Send(self.peer, parcel.batch))
 
     def probe(self, now: float) -> None:

@@ -32,7 +32,7 @@ from zturbo.errors import (
     ZturboError,
     by_name,
 )
-from zturbo.runtime.host import host_name, is_loopback
+from zturbo.runtime.host import is_loopback, same_network
 from zturbo.runtime.sockets import Security, make
 from zturbo.version import __version__
 from zturbo.wire.codec import decode, encode
@@ -259,6 +259,8 @@ class Courier:
 
     def _requests_due(self, now: float) -> float:
         until = now + REPEAT
+        if self._reason and not any(request.waits for request in self._requests.values()):
+            self._reason = ""
         waiting = any(request.asked + QUIET < now for request in self._requests.values())
         if waiting and self._heard + QUIET < now and not self._away:
             self._away = True
@@ -387,7 +389,7 @@ class Courier:
         if sink == sub.sink:
             return
         if sink not in self._sinks:
-            if is_loopback(value["results"][0]) and value["host"] != host_name():
+            if is_loopback(value["results"][0]) and not same_network(value["host"]):
                 self._finish(sub, UsageError(FAR.format(value["results"][0], value["host"])))
                 return
             socket = make(

@@ -22,7 +22,13 @@ def links(inlet: Inlet | None, outlet: Outlet | None) -> dict[str, Any]:
     were dropped since they came of nobody in the view, as a zombie's, or were meant for another.
     """
     out = {
-        peer.hex(): {"sent": link.sent, "acked": link.acked, "tasks": link.tasks_sent, "credit": link.credit}
+        peer.hex(): {
+            "sent": link.sent,
+            "resent": link.resent,
+            "acked": link.acked,
+            "tasks": link.tasks_sent,
+            "credit": link.credit,
+        }
         for peer, link in (outlet.links if outlet else {}).items()
     }
     into = {

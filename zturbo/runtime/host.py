@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 from urllib.parse import urlsplit
 
-__all__ = ["address_towards", "host_name", "is_loopback"]
+__all__ = ["address_towards", "host_name", "is_loopback", "same_network"]
 
 
 def host_name() -> str:
@@ -25,9 +25,17 @@ def host_name() -> str:
     return f"{name}-{mark}" if mark else name
 
 
+def same_network(name: str) -> bool:
+    """Whether a host of this name has the same loopback as this one, whatever it is called now."""
+    return name.rsplit("-", 2)[1:] == host_name().rsplit("-", 2)[1:]
+
+
 def is_loopback(address: str) -> bool:
     """Whether ``tcp://HOST:PORT`` is reached by its own host alone."""
-    host = urlsplit(address).hostname or ""
+    try:
+        host = urlsplit(address).hostname or ""
+    except ValueError:
+        return False
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:

@@ -248,4 +248,6 @@ def unpack_control(frames: Sequence[Buffer]) -> dict[str, Any]:
             allowed = expected if isinstance(expected, tuple) else (expected,)
             if type(value) not in allowed:
                 raise DecodeError(f"{kind}: field {field!r} is of type {type(value).__name__}")
+            if type(value) is int and value >= 1 << 63:
+                raise DecodeError(f"{kind}: field {field!r} is too large")
     return message

@@ -23,6 +23,7 @@ from zturbo.wire.messages import MAX_INT, Buffer
 
 __all__ = [
     "NeedsBuffers",
+    "check_blob",
     "enter_at",
     "entry_of",
     "failure_origin",
@@ -148,6 +149,19 @@ def unpack_one(blob: Buffer, buffers: Sequence[Buffer]) -> Any:
         raise
     except Exception as error:  # garbage makes msgpack, NumPy and datetime raise all kinds
         raise DecodeError(f"a content is malformed: {type(error).__name__}: {error}") from None
+
+
+def check_blob(blob: Buffer, n: int) -> None:
+    """Raise DecodeError if a blob has not exactly n contents."""
+    unpacker = msgpack.Unpacker(max_buffer_size=0)
+    unpacker.feed(blob)
+    try:
+        for _ in range(n):
+            unpacker.skip()
+    except Exception as error:  # garbage, or too few
+        raise DecodeError(f"there are no {n} contents: {type(error).__name__}") from None
+    if unpacker.tell() != memoryview(blob).nbytes:
+        raise DecodeError(f"there are more than {n} contents")
 
 
 def slice_blob(blob: Buffer, n: int, start: int, stop: int) -> bytes:

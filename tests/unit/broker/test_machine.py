@@ -364,3 +364,29 @@ def test_a_client_that_is_gone_for_an_hour_finds_its_job() -> None:
     assert answer["value"]["sink"] == SINK
     until(86_402.0, 3600.0)
     assert done not in machine.jobs, "a day, and no longer"
+
+
+@pytest.mark.parametrize("timeout", [float("nan"), float("inf"), 0, -1.0])
+def test_a_time_out_that_is_none_is_refused(timeout: float) -> None:
+    answer = submit(broker(), b"j" * 16, timeout=timeout)
+    assert answer["kind"] == "UsageError" and "'timeout'" in answer["message"]
+
+
+def test_a_job_is_told_whom_it_has_lost() -> None:
+    machine = broker(lease=5.0)
+    hello(machine, worker())
+    hello(machine, sink())
+    submit(machine, b"j" * 16)
+    machine.note_progress(WORKER, {b"j" * 16: (0, 0, 0, 1)})
+    machine.tick(6.0)
+    assert list(machine.jobs[b"j" * 16].incidents) == [
+        "p.a on h was not heard of for its lease, and counts as dead",
+        "sink on h was not heard of for its lease, and counts as dead",
+        "its sink is gone: the job starts over",
+    ]
+    other = broker(lease=5.0)
+    hello(other, worker())
+    hello(other, sink())
+    submit(other, b"j" * 16)
+    other.exited(SINK, 1.0, Death(-1, "sink-0 (process 7 on h)", "SIGKILL"))
+    assert other.jobs[b"j" * 16].incidents[0] == "sink-0 (process 7 on h) died: SIGKILL"

@@ -9,6 +9,7 @@ import pytest
 from broker.machine import BrokerMachine, PipelineInfo
 from broker.reach import out_of_reach
 from zturbo.core.effects import Control
+from zturbo.errors import DecodeError
 from zturbo.wire.control import Member
 from zturbo.wire.messages import PROTOCOL
 
@@ -18,7 +19,8 @@ IPC = ("ipc:///x",)
 
 def member(role: str, stage: int = -1, *, host: str, ends: tuple[str, ...], ordered: bool = False) -> Member:
     pipeline = "p" if role == "worker" else ""
-    return Member(b"m" * 16, role, pipeline, stage, host, ends, ordered=ordered)
+    results = ("tcp://127.0.0.1:7001",) if role == "sink" else ()
+    return Member(b"m" * 16, role, pipeline, stage, host, ends, results, ordered=ordered)
 
 
 def name(of: Member) -> str:
@@ -74,10 +76,10 @@ def machine_on_a() -> BrokerMachine:
     return BrokerMachine(me, [PipelineInfo("p", ["x", "y"])], view=1, version="1")
 
 
-def hello(machine: BrokerMachine, who: Member, now: float = 0.0) -> str | None:
+def hello(machine: BrokerMachine, who: Member, now: float = 0.0, view: int = 0) -> str | None:
     """Why it is refused; None if it is not."""
     machine.effects.clear()
-    message = {"member": who, "node": b"n" * 16, "pid": 1, "protocol": PROTOCOL, "version": "1", "view": 0}
+    message = {"member": who, "node": b"n" * 16, "pid": 1, "protocol": PROTOCOL, "version": "1", "view": view}
     stage = "xy"[who.stage] if who.role == "worker" else ""
     machine.hello(who.incarnation, {**message, "stage": stage, "jobs": ()}, now)
     said = [e.message for e in machine.effects if isinstance(e, Control) and e.to == who.incarnation]
@@ -123,15 +125,23 @@ def test_members_of_the_broker_before_keep_nobody_out() -> None:
     assert machine.membership.get(old[1].incarnation) is None, "a spool has one sink"
 
 
-def test_a_stray_process_elsewhere_does_not_keep_out_those_beside_the_broker() -> None:
+@pytest.mark.parametrize("ends", [IPC, BOTH])
+@pytest.mark.parametrize("strays", [IPC, BOTH])
+def test_a_stray_process_elsewhere_does_not_keep_out_those_beside_the_broker(
+    strays: tuple[str, ...], ends: tuple[str, ...]
+) -> None:
     machine = machine_on_a()
-    stray = numbered(member("worker", 1, host="b", ends=IPC), 1)
+    stray = numbered(member("worker", 1, host="b", ends=strays), 1)
     assert hello(machine, stray) is None
-    first = numbered(member("worker", 0, host="a", ends=BOTH), 2)
+    first = numbered(member("worker", 0, host="a", ends=ends), 2)
     assert hello(machine, first) is None
+    if strays == ends == BOTH:
+        assert machine.membership.get(stray.incarnation) is not None and not problems(machine)
+        return
     assert machine.membership.get(stray.incarnation) is None
-    assert "start p.y with" in problems(machine)["y"]
-    assert "start p.y with" in str(hello(machine, numbered(stray, 3))), "and it does not come in again"
+    assert f"start {'p.y' if ends == BOTH else 'p.x'} with" in problems(machine)["y"]
+    again = str(hello(machine, numbered(stray, 3)))
+    assert f"start {'p.y' if strays == IPC else 'p.x'} with" in again, "and it does not come in again"
 
 
 def test_whoever_is_beside_the_broker_stays() -> None:
@@ -140,3 +150,36 @@ def test_whoever_is_beside_the_broker_stays() -> None:
     assert hello(machine, second) is None
     assert "start p.y with" in str(hello(machine, numbered(member("worker", 0, host="b", ends=BOTH), 2)))
     assert machine.membership.get(second.incarnation) is not None
+
+
+def test_who_has_work_elsewhere_is_not_taken_out_for_a_newcomer() -> None:
+    machine = machine_on_a()
+    there = [
+        numbered(member("worker", 0, host="b", ends=BOTH), 1),
+        numbered(member("worker", 1, host="b", ends=IPC), 2),
+        numbered(member("sink", host="b", ends=BOTH), 3),
+    ]
+    assert [hello(machine, each) for each in there] == [None] * 3
+    assert "start p.y with" in str(hello(machine, numbered(member("worker", 0, host="a", ends=BOTH), 4)))
+    assert machine.membership.members() == there
+
+
+def test_who_came_while_the_broker_was_away_does_not_keep_out_who_was_there_before() -> None:
+    machine = machine_on_a()
+    before = numbered(member("worker", 0, host="c", ends=BOTH), 1)
+    machine.restore([before], [], 0.0)
+    stray = numbered(member("worker", 1, host="b", ends=IPC), 2)
+    assert hello(machine, stray) is None
+    assert hello(machine, before, view=1) is None
+    assert machine.membership.members() == [before]
+
+
+def test_a_sink_without_an_address_for_results_is_refused() -> None:
+    for results in ((), ("tcp://[::1:5",), ("here",)):
+        sink = replace(numbered(member("sink", host="a", ends=IPC), 1), results=results)
+        assert "a sink gives results at tcp://HOST:PORT" in str(hello(machine_on_a(), sink))
+
+
+def test_a_view_below_zero() -> None:
+    with pytest.raises(DecodeError, match="view"):
+        hello(machine_on_a(), numbered(FIRST, 1), view=-1)
