@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import threading
 import time
 from pathlib import Path
 
@@ -205,6 +206,36 @@ def test_one_execution_of_a_task_that_changes(tmp_path: Path) -> None:
         for value in range(400):
             _, execution, _, count = got[at]
             assert got[at : at + count] == [[value, execution, i, count] for i in range(count)]
+            at += count
+        assert at == len(got)
+
+
+def test_a_task_that_changes_above_an_ordered_stage() -> None:
+    """Nothing is given out before the job is complete, since a job that starts over has others to give."""
+    stages = [stage("wild", "Wild", 2), stage("ordered", "Ordered", 2)]
+    n = 300
+    with Cluster({"p": stages}) as cluster, cluster.client() as client:
+        stream = client.map(range(n), pipeline="p")
+        first: list[object] = []
+        reader = threading.Thread(target=lambda: first.append(next(stream)))
+        reader.start()
+        (status,) = client.jobs()
+        eventually(lambda: client.jobs()[0]["counts"][1]["done"] > 50)
+        cluster.kill("p.wild")
+        for child in [child for child in cluster.node.children if child.what.name == "p.ordered"]:
+            os.kill(child.pid, signal.SIGKILL)
+        eventually(lambda: client.jobs()[0]["epoch"] > 1)
+        reader.join()
+        assert client.jobs(status["id"])[0]["state"] == "done", "before its first result"
+        got = [*first, *stream]
+        numbers = [number for _, number in got]
+        assert numbers == list(range(len(got)))
+        at = 0
+        for value in range(n):
+            _, execution, _, count = got[at][0]
+            assert [content for content, _ in got[at : at + count]] == [
+                [value, execution, i, count] for i in range(count)
+            ]
             at += count
         assert at == len(got)
 
