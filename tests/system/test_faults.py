@@ -63,17 +63,23 @@ def test_kill_9_of_a_worker_and_of_one_above_it_at_once() -> None:
         assert got == EXPECTED_SUM
 
 
-def test_kill_9_in_the_midst_of_a_generator() -> None:
-    stages = [stage("count", "Count", 2), stage("slow", "Slow", 2, seconds=0.0002), stage("sum", "Sum", 1)]
+def test_kill_9_in_the_midst_of_a_generator(tmp_path: Path) -> None:
+    gate, n = tmp_path / "gate", 100_000
+    stages = [
+        stage("count", "Count", 2),
+        stage("gate", "Gate", 2, path=str(gate), below=400),
+        stage("sum", "Sum"),
+    ]
     with Cluster({"p": stages}) as cluster, cluster.client() as client:
-        stream = client.submit(Task(3 * N), pipeline="p").stream()
+        stream = client.submit(Task(n), pipeline="p").stream()
         got = [next(stream) for _ in range(300)]
         counts = [child for child in cluster.node.children if child.what.name == "p.count"]
-        (running,) = [child for child in counts if child.slot.read()]
+        (running,) = [child for child in counts if child.slot.read()]  # it has more than may wait
         os.kill(running.pid, 9)
+        gate.touch()
         got += list(stream)
         expected, total = [], 0
-        for value in range(3 * N):
+        for value in range(n):
             total = (total * 31 + value) % 1_000_003
             expected.append(total)
         assert got == expected
