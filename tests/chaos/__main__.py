@@ -21,7 +21,7 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -30,7 +30,7 @@ from tests.chaos.faults import LEASE, PROCESSES, Victims
 from tests.chaos.hosts import BROKER, OtherHosts
 from tests.chaos.jobs import HOLD, JOBS, SHARE
 from tests.chaos.loads import ASIDE, LOADS, Load, pipelines
-from tests.system.clock import Clock, need_clock
+from tests.system.clock import Clock
 from tests.system.cluster import Cluster
 from tests.system.hosts import Hosts, need_hosts
 from tests.system.memory import small_memory
@@ -161,30 +161,27 @@ def small_disk(folder: Path) -> Iterator[None]:
 
 @dataclass
 class Surroundings:
-    """More hosts, a disk to fill, little memory, clocks that step: as far as this machine has them."""
+    """More hosts, a disk to fill, little memory, a clock that steps: as far as this machine has them."""
 
     others: OtherHosts | None = None
     disk: Path | None = None
     group: Path | None = None
-    clocks: dict[str, Clock] = field(default_factory=dict)
 
     @classmethod
     def of(cls, stack: ExitStack, folder: Path) -> Surroundings:
         """Made, and removed by the stack; where something cannot be made, it says which faults hit nobody."""
         around = cls()
+        clock = None
         with _or_without("clock"):
-            need_clock()
-            around.clocks = {host: Clock(folder / f"clock-{host}") for host in "abc"}
+            clock = Clock(folder / "clock")
         with _or_without("memory"):
             group = stack.enter_context(small_memory())
             around.group = Path(f"/proc/{os.getpid()}/root{group}")  # hosts have a /sys of their own
-        with _or_without("disk-full, node, part and unplug"):
+        with _or_without("clock, disk-full, node, part and unplug"):
             need_hosts()
             stack.enter_context(small_disk(folder / "disk"))
             around.disk = folder / "disk"
-            around.others = OtherHosts(stack.enter_context(Hosts(["a", "b", "c"])), around.clocks)
-        if around.others is None:
-            around.clocks = {host: clock for host, clock in around.clocks.items() if host == "a"}
+            around.others = OtherHosts(stack.enter_context(Hosts(["a", "b", "c"])), clock)
         return around
 
 
@@ -215,7 +212,7 @@ def main() -> int:
     with ExitStack() as stack:
         stack.callback(shutil.rmtree, folder)
         around = Surroundings.of(stack, folder)
-        group, clock = around.group, around.clocks.get("a")
+        group = around.group
         cluster = stack.enter_context(
             Cluster(
                 pipelines(notes, hold=HOLD, cgroup="" if group is None else str(group)),
@@ -223,12 +220,11 @@ def main() -> int:
                 state=None if around.disk is None else around.disk / "state",
                 broker={"spool_share": SHARE, **({"bind": BROKER} if around.others else {})},
                 address="10.99.0.1" if around.others else None,
-                env=None if clock is None else clock.env,
             )
         )
         if around.others is not None:
             around.others.start(cluster)
-        victims = Victims(cluster, rng, around.others, around.disk, group, around.clocks)
+        victims = Victims(cluster, rng, around.others, around.disk, group)
         chaos = Chaos(cluster, victims, rng, notes)
         chaos.say(f"seed {seed}, {args.minutes:g} minutes, lease {LEASE:g} s")
         try:

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 from tests.chaos.hosts import WORK, OtherHosts
-from tests.system.clock import Clock
 from tests.system.cluster import Cluster, eventually
 from zturbo.deploy import worker_children
 from zturbo.runtime.children import Child
@@ -44,7 +43,6 @@ class Victims:
         others: more hosts, if there are.
         disk: where the cluster's state is, if that disk is the run's alone and may be filled.
         group: a control group with little memory, if there is one.
-        clocks: host -> its wall clock, of those that may step.
     """
 
     def __init__(
@@ -54,14 +52,12 @@ class Victims:
         others: OtherHosts | None,
         disk: Path | None,
         group: Path | None,
-        clocks: dict[str, Clock],
     ) -> None:
         self.cluster = cluster
         self.rng = rng
         self.others = others
         self.disk = disk
         self.group = group
-        self.clocks = clocks
         self.problems: list[str] = []
         self._stopped: set[int] = set()
         self._aside: list[threading.Thread] = []
@@ -204,12 +200,12 @@ class Victims:
 
     def clock(self, pipeline: str) -> str | None:
         """The wall clock of a host steps, and stays there."""
-        if not self.clocks:
+        others = self.others
+        if others is None or others.clock is None or not _works_on("c", pipeline):
             return None
-        host = self.rng.choice(sorted(self.clocks))
         step = self.rng.choice(STEPS)
-        self.clocks[host].step(step)
-        return f"host {host} is at {step}"
+        others.clock.step(step)
+        return f"host c is at {step}"
 
     def disk_full(self, pipeline: str) -> str | None:
         """The disk of ledger and spool is full for a while."""
@@ -260,8 +256,12 @@ class Victims:
 
     def _other(self, pipeline: str) -> str | None:
         """A host that works for this pipeline."""
-        hosts = [host for host, stages in WORK.items() if any(s.startswith(f"{pipeline}.") for s in stages)]
+        hosts = [host for host in WORK if _works_on(host, pipeline)]
         return self.rng.choice(hosts) if hosts else None
+
+
+def _works_on(host: str, pipeline: str) -> bool:
+    return any(stage.startswith(f"{pipeline}.") for stage in WORK[host])
 
 
 def _names() -> Iterator[str]:
