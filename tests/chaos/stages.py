@@ -50,4 +50,4 @@ class Trouble(Add):
                     pids.write(f"{os.getpid()}\n")
                 while True:
                     rest(1)
-        return die(asked, self.cgroup)
+        return (Task(GOOD) for _ in die(asked, self.cgroup))
