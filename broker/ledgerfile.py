@@ -23,8 +23,8 @@ _NO_ROOM = ("SQLITE_FULL", "SQLITE_IOERR_WRITE", "SQLITE_IOERR_SHMSIZE")
 LITTLE = 1 << 16
 """Bytes: a disk with less room is full, whatever SQLite calls it. Python 3.10 has no names of errors."""
 
-_NOT_DAMAGE = ("SQLITE_BUSY", "SQLITE_CANTOPEN", "SQLITE_FULL", "SQLITE_LOCKED", "SQLITE_PERM")
-"""Starts of the names of errors that say nothing of what is in the file."""
+_NOT_DAMAGE = ("SQLITE_BUSY", "SQLITE_CANTOPEN", "SQLITE_LOCKED", "SQLITE_PERM")
+"""Starts of the names of other errors that say nothing of what is in the file."""
 
 
 def no_room(path: Path, error: Exception) -> bool:

@@ -23,6 +23,7 @@ from broker.ledger import ChunkRow, Ledger, LedgerCorrupt, LedgerFull
 from broker.ledgerfile import damaged
 from broker.logbook import Logbook
 from broker.machine import BrokerMachine, PipelineInfo
+from broker.repeats import has_answer, latest
 from broker.rows import job_of, member_of, row_of
 from broker.strikes import Death, Running
 from zturbo.core.effects import Confirm, Control, Effect, Load, Record, Send
@@ -211,7 +212,7 @@ class Broker:
 
     # -- requests -----------------------------------------------------------------------------
     def _exited(self, who: bytes, m: dict[str, Any], frames: list[bytes], now: float) -> None:
-        if self._answering(who, m["ref"]):
+        if has_answer(self._held, who, m["ref"]):
             return
         running = _running(m["running"])
         death = Death(-1, m["stage"], m["text"], m["cause"], running)
@@ -220,10 +221,6 @@ class Broker:
         self._note(level, source, running[0][0] if running else b"", death.sentence)
         self.machine.exited(m["incarnation"], now, death)
         self.machine.effects.append(Confirm(who, {"type": "ok", "ref": m["ref"], "value": None}))
-
-    def _answering(self, who: bytes, ref: int) -> bool:
-        """Whether an answer to this is held back already: it was said again meanwhile."""
-        return any(type(e) is Confirm and e.to == who and e.message.get("ref") == ref for e in self._held)
 
     def _renew(self, who: bytes, m: dict[str, Any], frames: list[bytes], now: float) -> None:
         self.machine.renew(m["node"], m["alive"], now)
@@ -375,7 +372,7 @@ class Broker:
 
     def _answer_questions(self) -> None:
         """While nothing can be written, whoever asks is told so: answers depend on nothing held back."""
-        self._held = _latest(self._held)
+        self._held = latest(self._held)
         for effect in [e for e in self._held if isinstance(e, Control) and e.message["type"] == "ok"]:
             self._held.remove(effect)
             self._say(effect.to, effect.message)
@@ -465,35 +462,6 @@ class Broker:
             self.ledger.close()
         except LedgerFull as error:
             log.error("the ledger's disk is still full; what has got no answer is not in it: %s", error)
-
-
-def _latest(effects: list[Effect]) -> list[Effect]:
-    """Without what is said again later: members repeat their hellos, and clients their requests."""
-    seen: set[tuple[Any, ...]] = set()
-    kept: list[Effect] = []
-    for effect in reversed(effects):
-        what = _what(effect)
-        if what is None or what not in seen:
-            kept.append(effect)
-        if what is not None:
-            seen.add(what)
-    kept.reverse()
-    return kept
-
-
-def _what(effect: Effect) -> tuple[Any, ...] | None:
-    """What is said to whom, if to say it once is enough."""
-    if isinstance(effect, Confirm) and "ref" in effect.message:
-        return effect.to, effect.message["ref"]
-    if isinstance(effect, Control):
-        kind = effect.message["type"]
-        if kind in ("welcome", "view", "refused"):
-            return effect.to, kind
-        if kind == "stamp":
-            return effect.to, kind, effect.message["stamp"].job
-        if kind == "forget":
-            return effect.to, kind, tuple(effect.message["jobs"])
-    return None
 
 
 def _running(value: Sequence[Any]) -> tuple[Running, ...]:

@@ -68,6 +68,7 @@ PURE = [
     "broker.complaints",
     "broker.reach",
     "broker.problems",
+    "broker.repeats",
     "broker.rows",
 ]
 WALL = re.compile(

@@ -6,8 +6,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +14,10 @@ import numpy as np
 import psutil
 
 from tests.chaos.faults import LEASE, Victims
-from tests.chaos.loads import ASIDE, sums
+from tests.chaos.loads import ASIDE
 from tests.chaos.stages import DEADLY, GOOD
 from tests.system.cluster import eventually
+from tests.system.stages import sums
 from zturbo import Client, Job, Task
 from zturbo.errors import JobCancelled, WorkerLost
 
@@ -44,10 +44,8 @@ with Client(sys.argv[1], timeout=60) as client:
 """
 
 
-@contextmanager
-def _client(victims: Victims) -> Iterator[Client]:
-    with Client(victims.cluster.address, timeout=60) as client:
-        yield client
+def _client(victims: Victims) -> Client:
+    return Client(victims.cluster.address, timeout=60)
 
 
 def _name(victims: Victims, what: str) -> str:

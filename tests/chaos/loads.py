@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,10 +12,11 @@ from typing import Any
 import numpy as np
 
 from tests.system.cluster import stage
+from tests.system.stages import sums
 from zturbo import Client, Task
 from zturbo.errors import TaskError
 
-__all__ = ["ASIDE", "LOADS", "Load", "pipelines", "sums"]
+__all__ = ["ASIDE", "LOADS", "Load", "pipelines"]
 
 
 ASIDE = 10**9
@@ -80,14 +81,6 @@ class Load:
     def run(self) -> str | None:
         """What is wrong with the results; None if nothing is."""
         return LOADS[self.name](self)
-
-
-def sums(values: Iterable[int]) -> Iterator[int]:
-    """What the stage ``Sum`` gives for these."""
-    total = 0
-    for value in values:
-        total = (total * 31 + value) % 1_000_003
-        yield total
 
 
 def _compare(got: Iterator[Any], expected: Iterator[Any]) -> str | None:

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-__all__ = ["Clock", "need_clock"]
+__all__ = ["Clock"]
 
 
-def need_clock() -> str:
-    """The library; skips, by name, where it is missing."""
+def _library() -> str:
+    """libfaketime; skips, by name, where it is missing."""
     found = glob("/usr/lib/*/faketime/libfaketime.so.1")
     if not found:
         pytest.skip("libfaketime (Debian package libfaketime) is missing")
@@ -28,7 +28,7 @@ class Clock:
     def __init__(self, file: Path) -> None:
         self.file = file
         self.env = {
-            "LD_PRELOAD": need_clock(),
+            "LD_PRELOAD": _library(),
             "FAKETIME_TIMESTAMP_FILE": str(file),
             "FAKETIME_NO_CACHE": "1",  # with one, a step back is not seen for as long as it is wide
             "FAKETIME_DONT_FAKE_MONOTONIC": "1",

@@ -13,6 +13,7 @@ import pytest
 import zmq
 
 from tests.system.cluster import Cluster, eventually, stage
+from tests.system.stages import sums
 from zturbo import Client, Job, Task
 from zturbo.errors import BrokerUnavailable, StartError, UsageError, VersionMismatch
 from zturbo.runtime.sockets import make
@@ -20,11 +21,7 @@ from zturbo.wire.control import pack_control
 from zturbo.wire.payload import pack_many
 
 N = 3000
-EXPECTED_SUM: list[int] = []
-total = 0
-for value in range(N):
-    total = (total * 31 + value + 1) % 1_000_003
-    EXPECTED_SUM.append(total)
+EXPECTED_SUM = list(sums(range(1, N + 1)))
 
 PIPELINE = [stage("add", "Add", 2), stage("slow", "Slow", 2, seconds=0.0002), stage("sum", "Sum", 1)]
 
@@ -78,11 +75,7 @@ def test_kill_9_in_the_midst_of_a_generator(tmp_path: Path) -> None:
         os.kill(running.pid, 9)
         gate.touch()
         got += list(stream)
-        expected, total = [], 0
-        for value in range(n):
-            total = (total * 31 + value) % 1_000_003
-            expected.append(total)
-        assert got == expected
+        assert got == list(sums(range(n)))
 
 
 def test_a_job_outlives_the_broker(tmp_path: Path) -> None:

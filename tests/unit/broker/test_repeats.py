@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from broker.server import _latest
+from broker.repeats import has_answer, latest
 from zturbo.core.effects import Confirm, Control, Effect, Record
 
 ONE, OTHER = b"1" * 16, b"2" * 16
@@ -17,11 +17,12 @@ def test_what_is_said_again_is_held_once() -> None:
         effects.append(Control({"type": "forget", "jobs": [ONE]}, OTHER))
         effects.append(record)
     effects.append(Confirm(OTHER, {"type": "ok", "ref": 7, "value": "another's"}))
-    kept = [effect for effect in _latest(effects) if effect is not record]
+    kept = [effect for effect in latest(effects) if effect is not record]
     assert kept == [
         Control({"type": "welcome", "view": 99}, ONE),
         Confirm(ONE, {"type": "ok", "ref": 7, "value": 99}),
         Control({"type": "forget", "jobs": [ONE]}, OTHER),
         Confirm(OTHER, {"type": "ok", "ref": 7, "value": "another's"}),
     ]
-    assert sum(effect is record for effect in _latest(effects)) == 100
+    assert has_answer(effects, OTHER, 7) and not has_answer(effects, OTHER, 8)
+    assert sum(effect is record for effect in latest(effects)) == 100
