@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from broker.job import Job
-from zturbo.wire.messages import Mark, Path
+from zturbo.wire.messages import MAX_MARKS, MAX_STAGES, Mark, Path, clip, is_number, is_path
 
 __all__ = ["Death", "Running", "stand", "strike"]
 
@@ -67,7 +67,11 @@ def strike(job: Job, death: Death, limit: int) -> bool:
     """
     if death.cause not in ("", "timeout"):
         return False
-    mine = [running for running in death.running if running[0] == job.id and running[1] <= job.epoch]
+    mine = [
+        running
+        for running in death.running
+        if running[0] == job.id and running[1] <= job.epoch and _fits(death.stage, *running[2:])
+    ]
     if len(death.running) > 1:
         changed = [_strike_in_company(job, death, path, given, limit) for _, _, path, given in mine]
         return any(changed)
@@ -116,6 +120,8 @@ def stand(marks: tuple[Mark, ...], failures: Sequence[tuple[int, Path, int]]) ->
     """Marks with those of failures, (stage, path, children before it), that another epoch is to repeat."""
     known = {(mark.stage, mark.path): mark for mark in marks}
     for stage, path, count in failures:
+        if not _fits(stage, path, count):
+            continue
         old = known.get((stage, path))
         if old is None or not old.kind:
             old = Mark(stage, path, "TaskError", "it failed in an earlier epoch, and that was given out")
@@ -123,11 +129,19 @@ def stand(marks: tuple[Mark, ...], failures: Sequence[tuple[int, Path, int]]) ->
     return tuple(known.values())
 
 
+def _fits(stage: int, path: Path, given: int) -> bool:
+    """Whether a stamp can carry a mark of this task: one that no member can read stops its job for good."""
+    return is_number(stage, 0, MAX_STAGES) and is_path(path) and is_number(given)
+
+
 def _mark(job: Job, mark: Mark) -> bool:
+    mark = mark._replace(text=clip(mark.text))
     old = next((old for old in job.marks if (old.stage, old.path) == (mark.stage, mark.path)), None)
     if old is not None and old.kind and not mark.kind:
         return False
     others = tuple(old for old in job.marks if (old.stage, old.path) != (mark.stage, mark.path))
+    if len(others) >= MAX_MARKS:
+        return False
     job.marks = (*others, mark)
     return True
 

@@ -6,12 +6,11 @@ from typing import Any, Literal, NamedTuple
 
 from zturbo.core.intervals import Intervals
 from zturbo.errors import DecodeError
-from zturbo.wire.messages import Path
+from zturbo.wire.messages import MAX_DEPTH, Path
 
 __all__ = [
     "EXECUTION",
     "FAIL",
-    "MAX_DEPTH",
     "NOTHING",
     "TASKS",
     "Held",
@@ -21,9 +20,6 @@ __all__ = [
     "is_touched",
     "weight_of",
 ]
-
-MAX_DEPTH = 64
-"""Components that a path may have."""
 
 EXECUTION = 1 << 60
 """Components from here on stand for executions of one task at a stage that is not deterministic."""
@@ -93,7 +89,7 @@ def full_path(path: Path) -> Path:
         raise DecodeError(f"a path of {len(path)} components")
     for component in path:
         if type(component) is not int or component < 0:
-            raise DecodeError(f"a path with component {component!r}")
+            raise DecodeError("a path with a component that is no number")
     return (0, *path)
 
 

@@ -336,7 +336,7 @@ class AsyncRunner(Runner):
                 child = await next_of(children)
                 if child is END:
                     return
-                host._check_child(child)
+                host._check_child(child, path)
                 item.count += 1
                 host.slot.gave(item.slot, item.count)
                 work = item.of.work

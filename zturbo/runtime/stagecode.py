@@ -25,7 +25,7 @@ from zturbo.runtime.inputs import Inputs, Pieces
 from zturbo.runtime.output import Output
 from zturbo.stage import ReorderStage, Stage
 from zturbo.task import Task, TaskLog
-from zturbo.wire.messages import Mark, Path
+from zturbo.wire.messages import MAX_DEPTH, Mark, Path
 from zturbo.wire.payload import entry_of, pack_error, pack_meta
 
 if TYPE_CHECKING:
@@ -295,9 +295,11 @@ class StageCode:
         """Where the outputs of this execution stand.
 
         At a stage that is not deterministic, under a component of its own: of two executions, the first
-        that is complete wins as a whole.
+        that is complete wins as a whole. A path that can have no more components has none for executions.
         """
-        return path if self.deterministic else (*path, EXECUTION + int.from_bytes(os.urandom(6), "big"))
+        if self.deterministic or len(path) >= MAX_DEPTH:
+            return path
+        return (*path, EXECUTION + int.from_bytes(os.urandom(6), "big"))
 
     def _result(
         self,
@@ -352,7 +354,7 @@ class StageCode:
                     out.settle()
                 if child is _END:
                     break
-                self._check_child(child)
+                self._check_child(child, path)
                 count += 1
                 self.slot.given(count)
                 self._child(child, (*path, count - 1), task, out, had)
@@ -367,9 +369,14 @@ class StageCode:
             return
         out.end(path, count)
 
-    def _check_child(self, child: object) -> None:
+    def _check_child(self, child: object, path: Path) -> None:
         if not isinstance(child, Task):
             raise TypeError(self._wrong("yielded", child))
+        if len(path) >= MAX_DEPTH:
+            raise UsageError(
+                f"stage {self.name} yields tasks of a task that {len(path)} stages before it have yielded, "
+                f"and {MAX_DEPTH} is the limit: return one Task here, or use fewer stages"
+            )
 
     def _child(self, child: Task, place: Path, task: Task, out: Output, had: int) -> None:
         """One of the tasks that an iterable gave."""

@@ -2,6 +2,11 @@
 
 Decoding is strict and total: whatever came over a socket becomes a message or a
 :class:`~zturbo.errors.DecodeError`, never another exception, and nothing in it is executed.
+
+Bounds come before work. A header has no extension types. A large one is walked first, byte for byte, so that
+a few megabytes of empty lists do not become gigabytes of objects. Each number has a range, each text and each
+list a length, and a batch has no more tasks than its contents have bytes. An error's text never shows what
+came: that may be nested so deep that to render it fails too.
 """
 
 from __future__ import annotations
@@ -12,8 +17,14 @@ from typing import Any
 import msgpack
 
 from zturbo.errors import DecodeError, VersionMismatch
+from zturbo.wire.bounds import Bounds, unpack
 from zturbo.wire.messages import (
+    MAX_ERROR,
+    MAX_FRAMES,
     MAX_INT,
+    MAX_MARKS,
+    MAX_STAGES,
+    MAX_TEXT,
     PROTOCOL,
     Batch,
     Buffer,
@@ -30,12 +41,13 @@ from zturbo.wire.messages import (
     Statement,
     Want,
     is_order,
+    is_path,
 )
 
-__all__ = ["MAX_DEPTH", "decode", "encode", "stamp_from_wire", "stamp_to_wire"]
+__all__ = ["BadBatch", "decode", "encode", "stamp_from_wire", "stamp_to_wire"]
 
-MAX_DEPTH = 64
-"""Components that a path may have; a pipeline of 64 fan-outs is a mistake."""
+_BOUNDS = Bounds(nbytes=1 << 30, items=1 << 20, depth=16, trusted=256 << 10)
+"""Of a header. Metas and errors are bytes in it: it may be as large as a task, but not of as many values."""
 
 _MAGIC = 0x7A74  # "zt"
 _BATCH, _GREET, _PROBE, _STATEMENT, _WANT, _RESULTS = range(1, 7)
@@ -44,12 +56,27 @@ _ID = 16
 _pack = msgpack.Packer(use_bin_type=True, autoreset=True).pack
 
 
+class BadBatch(DecodeError):
+    """A batch that cannot be read, but for the record of whose it says that it is."""
+
+    def __init__(self, why: str, claim: Batch) -> None:
+        super().__init__(why)
+        self.claim = claim
+        """An empty batch with source, target, number, job and epoch."""
+
+
 def _bad(field: str) -> DecodeError:
     return DecodeError(f"{field} is malformed")
 
 
-def _int(value: Any, field: str, low: int = 0) -> int:
-    if type(value) is not int or not low <= value <= MAX_INT:
+def _int(value: Any, field: str, low: int = 0, high: int = MAX_INT) -> int:
+    if type(value) is not int or not low <= value <= high:
+        raise _bad(field)
+    return value
+
+
+def _text(value: Any, field: str, longest: int = MAX_TEXT) -> str:
+    if type(value) is not str or len(value) > longest:
         raise _bad(field)
     return value
 
@@ -67,12 +94,9 @@ def _id(value: Any, field: str) -> bytes:
 
 
 def _path(value: Any, field: str = "path") -> Path:
-    if type(value) is not tuple or len(value) > MAX_DEPTH:
+    if not is_path(value):
         raise _bad(field)
-    for component in value:
-        if type(component) is not int or not 0 <= component <= MAX_INT:
-            raise _bad(field)
-    return value
+    return value  # type: ignore[no-any-return]
 
 
 def _tuple(value: Any, field: str, length: int | None = None) -> tuple[Any, ...]:
@@ -88,7 +112,7 @@ def _runs(value: Any) -> tuple[list[Run], int]:
             raise _bad("run")
         first, n = run
         _path(first, "run")
-        if type(n) is not int or not 1 <= n <= MAX_INT or (n > 1 and not first):
+        if type(n) is not int or n < 1 or (n > 1 and (not first or first[-1] + n > MAX_INT)):
             raise _bad("run")
         total += n
     return list(value), total
@@ -119,27 +143,33 @@ def stamp_from_wire(value: Any) -> Stamp:
         value, "stamp", 13
     )
     hold, fail_fast = more
-    if type(pipeline) is not str or type(logs) is not bool or type(fail_fast) is not bool:
+    if type(logs) is not bool or type(fail_fast) is not bool:
         raise _bad("stamp")
-    if type(order) is not str:
-        raise _bad("stamp")
-    if durability not in ("fsync", "process", "memory") or not is_order(order):
-        raise _bad("stamp")
-    if hold not in ("", "failures", "all"):
+    if type(durability) is not str or durability not in ("fsync", "process", "memory"):
+        raise _bad("stamp.durability")
+    if type(order) is not str or not is_order(order):
+        raise _bad("stamp.order")
+    if type(hold) is not str or hold not in ("", "failures", "all"):
         raise _bad("stamp.hold")
-    pairs = [_tuple(pair, "stamp.ordered", 2) for pair in _tuple(ordered, "stamp.ordered")]
+    if len(_tuple(marks, "stamp.marks")) > MAX_MARKS or len(_tuple(ordered, "stamp.ordered")) > MAX_STAGES:
+        raise _bad("stamp")
+    if len(_bytes(spool, "stamp.spool")) > MAX_TEXT:
+        raise _bad("stamp.spool")
+    pairs = [_tuple(pair, "stamp.ordered", 2) for pair in ordered]
     return Stamp(
         job=_id(job, "stamp.job"),
         epoch=_int(epoch, "stamp.epoch"),
-        pipeline=pipeline,
-        ordered={_int(stage, "stamp.ordered"): _id(inc, "stamp.ordered") for stage, inc in pairs},
+        pipeline=_text(pipeline, "stamp.pipeline"),
+        ordered={
+            _int(stage, "stamp.ordered", 0, MAX_STAGES): _id(inc, "stamp.ordered") for stage, inc in pairs
+        },
         sink=_id(sink, "stamp.sink"),
         durability=durability,
-        marks=tuple(_mark(mark) for mark in _tuple(marks, "stamp.marks")),
+        marks=tuple(_mark(mark) for mark in marks),
         order=order,
         logs=logs,
         revision=_int(revision, "stamp.revision"),
-        spool=_bytes(spool, "stamp.spool"),
+        spool=spool,
         hold=hold,
         fail_fast=fail_fast,
     )
@@ -147,9 +177,13 @@ def stamp_from_wire(value: Any) -> Stamp:
 
 def _mark(value: Any) -> Mark:
     stage, path, kind, text, given = _tuple(value, "mark", 5)
-    if type(kind) is not str or type(text) is not str:
-        raise _bad("mark")
-    return Mark(_int(stage, "mark.stage"), _path(path, "mark.path"), kind, text, _int(given, "mark.given"))
+    return Mark(
+        stage=_int(stage, "mark.stage", 0, MAX_STAGES),
+        path=_path(path, "mark.path"),
+        kind=_text(kind, "mark.kind"),
+        text=_text(text, "mark.text"),
+        given=_int(given, "mark.given"),
+    )
 
 
 def encode(message: DataMessage) -> list[Buffer]:
@@ -250,14 +284,15 @@ def decode(frames: Sequence[Buffer]) -> DataMessage:
     """
     if not frames:
         raise DecodeError("a message without frames")
-    try:
-        header = msgpack.unpackb(frames[0], use_list=False, raw=False, strict_map_key=True)
-    except Exception as error:  # msgpack raises a dozen kinds, some of them bare ValueErrors
-        raise DecodeError(f"header is no msgpack: {type(error).__name__}") from None
-    if type(header) is not tuple or len(header) < 3 or header[0] != _MAGIC:
+    if len(frames) > MAX_FRAMES:
+        raise DecodeError(f"a message of {len(frames)} frames")
+    header = unpack(frames[0], _BOUNDS)
+    if type(header) is not tuple or len(header) < 3 or type(header[1]) is not int:
+        raise _bad("header")
+    if type(header[0]) is not int or header[0] != _MAGIC:
         raise _bad("header")
     if header[1] != PROTOCOL:
-        raise VersionMismatch(f"the peer speaks protocol {header[1]!r}, this process {PROTOCOL}")
+        raise VersionMismatch(f"the peer speaks protocol {header[1]}, this process {PROTOCOL}")
     kind = header[2]
     reader = _READERS.get(kind) if type(kind) is int else None
     if reader is None:
@@ -268,40 +303,58 @@ def decode(frames: Sequence[Buffer]) -> DataMessage:
 def _read_batch(header: tuple[Any, ...], frames: Sequence[Buffer]) -> Batch:
     if len(header) != 14:
         raise _bad("batch")
-    runs, n = _runs(header[9])
-    if n and len(frames) < 2:
-        raise DecodeError("a batch of tasks without its contents")
-    if not n and len(frames) != 1:
-        raise DecodeError("a batch without tasks that has contents")
-    ends = []
-    for end in _tuple(header[11], "ends"):
-        path, count, meta = _tuple(end, "end", 3)
-        if meta is not None:
-            _bytes(meta, "end.meta")
-        ends.append(End(_path(path), _int(count, "end.count"), meta))
-    fails = []
-    for fail in _tuple(header[12], "fails"):
-        path, count, error = _tuple(fail, "fail", 3)
-        fails.append(Fail(_path(path), _int(count, "fail.count"), _bytes(error, "fail.error")))
-    metas = header[10]
-    if metas is not None:
-        _bytes(metas, "metas")
-    return Batch(
+    batch = Batch(
         source=_id(header[3], "source"),
         target=_id(header[4], "target"),
         number=_int(header[5], "number", 1),
         job=_id(header[6], "job"),
         epoch=_int(header[7], "epoch"),
-        stage=_int(header[8], "stage"),
-        runs=runs,
-        n=n,
-        blob=frames[1] if n else b"",
-        metas=metas,
-        buffers=list(frames[2:]),
-        ends=ends,
-        fails=fails,
-        stamp=None if header[13] is None else stamp_from_wire(header[13]),
+        stage=_int(header[8], "stage", 0, MAX_STAGES),
     )
+    try:
+        _fill(batch, header, frames)
+    except DecodeError as error:
+        claim = Batch(
+            batch.job,
+            batch.epoch,
+            batch.stage,
+            number=batch.number,
+            source=batch.source,
+            target=batch.target,
+        )
+        raise BadBatch(f"a batch of job {batch.job.hex()[:8]}: {error}", claim) from None
+    return batch
+
+
+def _fill(batch: Batch, header: tuple[Any, ...], frames: Sequence[Buffer]) -> None:
+    """Read what a batch carries."""
+    batch.runs, n = _runs(header[9])
+    if n and len(frames) < 2:
+        raise DecodeError("a batch of tasks without its contents")
+    if not n and len(frames) != 1:
+        raise DecodeError("a batch without tasks that has contents")
+    if n:
+        batch.n, batch.blob, batch.buffers = n, frames[1], list(frames[2:])
+        if n > len(batch.blob):
+            raise DecodeError("a batch with more tasks than bytes")
+    for end in _tuple(header[11], "ends"):
+        path, count, meta = _tuple(end, "end", 3)
+        if meta is not None:
+            _bytes(meta, "end.meta")
+        batch.ends.append(End(_path(path), _int(count, "end.count"), meta))
+    for fail in _tuple(header[12], "fails"):
+        path, count, error = _tuple(fail, "fail", 3)
+        batch.fails.append(Fail(_path(path), _int(count, "fail.count"), _error(error)))
+    if header[10] is not None:
+        batch.metas = _bytes(header[10], "metas")
+    if header[13] is not None:
+        batch.stamp = stamp_from_wire(header[13])
+
+
+def _error(value: Any) -> bytes:
+    if len(_bytes(value, "error")) > MAX_ERROR:
+        raise DecodeError("an error is too long")
+    return value  # type: ignore[no-any-return]
 
 
 def _pairs(value: Any, field: str) -> list[tuple[int, int]]:
@@ -355,22 +408,25 @@ def _read_want(header: tuple[Any, ...], _: Sequence[Buffer]) -> Want:
 def _read_results(header: tuple[Any, ...], frames: Sequence[Buffer]) -> Results:
     if len(header) != 11 or len(frames) < 2:
         raise _bad("results")
+    first, n = _int(header[5], "first"), _int(header[6], "n")
     fails = []
     for pair in _tuple(header[8], "fails"):
         index, error = _tuple(pair, "fail", 2)
-        fails.append((_int(index, "fail"), _bytes(error, "fail")))
+        fails.append((_int(index, "fail", first, first + n - 1), _error(error)))
     metas, total, problem = header[7], header[9], header[10]
+    if not 0 <= n - len(fails) <= len(frames[1]):
+        raise DecodeError("results that are more than their bytes")
     if metas is not None:
         _bytes(metas, "metas")
     if total is not None:
         _int(total, "total")
-    if problem is not None and type(problem) is not str:
-        raise _bad("problem")
+    if problem is not None:
+        _text(problem, "problem")
     return Results(
         job=_id(header[3], "job"),
         token=_int(header[4], "token"),
-        first=_int(header[5], "first"),
-        n=_int(header[6], "n"),
+        first=first,
+        n=n,
         blob=frames[1],
         metas=metas,
         buffers=list(frames[2:]),

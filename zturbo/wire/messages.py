@@ -25,7 +25,14 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 __all__ = [
+    "MAX_DEPTH",
+    "MAX_ERROR",
+    "MAX_FRAMES",
     "MAX_INT",
+    "MAX_MARKS",
+    "MAX_ORDER",
+    "MAX_STAGES",
+    "MAX_TEXT",
     "ORDERS",
     "PROTOCOL",
     "Batch",
@@ -42,7 +49,10 @@ __all__ = [
     "Stamp",
     "Statement",
     "Want",
+    "clip",
+    "is_number",
     "is_order",
+    "is_path",
     "meta_key",
 ]
 
@@ -51,6 +61,30 @@ PROTOCOL = 1
 
 MAX_INT = 1 << 62
 """Largest number in a message."""
+
+# Who makes a message and who reads it keep to the same limits: a message that one side can make and the other
+# refuses would be sent for ever.
+
+MAX_DEPTH = 64
+"""Components that a path may have; a pipeline of 64 fan-outs is a mistake."""
+
+MAX_STAGES = 1 << 10
+"""Stages that a pipeline may have; the index of a stage is at most this."""
+
+MAX_TEXT = 4 << 10
+"""Characters of a sentence or a name in a header."""
+
+MAX_ORDER = 4 << 10
+"""Characters that an order may have."""
+
+MAX_MARKS = 1 << 15
+"""Marks that a stamp may have: more failures than may be given out before a job starts over."""
+
+MAX_ERROR = 4 << 20
+"""Bytes that one failure may have, its task's input included."""
+
+MAX_FRAMES = 1 << 16
+"""Frames that one message may have."""
 
 Path = tuple[int, ...]
 """A task's place in its job."""
@@ -103,7 +137,30 @@ ORDERS = "'path', 'none', or 'meta:KEY' with a key of the outputs' meta"
 
 def is_order(order: str) -> bool:
     """Whether this says how results are ordered."""
-    return order in ("path", "none") or bool(meta_key(order))
+    return order in ("path", "none") or (bool(meta_key(order)) and len(order) <= MAX_ORDER)
+
+
+def is_number(value: Any, low: int = 0, high: int = MAX_INT) -> bool:
+    """Whether this is an int that a message can carry."""
+    return type(value) is int and low <= value <= high
+
+
+def is_path(value: Any) -> bool:
+    """Whether this is a path that a message can carry."""
+    if type(value) is not tuple or len(value) > MAX_DEPTH:
+        return False
+    for component in value:  # a loop is faster than all() here, and each record of a batch has a path
+        if type(component) is not int or not 0 <= component <= MAX_INT:
+            return False
+    return True
+
+
+def clip(text: str, limit: int = MAX_TEXT) -> str:
+    """A text that fits: what is too long loses its middle."""
+    if len(text) <= limit:
+        return text
+    half = (limit - 5) // 2
+    return f"{text[:half]} ... {text[len(text) - half :]}"
 
 
 def meta_key(order: str) -> str | None:

@@ -19,7 +19,7 @@ import msgpack
 
 from zturbo.errors import DecodeError, EncodeError
 from zturbo.wire.extensions import BIGINT, OUT_OF_BAND, SCALAR, Decoder, NeedsBuffers, default, register
-from zturbo.wire.messages import MAX_INT, Buffer
+from zturbo.wire.messages import MAX_ERROR, MAX_FRAMES, MAX_INT, Buffer
 
 __all__ = [
     "NeedsBuffers",
@@ -105,11 +105,16 @@ def pack_one(content: Any) -> tuple[bytes, list[Buffer]]:
         return msgpack.packb(value, default=hook, strict_types=True, use_bin_type=True)  # type: ignore[no-any-return]
 
     try:
-        return part(content), buffers
+        packed = part(content)
     except EncodeError:
         raise
     except Exception as error:  # msgpack's own limits, and whatever a registered pack raises
         raise EncodeError(f"a content cannot be carried: {error}") from error
+    if len(buffers) > MAX_FRAMES - 4:
+        raise EncodeError(
+            f"a content has {len(buffers):,} large parts, and one message carries {MAX_FRAMES - 4:,}"
+        )
+    return packed, buffers
 
 
 def _unpack(data: Any, hook: Callable[[int, bytes], Any]) -> Any:
@@ -185,9 +190,20 @@ def slice_blob(blob: Buffer, n: int, start: int, stop: int) -> bytes:
 
 
 def pack_error(error: dict[str, Any]) -> bytes:
-    """A failure as it travels: plain text fields, and which task it was."""
+    """A failure as it travels: plain text fields, and which task it was.
+
+    What makes it larger than a message may carry is left out: first its task's input, then the meta.
+    """
     short = {k: v[-MAX_TEXT:] if type(v) is str else v for k, v in error.items()}
-    return _pack_part(short)
+    packed = _pack_part(short)
+    for name in ("input", "input_meta", "meta"):
+        if len(packed) <= MAX_ERROR:
+            break
+        if short.get(name) is not None:
+            why = f"its {name} was not kept: the failure is larger than {MAX_ERROR:,} bytes with it"
+            short[name] = why if name == "input" else None
+            packed = _pack_part(short)
+    return packed
 
 
 _ERROR_TEXTS = ("kind", "type", "message", "traceback", "stage", "host")

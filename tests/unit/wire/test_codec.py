@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from typing import Any
 
 import msgpack
@@ -10,9 +11,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from zturbo.errors import DecodeError, VersionMismatch
-from zturbo.wire.codec import decode, encode
+from zturbo.wire.codec import BadBatch, decode, encode
 from zturbo.wire.control import Member, View, pack_control, unpack_control
 from zturbo.wire.messages import (
+    MAX_DEPTH,
+    MAX_ERROR,
+    MAX_FRAMES,
+    MAX_INT,
+    MAX_MARKS,
+    MAX_ORDER,
+    MAX_STAGES,
+    MAX_TEXT,
     Batch,
     End,
     Fail,
@@ -28,17 +37,20 @@ from zturbo.wire.messages import (
 ids = st.binary(min_size=16, max_size=16)
 ints = st.integers(0, 2**62)
 paths = st.lists(ints, max_size=6).map(tuple)
-runs = st.tuples(paths.filter(bool), st.integers(1, 1000)) | st.just(((), 1))
+runs = st.tuples(paths.filter(lambda path: path and path[-1] < 2**61), st.integers(1, 1000)) | st.just(
+    ((), 1)
+)
+stages = st.integers(0, MAX_STAGES)
 stamps = st.builds(
     Stamp,
     job=ids,
     epoch=ints,
     pipeline=st.text(max_size=9),
-    ordered=st.dictionaries(ints, ids, max_size=3),
+    ordered=st.dictionaries(stages, ids, max_size=3),
     sink=ids,
     durability=st.sampled_from(["fsync", "process", "memory"]),
     marks=st.lists(
-        st.tuples(ints, paths, st.text(max_size=5), st.text(max_size=5)).map(lambda t: Mark(*t)), max_size=2
+        st.builds(Mark, stages, paths, st.text(max_size=5), st.text(max_size=5), ints), max_size=2
     ).map(tuple),
     order=st.sampled_from(["path", "none", "meta:frame"]),
     logs=st.booleans(),
@@ -52,10 +64,10 @@ def batches(draw: Any) -> Batch:
     return Batch(
         job=draw(ids),
         epoch=draw(ints),
-        stage=draw(ints),
+        stage=draw(stages),
         runs=chosen,
         n=n,
-        blob=draw(st.binary(max_size=30)) if n else b"",
+        blob=draw(st.binary(min_size=n, max_size=n + 30)) if n else b"",
         metas=draw(st.none() | st.binary(max_size=9)),
         buffers=draw(st.lists(st.binary(max_size=9), max_size=2)) if n else [],
         ends=draw(st.lists(st.builds(End, paths, ints, st.none() | st.binary(max_size=5)), max_size=2)),
@@ -64,6 +76,25 @@ def batches(draw: Any) -> Batch:
         number=draw(st.integers(1, 2**40)),
         source=draw(ids),
         target=draw(ids),
+    )
+
+
+@st.composite
+def results(draw: Any) -> Results:
+    n, first = draw(st.integers(0, 9)), draw(st.integers(0, 2**61))
+    failed = st.tuples(st.integers(first, first + n - 1), st.binary(max_size=5))
+    fails = draw(st.lists(failed, max_size=n)) if n else []
+    return Results(
+        job=draw(ids),
+        token=draw(ints),
+        first=first,
+        n=n,
+        blob=draw(st.binary(min_size=n, max_size=n + 9)),
+        metas=draw(st.none() | st.binary(max_size=9)),
+        buffers=draw(st.lists(st.binary(max_size=9), max_size=2)),
+        fails=fails,
+        total=draw(st.none() | ints),
+        problem=draw(st.none() | st.text(max_size=9)),
     )
 
 
@@ -86,19 +117,7 @@ messages = (
         st.booleans(),
     )
     | st.builds(Want, ids, ints, st.integers(-1, 99), ints, ints)
-    | st.builds(
-        Results,
-        ids,
-        ints,
-        ints,
-        ints,
-        st.binary(max_size=9),
-        st.none() | st.binary(max_size=9),
-        st.lists(st.binary(max_size=9), max_size=2),
-        st.lists(st.tuples(ints, st.binary(max_size=5)), max_size=2),
-        st.none() | ints,
-        st.none() | st.text(max_size=9),
-    )
+    | results()
 )
 
 
@@ -174,3 +193,129 @@ def test_control_messages_there_and_back() -> None:
 def test_wrong_control_messages_are_named(message: Any, said: str) -> None:
     with pytest.raises(DecodeError, match=said):
         unpack_control([msgpack.packb(message)])
+
+
+# -- bounds -----------------------------------------------------------------------------------
+JOB, ME, PEER = b"j" * 16, b"m" * 16, b"p" * 16
+MAGIC = 0x7A74
+
+
+def raw_batch(**changed: Any) -> list[bytes]:
+    """A batch of one task, as a stranger may write it."""
+    fields = {
+        "magic": MAGIC,
+        "protocol": 1,
+        "kind": 1,
+        "source": PEER,
+        "target": ME,
+        "number": 1,
+        "job": JOB,
+        "epoch": 1,
+        "stage": 0,
+        "runs": (((0,), 1),),
+        "metas": None,
+        "ends": (),
+        "fails": (),
+        "stamp": None,
+    }
+    return [msgpack.packb(tuple({**fields, **changed}.values())), b"\x01"]
+
+
+def raw_stamp(**changed: Any) -> tuple[Any, ...]:
+    fields = {
+        "job": JOB,
+        "epoch": 1,
+        "pipeline": "p",
+        "ordered": (),
+        "sink": ME,
+        "durability": "fsync",
+        "marks": (),
+        "order": "path",
+        "logs": False,
+        "revision": 0,
+        "spool": b"",
+        "hold": "",
+        "fail_fast": False,
+    }
+    return tuple({**fields, **changed}.values())
+
+
+def nested(depth: int) -> Any:
+    value: Any = ()
+    for _ in range(depth):
+        value = (value,)
+    return value
+
+
+def test_the_raw_forms_are_what_is_encoded() -> None:
+    assert decode(raw_batch(stamp=raw_stamp())) == Batch(
+        JOB, 1, 0, [((0,), 1)], 1, b"\x01", stamp=Stamp(JOB, 1, "p", {}, ME), number=1, source=PEER, target=ME
+    )
+
+
+WILD = [None, True, -1, 1 << 63, (1 << 64) - 1, 1.5, "x", "x" * 100_000, b"", b"x" * 17, (), nested(900)]
+
+
+@pytest.mark.parametrize("wild", [pytest.param(value, id=str(i)) for i, value in enumerate(WILD)])
+def test_wild_values_are_refused_or_read_in_every_field(wild: Any) -> None:
+    for field in ("magic", "protocol", "kind", "number", "epoch", "stage", "runs", "ends", "fails", "stamp"):
+        try:
+            got = decode(raw_batch(**{field: wild}))
+        except (DecodeError, VersionMismatch) as error:
+            assert len(str(error)) < 200
+        else:
+            assert [bytes(frame) for frame in encode(got)] == raw_batch(**{field: wild})
+    for field in ("epoch", "pipeline", "ordered", "durability", "marks", "order", "logs", "spool", "hold"):
+        try:
+            got = decode(raw_batch(stamp=raw_stamp(**{field: wild})))
+        except DecodeError as error:
+            assert len(str(error)) < 200
+        else:
+            assert [bytes(frame) for frame in encode(got)] == raw_batch(stamp=raw_stamp(**{field: wild}))
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"runs": (((0,), 1 << 62),)},
+        {"runs": (((0,), 2),)},
+        {"runs": (((MAX_INT,), 1), ((MAX_INT - 1,), 2))},
+        {"fails": (((0,), 0, b"x" * (MAX_ERROR + 1)),)},
+        {"stamp": raw_stamp(marks=((0, tuple(range(MAX_DEPTH + 1)), "", "", 0),))},
+        {"stamp": raw_stamp(marks=((0, (), "", "x" * (MAX_TEXT + 1), 0),))},
+        {"stamp": raw_stamp(marks=((0, (), "", "", 0),) * (MAX_MARKS + 1))},
+        {"stamp": raw_stamp(order="meta:" + "k" * MAX_ORDER)},
+    ],
+)
+def test_a_batch_beyond_its_bounds_says_whose_it_is(changed: Any) -> None:
+    with pytest.raises(BadBatch) as caught:
+        decode(raw_batch(**changed))
+    claim = caught.value.claim
+    assert (claim.source, claim.target, claim.number, claim.job, claim.epoch) == (PEER, ME, 1, JOB, 1)
+    assert not claim.size
+
+
+def test_a_message_of_too_many_frames_is_refused() -> None:
+    with pytest.raises(DecodeError, match="frames"):
+        decode(raw_batch() + [b""] * MAX_FRAMES)
+
+
+@pytest.mark.parametrize("filler", [b"\x80", b"\x90", b"\xc0", b"\x91" * 50 + b"\x80"])
+def test_a_large_header_of_small_values_costs_no_memory(filler: bytes) -> None:
+    n = 4_000_000 // len(filler)
+    head = msgpack.packb((MAGIC, 1, 1))[1:]
+    raw = b"\x94" + head + b"\xdd" + n.to_bytes(4, "big") + filler * n
+    tracemalloc.start()
+    try:
+        with pytest.raises(DecodeError):
+            decode([raw])
+        assert tracemalloc.get_traced_memory()[1] < 1 << 20
+    finally:
+        tracemalloc.stop()
+
+
+def test_a_large_header_of_few_values_is_read() -> None:
+    message = Batch(
+        JOB, 1, 0, [((0,), 1)], 1, b"\x01", metas=b"m" * (1 << 20), number=1, source=PEER, target=ME
+    )
+    assert decode(encode(message)) == message
