@@ -1,1 +1,1 @@
-"""The broker: jobs, membership, placement, dispatch. zturbo never imports this package."""
+"""The broker: jobs, membership, placement, dispatch. Its import name is ``zturbo_broker``."""

@@ -1,4 +1,4 @@
-"""``python -m broker``: started by ``zturbo up`` and ``zturbo broker``, told what to do on stdin."""
+"""The process ``zturbo_broker``: started by ``zturbo up`` and ``zturbo broker``, told what to do on stdin."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from broker.ledger import Ledger
-from broker.machine import PipelineInfo
-from broker.server import Broker
 from zturbo.runtime.children import ChildSide
+from zturbo_broker.ledger import Ledger
+from zturbo_broker.machine import PipelineInfo
+from zturbo_broker.server import Broker
 
 __all__ = ["main"]
 

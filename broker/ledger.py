@@ -18,10 +18,10 @@ from typing import Any
 
 import msgpack
 
-from broker.ledgerfile import DAMAGE, LedgerCorrupt, connect, no_room, take_lock
-from broker.schema import row_crc
 from zturbo.errors import ZturboError
 from zturbo.wire.messages import Buffer
+from zturbo_broker.ledgerfile import DAMAGE, LedgerCorrupt, connect, no_room, take_lock
+from zturbo_broker.schema import row_crc
 
 __all__ = ["ChunkRow", "JobRow", "Ledger", "LedgerCorrupt", "LedgerFull"]
 

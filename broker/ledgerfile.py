@@ -9,8 +9,8 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
-from broker.schema import MIGRATIONS, migrate, row_crc
 from zturbo.errors import StartError, ZturboError
+from zturbo_broker.schema import MIGRATIONS, migrate, row_crc
 
 __all__ = ["DAMAGE", "LedgerCorrupt", "connect", "damaged", "no_room", "take_lock"]
 

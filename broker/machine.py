@@ -1,6 +1,6 @@
 """The broker's machine: jobs in, roots out to the first stage, completion noted.
 
-It decides; the shell in :mod:`broker.server` does. What it records goes to the ledger before anything
+It decides; the shell in :mod:`zturbo_broker.server` does. What it records goes to the ledger before anything
 that was decided after it leaves the process: the shell commits once per round (group commit).
 """
 
@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from broker.job import ENDED
-from broker.members import Members
-from broker.requests import Requests
-from broker.state import PipelineInfo
 from zturbo.core.effects import Confirm
 from zturbo.wire.messages import Batch, DataMessage, Statement
+from zturbo_broker.job import ENDED
+from zturbo_broker.members import Members
+from zturbo_broker.requests import Requests
+from zturbo_broker.state import PipelineInfo
 
 __all__ = ["BrokerMachine", "PipelineInfo"]
 

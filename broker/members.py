@@ -1,6 +1,6 @@
 """Members come, go, and say things: hello, exits, leases, what a restart finds.
 
-The part of :class:`broker.machine.BrokerMachine` that faces workers, sinks and nodes.
+The part of :class:`zturbo_broker.machine.BrokerMachine` that faces workers, sinks and nodes.
 """
 
 from __future__ import annotations
@@ -9,17 +9,17 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from broker.job import ENDED, Job
-from broker.placement import Placed
-from broker.reach import out_of_reach, works
-from broker.recovery import check_failures, check_held, check_roots
-from broker.state import BrokerState
-from broker.strikes import Death, stand, strike
 from zturbo.checks import is_address
 from zturbo.core.effects import Control
 from zturbo.errors import DecodeError
 from zturbo.wire.control import Member
 from zturbo.wire.messages import PROTOCOL, Stamp
+from zturbo_broker.job import ENDED, Job
+from zturbo_broker.placement import Placed
+from zturbo_broker.reach import out_of_reach, works
+from zturbo_broker.recovery import check_failures, check_held, check_roots
+from zturbo_broker.state import BrokerState
+from zturbo_broker.strikes import Death, stand, strike
 
 __all__ = ["Members"]
 

@@ -16,12 +16,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from broker.job import Job
 from zturbo.core.effects import Control, Effect
 from zturbo.core.intervals import Intervals
 from zturbo.core.outlet import Outlet
 from zturbo.core.parcel import Parcel
 from zturbo.wire.messages import MAX_INT, Batch, Path, Run
+from zturbo_broker.job import Job
 
 __all__ = ["ASK_EVERY", "LostSinks", "Recovery"]
 

@@ -1,6 +1,6 @@
 """What clients ask for: submit, feed, attach, cancel, release, and what is going on.
 
-The part of :class:`broker.machine.BrokerMachine` that faces clients.
+The part of :class:`zturbo_broker.machine.BrokerMachine` that faces clients.
 """
 
 from __future__ import annotations
@@ -8,10 +8,10 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from broker.job import ENDED, Job
-from broker.state import BrokerState
 from zturbo.core.effects import Control
 from zturbo.wire.messages import ORDERS, Batch, is_order
+from zturbo_broker.job import ENDED, Job
+from zturbo_broker.state import BrokerState
 
 __all__ = ["Requests"]
 

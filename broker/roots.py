@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from broker.dispatch import FairQueue
-from broker.job import Job
 from zturbo.core.effects import Effect, Load, Record
 from zturbo.core.intervals import Intervals
 from zturbo.core.outlet import Outlet
 from zturbo.core.parcel import Destination, Parcel, part
 from zturbo.wire.messages import Batch, End, Run
+from zturbo_broker.dispatch import FairQueue
+from zturbo_broker.job import Job
 
 __all__ = ["Roots"]
 

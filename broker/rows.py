@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import msgpack
 
-from broker.job import Chunks, Job
-from broker.jobs import TRANSITIONS
-from broker.ledger import JobRow, LedgerCorrupt
 from zturbo.errors import DecodeError
 from zturbo.wire.codec import stamp_from_wire, stamp_to_wire
 from zturbo.wire.control import Member
+from zturbo_broker.job import Chunks, Job
+from zturbo_broker.jobs import TRANSITIONS
+from zturbo_broker.ledger import JobRow, LedgerCorrupt
 
 __all__ = ["job_of", "member_of", "row_of"]
 

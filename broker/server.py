@@ -1,4 +1,4 @@
-"""The broker's process: sockets and the ledger around :class:`broker.machine.BrokerMachine`.
+"""The broker's process: sockets and the ledger around :class:`zturbo_broker.machine.BrokerMachine`.
 
 One round: wait, read, decide, write what was decided to the ledger and commit once, then send. So
 nothing that depends on the ledger leaves before it is on the disk, and many jobs share one sync.
@@ -18,14 +18,6 @@ from typing import Any
 import msgpack
 import zmq
 
-from broker.job import ENDED, Job
-from broker.ledger import ChunkRow, Ledger, LedgerCorrupt, LedgerFull
-from broker.ledgerfile import damaged
-from broker.logbook import Logbook
-from broker.machine import BrokerMachine, PipelineInfo
-from broker.repeats import has_answer, latest
-from broker.rows import job_of, member_of, row_of
-from broker.strikes import Death, Running
 from zturbo.core.effects import Confirm, Control, Effect, Load, Record, Send
 from zturbo.errors import DecodeError, VersionMismatch
 from zturbo.runtime.dump import dump, links
@@ -36,6 +28,14 @@ from zturbo.wire.codec import decode, encode
 from zturbo.wire.control import Member, pack_control, unpack_control
 from zturbo.wire.messages import PROTOCOL, Batch, Buffer
 from zturbo.wire.payload import check_blob
+from zturbo_broker.job import ENDED, Job
+from zturbo_broker.ledger import ChunkRow, Ledger, LedgerCorrupt, LedgerFull
+from zturbo_broker.ledgerfile import damaged
+from zturbo_broker.logbook import Logbook
+from zturbo_broker.machine import BrokerMachine, PipelineInfo
+from zturbo_broker.repeats import has_answer, latest
+from zturbo_broker.rows import job_of, member_of, row_of
+from zturbo_broker.strikes import Death, Running
 
 __all__ = ["Broker"]
 

@@ -1,6 +1,6 @@
 """What the broker knows, and what becomes of a job: placed, started over, ended.
 
-The base of :class:`broker.machine.BrokerMachine`.
+The base of :class:`zturbo_broker.machine.BrokerMachine`.
 """
 
 from __future__ import annotations
@@ -10,20 +10,20 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import Any
 
-from broker.complaints import Complaints
-from broker.dispatch import FairQueue
-from broker.job import ENDED, Job
-from broker.jobs import check_transition
-from broker.membership import Membership
-from broker.placement import Placed, Placement, StageInfo
-from broker.problems import Problems
-from broker.recovery import ASK_EVERY, LostSinks, Recovery
-from broker.roots import Roots
 from zturbo.core.custody import Custody
 from zturbo.core.effects import Confirm, Control, Effect, Record
 from zturbo.core.outlet import Outlet
 from zturbo.wire.control import Member
 from zturbo.wire.messages import Stamp
+from zturbo_broker.complaints import Complaints
+from zturbo_broker.dispatch import FairQueue
+from zturbo_broker.job import ENDED, Job
+from zturbo_broker.jobs import check_transition
+from zturbo_broker.membership import Membership
+from zturbo_broker.placement import Placed, Placement, StageInfo
+from zturbo_broker.problems import Problems
+from zturbo_broker.recovery import ASK_EVERY, LostSinks, Recovery
+from zturbo_broker.roots import Roots
 
 __all__ = ["BrokerState", "PipelineInfo"]
 

@@ -18,8 +18,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from broker.job import Job
 from zturbo.wire.messages import MAX_MARKS, MAX_STAGES, Mark, Path, clip, is_number, is_path
+from zturbo_broker.job import Job
 
 __all__ = ["Death", "Running", "stand", "strike"]
 

@@ -53,23 +53,23 @@ FLOORS = [
 
 PURE = [
     "zturbo.core",
-    "broker.machine",
-    "broker.membership",
-    "broker.placement",
-    "broker.roots",
-    "broker.dispatch",
-    "broker.job",
-    "broker.jobs",
-    "broker.members",
-    "broker.state",
-    "broker.requests",
-    "broker.recovery",
-    "broker.strikes",
-    "broker.complaints",
-    "broker.reach",
-    "broker.problems",
-    "broker.repeats",
-    "broker.rows",
+    "zturbo_broker.machine",
+    "zturbo_broker.membership",
+    "zturbo_broker.placement",
+    "zturbo_broker.roots",
+    "zturbo_broker.dispatch",
+    "zturbo_broker.job",
+    "zturbo_broker.jobs",
+    "zturbo_broker.members",
+    "zturbo_broker.state",
+    "zturbo_broker.requests",
+    "zturbo_broker.recovery",
+    "zturbo_broker.strikes",
+    "zturbo_broker.complaints",
+    "zturbo_broker.reach",
+    "zturbo_broker.problems",
+    "zturbo_broker.repeats",
+    "zturbo_broker.rows",
 ]
 WALL = re.compile(
     r"\btime\.time(_ns)?\b|from time import [^\n]*\btime(_ns)?\b|\b(datetime|date)\.(now|today|utcnow)\b"
@@ -95,9 +95,9 @@ FORBIDDEN = {
 
 def modules() -> dict[str, Path]:
     found = {}
-    for package in ("zturbo", "broker"):
-        for path in sorted((ROOT / package).rglob("*.py")):
-            parts = path.relative_to(ROOT).with_suffix("").parts
+    for package, folder in (("zturbo", "zturbo"), ("zturbo_broker", "broker")):
+        for path in sorted((ROOT / folder).rglob("*.py")):
+            parts = (package, *path.relative_to(ROOT / folder).with_suffix("").parts)
             found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
     return found
 
@@ -135,12 +135,27 @@ def floor(name: str) -> int:
     return max(matches)[1]
 
 
-@pytest.mark.parametrize("name", [name for name in MODULES if name.startswith("zturbo")])
+@pytest.mark.parametrize("name", [name for name in MODULES if name.split(".")[0] == "zturbo"])
 def test_imports_go_down(name: str) -> None:
     for used in imports(name):
         if used.split(".")[0] == "zturbo" and used in MODULES and used != name:
             assert floor(used) <= floor(name), f"{name} imports {used}, which stands above it"
-        assert used.split(".")[0] != "broker", f"{name} imports the broker"
+        assert used.split(".")[0] != "zturbo_broker", f"{name} imports the broker"
+
+
+def test_the_broker_is_imported_by_its_name() -> None:
+    """``broker`` is a name that a user's own module may have."""
+    files = [
+        path
+        for top in ("zturbo", "broker", "tests", "benchmarks", "scripts")
+        for path in (ROOT / top).rglob("*.py")
+    ]
+    wrong = [
+        str(path)
+        for path in files
+        if re.search(r"^\s*(from|import) broker\b", path.read_text(), re.MULTILINE)
+    ]
+    assert not wrong, f"these import 'broker' in place of 'zturbo_broker': {wrong}"
 
 
 def test_no_circles() -> None:
@@ -180,7 +195,7 @@ def test_pickle_stays_in_one_module() -> None:
 
 
 def test_wall_time_is_for_records_only() -> None:
-    allowed = {"zturbo.task", "zturbo.runtime.stagehost", "broker.server"}
+    allowed = {"zturbo.task", "zturbo.runtime.stagehost", "zturbo_broker.server"}
     users = {name for name, path in MODULES.items() if WALL.search(path.read_text())}
     assert users <= allowed, users - allowed
 

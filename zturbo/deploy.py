@@ -45,7 +45,7 @@ def broker_child(network: Network, *, address: str | None = None, debug: bool = 
         "tcp": _tcp(address),
         "debug": debug,
     }
-    return ChildSpec("broker", "broker", "broker", spec)
+    return ChildSpec("broker", "broker", "zturbo_broker", spec)
 
 
 def sink_child(

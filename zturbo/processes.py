@@ -145,7 +145,7 @@ class Processes:
         sink = {"spool": str(state / "sink"), "results": f"ipc://{folder}/results"}
         node = self._node = Node(address, host=host_name(), on_event=self._on_event)
         children = [
-            ChildSpec("broker", "broker", "broker", broker),
+            ChildSpec("broker", "broker", "zturbo_broker", broker),
             ChildSpec("sink", "sink", "zturbo.runtime.sink", sink),
             *workers,
         ]

@@ -14,8 +14,6 @@ from typing import Any
 
 import pytest
 
-from broker.machine import BrokerMachine, PipelineInfo
-from broker.strikes import Death
 from zturbo.core.effects import Load, Reclaim, Run, Store
 from zturbo.core.sink import SinkMachine
 from zturbo.core.stream import ResultStream
@@ -39,6 +37,8 @@ from zturbo.wire.messages import (
     Want,
 )
 from zturbo.wire.payload import pack_error, pack_many
+from zturbo_broker.machine import BrokerMachine, PipelineInfo
+from zturbo_broker.strikes import Death
 
 IDS = [bytes([letter]) * 16 for letter in b"abcdef"]
 JOBS = [bytes([letter]) * 16 for letter in b"XYZ"]

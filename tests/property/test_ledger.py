@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from broker.ledger import JobRow, Ledger, LedgerCorrupt
 from zturbo.errors import StartError
+from zturbo_broker.ledger import JobRow, Ledger, LedgerCorrupt
 
 JOBS = [bytes([letter]) * 16 for letter in b"XYZ"]
 CHUNKS = 3

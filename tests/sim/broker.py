@@ -6,14 +6,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from broker.ledger import JobRow
-from broker.machine import BrokerMachine, PipelineInfo
-from broker.rows import job_of, row_of
-from broker.strikes import Death
 from zturbo.core.effects import Confirm, Control, Effect, Load, Record, Send
 from zturbo.wire.codec import decode, encode
 from zturbo.wire.control import Member, pack_control, unpack_control
 from zturbo.wire.messages import Batch
+from zturbo_broker.ledger import JobRow
+from zturbo_broker.machine import BrokerMachine, PipelineInfo
+from zturbo_broker.rows import job_of, row_of
+from zturbo_broker.strikes import Death
 
 if TYPE_CHECKING:
     from tests.sim.world import World

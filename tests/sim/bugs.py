@@ -82,12 +82,12 @@ _ASYNC = "zturbo.runtime.overlapping:AsyncRunner."
 _SINK = "zturbo.core.sink:SinkMachine."
 _SEQUENCER = "zturbo.core.sequencer:Sequencer."
 _STREAM = "zturbo.core.stream:ResultStream."
-_MEMBERS = "broker.members:Members."
-_STATE = "broker.state:BrokerState."
-_REQUESTS = "broker.requests:Requests."
-_ROOTS = "broker.roots:Roots."
-_RECOVERY = "broker.recovery:Recovery."
-_BROKER = "broker.machine:BrokerMachine."
+_MEMBERS = "zturbo_broker.members:Members."
+_STATE = "zturbo_broker.state:BrokerState."
+_REQUESTS = "zturbo_broker.requests:Requests."
+_ROOTS = "zturbo_broker.roots:Roots."
+_RECOVERY = "zturbo_broker.recovery:Recovery."
+_BROKER = "zturbo_broker.machine:BrokerMachine."
 
 BUGS = [
     # links
@@ -161,14 +161,14 @@ BUGS = [
     Bug("copies of results are taken", _STREAM + "results", "skip = self.next - message.first", "skip = 0"),
     Bug("what was being stored is not kept when a job starts over", _SINK + "_accept_stamp", "self._enter_early(job, now)", "pass", within=("flaky",)),
     # broker
-    Bug("a fenced member may come back", "broker.membership:Membership.join", "if claimed > 0:\n    return None", "pass", only=("zombie",)),
-    Bug("restored members have no lease", "broker.membership:Membership.restore", "now + self.lease", "now", only=("broker", "broker-after")),
+    Bug("a fenced member may come back", "zturbo_broker.membership:Membership.join", "if claimed > 0:\n    return None", "pass", only=("zombie",)),
+    Bug("restored members have no lease", "zturbo_broker.membership:Membership.restore", "now + self.lease", "now", only=("broker", "broker-after")),
     Bug("an ordered worker's loss is overlooked", _MEMBERS + "_lost", "self._wait_again(job)", "pass", only=("worker", "stage")),
     Bug("a lost sink is waited for for ever", _MEMBERS + "_give_up_sinks", "self._results_lost(job", "(lambda *_: None)(job", only=("sink-gone",)),
     Bug("a damaged spool is overlooked", _MEMBERS + "recovered", "if job.id in damaged:", "if False:", only=("sink-host",)),
     Bug("a recovered sink's jobs are not stamped", _MEMBERS + "recovered", "self._restamp(job, replace", "(lambda *_: None)(job, replace", only=("sink",)),
     Bug("a new stamp has the old revision", _MEMBERS + "_strike", "revision=stamp.revision + 1", "revision=stamp.revision"),
-    Bug("strikes are not counted", "broker.strikes:_strike_alone", "deaths.append((given, death.sentence))", "pass"),
+    Bug("strikes are not counted", "zturbo_broker.strikes:_strike_alone", "deaths.append((given, death.sentence))", "pass"),
     Bug("a stamp that got lost is not said again", _MEMBERS + "_remind", "job.stamp.rank > tuple(rank)", "False", only=("sink", "sink", "worker", "stage")),
     Bug("a chunk that is said twice is taken twice", _REQUESTS + "feed", 'elif message["seq"] < len(job.chunks):', "elif False:"),
     Bug("a chunk that overtakes another is taken", _REQUESTS + "feed", 'elif message["seq"] > len(job.chunks):', 'elif False:'),
@@ -179,7 +179,7 @@ BUGS = [
     Bug("roots that were given back meanwhile are taken for held", _RECOVERY + "returned", "self._returned.setdefault(job.id, []).extend(_ranges(job, runs))", "pass", only=("broker-first",), within=("plain", "fan", "ordered", "twice")),
     Bug("roots of a lost holder are forgotten", _STATE + "_adopt_orphans", "self.roots.again(job, parcel.batch.runs)", "pass", only=("broker", "broker", "stop", "first", "first"), within=("plain", "fan", "ordered", "twice")),
     Bug("a new epoch does not begin at the first root", _STATE + "_wait_again", "self.roots.rewind(job)", "pass", only=("worker", "stage")),
-    Bug("a failure that was given out may succeed later", "broker.members:stand", "known[(stage, path)] = old._replace(given=count)", "pass", only=("worker", "stage"), within=("flaky",)),
+    Bug("a failure that was given out may succeed later", "zturbo_broker.members:stand", "known[(stage, path)] = old._replace(given=count)", "pass", only=("worker", "stage"), within=("flaky",)),
     Bug("what stood before a failure is not counted", _SEQUENCER + "pop", "1, fail, node.count)", "1, fail, 0)", only=("worker", "stage"), within=("flaky",)),
     Bug("roots go before it is known which failures stand", _STATE + "_queue", "and job.kept ", "", only=("worker", "stage"), within=("flaky",)),
     Bug("a sink is asked once which failures stand", _STATE + "_ask_kept", "if now >= at and stamp is not None:", "if False:", only=("worker", "stage", "broker")),

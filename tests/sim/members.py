@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
-from broker.strikes import Running
 from tests.sim.broker import BROKER
 from tests.sim.loop import SimLoop
 from tests.sim.stages import Die
@@ -34,6 +33,7 @@ from zturbo.wire.codec import decode, encode
 from zturbo.wire.control import Member, pack_control, unpack_control
 from zturbo.wire.messages import PROTOCOL, Batch, Path, Results, Want
 from zturbo.wire.payload import failure_origin, slice_blob
+from zturbo_broker.strikes import Running
 
 if TYPE_CHECKING:
     from tests.sim.world import World

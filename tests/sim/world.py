@@ -17,8 +17,6 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
-from broker.machine import PipelineInfo
-from broker.strikes import Death, Running
 from tests.sim.broker import BROKER, Ledger, SimBroker
 from tests.sim.checks import check_credit, check_executions, check_rest, check_results
 from tests.sim.client import SimClient
@@ -28,6 +26,8 @@ from tests.sim.network import Clock, Faults, Network
 from tests.sim.oracle import Oracle
 from tests.sim.stages import ORDERS, PIPELINES, Flaky, Wild
 from zturbo.runtime import output, overlapping, runner
+from zturbo_broker.machine import PipelineInfo
+from zturbo_broker.strikes import Death, Running
 
 __all__ = ["FAULTS", "World"]
 

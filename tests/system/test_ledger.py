@@ -13,12 +13,12 @@ from pathlib import Path
 
 import pytest
 
-from broker.ledger import Ledger
 from tests.system.cluster import Cluster, eventually, stage
 from zturbo import Job, Task
 from zturbo.deploy import sink_child, worker_children
 from zturbo.runtime.host import host_name
 from zturbo.runtime.node import Node
+from zturbo_broker.ledger import Ledger
 
 N = 2000
 

@@ -2,7 +2,11 @@
 
 import sys
 
-from zturbo.cli import main
+from zturbo.runtime.boot import ours_first
+
+ours_first()
+
+from zturbo.cli import main  # noqa: E402
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -14,7 +14,6 @@ import shutil
 import signal
 import struct
 import subprocess
-import sys
 import threading
 import time
 import traceback
@@ -25,6 +24,7 @@ from typing import Any
 import msgpack
 
 from zturbo.runtime.binding import bound_environment, cpus_to_bind, on_cpus
+from zturbo.runtime.boot import command
 from zturbo.runtime.slot import Slot
 
 __all__ = ["Child", "ChildSide", "ChildSpec", "describe_exit"]
@@ -41,7 +41,7 @@ class ChildSpec:
     Args:
         role: ``broker``, ``sink`` or ``worker``.
         name: for people, such as ``video.detect``.
-        module: what ``python -m`` runs.
+        module: what it runs, as ``python -m`` would.
         spec: what it is told. Its ``resources`` (name -> list) are what its process is bound to.
     """
 
@@ -87,7 +87,7 @@ class Child:
         given = what.spec.get("resources")
         with on_cpus(cpus_to_bind(given)):
             self.process = subprocess.Popen(
-                [sys.executable, "-m", what.module],
+                command(what.module),
                 stdin=subprocess.PIPE,
                 pass_fds=(writer, slot_fd),
                 env=bound_environment(given, own),

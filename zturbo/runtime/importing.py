@@ -8,13 +8,13 @@ import importlib
 import inspect
 import os
 import pkgutil
-import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from zturbo.errors import StartError
 from zturbo.kinds import FunctionStage
 from zturbo.resources import Resources
+from zturbo.runtime.code.theirs import find_theirs, import_theirs, plain
 from zturbo.stage import Stage
 
 __all__ = ["build_stage", "code_hash", "load_class", "load_object"]
@@ -54,16 +54,19 @@ def load_object(name: str, kind: type = Stage) -> Any:
             "zturbo.System, which brings such classes to its own workers"
         )
     here = os.getcwd()
-    if here not in sys.path:
-        sys.path.insert(0, here)
+    find_theirs([here])
     try:
-        module = importlib.import_module(module_name)
+        module = import_theirs(module_name)
     except (Exception, SystemExit) as error:  # an import runs the user's code
         hint = ""
-        if isinstance(error, ModuleNotFoundError) and error.name and module_name.startswith(error.name):
+        if (
+            isinstance(error, ModuleNotFoundError)
+            and error.name
+            and module_name.startswith(plain(error.name))
+        ):
             hint = f" (looked in {here} and the installed packages)" + _nearest_module(module_name)
         raise StartError(
-            f"{name}: cannot import {module_name}: {type(error).__name__}: {error}{hint}"
+            f"{name}: cannot import {module_name}: {type(error).__name__}: {plain(str(error))}{hint}"
         ) from error
     cls = getattr(module, class_name, None)
     if cls is None:

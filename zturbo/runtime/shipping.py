@@ -13,12 +13,15 @@ from __future__ import annotations
 
 import os
 import pickle
+import sys
 from collections.abc import Callable
 from multiprocessing import spawn
 from typing import Any
 
 from zturbo.errors import StartError, UsageError
 from zturbo.options import Options
+from zturbo.runtime.boot import split_path
+from zturbo.runtime.code.theirs import find_theirs
 from zturbo.stage import Stage
 from zturbo.task import Task
 from zturbo.wire.extensions import register, registered
@@ -86,6 +89,14 @@ def pack_stage(stage: Stage) -> bytes:
         ) from error
 
 
+def _take_path(path: list[str]) -> None:
+    """Import what the parent imports; what it has before Python's own library is the user's."""
+    sys.path[:] = path or sys.path
+    own, _ = split_path()
+    first = min((sys.path.index(entry) for entry in own), default=0)
+    find_theirs([os.path.abspath(entry) for entry in sys.path[:first]] + [os.getcwd()])
+
+
 def unpack_stage(raw: bytes) -> Callable[[], Stage]:
     """What makes the stage again, any number of times. Takes over the parent's options.
 
@@ -95,7 +106,8 @@ def unpack_stage(raw: bytes) -> Callable[[], Stage]:
     main, options, types, pickled = pickle.loads(raw)
     _state["main"] = main
     Options.update(options)
-    spawn.prepare(main)
+    _take_path(main.get("sys_path", []))
+    spawn.prepare({name: value for name, value in main.items() if name != "sys_path"})
     for entry in pickle.loads(types):
         register(*entry)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from broker.complaints import Complaints
+from zturbo_broker.complaints import Complaints
 
 LEASE = 5.0
 

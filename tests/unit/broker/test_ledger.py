@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import subprocess
 import sys
@@ -13,11 +14,11 @@ from typing import Any
 import msgpack
 import pytest
 
-from broker.jobs import TRANSITIONS, InvalidTransition, check_transition
-from broker.ledger import JobRow, Ledger, LedgerCorrupt, LedgerFull
-from broker.rows import job_of, member_of
-from broker.schema import MIGRATIONS, migrate
 from zturbo.errors import StartError
+from zturbo_broker.jobs import TRANSITIONS, InvalidTransition, check_transition
+from zturbo_broker.ledger import JobRow, Ledger, LedgerCorrupt, LedgerFull
+from zturbo_broker.rows import job_of, member_of
+from zturbo_broker.schema import MIGRATIONS, migrate
 
 
 def row(job: bytes = b"j" * 16, state: str = "waiting") -> JobRow:
@@ -53,13 +54,14 @@ def test_what_was_committed_is_there_again(tmp_path: Path) -> None:
 
 def test_what_was_not_committed_is_lost_in_a_crash(tmp_path: Path) -> None:
     code = (
-        "import os, sys; from broker.ledger import Ledger; from tests.unit.broker.test_ledger import row\n"
+        "import os, sys; from zturbo_broker.ledger import Ledger\n"
+        "from tests.unit.broker.test_ledger import row\n"
         "ledger = Ledger(sys.argv[1]); ledger.put_job(row(b'1' * 16)); ledger.commit()\n"
         "ledger.put_job(row(b'2' * 16)); os._exit(9)"
     )
-    subprocess.run(
-        [sys.executable, "-c", code, str(tmp_path / "l.db")], check=False, cwd=Path(__file__).parents[3]
-    )
+    root = Path(__file__).parents[3]
+    env = {**os.environ, "PYTHONPATH": str(root / "src")}
+    subprocess.run([sys.executable, "-c", code, str(tmp_path / "l.db")], check=False, cwd=root, env=env)
     ledger = Ledger(tmp_path / "l.db")
     assert [job.id for job in ledger.jobs()] == [b"1" * 16]
     ledger.close()

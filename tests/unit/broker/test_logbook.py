@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from broker import logbook
-from broker.logbook import Logbook
 from zturbo.errors import DecodeError
 from zturbo.runtime import forward
 from zturbo.runtime.forward import Forwarder
+from zturbo_broker import logbook
+from zturbo_broker.logbook import Logbook
 
 JOB = b"j" * 16
 

@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 
-from broker.machine import BrokerMachine, PipelineInfo
-from broker.strikes import Death
 from zturbo.core.effects import Confirm, Control, Load, Record, Send
 from zturbo.wire.control import Member
 from zturbo.wire.messages import PROTOCOL, Batch, Statement
 from zturbo.wire.payload import pack_many
+from zturbo_broker.machine import BrokerMachine, PipelineInfo
+from zturbo_broker.strikes import Death
 
 ME, WORKER, SINK, CLIENT = b"B" * 16, b"w" * 16, b"s" * 16, b"c" * 16
 

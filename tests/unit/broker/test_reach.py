@@ -6,12 +6,12 @@ from dataclasses import replace
 
 import pytest
 
-from broker.machine import BrokerMachine, PipelineInfo
-from broker.reach import out_of_reach
 from zturbo.core.effects import Control
 from zturbo.errors import DecodeError
 from zturbo.wire.control import Member
 from zturbo.wire.messages import PROTOCOL
+from zturbo_broker.machine import BrokerMachine, PipelineInfo
+from zturbo_broker.reach import out_of_reach
 
 BOTH = ("ipc:///x", "tcp://10.0.0.1:7000")
 IPC = ("ipc:///x",)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from broker.repeats import has_answer, latest
 from zturbo.core.effects import Confirm, Control, Effect, Record
+from zturbo_broker.repeats import has_answer, latest
 
 ONE, OTHER = b"1" * 16, b"2" * 16
 

@@ -8,14 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from broker.dispatch import FairQueue
-from broker.placement import Placed, Placement, StageInfo
 from zturbo.core.byid import ById
 from zturbo.core.credit import MAX_WINDOW, Meter, Window
 from zturbo.core.custody import Custody
 from zturbo.core.intervals import Intervals
 from zturbo.core.supervisor import BROKEN_RETRY, LONGEST, STABLE, Restarts
 from zturbo.wire.control import Member
+from zturbo_broker.dispatch import FairQueue
+from zturbo_broker.placement import Placed, Placement, StageInfo
 
 
 def test_an_input_is_acked_when_all_that_came_of_it_is() -> None:
