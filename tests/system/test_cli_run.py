@@ -33,6 +33,7 @@ class Shell:
         self.temporary = self.folder / "t"
         self.temporary.mkdir()
         self.cwd = ROOT
+        self.command = [sys.executable, "-m", "zturbo"]
         self.address = f"ipc://{self.folder}/b"
         self.processes: list[subprocess.Popen[str]] = []
         self.env = {
@@ -47,8 +48,7 @@ class Shell:
 
     def start(self, *words: str, **options: Any) -> subprocess.Popen[str]:
         options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **options}
-        command = [sys.executable, "-m", "zturbo", *words]
-        process = subprocess.Popen(command, cwd=self.cwd, env=self.env, text=True, **options)
+        process = subprocess.Popen([*self.command, *words], cwd=self.cwd, env=self.env, text=True, **options)
         self.processes.append(process)
         return process
 
@@ -112,6 +112,11 @@ def test_a_new_project_runs(shell: Shell) -> None:
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
     tested = subprocess.run(command, cwd=shell.cwd, env=shell.env, capture_output=True, text=True, timeout=90)
     assert tested.returncode == 0 and "1 passed" in tested.stdout, tested.stdout
+    # What is installed with zturbo is enough: pytest is not.
+    assert "python -m unittest" in made.stdout
+    plain = [sys.executable, "-m", "unittest"]
+    tested = subprocess.run(plain, cwd=shell.cwd, env=shell.env, capture_output=True, text=True, timeout=90)
+    assert tested.returncode == 0 and "Ran 1 test" in tested.stderr, tested.stderr
     shell.start("up", "network.toml", "--no-progress", stdout=None, stderr=subprocess.DEVNULL)
     shell.wait()
     done = shell.run("submit", "words", "to be or\nnot")

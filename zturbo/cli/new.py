@@ -73,7 +73,9 @@ name = "words"
 """
 
 TEST = '''\
-"""The pipeline in this process: fast, and a debugger works as anywhere. Run it with: python -m pytest"""
+"""The pipeline in this process: fast, and a debugger works as anywhere. Run it with: python -m unittest"""
+
+import unittest
 
 from stages import Count, Lines, Total
 
@@ -81,9 +83,10 @@ from zturbo import Task
 from zturbo.testing import run  # processes=True: in real ones
 
 
-def test_words_are_added_up_in_order():
-    results = run([Lines(), Count(), Total()], Task("one two\\nthree\\n\\nfour five six"))
-    assert [result["total"] for result in results] == [2, 3, 3, 6]
+class Words(unittest.TestCase):
+    def test_words_are_added_up_in_order(self):
+        results = run([Lines(), Count(), Total()], Task("one two\\nthree\\n\\nfour five six"))
+        self.assertEqual([result["total"] for result in results], [2, 3, 3, 6])
 '''
 
 FILES = {"stages.py": STAGES, "network.toml": NETWORK, "test_stages.py": TEST}
@@ -123,5 +126,5 @@ def run(args: argparse.Namespace) -> int:
     print(f"  cd {folder}")
     print("  zturbo up network.toml                             all of it, on this host; Ctrl-C stops it")
     print('  zturbo submit words "$(cat stages.py)"             in another terminal: its results')
-    print("  python -m pytest                                   its test, in one process")
+    print("  python -m unittest                                 its test, in one process; pytest runs it too")
     return 0

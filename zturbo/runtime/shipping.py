@@ -94,7 +94,8 @@ def _take_path(path: list[str]) -> None:
     sys.path[:] = path or sys.path
     own, _ = split_path()
     first = min((sys.path.index(entry) for entry in own), default=0)
-    find_theirs([os.path.abspath(entry) for entry in sys.path[:first]] + [os.getcwd()])
+    here = [os.getcwd()] if os.getcwd() in path else []
+    find_theirs([*map(os.path.abspath, sys.path[:first]), *here])
 
 
 def unpack_stage(raw: bytes) -> Callable[[], Stage]:

@@ -85,13 +85,18 @@ def _is_loaded(folder: str, name: str) -> bool:
 
 
 def _is_theirs(module: Mapping[str, Any]) -> bool:
-    """Whether a module is the user's: neither ours, nor of an environment that lies in their folder."""
+    """Whether a module is the user's: neither ours, nor Python's, nor installed."""
     file = module.get("__file__")
-    if not isinstance(file, str) or str(module.get("__name__")).partition(".")[0] in _OURS:
-        return False
+    if not isinstance(file, str):  # of a notebook, or of ``python -c``
+        return module.get("__name__") in _MAIN
     path = os.path.abspath(file)
-    inside = [entry for entry in {*sys.path, *_folders} if entry and path.startswith(entry.rstrip("/") + "/")]
-    return bool(inside) and max(inside, key=len) in _folders
+    places = [*sys.path, *_folders, *(place for name in _OURS if (place := _home(name)))]
+    inside = [place for place in places if place and path.startswith(place.rstrip("/") + "/")]
+    return not inside or max(inside, key=len) in _folders
+
+
+def _home(package: str) -> str:
+    return os.path.dirname(getattr(sys.modules.get(package), "__file__", None) or "")
 
 
 def _import(
