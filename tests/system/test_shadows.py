@@ -19,7 +19,7 @@ TAKEN = ("queue", "random", "types", "socket", "zmq")
 STAGES = """
 import queue, random, types, socket, zmq
 import logging.level
-import broker.names
+import zturbo_broker.names
 from logging import level
 
 
