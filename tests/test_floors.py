@@ -30,6 +30,7 @@ FLOORS = [
     ],
     ["zturbo.runtime"],
     [
+        "zturbo.jobids",
         "zturbo.client",
         "zturbo.handle",
         "zturbo.reader",

@@ -18,9 +18,10 @@ from typing import Any
 
 from zturbo.asyncjob import AsyncJob, AsyncReader, Endings, ask, quietly
 from zturbo.checks import check_type, wrong
-from zturbo.client import Client, OnError, ReturnWhen, job_id_of
+from zturbo.client import Client, OnError, ReturnWhen
 from zturbo.errors import ResultTimeout, UsageError
 from zturbo.handle import JobHandle, deadline_of
+from zturbo.jobids import is_job_id, job_id_of, pick_job, with_text_ids
 from zturbo.reader import Failure
 from zturbo.runtime.feeder import Feeder
 from zturbo.runtime.sockets import Security
@@ -69,8 +70,9 @@ class AsyncClient:
         """As :meth:`zturbo.Client.submit`."""
         client = self.client
         whole, frames, meta = client._root(job, pipeline)
-        message = client._submission(whole.id, whole.name, pipeline, options, False, frames, meta)
-        return AsyncJob(JobHandle(client, whole.id, whole.name, await ask(client, message, *frames), 0))
+        raw = job_id_of("submit: job.id", whole.id)
+        message = client._submission(raw, whole.name, pipeline, options, False, frames, meta)
+        return AsyncJob(JobHandle(client, raw, whole.name, await ask(client, message, *frames), 0))
 
     def map(
         self,
@@ -120,7 +122,7 @@ class AsyncClient:
 
     async def attach(self, job_id: bytes | str, *, from_start: bool = False) -> AsyncJob:
         """As :meth:`zturbo.Client.attach`."""
-        raw = job_id_of("attach: job_id", job_id)
+        raw = await self._find("attach: job_id", job_id)
         check_type("attach: from_start", from_start, bool, "True or False")
         value = await ask(self.client, {"type": "attach", "job": raw})
         return AsyncJob(JobHandle(self.client, raw, value["name"], value, 0 if from_start else -1))
@@ -159,6 +161,12 @@ class AsyncClient:
                 break
         return set(found) - set(endings.left), set(endings.left)
 
+    async def _find(self, field: str, job_id: bytes | str) -> bytes:
+        """The id of the job that is called so."""
+        if isinstance(job_id, str) and not is_job_id(job_id):
+            return job_id_of(field, pick_job(await self.jobs(), job_id)["id"])
+        return job_id_of(field, job_id)
+
     async def jobs(self, job_id: bytes | str | None = None) -> list[dict[str, Any]]:
         """Status of all jobs that the broker knows, or of one."""
         return list((await self.describe(job_id))["jobs"])
@@ -169,9 +177,9 @@ class AsyncClient:
 
     async def describe(self, job_id: bytes | str | None = None) -> dict[str, Any]:
         """As :meth:`zturbo.Client.describe`."""
-        raw = None if job_id is None else job_id_of("job_id", job_id)
+        raw = None if job_id is None else await self._find("job_id", job_id)
         value: dict[str, Any] = await ask(self.client, {"type": "jobs", "job": raw})
-        return value
+        return with_text_ids(value)
 
 
 class _Source:

@@ -12,6 +12,7 @@ from zturbo.checks import check_timeout
 from zturbo.client import Client
 from zturbo.errors import JobError, ResultTimeout, ZturboError
 from zturbo.handle import JobHandle, deadline_of
+from zturbo.jobids import with_text_ids
 from zturbo.reader import Failure, Reader, contents_of, tasks_of
 from zturbo.result import Result
 from zturbo.task import Task
@@ -75,7 +76,7 @@ class AsyncJob:
 
     Attributes:
         handle: the handle behind it.
-        id: 16 bytes; another process may ``attach`` with it.
+        id: 32 hexadecimal digits; another process may ``attach`` with it.
         name: what it was called.
         failed_tasks: failed tasks that have come so far.
     """
@@ -88,7 +89,7 @@ class AsyncJob:
         self._collecting = asyncio.Lock()
 
     def __repr__(self) -> str:
-        return f"<AsyncJob {self.name!r} {self.id.hex()}>"
+        return f"<AsyncJob {self.name!r} {self.id}>"
 
     def __await__(self) -> Generator[Any, None, Result]:
         return self.result().__await__()
@@ -100,7 +101,7 @@ class AsyncJob:
         await quietly(self.release())
 
     def _reader(self, first: int, *, tell: bool = False) -> AsyncReader:
-        return AsyncReader(self.handle._client, self.id, first, self.handle._place(), tell=tell)
+        return AsyncReader(self.handle._client, self.handle._raw_id, first, self.handle._place(), tell=tell)
 
     def stream(self, timeout: float | None = None) -> AsyncIterator[Any]:
         """As :meth:`zturbo.JobHandle.stream`."""
@@ -160,8 +161,8 @@ class AsyncJob:
 
     async def status(self) -> dict[str, Any]:
         """As :meth:`zturbo.JobHandle.status`."""
-        value = await ask(self.handle._client, {"type": "jobs", "job": self.id})
-        return self.handle._told(value["jobs"])
+        value = await ask(self.handle._client, {"type": "jobs", "job": self.handle._raw_id})
+        return self.handle._told(with_text_ids(value)["jobs"])
 
     async def done(self) -> bool:
         """Whether the job has ended, in whatever way."""
@@ -181,11 +182,13 @@ class AsyncJob:
         """As :meth:`zturbo.JobHandle.cancel`."""
         if self.handle._settled:
             return self.handle.cancelled()
-        return self.handle._cancelled(await ask(self.handle._client, {"type": "cancel", "job": self.id}))
+        return self.handle._cancelled(
+            await ask(self.handle._client, {"type": "cancel", "job": self.handle._raw_id})
+        )
 
     async def release(self) -> None:
         """As :meth:`zturbo.JobHandle.release`."""
-        await ask(self.handle._client, {"type": "release", "job": self.id})
+        await ask(self.handle._client, {"type": "release", "job": self.handle._raw_id})
 
     async def retry_failed(self, timeout: float | None = None, **options: Any) -> AsyncJob:
         """As :meth:`zturbo.JobHandle.retry_failed`."""

@@ -22,6 +22,7 @@ from typing import Any, Literal, NamedTuple
 from zturbo.checks import check_seconds, check_timeout, check_type, is_address, wrong
 from zturbo.errors import ResultTimeout, TooLarge, UsageError, ZturboError
 from zturbo.handle import JobHandle
+from zturbo.jobids import is_job_id, job_id_of, pick_job, with_text_ids
 from zturbo.reader import Failure, Reader
 from zturbo.runtime.courier import Courier
 from zturbo.runtime.feeder import Feeder
@@ -31,7 +32,7 @@ from zturbo.task import Job, Task
 from zturbo.wire.messages import Buffer
 from zturbo.wire.payload import pack_many, pack_meta, pack_one
 
-__all__ = ["DEFAULT_BROKER", "Client", "JobHandle", "OnError", "ReturnWhen", "Waited", "job_id_of"]
+__all__ = ["DEFAULT_BROKER", "Client", "JobHandle", "OnError", "ReturnWhen", "Waited"]
 
 DEFAULT_BROKER = "tcp://127.0.0.1:5555"
 
@@ -117,8 +118,9 @@ class Client:
             BrokerUnavailable: the broker does not answer in time.
         """
         whole, frames, meta = self._root(job, pipeline)
-        message = self._submission(whole.id, whole.name, pipeline, options, False, frames, meta)
-        return JobHandle(self, whole.id, whole.name, self._ask(message, *frames), 0)
+        raw = job_id_of("submit: job.id", whole.id)
+        message = self._submission(raw, whole.name, pipeline, options, False, frames, meta)
+        return JobHandle(self, raw, whole.name, self._ask(message, *frames), 0)
 
     def _root(self, job: Job | Task, pipeline: str) -> tuple[Job, list[Buffer], bytes | None]:
         """A job, checked, and its root's content and meta, packed."""
@@ -270,17 +272,23 @@ class Client:
         """A handle of a job that was submitted before, by anybody.
 
         Args:
-            job_id: 16 bytes, or their hexadecimal form.
+            job_id: the job's id, as many of its first digits as are unique, or its name.
             from_start: ``stream()`` and ``tasks()`` give everything; else they go on at the cursor, behind
                 what has been taken before. ``result()`` gives everything in any case.
 
         Raises:
-            UsageError: this is no job's id, or the broker has no such job (any more).
+            UsageError: the broker has no such job (any more), or more than one.
         """
-        raw = job_id_of("attach: job_id", job_id)
+        raw = self._find("attach: job_id", job_id)
         check_type("attach: from_start", from_start, bool, "True or False")
         value = self._ask({"type": "attach", "job": raw})
         return JobHandle(self, raw, value["name"], value, 0 if from_start else -1)
+
+    def _find(self, field: str, job: bytes | str) -> bytes:
+        """The id of the job that is called so."""
+        if isinstance(job, str) and not is_job_id(job):
+            return job_id_of(field, pick_job(self.jobs(), job)["id"])
+        return job_id_of(field, job)
 
     # -- many jobs ----------------------------------------------------------------------------
     def as_completed(self, handles: Iterable[JobHandle], timeout: float | None = None) -> Iterator[JobHandle]:
@@ -334,7 +342,7 @@ class Client:
 
     # -- what the broker has ------------------------------------------------------------------
     def jobs(self, job_id: bytes | str | None = None) -> list[dict[str, Any]]:
-        """Status of all jobs that the broker knows, or of one."""
+        """Status of all jobs that the broker knows, or of one, named as for :meth:`attach`."""
         return list(self.describe(job_id)["jobs"])
 
     def pipelines(self) -> list[dict[str, Any]]:
@@ -342,27 +350,28 @@ class Client:
         return list(self.describe()["pipelines"])
 
     def logs(
-        self, after: int = 0, *, job: bytes | None = None, source: str = ""
+        self, after: int = 0, *, job: bytes | str | None = None, source: str = ""
     ) -> tuple[list[dict[str, Any]], int, bool]:
         """What happened lately, as ``zturbo logs`` shows it; the broker remembers some thousands of lines.
 
         Args:
             after: number of the last entry that is known already.
-            job: only what is about this job.
+            job: only what is about this job; named as for :meth:`attach`.
             source: only what this one said: ``broker``, or a stage such as ``video.detect``.
 
         Returns:
             Entries (maps with ``number``, ``at``, ``level``, ``source``, ``job``, ``text``), the number to go
             on after, and whether there are more of them now.
         """
-        value = self._ask({"type": "logs", "after": after, "job": job, "source": source})
-        return list(value["entries"]), value["last"], value["more"]
+        raw = None if job is None else self._find("logs: job", job)
+        value = self._ask({"type": "logs", "after": after, "job": raw, "source": source})
+        entries = [{**entry, "job": entry["job"] and entry["job"].hex()} for entry in value["entries"]]
+        return entries, value["last"], value["more"]
 
     def describe(self, job_id: bytes | str | None = None) -> dict[str, Any]:
         """What the broker says of itself: ``jobs``, ``pipelines``, and the ``trouble`` it is in, if any."""
-        raw = None if job_id is None else job_id_of("job_id", job_id)
-        value: dict[str, Any] = self._ask({"type": "jobs", "job": raw})
-        return value
+        raw = None if job_id is None else self._find("job_id", job_id)
+        return with_text_ids(self._ask({"type": "jobs", "job": raw}))
 
 
 def _handles(where: str, handles: Iterable[JobHandle]) -> list[JobHandle]:
@@ -373,17 +382,6 @@ def _handles(where: str, handles: Iterable[JobHandle]) -> list[JobHandle]:
     for i, handle in enumerate(found):
         check_type(f"{where}: handles[{i}]", handle, JobHandle, "a handle, as submit and attach give it")
     return list(dict.fromkeys(found))
-
-
-def job_id_of(field: str, value: object) -> bytes:
-    """A job's id of what a caller gave."""
-    try:
-        raw = bytes.fromhex(value) if isinstance(value, str) else value
-    except ValueError:
-        raw = None
-    if not isinstance(raw, bytes) or len(raw) != 16:
-        raise wrong(field, value, "a job's id: 16 bytes, or 32 hexadecimal digits")
-    return raw
 
 
 def _quietly(future: futures.Future[Any], timeout: float) -> None:

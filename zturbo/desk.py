@@ -65,7 +65,7 @@ class Desk:
         self._in_flight = [0] * num_pipeline
         self._todo: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
         self._under_way: set[int] = set()
-        self._handles: dict[bytes, JobHandle] = {}
+        self._handles: dict[str, JobHandle] = {}
         self._threads: list[threading.Thread] = []
         self._lock = threading.RLock()
         self._turn = threading.Lock()
@@ -204,7 +204,7 @@ class Desk:
             self._kept.put(job)
             self._kept.drop(before)
 
-    def _release(self, job_id: bytes) -> None:
+    def _release(self, job_id: str) -> None:
         """Nobody asks the broker for it any more."""
         handle = self._handles.pop(job_id, None)
         if handle is not None:

@@ -59,7 +59,7 @@ class JobHandle(futures.Future[Result]):
     In a ``with`` statement it is released at the end: a job that is not done by then is cancelled.
 
     Attributes:
-        id: 16 bytes; another process may ``attach`` with it.
+        id: 32 hexadecimal digits; another process may ``attach`` with it.
         name: what it was called.
         failed_tasks: failed tasks that have come so far.
     """
@@ -69,7 +69,8 @@ class JobHandle(futures.Future[Result]):
     ) -> None:
         super().__init__()
         self._client = client
-        self.id = job_id
+        self.id = job_id.hex()
+        self._raw_id = job_id
         self.name = name
         self._at = at
         self._at_until = time.monotonic() + FRESH
@@ -87,7 +88,7 @@ class JobHandle(futures.Future[Result]):
         self._waiters: list[Any] = _Waiters(self._watch)
 
     def __repr__(self) -> str:
-        return f"<JobHandle {self.name!r} {self.id.hex()}>"
+        return f"<JobHandle {self.name!r} {self.id}>"
 
     def __enter__(self) -> JobHandle:
         return self
@@ -105,7 +106,7 @@ class JobHandle(futures.Future[Result]):
         return at if time.monotonic() < self._at_until else None
 
     def _reader(self, first: int, *, tell: bool = False) -> Reader:
-        return Reader(self._client._courier, self.id, first, self._place(), tell=tell)
+        return Reader(self._client._courier, self._raw_id, first, self._place(), tell=tell)
 
     def stream(self, timeout: float | None = None) -> Iterator[Any]:
         """Contents in order, as soon as the order allows. Failed tasks go to ``failed_tasks``.
@@ -223,7 +224,7 @@ class JobHandle(futures.Future[Result]):
         """Have the job's end told."""
         if not self._watched and not self._settled:
             self._watched = True
-            self._client._watch.add(self.id, self._ended)
+            self._client._watch.add(self._raw_id, self._ended)
 
     def _ended(self, error: BaseException | None) -> None:
         """The broker says that it has ended."""
@@ -312,7 +313,7 @@ class JobHandle(futures.Future[Result]):
     def _told(self, jobs: list[dict[str, Any]]) -> dict[str, Any]:
         """This job's status, of the broker's answer."""
         if not jobs:
-            raise UsageError(f"the broker does not know job {self.id.hex()} (any more)")
+            raise UsageError(f"the broker does not know job {self.id} (any more)")
         status = jobs[0]
         if self._collected is not None and status["state"] in ("waiting", "running"):
             status.update(state="done", waiting=None)
@@ -341,7 +342,7 @@ class JobHandle(futures.Future[Result]):
         """End the job now, running or not. Returns whether it is cancelled: False if it had ended before."""
         if self._settled:
             return super().cancelled()
-        return self._cancelled(self._client._ask({"type": "cancel", "job": self.id}))
+        return self._cancelled(self._client._ask({"type": "cancel", "job": self._raw_id}))
 
     def _cancelled(self, value: dict[str, Any]) -> bool:
         if value["state"] == "cancelled":
@@ -350,4 +351,4 @@ class JobHandle(futures.Future[Result]):
 
     def release(self) -> None:
         """Let the job and its results go: nobody can attach to it any more."""
-        self._client._ask({"type": "release", "job": self.id})
+        self._client._ask({"type": "release", "job": self._raw_id})

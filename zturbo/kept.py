@@ -48,7 +48,7 @@ class KeptJobs:
         self._lock = self._take_lock()
         try:
             self._wait_for_the_earlier()
-            self._paths = {bytes.fromhex(path.suffix[1:]): path for path in self._files()}
+            self._paths = {path.suffix[1:]: path for path in self._files()}
         except BaseException:
             self.close()
             raise
@@ -95,7 +95,7 @@ class KeptJobs:
         """
         head, _ = pack_one([job.name, job.length, job.retry, pack_meta(job.task._meta, job.task._logs)])
         blob, buffers = pack_one(job.task.content)
-        path = self._records / f"{self._next:016d}.{job.id.hex()}"
+        path = self._records / f"{self._next:016d}.{job.id}"
         self._next += 1
         part = path.with_suffix(".part")
         spool = Spool(part)
@@ -107,7 +107,7 @@ class KeptJobs:
         part.rename(path)
         self._paths[job.id] = path
 
-    def drop(self, job_id: bytes) -> None:
+    def drop(self, job_id: str) -> None:
         """Its results have been taken."""
         path = self._paths.pop(job_id, None)
         if path is not None:
@@ -141,7 +141,7 @@ class KeptJobs:
         os.close(self._lock)
 
 
-def _read(path: Path, job_id: bytes) -> Job:
+def _read(path: Path, job_id: str) -> Job:
     spool = Spool(path)
     try:
         records = [frames for _, frames in spool.recover()]

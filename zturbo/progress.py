@@ -21,8 +21,8 @@ class Progress:
 
     def __init__(self, *, show: bool = True) -> None:
         self._bars: Any = None
-        self._rows: dict[tuple[bytes, int], int] = {}
-        self._states: dict[bytes, str] = {}
+        self._rows: dict[tuple[str, int], int] = {}
+        self._states: dict[str, str] = {}
         if show and sys.stderr.isatty():
             try:
                 from rich.console import Console

@@ -119,7 +119,7 @@ class Job:
             make a failed job: it is among the job's results.
 
     Attributes:
-        id: 16 random bytes.
+        id: 32 hexadecimal digits, at random.
         retry: how often it may still be run again.
         success: whether it has ended with a result.
         error: what ended it without one; of a job with ``success``, what its Result raised first.
@@ -137,7 +137,7 @@ class Job:
         if length is not None:
             check_count("Job.length", length, 0)
         check_count("Job.max_retry", max_retry, 0)
-        self.id = os.urandom(16)
+        self.id = os.urandom(16).hex()
         self.name = name
         self.task = task
         self.length = length
@@ -149,7 +149,7 @@ class Job:
 
     def begin(self) -> None:
         """Make it new, to be run (again): another id, no results."""
-        self.id = os.urandom(16)
+        self.id = os.urandom(16).hex()
         self.success = False
         self.results = self.error = self.pipeline_id = None
 

@@ -181,7 +181,7 @@ def client(victims: Victims, pipeline: str) -> str:
     def run() -> str | None:
         with _client(victims) as client:
             job = client.submit(Task(n), pipeline="wide")
-            words = [sys.executable, "-c", READER, victims.cluster.address, job.id.hex()]
+            words = [sys.executable, "-c", READER, victims.cluster.address, job.id]
             with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as reader:
                 assert reader.stdout is not None
                 for _ in range(lines):

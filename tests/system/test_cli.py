@@ -82,25 +82,25 @@ def a_job(client: Client, name: str, pipeline: str, content: Any) -> JobHandle:
 
 def test_job_tells_all_of_one(cluster: Cluster, client: Client) -> None:
     handle = a_job(client, "ten", "count", 10)
-    told = run(cluster, "job", handle.id.hex()[:10])
+    told = run(cluster, "job", handle.id[:10])
     assert told.code == 0
-    assert re.search(rf"job +{handle.id.hex()}\n", told.out)
+    assert re.search(rf"job +{handle.id}\n", told.out)
     assert re.search(r"state +done\n", told.out) and re.search(r"failed tasks +2\n", told.out)
     eventually(lambda: handle.status()["counts"][1]["done"] == 10)
     told = run(cluster, "job", "ten")
     assert re.search(r"STAGE +QUEUED +RUNNING +DONE +FAILED\n", told.out)
     assert re.search(r"picky +0 +0 +10 +2\n", told.out)
-    assert f"zturbo retry {handle.id.hex()[:12]} --failed" in told.out
+    assert f"zturbo retry {handle.id[:12]} --failed" in told.out
     as_json = json.loads(run(cluster, "job", "ten", "--json").out)
-    assert as_json["id"] == handle.id.hex() and as_json["counts"][1]["failed"] == 2
+    assert as_json["id"] == handle.id and as_json["counts"][1]["failed"] == 2
 
 
 def test_job_tells_failures_with_their_remote_traceback(cluster: Cluster, client: Client) -> None:
     handle = a_job(client, "four", "count", 4)
-    told = run(cluster, "job", handle.id.hex(), "--failures")
+    told = run(cluster, "job", handle.id, "--failures")
     assert told.code == 0 and "in stage picky" in told.out
     assert 'raise ValueError(task.content, "is not wanted")' in told.out
-    failures = json.loads(run(cluster, "job", handle.id.hex(), "--failures", "--json").out)["failures"]
+    failures = json.loads(run(cluster, "job", handle.id, "--failures", "--json").out)["failures"]
     (failure,) = failures
     assert failure["content"] == 3 and failure["stage"] == "picky" and failure["host"]
     assert "is not wanted" in failure["error"] and failure["traceback"].startswith("Traceback")
@@ -112,7 +112,7 @@ def test_a_job_that_goes_on(cluster: Cluster, client: Client, tmp_path: Path) ->
     told = run(cluster, "job", "goes on")
     assert re.search(r"state +running\n", told.out) and re.search(r"gate +0 +1 +0 +0\n", told.out)
     listed = run(cluster, "jobs")
-    assert re.search(rf"{handle.id.hex()[:12]} +goes on +gate +running +0 +0 +gate 0\+1\n", listed.out)
+    assert re.search(rf"{handle.id[:12]} +goes on +gate +running +0 +0 +gate 0\+1\n", listed.out)
     late = run(cluster, "result", "goes on", "--timeout", "0.2")
     assert late.code == 1 and "ResultTimeout" in late.err
     early = run(cluster, "retry", "goes on", "--failed")
@@ -124,22 +124,22 @@ def test_a_job_that_goes_on(cluster: Cluster, client: Client, tmp_path: Path) ->
 
 def test_result_goes_on_or_begins_again(cluster: Cluster, client: Client) -> None:
     handle = a_job(client, "five", "count", 5)
-    first = run(cluster, "result", handle.id.hex()[:8])
+    first = run(cluster, "result", handle.id[:8])
     assert first.code == 1 and first.lines == [0, 1, 2, 4] and "is not wanted" in first.err
-    again = run(cluster, "result", handle.id.hex()).lines  # from the cursor on, wherever that is by now
+    again = run(cluster, "result", handle.id).lines  # from the cursor on, wherever that is by now
     assert again == first.lines[len(first.lines) - len(again) :]
     eventually(lambda: "have been read before: --from-start" in run(cluster, "result", "five").err)
     whole = run(cluster, "result", "five", "--from-start", "--json")
     assert whole.code == 1
     assert [line["success"] for line in whole.lines] == [True, True, True, False, True]
-    failed = run(cluster, "job", handle.id.hex(), "--failures", "--json").out
+    failed = run(cluster, "job", handle.id, "--failures", "--json").out
     assert [whole.lines[3]] == json.loads(failed)["failures"], "told in the same way"
     assert {"error", "stage", "host", "traceback", "content", "meta"} < {*whole.lines[3]}
 
 
 def test_ctrl_c_in_result_leaves_the_job(cluster: Cluster, client: Client, tmp_path: Path) -> None:
     handle = client.submit(Task([str(tmp_path / "gate"), 6]), pipeline="gate")
-    process = start(cluster, "result", handle.id.hex(), "--from-start")
+    process = start(cluster, "result", handle.id, "--from-start")
     eventually(lambda: _blocked(process.pid))
     process.send_signal(signal.SIGINT)
     done = Done(process)
@@ -160,13 +160,13 @@ def _blocked(pid: int) -> bool:
 def test_cancel(cluster: Cluster, client: Client, tmp_path: Path) -> None:
     handle = client.submit(Job("to be ended", Task([str(tmp_path / "gate"), 5])), pipeline="gate")
     done = run(cluster, "cancel", "to be ended")
-    assert done.code == 0 and done.out == f"{handle.id.hex()[:12]} to be ended: cancelled\n"
+    assert done.code == 0 and done.out == f"{handle.id[:12]} to be ended: cancelled\n"
     assert handle.cancelled()
     ended = a_job(client, "has ended", "count", 1)
     late = run(cluster, "cancel", "has ended")
     assert late.code == 1 and "had ended before, done" in late.out
-    as_json = run(cluster, "cancel", ended.id.hex(), "--json")
-    assert json.loads(as_json.out) == {ended.id.hex(): "done"}
+    as_json = run(cluster, "cancel", ended.id, "--json")
+    assert json.loads(as_json.out) == {ended.id: "done"}
 
 
 def test_ctrl_c_in_submit_cancels(cluster: Cluster, client: Client, tmp_path: Path) -> None:
@@ -188,7 +188,7 @@ def test_retry_runs_just_what_failed(cluster: Cluster, client: Client) -> None:
     handle = a_job(client, "nine", "count", 9)
     bare = run(cluster, "retry", "nine")
     assert bare.code == 2 and "--failed" in bare.err
-    again = run(cluster, "retry", handle.id.hex()[:12], "--failed", "--json")
+    again = run(cluster, "retry", handle.id[:12], "--failed", "--json")
     assert again.code == 1 and [line["content"] for line in again.lines] == [3, 7]
     detached = run(cluster, "retry", "nine", "--failed", "--detach")
     assert detached.code == 0 and re.fullmatch(r"[0-9a-f]{32}\n", detached.out)
@@ -202,12 +202,12 @@ def test_jobs_that_are_not_there(cluster: Cluster, client: Client) -> None:
     handle = a_job(client, "holiday", "count", 1)
     near = run(cluster, "job", "holyday")
     assert near.code == 2 and "did you mean 'holiday'?" in near.err
-    digits = handle.id.hex()[:11] + ("0" if handle.id.hex()[11] != "0" else "1")
+    digits = handle.id[:11] + ("0" if handle.id[11] != "0" else "1")
     near = run(cluster, "result", digits)
-    assert near.code == 2 and f"did you mean {handle.id.hex()[:12]!r}?" in near.err
+    assert near.code == 2 and f"did you mean {handle.id[:12]!r}?" in near.err
     a_job(client, "holiday", "count", 1)
     both = run(cluster, "cancel", "holiday")
-    assert both.code == 2 and "may be any of 2 jobs" in both.err and handle.id.hex()[:12] in both.err
+    assert both.code == 2 and "may be any of 2 jobs" in both.err and handle.id[:12] in both.err
 
 
 def test_submit(cluster: Cluster) -> None:
@@ -263,8 +263,8 @@ def test_logs_tell_of_jobs_deaths_and_what_was_logged(cluster: Cluster, client: 
         return "a warning of this" in run(cluster, "logs", "talks.talks").out
 
     eventually(said)
-    entries = run(cluster, "logs", handle.id.hex()[:12], "--json").lines
-    assert {entry["job"] for entry in entries} == {handle.id.hex()}
+    entries = run(cluster, "logs", handle.id[:12], "--json").lines
+    assert {entry["job"] for entry in entries} == {handle.id}
     said_by = {entry["source"] for entry in entries}
     assert said_by == {"broker", "talks.talks"}
     assert any("'talker' in talks is done: 1 results" in entry["text"] for entry in entries)
@@ -286,7 +286,7 @@ def test_logs_follow(cluster: Cluster, client: Client) -> None:
     reader.start()
     eventually(lambda: bool(lines))
     handle = a_job(client, "followed", "count", 1)
-    eventually(lambda: any(json.loads(line)["job"] == handle.id.hex() for line in list(lines)))
+    eventually(lambda: any(json.loads(line)["job"] == handle.id for line in list(lines)))
     process.send_signal(signal.SIGINT)
     reader.join(20)
     assert process.wait(20) == 130

@@ -267,7 +267,7 @@ def test_attach_at_the_cursor_or_from_the_start(client: Client) -> None:
     stream.close()  # type: ignore[attr-defined]
     rest = client.attach(other.id).stream(timeout=20)
     assert began[:10] + list(rest) == everything, "the eleventh was given, but no other was asked for"
-    again = client.attach(job.id.hex(), from_start=True)
+    again = client.attach(job.id, from_start=True)
     assert list(again.stream(timeout=20)) == everything
     assert again.name == "job"
     tasks = list(client.attach(job.id, from_start=True).tasks(timeout=20))
@@ -464,12 +464,12 @@ def test_many_large_inputs_on_the_way(client: Client) -> None:
         (lambda c, j: c.map([], pipeline="add", ordered=None), "map: ordered is to be True or False"),
         (lambda c, j: c.map([], pipeline="add", on_error="no"), "map: on_error is to be 'raise', 'skip' or"),
         (lambda c, j: c.map([], pipeline="add", name=5), "map: name is to be a str"),
-        (lambda c, j: c.attach("xyz"), "attach: job_id is to be a job's id: 16 bytes, or 32 hexadecimal"),
-        (lambda c, j: c.attach(b"short"), "attach: job_id is to be a job's id"),
+        (lambda c, j: c.attach("xyz"), "there is no job 'xyz'"),
+        (lambda c, j: c.attach(b"short"), "attach: job_id is to be a job's id: 32 hexadecimal digits, or"),
         (lambda c, j: c.attach(5), "attach: job_id is to be a job's id"),
         (lambda c, j: c.attach(b"0" * 16), "no such job"),
         (lambda c, j: c.attach(j.id, from_start=1), "attach: from_start is to be True or False"),
-        (lambda c, j: c.jobs("xyz"), "job_id is to be a job's id: 16 bytes, or 32 hexadecimal"),
+        (lambda c, j: c.jobs("xyz"), "there is no job 'xyz'"),
         (lambda c, j: c.as_completed(j), "as_completed: handles is to be an iterable of handles"),
         (lambda c, j: c.as_completed([j, 5]), r"as_completed: handles\[1\] is to be a handle"),
         (lambda c, j: c.as_completed([j], timeout="1"), "as_completed: timeout is to be seconds"),

@@ -176,7 +176,7 @@ def test_attach_goes_on_at_the_cursor_after_the_clients_death(tmp_path: Path) ->
                 job = client.submit(Task(50_000), pipeline="p")
                 for value in job.stream():
                     if value == 20_000:
-                        print(job.id.hex(), flush=True)
+                        print(job.id, flush=True)
                         time.sleep(1000)
         """
         with subprocess.Popen(

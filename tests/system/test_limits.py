@@ -112,7 +112,7 @@ def test_a_million_children_through_an_ordered_stage(tmp_path: Path) -> None:
     stages = [stage("count", "Count"), stage("add", "Add", 2), stage("sum", "Sum")]
     with Cluster({"p": stages}, durability="process") as cluster, cluster.client() as client:
         job = client.submit(Task(n), pipeline="p")
-        words = [sys.executable, "-c", READER, cluster.address, job.id.hex()]
+        words = [sys.executable, "-c", READER, cluster.address, job.id]
         read = subprocess.run(words, stdout=subprocess.PIPE, text=True, check=True, timeout=290)
         count, total, reader = map(int, read.stdout.split())
         expected = 0

@@ -239,7 +239,7 @@ def test_attach_from_another_process(cluster: Cluster, client: Client) -> None:
     code = (
         "import sys; from zturbo import Client\n"
         f"with Client({cluster.address!r}, timeout=20) as client:\n"
-        f"    print(sum(client.attach({job.id.hex()!r}).result(timeout=20)))"
+        f"    print(sum(client.attach({job.id!r}).result(timeout=20)))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == str(sum(range(1, 1001)))

@@ -146,7 +146,7 @@ def test_records(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     kept.drop(jobs[1].id)
     kept.close()
     (tmp_path / "jobs" / "0000000000000009.part").write_bytes(b"half a record")
-    damaged = next((tmp_path / "jobs").glob(f"*{jobs[0].id.hex()}"))
+    damaged = next((tmp_path / "jobs").glob(f"*{jobs[0].id}"))
     kept = KeptJobs(tmp_path)
     assert [(job.id, job.task.content) for job in kept.load()] == [
         (job.id, job.task.content) for job in (jobs[0], jobs[2])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import difflib
 import json
 import math
 import os
@@ -12,7 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from zturbo.client import Client
-from zturbo.errors import UsageError
+from zturbo.jobids import pick_job
 from zturbo.reader import FailedTask
 from zturbo.task import Task
 
@@ -27,7 +26,6 @@ __all__ = [
     "print_json",
     "print_line",
     "seconds",
-    "short",
     "table",
     "task_map",
 ]
@@ -82,11 +80,6 @@ def connect(args: argparse.Namespace) -> Client:
     return Client(args.broker)
 
 
-def short(job_id: bytes) -> str:
-    """As much of a job's id as people need."""
-    return job_id.hex()[:12]
-
-
 def find_job(client: Client, name: str) -> dict[str, Any]:
     """Status of the job that is called so: by its id, by the beginning of its id, or by its name.
 
@@ -94,26 +87,6 @@ def find_job(client: Client, name: str) -> dict[str, Any]:
         UsageError: there is none, or more than one.
     """
     return pick_job(client.jobs(), name)
-
-
-def pick_job(jobs: Sequence[dict[str, Any]], name: str) -> dict[str, Any]:
-    """As :func:`find_job`, of these jobs."""
-    word = name.lower()
-    found = [job for job in jobs if job["id"].hex() == word]
-    found = found or [job for job in jobs if word and job["id"].hex().startswith(word)]
-    found = found or [job for job in jobs if job["name"] == name]
-    if len(found) == 1:
-        return found[0]
-    if found:
-        some = ", ".join(f"{short(job['id'])} ({job['name']})" for job in found[:5])
-        some += ", ..." if len(found) > 5 else ""
-        raise UsageError(f"{name!r} may be any of {len(found)} jobs: {some}")
-    if not jobs:
-        raise UsageError(f"there is no job {name!r}: the broker has none at all")
-    known = [part for job in jobs for part in (short(job["id"]), job["name"])]
-    near = difflib.get_close_matches(word[:12], known, 1) or difflib.get_close_matches(name, known, 1)
-    hint = f"did you mean {near[0]!r}?" if near else "'zturbo jobs' lists them"
-    raise UsageError(f"there is no job {name!r}; {hint}")
 
 
 # -- what is printed ------------------------------------------------------------------------------

@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from zturbo.cli.ask import add_broker, connect, find_job, print_json, short
+from zturbo.cli.ask import add_broker, connect, find_job, print_json
+from zturbo.jobids import short
 
 __all__ = ["add", "run"]
 
@@ -31,7 +32,7 @@ def run(args: argparse.Namespace) -> int:
     with connect(args) as client:
         for job in [find_job(client, name) for name in args.jobs]:
             done = client.attach(job["id"]).cancel()
-            state = states[job["id"].hex()] = "cancelled" if done else client.jobs(job["id"])[0]["state"]
+            state = states[job["id"]] = "cancelled" if done else client.jobs(job["id"])[0]["state"]
             if not args.json:
                 print(f"{short(job['id'])} {job['name']}: {state if done else f'had ended before, {state}'}")
     if args.json:

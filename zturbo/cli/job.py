@@ -14,11 +14,11 @@ from zturbo.cli.ask import (
     find_job,
     paint,
     print_json,
-    short,
     table,
     task_map,
 )
 from zturbo.client import Client
+from zturbo.jobids import short
 
 __all__ = ["add", "run"]
 
@@ -81,7 +81,7 @@ def run(args: argparse.Namespace) -> int:
 def _facts(job: dict[str, Any]) -> list[tuple[str, str]]:
     state = paint(job["state"], STATES.get(job["state"], ""))
     facts = [
-        ("job", job["id"].hex()),
+        ("job", job["id"]),
         ("name", job["name"]),
         ("pipeline", job["pipeline"]),
         ("created", f"{datetime.fromtimestamp(job['created']):%Y-%m-%d %H:%M:%S}" if job["created"] else "-"),

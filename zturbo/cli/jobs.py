@@ -7,7 +7,8 @@ import sys
 import time
 from typing import Any
 
-from zturbo.cli.ask import add_broker, connect, paint, print_json, print_line, short, table
+from zturbo.cli.ask import add_broker, connect, paint, print_json, print_line, table
+from zturbo.jobids import short
 
 __all__ = ["add", "run"]
 

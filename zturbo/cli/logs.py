@@ -8,9 +8,10 @@ from datetime import datetime
 from typing import Any
 
 from zturbo.checks import did_you_mean
-from zturbo.cli.ask import add_broker, connect, find_job, paint, print_line, short
+from zturbo.cli.ask import add_broker, connect, find_job, paint, print_line
 from zturbo.client import Client
 from zturbo.errors import UsageError
+from zturbo.jobids import short
 
 __all__ = ["add", "run"]
 
@@ -65,7 +66,7 @@ def run(args: argparse.Namespace) -> int:
             pause.wait(EVERY)
 
 
-def _filter(client: Client, what: str | None) -> tuple[bytes | None, str]:
+def _filter(client: Client, what: str | None) -> tuple[str | None, str]:
     """(job, source) that is wanted; a stage's name is looked for first.
 
     Raises:

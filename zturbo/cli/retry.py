@@ -49,6 +49,6 @@ def run(args: argparse.Namespace) -> int:
             if args.json:
                 print_json({"job": handle.id})
             else:
-                print(handle.id.hex())
+                print(handle.id)
             return 0
         return print_results(handle, args.timeout, whole=args.json)

@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from zturbo.cli import ENVIRONMENT, EXIT_CODES, main, parser
-from zturbo.cli.ask import find_job, pick_job
+from zturbo.cli.ask import find_job
 from zturbo.errors import UsageError
+from zturbo.jobids import pick_job
 
 
 def commands() -> dict[str, argparse.ArgumentParser]:
@@ -66,7 +67,7 @@ def test_mistakes(words: list[str], said: str, capsys: pytest.CaptureFixture[str
 
 
 def _job(first: str, name: str) -> dict[str, Any]:
-    return {"id": bytes.fromhex(first.ljust(32, "0")), "name": name}
+    return {"id": first.ljust(32, "0"), "name": name}
 
 
 JOBS = [_job("aa11", "one"), _job("aa22", "two"), _job("bb33", "two"), _job("cc44", "dd")]

@@ -1,0 +1,74 @@
+"""How a job is named: 16 bytes on the wire; to people 32 hexadecimal digits, their beginning, or its name."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from zturbo.checks import check_type, wrong
+from zturbo.errors import UsageError
+
+__all__ = ["is_job_id", "job_id_of", "pick_job", "short", "with_text_ids"]
+
+_WHOLE = re.compile(r"[0-9a-fA-F]{32}\Z")
+
+
+def is_job_id(value: object) -> bool:
+    """Whether this is a whole id: 16 bytes, or 32 hexadecimal digits."""
+    if isinstance(value, str):
+        return _WHOLE.match(value) is not None
+    return isinstance(value, bytes) and len(value) == 16
+
+
+def job_id_of(field: str, value: Any) -> bytes:
+    """The 16 bytes of a whole id.
+
+    Raises:
+        UsageError: it is something else; it names the field.
+    """
+    if not is_job_id(value):
+        raise wrong(field, value, "a job's id: 32 hexadecimal digits, or their 16 bytes")
+    return bytes.fromhex(value) if isinstance(value, str) else bytes(value)
+
+
+def short(job_id: str) -> str:
+    """As much of a job's id as people need."""
+    return job_id[:12]
+
+
+def pick_job(jobs: Sequence[dict[str, Any]], name: str) -> dict[str, Any]:
+    """Status of the job that is called so: by its id, by the first digits of its id, or by its name.
+
+    Args:
+        jobs: statuses, as :meth:`zturbo.Client.jobs` gives them.
+        name: what a person calls the job.
+
+    Raises:
+        UsageError: there is none, or more than one.
+    """
+    check_type("job", name, str, "a job's id, as many of its first digits as are unique, or its name")
+    word = name.lower()
+    found = [job for job in jobs if job["id"] == word]
+    found = found or [job for job in jobs if word and job["id"].startswith(word)]
+    found = found or [job for job in jobs if job["name"] == name]
+    if len(found) == 1:
+        return found[0]
+    if found:
+        some = ", ".join(f"{short(job['id'])} ({job['name']})" for job in found[:5])
+        some += ", ..." if len(found) > 5 else ""
+        raise UsageError(f"{name!r} may be any of {len(found)} jobs: {some}")
+    if not jobs:
+        raise UsageError(f"there is no job {name!r}: the broker has none at all")
+    known = [part for job in jobs for part in (short(job["id"]), job["name"])]
+    near = difflib.get_close_matches(word[:12], known, 1) or difflib.get_close_matches(name, known, 1)
+    hint = f"did you mean {near[0]!r}?" if near else "'zturbo jobs' lists them"
+    raise UsageError(f"there is no job {name!r}; {hint}")
+
+
+def with_text_ids(described: dict[str, Any]) -> dict[str, Any]:
+    """What the broker says of its jobs, their ids as text."""
+    for job in described["jobs"]:
+        job["id"] = job["id"].hex()
+    return described
