@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 
 FLOORS = [
-    ["zturbo.errors", "zturbo.version", "zturbo.checks"],
+    ["zturbo.errors", "zturbo.version", "zturbo.checks", "zturbo.errortext"],
     ["zturbo.wire"],
     ["zturbo.core"],
     ["zturbo.options", "zturbo.log"],

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from numbers import Integral, Real
 from typing import Any
 
 from zturbo.errors import UsageError
@@ -13,11 +14,14 @@ __all__ = [
     "check_count",
     "check_names",
     "check_seconds",
+    "check_text",
     "check_timeout",
     "check_type",
     "did_you_mean",
     "is_address",
     "is_number",
+    "plain_number",
+    "plain_options",
     "wrong",
 ]
 
@@ -31,9 +35,21 @@ def is_address(text: str) -> bool:
     return text.startswith("ipc://") and len(text) > 6
 
 
+def plain_number(value: object) -> int | float | None:
+    """The int or float that a number is, one of NumPy's too; None for anything else (a bool is no number)."""
+    if type(value) in (int, float):
+        return value  # type: ignore[return-value]
+    if isinstance(value, bool):
+        return None
+    if isinstance(value, Integral):
+        return int(value)
+    return float(value) if isinstance(value, Real) else None
+
+
 def is_number(value: object, least: float) -> bool:
     """Whether it is a finite number (a bool is none) of ``least`` or more."""
-    return type(value) in (int, float) and least <= value < math.inf  # type: ignore[operator]
+    number = plain_number(value)
+    return number is not None and least <= number < math.inf
 
 
 def wrong(field: str, value: object, expected: str) -> UsageError:
@@ -64,10 +80,58 @@ def check_type(field: str, value: object, kinds: type | tuple[type, ...], expect
         raise wrong(field, value, expected)
 
 
-def check_count(field: str, value: object, least: int) -> None:
-    """Raise UsageError unless it is an int (a bool is none) of ``least`` or more."""
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+def check_text(field: str, value: object, expected: str = "a str") -> str:
+    """The plain str that a text is.
+
+    Raises:
+        UsageError: it is no str, or has characters that UTF-8 cannot carry, as the name of a file may.
+    """
+    if not isinstance(value, str):
+        raise wrong(field, value, expected)
+    text = str.__str__(value)
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise UsageError(
+            f"{field}: {text!a:.200} has characters that UTF-8 cannot carry; for the name of a file, "
+            "os.fsencode(name).decode(errors='backslashreplace') is a text that it can"
+        ) from None
+    return text
+
+
+def check_count(field: str, value: object, least: int) -> int:
+    """The int that it is, of ``least`` or more; one of NumPy's too.
+
+    Raises:
+        UsageError: it is something else (a bool is none).
+    """
+    number = plain_number(value)
+    if not isinstance(number, int) or number < least:
         raise wrong(field, value, f"an int of {least} or more")
+    return number
+
+
+def plain_options(options: Mapping[str, Any]) -> dict[str, Any]:
+    """A job's options as plain values, which every process reads alike; their meaning is checked elsewhere.
+
+    Raises:
+        UsageError: a value is of a type that no option has, or out of 64 bits.
+    """
+    plain: dict[str, Any] = {}
+    for name, value in options.items():
+        field = f"job option {name!r}"
+        number = plain_number(value)
+        if isinstance(value, str):
+            plain[name] = check_text(field, value)
+        elif value is None or isinstance(value, bool):
+            plain[name] = value
+        elif type(value).__name__ in ("bool_", "bool"):  # NumPy's, by either of its names
+            plain[name] = bool(value)
+        elif number is None or (isinstance(number, int) and not -(1 << 63) <= number < 1 << 63):
+            raise wrong(field, value, "a str, True, False, or a number of 64 bits")
+        else:
+            plain[name] = number
+    return plain
 
 
 def check_seconds(field: str, value: Any) -> None:

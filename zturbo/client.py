@@ -19,7 +19,15 @@ from concurrent import futures
 from functools import partial
 from typing import Any, Literal, NamedTuple
 
-from zturbo.checks import check_seconds, check_timeout, check_type, is_address, wrong
+from zturbo.checks import (
+    check_seconds,
+    check_text,
+    check_timeout,
+    check_type,
+    is_address,
+    plain_options,
+    wrong,
+)
 from zturbo.errors import ResultTimeout, TooLarge, UsageError, ZturboError
 from zturbo.handle import JobHandle
 from zturbo.jobids import is_job_id, job_id_of, pick_job, with_text_ids
@@ -135,7 +143,7 @@ class Client:
         return job, [blob, *buffers], None if packed is None else pack_many([packed])
 
     def _check_pipeline(self, where: str, pipeline: str) -> None:
-        check_type(f"{where}: pipeline", pipeline, str, f"the name of one, a str: {self.info['pipelines']}")
+        check_text(f"{where}: pipeline", pipeline, f"the name of one, a str: {self.info['pipelines']}")
 
     def _check_size(self, pipeline: str, frames: list[Any]) -> None:
         """Raise TooLarge for a root over the pipeline's limit: it would never arrive."""
@@ -154,6 +162,7 @@ class Client:
         frames: list[Buffer],
         meta: bytes | None = None,
     ) -> dict[str, Any]:
+        options = plain_options(options)
         digest = hashlib.blake2b(f"{name}\0{pipeline}\0{sorted(options.items())}".encode(), digest_size=16)
         for frame in frames:
             digest.update(frame)
@@ -234,7 +243,7 @@ class Client:
         if not hasattr(contents, "__iter__") and not hasattr(contents, "__aiter__"):
             raise wrong("map: contents", contents, "an iterable of contents")
         check_type("map: ordered", ordered, bool, "True or False")
-        check_type("map: name", name, str, "a str")
+        name = check_text("map: name", name)
         if on_error not in ("raise", "skip", "return"):
             raise wrong("map: on_error", on_error, "'raise', 'skip' or 'return'")
         if not ordered:

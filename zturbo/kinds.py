@@ -62,7 +62,7 @@ class BatchStage(Stage):
                 f"{name}: a BatchStage is not async def; write a Stage with async def process, which runs "
                 "max_concurrency tasks at a time, or process_batch as a plain def"
             )
-        check_count(f"{name}: max_batch", self.max_batch, 1)
+        self.max_batch = check_count(f"{name}: max_batch", self.max_batch, 1)
         if not is_number(self.max_wait, 0):
             raise wrong(f"{name}: max_wait", self.max_wait, "seconds, 0 or more")
 

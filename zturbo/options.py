@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
@@ -13,6 +14,9 @@ __all__ = ["OptionSet", "Options"]
 
 _TRUE = ("", "1", "true", "yes")
 _FALSE = ("0", "false", "no")
+
+ANCESTOR = "PYTURBO_OPTIONS"
+"""pyturbo's variable, in the same form."""
 
 
 @dataclass
@@ -77,5 +81,18 @@ class OptionSet:
 
 _NAMES = tuple(field.name for field in fields(OptionSet))
 
-Options = OptionSet.parse(os.environ.get("ZTURBO_OPTIONS", ""))
+
+def _from_environment() -> OptionSet:
+    """The options that ``ZTURBO_OPTIONS`` says, or in its absence pyturbo's variable, with one warning.
+
+    The processes that this one starts inherit ``ZTURBO_OPTIONS``, so none of them warns again.
+    """
+    text = os.environ.get("ZTURBO_OPTIONS")
+    if text is None and (text := os.environ.get(ANCESTOR)) is not None:
+        warnings.warn(f"{ANCESTOR} is read because ZTURBO_OPTIONS is not set: rename it", stacklevel=2)
+        os.environ["ZTURBO_OPTIONS"] = text
+    return OptionSet.parse(text or "")
+
+
+Options = _from_environment()
 """The options of this process. ``System`` hands them to its workers."""

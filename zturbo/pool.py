@@ -40,8 +40,9 @@ def process_map(
     """Call ``worker(job)`` for each job, in processes; results come as they are ready, in any order.
 
     ``jobs`` is read only as far ahead as the workers take it. A call that raises ends the iteration with
-    its exception. A worker that dies is replaced; a job that keeps killing workers raises ``WorkerLost``.
-    When the iterator is closed, or Ctrl-C comes, the processes end. With the option
+    its exception: of its type and text, with the worker's traceback as its cause; a ``TaskError`` says what
+    it was where it cannot be sent. A worker that dies is replaced; a job that keeps killing workers raises
+    ``WorkerLost``. When the iterator is closed, or Ctrl-C comes, the processes end. With the option
     ``single_sync_pipeline`` the calls are made in this process.
 
     Args:
@@ -58,7 +59,7 @@ def process_map(
     check_type("process_map: jobs", jobs, Iterable, "an iterable of arguments")
     if num_worker is None:
         num_worker = len(usable_cpus().ids)
-    check_count("process_map: num_worker", num_worker, 1)
+    num_worker = check_count("process_map: num_worker", num_worker, 1)
     if isinstance(jobs, Sized):
         kwargs.setdefault("total", len(jobs))
     if Options.single_sync_pipeline:
@@ -75,7 +76,4 @@ def _results(call: bytes, jobs: Iterable[Any], num_worker: int) -> Generator[Any
     system = _Calls(call, num_worker)
     with system:
         for raw in system._stream(pack_call(job) for job in jobs):
-            returned, value = unpack_result(raw)
-            if not returned:
-                raise value
-            yield value
+            yield unpack_result(raw)

@@ -56,12 +56,16 @@ class Resources:
     def get(self, name: str, limit: int | None = None) -> list[Any]:
         """Things of this name, at most ``limit`` of them."""
         if limit is not None:
-            check_count("Resources.get: limit", limit, 0)
+            limit = check_count("Resources.get: limit", limit, 0)
         return self.resources.get(name, [])[:limit]
 
     def split(self, n: int) -> list[Resources]:
-        """n equal parts; what does not divide is left out."""
-        check_count("Resources.split: n", n, 1)
+        """n equal parts; the rest of a division is left out.
+
+        Nothing in 0 parts is an empty list, as in pyturbo: so ``resources.select(gpu=True).split(len(gpus))``
+        runs on a host without GPUs, too.
+        """
+        n = check_count("Resources.split: n", n, 0 if not any(self.resources.values()) else 1)
         parts = []
         for i in range(n):
             part = {}

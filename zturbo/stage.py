@@ -85,7 +85,9 @@ class Stage:
         allocation = self.allocate_resource(resources if resources is not None else Resources({}), **custom)
         field = f"what {name}.allocate_resource gives"
         if not isinstance(allocation, (list, tuple)) or not allocation:
-            raise wrong(field, allocation, "a list of Resources, one for each worker")
+            error = wrong(field, allocation, "a list of Resources, one for each worker")
+            hint = ": that is no worker at all; is there no GPU here?" if allocation == [] else ""
+            raise UsageError(f"{error}{hint}")
         for part in allocation:
             check_type(f"{field}, each item,", part, Resources, "Resources")
         self.resource_allocation = list(allocation)
@@ -111,8 +113,7 @@ class Stage:
 
     @num_worker.setter
     def num_worker(self, value: int) -> None:
-        check_count(f"{type(self).__name__}.num_worker", value, 1)
-        self._num_worker = value
+        self._num_worker = check_count(f"{type(self).__name__}.num_worker", value, 1)
 
     @property
     def logger(self) -> logging.Logger:

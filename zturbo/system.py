@@ -99,7 +99,7 @@ class System:
         if num_pipeline is None:
             field = f"what {name}.get_num_pipeline gives"
             num_pipeline = self.get_num_pipeline(self.resources, **custom)
-        check_count(field, num_pipeline, 1)
+        num_pipeline = check_count(field, num_pipeline, 1)
         self.num_pipeline = 1 if self.debug_mode else num_pipeline
         self.state_dir = None if state_dir is None else Path(state_dir)
         self.logger = get_logger(f"zturbo.system.{name}")

@@ -6,7 +6,7 @@ import os
 import time
 from typing import Any, NamedTuple
 
-from zturbo.checks import check_count, check_type
+from zturbo.checks import check_count, check_text, check_type
 from zturbo.errors import UsageError
 
 __all__ = ["Job", "Task", "TaskLog"]
@@ -131,12 +131,12 @@ class Job:
     """
 
     def __init__(self, name: str, task: Task, length: int | None = None, max_retry: int = 1) -> None:
-        check_type("Job.name", name, str, "a str")
+        name = check_text("Job.name", name)
         if not isinstance(task, Task):
             raise UsageError(f"Job.task is to be a Task, not a {type(task).__name__}: wrap it, Task(...)")
         if length is not None:
-            check_count("Job.length", length, 0)
-        check_count("Job.max_retry", max_retry, 0)
+            length = check_count("Job.length", length, 0)
+        max_retry = check_count("Job.max_retry", max_retry, 0)
         self.id = os.urandom(16).hex()
         self.name = name
         self.task = task

@@ -236,7 +236,7 @@ def test_wrong_arguments(cluster: Cluster) -> None:
                 await c.submit(Task(1), pipeline="none")
             with pytest.raises(UsageError, match="map: contents is to be an iterable"):
                 wrong.map(5, pipeline="add")
-            with pytest.raises(UsageError, match="there is no job .xyz."):
+            with pytest.raises(UsageError, match="there is no job 'xyz'"):
                 await c.attach("xyz")
             with pytest.raises(UsageError, match="no such job"):
                 await c.attach(bytes(16))

@@ -13,8 +13,9 @@ from typing import Any
 import pytest
 
 from tests.system.cluster import eventually
-from zturbo import Options, process_map
+from zturbo import Job, Options, Resources, Stage, System, Task, process_map
 from zturbo.errors import UsageError, WorkerLost
+from zturbo.runtime.shipping import CallStage, pack_call, unpack_result
 
 
 class Odd(Exception):
@@ -44,6 +45,86 @@ def test_in_processes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
     assert sorted(results, key=str) == [{number: complex(number**2)} for number in range(7)]
     assert (tmp_path / "died").exists()
     assert "map:" not in capsys.readouterr().err  # no bars of the System below
+
+
+class Two(Exception):
+    """Cannot be made of its own ``args`` alone."""
+
+    def __init__(self, one: int, two: int) -> None:
+        super().__init__(f"{one} and {two}")
+        self.one = one
+
+
+class Locked(Exception):
+    """Has an attribute that cannot be pickled."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self.lock = threading.Lock()
+
+
+def fails(what: str) -> Any:
+    """Raises, or gives what cannot be sent."""
+    if what == "two":
+        raise Two(1, 2)
+    if what == "locked":
+        raise Locked("has a lock")
+    if what == "surrogate":
+        raise ValueError("caf\udce9")
+    if what == "unicode":
+        return b"\xff".decode()
+    if what == "exit":
+        raise SystemExit(7)
+    return threading.Lock()
+
+
+@pytest.mark.parametrize(
+    "what, kind, text",
+    [
+        ("two", Two, "1 and 2"),
+        ("locked", Locked, "has a lock"),
+        ("surrogate", ValueError, "caf\udce9"),
+        ("unicode", UnicodeDecodeError, "can't decode byte 0xff"),
+        ("exit", SystemExit, "7"),
+        ("lock", UsageError, "a result, <unlocked _thread.lock object .*cannot be sent back"),
+    ],
+)
+def test_an_exception_keeps_type_text_and_traceback(what: str, kind: type[BaseException], text: str) -> None:
+    packed = CallStage(pack_call(fails), 1)
+    packed.init()
+    with pytest.raises(kind, match=text) as raised:
+        unpack_result(packed.process(Task(pack_call(what))).content)
+    assert type(raised.value) is kind
+    if what != "lock":
+        assert "in fails" in str(raised.value.__cause__), "the worker's traceback"
+    assert getattr(raised.value, "one", 1) == 1
+
+
+def increased(number: int) -> int:
+    """One more."""
+    return number + 1
+
+
+class Nested(Stage):
+    """Uses processes of its own."""
+
+    def process(self, task: Task) -> Task:
+        return Task(sorted(process_map(increased, range(task.content), 2, silent=True)))
+
+
+class NestedSystem(System):
+    """Of that stage."""
+
+    show_progress = False
+
+    def get_stages(self, resources: Resources) -> list[Stage]:
+        return [Nested()]
+
+
+def test_inside_a_stage_of_a_system() -> None:
+    with NestedSystem() as system:
+        system.add_job(Job("nested", Task(4)))
+        assert system.wait_job(job_timeout=60).results == [[1, 2, 3, 4]]
 
 
 def test_errors_and_an_early_end(tmp_path: Path) -> None:

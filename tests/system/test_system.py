@@ -6,6 +6,8 @@ import logging
 import os
 import queue
 import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -191,3 +193,12 @@ def test_jobs_begin_in_the_order_of_adding(tmp_path: Path) -> None:
             system.add_job(Job(name, Task([name, 1])))
         assert all(job.success for job in system.wait_jobs(len(names), job_timeout=60))
     assert (tmp_path / "done").read_text().split() == names
+
+
+def test_a_worker_runs_as_its_parent_does_and_logs_where_its_code_says(tmp_path: Path) -> None:
+    log = tmp_path / "mine.log"
+    flags = ["-O", "-X", "utf8", "-W", "error::UserWarning"]
+    command = [sys.executable, *flags, "-m", "tests.system.moody_script", str(log)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+    assert done.stdout == "[[False, 1, {'utf8': True}, True]]\n"
+    assert "mine in process 1\n" in log.read_text()

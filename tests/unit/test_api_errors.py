@@ -167,7 +167,7 @@ WRONG: dict[str, tuple[Callable[[], object], str]] = {
     "load": (lambda: Resources({}, gpu_load=2), "Resources: gpu_load is to be a number from 0 to 1, not 2"),
     "memory": (lambda: Resources({}, gpu_memory=A or "1"), "Resources: gpu_memory is to be a number from 0"),
     "get": (lambda: Resources({}).get("cpu", -1), "get: limit is to be an int of 0 or more"),
-    "split": (lambda: Resources({}).split(0), "split: n is to be an int of 1 or more, not 0"),
+    "split": (lambda: Resources({"cpu": [0]}).split(0), "split: n is to be an int of 1 or more, not 0"),
     "select": (
         lambda: Resources({"cpu": [1]}).select(cpu=A or 3),
         "select: 'cpu' is to be True, False, None or",

@@ -112,9 +112,9 @@ def task_map(task: Task) -> dict[str, Any]:
 
 def _dumps(value: Any, indent: int | None = None) -> str:
     try:
-        return json.dumps(value, default=_plain, indent=indent)
-    except TypeError:  # a key is no string: JSON has no such thing
-        return json.dumps(_with_str_keys(value), default=_plain, indent=indent)
+        return json.dumps(value, default=_plain, indent=indent, allow_nan=False)
+    except (TypeError, ValueError):  # a key that is no str, or a number that is none: JSON has neither
+        return json.dumps(_jsonable(value), indent=indent, allow_nan=False)
 
 
 def _plain(value: Any) -> Any:
@@ -125,10 +125,18 @@ def _plain(value: Any) -> Any:
     return value.tolist() if hasattr(value, "tolist") else str(value)
 
 
-def _with_str_keys(value: Any) -> Any:
+def _jsonable(value: Any) -> Any:
+    """As JSON can say it: keys as text, and null for NaN and the infinities, as JavaScript writes them."""
     if isinstance(value, dict):
-        return {k if isinstance(k, str) else str(k): _with_str_keys(v) for k, v in value.items()}
-    return [_with_str_keys(part) for part in value] if isinstance(value, (list, tuple)) else value
+        return {k if isinstance(k, str) else str(k): _jsonable(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_jsonable(part) for part in value]
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if value is None or isinstance(value, (str, int)):
+        return value
+    plain = _plain(value)
+    return str(value) if plain is value else _jsonable(plain)
 
 
 def table(rows: Sequence[tuple[str, ...]], *, head: bool = True, state: int | None = None) -> None:

@@ -13,8 +13,11 @@ __all__ = ["command", "main", "ours_first", "split_path"]
 
 
 def command(module: str) -> list[str]:
-    """What starts a process of ours that runs this module."""
-    return [sys.executable, os.path.abspath(__file__), module]
+    """What starts a process of ours that runs this module, with this interpreter's ``-O``, ``-X``, ``-W``."""
+    import subprocess
+
+    flags: list[str] = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]
+    return [sys.executable, *flags, os.path.abspath(__file__), module]
 
 
 def split_path() -> tuple[list[str], list[str]]:

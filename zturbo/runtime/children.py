@@ -187,6 +187,19 @@ def _oom_kills() -> int:
     return count
 
 
+class _Fanout(logging.Handler):
+    """Hands each record to several handlers."""
+
+    def __init__(self, handlers: list[logging.Handler]) -> None:
+        super().__init__()
+        self.handlers = handlers
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """To all of them."""
+        for handler in self.handlers:
+            handler.handle(record)
+
+
 class ChildSide:
     """A child process, seen from inside."""
 
@@ -211,10 +224,27 @@ class ChildSide:
         if spec.get("log_file"):
             handlers.append(logging.FileHandler(spec["log_file"]))
         form = "%(asctime)s %(name)s %(levelname)s %(message)s"
-        logging.basicConfig(level=level, format=form, handlers=handlers)
+        for handler in handlers:
+            handler.setFormatter(logging.Formatter(form))
+        logging.getLogger().setLevel(level)
+        logging.lastResort = _Fanout(handlers)
         side = cls(spec)
         threading.Thread(target=side._watch, args=(stdin,), name="parent", daemon=True).start()
         return side
+
+    @staticmethod
+    def settle_logging() -> None:
+        """Let this process's log lines go where they belong, once the user's code is loaded.
+
+        Code that has set up the root logger by itself has its lines where it says; zturbo's own go to stderr
+        as well. (``logging.basicConfig`` does nothing where the root logger has a handler, so it has none
+        until here.)
+        """
+        root = logging.getLogger()
+        logger = root if not root.handlers else logging.getLogger("zturbo")
+        if isinstance(logging.lastResort, _Fanout):
+            for handler in logging.lastResort.handlers:
+                logger.addHandler(handler)
 
     @property
     def slot(self) -> Slot:

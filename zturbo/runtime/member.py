@@ -314,6 +314,7 @@ def start_member(side: ChildSide, stage: str) -> MemberLoop:
         folder=Path(spec["folder"]),
     )
     side.at_exit(loop.folder)
+    side.settle_logging()
     if "pipeline" in spec:
         loop.name = f"{spec['pipeline']}.{stage}"
     loop.forwarder.setLevel(logging.INFO if spec.get("debug") else logging.WARNING)

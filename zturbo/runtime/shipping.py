@@ -16,9 +16,10 @@ import pickle
 import sys
 from collections.abc import Callable
 from multiprocessing import spawn
-from typing import Any
+from typing import Any, NamedTuple
 
-from zturbo.errors import StartError, UsageError
+from zturbo.errors import StartError, TaskError, UsageError
+from zturbo.errortext import error_text, message_of, safe_repr, traceback_text
 from zturbo.options import Options
 from zturbo.runtime.boot import split_path
 from zturbo.runtime.code.theirs import find_theirs
@@ -38,13 +39,13 @@ __all__ = [
 _MAIN_FILE = ("init_main_from_name", "init_main_from_path")
 _MAIN = ("sys_path", "sys_argv", "orig_dir", "dir", *_MAIN_FILE)
 
-_state: dict[str, dict[str, Any] | None] = {"main": None}
-"""``main``: in a child, how it found what its parent runs."""
+_state: dict[str, Any] = {"main": None, "importing": False}
+"""``main``: in a child, how it found what its parent runs. ``importing``: whether it just imports that."""
 
 
 def refuse_in_child(what: str) -> None:
     """Raise RuntimeError in a worker that imports the main script: it would start workers without an end."""
-    if _state["main"] is not None:
+    if _state["importing"]:
         raise RuntimeError(
             f"{what} is started while a worker imports the main script: put what starts it under "
             "if __name__ == '__main__':"
@@ -53,8 +54,8 @@ def refuse_in_child(what: str) -> None:
 
 def _main() -> dict[str, Any]:
     """How a child is to find what this process, or its parent, runs; without a file if there is none."""
-    if _state["main"] is not None:
-        return _state["main"]
+    if (main := _state["main"]) is not None:
+        return main  # type: ignore[no-any-return]
     data: dict[str, Any] = spawn.get_preparation_data("zturbo")
     if not os.path.isfile(data.get("init_main_from_path", "")):  # "<stdin>" is none
         data.pop("init_main_from_path", None)
@@ -108,7 +109,11 @@ def unpack_stage(raw: bytes) -> Callable[[], Stage]:
     _state["main"] = main
     Options.update(options)
     _take_path(main.get("sys_path", []))
-    spawn.prepare({name: value for name, value in main.items() if name != "sys_path"})
+    _state["importing"] = True
+    try:
+        spawn.prepare({name: value for name, value in main.items() if name != "sys_path"})
+    finally:
+        _state["importing"] = False
     for entry in pickle.loads(types):
         register(*entry)
 
@@ -149,10 +154,14 @@ class CallStage(Stage):
     def process(self, task: Task) -> Task:
         """Call it; what it raises is a result too."""
         try:
-            value = (True, self._call(pickle.loads(task.content)))
-        except Exception as error:  # it is raised again where the results are read
-            value = (False, error)
-        return Task(_dumps(value))
+            value = self._call(pickle.loads(task.content))
+        except (Exception, SystemExit) as error:  # it is raised again where the results are read
+            return Task(_pack_raised(error))
+        try:
+            return Task(_dumps((True, value, "")))
+        except Exception as error:  # pickle raises whatever the object's own code raises
+            text = f"process_map: a result, {safe_repr(value)}, cannot be sent back: {error_text(error)}"
+            return Task(_pack_raised(UsageError(text)))
 
 
 def pack_call(value: Any) -> bytes:
@@ -164,10 +173,73 @@ def pack_call(value: Any) -> bytes:
     try:
         return _dumps(value)
     except Exception as error:  # pickle raises whatever the object's own code raises
-        raise UsageError(f"process_map: {value!r:.80} cannot be sent to another process: {error}") from error
+        raise UsageError(
+            f"process_map: {safe_repr(value)} cannot be sent to another process: {error_text(error)}"
+        ) from error
 
 
-def unpack_result(raw: bytes) -> tuple[bool, Any]:
-    """Whether a call returned, and what it returned or raised."""
-    returned, value = pickle.loads(raw)
-    return bool(returned), value
+def _pack_raised(error: BaseException) -> bytes:
+    """What a call raised: the exception as whole as it can be sent, and its traceback as text."""
+    trace = traceback_text(error)
+    bare = _Bare(type(error), error.args, dict(vars(error)))
+    shown = _Bare(type(error), tuple(map(_sendable, bare.args)), _each_sendable(bare.attributes))
+    for form in (error, bare, shown):
+        try:
+            raw = _dumps((False, form, trace))
+            again = _raised(pickle.loads(raw)[1])
+            if type(again).__name__ == type(error).__name__ and message_of(again) == message_of(error):
+                return raw
+        except Exception:  # the exception's own code, or what it holds: the next form has less of it
+            continue
+    return _dumps((False, TaskError(error_text(error), trace), trace))
+
+
+def _sendable(value: Any) -> Any:
+    """The value, or its repr() where it cannot be pickled."""
+    try:
+        pickle.loads(_dumps(value))
+    except Exception:  # pickle raises whatever the object's own code raises
+        return safe_repr(value)
+    return value
+
+
+def _each_sendable(attributes: dict[str, Any]) -> dict[str, Any]:
+    return {name: _sendable(value) for name, value in attributes.items()}
+
+
+class _Bare(NamedTuple):
+    """An exception whose own ``__init__`` is not called again, with its arguments and attributes."""
+
+    kind: type[BaseException]
+    args: tuple[Any, ...]
+    attributes: dict[str, Any]
+
+
+def _raised(form: BaseException | _Bare) -> BaseException:
+    if isinstance(form, BaseException):
+        return form
+    error = form.kind.__new__(form.kind, *form.args)
+    error.args = form.args
+    vars(error).update(form.attributes)
+    return error
+
+
+def unpack_result(raw: bytes) -> Any:
+    """What a call returned.
+
+    Raises:
+        BaseException: what the call raised, of its type and text, caused by its traceback in the worker.
+    """
+    returned, value, trace = pickle.loads(raw)
+    if returned:
+        return value
+    error = _raised(value)
+    error.__cause__ = RemoteTraceback(trace)
+    raise error
+
+
+class RemoteTraceback(Exception):
+    """The traceback of a call in another process, shown as the cause of what it raised."""
+
+    def __str__(self) -> str:
+        return f"\n{self.args[0]}"

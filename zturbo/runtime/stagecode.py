@@ -125,7 +125,7 @@ class StageCode:
         """Of what is being run: whoever runs it says so."""
         self._held: tuple[Pieces, int] | None = None
         """Where the input of the task that runs lies, if :attr:`inputs` cannot know."""
-        self.slots = self.base.job_slots if self.has_state and not self.base.interleave else 0
+        self.slots = int(self.base.job_slots) if self.has_state and not self.base.interleave else 0
         """Jobs that this worker may have at once if the stage is ordered; 0 for any number."""
         batch = self.base if isinstance(self.base, BatchStage) else None
         if batch is not None:
@@ -137,8 +137,8 @@ class StageCode:
         self.concurrency = 0
         """Tasks that are run at a time, where ``process`` is ``async def``; 0 where it is one by one."""
         if is_async(_process(self.base)):
-            check_count(f"{cls.__name__}: max_concurrency", self.base.max_concurrency, 1)
-            self.concurrency = 0 if self.ordered else self.base.max_concurrency
+            most = check_count(f"{cls.__name__}: max_concurrency", self.base.max_concurrency, 1)
+            self.concurrency = 0 if self.ordered else most
         self._spare: list[Stage] = [self.base]
         self._jobs: dict[bytes, JobState] = {}
 

@@ -1,0 +1,108 @@
+"""Rendering an error never fails, and never gives more than its bound."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from zturbo.errortext import error_text, message_of, safe_repr, traceback_text
+
+
+class _Silent(Exception):
+    def __str__(self) -> str:
+        raise KeyboardInterrupt
+
+
+class _NoText(Exception):
+    def __str__(self) -> str:
+        return 5  # type: ignore[return-value]
+
+
+class _Liar(Exception):
+    @property
+    def __class__(self) -> Any:  # type: ignore[override]
+        raise RuntimeError("no class")
+
+    def __repr__(self) -> str:
+        raise SystemExit(3)
+
+
+class _Hostile(BaseException):
+    def __getattribute__(self, name: str) -> Any:
+        raise MemoryError(name)
+
+
+def _circle() -> Exception:
+    one, two = ValueError("one"), KeyError("two")
+    one.__cause__, two.__cause__ = two, one
+    return one
+
+
+def _noted(*notes: Any) -> Exception:
+    error = ValueError("noted")
+    error.__notes__ = list(notes)  # type: ignore[attr-defined]
+    return error
+
+
+def _deep() -> Exception:
+    error: Exception = ValueError("the innermost")
+    for _ in range(3000):
+        outer = ValueError("outer")
+        outer.__cause__ = error
+        error = outer
+    return error
+
+
+ODD: list[Callable[[], BaseException]] = [
+    lambda: ValueError("cannot read caf\udce9.mp4"),
+    lambda: _Silent("x"),
+    lambda: _NoText("x"),
+    lambda: _Liar("x"),
+    lambda: _Hostile("x"),
+    _circle,
+    lambda: _noted(5, "caf\udce9", _Liar()),
+    _deep,
+    lambda: ValueError("x" * 50_000_000),
+    lambda: ValueError(b"\xff", float("nan")),
+    lambda: UnicodeDecodeError("utf-8", b"\xff", 0, 1, "bad"),
+]
+
+
+@pytest.mark.parametrize("make", ODD)
+def test_any_error_has_a_text_that_can_be_sent(make: Callable[[], BaseException]) -> None:
+    try:
+        raise make()
+    except BaseException as raised:
+        texts = [message_of(raised), error_text(raised), safe_repr(raised), traceback_text(raised)]
+    for text in texts:
+        assert text.encode(), "a sentence where nothing can be shown"
+        assert len(text) < 40_000
+
+
+def test_what_cannot_be_shown_is_told() -> None:
+    assert error_text(_Silent("x")) == "_Silent: <its text cannot be shown: str() raised KeyboardInterrupt>"
+    assert message_of(ValueError("caf\udce9")) == r"caf\udce9"
+    assert safe_repr(_Liar()) == "<_Liar, whose repr() raised SystemExit>"
+
+
+def test_a_traceback_ends_with_the_error() -> None:
+    try:
+        raise ValueError("y" * 100_000)
+    except ValueError as error:
+        assert traceback_text(error).rstrip().endswith("yyy")
+    try:
+        raise ValueError("short") from KeyError("its cause")
+    except ValueError as error:
+        text = traceback_text(error)
+    assert "its cause" in text and text.rstrip().endswith("ValueError: short") and "test_errortext.py" in text
+
+
+@given(st.text(st.characters(exclude_categories=())), st.integers(1, 50))
+def test_any_message_within_any_limit(text: str, limit: int) -> None:
+    assert len(message_of(ValueError(text), limit)) <= limit + 40
+    assert len(safe_repr(text, limit + 3)) <= limit + 3
+    traceback_text(ValueError(text)).encode()
