@@ -7,6 +7,7 @@ unreachable. When he is back he is heard before he has answered all, so what was
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -36,7 +37,8 @@ class Complaints:
 
     Args:
         lease: seconds that a link may be broken.
-        heard: when a member was last heard, which never goes back; None if it is none, or is none any more.
+        heard: when a member was last heard, which never goes back; None if it is none, or is none any more;
+            infinity for the broker itself, which is never taken out.
     """
 
     def __init__(self, lease: float, heard: Callable[[bytes], float | None]) -> None:
@@ -67,7 +69,9 @@ class Complaints:
         if at is None or now < at:
             return None
         lasting = [pair for pair, known in self._all.items() if known.lasts]
-        votes = Counter(inc for pair in lasting for inc in pair)
+        votes = Counter(inc for pair in lasting for inc in pair if self._heard(inc) != math.inf)
+        if not votes:
+            return None
         accused = {about for _, about in lasting}
         # Of two that have as many votes, it is the one complained of.
         worst = max(votes, key=lambda inc: (votes[inc], inc in accused, inc))

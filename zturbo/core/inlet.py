@@ -5,7 +5,7 @@ from __future__ import annotations
 from zturbo.core.effects import Control, Effect, Send
 from zturbo.core.link_receiver import LinkReceiver
 from zturbo.wire.control import View
-from zturbo.wire.messages import Batch, Greet, Probe
+from zturbo.wire.messages import Batch, Greet, Probe, clip
 
 __all__ = ["WINDOW_BYTES", "Inlet"]
 
@@ -52,6 +52,25 @@ class Inlet:
         link.received = received
         return link
 
+    def unreadable(self, claim: Batch, why: str, *, ended: bool, now: float) -> None:
+        """A batch cannot be read. If it is asked for again in vain, its job ends by that: it cannot be whole.
+
+        Args:
+            claim: the batch without what it carries.
+            why: what is wrong with it.
+            ended: whether its job has ended: then nobody misses it.
+            now: the time.
+        """
+        link = self.links.get(claim.source)
+        if link is None or claim.target != self.me:
+            self.strays += 1
+        elif ended:
+            link.skip(claim.number, now)
+        elif link.useless(claim, now):
+            error = f"a batch of its tasks cannot be read where it is to go: {why}"
+            message = {"type": "job_failed", "incarnation": self.me, "job": claim.job, "epoch": claim.epoch}
+            self.effects.append(Control({**message, "kind": "JobFailed", "error": clip(error)}))
+
     def greet(self, greet: Greet, now: float) -> LinkReceiver | None:
         """A sender asks for a link; None if it may not have one (yet)."""
         if greet.target != self.me:
@@ -83,7 +102,15 @@ class Inlet:
         if link is None or batch.target != self.me:
             self.strays += 1
             return None
-        return link if link.batch(batch, now) else None
+        if link.batch(batch, now):
+            return link
+        if link.lies:
+            self.effects.append(Control({"type": "broken", "incarnation": self.me, "peer": batch.source}))
+        return None
+
+    def waited_for(self) -> list[tuple[bytes, int, int]]:
+        """(job, epoch, 0) of jobs of which a batch cannot be read: that they have ended may have got lost."""
+        return [(*job, 0) for link in self.links.values() if (job := link.waits_for) is not None]
 
     def ack(self, peer: bytes, number: int, now: float) -> None:
         """Everything that came of this batch is safe."""

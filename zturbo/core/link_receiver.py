@@ -8,6 +8,10 @@ wait up to :data:`FLUSH` seconds for company.
 Tasks that were not started may be given back: each statement says so until a probe tells that the
 sender has taken them. Such a probe asks nothing: if each were answered at once, and each answer with
 one, it would never end while there is more to give back.
+
+A batch beyond the credit comes from no correct sender, and is dropped; so is one that cannot be read. The
+sender's probes make it come again. When the next batch has been of no use for :data:`USELESS_FOR` seconds, it
+never will be.
 """
 
 from __future__ import annotations
@@ -15,10 +19,13 @@ from __future__ import annotations
 from zturbo.core.credit import Window
 from zturbo.wire.messages import Batch, Statement
 
-__all__ = ["FLUSH", "LinkReceiver"]
+__all__ = ["FLUSH", "USELESS_FOR", "LinkReceiver"]
 
 FLUSH = 0.005
 """Seconds that an ack, or what is given back, waits for others."""
+
+USELESS_FOR = 1.0
+"""Seconds for which the next batch comes in a form that is of no use, before that is told."""
 
 
 class LinkReceiver:
@@ -31,11 +38,14 @@ class LinkReceiver:
 
     __slots__ = (
         "_above",
+        "_useless",
         "acked",
+        "arrived",
         "due",
         "duplicates",
         "gap",
         "gaps",
+        "lies",
         "me",
         "nonce",
         "peer",
@@ -51,6 +61,12 @@ class LinkReceiver:
         self.acked = 0
         self._above: set[int] = set()
         self.window = Window()
+        self.arrived = 0
+        """Tasks in all batches that were taken."""
+        self.lies = False
+        """Whether the next batch is for long one that takes more than the credit."""
+        self._useless: tuple[int, bytes, int, float] | None = None
+        """Number, job and epoch of the last batch that was of no use; when it came first or was told."""
         self.nonce = 0
         self.gap = False
         self.returned: dict[int, int] = {}
@@ -71,7 +87,11 @@ class LinkReceiver:
         """Whether the batch is the next one, and so taken."""
         number = batch.number
         if number == self.received + 1:
+            if self.arrived + batch.size > self.window.limit_tasks:
+                self.lies = self.useless(batch, now)
+                return False
             self.received = number
+            self.arrived += batch.size
             return True
         if number <= self.received:
             self.duplicates += 1
@@ -81,6 +101,39 @@ class LinkReceiver:
             self.gap = True
             self.urge(now)
         return False
+
+    def useless(self, batch: Batch, now: float) -> bool:
+        """A batch is of no use. Returns, now and then, whether it is the next one, and has been for long."""
+        if batch.number != self.received + 1:
+            return False
+        if self._useless is None or self._useless[0] != batch.number:
+            self._useless = (batch.number, batch.job, batch.epoch, now)
+        if now - self._useless[3] < USELESS_FOR:
+            return False
+        self._useless = (*self._useless[:3], now)
+        return True
+
+    @property
+    def waits_for(self) -> tuple[bytes, int] | None:
+        """Job and epoch of a batch that was of no use and keeps all behind it waiting."""
+        if self._useless is None or self._useless[0] != self.received + 1:
+            return None
+        return self._useless[1:3]
+
+    def skip(self, number: int, now: float) -> None:
+        """Nobody waits any more for a batch that cannot be read: go on behind it.
+
+        How much credit it took is not known. It is at most what was left, so all of that comes back.
+        """
+        if number != self.received + 1:
+            return
+        window = self.window
+        window.leave(
+            max(0, window.limit_tasks - self.arrived), max(0, window.limit_bytes - window.left_bytes)
+        )
+        self.arrived = max(self.arrived, window.limit_tasks)
+        self.received = number
+        self.ack(number, now)
 
     def probe(self, nonce: int, taken_back: tuple[int, ...], now: float) -> list[tuple[int, int]]:
         """The sender asks. Returns (batch, index) of the returns that it has taken, each once."""

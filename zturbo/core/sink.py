@@ -188,6 +188,13 @@ class SinkMachine:
             self.bad += 1
         self._settle(now)
 
+    def unreadable(self, claim: Batch, why: str, now: float) -> None:
+        """A batch came that cannot be read, but for the record of whose it is."""
+        job = self.jobs.get(claim.job)
+        ended = claim.job in self.ended or (job is not None and claim.epoch < job.stamp.epoch)
+        self.inlet.unreadable(claim, why, ended=ended, now=now)
+        self._settle(now)
+
     def _batch(self, batch: Batch, now: float) -> None:
         link = self.inlet.batch(batch, now)
         if link is None:
@@ -433,7 +440,7 @@ class SinkMachine:
                 del self._busy[name]
         if self._recovered and now >= self._tell_at and self.joined:
             self._tell_at = now + RECOVERED_EVERY
-            message = {"type": "recovered", "incarnation": self.me, "jobs": self.known()}
+            message = {"type": "recovered", "incarnation": self.me, "jobs": self._ranks()}
             self.effects.append(Control({**message, "damaged": self._damaged}))
         if not self.paused:
             self.inlet.grant(MAX_WINDOW * len(self.inlet.links), now)
@@ -475,6 +482,9 @@ class SinkMachine:
 
     def known(self) -> list[tuple[bytes, int, int]]:
         """(job, epoch, revision) of each job here: a newer stamp may have got lost."""
+        return self._ranks() + self.inlet.waited_for()
+
+    def _ranks(self) -> list[tuple[bytes, int, int]]:
         return [(name, *job.stamp.rank) for name, job in self.jobs.items()]
 
     def check(self) -> None:

@@ -170,6 +170,13 @@ class WorkerMachine(WorkerState):
             self.counters.bad += 1
         self._settle(now)
 
+    def unreadable(self, claim: Batch, why: str, now: float) -> None:
+        """A batch came that cannot be read, but for the record of whose it is."""
+        job = self.jobs.get(claim.job)
+        ended = claim.job in self.ended or (job is not None and claim.epoch < job.stamp.epoch)
+        self.inlet.unreadable(claim, why, ended=ended, now=now)
+        self._settle(now)
+
     def _batch(self, batch: Batch, now: float) -> None:
         link = self.inlet.batch(batch, now)
         if link is None:

@@ -236,7 +236,7 @@ class WorkerState:
 
     def known(self) -> list[tuple[bytes, int, int]]:
         """(job, epoch, revision) of each job here: a newer stamp may have got lost."""
-        return [(name, *job.stamp.rank) for name, job in self.jobs.items()]
+        return [(name, *job.stamp.rank) for name, job in self.jobs.items()] + self.inlet.waited_for()
 
     def check(self) -> None:
         """Assert every invariant."""

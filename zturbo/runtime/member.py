@@ -22,12 +22,13 @@ import zmq
 from zturbo.errors import DecodeError, VersionMismatch
 from zturbo.runtime.children import ChildSide
 from zturbo.runtime.forward import Forwarder
+from zturbo.runtime.net.guard import Guard
 from zturbo.runtime.peers import Inbox, Peers
 from zturbo.runtime.sockets import Security, make
 from zturbo.version import __version__
-from zturbo.wire.codec import decode, encode
+from zturbo.wire.codec import BadBatch, decode, encode
 from zturbo.wire.control import Member, View, pack_control, unpack_control
-from zturbo.wire.messages import PROTOCOL, Buffer, DataMessage
+from zturbo.wire.messages import PROTOCOL, Batch, Buffer, DataMessage
 
 __all__ = ["HELLO_EVERY", "MemberLoop", "Role", "start_member"]
 
@@ -55,6 +56,9 @@ class Role(Protocol):
 
     def data(self, message: DataMessage, now: float) -> None:
         """A message from a peer."""
+
+    def unreadable(self, claim: Batch, why: str, now: float) -> None:
+        """A batch from a peer that cannot be read, but for whose it says that it is."""
 
     def tick(self, now: float) -> None:
         """Time has passed."""
@@ -118,6 +122,7 @@ class MemberLoop:
         self.joined = 0
         self.bad = 0
         """Messages that were no messages of ours."""
+        self.guard = Guard(log)
         self.refused: str | None = None
         self.stopping = False
         self._posted: deque[Callable[[float], None]] = deque()
@@ -149,7 +154,12 @@ class MemberLoop:
     # -- effects ------------------------------------------------------------------------------
     def send(self, peer: bytes, message: DataMessage) -> None:
         """To a peer's inbox."""
-        self.peers.send(peer, encode(message))
+        try:
+            frames = encode(message)
+        except Exception as error:  # the link stays silent, and its ends complain of that
+            self.guard.failed("a message to a peer", error)
+            return
+        self.peers.send(peer, frames)
 
     def tell(self, message: dict[str, Any], *frames: Buffer) -> None:
         """To the broker. Lost where it is not there: whoever says what matters repeats it."""
@@ -252,12 +262,16 @@ class MemberLoop:
     def _read_inbox(self, role: Role, socket: zmq.Socket[bytes], now: float) -> None:
         for frames in self.inbox.receive(socket):
             try:
-                message = decode(frames)
+                role.data(decode(frames), now)
+            except BadBatch as error:
+                self.bad += 1
+                log.debug("dropped a batch: %s", error)
+                role.unreadable(error.claim, str(error), now)
             except (DecodeError, VersionMismatch) as error:
                 self.bad += 1
                 log.debug("dropped a message: %s", error)
-                continue
-            role.data(message, now)
+            except Exception as error:
+                self.guard.failed("a peer's message", error)
 
     def _read_control(self, role: Role, now: float) -> None:
         while True:

@@ -25,7 +25,7 @@ import zmq
 
 from zturbo.core.effects import Control, Deliver, Drop, Exit, Note, Send, Store
 from zturbo.core.sink import SinkMachine
-from zturbo.errors import DecodeError, VersionMismatch
+from zturbo.errors import DecodeError, VersionMismatch, ZturboError
 from zturbo.runtime.children import ChildSide
 from zturbo.runtime.dump import dump, links
 from zturbo.runtime.member import MemberLoop, start_member
@@ -143,6 +143,10 @@ class SinkProcess:
         """A message from a worker or the broker."""
         self.machine.data(message, now)
 
+    def unreadable(self, claim: Batch, why: str, now: float) -> None:
+        """A batch that cannot be read."""
+        self.machine.unreadable(claim, why, now)
+
     def snapshot(self) -> dict[bytes, tuple[int, ...]]:
         """Job -> how far it is here."""
         return self.machine.snapshot()
@@ -211,8 +215,9 @@ class SinkProcess:
                 folder.check(job, stored.spool)
                 if rebooted and self.machine.durability(job) != "fsync":
                     raise SpoolCorrupt(f"the host was started anew, and {job.hex()} was not to be synced")
-            except (SpoolCorrupt, DecodeError, VersionMismatch) as error:
-                log.error("%s: its results are not served: %s", stored.spool.path, error)
+            except Exception as error:  # also of a record that is whole, and that no code of ours has written
+                text = str(error) if isinstance(error, (ZturboError, OSError)) else type(error).__name__
+                log.error("%s: its results are not served: %s", stored.spool.path, text)
                 stored.spool.close()
                 folder.mark_damaged(job)
                 continue
@@ -348,14 +353,14 @@ class SinkProcess:
                 return
             try:
                 message = decode(frames[1:])
+                if type(message) is not Want:
+                    raise DecodeError("nothing to say to a sink")
+                self.machine.want(frames[0], message, now)
             except (DecodeError, VersionMismatch) as error:
                 self.loop.bad += 1
                 log.debug("dropped a client's message: %s", error)
-                continue
-            if type(message) is Want:
-                self.machine.want(frames[0], message, now)
-            else:
-                self.loop.bad += 1
+            except Exception as error:
+                self.loop.guard.failed("a client's question", error)
 
     def _deliver(self, effect: Deliver) -> None:
         results = effect.results

@@ -32,7 +32,7 @@ from zturbo.runtime.spill import SpillFile
 from zturbo.runtime.stagehost import StageHost
 from zturbo.stage import Stage
 from zturbo.wire.control import Member, View
-from zturbo.wire.messages import DataMessage
+from zturbo.wire.messages import Batch, DataMessage
 
 if TYPE_CHECKING:
     from zturbo.runtime.overlapping import AsyncRunner
@@ -213,6 +213,10 @@ class WorkerProcess:
     def data(self, message: DataMessage, now: float) -> None:
         """A message from a peer."""
         self.machine.data(message, now)
+
+    def unreadable(self, claim: Batch, why: str, now: float) -> None:
+        """A batch that cannot be read."""
+        self.machine.unreadable(claim, why, now)
 
     def deadline(self) -> float | None:
         """When ``tick`` is due."""

@@ -111,8 +111,12 @@ def _runs(value: Any) -> tuple[list[Run], int]:
         if type(run) is not tuple or len(run) != 2:
             raise _bad("run")
         first, n = run
-        _path(first, "run")
-        if type(n) is not int or n < 1 or (n > 1 and (not first or first[-1] + n > MAX_INT)):
+        if (
+            not is_path(first)
+            or type(n) is not int
+            or n < 1
+            or (n > 1 and (not first or first[-1] + n > MAX_INT))
+        ):
             raise _bad("run")
         total += n
     return list(value), total
@@ -337,11 +341,16 @@ def _fill(batch: Batch, header: tuple[Any, ...], frames: Sequence[Buffer]) -> No
         batch.n, batch.blob, batch.buffers = n, frames[1], list(frames[2:])
         if n > len(batch.blob):
             raise DecodeError("a batch with more tasks than bytes")
+    ends = batch.ends
     for end in _tuple(header[11], "ends"):
-        path, count, meta = _tuple(end, "end", 3)
+        if type(end) is not tuple or len(end) != 3:
+            raise _bad("end")
+        path, count, meta = end
+        if not is_path(path) or type(count) is not int or not 0 <= count <= MAX_INT:
+            raise _bad("end")
         if meta is not None:
             _bytes(meta, "end.meta")
-        batch.ends.append(End(_path(path), _int(count, "end.count"), meta))
+        ends.append(End(path, count, meta))
     for fail in _tuple(header[12], "fails"):
         path, count, error = _tuple(fail, "fail", 3)
         batch.fails.append(Fail(_path(path), _int(count, "fail.count"), _error(error)))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 
 from zturbo_broker.complaints import Complaints
@@ -77,3 +79,16 @@ def test_strangers_have_no_say() -> None:
     assert [hearing.second(*pairs) for _ in range(10)] == [None] * 10
     del hearing.heard[b"a"]
     assert [hearing.second((b"a", b"b")) for _ in range(10)] == [None] * 10
+
+
+def test_the_broker_itself_is_never_taken_out() -> None:
+    """It complains of several whose links were spoilt: they go, one by one, and not the complaints."""
+    hearing = Hearing(b"a", b"b")
+    hearing.heard[b"B"] = math.inf
+    out = []
+    for _ in range(8):
+        pairs = [(b"B", member) for member in (b"a", b"b") if member in hearing.heard]
+        out.append(hearing.second(*pairs, silent=b"B"))
+        if out[-1] is not None:
+            del hearing.heard[out[-1]]
+    assert [member for member in out if member is not None] == [b"b", b"a"]

@@ -1,0 +1,118 @@
+"""A batch that is of no use ends in a word to the broker, never in silence; and what is behind it goes on."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from zturbo.core.custody import Custody
+from zturbo.core.effects import Control, Effect, Send
+from zturbo.core.outlet import Outlet
+from zturbo.core.parcel import Parcel
+from zturbo.core.sink import SinkMachine
+from zturbo.core.worker import WorkerMachine
+from zturbo.wire.codec import BadBatch, decode, encode
+from zturbo.wire.control import Member, View
+from zturbo.wire.messages import Batch, Mark, Stamp
+
+BAD, GOOD, SENDER, ME = (name * 16 for name in (b"x", b"g", b"s", b"m"))
+
+
+class Pair:
+    """A sender and a receiver that say everything to each other as bytes."""
+
+    def __init__(self, role: str) -> None:
+        stage = 1 if role == "worker" else -1
+        members = [Member(SENDER, "worker", "p", 0, "h", ("x",)), Member(ME, role, "p", stage, "h", ("x",))]
+        view = View(1, {member.incarnation: member for member in members})
+        self.effects: list[Effect] = []
+        self.outlet = Outlet(SENDER, "h", Custody(), self.effects)
+        self.receiver: Any = (
+            WorkerMachine(ME, pipeline="p", stage=1, stages=2, ordered=False)
+            if role == "worker"
+            else SinkMachine(ME)
+        )
+        self.told: list[dict[str, Any]] = []
+        self.now = 0.0
+        self.receiver.view(view, 0.0)
+        self.outlet.set_view(view, members[1:], 0.0)
+        self.wait(0.1)
+
+    def put(self, job: bytes) -> None:
+        """A batch of one task. Its stamp has a mark that no message can carry if the job is bad."""
+        marks = (Mark(0, tuple(range(100)), "", ""),) if job == BAD else ()
+        self.outlet.stamp(Stamp(job, 1, "p", {}, ME, durability="memory", marks=marks))
+        self.outlet.put(Parcel.of(Batch(job, 1, 1, [((0,), 1)], 1, b"\x01"), ME))
+        self.outlet.pump(self.now)
+        self.wait(0.1)
+
+    def wait(self, seconds: float) -> None:
+        """Time passes, in small steps."""
+        end = self.now + seconds
+        while self.now < end:
+            self.now += 0.05
+            self.outlet.tick(self.now)
+            self.outlet.pump(self.now)
+            self.receiver.tick(self.now)
+            for _ in range(3):
+                self._carry()
+
+    def _carry(self) -> None:
+        sends = [effect for effect in self.effects if isinstance(effect, Send)]
+        self.effects.clear()
+        for effect in sends:
+            try:
+                self.receiver.data(decode([bytes(frame) for frame in encode(effect.message)]), self.now)
+            except BadBatch as error:
+                self.receiver.unreadable(error.claim, str(error), self.now)
+        back = list(self.receiver.effects)
+        self.receiver.effects.clear()
+        for effect in back:
+            if isinstance(effect, Control):
+                self.told.append(effect.message)
+            elif isinstance(effect, Send):
+                self.outlet.statement(effect.message, self.now)
+            elif type(effect).__name__ == "Store":
+                self.receiver.stored([effect.token], self.now)
+
+    def of(self, kind: str) -> list[dict[str, Any]]:
+        return [message for message in self.told if message["type"] == kind]
+
+
+@pytest.mark.parametrize("role", ["worker", "sink"])
+def test_a_stamp_that_cannot_be_read_ends_its_job_and_no_other(role: str) -> None:
+    pair = Pair(role)
+    pair.put(BAD)
+    assert not pair.of("job_failed"), "it may have been spoilt on the way"
+    pair.wait(5.0)
+    failed = pair.of("job_failed")
+    assert 0 < len(failed) < 10
+    assert all((message["job"], message["epoch"]) == (BAD, 1) for message in failed)
+    assert "cannot be read" in failed[0]["error"] and "mark" in failed[0]["error"]
+    assert (BAD, 1, 0) in pair.receiver.known(), "the hello asks for the word that it has ended"
+    for _ in range(5):
+        pair.put(GOOD)
+    assert pair.outlet.pending_tasks or pair.outlet.retained_tasks
+    pair.receiver.forget([BAD], pair.now)
+    pair.outlet.forget(BAD)
+    pair.wait(5.0)
+    assert GOOD in pair.receiver.jobs
+    assert pair.receiver.inlet.links[SENDER].received > 1, "what was behind it goes on"
+    assert (BAD, 1, 0) not in pair.receiver.known()
+    pair.outlet.check()
+
+
+def test_a_sender_that_takes_more_than_its_credit_is_complained_of() -> None:
+    pair = Pair("worker")
+    link = pair.outlet.links[ME]
+    link.limit_tasks = 1 << 40
+    number = link.sent + 1
+    runs = [((0,), 100_000)]
+    wild = Batch(GOOD, 1, 1, runs, 100_000, b"\x01" * 100_000, number=number, source=SENDER, target=ME)
+    for _ in range(30):
+        pair.receiver.data(wild, pair.now)
+        pair.now += 0.1
+    pair._carry()
+    assert not pair.receiver.queue and pair.receiver.inlet.links[SENDER].received == 0
+    assert pair.of("broken")[0]["peer"] == SENDER

@@ -1,0 +1,1 @@
+"""What goes over sockets, and what is done about what comes."""
