@@ -7,13 +7,14 @@ from typing import Any
 from zturbo.allot import Allotment
 from zturbo.network import Network
 from zturbo.runtime.children import ChildSpec
+from zturbo.runtime.host import tcp_address
 from zturbo.shipped import shipped_workers
 
 __all__ = ["broker_child", "sink_child", "worker_children"]
 
 
 def _tcp(address: str | None) -> str | None:
-    return f"tcp://{address}:*" if address else None
+    return tcp_address(address, "*") if address else None
 
 
 def broker_child(network: Network, *, address: str | None = None, debug: bool = False) -> ChildSpec:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from zturbo.checks import check_timeout, wrong
 from zturbo.errors import JobCancelled, JobError, ResultTimeout, UsageError, ZturboError
+from zturbo.jobids import short
 from zturbo.reader import Failure, Reader
 from zturbo.result import Result
 from zturbo.retry import retry
@@ -164,8 +165,16 @@ class JobHandle(futures.Future[Result]):
         except JobError as error:
             self._note(error)
             raise
+        except KeyboardInterrupt:
+            self._goes_on()
+            raise
         finally:
             self._collecting.release()
+
+    def _goes_on(self) -> None:
+        """Ctrl-C has ended the wait for the job, and not the job: say so."""
+        text = "job %r goes on: its handle's cancel() ends it, or 'zturbo cancel %s'"
+        log.warning(text, self.name, short(self.id))
 
     def _take(self, result: Result) -> None:
         """All of it is here."""
@@ -272,6 +281,9 @@ class JobHandle(futures.Future[Result]):
             raise JobCancelled("cancelled by a client") from None
         except futures.TimeoutError:
             raise ResultTimeout("the job had not ended in time") from None
+        except KeyboardInterrupt:
+            self._goes_on()
+            raise
 
     @property
     def _failed(self) -> bool:

@@ -10,6 +10,7 @@ from typing import Any
 
 from zturbo.core.stream import ResultStream
 from zturbo.errors import DecodeError, ResultTimeout, TaskError, by_name
+from zturbo.errortext import safe_repr
 from zturbo.runtime.courier import Courier, Subscription
 from zturbo.task import Task, TaskLog
 from zturbo.wire.messages import Results
@@ -189,6 +190,10 @@ class FailedTask(Task):
                 self.content = unpack_one(*fields["input"])
             except DecodeError as error:
                 self.note = f"its input cannot be unpacked here: {error}"
+
+    def __repr__(self) -> str:
+        content = self.note or safe_repr(self.content)
+        return f"{type(self).__name__}({self.error}, content: {content})"
 
 
 def failed_task(packed: bytes) -> FailedTask:

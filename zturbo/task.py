@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from zturbo.checks import check_count, check_text, check_type
 from zturbo.errors import UsageError
+from zturbo.errortext import safe_repr
 
 __all__ = ["Job", "Task", "TaskLog"]
 
@@ -105,7 +106,7 @@ class Task:
         self.success = False
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}({self.content!r:.60}, meta={self._meta or {}!r:.60})"
+        return f"{type(self).__name__}({safe_repr(self.content)}, meta={safe_repr(self._meta or {})})"
 
 
 class Job:

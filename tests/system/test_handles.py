@@ -6,6 +6,8 @@ import asyncio
 import concurrent.futures
 import contextlib
 import logging
+import os
+import signal
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,7 +17,7 @@ import numpy as np
 import pytest
 
 from tests.system.cluster import Cluster, eventually, stage
-from zturbo import Client, Task
+from zturbo import Client, Job, Task
 from zturbo.errors import (
     BrokerUnavailable,
     JobCancelled,
@@ -52,6 +54,40 @@ def client(cluster: Cluster) -> Iterator[Client]:
 def gate(tmp_path: Path) -> str:
     """A file; tasks of "gate" wait until it is there."""
     return str(tmp_path / "open")
+
+
+# -- ids and names ----------------------------------------------------------------------------
+def test_an_id_is_text_and_a_name_finds_a_job(client: Client) -> None:
+    job = client.submit(Job("found by its name", Task(1)), pipeline="add")
+    assert type(job.id) is str and job.id in repr(job) and job.status()["id"] == job.id
+    assert job.result(timeout=20) == [2]
+    for name in (job.id, job.id[:20], bytes.fromhex(job.id), "found by its name"):
+        assert client.attach(name, from_start=True).result(timeout=20) == [2]
+        assert [one["id"] for one in client.jobs(name)] == [job.id]
+    eventually(lambda: {entry["job"] for entry in client.logs(job=job.id[:20])[0]} == {job.id})
+
+
+def test_ctrl_c_says_that_the_job_goes_on(
+    client: Client, gate: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    job = client.submit(Job("goes on", Task([gate, 1])), pipeline="gate")
+    eventually(job.running)
+    for wait in (job.result, job.exception):
+        ask = threading.Timer(1.0, os.kill, (os.getpid(), signal.SIGINT))
+        ask.start()
+        with pytest.raises(KeyboardInterrupt):
+            wait()
+        ask.join()
+    said = f"job 'goes on' goes on: its handle's cancel() ends it, or 'zturbo cancel {job.id[:12]}'"
+    assert [record.getMessage() for record in caplog.records] == [said, said]
+    Path(gate).touch()
+    assert job.result(timeout=20) == [1]
+
+
+def test_a_failed_task_shows_where_it_failed_and_its_input(client: Client) -> None:
+    (task,) = client.submit(Task("raise"), pipeline="odd").result(timeout=20).failed_tasks
+    assert repr(task).startswith("FailedTask(") and "in stage odd on" in repr(task)
+    assert repr(task).endswith("content: 'raise')")
 
 
 # -- a future ---------------------------------------------------------------------------------

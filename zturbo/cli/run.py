@@ -17,7 +17,7 @@ from zturbo.errors import StartError, UsageError
 from zturbo.fromsystem import is_system_name, network_of
 from zturbo.network import Network
 from zturbo.runtime.children import Child, ChildSpec
-from zturbo.runtime.host import address_towards, host_name, is_loopback
+from zturbo.runtime.host import address_towards, host_name, is_loopback, tcp_address
 from zturbo.runtime.node import Node
 from zturbo.runtime.sockets import check_bind
 
@@ -103,7 +103,7 @@ def load(args: argparse.Namespace) -> Network:
     if binds or not address:
         check_bind(network.broker.bind, insecure=args.insecure)
     if named:
-        check_bind(f"tcp://{named}:1", insecure=args.insecure)
+        check_bind(tcp_address(named, 1), insecure=args.insecure)
     elif args.insecure and not is_loopback(network.broker.bind):
         named = address_towards(network.broker.bind)
         if named is None and network.broker.bind.startswith("tcp:"):

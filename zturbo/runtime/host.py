@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 from urllib.parse import urlsplit
 
-__all__ = ["address_towards", "host_name", "is_loopback", "same_network"]
+__all__ = ["address_towards", "host_name", "is_loopback", "same_network", "tcp_address"]
 
 
 def host_name() -> str:
@@ -30,6 +30,11 @@ def same_network(name: str) -> bool:
     return name.rsplit("-", 2)[1:] == host_name().rsplit("-", 2)[1:]
 
 
+def tcp_address(host: str, port: int | str) -> str:
+    """``tcp://HOST:PORT``; an IPv6 address in its brackets."""
+    return f"tcp://[{host}]:{port}" if ":" in host else f"tcp://{host}:{port}"
+
+
 def is_loopback(address: str) -> bool:
     """Whether ``tcp://HOST:PORT`` is reached by its own host alone."""
     try:
@@ -43,19 +48,20 @@ def is_loopback(address: str) -> bool:
 
 
 def address_towards(address: str) -> str | None:
-    """This host's IPv4 address on its way to ``tcp://HOST:PORT``; None if other hosts do not reach it.
+    """This host's address on its way to ``tcp://HOST:PORT``; None if other hosts do not reach it.
 
     Nothing is sent: a UDP socket that is connected knows its way.
     """
     import socket  # workers, who start often, have no use for it
 
     parts = urlsplit(address)
-    if parts.scheme != "tcp" or parts.hostname in (None, "*", "0.0.0.0"):
+    if parts.scheme != "tcp" or parts.hostname in (None, "*", "0.0.0.0", "::"):
         return None
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+    family = socket.AF_INET6 if ":" in (parts.hostname or "") else socket.AF_INET
+    with socket.socket(family, socket.SOCK_DGRAM) as probe:
         try:
             probe.connect((parts.hostname, parts.port or 1))
         except OSError:
             return None
-        own: str = probe.getsockname()[0]
+        own: str = probe.getsockname()[0].partition("%")[0]
     return None if ipaddress.ip_address(own).is_loopback else own

@@ -90,6 +90,8 @@ def make(
     socket.setsockopt(zmq.SNDHWM, HIGH_WATER)
     socket.setsockopt(zmq.RCVHWM, HIGH_WATER)
     socket.setsockopt(zmq.MAXMSGSIZE, MAX_MESSAGE)
+    if any(address is not None and address.startswith("tcp://[") for address in (bind, connect)):
+        socket.setsockopt(zmq.IPV6, 1)  # for these alone: with it a name means its IPv6 address
     if kind != zmq.ROUTER:
         socket.setsockopt(zmq.IMMEDIATE, 1)
     socket.setsockopt(zmq.HEARTBEAT_IVL, 2000)

@@ -9,6 +9,7 @@ import pytest
 from zturbo.cli import parser
 from zturbo.cli.run import load
 from zturbo.errors import UsageError
+from zturbo.runtime.host import tcp_address
 
 FILE = '[broker]\nbind = "{bind}"\n[[pipeline]]\nname = "p"\n[[pipeline.stage]]\nname = "s"\nclass = "m:S"\n'
 
@@ -42,3 +43,10 @@ def test_what_the_environment_says(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert address(tmp_path, "tcp://127.0.0.1:5555", "--insecure") == "10.0.0.7"
     with pytest.raises(UsageError, match="--insecure"):
         address(tmp_path, "tcp://127.0.0.1:5555")
+
+
+def test_ipv6_addresses_have_their_brackets(tmp_path: Path) -> None:
+    assert address(tmp_path, "tcp://[::1]:5555", "--insecure") is None
+    assert address(tmp_path, "tcp://[::]:5555", "--insecure", "--address", "fd00::7") == "fd00::7"
+    assert tcp_address("fd00::7", "*") == "tcp://[fd00::7]:*"
+    assert tcp_address("10.0.0.7", 1) == "tcp://10.0.0.7:1"
