@@ -33,7 +33,7 @@ def run(client: Client) -> None:
 
 SYSTEM = """
 from zturbo import Job, Stage, System, Task
-import zturbo_broker
+import broker
 
 
 class Say(Stage):

@@ -19,7 +19,7 @@ TAKEN = ("queue", "random", "types", "socket", "zmq")
 STAGES = """
 import queue, random, types, socket, zmq
 import logging.level
-import zturbo_broker.names
+import broker.names
 from logging import level
 
 
