@@ -59,14 +59,14 @@ def main() -> int:
     finally:
         broker.close()
         if os.getppid() != spec["parent"]:
-            _clean_up(broker.folder, spec.get("temporary"))
+            _clean_up(broker.folder, spec.get("temporary", []))
     return 0
 
 
-def _clean_up(folder: Path, temporary: str | None) -> None:
+def _clean_up(folder: Path, temporary: list[str]) -> None:
     """What the node would have removed, had it not died."""
-    if temporary is not None:
-        shutil.rmtree(temporary, ignore_errors=True)
+    for path in temporary:
+        shutil.rmtree(path, ignore_errors=True)
     try:
         folder.parent.rmdir()
     except OSError as error:  # other children are to do it

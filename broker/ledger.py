@@ -19,6 +19,7 @@ from typing import Any
 import msgpack
 
 from zturbo.errors import ZturboError
+from zturbo.runtime.disk.folders import state_folder
 from zturbo.wire.messages import Buffer
 from zturbo_broker.ledgerfile import DAMAGE, LedgerCorrupt, connect, no_room, take_lock
 from zturbo_broker.schema import row_crc
@@ -90,7 +91,7 @@ class Ledger:
 
     def __init__(self, path: Path | str) -> None:
         self.path = Path(path)
-        self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        state_folder(self.path.parent)
         self._lock = take_lock(self.path)
         try:
             self._db = connect(self.path)

@@ -10,6 +10,7 @@ from contextlib import closing
 from pathlib import Path
 
 from zturbo.errors import StartError, ZturboError
+from zturbo.runtime.disk.folders import is_read_only
 from zturbo_broker.schema import MIGRATIONS, migrate, row_crc
 
 __all__ = ["DAMAGE", "LedgerCorrupt", "connect", "damaged", "no_room", "take_lock"]
@@ -23,7 +24,7 @@ _NO_ROOM = ("SQLITE_FULL", "SQLITE_IOERR_WRITE", "SQLITE_IOERR_SHMSIZE")
 LITTLE = 1 << 16
 """Bytes: a disk with less room is full, whatever SQLite calls it. Python 3.10 has no names of errors."""
 
-_NOT_DAMAGE = ("SQLITE_BUSY", "SQLITE_CANTOPEN", "SQLITE_LOCKED", "SQLITE_PERM")
+_NOT_DAMAGE = ("SQLITE_BUSY", "SQLITE_CANTOPEN", "SQLITE_LOCKED", "SQLITE_PERM", "SQLITE_READONLY")
 """Starts of the names of other errors that say nothing of what is in the file."""
 
 
@@ -31,6 +32,8 @@ def no_room(path: Path, error: Exception) -> bool:
     """Whether this error of a ledger is that its disk is full, and says nothing of what is in the file."""
     if getattr(error, "sqlite_errorname", "") in _NO_ROOM or "is full" in str(error):
         return True
+    if is_read_only(path.parent):
+        return False
     disk = os.statvfs(path.parent)
     free = disk.f_bfree if os.geteuid() == 0 else disk.f_bavail
     return disk.f_blocks > 0 and free * disk.f_frsize < LITTLE

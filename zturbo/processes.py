@@ -18,6 +18,7 @@ from zturbo.client import Client
 from zturbo.errors import StartError
 from zturbo.options import Options
 from zturbo.runtime.children import Child, ChildSpec
+from zturbo.runtime.disk.folders import runtime_dir, short_enough
 from zturbo.runtime.host import host_name
 from zturbo.runtime.node import Node
 from zturbo.shipped import MAX_TASK, shipped_workers
@@ -60,7 +61,8 @@ class Processes:
         self._error: BaseException | None = None
         self._node: Node | None = None
         self._client: Client | None = None
-        self._folder: Path | None = None
+        self._folders: list[Path] = []
+        self._address = ""
         self._kept = state is not None
         self._made = threading.Event()
         self._ready = threading.Event()
@@ -98,7 +100,7 @@ class Processes:
             raise self._error
         if self._failures:
             raise StartError(self._failures[0])
-        self._client = Client(f"ipc://{self._folder}/broker", timeout=ANSWER)
+        self._client = Client(self._address, timeout=ANSWER)
 
     # -- the node's thread --------------------------------------------------------------------
     def _run(self, pipelines: dict[str, list[str]], workers: list[ChildSpec], state: Path | None) -> None:
@@ -121,7 +123,11 @@ class Processes:
         return False
 
     def _make(self, pipelines: dict[str, list[str]], workers: list[ChildSpec], state: Path | None) -> Node:
-        folder = self._folder = Path(tempfile.mkdtemp(prefix="zturbo-system-"))
+        folder = sockets = Path(tempfile.mkdtemp(prefix="zturbo-system-"))
+        self._folders = [folder]
+        if not short_enough(str(folder.parent)):
+            sockets = runtime_dir("zturbo-system-")
+            self._folders.append(sockets)
         state = state or folder
         durability = "fsync" if self._kept else "process"
         described = [
@@ -134,15 +140,15 @@ class Processes:
             }
             for name, names in pipelines.items()
         ]
-        address = f"ipc://{folder}/broker"
+        address = self._address = f"ipc://{sockets}/broker"
         broker = {
             "bind": address,
             "state": str(state),
             "lease": 5.0,
             "pipelines": described,
-            "temporary": str(folder),
+            "temporary": list(map(str, self._folders)),
         }
-        sink = {"spool": str(state / "sink"), "results": f"ipc://{folder}/results"}
+        sink = {"spool": str(state / "sink"), "results": f"ipc://{sockets}/results"}
         node = self._node = Node(address, host=host_name(), on_event=self._on_event)
         children = [
             ChildSpec("broker", "broker", "zturbo_broker", broker),
@@ -192,5 +198,5 @@ class Processes:
                 thread.join()
             self._node = None
             node.close()
-        if self._folder is not None:
-            shutil.rmtree(self._folder, ignore_errors=True)
+        for folder in self._folders:
+            shutil.rmtree(folder, ignore_errors=True)

@@ -21,8 +21,9 @@ import zmq
 from zturbo.core.supervisor import Restarts
 from zturbo.errors import DecodeError
 from zturbo.runtime.children import Child, ChildSpec
+from zturbo.runtime.disk.folders import runtime_dir
 from zturbo.runtime.slot import Running
-from zturbo.runtime.sockets import Security, make, runtime_dir
+from zturbo.runtime.sockets import Security, make
 from zturbo.wire.control import pack_control, unpack_control
 
 __all__ = ["Node"]

@@ -8,17 +8,16 @@ nothing relies on what is in their queues.
 from __future__ import annotations
 
 import os
-import tempfile
 from dataclasses import dataclass
-from pathlib import Path
 from urllib.parse import urlsplit
 
 import zmq
 
 from zturbo.errors import StartError, UsageError
+from zturbo.runtime.disk.folders import LONGEST_IPC
 from zturbo.runtime.host import is_loopback
 
-__all__ = ["MAX_MESSAGE", "Security", "check_bind", "make", "runtime_dir"]
+__all__ = ["MAX_MESSAGE", "Security", "check_bind", "make"]
 
 MAX_MESSAGE = 1 << 30
 """Bytes that one frame may have on the wire. A larger task is an error in the task that made it."""
@@ -55,12 +54,13 @@ def check_bind(address: str, *, insecure: bool, security: Security | None = None
         )
 
 
-def runtime_dir() -> Path:
-    """A new folder for this process's ipc sockets, for its user alone; short, as ipc paths must be."""
-    base = os.environ.get("XDG_RUNTIME_DIR") or tempfile.gettempdir()
-    path = Path(tempfile.mkdtemp(prefix="zturbo-", dir=base))
-    path.chmod(0o700)
-    return path
+def _check_length(address: str) -> None:
+    path = address.removeprefix("ipc://")
+    if path != address and len(os.fsencode(path)) > LONGEST_IPC:
+        raise StartError(
+            f"{address} is too long: the path of an ipc address may have {LONGEST_IPC} bytes, and this has "
+            f"{len(os.fsencode(path))}. Name a shorter one"
+        )
 
 
 def make(
@@ -83,8 +83,11 @@ def make(
         security: CURVE keys, if they are configured.
 
     Raises:
-        StartError: the address cannot be bound; it says why and what to do.
+        StartError: the address cannot be bound, or is too long; it says why and what to do.
     """
+    for address in (bind, connect):
+        if address is not None:
+            _check_length(address)
     socket = context.socket(kind)
     socket.linger = 0
     socket.setsockopt(zmq.SNDHWM, HIGH_WATER)

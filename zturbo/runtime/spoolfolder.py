@@ -16,6 +16,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from zturbo.errors import StartError
+from zturbo.runtime.disk.folders import state_folder
 from zturbo.runtime.safesizes import SafeSizes
 from zturbo.runtime.spool import Spool, SpoolCorrupt
 
@@ -31,12 +32,12 @@ class SpoolFolder:
         path: made if it is not there.
 
     Raises:
-        StartError: another sink has it.
+        StartError: another sink has it, or it cannot be written.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        path.mkdir(parents=True, exist_ok=True)
+        state_folder(path)
         path.chmod(0o700)
         self._lock = os.open(path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:

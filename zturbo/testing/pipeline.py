@@ -250,7 +250,7 @@ class _Watched(Processes):
     def left(self) -> list[str]:
         """Processes and folders that should be gone."""
         left = [f"{name} (process {one.pid})" for name, one in self._started if one.is_running()]
-        return left + ([f"folder {self._folder}"] if self._folder and self._folder.exists() else [])
+        return left + [f"folder {folder}" for folder in self._folders if folder.exists()]
 
 
 def run(

@@ -1,0 +1,81 @@
+"""Folders that our processes need: one for sockets, whose path has to be short, and one that keeps state."""
+
+from __future__ import annotations
+
+import errno
+import os
+import tempfile
+from pathlib import Path
+
+from zturbo.errors import StartError
+
+__all__ = ["LONGEST_IPC", "is_read_only", "runtime_dir", "short_enough", "state_folder"]
+
+LONGEST_IPC = 107
+"""Bytes that the path of an ipc address may have: the kernel's limit."""
+
+_BELOW = 34
+"""Bytes of it that what our processes put below such a folder's parent may need."""
+
+
+def short_enough(folder: str) -> bool:
+    """Whether sockets below a folder that is made in this one have paths that the kernel takes."""
+    return len(os.fsencode(folder)) + _BELOW <= LONGEST_IPC
+
+
+def runtime_dir(prefix: str = "zturbo-") -> Path:
+    """A new folder for this process's ipc sockets, for its user alone.
+
+    It is made in ``$XDG_RUNTIME_DIR``, else in ``$TMPDIR``. Where one of them is not there any more, cannot
+    be written, or has too long a path, the next one has to do, and in the end ``/tmp``.
+
+    Raises:
+        StartError: none of them will do.
+    """
+    tried = []
+    named = [os.environ.get(name) for name in ("XDG_RUNTIME_DIR", "TMPDIR")]
+    wanted = [*named, tempfile.gettempdir(), "/tmp", "/var/tmp"]
+    for base in dict.fromkeys(os.path.abspath(folder) for folder in wanted if folder):
+        if not short_enough(base):
+            tried.append(f"{base}: its path has more than {LONGEST_IPC - _BELOW} bytes")
+            continue
+        try:
+            path = Path(tempfile.mkdtemp(prefix=prefix, dir=base))
+        except OSError as error:
+            tried.append(f"{base}: {error.strerror}")
+            continue
+        path.chmod(0o700)
+        return path
+    raise StartError(
+        f"there is no folder for sockets ({'; '.join(tried)}): let TMPDIR name one that is there, can "
+        "be written, and has a short path"
+    )
+
+
+def is_read_only(folder: Path) -> bool:
+    """Whether this folder's disk is read-only."""
+    try:
+        return bool(os.statvfs(folder).f_flag & os.ST_RDONLY)
+    except OSError:
+        return False
+
+
+def state_folder(path: Path) -> None:
+    """Make a folder that keeps state, if it is not there, for its user alone.
+
+    Raises:
+        StartError: it cannot be made or written.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except OSError as error:
+        raise _refused(path, error.strerror) from None
+    if not os.access(path, os.W_OK | os.X_OK):
+        raise _refused(path, os.strerror(errno.EROFS) if is_read_only(path) else os.strerror(errno.EACCES))
+
+
+def _refused(path: Path, why: str | None) -> StartError:
+    return StartError(
+        f"the folder {path} cannot be written: {why}. Name another one for state: --state, "
+        "$ZTURBO_STATE, 'state' in [broker], or state_dir of a System"
+    )
