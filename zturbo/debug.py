@@ -69,7 +69,9 @@ class DebugPipeline:
         for index, stage in enumerate(stages):
             build = _copies(stage) if isinstance(stage, Stage) else stage
             name = names[index] if names else getattr(stage, "__name__", type(stage).__name__)
-            self.hosts.append(_Host(build, name=name, index=index, host="this process"))
+            host = _Host(build, name=name, index=index, host="this process")
+            host.through += (KeyboardInterrupt,)  # here Ctrl-C is a person's
+            self.hosts.append(host)
 
     def run(
         self,

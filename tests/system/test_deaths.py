@@ -13,6 +13,7 @@ import pytest
 
 from tests.system.cluster import Cluster, eventually, stage
 from tests.system.memory import small_memory
+from tests.system.odd_stages import RAISED
 from zturbo import Client, Job, Task
 from zturbo.errors import TaskError, TaskTimeout, WorkerLost
 
@@ -55,6 +56,26 @@ def test_poison_takes_nobody_along(how: str, said: str) -> None:
         assert "p.deadly" in str(error)
         assert "task 499" in str(error), "its path"
         assert sum(event[0] == "exited" for event in cluster.events) == 3
+
+
+def test_an_odd_error_takes_no_worker_along() -> None:
+    with (
+        Cluster({"p": [stage("odd", "tests.system.odd_stages:Odd", 1)]}) as cluster,
+        cluster.client() as client,
+    ):
+        good, bad = run(client, 100)
+        assert good == list(range(len(RAISED), 100))
+        assert len(bad) == len(RAISED)
+        assert all(isinstance(error, TaskError) for error in bad)
+        assert "caf\\udce9.mp4" in str(bad[0])
+        assert not [event for event in cluster.events if event[0] == "exited"]
+
+
+def test_why_a_stage_does_not_start_is_told_in_any_case() -> None:
+    with Cluster({"p": [stage("odd", "tests.system.odd_stages:OddInit")]}) as cluster:
+        with cluster.client() as client:
+            job = client.submit(Task(1), pipeline="p")
+            eventually(lambda: "Panic: cannot read caf\\udce9.mp4" in str(job.status()["waiting"]))
 
 
 def test_a_task_that_takes_all_memory() -> None:

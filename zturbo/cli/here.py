@@ -6,7 +6,6 @@ import os
 import pdb
 import sys
 import tempfile
-import traceback
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ from zturbo.cli.ask import fail
 from zturbo.errors import ZturboError
 from zturbo.runtime.binding import bound_environment
 from zturbo.runtime.children import ChildSide, ChildSpec
+from zturbo.runtime.code.rendering import render
 from zturbo.runtime.host import host_name
 from zturbo.runtime.slot import Slot
 from zturbo.runtime.worker import make_worker, serve
@@ -71,8 +71,8 @@ def run_here(child: ChildSpec, broker: str) -> int:
             worker = make_worker(side)
         except (ZturboError, KeyboardInterrupt):
             raise
-        except Exception:  # __init__ and init() are the user's code
-            traceback.print_exc()
+        except BaseException as error:  # __init__ and init() are the user's code
+            fail(render(error).traceback.rstrip())
             fail(f"{child.name} does not start")
             return 2
         line = f"{child.name} runs here, in process {os.getpid()}; breakpoint() works, Ctrl-C stops it"

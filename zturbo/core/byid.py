@@ -7,6 +7,7 @@ entered. An id that was released or is held already, or is negative, or is no in
 from __future__ import annotations
 
 import heapq
+import operator
 from typing import Any
 
 __all__ = ["ById"]
@@ -37,7 +38,7 @@ class ById:
         """
         if isinstance(sequence_id, bool) or not hasattr(sequence_id, "__index__"):
             raise ValueError(f"{self._says} {sequence_id!r:.80}, which is no int")
-        number = sequence_id.__index__()
+        number = operator.index(sequence_id)  # a plain int, which compares as one
         if number < 0:
             raise ValueError(f"{self._says} {number}, which is negative")
         if number < self.next or number in self._held:

@@ -14,6 +14,7 @@ from typing import Any
 
 from zturbo.cpus import usable_cpus
 from zturbo.gpus import VISIBLE, is_device
+from zturbo.runtime.code.rendering import message_of
 
 __all__ = ["THREADS", "bound_environment", "cpus_to_bind", "on_cpus", "ordinal_hint"]
 
@@ -105,7 +106,7 @@ def on_cpus(cpus: set[int]) -> Iterator[None]:
 
 def ordinal_hint(error: BaseException, given: Given | None) -> str:
     """What helps code that asks CUDA for a GPU by its index on the host; empty for other errors."""
-    if not (given or {}).get("gpu") or "invalid device ordinal" not in str(error):
+    if not (given or {}).get("gpu") or "invalid device ordinal" not in message_of(error):
         return ""
     return (
         f" ({VISIBLE} is {os.environ.get(VISIBLE)!r} here, and CUDA counts from 0 what that names: use "

@@ -16,7 +16,6 @@ import struct
 import subprocess
 import threading
 import time
-import traceback
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,7 +24,9 @@ import msgpack
 
 from zturbo.runtime.binding import bound_environment, cpus_to_bind, on_cpus
 from zturbo.runtime.boot import command
+from zturbo.runtime.code.rendering import plain_text, render
 from zturbo.runtime.slot import Slot
+from zturbo.wire.messages import clip
 
 __all__ = ["Child", "ChildSide", "ChildSpec", "describe_exit"]
 
@@ -282,9 +283,14 @@ class ChildSide:
 
     def failed(self, error: BaseException, name: str, hint: str = "") -> int:
         """Say why it cannot start, and what may help. Returns the exit status."""
-        text = "".join(traceback.format_exception(type(error), error, error.__traceback__))[-32_000:]
-        sentence = str(error) if type(error).__name__ == "StartError" else f"{type(error).__name__}: {error}"
-        self._say({"error": f"{name}: {sentence}"[:4000] + hint, "traceback": text})
+        told = render(error)
+        sentence = told.message if told.type == "StartError" else told.sentence
+        self._say(
+            {
+                "error": clip(plain_text(f"{name}: {sentence}"), 3500) + hint,
+                "traceback": clip(told.traceback, 32_000),
+            }
+        )
         return 2
 
 

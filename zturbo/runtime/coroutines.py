@@ -14,11 +14,14 @@ from typing import Any, TypeVar
 from zturbo.kinds import settled
 from zturbo.task import Task
 
-__all__ = ["END", "Coroutines", "next_of"]
+__all__ = ["END", "LAST_CHANCE", "Coroutines", "next_of"]
 
 T = TypeVar("T")
 
 END: Any = object()
+
+LAST_CHANCE = 0.5
+"""Seconds that a coroutine has after its CancelledError."""
 
 
 class Coroutines:
@@ -58,8 +61,19 @@ class Coroutines:
         try:
             asyncio.get_running_loop()
         except RuntimeError:
-            return self.loop.run_until_complete(coroutine)
+            return self._run(coroutine)
         return self._elsewhere(coroutine)
+
+    def _run(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        """A loop passes on SystemExit and KeyboardInterrupt of any of its tasks: then this one ends too."""
+        task = self.loop.create_task(coroutine)
+        try:
+            return self.loop.run_until_complete(task)
+        except BaseException:
+            if not task.done():
+                task.cancel()
+                self.loop.run_until_complete(asyncio.wait([task], timeout=LAST_CHANCE))
+            raise
 
     def _elsewhere(self, coroutine: Coroutine[Any, Any, T]) -> T:
         """A loop runs in this thread already, such as a notebook's: run this one in another thread."""
@@ -68,7 +82,7 @@ class Coroutines:
 
         def run() -> None:
             try:
-                given.append(self.loop.run_until_complete(coroutine))
+                given.append(self._run(coroutine))
             except BaseException as error:
                 raised.append(error)
 

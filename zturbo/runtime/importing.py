@@ -14,6 +14,7 @@ from typing import Any
 from zturbo.errors import StartError
 from zturbo.kinds import FunctionStage
 from zturbo.resources import Resources
+from zturbo.runtime.code.rendering import render
 from zturbo.runtime.code.theirs import find_theirs, import_theirs, plain
 from zturbo.stage import Stage
 
@@ -57,7 +58,9 @@ def load_object(name: str, kind: type = Stage) -> Any:
     find_theirs([here])
     try:
         module = import_theirs(module_name)
-    except (Exception, SystemExit) as error:  # an import runs the user's code
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # an import runs the user's code
         hint = ""
         if (
             isinstance(error, ModuleNotFoundError)
@@ -66,7 +69,7 @@ def load_object(name: str, kind: type = Stage) -> Any:
         ):
             hint = f" (looked in {here} and the installed packages)" + _nearest_module(module_name)
         raise StartError(
-            f"{name}: cannot import {module_name}: {type(error).__name__}: {plain(str(error))}{hint}"
+            f"{name}: cannot import {module_name}: {plain(render(error).sentence)}{hint}"
         ) from error
     cls = getattr(module, class_name, None)
     if cls is None:

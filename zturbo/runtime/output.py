@@ -85,13 +85,15 @@ class Output:
     def add(self, path: Path, task: Task) -> None:
         """One output task."""
         contents = self.contents
-        if task._meta or task._logs:
-            if self.metas is None:
-                self.metas = [None] * len(contents)
-            self.metas.append(pack_meta(task._meta, task._logs))
-        elif self.metas is not None:
-            self.metas.append(None)
-        contents.append(task.content)
+        content = (
+            task.content
+        )  # all that may raise comes first: what the user's code has taken off, or put there
+        meta = pack_meta(task._meta, task._logs)
+        if meta is not None and self.metas is None:
+            self.metas = [None] * len(contents)
+        if self.metas is not None:
+            self.metas.append(meta)
+        contents.append(content)
         runs = self.runs
         if runs and path:
             first, n = runs[-1]

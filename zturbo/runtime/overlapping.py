@@ -8,6 +8,7 @@ out first turns the runner to his work.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import deque
 from collections.abc import AsyncIterable, Awaitable, Callable
 from queue import Empty, SimpleQueue
@@ -18,17 +19,17 @@ from zturbo.core.effects import EndJob, Work
 from zturbo.core.parcel import cut_runs, paths
 from zturbo.core.worker import Produced
 from zturbo.errors import DecodeError
-from zturbo.runtime.coroutines import END, next_of
+from zturbo.runtime.code.rendering import type_name
+from zturbo.runtime.coroutines import END, LAST_CHANCE, next_of
 from zturbo.runtime.runner import Runner, open_piece
-from zturbo.runtime.stagecode import FAILURES, Condemned, JobState, restore
+from zturbo.runtime.stagecode import Condemned, JobState, restore
 from zturbo.runtime.stagehost import StageHost, Stale
 from zturbo.task import Task
 from zturbo.wire.messages import Fail, Mark, Path
 
 __all__ = ["AsyncRunner"]
 
-LAST_CHANCE = 0.5
-"""Seconds that what still runs has after its CancelledError, when the worker leaves."""
+log = logging.getLogger("zturbo.worker")
 
 
 class _Here:
@@ -95,7 +96,7 @@ class AsyncRunner(Runner):
         assert host.coroutines is not None
         self.loop = host.coroutines.loop
         self.fatal: BaseException | None = None
-        """What ends this process: user code raised something else than an Exception."""
+        """What ends this process: an error of ours."""
         self._free = free
         self._timeout = timeout
         self._waiting: deque[_Item] = deque()
@@ -115,11 +116,12 @@ class AsyncRunner(Runner):
         """Run what comes in this queue, until it gives None; :meth:`wake` says that something has come.
 
         Raises:
-            BaseException: the user's code raised something else than an Exception.
+            BaseException: this process cannot go on.
         """
         self._todo = todo
         self._soon(self._take_todo)
-        self.loop.run_forever()
+        while not self._run_loop():
+            pass
         if self.fatal is None and self._running:
             self._leaving = True
             for task in self._running:
@@ -127,6 +129,21 @@ class AsyncRunner(Runner):
             self.loop.run_until_complete(asyncio.wait([*self._running], timeout=LAST_CHANCE))
         if self.fatal is not None:
             raise self.fatal
+
+    def _run_loop(self) -> bool:
+        """Run the loop until it is stopped. Returns whether it was.
+
+        A loop passes on the SystemExit and KeyboardInterrupt of each of its tasks and callbacks; those of the
+        user's code are noted where they belong, or belong to nobody.
+        """
+        try:
+            self.loop.run_forever()
+        except self.host.through:
+            raise
+        except BaseException as error:
+            log.debug("the event loop goes on after %s", type_name(error))
+            return False
+        return True
 
     def wake(self) -> None:
         """Something has come, or more may be given. From any thread."""
@@ -281,7 +298,9 @@ class AsyncRunner(Runner):
             if not here.making.done():
                 await asyncio.wait([here.making])
             state = here.making.result()
-        except FAILURES as error:  # init() and reset() are the user's code
+        except BaseException as error:  # init() and reset() are the user's code
+            if self._is_end(error, item):
+                raise
             if self._here.get(work.job) is here:
                 del self._here[work.job]  # the next task tries again
             self._fail(item, 0, error)
@@ -312,16 +331,24 @@ class AsyncRunner(Runner):
                     host._result(result, path, task, out, had, mark, executed=True)
                 return
             await self._stream(item, result, path, task, had, mark)
-        except (*FAILURES, asyncio.CancelledError) as error:  # whatever it is, it fails this task alone
-            if isinstance(error, asyncio.CancelledError) and (self._stale(item) or self._leaving):
+        except BaseException as error:  # whatever it is, it fails this task alone
+            if self._is_end(error, item):
                 raise
-            if had >= 0:
-                host._log(task, task, had, success=False)
-            kind = mark.kind if mark is not None and isinstance(error, Condemned) else "TaskError"
+            host._log_failed(task, had)
+            kind = mark.kind if mark is not None and type(error) is Condemned else "TaskError"
             self._fail(item, item.count, error, path, task, kind)
             return
         self._begin(work)
         out.end(path, item.count)
+
+    def _is_end(self, error: BaseException, item: _Item) -> bool:
+        """Whether an error ends a coroutine without being its task's failure."""
+        kind = type(error)  # what isinstance() looks at may be the user's code
+        if issubclass(kind, asyncio.CancelledError):
+            return self._stale(item) or self._leaving
+        if issubclass(kind, GeneratorExit):
+            return not self.loop.is_running()  # the coroutine is closed, which nobody waits for any more
+        return issubclass(kind, self.host.through)
 
     async def _stream(
         self, item: _Item, source: AsyncIterable[Any], path: Path, task: Task, had: int, mark: Mark | None
@@ -345,8 +372,8 @@ class AsyncRunner(Runner):
                     host._child(child, (*path, item.count - 1), task, self._out, had)
                 self._flush_soon()
                 await self._room()
-        except BaseException as error:
-            if not isinstance(error, GeneratorExit) and hasattr(children, "aclose"):
+        except BaseException:
+            if self.loop.is_running() and hasattr(children, "aclose"):
                 await children.aclose()
             raise
 
@@ -359,7 +386,8 @@ class AsyncRunner(Runner):
         task: Task | None = None,
         kind: str = "TaskError",
     ) -> None:
-        if item.overdue and isinstance(error, (asyncio.CancelledError, TimeoutError, asyncio.TimeoutError)):
+        ended = (asyncio.CancelledError, TimeoutError, asyncio.TimeoutError)
+        if item.overdue and issubclass(type(error), ended):
             kind, error = "TaskTimeout", TimeoutError(f"it ran longer than {self._timeout:g} s, task_timeout")
         work = item.of.work
         self._begin(work)

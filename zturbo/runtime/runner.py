@@ -16,6 +16,7 @@ from zturbo.core.parcel import cut_runs, paths
 from zturbo.core.worker import Produced
 from zturbo.errors import DecodeError, EncodeError, TooLarge
 from zturbo.runtime.output import Output
+from zturbo.runtime.stagecode import Broken
 from zturbo.runtime.stagehost import StageHost, Stale
 from zturbo.wire.messages import Batch, Fail, Path, Run
 from zturbo.wire.payload import NeedsBuffers, pack_many, pack_one, slice_blob, unpack_many, unpack_one
@@ -156,8 +157,19 @@ class Runner:
         return True
 
     def flush(self, give: Callable[[Produced], None] | None = None) -> None:
-        """Give what there is."""
-        give = give or self._give
+        """Give what there is.
+
+        Raises:
+            Broken: it could not be given, and is lost to this process.
+        """
+        try:
+            self._flush(give or self._give)
+        except self.host.through:
+            raise
+        except BaseException as error:
+            raise Broken("what was made could not be given") from error
+
+    def _flush(self, give: Callable[[Produced], None]) -> None:
         out = self._out
         if self._done:
             self._count()
@@ -215,7 +227,9 @@ class Runner:
             packed = None if metas is None else pack_many(metas)
             if len(blob) > self._max_bytes:
                 raise NeedsBuffers  # one of them may be over the limit
-        except (NeedsBuffers, EncodeError):
+        except (
+            BaseException
+        ):  # no memory, or what a type that the user registered raises: perhaps of one alone
             return self._pack_each(runs, contents, metas, fails)
         return [self._batch(runs, len(contents), blob, packed)]
 
@@ -234,6 +248,9 @@ class Runner:
                 meta = None if metas is None else pack_many([metas[i]])
             except (EncodeError, TooLarge, NeedsBuffers) as error:
                 fails.append(Fail(path, 0, self.host.error(error, path, None, type(error).__name__)))
+                continue
+            except BaseException as error:
+                fails.append(Fail(path, 0, self.host.error(error, path, None)))
                 continue
             batch = self._batch([(path, 1)], 1, blob, meta)
             batch.buffers = buffers

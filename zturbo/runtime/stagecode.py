@@ -10,7 +10,6 @@ from __future__ import annotations
 import copy
 import inspect
 import os
-import traceback
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from time import perf_counter
@@ -21,23 +20,29 @@ from zturbo.core.byid import ById
 from zturbo.core.tree import EXECUTION
 from zturbo.errors import UsageError
 from zturbo.kinds import BatchStage, FunctionStage, is_async, settled
+from zturbo.runtime.code.failedmeta import carried_meta
+from zturbo.runtime.code.rendering import plain_text, render, type_name
 from zturbo.runtime.inputs import Inputs, Pieces
 from zturbo.runtime.output import Output
 from zturbo.stage import ReorderStage, Stage
 from zturbo.task import Task, TaskLog
 from zturbo.wire.messages import MAX_DEPTH, Mark, Path
-from zturbo.wire.payload import entry_of, pack_error, pack_meta
+from zturbo.wire.payload import entry_of, pack_error
 
 if TYPE_CHECKING:
     import asyncio
 
     from zturbo.runtime.coroutines import Coroutines
 
-__all__ = ["FAILURES", "Condemned", "JobState", "StageCode", "restore"]
+__all__ = ["Broken", "Condemned", "JobState", "StageCode", "Stale", "restore"]
 
 
-FAILURES = (Exception, SystemExit)
-"""What user code may raise: its task fails, and the worker goes on; also after ``sys.exit()``."""
+class Stale(BaseException):
+    """The job was started over or ended: what is running of it is void."""
+
+
+class Broken(BaseException):
+    """This process cannot go on: what it has made would be lost. What runs stays noted."""
 
 
 class _NoSlot:
@@ -110,6 +115,10 @@ class StageCode:
         self.host = host
         self.slot: Any = _NoSlot()
         """Where it is noted what runs."""
+        self.through: tuple[type[BaseException], ...] = (Stale, Broken)
+        """What is no failure of a task. All else that user code raises fails its task alone, ``sys.exit()``
+        and ``KeyboardInterrupt`` too: a worker is told to stop by other means. Where a person may stop the
+        code by Ctrl-C, that is one more."""
         self._loop = loop
         self.coroutines: Coroutines | None = None
         """What runs the stage's coroutines, if any of its code is ``async def``."""
@@ -262,11 +271,13 @@ class StageCode:
         if logs:
             task.start(self.name)
         result: Any = None
-        error: Exception | SystemExit | None = None
+        error: BaseException | None = None
         out.inside = True
         try:
             result = process(task)
-        except FAILURES as raised:  # whatever the user's code raises fails this task alone
+        except self.through:
+            raise
+        except BaseException as raised:  # whatever the user's code raises fails this task alone
             error = raised
         out.inside = False
         if out.wanted:
@@ -276,7 +287,7 @@ class StageCode:
     def _settle(
         self,
         result: Any,
-        error: Exception | SystemExit | None,
+        error: BaseException | None,
         path: Path,
         task: Task,
         out: Output,
@@ -287,8 +298,7 @@ class StageCode:
         if error is None:
             self._result(result, path, task, out, had, mark)
             return
-        if had >= 0:
-            self._log(task, task, had, success=False)
+        self._log_failed(task, had)
         out.fail(self._execution(path), 0, self.error(error, path, task))
 
     def _execution(self, path: Path) -> Path:
@@ -358,13 +368,14 @@ class StageCode:
                 count += 1
                 self.slot.given(count)
                 self._child(child, (*path, count - 1), task, out, had)
-        except FAILURES as error:  # whatever the user's code raises fails this task alone
+        except self.through:
+            raise
+        except BaseException as error:  # whatever the user's code raises fails this task alone
             out.inside = False
             if out.wanted:
                 out.settle()
-            if had >= 0:
-                self._log(task, task, had, success=False)
-            kind = mark.kind if mark is not None and isinstance(error, Condemned) else "TaskError"
+            self._log_failed(task, had)
+            kind = mark.kind if mark is not None and type(error) is Condemned else "TaskError"
             out.fail(path, count, self.error(error, path, task, kind))
             return
         out.end(path, count)
@@ -409,25 +420,42 @@ class StageCode:
         duration = perf_counter() - tick
         child.logs = [*(parent._logs or ())[:had], TaskLog(name, duration, wall, wall + duration, success)]
 
+    def _log_failed(self, task: Task, had: int) -> None:
+        """The entry of a task that has failed. What the user's code has made of its logs may allow none."""
+        try:
+            if had >= 0:
+                self._log(task, task, had, success=False)
+        except Exception:
+            task._logs = None
+
     def error(self, error: BaseException, path: Path, task: Task | None, kind: str = "TaskError") -> bytes:
-        """A failure as it travels; without a task, one of an output that is on its way out by now."""
+        """A failure as it travels; without a task, one of an output that is on its way out by now.
+
+        Never raises, whatever the error and the task are by now.
+        """
         held = self._held if task is not None else None
-        text = "".join(traceback.format_exception(type(error), error, error.__traceback__))
+        told = render(error)
         return pack_error(
             {
                 "kind": kind,
-                "type": type(error).__name__,
-                "message": str(error),
-                "traceback": text,
-                "stage": self.name,
+                "type": told.type,
+                "message": told.message,
+                "traceback": told.traceback,
+                "stage": plain_text(self.name),
                 "index": self.index,
                 "path": list(path),
                 "host": self.host,
                 "pid": os.getpid(),
-                "meta": _plain_meta(task),
-                **self.inputs.fields(path, held),
+                "meta": carried_meta(task),
+                **self._input(path, held),
             }
         )
+
+    def _input(self, path: Path, held: tuple[Pieces, int] | None) -> dict[str, Any]:
+        try:
+            return self.inputs.fields(path, held)
+        except BaseException as error:  # no memory; or a type that the user registered
+            return {"input": f"its input was not kept: {type_name(error)} while it was read"}
 
 
 def _check_state(stage: Stage) -> None:
@@ -478,9 +506,3 @@ def _unmarked(meta: Any) -> Any:
     note = {key: value for key, value in meta["zturbo"].items() if key != "enter"}
     rest = {key: value for key, value in meta.items() if key != "zturbo"}
     return {**rest, "zturbo": note} if note else rest or None
-
-
-def _plain_meta(task: Task | None) -> Any:
-    if task is None:
-        return None
-    return pack_meta(task._meta, task._logs)

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 from zturbo.core.parcel import paths
 from zturbo.kinds import BatchStage
 from zturbo.runtime.output import Output
-from zturbo.runtime.stagecode import FAILURES, JobState, StageCode, restore
+from zturbo.runtime.stagecode import JobState, StageCode, Stale, restore
 from zturbo.stage import ReorderStage
 from zturbo.task import Task
 from zturbo.wire.messages import Mark, Path, Run
@@ -39,10 +39,6 @@ class _Steps:
 
     def over(self, index: int) -> bool:
         return False
-
-
-class Stale(BaseException):
-    """The job was started over or ended: what is running of it is void."""
 
 
 class StageHost(StageCode):
@@ -78,7 +74,9 @@ class StageHost(StageCode):
         steps = steps or _Steps()
         try:
             state = self._state(job)
-        except FAILURES as error:  # reset() is the user's code
+        except self.through:
+            raise
+        except BaseException as error:  # reset() is the user's code
             self._fail_all(runs, error, out, steps)
             return
         process = self._code(state)
@@ -89,8 +87,10 @@ class StageHost(StageCode):
             else:
                 known = state.condemned
                 self._run_any(process, job, epoch, runs, contents, metas, out, steps, known, logs)
-        finally:
+        except Stale:
             self.slot.end()
+            raise
+        self.slot.end()  # not where this process is to end: what runs stays noted until it is gone
 
     def _run_any(
         self,
@@ -148,7 +148,17 @@ class StageHost(StageCode):
                 out.inside = True
                 try:
                     result = process(task)
-                except FAILURES as error:  # whatever the user's code raises fails this task alone
+                    # What the user's code has put into a task may raise when it is looked at.
+                    bare = (
+                        type(result) is Task
+                        and result.success
+                        and result._meta is None
+                        and result._logs is None
+                    )
+                    content = result.content if bare else None
+                except self.through:
+                    raise
+                except BaseException as error:  # whatever the user's code raises fails this task alone
                     out.inside = False
                     if out.wanted:
                         out.settle()
@@ -159,14 +169,7 @@ class StageHost(StageCode):
                 out.inside = False
                 if out.wanted:
                     out.settle()
-                if (
-                    type(result) is Task
-                    and result.success
-                    and result._meta is None
-                    and result._logs is None
-                    and out.metas is None
-                    and first
-                ):
+                if bare and first and out.metas is None:
                     out_runs = out.runs
                     if out_runs:
                         begin, count = out_runs[-1]
@@ -176,7 +179,7 @@ class StageHost(StageCode):
                             out_runs.append(((*prefix, at), 1))
                     else:
                         out_runs.append(((*prefix, at), 1))
-                    out.contents.append(result.content)
+                    out.contents.append(content)
                     out.added()
                 else:
                     self._result(result, (*prefix, at) if first else first, task, out, -1)
@@ -215,7 +218,9 @@ class StageHost(StageCode):
         """
         try:
             state = self._state(job)
-        except FAILURES as error:  # reset() is the user's code
+        except self.through:
+            raise
+        except BaseException as error:  # reset() is the user's code
             for i, (path, _, _) in enumerate(tasks):
                 begin(i)
                 out.fail(path, 0, self.error(error, path, None))
@@ -242,23 +247,27 @@ class StageHost(StageCode):
                 else:
                     self._condemn(known[i], path, made[i], out)
                 out.finished += 1
-        finally:
+        except Stale:
             self.slot.end()
+            raise
+        self.slot.end()
 
     def _call_batch(
         self, state: JobState, tasks: list[Task], out: Output
-    ) -> list[tuple[Any, Exception | SystemExit | None]]:
+    ) -> list[tuple[Any, BaseException | None]]:
         """(result, error) of each; a batch of several that raises is run again one by one."""
         stage = state.instance
         assert isinstance(stage, BatchStage)
         if not tasks:
             return []
-        error: Exception | SystemExit | None = None
+        error: BaseException | None = None
         results: list[Any] = []
         out.inside = True
         try:
             results = stage.results_of(tasks)
-        except FAILURES as raised:  # whatever the user's code raises fails these tasks alone
+        except self.through:
+            raise
+        except BaseException as raised:  # whatever the user's code raises fails these tasks alone
             error = raised
         out.inside = False
         if out.wanted:
@@ -298,15 +307,19 @@ class StageHost(StageCode):
         """
         try:
             state = self._state(job)
-        except FAILURES as error:  # reset() is the user's code
+        except self.through:
+            raise
+        except BaseException as error:  # reset() is the user's code
             out.fail((), 0, self.error(error, (), None))
             return
         state.mark(marks)
         self.slot.begin(job, epoch, (), False)
         try:
             self._run_released(state, pieces, fails, out, final, steps or _Steps(), logs)
-        finally:
+        except Stale:
             self.slot.end()
+            raise
+        self.slot.end()
         if final:  # its place may be given to another job before the broker's word that this one has ended
             self.job_ended(job)
 
@@ -397,7 +410,9 @@ class StageHost(StageCode):
         self._held = self.inputs.here()
         try:
             released = state.byid.push(instance.get_sequence_id(task), (task, self._held))
-        except FAILURES as error:  # an id that cannot be had fails this task alone
+        except self.through:
+            raise
+        except BaseException as error:  # an id that cannot be had fails this task alone
             raw = note_given(self.error(error, path, task), -1)  # its path is none of those that it numbers
             state.late.append(((self.index, path), raw))
             self._held = None

@@ -14,6 +14,7 @@ from queue import SimpleQueue
 from typing import Any
 
 from zturbo.errors import BrokerUnavailable, JobFailed, UsageError, by_name
+from zturbo.runtime.code.rendering import render
 from zturbo.runtime.courier import Courier
 
 __all__ = ["Callbacks", "Watch", "ending"]
@@ -112,8 +113,8 @@ class Callbacks:
         while (call := self._todo.get()) is not None:
             try:
                 call()
-            except Exception:  # a callback is the user's code
-                log.exception("a callback raised")
+            except BaseException as error:  # a callback is the user's code, and others are to be called
+                log.error("a callback raised\n%s", render(error).traceback)
 
     def close(self) -> None:
         """Call what waits, then end."""

@@ -24,6 +24,7 @@ from zturbo.resources import Resources
 from zturbo.runtime.batching import BatchRunner
 from zturbo.runtime.binding import ordinal_hint
 from zturbo.runtime.children import ChildSide
+from zturbo.runtime.code.rendering import render
 from zturbo.runtime.dump import dump, links
 from zturbo.runtime.importing import build_stage, code_hash, load_class
 from zturbo.runtime.member import MemberLoop, start_member
@@ -389,6 +390,7 @@ def serve(
         The exit status.
     """
     loop = worker.loop
+    worker.runner.host.through += leave
     signal.signal(signal.SIGTERM, lambda *_: loop.post(worker.drain))
     signal.signal(signal.SIGUSR1, lambda *_: loop.post(worker.dump))
     sys.setswitchinterval(0.001)
@@ -401,6 +403,9 @@ def serve(
     except leave:
         status = 130
         loop.post(worker.drain)
+    except BaseException as error:  # ours, or no memory: at once, so that what ran stays noted
+        log.critical("%s cannot go on\n%s", name, render(error).traceback)
+        os._exit(1)
     thread.join(timeout=5)
     if not thread.is_alive():
         loop.close()

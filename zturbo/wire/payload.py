@@ -192,18 +192,33 @@ def slice_blob(blob: Buffer, n: int, start: int, stop: int) -> bytes:
 def pack_error(error: dict[str, Any]) -> bytes:
     """A failure as it travels: plain text fields, and which task it was.
 
-    What makes it larger than a message may carry is left out: first its task's input, then the meta.
+    What makes it larger than a message may carry is left out: first its task's input, then the meta. So is
+    what cannot be packed, for any reason: a failure without its meta is better than none.
     """
     short = {k: v[-MAX_TEXT:] if type(v) is str else v for k, v in error.items()}
-    packed = _pack_part(short)
+    packed = _packed_or_why(short)
     for name in ("input", "input_meta", "meta"):
-        if len(packed) <= MAX_ERROR:
-            break
+        if type(packed) is bytes and len(packed) <= MAX_ERROR:
+            return packed
         if short.get(name) is not None:
-            why = f"its {name} was not kept: the failure is larger than {MAX_ERROR:,} bytes with it"
-            short[name] = why if name == "input" else None
-            packed = _pack_part(short)
-    return packed
+            why = packed if type(packed) is str else f"the failure is larger than {MAX_ERROR:,} bytes with it"
+            short[name] = f"its input was not kept: {why}" if name == "input" else None
+            packed = _packed_or_why(short)
+    return packed if type(packed) is bytes else _pack_part(_texts_only(short))
+
+
+def _packed_or_why(fields: dict[str, Any]) -> bytes | str:
+    """A failure's fields, packed; a text says why they cannot be."""
+    try:
+        return _pack_part(fields)
+    except BaseException as error:  # a registered pack is the user's code
+        return f"{type(error).__name__} while it was packed"
+
+
+def _texts_only(fields: dict[str, Any]) -> dict[str, Any]:
+    """What is plain of a failure's fields, and so can be packed in any case."""
+    plain = {k: v.encode(errors="replace").decode() for k, v in fields.items() if type(v) is str}
+    return {**plain, **{k: fields[k] for k in ("index", "path", "pid", "given") if k in fields}}
 
 
 _ERROR_TEXTS = ("kind", "type", "message", "traceback", "stage", "host")
