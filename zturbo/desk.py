@@ -16,8 +16,11 @@ from logging import Logger
 from zturbo.client import Client, JobHandle
 from zturbo.debug import DebugPipeline
 from zturbo.errors import UsageError, ZturboError
+from zturbo.errortext import safe_repr
 from zturbo.kept import KeptJobs
+from zturbo.log import log_with_remote_traceback
 from zturbo.options import Options
+from zturbo.reader import FailedTask
 from zturbo.result import Result
 from zturbo.task import Job, Task
 
@@ -25,6 +28,10 @@ __all__ = ["Desk", "ResultQueue"]
 
 JOBS_AT_ONCE = 16
 """Jobs of one pipeline that are under way; the others wait for their turn, in the order of adding."""
+
+
+FAILURES_TOLD = 20
+"""Failed tasks of one job that get a line each in the log; the rest is counted."""
 
 
 @dataclass(slots=True)
@@ -231,12 +238,31 @@ class Desk:
         """Hand its tasks to the user's code, to their end."""
         try:
             if not attempt.failure:
-                self._collect(job, _checked(attempt.tasks, attempt.failure))
+                self._collect(job, _checked(self._told(job, attempt.tasks), attempt.failure))
             if attempt.failure:  # the user's code may have caught it
                 raise attempt.failure[0]
         finally:
             with self._lock:
                 self._in_flight[attempt.number] -= 1
+
+    def _told(self, job: Job, tasks: Iterator[Task]) -> Iterator[Task]:
+        """The tasks; those that failed are told of in the log, the first ones each."""
+        failed = 0
+        for task in tasks:
+            if not task.success:
+                failed += 1
+                if failed <= FAILURES_TOLD:
+                    self._tell_failed(job, task, failed)
+            yield task
+        if failed > FAILURES_TOLD:
+            more = failed - FAILURES_TOLD
+            self._log.error("job %s: %d more tasks failed, see its results' failed_tasks", job.name, more)
+
+    def _tell_failed(self, job: Job, task: Task, number: int) -> None:
+        note = f"its traceback: job.results.failed_tasks[{number - 1}].traceback"
+        given = safe_repr(task.content) if isinstance(task, FailedTask) and not task.note else "not kept"
+        text = f"job {job.name}: a task failed: {task.error}; input: {given}; {note}"
+        log_with_remote_traceback(self._log, text, getattr(task, "traceback", ""))
 
     def _tasks(self, job: Job, number: int) -> Iterator[Task]:
         if self._debug is not None:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 
 from zturbo.checks import check_type
 from zturbo.options import Options
 
-__all__ = ["FORMAT", "get_logger", "set_up_logging"]
+__all__ = ["FORMAT", "get_logger", "log_with_remote_traceback", "set_up_logging"]
 
 FORMAT = "%(asctime)s %(name)s %(levelname)s %(message)s"
 
@@ -34,6 +35,28 @@ def set_up_logging() -> None:
     _set_up(logging.getLogger("zturbo"), None, None)
 
 
+class _Brief(logging.Formatter):
+    """For a terminal: leaves out a traceback of another process, which the line before it sums up."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The line, without a remote traceback."""
+        if not hasattr(record, "remote"):
+            return super().format(record)
+        brief = logging.makeLogRecord({**record.__dict__, "exc_text": None})
+        return super().format(brief)
+
+
+def log_with_remote_traceback(logger: logging.Logger, text: str, traceback: str) -> None:
+    """One line at ERROR; a log file has the traceback of the other process below it, a terminal has not."""
+    if not logger.isEnabledFor(logging.ERROR):
+        return
+    caller = sys._getframe(1)
+    at = (caller.f_code.co_filename, caller.f_lineno)
+    record = logger.makeRecord(logger.name, logging.ERROR, *at, text, (), None, extra={"remote": True})
+    record.exc_text = traceback.rstrip() or None
+    logger.handle(record)
+
+
 def _set_up(logger: logging.Logger, level: int | None, log_file: str | None) -> None:
     if level is None:
         level = logging.DEBUG if Options.print_debug_log else logging.INFO
@@ -41,14 +64,14 @@ def _set_up(logger: logging.Logger, level: int | None, log_file: str | None) -> 
     if log_file is None and logger.name.startswith("zturbo."):
         logger = logging.getLogger("zturbo")  # one handler for all of them
     if not logger.hasHandlers():
-        _add(logger, logging.StreamHandler())
+        _add(logger, logging.StreamHandler(), _Brief(FORMAT))
     path = log_file or Options.log_file
     if path is not None and not _writes_to(logger, os.path.abspath(path)):
-        _add(logger, logging.FileHandler(path))
+        _add(logger, logging.FileHandler(path), logging.Formatter(FORMAT))
 
 
-def _add(logger: logging.Logger, handler: logging.Handler) -> None:
-    handler.setFormatter(logging.Formatter(FORMAT))
+def _add(logger: logging.Logger, handler: logging.Handler, formatter: logging.Formatter) -> None:
+    handler.setFormatter(formatter)
     logger.addHandler(handler)
 
 
