@@ -1,14 +1,31 @@
 """The one place that makes sockets, so that none is made without its options.
 
-``IMMEDIATE`` (a message is queued only for a connection that stands), ``LINGER=0``, bounds on size,
-heartbeats, never a blocking send; CURVE keys where they are configured. Sockets are disposable:
-nothing relies on what is in their queues.
+A message is queued only for a connection that stands; ``LINGER=0``, bounds on size, heartbeats, never a
+blocking send; CURVE keys where they are configured. Sockets are disposable: nothing relies on what is in
+their queues.
+
+For a socket that only sends, libzmq's option ``IMMEDIATE`` keeps messages from being queued without a
+connection. A socket that connects and receives must not have it: libzmq 4.3.5 then aborts the process.
+
+- When such a socket's connection breaks, libzmq ends the connection's pipe at once, whatever is still in it
+  (``socket_base_t::hiccuped``: ``if (options.immediate == 1) pipe_->terminate (false)``).
+- The socket learns that from a command. ``recv`` processes commands at each hundredth call, before it reads,
+  also between two frames of one message. Of two-frame messages the hundredth frame is a second one.
+- The pipe cannot be read any more, but the first frame announced a second:
+  ``Assertion failed: !_more (src/fq.cpp:80)``.
+
+Without the option the pipe outlives its connection, and a socket that binds lets its pipes be read to their
+ends: neither can lose the rest of a message. What the option is for, :class:`Dealer` does itself.
 """
 
 from __future__ import annotations
 
+import itertools
 import os
+import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 from urllib.parse import urlsplit
 
 import zmq
@@ -17,7 +34,7 @@ from zturbo.errors import StartError, UsageError
 from zturbo.runtime.disk.folders import LONGEST_IPC
 from zturbo.runtime.host import is_loopback
 
-__all__ = ["MAX_MESSAGE", "Security", "check_bind", "make"]
+__all__ = ["MAX_MESSAGE", "Dealer", "Security", "check_bind", "make"]
 
 MAX_MESSAGE = 1 << 30
 """Bytes that one frame may have on the wire. A larger task is an error in the task that made it."""
@@ -63,6 +80,54 @@ def _check_length(address: str) -> None:
         )
 
 
+_monitors = itertools.count()
+"""Numbers for the addresses of monitors: two at once must not have the same."""
+
+
+class Dealer(zmq.Socket[bytes]):
+    """A DEALER that queues nothing while it has no connection, and yet never loses the rest of a message.
+
+    Made with the factory :func:`make`. A monitor tells it when its one connection stands and when it breaks.
+    """
+
+    _monitor: zmq.Socket[bytes] | None = None
+    _connected = False
+
+    def watch(self) -> None:
+        """Begin to follow the connection; call it before ``connect``."""
+        events = zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED
+        address = f"inproc://zturbo-monitor-{next(_monitors)}"
+        self.monitor(address, events)
+        self._monitor = self.context.socket(zmq.PAIR)
+        self._monitor.linger = 0
+        self._monitor.setsockopt(zmq.RCVHWM, 0)  # a full queue would stop libzmq's I/O thread
+        self._monitor.connect(address)
+
+    def connected(self) -> bool:
+        """Whether its connection stands, as far as libzmq has noticed."""
+        while self._monitor is not None:
+            try:
+                event, _ = self._monitor.recv_multipart(zmq.DONTWAIT)
+            except zmq.Again:
+                break
+            self._connected = int.from_bytes(event[:2], sys.byteorder) == zmq.EVENT_HANDSHAKE_SUCCEEDED
+        return self._connected
+
+    def send_multipart(self, msg_parts: Sequence[Any], flags: int = 0, *args: Any, **kwargs: Any) -> Any:
+        """As a socket does. With ``DONTWAIT`` it raises Again while no connection stands."""
+        if flags & zmq.DONTWAIT and not self.connected():
+            raise zmq.Again
+        return super().send_multipart(msg_parts, flags, *args, **kwargs)
+
+    def close(self, linger: int | None = None) -> None:
+        """Close it and its monitor."""
+        monitor, self._monitor = self._monitor, None
+        if monitor is not None and not self.closed:
+            self.disable_monitor()
+            monitor.close()
+        super().close(linger)
+
+
 def make(
     context: zmq.Context[zmq.Socket[bytes]],
     kind: int,
@@ -88,14 +153,14 @@ def make(
     for address in (bind, connect):
         if address is not None:
             _check_length(address)
-    socket = context.socket(kind)
+    socket = context.socket(kind, Dealer) if kind == zmq.DEALER else context.socket(kind)
     socket.linger = 0
     socket.setsockopt(zmq.SNDHWM, HIGH_WATER)
     socket.setsockopt(zmq.RCVHWM, HIGH_WATER)
     socket.setsockopt(zmq.MAXMSGSIZE, MAX_MESSAGE)
     if any(address is not None and address.startswith("tcp://[") for address in (bind, connect)):
         socket.setsockopt(zmq.IPV6, 1)  # for these alone: with it a name means its IPv6 address
-    if kind != zmq.ROUTER:
+    if kind == zmq.PUSH:
         socket.setsockopt(zmq.IMMEDIATE, 1)
     socket.setsockopt(zmq.HEARTBEAT_IVL, 2000)
     socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, 10_000)
@@ -125,5 +190,7 @@ def make(
                 ) from None
             raise StartError(f"cannot bind {bind}: {error.strerror}") from None
     if connect is not None:
+        if isinstance(socket, Dealer):
+            socket.watch()
         socket.connect(connect)
     return socket
