@@ -76,4 +76,4 @@ def run_here(child: ChildSpec, broker: str) -> int:
             fail(f"{child.name} does not start")
             return 2
         line = f"{child.name} runs here, in process {os.getpid()}; breakpoint() works, Ctrl-C stops it"
-        return serve(worker, child.name, lambda: fail(line), leave=(KeyboardInterrupt, _Quit))
+        return serve(worker, side, child.name, lambda: fail(line), leave=(KeyboardInterrupt, _Quit))

@@ -95,6 +95,7 @@ class BatchRunner(Runner):
                 )
             except Stale:
                 self._out.clear()
+            self._look_after(self._job, self._epoch, lambda: [item.path for item in ready])
         for item in items:
             if item.last:
                 self._turn_to(item.work)

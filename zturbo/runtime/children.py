@@ -1,21 +1,25 @@
 """How a node starts its children, and what a child does to be one.
 
-The parent writes a spec (a msgpack map) to the child's stdin and keeps the pipe open: when it closes,
-the parent is gone, and the child ends itself; so there are no orphans, ever. The child reports through
-a second pipe that it is ready, or why it could not start. Children ignore SIGINT: in a terminal
-Ctrl-C goes to the whole group, and it is the parent's to stop them, by SIGTERM.
+The parent writes a spec (a msgpack map) to the child's stdin and keeps the pipe open: when it closes, the
+parent is gone, and the child ends itself; so there are no orphans, ever. The child reports through a second
+pipe that it is ready, or why it could not start. Children do nothing at SIGINT: in a terminal Ctrl-C goes
+to the whole group, and it is the parent's to stop them. A worker leads a session of its own, see
+:mod:`zturbo.runtime.descendants`. It is told to stop through the pipe, since its code may have changed what
+SIGTERM does.
 """
 
 from __future__ import annotations
 
 import logging
 import os
+import select
 import shutil
 import signal
 import struct
 import subprocess
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,7 +28,9 @@ import msgpack
 
 from zturbo.runtime.binding import bound_environment, cpus_to_bind, on_cpus
 from zturbo.runtime.boot import command
+from zturbo.runtime.code.descriptors import LOST_DESCRIPTORS, out_of_the_way
 from zturbo.runtime.code.rendering import plain_text, render
+from zturbo.runtime.descendants import MARK, end_descendants
 from zturbo.runtime.slot import Slot
 from zturbo.wire.messages import clip
 
@@ -33,6 +39,12 @@ __all__ = ["Child", "ChildSide", "ChildSpec", "describe_exit"]
 log = logging.getLogger("zturbo.node")
 
 _LENGTH = struct.Struct("<I")
+
+STOP = b"s"
+"""What a worker reads from its node's pipe when it is to leave."""
+
+UNKNOWN = 1 << 16
+"""In place of an exit code that nobody could tell any more; greater than any."""
 
 
 @dataclass(slots=True)
@@ -71,6 +83,7 @@ class Child:
         self.info: dict[str, Any] = {}
         self.cause = ""
         """Why its node ended it: ``timeout``, ``cancelled``, ``stopped``; empty if it did not."""
+        self._code: int | None = None
         self._oom_kills = _oom_kills()
         reader, writer = os.pipe()
         self.ready_fd = reader
@@ -84,7 +97,10 @@ class Child:
             "slot_fd": slot_fd,
             "parent": os.getpid(),
         }
-        own = dict(os.environ) if env is None else env
+        own = dict(os.environ if env is None else env)
+        worker = what.role == "worker"
+        if worker:
+            own[MARK] = incarnation.hex()
         given = what.spec.get("resources")
         with on_cpus(cpus_to_bind(given)):
             self.process = subprocess.Popen(
@@ -92,6 +108,7 @@ class Child:
                 stdin=subprocess.PIPE,
                 pass_fds=(writer, slot_fd),
                 env=bound_environment(given, own),
+                start_new_session=worker,
             )
         os.close(writer)
         self.slot = Slot(slot_fd)
@@ -134,8 +151,23 @@ class Child:
         return text
 
     def exited(self) -> int | None:
-        """Its exit code (negative: a signal), or None while it runs. Reaps it."""
-        return self.process.poll()
+        """Its exit code (negative: a signal), None while it runs. Reaps it and ends all it has started."""
+        if self._code is not None:
+            return self._code
+        code: int | None = UNKNOWN
+        try:
+            end = os.waitid(os.P_PIDFD, self.pidfd, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+            if end is None:
+                return None
+            code = end.si_status if end.si_code == os.CLD_EXITED else -end.si_status
+        except ChildProcessError:  # this process ignores SIGCHLD, or other code of it has reaped the child
+            if not _ended(self.pidfd):
+                return None
+        if self.what.role == "worker":
+            end_descendants(self.incarnation.hex(), self.pid)
+        self.process.poll()
+        self._code = code
+        return code
 
     def frozen(self) -> bool:
         """Whether the kernel shows it stopped or dead: nothing to renew a lease for."""
@@ -147,11 +179,21 @@ class Child:
 
     def signal(self, number: int) -> None:
         """Send a signal, if it still runs."""
-        if self.process.poll() is None:
-            try:
-                os.kill(self.pid, number)
-            except ProcessLookupError:
-                log.debug("%s is gone already", self.what.name)
+        try:
+            signal.pidfd_send_signal(self.pidfd, number)
+        except ProcessLookupError:
+            log.debug("%s is gone already", self.what.name)
+
+    def stop(self) -> None:
+        """Ask it to finish what it has and to leave."""
+        if self.what.role != "worker" or not self.is_ready:
+            self.signal(signal.SIGTERM)
+            return
+        assert self.process.stdin is not None
+        try:
+            os.write(self.process.stdin.fileno(), STOP)
+        except (BrokenPipeError, BlockingIOError):
+            self.signal(signal.SIGTERM)
 
     def close(self) -> None:
         """Let go of its pipes. It must have exited."""
@@ -165,8 +207,22 @@ class Child:
         self.slot.close()
 
 
+def _ended(pidfd: int) -> bool:
+    """Whether the process is gone; it need not be this one's child any more."""
+    poll = select.poll()
+    poll.register(pidfd, select.POLLIN)
+    return bool(poll.poll(0))
+
+
 def describe_exit(code: int) -> str:
     """An exit code for people: ``exit code 3``, ``SIGSEGV``."""
+    if code == UNKNOWN:
+        return (
+            "it ended, and how is not known: the program that started it ignores SIGCHLD, or waits for "
+            "children that are not its own"
+        )
+    if code == LOST_DESCRIPTORS:
+        return "the stage's code has closed file descriptors that are not its own"
     if code >= 0:
         return f"exit code {code}"
     try:
@@ -208,20 +264,27 @@ class ChildSide:
         self.spec = spec
         self._ready_fd: int = spec["ready_fd"]
         self._folders: list[Path] = []
+        self.slot = self._open_slot(spec["slot_fd"])
+        """Where it notes what it runs."""
+        self.handlers: dict[int, Any] = {}
+        """Signal -> the handler that it has here."""
+        self.on_stop: Callable[[], None] | None = None
+        """What is done, in another thread, when the parent asks it to leave."""
 
     @classmethod
     def open(cls) -> ChildSide:
         """Read the spec; from now on end with the parent."""
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
-        stdin = os.dup(0)
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # it may be ignored where the node was started
+        stdin = out_of_the_way(os.dup(0))
         head = _read(stdin, _LENGTH.size)
         spec = msgpack.unpackb(_read(stdin, _LENGTH.unpack(head)[0]), raw=False, strict_map_key=False)
         null = os.open(os.devnull, os.O_RDONLY)
         os.dup2(null, 0)
         os.close(null)
+        # A copy of stderr: the stage's code may close its own.
+        errors = open(out_of_the_way(os.dup(2)), "w", buffering=1, errors="backslashreplace")
         level = logging.DEBUG if spec.get("debug") else logging.INFO
-        handlers: list[logging.Handler] = [logging.StreamHandler()]
+        handlers: list[logging.Handler] = [logging.StreamHandler(errors)]
         if spec.get("log_file"):
             handlers.append(logging.FileHandler(spec["log_file"]))
         form = "%(asctime)s %(name)s %(levelname)s %(message)s"
@@ -229,7 +292,10 @@ class ChildSide:
             handler.setFormatter(logging.Formatter(form))
         logging.getLogger().setLevel(level)
         logging.lastResort = _Fanout(handlers)
+        spec["ready_fd"] = out_of_the_way(spec["ready_fd"])
         side = cls(spec)
+        side.handle(signal.SIGINT, lambda: None)  # no SIG_IGN, which a stage's programs would inherit
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
         threading.Thread(target=side._watch, args=(stdin,), name="parent", daemon=True).start()
         return side
 
@@ -247,18 +313,26 @@ class ChildSide:
             for handler in logging.lastResort.handlers:
                 logger.addHandler(handler)
 
-    @property
-    def slot(self) -> Slot:
-        """Where it notes what it runs."""
-        return Slot(self.spec["slot_fd"])
+    def _open_slot(self, fd: int) -> Slot:
+        return Slot(fd)
+
+    def handle(self, number: int, call: Callable[[], None]) -> None:
+        """At this signal, call this."""
+
+        def handler(number: int, frame: object) -> None:
+            call()
+
+        self.handlers[number] = handler
+        signal.signal(number, handler)
 
     def at_exit(self, folder: Path) -> None:
         """Remove this folder if the parent dies."""
         self._folders.append(folder)
 
     def _watch(self, stdin: int) -> None:
-        while os.read(stdin, 4096):
-            pass
+        while self._read_word(stdin):
+            if self.on_stop is not None:
+                self.on_stop()
         if self.spec.get("role") == "broker":
             os.kill(os.getpid(), signal.SIGTERM)
             time.sleep(2)
@@ -268,7 +342,18 @@ class ChildSide:
                 folder.parent.rmdir()  # the node's, once its last child is gone
             except OSError:
                 continue
+        if self.spec.get("role") == "worker":
+            end_descendants(self.spec["incarnation"].hex(), os.getpid())
+            if os.getpgrp() == os.getpid():
+                os.killpg(0, signal.SIGKILL)
         os._exit(4)
+
+    def _read_word(self, stdin: int) -> bytes:
+        """What the parent says; empty if it is gone."""
+        try:
+            return os.read(stdin, 4096)
+        except OSError:  # the stage's code has closed it
+            os._exit(LOST_DESCRIPTORS)
 
     def _say(self, report: dict[str, Any]) -> None:
         try:

@@ -21,6 +21,7 @@ import zmq
 
 from zturbo.errors import DecodeError, VersionMismatch
 from zturbo.runtime.children import ChildSide
+from zturbo.runtime.code.descriptors import out_of_the_way
 from zturbo.runtime.forward import Forwarder
 from zturbo.runtime.net.guard import Guard
 from zturbo.runtime.peers import Inbox, Peers
@@ -126,7 +127,9 @@ class MemberLoop:
         self.refused: str | None = None
         self.stopping = False
         self._posted: deque[Callable[[float], None]] = deque()
-        self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self._wake = out_of_the_way(os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC))
+        self.on_lost: Callable[[], None] = lambda: None
+        """Called where this process's descriptors turn out to be closed by other code."""
         self._awake = False
         self._poller = zmq.Poller()
         for socket in (*self.inbox.sockets, self.control):
@@ -149,7 +152,11 @@ class MemberLoop:
         """Let the loop's thread call this with the time. Thread-safe; wakes only a sleeper."""
         self._posted.append(call)
         if not self._awake:
-            os.eventfd_write(self._wake, 1)
+            try:
+                os.eventfd_write(self._wake, 1)
+            except OSError:
+                self.on_lost()
+                raise
 
     # -- effects ------------------------------------------------------------------------------
     def send(self, peer: bytes, message: DataMessage) -> None:

@@ -152,7 +152,7 @@ class Node:
                 place.leaving = True
                 place.start_at = None
                 if place.child is not None:
-                    place.child.signal(signal.SIGTERM)
+                    place.child.stop()
 
     @property
     def children(self) -> list[Child]:
@@ -302,7 +302,7 @@ class Node:
                 child.signal(signal.SIGKILL)
             elif not child.info.get("stopping"):
                 child.info["stopping"] = True
-                child.signal(signal.SIGTERM)
+                child.stop()
                 self._stop_at = now + STOP_AFTER
         return False
 

@@ -263,6 +263,7 @@ class AsyncRunner(Runner):
             self._end(error)  # and it stays in the slot: it was running when this process died
             return
         item = self._running.pop(task)
+        self._look_after(item.of.work.job, item.of.work.epoch, lambda: [item.path])
         self.host.slot.leave(item.slot)
         self._places.append(item.slot)
         if item.timer is not None:

@@ -6,7 +6,8 @@ the I/O thread. Outputs of several pieces of work of one job share a batch, as l
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterator
 from time import perf_counter
 from typing import Any
 
@@ -15,6 +16,7 @@ from zturbo.core.held import InputKey
 from zturbo.core.parcel import cut_runs, paths
 from zturbo.core.worker import Produced
 from zturbo.errors import DecodeError, EncodeError, TooLarge
+from zturbo.runtime.code.descriptors import LOST_DESCRIPTORS, Descriptors, Watched
 from zturbo.runtime.output import Output
 from zturbo.runtime.stagecode import Broken
 from zturbo.runtime.stagehost import StageHost, Stale
@@ -53,6 +55,9 @@ class Runner:
         self._tasks = 0
         self._works: list[Work] = []
         self._since = 0.0
+        self._slot = host.slot
+        self.descriptors: Descriptors | None = None
+        """Those of this process that the stage's code must leave alone; None if they are not looked after."""
 
     @property
     def job(self) -> bytes | None:
@@ -79,6 +84,8 @@ class Runner:
         self._begin(work)
         out = self._out
         if self._current(work.job) == work.epoch:
+            if self.descriptors is not None:
+                self.host.slot = Watched(self._slot, self.descriptors) if work.marks else self._slot
             self.host.inputs.begin(work.pieces)
             try:
                 if work.origin is None:
@@ -113,8 +120,17 @@ class Runner:
                 out.clear()
             except DecodeError as error:
                 self._fail_work(work, error)
+            self._look_after(work.job, work.epoch, lambda: list(_paths(work))[: work.at + 1])
         self._count()
         self._works.append(work)
+
+    def _look_after(self, job: bytes, epoch: int, ran: Callable[[], list[Path]]) -> None:
+        """End this process if the stage's code has closed our descriptors, with what has just run noted."""
+        if self.descriptors is None or self.descriptors.there():
+            return
+        if not self.host.slot.read():
+            self.host.slot.several(job, epoch, ran())
+        os._exit(LOST_DESCRIPTORS)
 
     def _count(self) -> None:
         """Tasks that have been finished since the last look count for the input that is running."""
@@ -131,9 +147,8 @@ class Runner:
     def _fail_work(self, work: Work, error: DecodeError) -> None:
         """Contents that cannot be unpacked here: each task that is left fails, without its input."""
         self.host.inputs.clear()
-        for batch, start, stop in work.pieces:
-            for path in paths(cut_runs(batch.runs, start, stop)):
-                self._out.fails.append(Fail(path, 0, self.host.error(error, path, None, "DecodeError")))
+        for path in _paths(work):
+            self._out.fails.append(Fail(path, 0, self.host.error(error, path, None, "DecodeError")))
         if work.origin is not None:
             self._done[work.origin] = min(work.limit, sum(stop - start for _, start, stop in work.pieces))
 
@@ -256,6 +271,12 @@ class Runner:
             batch.buffers = buffers
             batches.append(batch)
         return batches
+
+
+def _paths(work: Work) -> Iterator[Path]:
+    """Those of a work's tasks, in order."""
+    for batch, start, stop in work.pieces:
+        yield from paths(cut_runs(batch.runs, start, stop))
 
 
 def _path(runs: list[Run], index: int) -> Path:

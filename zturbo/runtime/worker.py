@@ -24,6 +24,8 @@ from zturbo.resources import Resources
 from zturbo.runtime.batching import BatchRunner
 from zturbo.runtime.binding import ordinal_hint
 from zturbo.runtime.children import ChildSide
+from zturbo.runtime.code.descriptors import LOST_DESCRIPTORS, Descriptors, opened
+from zturbo.runtime.code.forked import part_on_fork
 from zturbo.runtime.code.rendering import render
 from zturbo.runtime.dump import dump, links
 from zturbo.runtime.importing import build_stage, code_hash, load_class
@@ -50,6 +52,9 @@ LAST_WORDS = 0.1
 
 LEAVE = 1.0
 """Seconds that a task may go on after this worker has left; then the process ends all the same."""
+
+EXIT = 2.0
+"""Seconds that threads and ``atexit`` hooks of the stage's code may take at this process's end."""
 
 STEAL_AFTER, STEAL_MAX = 0.004, 0.064
 """Seconds for which the code gives nothing before it is looked whether it has finished something."""
@@ -119,6 +124,8 @@ class WorkerProcess:
         self._steal_at = 0.0
         self._steal_delay = STEAL_AFTER
         self._slot = host.slot
+        self.descriptors: Descriptors | None = None
+        """Those that the stage's code must leave alone."""
 
     def _make_runner(self, host: StageHost, max_bytes: int, timeout: float | None) -> Runner:
         current = self.epochs.get
@@ -164,11 +171,23 @@ class WorkerProcess:
         if wait is not None:
             self.runner.flush()
             try:
-                return self.works.get(timeout=wait)
+                return self._get(timeout=wait)
             except Empty:
                 pass
         self.runner.idle()
-        return self.works.get()
+        return self._get()
+
+    def _get(self, timeout: float | None = None) -> Work | EndJob | None:
+        """The next work. A signal handler of the stage's code that raises meanwhile ends nothing."""
+        while True:
+            try:
+                return self.works.get(timeout=timeout)
+            except Empty:
+                raise
+            except BaseException as error:
+                if isinstance(error, self.runner.host.through):
+                    raise
+                log.warning("%s: a signal handler raised while no task ran", self.loop.stage, exc_info=True)
 
     def _post(self, produced: Produced) -> None:
         self._unseen += 1
@@ -316,8 +335,10 @@ class WorkerProcess:
         try:
             self.loop.run(self)
         except BaseException:
+            if self.descriptors is not None and not self.descriptors.there():
+                os._exit(LOST_DESCRIPTORS)
             log.exception("the I/O thread of %s failed", self.loop.stage)
-            raise
+            os._exit(1)  # at once: what runs stays named, since it may be the reason
         finally:
             self.loop.stopping = True
             self._room.set()
@@ -350,6 +371,7 @@ def build(spec: dict[str, Any]) -> Callable[[], Stage]:
 def make_worker(side: ChildSide) -> WorkerProcess:
     """The worker that a spec describes; its stage is made and ``init()``-ed here."""
     spec = side.spec
+    part_on_fork(side.slot, side.handlers)
     host = StageHost(
         build(spec),
         name=spec["stage"],
@@ -358,10 +380,12 @@ def make_worker(side: ChildSide) -> WorkerProcess:
         host=spec["host"],
     )
     host.slot = side.slot
+    before = opened()
     loop = start_member(side, spec["stage"])
     base = host.base
+    loop.on_lost = lambda: os._exit(LOST_DESCRIPTORS)
     loop.code = code_hash(base.function if isinstance(base, FunctionStage) else type(base))
-    return WorkerProcess(
+    worker = WorkerProcess(
         loop,
         host,
         pipeline=spec["pipeline"],
@@ -369,10 +393,13 @@ def make_worker(side: ChildSide) -> WorkerProcess:
         max_task_bytes=spec["max_task_bytes"],
         task_timeout=spec.get("task_timeout"),
     )
+    worker.descriptors = worker.runner.descriptors = Descriptors(opened() - before)
+    return worker
 
 
 def serve(
     worker: WorkerProcess,
+    side: ChildSide,
     name: str,
     ready: Callable[[], None],
     *,
@@ -382,6 +409,7 @@ def serve(
 
     Args:
         worker: the worker.
+        side: what its node has told it.
         name: ``pipeline.stage``, for people.
         ready: called once it runs.
         leave: what ends the code by being raised in it, where the terminal is this process's own.
@@ -391,8 +419,9 @@ def serve(
     """
     loop = worker.loop
     worker.runner.host.through += leave
-    signal.signal(signal.SIGTERM, lambda *_: loop.post(worker.drain))
-    signal.signal(signal.SIGUSR1, lambda *_: loop.post(worker.dump))
+    side.handle(signal.SIGTERM, lambda: loop.post(worker.drain))
+    side.handle(signal.SIGUSR1, lambda: loop.post(worker.dump))
+    side.on_stop = lambda: loop.post(worker.drain)
     sys.setswitchinterval(0.001)
     thread = threading.Thread(target=worker.run_loop, name="io", daemon=True)
     thread.start()
@@ -422,8 +451,16 @@ def main() -> int:
     try:
         worker = make_worker(side)
     except BaseException as error:
-        return side.failed(error, name, ordinal_hint(error, side.spec.get("resources")))
-    return serve(worker, name, side.ready)
+        return _end_soon(side.failed(error, name, ordinal_hint(error, side.spec.get("resources"))))
+    return _end_soon(serve(worker, side, name, side.ready))
+
+
+def _end_soon(status: int) -> int:
+    """Give threads and ``atexit`` hooks of the stage's code some time, but not for ever. Returns the status."""
+    last = threading.Timer(EXIT, os._exit, (status,))
+    last.daemon = True
+    last.start()
+    return status
 
 
 if __name__ == "__main__":

@@ -41,10 +41,9 @@ class _Dying(Slot):
 
 
 class _Side(ChildSide):
-    @property
-    def slot(self) -> Slot:
+    def _open_slot(self, fd: int) -> Slot:
         after, mark = self.spec["planted"]
-        return _Dying(self.spec["slot_fd"], after, mark)
+        return _Dying(fd, after, mark)
 
 
 def main() -> int:

@@ -1,0 +1,68 @@
+"""Processes that a stage's code has started: they end with their worker.
+
+A worker leads a session of its own. So a signal that its code sends to its own process group reaches nobody
+else, and all of that group can be killed at once. A process may have left the group, as a daemon does. So
+each worker has a mark in its environment. All that it starts inherit the mark, and are looked up by it in
+``/proc``. To let a program outlive the worker, start it in a session of its own and without that variable.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+
+__all__ = ["MARK", "end_descendants", "marked"]
+
+MARK = "ZTURBO_WORKER"
+"""The variable that names a worker to all processes which it starts."""
+
+ROUNDS = 20
+"""Looks at the table of processes, each of which has found a new one, before the rest is left alone."""
+
+
+def marked(mark: str) -> list[int]:
+    """Process ids of this user's processes that have this mark, without this process."""
+    pids = [int(name) for name in os.listdir("/proc") if name.isdigit()]
+    return [pid for pid in pids if pid != os.getpid() and _has(pid, mark)]
+
+
+def _has(pid: int, mark: str) -> bool:
+    try:
+        with open(f"/proc/{pid}/environ", "rb") as file:
+            environment = file.read()
+    except OSError:  # it is gone, or another user's
+        return False
+    return f"{MARK}={mark}".encode() in environment.split(b"\0")
+
+
+def end_descendants(mark: str, leader: int) -> None:
+    """Kill what a worker has started.
+
+    Args:
+        mark: of the worker.
+        leader: the worker's process id. It has ended and is not reaped yet, so no other group has its number.
+            Or it is this process, about to end: then its group is the caller's to kill, as its last act.
+    """
+    if leader != os.getpid():
+        with contextlib.suppress(OSError):
+            os.killpg(leader, signal.SIGKILL)
+    killed: set[int] = set()
+    for _ in range(ROUNDS):  # one of them may just have started another
+        new = [pid for pid in marked(mark) if pid not in killed]
+        for pid in new:
+            _kill(pid, mark)
+        if not new:
+            return
+        killed.update(new)
+
+
+def _kill(pid: int, mark: str) -> None:
+    """Kill this process if it still is one with this mark: the number may be another's by now."""
+    with contextlib.suppress(OSError):
+        pidfd = os.pidfd_open(pid)
+        try:
+            if _has(pid, mark):
+                signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+        finally:
+            os.close(pidfd)
