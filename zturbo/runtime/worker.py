@@ -456,7 +456,7 @@ def main() -> int:
 
 
 def _end_soon(status: int) -> int:
-    """Give threads and ``atexit`` hooks of the stage's code some time, but not for ever. Returns the status."""
+    """Give threads and ``atexit`` hooks of the stage's code some time. Returns the status."""
     last = threading.Timer(EXIT, os._exit, (status,))
     last.daemon = True
     last.start()
