@@ -8,6 +8,7 @@ import pty
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -122,6 +123,57 @@ def test_a_new_project_runs(shell: Shell) -> None:
     done = shell.run("submit", "words", "to be or\nnot")
     assert done.returncode == 0
     assert [json.loads(line)["total"] for line in done.stdout.splitlines()] == [3, 4]
+
+
+@pytest.mark.parametrize("scheme", ["ipc", "tcp"])
+def test_a_second_broker_at_an_address_is_refused_before_anything_joins_the_first(
+    shell: Shell, scheme: str
+) -> None:
+    if scheme == "tcp":
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            shell.address = f"tcp://127.0.0.1:{probe.getsockname()[1]}"
+        shell.env.update(ZTURBO_BIND=shell.address, ZTURBO_BROKER=shell.address)
+    shell.start("up", str(TOY), "--no-progress", stdout=None, stderr=subprocess.DEVNULL)
+    shell.wait()
+    with Client(shell.address) as client:
+        whole = (1, 3, 2, 1)  # as many workers as the file says
+        eventually(lambda: client.pipelines()[0]["workers"] == whole, 60)
+        for words in (("up", "--no-progress"), ("broker",)):
+            second = shell.run(words[0], str(TOY), *words[1:], "--state", str(shell.folder / "other"))
+            assert second.returncode == 2 and f"already running at {shell.address}" in second.stderr
+            assert second.stdout == "" and "runs" not in second.stderr, second.stderr
+        assert client.pipelines()[0]["workers"] == whole
+
+
+def test_an_address_that_another_program_has(shell: Shell) -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        address = f"tcp://127.0.0.1:{other.getsockname()[1]}"
+        done = shell.run("up", str(TOY), "--bind", address)
+    assert done.returncode == 2 and f"{address} is in use by another program" in done.stderr
+    assert done.stderr.count("\n") == 1, done.stderr
+
+
+def test_a_broker_that_is_not_there_is_one_sentence(shell: Shell) -> None:
+    done = shell.run("jobs")
+    assert done.returncode == 3 and done.stderr.count("\n") == 1
+    said = f"zturbo: no broker answers at {shell.address}: start one with 'zturbo up FILE'"
+    assert done.stderr.startswith(said), done.stderr
+
+
+def test_workers_without_a_broker_say_so_and_everything_at_once_does_not(shell: Shell) -> None:
+    alone = shell.start("stage", str(TOY), "toy.count", stdout=subprocess.DEVNULL)
+    assert alone.stderr is not None
+    lines = iter(alone.stderr.readline, "")
+    assert any(f"no broker answers at {shell.address} yet" in line for line in lines)
+    together = shell.start("up", str(TOY), "--no-progress", stdout=subprocess.DEVNULL)
+    shell.wait()
+    together.send_signal(signal.SIGINT)
+    _, said = together.communicate(timeout=60)
+    shell.processes.remove(together)
+    assert "toy.negate runs" in said and "answer" not in said, said
 
 
 def test_what_new_says_of_a_folder_that_cannot_be_made(shell: Shell) -> None:

@@ -6,7 +6,7 @@ import argparse
 import sys
 from typing import Any
 
-from zturbo.cli.run import add_common, foreground, load
+from zturbo.cli.run import add_common, foreground, load, refuse_second
 from zturbo.deploy import broker_child
 
 __all__ = ["add", "run"]
@@ -30,5 +30,6 @@ def add(commands: Any) -> None:
 def run(args: argparse.Namespace) -> int:
     """Run the command."""
     network = load(args)
+    refuse_second(network.broker.bind)
     child = broker_child(network, address=args.address, debug=args.verbose)
     return foreground(network, [child], say=lambda line: print(line, file=sys.stderr), as_json=args.json)

@@ -13,15 +13,16 @@ from typing import Any
 
 from zturbo.checks import is_address
 from zturbo.cli.ask import print_line
-from zturbo.errors import StartError, UsageError
+from zturbo.client import Client
+from zturbo.errors import StartError, UsageError, ZturboError
 from zturbo.fromsystem import is_system_name, network_of
 from zturbo.network import Network
 from zturbo.runtime.children import Child, ChildSpec
-from zturbo.runtime.host import address_towards, host_name, is_loopback, tcp_address
+from zturbo.runtime.host import address_towards, host_name, is_loopback, listens, tcp_address
 from zturbo.runtime.node import Node
 from zturbo.runtime.sockets import check_bind
 
-__all__ = ["add_common", "add_file", "foreground", "load", "network_file"]
+__all__ = ["add_common", "add_file", "foreground", "load", "network_file", "refuse_second"]
 
 
 def add_file(parser: argparse.ArgumentParser) -> None:
@@ -144,6 +145,23 @@ class Teller:
             self._say(line)
 
 
+def refuse_second(address: str) -> None:
+    """Raise StartError if something listens at the address that a broker is to have."""
+    if not listens(address):
+        return
+    try:
+        Client(address, timeout=2).close()
+    except ZturboError:
+        raise StartError(
+            f"{address} is in use by another program, or by a broker that does not answer: stop that, or "
+            "name another address with --bind"
+        ) from None
+    raise StartError(
+        f"a broker is already running at {address}: 'zturbo jobs --broker {address}' shows what it does; "
+        "stop it, or name another address with --bind, and another folder with --state"
+    )
+
+
 def foreground(
     network: Network,
     children: list[ChildSpec],
@@ -159,13 +177,14 @@ def foreground(
         children: what to start.
         say: prints a line.
         as_json: what happens is told as JSON, on stdout.
-        beside: called once the node is there, to start what shows progress.
+        beside: called once the broker is there, to start what shows progress.
 
     Raises:
-        StartError: the broker or a sink could not start at all.
+        StartError: the broker or a sink could not start at all, or another broker is there already.
     """
     failed: list[str] = []
     ran: set[str] = set()
+    shows = [beside] if beside is not None else []
     code = 0
     tell = Teller(say, as_json=as_json)
 
@@ -174,6 +193,8 @@ def foreground(
         who = {"name": name, "pid": child.pid}
         if kind == "ready":
             ran.add(name)
+            if child.what.role == "broker" and shows:
+                shows.pop()(node)
             tell(kind, f"{name} runs (process {child.pid})", **who)
         elif kind == "failed":
             line = f"{name} does not start: {text}"
@@ -210,15 +231,19 @@ def foreground(
 
     before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        node = Node(network.broker.bind, host=host_name(), lease=network.broker.lease, on_event=on_event)
+        node = Node(
+            network.broker.bind,
+            host=host_name(),
+            lease=network.broker.lease,
+            on_event=on_event,
+            broker_first=any(child.role == "broker" for child in children),
+        )
         nodes.append(node)
         try:
             for child in children:
                 node.add(child)
             if asked:
                 node.stop()
-            if beside is not None:
-                beside(node)
             thread = threading.Thread(target=work, name="node")
             thread.start()
             thread.join()

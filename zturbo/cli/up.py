@@ -8,7 +8,7 @@ import threading
 from typing import Any
 
 from zturbo.allot import Allotment
-from zturbo.cli.run import add_common, foreground, load
+from zturbo.cli.run import add_common, foreground, load, refuse_second
 from zturbo.client import Client
 from zturbo.deploy import broker_child, sink_child, worker_children
 from zturbo.errors import ZturboError
@@ -51,6 +51,7 @@ def add(commands: Any) -> None:
 def run(args: argparse.Namespace) -> int:
     """Run the command."""
     network = load(args)
+    refuse_second(network.broker.bind)
     options = {"address": args.address, "debug": args.verbose}
     children = [broker_child(network, **options), sink_child(network, **options)]
     for name in args.without:

@@ -261,10 +261,9 @@ class Courier:
         until = now + REPEAT
         if self._reason and not any(request.waits for request in self._requests.values()):
             self._reason = ""
-        waiting = any(request.asked + QUIET < now for request in self._requests.values())
+        waiting = [request for request in self._requests.values() if request.asked + QUIET < now]
         if waiting and self._heard + QUIET < now and not self._away:
-            self._away = True
-            log.warning("the broker at %s does not answer; it is asked again until it does", self.broker)
+            self._complain([request.deadline for request in waiting], now)
         for ref, request in list(self._requests.items()):
             if request.deadline is not None and now >= request.deadline:
                 del self._requests[ref]
@@ -280,6 +279,16 @@ class Courier:
                 until = min(until, request.deadline)
         return until
 
+    def _complain(self, deadlines: list[float | None], now: float) -> None:
+        """Say once that the broker does not answer, unless an error is about to say it."""
+        ends = [end for end in deadlines if end is not None]
+        left = max(ends) - now if len(ends) == len(deadlines) else math.inf
+        if left < QUIET:
+            return
+        self._away = True
+        how_long = "until it does" if left == math.inf else f"for {left:.0f} s more"
+        log.warning("the broker at %s does not answer; it is asked again %s", self.broker, how_long)
+
     def _unanswered(self, request: _Request) -> str:
         if request.waits + QUIET > time.monotonic():
             return (
@@ -287,8 +296,8 @@ class Courier:
                 "It may still take it once that is over"
             )
         return (
-            f"no broker answers at {self.broker}. Is it running? Start one with 'zturbo up FILE', or name "
-            "its address in ZTURBO_BROKER"
+            f"no broker answers at {self.broker}: start one with 'zturbo up FILE', or name another address, "
+            "with --broker or in $ZTURBO_BROKER"
         )
 
     def _read_control(self) -> None:

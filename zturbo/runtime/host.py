@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import os
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 __all__ = ["address_towards", "host_name", "is_loopback", "same_network", "tcp_address"]
@@ -65,3 +66,31 @@ def address_towards(address: str) -> str | None:
             return None
         own: str = probe.getsockname()[0].partition("%")[0]
     return None if ipaddress.ip_address(own).is_loopback else own
+
+
+def listens(address: str) -> bool:
+    """Whether something of this host takes connections at the address that is to be bound."""
+    if address.startswith("ipc://"):
+        name = address.removeprefix("ipc://")
+        if name.startswith("@"):
+            return _connects("AF_UNIX", "\0" + name[1:])
+        return os.path.exists(name) and _connects("AF_UNIX", name)
+    parts = urlsplit(address)
+    host = parts.hostname
+    if parts.scheme != "tcp" or not host or not parts.port:
+        return False
+    if host in ("*", "0.0.0.0"):
+        host = "127.0.0.1"
+    return _connects("AF_INET6" if ":" in host else "AF_INET", (host, parts.port))
+
+
+def _connects(family: str, where: Any) -> bool:
+    import socket
+
+    with socket.socket(getattr(socket, family), socket.SOCK_STREAM) as probe:
+        probe.settimeout(0.5)
+        try:
+            probe.connect(where)
+        except OSError:
+            return False
+        return True

@@ -102,6 +102,8 @@ class Node:
         lease: seconds that the broker lets a member live without being renewed.
         on_event: told ``started``, ``ready``, ``failed``, ``exited`` with the child and a text.
         env: environment of the children.
+        broker_first: no other child starts before its own broker has its address. Where that cannot be had,
+            another broker is there, and nothing of this node is to join it.
     """
 
     def __init__(
@@ -113,6 +115,7 @@ class Node:
         on_event: OnEvent | None = None,
         env: dict[str, str] | None = None,
         security: Security | None = None,
+        broker_first: bool = False,
     ) -> None:
         self.id = os.urandom(16)
         self.broker = broker
@@ -130,6 +133,7 @@ class Node:
         self._heard: float | None = None
         """When the broker last answered; None before it did so at all."""
         self._away = False
+        self._wait_for_bind = broker_first
         self._ended: dict[bytes, float] = {}
         """Job that has ended before its time -> when its tasks are to be gone."""
         self._stop_at: float | None = None
@@ -207,6 +211,8 @@ class Node:
 
     def _start_due(self, now: float) -> None:
         for place in self._places:
+            if self._wait_for_bind and place.what.role != "broker":
+                continue
             if place.child is None and place.start_at is not None and now >= place.start_at:
                 incarnation = os.urandom(16)
                 place.what.spec["folder"] = str(self._folder / incarnation.hex()[:8])
@@ -224,6 +230,7 @@ class Node:
                 child.signal(signal.SIGKILL)
             if not child.is_ready and child.error is None and child.read_report():
                 if child.is_ready:
+                    self._wait_for_bind = self._wait_for_bind and child.what.role != "broker"
                     self._tell("ready", child, "")
                 else:
                     self._failed(place, child)
@@ -344,11 +351,20 @@ class Node:
             self._renew_at = now + self._lease / 4
             members = [child for child in self.children if child.what.role != "broker"]
             alive = [child.incarnation for child in members if not child.frozen()]
+            if self._heard is None and not self._away and self._late(now):
+                self._away = True
+                log.warning("no broker answers at %s yet; workers wait for it", self.broker)
             if self._heard is not None and alive and now - self._heard > self._lease and not self._away:
                 self._away = True
                 log.warning("the broker at %s does not answer; workers go on, and wait for it", self.broker)
             if alive:
                 self._send(pack_control({"type": "renew", "node": self.id, "alive": alive}))
+
+    def _late(self, now: float) -> bool:
+        """Whether a child has been ready for a lease, with no broker of this node's own to wait for."""
+        if any(place.what.role == "broker" for place in self._places):
+            return False
+        return any(child.is_ready and now - child.started > self._lease for child in self.children)
 
     def _obey(self, message: dict[str, Any]) -> None:
         kind = message["type"]

@@ -32,7 +32,7 @@ import zmq
 
 from zturbo.errors import StartError, UsageError
 from zturbo.runtime.disk.folders import LONGEST_IPC
-from zturbo.runtime.host import is_loopback
+from zturbo.runtime.host import is_loopback, listens
 
 __all__ = ["MAX_MESSAGE", "Dealer", "Security", "check_bind", "make"]
 
@@ -41,6 +41,9 @@ MAX_MESSAGE = 1 << 30
 
 HIGH_WATER = 10_000
 """Messages in one socket's queue; credit keeps it far below."""
+
+
+_IN_USE = "{} is in use: is another broker running there? Stop it, or bind to another address"
 
 
 @dataclass(slots=True, frozen=True)
@@ -180,14 +183,15 @@ def make(
         else:
             socket.curve_serverkey = security.server.encode()
     if bind is not None:
+        if bind.startswith("ipc:") and listens(bind):  # libzmq would take its place without a word
+            socket.close()
+            raise StartError(_IN_USE.format(bind))
         try:
             socket.bind(bind)
         except zmq.ZMQError as error:
             socket.close()
             if error.errno == zmq.EADDRINUSE:
-                raise StartError(
-                    f"{bind} is in use: is another broker running there? Stop it, or bind to another address"
-                ) from None
+                raise StartError(_IN_USE.format(bind)) from None
             raise StartError(f"cannot bind {bind}: {error.strerror}") from None
     if connect is not None:
         if isinstance(socket, Dealer):
