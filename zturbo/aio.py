@@ -96,8 +96,8 @@ class AsyncClient:
         self, contents: Any, pipeline: str, job_id: bytes, message: dict[str, Any], on_error: OnError
     ) -> AsyncGenerator[Any, None]:
         client = self.client
-        at = await ask(client, message)
         source = _Source(contents) if hasattr(contents, "__aiter__") else None
+        at = await ask(client, message)
         reader = AsyncReader(client, job_id, 0, at)
         feeder = Feeder(
             client._courier,
@@ -118,7 +118,8 @@ class AsyncClient:
             if source is not None:
                 source.close()
             reader.close()
-            await quietly(ask(client, {"type": "release", "job": job_id}))
+            if not client._courier.forked:
+                await quietly(ask(client, {"type": "release", "job": job_id}))
 
     async def attach(self, job_id: bytes | str, *, from_start: bool = False) -> AsyncJob:
         """As :meth:`zturbo.Client.attach`."""
@@ -195,15 +196,25 @@ class _Source:
         while not self._closed:
             self._next = asyncio.run_coroutine_threadsafe(self._one(), self._loop)
             try:
-                content = self._next.result()
+                content, error = self._next.result()
             except futures.CancelledError:
-                return
+                if self._closed:
+                    return
+                raise  # the loop ends: this is not the end of the contents
+            if error is not None:
+                raise error
             if content is self:
                 return
             yield content
 
-    async def _one(self) -> Any:
-        return await anext(self._contents, self)
+    async def _one(self) -> tuple[Any, BaseException | None]:
+        """The next content, or what was raised in its place: that is for the job's reader, not the loop."""
+        try:
+            return await anext(self._contents, self), None
+        except BaseException as error:
+            if self._closed:
+                raise
+            return None, error
 
     def close(self) -> None:
         """Read no more."""

@@ -39,6 +39,7 @@ class AsyncReader(Reader):
         """As :meth:`Reader.batches`."""
         try:
             while True:
+                self._courier.check_process()
                 while not self._arrived:
                     if self._over():
                         return

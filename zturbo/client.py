@@ -14,6 +14,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
+import weakref
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent import futures
 from functools import partial
@@ -86,6 +87,8 @@ class Client:
         self._courier = Courier(self.broker, security)
         self._watch = Watch(self._courier)
         self._callbacks = Callbacks()
+        self._forgotten = weakref.finalize(self, _leave, self._courier, self._callbacks)
+        self._forgotten.atexit = False
         try:
             self.info = self._courier.hello(timeout)
         except BaseException:
@@ -99,7 +102,10 @@ class Client:
         self.close()
 
     def close(self) -> None:
-        """Leave. Jobs go on; handles that wait for one's end get BrokerUnavailable."""
+        """Leave. Jobs go on; handles that wait for one's end get BrokerUnavailable.
+
+        A client that is dropped is closed too. In a forked child this has no effect.
+        """
         self._courier.close()
         self._callbacks.close()
 
@@ -274,8 +280,9 @@ class Client:
                     yield from content.take(on_error)
         finally:
             feeder.close()
-            release = self._courier.ask({"type": "release", "job": job_id}, timeout=self.timeout)
-            _quietly(release, self.timeout)
+            if not self._courier.forked:
+                release = self._courier.ask({"type": "release", "job": job_id}, timeout=self.timeout)
+                _quietly(release, self.timeout)
 
     def attach(self, job_id: bytes | str, *, from_start: bool = False) -> JobHandle:
         """A handle of a job that was submitted before, by anybody.
@@ -391,6 +398,13 @@ def _handles(where: str, handles: Iterable[JobHandle]) -> list[JobHandle]:
     for i, handle in enumerate(found):
         check_type(f"{where}: handles[{i}]", handle, JobHandle, "a handle, as submit and attach give it")
     return list(dict.fromkeys(found))
+
+
+def _leave(courier: Courier, callbacks: Callbacks) -> None:
+    """Nobody has the client any more. This may run in any thread, so it waits for none."""
+    if not courier.forked:
+        courier.stop()
+        callbacks.stop()
 
 
 def _quietly(future: futures.Future[Any], timeout: float) -> None:

@@ -6,9 +6,11 @@ breakpoints in ``process`` work as anywhere. Results come in the same order.
 
 from __future__ import annotations
 
+import bdb
 import copy
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from traceback import walk_tb
 from typing import Any
 
 from zturbo.checks import wrong
@@ -24,7 +26,7 @@ from zturbo.task import Task, TaskLog
 from zturbo.wire.messages import ORDERS, Batch, Path, is_order, meta_key
 from zturbo.wire.payload import NeedsBuffers, pack_many, pack_meta, pack_one, pick, unpack_meta, unpack_one
 
-__all__ = ["DebugPipeline", "run_debug"]
+__all__ = ["DebugPipeline", "quits", "run_debug"]
 
 _Item = tuple[Path, str, Any, Any]
 """(path, "task" or "fail", content or error, meta)."""
@@ -33,15 +35,30 @@ _AFTER_ALL = 1 << 63
 """A path component that comes after all others: a failure stands after the children of its path."""
 
 
+_PROMPTS = ("bdb", "pdb", "code", "_sitebuiltins", "IPython", "ipdb", "pudb")
+"""Modules that show a prompt, and the one of ``exit()`` and ``quit()``."""
+
+
+def quits(error: BaseException) -> bool:
+    """Whether a person ended the session with it: ``q`` in a debugger, or ``exit()`` at a prompt.
+
+    A ``sys.exit`` of the stage's own code is no such end: in a worker it fails its task alone, so here too.
+    """
+    if not isinstance(error, SystemExit):
+        return isinstance(error, bdb.BdbQuit)
+    modules = (frame.f_globals.get("__name__") for frame, _ in walk_tb(error.__traceback__))
+    return any(str(name).partition(".")[0] in _PROMPTS for name in modules)
+
+
 class _Host(StageHost):
-    """A stage's instances; with ``raising``, a failure is raised where it happens."""
+    """A stage's instances. The end of the session is raised, and with ``raising`` each failure."""
 
     raising = False
     _raised: BaseException | None = None
 
     def error(self, error: BaseException, path: Path, task: Task | None, kind: str = "TaskError") -> bytes:
         """A failure as it travels, or raised with the traceback of the user's code, for a debugger."""
-        if error is self._raised:
+        if error is self._raised or quits(error):
             raise error
         packed = super().error(error, path, task, kind)
         if self.raising:

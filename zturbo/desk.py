@@ -6,6 +6,7 @@ In debug mode there are none, and whoever waits for a job does the next one.
 
 from __future__ import annotations
 
+import os
 import queue
 import threading
 import time
@@ -14,7 +15,7 @@ from dataclasses import dataclass, field
 from logging import Logger
 
 from zturbo.client import Client, JobHandle
-from zturbo.debug import DebugPipeline
+from zturbo.debug import DebugPipeline, quits
 from zturbo.errors import UsageError, ZturboError
 from zturbo.errortext import safe_repr
 from zturbo.kept import KeptJobs
@@ -66,6 +67,7 @@ class Desk:
         logger: Logger,
     ) -> None:
         self.state = "new"
+        self._pid = os.getpid()
         self.ended = ResultQueue(self, interrupted)
         self._collect = collect
         self._log = logger
@@ -80,6 +82,19 @@ class Desk:
         self._kept: KeptJobs | None = None
         self._debug: DebugPipeline | None = None
         self._client: Client | None = None
+
+    @property
+    def forked(self) -> bool:
+        """Whether this is a forked child: threads and processes are its parent's."""
+        return os.getpid() != self._pid
+
+    def check_process(self) -> None:
+        """Raise UsageError in a forked child."""
+        if self.forked:
+            raise UsageError(
+                f"this System was made in process {self._pid}, and process {os.getpid()} was forked from "
+                "it: it runs there alone. Make another System here, in the child"
+            )
 
     def __len__(self) -> int:
         """Jobs that nobody has taken yet."""
@@ -144,6 +159,7 @@ class Desk:
     # -- jobs ---------------------------------------------------------------------------------
     def add(self, job: Job) -> None:
         """One more job; raises UsageError if it is here already."""
+        self.check_process()
         with self._lock:
             if id(job) in self._under_way:
                 raise UsageError(f"job {job.name!r} is under way already: make another Job of the same task")
@@ -185,7 +201,9 @@ class Desk:
             try:
                 self._finish(job, attempt)
                 job.success = True
-            except Exception as error:  # get_results and collect_results are the user's code
+            except BaseException as error:  # get_results and collect_results are the user's code
+                if self._debug is not None and (quits(error) or not isinstance(error, Exception)):
+                    raise  # in the thread of who waits for the job
                 if self.state == "ended":
                     return
                 remote = isinstance(error, ZturboError)
@@ -316,6 +334,7 @@ class ResultQueue(queue.Queue[Job]):
     def get(self, block: bool = True, timeout: float | None = None) -> Job:
         """The next job; raises ``queue.Empty`` if there is none in time, UsageError if none can come."""
         desk = self._desk
+        desk.check_process()
         try:
             if self.empty():
                 desk.wanted()
@@ -329,8 +348,9 @@ class ResultQueue(queue.Queue[Job]):
                         raise queue.Empty
                     self.not_empty.wait(left)
                 job: Job = self._get()
-        except KeyboardInterrupt:
-            self._interrupted()
+        except BaseException as error:
+            if quits(error) or isinstance(error, KeyboardInterrupt):
+                self._interrupted()
             raise
         desk.taken(job)
         return job

@@ -150,6 +150,8 @@ class JobHandle(futures.Future[Result]):
             JobError: the job ended without a result; JobCancelled if it was cancelled.
         """
         deadline = deadline_of("result: timeout", timeout)
+        if self._collected is None:
+            self._client._courier.check_process()
         if not self._collecting.acquire(timeout=-1 if timeout is None else timeout):
             raise ResultTimeout("the result was not there in time")
         try:
@@ -205,6 +207,7 @@ class JobHandle(futures.Future[Result]):
             JobError: the job ended without a result: submit it anew.
         """
         deadline = deadline_of("retry_failed: timeout", timeout)
+        self._client._courier.check_process()
         if self._collected is not None:
             failed = self._collected.failed_tasks
         else:
@@ -231,7 +234,10 @@ class JobHandle(futures.Future[Result]):
 
     def _watch(self) -> None:
         """Have the job's end told."""
-        if not self._watched and not self._settled:
+        if self._settled:
+            return
+        self._client._courier.check_process()
+        if not self._watched:
             self._watched = True
             self._client._watch.add(self._raw_id, self._ended)
 
@@ -303,6 +309,7 @@ class JobHandle(futures.Future[Result]):
         if not callable(fn):
             raise wrong("add_done_callback: fn", fn, "a function that takes the handle")
         callbacks = self._client._callbacks
+        self._client._courier.check_process()
         if not self._settled:
             self._wanted = True
             super().add_done_callback(lambda handle: callbacks.put(partial(fn, handle)))

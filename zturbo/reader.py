@@ -79,6 +79,7 @@ class Reader:
         """Results as they come, and how many leading ones to skip; raises what ended the job otherwise."""
         try:
             while True:
+                self._courier.check_process()  # a child has a copy of all this, in which nothing arrives
                 with self._ready:
                     while not self._arrived:
                         if self._over():

@@ -267,6 +267,8 @@ class System:
         self._stop(kill=True, timeout=timeout)
 
     def _stop(self, *, kill: bool, timeout: float | None) -> None:
+        if self._desk.forked:
+            return  # all of it is the parent's, which goes on with it
         self._desk.state = "ended"
         atexit.unregister(self.terminate)
         if self._progress is not None:

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import bdb
+import builtins
+import io
+import pdb
+import sys
 from collections.abc import Iterator
 
 import pytest
 
-from zturbo import BatchStage, ReorderStage, Stage, Task
+from zturbo import BatchStage, Job, ReorderStage, Resources, Stage, System, Task
 from zturbo.debug import DebugPipeline, run_debug
-from zturbo.errors import EncodeError, TaskError
+from zturbo.errors import EncodeError, TaskError, UsageError
 from zturbo.reader import FailedTask
 
 
@@ -163,3 +168,57 @@ def test_a_root_enters_further_down(cls: type[Stage]) -> None:
 def test_only_a_root_can_have_the_mark() -> None:
     (result,) = DebugPipeline([Marks(), Notes(), Notes()]).run(Task(["x"]))
     assert result.content == ["x", {"zturbo": {"own": 1}, "mine": 2}, {"zturbo": {"own": 1}, "mine": 2}]
+
+
+class Quits(Stage):
+    """Ends as a person or its own code would."""
+
+    def __init__(self, how: str) -> None:
+        self.how = how
+
+    def process(self, task: Task) -> Task:
+        if self.how == "q":
+            debugger = pdb.Pdb(stdin=io.StringIO("q\n"), stdout=io.StringIO(), nosigint=True, readrc=False)
+            debugger.set_trace()
+        elif self.how == "exit()":
+            builtins.exit(3)  # type: ignore[attr-defined]
+        else:
+            sys.exit("its own")
+        return task
+
+
+@pytest.fixture
+def standard_input() -> Iterator[None]:
+    """One that ``exit()`` may close."""
+    before, sys.stdin = sys.stdin, io.StringIO()
+    yield
+    sys.stdin = before
+    sys.settrace(None)
+
+
+@pytest.mark.usefixtures("standard_input")
+@pytest.mark.parametrize(("how", "end"), [("q", bdb.BdbQuit), ("exit()", SystemExit)])
+def test_to_quit_ends_the_session_and_not_one_task(how: str, end: type[BaseException]) -> None:
+    with pytest.raises(end):
+        run_debug([Quits(how)], Task(1))
+
+
+@pytest.mark.usefixtures("standard_input")
+@pytest.mark.parametrize(("how", "end"), [("q", bdb.BdbQuit), ("exit()", SystemExit)])
+def test_to_quit_ends_a_system_in_debug_mode(how: str, end: type[BaseException]) -> None:
+    class Quitting(System):
+        def get_stages(self, resources: Resources) -> list[Stage]:
+            return [Quits(how)]
+
+    system = Quitting(debug=True, resource_scan_args={})
+    system.start()
+    system.add_jobs(Job(name, Task(1)) for name in "ab")
+    with pytest.raises(end):
+        system.wait_job()
+    with pytest.raises(UsageError, match="has ended"):
+        system.wait_job()
+
+
+def test_an_exit_of_the_stages_own_code_fails_its_task() -> None:
+    result = run_debug([Quits("sys.exit")], Task(1))
+    assert "SystemExit: its own" in str(result.failed_tasks[0].error)

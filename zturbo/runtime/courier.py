@@ -11,6 +11,7 @@ import contextlib
 import logging
 import math
 import os
+import sys
 import threading
 import time
 from collections import deque
@@ -39,7 +40,7 @@ from zturbo.wire.codec import decode, encode
 from zturbo.wire.control import pack_control, unpack_control
 from zturbo.wire.messages import PROTOCOL, Buffer, Results
 
-__all__ = ["SUPERSEDED", "Courier", "Subscription"]
+__all__ = ["CLOSED", "SUPERSEDED", "Courier", "Subscription"]
 
 log = logging.getLogger("zturbo.client")
 
@@ -56,6 +57,8 @@ FAR = (
     "results are at {} on {}, which that host alone reaches: start the sink there with --insecure and "
     "--address, the address by which others reach its host, or read them there"
 )
+
+CLOSED = "the client was closed"
 
 SUPERSEDED = "another client attached to this job and reads its results now"
 
@@ -122,11 +125,15 @@ class Courier:
         self._subscriptions: list[Subscription] = []
         self._timers: list[Callable[[float], float | None]] = []
         self._ref = 0
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
+        """Of refs and of posted calls. Reentrant: a forgotten client may end at any point of a thread."""
+        self._pid = os.getpid()
         self._posted: deque[Callable[[float], None]] = deque()
         self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._awake = False
         self._stopping = False
+        self._over = False
+        """Whether the thread takes no calls any more."""
         self._poller = zmq.Poller()
         self._poller.register(self._control, zmq.POLLIN)
         self._poller.register(self._wake, zmq.POLLIN)
@@ -139,21 +146,44 @@ class Courier:
         """Whether :meth:`close` was called."""
         return self._stopping
 
-    def post(self, call: Callable[[float], None]) -> None:
-        """Let the courier's thread call this with the time."""
-        self._posted.append(call)
-        if not self._awake and not self._stopping:
-            os.eventfd_write(self._wake, 1)
+    @property
+    def forked(self) -> bool:
+        """Whether this is a forked child of the process that has the thread: nothing is served here."""
+        return os.getpid() != self._pid
+
+    def check_process(self) -> None:
+        """Raise UsageError in a forked child: it has a copy of this object, without its thread."""
+        if self.forked:
+            raise UsageError(
+                f"this client was made in process {self._pid}, and process {os.getpid()} was forked from "
+                "it: a connection does not outlive a fork. Make a new client here, in the child"
+            )
+
+    def post(self, call: Callable[[float], None]) -> bool:
+        """Let the courier's thread call this with the time. Returns False if that thread has ended.
+
+        Raises:
+            UsageError: this is a forked child.
+        """
+        self.check_process()
+        with self._lock:
+            if self._over:
+                return False
+            self._posted.append(call)
+            if not self._awake:
+                os.eventfd_write(self._wake, 1)
+        return True
 
     def ask(self, message: dict[str, Any], *frames: Buffer, timeout: float | None = None) -> Future[Any]:
         """Ask the broker; the future has the ``ok``'s value or the error, as an exception of ours."""
+        self.check_process()
         with self._lock:
             self._ref += 1
             ref = self._ref
         now = time.monotonic()
         future: Future[Any] = Future()
         if self._stopping:
-            future.set_exception(BrokerUnavailable("the client was closed"))
+            future.set_exception(BrokerUnavailable(CLOSED))
             return future
         request = _Request(
             pack_control({**message, "ref": ref}, *frames),
@@ -166,7 +196,8 @@ class Courier:
             self._requests[ref] = request
             self._say(ref, request, now)
 
-        self.post(start)
+        if not self.post(start):
+            future.set_exception(BrokerUnavailable(CLOSED))
         return future
 
     def hello(self, timeout: float) -> dict[str, Any]:
@@ -182,10 +213,13 @@ class Courier:
 
     def subscribe(self, subscription: Subscription) -> None:
         """Begin to read a job's results."""
-        self.post(lambda now: self._subscriptions.append(subscription))
+        if not self.post(lambda now: self._subscriptions.append(subscription)):
+            subscription.fail(BrokerUnavailable(CLOSED))
 
     def unsubscribe(self, subscription: Subscription, *, tell: bool = False) -> None:
-        """Stop reading; ``tell`` the sink how far that has come."""
+        """Stop reading; ``tell`` the sink how far that has come. Without effect in a forked child."""
+        if self.forked:
+            return
 
         def stop(now: float) -> None:
             want = subscription.stream.last_word() if tell and not subscription.over else None
@@ -202,14 +236,21 @@ class Courier:
         """Call this each round; it returns when it wants the next call, or None when it is over."""
         self.post(lambda now: self._timers.append(timer))
 
-    def close(self) -> None:
-        """End the thread, close the sockets."""
-        if self._stopping:
+    def stop(self) -> None:
+        """Let the thread close the sockets and end. Waits for nothing; no effect in a forked child."""
+        if self.forked:
             return
-        self._stopping = True
-        os.eventfd_write(self._wake, 1)
-        self._thread.join()
-        os.close(self._wake)
+        with self._lock:
+            self._stopping = True
+            if not self._over:
+                os.eventfd_write(self._wake, 1)
+
+    def close(self) -> None:
+        """End the thread, close the sockets. Without effect in a forked child: they are its parent's."""
+        self.stop()
+        # At the interpreter's end daemon threads stand still, and nobody can wait for them.
+        if not self.forked and self._thread is not threading.current_thread() and not sys.is_finalizing():
+            self._thread.join()
 
     # -- the thread ---------------------------------------------------------------------------
     def _run(self) -> None:
@@ -239,12 +280,15 @@ class Courier:
                     self._read_sink(socket, now)
             while self._posted:
                 self._posted.popleft()(now)
+        with self._lock:
+            self._over = True
+            os.close(self._wake)
         while self._posted:
             self._posted.popleft()(time.monotonic())
         for request in list(self._requests.values()):
-            request.settle(None, BrokerUnavailable("the client was closed"))
+            request.settle(None, BrokerUnavailable(CLOSED))
         for subscription in list(self._subscriptions):
-            subscription.fail(BrokerUnavailable("the client was closed"))
+            subscription.fail(BrokerUnavailable(CLOSED))
         self._control.close()
         for sink in self._sinks.values():
             sink.close()

@@ -91,7 +91,7 @@ class Feeder:
                         changed.notify_all()
                         while len(held) >= self._limit and not self._closed:
                             changed.wait()
-        except Exception as error:  # the caller's iterable raised: the job cannot be whole
+        except BaseException as error:  # the caller's iterable ended like this: the job cannot be whole
             self._fail(error)
             self.close()
             return
@@ -121,7 +121,7 @@ class Feeder:
                 elif ended:
                     self._close_feed()
                     return
-        except Exception as error:  # a content that cannot be carried
+        except BaseException as error:  # a content that cannot be carried
             self._fail(error)
             self.close()
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from zturbo.errors import BrokerUnavailable, JobFailed, UsageError, by_name
 from zturbo.runtime.code.rendering import render
-from zturbo.runtime.courier import Courier
+from zturbo.runtime.courier import CLOSED, Courier
 
 __all__ = ["Callbacks", "Watch", "ending"]
 
@@ -53,14 +53,15 @@ class Watch:
     def add(self, job: bytes, ended: Ended) -> None:
         """From any thread: call this once when the job has ended, or the client is closed."""
         if self._courier.closed:
-            ended(BrokerUnavailable("the client was closed"))
+            ended(BrokerUnavailable(CLOSED))
             return
 
         def start(now: float) -> None:
             self._jobs.setdefault(job, []).append(ended)
             self._ask_soon()
 
-        self._courier.post(start)
+        if not self._courier.post(start):
+            ended(BrokerUnavailable(CLOSED))
 
     def _ask_soon(self) -> None:
         if not self._due:
@@ -115,11 +116,16 @@ class Callbacks:
                 call()
             except BaseException as error:  # a callback is the user's code, and others are to be called
                 log.error("a callback raised\n%s", render(error).traceback)
+            del call  # it may be all that keeps a client that nobody has any more
+
+    def stop(self) -> None:
+        """Call what waits, then end, without waiting for that."""
+        self._closed = True
+        self._todo.put(None)
 
     def close(self) -> None:
         """Call what waits, then end."""
-        with self._lock:
-            self._closed = True
-        self._todo.put(None)
+        with self._lock:  # so that no thread is being started
+            self.stop()
         if self._thread is not None and self._thread is not threading.current_thread():
             self._thread.join(JOIN)

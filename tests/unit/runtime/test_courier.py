@@ -28,11 +28,16 @@ class Played:
         self.socket = make(context, zmq.ROUTER, bind=address)
         self.socket.setsockopt(zmq.RCVTIMEO, 10_000)
         self.client = b""
+        self._asked: set[int] = set()
 
     def asked(self) -> dict[str, Any]:
-        """What a broker is asked next."""
-        self.client, *frames = self.socket.recv_multipart()
-        return unpack_control(frames)
+        """What a broker is asked next: a question that is repeated on a busy machine counts once."""
+        while True:
+            self.client, *frames = self.socket.recv_multipart()
+            message = unpack_control(frames)
+            if message["ref"] not in self._asked:
+                self._asked.add(message["ref"])
+                return message
 
     def wanted(self) -> Want:
         """What a sink is asked next."""
