@@ -23,6 +23,7 @@ from zturbo.errors import DecodeError, VersionMismatch
 from zturbo.runtime.children import ChildSide
 from zturbo.runtime.code.descriptors import out_of_the_way
 from zturbo.runtime.forward import Forwarder
+from zturbo.runtime.net.endless import Arrivals
 from zturbo.runtime.net.guard import Guard
 from zturbo.runtime.peers import Inbox, Peers
 from zturbo.runtime.sockets import Security, make
@@ -111,7 +112,8 @@ class MemberLoop:
         self.folder = folder
         folder.mkdir(mode=0o700)
         endpoints = [f"ipc://{self.folder}/in", *([tcp] if tcp else [])]
-        self.inbox = Inbox(self.context, endpoints, security)
+        self.arrivals = Arrivals()
+        self.inbox = Inbox(self.context, endpoints, security, self.arrivals)
         self.peers = Peers(self.context, host, security)
         self.control = make(self.context, zmq.DEALER, connect=broker, identity=incarnation, security=security)
         self.member: Member | None = None
@@ -210,7 +212,7 @@ class MemberLoop:
             if now >= self._hello_at:
                 self._hello_at = now + (HELLO_EVERY if self.joined else 0.1)
                 self._hello(role)
-            until = min(self._hello_at, self._report(role, now))
+            until = min(self._hello_at, self._report(role, now), self.arrivals.look(now))
             due = role.deadline()
             until = until if due is None else min(due, until)
             self._awake = False
@@ -312,6 +314,7 @@ class MemberLoop:
 
     def close(self) -> None:
         """Close everything and remove the socket files."""
+        self.arrivals.forget()
         self.peers.close()
         self.inbox.close()
         self.control.close()

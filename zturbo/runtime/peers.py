@@ -11,7 +11,8 @@ from collections.abc import Iterable
 
 import zmq
 
-from zturbo.runtime.sockets import Security, make
+from zturbo.runtime.net.endless import Arrivals
+from zturbo.runtime.sockets import MAX_MESSAGE, Security, make
 from zturbo.wire.control import Member
 from zturbo.wire.messages import Buffer
 
@@ -139,6 +140,8 @@ class Inbox:
     Args:
         context: zmq context.
         endpoints: addresses to bind; ``tcp://HOST:*`` takes a free port.
+        arrivals: what watches their connections.
+        longest: bytes that one message may have, all frames together.
     """
 
     def __init__(
@@ -146,11 +149,16 @@ class Inbox:
         context: zmq.Context[zmq.Socket[bytes]],
         endpoints: list[str],
         security: Security | None = None,
+        arrivals: Arrivals | None = None,
+        longest: int = 2 * MAX_MESSAGE,
     ) -> None:
+        self._arrivals = arrivals
         self.sockets: list[zmq.Socket[bytes]] = []
         self.endpoints: list[str] = []
         for endpoint in endpoints:
-            socket = make(context, zmq.PULL, bind=endpoint, security=security)
+            socket = make(
+                context, zmq.PULL, bind=endpoint, security=security, arrivals=arrivals, longest=longest
+            )
             self.sockets.append(socket)
             self.endpoints.append(socket.getsockopt_string(zmq.LAST_ENDPOINT))
 
@@ -161,6 +169,8 @@ class Inbox:
                 frames = socket.recv_multipart(zmq.DONTWAIT, copy=False)
             except zmq.Again:
                 return
+            if self._arrivals is not None:
+                self._arrivals.heard(frames[-1])
             yield [frame.bytes if len(frame) < VIEW else frame.buffer for frame in frames]
 
     def close(self) -> None:

@@ -53,6 +53,9 @@ FAILED_BYTES = 1 << 20
 YOUNG = 4096
 """How many of them."""
 
+LONGEST_WANT = 64 << 10
+"""Bytes that a client's question may have."""
+
 
 class _Stored:
     """A job's spool, and where in it each batch lies: 24 bytes for each."""
@@ -103,7 +106,14 @@ class SinkProcess:
         self._recover()
         self.young: OrderedDict[int, Batch] = OrderedDict()
         self.young_bytes = 0
-        self.router = make(loop.context, zmq.ROUTER, bind=tcp, security=loop.security)
+        self.router = make(
+            loop.context,
+            zmq.ROUTER,
+            bind=tcp,
+            security=loop.security,
+            arrivals=loop.arrivals,
+            longest=LONGEST_WANT,
+        )
         results = self.router.getsockopt_string(zmq.LAST_ENDPOINT)
         loop.watch(self.router, self._read_clients)
         loop.member = Member(
@@ -348,14 +358,16 @@ class SinkProcess:
     def _read_clients(self, now: float) -> None:
         for _ in range(64):
             try:
-                frames = self.router.recv_multipart(zmq.DONTWAIT)
+                who, *frames = self.router.recv_multipart(zmq.DONTWAIT, copy=False)
             except zmq.Again:
                 return
+            if frames:
+                self.loop.arrivals.heard(frames[-1])
             try:
-                message = decode(frames[1:])
+                message = decode([frame.bytes for frame in frames])
                 if type(message) is not Want:
                     raise DecodeError("nothing to say to a sink")
-                self.machine.want(frames[0], message, now)
+                self.machine.want(who.bytes, message, now)
             except (DecodeError, VersionMismatch) as error:
                 self.loop.bad += 1
                 log.debug("dropped a client's message: %s", error)

@@ -33,6 +33,7 @@ import zmq
 from zturbo.errors import StartError, UsageError
 from zturbo.runtime.disk.folders import LONGEST_IPC
 from zturbo.runtime.host import is_loopback, listens
+from zturbo.runtime.net.endless import Arrivals
 
 __all__ = ["MAX_MESSAGE", "Dealer", "Security", "check_bind", "make"]
 
@@ -139,6 +140,8 @@ def make(
     connect: str | None = None,
     identity: bytes | None = None,
     security: Security | None = None,
+    arrivals: Arrivals | None = None,
+    longest: int = 2 * MAX_MESSAGE,
 ) -> zmq.Socket[bytes]:
     """A socket with the house's options.
 
@@ -149,6 +152,9 @@ def make(
         connect: address to connect to, if any.
         identity: routing id, for a DEALER.
         security: CURVE keys, if they are configured.
+        arrivals: what watches the connections of a socket that is bound over TCP. Its owner tells it of each
+            message, and lets it look.
+        longest: bytes that one message to it may have, all frames together.
 
     Raises:
         StartError: the address cannot be bound, or is too long; it says why and what to do.
@@ -160,7 +166,7 @@ def make(
     socket.linger = 0
     socket.setsockopt(zmq.SNDHWM, HIGH_WATER)
     socket.setsockopt(zmq.RCVHWM, HIGH_WATER)
-    socket.setsockopt(zmq.MAXMSGSIZE, MAX_MESSAGE)
+    socket.setsockopt(zmq.MAXMSGSIZE, min(longest, MAX_MESSAGE))
     if any(address is not None and address.startswith("tcp://[") for address in (bind, connect)):
         socket.setsockopt(zmq.IPV6, 1)  # for these alone: with it a name means its IPv6 address
     if kind == zmq.PUSH:
@@ -186,9 +192,13 @@ def make(
         if bind.startswith("ipc:") and listens(bind):  # libzmq would take its place without a word
             socket.close()
             raise StartError(_IN_USE.format(bind))
+        if arrivals is not None and bind.startswith("tcp:"):
+            arrivals.watch(socket, longest)
         try:
             socket.bind(bind)
         except zmq.ZMQError as error:
+            if arrivals is not None:
+                arrivals.forget(socket)
             socket.close()
             if error.errno == zmq.EADDRINUSE:
                 raise StartError(_IN_USE.format(bind)) from None

@@ -1,0 +1,46 @@
+"""A stranger that speaks ZMTP by hand: libzmq itself never sends a part of a message."""
+
+from __future__ import annotations
+
+import socket
+import struct
+from typing import Any
+from urllib.parse import urlsplit
+
+__all__ = ["EMPTY", "connect", "frame"]
+
+EMPTY = b"\x01\x00"
+"""A frame without bytes, after which more are to come."""
+
+
+def connect(endpoint: str, kind: bytes) -> socket.socket:
+    """A connection that has shaken hands.
+
+    Args:
+        endpoint: ``tcp://HOST:PORT``.
+        kind: what socket it says that it is.
+    """
+    parts = urlsplit(endpoint)
+    raw = socket.create_connection((parts.hostname, parts.port), timeout=20)
+    raw.sendall(b"\xff" + bytes(8) + b"\x7f\x03\x00" + b"NULL".ljust(20, b"\0") + b"\0" + bytes(31))
+    _read(raw, 64)
+    ready = b"\x05READY" + _property(b"Socket-Type", kind) + _property(b"Identity", b"")
+    raw.sendall(b"\x04" + bytes([len(ready)]) + ready)
+    _read(raw, _read(raw, 2)[1])
+    return raw
+
+
+def frame(data: bytes, *, more: bool) -> bytes:
+    """One frame."""
+    return bytes([2 | more]) + struct.pack(">Q", len(data)) + data
+
+
+def _property(name: bytes, value: bytes) -> bytes:
+    return bytes([len(name)]) + name + struct.pack(">I", len(value)) + value
+
+
+def _read(raw: socket.socket, n: int) -> Any:
+    out = b""
+    while len(out) < n:
+        out += raw.recv(n - len(out))
+    return out
