@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from zturbo.runtime.children import ChildSide
+from zturbo.runtime.sockets import raise_descriptor_limit
 from zturbo_broker.ledger import Ledger
 from zturbo_broker.machine import PipelineInfo
 from zturbo_broker.server import Broker
@@ -22,6 +23,7 @@ def main() -> int:
     """Run the broker that the spec on stdin describes. Returns the exit status."""
     side = ChildSide.open()
     spec: dict[str, Any] = side.spec
+    raise_descriptor_limit()
     try:
         ledger = Ledger(Path(spec["state"]) / "ledger.db")
         try:

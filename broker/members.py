@@ -173,6 +173,8 @@ class Members(BrokerState):
         self._settle(now)
 
     def _misfit(self, member: Member, message: dict[str, Any]) -> str | None:
+        if member.incarnation == self.me:
+            return "it has this broker's own id"
         if message["protocol"] != PROTOCOL:
             return f"it speaks protocol {message['protocol']}, this broker {PROTOCOL}"
         if message["version"] != self.version:

@@ -70,8 +70,10 @@ class Roots:
         """These roots were lost, and are to go again, before all others."""
         for first, n in reversed(runs):
             start = first[0] if first else -1
-            job.todo.appendleft((start, start + n))
-            job.backlog += n
+            stop = min(start + n, job.chunks.first + job.chunks.total)
+            if start < stop:  # a worker may say that it held roots that the job has not
+                job.todo.appendleft((start, stop))
+                job.backlog += stop - start
 
     def _cache(self, job: Job, seq: int, roots: Batch) -> None:
         job.cache[seq] = roots

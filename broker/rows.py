@@ -4,40 +4,49 @@ from __future__ import annotations
 
 import msgpack
 
-from zturbo.errors import DecodeError
+from zturbo.errortext import error_text
 from zturbo.wire.codec import stamp_from_wire, stamp_to_wire
 from zturbo.wire.control import Member
 from zturbo_broker.job import Chunks, Job
 from zturbo_broker.jobs import TRANSITIONS
 from zturbo_broker.ledger import JobRow, LedgerCorrupt
 
-__all__ = ["job_of", "member_of", "row_of"]
+__all__ = ["RowUnreadable", "job_of", "member_of", "row_of"]
+
+
+class RowUnreadable(LedgerCorrupt):
+    """A row is as it was written, and makes no sense: a broker goes on without it."""
 
 
 def job_of(row: JobRow, index: list[tuple[int, int, int, int]]) -> Job:
     """A job of its row and of (seq, first root, roots, bytes) of its chunks.
 
     Raises:
-        LedgerCorrupt: its columns are as they were written, and yet are no job; or roots are missing.
+        RowUnreadable: its columns are as they were written, and yet are no job.
+        LedgerCorrupt: roots are missing.
     """
     if row.state not in TRANSITIONS:
-        raise LedgerCorrupt(f"job {row.id.hex()} of table job has no state that a job has: {row.state!r}")
+        raise RowUnreadable(f"job {row.id.hex()} of table job has no state that a job has: {row.state!r}")
     try:
         return _job_of(row, index)
-    except (DecodeError, LookupError, TypeError, ValueError, msgpack.UnpackException) as error:
-        raise LedgerCorrupt(f"job {row.id.hex()} of table job cannot be read: {error!r}") from None
+    except LedgerCorrupt:
+        raise
+    except Exception as error:  # no list of what a row may raise is ever complete
+        raise RowUnreadable(
+            f"job {row.id.hex()} of table job cannot be read: {error_text(error, 300)}"
+        ) from None
 
 
 def member_of(raw: bytes) -> Member:
     """A member of the last view.
 
     Raises:
-        LedgerCorrupt: it is none.
+        RowUnreadable: it is none.
     """
     try:
         return Member.from_wire(msgpack.unpackb(raw, use_list=False, raw=False))
-    except (DecodeError, TypeError, ValueError, msgpack.UnpackException) as error:
-        raise LedgerCorrupt(f"row 'members' of table meta cannot be read: {error!r}") from None
+    except Exception as error:  # no list of what a row may raise is ever complete
+        raise RowUnreadable(f"row 'members' of table meta cannot be read: {error_text(error, 200)}") from None
 
 
 def _job_of(row: JobRow, index: list[tuple[int, int, int, int]]) -> Job:

@@ -11,7 +11,7 @@ import math
 import os
 import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +19,15 @@ import msgpack
 import zmq
 
 from zturbo.core.effects import Confirm, Control, Effect, Load, Record, Send
-from zturbo.errors import DecodeError, VersionMismatch
+from zturbo.errors import DecodeError, StartError, VersionMismatch
+from zturbo.errortext import error_text
 from zturbo.runtime.dump import dump, links
+from zturbo.runtime.net.guard import Guard
 from zturbo.runtime.peers import Inbox, Peers
 from zturbo.runtime.sockets import Security, make
 from zturbo.version import __version__
 from zturbo.wire.codec import decode, encode
-from zturbo.wire.control import Member, pack_control, unpack_control
+from zturbo.wire.control import TO_BROKER, Member, pack_control, ref_of, unpack_control
 from zturbo.wire.messages import PROTOCOL, Batch, Buffer
 from zturbo.wire.payload import check_blob
 from zturbo_broker.job import ENDED, Job
@@ -34,8 +36,8 @@ from zturbo_broker.ledgerfile import damaged
 from zturbo_broker.logbook import Logbook
 from zturbo_broker.machine import BrokerMachine, PipelineInfo
 from zturbo_broker.repeats import has_answer, latest
-from zturbo_broker.rows import job_of, member_of, row_of
-from zturbo_broker.strikes import Death, Running
+from zturbo_broker.rows import RowUnreadable, job_of, member_of, row_of
+from zturbo_broker.strikes import Death
 
 __all__ = ["Broker"]
 
@@ -43,6 +45,12 @@ log = logging.getLogger("zturbo.broker")
 
 ROUND = 256
 """Control messages read in one round at most."""
+
+ROUND_BYTES = 64 << 20
+"""Bytes of them after which others get their turn."""
+
+AFTER_FAULT = 0.1
+"""Seconds to wait after a round that failed: what made it fail may still be there."""
 
 STOOD_STILL = 0.5
 """Seconds that waiting may take longer than it was to, before that counts as time without a broker."""
@@ -113,6 +121,8 @@ class Broker:
         self.dumping = False
         """Whether its state is to be written to the log."""
         self.bad = 0
+        """Messages that were no messages of ours."""
+        self.guard = Guard(log)
         self.logbook = Logbook()
         self._noted: dict[bytes, tuple[str, int]] = {}
         self._present: dict[bytes, str] = {}
@@ -156,12 +166,27 @@ class Broker:
         self._restore(members, jobs)
 
     def _read_ledger(self) -> tuple[int, list[Member], list[Job]]:
-        """(number, members) of the last view, and the jobs. A broker that lacks one does not start."""
+        """(number, members) of the last view, and the jobs.
+
+        A row that is not as it was written is a damaged ledger, and nobody starts on it. A row that is as it
+        was written and has no sense, such as a member that nobody can connect to, is left out.
+        """
         ledger = self.ledger
         try:
             self.cluster_id = ledger.cluster_id
-            jobs = [job_of(row, ledger.chunk_index(row.id)) for row in ledger.jobs()]
-            return ledger.view(), [member_of(raw) for raw in ledger.members()], jobs
+            jobs = []
+            for row in ledger.jobs():
+                try:
+                    jobs.append(job_of(row, ledger.chunk_index(row.id)))
+                except RowUnreadable as error:
+                    log.error("%s: starting without it: %s", ledger.path, error)
+            members = []
+            for raw in ledger.members():
+                try:
+                    members.append(member_of(raw))
+                except RowUnreadable as error:
+                    log.error("%s: starting without it: %s", ledger.path, error)
+            return ledger.view(), members, jobs
         except LedgerCorrupt as error:
             raise damaged(ledger.path, error) from None
 
@@ -214,7 +239,7 @@ class Broker:
     def _exited(self, who: bytes, m: dict[str, Any], frames: list[bytes], now: float) -> None:
         if has_answer(self._held, who, m["ref"]):
             return
-        running = _running(m["running"])
+        running = m["running"]
         death = Death(-1, m["stage"], m["text"], m["cause"], running)
         level = logging.WARNING if m["code"] != 0 else logging.INFO
         source = m["stage"].split(" (")[0]
@@ -253,8 +278,6 @@ class Broker:
         self.machine.submit(who, m, root, now)
 
     def _feed(self, who: bytes, m: dict[str, Any], frames: list[bytes], now: float) -> None:
-        if m["n"] < 1 or m["first"] < 0:
-            raise DecodeError("feed: field 'n' is to be 1 or more")
         roots = self._roots(m["job"], [((m["first"],), m["n"])], m["n"], m["metas"], frames)
         self.machine.feed(who, m, roots, now)
 
@@ -270,70 +293,93 @@ class Broker:
 
     # -- the loop -----------------------------------------------------------------------------
     def run(self) -> None:
-        """Until :attr:`stopping`."""
+        """Until :attr:`stopping`.
+
+        Raises:
+            LedgerCorrupt: the ledger is damaged. Nothing else that goes wrong in a round ends the broker.
+        """
         while not self.stopping:
-            now = time.monotonic()
-            due = self.machine.deadline()
-            timeout = 0.5 if due is None else min(0.5, max(0.0, due - now))
-            if self.peers.blocked:
-                timeout = min(timeout, 0.005)
-            self.peers.bury()
-            if self.dumping:
-                self.dumping = False
-                dump("broker", self.machine.me, links(None, self.machine.outlet))
-            ready = self._poller.poll(math.ceil(timeout * 1000))
-            late = time.monotonic() - now - timeout
-            if late > STOOD_STILL:
-                self.machine.stood_still(late)
-            for socket, _ in ready:
-                if socket is self.router:
-                    self._read_router()
-                else:
-                    self._read_inbox(socket)
-            now = time.monotonic()
-            due = self.machine.deadline()
+            try:
+                self._round()
+            except (LedgerCorrupt, StartError):
+                raise
+            except Exception as error:
+                self.guard.failed("a round", error)
+                time.sleep(AFTER_FAULT)
+
+    def _round(self) -> None:
+        now = time.monotonic()
+        due = self.machine.deadline()
+        timeout = 0.5 if due is None else min(0.5, max(0.0, due - now))
+        if self.peers.blocked:
+            timeout = min(timeout, 0.005)
+        self.peers.bury()
+        if self.dumping:
+            self.dumping = False
+            dump("broker", self.machine.me, links(None, self.machine.outlet))
+        ready = self._poller.poll(math.ceil(timeout * 1000))
+        late = time.monotonic() - now - timeout
+        if late > STOOD_STILL:
+            self.machine.stood_still(late)
+        for socket, _ in ready:
+            if socket is self.router:
+                self._read_router()
+            else:
+                self._read_inbox(socket)
+        now = time.monotonic()
+        due = self.machine.deadline()
+        try:
             if due is not None and due <= now:
                 self.machine.tick(now)
+        finally:  # what was decided before is done all the same
             self._perform(now)
             self.peers.flush()
 
     def _read_router(self) -> None:
+        nbytes = 0
         for _ in range(ROUND):
             try:
-                who, *frames = self.router.recv_multipart(zmq.DONTWAIT)
+                who, *frames = self.router.recv_multipart(zmq.DONTWAIT, copy=False)
             except zmq.Again:
                 return
-            try:
-                message = unpack_control(frames)
-                handler = self._handlers.get(message["type"])
-                if handler is None:
-                    raise DecodeError(f"{message['type']} is nothing to say to a broker")
-                now = time.monotonic()
-                self.machine.heard(who, now)
-                handler(who, message, frames[1:], now)
-            except DecodeError as error:
-                self.bad += 1
-                log.debug("dropped a message: %s", error)
-                self._refuse(who, frames, str(error))
+            nbytes += self._take(who.bytes, frames)
+            if nbytes > ROUND_BYTES:
+                return
 
-    def _refuse(self, who: bytes, frames: list[bytes], text: str) -> None:
-        """Answer a request that has a ref, so that whoever made it need not wait."""
+    def _take(self, who: bytes, frames: list[zmq.Frame]) -> int:
+        """One message from anybody: measured, read, handled. Returns its size."""
+        what = "a control message"
         try:
-            ref = msgpack.unpackb(frames[0], raw=False, strict_map_key=False)["ref"]
-        except Exception:  # it is garbage: there is nobody to answer
-            return
-        if type(ref) is int:
-            self._say(who, {"type": "error", "ref": ref, "kind": "UsageError", "message": text})
+            message = unpack_control([frame.buffer for frame in frames[:1]], TO_BROKER)
+            what = message["type"]
+            now = time.monotonic()
+            self.machine.heard(who, now)
+            self._handlers[what](who, message, [frame.bytes for frame in frames[1:]], now)
+        except DecodeError as error:
+            self.bad += 1
+            log.debug("dropped a message: %s", error)
+            self._refuse(who, frames, "UsageError", str(error))
+        except Exception as error:  # the next message is another's
+            self.guard.failed(what, error)
+            text = f"the broker could not do this: {error_text(error, 300)}; its log says more"
+            self._refuse(who, frames, "JobError", text)
+        return sum(len(frame) for frame in frames)
+
+    def _refuse(self, who: bytes, frames: list[zmq.Frame], kind: str, text: str) -> None:
+        """Answer a request that has a ref, so that its client need not wait."""
+        ref = ref_of([frame.buffer for frame in frames[:1]])
+        if ref is not None:
+            self._say(who, {"type": "error", "ref": ref, "kind": kind, "message": text})
 
     def _read_inbox(self, socket: zmq.Socket[bytes]) -> None:
         for frames in self.inbox.receive(socket):
             try:
-                message = decode(frames)
+                self.machine.data(decode(frames), time.monotonic())
             except (DecodeError, VersionMismatch) as error:
                 self.bad += 1
                 log.debug("dropped a message: %s", error)
-                continue
-            self.machine.data(message, time.monotonic())
+            except Exception as error:
+                self.guard.failed("a peer's message", error)
 
     # -- effects ------------------------------------------------------------------------------
     def _perform(self, now: float) -> None:
@@ -342,21 +388,21 @@ class Broker:
             self._held.extend(effects)
             for effect in effects:
                 if isinstance(effect, Record):
-                    self._record(effect)
                     self._due = True
                     self._sync = self._sync or self._needs_sync(effect)
+                    try:
+                        self._record(effect)
+                    except Exception as error:  # a value that no row can have: the other rows are written
+                        self.guard.failed(f"record {effect.op}", error)
                 elif isinstance(effect, Load):
                     self._loads.append(effect)
             if self._due and not self._commit(now):
                 self._answer_questions()
                 self._tell_who_waits(effects)
                 return
-            for effect in self._held:
-                if isinstance(effect, Send):
-                    self.peers.send(effect.peer, encode(effect.message))
-                elif isinstance(effect, (Control, Confirm)):
-                    self._say(effect.to, effect.message)
-            self._held.clear()
+            held, self._held = self._held, []
+            for effect in held:
+                self._do(effect)
             loads, self._loads = self._loads, []
             for load in loads:
                 try:
@@ -369,6 +415,16 @@ class Broker:
             self.peers.set_members(self.machine.membership.view().members)
             if not self.machine.effects:
                 return
+
+    def _do(self, effect: Effect) -> None:
+        """Say something. If that cannot be packed, all else is said nevertheless."""
+        try:
+            if isinstance(effect, Send):
+                self.peers.send(effect.peer, encode(effect.message))
+            elif isinstance(effect, (Control, Confirm)):
+                self._say(effect.to, effect.message)
+        except Exception as error:
+            self.guard.failed(f"say {type(effect).__name__}", error)
 
     def _answer_questions(self) -> None:
         """While nothing can be written, whoever asks is told so: answers depend on nothing held back."""
@@ -462,13 +518,3 @@ class Broker:
             self.ledger.close()
         except LedgerFull as error:
             log.error("the ledger's disk is still full; what has got no answer is not in it: %s", error)
-
-
-def _running(value: Sequence[Any]) -> tuple[Running, ...]:
-    """What a node says was running, checked: it came over a socket."""
-    for item in value:
-        if type(item) is not tuple or [type(part) for part in item] != [bytes, int, tuple, int]:
-            raise DecodeError("exited: field 'running' is malformed")
-        if not all(type(part) is int and part >= 0 for part in item[2]):
-            raise DecodeError("exited: field 'running' is malformed")
-    return tuple(value)

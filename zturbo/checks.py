@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ipaddress
 import math
+import os
 import re
 from collections.abc import Iterable, Mapping
 from numbers import Integral, Real
@@ -19,6 +21,7 @@ __all__ = [
     "check_type",
     "did_you_mean",
     "is_address",
+    "is_endpoint",
     "is_number",
     "plain_number",
     "plain_options",
@@ -33,6 +36,21 @@ def is_address(text: str) -> bool:
     if found := _TCP.match(text):
         return 1 <= int(found[2]) <= 65535
     return text.startswith("ipc://") and len(text) > 6
+
+
+def is_endpoint(text: str) -> bool:
+    """Whether a member can be reached there: ``tcp://IP:PORT``, or ``ipc://PATH`` of what a socket may have.
+
+    It has no host's name: looking that up would hold up all that one I/O thread has to do.
+    """
+    if found := _TCP.match(text):
+        try:
+            ipaddress.ip_address(found[1].strip("[]"))
+        except ValueError:
+            return False
+        return 1 <= int(found[2]) <= 65535
+    path = text[6:]
+    return text.startswith("ipc://") and 0 < len(os.fsencode(path)) <= 107 and path.isprintable()
 
 
 def plain_number(value: object) -> int | float | None:

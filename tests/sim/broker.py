@@ -85,7 +85,7 @@ class SimBroker:
         self.held: list[Effect] = []
         """What waits for the ledger's disk."""
         self.me = world.fresh()
-        member = Member(self.me, "broker", "", -1, "host", ("sim",))
+        member = Member(self.me, "broker", "", -1, "host", ("ipc://sim",))
         self.machine = BrokerMachine(
             member, pipelines, view=ledger.view + 1, lease=5.0, feed_timeout=60.0, grace=10.0
         )

@@ -235,7 +235,7 @@ class SimWorker(SimMember):
             pipeline,
             index,
             "host",
-            ("sim",),
+            ("ipc://sim",),
             slots=self.host.slots if self.host.ordered else 0,
             ordered=self.host.ordered,
             deterministic=self.host.deterministic,
@@ -442,7 +442,9 @@ class SimSink(SimMember):
         self.spool = spool
         self.disk = world.disks[spool]
         self.machine: SinkMachine = SinkMachine(self.incarnation, spool, origin=failure_origin)
-        self.member = Member(self.incarnation, "sink", "", -1, "host", ("sim",), ("ipc://sim",), spool=spool)
+        self.member = Member(
+            self.incarnation, "sink", "", -1, "host", ("ipc://sim",), ("ipc://sim",), spool=spool
+        )
         self.batches: dict[int, Batch] = {}
         self.synced = 0.0
         self.unwritten: deque[Store | Note] = deque()

@@ -34,10 +34,11 @@ from zturbo.errors import (
     by_name,
 )
 from zturbo.runtime.host import is_loopback, same_network
+from zturbo.runtime.net.guard import Guard
 from zturbo.runtime.sockets import Security, make
 from zturbo.version import __version__
 from zturbo.wire.codec import decode, encode
-from zturbo.wire.control import pack_control, unpack_control
+from zturbo.wire.control import FROM_BROKER, TO_BROKER, pack_control, unpack_control
 from zturbo.wire.messages import PROTOCOL, Buffer, Results
 
 __all__ = ["CLOSED", "SUPERSEDED", "Courier", "Subscription"]
@@ -101,6 +102,16 @@ class Subscription:
     heard: float = field(default=0.0)
 
 
+def _packed(message: dict[str, Any], *frames: Buffer) -> list[Buffer]:
+    """A request's frames; raises UsageError for one that no broker would take, at the call that made it."""
+    packed = pack_control(message, *frames)
+    try:
+        unpack_control(packed, TO_BROKER)
+    except DecodeError as error:
+        raise UsageError(f"a broker does not take this: {error}") from None
+    return packed
+
+
 class Courier:
     """The thread and its sockets.
 
@@ -117,6 +128,7 @@ class Courier:
             self._context, zmq.DEALER, connect=broker, identity=self.identity, security=security
         )
         self._sinks: dict[bytes, zmq.Socket[bytes]] = {}
+        self._guard = Guard(log)
         self._requests: dict[int, _Request] = {}
         self._heard = 0.0
         self._away = False
@@ -186,7 +198,7 @@ class Courier:
             future.set_exception(BrokerUnavailable(CLOSED))
             return future
         request = _Request(
-            pack_control({**message, "ref": ref}, *frames),
+            _packed({**message, "ref": ref}, *frames),
             future,
             None if timeout is None else now + timeout,
             now,
@@ -351,28 +363,32 @@ class Courier:
             except zmq.Again:
                 return
             try:
-                message = unpack_control(frames)
+                self._hear(unpack_control(frames, FROM_BROKER))
             except DecodeError as error:
                 log.debug("dropped a message: %s", error)
-                continue
-            self._heard = time.monotonic()
-            if self._away:
-                self._away = False
-                log.warning("the broker at %s answers again", self.broker)
-            if message["type"] == "wait":
-                self._waits(message)
-                continue
-            request = self._requests.pop(message.get("ref", -1), None)
-            if request is None:
-                continue
-            if request.waits and self._reason:
-                self._reason = ""
-                log.warning("the broker at %s goes on", self.broker)
-            if message["type"] == "ok":
-                request.settle(message["value"])
-            else:
-                kind = by_name(message["kind"], ZturboError)
-                request.settle(None, kind(message["message"]))
+            except Exception as error:  # other callers wait for other answers
+                self._guard.failed("the broker's answer", error)
+
+    def _hear(self, message: dict[str, Any]) -> None:
+        """The broker's word."""
+        self._heard = time.monotonic()
+        if self._away:
+            self._away = False
+            log.warning("the broker at %s answers again", self.broker)
+        if message["type"] == "wait":
+            self._waits(message)
+            return
+        request = self._requests.pop(message.get("ref", -1), None)
+        if request is None:
+            return
+        if request.waits and self._reason:
+            self._reason = ""
+            log.warning("the broker at %s goes on", self.broker)
+        if message["type"] == "ok":
+            request.settle(message["value"])
+        else:
+            kind = by_name(message["kind"], ZturboError)
+            request.settle(None, kind(message["message"]))
 
     def _waits(self, message: dict[str, Any]) -> None:
         """The broker will answer later, and says why."""

@@ -29,7 +29,7 @@ from zturbo.runtime.peers import Inbox, Peers
 from zturbo.runtime.sockets import Security, make
 from zturbo.version import __version__
 from zturbo.wire.codec import BadBatch, decode, encode
-from zturbo.wire.control import Member, View, pack_control, unpack_control
+from zturbo.wire.control import FROM_BROKER, Member, View, pack_control, unpack_control
 from zturbo.wire.messages import PROTOCOL, Batch, Buffer, DataMessage
 
 __all__ = ["HELLO_EVERY", "MemberLoop", "Role", "start_member"]
@@ -288,20 +288,22 @@ class MemberLoop:
                 frames = self.control.recv_multipart(zmq.DONTWAIT)
             except zmq.Again:
                 return
+            kind = "a control message"
             try:
-                message = unpack_control(frames)
+                message = unpack_control(frames, FROM_BROKER)
+                kind = message["type"]
+                if kind in ("welcome", "view"):
+                    self._take_view(role, message["view"], now)
+                elif kind == "refused":
+                    self.refused = message["reason"]
+                    self.stopping = True
+                else:
+                    role.control(message, now)
             except DecodeError as error:
                 self.bad += 1
                 log.debug("dropped a control message: %s", error)
-                continue
-            kind = message["type"]
-            if kind in ("welcome", "view"):
-                self._take_view(role, message["view"], now)
-            elif kind == "refused":
-                self.refused = message["reason"]
-                self.stopping = True
-            else:
-                role.control(message, now)
+            except Exception as error:
+                self.guard.failed(kind, error)
 
     def _take_view(self, role: Role, view: View, now: float) -> None:
         if view.number < self.view.number:

@@ -22,9 +22,10 @@ from zturbo.core.supervisor import Restarts
 from zturbo.errors import DecodeError
 from zturbo.runtime.children import Child, ChildSpec
 from zturbo.runtime.disk.folders import runtime_dir
+from zturbo.runtime.net.guard import Guard
 from zturbo.runtime.slot import Running
 from zturbo.runtime.sockets import Security, make
-from zturbo.wire.control import pack_control, unpack_control
+from zturbo.wire.control import FROM_BROKER, pack_control, unpack_control
 
 __all__ = ["Node"]
 
@@ -127,6 +128,7 @@ class Node:
         self._places: list[_Place] = []
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context(1)
         self._control = make(self._context, zmq.DEALER, connect=broker, identity=self.id, security=security)
+        self._guard = Guard(log)
         self._reports: dict[int, tuple[list[Any], float]] = {}
         self._ref = 0
         self._renew_at = 0.0
@@ -336,13 +338,15 @@ class Node:
     def _talk(self, now: float) -> None:
         while True:
             try:
-                message = unpack_control(self._control.recv_multipart(zmq.DONTWAIT))
+                frames = self._control.recv_multipart(zmq.DONTWAIT)
             except zmq.Again:
                 break
+            try:
+                self._obey(unpack_control(frames, FROM_BROKER))
             except DecodeError as error:
                 log.debug("dropped a message: %s", error)
-                continue
-            self._obey(message)
+            except Exception as error:  # the node's children need it, whatever that was
+                self._guard.failed("a control message", error)
         for ref, (frames, due) in list(self._reports.items()):
             if now >= due:
                 self._reports[ref] = (frames, now + REPEAT)
@@ -377,5 +381,4 @@ class Node:
         elif kind == "forget":
             at = time.monotonic() + CANCEL_AFTER
             for job in message["jobs"]:
-                if type(job) is bytes:
-                    self._ended.setdefault(job, at)
+                self._ended.setdefault(job, at)

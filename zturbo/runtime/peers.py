@@ -6,6 +6,7 @@ A peer that left the view takes its socket and what waits for it along.
 
 from __future__ import annotations
 
+import logging
 from collections import deque
 from collections.abc import Iterable
 
@@ -17,6 +18,8 @@ from zturbo.wire.control import Member
 from zturbo.wire.messages import Buffer
 
 __all__ = ["Inbox", "Peers"]
+
+log = logging.getLogger("zturbo")
 
 ZERO_COPY = 512 << 10
 """Bytes from which on a frame is handed to ZeroMQ without a copy; below, the copy is the cheaper way."""
@@ -77,7 +80,11 @@ class Peers:
         endpoint = next((e for e in member.endpoints if e.startswith("ipc:") == near), member.endpoints[-1])
         if endpoint.startswith("ipc:") and not near:
             return None
-        socket = make(self._context, zmq.PUSH, connect=endpoint, security=self._security)
+        try:
+            socket = make(self._context, zmq.PUSH, connect=endpoint, security=self._security)
+        except zmq.ZMQError as error:  # no descriptors are left: what waits for an answer is said again
+            log.warning("no connection to %s: %s", endpoint, error)
+            return None
         peer = self._peers[incarnation] = _Peer(socket, endpoint)
         return peer
 

@@ -29,7 +29,7 @@ from zturbo.errors import DecodeError, VersionMismatch, ZturboError
 from zturbo.runtime.children import ChildSide
 from zturbo.runtime.dump import dump, links
 from zturbo.runtime.member import MemberLoop, start_member
-from zturbo.runtime.sockets import make
+from zturbo.runtime.sockets import make, raise_descriptor_limit
 from zturbo.runtime.spool import Location, Spool, SpoolCorrupt, SpoolFull
 from zturbo.runtime.spoolfolder import SpoolFolder
 from zturbo.wire.codec import decode, encode
@@ -460,6 +460,7 @@ class SinkProcess:
 def main() -> int:
     """Run the sink that the spec on stdin describes. Returns the exit status."""
     side = ChildSide.open()
+    raise_descriptor_limit()
     try:
         loop = start_member(side, side.spec.get("name", "sink"))
         sink = SinkProcess(

@@ -20,8 +20,10 @@ ends: neither can lose the rest of a message. What the option is for, :class:`De
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
+import resource
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -35,13 +37,19 @@ from zturbo.runtime.disk.folders import LONGEST_IPC
 from zturbo.runtime.host import is_loopback, listens
 from zturbo.runtime.net.endless import Arrivals
 
-__all__ = ["MAX_MESSAGE", "Dealer", "Security", "check_bind", "make"]
+__all__ = ["MAX_MESSAGE", "Dealer", "Security", "check_bind", "make", "raise_descriptor_limit"]
 
 MAX_MESSAGE = 1 << 30
 """Bytes that one frame may have on the wire. A larger task is an error in the task that made it."""
 
 HIGH_WATER = 10_000
 """Messages in one socket's queue; credit keeps it far below."""
+
+HANDSHAKE = 3000
+"""Milliseconds that a connection has to say that it speaks ZeroMQ: one that does not holds a descriptor."""
+
+BACKLOG = 4096
+"""Connections that wait to be accepted: while descriptors are short, a client waits here for its turn."""
 
 
 _IN_USE = "{} is in use: is another broker running there? Stop it, or bind to another address"
@@ -174,6 +182,9 @@ def make(
     socket.setsockopt(zmq.HEARTBEAT_IVL, 2000)
     socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, 10_000)
     socket.setsockopt(zmq.HEARTBEAT_TTL, 20_000)
+    socket.setsockopt(zmq.HANDSHAKE_IVL, HANDSHAKE)
+    if bind is not None:
+        socket.setsockopt(zmq.BACKLOG, BACKLOG)
     socket.setsockopt(zmq.RECONNECT_IVL, 50)
     socket.setsockopt(zmq.RECONNECT_IVL_MAX, 1000)
     if kind == zmq.ROUTER:
@@ -206,5 +217,17 @@ def make(
     if connect is not None:
         if isinstance(socket, Dealer):
             socket.watch()
-        socket.connect(connect)
+        try:
+            socket.connect(connect)
+        except zmq.ZMQError:
+            socket.close()
+            raise
     return socket
+
+
+def raise_descriptor_limit() -> None:
+    """Let this process have as many descriptors as it may: each connection takes one."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        with contextlib.suppress(ValueError, OSError):  # "unlimited" may be more than the kernel allows
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
