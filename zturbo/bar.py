@@ -1,4 +1,4 @@
-"""A progress bar for a user's own loops: on a terminal with ``rich`` (extra ``cli``), quiet elsewhere."""
+"""A progress bar for a user's own loops: on a terminal, quiet elsewhere."""
 
 from __future__ import annotations
 
@@ -115,7 +115,7 @@ def _bars() -> Any:
     except ImportError:
         return None
     bars = Progress(
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
