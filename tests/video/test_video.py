@@ -14,6 +14,7 @@ cv2 = pytest.importorskip("cv2", reason="needs opencv-python-headless: scripts/t
 from examples.video import clips, demo  # noqa: E402
 from examples.video.sheet import write_sheet  # noqa: E402
 from examples.video.stages import Decode, Detect, Render, Track  # noqa: E402
+from examples.video.tracker import Tracker  # noqa: E402
 from zturbo import Task  # noqa: E402
 from zturbo.debug import run_debug  # noqa: E402
 
@@ -125,3 +126,30 @@ def test_a_death_every_other_second_changes_nothing(alone: Summaries, tmp_path: 
     summaries = demo.run_clips(clips.find(), tmp_path, deaths=1.5, progress=Listener(show=False))
     same_tracks(alone, summaries, clips.find())
     assert sum(line.startswith("kill -9") for line in said) >= 2
+
+
+def test_a_clip_may_be_named_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As the README does it, in a folder without such a file."""
+    monkeypatch.chdir(tmp_path)
+    first = next(Decode().process(Task("bikes.mp4")))
+    assert first.content["clip"] == str(clips.find()[0]) and first.content["out"] == "out"
+    with pytest.raises(FileNotFoundError, match=r"gone\.mp4 is no file where this stage runs; .* bikes.mp4"):
+        next(Decode().process(Task("gone.mp4")))
+
+
+@pytest.mark.parametrize("clip", clips.find(), ids=lambda clip: clip.stem)
+def test_stills_show_what_is_found(alone: Summaries, clip: Path) -> None:
+    summary = alone[clip.stem]
+    tracks = json.loads(Path(summary["json"]).read_text())["tracks"]
+    found = {box[0] for track in tracks for box in track["boxes"]}
+    shown = [int(Path(still).stem.rpartition("-")[2]) for still in summary["stills"]]
+    assert len(shown) == 3 and shown == sorted(set(shown)) and found.issuperset(shown)
+
+
+def test_a_face_stays_one(alone: Summaries) -> None:
+    tracks = json.loads(Path(alone["carphone_pristine"]["json"]).read_text())["tracks"]
+    assert max(tracks, key=lambda track: len(track["boxes"]))["label"] == "face"
+    tracker = Tracker()
+    labels = ["moving", "face", "moving", "moving", "face"]
+    given = [tracker.update(frame, [(10, 10, 50, 50, label)], False) for frame, label in enumerate(labels)]
+    assert [tracks[1][4] for tracks in given] == ["moving", "face", "face", "face", "face"]
