@@ -26,6 +26,7 @@ FLOORS = [
         "zturbo.kinds",
         "zturbo.network",
         "zturbo.bar",
+        "zturbo.terminal",
         "zturbo.allot",
     ],
     ["zturbo.runtime"],

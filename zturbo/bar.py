@@ -108,12 +108,10 @@ def progressbar(
 
 def _bars() -> Any:
     """A display for one bar; None where there is none to be had."""
-    try:
-        from rich.console import Console
-        from rich.errors import LiveError
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-    except ImportError:
-        return None
+    from rich.console import Console
+    from rich.errors import LiveError
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
     bars = Progress(
         TextColumn("{task.description}", markup=False),
         BarColumn(),

@@ -24,6 +24,7 @@ from zturbo.options import Options
 from zturbo.reader import FailedTask
 from zturbo.result import Result
 from zturbo.task import Job, Task
+from zturbo.terminal.board import one_line
 
 __all__ = ["Desk", "ResultQueue"]
 
@@ -52,6 +53,7 @@ class Desk:
         collect: the user's code: sets a job's results, of its tasks.
         interrupted: called when Ctrl-C comes while a job is waited for.
         logger: of the System.
+        ended: called with each job that has ended, before it is let go of.
 
     Attributes:
         state: ``new``, ``started`` or ``ended``.
@@ -65,7 +67,9 @@ class Desk:
         collect: Callable[[Job, Iterator[Task]], None],
         interrupted: Callable[[], None],
         logger: Logger,
+        ended: Callable[[Job], None],
     ) -> None:
+        self._when_ended = ended
         self.state = "new"
         self._pid = os.getpid()
         self.ended = ResultQueue(self, interrupted)
@@ -216,6 +220,7 @@ class Desk:
             attempt = self._attempt(job)
         if Options.no_progress_bar:
             self._log.info("job %s: %s", job.name, "done" if job.success else "failed")
+        self._when_ended(job)
         if self._kept is None:
             self._release(job.id)
         self.ended.put(job)
@@ -279,7 +284,7 @@ class Desk:
     def _tell_failed(self, job: Job, task: Task, number: int) -> None:
         note = f"its traceback: job.results.failed_tasks[{number - 1}].traceback"
         given = safe_repr(task.content) if isinstance(task, FailedTask) and not task.note else "not kept"
-        text = f"job {job.name}: a task failed: {task.error}; input: {given}; {note}"
+        text = f"job {one_line(job.name)}: a task failed: {task.error}; input: {given}; {note}"
         log_with_remote_traceback(self._log, text, getattr(task, "traceback", ""))
 
     def _tasks(self, job: Job, number: int) -> Iterator[Task]:

@@ -45,6 +45,7 @@ class Processes:
         pipelines: name -> (names of its stages, the stages).
         state: where ledger and spool are kept; None for a temporary folder.
         task_timeout: seconds that one task may run; None for no limit.
+        output: descriptor of the processes' stdout and stderr; None for this process's.
 
     Raises:
         StartError: one of them could not start; with its traceback. None is left behind.
@@ -56,7 +57,9 @@ class Processes:
         *,
         state: Path | None,
         task_timeout: float | None,
+        output: int | None = None,
     ) -> None:
+        self._output = output
         self._failures: list[str] = []
         self._error: BaseException | None = None
         self._node: Node | None = None
@@ -149,7 +152,7 @@ class Processes:
             "temporary": list(map(str, self._folders)),
         }
         sink = {"spool": str(state / "sink"), "results": f"ipc://{sockets}/results"}
-        node = self._node = Node(address, host=host_name(), on_event=self._on_event)
+        node = self._node = Node(address, host=host_name(), on_event=self._on_event, output=self._output)
         children = [
             ChildSpec("broker", "broker", "zturbo_broker", broker),
             ChildSpec("sink", "sink", "zturbo.runtime.sink", sink),

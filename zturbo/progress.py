@@ -1,98 +1,187 @@
-"""Progress of jobs on a terminal: a bar per job, and a count per stage.
+"""Progress of jobs: a display at the foot of a terminal; elsewhere a line as each job begins and ends.
 
-Bars stand on a terminal; elsewhere there are lines, as each job begins and ends. A job that has ended becomes
-a line above the bars, so the bars are those of jobs that are under way. ``NO_COLOR`` is honoured by rich.
+What is printed and logged meanwhile stands above the display, whole: lines of this process, and those of
+children, if they are given :attr:`Progress.output`. ``NO_COLOR`` is honoured by rich.
 """
 
 from __future__ import annotations
 
+import logging
 import sys
-from typing import Any
+import threading
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from zturbo.terminal.board import Board, Row
+from zturbo.terminal.output import ChildOutput
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 __all__ = ["Progress"]
+
+
+class _Above:
+    """A stream of this process whose lines are said above the display; the rest is the real stream's."""
+
+    def __init__(self, real: Any, say: Callable[[str], None]) -> None:
+        self._real = real
+        self._say = say
+        self._lock = threading.RLock()
+        self._rest = ""
+
+    def write(self, text: str) -> int:
+        """Say all lines that are whole now."""
+        with self._lock:
+            *lines, self._rest = (self._rest + text).split("\n")
+            for line in lines:
+                self._say(line)
+        return len(text)
+
+    def flush(self) -> None:
+        """A line that has no end yet waits for it."""
+
+    def finish(self) -> None:
+        """Say what has no end."""
+        with self._lock:
+            rest, self._rest = self._rest, ""
+        if rest:
+            self._say(rest)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._real, name)
 
 
 class Progress:
     """Shows snapshots of jobs, as :meth:`zturbo.Client.jobs` gives them.
 
     Args:
-        show: False for no bars, only lines.
+        show: False for no display, only lines.
+
+    Attributes:
+        output: a descriptor for children's stdout and stderr, so that their lines stand above the display;
+            None where nothing is in their way.
     """
 
     def __init__(self, *, show: bool = True) -> None:
-        self._bars: Any = None
-        self._rows: dict[tuple[str, int], int] = {}
-        self._states: dict[str, str] = {}
+        self._board = Board()
+        self._lock = threading.RLock()
+        """rich draws wrongly where two threads print at a time, so all that touches the terminal takes it."""
+        self._live: Any = None
+        self._drawn = False
+        """Whether there is, or was, a display: then no lines tell the same."""
+        self._children: ChildOutput | None = None
+        self._streams: list[tuple[str, Any, _Above]] = []
+        self._handlers: list[tuple[logging.StreamHandler[Any], Any]] = []
+        self.output: int | None = None
         if show and sys.stderr.isatty():
-            from rich.console import Console
-            from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
-            from rich.progress import Progress as Bars
+            self._begin()
 
-            self._bars = Bars(
-                TextColumn("{task.description}", markup=False),
-                BarColumn(),
-                MofNCompleteColumn(),
-                TextColumn("{task.fields[note]}", markup=False),
-                TimeElapsedColumn(),
-                console=Console(stderr=True),
-                refresh_per_second=8,
-                transient=True,  # a last frame would say "running" for ever; what ended has its line
-            )
-            self._bars.start()
+    def _begin(self) -> None:
+        from rich.console import Console
+        from rich.live import Live
+
+        self._console = Console(file=sys.stderr)  # this very stream, whatever stands for it meanwhile
+        live = Live(
+            get_renderable=self._render,
+            console=self._console,
+            auto_refresh=False,
+            redirect_stdout=False,
+            redirect_stderr=False,
+            vertical_overflow="crop",
+        )
+        try:
+            live.start()
+        except Exception:  # rich shows one display at a time, and needs a terminal that it knows
+            return
+        self._live, self._drawn = live, True
+        self._lead_through()
+        self._children = ChildOutput(self.say)
+        self.output = self._children.fd
+
+    def _lead_through(self) -> None:
+        """Let what this process prints and logs to the terminal stand above the display."""
+        for name in ("stdout", "stderr"):
+            real = getattr(sys, name)
+            if not real.isatty():
+                continue
+            above = _Above(real, self.say)
+            setattr(sys, name, above)
+            self._streams.append((name, real, above))
+            for logger in (None, *logging.root.manager.loggerDict):
+                for handler in logging.getLogger(logger).handlers:
+                    if isinstance(handler, logging.StreamHandler) and handler.stream is real:
+                        handler.setStream(above)
+                        self._handlers.append((handler, real))
+
+    def _lead_back(self) -> None:
+        for name, real, above in self._streams:
+            above.finish()
+            if getattr(sys, name) is above:
+                setattr(sys, name, real)
+        for handler, real in self._handlers:
+            handler.setStream(real)
+        self._streams.clear()
+        self._handlers.clear()
 
     def say(self, line: str) -> None:
-        """Print a line above the bars."""
-        line = _printable(line)
-        if self._bars is not None:
-            self._bars.console.print(line, highlight=False, markup=False, soft_wrap=True)
-        else:
-            print(line, file=sys.stderr, flush=True)  # noqa: T201 - this is what shows things
+        """Print a line above the display."""
+        with self._lock:
+            if self._live is None:
+                print(line, file=sys.__stderr__ or sys.stderr, flush=True)
+                return
+            from rich.text import Text
+
+            self._live.console.print(Text.from_ansi(line), soft_wrap=True)
 
     def update(self, jobs: list[dict[str, Any]]) -> None:
         """Show these jobs."""
-        for job in jobs:
-            state = job["state"]
-            before = self._states.get(job["id"])
-            if before in ("done", "failed", "cancelled"):
-                continue
-            self._states[job["id"]] = state
-            if self._bars is not None and state in ("waiting", "running"):
-                self._draw(job)
-            elif before != state:
-                self._remove(job["id"])
-                self.say(f"{job['name']}: {_sentence(job)}")
+        with self._lock:
+            said = self._board.update(jobs, time.monotonic())
+            if self._live is not None:
+                self._live.refresh()
+        self._tell(said)
 
-    def _draw(self, job: dict[str, Any]) -> None:
-        most = max([*job["done"], job["results"], job["fed"], 1])
-        rows = list(zip(job["stages"], job["done"], strict=True))
-        for i, (label, done) in enumerate([(job["name"], job["results"]), *rows]):
-            key = (job["id"], i)
-            name = _printable(label if i == 0 else f"  {label}")
-            note = _printable(_sentence(job)) if i == 0 else ""
-            if key not in self._rows:
-                self._rows[key] = self._bars.add_task(name, total=most, note=note)
-            self._bars.update(self._rows[key], completed=done, total=most, note=note)
+    def ended(self, job_id: str, name: str, *, success: bool, results: int, failed: int) -> None:
+        """A job is known to have ended, before the broker has told it."""
+        with self._lock:
+            said = self._board.ended(job_id, name, success=success, results=results, failed=failed)
+        self._tell(said)
 
-    def _remove(self, job_id: str) -> None:
-        for key in [key for key in self._rows if key[0] == job_id]:
-            self._bars.remove_task(self._rows.pop(key))
+    def _tell(self, said: list[str]) -> None:
+        """Where nothing is drawn, lines tell it."""
+        if not self._drawn:
+            for line in said:
+                self.say(line)
+
+    def _render(self) -> Table:
+        from rich.progress_bar import ProgressBar
+        from rich.table import Table
+        from rich.text import Text
+
+        with self._lock:
+            rows = self._board.rows(max(1, self._console.size.height - 2), time.monotonic())
+        table = Table.grid(padding=(0, 1))
+        table.add_column(no_wrap=True, overflow="ellipsis")
+        table.add_column(no_wrap=True, width=20)
+        table.add_column(no_wrap=True, overflow="ellipsis", ratio=1)
+        for row in rows:
+            bar = "" if row.share is None else ProgressBar(total=1.0, completed=row.share, width=20)
+            table.add_row(Text(_name(row), style="" if row.stage else "bold"), bar, Text(row.text))
+        return table
 
     def close(self) -> None:
-        """Take the bars away."""
-        if self._bars is not None:
-            self._bars.stop()
-            self._bars = None
+        """Leave the display as it is now, and show no more of it."""
+        if self._children is not None:
+            self._children.close()
+            self._children = self.output = None
+        self._lead_back()
+        with self._lock:
+            live, self._live = self._live, None
+            if live is not None:
+                live.stop()
 
 
-def _sentence(job: dict[str, Any]) -> str:
-    state: str = job["state"]
-    if state == "waiting" and job["waiting"]:
-        return f"waits for {job['waiting']}"
-    if state == "done" and job["failed"]:
-        return f"done, {job['failed']} failed"
-    return f"{state}: {job['error']}" if job["error"] else state
-
-
-def _printable(text: str) -> str:
-    """The text without what would steer the terminal, or could not be written to it."""
-    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+def _name(row: Row) -> str:
+    return f"  {row.name}" if row.stage else row.name

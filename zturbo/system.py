@@ -15,7 +15,7 @@ from zturbo.checks import check_count, check_names, check_seconds, check_type, w
 from zturbo.client import Client
 from zturbo.debug import DebugPipeline
 from zturbo.desk import Desk, ResultQueue
-from zturbo.errors import ResultTimeout, UsageError, ZturboError
+from zturbo.errors import ResultTimeout, UsageError
 from zturbo.kept import KeptJobs
 from zturbo.kinds import FunctionStage
 from zturbo.log import get_logger, set_up_logging
@@ -105,7 +105,11 @@ class System:
         self.logger = get_logger(f"zturbo.system.{name}")
         self.restored: list[Job] = []
         self._desk = Desk(
-            self.num_pipeline, collect=self.collect_results, interrupted=self.terminate, logger=self.logger
+            self.num_pipeline,
+            collect=self.collect_results,
+            interrupted=self.terminate,
+            logger=self.logger,
+            ended=self._ended,
         )
         self.result_queue: ResultQueue = self._desk.ended
         self._kept: KeptJobs | None = None
@@ -216,10 +220,12 @@ class System:
             debug = DebugPipeline(stages, names)
         else:
             state = None if kept is None else kept.folder
-            self._processes = Processes(described, state=state, task_timeout=task_timeout)
+            shown = self.show_progress and not Options.no_progress_bar
+            progress = self._progress = Progress() if shown else None
+            output = None if progress is None else progress.output
+            self._processes = Processes(described, state=state, task_timeout=task_timeout, output=output)
             client = self._processes.client
-            if self.show_progress and not Options.no_progress_bar:
-                progress = self._progress = Progress()
+            if progress is not None:
                 watched = (progress, client)
                 threading.Thread(
                     target=self._watch, args=watched, name="zturbo-progress", daemon=True
@@ -244,10 +250,17 @@ class System:
         while self._desk.state == "started":
             try:
                 progress.update(client.jobs())
-            except ZturboError as error:
+            except Exception as error:  # whatever it is, the work goes on without a display
                 self.logger.debug("progress is not shown any more: %s", error)
                 return
             pause.wait(0.25)
+
+    def _ended(self, job: Job) -> None:
+        """A job has ended: the display knows it before the broker forgets it."""
+        if self._progress is not None:
+            results = job.results if isinstance(job.results, list) else []
+            failed = len(getattr(job.results, "failed_tasks", ()))
+            self._progress.ended(job.id, job.name, success=job.success, results=len(results), failed=failed)
 
     def end(self, *, timeout: float | None = None) -> None:
         """Stop all processes. Jobs that are not done are lost, or kept in ``state_dir``.
@@ -271,14 +284,14 @@ class System:
             return  # all of it is the parent's, which goes on with it
         self._desk.state = "ended"
         atexit.unregister(self.terminate)
-        if self._progress is not None:
-            self._progress.close()
-            self._progress = None
+        progress, self._progress = self._progress, None
         processes, self._processes = self._processes, None
         try:
             if processes is not None:
                 processes.stop(kill=kill, timeout=timeout)
         finally:
+            if progress is not None:
+                progress.close()
             kept, self._kept = self._kept, None
             if kept is not None:
                 kept.close()

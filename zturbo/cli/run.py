@@ -169,6 +169,7 @@ def foreground(
     say: Callable[[str], None],
     as_json: bool = False,
     beside: Callable[[Node], None] | None = None,
+    output: int | None = None,
 ) -> int:
     """Run these children until Ctrl-C or SIGTERM; a second one kills them.
 
@@ -178,6 +179,7 @@ def foreground(
         say: prints a line.
         as_json: what happens is told as JSON, on stdout.
         beside: called once the broker is there, to start what shows progress.
+        output: descriptor of the children's stdout and stderr; None for this process's.
 
     Raises:
         StartError: the broker or a sink could not start at all, or another broker is there already.
@@ -237,6 +239,7 @@ def foreground(
             lease=network.broker.lease,
             on_event=on_event,
             broker_first=any(child.role == "broker" for child in children),
+            output=output,
         )
         nodes.append(node)
         try:

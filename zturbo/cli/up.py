@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import sys
 import threading
 from typing import Any
@@ -16,6 +17,8 @@ from zturbo.progress import Progress
 from zturbo.runtime.node import Node
 
 __all__ = ["add", "run"]
+
+log = logging.getLogger("zturbo.cli")
 
 EPILOG = """\
 examples:
@@ -69,7 +72,9 @@ def run(args: argparse.Namespace) -> int:
 
     progress.say(f"zturbo: {args.file} at {network.broker.bind}; Ctrl-C stops it")
     try:
-        return foreground(network, children, say=progress.say, as_json=args.json, beside=beside)
+        return foreground(
+            network, children, say=progress.say, as_json=args.json, beside=beside, output=progress.output
+        )
     finally:
         progress.close()
         sys.stderr.flush()
@@ -86,3 +91,6 @@ def _watch(node: Node, broker: str, progress: Progress) -> None:
                     stop.wait(0.25)
         except ZturboError:
             stop.wait(0.5)
+        except Exception as error:  # whatever it is, the work goes on without a display
+            log.debug("progress is not shown any more: %s", error)
+            return

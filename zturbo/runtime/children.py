@@ -71,9 +71,16 @@ class Child:
         what: what to start.
         incarnation: the id that it is to have.
         env: its environment; None for the parent's.
+        output: descriptor of its stdout and stderr; None for the parent's.
     """
 
-    def __init__(self, what: ChildSpec, incarnation: bytes, env: dict[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        what: ChildSpec,
+        incarnation: bytes,
+        env: dict[str, str] | None = None,
+        output: int | None = None,
+    ) -> None:
         self.what = what
         self.incarnation = incarnation
         self.started = time.monotonic()
@@ -106,6 +113,8 @@ class Child:
             self.process = subprocess.Popen(
                 command(what.module),
                 stdin=subprocess.PIPE,
+                stdout=output,
+                stderr=output,
                 pass_fds=(writer, slot_fd),
                 env=bound_environment(given, own),
                 start_new_session=worker,

@@ -105,6 +105,7 @@ class Node:
         env: environment of the children.
         broker_first: no other child starts before its own broker has its address. Where that cannot be had,
             another broker is there, and nothing of this node is to join it.
+        output: descriptor of the children's stdout and stderr; None for this process's.
     """
 
     def __init__(
@@ -115,6 +116,7 @@ class Node:
         lease: float = 5.0,
         on_event: OnEvent | None = None,
         env: dict[str, str] | None = None,
+        output: int | None = None,
         security: Security | None = None,
         broker_first: bool = False,
     ) -> None:
@@ -124,6 +126,7 @@ class Node:
         self._lease = lease
         self._on_event = on_event
         self._env = env
+        self._output = output
         self._folder = runtime_dir()
         self._places: list[_Place] = []
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context(1)
@@ -218,7 +221,7 @@ class Node:
             if place.child is None and place.start_at is not None and now >= place.start_at:
                 incarnation = os.urandom(16)
                 place.what.spec["folder"] = str(self._folder / incarnation.hex()[:8])
-                place.child = Child(place.what, incarnation, self._env)
+                place.child = Child(place.what, incarnation, self._env, self._output)
                 self._tell("started", place.child, "")
 
     def _look(self) -> None:

@@ -1,0 +1,210 @@
+"""The state of all jobs as rows of text: running jobs first, those that have ended counted in one row.
+
+It is pure: statuses and times in, rows out. A job that the broker does not know any more has been let go of
+by its client, so it has ended, though nobody may have seen how.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+__all__ = ["Board", "Row", "one_line", "sentence"]
+
+OPEN = ("waiting", "running")
+"""States of a job that has not ended."""
+
+WINDOW = 10.0
+"""Seconds over which a rate is measured."""
+
+NAME = 40
+"""Characters of a name that are shown."""
+
+
+class Row(NamedTuple):
+    """A line of the display."""
+
+    name: str
+    share: float | None
+    """Part of the known work that is done, 0 to 1; None where there is no bar."""
+    text: str
+    stage: bool = False
+    """Whether it is about one stage of the job above it."""
+
+
+@dataclass(slots=True)
+class _Seen:
+    """A job, as it was last told."""
+
+    status: dict[str, Any]
+    began: float
+    samples: deque[tuple[float, tuple[int, ...]]] = field(default_factory=deque)
+    """(time, tasks done in each stage) of the last seconds."""
+
+
+class Board:
+    """What is known of all jobs.
+
+    Attributes:
+        done: jobs that have ended well.
+        failed: jobs that ended without a result, or were cancelled.
+        failed_tasks: failed tasks of all jobs that have ended.
+    """
+
+    def __init__(self) -> None:
+        self.done = self.failed = self.failed_tasks = 0
+        self._open: dict[str, _Seen] = {}
+        self._ended: set[str] = set()
+
+    def update(self, jobs: list[dict[str, Any]], now: float) -> list[str]:
+        """Take the statuses of all jobs that the broker knows.
+
+        Args:
+            jobs: as :meth:`zturbo.Client.jobs` gives them.
+            now: monotonic seconds.
+
+        Returns:
+            A sentence for each job that has begun or ended since the last time.
+        """
+        said = []
+        for status in jobs:
+            if status["id"] in self._ended:
+                continue
+            before = self._open.get(status["id"])
+            if before is None or before.status["state"] != status["state"]:
+                said.append(f"{one_line(status['name'])}: {sentence(status)}")
+            if status["state"] in OPEN:
+                self._sample(status, now)
+            else:
+                self._end(status)
+        known = {status["id"] for status in jobs}
+        for gone in [seen for name, seen in self._open.items() if name not in known]:
+            status = {**gone.status, "state": "done"}
+            said.append(f"{one_line(status['name'])}: {sentence(status)}")
+            self._end(status)
+        return said
+
+    def ended(self, job_id: str, name: str, *, success: bool, results: int, failed: int) -> list[str]:
+        """A job is known to have ended, though the broker may have told nothing of it yet.
+
+        Returns:
+            A sentence about it, unless that has been said.
+        """
+        if job_id in self._ended:
+            return []
+        state = "done" if success else "failed"
+        counts = {"results": results, "failed": failed}
+        status = {"id": job_id, "name": name, "state": state, "error": None, "waiting": None, **counts}
+        self._end(status)
+        return [f"{one_line(name)}: {sentence(status)}"]
+
+    def _sample(self, status: dict[str, Any], now: float) -> None:
+        seen = self._open.setdefault(status["id"], _Seen(status, now))
+        seen.status = status
+        seen.samples.append((now, tuple(count["done"] for count in status["counts"])))
+        while len(seen.samples) > 2 and now - seen.samples[0][0] > WINDOW:
+            seen.samples.popleft()
+
+    def _end(self, status: dict[str, Any]) -> None:
+        self._open.pop(status["id"], None)
+        self._ended.add(status["id"])
+        if status["state"] == "done":
+            self.done += 1
+        else:
+            self.failed += 1
+        self.failed_tasks += status["failed"]
+
+    # -- rows ---------------------------------------------------------------------------------
+    def rows(self, height: int, now: float) -> list[Row]:
+        """At most so many rows: of running jobs with their stages, of waiting ones, and of what has ended."""
+        order = sorted(self._open.values(), key=lambda seen: (seen.status["state"] != "running", seen.began))
+        last = self._last()
+        room = max(1, height - len(last))
+        rows: list[Row] = []
+        left = len(order)
+        for seen in order:
+            some = self._of(seen, now)
+            if len(rows) + len(some) + (left > 1) > room:
+                some = some[:1]
+            if len(rows) + len(some) + (left > 1) > room:
+                break
+            rows += some
+            left -= 1
+        if left:
+            waiting = sum(seen.status["state"] != "running" for seen in order[len(order) - left :])
+            rows.append(Row(f"and {left} more jobs", None, f"{left - waiting} running, {waiting} waiting"))
+        return rows + last
+
+    def _last(self) -> list[Row]:
+        total = self.done + self.failed
+        if not total:
+            return []
+        text = f"{self.done} done"
+        text += f", {self.failed} failed or cancelled" if self.failed else ""
+        text += f"; {self.failed_tasks} failed tasks" if self.failed_tasks else ""
+        return [Row(f"{total} job{'s' * (total > 1)} ended", None, text)]
+
+    def _of(self, seen: _Seen, now: float) -> list[Row]:
+        status = seen.status
+        name = one_line(status["name"])
+        if status["state"] != "running":
+            return [Row(name, None, sentence(status))]
+        failed = f", {status['failed']} failed" if status["failed"] else ""
+        waits = f"; waits for {one_line(status['waiting'])}" if status["waiting"] else ""
+        text = f"running {_time(now - seen.began)}, {status['results']} results{failed}{waits}"
+        head = Row(name, None, text)
+        rates = self._rates(seen, now)
+        return [head, *(self._stage(status, i, rate) for i, rate in enumerate(rates))]
+
+    def _rates(self, seen: _Seen, now: float) -> list[float]:
+        then, before = seen.samples[0]
+        at, after = seen.samples[-1]
+        if at <= then:
+            return [0.0] * len(after)
+        return [(b - a) / (at - then) for a, b in zip(before, after, strict=True)]
+
+    def _stage(self, status: dict[str, Any], index: int, rate: float) -> Row:
+        """A stage: the number of its tasks is declared for the first one, once all roots are in.
+
+        Elsewhere a task may become any number of tasks, so it is as many as were discovered so far: ``84 of
+        129 so far``.
+        """
+        count = status["counts"][index]
+        done, open_tasks = count["done"], count["queued"] + count["running"]
+        declared = status["total"] if index == 0 else None
+        total = max(done, declared if declared is not None else done + open_tasks)
+        parts = [f"{done} of {total}{'' if declared is not None else ' so far'}"]
+        if rate > 0:
+            parts.append(f"{rate:.1f}/s" if rate < 10 else f"{rate:.0f}/s")
+            if declared is not None and total > done:
+                parts.append(f"{_time((total - done) / rate)} left")
+        if count["failed"]:
+            parts.append(f"{count['failed']} failed")
+        return Row(one_line(count["stage"]), done / total if total else 0.0, ", ".join(parts), stage=True)
+
+
+def one_line(text: object) -> str:
+    """A name as it can stand in a line: nothing in it moves the cursor, and it is not endless."""
+    shown = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in str(text))
+    return shown if len(shown) <= NAME else f"{shown[: NAME - 3]}..."
+
+
+def sentence(status: dict[str, Any]) -> str:
+    """A job's state, for people."""
+    state: str = status["state"]
+    if state == "waiting" and status["waiting"]:
+        return f"waits for {status['waiting']}"
+    if state == "done":
+        failed = f", {status['failed']} failed" if status["failed"] else ""
+        return f"done, {status['results']} results{failed}"
+    return f"{state}: {status['error']}" if status["error"] else state
+
+
+def _time(seconds: float) -> str:
+    whole = int(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60}:{whole % 60:02} min"
+    return f"{whole // 3600}:{whole // 60 % 60:02} h"
