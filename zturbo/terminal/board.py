@@ -88,6 +88,13 @@ class Board:
     def ended(self, job_id: str, name: str, *, success: bool, results: int, failed: int) -> list[str]:
         """A job is known to have ended, though the broker may have told nothing of it yet.
 
+        Args:
+            job_id: of the job.
+            name: of the job.
+            success: whether it ended with a result.
+            results: how many, failed ones too, as the broker counts them.
+            failed: how many of them failed.
+
         Returns:
             A sentence about it, unless that has been said.
         """
@@ -152,7 +159,7 @@ class Board:
             return [Row(name, None, sentence(status))]
         failed = f", {status['failed']} failed" if status["failed"] else ""
         waits = f"; waits for {one_line(status['waiting'])}" if status["waiting"] else ""
-        text = f"running {_time(now - seen.began)}, {status['results']} results{failed}{waits}"
+        text = f"running {_time(now - seen.began)}, {status['results'] - status['failed']} results{failed}{waits}"
         head = Row(name, None, text)
         rates = self._rates(seen, now)
         return [head, *(self._stage(status, i, rate) for i, rate in enumerate(rates))]
@@ -191,13 +198,13 @@ def one_line(text: object) -> str:
 
 
 def sentence(status: dict[str, Any]) -> str:
-    """A job's state, for people."""
+    """A job's state, for people. (Among its ``results`` the failed ones count too.)"""
     state: str = status["state"]
     if state == "waiting" and status["waiting"]:
         return f"waits for {status['waiting']}"
     if state == "done":
         failed = f", {status['failed']} failed" if status["failed"] else ""
-        return f"done, {status['results']} results{failed}"
+        return f"done, {status['results'] - status['failed']} results{failed}"
     return f"{state}: {status['error']}" if status["error"] else state
 
 
