@@ -159,7 +159,8 @@ class Board:
             return [Row(name, None, sentence(status))]
         failed = f", {status['failed']} failed" if status["failed"] else ""
         waits = f"; waits for {one_line(status['waiting'])}" if status["waiting"] else ""
-        text = f"running {_time(now - seen.began)}, {status['results'] - status['failed']} results{failed}{waits}"
+        results = status["results"] - status["failed"]
+        text = f"running {_time(now - seen.began)}, {results} results{failed}{waits}"
         head = Row(name, None, text)
         rates = self._rates(seen, now)
         return [head, *(self._stage(status, i, rate) for i, rate in enumerate(rates))]
