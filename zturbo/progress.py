@@ -129,7 +129,9 @@ class Progress:
         """Print a line above the display."""
         with self._lock:
             if self._live is None:
-                print(line, file=sys.__stderr__ or sys.stderr, flush=True)
+                stream = sys.stderr
+                stream.write(f"{line}\n")  # at once, so that no other process's line comes between
+                stream.flush()
                 return
             from rich.text import Text
 

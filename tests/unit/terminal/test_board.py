@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
+from zturbo.progress import Progress
 from zturbo.terminal.board import Board, one_line
 
 
@@ -88,3 +91,13 @@ def test_no_name_moves_the_cursor() -> None:
         "\N{REPLACEMENT CHARACTER}[/x]"
     )
     assert len(one_line("x" * 1000)) == 40
+
+
+@pytest.mark.parametrize("name", ["[/bold]", "[/...]", "x\x1b[2Jy", "caf\udce9", "two\nlines"])
+def test_any_name_is_shown_and_steers_nothing(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    progress = Progress()
+    progress.update([{**job(1), "name": name}])
+    progress.update([{**job(1, "done"), "name": name}])
+    progress.close()
+    assert capsys.readouterr().err == f"{one_line(name)}: running\n{one_line(name)}: done, 0 results\n"
+    assert one_line(name).isprintable() and one_line(name).encode()
