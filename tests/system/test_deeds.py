@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import psutil
@@ -14,6 +16,7 @@ from zturbo.errors import WorkerLost
 
 DEADLY = ("close_all", "close_and_open", "close_one")
 LEAVE = ("leave_processes", "leave_processes_and_wait")
+ROOT = Path(__file__).parents[2]
 LASTING = ("elsewhere", "ignore_signals", "block_signals")
 """What changes the process also for the tasks that come after it."""
 AFTER = list(range(20))
@@ -83,6 +86,28 @@ def test_processes_end_with_their_worker(deed: str, tmp_path: Path) -> None:
             eventually(lambda: not any(alive(process) for process in processes))
             job.cancel()
     assert not any(alive(process) for process in processes)
+
+
+ALONE = """
+import sys
+from tests.system.cluster import Cluster, stage
+from zturbo import Task
+
+deeds = stage("deeds", "tests.system.deeds:Deeds", folder=sys.argv[1])
+with Cluster({"p": [deeds]}) as cluster, cluster.client() as client:
+    client.submit(Task("leave_processes_and_wait"), pipeline="p").result()
+"""
+
+
+def test_processes_end_with_a_killed_node(tmp_path: Path) -> None:
+    program = subprocess.Popen([sys.executable, "-c", ALONE, str(tmp_path)], cwd=ROOT)
+    try:
+        eventually(lambda: any(tmp_path.glob("*.pids")))
+        processes = started(tmp_path)
+    finally:
+        program.kill()
+        program.wait()
+    eventually(lambda: not any(alive(process) for process in processes))
 
 
 def started(folder: Path) -> list[psutil.Process]:

@@ -57,6 +57,7 @@ def part_on_fork(slot: Slot, ours: Mapping[int, Any]) -> None:
         signal.pthread_sigmask(signal.SIG_SETMASK, here.mask)
 
     def after_in_child() -> None:
+        slot.close()  # for a method of it that was looked up before
         slot.__class__ = Copied
         for number, handler in ours.items():
             if signal.getsignal(number) is handler:
