@@ -39,7 +39,7 @@ from zturbo.runtime.sockets import MAX_MESSAGE, Security
 from zturbo.runtime.watch import Callbacks, Watch
 from zturbo.task import Job, Task
 from zturbo.wire.messages import Buffer
-from zturbo.wire.payload import pack_many, pack_meta, pack_one
+from zturbo.wire.payload import pack_one, pack_root_meta
 
 __all__ = ["DEFAULT_BROKER", "Client", "JobHandle", "OnError", "ReturnWhen", "Waited"]
 
@@ -143,10 +143,9 @@ class Client:
         if not isinstance(job, Job):
             raise wrong("submit: job", job, "a Job, or a Task: wrap a content, Task(content)")
         self._check_pipeline("submit", pipeline)
-        blob, buffers = pack_one(job.task.content)
+        blob, buffers = pack_one(job.task.content, owned=job.task._owned)
         self._check_size(pipeline, [blob, *buffers])
-        packed = pack_meta(job.task._meta, job.task._logs)
-        return job, [blob, *buffers], None if packed is None else pack_many([packed])
+        return job, [blob, *buffers], pack_root_meta(job.task._meta, job.task._logs)
 
     def _check_pipeline(self, where: str, pipeline: str) -> None:
         check_text(f"{where}: pipeline", pipeline, f"the name of one, a str: {self.info['pipelines']}")

@@ -14,7 +14,7 @@ from zturbo.errortext import safe_repr
 from zturbo.runtime.courier import Courier, Subscription
 from zturbo.task import Task, TaskLog
 from zturbo.wire.messages import Results
-from zturbo.wire.payload import unpack_error_map, unpack_many, unpack_meta, unpack_one
+from zturbo.wire.payload import Unreadable, read_many, read_one, unpack_error_map, unpack_meta, unpack_one
 
 __all__ = ["FailedTask", "Failure", "Reader", "contents_of", "failed_task", "tasks_of"]
 
@@ -132,11 +132,13 @@ class Failure:
 
 
 def _contents(results: Results, n: int) -> list[Any]:
+    """The contents in a message; a failed task stands for each that cannot be unpacked here."""
     if not n:
         return []
-    if results.buffers:
-        return [unpack_one(results.blob, results.buffers)]
-    return unpack_many(results.blob, n)
+    contents = [read_one(results.blob, results.buffers)] if results.buffers else read_many(results.blob, n)
+    if Unreadable in set(map(type, contents)):
+        contents = [Failure(_unreadable(one.error)) if type(one) is Unreadable else one for one in contents]
+    return contents
 
 
 def contents_of(results: Results) -> list[Any]:
@@ -150,11 +152,15 @@ def contents_of(results: Results) -> list[Any]:
 def tasks_of(results: Results) -> list[Task]:
     """The tasks in a message, failed ones in their places."""
     n = results.n - len(results.fails)
-    tasks = [Task(content) for content in _contents(results, n)]
+    tasks = [one.task if type(one) is Failure else Task(one) for one in _contents(results, n)]
     if tasks and results.metas is not None:
-        for task, packed in zip(tasks, unpack_many(results.metas, n), strict=True):
-            if packed is not None:
-                task.meta, task.logs = _meta_of(packed)
+        for i, packed in enumerate(read_many(results.metas, n)):
+            if packed is None or not tasks[i].success:
+                continue
+            try:
+                tasks[i].meta, tasks[i].logs = _meta_of(packed)
+            except DecodeError as why:
+                tasks[i] = _unreadable(why)
     for index, error in results.fails:
         tasks.insert(index - results.first, failed_task(error))
     return tasks
@@ -197,6 +203,18 @@ class FailedTask(Task):
         return f"{type(self).__name__}({self.error}, content: {content})"
 
 
+def _unreadable(why: DecodeError) -> FailedTask:
+    """A failed task in place of a result that cannot be unpacked in this process."""
+    text = f"a result cannot be unpacked here: {why}"
+    fields = unpack_error_map(b"")
+    note = {"kind": "DecodeError", "type": "DecodeError", "message": text, "stage": "", "host": ""}
+    task = FailedTask({**fields, "note": text})
+    task.error = TaskError(text)
+    task.error.task = task
+    task.meta = {"zturbo": {**note, "path": (), "input": text}}
+    return task
+
+
 def failed_task(packed: bytes) -> FailedTask:
     """A failed task of a failure as it travels."""
     fields = unpack_error_map(packed)
@@ -216,5 +234,10 @@ def failed_task(packed: bytes) -> FailedTask:
 
 
 def _meta_of(value: Any) -> tuple[dict[Any, Any], list[TaskLog]]:
+    if type(value) is Unreadable:
+        raise value.error
     meta, logs = unpack_meta(value)
-    return (meta if isinstance(meta, dict) else {}), [TaskLog(*log) for log in logs]
+    try:
+        return (meta if isinstance(meta, dict) else {}), [TaskLog(*log) for log in logs]
+    except TypeError:
+        raise DecodeError("a task's logs are malformed") from None

@@ -32,6 +32,8 @@ class Task:
         content: anything that :mod:`zturbo.wire.payload` carries: plain values, NumPy arrays, bytes.
         meta: a dict that goes along with it.
         parent_task: whose meta and logs it begins with.
+        owned: the content is given away: nobody changes it after this task has been yielded, returned or
+            submitted. Its large arrays then need no copy; else a stage's code may use them again.
 
     Attributes:
         success: False for a task that failed; it then bypasses the later stages.
@@ -41,14 +43,20 @@ class Task:
         UsageError: ``meta`` is no dict, or ``parent_task`` no Task.
     """
 
-    __slots__ = ("_logs", "_meta", "_started", "content", "error", "success")
+    __slots__ = ("_logs", "_meta", "_owned", "_started", "content", "error", "success")
 
     def __init__(
-        self, content: Any = None, meta: dict[Any, Any] | None = None, *, parent_task: Task | None = None
+        self,
+        content: Any = None,
+        meta: dict[Any, Any] | None = None,
+        *,
+        parent_task: Task | None = None,
+        owned: bool = False,
     ) -> None:
         self.content = content
         self.success = True
         self.error: BaseException | None = None
+        self._owned = owned
         self._meta = meta
         self._logs: list[TaskLog] | None = None
         if meta is not None:

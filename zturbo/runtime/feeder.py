@@ -16,7 +16,7 @@ from typing import Any
 
 from zturbo.errors import TooLarge
 from zturbo.runtime.courier import Courier
-from zturbo.wire.payload import NeedsBuffers, pack_many, pack_one
+from zturbo.wire.payload import NeedsBuffers, pack_many, pack_one, take
 
 __all__ = ["Feeder"]
 
@@ -85,7 +85,7 @@ class Feeder:
             for content in self._contents:
                 if self._closed:
                     return
-                held.append(content)
+                held.append(take(content))  # as it is now: the iterable may use it again
                 if self._asleep or len(held) >= self._limit:
                     with changed:
                         changed.notify_all()

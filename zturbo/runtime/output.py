@@ -9,7 +9,7 @@ from typing import Any
 
 from zturbo.task import Task
 from zturbo.wire.messages import End, Fail, Path, Run
-from zturbo.wire.payload import pack_meta
+from zturbo.wire.payload import UNCHANGING, pack_meta, take
 
 __all__ = ["Output"]
 
@@ -85,10 +85,14 @@ class Output:
     def add(self, path: Path, task: Task) -> None:
         """One output task."""
         contents = self.contents
-        content = (
-            task.content
-        )  # all that may raise comes first: what the user's code has taken off, or put there
+        # All that may raise comes first: what the user's code has taken off the task, or put there. What may
+        # still change is packed now: the code may use it again for its next output.
+        content = task.content
+        if type(content) not in UNCHANGING:
+            content = take(content, task._owned)
         meta = pack_meta(task._meta, task._logs)
+        if meta is not None:
+            meta = take(meta, True)
         if meta is not None and self.metas is None:
             self.metas = [None] * len(contents)
         if self.metas is not None:

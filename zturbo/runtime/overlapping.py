@@ -26,6 +26,7 @@ from zturbo.runtime.stagecode import Condemned, JobState, restore
 from zturbo.runtime.stagehost import StageHost, Stale
 from zturbo.task import Task
 from zturbo.wire.messages import Fail, Mark, Path
+from zturbo.wire.payload import Unreadable
 
 __all__ = ["AsyncRunner"]
 
@@ -317,6 +318,11 @@ class AsyncRunner(Runner):
             self._begin(work)
             with host.holding(work.pieces, item.place):
                 host._condemn(mark, path, task, out)
+            return
+        if type(task.content) is Unreadable:
+            self._begin(work)
+            with host.holding(work.pieces, item.place):
+                host._unreadable(path, task, out)
             return
         had = len(task._logs or ()) if work.logs else -1
         if work.logs:

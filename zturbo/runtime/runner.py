@@ -21,7 +21,7 @@ from zturbo.runtime.output import Output
 from zturbo.runtime.stagecode import Broken
 from zturbo.runtime.stagehost import StageHost, Stale
 from zturbo.wire.messages import Batch, Fail, Path, Run
-from zturbo.wire.payload import NeedsBuffers, pack_many, pack_one, slice_blob, unpack_many, unpack_one
+from zturbo.wire.payload import NeedsBuffers, Unreadable, pack_many, pack_one, read_many, read_one, slice_blob
 
 __all__ = ["Runner", "open_piece"]
 
@@ -284,17 +284,23 @@ def _path(runs: list[Run], index: int) -> Path:
 
 
 def open_piece(piece: tuple[Batch, int, int]) -> tuple[list[Run], list[Any], list[Any] | None]:
-    """Runs, contents and metas of a part of a batch."""
+    """Runs, contents and metas of a part of a batch. What cannot be unpacked is an :class:`Unreadable`.
+
+    Raises:
+        DecodeError: the batch has not as many contents or metas as it says.
+    """
     batch, start, stop = piece
     n = stop - start
     if batch.buffers:
-        contents = [unpack_one(batch.blob, batch.buffers)]
+        contents = [read_one(batch.blob, batch.buffers)]
     elif n == batch.n:
-        contents = unpack_many(batch.blob, n)
+        contents = read_many(batch.blob, n)
     else:
-        contents = unpack_many(slice_blob(batch.blob, batch.n, start, stop), n)
-    metas = None
+        contents = read_many(slice_blob(batch.blob, batch.n, start, stop), n)
+    metas: list[Any] | None = None
     if batch.metas is not None:
-        metas = unpack_many(batch.metas, batch.n)[start:stop]
+        metas = read_many(batch.metas, batch.n)[start:stop]
+    elif Unreadable in set(map(type, contents)):
+        metas = [None] * n  # the fast way, for tasks without meta, takes every content for one
     runs = batch.runs if n == batch.n else cut_runs(batch.runs, start, stop)
     return runs, contents, metas

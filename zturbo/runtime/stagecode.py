@@ -27,7 +27,7 @@ from zturbo.runtime.output import Output
 from zturbo.stage import ReorderStage, Stage
 from zturbo.task import Task, TaskLog
 from zturbo.wire.messages import MAX_DEPTH, Mark, Path
-from zturbo.wire.payload import entry_of, pack_error
+from zturbo.wire.payload import Unreadable, entry_of, pack_error
 
 if TYPE_CHECKING:
     import asyncio
@@ -258,6 +258,10 @@ class StageCode:
         assert mark is not None
         out.fail(path, 0, self.error(Condemned(mark.text), path, task, mark.kind))
 
+    def _unreadable(self, path: Path, task: Task, out: Output) -> None:
+        """A task whose content or meta cannot be unpacked here fails alone."""
+        out.fail(self._execution(path), 0, self.error(task.content.error, path, task, "DecodeError"))
+
     def _one(
         self,
         process: Callable[[Task], Any],
@@ -267,6 +271,9 @@ class StageCode:
         logs: bool,
         mark: Mark | None = None,
     ) -> None:
+        if type(task.content) is Unreadable:
+            self._unreadable(path, task, out)
+            return
         had = len(task._logs or ()) if logs else -1
         if logs:
             task.start(self.name)
@@ -491,6 +498,8 @@ class TaskFailedByUser(Exception):
 
 def restore(content: Any, packed: Any) -> Task:
     """A task of its content, and of meta and logs as :func:`pack_meta` made them, or None."""
+    if type(packed) is Unreadable:
+        return Task(packed)
     task = Task(content)
     if packed is not None:
         task._meta, logs = packed

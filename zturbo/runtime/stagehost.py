@@ -16,7 +16,7 @@ from zturbo.runtime.stagecode import JobState, StageCode, Stale, restore
 from zturbo.stage import ReorderStage
 from zturbo.task import Task
 from zturbo.wire.messages import Mark, Path, Run
-from zturbo.wire.payload import note_given, unpack_error_map, without_input
+from zturbo.wire.payload import UNCHANGING, Unreadable, note_given, take, unpack_error_map, without_input
 
 __all__ = ["StageHost", "Stale", "Steps"]
 
@@ -156,6 +156,8 @@ class StageHost(StageCode):
                         and result._logs is None
                     )
                     content = result.content if bare else None
+                    if type(content) not in UNCHANGING:  # the code may change it later: it is taken now
+                        content = take(content, result._owned)
                 except self.through:
                     raise
                 except BaseException as error:  # whatever the user's code raises fails this task alone
@@ -230,7 +232,11 @@ class StageHost(StageCode):
         made = [restore(content, meta) for _, content, meta in tasks]
         known = [state.condemned.get(path) for path, _, _ in tasks]
         by = {i for i, task in enumerate(made) if task._meta is not None and self.passes(task)}
-        called = [i for i, mark in enumerate(known) if i not in by and (mark is None or mark.given)]
+        called = [
+            i
+            for i, mark in enumerate(known)
+            if i not in by and (mark is None or mark.given) and type(made[i].content) is not Unreadable
+        ]
         had = [len(task._logs or ()) if logs else -1 for task in made]
         self.slot.several(job, epoch, [tasks[i][0] for i in called])
         try:
@@ -244,6 +250,8 @@ class StageHost(StageCode):
                     out.add(path, made[i])
                 elif i in results:
                     self._settle(*results[i], path, made[i], out, had[i], known[i])
+                elif type(made[i].content) is Unreadable:
+                    self._unreadable(path, made[i], out)
                 else:
                     self._condemn(known[i], path, made[i], out)
                 out.finished += 1
@@ -409,6 +417,8 @@ class StageHost(StageCode):
             return
         self._held = self.inputs.here()
         try:
+            if type(task.content) is Unreadable:
+                raise task.content.error
             released = state.byid.push(instance.get_sequence_id(task), (task, self._held))
         except self.through:
             raise

@@ -1,37 +1,63 @@
 """Extension types of the payload codec: what msgpack does not have of its own.
 
-Each has a code on the wire and a pair of functions. Numbers are fixed for ever; a new kind gets a new
-one. NumPy is looked for only when it has been imported by somebody: zturbo does without it.
+A value arrives with the type that it had, or is refused where it is packed: no subclass becomes its base,
+and nothing that looks like a buffer becomes bytes. What packing accepts unpacking can read: both count the
+same depth. NumPy's values are in :mod:`zturbo.wire.arrays`.
 """
 
 from __future__ import annotations
 
+import array
 import datetime as dt
+import enum
 import sys
 import uuid
+from collections import Counter, OrderedDict, deque
 from collections.abc import Callable
+from dataclasses import is_dataclass
 from decimal import Decimal
 from fractions import Fraction
-from pathlib import PurePath, PurePosixPath
+from pathlib import PosixPath, PurePath, PurePosixPath, PureWindowsPath
 from typing import Any
 
 import msgpack
 
 from zturbo.errors import DecodeError, EncodeError, UsageError
+from zturbo.wire.arrays import pack_numpy, read_array, read_scalar, read_special_array
+from zturbo.wire.codes import (
+    ARRAY,
+    BIGINT,
+    BUFFER,
+    BYTEARRAY,
+    COMPLEX,
+    CUSTOM,
+    DATE,
+    DATETIME,
+    DECIMAL,
+    FRACTION,
+    FROZENSET,
+    MAX_PARTS,
+    OLD_BIGINT,
+    OLD_DATETIME,
+    OLD_TIME,
+    OUT_OF_BAND,
+    PATH,
+    PURE_PATH,
+    SCALAR,
+    SET,
+    SPECIAL,
+    TIME,
+    TIMEDELTA,
+    TUPLE,
+    UUID,
+    NeedsBuffers,
+)
 
-__all__ = ["OUT_OF_BAND", "Decoder", "default", "register", "registered"]
+__all__ = ["Decoder", "Encoder", "register", "registered"]
 
-OUT_OF_BAND = 16 << 10
-"""Bytes from which on a buffer travels as a frame of its own, not copied by the sender."""
-
-TUPLE, SET, FROZENSET, COMPLEX, BIGINT = 1, 2, 3, 4, 5
-DATETIME, DATE, TIME, TIMEDELTA = 6, 7, 8, 9
-DECIMAL, UUID, PATH, FRACTION, BYTEARRAY = 10, 11, 12, 13, 14
-ARRAY, SCALAR = 20, 21
-BUFFER = 30
-CUSTOM = 40
-
-_DTYPE_KINDS = "biufcSUMmV"
+MANY_PARTS, FLAT = 16, 40
+"""Beyond so many extension types inside one another, each may hold lists and dicts only so deep: msgpack
+recurses in C, and would take the process down."""
 
 _custom_types: dict[type, tuple[str, Callable[[Any], Any]]] = {}
 _custom_names: dict[str, Callable[[Any], Any]] = {}
@@ -64,130 +90,246 @@ def registered() -> list[tuple[type, str, Callable[[Any], Any], Callable[[Any], 
     return [(kind, name, pack, _custom_names[name]) for kind, (name, pack) in _custom_types.items()]
 
 
-_PLAIN: tuple[Any, ...] = (bool, int, float, str, list, dict)
-_TAGGED: tuple[Any, ...] = (tuple, set, frozenset)
-
-
-def _numpy() -> Any:
-    return sys.modules.get("numpy")
-
-
-def default(value: Any, pack: Callable[[Any], bytes], buffers: list[Any] | None) -> Any:
-    """What msgpack cannot pack by itself, as an extension type.
+# -- packing ----------------------------------------------------------------------------------
+class Encoder:
+    """Packs one content, or several.
 
     Args:
-        value: the value.
-        pack: packs a part of it.
         buffers: where large buffers go; None where none may.
-
-    Raises:
-        EncodeError: nothing stands for this type.
+        owned: whether nobody changes what is packed any more, so that large buffers need no copy.
     """
-    kind = type(value)
-    if kind is tuple:
-        return msgpack.ExtType(TUPLE, pack(list(value)))
-    simple = _PACKERS.get(kind)
-    if simple is not None:
-        return simple(value, pack)
-    known = _custom_types.get(kind)
-    if known is not None:
-        name, packer = known
-        return msgpack.ExtType(CUSTOM, pack([name, packer(value)]))
-    if kind is bytes or kind is bytearray or kind is memoryview:
-        return _pack_buffer(value, pack, buffers)
-    numpy = _numpy()
-    if numpy is not None:
-        if isinstance(value, numpy.ndarray):
-            return _pack_array(value, pack, buffers)
-        if isinstance(value, numpy.generic):
-            _check_dtype(value.dtype)
-            return msgpack.ExtType(SCALAR, pack([value.dtype.str, value.tobytes()]))
-    for base in _PLAIN:
-        if isinstance(value, base):
-            return base(value)
-    for base in _TAGGED:
-        if isinstance(value, base):
-            return default(base(value), pack, buffers)
-    if isinstance(value, PurePath):
-        return msgpack.ExtType(PATH, str(value).encode())
-    try:
-        view = memoryview(value)
-    except TypeError:
-        raise EncodeError(
-            f"a content of type {kind.__module__}.{kind.__qualname__} cannot be carried: make it of plain "
-            "values and arrays, or register the type with zturbo.register"
-        ) from None
-    return _pack_buffer(view, pack, buffers)
 
+    __slots__ = ("_depth", "_errors", "buffers", "owned")
 
-def _pack_buffer(value: Any, pack: Callable[[Any], bytes], buffers: list[Any] | None) -> Any:
-    view = memoryview(value)
-    if not view.c_contiguous:
-        view = memoryview(view.tobytes())
-    mutable = type(value) is bytearray
-    if view.nbytes < OUT_OF_BAND:
-        raw = view.tobytes()
-        return msgpack.ExtType(BYTEARRAY, raw) if mutable else raw
-    if buffers is None:
-        raise NeedsBuffers
-    buffers.append(view.cast("B"))
-    return msgpack.ExtType(BUFFER, pack([len(buffers) - 1, mutable]))
+    def __init__(self, buffers: list[Any] | None, owned: bool = True) -> None:
+        self.buffers = buffers
+        self.owned = owned
+        self._depth = 0
+        self._errors: str | None = None
 
+    def pack(self, value: Any) -> bytes:
+        """All of it.
 
-class NeedsBuffers(Exception):
-    """A content is so large that it has to be packed alone, with out-of-band buffers."""
+        Raises:
+            EncodeError: it cannot be carried.
+            NeedsBuffers: it needs buffers, and there may be none.
+        """
+        try:
+            try:
+                return self.part(value)
+            except UnicodeEncodeError:  # names of files that are no UTF-8; the slower way is for them alone
+                self._errors = "surrogatepass"
+                if self.buffers:
+                    self.buffers.clear()
+                return self.part(value)
+        except (EncodeError, NeedsBuffers):
+            raise
+        except Exception as error:  # msgpack's own limits, and whatever a registered pack raises
+            raise EncodeError(f"a content cannot be carried: {type(error).__name__}: {error}") from error
 
-
-def _check_dtype(dtype: Any) -> None:
-    if dtype.kind not in _DTYPE_KINDS or dtype.hasobject:
-        raise EncodeError(
-            f"an array of dtype {dtype} cannot be carried: it holds Python objects; send a list, or an "
-            "array of numbers"
+    def part(self, value: Any) -> bytes:
+        """A part that goes inside an extension type. (A packer that is in use cannot pack a part.)"""
+        if self._depth > MANY_PARTS:
+            _check_flat(value)
+        return msgpack.packb(  # type: ignore[no-any-return]
+            _wrapped(value), default=self, strict_types=True, use_bin_type=True, unicode_errors=self._errors
         )
 
+    def buffer(self, view: Any, frozen: bool) -> int:
+        """Send this as a frame of its own, copied if it might still change. Returns its number."""
+        if self.buffers is None:
+            raise NeedsBuffers
+        self.buffers.append(view if frozen or self.owned else memoryview(bytes(view)))
+        return len(self.buffers) - 1
 
-def _pack_array(value: Any, pack: Callable[[Any], bytes], buffers: list[Any] | None) -> Any:
-    numpy = _numpy()
-    _check_dtype(value.dtype)
-    fortran = bool(value.flags.f_contiguous and not value.flags.c_contiguous)
-    if not value.flags.c_contiguous and not fortran:
-        value = numpy.ascontiguousarray(value)
-    dtype: Any = value.dtype.str if value.dtype.names is None else [list(f) for f in value.dtype.descr]
-    flat = value.T if fortran else value
-    head = [dtype, list(value.shape), fortran]
-    if value.nbytes < OUT_OF_BAND:
-        return msgpack.ExtType(ARRAY, pack([*head, flat.tobytes()]))
-    if buffers is None:
-        raise NeedsBuffers
-    buffers.append(memoryview(flat.reshape(-1).view(numpy.uint8)))
-    return msgpack.ExtType(ARRAY, pack([*head, len(buffers) - 1]))
+    def __call__(self, value: Any) -> Any:
+        """msgpack's ``default``: an extension type for what it cannot pack by itself."""
+        if self._depth >= MAX_PARTS:
+            raise EncodeError(
+                f"a content cannot be carried: it has more than {MAX_PARTS} tuples, sets or objects inside "
+                "one another; make a flat list of it"
+            )
+        self._depth += 1
+        try:
+            return self._extension(value)
+        finally:
+            self._depth -= 1
+
+    def _extension(self, value: Any) -> Any:
+        if type(value) is _Wrapped:
+            value = value.value
+        kind = type(value)
+        known = _custom_types.get(kind)
+        if known is not None:
+            name, packer = known
+            return msgpack.ExtType(CUSTOM, self.part([name, packer(value)]))
+        simple = _PACKERS.get(kind)
+        if simple is not None:
+            return simple(value, self)
+        numpy = sys.modules.get("numpy")
+        if numpy is not None:
+            found = pack_numpy(numpy, value, self)
+            if found is not None:
+                return found
+        raise EncodeError(_refusal(value))
 
 
-def _ext(code: int, make: Callable[[Any], Any]) -> Callable[[Any, Callable[[Any], bytes]], Any]:
-    return lambda value, pack: msgpack.ExtType(code, pack(make(value)))
+class _Wrapped:
+    """Keeps a value from msgpack, which would pack it as another type."""
+
+    __slots__ = ("value",)
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
 
 
-def _pack_datetime(value: dt.datetime, pack: Callable[[Any], bytes]) -> Any:
-    offset = value.utcoffset()
-    seconds = None if offset is None else offset.total_seconds()
-    return msgpack.ExtType(DATETIME, pack([value.replace(tzinfo=None).isoformat(), seconds, value.fold]))
+_TAKEN_FOR_OTHERS = frozenset({bytearray, memoryview, msgpack.ExtType, msgpack.Timestamp})
+_LOOK_INTO = _TAKEN_FOR_OTHERS | {list, dict}
 
 
-_PACKERS: dict[type, Callable[[Any, Callable[[Any], bytes]], Any]] = {
+def _wrapped(value: Any) -> Any:
+    """A value for msgpack, with all wrapped in it that would not arrive with its type."""
+    kind = type(value)
+    if kind is list:
+        return value if _LOOK_INTO.isdisjoint(map(type, value)) else [_wrapped(one) for one in value]
+    if kind is dict:
+        if _LOOK_INTO.isdisjoint(map(type, value)) and _LOOK_INTO.isdisjoint(map(type, value.values())):
+            return value
+        return {_wrapped(key): _wrapped(one) for key, one in value.items()}
+    return _Wrapped(value) if kind in _TAKEN_FOR_OTHERS else value
+
+
+def _check_flat(value: Any) -> None:
+    """Raises EncodeError if lists and dicts are too deep inside one another."""
+    level = [value]
+    for _ in range(FLAT):
+        level = [
+            inner
+            for one in level
+            if type(one) in (list, dict)
+            for inner in (one if type(one) is list else one.values())
+            if type(inner) in (list, dict)
+        ]
+        if not level:
+            return
+    raise EncodeError(f"a content cannot be carried: lists and dicts are nested more than {FLAT} deep in it")
+
+
+def _refusal(value: Any) -> str:
+    """Why a value cannot be carried, and what to do."""
+    kind = type(value)
+    name = kind.__qualname__
+    if isinstance(value, enum.Enum):
+        recipe = f'send its value, or zturbo.register({name}, "{name}", lambda e: e.value, {name})'
+    elif is_dataclass(value):
+        recipe = f'zturbo.register({name}, "{name}", vars, lambda fields: {name}(**fields))'
+    elif isinstance(value, tuple) and hasattr(value, "_fields"):
+        recipe = f'send tuple(x), or zturbo.register({name}, "{name}", tuple, {name}._make)'
+    elif isinstance(value, PurePath):
+        recipe = "send pathlib.Path(x)"
+    elif isinstance(value, (dt.datetime, dt.time, dt.date)):
+        recipe = "send a plain datetime"
+    else:
+        for base in (bool, int, float, complex, str, bytes, bytearray, list, dict, tuple, set, frozenset):
+            if isinstance(value, base):
+                recipe = f"send {base.__name__}(x), or register the type with zturbo.register"
+                break
+        else:
+            try:
+                memoryview(value)
+                recipe = "send bytes(x), or register the type with zturbo.register"
+            except TypeError:
+                recipe = "make it of plain values and arrays, or register the type with zturbo.register"
+    return f"a content of type {kind.__module__}.{name} cannot be carried: {recipe}"
+
+
+def _pack_bytes(value: Any, encoder: Encoder) -> Any:
+    """bytes and bytearrays; msgpack itself packs bytes inside a content."""
+    mutable = type(value) is bytearray
+    if len(value) < OUT_OF_BAND:
+        return msgpack.ExtType(BYTEARRAY, bytes(value)) if mutable else value
+    index = encoder.buffer(memoryview(value), not mutable)
+    return msgpack.ExtType(BUFFER, encoder.part([index, mutable]))
+
+
+def _ext(code: int, make: Callable[[Any], Any]) -> Callable[[Any, Encoder], Any]:
+    return lambda value, encoder: msgpack.ExtType(code, encoder.part(make(value)))
+
+
+def _special(name: str, make: Callable[[Any], Any]) -> Callable[[Any, Encoder], Any]:
+    return lambda value, encoder: msgpack.ExtType(SPECIAL, encoder.part([name, make(value)]))
+
+
+def _utf8(text: str) -> bytes:
+    return text.encode("utf-8", "surrogatepass")
+
+
+def _zone(zone: Any) -> Any:
+    """A time zone in plain values."""
+    if zone is None:
+        return None
+    if type(zone) is dt.timezone:
+        offset, *name = zone.__getinitargs__()  # type: ignore[attr-defined]
+        return [offset.days, offset.seconds, offset.microseconds, *name]
+    module = sys.modules.get("zoneinfo")
+    if module is not None and type(zone) is module.ZoneInfo and zone.key is not None:
+        return zone.key
+    kind = type(zone)
+    raise EncodeError(
+        f"a time zone of type {kind.__module__}.{kind.__qualname__} cannot be carried: use zoneinfo.ZoneInfo "
+        "by its key, or datetime.timezone"
+    )
+
+
+def _clock(value: Any) -> list[Any]:
+    return [value.replace(tzinfo=None, fold=0).isoformat(), value.fold, _zone(value.tzinfo)]
+
+
+def _memory(value: memoryview) -> list[Any]:
+    if value.format not in _FORMATS:
+        raise EncodeError(f"a memoryview of format {value.format!r} cannot be carried: send bytes(x)")
+    shape = list(value.shape or ())
+    if 0 in shape and len(shape) != 1:
+        raise EncodeError("a memoryview with no elements in several dimensions cannot be carried")
+    return [value.format, shape, value.readonly, value.tobytes()]
+
+
+_FORMATS = frozenset("cbB?hHiIlLqQnNefd")
+
+
+_PACKERS: dict[type, Callable[[Any, Encoder], Any]] = {
+    tuple: _ext(TUPLE, list),
     set: _ext(SET, list),
     frozenset: _ext(FROZENSET, list),
     complex: _ext(COMPLEX, lambda v: [v.real, v.imag]),
-    int: lambda v, pack: msgpack.ExtType(BIGINT, str(v).encode()),
-    dt.datetime: _pack_datetime,
+    int: lambda v, encoder: msgpack.ExtType(
+        BIGINT, v.to_bytes(v.bit_length() // 8 + 1, "little", signed=True)
+    ),
+    bytes: _pack_bytes,
+    bytearray: _pack_bytes,
+    dt.datetime: _ext(DATETIME, _clock),
+    dt.time: _ext(TIME, _clock),
     dt.date: _ext(DATE, lambda v: v.isoformat()),
-    dt.time: _ext(TIME, lambda v: v.isoformat()),
     dt.timedelta: _ext(TIMEDELTA, lambda v: [v.days, v.seconds, v.microseconds]),
-    Decimal: lambda v, pack: msgpack.ExtType(DECIMAL, str(v).encode()),
+    dt.timezone: _special("timezone", _zone),
+    Decimal: lambda v, encoder: msgpack.ExtType(DECIMAL, str(v).encode()),
     Fraction: _ext(FRACTION, lambda v: [v.numerator, v.denominator]),
-    uuid.UUID: lambda v, pack: msgpack.ExtType(UUID, v.bytes),
+    uuid.UUID: lambda v, encoder: msgpack.ExtType(UUID, v.bytes),
+    PurePosixPath: lambda v, encoder: msgpack.ExtType(PURE_PATH, _utf8(str(v))),
+    PosixPath: lambda v, encoder: msgpack.ExtType(PATH, _utf8(str(v))),
+    PureWindowsPath: _special("PureWindowsPath", str),
+    OrderedDict: _special("OrderedDict", dict),
+    Counter: _special("Counter", dict),
+    deque: _special("deque", lambda v: [list(v), v.maxlen]),
+    range: _special("range", lambda v: [v.start, v.stop, v.step]),
+    slice: _special("slice", lambda v: [v.start, v.stop, v.step]),
+    type(...): _special("Ellipsis", lambda v: None),
+    array.array: _special("array", lambda v: [v.typecode, v.tobytes()]),
+    memoryview: _special("memoryview", _memory),
 }
 
 
+# -- unpacking --------------------------------------------------------------------------------
 class Decoder:
     """Decodes extension types, with a message's buffers at hand.
 
@@ -207,7 +349,7 @@ class Decoder:
         if reader is None:
             raise DecodeError(f"extension type {code} is not known here")
         self._depth += 1
-        if self._depth > 100:
+        if self._depth > MAX_PARTS:
             raise DecodeError("a content is nested too deeply")
         try:
             return reader(self, data)
@@ -238,86 +380,100 @@ def _read_buffer(decoder: Decoder, data: Any) -> Any:
     return bytearray(raw) if mutable else bytes(raw)
 
 
-def _read_array(decoder: Decoder, data: Any) -> Any:
-    import numpy
-
-    kind, shape, fortran, source = decoder.list(data, 4)
-    dtype = numpy.dtype([tuple(_field(part)) for part in kind] if type(kind) is list else _string(kind))
-    if dtype.kind not in _DTYPE_KINDS or dtype.hasobject:
-        raise DecodeError(f"an array of dtype {dtype}")
-    if type(shape) is not list or any(type(n) is not int or n < 0 for n in shape):
-        raise DecodeError("an array's shape is malformed")
-    raw = source if type(source) is bytes else decoder.buffer(source)
-    size = 1
-    for n in shape:
-        size *= n
-    if size * dtype.itemsize != memoryview(raw).nbytes:
-        raise DecodeError("an array's bytes do not fit its shape")
-    flat = numpy.frombuffer(raw, dtype) if size else numpy.empty(0, dtype)
-    if type(source) is bytes:
-        flat = flat.copy()
-    return flat.reshape(shape, order="F" if fortran else "C")
-
-
-def _field(part: Any) -> list[Any]:
-    if type(part) is not list or len(part) not in (2, 3):
-        raise DecodeError("an array's fields are malformed")
-    return [tuple(p) if type(p) is list else p for p in part]
-
-
-def _string(value: Any) -> str:
-    if type(value) is not str or len(value) > 64:
-        raise DecodeError("a dtype is malformed")
-    return value
-
-
-def _read_scalar(decoder: Decoder, data: Any) -> Any:
-    import numpy
-
-    kind, raw = decoder.list(data, 2)
-    dtype = numpy.dtype(_string(kind))
-    if dtype.kind not in _DTYPE_KINDS or dtype.hasobject or type(raw) is not bytes:
-        raise DecodeError("a scalar is malformed")
-    if len(raw) != dtype.itemsize:
-        raise DecodeError("a scalar's bytes do not fit its type")
-    return numpy.frombuffer(raw, dtype)[0]
-
-
 def _read_custom(decoder: Decoder, data: Any) -> Any:
     name, value = decoder.list(data, 2)
     unpack = _custom_names.get(name) if type(name) is str else None
     if unpack is None:
         raise DecodeError(f"type {str(name)[:60]!r} is not registered in this process: zturbo.register it")
-    return unpack(value)
+    try:
+        return unpack(value)
+    except (Exception, SystemExit, GeneratorExit) as error:  # the user's code; Ctrl-C is not its doing
+        raise DecodeError(
+            f"unpack of the registered type {name[:60]!r} raised {type(error).__name__}"
+        ) from error
 
 
-def _read_datetime(decoder: Decoder, data: Any) -> Any:
+def _read_special(decoder: Decoder, data: Any) -> Any:
+    name, value = decoder.list(data, 2)
+    make = _SPECIALS.get(name) if type(name) is str else None
+    if make is None:
+        raise DecodeError("an extension type is not known here")
+    return make(value)
+
+
+def _read_zone(value: Any) -> Any:
+    if value is None:
+        return None
+    if type(value) is str:
+        from zoneinfo import ZoneInfo
+
+        return ZoneInfo(value)
+    offset = dt.timedelta(*value[:3])
+    if value[3:]:
+        return dt.timezone(offset, value[3])
+    return dt.timezone(offset) if offset else dt.timezone.utc
+
+
+def _read_clock(kind: Any) -> Callable[[Decoder, Any], Any]:
+    def read(decoder: Decoder, data: Any) -> Any:
+        text, fold, zone = decoder.list(data, 3)
+        return kind.fromisoformat(text).replace(tzinfo=_read_zone(zone), fold=fold)
+
+    return read
+
+
+def _read_old_datetime(decoder: Decoder, data: Any) -> Any:
     text, offset, fold = decoder.list(data, 3)
     zone = None if offset is None else dt.timezone(dt.timedelta(seconds=offset))
     return dt.datetime.fromisoformat(text).replace(tzinfo=zone, fold=fold)
 
 
-def _text(data: Any) -> str:
-    return bytes(data).decode()
+def _read_memory(value: Any) -> Any:
+    kind, shape, readonly, raw = value
+    view = memoryview(bytes(raw) if readonly else bytearray(raw))
+    return view.cast(kind) if len(shape) == 1 else view.cast(kind, shape)
 
+
+def _text(data: Any) -> str:
+    return bytes(data).decode("utf-8", "surrogatepass")
+
+
+_SPECIALS: dict[str, Callable[[Any], Any]] = {
+    **read_special_array,
+    "timezone": _read_zone,
+    "PureWindowsPath": PureWindowsPath,
+    "OrderedDict": OrderedDict,
+    "Counter": Counter,
+    "deque": lambda value: deque(value[0], value[1]),
+    "range": lambda value: range(*value),
+    "slice": lambda value: slice(*value),
+    "Ellipsis": lambda value: ...,
+    "array": lambda value: array.array(value[0], value[1]),
+    "memoryview": _read_memory,
+}
 
 _READERS: dict[int, Callable[[Decoder, Any], Any]] = {
     TUPLE: lambda d, data: tuple(d.list(data)),
     SET: lambda d, data: set(d.list(data)),
     FROZENSET: lambda d, data: frozenset(d.list(data)),
     COMPLEX: lambda d, data: complex(*d.list(data, 2)),
-    BIGINT: lambda d, data: int(_text(data)),
-    DATETIME: _read_datetime,
+    OLD_BIGINT: lambda d, data: int(_text(data)),
+    BIGINT: lambda d, data: int.from_bytes(data, "little", signed=True),
+    OLD_DATETIME: _read_old_datetime,
+    DATETIME: _read_clock(dt.datetime),
     DATE: lambda d, data: dt.date.fromisoformat(d.part(data)),
-    TIME: lambda d, data: dt.time.fromisoformat(d.part(data)),
+    OLD_TIME: lambda d, data: dt.time.fromisoformat(d.part(data)),
+    TIME: _read_clock(dt.time),
     TIMEDELTA: lambda d, data: dt.timedelta(*d.list(data, 3)),
     DECIMAL: lambda d, data: Decimal(_text(data)),
     FRACTION: lambda d, data: Fraction(*d.list(data, 2)),
     UUID: lambda d, data: uuid.UUID(bytes=bytes(data)),
-    PATH: lambda d, data: PurePosixPath(_text(data)),
+    PURE_PATH: lambda d, data: PurePosixPath(_text(data)),
+    PATH: lambda d, data: PosixPath(_text(data)),
     BYTEARRAY: lambda d, data: bytearray(data),
-    ARRAY: _read_array,
-    SCALAR: _read_scalar,
+    ARRAY: read_array,
+    SCALAR: read_scalar,
+    SPECIAL: _read_special,
     BUFFER: _read_buffer,
     CUSTOM: _read_custom,
 }

@@ -2,12 +2,11 @@
 
 Many small contents are packed with one call, one after another with no header between or before
 them, so that a batch can be cut without packing anything again. A content with large buffers is packed
-alone; the buffers go out of band, as frames of their own, and the sender does not copy them: do not
-change an array after you have given it away. What arrives as a frame of its own is a view of it, and
-read-only.
+alone; the buffers go out of band, as frames of their own. What arrives as a frame of its own is a view
+of it, and read-only.
 
-Subclasses of plain types arrive as the plain type: an ``OrderedDict`` as a dict, a namedtuple as a
-tuple, an ``IntEnum`` as an int.
+:func:`take` fixes a content at the moment at which the user's code gives it. Values that nobody can change
+stay as they are and are packed with their neighbours later; all others are packed at once.
 """
 
 from __future__ import annotations
@@ -18,11 +17,14 @@ from typing import Any
 import msgpack
 
 from zturbo.errors import DecodeError, EncodeError
-from zturbo.wire.extensions import BIGINT, OUT_OF_BAND, SCALAR, Decoder, NeedsBuffers, default, register
+from zturbo.wire.codes import BIGINT, BUFFER, OLD_BIGINT, OUT_OF_BAND, SCALAR, NeedsBuffers
+from zturbo.wire.extensions import Decoder, Encoder, register
 from zturbo.wire.messages import MAX_ERROR, MAX_FRAMES, MAX_INT, Buffer
 
 __all__ = [
+    "UNCHANGING",
     "NeedsBuffers",
+    "Unreadable",
     "check_blob",
     "enter_at",
     "entry_of",
@@ -34,9 +36,13 @@ __all__ = [
     "pack_many",
     "pack_meta",
     "pack_one",
+    "pack_root_meta",
     "pick",
+    "read_many",
+    "read_one",
     "register",
     "slice_blob",
+    "take",
     "unpack_error_map",
     "unpack_many",
     "unpack_meta",
@@ -55,13 +61,48 @@ _OURS = "zturbo"
 """Key of a task's meta that is ours."""
 
 
-def _default_inline(value: Any) -> Any:
-    # A packer that is in use cannot pack a part: parts have a packer of their own.
-    return default(value, _pack_part, None)
+UNCHANGING = frozenset({type(None), bool, int, float, str, bytes})
+"""Types whose values nobody can change: their contents need no packing at once."""
+
+
+class _Taken:
+    """A content as it was when it was given, packed."""
+
+    __slots__ = ("blob", "buffers")
+
+    def __init__(self, blob: bytes, buffers: list[Buffer]) -> None:
+        self.blob = blob
+        self.buffers = buffers
+
+
+class _Refused:
+    """A content that could not be packed when it was given."""
+
+    __slots__ = ("error",)
+
+    def __init__(self, error: BaseException) -> None:
+        self.error = error
+
+
+def take(content: Any, owned: bool = False) -> Any:
+    """A content as it is now, for :func:`pack_many` and :func:`pack_one`, whatever becomes of it later.
+
+    Never raises: a content that cannot be carried raises where it is to be packed.
+
+    Args:
+        content: the content.
+        owned: whether its large buffers are given away, and so need no copy.
+    """
+    if type(content) in UNCHANGING:
+        return content
+    try:
+        return _Taken(*pack_one(content, owned=owned))
+    except BaseException as error:  # whatever a type that the user registered raises
+        return _Refused(error)
 
 
 def _pack_part(value: Any) -> bytes:
-    return msgpack.packb(value, default=_default_inline, strict_types=True, use_bin_type=True)  # type: ignore[no-any-return]
+    return Encoder(None).pack(value)
 
 
 def _header_size(n: int) -> int:
@@ -75,41 +116,45 @@ def pack_many(contents: Sequence[Any]) -> bytes:
         NeedsBuffers: one of them is large: pack each with :func:`pack_one`.
         EncodeError: one of them cannot be carried.
     """
-    try:
-        raw = msgpack.packb(contents, default=_default_inline, strict_types=True, use_bin_type=True)
-    except (EncodeError, NeedsBuffers):
-        raise
-    except Exception as error:  # msgpack's own limits, and whatever a registered pack raises
-        raise EncodeError(f"a content cannot be carried: {error}") from error
+    kinds = set(map(type, contents))
+    if _Taken in kinds or _Refused in kinds:
+        raw = b"".join(map(_pack_small, contents))
+    else:
+        raw = Encoder(None).pack(contents)[_header_size(len(contents)) :]
     if len(raw) > OUT_OF_BAND * max(1, len(contents)):
         raise NeedsBuffers
-    return raw[_header_size(len(contents)) :]  # type: ignore[no-any-return]
+    return raw
 
 
-def pack_one(content: Any) -> tuple[bytes, list[Buffer]]:
+def _pack_small(content: Any) -> bytes:
+    if type(content) is _Taken and not content.buffers:
+        return content.blob
+    blob, buffers = pack_one(content)
+    if buffers:
+        raise NeedsBuffers
+    return blob
+
+
+def pack_one(content: Any, *, owned: bool = True) -> tuple[bytes, list[Buffer]]:
     """One content and its out-of-band buffers.
+
+    Args:
+        content: the content, perhaps as :func:`take` gave it.
+        owned: whether nobody changes it any more; if not, large buffers are copied.
 
     Raises:
         EncodeError: it cannot be carried.
     """
+    if type(content) is _Taken:
+        return content.blob, content.buffers
+    if type(content) is _Refused:
+        raise content.error
     buffers: list[Buffer] = []
-    if type(content) in (bytes, bytearray) and len(content) >= OUT_OF_BAND:
-        # msgpack would copy it inline.
-        buffers.append(memoryview(content))
-        return _pack_part(msgpack.ExtType(30, _pack_part([0, type(content) is bytearray]))), buffers
-
-    def hook(value: Any) -> Any:
-        return default(value, part, buffers)
-
-    def part(value: Any) -> bytes:
-        return msgpack.packb(value, default=hook, strict_types=True, use_bin_type=True)  # type: ignore[no-any-return]
-
-    try:
-        packed = part(content)
-    except EncodeError:
-        raise
-    except Exception as error:  # msgpack's own limits, and whatever a registered pack raises
-        raise EncodeError(f"a content cannot be carried: {error}") from error
+    encoder = Encoder(buffers, owned)
+    if type(content) is bytes and len(content) >= OUT_OF_BAND:  # msgpack would copy it inline
+        part = _pack_part([encoder.buffer(memoryview(content), True), False])
+        return msgpack.packb(msgpack.ExtType(BUFFER, part)), buffers
+    packed = encoder.pack(content)
     if len(buffers) > MAX_FRAMES - 4:
         raise EncodeError(
             f"a content has {len(buffers):,} large parts, and one message carries {MAX_FRAMES - 4:,}"
@@ -117,8 +162,23 @@ def pack_one(content: Any) -> tuple[bytes, list[Buffer]]:
     return packed, buffers
 
 
+def pack_root_meta(meta: Any, logs: Any) -> bytes | None:
+    """Meta and logs of a root task, packed; None if there are none.
+
+    Raises:
+        EncodeError: they cannot be carried.
+    """
+    plain = pack_meta(meta, logs)
+    try:
+        return None if plain is None else pack_many([plain])
+    except NeedsBuffers as error:
+        raise EncodeError(f"a task's meta cannot be carried: {error}") from None
+
+
 def _unpack(data: Any, hook: Callable[[int, bytes], Any]) -> Any:
-    return msgpack.unpackb(data, ext_hook=hook, raw=False, strict_map_key=False, use_list=True)
+    return msgpack.unpackb(
+        data, ext_hook=hook, strict_map_key=False, use_list=True, unicode_errors="surrogatepass"
+    )
 
 
 def _array_header(n: int) -> bytes:
@@ -156,6 +216,36 @@ def unpack_one(blob: Buffer, buffers: Sequence[Buffer]) -> Any:
         raise DecodeError(f"a content is malformed: {type(error).__name__}: {error}") from None
 
 
+class Unreadable:
+    """Stands for a content, or for a task's meta, that cannot be unpacked here."""
+
+    __slots__ = ("error",)
+
+    def __init__(self, error: DecodeError) -> None:
+        self.error = error
+
+
+def read_many(blob: Buffer, n: int) -> list[Any]:
+    """The n contents of a blob; an :class:`Unreadable` stands for each that cannot be unpacked.
+
+    Raises:
+        DecodeError: it does not hold exactly n contents, readable or not.
+    """
+    try:
+        return unpack_many(blob, n)
+    except DecodeError:
+        check_blob(blob, n)
+        return [read_one(slice_blob(blob, n, i, i + 1), []) for i in range(n)]
+
+
+def read_one(blob: Buffer, buffers: Sequence[Buffer]) -> Any:
+    """One content with its out-of-band buffers, or an :class:`Unreadable`."""
+    try:
+        return unpack_one(blob, buffers)
+    except DecodeError as error:
+        return Unreadable(error)
+
+
 def check_blob(blob: Buffer, n: int) -> None:
     """Raise DecodeError if a blob has not exactly n contents."""
     unpacker = msgpack.Unpacker(max_buffer_size=0)
@@ -189,11 +279,17 @@ def slice_blob(blob: Buffer, n: int, start: int, stop: int) -> bytes:
     return bytes(memoryview(blob)[low : unpacker.tell()])
 
 
+_METAS = ("meta", "input_meta")
+
+
 def pack_error(error: dict[str, Any]) -> bytes:
     """A failure as it travels: plain text fields, and which task it was.
 
     What makes it larger than a message may carry is left out: first its task's input, then the meta. So is
     what cannot be packed, for any reason: a failure without its meta is better than none.
+
+    The metas, which may hold types of the user's, are packed apart: a process that passes a failure on needs
+    none of these types, and a meta that cannot be unpacked hides nothing else.
     """
     short = {k: v[-MAX_TEXT:] if type(v) is str else v for k, v in error.items()}
     packed = _packed_or_why(short)
@@ -210,9 +306,13 @@ def pack_error(error: dict[str, Any]) -> bytes:
 def _packed_or_why(fields: dict[str, Any]) -> bytes | str:
     """A failure's fields, packed; a text says why they cannot be."""
     try:
-        return _pack_part(fields)
+        return _pack_part({key: _opaque(value) if key in _METAS else value for key, value in fields.items()})
     except BaseException as error:  # a registered pack is the user's code
         return f"{type(error).__name__} while it was packed"
+
+
+def _opaque(meta: Any) -> bytes | None:
+    return meta if meta is None or type(meta) is bytes else _pack_part(meta)
 
 
 def _texts_only(fields: dict[str, Any]) -> dict[str, Any]:
@@ -242,8 +342,11 @@ def unpack_error_map(raw: bytes) -> dict[str, Any]:
     path = fields.get("path")
     out["path"] = tuple(path) if isinstance(path, (list, tuple)) else ()
     out["index"] = fields["index"] if type(fields.get("index")) is int else -1
-    out["meta"] = fields.get("meta")
-    out["input_meta"] = fields.get("input_meta")
+    for key in _METAS:
+        raw_meta = fields.get(key)
+        out[key] = read_one(raw_meta, []) if type(raw_meta) is bytes else raw_meta
+        if type(out[key]) is Unreadable:
+            out[key] = None
     frames = fields.get("input")
     if type(frames) is list and frames and all(type(frame) is bytes for frame in frames):
         out["input"], out["note"] = (frames[0], frames[1:]), ""
@@ -342,7 +445,9 @@ def pick(metas: bytes | None, n: int, key: str) -> list[int | str]:
     missing = f"meta has no {key!r}, by which the results are ordered"
     if metas is None:
         return [missing] * n
-    unpacker = msgpack.Unpacker(max_buffer_size=0, strict_map_key=False, ext_hook=_plain_int)
+    unpacker = msgpack.Unpacker(
+        max_buffer_size=0, strict_map_key=False, ext_hook=_plain_int, unicode_errors="surrogatepass"
+    )
     unpacker.feed(metas)
     out: list[int | str] = []
     try:
@@ -369,11 +474,13 @@ def _plain_int(code: int, data: bytes) -> Any:
     """An int that is large, or NumPy's; else the extension type as it is."""
     try:
         if code == BIGINT:
+            return int.from_bytes(data, "little", signed=True)
+        if code == OLD_BIGINT:
             return int(data)
         if code == SCALAR:
             kind, raw = msgpack.unpackb(data)
-            if kind[1] in "iu":
-                return int.from_bytes(raw, "big" if kind[0] == ">" else "little", signed=kind[1] == "i")
+            if kind[1] in "iuqQ":
+                return int.from_bytes(raw, "big" if kind[0] == ">" else "little", signed=kind[1] in "iq")
     except Exception:  # garbage is no int either
         pass
     return msgpack.ExtType(code, data)

@@ -1,0 +1,57 @@
+"""Numbers that stand for extension types on the wire, and the bounds that packing and unpacking share.
+
+Numbers are fixed for ever: a new kind of value gets a new one. Those that a newer one has replaced are
+still read, as spools and ledgers may hold them, and no longer written.
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "ARRAY",
+    "BIGINT",
+    "BUFFER",
+    "BYTEARRAY",
+    "COMPLEX",
+    "CUSTOM",
+    "DATE",
+    "DATETIME",
+    "DECIMAL",
+    "FRACTION",
+    "FROZENSET",
+    "MAX_PARTS",
+    "OLD_BIGINT",
+    "OLD_DATETIME",
+    "OLD_TIME",
+    "OUT_OF_BAND",
+    "PATH",
+    "PURE_PATH",
+    "SCALAR",
+    "SET",
+    "SPECIAL",
+    "TIME",
+    "TIMEDELTA",
+    "TUPLE",
+    "UUID",
+    "NeedsBuffers",
+]
+
+TUPLE, SET, FROZENSET, COMPLEX, OLD_BIGINT = 1, 2, 3, 4, 5
+OLD_DATETIME, DATE, OLD_TIME, TIMEDELTA = 6, 7, 8, 9
+DECIMAL, UUID, PURE_PATH, FRACTION, BYTEARRAY = 10, 11, 12, 13, 14
+BIGINT, DATETIME, TIME, PATH, SPECIAL = 15, 16, 17, 18, 19
+ARRAY, SCALAR = 20, 21
+BUFFER = 30
+CUSTOM = 40
+
+OUT_OF_BAND = 16 << 10
+"""Bytes from which on a buffer travels as a frame of its own."""
+
+MAX_PARTS = 100
+"""Extension types (tuples, sets, your own) inside one another, when packed and when unpacked."""
+
+
+class NeedsBuffers(Exception):
+    """A content is so large that it has to be packed alone, with out-of-band buffers."""
+
+    def __str__(self) -> str:
+        return f"meta carries small values, {OUT_OF_BAND:,} bytes in all: put what is large into the content"
