@@ -37,7 +37,7 @@ from zturbo.core.tree import (
     weight_of,
 )
 from zturbo.errors import DecodeError
-from zturbo.wire.messages import Path
+from zturbo.wire.messages import MAX_INT, Path
 
 __all__ = ["Sequencer"]
 
@@ -437,7 +437,7 @@ class Sequencer:
     def entered(self) -> list[tuple[int, int]]:
         """Which roots have wholly entered, as half-open intervals; the single root of a job is -1."""
         if self.complete:
-            return [(-1, 1 << 62)]
+            return [(-1, MAX_INT)]
         top = self._top.kids.get(0)
         return [] if top is None else top.done.pairs()
 

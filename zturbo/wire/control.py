@@ -218,7 +218,7 @@ TO_BROKER: dict[str, dict[str, Kind]] = {
         "incarnation": ID,
         "job": ID,
         "epoch": _EPOCH,
-        "roots": ListOf(TupleOf((Int(-1, COUNT), Int(-1, COUNT))), _MANY),
+        "roots": ListOf(TupleOf((Int(-1), Int(-1))), _MANY),
     },
     # sinks
     "recovered": {"incarnation": ID, "jobs": ListOf(_RANK, _MANY), "damaged": ListOf(ID, _MANY)},
