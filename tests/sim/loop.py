@@ -27,6 +27,7 @@ class SimLoop(asyncio.AbstractEventLoop):
         self._ready: deque[asyncio.Handle] = deque()
         self._asked = False
         self._stopped = False
+        self._running = False
 
     def time(self) -> float:
         return self._clock.now
@@ -74,6 +75,7 @@ class SimLoop(asyncio.AbstractEventLoop):
         self._asked = False
         outer = asyncio._get_running_loop()
         asyncio._set_running_loop(self)
+        self._running = True
         try:
             for _ in range(len(self._ready)):
                 handle = self._ready.popleft()
@@ -81,12 +83,16 @@ class SimLoop(asyncio.AbstractEventLoop):
                     handle._run()
         finally:
             asyncio._set_running_loop(outer)
+            self._running = False
         if self._ready and not self._asked:
             self._asked = True
             self._turn()
 
     def stop(self) -> None:
         self._stopped = True
+
+    def is_running(self) -> bool:
+        return self._running
 
     def is_closed(self) -> bool:
         return False
@@ -95,8 +101,7 @@ class SimLoop(asyncio.AbstractEventLoop):
 
     def run_until_complete(self, future: Any) -> Any:
         """Only what does not wait for the clock: ``init``."""
-        assert isinstance(future, Coroutine)
-        task = self.create_task(future)
+        task = self.create_task(future) if isinstance(future, Coroutine) else future
         while not task.done():
             assert self._ready, "it waits for the clock"
             self.step()

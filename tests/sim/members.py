@@ -216,6 +216,7 @@ class SimWorker(SimMember):
         self.place = (pipeline, index, stages)
         self.loop = SimLoop(world.clock, lambda: world.later(world.rng.random() * 0.001, self._turn))
         self.host = StageHost(cls, name=self.stage, index=index, loop=self.loop)
+        self.host.through += (Die,)  # it stands for a kill from outside, of which no stage's code has a word
         self.slot = self.host.slot = _Slot(world, index)
         self.machine: WorkerMachine = WorkerMachine(
             self.incarnation,
