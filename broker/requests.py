@@ -258,6 +258,11 @@ class Requests(BrokerState):
             return f"its sink: {trouble}"
         if job.recovering:
             return "its workers' reports, after the broker's restart"
+        pipeline = self.pipelines.get(job.pipeline)
+        for index, stage in enumerate(pipeline.stages if pipeline is not None else ()):
+            problem = self.problems.of(job.pipeline, index, self._now)
+            if problem and not self.membership.members(job.pipeline, index):
+                return f"a worker of {job.pipeline}.{stage}: it does not start: {problem}"
         if job.backlog and job.paused_until > self._now:
             return "its results to be read: it has its share of the sink's spool"
         return None

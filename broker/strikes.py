@@ -9,6 +9,10 @@ it any more (but, above an ordered stage, for the outputs that it had given), an
 its failure, ``WorkerLost``. A task that was ended for its
 time-out is condemned at once, with ``TaskTimeout``.
 
+Where no task was running, the nearest is struck: the one that was to be next, or the one that had ended
+last. It may have started what the worker died of. A task that is done does not come again: a strike does it
+no harm.
+
 Where several tasks were running, in a batch or beside each other, nobody knows which one it was. Each gets a
 strike, and becomes a suspect as any other; but none is condemned in company: it runs alone first.
 """
@@ -18,6 +22,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from zturbo.core.tree import BEFORE_ID
 from zturbo.wire.messages import MAX_MARKS, MAX_STAGES, Mark, Path, clip, is_number, is_path
 from zturbo_broker.job import Job
 
@@ -39,9 +44,10 @@ class Death:
     text: str
     """``SIGSEGV``, ``exit code 3``, ..."""
     cause: str = ""
-    """Empty if it died by itself; ``timeout``, ``cancelled`` or ``stopped`` if its node ended it."""
+    """Empty if it died by itself, ``between`` if no task was running then; ``timeout``, ``cancelled`` or
+    ``stopped`` if its node ended it."""
     running: tuple[Running, ...] = ()
-    """The task that was running, or all those that were."""
+    """The task that was running, or all those that were; the nearest if the cause is ``between``."""
 
     @property
     def sentence(self) -> str:
@@ -54,7 +60,8 @@ class Death:
         if not self.running:
             return f"{self.worker} {ended}"
         others = f" and {len(self.running) - 1} others" if len(self.running) > 1 else ""
-        return f"{self.worker} {ended}, while it ran task {_name(self.running[0][2])}{others}"
+        while_ = "while no task ran; nearest was" if self.cause == "between" else "while it ran"
+        return f"{self.worker} {ended}, {while_} task {_name(self.running[0][2])}{others}"
 
 
 def strike(job: Job, death: Death, limit: int) -> bool:
@@ -65,7 +72,7 @@ def strike(job: Job, death: Death, limit: int) -> bool:
         death: with ``running``.
         limit: deaths after which a task is condemned.
     """
-    if death.cause not in ("", "timeout"):
+    if death.cause not in ("", "between", "timeout"):
         return False
     mine = [
         running
@@ -79,7 +86,7 @@ def strike(job: Job, death: Death, limit: int) -> bool:
 
 
 def _strike_in_company(job: Job, death: Death, path: Path, given: int, limit: int) -> bool:
-    if not death.cause:
+    if death.cause != "timeout":
         deaths = job.strikes.setdefault((death.stage, path), [])
         deaths.append((given, death.sentence))
         if len(deaths) < limit - 1:
@@ -147,4 +154,4 @@ def _mark(job: Job, mark: Mark) -> bool:
 
 
 def _name(path: Path) -> str:
-    return ".".join(map(str, path)) or "(the job's root)"
+    return ".".join(str(part) for part in path if part != BEFORE_ID) or "(the job's root)"

@@ -3,12 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Callable
 from typing import Any
 
-from zturbo import Stage, Task
+from zturbo import BatchStage, ReorderStage, Stage, Task
 
-__all__ = ["RAISED", "Odd", "OddInit"]
+__all__ = [
+    "RAISED",
+    "DeadlyAsyncReset",
+    "DeadlyBatchReset",
+    "DeadlyBeside",
+    "DeadlyId",
+    "DeadlyOrderedReset",
+    "DeadlyReset",
+    "DeadlyStart",
+    "Odd",
+    "OddInit",
+]
 
 
 class NoText(Exception):
@@ -46,6 +58,91 @@ class OddInit(Stage):
 
     def init(self, worker_id: int = 0) -> None:
         raise Panic("cannot read caf\udce9.mp4")
+
+    def process(self, task: Task) -> Any:
+        return task
+
+
+class DeadlyBeside(Stage):
+    """What one of its tasks has started kills its worker, once that task has ended."""
+
+    def process(self, task: Task) -> Any:
+        if task.content == 7:
+            die_after_it()
+        return task
+
+
+def die_after_it() -> None:
+    """Kill this process as soon as the task that runs has ended."""
+    from zturbo.runtime.slot import Slot
+
+    end = Slot.end
+
+    def deadly(slot: Slot) -> None:
+        end(slot)
+        os._exit(9)
+
+    Slot.end = deadly  # type: ignore[method-assign]
+
+
+class DeadlyReset(Stage):
+    """Its state cannot be made: its worker dies of that."""
+
+    def reset(self) -> None:
+        os._exit(9)
+
+    def process(self, task: Task) -> Any:
+        return task
+
+
+class DeadlyAsyncReset(DeadlyReset):
+    async def process(self, task: Task) -> Any:
+        return task
+
+
+class DeadlyBatchReset(BatchStage):
+    def reset(self) -> None:
+        os._exit(9)
+
+    def process_batch(self, tasks: list[Task]) -> Any:
+        return tasks
+
+
+class DeadlyOrderedReset(ReorderStage):
+    interleave = True
+
+    def reset(self) -> None:
+        os._exit(9)
+
+    def process(self, task: Task) -> Any:
+        return task
+
+
+class DeadlyId(ReorderStage):
+    """Dies of the question for one task's id."""
+
+    def get_sequence_id(self, task: Task) -> int:
+        if task.content == 2:
+            os._exit(9)
+        return int(task.content)
+
+    def process(self, task: Task) -> Any:
+        return task
+
+
+class DeadlyStart(Stage):
+    """Dies as soon as it has started."""
+
+    def init(self, worker_id: int = 0) -> None:
+        from zturbo.runtime.children import ChildSide
+
+        ready = ChildSide.ready
+
+        def deadly(side: ChildSide, **info: Any) -> None:
+            ready(side, **info)
+            os._exit(9)
+
+        ChildSide.ready = deadly  # type: ignore[method-assign]
 
     def process(self, task: Task) -> Any:
         return task

@@ -78,6 +78,45 @@ def test_why_a_stage_does_not_start_is_told_in_any_case() -> None:
             eventually(lambda: "Panic: cannot read caf\\udce9.mp4" in str(job.status()["waiting"]))
 
 
+@pytest.mark.parametrize(
+    "cls, poison",
+    [
+        ("DeadlyBeside", {7}),
+        ("DeadlyReset", {0, 1}),
+        ("DeadlyAsyncReset", {0, 1}),
+        ("DeadlyBatchReset", {0, 1}),
+        ("DeadlyId", {2}),
+    ],
+)
+def test_a_death_outside_of_process_counts_too(cls: str, poison: set[int]) -> None:
+    """Nobody is named as running then; still no task comes again for ever."""
+    given = list(range(8)) if len(poison) == 1 else [0, 1]
+    with Cluster({"p": [stage("odd", f"tests.system.odd_stages:{cls}")]}) as cluster:
+        with cluster.client() as client:
+            good, bad = run(client, len(given))
+    assert good == [content for content in given if content not in poison]
+    assert len(bad) == len(poison)
+    assert all(isinstance(error, WorkerLost) for error in bad)
+    assert "exit code 9" in str(bad[0])
+
+
+def test_an_ordered_stage_that_dies_of_its_reset_fails_the_job_as_a_whole() -> None:
+    odd = stage("odd", "tests.system.odd_stages:DeadlyOrderedReset")
+    with Cluster({"p": [odd]}) as cluster, cluster.client() as client:
+        good, (error,) = run(client, 5)
+        assert good == []
+        assert isinstance(error, WorkerLost)
+
+
+def test_a_worker_that_dies_before_its_first_task_again_and_again_is_told() -> None:
+    odd = stage("odd", "tests.system.odd_stages:DeadlyStart")
+    with Cluster({"p": [odd]}) as cluster, cluster.client() as client:
+        job = client.submit(Task(1), pipeline="p")
+        eventually(lambda: "died before it ran a task, again and again" in str(job.status()["waiting"]))
+        assert "exit code 9" in str(job.status()["waiting"])
+        assert "it is tried again every 30 s" in str(job.status()["waiting"])
+
+
 def test_a_task_that_takes_all_memory() -> None:
     with small_memory() as group:
         deadly = stage("deadly", "Deadly", 2, how="memory", which=50, cgroup=str(group))

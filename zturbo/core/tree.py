@@ -9,6 +9,7 @@ from zturbo.errors import DecodeError
 from zturbo.wire.messages import MAX_DEPTH, Path
 
 __all__ = [
+    "BEFORE_ID",
     "EXECUTION",
     "FAIL",
     "NOTHING",
@@ -23,6 +24,9 @@ __all__ = [
 
 EXECUTION = 1 << 60
 """Components from here on stand for executions of one task at a stage that is not deterministic."""
+
+BEFORE_ID = EXECUTION - 1
+"""Last component of the path of a task whose id is being asked for: at its stage it has no number yet."""
 
 TASKS, FAIL, NOTHING = "tasks", "fail", "nothing"
 

@@ -18,7 +18,7 @@ from typing import Any
 
 import zmq
 
-from zturbo.core.supervisor import Restarts
+from zturbo.core.supervisor import STABLE, Restarts
 from zturbo.errors import DecodeError
 from zturbo.runtime.children import Child, ChildSpec
 from zturbo.runtime.disk.folders import runtime_dir
@@ -60,6 +60,8 @@ class _Place:
         self.restarts = Restarts()
         self.child: Child | None = None
         self.start_at: float | None = 0.0
+        self.ready_at = 0.0
+        """When its child was ready."""
         self.leaving = False
         """Whether it is not to be started again."""
         self.since: dict[int, float] = {}
@@ -236,6 +238,7 @@ class Node:
             if not child.is_ready and child.error is None and child.read_report():
                 if child.is_ready:
                     self._wait_for_bind = self._wait_for_bind and child.what.role != "broker"
+                    place.ready_at = now
                     self._tell("ready", child, "")
                 else:
                     self._failed(place, child)
@@ -264,7 +267,9 @@ class Node:
 
     def _exited(self, place: _Place, child: Child, code: int) -> None:
         text = child.describe_exit(code)
-        running = child.slot.read() if child.what.role == "worker" else []
+        is_worker = child.what.role == "worker"
+        running = child.slot.read() if is_worker else []
+        last = child.slot.last() if is_worker else []
         if child.cause in ("timeout", "cancelled"):
             serials = {run.serial for run in place.guilty}
             running = [run for run in running if run.serial in serials]
@@ -272,6 +277,9 @@ class Node:
         if not child.is_ready and child.error is None and not self.stopping:
             child.error = f"{child.what.name} died before it was ready: {text}"
             self._failed(place, child)
+        cause = child.cause or ("stopped" if child.info.get("stopping") else "")
+        if not (cause or running) and last:
+            cause, running = "between", last
         self._report(
             {
                 "type": "exited",
@@ -279,7 +287,7 @@ class Node:
                 "code": code,
                 "text": text,
                 "stage": f"{child.what.name} (process {child.pid} on {self.host})",
-                "cause": child.cause or ("stopped" if child.info.get("stopping") else ""),
+                "cause": cause,
                 "running": tuple((run.job, run.epoch, run.path, run.given) for run in running[:REPORTED]),
             }
         )
@@ -290,8 +298,12 @@ class Node:
         if self.stopping or place.leaving:
             place.start_at = None
         else:
-            wait = place.restarts.died(lived=now - child.started, started=child.is_ready)
+            worked = not is_worker or bool(running or last) or now - place.ready_at >= STABLE
+            wait = place.restarts.died(lived=now - child.started, started=child.is_ready, worked=worked)
             place.start_at = now + wait
+            if place.restarts.useless:
+                child.error = f"{child.what.name} died before it ran a task, again and again: {text}"
+                self._failed(place, child)
             if place.restarts.broken:
                 text += "; it does not start, and is tried again every 30 s"
         self._tell("exited", child, text)

@@ -221,7 +221,7 @@ class AsyncRunner(Runner):
             if self._stale(item):
                 self._begin(item.of.work)
                 self._finish(item.of)
-            else:
+            elif not self._is_condemned(item):
                 self._start(item)
         self._flush_soon()
 
@@ -239,6 +239,17 @@ class AsyncRunner(Runner):
     def _stale(self, item: _Item) -> bool:
         work = item.of.work
         return self._current(work.job) != work.epoch
+
+    def _is_condemned(self, item: _Item) -> bool:
+        """Fail a task that is known to fail; no state is made for it, of which a worker may have died."""
+        work = item.of.work
+        known = (mark for mark in work.marks if mark.path == item.path and mark.kind and not mark.given)
+        mark = next(known, None)
+        if mark is None:
+            return False
+        self._fail(item, 0, Condemned(mark.text), kind=mark.kind)
+        self._finish(item.of)
+        return True
 
     def _start(self, item: _Item) -> None:
         work = item.of.work
@@ -313,11 +324,6 @@ class AsyncRunner(Runner):
         if task._meta is not None and host.passes(task):
             self._begin(work)
             out.add(path, task)
-            return
-        if mark is not None and not mark.given:
-            self._begin(work)
-            with host.holding(work.pieces, item.place):
-                host._condemn(mark, path, task, out)
             return
         if type(task.content) is Unreadable:
             self._begin(work)

@@ -4,6 +4,9 @@ A piece of memory that node and worker share. The worker writes a serial number 
 task before it runs it; so the node knows what was running when the worker died, and for how long a
 task has been running: what has not changed between two looks has not ended between them. A worker that runs
 many tasks at a time, each of which ends by itself, writes them into a table behind the place of the one.
+
+A task that has ended stays there, marked as such, until the next begins: a worker that dies between two tasks
+may have died of the last one, of something that it had started, or of what was made of it.
 """
 
 from __future__ import annotations
@@ -28,6 +31,9 @@ ENTRIES = 4096
 
 SIZE = HEAD_SIZE + ENTRY_SIZE * ENTRIES
 """Bytes; the kernel gives memory for as much as is written."""
+
+ENDED = 1 << 63
+"""A bit of the serial number of a task that has ended."""
 
 _TASK = struct.Struct("<QQQ")
 _GIVEN = struct.Struct("<Q")
@@ -75,13 +81,13 @@ class Slot:
 
     def begin(self, job: bytes, epoch: int, prefix: Path, root: bool) -> None:
         """Tasks with paths ``prefix + (k,)`` are going to run; ``root``: the one with the path ``()``."""
-        self.end()
+        _TASK.pack_into(self._map, 0, 0, 0, 0)
         struct.pack_into(f"<{len(prefix)}Q", self._map, _PREFIX_AT, *prefix)
         _HEAD.pack_into(self._map, _HEAD_AT, 0 if root else 1, len(prefix), job, epoch)
 
     def several(self, job: bytes, epoch: int, paths: list[Path]) -> None:
         """These run now, all at once; as many are named as there is room for."""
-        self.end()
+        _TASK.pack_into(self._map, 0, 0, 0, 0)
         if not paths:
             return
         packed = msgpack.packb(paths)
@@ -102,8 +108,8 @@ class Slot:
         _GIVEN.pack_into(self._map, _GIVEN_AT, count)
 
     def end(self) -> None:
-        """None runs."""
-        _TASK.pack_into(self._map, 0, 0, 0, 0)
+        """None runs; the last one that did stays noted as that."""
+        self._end_at(0)
 
     def enter(self, place: int, job: bytes, epoch: int, path: Path) -> None:
         """At this place of the table, this task runs now."""
@@ -124,12 +130,28 @@ class Slot:
             _GIVEN.pack_into(self._map, HEAD_SIZE + ENTRY_SIZE * place + 8, count)
 
     def leave(self, place: int) -> None:
-        """Nothing runs at this place."""
-        if place < ENTRIES:
-            _GIVEN.pack_into(self._map, HEAD_SIZE + ENTRY_SIZE * place, 0)
+        """Nothing runs at this place; the last task that did stays noted as that."""
+        if place < self._places:
+            self._end_at(HEAD_SIZE + ENTRY_SIZE * place)
+
+    def _end_at(self, at: int) -> None:
+        (serial,) = _GIVEN.unpack_from(self._map, at)
+        if serial:
+            _GIVEN.pack_into(self._map, at, serial | ENDED)
 
     def read(self) -> list[Running]:
         """What runs, or ran when the worker died; nothing of what is just changing."""
+        return [running for running in self._noted() if running.serial < ENDED]
+
+    def last(self) -> list[Running]:
+        """The task that ended last, or all those of a batch; nothing while something runs."""
+        noted = self._noted()
+        newest = max((running.serial for running in noted), default=0)
+        if any(running.serial < ENDED for running in noted):
+            return []
+        return [running for running in noted if running.serial == newest]
+
+    def _noted(self) -> list[Running]:
         numbered, _, _, places = _HEAD.unpack_from(self._map, _HEAD_AT)
         if numbered == 3:
             found = (self._read_entry(place) for place in range(min(places, ENTRIES)))

@@ -10,9 +10,10 @@ from collections.abc import Callable, Iterable
 from typing import Any, Protocol
 
 from zturbo.core.parcel import paths
+from zturbo.core.tree import BEFORE_ID
 from zturbo.kinds import BatchStage
 from zturbo.runtime.output import Output
-from zturbo.runtime.stagecode import JobState, StageCode, Stale, restore
+from zturbo.runtime.stagecode import Condemned, JobState, StageCode, Stale, restore
 from zturbo.stage import ReorderStage
 from zturbo.task import Task
 from zturbo.wire.messages import Mark, Path, Run
@@ -72,6 +73,16 @@ class StageHost(StageCode):
             logs: whether to keep a log of stages in each task.
         """
         steps = steps or _Steps()
+        if marks and self._knows_all(marks, runs):
+            for i, path in enumerate(paths(runs)):
+                steps.at = i
+                if i >= steps.limit and steps.over(i):
+                    return
+                mark = next(mark for mark in reversed(marks) if mark.path == path)
+                self._condemn(mark, path, restore(contents[i], metas[i] if metas is not None else None), out)
+                out.finished += 1
+            return
+        self._note_next(job, epoch, marks, runs)
         try:
             state = self._state(job)
         except self.through:
@@ -91,6 +102,22 @@ class StageHost(StageCode):
             self.slot.end()
             raise
         self.slot.end()  # not where this process is to end: what runs stays noted until it is gone
+
+    def _knows_all(self, marks: tuple[Mark, ...], runs: Iterable[Run]) -> bool:
+        """Whether all of these are known to fail: then no state is made, of which a worker may have died."""
+        known = {mark.path for mark in marks if mark.kind and not mark.given}
+        return bool(known) and all(path in known for path in paths(runs))
+
+    def _note_next(self, job: bytes, epoch: int, marks: tuple[Mark, ...], runs: Iterable[Run]) -> None:
+        """Where a job's state is to be made, the first task that it is made for is named."""
+        if job in self._jobs:
+            return
+        known = {mark.path for mark in marks if mark.kind and not mark.given}
+        path = next((path for path in paths(runs) if path not in known), None)
+        if path is not None:
+            self.slot.begin(job, epoch, path[:-1], not path)
+            self.slot.task(path[-1] if path else 0)
+            self.slot.end()  # it does not run yet: its time-out is for process() alone
 
     def _run_any(
         self,
@@ -218,8 +245,13 @@ class StageHost(StageCode):
             marks: what the broker found out about tasks of this stage.
             logs: whether to keep a log of stages in each task.
         """
+        condemned = {mark.path for mark in marks if mark.kind and not mark.given}
+        to_run = [path for path, _, _ in tasks if path not in condemned]
+        if job not in self._jobs:
+            self.slot.several(job, epoch, to_run)
+            self.slot.end()
         try:
-            state = self._state(job)
+            state = self._state(job) if to_run else JobState(self.base)
         except self.through:
             raise
         except BaseException as error:  # reset() is the user's code
@@ -313,6 +345,14 @@ class StageHost(StageCode):
             marks: what the broker found out about tasks of this stage.
             logs: whether to keep a log of stages in each task.
         """
+        lost = next((mark for mark in marks if mark.kind and not mark.path), None)
+        if lost is not None:  # no worker outlives it that this job's state is made
+            out.fail((), 0, self.error(Condemned(lost.text), (), None, lost.kind))
+            return
+        if job not in self._jobs:
+            self.slot.begin(job, epoch, (), True)  # no numbered task has this path
+            self.slot.task(0)
+            self.slot.end()
         try:
             state = self._state(job)
         except self.through:
@@ -323,7 +363,7 @@ class StageHost(StageCode):
         state.mark(marks)
         self.slot.begin(job, epoch, (), False)
         try:
-            self._run_released(state, pieces, fails, out, final, steps or _Steps(), logs)
+            self._run_released(state, pieces, fails, out, final, steps or _Steps(), logs, job, epoch)
         except Stale:
             self.slot.end()
             raise
@@ -340,6 +380,8 @@ class StageHost(StageCode):
         final: bool,
         steps: Steps,
         logs: bool,
+        job: bytes,
+        epoch: int,
     ) -> None:
         process = self._code(state)
         place = 0
@@ -358,7 +400,7 @@ class StageHost(StageCode):
                     self.inputs.number(-1 if self.by_id else state.number)
                     if self.by_id:
                         path = (*first[:-1], first[-1] + k) if first else first
-                        self._by_id(state, process, path, task, out, logs)
+                        self._by_id(state, process, path, task, out, logs, job, epoch)
                     else:
                         self._numbered(state, process, task, out, logs)
         for _, error_bytes, given in fails[at:]:
@@ -409,24 +451,34 @@ class StageHost(StageCode):
         task: Task,
         out: Output,
         logs: bool,
+        job: bytes,
+        epoch: int,
     ) -> None:
-        instance = state.instance
-        assert isinstance(instance, ReorderStage)
+        assert isinstance(state.instance, ReorderStage)
         if task._meta is not None and self.passes(task):
             state.late.append(((-1, path), task))
             return
         self._held = self.inputs.here()
+        before = (*path, BEFORE_ID)
+        mark = state.condemned.get(before)
+        self.slot.begin(job, epoch, path, False)
+        self.slot.task(BEFORE_ID)
         try:
+            if mark is not None:
+                raise Condemned(mark.text)
             if type(task.content) is Unreadable:
                 raise task.content.error
-            released = state.byid.push(instance.get_sequence_id(task), (task, self._held))
+            released = state.byid.push(state.instance.get_sequence_id(task), (task, self._held))
         except self.through:
             raise
         except BaseException as error:  # an id that cannot be had fails this task alone
-            raw = note_given(self.error(error, path, task), -1)  # its path is none of those that it numbers
+            kind = mark.kind if mark is not None else "TaskError"
+            raw = note_given(self.error(error, path, task, kind), -1)  # its path is none that it numbers
             state.late.append(((self.index, path), raw))
             self._held = None
+            self.slot.begin(job, epoch, (), False)
             return
+        self.slot.begin(job, epoch, (), False)
         for ready, self._held in released:
             self._numbered(state, process, ready, out, logs)
         self._held = None

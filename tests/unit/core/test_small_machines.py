@@ -200,3 +200,11 @@ def test_failures_that_wait_for_their_order_are_bounded() -> None:
     assert waiting.failure(b"j", error) == error, "there is room again"
     waiting.forget(b"j")
     assert waiting.failure(b"k", error) == error
+
+
+def test_a_child_that_dies_before_it_has_a_task_again_and_again_is_broken() -> None:
+    restarts = Restarts()
+    waits = [restarts.died(lived=0.1, started=True, worked=False) for _ in range(5)]
+    assert waits[-1] == BROKEN_RETRY and restarts.broken and restarts.useless
+    assert restarts.died(lived=0.1, started=True, worked=False) == BROKEN_RETRY
+    assert restarts.died(lived=0.1, started=True, worked=True) < BROKEN_RETRY and not restarts.broken

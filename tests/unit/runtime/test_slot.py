@@ -60,3 +60,31 @@ def test_what_there_is_no_room_for_is_not_noted(ends: tuple[Slot, Slot]) -> None
     worker.leave(ENTRIES)
     worker.enter(0, JOB, 1, tuple(range(100)))
     assert node.read() == []
+
+
+def test_the_last_task_stays_noted_when_it_has_ended(ends: tuple[Slot, Slot]) -> None:
+    worker, node = ends
+    assert node.last() == []
+    worker.begin(JOB, 2, (5,), False)
+    worker.task(7)
+    worker.given(3)
+    assert node.last() == [], "it runs"
+    worker.end()
+    worker.end()
+    assert [run[1:] for run in node.last()] == [(JOB, 2, (5, 7), 3, False)]
+    worker.begin(JOB, 2, (6,), False)
+    assert node.last() == [] == node.read(), "nothing that is half written"
+    worker.several(JOB, 1, [(1,), (2, 3)])
+    worker.end()
+    assert [run.path for run in node.last()] == [(1,), (2, 3)]
+
+
+def test_the_last_task_of_a_table(ends: tuple[Slot, Slot]) -> None:
+    worker, node = ends
+    worker.enter(0, JOB, 1, (1,))
+    worker.enter(3, OTHER, 2, (2,))
+    worker.leave(3)
+    assert ([run.path for run in node.read()], node.last()) == ([(1,)], [])
+    worker.leave(0)
+    assert node.read() == []
+    assert [run.path for run in node.last()] == [(2,)], "the one that began last"
