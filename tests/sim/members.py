@@ -188,6 +188,8 @@ class _Slot:
         if len(self.died) == 1:
             self.died = ((*self.died[0][:3], count),)
 
+    def nearest(self, job: bytes, epoch: int, paths: list[Path]) -> None: ...
+
     def end(self) -> None: ...
 
     def enter(self, place: int, job: bytes, epoch: int, path: Path) -> None:
@@ -218,6 +220,7 @@ class SimWorker(SimMember):
         self.host = StageHost(cls, name=self.stage, index=index, loop=self.loop)
         self.host.through += (Die,)  # it stands for a kill from outside, of which no stage's code has a word
         self.slot = self.host.slot = _Slot(world, index)
+        self.host.through += (Die,)
         self.machine: WorkerMachine = WorkerMachine(
             self.incarnation,
             pipeline=pipeline,

@@ -115,9 +115,7 @@ class StageHost(StageCode):
         known = {mark.path for mark in marks if mark.kind and not mark.given}
         path = next((path for path in paths(runs) if path not in known), None)
         if path is not None:
-            self.slot.begin(job, epoch, path[:-1], not path)
-            self.slot.task(path[-1] if path else 0)
-            self.slot.end()  # it does not run yet: its time-out is for process() alone
+            self.slot.nearest(job, epoch, [path])  # it does not run yet: its time-out is for process()
 
     def _run_any(
         self,
@@ -248,8 +246,7 @@ class StageHost(StageCode):
         condemned = {mark.path for mark in marks if mark.kind and not mark.given}
         to_run = [path for path, _, _ in tasks if path not in condemned]
         if job not in self._jobs:
-            self.slot.several(job, epoch, to_run)
-            self.slot.end()
+            self.slot.nearest(job, epoch, to_run)
         try:
             state = self._state(job) if to_run else JobState(self.base)
         except self.through:
@@ -350,9 +347,7 @@ class StageHost(StageCode):
             out.fail((), 0, self.error(Condemned(lost.text), (), None, lost.kind))
             return
         if job not in self._jobs:
-            self.slot.begin(job, epoch, (), True)  # no numbered task has this path
-            self.slot.task(0)
-            self.slot.end()
+            self.slot.nearest(job, epoch, [()])  # no numbered task has this path
         try:
             state = self._state(job)
         except self.through:
