@@ -239,7 +239,7 @@ TO_BROKER: dict[str, dict[str, Kind]] = {
         "code": _SIGNED,
         "text": _LINE,
         "stage": _NAME,
-        "cause": Choice(("", "timeout", "cancelled", "stopped")),
+        "cause": Choice(("", "between", "timeout", "cancelled", "stopped")),
         "running": ListOf(TupleOf((ID, _EPOCH, _PATH, _COUNT)), 1000),
         "ref": _REF,
     },
