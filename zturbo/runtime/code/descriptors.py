@@ -146,6 +146,11 @@ class Watched:
         self._look()
         self.slot.several(job, epoch, paths)
 
+    def nearest(self, job: bytes, epoch: int, paths: list[Path]) -> None:
+        """As the slot's."""
+        self._look()
+        self.slot.nearest(job, epoch, paths)
+
     def task(self, k: int) -> None:
         """As the slot's."""
         self._look()
