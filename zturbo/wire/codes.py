@@ -18,6 +18,7 @@ __all__ = [
     "DECIMAL",
     "FRACTION",
     "FROZENSET",
+    "LIBRARY",
     "MAX_PARTS",
     "OLD_BIGINT",
     "OLD_DATETIME",
@@ -41,7 +42,7 @@ DECIMAL, UUID, PURE_PATH, FRACTION, BYTEARRAY = 10, 11, 12, 13, 14
 BIGINT, DATETIME, TIME, PATH, SPECIAL = 15, 16, 17, 18, 19
 ARRAY, SCALAR = 20, 21
 BUFFER = 30
-CUSTOM = 40
+CUSTOM, LIBRARY = 40, 41
 
 OUT_OF_BAND = 16 << 10
 """Bytes from which on a buffer travels as a frame of its own."""

@@ -36,6 +36,7 @@ from zturbo.wire.codes import (
     DECIMAL,
     FRACTION,
     FROZENSET,
+    LIBRARY,
     MAX_PARTS,
     OLD_BIGINT,
     OLD_DATETIME,
@@ -54,6 +55,9 @@ from zturbo.wire.codes import (
 )
 
 __all__ = ["Decoder", "Encoder", "register", "registered"]
+
+_LIBRARIES = frozenset({"pandas", "pyarrow", "PIL", "torch"})
+"""Whose values :mod:`zturbo.wire.libraries` knows; it is imported with the first of them."""
 
 MANY_PARTS, FLAT = 16, 40
 """Beyond so many extension types inside one another, each may hold lists and dicts only so deep: msgpack
@@ -171,6 +175,12 @@ class Encoder:
             found = pack_numpy(numpy, value, self)
             if found is not None:
                 return found
+        if isinstance(value, dt.tzinfo):
+            return msgpack.ExtType(SPECIAL, self.part(["timezone", _zone(value)]))
+        if kind.__module__.partition(".")[0] in _LIBRARIES:
+            from zturbo.wire.libraries import describe_value
+
+            return msgpack.ExtType(LIBRARY, self.part(list(describe_value(value))))
         raise EncodeError(_refusal(value))
 
 
@@ -311,7 +321,6 @@ _PACKERS: dict[type, Callable[[Any, Encoder], Any]] = {
     dt.time: _ext(TIME, _clock),
     dt.date: _ext(DATE, lambda v: v.isoformat()),
     dt.timedelta: _ext(TIMEDELTA, lambda v: [v.days, v.seconds, v.microseconds]),
-    dt.timezone: _special("timezone", _zone),
     Decimal: lambda v, encoder: msgpack.ExtType(DECIMAL, str(v).encode()),
     Fraction: _ext(FRACTION, lambda v: [v.numerator, v.denominator]),
     uuid.UUID: lambda v, encoder: msgpack.ExtType(UUID, v.bytes),
@@ -391,6 +400,12 @@ def _read_custom(decoder: Decoder, data: Any) -> Any:
         raise DecodeError(
             f"unpack of the registered type {name[:60]!r} raised {type(error).__name__}"
         ) from error
+
+
+def _read_library(decoder: Decoder, data: Any) -> Any:
+    from zturbo.wire.libraries import make_value
+
+    return make_value(decoder.list(data, 2))
 
 
 def _read_special(decoder: Decoder, data: Any) -> Any:
@@ -476,4 +491,5 @@ _READERS: dict[int, Callable[[Decoder, Any], Any]] = {
     SPECIAL: _read_special,
     BUFFER: _read_buffer,
     CUSTOM: _read_custom,
+    LIBRARY: _read_library,
 }

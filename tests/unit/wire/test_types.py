@@ -133,6 +133,8 @@ CONTENTS: list[Any] = [
     PureWindowsPath("c:/a"),
     "caf\udce9.mp4",
     {"caf\udce9": ["\ud800"]},
+    ROME,
+    dt.timezone.utc,
     dt.time(3, 4, tzinfo=ROME, fold=1),
     dt.time(3, 4, tzinfo=dt.timezone.utc),
     dt.datetime(2020, 10, 25, 2, 30, tzinfo=ROME, fold=1),
