@@ -11,10 +11,10 @@ import pytest
 ROOT = Path(__file__).parents[1]
 
 FLOORS = [
-    ["zturbo.errors", "zturbo.version", "zturbo.checks", "zturbo.errortext"],
+    ["zturbo.errors", "zturbo.version", "zturbo.checks"],
     ["zturbo.wire"],
     ["zturbo.core"],
-    ["zturbo.options", "zturbo.log"],
+    ["zturbo.errortext", "zturbo.options", "zturbo.log"],
     [
         "zturbo.cpus",
         "zturbo.gpus",

@@ -1,74 +1,176 @@
-"""The text of an error, whatever the error's own code does: nothing here raises, and each text is bounded.
+"""The text of an error or a value of user code, whose rendering cannot fail.
 
-An exception of a user's code may have a message with characters that UTF-8 cannot carry, a ``__str__`` that
-raises, causes in a circle, or a message of many megabytes. Each part has a fall-back that says what could not
-be shown, so that the failure of the rendering does not hide the failure itself.
+An error's class is the user's code too: ``__str__`` may raise or give something that is no text, a text may
+have characters that no message carries, a chain of causes may be a circle or have no end. An error that
+cannot be shown must not hide which task raised it. So each part has a fall-back that says what is missing.
 """
 
 from __future__ import annotations
 
 import traceback
+from collections.abc import Callable
+from types import TracebackType
+from typing import Any, NamedTuple
 
-__all__ = ["error_text", "message_of", "safe_repr", "traceback_text", "type_name"]
+from zturbo.wire.messages import clip
 
-MESSAGE = 10_000
-"""Characters of a message."""
-TRACEBACK = 32_000
-"""Characters of a traceback: its end, which says what was raised."""
+__all__ = [
+    "Rendered",
+    "error_text",
+    "message_of",
+    "plain_text",
+    "render",
+    "safe_repr",
+    "traceback_text",
+    "type_name",
+]
+
+MAX_MESSAGE = 16 << 10
+"""Characters of an error's text; what is longer loses its middle."""
+
+MAX_TRACEBACK = 64 << 10
+"""Characters of a traceback; what is longer loses its middle: the error itself stands at the end."""
+
+MAX_NAME = 200
+"""Characters of a class's name."""
+
+MAX_CHAIN = 32
+"""Errors of a chain of causes, or of a group, of which a traceback tells. More would take minutes."""
+
+MAX_FRAMES = 64
+"""Frames of one error that are told where Python's own rendering fails."""
 
 
-def carried(text: str) -> str:
-    """The text as UTF-8 can carry it: a lone surrogate becomes its escape, ``\\udce9``."""
-    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+class Rendered(NamedTuple):
+    """An error as text."""
+
+    type: str
+    message: str
+    traceback: str
+
+    @property
+    def sentence(self) -> str:
+        """Type and message, as Python tells an error."""
+        return f"{self.type}: {self.message}" if self.message else self.type
 
 
-def type_name(value: object) -> str:
-    """The name of its class; of the real one, where ``__class__`` says something else."""
-    try:
-        return carried(str(type(value).__name__))[:200]
-    except BaseException:  # a metaclass may have a say in __name__
-        return "an object of a class without a name"
+def render(error: BaseException) -> Rendered:
+    """Type, message and traceback of an error. Never raises, whatever the error's class does."""
+    name = type_name(error)
+    message = message_of(error)
+    return Rendered(name, message, _traceback(error, name, message))
 
 
-def message_of(error: BaseException, limit: int = MESSAGE) -> str:
-    """Its ``str()``, cut to ``limit`` characters; a sentence where that cannot be had."""
-    try:
-        text = carried(str.__str__(str(error)))
-    except BaseException as failure:  # its __str__ is anybody's code
-        return f"<its text cannot be shown: str() raised {type_name(failure)}>"
-    return text if len(text) <= limit else f"{text[:limit]} ... ({len(text)} characters)"
+def error_text(error: BaseException, limit: int = MAX_MESSAGE) -> str:
+    """Type and message, as Python tells an error, in so many characters at most. Never raises."""
+    return clip(Rendered(type_name(error), message_of(error), "").sentence, limit)
 
 
-def error_text(error: BaseException, limit: int = MESSAGE) -> str:
-    """``ValueError: its message``; the type alone where there is no message."""
-    message = message_of(error, limit)
-    return f"{type_name(error)}: {message}" if message else type_name(error)
+def traceback_text(error: BaseException) -> str:
+    """The traceback of an error, with its causes and notes. Never raises."""
+    return render(error).traceback
 
 
 def safe_repr(value: object, limit: int = 80) -> str:
-    """Its ``repr()``, cut to ``limit`` characters; its type where that cannot be had."""
+    """The ``repr()`` of a value, or why it has none. Never raises.
+
+    Args:
+        value: anything.
+        limit: characters; what is longer loses its end.
+    """
     try:
-        text = carried(str.__str__(repr(value)))
-    except BaseException as failure:  # its __repr__ is anybody's code
-        return f"<{type_name(value)}, whose repr() raised {type_name(failure)}>"
+        text = plain_text(repr(value))
+    except BaseException as reason:  # __repr__ is the user's code
+        return f"<{type_name(value)}, whose __repr__ raised {type_name(reason)}>"
     return text if len(text) <= limit else f"{text[: limit - 3]}..."
 
 
-def traceback_text(error: BaseException, limit: int = TRACEBACK) -> str:
-    """Its traceback with causes and notes, the last ``limit`` characters of it.
+def type_name(error: object) -> str:
+    """The name of an object's class, which its metaclass cannot change. Never raises."""
+    return _or(
+        lambda: clip(plain_text(type.__dict__["__name__"].__get__(type(error))), MAX_NAME), "Exception"
+    )
 
-    Where that cannot be had: the frames alone and its text; at the least its text.
-    """
+
+def message_of(error: BaseException) -> str:
+    """An error's own text, or why it has none. Never raises."""
     try:
-        whole = "".join(traceback.format_exception(type(error), error, error.__traceback__))
-        text = carried(whole)
-    except BaseException as failure:  # causes, notes and frames may all have code of their own
-        why = f"(causes and notes cannot be shown: rendering them raised {type_name(failure)})"
-        try:
-            frames = carried(
-                "".join(traceback.format_tb(BaseException.__dict__["__traceback__"].__get__(error)))
-            )
-        except BaseException:
-            frames = ""
-        text = f"{frames}{error_text(error)}\n{why}\n"
-    return text if len(text) <= limit else f"... {text[-limit:]}"
+        text = str(error)
+        return clip(plain_text(text), MAX_MESSAGE)
+    except BaseException as reason:  # __str__ is the user's code
+        return f"(its text cannot be shown: __str__ raised {type_name(reason)})"
+
+
+def plain_text(text: str) -> str:
+    """A text that each message can carry: what UTF-8 has no bytes for is told as an escape."""
+    text = str.__str__(text)  # no subclass, whose methods are the user's code
+    if text.isascii():
+        return text
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
+def _or(make: Callable[[], str], otherwise: str) -> str:
+    try:
+        return make()
+    except BaseException:  # the user's code, or no memory
+        return otherwise
+
+
+def _traceback(error: BaseException, name: str, message: str) -> str:
+    last = f"{name}: {message}\n" if message else f"{name}\n"
+    return _or(lambda: _clipped(_pythons(error)), "") or _or(
+        lambda: _clipped(_frames_of(error) + last), f"(its traceback cannot be shown)\n{last}"
+    )
+
+
+def _clipped(text: str) -> str:
+    return clip(plain_text(text), MAX_TRACEBACK)
+
+
+def _pythons(error: BaseException) -> str:
+    """What Python prints; of a chain that is too long for that, its last error."""
+    where = _own(error, "__traceback__")
+    if _is_short(error):
+        return "".join(traceback.format_exception(type(error), error, where))
+    if isinstance(getattr(error, "exceptions", None), tuple):
+        return ""
+    told = "".join(traceback.format_exception(type(error), error, where, chain=False))
+    return f"(its causes are not shown: there are more than {MAX_CHAIN})\n{told}"
+
+
+def _is_short(error: BaseException) -> bool:
+    """Whether a chain of causes, with the members of groups, has no more than :data:`MAX_CHAIN` errors."""
+    todo: list[Any] = [error]
+    seen: set[int] = set()
+    while todo:
+        one = todo.pop()
+        if id(one) in seen:
+            continue
+        seen.add(id(one))
+        if len(seen) > MAX_CHAIN:
+            return False
+        todo += [link for link in (_own(one, "__cause__"), _own(one, "__context__")) if link is not None]
+        members = getattr(one, "exceptions", None)
+        if isinstance(members, tuple):
+            todo += [member for member in members[: MAX_CHAIN + 1] if isinstance(member, BaseException)]
+    return True
+
+
+def _own(error: BaseException, name: str) -> Any:
+    """What Python has noted in an error, whatever its class says."""
+    return BaseException.__dict__[name].__get__(error)
+
+
+def _frames_of(error: BaseException) -> str:
+    """Where it was raised, and why there is no more to see."""
+    frames: list[str] = []
+    at: TracebackType | None = _own(error, "__traceback__")
+    while at is not None:
+        code = at.tb_frame.f_code
+        frames.append(f'  File "{code.co_filename}", line {at.tb_lineno}, in {code.co_name}\n')
+        at = at.tb_next
+    if len(frames) > MAX_FRAMES:
+        half = MAX_FRAMES // 2
+        frames[half:-half] = [f"  ... {len(frames) - 2 * half} more ...\n"]
+    head = "(its causes, notes and source lines cannot be shown)\n"
+    return "".join([head, "Traceback (most recent call last):\n", *frames])

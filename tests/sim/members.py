@@ -220,7 +220,6 @@ class SimWorker(SimMember):
         self.host = StageHost(cls, name=self.stage, index=index, loop=self.loop)
         self.host.through += (Die,)  # it stands for a kill from outside, of which no stage's code has a word
         self.slot = self.host.slot = _Slot(world, index)
-        self.host.through += (Die,)
         self.machine: WorkerMachine = WorkerMachine(
             self.incarnation,
             pipeline=pipeline,

@@ -11,9 +11,9 @@ from typing import Any
 
 from zturbo.cli.ask import fail
 from zturbo.errors import ZturboError
+from zturbo.errortext import render
 from zturbo.runtime.binding import bound_environment
 from zturbo.runtime.children import ChildSide, ChildSpec
-from zturbo.runtime.code.rendering import render
 from zturbo.runtime.host import host_name
 from zturbo.runtime.slot import Slot
 from zturbo.runtime.worker import make_worker, serve

@@ -13,8 +13,8 @@ from contextlib import contextmanager
 from typing import Any
 
 from zturbo.cpus import usable_cpus
+from zturbo.errortext import message_of
 from zturbo.gpus import VISIBLE, is_device
-from zturbo.runtime.code.rendering import message_of
 
 __all__ = ["THREADS", "bound_environment", "cpus_to_bind", "on_cpus", "ordinal_hint"]
 

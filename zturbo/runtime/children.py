@@ -26,10 +26,10 @@ from typing import Any
 
 import msgpack
 
+from zturbo.errortext import plain_text, render
 from zturbo.runtime.binding import bound_environment, cpus_to_bind, on_cpus
 from zturbo.runtime.boot import command
 from zturbo.runtime.code.descriptors import LOST_DESCRIPTORS, out_of_the_way
-from zturbo.runtime.code.rendering import plain_text, render
 from zturbo.runtime.descendants import MARK, end_descendants
 from zturbo.runtime.slot import Slot
 from zturbo.wire.messages import clip

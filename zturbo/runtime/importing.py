@@ -12,9 +12,9 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from zturbo.errors import StartError
+from zturbo.errortext import render
 from zturbo.kinds import FunctionStage
 from zturbo.resources import Resources
-from zturbo.runtime.code.rendering import render
 from zturbo.runtime.code.theirs import find_theirs, import_theirs, plain
 from zturbo.stage import Stage
 

@@ -19,7 +19,7 @@ from zturbo.core.effects import EndJob, Work
 from zturbo.core.parcel import cut_runs, paths
 from zturbo.core.worker import Produced
 from zturbo.errors import DecodeError
-from zturbo.runtime.code.rendering import type_name
+from zturbo.errortext import type_name
 from zturbo.runtime.coroutines import END, LAST_CHANCE, next_of
 from zturbo.runtime.runner import Runner, open_piece
 from zturbo.runtime.stagecode import Condemned, JobState, restore

@@ -19,9 +19,9 @@ from zturbo.checks import check_count, check_type
 from zturbo.core.byid import ById
 from zturbo.core.tree import EXECUTION
 from zturbo.errors import UsageError
+from zturbo.errortext import plain_text, render, type_name
 from zturbo.kinds import BatchStage, FunctionStage, is_async, settled
 from zturbo.runtime.code.failedmeta import carried_meta
-from zturbo.runtime.code.rendering import plain_text, render, type_name
 from zturbo.runtime.inputs import Inputs, Pieces
 from zturbo.runtime.output import Output
 from zturbo.stage import ReorderStage, Stage

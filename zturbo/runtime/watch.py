@@ -14,7 +14,7 @@ from queue import SimpleQueue
 from typing import Any
 
 from zturbo.errors import BrokerUnavailable, JobFailed, UsageError, by_name
-from zturbo.runtime.code.rendering import render
+from zturbo.errortext import render
 from zturbo.runtime.courier import CLOSED, Courier
 
 __all__ = ["Callbacks", "Watch", "ending"]

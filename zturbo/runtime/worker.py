@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from zturbo.core.effects import Control, EndJob, Exit, Reclaim, Run, Send, Spill, Work
 from zturbo.core.worker import Produced, WorkerMachine
 from zturbo.errors import StartError
+from zturbo.errortext import render
 from zturbo.kinds import FunctionStage
 from zturbo.resources import Resources
 from zturbo.runtime.batching import BatchRunner
@@ -26,7 +27,6 @@ from zturbo.runtime.binding import ordinal_hint
 from zturbo.runtime.children import ChildSide
 from zturbo.runtime.code.descriptors import LOST_DESCRIPTORS, Descriptors, opened
 from zturbo.runtime.code.forked import part_on_fork
-from zturbo.runtime.code.rendering import render
 from zturbo.runtime.dump import dump, links
 from zturbo.runtime.importing import build_stage, code_hash, load_class
 from zturbo.runtime.member import MemberLoop, start_member

@@ -16,11 +16,11 @@ from hypothesis import strategies as st
 from zturbo import BatchStage, ReorderStage, Stage, Task
 from zturbo.core.effects import Work
 from zturbo.core.worker import Produced
+from zturbo.errortext import MAX_MESSAGE, MAX_TRACEBACK, message_of, render
 from zturbo.reader import failed_task
 from zturbo.runtime import runner as module
 from zturbo.runtime.batching import BatchRunner
 from zturbo.runtime.code.failedmeta import carried_meta
-from zturbo.runtime.code.rendering import MAX_MESSAGE, MAX_TRACEBACK, message_of, render
 from zturbo.runtime.overlapping import AsyncRunner
 from zturbo.runtime.runner import Runner
 from zturbo.runtime.stagehost import StageHost

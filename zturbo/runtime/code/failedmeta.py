@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from zturbo.errors import EncodeError
-from zturbo.runtime.code.rendering import plain_text, type_name
+from zturbo.errortext import plain_text, type_name
 from zturbo.task import Task
 from zturbo.wire.payload import NeedsBuffers, pack_many, pack_meta, unpack_many
 
