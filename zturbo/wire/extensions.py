@@ -63,6 +63,14 @@ MANY_PARTS, FLAT = 16, 40
 """Beyond so many extension types inside one another, each may hold lists and dicts only so deep: msgpack
 recurses in C, and would take the process down."""
 
+_SMALL: dict[str, Any] = {"buf_size": 1 << 10}
+"""For parts inside a content. The default, 256 KiB for each, costs several times the packing; releases of
+msgpack before 1.1 have no such option."""
+try:
+    msgpack.Packer(**_SMALL)
+except TypeError:
+    _SMALL = {}
+
 _custom_types: dict[type, tuple[str, Callable[[Any], Any]]] = {}
 _custom_names: dict[str, Callable[[Any], Any]] = {}
 
@@ -136,7 +144,12 @@ class Encoder:
         if self._depth > MANY_PARTS:
             _check_flat(value)
         return msgpack.packb(  # type: ignore[no-any-return]
-            _wrapped(value), default=self, strict_types=True, use_bin_type=True, unicode_errors=self._errors
+            _wrapped(value),
+            default=self,
+            strict_types=True,
+            use_bin_type=True,
+            unicode_errors=self._errors,
+            **(_SMALL if self._depth else {}),
         )
 
     def buffer(self, view: Any, frozen: bool) -> int:
