@@ -78,6 +78,7 @@ class SimBroker:
         self.world = world
         self.ledger = ledger
         self.alive = True
+        self.shift = 0.0
         self.due: float | None = 0.0
         """When its machine wants a tick."""
         self.doomed = ""
@@ -85,7 +86,7 @@ class SimBroker:
         self.held: list[Effect] = []
         """What waits for the ledger's disk."""
         self.me = world.fresh()
-        member = Member(self.me, "broker", "", -1, "host", ("ipc://sim",))
+        member = Member(self.me, "broker", "", -1, "host", ("ipc://sim", "tcp://127.0.0.1:1"))
         self.machine = BrokerMachine(
             member, pipelines, view=ledger.view + 1, lease=5.0, feed_timeout=60.0, grace=10.0
         )

@@ -76,6 +76,7 @@ _SENDER = "zturbo.core.link_sender:LinkSender."
 _RECEIVER = "zturbo.core.link_receiver:LinkReceiver."
 _INLET = "zturbo.core.inlet:Inlet."
 _OUTLET = "zturbo.core.outlet:Outlet."
+_COMPLAINTS = "zturbo_broker.complaints:Complaints."
 _CUSTODY = "zturbo.core.custody:Custody."
 _WORKER = "zturbo.core.worker:WorkerMachine."
 _ASYNC = "zturbo.runtime.overlapping:AsyncRunner."
@@ -105,6 +106,17 @@ BUGS = [
     Bug("the incarnation is not checked", _INLET + "batch", "link is None or batch.target != self.me", "link is None", only=("worker", "stage")),
     Bug("whoever greets is taken", _INLET + "greet", "if greet.source not in self.view.members:", "if False:"),
     Bug("a newer view is not fetched, and the greeting forgotten", _SENDER + "greet", "self.effects.append(Send(self.peer, Greet(self.me, self.peer, self.view)))", "if not self.nonce:\n    self.effects.append(Send(self.peer, Greet(self.me, self.peer, self.view)))\n    self.nonce = 1"),
+    Bug("wall time says since when an answer is owed", _SENDER + "_begin_to_owe", "self.heard = now", "self.heard = __import__('time').time()", only=("idle",)),
+    Bug("wall time says when to complain again", _OUTLET + "complaints", "now + COMPLAIN_EVERY", "__import__('time').time() + COMPLAIN_EVERY", only=("idle",)),
+    Bug("a probe is due since the link was idle", _SENDER + "_begin_to_owe", "self.next_probe = now + self._delay", "self.next_probe = float('inf')", only=("idle",)),
+    Bug("nobody complains of a broken link", _OUTLET + "complaints", "link.silent(now) > COMPLAIN_AFTER", "False", only=("idle",)),
+    Bug("only the first complaint is made", _OUTLET + "complaints", "self._complain_at = now + COMPLAIN_EVERY", "self._complain_at = float('inf')", only=("idle",)),
+    Bug("a complaint is always the first", _COMPLAINTS + "add", "known is None or now - known.last > FORGET_AFTER", "True", only=("idle",)),
+    Bug("a complaint that lasts has no vote", _COMPLAINTS + "due", "if known.lasts]", "if False]", only=("idle",)),
+    Bug("a broken link takes nobody out", _COMPLAINTS + "deadline", "known.first + self.lease", "known.first + 1e6", only=("idle",)),
+    Bug("wall time says when a complaint was made", _MEMBERS + "broken", 'message["peer"], now)', 'message["peer"], __import__("time").time())', only=("idle",)),
+    Bug("who listens on tcp is not heard from another host", "zturbo_broker.reach:_hears", 'any(end.startswith("tcp:") for end in member.endpoints)', "False"),
+    Bug("a repeated complaint is not noted", _COMPLAINTS + "add", "known.last = now", "pass", only=("idle",)),
     # custody and outlet
     Bug("the count is raised after the first piece left", _OUTLET + "pump", "self.custody.hold(parcel.origins)\nself._take", "self._take"),
     Bug("a parcel does not hold its origins", _OUTLET + "put", "self.custody.hold(parcel.origins)", "pass"),

@@ -40,16 +40,22 @@ if TYPE_CHECKING:
 
 __all__ = ["SimMember", "SimSink", "SimWorker"]
 
+ENDPOINTS = ("ipc://sim", "tcp://127.0.0.1:1")
+"""Of each process: ipc for its own host, tcp for others."""
+
 
 class SimMember:
     """What workers and sinks have in common: hello, views, timers, being stopped for a while."""
 
-    def __init__(self, world: World, incarnation: bytes) -> None:
+    def __init__(self, world: World, incarnation: bytes, where: str = "") -> None:
         self.world = world
         self.incarnation = incarnation
         self.alive = True
         self.due: float | None = 0.0
         """When its machine wants a tick."""
+        self.where = where or world.more.choice(world.hosts)
+        self.shift = world.shifts[self.where]
+        """How far its host's monotonic clock, which only counts from a start, is from the world's."""
         self.stopped = False
         self.member: Member
         self.stage = ""
@@ -58,6 +64,11 @@ class SimMember:
         world.net.receivers[incarnation] = self.receive
         world.actors[incarnation] = self
         world.tick_after(world.now)
+
+    @property
+    def now(self) -> float:
+        """By the clock of its host."""
+        return self.world.now + self.shift
 
     def hello(self) -> None:
         """Said each second, as the heartbeat."""
@@ -99,7 +110,7 @@ class SimMember:
         if self.stopped:
             self._backlog.append((source, frames))
             return
-        now = self.world.now
+        now = self.now
         if frames[0][:1] == b"\x01":
             message = decode([frames[0][1:], *frames[1:]])
             if isinstance(message, Want) and isinstance(self, SimSink):
@@ -133,7 +144,7 @@ class SimMember:
     def tick(self) -> None:
         """Time has passed."""
         if self.alive and not self.stopped:
-            self.machine.tick(self.world.now)
+            self.machine.tick(self.now)
             self.perform()
 
     def perform(self) -> None:
@@ -211,8 +222,10 @@ class _Slot:
 class SimWorker(SimMember):
     """A worker: its machine, and the product's runner as its user's thread."""
 
-    def __init__(self, world: World, pipeline: str, index: int, stages: list[type[Stage]]) -> None:
-        super().__init__(world, world.fresh())
+    def __init__(
+        self, world: World, pipeline: str, index: int, stages: list[type[Stage]], where: str = ""
+    ) -> None:
+        super().__init__(world, world.fresh(), where)
         cls = stages[index]
         self.stage = f"s{index}"
         self.place = (pipeline, index, stages)
@@ -237,8 +250,8 @@ class SimWorker(SimMember):
             "worker",
             pipeline,
             index,
-            "host",
-            ("ipc://sim",),
+            self.where,
+            ENDPOINTS,
             slots=self.host.slots if self.host.ordered else 0,
             ordered=self.host.ordered,
             deterministic=self.host.deterministic,
@@ -272,7 +285,7 @@ class SimWorker(SimMember):
             batch.blob = b""
             return
         if isinstance(effect, Reclaim):
-            self.machine.reclaimed(effect.work, effect.work.stop_early(), self.world.now)
+            self.machine.reclaimed(effect.work, effect.work.stop_early(), self.now)
             return
         assert isinstance(effect, (Run, EndJob))
         if isinstance(effect, Run):
@@ -323,7 +336,7 @@ class SimWorker(SimMember):
         if self.stopped and self.alive:
             self.world.later(0.5, self._next_posted)
         elif self.alive:
-            self.machine.produced(self.posted.popleft(), self.world.now)
+            self.machine.produced(self.posted.popleft(), self.now)
             self.perform()
             assert isinstance(self.runner, AsyncRunner)
             self.loop.call_soon(self.runner.go)
@@ -373,7 +386,7 @@ class SimWorker(SimMember):
         if self.stopped and self.alive:
             self.world.later(0.5, lambda: self._produced(produced))
         elif self.alive:
-            self.machine.produced(produced, self.world.now)
+            self.machine.produced(produced, self.now)
             self.perform()
 
     def _rest(self) -> None:
@@ -420,7 +433,7 @@ class SimWorker(SimMember):
         """SIGTERM: finish what runs, give the rest back, leave."""
         if self._drain_until is None and self.alive and not self.stopped:
             self._drain_until = self.world.now + 2.0
-            self.machine.drain(self.world.now)
+            self.machine.drain(self.now)
             self.perform()
             self._drained()
 
@@ -439,15 +452,13 @@ class SimWorker(SimMember):
 class SimSink(SimMember):
     """A sink whose disk syncs after a while, in order."""
 
-    def __init__(self, world: World, spool: bytes, name: str) -> None:
-        super().__init__(world, world.fresh())
+    def __init__(self, world: World, spool: bytes, name: str, where: str = "") -> None:
+        super().__init__(world, world.fresh(), where)
         self.stage = name
         self.spool = spool
         self.disk = world.disks[spool]
         self.machine: SinkMachine = SinkMachine(self.incarnation, spool, origin=failure_origin)
-        self.member = Member(
-            self.incarnation, "sink", "", -1, "host", ("ipc://sim",), ("ipc://sim",), spool=spool
-        )
+        self.member = Member(self.incarnation, "sink", "", -1, self.where, ENDPOINTS, ENDPOINTS, spool=spool)
         self.batches: dict[int, Batch] = {}
         self.synced = 0.0
         self.unwritten: deque[Store | Note] = deque()
@@ -467,8 +478,8 @@ class SimSink(SimMember):
                 assert isinstance(message, Batch)
                 token += 1
                 self.batches[token] = message
-                self.machine.recovered(token, message, self.world.now)
-        self.machine.recovery_done(list(self.disk.damaged), self.world.now)
+                self.machine.recovered(token, message, self.now)
+        self.machine.recovery_done(list(self.disk.damaged), self.now)
         self.perform()
 
     def special(self, effect: Any) -> None:
@@ -519,7 +530,7 @@ class SimSink(SimMember):
         elif self.alive:
             if effect.job in self.disk.records:
                 self.disk.synced[effect.job] = max(self.disk.synced.get(effect.job, 0), synced)
-            self.machine.stored([effect.token], self.world.now)
+            self.machine.stored([effect.token], self.now)
             self.perform()
 
     def _deliver(self, effect: Deliver) -> None:

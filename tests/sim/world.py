@@ -8,6 +8,7 @@ its jobs, and its faults.
 from __future__ import annotations
 
 import random
+import time
 import traceback
 from bisect import bisect_left
 from collections import Counter
@@ -54,6 +55,8 @@ FAULTS = (
 
 STUCK_AFTER = 60.0
 """Seconds without progress after which a world has come to a stand-still."""
+LULL = 9.0
+"""Seconds after which most jobs are done, and an idle link may break."""
 LONGEST = 1000.0
 """Seconds that no world takes, even if everything in it is slow."""
 TICKS = [*accumulate([0.005] * 200_001, initial=0.0)]
@@ -96,6 +99,16 @@ class World:
         self._perf = 0.0
         self._perf_rng = random.Random(seed)
         self.clock = Clock()
+        self.more = random.Random(f"more {seed}")
+        """For what came later: not of the world's own numbers, so that a world stays what it was."""
+        two = self.more.random() < 0.3
+        self.hosts = ("host", "far") if two else ("host",)
+        self.shifts = {"host": 0.0, "far": self.more.choice([-4096.0, 1024.0])}
+        """Host -> how far its monotonic clock is from the world's."""
+        self._wall = self.more.choice([1.7e9, 0.0, -1e6])
+        """How far wall time is from the world's; it may be set meanwhile."""
+        self.later(self.more.random() * 10.0, self._set_wall)
+        self._idle = faults and ("idle" in only or self.more.random() < 0.1)
         kinds = [
             Faults(),
             Faults(drop=0.02, until=8.0),
@@ -149,6 +162,8 @@ class World:
         self.oracles: dict[bytes, Oracle] = {}
         for _ in range(rng.choice([1, 1, 2, 4])):
             self._job()
+        if self._idle:
+            self.later(LULL, self._break_idle)
         if faults:
             for _ in range(rng.choice([0, 1, 1, 2, 3])):
                 what = rng.choice(only)
@@ -244,6 +259,23 @@ class World:
             self.cancelled.add(job)
             self.client.cancel(job)
 
+    def _set_wall(self) -> None:
+        self._wall += self.more.choice([-3600.0, -30.0, 30.0, 3600.0])
+
+    def _break_idle(self) -> None:
+        """In a lull, a link breaks that some are to need again; nobody notices before it is needed."""
+        self.happened.append("idle link broken")
+        stage = self.more.randrange(len(self.stages))
+        senders = [member for member in self.workers if member.place[1] == stage]
+        receivers = [member for member in self.workers if member.place[1] == stage + 1] or self.sinks
+        for sender in senders:
+            for receiver in receivers:
+                self.net.cut(sender.incarnation, receiver.incarnation, 2 * STUCK_AFTER)
+        job = b"after the lull--"
+        roots = [self.more.randrange(10_000) for _ in range(30)]
+        self.oracles[job] = Oracle(self.stages, roots, self.order)
+        self.later(0.5, lambda: self.client.submit(job, self.name, roots, {"durability": "fsync"}))
+
     def _first(self) -> list[SimWorker]:
         return [worker for worker in self.workers if not worker.place[1]]
 
@@ -294,9 +326,9 @@ class World:
     def _replace(self, member: SimMember) -> None:
         def start() -> None:
             if isinstance(member, SimWorker):
-                self.workers.append(SimWorker(self, *member.place))
+                self.workers.append(SimWorker(self, *member.place, member.where))
             elif isinstance(member, SimSink):
-                self.sinks.append(SimSink(self, member.spool, member.stage))
+                self.sinks.append(SimSink(self, member.spool, member.stage, member.where))
 
         self.later(0.05 + self.rng.random() * 0.5, start)
 
@@ -350,6 +382,7 @@ class World:
             AssertionError: an invariant is broken, results are wrong, or it does not come to rest.
         """
         with (
+            patch.object(time, "time", lambda: self.now + self._wall),
             patch.object(output, "perf_counter", self._perf_counter),
             patch.object(runner, "perf_counter", self._perf_counter),
             patch.object(overlapping, "perf_counter", self._perf_counter),
@@ -395,8 +428,9 @@ class World:
             assert self.steps < steps + MOST_STEPS, self.story("they talk without an end")
             if self.steps == self._most_steps:
                 raise TimeoutError(f"more than {self.steps} events")
-            if rest_at is None and now > 8.0 and self._done():
-                rest_at = max(now, *self.net.cuts.values()) + 6.0 if self.net.cuts else now + 6.0
+            if rest_at is None and now > (LULL + 1.0 if self._idle else 8.0) and self._done():
+                cuts = [until for ends, until in self.net.cuts.items() if self.actors.keys() >= {*ends}]
+                rest_at = max(now, *cuts) + 6.0 if cuts else now + 6.0
             if rest_at is not None and now > rest_at:
                 break
         self.check()
@@ -427,7 +461,8 @@ class World:
         self._ticked, self._next_tick = number, len(TICKS)
         now = self.now
         for actor in self.touched:
-            actor.due = actor.machine.deadline()
+            due = actor.machine.deadline()
+            actor.due = None if due is None else due - actor.shift
         self.touched.clear()
         for actor in list(self.actors.values()):
             if actor.due is not None and actor.due <= now and actor.alive:
