@@ -96,7 +96,6 @@ BUGS = [
     Bug("a copy is taken again", _RECEIVER + "batch", "if number <= self.received:", "if number <= self.received:\n    return True"),
     Bug("a duplicate is acked before its first copy is safe", _RECEIVER + "batch", "self.duplicates += 1", "self.ack(number, now)", only=("worker", "stage", "sink-host")),
     Bug("an ack is one too far", _RECEIVER + "ack", "self._above.add(number)", "self._above.add(number)\nif number < self.received:\n    self._above.add(number + 1)"),
-    Bug("a probe is not answered", _RECEIVER + "probe", "self.urge(now if nonce > self.nonce else now + FLUSH)", "pass"),
     Bug("silence sends nothing", _SENDER + "tick", "now >= self.next_probe", "False"),
     Bug("a resume leaves out the first that was lost", _SENDER + "_resume", "number > self.received", "number > self.received + 1"),
     Bug("a resume is forgotten", _SENDER + "statement", "self._resume()", "pass"),
