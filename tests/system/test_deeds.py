@@ -55,6 +55,7 @@ def test_what_harms_nobody(tmp_path: Path) -> None:
     ] == "exit code 0"
 
 
+@pytest.mark.timeout(900)  # twelve deaths and more, each with a new worker
 @pytest.mark.parametrize("cls", ["Deeds", "OrderedDeeds", "BatchDeeds", "AsyncDeeds"])
 def test_closed_descriptors_cost_their_own_task_alone(cls: str, tmp_path: Path) -> None:
     with Cluster({"p": [deeds(tmp_path, cls, 2)]}) as cluster, cluster.client() as client:
