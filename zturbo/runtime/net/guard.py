@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import logging
 import time
-import traceback
 from collections.abc import Callable
 
+from zturbo.errortext import traceback_text, type_name
 from zturbo.wire.messages import clip
 
 __all__ = ["Guard"]
@@ -54,17 +54,10 @@ class Guard:
         self._tell_at = now + TELL_EVERY
         more, self._untold = self._untold, 0
         meanwhile = f" ({more} more were dropped since the last such line)" if more else ""
-        kind = type(error).__name__
         self._log.error(
-            "dropped %s, whose handler failed with %s%s:\n%s", what, kind, meanwhile, _shown(error)
+            "dropped %s, whose handler failed with %s%s:\n%s",
+            what,
+            type_name(error),
+            meanwhile,
+            clip(traceback_text(error), SHOWN),
         )
-
-
-def _shown(error: Exception) -> str:
-    """An error's traceback, cut. To render what came may fail too."""
-    try:
-        text = "".join(traceback.format_exception(error, limit=-8))
-        text = text.encode("utf-8", "backslashreplace").decode()
-        return clip(text, SHOWN)
-    except Exception:
-        return "it cannot be shown"
