@@ -242,9 +242,7 @@ class Runner:
             packed = None if metas is None else pack_many(metas)
             if len(blob) > self._max_bytes:
                 raise NeedsBuffers  # one of them may be over the limit
-        except (
-            BaseException
-        ):  # no memory, or what a type that the user registered raises: perhaps of one alone
+        except BaseException:  # no memory, or the code of a registered type: perhaps for one of them alone
             return self._pack_each(runs, contents, metas, fails)
         return [self._batch(runs, len(contents), blob, packed)]
 

@@ -42,6 +42,11 @@ class _Steps:
         return False
 
 
+def _never_run(marks: tuple[Mark, ...]) -> set[Path]:
+    """Tasks that are condemned before they gave anything: a failure takes the place of each."""
+    return {mark.path for mark in marks if mark.kind and not mark.given}
+
+
 class StageHost(StageCode):
     """A stage's instances in one process, and how its kind is run."""
 
@@ -105,14 +110,14 @@ class StageHost(StageCode):
 
     def _knows_all(self, marks: tuple[Mark, ...], runs: Iterable[Run]) -> bool:
         """Whether all of these are known to fail: then no state is made, of which a worker may have died."""
-        known = {mark.path for mark in marks if mark.kind and not mark.given}
+        known = _never_run(marks)
         return bool(known) and all(path in known for path in paths(runs))
 
     def _note_next(self, job: bytes, epoch: int, marks: tuple[Mark, ...], runs: Iterable[Run]) -> None:
         """Where a job's state is to be made, the first task that it is made for is named."""
         if job in self._jobs:
             return
-        known = {mark.path for mark in marks if mark.kind and not mark.given}
+        known = _never_run(marks)
         path = next((path for path in paths(runs) if path not in known), None)
         if path is not None:
             self.slot.nearest(job, epoch, [path])  # it does not run yet: its time-out is for process()
@@ -243,7 +248,7 @@ class StageHost(StageCode):
             marks: what the broker found out about tasks of this stage.
             logs: whether to keep a log of stages in each task.
         """
-        condemned = {mark.path for mark in marks if mark.kind and not mark.given}
+        condemned = _never_run(marks)
         to_run = [path for path, _, _ in tasks if path not in condemned]
         if job not in self._jobs:
             self.slot.nearest(job, epoch, to_run)
