@@ -13,8 +13,10 @@ from typing import Any
 from zturbo.errors import UsageError
 
 __all__ = [
+    "LONGEST_IPC",
     "check_count",
     "check_names",
+    "check_process",
     "check_seconds",
     "check_text",
     "check_timeout",
@@ -29,6 +31,10 @@ __all__ = [
 ]
 
 _TCP = re.compile(r"tcp://([^/:\s]+|\[[0-9A-Fa-f:.%\w]+\]):(\d{1,5})\Z")
+
+
+LONGEST_IPC = 107
+"""Bytes that the path of a Unix socket may have: the kernel keeps 108 for it, of which one is the end."""
 
 
 def is_address(text: str) -> bool:
@@ -50,7 +56,7 @@ def is_endpoint(text: str) -> bool:
             return False
         return 1 <= int(found[2]) <= 65535
     path = text[6:]
-    return text.startswith("ipc://") and 0 < len(os.fsencode(path)) <= 107 and path.isprintable()
+    return text.startswith("ipc://") and 0 < len(os.fsencode(path)) <= LONGEST_IPC and path.isprintable()
 
 
 def plain_number(value: object) -> int | float | None:
@@ -96,6 +102,20 @@ def check_type(field: str, value: object, kinds: type | tuple[type, ...], expect
     """Raise UsageError unless the value is of one of these types."""
     if not isinstance(value, kinds):
         raise wrong(field, value, expected)
+
+
+def check_process(pid: int, what: str, advice: str) -> None:
+    """Raise UsageError in a forked child, which has a copy of an object without its threads.
+
+    Args:
+        pid: of the process that made the object.
+        what: the object, for people.
+        advice: why it is of no use here, and what to do.
+    """
+    if os.getpid() != pid:
+        raise UsageError(
+            f"{what} was made in process {pid}, and process {os.getpid()} was forked from it: {advice}"
+        )
 
 
 def check_text(field: str, value: object, expected: str = "a str") -> str:

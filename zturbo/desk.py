@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from logging import Logger
 
+from zturbo.checks import check_process
 from zturbo.client import Client, JobHandle
 from zturbo.debug import DebugPipeline, quits
 from zturbo.errors import UsageError, ZturboError
@@ -94,11 +95,8 @@ class Desk:
 
     def check_process(self) -> None:
         """Raise UsageError in a forked child."""
-        if self.forked:
-            raise UsageError(
-                f"this System was made in process {self._pid}, and process {os.getpid()} was forked from "
-                "it: it runs there alone. Make another System here, in the child"
-            )
+        advice = "it runs there alone. Make another System here, in the child"
+        check_process(self._pid, "this System", advice)
 
     def __len__(self) -> int:
         """Jobs that nobody has taken yet."""

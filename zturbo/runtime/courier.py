@@ -22,6 +22,7 @@ from typing import Any
 
 import zmq
 
+from zturbo.checks import check_process
 from zturbo.core.stream import ResultStream
 from zturbo.errors import (
     BrokerUnavailable,
@@ -165,11 +166,8 @@ class Courier:
 
     def check_process(self) -> None:
         """Raise UsageError in a forked child: it has a copy of this object, without its thread."""
-        if self.forked:
-            raise UsageError(
-                f"this client was made in process {self._pid}, and process {os.getpid()} was forked from "
-                "it: a connection does not outlive a fork. Make a new client here, in the child"
-            )
+        advice = "a connection does not outlive a fork. Make a new client here, in the child"
+        check_process(self._pid, "this client", advice)
 
     def post(self, call: Callable[[float], None]) -> bool:
         """Let the courier's thread call this with the time. Returns False if that thread has ended.

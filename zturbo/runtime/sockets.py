@@ -32,8 +32,8 @@ from urllib.parse import urlsplit
 
 import zmq
 
+from zturbo.checks import LONGEST_IPC
 from zturbo.errors import StartError, UsageError
-from zturbo.runtime.disk.folders import LONGEST_IPC
 from zturbo.runtime.host import is_loopback, listens
 from zturbo.runtime.net.endless import Arrivals
 

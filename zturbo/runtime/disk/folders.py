@@ -7,12 +7,10 @@ import os
 import tempfile
 from pathlib import Path
 
+from zturbo.checks import LONGEST_IPC
 from zturbo.errors import StartError
 
-__all__ = ["LONGEST_IPC", "is_read_only", "runtime_dir", "short_enough", "state_folder"]
-
-LONGEST_IPC = 107
-"""Bytes that the path of an ipc address may have: the kernel's limit."""
+__all__ = ["is_read_only", "runtime_dir", "short_enough", "state_folder"]
 
 _BELOW = 34
 """Bytes of it that what our processes put below such a folder's parent may need."""
