@@ -8,6 +8,7 @@ alone waits for the broker's word: a stamp that names the sink's next incarnatio
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Iterable
 from typing import Any
@@ -65,7 +66,7 @@ class Outlet:
         """Tasks that went again because their peer had not started them."""
         self.orphans: list[Parcel] = []
         """Hollow parcels that have to go again; the owner has their contents."""
-        self._complain_at = 0.0
+        self._complain_at = -math.inf
 
     # -- membership ---------------------------------------------------------------------------
     def set_view(self, view: View, peers: Iterable[Member], now: float) -> None:

@@ -10,6 +10,7 @@ A job that is complete is reported to the broker until the broker confirms it.
 
 from __future__ import annotations
 
+import math
 from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any
@@ -106,7 +107,7 @@ class SinkMachine:
         self._damaged: list[bytes] = []
         self._recovered = False
         """Whether the broker is to be told what was recovered."""
-        self._tell_at = 0.0
+        self._tell_at = -math.inf
 
     # -- control ------------------------------------------------------------------------------
     def view(self, view: View, now: float) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from array import array
 from bisect import bisect_right
 from dataclasses import dataclass, field
@@ -103,7 +104,7 @@ class SinkJob:
     results: ResultPlaces = field(default_factory=ResultPlaces)
     complete: bool = False
     confirmed: bool = False
-    report_at: float = 0.0
+    report_at: float = -math.inf
     cursor: int = 0
     """Index of the first result that no client has said it has."""
     reader: JobReader | None = None
@@ -111,7 +112,7 @@ class SinkJob:
     """Of all of its batches."""
     noted: tuple[float, int] = (0.0, 0)
     """When the cursor was last noted in the spool, and where it was."""
-    pause_at: float = 0.0
+    pause_at: float = -math.inf
     unsafe: set[int] = field(default_factory=set)
     """Tokens of batches that have entered, since the job started over, before they were safe."""
     shown: int = 0

@@ -6,6 +6,8 @@ that does not go on where the last one ended shows a loss; then it asks again fr
 
 from __future__ import annotations
 
+import math
+
 from zturbo.wire.messages import Results, Want
 
 __all__ = ["ResultStream"]
@@ -42,7 +44,7 @@ class ResultStream:
         self.problem: str | None = None
         self.window = 64
         self._told = -1
-        self._ask_at = 0.0
+        self._ask_at = -math.inf
         self._bytes = 0
         self._count = 0
         self.lost = 0
@@ -91,7 +93,7 @@ class ResultStream:
     def restart(self) -> None:
         """The results have moved to another sink, or the connection is new."""
         self._told = -1
-        self._ask_at = 0.0
+        self._ask_at = -math.inf
         self.problem = None
 
     def want(self, now: float) -> Want | None:
