@@ -12,6 +12,7 @@ from collections.abc import AsyncIterable, Callable, Coroutine, Iterator
 from typing import Any, TypeVar
 
 from zturbo.kinds import settled
+from zturbo.runtime.code.descriptors import opened
 from zturbo.task import Task
 
 __all__ = ["END", "LAST_CHANCE", "Coroutines", "next_of"]
@@ -29,10 +30,15 @@ class Coroutines:
 
     Args:
         loop: default: a new one.
+
+    Attributes:
+        fds: the descriptors of a loop that was made here.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop | None = None) -> None:
+        before = opened()
         self.loop = asyncio.new_event_loop() if loop is None else loop
+        self.fds = opened() - before
         weakref.finalize(self, self.loop.close)
 
     def call(self, function: Callable[..., Any], *args: Any) -> Any:

@@ -135,13 +135,14 @@ class AsyncRunner(Runner):
         """Run the loop until it is stopped. Returns whether it was.
 
         A loop passes on the SystemExit and KeyboardInterrupt of each of its tasks and callbacks; those of the
-        user's code are noted where they belong, or belong to nobody.
+        user's code are noted where they belong, or belong to nobody. All else that it raises is its own: it
+        cannot go on, such as without its descriptors.
         """
         try:
             self.loop.run_forever()
         except self.host.through:
             raise
-        except BaseException as error:
+        except (SystemExit, KeyboardInterrupt) as error:
             log.debug("the event loop goes on after %s", type_name(error))
             return False
         return True

@@ -393,7 +393,8 @@ def make_worker(side: ChildSide) -> WorkerProcess:
         max_task_bytes=spec["max_task_bytes"],
         task_timeout=spec.get("task_timeout"),
     )
-    worker.descriptors = worker.runner.descriptors = Descriptors(opened() - before)
+    of_loop = host.coroutines.fds if host.coroutines is not None else frozenset[int]()
+    worker.descriptors = worker.runner.descriptors = Descriptors(opened() - before, of_loop)
     return worker
 
 

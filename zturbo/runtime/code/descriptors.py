@@ -13,6 +13,7 @@ import os
 import resource
 import socket
 import stat
+from collections.abc import Set
 from contextlib import suppress
 
 from zturbo.runtime.slot import Slot
@@ -71,10 +72,12 @@ class Descriptors:
 
     Args:
         fds: what the worker has opened; those are taken that are neither connections nor plain files.
+        loop: those of the stage's event loop, all of which are taken: it would spin or never wake again.
     """
 
-    def __init__(self, fds: set[int]) -> None:
-        self._expected = [(fd, found) for fd in sorted(fds) if (found := _identity(fd)) and _stays(fd)]
+    def __init__(self, fds: Set[int], loop: Set[int] = frozenset()) -> None:
+        taken = [fd for fd in sorted(fds) if _identity(fd) and _stays(fd)]
+        self._expected = [(fd, found) for fd in [*taken, *sorted(loop)] if (found := _identity(fd))]
 
     def there(self) -> bool:
         """Whether all of them are what they were. A few microseconds.
