@@ -87,21 +87,27 @@ class Slot:
 
     def several(self, job: bytes, epoch: int, paths: list[Path]) -> None:
         """These run now, all at once; as many are named as there is room for."""
+        if self._name(job, epoch, paths):
+            self.task(0)
+
+    def nearest(self, job: bytes, epoch: int, paths: list[Path]) -> None:
+        """None of these runs yet; what the worker dies of now counts against them."""
+        if self._name(job, epoch, paths):
+            self._serial += 1
+            _TASK.pack_into(self._map, 0, self._serial | ENDED, 0, 0)
+
+    def _name(self, job: bytes, epoch: int, paths: list[Path]) -> bool:
+        """Name these, none of which is noted as running. Returns whether there are any."""
         _TASK.pack_into(self._map, 0, 0, 0, 0)
         if not paths:
-            return
+            return False
         packed = msgpack.packb(paths)
         while len(packed) > HEAD_SIZE - _PREFIX_AT:
             paths = paths[: len(paths) // 2]
             packed = msgpack.packb(paths)
         self._map[_PREFIX_AT : _PREFIX_AT + len(packed)] = packed
         _HEAD.pack_into(self._map, _HEAD_AT, 2, len(packed), job, epoch)
-        self.task(0)
-
-    def nearest(self, job: bytes, epoch: int, paths: list[Path]) -> None:
-        """None of these runs yet; what the worker dies of now counts against them."""
-        self.several(job, epoch, paths)
-        self.end()
+        return True
 
     def task(self, k: int) -> None:
         """This one runs now."""

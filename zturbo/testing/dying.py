@@ -7,6 +7,7 @@ import signal
 import sys
 from typing import Any
 
+from zturbo.core.tree import BEFORE_ID
 from zturbo.runtime import worker
 from zturbo.runtime.children import ChildSide
 from zturbo.runtime.slot import Slot
@@ -31,6 +32,8 @@ class _Dying(Slot):
     def task(self, k: int) -> None:
         """This one runs now."""
         super().task(k)
+        if k == BEFORE_ID:  # its id is asked for; it runs later
+            return
         self._left -= 1
         if self._left == -1:
             try:
