@@ -49,18 +49,15 @@ def pipeline_of(seed: int, bug: Bug) -> str:
     return name
 
 
-def catch(job: tuple[int, Sequence[int | Known]], most_steps: int = 0) -> tuple[int, Known | None, str]:
-    """(bug, seeds or known worlds): the first of these worlds that catches it, and how.
-
-    A world with a bug may go on and on: after ``most_steps`` events it is left, and has not caught it.
-    """
+def catch(job: tuple[int, Sequence[int | Known]]) -> tuple[int, Known | None, str]:
+    """(bug, seeds or known worlds): the first of these worlds that catches it, and how."""
     number, worlds = job
     bug = BUGS[number]
     with bug.planted():
         for world in worlds:
             seed, name = (world, pipeline_of(world, bug)) if isinstance(world, int) else world
             try:
-                World(seed, only=bug.only or FAULTS, within=(name,), most_steps=most_steps).run()
+                World(seed, only=bug.only or FAULTS, within=(name,)).run()
             except AssertionError as error:
                 return number, (seed, name), str(error)
             except Exception:

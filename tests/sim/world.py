@@ -74,7 +74,6 @@ class World:
         faults: whether messages get lost and processes die.
         only: choose faults from these alone.
         within: choose the pipeline from these alone; empty for any.
-        most_steps: raise ``TimeoutError`` after so many events; 0 for any number.
     """
 
     def __init__(
@@ -84,10 +83,8 @@ class World:
         faults: bool = True,
         only: tuple[str, ...] = FAULTS,
         within: tuple[str, ...] = (),
-        most_steps: int = 0,
     ) -> None:
         self.seed = seed
-        self._most_steps = most_steps
         self.rng = random.Random(seed)
         rng = self.rng
         Wild.chance = random.Random(seed)
@@ -426,8 +423,6 @@ class World:
             stuck = rest_at is None and now > since + STUCK_AFTER
             assert not stuck and now < LONGEST, self.story("it does not end")
             assert self.steps < steps + MOST_STEPS, self.story("they talk without an end")
-            if self.steps == self._most_steps:
-                raise TimeoutError(f"more than {self.steps} events")
             if rest_at is None and now > (LULL + 1.0 if self._idle else 8.0) and self._done():
                 cuts = [until for ends, until in self.net.cuts.items() if self.actors.keys() >= {*ends}]
                 rest_at = max(now, *cuts) + 6.0 if cuts else now + 6.0
