@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from zturbo.wire.messages import Batch, Mark, Path, Stamp
+from zturbo.wire.schema import COUNT
 from zturbo_broker.placement import Placed
 
 __all__ = ["ENDED", "Chunks", "Job"]
@@ -108,8 +109,11 @@ class Job:
     """Whether it has run where not all stages are deterministic: another run may give something else."""
     kept: bool = True
     """Whether it is known which failures of earlier epochs were given out; until then no roots are sent."""
-    told: dict[bytes, tuple[int, int, int]] = field(default_factory=dict)
-    """Once it has ended: worker -> (stage, outputs and failures and drops, failures) that it gave."""
+    counted: dict[int, tuple[int, int]] = field(default_factory=dict)
+    """Stage -> (outputs and failures and drops, failures) in this epoch, of workers that will say no more of
+    it: the dead, and, once the job has ended and all have said their last word, those too."""
+    counts_final: bool = False
+    """Whether it has ended, and all have."""
     deadline: float | None = None
     paused_until: float = 0.0
     """Until then no roots are sent: nobody reads its results."""
@@ -124,6 +128,8 @@ class Job:
             "retries": self.retries,
             "wild": self.wild,
             "kept": self.kept,
+            "counted": [(stage, *numbers) for stage, numbers in self.counted.items()],
+            "counts_final": self.counts_final,
         }
 
     def take_notes(self, notes: dict[str, Any]) -> None:
@@ -137,6 +143,13 @@ class Job:
         self.retries = notes["retries"]
         self.wild = notes["wild"]
         self.kept = notes["kept"]
+        self.counted = {stage: (done, failed) for stage, done, failed in notes.get("counted", ())}
+        self.counts_final = notes.get("counts_final", False)
+
+    def count(self, stage: int, done: int, failed: int) -> None:
+        """What a worker of this stage has given in all."""
+        before = self.counted.get(stage, (0, 0))
+        self.counted[stage] = (min(COUNT, before[0] + done), min(COUNT, before[1] + failed))
 
     @property
     def backlog_bytes(self) -> int:

@@ -82,6 +82,7 @@ class BrokerMachine(Members, Requests):
             min(self.unkept.values(), default=None),
             min((job.deadline for job in self.jobs.values() if job.deadline is not None), default=None),
             min(self.feeders.values(), default=float("inf")) + self.feed_timeout,
+            self.counts.deadline(),
         ]
         return min((at for at in times if at is not None), default=None)
 
@@ -105,6 +106,10 @@ class BrokerMachine(Members, Requests):
                 self._prune(job)
         self.outlet.tick(now)
         self._settle(now)
+
+    def _settle(self, now: float) -> None:
+        super()._settle(now)
+        self.answer(now)
 
     def check(self) -> None:
         """Assert every invariant."""

@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 from zturbo.checks import is_address
-from zturbo.core.effects import Control
+from zturbo.core.effects import Control, Record
 from zturbo.errors import DecodeError
 from zturbo.wire.control import Member
 from zturbo.wire.messages import PROTOCOL, Stamp
@@ -49,6 +49,8 @@ class Members(BrokerState):
             if job.state in ENDED:
                 job.ended_at = now
                 self._ended.append((now, job.id))
+                if job.stamp is not None and not job.counts_final:
+                    self.counts.ended(job, [m for m in members if m.pipeline == job.pipeline])
                 continue
             self._watch(job, now)
             if job.state == "running":
@@ -225,6 +227,7 @@ class Members(BrokerState):
                 ended.append(name)
             elif job.stamp is not None and job.state in ("running", "done") and job.stamp.rank > tuple(rank):
                 self.effects.append(Control({"type": "stamp", "stamp": job.stamp}, member.incarnation))
+        ended += self.counts.owed(member.incarnation)
         if ended:
             self.effects.append(Control({"type": "forget", "jobs": ended}, member.incarnation))
 
@@ -333,25 +336,25 @@ class Members(BrokerState):
 
     def _tell_jobs(self, member: Member, text: str) -> None:
         """What became of a member, for the jobs that it worked for."""
-        told = self.progress.get(member.incarnation, {})
         for job in self.jobs.values():
             stamp = job.stamp
             if stamp is None or job.state != "running":
                 continue
-            counts = told.get(job.id, (0, 0, 0, 0))
-            if member.incarnation in (stamp.sink, *stamp.ordered.values()) or any(counts[2:]):
+            *_, queued, running = self.counts.of(member.incarnation, job.id)
+            if member.incarnation in (stamp.sink, *stamp.ordered.values()) or queued or running:
                 job.incidents.append(text)
 
     def _lost(self, members: list[Member], now: float) -> None:
         gone = {member.incarnation for member in members}
         for incarnation in gone:
-            self.progress.pop(incarnation, None)
             self.trouble.pop(incarnation, None)
             self.draining.discard(incarnation)
             self.recovery.lost(incarnation)
         self._record_members()
         self._unplaced = True
         for member in members:
+            for job in self.counts.gone(member, self.jobs):
+                self.effects.append(Record("note_job", (job,)))
             if member.role == "sink" and member.spool:
                 self.lost_sinks.add(member.spool, now)
         for job in list(self.jobs.values()):
@@ -372,14 +375,16 @@ class Members(BrokerState):
                 if job.state == "running" and job.stamp is not None and job.stamp.spool == spool:
                     self._results_lost(job, "its sink did not come back with its spool", now)
 
-    def note_progress(self, incarnation: bytes, counts: dict[Any, Any]) -> None:
+    def note_progress(self, incarnation: bytes, counts: dict[bytes, tuple[int, ...]]) -> None:
         """A member's counts of tasks per job: given, failed, queued, running."""
         if incarnation in self.membership:
-            self.progress[incarnation] = {
-                job: numbers
-                for job, numbers in counts.items()
-                if type(job) is bytes and type(numbers) is tuple and [type(n) for n in numbers] == 4 * [int]
-            }
-            for name in self.progress[incarnation]:
-                if (job := self.jobs.get(name)) is not None and job.state in ENDED:
-                    self._keep_told(job)
+            self.counts.note(incarnation, counts)
+
+    def last_counts(self, message: dict[str, Any], now: float) -> None:
+        """A member's last word on jobs that have ended: (epoch, given, failed) of each."""
+        member = self.membership.get(message["incarnation"])
+        for name, numbers in message["counts"].items():
+            job = self.jobs.get(name)
+            if member is not None and job is not None and self.counts.last(job, member, *numbers):
+                self.effects.append(Record("note_job", (job,)))
+        self._settle(now)

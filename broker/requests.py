@@ -198,8 +198,19 @@ class Requests(BrokerState):
         self._settle(now)
 
     def describe(self, identity: bytes, message: dict[str, Any], now: float) -> None:
-        """What ``zturbo jobs`` shows."""
-        wanted = message["job"]
+        """What ``zturbo jobs`` shows. Of a job that has just ended, it waits for the last counts; also of one
+        whose results the client has had, while the sink's word on its end is on its way.
+        """
+        question = (identity, message["ref"], message["job"], message["over"])
+        if not self.counts.waits(*question, self.jobs, now):
+            self._describe(identity, message["ref"], message["job"], now)
+
+    def answer(self, now: float) -> None:
+        """Answer questions that wait no longer."""
+        for identity, ref, wanted in self.counts.answerable(now):
+            self._describe(identity, ref, wanted, now)
+
+    def _describe(self, identity: bytes, ref: int, wanted: bytes | None, now: float) -> None:
         jobs = [self.status(job) for job in self.jobs.values() if wanted is None or job.id == wanted]
         pipelines = []
         for pipeline in self.pipelines.values():
@@ -212,7 +223,7 @@ class Requests(BrokerState):
                 {"name": pipeline.name, "stages": pipeline.stages, "workers": counts, "problems": problems}
             )
         value = {"jobs": jobs, "pipelines": pipelines, "trouble": self.trouble.get(self.me)}
-        self.effects.append(Control({"type": "ok", "ref": message["ref"], "value": value}, identity))
+        self.effects.append(Control({"type": "ok", "ref": ref, "value": value}, identity))
 
     def status(self, job: Job) -> dict[str, Any]:
         """One job's status."""
@@ -221,7 +232,7 @@ class Requests(BrokerState):
         counts = self._counts(job, len(stages))
         results, failed = job.results, job.failed
         if job.state == "running" and job.stamp is not None:
-            results, failed, *_ = self.progress.get(job.stamp.sink, {}).get(job.id, (0, 0))
+            results, failed, *_ = self.counts.of(job.stamp.sink, job.id)
         return {
             "id": job.id,
             "name": job.name,

@@ -138,6 +138,7 @@ class Broker:
             "get_view": lambda who, m, f, now: self.machine.get_view(who),
             "leave": lambda who, m, f, now: self.machine.exited(m["incarnation"], now),
             "progress": lambda who, m, f, now: self.machine.note_progress(m["incarnation"], m["counts"]),
+            "last_counts": lambda who, m, f, now: self.machine.last_counts(m, now),
             "complete": lambda who, m, f, now: self.machine.complete(who, m, now),
             "job_failed": lambda who, m, f, now: self.machine.job_failed(m, now),
             "broken": lambda who, m, f, now: self.machine.broken(m, now),
@@ -263,12 +264,8 @@ class Broker:
             return
         names = sorted(self.machine.pipelines)
         limits = {name: pipeline.max_task_bytes for name, pipeline in self.machine.pipelines.items()}
-        value = {
-            "version": __version__,
-            "cluster": self.cluster_id,
-            "pipelines": names,
-            "max_task_bytes": limits,
-        }
+        about = {"version": __version__, "cluster": self.cluster_id}
+        value = {**about, "pipelines": names, "max_task_bytes": limits}
         self._say(who, {"type": "ok", "ref": m["ref"], "value": value})
 
     def _submit(self, who: bytes, m: dict[str, Any], frames: list[bytes], now: float) -> None:
@@ -459,7 +456,7 @@ class Broker:
         return True
 
     def _needs_sync(self, effect: Record) -> bool:
-        """Whether a record has to outlive the host: all but those of jobs that need not."""
+        """Whether a record has to outlive the host: all but those of jobs that need not, and counts."""
         if effect.op not in ("put_job", "put_chunk"):
             return effect.op == "set_members"
         first = effect.args[0]
@@ -479,7 +476,7 @@ class Broker:
 
     def _record(self, effect: Record) -> None:
         args = effect.args
-        if effect.op == "put_job":
+        if effect.op in ("put_job", "note_job"):
             self._put_job(args[0])
         elif effect.op == "put_chunk":
             job, seq, first, n, roots = args

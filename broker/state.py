@@ -16,6 +16,7 @@ from zturbo.core.outlet import Outlet
 from zturbo.wire.control import Member
 from zturbo.wire.messages import Stamp
 from zturbo_broker.complaints import Complaints
+from zturbo_broker.counts import Counts
 from zturbo_broker.dispatch import FairQueue
 from zturbo_broker.job import ENDED, Job
 from zturbo_broker.jobs import check_transition
@@ -98,9 +99,7 @@ class BrokerState:
         """Member -> what keeps it from going on, such as a full disk."""
         self.feeders: dict[bytes, float] = {}
         """Client that feeds a job -> when it was last heard."""
-        self.progress: dict[bytes, dict[bytes, tuple[int, ...]]] = {}
-        """Member -> job -> what its stage has given (outputs, failures, drops), failures among it, tasks that
-        wait there, tasks that run."""
+        self.counts = Counts()
         self.watches: dict[bytes, tuple[int, frozenset[bytes], float]] = {}
         """Client -> (ref, jobs whose end it waits for, when it last said so)."""
         self.voided: dict[bytes, float] = {}
@@ -136,7 +135,6 @@ class BrokerState:
         job.error_kind, job.error, job.waiting = kind, error, None
         job.ended_at = now
         job.deadline = None
-        self._keep_told(job)
         self._unplace(job)
         feeding = any(
             j.client == job.client and j.stream and j.state not in ENDED for j in self.jobs.values()
@@ -151,11 +149,20 @@ class BrokerState:
         for identity, ref in job.held_acks:
             self._error(identity, ref, "JobError", f"the job is {state}")
         job.held_acks.clear()
+        if state != "done" and job.stamp is not None:
+            job.results, job.failed, *_ = self.counts.of(job.stamp.sink, job.id)
         self._record(job)
         self.effects.append(Record("drop_chunks", (job.id,)))
-        for member in self.membership.members():
-            if member.pipeline == job.pipeline or (member.role == "sink" and state != "done"):
-                self.effects.append(Control({"type": "forget", "jobs": [job.id]}, member.incarnation))
+        told = [
+            member
+            for member in self.membership.members()
+            if member.pipeline == job.pipeline or (member.role == "sink" and state != "done")
+        ]
+        for member in told:
+            self.effects.append(Control({"type": "forget", "jobs": [job.id]}, member.incarnation))
+        if job.stamp is not None:
+            sink = job.stamp.sink
+            self.counts.ended(job, [m for m in told if m.role == "worker" or m.incarnation == sink])
         if state != "done":  # their nodes end what does not stop by itself
             self.voided[job.id] = now
             for node in self.membership.nodes(job.pipeline):
@@ -166,37 +173,19 @@ class BrokerState:
                 del self.watches[identity]
                 self._ok(identity, ref, [(job.id, state, kind, error)])
 
-    def _keep_told(self, job: Job) -> None:
-        """The job has ended: what its workers said last of it stays."""
-        for member in self.membership.members(job.pipeline):
-            said = self.progress.get(member.incarnation, {}).get(job.id)
-            if said is not None:
-                job.told[member.incarnation] = (member.stage, *said[:2])  # type: ignore[assignment]
-
     def _counts(self, job: Job, stages: int) -> list[list[int]]:
-        """Of each stage of a job, as far as its workers have said: what is queued, runs, is done, failed."""
-        counts = [[0, 0, 0, 0] for _ in range(stages)]
-        if job.state in ENDED:
-            told = [(stage, 0, 0, done, failed) for stage, done, failed in job.told.values()]
-        else:
-            told = []
-            for member in self.membership.members(job.pipeline):
-                said = self.progress.get(member.incarnation, {}).get(job.id)
-                if said is not None:
-                    done, failed, queued, running = said
-                    told.append((member.stage, queued, running, done, failed))
-            if counts:
-                waiting = (parcel.batch for queue in self.outlet.pending.values() for parcel in queue)
-                counts[0][0] = job.backlog + sum(batch.n for batch in waiting if batch.job == job.id)
-        for stage, *numbers in told:
-            if 0 <= stage < stages:
-                counts[stage] = [a + b for a, b in zip(counts[stage], numbers, strict=True)]
+        """Of each stage of a job: what is queued, runs, is done, failed."""
+        counts = self.counts.of_stages(job, self.membership.members(job.pipeline), stages)
+        if counts and job.state not in ENDED:
+            waiting = (parcel.batch for queue in self.outlet.pending.values() for parcel in queue)
+            counts[0][0] += job.backlog + sum(batch.n for batch in waiting if batch.job == job.id)
         return counts
 
     def _prune(self, job: Job) -> None:
         if job.stamp is not None:
             self.effects.append(Control({"type": "forget", "jobs": [job.id]}, job.stamp.sink))
         self.effects.append(Record("drop_job", (job.id,)))
+        self.counts.forget(job.id)
         del self.jobs[job.id]
 
     def _move(self, job: Job, state: str) -> None:
@@ -279,6 +268,7 @@ class BrokerState:
             return
         job.placed, job.waiting = placed, None
         job.epoch += 1
+        self.counts.started_over(job)
         job.kept = job.epoch == 1 or not placed.ordered
         if not job.kept:
             self.unkept[job.id] = self._now + ASK_EVERY

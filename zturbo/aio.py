@@ -179,7 +179,7 @@ class AsyncClient:
     async def describe(self, job_id: bytes | str | None = None) -> dict[str, Any]:
         """As :meth:`zturbo.Client.describe`."""
         raw = None if job_id is None else await self._find("job_id", job_id)
-        value: dict[str, Any] = await ask(self.client, {"type": "jobs", "job": raw})
+        value: dict[str, Any] = await ask(self.client, self.client._courier.complete.question(raw))
         return with_text_ids(value)
 
 

@@ -162,7 +162,8 @@ class AsyncJob:
 
     async def status(self) -> dict[str, Any]:
         """As :meth:`zturbo.JobHandle.status`."""
-        value = await ask(self.handle._client, {"type": "jobs", "job": self.handle._raw_id})
+        client = self.handle._client
+        value = await ask(client, client._courier.complete.question(self.handle._raw_id))
         return self.handle._told(with_text_ids(value)["jobs"])
 
     async def done(self) -> bool:

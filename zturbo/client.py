@@ -386,7 +386,7 @@ class Client:
     def describe(self, job_id: bytes | str | None = None) -> dict[str, Any]:
         """What the broker says of itself: ``jobs``, ``pipelines``, and the ``trouble`` it is in, if any."""
         raw = None if job_id is None else self._find("job_id", job_id)
-        return with_text_ids(self._ask({"type": "jobs", "job": raw}))
+        return with_text_ids(self._ask(self._courier.complete.question(raw)))
 
 
 def _handles(where: str, handles: Iterable[JobHandle]) -> list[JobHandle]:

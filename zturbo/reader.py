@@ -65,6 +65,7 @@ class Reader:
             raise self._error
         if self.stream.complete:
             self.stream.taken = self.stream.next
+            self._courier.complete.add(self.stream.job)
         return self.stream.complete
 
     def _late(self) -> ResultTimeout:

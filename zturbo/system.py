@@ -260,9 +260,7 @@ class System:
         if self._progress is not None:
             results = job.results if isinstance(job.results, list) else []
             failed = len(getattr(job.results, "failed_tasks", ()))
-            self._progress.ended(
-                job.id, job.name, success=job.success, results=len(results) + failed, failed=failed
-            )
+            self._progress.ended(job.id, job.name, success=job.success, results=len(results), failed=failed)
 
     def end(self, *, timeout: float | None = None) -> None:
         """Stop all processes. Jobs that are not done are lost, or kept in ``state_dir``.

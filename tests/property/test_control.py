@@ -108,6 +108,8 @@ def feed(machine: BrokerMachine, who: bytes, m: dict[str, Any], now: float) -> N
             machine.start_failed(m["stage"], m["error"], now)
         case "progress":
             machine.note_progress(m["incarnation"], m["counts"])
+        case "last_counts":
+            machine.last_counts(m, now)
         case "hello" | "complete" | "held" | "recovered" | "watch" | "cancel" | "release" | "close_feed":
             getattr(machine, m["type"])(who, m, now)
         case "job_failed" | "broken" | "pause" | "entered" | "kept":
@@ -147,7 +149,7 @@ def test_a_broker_takes_any_message_that_the_schema_allows(said: list[tuple[dict
         except DecodeError:
             pass  # refused by name: a relation between fields that no schema has
         machine.tick(now)
-        machine.describe(IDS[4], {"ref": 1, "job": None}, now)
+        machine.describe(IDS[4], {"ref": 1, "job": None, "over": []}, now)
         for effect in machine.effects:
             if (word := getattr(effect, "message", None)) is not None and isinstance(word, dict):
                 unpack_control([bytes(pack_control(word)[0])], FROM_BROKER)
@@ -181,7 +183,7 @@ EXIT = {"type": "exited", "node": IDS[0], "incarnation": IDS[1], "code": -9, "te
         {"type": "trouble", "incarnation": IDS[0], "text": "x" * (MAX_TEXT + 1)},
         {"type": "get_view", "x": [{}] * 100_000},
         {"type": "get_view", "x": b"x" * MAX_CONTROL},
-        {"type": "jobs", "ref": -1, "job": None},
+        {"type": "jobs", "ref": -1, "job": None, "over": []},
         {"type": "renewed"},
     ],
 )

@@ -321,7 +321,7 @@ def test_a_broker_takes_anything(seed: int) -> None:
         lambda: machine.attach(client, ref()),
         lambda: machine.cancel(client, ref(), now),
         lambda: machine.release(client, ref(), now),
-        lambda: machine.describe(client, ref(job=None), now),
+        lambda: machine.describe(client, ref(job=None, over=[]), now),
         lambda: machine.complete(
             client, inc(job=rng.choice(JOBS), epoch=1, results=1, failed=rng.randrange(2)), now
         ),

@@ -39,7 +39,7 @@ class Ledger:
 
     def record(self, effect: Record) -> None:
         """One write, as of now. Durable at ``commit``."""
-        if effect.op == "put_job":
+        if effect.op in ("put_job", "note_job"):
             effect = Record("put_job", (row_of(effect.args[0]),))
         self.queue.append(effect)
 
@@ -97,6 +97,7 @@ class SimBroker:
             "hello": lambda who, v, f: m.hello(who, v, now()),
             "get_view": lambda who, v, f: m.get_view(who),
             "progress": lambda who, v, f: m.note_progress(v["incarnation"], v["counts"]),
+            "last_counts": lambda who, v, f: m.last_counts(v, now()),
             "complete": lambda who, v, f: m.complete(who, v, now()),
             "job_failed": lambda who, v, f: m.job_failed(v, now()),
             "broken": lambda who, v, f: m.broken(v, now()),
@@ -112,6 +113,7 @@ class SimBroker:
             "close_feed": lambda who, v, f: m.close_feed(who, v, now()),
             "attach": lambda who, v, f: m.attach(who, v),
             "cancel": lambda who, v, f: m.cancel(who, v, now()),
+            "jobs": lambda who, v, f: m.describe(who, v, now()),
         }
         world.net.receivers[BROKER] = world.net.receivers[self.me] = self.receive
         world.actors[self.me] = self

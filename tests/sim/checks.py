@@ -9,7 +9,7 @@ from tests.sim.stages import DEADLY, Half
 if TYPE_CHECKING:
     from tests.sim.world import World
 
-__all__ = ["check_credit", "check_executions", "check_rest", "check_results"]
+__all__ = ["check_counts", "check_credit", "check_executions", "check_rest", "check_results"]
 
 GENTLE = frozenset({"broker", "broker-before", "broker-after", "sink", "disk", "stop"})
 """Faults after which nothing is to be done again."""
@@ -64,6 +64,28 @@ def check_rest(world: World) -> None:
     for sink in world.sinks:
         assert sink.machine.idle, world.story("a sink is not at rest")
     assert not world.broker.machine.recovery.jobs, world.story("a job was not taken up")
+
+
+def check_counts(world: World) -> None:
+    """What the broker tells of a job that has ended is what its stages gave, and all members have said so."""
+    machine = world.broker.machine
+    assert not machine.counts.ending, world.story("the last counts of a job are not here")
+    assert not machine.counts.questions, world.story("a question is not answered")
+    if world.lost_workers:
+        return  # the last half a second of theirs is not known
+    calm = not world.happened and not world.net.lost
+    for job in machine.jobs.values():
+        truth = [world.given.get((job.id, job.epoch, index), [0, 0]) for index in range(len(world.stages))]
+        told = [machine.status(job)]
+        if calm and job.id in world.client.told:
+            told.append(world.client.told[job.id])
+        for status in told:
+            counts = [[count["done"], count["failed"]] for count in status["counts"]]
+            assert counts == truth, world.story(f"counts {counts} for {truth}")
+            got = world.client.got[job.id]
+            failed = sum(isinstance(item, tuple) for item in got)
+            if job.state == "done" and job.id not in world.client.over:
+                assert (status["results"], status["failed"]) == (len(got) - failed, failed)
 
 
 def check_executions(world: World) -> None:

@@ -32,6 +32,8 @@ class SimClient:
         self.got: dict[bytes, list[Any]] = {}
         self.over: dict[bytes, str] = {}
         """Job -> the error that it ended with."""
+        self.told: dict[bytes, dict[str, Any]] = {}
+        """Job -> its status, as it was asked for at once when all results were here."""
         world.net.receivers[CLIENT] = self.receive
 
     def ask(
@@ -144,6 +146,12 @@ class SimClient:
             if index >= message.first + skip:
                 self.got[message.job].append(item)
                 stream.take(1)
+        if stream.complete:
+            question = {"type": "jobs", "job": message.job, "over": [message.job]}
+            self.ask(question, then=lambda value: self._told(message.job, value))
+
+    def _told(self, job: bytes, value: dict[str, Any]) -> None:
+        self.told[job] = value["jobs"][0]
 
 
 def _outcome(error: bytes) -> tuple[str, str, str]:

@@ -32,7 +32,7 @@ from zturbo.runtime.stagehost import StageHost
 from zturbo.wire.codec import decode, encode
 from zturbo.wire.control import Member, pack_control, unpack_control
 from zturbo.wire.messages import PROTOCOL, Batch, Path, Results, Want
-from zturbo.wire.payload import failure_origin, slice_blob
+from zturbo.wire.payload import failure_origin, slice_blob, unpack_error_map
 from zturbo_broker.strikes import Running
 
 if TYPE_CHECKING:
@@ -91,6 +91,8 @@ class SimMember:
             "jobs": self.machine.known()[:64],
         }
         self.world.control(self.incarnation, BROKER, pack_control(message))
+        counts = {"type": "progress", "incarnation": self.incarnation, "counts": self.machine.snapshot()}
+        self.world.control(self.incarnation, BROKER, pack_control(counts))
 
     def stop(self, seconds: float) -> None:
         """SIGSTOP, and SIGCONT after a while."""
@@ -336,8 +338,7 @@ class SimWorker(SimMember):
         if self.stopped and self.alive:
             self.world.later(0.5, self._next_posted)
         elif self.alive:
-            self.machine.produced(self.posted.popleft(), self.now)
-            self.perform()
+            self._give(self.posted.popleft())
             assert isinstance(self.runner, AsyncRunner)
             self.loop.call_soon(self.runner.go)
 
@@ -386,8 +387,18 @@ class SimWorker(SimMember):
         if self.stopped and self.alive:
             self.world.later(0.5, lambda: self._produced(produced))
         elif self.alive:
-            self.machine.produced(produced, self.now)
-            self.perform()
+            self._give(produced)
+
+    def _give(self, produced: Produced) -> None:
+        batch, index = produced.batch, self.place[1]
+        if batch is not None and self._current(produced.job) == produced.epoch:
+            failed = sum(unpack_error_map(fail.error)["stage"] == self.stage for fail in batch.fails)
+            dropped = sum(not end.count for end in batch.ends if end.path or not self.host.ordered)
+            given = self.world.given[(produced.job, produced.epoch, index)]
+            given[0] += batch.n + dropped + failed
+            given[1] += failed
+        self.machine.produced(produced, self.now)
+        self.perform()
 
     def _rest(self) -> None:
         if not self.alive:

@@ -11,7 +11,7 @@ import random
 import time
 import traceback
 from bisect import bisect_left
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable
 from itertools import accumulate
 from pathlib import Path
@@ -19,7 +19,7 @@ from typing import Any
 from unittest.mock import patch
 
 from tests.sim.broker import BROKER, Ledger, SimBroker
-from tests.sim.checks import check_credit, check_executions, check_rest, check_results
+from tests.sim.checks import check_counts, check_credit, check_executions, check_rest, check_results
 from tests.sim.client import SimClient
 from tests.sim.disk import Disk
 from tests.sim.members import SimMember, SimSink, SimWorker
@@ -124,6 +124,9 @@ class World:
         self._ids = 0
         self.deaths = 0
         self.executions: Counter[tuple[bytes, int, int, tuple[int, ...]]] = Counter()
+        self.given: defaultdict[tuple[bytes, int, int], list[int]] = defaultdict(lambda: [0, 0])
+        """(job, epoch, stage) -> [outputs, drops and failures, failures alone] of all workers."""
+        self.lost_workers = 0
         self.killed: Counter[tuple[str, bytes, tuple[int, ...]]] = Counter()
         """(stage, job, path) -> deaths of whoever ran it."""
         self.cancelled: set[bytes] = set()
@@ -314,6 +317,7 @@ class World:
     def _remove(self, member: SimMember) -> None:
         member.alive = False
         self.deaths += 1
+        self.lost_workers += isinstance(member, SimWorker)
         for members in (self.workers, self.sinks):
             if member in members:
                 members.remove(member)  # type: ignore[arg-type]
@@ -432,6 +436,7 @@ class World:
         check_results(self)
         check_rest(self)
         check_executions(self)
+        check_counts(self)
 
     def _progress(self) -> tuple[int, ...]:
         """What changes as long as something is done."""

@@ -11,11 +11,11 @@ A job that is complete is reported to the broker until the broker confirms it.
 from __future__ import annotations
 
 import math
-from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any
 
 from zturbo.core.bykey import ByKey
+from zturbo.core.counts import EndedJobs
 from zturbo.core.credit import MAX_WINDOW
 from zturbo.core.effects import Control, Deliver, Drop, Effect, Exit, Note, Store
 from zturbo.core.inlet import Inlet
@@ -59,9 +59,6 @@ MAX_SEGMENT = 1024
 MAX_WAITING = 10_000
 """Unknown jobs that clients may have asked for at once."""
 
-REMEMBERED = 100_000
-"""Ended jobs that are remembered, so that a late copy of their tasks is known as such."""
-
 NOT_KEPT = "these results are not kept any more"
 
 
@@ -94,7 +91,7 @@ class SinkMachine:
         self.effects: list[Effect] = []
         self.inlet = Inlet(me, self.effects)
         self.jobs: dict[bytes, SinkJob] = {}
-        self.ended: OrderedDict[bytes, None] = OrderedDict()
+        self.ended = EndedJobs(me)
         self.joined = 0
         self.stale = 0
         self.bad = 0
@@ -155,14 +152,13 @@ class SinkMachine:
     def forget(self, jobs: list[bytes], now: float) -> None:
         """Nobody wants these jobs' results any more."""
         for job in jobs:
-            self.ended[job] = None
-            if job in self.jobs:
-                reader = self.jobs[job].reader
-                if reader is not None:
-                    self._refuse(reader.client, Want(job, reader.token, 0, 0), NOT_KEPT)
+            counts, known = None, self.jobs.get(job)
+            if known is not None:
+                counts = (known.stamp.epoch, known.good, known.failed)
+                if known.reader is not None:
+                    self._refuse(known.reader.client, Want(job, known.reader.token, 0, 0), NOT_KEPT)
                 self._drop(job)
-        while len(self.ended) > REMEMBERED:
-            self.ended.popitem(last=False)
+            self.ended.add(job, counts, now)
         self._settle(now)
 
     def confirm(self, job: bytes) -> None:
@@ -429,8 +425,7 @@ class SinkMachine:
                 self._report(name, job, "job_failed", kind=kind, error=blame)
             elif job.complete and not job.confirmed and not job.unsafe and now >= job.report_at:
                 job.report_at = now + REPORT_AFTER
-                good = job.released - len(job.results.errors)
-                self._report(name, job, "complete", results=good, failed=job.failed)
+                self._report(name, job, "complete", results=job.good, failed=job.failed)
             if job.reader is not None:
                 self._serve(name, job)
             crowded = not job.complete and job.unread > self.share
@@ -459,12 +454,15 @@ class SinkMachine:
                 times.append(job.pause_at)
         if self._recovered and self.joined:
             times.append(self._tell_at)
+        if (due := self.ended.deadline()) is not None:
+            times.append(due)
         if (due := self.inlet.deadline()) is not None:
             times.append(due)
         return min(times, default=None)
 
     def tick(self, now: float) -> None:
         """Time has passed."""
+        self.effects.extend(self.ended.say(now))
         self._settle(now)
 
     @property
@@ -474,9 +472,9 @@ class SinkMachine:
         return not self._storing and not self._recovered and done
 
     def snapshot(self) -> dict[bytes, tuple[int, ...]]:
-        """Job -> results released so far, failures, and what waits for its order."""
+        """Job -> results released so far, failed tasks, and what waits for its order."""
         return {
-            name: (job.released, job.failed, job.sequencer.held, 0)
+            name: (job.good, job.failed, job.sequencer.held, 0)
             for name, job in self.jobs.items()
             if not job.confirmed
         }

@@ -126,6 +126,11 @@ class SinkJob:
         return self.results.count
 
     @property
+    def good(self) -> int:
+        """Those of them that are no failures."""
+        return self.released - len(self.results.errors)
+
+    @property
     def servable(self) -> int:
         """Results that may be given out."""
         return self.shown if self.unsafe else self.released

@@ -30,9 +30,6 @@ __all__ = ["MAX_WORK", "Produced", "WorkerMachine"]
 MAX_WORK = 512
 """Tasks that an ordered stage hands to its code at once."""
 
-REMEMBERED = 100_000
-"""Ended jobs that are remembered, so that a late copy of their tasks is known as such."""
-
 GIVE_BACK_AFTER = 0.25
 """Seconds that a task runs at least before what is queued behind it is given back."""
 
@@ -121,16 +118,14 @@ class WorkerMachine(WorkerState):
     def forget(self, jobs: list[bytes], now: float) -> None:
         """These jobs have ended."""
         for job in jobs:
-            self.ended[job] = None
+            counts = None
             if job in self.jobs:
                 self._purge(job, now)
                 state = self.jobs.pop(job)
-                if state.given:
-                    self._gone[job] = (state.given, state.failures, 0, 0)
+                counts = (state.stamp.epoch, state.done, state.failures)
                 self.outlet.forget(job)
                 self.effects.append(EndJob(job))
-        while len(self.ended) > REMEMBERED:
-            self.ended.popitem(last=False)
+            self.ended.add(job, counts, now)
         self._settle(now)
 
     def drain(self, now: float) -> None:
@@ -288,7 +283,7 @@ class WorkerMachine(WorkerState):
         job = self.jobs.get(out.job)
         if job is not None and job.stamp.epoch == out.epoch:
             if out.batch is not None:
-                job.given += _given(out.batch)
+                job.given += _given(out.batch, self.ordered)
                 job.failed += len(out.batch.fails)
                 self._put(job.stamp, out)
             for origin, tasks in out.done:
@@ -414,6 +409,7 @@ class WorkerMachine(WorkerState):
             self.inlet.deadline(),
             self.outlet.deadline(),
             self._give_back_at(),
+            self.ended.deadline(),
         ]
         if self._report is not None:
             times.append(self._report_at)
@@ -424,6 +420,7 @@ class WorkerMachine(WorkerState):
         """Time has passed."""
         self.outlet.tick(now)
         self.outlet.complain(now)
+        self.effects.extend(self.ended.say(now))
         at = self._give_back_at()
         if at is not None and now >= at:
             self._give_back(now)
@@ -441,5 +438,7 @@ def _size(work: Work) -> int:
     return sum(stop - start for _, start, stop in work.pieces)
 
 
-def _given(batch: Batch) -> int:
-    return batch.n + len(batch.fails) + sum(not end.count for end in batch.ends)
+def _given(batch: Batch, ordered: bool) -> int:
+    """Outputs, failures and drops. An ordered stage's END of all has the path ``()``, and is no drop."""
+    dropped = sum(not end.count and not (ordered and not end.path) for end in batch.ends)
+    return batch.n + len(batch.fails) + dropped

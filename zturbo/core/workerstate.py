@@ -5,10 +5,10 @@ The base of :class:`zturbo.core.worker.WorkerMachine`.
 
 from __future__ import annotations
 
-from collections import OrderedDict, deque
+from collections import deque
 from dataclasses import dataclass
 
-from zturbo.core.counts import waiting_and_running
+from zturbo.core.counts import EndedJobs, waiting_and_running
 from zturbo.core.credit import Meter
 from zturbo.core.custody import Custody
 from zturbo.core.effects import Control, Effect, Reclaim, Work
@@ -62,6 +62,11 @@ class WorkerJob:
     """Failures of stages above that were handed to the code of an ordered stage, to pass by."""
     failure: str | None = None
     """Why the job is to end, if it has fail_fast: the first failure here, in a sentence."""
+
+    @property
+    def done(self) -> int:
+        """What this stage has given, without what passed by."""
+        return max(0, self.given - self.passing)
 
     @property
     def failures(self) -> int:
@@ -123,7 +128,7 @@ class WorkerState:
         self.concurrency = concurrency
         self._patience = GIVE_BACK_AFTER + batch_wait
         self.jobs: dict[bytes, WorkerJob] = {}
-        self.ended: OrderedDict[bytes, None] = OrderedDict()
+        self.ended = EndedJobs(me)
         self.queue = InputQueue()
         self.waiting = Waiting(self.effects, spill_bytes)
         self.held = HeldRoots(self.custody)
@@ -142,8 +147,6 @@ class WorkerState:
         self.draining = False
         self.counters = _Counters()
         self._ring: deque[bytes] = deque()
-        self._gone: dict[bytes, tuple[int, ...]] = {}
-        """What ended jobs have been given here, until that is told."""
         self._blamed: dict[bytes, float] = {}
         """Job that the broker is to end -> when that is said again."""
         self._broker = b""
@@ -227,12 +230,11 @@ class WorkerState:
     # -- for others ---------------------------------------------------------------------------
     def snapshot(self) -> dict[bytes, tuple[int, ...]]:
         """Job -> what its code has given of it in the present epoch: outputs, failures and drops; failures
-        alone; tasks that wait here; tasks that its code has. Of a job that has ended, once more.
+        alone; tasks that wait here; tasks that its code has.
         """
         held = {name: job.entry.held if job.entry is not None else 0 for name, job in self.jobs.items()}
         now = waiting_and_running(held, self.queue, self.handed)
-        gone, self._gone = self._gone, {}
-        return gone | {name: (job.given, job.failures, *now[name]) for name, job in self.jobs.items()}
+        return {name: (job.done, job.failures, *now[name]) for name, job in self.jobs.items()}
 
     def known(self) -> list[tuple[bytes, int, int]]:
         """(job, epoch, revision) of each job here: a newer stamp may have got lost."""

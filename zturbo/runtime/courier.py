@@ -34,6 +34,7 @@ from zturbo.errors import (
     ZturboError,
     by_name,
 )
+from zturbo.runtime.complete import CompleteJobs
 from zturbo.runtime.host import is_loopback, same_network
 from zturbo.runtime.net.guard import Guard
 from zturbo.runtime.sockets import Security, make
@@ -135,6 +136,7 @@ class Courier:
         self._away = False
         self._reason = ""
         """What the broker waits for, as far as it said so."""
+        self.complete = CompleteJobs()
         self._subscriptions: list[Subscription] = []
         self._timers: list[Callable[[float], float | None]] = []
         self._ref = 0

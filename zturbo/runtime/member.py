@@ -245,10 +245,19 @@ class MemberLoop:
         self._progress_at = now + PROGRESS_EVERY
         self._forward()
         counts = role.snapshot()
+        self._tell_counts(counts)
+        return self._progress_at if counts else self._hello_at
+
+    def _tell_counts(self, counts: dict[bytes, tuple[int, ...]]) -> None:
         if counts != self._told:
             self._told = counts
             self.tell({"type": "progress", "incarnation": self.incarnation, "counts": counts})
-        return self._progress_at if counts else self._hello_at
+
+    def leave(self, role: Role) -> None:
+        """Say goodbye, and stop."""
+        self._tell_counts(role.snapshot())
+        self.tell({"type": "leave", "incarnation": self.incarnation})
+        self.stopping = True
 
     def _forward(self) -> None:
         """Tell the broker what was logged here."""

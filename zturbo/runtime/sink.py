@@ -470,8 +470,7 @@ def main() -> int:
         return side.failed(error, "sink")
 
     def leave(now: float) -> None:
-        loop.tell({"type": "leave", "incarnation": loop.incarnation})
-        loop.stopping = True
+        loop.leave(sink)
 
     def state(now: float) -> None:
         machine = sink.machine

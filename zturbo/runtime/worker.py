@@ -7,6 +7,7 @@ So statements and views go on while ``process()`` runs for an hour. Started by a
 from __future__ import annotations
 
 import logging
+import math
 import os
 import signal
 import sys
@@ -269,8 +270,9 @@ class WorkerProcess:
         elif self._leave_at is None:
             self._leave_at = now + LAST_WORDS
         if now >= self._drain_until or (self._leave_at is not None and now >= self._leave_at):
-            self.loop.tell({"type": "leave", "incarnation": self.loop.incarnation})
-            self.loop.stopping = True
+            for last in self.machine.ended.say(math.inf):
+                self.loop.tell(last.message)
+            self.loop.leave(self)
 
     def _steal(self, now: float) -> None:
         """A task runs for long: what was finished before it need not wait for it."""

@@ -92,8 +92,8 @@ class Board:
             job_id: of the job.
             name: of the job.
             success: whether it ended with a result.
-            results: how many, failed ones too, as the broker counts them.
-            failed: how many of them failed.
+            results: how many it gave.
+            failed: how many tasks failed.
 
         Returns:
             A sentence about it, unless that has been said.
@@ -159,8 +159,7 @@ class Board:
             return [Row(name, None, sentence(status))]
         failed = f", {status['failed']} failed" if status["failed"] else ""
         waits = f"; waits for {one_line(status['waiting'])}" if status["waiting"] else ""
-        results = status["results"] - status["failed"]
-        text = f"running {_time(now - seen.began)}, {results} results{failed}{waits}"
+        text = f"running {_time(now - seen.began)}, {status['results']} results{failed}{waits}"
         head = Row(name, None, text)
         rates = self._rates(seen, now)
         return [head, *(self._stage(status, i, rate) for i, rate in enumerate(rates))]
@@ -199,13 +198,13 @@ def one_line(text: object) -> str:
 
 
 def sentence(status: dict[str, Any]) -> str:
-    """A job's state, for people. (Among its ``results`` the failed ones count too.)"""
+    """A job's state, for people."""
     state: str = status["state"]
     if state == "waiting" and status["waiting"]:
         return f"waits for {status['waiting']}"
     if state == "done":
         failed = f", {status['failed']} failed" if status["failed"] else ""
-        return f"done, {status['results'] - status['failed']} results{failed}"
+        return f"done, {status['results']} results{failed}"
     return f"{state}: {status['error']}" if status["error"] else state
 
 

@@ -41,6 +41,7 @@ __all__ = [
     "FROM_BROKER",
     "LEVELS",
     "MAX_CONTROL",
+    "MAX_OVER",
     "SCHEMA",
     "TO_BROKER",
     "Member",
@@ -52,6 +53,9 @@ __all__ = [
 
 MAX_CONTROL = 16 << 20
 """Bytes of a message to a broker, beside the contents that come with it out of band."""
+
+MAX_OVER = 64
+"""Jobs that a client names as complete when it asks for their status."""
 
 LAST = 64
 """Bytes at the end of a message in which its ref is."""
@@ -199,6 +203,7 @@ TO_BROKER: dict[str, dict[str, Kind]] = {
     "get_view": {},
     "leave": {"incarnation": ID},
     "progress": {"incarnation": ID, "counts": MapOf(ID, TupleOf((_COUNT,) * 4), _MANY)},
+    "last_counts": {"incarnation": ID, "counts": MapOf(ID, TupleOf((_EPOCH, _COUNT, _COUNT)), _MANY)},
     "broken": {"incarnation": ID, "peer": ID},
     "draining": {"incarnation": ID},
     "trouble": {"incarnation": ID, "text": _LINE},
@@ -270,7 +275,7 @@ TO_BROKER: dict[str, dict[str, Kind]] = {
     "watch": {"ref": _REF, "jobs": ListOf(ID, _MANY)},
     "cancel": {"ref": _REF, "job": ID},
     "release": {"ref": _REF, "job": ID},
-    "jobs": {"ref": _REF, "job": Optional_(Bytes(16))},
+    "jobs": {"ref": _REF, "job": Optional_(Bytes(16)), "over": ListOf(ID, MAX_OVER)},
     "logs": {"ref": _REF, "after": _SIGNED, "job": Optional_(Bytes(16)), "source": _NAME},
 }
 """What may be said to a broker: type of message -> its fields."""

@@ -10,7 +10,9 @@ from zturbo.core.effects import Confirm, Control, Load, Record, Send
 from zturbo.wire.control import Member
 from zturbo.wire.messages import PROTOCOL, Batch, Statement
 from zturbo.wire.payload import pack_many
+from zturbo_broker.counts import PATIENCE
 from zturbo_broker.machine import BrokerMachine, PipelineInfo
+from zturbo_broker.rows import job_of, row_of
 from zturbo_broker.strikes import Death
 
 ME, WORKER, SINK, CLIENT = b"B" * 16, b"w" * 16, b"s" * 16, b"c" * 16
@@ -234,9 +236,9 @@ def test_whoever_runs_a_condemned_task_unaware_of_that_does_not_end_its_job() ->
 
 def answers(machine: BrokerMachine) -> list[dict[str, Any]]:
     """What clients were answered since the last look."""
-    said = [effect.message for effect in machine.effects if isinstance(effect, Confirm)]
+    said = [effect.message for effect in machine.effects if isinstance(effect, (Confirm, Control))]
     machine.effects.clear()
-    return said
+    return [message for message in said if message["type"] in ("ok", "error")]
 
 
 def test_the_end_of_jobs_is_told_to_who_waits_for_it() -> None:
@@ -282,9 +284,94 @@ def test_counts_of_each_stage_outlive_the_job() -> None:
     assert counts() == {"stage": "a", "queued": 3, "running": 2, "done": 4, "failed": 1}
     machine.cancel(CLIENT, {"ref": 1, "job": job}, 1.0)
     assert counts() == {"stage": "a", "queued": 0, "running": 0, "done": 4, "failed": 1}
-    machine.note_progress(WORKER, {job: (6, 2, 0, 0)})  # its last word
+    machine.last_counts({"incarnation": WORKER, "counts": {job: (1, 6, 2)}}, 1.0)
+    machine.last_counts({"incarnation": WORKER, "counts": {job: (1, 60, 20)}}, 1.0)  # said again
     machine.note_progress(WORKER, {})
     assert counts() == {"stage": "a", "queued": 0, "running": 0, "done": 6, "failed": 2}
+
+
+def ended_job() -> tuple[BrokerMachine, bytes]:
+    """A job that is done, of which its worker has told that half is."""
+    machine = broker()
+    hello(machine, worker())
+    hello(machine, sink())
+    job = b"j" * 16
+    submit(machine, job)
+    machine.note_progress(WORKER, {job: (25, 0, 3, 1)})
+    whole = {"incarnation": SINK, "job": job, "epoch": 1, "results": 50, "failed": 0}
+    machine.complete(b"s", whole, 1.0)
+    machine.effects.clear()
+    return machine, job
+
+
+def asked(machine: BrokerMachine, over: list[bytes], now: float) -> list[dict[str, Any]]:
+    """The answers to a question about all jobs, asked twice, as far as they are there."""
+    for _ in range(2):
+        machine.describe(CLIENT, {"ref": 7, "job": None, "over": over}, now)
+    return answers(machine)
+
+
+def done_of(answer: dict[str, Any]) -> int:
+    (job,) = answer["value"]["jobs"]
+    return int(job["counts"][0]["done"])
+
+
+def test_a_question_about_a_job_that_has_just_ended_waits_for_the_last_counts() -> None:
+    machine, job = ended_job()
+    assert asked(machine, [], 1.0) == []
+    machine.last_counts({"incarnation": WORKER, "counts": {job: (1, 50, 0)}}, 1.1)
+    (answer,) = answers(machine)
+    assert answer["ref"] == 7 and done_of(answer) == 50
+    assert [done_of(answer) for answer in asked(machine, [], 1.2)] == [50, 50], "at once"
+
+
+def test_a_question_does_not_wait_for_a_worker_that_is_silent_or_gone() -> None:
+    machine, job = ended_job()
+    assert asked(machine, [], 1.0) == []
+    due = machine.deadline()
+    assert due is not None and due <= 1.0 + PATIENCE
+    machine.tick(1.0 + PATIENCE)
+    assert [done_of(answer) for answer in answers(machine)] == [25], "what it said last"
+    machine, job = ended_job()
+    assert asked(machine, [], 1.0) == []
+    machine.exited(WORKER, 1.5)
+    assert [done_of(answer) for answer in answers(machine)] == [25]
+    machine, job = ended_job()
+    assert asked(machine, [], 1.0) == []
+    machine.release(CLIENT, {"ref": 8, "job": job}, 1.5)
+    assert {answer["ref"] for answer in answers(machine)} == {7, 8}
+
+
+def test_a_client_that_has_all_results_waits_for_the_job_to_be_done() -> None:
+    machine = broker()
+    hello(machine, worker())
+    hello(machine, sink())
+    job = b"j" * 16
+    submit(machine, job)
+    machine.effects.clear()
+    assert len(asked(machine, [], 1.0)) == 2, "it runs, and is told so at once"
+    assert asked(machine, [job], 1.0) == []
+    whole = {"incarnation": SINK, "job": job, "epoch": 1, "results": 50, "failed": 0}
+    machine.complete(b"s", whole, 1.0)
+    machine.last_counts({"incarnation": WORKER, "counts": {job: (1, 50, 0)}}, 1.1)
+    answer = next(answer for answer in answers(machine) if answer.get("ref") == 7)
+    assert answer["value"]["jobs"][0]["state"] == "done" and done_of(answer) == 50
+
+
+def test_counts_outlive_workers_and_are_those_of_the_last_epoch() -> None:
+    machine, job = ended_job()
+    machine.last_counts({"incarnation": WORKER, "counts": {job: (0, 99, 9)}}, 1.1)
+    assert machine.status(machine.jobs[job])["counts"][0]["done"] == 0, "it never heard of this epoch"
+    machine = broker()
+    hello(machine, worker())
+    hello(machine, sink())
+    submit(machine, job)
+    machine.note_progress(WORKER, {job: (25, 1, 3, 1)})
+    machine.exited(WORKER, 1.0)
+    (count,) = machine.status(machine.jobs[job])["counts"]
+    assert (count["done"], count["failed"], count["running"]) == (25, 1, 0)
+    restored = job_of(row_of(machine.jobs[job]), [(0, -1, 1, 1)])
+    assert restored.counted == {0: (25, 1)} and not restored.counts_final
 
 
 @pytest.mark.parametrize("retries, fast", [(0, True), (1, False)])

@@ -88,7 +88,7 @@ def hello(machine: BrokerMachine, who: Member, now: float = 0.0, view: int = 0) 
 
 def problems(machine: BrokerMachine, now: float = 0.0) -> dict[str, str]:
     machine.effects.clear()
-    machine.describe(b"c" * 16, {"ref": 1, "job": None}, now)
+    machine.describe(b"c" * 16, {"ref": 1, "job": None, "over": []}, now)
     (answer,) = [e.message for e in machine.effects if isinstance(e, Control) and e.message["type"] == "ok"]
     found: dict[str, str] = answer["value"]["pipelines"][0]["problems"]
     return found

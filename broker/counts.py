@@ -1,0 +1,195 @@
+"""How many tasks of each job are where, as its workers and its sink say.
+
+Each tells its counts twice a second while a job runs, and once more, exactly, when it hears that the job has
+ended. Until all have said that last word, a question about the job waits, for a while: a worker whose code
+holds the interpreter says it late.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from zturbo.wire.control import Member
+from zturbo_broker.job import ENDED, Job
+
+__all__ = ["PATIENCE", "Counts", "Question"]
+
+PATIENCE = 2.0
+"""Seconds after a job's end for which a question about it waits for the last counts."""
+
+MOST = 1000
+"""Questions that wait at a time; more are answered at once."""
+
+NOTHING = (0, 0, 0, 0)
+
+
+@dataclass(slots=True)
+class LastWords:
+    """Of the members that had to do with a job that has ended."""
+
+    awaited: set[bytes]
+    """Members whose last word is not here."""
+    heard: list[tuple[int, int, int]] = field(default_factory=list)
+    """(stage, given, failed) of those whose is. They are the job's once all are here: part of them in the
+    ledger would count twice when a later broker asks again."""
+
+
+@dataclass(slots=True)
+class Question:
+    """A client's question that waits for last counts."""
+
+    wanted: bytes | None
+    """The job that it is about; None for all."""
+    jobs: set[bytes]
+    """Those whose last counts are not here."""
+    until: float
+    """When it is answered all the same."""
+
+
+class Counts:
+    """The counts of all jobs."""
+
+    def __init__(self) -> None:
+        self.said: dict[bytes, dict[bytes, tuple[int, ...]]] = {}
+        """Member -> job -> what its stage has given (outputs, failures, drops), failures among it, tasks that
+        wait there, tasks that run. Of a sink: results, failed tasks, and what waits for its order."""
+        self.ending: dict[bytes, LastWords] = {}
+        """Jobs that have ended, and whose last counts are not here."""
+        self.questions: dict[tuple[bytes, int], Question] = {}
+        """(client, ref) -> what it asked."""
+
+    def of(self, member: bytes, job: bytes) -> tuple[int, ...]:
+        """What a member last said of a job."""
+        return self.said.get(member, {}).get(job, NOTHING)
+
+    def note(self, member: bytes, counts: Mapping[bytes, tuple[int, ...]]) -> None:
+        """A member says how far the jobs are that it has."""
+        self.said[member] = {
+            job: numbers
+            for job, numbers in counts.items()
+            if type(job) is bytes and type(numbers) is tuple and [type(n) for n in numbers] == 4 * [int]
+        }
+
+    def started_over(self, job: Job) -> None:
+        """A new epoch is counted anew."""
+        job.counted.clear()
+        for counts in self.said.values():
+            counts.pop(job.id, None)
+
+    def ended(self, job: Job, members: Iterable[Member]) -> None:
+        """The job has ended; these are told so, and answer with their last word."""
+        awaited = {member.incarnation for member in members}
+        job.counts_final = not awaited
+        if awaited:
+            self.ending[job.id] = LastWords(awaited)
+        else:
+            self.forget(job.id)
+
+    def last(self, job: Job, member: Member, epoch: int, done: int, failed: int) -> bool:
+        """A member's last word on a job. Returns whether all have said theirs with this."""
+        words = self.ending.get(job.id)
+        if words is None or member.incarnation not in words.awaited:
+            return False  # said again
+        if epoch != job.epoch:
+            done = failed = 0
+        self.said.get(member.incarnation, {}).pop(job.id, None)
+        return self._heard(job, words, member, done, failed)
+
+    def gone(self, member: Member, jobs: Mapping[bytes, Job]) -> list[Job]:
+        """A member is dead: what it said last is what is known. Returns jobs that have other counts now."""
+        changed = []
+        said = self.said.pop(member.incarnation, {})
+        for name, (done, failed, *_) in said.items():
+            job = jobs.get(name)
+            if job is not None and job.state not in ENDED and member.role != "sink":
+                job.count(member.stage, done, failed)
+                changed.append(job)
+        for name, words in list(self.ending.items()):
+            if member.incarnation in words.awaited:
+                done, failed, *_ = said.get(name, NOTHING)
+                if self._heard(jobs[name], words, member, done, failed):
+                    changed.append(jobs[name])
+        return changed
+
+    def _heard(self, job: Job, words: LastWords, member: Member, done: int, failed: int) -> bool:
+        words.awaited.discard(member.incarnation)
+        if member.role == "sink":
+            job.results, job.failed = done, failed
+        else:
+            words.heard.append((member.stage, done, failed))
+        if words.awaited:
+            return False
+        for numbers in words.heard:
+            job.count(*numbers)
+        job.counts_final = True
+        self.forget(job.id)
+        return True
+
+    def forget(self, job: bytes) -> None:
+        """Nothing more is to be said of this job."""
+        self.ending.pop(job, None)
+        for question in self.questions.values():
+            question.jobs.discard(job)
+
+    def owed(self, member: bytes) -> list[bytes]:
+        """Jobs that have ended, of which this member has not said its last word."""
+        return [job for job, words in self.ending.items() if member in words.awaited]
+
+    def of_stages(self, job: Job, members: Iterable[Member], stages: int) -> list[list[int]]:
+        """Of each stage of a job, as far as is known: what is queued, runs, is done, failed."""
+        counts = [[0, 0, *job.counted.get(stage, (0, 0))] for stage in range(stages)]
+        over = job.state in ENDED
+        words = self.ending.get(job.id, LastWords(set()))
+        told = [(stage, 0, 0, done, failed) for stage, done, failed in words.heard]
+        for member in members:
+            done, failed, queued, running = self.of(member.incarnation, job.id)
+            if not over:
+                told.append((member.stage, queued, running, done, failed))
+            elif member.incarnation in words.awaited:
+                told.append((member.stage, 0, 0, done, failed))
+        for stage, *numbers in told:
+            if 0 <= stage < stages:
+                counts[stage] = [a + b for a, b in zip(counts[stage], numbers, strict=True)]
+        return counts
+
+    # -- questions ----------------------------------------------------------------------------
+    def waits(
+        self,
+        who: bytes,
+        ref: int,
+        wanted: bytes | None,
+        over: Iterable[bytes],
+        jobs: Mapping[bytes, Job],
+        now: float,
+    ) -> bool:
+        """Whether a question waits for last counts.
+
+        Args:
+            who: the client.
+            ref: of its question.
+            wanted: the job that it asks for; None for all.
+            over: jobs that it knows to be complete.
+            jobs: all that there are.
+            now: monotonic seconds.
+        """
+        if (who, ref) in self.questions:
+            return True  # asked again
+        waits = {name: jobs[name].ended_at + PATIENCE for name in self.ending}
+        waits |= {name: now + PATIENCE for name in over if name in jobs and jobs[name].state not in ENDED}
+        late = {name for name, until in waits.items() if now < until and wanted in (None, name)}
+        if late and len(self.questions) < MOST:
+            self.questions[(who, ref)] = Question(wanted, late, max(waits[name] for name in late))
+            return True
+        return False
+
+    def answerable(self, now: float) -> list[tuple[bytes, int, bytes | None]]:
+        """(client, ref, job) of each question that waits no longer."""
+        due = [(key, q.wanted) for key, q in self.questions.items() if not q.jobs or now >= q.until]
+        for key, _ in due:
+            del self.questions[key]
+        return [(who, ref, wanted) for (who, ref), wanted in due]
+
+    def deadline(self) -> float | None:
+        """When a question is answered, whatever is here."""
+        return min((question.until for question in self.questions.values()), default=None)
