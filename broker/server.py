@@ -20,15 +20,14 @@ import zmq
 
 from zturbo.core.effects import Confirm, Control, Effect, Load, Record, Send
 from zturbo.errors import DecodeError, StartError, VersionMismatch
-from zturbo.errortext import error_text
 from zturbo.runtime.dump import dump, links
 from zturbo.runtime.net.guard import Guard
 from zturbo.runtime.peers import Inbox, Peers
-from zturbo.runtime.sockets import Security, make
+from zturbo.runtime.sockets import Security
 from zturbo.version import __version__
 from zturbo.wire.codec import decode, encode
-from zturbo.wire.control import TO_BROKER, Member, pack_control, ref_of, unpack_control
-from zturbo.wire.messages import PROTOCOL, Batch, Buffer
+from zturbo.wire.control import Member
+from zturbo.wire.messages import PROTOCOL, Batch
 from zturbo.wire.payload import check_blob
 from zturbo_broker.job import ENDED, Job
 from zturbo_broker.ledger import ChunkRow, Ledger, LedgerCorrupt, LedgerFull
@@ -36,18 +35,13 @@ from zturbo_broker.ledgerfile import damaged
 from zturbo_broker.logbook import Logbook
 from zturbo_broker.machine import BrokerMachine, PipelineInfo
 from zturbo_broker.repeats import has_answer, latest
+from zturbo_broker.router import Router
 from zturbo_broker.rows import RowUnreadable, job_of, member_of, row_of
 from zturbo_broker.strikes import Death
 
 __all__ = ["Broker"]
 
 log = logging.getLogger("zturbo.broker")
-
-ROUND = 256
-"""Control messages read in one round at most."""
-
-ROUND_BYTES = 64 << 20
-"""Bytes of them after which others get their turn."""
 
 AFTER_FAULT = 0.1
 """Seconds to wait after a round that failed: what made it fail may still be there."""
@@ -95,9 +89,10 @@ class Broker:
         self.ledger = ledger
         number, members, jobs = self._read_ledger()
         self.context: zmq.Context[zmq.Socket[bytes]] = zmq.Context(1)
-        self.router = make(self.context, zmq.ROUTER, bind=bind, security=security)
-        self._socket_file = Path(bind[6:]) if bind.startswith("ipc:///") else None
-        self.address = self.router.getsockopt_string(zmq.LAST_ENDPOINT)
+        self.guard = Guard(log)
+        self.router = Router(self.context, bind, self._handle, self.guard, security)
+        self._say = self.router.say
+        self.address = self.router.address
         self.folder = folder
         folder.mkdir(mode=0o700)
         endpoints = [f"ipc://{self.folder}/in", *([tcp] if tcp else [])]
@@ -121,8 +116,7 @@ class Broker:
         self.dumping = False
         """Whether its state is to be written to the log."""
         self.bad = 0
-        """Messages that were no messages of ours."""
-        self.guard = Guard(log)
+        """Messages of peers that were no messages of ours."""
         self.logbook = Logbook()
         self._noted: dict[bytes, tuple[str, int]] = {}
         self._present: dict[bytes, str] = {}
@@ -131,7 +125,7 @@ class Broker:
         self._held: list[Effect] = []
         self._loads: list[Load] = []
         self._poller = zmq.Poller()
-        for socket in (self.router, *self.inbox.sockets):
+        for socket in (self.router.socket, *self.inbox.sockets):
             self._poller.register(socket, zmq.POLLIN)
         self._handlers: dict[str, Callable[[bytes, dict[str, Any], list[bytes], float], None]] = {
             "hello": lambda who, m, f, now: self.machine.hello(who, m, now),
@@ -237,6 +231,10 @@ class Broker:
         self._note(logging.INFO, "broker", job.id, text)
 
     # -- requests -----------------------------------------------------------------------------
+    def _handle(self, who: bytes, message: dict[str, Any], frames: list[bytes], now: float) -> None:
+        self.machine.heard(who, now)
+        self._handlers[message["type"]](who, message, frames, now)
+
     def _exited(self, who: bytes, m: dict[str, Any], frames: list[bytes], now: float) -> None:
         if has_answer(self._held, who, m["ref"]):
             return
@@ -319,8 +317,8 @@ class Broker:
         if late > STOOD_STILL:
             self.machine.stood_still(late)
         for socket, _ in ready:
-            if socket is self.router:
-                self._read_router()
+            if socket is self.router.socket:
+                self.router.read()
             else:
                 self._read_inbox(socket)
         now = time.monotonic()
@@ -331,42 +329,6 @@ class Broker:
         finally:  # what was decided before is done all the same
             self._perform(now)
             self.peers.flush()
-
-    def _read_router(self) -> None:
-        nbytes = 0
-        for _ in range(ROUND):
-            try:
-                who, *frames = self.router.recv_multipart(zmq.DONTWAIT, copy=False)
-            except zmq.Again:
-                return
-            nbytes += self._take(who.bytes, frames)
-            if nbytes > ROUND_BYTES:
-                return
-
-    def _take(self, who: bytes, frames: list[zmq.Frame]) -> int:
-        """One message from anybody: measured, read, handled. Returns its size."""
-        what = "a control message"
-        try:
-            message = unpack_control([frame.buffer for frame in frames[:1]], TO_BROKER)
-            what = message["type"]
-            now = time.monotonic()
-            self.machine.heard(who, now)
-            self._handlers[what](who, message, [frame.bytes for frame in frames[1:]], now)
-        except DecodeError as error:
-            self.bad += 1
-            log.debug("dropped a message: %s", error)
-            self._refuse(who, frames, "UsageError", str(error))
-        except Exception as error:  # the next message is another's
-            self.guard.failed(what, error)
-            text = f"the broker could not do this: {error_text(error, 300)}; its log says more"
-            self._refuse(who, frames, "JobError", text)
-        return sum(len(frame) for frame in frames)
-
-    def _refuse(self, who: bytes, frames: list[zmq.Frame], kind: str, text: str) -> None:
-        """Answer a request that has a ref, so that its client need not wait."""
-        ref = ref_of([frame.buffer for frame in frames[:1]])
-        if ref is not None:
-            self._say(who, {"type": "error", "ref": ref, "kind": kind, "message": text})
 
     def _read_inbox(self, socket: zmq.Socket[bytes]) -> None:
         for frames in self.inbox.receive(socket):
@@ -496,19 +458,11 @@ class Broker:
         runs: list[Any] = [((), 1)] if row.first < 0 else [((row.first,), row.n)]
         return Batch(row.job, 0, 0, runs, row.n, row.blob, row.metas, list(row.buffers))
 
-    def _say(self, who: bytes, message: dict[str, Any], *frames: Buffer) -> None:
-        try:
-            self.router.send_multipart([who, *pack_control(message, *frames)], zmq.DONTWAIT)
-        except zmq.ZMQError as error:  # unreachable or full: whoever waits for it asks again
-            log.debug("%s was not said: %s", message["type"], error)
-
     def close(self) -> None:
         """Close the sockets and the ledger."""
         self.peers.close()
         self.inbox.close()
         self.router.close()
-        if self._socket_file is not None:  # ZeroMQ leaves it
-            self._socket_file.unlink(missing_ok=True)
         self.context.term()
         shutil.rmtree(self.folder, ignore_errors=True)
         try:

@@ -1,0 +1,110 @@
+"""The broker's control socket: what anybody says to it is measured, read, and handled behind a guard.
+
+The socket is a ROUTER. Nodes, workers, sinks and clients are DEALERs to it.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import zmq
+
+from zturbo.errors import DecodeError
+from zturbo.errortext import error_text
+from zturbo.runtime.net.guard import Guard
+from zturbo.runtime.sockets import Security, make
+from zturbo.wire.control import TO_BROKER, pack_control, ref_of, unpack_control
+from zturbo.wire.messages import Buffer
+
+__all__ = ["Router"]
+
+log = logging.getLogger("zturbo.broker")
+
+ROUND = 256
+"""Control messages read in one round at most."""
+
+ROUND_BYTES = 64 << 20
+"""Bytes of them after which others get their turn."""
+
+
+class Router:
+    """The socket and what is read from it.
+
+    Args:
+        context: zmq context.
+        bind: control address, such as ``tcp://127.0.0.1:5555``.
+        handle: told who said what, with the frames that came out of band, and the time.
+        guard: what ``handle`` raises goes there.
+        security: CURVE keys, if they are configured.
+
+    Raises:
+        StartError: the address is in use.
+    """
+
+    def __init__(
+        self,
+        context: zmq.Context[zmq.Socket[bytes]],
+        bind: str,
+        handle: Callable[[bytes, dict[str, Any], list[bytes], float], None],
+        guard: Guard,
+        security: Security | None = None,
+    ) -> None:
+        self.socket = make(context, zmq.ROUTER, bind=bind, security=security)
+        self.address = self.socket.getsockopt_string(zmq.LAST_ENDPOINT)
+        self.bad = 0
+        """Messages that were no messages of ours."""
+        self._file = Path(bind[6:]) if bind.startswith("ipc:///") else None
+        self._handle = handle
+        self._guard = guard
+
+    def read(self) -> None:
+        """Handle what has come, up to a round's share."""
+        nbytes = 0
+        for _ in range(ROUND):
+            try:
+                who, *frames = self.socket.recv_multipart(zmq.DONTWAIT, copy=False)
+            except zmq.Again:
+                return
+            nbytes += self._take(who.bytes, frames)
+            if nbytes > ROUND_BYTES:
+                return
+
+    def _take(self, who: bytes, frames: list[zmq.Frame]) -> int:
+        """One message from anybody: measured, read, handled. Returns its size."""
+        what = "a control message"
+        try:
+            message = unpack_control([frame.buffer for frame in frames[:1]], TO_BROKER)
+            what = message["type"]
+            self._handle(who, message, [frame.bytes for frame in frames[1:]], time.monotonic())
+        except DecodeError as error:
+            self.bad += 1
+            log.debug("dropped a message: %s", error)
+            self._refuse(who, frames, "UsageError", str(error))
+        except Exception as error:  # the next message is another's
+            self._guard.failed(what, error)
+            text = f"the broker could not do this: {error_text(error, 300)}; its log says more"
+            self._refuse(who, frames, "JobError", text)
+        return sum(len(frame) for frame in frames)
+
+    def _refuse(self, who: bytes, frames: list[zmq.Frame], kind: str, text: str) -> None:
+        """Answer a request that has a ref, so that its client need not wait."""
+        ref = ref_of([frame.buffer for frame in frames[:1]])
+        if ref is not None:
+            self.say(who, {"type": "error", "ref": ref, "kind": kind, "message": text})
+
+    def say(self, who: bytes, message: dict[str, Any], *frames: Buffer) -> None:
+        """Say something to one of them. It is lost if that one is not there, who then asks again."""
+        try:
+            self.socket.send_multipart([who, *pack_control(message, *frames)], zmq.DONTWAIT)
+        except zmq.ZMQError as error:  # unreachable or full
+            log.debug("%s was not said: %s", message["type"], error)
+
+    def close(self) -> None:
+        """Close the socket."""
+        self.socket.close()
+        if self._file is not None:  # ZeroMQ leaves it
+            self._file.unlink(missing_ok=True)
