@@ -15,10 +15,11 @@ import zmq
 
 from zturbo.errors import DecodeError
 from zturbo.errortext import error_text
+from zturbo.runtime.net.endless import Arrivals
 from zturbo.runtime.net.guard import Guard
 from zturbo.runtime.sockets import Security, make
-from zturbo.wire.control import TO_BROKER, pack_control, ref_of, unpack_control
-from zturbo.wire.messages import Buffer
+from zturbo.wire.control import MAX_CONTROL, TO_BROKER, pack_control, ref_of, unpack_control
+from zturbo.wire.messages import MAX_FRAMES, Buffer
 
 __all__ = ["Router"]
 
@@ -39,6 +40,8 @@ class Router:
         bind: control address, such as ``tcp://127.0.0.1:5555``.
         handle: told who said what, with the frames that came out of band, and the time.
         guard: what ``handle`` raises goes there.
+        arrivals: what watches its connections.
+        longest: bytes that the contents of one message may have.
         security: CURVE keys, if they are configured.
 
     Raises:
@@ -51,22 +54,32 @@ class Router:
         bind: str,
         handle: Callable[[bytes, dict[str, Any], list[bytes], float], None],
         guard: Guard,
+        arrivals: Arrivals,
+        longest: int,
         security: Security | None = None,
     ) -> None:
-        self.socket = make(context, zmq.ROUTER, bind=bind, security=security)
+        self.socket = make(
+            context,
+            zmq.ROUTER,
+            bind=bind,
+            security=security,
+            arrivals=arrivals,
+            longest=longest + MAX_CONTROL,
+        )
         self.address = self.socket.getsockopt_string(zmq.LAST_ENDPOINT)
         self.bad = 0
         """Messages that were no messages of ours."""
         self._file = Path(bind[6:]) if bind.startswith("ipc:///") else None
         self._handle = handle
         self._guard = guard
+        self._arrivals = arrivals
 
     def read(self) -> None:
         """Handle what has come, up to a round's share."""
         nbytes = 0
         for _ in range(ROUND):
             try:
-                who, *frames = self.socket.recv_multipart(zmq.DONTWAIT, copy=False)
+                who, *frames = self._arrivals.receive(self.socket)
             except zmq.Again:
                 return
             nbytes += self._take(who.bytes, frames)
@@ -77,6 +90,8 @@ class Router:
         """One message from anybody: measured, read, handled. Returns its size."""
         what = "a control message"
         try:
+            if len(frames) > MAX_FRAMES:
+                raise DecodeError(f"a message of more than {MAX_FRAMES} frames")
             message = unpack_control([frame.buffer for frame in frames[:1]], TO_BROKER)
             what = message["type"]
             self._handle(who, message, [frame.bytes for frame in frames[1:]], time.monotonic())

@@ -21,6 +21,7 @@ import zmq
 from zturbo.core.effects import Confirm, Control, Effect, Load, Record, Send
 from zturbo.errors import DecodeError, StartError, VersionMismatch
 from zturbo.runtime.dump import dump, links
+from zturbo.runtime.net.endless import Arrivals
 from zturbo.runtime.net.guard import Guard
 from zturbo.runtime.peers import Inbox, Peers
 from zturbo.runtime.sockets import Security
@@ -42,6 +43,9 @@ from zturbo_broker.strikes import Death
 __all__ = ["Broker"]
 
 log = logging.getLogger("zturbo.broker")
+
+LONGEST = 64 << 20
+"""Bytes of what peers say to a broker: no contents."""
 
 AFTER_FAULT = 0.1
 """Seconds to wait after a round that failed: what made it fail may still be there."""
@@ -90,14 +94,16 @@ class Broker:
         number, members, jobs = self._read_ledger()
         self.context: zmq.Context[zmq.Socket[bytes]] = zmq.Context(1)
         self.guard = Guard(log)
-        self.router = Router(self.context, bind, self._handle, self.guard, security)
+        self.arrivals = Arrivals()
+        largest = max((pipeline.max_task_bytes for pipeline in pipelines), default=0)
+        self.router = Router(self.context, bind, self._handle, self.guard, self.arrivals, largest, security)
         self._say = self.router.say
         self.address = self.router.address
         self.folder = folder
         folder.mkdir(mode=0o700)
         endpoints = [f"ipc://{self.folder}/in", *([tcp] if tcp else [])]
-        self.inbox = Inbox(self.context, endpoints, security)
-        self.peers = Peers(self.context, host, security)
+        self.inbox = Inbox(self.context, endpoints, self.arrivals, security, LONGEST)
+        self.peers = Peers(self.context, host, self.arrivals, security)
         me = os.urandom(16)
         member = Member(me, "broker", "", -1, host, tuple(self.inbox.endpoints))
         self.machine = BrokerMachine(
@@ -305,7 +311,8 @@ class Broker:
     def _round(self) -> None:
         now = time.monotonic()
         due = self.machine.deadline()
-        timeout = 0.5 if due is None else min(0.5, max(0.0, due - now))
+        until = min(now + 0.5, self.arrivals.look(now))
+        timeout = max(0.0, (until if due is None else min(due, until)) - now)
         if self.peers.blocked:
             timeout = min(timeout, 0.005)
         self.peers.bury()
@@ -460,6 +467,7 @@ class Broker:
 
     def close(self) -> None:
         """Close the sockets and the ledger."""
+        self.arrivals.forget()
         self.peers.close()
         self.inbox.close()
         self.router.close()

@@ -36,11 +36,12 @@ from zturbo.errors import (
 )
 from zturbo.runtime.complete import CompleteJobs
 from zturbo.runtime.host import is_loopback, same_network
+from zturbo.runtime.net.endless import Arrivals
 from zturbo.runtime.net.guard import Guard
 from zturbo.runtime.sockets import Security, make
 from zturbo.version import __version__
 from zturbo.wire.codec import decode, encode
-from zturbo.wire.control import FROM_BROKER, TO_BROKER, pack_control, unpack_control
+from zturbo.wire.control import FROM_BROKER, MAX_ANSWER, TO_BROKER, pack_control, unpack_control
 from zturbo.wire.messages import PROTOCOL, Buffer, Results
 
 __all__ = ["CLOSED", "SUPERSEDED", "Courier", "Subscription"]
@@ -52,6 +53,9 @@ QUIET = 3.0
 
 REPEAT = 1.0
 """Seconds after which a request that is not answered is said again."""
+
+ROUND = 256
+"""Answers read in one round at most."""
 
 LOCATE = 0.5
 """Seconds between two questions where a job's results are, while they do not flow."""
@@ -126,8 +130,15 @@ class Courier:
         self.identity = os.urandom(16)
         self._security = security
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context(1)
+        self._arrivals = Arrivals()
         self._control = make(
-            self._context, zmq.DEALER, connect=broker, identity=self.identity, security=security
+            self._context,
+            zmq.DEALER,
+            connect=broker,
+            identity=self.identity,
+            security=security,
+            arrivals=self._arrivals,
+            longest=MAX_ANSWER,
         )
         self._sinks: dict[bytes, zmq.Socket[bytes]] = {}
         self._guard = Guard(log)
@@ -138,7 +149,6 @@ class Courier:
         """What the broker waits for, as far as it said so."""
         self.complete = CompleteJobs()
         self._subscriptions: list[Subscription] = []
-        self._timers: list[Callable[[float], float | None]] = []
         self._ref = 0
         self._lock = threading.RLock()
         """Of refs and of posted calls. Reentrant: a forgotten client may end at any point of a thread."""
@@ -244,10 +254,6 @@ class Courier:
 
         self.post(stop)
 
-    def every(self, timer: Callable[[float], float | None]) -> None:
-        """Call this each round; it returns when it wants the next call, or None when it is over."""
-        self.post(lambda now: self._timers.append(timer))
-
     def stop(self) -> None:
         """Let the thread close the sockets and end. Waits for nothing; no effect in a forked child."""
         if self.forked:
@@ -269,13 +275,7 @@ class Courier:
         while not self._stopping:
             now = time.monotonic()
             until = now + 0.5
-            for timer in list(self._timers):
-                due = timer(now)
-                if due is None:
-                    self._timers.remove(timer)
-                else:
-                    until = min(until, due)
-            until = min(until, self._requests_due(now))
+            until = min(until, self._requests_due(now), self._arrivals.look(now))
             for subscription in list(self._subscriptions):
                 until = min(until, self._serve(subscription, now))
             self._awake = False
@@ -301,6 +301,7 @@ class Courier:
             request.settle(None, BrokerUnavailable(CLOSED))
         for subscription in list(self._subscriptions):
             subscription.fail(BrokerUnavailable(CLOSED))
+        self._arrivals.forget()
         self._control.close()
         for sink in self._sinks.values():
             sink.close()
@@ -357,13 +358,13 @@ class Courier:
         )
 
     def _read_control(self) -> None:
-        while True:
+        for _ in range(ROUND):
             try:
-                frames = self._control.recv_multipart(zmq.DONTWAIT)
+                frames = self._arrivals.receive(self._control)
             except zmq.Again:
                 return
             try:
-                self._hear(unpack_control(frames, FROM_BROKER))
+                self._hear(unpack_control([frame.buffer for frame in frames], FROM_BROKER))
             except DecodeError as error:
                 log.debug("dropped a message: %s", error)
             except Exception as error:  # other callers wait for other answers
@@ -467,6 +468,7 @@ class Courier:
                 connect=value["results"][0],
                 identity=self.identity,
                 security=self._security,
+                arrivals=self._arrivals,
             )
             self._sinks[sink] = socket
             self._poller.register(socket, zmq.POLLIN)
@@ -476,7 +478,7 @@ class Courier:
     def _read_sink(self, socket: zmq.Socket[bytes], now: float) -> None:
         for _ in range(64):
             try:
-                frames = socket.recv_multipart(zmq.DONTWAIT, copy=False)
+                frames = self._arrivals.receive(socket)
             except zmq.Again:
                 return
             try:

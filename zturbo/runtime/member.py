@@ -29,7 +29,7 @@ from zturbo.runtime.peers import Inbox, Peers
 from zturbo.runtime.sockets import Security, make
 from zturbo.version import __version__
 from zturbo.wire.codec import BadBatch, decode, encode
-from zturbo.wire.control import FROM_BROKER, Member, View, pack_control, unpack_control
+from zturbo.wire.control import FROM_BROKER, MAX_ANSWER, Member, View, pack_control, unpack_control
 from zturbo.wire.messages import PROTOCOL, Batch, Buffer, DataMessage
 
 __all__ = ["HELLO_EVERY", "MemberLoop", "Role", "start_member"]
@@ -42,6 +42,9 @@ PROGRESS_EVERY = 0.25
 HELLO_EVERY = 1.0
 """Seconds between two hellos: they are the heartbeat, and mend a view that got lost."""
 
+
+ROUND = 256
+"""Control messages read in one round at most."""
 
 HELLO_JOBS = 64
 """Jobs that one hello names at most."""
@@ -113,9 +116,17 @@ class MemberLoop:
         folder.mkdir(mode=0o700)
         endpoints = [f"ipc://{self.folder}/in", *([tcp] if tcp else [])]
         self.arrivals = Arrivals()
-        self.inbox = Inbox(self.context, endpoints, security, self.arrivals)
-        self.peers = Peers(self.context, host, security)
-        self.control = make(self.context, zmq.DEALER, connect=broker, identity=incarnation, security=security)
+        self.inbox = Inbox(self.context, endpoints, self.arrivals, security)
+        self.peers = Peers(self.context, host, self.arrivals, security)
+        self.control = make(
+            self.context,
+            zmq.DEALER,
+            connect=broker,
+            identity=incarnation,
+            security=security,
+            arrivals=self.arrivals,
+            longest=MAX_ANSWER,
+        )
         self.member: Member | None = None
         self.name = stage
         """For people, such as ``video.detect``."""
@@ -292,14 +303,14 @@ class MemberLoop:
                 self.guard.failed("a peer's message", error)
 
     def _read_control(self, role: Role, now: float) -> None:
-        while True:
+        for _ in range(ROUND):
             try:
-                frames = self.control.recv_multipart(zmq.DONTWAIT)
+                frames = self.arrivals.receive(self.control)
             except zmq.Again:
                 return
             kind = "a control message"
             try:
-                message = unpack_control(frames, FROM_BROKER)
+                message = unpack_control([frame.buffer for frame in frames], FROM_BROKER)
                 kind = message["type"]
                 if kind in ("welcome", "view"):
                     self._take_view(role, message["view"], now)

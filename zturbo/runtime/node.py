@@ -22,10 +22,11 @@ from zturbo.core.supervisor import STABLE, Restarts
 from zturbo.errors import DecodeError
 from zturbo.runtime.children import Child, ChildSpec
 from zturbo.runtime.disk.folders import runtime_dir
+from zturbo.runtime.net.endless import Arrivals
 from zturbo.runtime.net.guard import Guard
 from zturbo.runtime.slot import Running
 from zturbo.runtime.sockets import Security, make
-from zturbo.wire.control import FROM_BROKER, pack_control, unpack_control
+from zturbo.wire.control import FROM_BROKER, MAX_ANSWER, pack_control, unpack_control
 
 __all__ = ["Node"]
 
@@ -48,6 +49,9 @@ REPORTED = 1000
 
 REPEAT = 1.0
 """Seconds after which a report that the broker has not confirmed is repeated."""
+
+ROUND = 256
+"""Control messages read in one round at most."""
 
 OnEvent = Callable[[str, Child, str], None]
 
@@ -132,7 +136,16 @@ class Node:
         self._folder = runtime_dir()
         self._places: list[_Place] = []
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context(1)
-        self._control = make(self._context, zmq.DEALER, connect=broker, identity=self.id, security=security)
+        self._arrivals = Arrivals()
+        self._control = make(
+            self._context,
+            zmq.DEALER,
+            connect=broker,
+            identity=self.id,
+            security=security,
+            arrivals=self._arrivals,
+            longest=MAX_ANSWER,
+        )
         self._guard = Guard(log)
         self._reports: dict[int, tuple[list[Any], float]] = {}
         self._ref = 0
@@ -206,7 +219,7 @@ class Node:
             if not child.is_ready and child.error is None:
                 poller.register(child.ready_fd, zmq.POLLIN)
         limited = self._ended or any(place.what.spec.get("task_timeout") for place in self._places)
-        until = min(now + (LOOK_EVERY if limited else 0.5), self._renew_at)
+        until = min(now + (LOOK_EVERY if limited else 0.5), self._renew_at, self._arrivals.look(now))
         for place in self._places:
             if place.child is None and place.start_at is not None and not self.stopping:
                 until = min(until, place.start_at)
@@ -332,6 +345,7 @@ class Node:
 
     def close(self) -> None:
         """Close the sockets. All children must be gone."""
+        self._arrivals.forget()
         self._control.close()
         self._context.term()
         os.close(self._wake)
@@ -351,13 +365,13 @@ class Node:
         self._send(frames)
 
     def _talk(self, now: float) -> None:
-        while True:
+        for _ in range(ROUND):
             try:
-                frames = self._control.recv_multipart(zmq.DONTWAIT)
+                frames = self._arrivals.receive(self._control)
             except zmq.Again:
                 break
             try:
-                self._obey(unpack_control(frames, FROM_BROKER))
+                self._obey(unpack_control([frame.buffer for frame in frames], FROM_BROKER))
             except DecodeError as error:
                 log.debug("dropped a message: %s", error)
             except Exception as error:  # the node's children need it, whatever that was

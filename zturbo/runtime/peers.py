@@ -46,14 +46,20 @@ class Peers:
     Args:
         context: zmq context.
         host: this process's host; members with the same one are reached by their first endpoint.
+        arrivals: what watches their connections.
         security: CURVE keys, if they are configured.
     """
 
     def __init__(
-        self, context: zmq.Context[zmq.Socket[bytes]], host: str, security: Security | None = None
+        self,
+        context: zmq.Context[zmq.Socket[bytes]],
+        host: str,
+        arrivals: Arrivals,
+        security: Security | None = None,
     ) -> None:
         self._context = context
         self._host = host
+        self._arrivals = arrivals
         self._security = security
         self._peers: dict[bytes, _Peer] = {}
         self._members: dict[bytes, Member] = {}
@@ -70,6 +76,7 @@ class Peers:
             peer = self._peers.pop(incarnation)
             self._stuck.discard(incarnation)
             self.gone.append(peer.socket)
+            self._arrivals.let_go(peer.endpoint)
             peer.waiting.clear()
 
     def _open(self, incarnation: bytes) -> _Peer | None:
@@ -81,7 +88,13 @@ class Peers:
         if endpoint.startswith("ipc:") and not near:
             return None
         try:
-            socket = make(self._context, zmq.PUSH, connect=endpoint, security=self._security)
+            socket = make(
+                self._context,
+                zmq.PUSH,
+                connect=endpoint,
+                security=self._security,
+                arrivals=self._arrivals,
+            )
         except zmq.ZMQError as error:  # no descriptors are left: what waits for an answer is said again
             log.warning("no connection to %s: %s", endpoint, error)
             return None
@@ -148,6 +161,7 @@ class Inbox:
         context: zmq context.
         endpoints: addresses to bind; ``tcp://HOST:*`` takes a free port.
         arrivals: what watches their connections.
+        security: CURVE keys, if they are configured.
         longest: bytes that one message may have, all frames together.
     """
 
@@ -155,8 +169,8 @@ class Inbox:
         self,
         context: zmq.Context[zmq.Socket[bytes]],
         endpoints: list[str],
+        arrivals: Arrivals,
         security: Security | None = None,
-        arrivals: Arrivals | None = None,
         longest: int = 2 * MAX_MESSAGE,
     ) -> None:
         self._arrivals = arrivals
@@ -173,11 +187,9 @@ class Inbox:
         """What has come, up to a round's share."""
         for _ in range(TRACK):
             try:
-                frames = socket.recv_multipart(zmq.DONTWAIT, copy=False)
+                frames = self._arrivals.receive(socket)
             except zmq.Again:
                 return
-            if self._arrivals is not None:
-                self._arrivals.heard(frames[-1])
             yield [frame.bytes if len(frame) < VIEW else frame.buffer for frame in frames]
 
     def close(self) -> None:

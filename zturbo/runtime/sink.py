@@ -358,11 +358,9 @@ class SinkProcess:
     def _read_clients(self, now: float) -> None:
         for _ in range(64):
             try:
-                who, *frames = self.router.recv_multipart(zmq.DONTWAIT, copy=False)
+                who, *frames = self.loop.arrivals.receive(self.router)
             except zmq.Again:
                 return
-            if frames:
-                self.loop.arrivals.heard(frames[-1])
             try:
                 message = decode([frame.bytes for frame in frames])
                 if type(message) is not Want:

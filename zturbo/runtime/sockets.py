@@ -25,6 +25,7 @@ import itertools
 import os
 import resource
 import sys
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -35,7 +36,7 @@ import zmq
 from zturbo.checks import LONGEST_IPC
 from zturbo.errors import StartError, UsageError
 from zturbo.runtime.host import is_loopback, listens
-from zturbo.runtime.net.endless import Arrivals
+from zturbo.runtime.net.endless import TAKES_NOTHING, Arrivals
 
 __all__ = ["MAX_MESSAGE", "Dealer", "Security", "check_bind", "make", "raise_descriptor_limit"]
 
@@ -47,6 +48,9 @@ HIGH_WATER = 10_000
 
 HANDSHAKE = 3000
 """Milliseconds that a connection has to say that it speaks ZeroMQ: one that does not holds a descriptor."""
+
+GIVEN_UP = 5.0
+"""Seconds without a word about a connection that does not stand, after which it is made anew."""
 
 BACKLOG = 4096
 """Connections that wait to be accepted: while descriptors are short, a client waits here for its turn."""
@@ -100,20 +104,28 @@ class Dealer(zmq.Socket[bytes]):
     """A DEALER that queues nothing while it has no connection, and yet never loses the rest of a message.
 
     Made with the factory :func:`make`. A monitor tells it when its one connection stands and when it breaks.
+    libzmq gives an address up for good where the other end has once said what is no ZeroMQ, or sent a frame
+    that is too large: a stranger may have had the port. So a connection that is not heard of is made anew.
     """
 
     _monitor: zmq.Socket[bytes] | None = None
     _connected = False
+    _fd: int | None = None
+    _address = ""
+    _heard = 0.0
 
-    def watch(self) -> None:
-        """Begin to follow the connection; call it before ``connect``."""
-        events = zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED
-        address = f"inproc://zturbo-monitor-{next(_monitors)}"
-        self.monitor(address, events)
+    def follow(self, address: str) -> None:
+        """Connect, and follow the connection."""
+        events = zmq.EVENT_CONNECTED | zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED
+        events |= zmq.EVENT_CONNECT_DELAYED | zmq.EVENT_CONNECT_RETRIED | zmq.EVENT_CLOSED
+        monitor = f"inproc://zturbo-monitor-{next(_monitors)}"
+        self.monitor(monitor, events)
         self._monitor = self.context.socket(zmq.PAIR)
         self._monitor.linger = 0
         self._monitor.setsockopt(zmq.RCVHWM, 0)  # a full queue would stop libzmq's I/O thread
-        self._monitor.connect(address)
+        self._monitor.connect(monitor)
+        self._address, self._heard = address, time.monotonic()
+        self.connect(address)
 
     def connected(self) -> bool:
         """Whether its connection stands, as far as libzmq has noticed."""
@@ -122,8 +134,29 @@ class Dealer(zmq.Socket[bytes]):
                 event, _ = self._monitor.recv_multipart(zmq.DONTWAIT)
             except zmq.Again:
                 break
-            self._connected = int.from_bytes(event[:2], sys.byteorder) == zmq.EVENT_HANDSHAKE_SUCCEEDED
+            self._heard = time.monotonic()
+            what = int.from_bytes(event[:2], sys.byteorder)
+            self._connected = what == zmq.EVENT_HANDSHAKE_SUCCEEDED
+            if what == zmq.EVENT_CONNECTED:
+                self._fd = int.from_bytes(event[2:6], sys.byteorder)
+            elif what == zmq.EVENT_DISCONNECTED:
+                self._fd = None
+        if not self._connected and self._monitor is not None and time.monotonic() > self._heard + GIVEN_UP:
+            self._connect_anew()
         return self._connected
+
+    def _connect_anew(self) -> None:
+        if self.poll(0):  # what has arrived is read first: its pipe is not to end within a message
+            return
+        self._heard = time.monotonic()
+        with contextlib.suppress(zmq.ZMQError):  # libzmq has dropped it
+            self.disconnect(self._address)
+        self.connect(self._address)
+
+    def connection(self) -> int | None:
+        """The descriptor of its connection, as far as libzmq has noticed; None if it has none."""
+        self.connected()
+        return self._fd
 
     def send_multipart(self, msg_parts: Sequence[Any], flags: int = 0, *args: Any, **kwargs: Any) -> Any:
         """As a socket does. With ``DONTWAIT`` it raises Again while no connection stands."""
@@ -134,6 +167,7 @@ class Dealer(zmq.Socket[bytes]):
     def close(self, linger: int | None = None) -> None:
         """Close it and its monitor."""
         monitor, self._monitor = self._monitor, None
+        self._fd = None
         if monitor is not None and not self.closed:
             self.disable_monitor()
             monitor.close()
@@ -160,8 +194,7 @@ def make(
         connect: address to connect to, if any.
         identity: routing id, for a DEALER.
         security: CURVE keys, if they are configured.
-        arrivals: what watches the connections of a socket that is bound over TCP. Its owner tells it of each
-            message, and lets it look.
+        arrivals: what watches its connections over TCP. The socket's owner reads by it, and lets it look.
         longest: bytes that one message to it may have, all frames together.
 
     Raises:
@@ -173,11 +206,12 @@ def make(
     socket = context.socket(kind, Dealer) if kind == zmq.DEALER else context.socket(kind)
     socket.linger = 0
     socket.setsockopt(zmq.SNDHWM, HIGH_WATER)
-    socket.setsockopt(zmq.RCVHWM, HIGH_WATER)
-    socket.setsockopt(zmq.MAXMSGSIZE, min(longest, MAX_MESSAGE))
+    takes = kind != zmq.PUSH
+    socket.setsockopt(zmq.RCVHWM, HIGH_WATER if takes else 1)
+    socket.setsockopt(zmq.MAXMSGSIZE, min(longest, MAX_MESSAGE) if takes else TAKES_NOTHING)
     if any(address is not None and address.startswith("tcp://[") for address in (bind, connect)):
         socket.setsockopt(zmq.IPV6, 1)  # for these alone: with it a name means its IPv6 address
-    if kind == zmq.PUSH:
+    if not takes:
         socket.setsockopt(zmq.IMMEDIATE, 1)
     socket.setsockopt(zmq.HEARTBEAT_IVL, 2000)
     socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, 10_000)
@@ -215,13 +249,15 @@ def make(
                 raise StartError(_IN_USE.format(bind)) from None
             raise StartError(f"cannot bind {bind}: {error.strerror}") from None
     if connect is not None:
-        if isinstance(socket, Dealer):
-            socket.watch()
         try:
-            socket.connect(connect)
+            socket.follow(connect) if isinstance(socket, Dealer) else socket.connect(connect)
         except zmq.ZMQError:
             socket.close()
             raise
+        if arrivals is not None and isinstance(socket, Dealer):
+            arrivals.follow(socket, longest)
+        elif arrivals is not None:
+            arrivals.expect_nothing(connect)
     return socket
 
 

@@ -40,6 +40,7 @@ from zturbo.wire.schema import (
 __all__ = [
     "FROM_BROKER",
     "LEVELS",
+    "MAX_ANSWER",
     "MAX_CONTROL",
     "MAX_OVER",
     "SCHEMA",
@@ -56,6 +57,9 @@ MAX_CONTROL = 16 << 20
 
 MAX_OVER = 64
 """Jobs that a client names as complete when it asks for their status."""
+
+MAX_ANSWER = 1 << 28
+"""Bytes of what a broker answers: it may have all jobs in it."""
 
 LAST = 64
 """Bytes at the end of a message in which its ref is."""
@@ -301,8 +305,8 @@ SCHEMA = {**TO_BROKER, **FROM_BROKER}
 """Type of message -> its fields and their kinds."""
 
 _BOUNDS = Bounds(MAX_CONTROL, items=500_000, depth=8, trusted=8 << 10)
-_ANSWER = Bounds(1 << 28, items=1 << 24, depth=32, trusted=1 << 28)
-"""A broker's answer has all jobs in it. Only a broker can send one: everybody else just connects to it."""
+_ANSWER = Bounds(MAX_ANSWER, items=1 << 24, depth=32, trusted=MAX_ANSWER)
+"""Only a broker can send one: everybody else just connects to it."""
 
 
 def pack_control(message: dict[str, Any], *frames: Buffer) -> list[Buffer]:

@@ -4,9 +4,13 @@ ZeroMQ hands a message over when its last frame has come. It keeps all frames be
 code sees them. Its limits are on one frame, so a stranger may send frames for ever; an empty one is 2 bytes
 on the wire and 64 in memory. But the kernel knows how much each TCP connection has brought, and each
 message tells of which connection it came. So what a connection has brought since its last whole message is
-known. If that is more than a message may have, or this process has grown by much more than that, the
+known. If that is more than a message may have, or comes in tiny frames while this process grows, the
 connection is shut down, and ZeroMQ lets go of what it had. A correct peer connects anew, and its links go
 on.
+
+That holds for whoever connects to this process, and for whom this process connects to: a stranger may say
+that it is a member, or have the port of one that has ended. A PUSH takes no messages, but ZeroMQ keeps what
+its peer sends all the same.
 
 Sockets of this host's own user (``ipc://``) are not looked at: they lie in a folder that is the user's alone.
 """
@@ -15,17 +19,24 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import ipaddress
 import itertools
 import logging
 import os
 import resource
+import select
 import socket
+import stat
 import struct
+from typing import Protocol
+from urllib.parse import urlsplit
 
 import zmq
 from zmq.utils.monitor import recv_monitor_message
 
-__all__ = ["Arrivals"]
+from zturbo.wire.messages import MAX_FRAMES
+
+__all__ = ["TAKES_NOTHING", "Arrivals"]
 
 log = logging.getLogger("zturbo")
 
@@ -41,6 +52,21 @@ GROWN = 256 << 20
 IDLE = 64
 """Bytes a second that are heartbeats."""
 
+TAKES_NOTHING = 1 << 10
+"""Bytes that a frame may have to a socket that takes no messages: what shakes hands is not longer."""
+
+TINY = 16
+"""Bytes of a frame below which it takes many times as much memory."""
+
+PEEK = 4096
+"""Bytes that are looked at, as they wait in the kernel, for what frames they are."""
+
+PEEK_WAIT = 2
+"""Milliseconds to wait for such bytes: ZeroMQ takes them too."""
+
+UNCLEAR = 50
+"""Looks without any bytes to be seen after which growth alone decides."""
+
 _RECEIVED = struct.Struct("=Q")
 _RECEIVED_AT = 128
 """Where ``tcpi_bytes_received`` stands in Linux's ``struct tcp_info``."""
@@ -51,7 +77,7 @@ _addresses = itertools.count()
 
 
 class _Connection:
-    __slots__ = ("base", "heard", "inode", "longest", "rss", "since")
+    __slots__ = ("base", "heard", "inode", "longest", "rss", "since", "unclear")
 
     def __init__(self, inode: int, longest: int, now: float) -> None:
         self.inode = inode
@@ -62,6 +88,35 @@ class _Connection:
         """Bytes that it had brought by then."""
         self.rss = 0
         self.since = now
+        self.unclear = 0
+
+    def heard_of(self, got: int, rss: int, now: float) -> None:
+        """A message has ended: it is counted from here."""
+        self.heard, self.base, self.rss, self.since, self.unclear = False, got, rss, now, 0
+
+    def is_endless(self, fd: int, more: float, rss: int) -> bool:
+        """Whether what has come since cannot be a part of a message of ours.
+
+        That this process has grown proves little: its own code may have done that.
+        """
+        if more > self.longest:
+            return True
+        if rss - self.rss <= GROWN + 2 * more:
+            return False
+        tiny = _in_tiny_frames(fd)
+        if tiny is None:
+            self.unclear += 1
+            return self.unclear > UNCLEAR
+        if not tiny:
+            self.rss, self.unclear = rss, 0
+        return tiny
+
+
+class Connects(Protocol):
+    """A socket with one connection, which it follows itself."""
+
+    def connection(self) -> int | None:
+        """The descriptor of its connection, if it has one."""
 
 
 class Arrivals:
@@ -69,6 +124,11 @@ class Arrivals:
 
     def __init__(self) -> None:
         self._monitors: list[tuple[zmq.Socket[bytes], zmq.Socket[bytes], int]] = []
+        self._followed: dict[Connects, int] = {}
+        self._peers: dict[tuple[str, int] | None, int] = {}
+        """Where sockets that take no messages have connected to -> how many of them."""
+        self._others: dict[int, int] = {}
+        """Descriptors that are no connections to these -> their inodes."""
         self._connections: dict[int, _Connection] = {}
         self._look_at = 0.0
         self._told_at = float("-inf")
@@ -90,6 +150,43 @@ class Arrivals:
         monitor.connect(address)
         self._monitors.append((bound, monitor, longest))
 
+    def follow(self, connecting: Connects, longest: int) -> None:
+        """Watch a socket that connects, and tells of its connection.
+
+        Args:
+            connecting: the socket.
+            longest: bytes that one message to it may have, all frames together.
+        """
+        self._followed[connecting] = longest
+
+    def expect_nothing(self, endpoint: str) -> None:
+        """A socket that takes no messages connects to this endpoint, which has a numeric address."""
+        if (where := _address(endpoint)) is not None:
+            self._peers[where] = self._peers.get(where, 0) + 1
+            self._others.clear()
+
+    def let_go(self, endpoint: str) -> None:
+        """Such a socket is closed."""
+        if (where := _address(endpoint)) is not None and self._peers.get(where):
+            self._peers[where] -= 1
+            if not self._peers[where]:
+                del self._peers[where]
+
+    def receive(self, source: zmq.Socket[bytes]) -> list[zmq.Frame]:
+        """The next message; of more frames than one may have, so many that its reader refuses it.
+
+        Raises:
+            zmq.Again: there is none.
+        """
+        frame = source.recv(zmq.DONTWAIT, copy=False)
+        frames = [frame]
+        while frame.more:
+            frame = source.recv(zmq.DONTWAIT, copy=False)
+            if len(frames) <= MAX_FRAMES + 1:
+                frames.append(frame)
+        self.heard(frame)
+        return frames
+
     def heard(self, frame: zmq.Frame) -> None:
         """A whole message has come, and this is one of its frames (of a ROUTER, not the first)."""
         try:
@@ -104,6 +201,7 @@ class Arrivals:
         if now < self._look_at:
             return self._look_at
         self._take_events(now)
+        self._find_connections(now)
         rss = _resident()
         wait = LOOK_EVERY
         for fd, connection in list(self._connections.items()):
@@ -112,8 +210,7 @@ class Arrivals:
                 del self._connections[fd]
                 continue
             if connection.heard:
-                connection.heard, connection.base = False, got
-                connection.rss, connection.since = rss, now
+                connection.heard_of(got, rss, now)
                 continue
             more = got - connection.base - IDLE * (now - connection.since)
             if more <= MUCH:
@@ -121,7 +218,7 @@ class Arrivals:
                     connection.rss = rss
                 continue
             wait = HURRY
-            if more > connection.longest or rss - connection.rss > GROWN + 2 * more:
+            if connection.is_endless(fd, more, rss):
                 self._shut(fd, int(more), now)
         self._look_at = now + wait
         return self._look_at
@@ -136,6 +233,34 @@ class Arrivals:
                     continue
                 with contextlib.suppress(OSError):  # it is gone already
                     self._connections[fd] = _Connection(os.fstat(fd).st_ino, longest, now)
+
+    def _find_connections(self, now: float) -> None:
+        """Find those that this process has made itself."""
+        for dealer, longest in self._followed.items():
+            fd = dealer.connection()
+            inode = None if fd is None else _inode(fd)
+            if fd is not None and inode is not None:
+                known = self._connections.get(fd)
+                if known is None or known.inode != inode:
+                    self._connections[fd] = _Connection(inode, longest, now)
+        if not self._peers:
+            return
+        for name in os.listdir("/proc/self/fd"):
+            fd = int(name)
+            inode = _inode(fd)
+            if inode is None or self._others.get(fd) == inode:
+                continue
+            known = self._connections.get(fd)
+            if known is not None and known.inode == inode:
+                continue
+            where = _peer(fd)
+            if where is None or where in self._peers:
+                self._others.pop(fd, None)
+            else:
+                self._others[fd] = inode
+            if where in self._peers:
+                found = self._connections[fd] = _Connection(inode, MUCH, now)
+                found.heard = False  # it is to bring nothing at all
 
     def _shut(self, fd: int, more: int, now: float) -> None:
         del self._connections[fd]
@@ -157,7 +282,10 @@ class Arrivals:
             ctypes.CDLL(None).malloc_trim(0)
 
     def forget(self, bound: zmq.Socket[bytes] | None = None) -> None:
-        """Watch this socket no more, or none: to be called before it is closed."""
+        """Watch this bound socket no more, or no socket at all: to be called before it is closed."""
+        if bound is None:
+            self._followed.clear()
+            self._peers.clear()
         for watched in [entry for entry in self._monitors if bound is None or entry[0] is bound]:
             self._monitors.remove(watched)
             watched[0].disable_monitor()
@@ -185,3 +313,75 @@ def _resident() -> int:
     """Bytes of memory that this process has."""
     with open("/proc/self/statm", "rb") as file:
         return int(file.read().split()[1]) * resource.getpagesize()
+
+
+def _inode(fd: int) -> int | None:
+    """What a descriptor of a socket is of; None if it is gone, or no socket."""
+    try:
+        about = os.fstat(fd)
+    except OSError:
+        return None
+    return about.st_ino if stat.S_ISSOCK(about.st_mode) else None
+
+
+def _address(endpoint: str) -> tuple[str, int] | None:
+    """Where a connection to ``tcp://IP:PORT`` ends, as the kernel says it."""
+    parts = urlsplit(endpoint)
+    if parts.scheme != "tcp" or not parts.hostname or not parts.port:
+        return None
+    return _plain(parts.hostname), parts.port
+
+
+def _plain(host: str) -> str:
+    """One text for all spellings of an address."""
+    ip = ipaddress.ip_address(host.partition("%")[0])
+    if ip.version == 6 and ip.ipv4_mapped is not None:
+        ip = ip.ipv4_mapped
+    if ip.is_unspecified:  # who connects there reaches the own host
+        return "127.0.0.1" if ip.version == 4 else "::1"
+    return str(ip)
+
+
+def _peer(fd: int) -> tuple[str, int] | None:
+    """Whom a descriptor is connected to over TCP; None while it is not connected."""
+    try:
+        peer = socket.socket(fileno=fd)
+    except OSError:
+        return None
+    try:
+        if peer.family not in (socket.AF_INET, socket.AF_INET6):
+            return ("", 0)
+        host, port, *_ = peer.getpeername()
+        return _plain(host), port
+    except OSError:
+        return None
+    finally:
+        peer.detach()
+
+
+def _in_tiny_frames(fd: int) -> bool | None:
+    """Whether what a connection brings now are frames of hardly any bytes; None if nothing can be seen."""
+    try:
+        waiting = select.poll()
+        waiting.register(fd, select.POLLIN)
+        waiting.poll(PEEK_WAIT)
+        peer = socket.socket(fileno=fd)
+        try:
+            seen = peer.recv(PEEK, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+        finally:
+            peer.detach()
+    except OSError:
+        return None
+    if len(seen) < 8 * TINY:
+        return None
+    return any(_is_chain(seen, start) for start in range(2 * TINY))
+
+
+def _is_chain(seen: bytes, start: int) -> bool:
+    """Whether tiny frames, each with more to come, follow one another from here on."""
+    at = start
+    while at + 1 < len(seen):
+        if seen[at] != 1 or seen[at + 1] > TINY:
+            return False
+        at += 2 + seen[at + 1]
+    return True
