@@ -68,6 +68,7 @@ PURE = [
     "zturbo_broker.recovery",
     "zturbo_broker.strikes",
     "zturbo_broker.complaints",
+    "zturbo_broker.counts",
     "zturbo_broker.reach",
     "zturbo_broker.problems",
     "zturbo_broker.repeats",

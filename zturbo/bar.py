@@ -8,10 +8,14 @@ from typing import Any, Generic, TypeVar
 
 from zturbo.checks import check_count, check_type
 from zturbo.options import Options
+from zturbo.terminal.board import one_line
 
 __all__ = ["ProgressBar", "progressbar"]
 
 T = TypeVar("T")
+
+LONGEST = 200
+"""Characters of a description that are shown."""
 
 
 class ProgressBar(Generic[T]):
@@ -46,7 +50,7 @@ class ProgressBar(Generic[T]):
         self.n = 0
         self._bars = _bars() if show and sys.stderr.isatty() else None
         if self._bars is not None:
-            self._row = self._bars.add_task(self.desc, total=self.total)
+            self._row = self._bars.add_task(one_line(self.desc, LONGEST), total=self.total)
 
     def __iter__(self) -> Iterator[T]:
         if self._iterable is None:
@@ -66,7 +70,8 @@ class ProgressBar(Generic[T]):
     def refresh(self) -> None:
         """Show ``n``, ``total`` and ``desc`` as they are now."""
         if self._bars is not None:
-            self._bars.update(self._row, completed=self.n, total=self.total, description=self.desc)
+            shown = one_line(self.desc, LONGEST)
+            self._bars.update(self._row, completed=self.n, total=self.total, description=shown)
 
     def set_description(self, desc: str) -> None:
         """What stands before the bar from now on."""

@@ -8,6 +8,7 @@ cannot be shown must not hide which task raised it. So each part has a fall-back
 from __future__ import annotations
 
 import traceback
+import unicodedata
 from collections.abc import Callable
 from types import TracebackType
 from typing import Any, NamedTuple
@@ -21,6 +22,8 @@ __all__ = [
     "plain_text",
     "render",
     "safe_repr",
+    "shown",
+    "shown_text",
     "traceback_text",
     "type_name",
 ]
@@ -107,6 +110,30 @@ def plain_text(text: str) -> str:
     if text.isascii():
         return text
     return text.encode("utf-8", "backslashreplace").decode()
+
+
+def shown_text(text: str) -> str:
+    """A text as a terminal can show it, with its lines and tabs: what would steer the terminal, turn the
+    direction of writing, or has no bytes, is told as an escape.
+    """
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join(c if _is_shown(c) else c.encode("unicode_escape").decode() for c in text)
+
+
+def shown(value: Any) -> Any:
+    """A value of the broker's or a user's with all texts in it as a terminal can show them."""
+    if isinstance(value, str):
+        return shown_text(value)
+    if isinstance(value, dict):
+        return {shown(key): shown(part) for key, part in value.items()}
+    if isinstance(value, (list, tuple)):
+        return type(value)(map(shown, value)) if type(value) in (list, tuple) else list(map(shown, value))
+    return value
+
+
+def _is_shown(c: str) -> bool:
+    return c.isprintable() or c in "\n\t" or unicodedata.category(c) == "Zs"
 
 
 def _or(make: Callable[[], str], otherwise: str) -> str:

@@ -7,9 +7,10 @@ import os
 import sys
 
 from zturbo.checks import check_type
+from zturbo.errortext import shown_text
 from zturbo.options import Options
 
-__all__ = ["FORMAT", "get_logger", "log_with_remote_traceback", "set_up_logging"]
+__all__ = ["FORMAT", "SafeFormatter", "get_logger", "log_with_remote_traceback", "set_up_logging"]
 
 FORMAT = "%(asctime)s %(name)s %(levelname)s %(message)s"
 
@@ -35,7 +36,16 @@ def set_up_logging() -> None:
     _set_up(logging.getLogger("zturbo"), None, None)
 
 
-class _Brief(logging.Formatter):
+class SafeFormatter(logging.Formatter):
+    """What zturbo itself logs has names and errors of others in it: none of them steers a terminal."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The line."""
+        text = super().format(record)
+        return shown_text(text) if record.name.partition(".")[0] == "zturbo" else text
+
+
+class _Brief(SafeFormatter):
     """For a terminal: leaves out a traceback of another process, which the line before it sums up."""
 
     def format(self, record: logging.LogRecord) -> str:
@@ -67,7 +77,7 @@ def _set_up(logger: logging.Logger, level: int | None, log_file: str | None) -> 
         _add(logger, logging.StreamHandler(), _Brief(FORMAT))
     path = log_file or Options.log_file
     if path is not None and not _writes_to(logger, os.path.abspath(path)):
-        _add(logger, logging.FileHandler(path), logging.Formatter(FORMAT))
+        _add(logger, logging.FileHandler(path), SafeFormatter(FORMAT))
 
 
 def _add(logger: logging.Logger, handler: logging.Handler, formatter: logging.Formatter) -> None:

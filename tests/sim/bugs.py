@@ -89,6 +89,8 @@ _REQUESTS = "zturbo_broker.requests:Requests."
 _ROOTS = "zturbo_broker.roots:Roots."
 _RECOVERY = "zturbo_broker.recovery:Recovery."
 _BROKER = "zturbo_broker.machine:BrokerMachine."
+_COUNTS = "zturbo_broker.counts:Counts."
+_ENDED = "zturbo.core.counts:EndedJobs."
 
 BUGS = [
     # links
@@ -116,6 +118,9 @@ BUGS = [
     Bug("wall time says when a complaint was made", _MEMBERS + "broken", 'message["peer"], now)', 'message["peer"], __import__("time").time())', only=("idle",)),
     Bug("who listens on tcp is not heard from another host", "zturbo_broker.reach:_hears", 'any(end.startswith("tcp:") for end in member.endpoints)', "False"),
     Bug("a repeated complaint is not noted", _COMPLAINTS + "add", "known.last = now", "pass", only=("idle",)),
+    Bug("wall time says when a probe is due", _SENDER + "tick", "now >= self.next_probe", "__import__('time').time() >= self.next_probe"),
+    Bug("wall time says when a statement came", _SENDER + "statement", "self.heard = now", "self.heard = __import__('time').time()", only=("idle",)),
+    Bug("wall time says when the next probe is due", _SENDER + "statement", "self.next_probe = now + self._delay", "self.next_probe = __import__('time').time() + self._delay"),
     # custody and outlet
     Bug("the count is raised after the first piece left", _OUTLET + "pump", "self.custody.hold(parcel.origins)\nself._take", "self._take"),
     Bug("a parcel does not hold its origins", _OUTLET + "put", "self.custody.hold(parcel.origins)", "pass"),
@@ -167,10 +172,18 @@ BUGS = [
     Bug("recovery is not told", _SINK + "recovery_done", "self._recovered = True", "pass", only=("sink",)),
     Bug("a sink drops what is stamped for its predecessor", _SINK + "stamp", "and stamp.spool != self.spool", "", only=("sink",)),
     Bug("results are numbered one too high", _SINK + "_serve_one", "Results(name, reader.token, first,", "Results(name, reader.token, first + 1,"),
-    Bug("the completion is said once", _SINK + "_settle", "job.report_at = now + REPORT_AFTER\ngood", "job.confirmed = True\ngood"),
+    Bug("the completion is said once", _SINK + "_settle", "job.report_at = now + REPORT_AFTER\nself._report(", "job.confirmed = True\nself._report("),
+    Bug("wall time says when a completion is said again", _SINK + "_settle", "job.report_at = now + REPORT_AFTER\nself._report(", "job.report_at = __import__('time').time() + REPORT_AFTER\nself._report("),
     Bug("a hole in the results is not noticed", _STREAM + "results", "if message.first > self.next:", "if False:"),
     Bug("copies of results are taken", _STREAM + "results", "skip = self.next - message.first", "skip = 0"),
     Bug("what was being stored is not kept when a job starts over", _SINK + "_accept_stamp", "self._enter_early(job, now)", "pass", within=("flaky",)),
+    # counts
+    Bug("wall time says when last counts are said", _ENDED + "add", "self._say_at = now + SAY_AFTER", "self._say_at = __import__('time').time() + SAY_AFTER"),
+    Bug("an ordered stage's end counts as a drop", "zturbo.core.worker:_given", "(ordered and not end.path)", "False", within=("ordered", "twice", "by-id")),
+    Bug("last counts that got lost are not asked for again", _COUNTS + "owed", "member in words.awaited", "False"),
+    Bug("last counts that are said twice count twice", _COUNTS + "last", "member.incarnation not in words.awaited", "False"),
+    Bug("a question does not wait for last counts", _COUNTS + "waits", "late and", "False and"),
+    Bug("a restarted broker does not ask for last counts", _MEMBERS + "restore", "and not job.counts_final", "and False", only=("broker", "broker-after")),
     # broker
     Bug("a fenced member may come back", "zturbo_broker.membership:Membership.join", "if claimed > 0:\n    return None", "pass", only=("zombie",)),
     Bug("restored members have no lease", "zturbo_broker.membership:Membership.restore", "now + self.lease", "now", only=("broker", "broker-after")),

@@ -18,6 +18,14 @@ class Talks(Stage):
         return task
 
 
+class Steers(Stage):
+    """Logs its content, and raises it."""
+
+    def process(self, task: Task) -> Task:
+        logging.getLogger("steers").warning("a warning of %s", task.content)
+        raise ValueError(task.content)
+
+
 class Breaks(Stage):
     """Opens a debugger."""
 

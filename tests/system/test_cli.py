@@ -27,6 +27,7 @@ def cluster() -> Iterator[Cluster]:
         "count": [stage("count", "Count"), stage("picky", "Picky", 2)],
         "gate": [stage("gate", "GateEach", 2)],
         "talks": [stage("talks", "tests.system.cli_stages:Talks")],
+        "steers": [stage("steers", "tests.system.cli_stages:Steers")],
         "keys": [stage("keys", "tests.system.cli_stages:Keys")],
     }
     with Cluster(pipelines) as cluster:
@@ -295,3 +296,36 @@ def test_logs_follow(cluster: Cluster, client: Client) -> None:
     process.stderr.close()
     numbers = [json.loads(line)["number"] for line in lines]
     assert numbers == sorted(set(numbers))
+
+
+HOSTILE = "a\x1b[2J\x9b2J\u202eb\r[/bold]\njobs all done"
+"""What would clear a terminal, turn its writing, and look like a line of its own."""
+
+
+def test_no_text_of_another_steers_the_terminal(cluster: Cluster, client: Client) -> None:
+    handle = client.submit(Job(HOSTILE, Task(HOSTILE)), pipeline="steers")
+    assert len(handle.result(timeout=30).failed_tasks) == 1
+    eventually(
+        lambda: any("a warning of" in entry["text"] for entry in client.logs(source="steers.steers")[0])
+    )
+    short = handle.id[:12]
+    commands = [
+        ("jobs", "--all"),
+        ("job", short, "--failures"),
+        ("job", short),
+        ("logs",),
+        ("logs", short),
+        ("result", short, "--from-start"),
+        ("retry", short, "--failed"),
+        ("cancel", short),
+        ("jobs\x1b[2J",),
+        ("logs", "x\x1b[2J"),
+        ("submit", "no\x1b[2J", "x"),
+        ("submit", "steers", HOSTILE, "--name", HOSTILE),
+    ]
+    running = [start(cluster, *words) for words in commands]
+    for words, process in zip(commands, running, strict=True):
+        out, err = process.communicate(timeout=60)
+        text = out + err
+        assert text and not set(text) & set("\x1b\x9b\u202e\r"), (words, text)
+        assert not any(line.startswith("jobs all done") for line in text.splitlines()), (words, text)

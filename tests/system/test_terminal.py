@@ -96,3 +96,29 @@ def test_without_a_terminal_there_are_nothing_but_lines(tmp_path: Path) -> None:
     assert "\x1b" not in done.stderr
     for number in range(30):
         assert done.stderr.count(f"clip [/{number}]: done, 29 results, 1 failed\n") == 1
+
+
+BAR = r"""
+from zturbo.utils import progressbar
+
+desc = "a\x1b[2J\x9b2J [/bold] [red]x[/] \udce9\nb\rc"
+with progressbar(total=3, desc=desc) as bar:
+    bar.update(1)
+    bar.set_description(desc)
+    bar.update(2)
+for _ in progressbar(range(2), desc="plain"):
+    pass
+print("after")
+"""
+
+
+def test_a_bars_description_steers_nothing(tmp_path: Path) -> None:
+    script = tmp_path / "bar.py"
+    script.write_text("print('before')\n" + BAR)
+    lines, code = on_a_terminal([sys.executable, str(script)], 24, 120)
+    lines = [line for line in lines if line]
+    assert code == 0 and len(lines) == 4, lines
+    assert lines[0] == "before" and lines[3] == "after"
+    odd = "\N{REPLACEMENT CHARACTER}"
+    assert lines[1].startswith(f"a{odd}[2J{odd}2J [/bold] [red]x[/] {odd}{odd}b{odd}c"), lines
+    assert "3/3" in lines[1] and lines[2].startswith("plain") and "2/2" in lines[2], lines

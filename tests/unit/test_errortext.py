@@ -9,7 +9,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from zturbo.errortext import MAX_TRACEBACK, error_text, message_of, safe_repr, traceback_text
+from zturbo.errortext import (
+    MAX_TRACEBACK,
+    error_text,
+    message_of,
+    safe_repr,
+    shown,
+    shown_text,
+    traceback_text,
+)
 
 
 class _Silent(Exception):
@@ -107,3 +115,19 @@ def test_any_text_within_its_limit(text: str, limit: int) -> None:
     assert len(safe_repr(text, limit)) <= limit
     message_of(ValueError(text)).encode()
     traceback_text(ValueError(text)).encode()
+
+
+@given(st.text(st.characters(), max_size=50))
+def test_no_text_that_is_shown_steers_a_terminal(text: str) -> None:
+    told = shown_text(text)
+    assert told.encode() or not text, "it has bytes"
+    assert all(c.isprintable() or c in "\n\t" or c.isspace() for c in told)
+    assert not set(told) & set("\x1b\x9b\x07\x08\r\u202e\u2028")
+    if text.isprintable():
+        assert told == text
+
+
+def test_what_is_shown_keeps_its_lines_and_its_shape() -> None:
+    told = shown({"a\x1b": ["b\n\tc", ("\udce9", 5, None)]})
+    assert told == {"a\\x1b": ["b\n\tc", ("\\udce9", 5, None)]}
+    assert shown_text("日本\u3000語\xa0é") == "日本\u3000語\xa0é"

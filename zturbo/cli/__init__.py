@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import io
 import logging
 import os
 import sys
@@ -32,6 +33,7 @@ from zturbo.cli import (
 )
 from zturbo.cli.ask import fail
 from zturbo.errors import BrokerUnavailable, JobError, ResultTimeout, ZturboError
+from zturbo.log import FORMAT, SafeFormatter
 from zturbo.version import __version__
 
 __all__ = ["ENVIRONMENT", "EXIT_CODES", "main", "parser"]
@@ -135,7 +137,11 @@ def main(argv: list[str] | None = None) -> int:
         top.print_help()
         return 0
     level = logging.DEBUG if getattr(args, "verbose", False) else logging.WARNING
-    logging.basicConfig(level=level, format="%(asctime)s %(name)s %(levelname)s %(message)s")
+    handler = logging.StreamHandler()
+    handler.setFormatter(SafeFormatter(FORMAT))
+    logging.basicConfig(level=level, handlers=[handler])
+    if isinstance(sys.stdout, io.TextIOWrapper):  # a name of a file may have bytes that are no text
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         code: int = args.run(args)
         return code

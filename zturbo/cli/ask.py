@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from zturbo.client import Client
+from zturbo.errortext import shown_text
 from zturbo.jobids import pick_job
 from zturbo.reader import FailedTask
 from zturbo.task import Task
@@ -22,6 +23,7 @@ __all__ = [
     "counted",
     "fail",
     "find_job",
+    "one_line",
     "paint",
     "print_json",
     "print_line",
@@ -147,6 +149,7 @@ def table(rows: Sequence[tuple[str, ...]], *, head: bool = True, state: int | No
         head: the first row is a heading.
         state: the column that has a job's state, to be coloured.
     """
+    rows = [(*(one_line(cell) for cell in row[:-1]), row[-1]) for row in rows]
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]) - 1)]
     for number, row in enumerate(rows):
         cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=False)]
@@ -156,6 +159,11 @@ def table(rows: Sequence[tuple[str, ...]], *, head: bool = True, state: int | No
         if state is not None:
             cells[state] = paint(cells[state], STATES.get(row[state], ""))
         print("  ".join([*cells, row[-1]]).rstrip())
+
+
+def one_line(text: str) -> str:
+    """A text in one line, whatever lines it has."""
+    return text.replace("\n", "\\n").replace("\t", "\\t")
 
 
 def paint(text: str, code: str) -> str:
@@ -171,5 +179,6 @@ def colourful() -> bool:
 
 
 def fail(text: str) -> None:
-    """One line on stderr."""
+    """Say what is wrong, on stderr; further lines are indented, so that none looks like one of ours."""
+    text = shown_text(text).replace("\n", "\n  ")
     print(f"zturbo: {text}", file=sys.stderr)

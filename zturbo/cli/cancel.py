@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from zturbo.cli.ask import add_broker, connect, find_job, print_json
+from zturbo.cli.ask import add_broker, connect, find_job, one_line, print_json
+from zturbo.errortext import shown_text
 from zturbo.jobids import short
 
 __all__ = ["add", "run"]
@@ -34,7 +35,8 @@ def run(args: argparse.Namespace) -> int:
             done = client.attach(job["id"]).cancel()
             state = states[job["id"]] = "cancelled" if done else client.jobs(job["id"])[0]["state"]
             if not args.json:
-                print(f"{short(job['id'])} {job['name']}: {state if done else f'had ended before, {state}'}")
+                name = one_line(shown_text(job["name"]))
+                print(f"{short(job['id'])} {name}: {state if done else f'had ended before, {state}'}")
     if args.json:
         print_json(states)
     return 0 if all(state == "cancelled" for state in states.values()) else 1

@@ -12,6 +12,7 @@ from zturbo.checks import did_you_mean
 from zturbo.cli.ask import fail, print_json, table
 from zturbo.cli.run import add_file, network_file
 from zturbo.errors import NetworkFileError, ZturboError
+from zturbo.errortext import error_text, shown, shown_text
 from zturbo.kinds import BatchStage, FunctionStage
 from zturbo.network import PipelineSpec, StageSpec
 from zturbo.resources import Resources
@@ -71,9 +72,11 @@ def run(args: argparse.Namespace) -> int:
     if problems:
         return 2
     cells = [("STAGE", "KIND", "WORKERS", "CLASS")]
+    rows = shown(rows)
     cells += [(row["stage"], row["kind"], str(row["workers"]), row["class"]) for row in rows]
     table(cells)
-    print(f"\n{args.file} is right; 'zturbo up {args.file}' runs it")
+    file = shown_text(args.file)
+    print(f"\n{file} is right; 'zturbo up {file}' runs it")
     return 0
 
 
@@ -95,7 +98,7 @@ def _look(path: str, key: str, spec: StageSpec) -> tuple[str, NetworkFileError |
         try:
             stage = build_stage(cls, spec.args, Resources())
         except (Exception, SystemExit) as error:  # __init__ is the user's code
-            text = f"{spec.cls} raises, made with these: {type(error).__name__}: {error}"
+            text = f"{spec.cls} raises, made with these: {error_text(error)}"
             return "", NetworkFileError(path, f"{key}.args", text)
     return _kind(stage), None
 

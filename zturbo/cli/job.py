@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import textwrap
 from datetime import datetime
 from typing import Any
 
@@ -12,12 +13,14 @@ from zturbo.cli.ask import (
     add_job,
     connect,
     find_job,
+    one_line,
     paint,
     print_json,
     table,
     task_map,
 )
 from zturbo.client import Client
+from zturbo.errortext import shown
 from zturbo.jobids import short
 
 __all__ = ["add", "run"]
@@ -57,6 +60,7 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         print_json(job if failures is None else {**job, "failures": failures})
         return 0
+    job, failures = shown(job), shown(failures)
     table(_facts(job), head=False)
     rows = [("STAGE", "QUEUED", "RUNNING", "DONE", "FAILED")]
     rows += [
@@ -69,11 +73,11 @@ def run(args: argparse.Namespace) -> int:
     if job["incidents"]:
         print(f"\n{paint('INCIDENTS', '1')}")
         for text in job["incidents"]:
-            print(text)
+            print(one_line(text))
     for failure in failures or ():
-        print(f"\n{paint('FAILED TASK', '1')}  {failure['error']}")
+        print(f"\n{paint('FAILED TASK', '1')}  {one_line(failure['error'])}")
         if failure["traceback"]:
-            print(failure["traceback"].rstrip())
+            print(textwrap.indent(failure["traceback"].rstrip(), "  "))
     _say_next(job, failures)
     return 0
 
@@ -82,8 +86,8 @@ def _facts(job: dict[str, Any]) -> list[tuple[str, str]]:
     state = paint(job["state"], STATES.get(job["state"], ""))
     facts = [
         ("job", job["id"]),
-        ("name", job["name"]),
-        ("pipeline", job["pipeline"]),
+        ("name", one_line(job["name"])),
+        ("pipeline", one_line(job["pipeline"])),
         ("created", f"{datetime.fromtimestamp(job['created']):%Y-%m-%d %H:%M:%S}" if job["created"] else "-"),
         ("state", state + (f", waits for {job['waiting']}" if job["waiting"] else "")),
         ("epoch", f"{job['epoch']}" + (", started over" if job["epoch"] > 1 else "")),
@@ -94,7 +98,7 @@ def _facts(job: dict[str, Any]) -> list[tuple[str, str]]:
     if job["options"]:
         facts.append(("options", ", ".join(f"{name} = {value}" for name, value in job["options"].items())))
     if job["error"]:
-        facts.append(("error", job["error"]))
+        facts.append(("error", job["error"].replace("\n", "\n    ")))
     return facts
 
 

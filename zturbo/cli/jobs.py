@@ -7,7 +7,8 @@ import sys
 import time
 from typing import Any
 
-from zturbo.cli.ask import add_broker, connect, paint, print_json, print_line, table
+from zturbo.cli.ask import add_broker, connect, one_line, paint, print_json, print_line, table
+from zturbo.errortext import shown
 from zturbo.jobids import short
 
 __all__ = ["add", "run"]
@@ -55,7 +56,7 @@ def run(args: argparse.Namespace) -> int:
             else:
                 if args.watch and sys.stdout.isatty():
                     print("\x1b[H\x1b[2J", end="")
-                _show(value, whole=args.all)
+                _show(shown(value), whole=args.all)
                 sys.stdout.flush()
             if not args.watch:
                 return 0
@@ -96,7 +97,7 @@ def _show(value: dict[str, Any], *, whole: bool) -> None:
     for job in shown:
         if job["state"] in ("waiting", "running", "failed"):
             for text in job["incidents"][-3:]:
-                print(f"{short(job['id'])}  {text}")
+                print(f"{short(job['id'])}  {one_line(text)}")
     if hidden:
         print(f"and {len(hidden)} that have ended before; --all shows them")
 
@@ -104,7 +105,7 @@ def _show(value: dict[str, Any], *, whole: bool) -> None:
 def _note(job: dict[str, Any]) -> str:
     """What it waits for, how far its stages are, or what ended it."""
     if job["state"] in ENDED:
-        return job["error"] or ""
+        return one_line(job["error"] or "")
     stages = [
         f"{counts['stage']} {counts['done']}" + (f"+{counts['running']}" if counts["running"] else "")
         for counts in job["counts"]

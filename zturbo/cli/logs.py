@@ -8,9 +8,10 @@ from datetime import datetime
 from typing import Any
 
 from zturbo.checks import did_you_mean
-from zturbo.cli.ask import add_broker, connect, find_job, paint, print_line
+from zturbo.cli.ask import add_broker, connect, find_job, one_line, paint, print_line
 from zturbo.client import Client
 from zturbo.errors import UsageError
+from zturbo.errortext import shown_text
 from zturbo.jobids import short
 
 __all__ = ["add", "run"]
@@ -93,4 +94,6 @@ def _show(entries: list[dict[str, Any]], *, as_json: bool) -> None:
         at = datetime.fromtimestamp(entry["at"])
         of = f" [{short(entry['job'])}]" if entry["job"] else ""
         level = paint(f"{entry['level']:<7}", COLOURS.get(entry["level"], ""))
-        print(f"{at:%m-%d %H:%M:%S} {level} {entry['source']}{of}: {entry['text']}", flush=True)
+        source = one_line(shown_text(entry["source"]))
+        text = shown_text(entry["text"]).replace("\n", "\n    ")  # no line of it looks like an entry
+        print(f"{at:%m-%d %H:%M:%S} {level} {source}{of}: {text}", flush=True)

@@ -15,6 +15,7 @@ from zturbo.checks import is_address
 from zturbo.cli.ask import print_line
 from zturbo.client import Client
 from zturbo.errors import StartError, UsageError, ZturboError
+from zturbo.errortext import shown_text
 from zturbo.fromsystem import is_system_name, network_of
 from zturbo.network import Network
 from zturbo.runtime.children import Child, ChildSpec
@@ -142,7 +143,7 @@ class Teller:
         if self._json:
             print_line({"event": event, **fields})
         else:
-            self._say(line)
+            self._say(shown_text(line))
 
 
 def refuse_second(address: str) -> None:

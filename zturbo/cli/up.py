@@ -13,6 +13,7 @@ from zturbo.cli.run import add_common, foreground, load, refuse_second
 from zturbo.client import Client
 from zturbo.deploy import broker_child, sink_child, worker_children
 from zturbo.errors import ZturboError
+from zturbo.errortext import shown_text
 from zturbo.progress import Progress
 from zturbo.runtime.node import Node
 
@@ -70,7 +71,7 @@ def run(args: argparse.Namespace) -> int:
     def beside(node: Node) -> None:
         threading.Thread(target=_watch, args=(node, network.broker.bind, progress), daemon=True).start()
 
-    progress.say(f"zturbo: {args.file} at {network.broker.bind}; Ctrl-C stops it")
+    progress.say(f"zturbo: {shown_text(args.file)} at {network.broker.bind}; Ctrl-C stops it")
     try:
         return foreground(
             network, children, say=progress.say, as_json=args.json, beside=beside, output=progress.output

@@ -27,6 +27,7 @@ from typing import Any
 import msgpack
 
 from zturbo.errortext import plain_text, render
+from zturbo.log import FORMAT, SafeFormatter
 from zturbo.runtime.binding import bound_environment, cpus_to_bind, on_cpus
 from zturbo.runtime.boot import command
 from zturbo.runtime.code.descriptors import LOST_DESCRIPTORS, out_of_the_way
@@ -296,9 +297,8 @@ class ChildSide:
         handlers: list[logging.Handler] = [logging.StreamHandler(errors)]
         if spec.get("log_file"):
             handlers.append(logging.FileHandler(spec["log_file"]))
-        form = "%(asctime)s %(name)s %(levelname)s %(message)s"
         for handler in handlers:
-            handler.setFormatter(logging.Formatter(form))
+            handler.setFormatter(SafeFormatter(FORMAT))
         logging.getLogger().setLevel(level)
         logging.lastResort = _Fanout(handlers)
         spec["ready_fd"] = out_of_the_way(spec["ready_fd"])

@@ -22,6 +22,10 @@ NAME = 40
 """Characters of a name that are shown."""
 
 
+LINE = 500
+"""Characters of a sentence that are shown."""
+
+
 class Row(NamedTuple):
     """A line of the display."""
 
@@ -158,7 +162,7 @@ class Board:
         if status["state"] != "running":
             return [Row(name, None, sentence(status))]
         failed = f", {status['failed']} failed" if status["failed"] else ""
-        waits = f"; waits for {one_line(status['waiting'])}" if status["waiting"] else ""
+        waits = f"; waits for {one_line(status['waiting'], LINE)}" if status["waiting"] else ""
         text = f"running {_time(now - seen.began)}, {status['results']} results{failed}{waits}"
         head = Row(name, None, text)
         rates = self._rates(seen, now)
@@ -191,21 +195,21 @@ class Board:
         return Row(one_line(count["stage"]), done / total if total else 0.0, ", ".join(parts), stage=True)
 
 
-def one_line(text: object) -> str:
+def one_line(text: object, longest: int = NAME) -> str:
     """A name as it can stand in a line: nothing in it moves the cursor, and it is not endless."""
     shown = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in str(text))
-    return shown if len(shown) <= NAME else f"{shown[: NAME - 3]}..."
+    return shown if len(shown) <= longest else f"{shown[: longest - 3]}..."
 
 
 def sentence(status: dict[str, Any]) -> str:
     """A job's state, for people."""
     state: str = status["state"]
     if state == "waiting" and status["waiting"]:
-        return f"waits for {status['waiting']}"
+        return f"waits for {one_line(status['waiting'], LINE)}"
     if state == "done":
         failed = f", {status['failed']} failed" if status["failed"] else ""
         return f"done, {status['results']} results{failed}"
-    return f"{state}: {status['error']}" if status["error"] else state
+    return f"{state}: {one_line(status['error'], LINE)}" if status["error"] else state
 
 
 def _time(seconds: float) -> str:

@@ -102,3 +102,16 @@ def test_any_name_is_shown_and_steers_nothing(name: str, capsys: pytest.CaptureF
     progress.close()
     assert capsys.readouterr().err == f"{one_line(name)}: running\n{one_line(name)}: done, 0 results\n"
     assert one_line(name).isprintable() and one_line(name).encode()
+
+
+def test_no_reason_steers_the_display(capsys: pytest.CaptureFixture[str]) -> None:
+    bad = "no\x1b[2J\nnext [/x] \udce9"
+    progress = Progress()
+    progress.update([job(1, "waiting", waiting=bad), job(2, waiting=bad)])
+    progress.update([job(1, "failed", error=bad), job(2, "failed", error=bad)])
+    progress.close()
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 4 and all(line.isprintable() and line.encode() for line in lines), lines
+    board = Board()
+    board.update([job(1, "waiting", waiting=bad), job(2, waiting=bad)], 0.0)
+    assert all(row.text.isprintable() for row in board.rows(10, 0.0))
