@@ -24,7 +24,8 @@ from zturbo.runtime.stagehost import StageHost
 from zturbo.stage import Stage
 from zturbo.task import Task, TaskLog
 from zturbo.wire.messages import ORDERS, Batch, Path, is_order, meta_key
-from zturbo.wire.payload import NeedsBuffers, pack_many, pack_meta, pack_one, pick, unpack_meta, unpack_one
+from zturbo.wire.metaids import pick
+from zturbo.wire.payload import NeedsBuffers, pack_many, pack_meta, pack_one, unpack_meta, unpack_one
 
 __all__ = ["DebugPipeline", "quits", "run_debug"]
 

@@ -12,7 +12,8 @@ from zturbo.core.byid import ById
 from zturbo.core.tree import Released
 from zturbo.errors import DecodeError
 from zturbo.wire.messages import Batch, Path
-from zturbo.wire.payload import pack_error, pick
+from zturbo.wire.metaids import pick
+from zturbo.wire.payload import pack_error
 
 __all__ = ["ByKey"]
 
@@ -72,7 +73,7 @@ class ByKey:
         """The next task by path; returns the items that are next by id.
 
         Args:
-            found: its id, or why it has none, as :func:`zturbo.wire.payload.pick` says it.
+            found: its id, or why it has none, as :func:`zturbo.wire.metaids.pick` says it.
             item: what stands for it.
             path: of the task, for its error.
             stage: how many stages the pipeline has.

@@ -98,8 +98,14 @@ def measure(raw: Buffer, bounds: Bounds) -> int:
     return items
 
 
-def unpack(raw: Buffer, bounds: Bounds) -> Any:
+def unpack(raw: Buffer, bounds: Bounds, *, use_list: bool = False, unicode_errors: str = "strict") -> Any:
     """The value in packed bytes.
+
+    Args:
+        raw: the bytes.
+        bounds: what they may be.
+        use_list: give lists in place of tuples.
+        unicode_errors: of texts.
 
     Raises:
         DecodeError: it is more than the bounds allow, or no msgpack, or has what no message of ours has.
@@ -109,7 +115,13 @@ def unpack(raw: Buffer, bounds: Bounds) -> Any:
         measure(raw, bounds)
     try:
         return msgpack.unpackb(
-            raw, use_list=False, raw=False, strict_map_key=True, max_ext_len=0, max_array_len=bounds.items
+            raw,
+            use_list=use_list,
+            raw=False,
+            strict_map_key=True,
+            max_ext_len=0,
+            max_array_len=bounds.items,
+            unicode_errors=unicode_errors,
         )
     except Exception as error:  # msgpack raises a dozen kinds, some of them bare ValueErrors
         raise DecodeError(f"no msgpack: {type(error).__name__}") from None

@@ -59,7 +59,7 @@ MAX_OVER = 64
 """Jobs that a client names as complete when it asks for their status."""
 
 MAX_ANSWER = 1 << 28
-"""Bytes of what a broker answers: it may have all jobs in it."""
+"""Bytes of what a broker says."""
 
 LAST = 64
 """Bytes at the end of a message in which its ref is."""
@@ -305,8 +305,8 @@ SCHEMA = {**TO_BROKER, **FROM_BROKER}
 """Type of message -> its fields and their kinds."""
 
 _BOUNDS = Bounds(MAX_CONTROL, items=500_000, depth=8, trusted=8 << 10)
-_ANSWER = Bounds(MAX_ANSWER, items=1 << 24, depth=32, trusted=MAX_ANSWER)
-"""Only a broker can send one: everybody else just connects to it."""
+_ANSWER = Bounds(MAX_ANSWER, items=1 << 23, depth=32, trusted=1 << 20)
+"""An answer has all jobs in it. A broker sends it, or a stranger that has its port."""
 
 
 def pack_control(message: dict[str, Any], *frames: Buffer) -> list[Buffer]:

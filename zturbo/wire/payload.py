@@ -17,7 +17,8 @@ from typing import Any
 import msgpack
 
 from zturbo.errors import DecodeError, EncodeError
-from zturbo.wire.codes import BIGINT, BUFFER, OLD_BIGINT, OUT_OF_BAND, SCALAR, NeedsBuffers
+from zturbo.wire.bounds import Bounds, unpack
+from zturbo.wire.codes import BUFFER, OUT_OF_BAND, NeedsBuffers
 from zturbo.wire.extensions import Decoder, Encoder, register
 from zturbo.wire.messages import MAX_ERROR, MAX_FRAMES, MAX_INT, Buffer
 
@@ -37,7 +38,6 @@ __all__ = [
     "pack_meta",
     "pack_one",
     "pack_root_meta",
-    "pick",
     "read_many",
     "read_one",
     "register",
@@ -324,10 +324,22 @@ def _texts_only(fields: dict[str, Any]) -> dict[str, Any]:
 _ERROR_TEXTS = ("kind", "type", "message", "traceback", "stage", "host")
 
 
+def _path_in(value: Any) -> tuple[int, ...] | None:
+    if type(value) is not list or not all(type(part) is int and 0 <= part <= MAX_INT for part in value):
+        return None
+    return tuple(value)
+
+
+_FAILURE = Bounds(MAX_ERROR, items=MAX_FRAMES + 1000, depth=4, trusted=64 << 10)
+
+
 def _error_fields(raw: bytes) -> dict[Any, Any] | None:
-    """A failure's fields, of whatever types; None if it is none."""
+    """A failure's fields, of whatever plain types; None if it is none.
+
+    Processes that run no user code read them too, so no type of the user's is made.
+    """
     try:
-        fields = unpack_one(raw, [])
+        fields = unpack(raw, _FAILURE, use_list=True, unicode_errors="surrogatepass")
     except DecodeError:
         return None
     return fields if type(fields) is dict else None
@@ -339,8 +351,7 @@ def unpack_error_map(raw: bytes) -> dict[str, Any]:
     out: dict[str, Any] = {
         name: fields[name] if type(fields.get(name)) is str else "" for name in _ERROR_TEXTS
     }
-    path = fields.get("path")
-    out["path"] = tuple(path) if isinstance(path, (list, tuple)) else ()
+    out["path"] = _path_in(fields.get("path")) or ()
     out["index"] = fields["index"] if type(fields.get("index")) is int else -1
     for key in _METAS:
         raw_meta = fields.get(key)
@@ -410,12 +421,10 @@ def failure_origin(raw: bytes) -> tuple[int, tuple[int, ...], int] | None:
     fields = _error_fields(raw)
     if fields is None:
         return None
-    index, path, given = fields.get("index"), fields.get("path"), fields.get("given", 0)
-    if type(index) is not int or type(path) is not list or type(given) is not int or given < 0:
+    index, path, given = fields.get("index"), _path_in(fields.get("path")), fields.get("given", 0)
+    if type(index) is not int or path is None or type(given) is not int or given < 0:
         return None
-    if not all(type(part) is int and 0 <= part <= MAX_INT for part in path):
-        return None
-    return index, tuple(path), given
+    return index, path, given
 
 
 def pack_meta(meta: Any, logs: Any) -> Any:
@@ -435,52 +444,3 @@ def unpack_meta(value: Any) -> tuple[Any, list[Any]]:
     if logs is not None and type(logs) is not list:
         raise DecodeError("a task's logs are malformed")
     return meta, logs or []
-
-
-def pick(metas: bytes | None, n: int, key: str) -> list[int | str]:
-    """What n packed metas have under a key: an int, or, where there is none, why. Never raises.
-
-    No value is made but of plain msgpack: whoever asks needs no types of the user's.
-    """
-    missing = f"meta has no {key!r}, by which the results are ordered"
-    if metas is None:
-        return [missing] * n
-    unpacker = msgpack.Unpacker(
-        max_buffer_size=0, strict_map_key=False, ext_hook=_plain_int, unicode_errors="surrogatepass"
-    )
-    unpacker.feed(metas)
-    out: list[int | str] = []
-    try:
-        for _ in range(n):
-            value = unpacker.unpack()
-            meta = value[0] if type(value) is list and value else None
-            found = meta.get(key, _MISSING) if type(meta) is dict else _MISSING
-            if found is _MISSING:
-                out.append(missing)
-            elif type(found) is int:
-                out.append(found)
-            else:
-                told = "" if type(found) is msgpack.ExtType else f"{found!r:.80}, which is "
-                out.append(f"meta[{key!r}] is {told}no int")
-    except Exception as error:  # garbage
-        out += [f"its meta is malformed: {type(error).__name__}"] * (n - len(out))
-    return out
-
-
-_MISSING: Any = object()
-
-
-def _plain_int(code: int, data: bytes) -> Any:
-    """An int that is large, or NumPy's; else the extension type as it is."""
-    try:
-        if code == BIGINT:
-            return int.from_bytes(data, "little", signed=True)
-        if code == OLD_BIGINT:
-            return int(data)
-        if code == SCALAR:
-            kind, raw = msgpack.unpackb(data)
-            if kind[1] in "iuqQ":
-                return int.from_bytes(raw, "big" if kind[0] == ">" else "little", signed=kind[1] in "iq")
-    except Exception:  # garbage is no int either
-        pass
-    return msgpack.ExtType(code, data)

@@ -16,17 +16,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from zturbo.errors import DecodeError, EncodeError, UsageError
+from zturbo.wire.metaids import pick
 from zturbo.wire.payload import (
     MAX_INPUT,
     NeedsBuffers,
     enter_at,
     entry_of,
+    failure_origin,
     failure_text,
     input_fields,
+    note_given,
     pack_error,
     pack_many,
     pack_one,
-    pick,
     register,
     slice_blob,
     unpack_error_map,
@@ -229,6 +231,37 @@ def test_ids_are_picked_from_metas() -> None:
 def test_garbage_has_no_ids_and_does_no_harm(raw: bytes, n: int) -> None:
     assert len(pick(raw, n, "at")) == n
     assert pick(pack_many([[{"at": 1}, None]])[:-1], 1, "at")[0] != 1
+
+
+UNHASHABLE = b"\x91\x01"
+"""A list: no map with such a key can be made, so who reads round it makes none."""
+
+
+@given(st.dictionaries(st.text(max_size=5), st.integers(-(2**70), 2**70), max_size=4), st.integers(0, 3))
+def test_ids_are_picked_from_maps_that_nobody_can_make(meta: dict[str, int], wild: int) -> None:
+    """Keys may be lists, or thousands whose hashes are all equal: they are not looked at."""
+    entries = [pack_one(key)[0] + pack_one(value)[0] for key, value in meta.items()]
+    entries[len(entries) // 2 : len(entries) // 2] = [UNHASHABLE + pack_one({(1, 2): [3]})[0]] * wild
+    packed = b"\x92" + bytes([0x80 | len(entries)]) + b"".join(entries) + b"\xc0"
+    for key in ("at", *meta):
+        (found,) = pick(packed, 1, key)
+        assert found == meta.get(key, f"meta has no {key!r}, by which the results are ordered")
+
+
+@pytest.mark.parametrize("value", [{"at": 1}, [1], "x" * 2000, 1 << 9000], ids=["map", "list", "text", "int"])
+def test_an_id_that_is_large_is_not_made(value: Any) -> None:
+    assert pick(pack_many([[{"at": value}, None]]), 1, "at") == ["meta['at'] is no int"]
+
+
+def test_a_failure_has_no_keys_that_can_collide() -> None:
+    """Whoever passes a failure on makes none of them, and shows it as one without a text."""
+    for key in (UNHASHABLE, pack_one((-1, -2))[0], pack_one(5)[0], pack_one(None)[0]):
+        raw = b"\x82" + pack_one("message")[0] + pack_one("told")[0] + key + b"\x01"
+        assert unpack_error_map(raw)["message"] == ""
+        assert note_given(raw, 1) == raw and without_input(raw, "why") == raw
+        assert failure_origin(raw) is None
+    deep = b"\x81" + pack_one("path")[0] + b"\x91" * 500 + b"\x90"
+    assert unpack_error_map(deep)["path"] == ()
 
 
 def test_a_failure_carries_its_input_up_to_a_limit() -> None:
