@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from zturbo.wire.control import Member
+from zturbo.wire.control.view import Member
 from zturbo_broker.job import ENDED, Job
 
 __all__ = ["PATIENCE", "Counts", "Question"]
@@ -51,7 +51,7 @@ class Counts:
     """The counts of all jobs."""
 
     def __init__(self) -> None:
-        self.said: dict[bytes, dict[bytes, tuple[int, ...]]] = {}
+        self.said: dict[bytes, dict[bytes, tuple[int, int, int, int]]] = {}
         """Member -> job -> what its stage has given (outputs, failures, drops), failures among it, tasks that
         wait there, tasks that run. Of a sink: results, failed tasks, and what waits for its order."""
         self.ending: dict[bytes, LastWords] = {}
@@ -59,17 +59,13 @@ class Counts:
         self.questions: dict[tuple[bytes, int], Question] = {}
         """(client, ref) -> what it asked."""
 
-    def of(self, member: bytes, job: bytes) -> tuple[int, ...]:
+    def of(self, member: bytes, job: bytes) -> tuple[int, int, int, int]:
         """What a member last said of a job."""
         return self.said.get(member, {}).get(job, NOTHING)
 
-    def note(self, member: bytes, counts: Mapping[bytes, tuple[int, ...]]) -> None:
+    def note(self, member: bytes, counts: Mapping[bytes, tuple[int, int, int, int]]) -> None:
         """A member says how far the jobs are that it has."""
-        self.said[member] = {
-            job: numbers
-            for job, numbers in counts.items()
-            if type(job) is bytes and type(numbers) is tuple and [type(n) for n in numbers] == 4 * [int]
-        }
+        self.said[member] = dict(counts)
 
     def started_over(self, job: Job) -> None:
         """A new epoch is counted anew."""

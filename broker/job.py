@@ -8,8 +8,8 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import Any
 
+from zturbo.wire.control.kinds import COUNT
 from zturbo.wire.messages import Batch, Mark, Path, Stamp
-from zturbo.wire.schema import COUNT
 from zturbo_broker.placement import Placed
 
 __all__ = ["ENDED", "Chunks", "Job"]

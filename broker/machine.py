@@ -6,9 +6,13 @@ that was decided after it leaves the process: the shell commits once per round (
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import cached_property
 from typing import Any
 
 from zturbo.core.effects import Confirm
+from zturbo.wire.control import from_broker, to_broker
+from zturbo.wire.control.message import Message
 from zturbo.wire.messages import Batch, DataMessage, Statement
 from zturbo_broker.job import ENDED
 from zturbo_broker.members import Members
@@ -21,18 +25,60 @@ __all__ = ["BrokerMachine", "PipelineInfo"]
 class BrokerMachine(Members, Requests):
     """The broker: members and clients on one side, data and time on the other."""
 
-    def complete(self, identity: bytes, message: dict[str, Any], now: float) -> None:
+    @cached_property
+    def handlers(self) -> dict[type[Message], Callable[[bytes, Any, float], None]]:
+        """Class of message -> its handler: (who said it, message, time)."""
+        return {
+            to_broker.Hello: self.hello,
+            to_broker.GetView: self.get_view,
+            to_broker.Leave: self.leave,
+            to_broker.Progress: self.note_progress,
+            to_broker.LastCounts: self.last_counts,
+            to_broker.Broken: self.broken,
+            to_broker.Draining: self.drain,
+            to_broker.Trouble: self.note_trouble,
+            to_broker.Held: self.held,
+            to_broker.Entered: self.entered,
+            to_broker.Recovered: self.recovered,
+            to_broker.Pause: self.pause,
+            to_broker.Complete: self.complete,
+            to_broker.Kept: self.kept,
+            to_broker.JobFailed: self.job_failed,
+            to_broker.Renew: self.renew,
+            to_broker.Exited: self.exited,
+            to_broker.StartFailed: self.start_failed,
+            to_broker.ClientHello: self.client_hello,
+            to_broker.Submit: self.submit,
+            to_broker.Feed: self.feed,
+            to_broker.CloseFeed: self.close_feed,
+            to_broker.Attach: self.attach,
+            to_broker.Watch: self.watch,
+            to_broker.Cancel: self.cancel,
+            to_broker.Release: self.release,
+            to_broker.Jobs: self.describe,
+        }
+
+    def control(self, who: bytes, message: Message, now: float) -> None:
+        """A control message.
+
+        Raises:
+            DecodeError: a relation between its fields that no schema has does not hold; nothing is changed.
+        """
+        self.heard(who, now)
+        self.handlers[type(message)](who, message, now)
+
+    def complete(self, identity: bytes, message: to_broker.Complete, now: float) -> None:
         """A sink has all of a job."""
-        job = self.jobs.get(message["job"])
+        job = self.jobs.get(message.job)
         if job is None or job.state in ENDED:
-            self.effects.append(Confirm(identity, {"type": "confirmed", "job": message["job"]}))
+            self.effects.append(Confirm(identity, from_broker.Confirmed(job=message.job)))
             return
         stamp = job.stamp
-        if stamp is None or job.state != "running" or message["epoch"] != job.epoch:
+        if stamp is None or job.state != "running" or message.epoch != job.epoch:
             return
-        if message["incarnation"] != stamp.sink:
+        if message.incarnation != stamp.sink:
             return
-        job.results, job.failed = message["results"], message["failed"]
+        job.results, job.failed = message.results, message.failed
         if job.failed and job.retries_left:
             job.retries += 1
             job.incidents.append(f"{job.failed} tasks failed: retry {job.retries}")
@@ -40,14 +86,14 @@ class BrokerMachine(Members, Requests):
             self._settle(now)
             return
         self._end(job, "done", None, None, now)
-        self.effects.append(Confirm(identity, {"type": "confirmed", "job": job.id}))
+        self.effects.append(Confirm(identity, from_broker.Confirmed(job=job.id)))
         self._settle(now)
 
-    def job_failed(self, message: dict[str, Any], now: float) -> None:
+    def job_failed(self, identity: bytes, message: to_broker.JobFailed, now: float) -> None:
         """A sequencer saw what cannot be mended."""
-        job = self.jobs.get(message["job"])
-        if job is not None and job.state == "running" and message["epoch"] == job.epoch:
-            self._end(job, "failed", message["kind"], message["error"], now)
+        job = self.jobs.get(message.job)
+        if job is not None and job.state == "running" and message.epoch == job.epoch:
+            self._end(job, "failed", message.kind, message.error, now)
         self._settle(now)
 
     def loaded(self, job_id: bytes, seq: int, roots: Batch, now: float) -> None:

@@ -7,17 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 
 from zturbo.checks import is_address
-from zturbo.core.effects import Control, Record
+from zturbo.core.effects import Control, LogLine, Record, Reply
 from zturbo.errors import DecodeError
-from zturbo.wire.control import Member
+from zturbo.wire.control import from_broker, to_broker
+from zturbo.wire.control.view import Member
 from zturbo.wire.messages import PROTOCOL, Stamp
 from zturbo_broker.job import ENDED, Job
 from zturbo_broker.placement import Placed
 from zturbo_broker.reach import out_of_reach, works
-from zturbo_broker.recovery import check_failures, check_held, check_roots
 from zturbo_broker.state import BrokerState
 from zturbo_broker.strikes import Death, stand, strike
 
@@ -75,51 +74,48 @@ class Members(BrokerState):
         if not job.kept:
             self.unkept[job.id] = now
 
-    def held(self, identity: bytes, message: dict[str, Any], now: float) -> None:
+    def held(self, identity: bytes, message: to_broker.Held, now: float) -> None:
         """A worker of a first stage says which roots it has of this broker's predecessor."""
-        if not check_held(message["items"]):
-            raise DecodeError("held: field 'items' is malformed")
-        if message["broker"] == self.me and message["incarnation"] in self.membership:
-            self.recovery.report(message["incarnation"], message["items"], now)
-            self.effects.append(Control({"type": "held_ok", "broker": self.me}, identity))
+        for _, _, runs, n, _ in message.items:
+            if sum(run[1] for run in runs) != n:
+                raise DecodeError("held: field 'items' is malformed")
+        if message.broker == self.me and message.incarnation in self.membership:
+            self.recovery.report(message.incarnation, message.items, now)
+            self.effects.append(Control(from_broker.HeldOk(broker=self.me), identity))
         self._settle(now)
 
-    def entered(self, message: dict[str, Any], now: float) -> None:
+    def entered(self, identity: bytes, message: to_broker.Entered, now: float) -> None:
         """A first sequencer says which of a job's roots have wholly entered it."""
-        if not check_roots(message["roots"]):
-            raise DecodeError("entered: field 'roots' is malformed")
-        found = self.recovery.entered(message["job"], message["epoch"], message["roots"])
+        found = self.recovery.entered(message.job, message.epoch, message.roots)
         if found is not None:
             job, safe = found
             self.roots.resume(job, safe)
             self._queue(job)
         self._settle(now)
 
-    def kept(self, message: dict[str, Any], now: float) -> None:
+    def kept(self, identity: bytes, message: to_broker.Kept, now: float) -> None:
         """A sink says which failures it has given out of a job that started over: they are to stand."""
-        if not check_failures(message["failures"]):
-            raise DecodeError("kept: field 'failures' is malformed")
-        job = self.jobs.get(message["job"])
+        job = self.jobs.get(message.job)
         stamp = job.stamp if job is not None else None
-        if job is None or stamp is None or job.id not in self.unkept or message["epoch"] != job.epoch:
+        if job is None or stamp is None or job.id not in self.unkept or message.epoch != job.epoch:
             return
-        if message["incarnation"] != stamp.sink:
+        if message.incarnation != stamp.sink:
             return
         del self.unkept[job.id]
         job.kept = True
-        job.marks = stand(job.marks, message["failures"])
+        job.marks = stand(job.marks, message.failures)
         self._restamp(job, replace(stamp, marks=job.marks, revision=stamp.revision + 1))
         self._queue(job)
         self._settle(now)
 
-    def recovered(self, identity: bytes, message: dict[str, Any], now: float) -> None:
+    def recovered(self, identity: bytes, message: to_broker.Recovered, now: float) -> None:
         """A sink has read its spool: its jobs go on with it."""
-        sink = self.membership.get(message["incarnation"])
+        sink = self.membership.get(message.incarnation)
         if sink is None or not sink.spool:
             return
         self.lost_sinks.back(sink.spool)
         self._unplaced = True
-        damaged = set(message["damaged"])
+        damaged = set(message.damaged)
         for job in list(self.jobs.values()):
             stamp = job.stamp
             if stamp is None or stamp.spool != sink.spool or stamp.sink == sink.incarnation:
@@ -136,60 +132,58 @@ class Members(BrokerState):
                 job.placed = Placed(job.placed.ordered, sink.incarnation)
                 self.placement.take(job.placed)
             self._restamp(job, replace(stamp, sink=sink.incarnation, revision=stamp.revision + 1))
-        self._remind(sink, message["jobs"])
-        self.effects.append(Control({"type": "recovered_ok"}, identity))
+        self._remind(sink, message.jobs)
+        self.effects.append(Control(from_broker.RecoveredOk(), identity))
         self._settle(now)
 
-    def hello(self, identity: bytes, message: dict[str, Any], now: float) -> None:
+    def hello(self, identity: bytes, message: to_broker.Hello, now: float) -> None:
         """A worker or a sink introduces itself, and repeats it as its heartbeat."""
-        member: Member = message["member"]
+        member = message.member
         problem = self._misfit(member, message)
-        if message["view"] < 0:
-            raise DecodeError("hello: field 'view' is to be 0 or more")
-        new = not message["view"] and member.incarnation not in self.membership
+        new = not message.view and member.incarnation not in self.membership
         if problem is None and (new or self.membership.unmet(member.incarnation)):
             problem = self._apart(member, now)
         if problem:
-            self.effects.append(Control({"type": "refused", "reason": problem}, identity))
+            self.effects.append(Control(from_broker.Refused(reason=problem), identity))
             return
         if member.spool and new:
             # A spool has one sink at a time: another that had it is gone, though that was not heard yet.
             for sink in self.membership.sinks():
                 if sink.spool == member.spool:
-                    self.exited(sink.incarnation, now)
-        changed = self.membership.join(member, message["node"], message["pid"], message["view"], now)
+                    self.gone(sink.incarnation, now)
+        changed = self.membership.join(member, message.node, message.pid, message.view, now)
         if changed is None:
             reason = "this incarnation was taken out of the view"
-            self.effects.append(Control({"type": "refused", "reason": reason}, identity))
+            self.effects.append(Control(from_broker.Refused(reason=reason), identity))
         elif changed:
             self._unplaced = True
             self.problems.over(member.pipeline, member.stage)
             self._record_members()
             self._welcome(identity, member)
-        elif message["view"] != self.membership.number:
+        elif message.view != self.membership.number:
             self._welcome(identity, member)
         if changed is not None and member.spool:
-            self.lost_sinks.seen(member.spool, message["node"], message["stage"])
+            self.lost_sinks.seen(member.spool, message.node, message.stage)
         if changed is not None:
-            self._remind(member, message["jobs"])
+            self._remind(member, message.jobs)
         self._settle(now)
 
-    def _misfit(self, member: Member, message: dict[str, Any]) -> str | None:
+    def _misfit(self, member: Member, message: to_broker.Hello) -> str | None:
         if member.incarnation == self.me:
             return "it has this broker's own id"
-        if message["protocol"] != PROTOCOL:
-            return f"it speaks protocol {message['protocol']}, this broker {PROTOCOL}"
-        if message["version"] != self.version:
-            return f"it is zturbo {message['version']}, this broker {self.version}: install one on all hosts"
+        if message.protocol != PROTOCOL:
+            return f"it speaks protocol {message.protocol}, this broker {PROTOCOL}"
+        if message.version != self.version:
+            return f"it is zturbo {message.version}, this broker {self.version}: install one on all hosts"
         if member.role == "sink":
             fits = member.results and all(map(is_address, member.results))
             return None if fits else f"a sink gives results at tcp://HOST:PORT, not at {member.results!r:.80}"
         pipeline = self.pipelines.get(member.pipeline)
         if member.role != "worker" or pipeline is None or not 0 <= member.stage < len(pipeline.stages):
-            return f"this broker has no stage {member.pipeline}.{message['stage']}"
-        if pipeline.stages[member.stage] != message["stage"]:
+            return f"this broker has no stage {member.pipeline}.{message.stage}"
+        if pipeline.stages[member.stage] != message.stage:
             name = pipeline.stages[member.stage]
-            return f"stage {member.stage} of {member.pipeline} is {name!r} here, not {message['stage']!r}"
+            return f"stage {member.stage} of {member.pipeline} is {name!r} here, not {message.stage!r}"
         return None
 
     def _apart(self, new: Member, now: float) -> str | None:
@@ -210,54 +204,66 @@ class Members(BrokerState):
             goes = other if other is not broker and (stray or before) else new
             self.problems.refused(goes.pipeline, goes.stage, apart.text, now)
             self._unplaced = True
-            self.exited(goes.incarnation, now)
+            self.gone(goes.incarnation, now)
             if goes is new:
                 self._settle(now)
                 return apart.text
 
-    def _remind(self, member: Member, known: Sequence[Any]) -> None:
+    def _remind(self, member: Member, known: Sequence[tuple[bytes, int, int]]) -> None:
         """A member names jobs that it knows: that they have ended, or a newer stamp, may have got lost."""
         ended = []
-        for item in known:
-            if type(item) is not tuple or [type(part) for part in item] != [bytes, int, int]:
-                raise DecodeError("hello: field 'jobs' is malformed")
-            name, *rank = item
+        for name, *rank in known:
             job = self.jobs.get(name)
             if job is None or (member.role == "worker" and job.state in ENDED):
                 ended.append(name)
             elif job.stamp is not None and job.state in ("running", "done") and job.stamp.rank > tuple(rank):
-                self.effects.append(Control({"type": "stamp", "stamp": job.stamp}, member.incarnation))
+                self.effects.append(Control(from_broker.NewStamp(stamp=job.stamp), member.incarnation))
         ended += self.counts.owed(member.incarnation)
         if ended:
-            self.effects.append(Control({"type": "forget", "jobs": ended}, member.incarnation))
+            self.effects.append(Control(from_broker.Forget(jobs=tuple(ended)), member.incarnation))
 
     def _welcome(self, identity: bytes, member: Member) -> None:
         for job in self.jobs.values():  # first what else may have got lost: the view is what others act on
             stamp = job.stamp
             if job.state == "running" and stamp is not None and stamp.rank > (1, 0):
                 if member.role == "sink" or member.pipeline == job.pipeline:
-                    self.effects.append(Control({"type": "stamp", "stamp": stamp}, identity))
-        message = {"type": "welcome", "view": self.membership.view(), "broker": self.me}
-        self.effects.append(Control({**message, "version": self.version}, identity))
+                    self.effects.append(Control(from_broker.NewStamp(stamp=stamp), identity))
+        welcome = from_broker.Welcome(view=self.membership.view(), broker=self.me, version=self.version)
+        self.effects.append(Control(welcome, identity))
 
-    def get_view(self, identity: bytes) -> None:
+    def get_view(self, identity: bytes, message: to_broker.GetView, now: float) -> None:
         """Somebody met a peer with a newer view than his."""
-        self.effects.append(Control({"type": "view", "view": self.membership.view()}, identity))
+        self.effects.append(Control(from_broker.NewView(view=self.membership.view()), identity))
 
-    def renew(self, node: bytes, alive: Sequence[bytes], now: float) -> None:
+    def renew(self, identity: bytes, message: to_broker.Renew, now: float) -> None:
         """A node's word that these live."""
-        self.lost_sinks.hear(node, now)
-        self.membership.renew([inc for inc in alive if type(inc) is bytes], now)
+        self.lost_sinks.hear(message.node, now)
+        self.membership.renew(message.alive, now)
         self.voided = {job: at for job, at in self.voided.items() if now - at < VOID_FOR}
         if self.voided:  # the word may have got lost, and what hangs would hang on
-            self.effects.append(Control({"type": "forget", "jobs": list(self.voided)}, node))
+            self.effects.append(Control(from_broker.Forget(jobs=tuple(self.voided)), message.node))
+        self.effects.append(Reply(identity, from_broker.Renewed()))
 
     def stood_still(self, seconds: float) -> None:
         """This broker did not run for so long, and perhaps its whole host: nodes there have not either."""
         self.membership.extend(seconds)
 
-    def exited(self, incarnation: bytes, now: float, death: Death | None = None) -> None:
-        """A node saw this member exit, or it says goodbye itself."""
+    def leave(self, identity: bytes, message: to_broker.Leave, now: float) -> None:
+        """A member says goodbye."""
+        self.gone(message.incarnation, now)
+
+    def exited(self, identity: bytes, message: to_broker.Exited, now: float) -> None:
+        """A node saw a member exit."""
+        running = message.running
+        death = Death(-1, message.stage, message.text, message.cause, running)
+        source = message.stage.split(" (")[0]
+        job = running[0][0] if running else b""
+        self.effects.append(LogLine("WARNING" if message.code else "INFO", source, job, death.sentence))
+        self.gone(message.incarnation, now, death)
+        self._ok(identity, message.ref, None)
+
+    def gone(self, incarnation: bytes, now: float, death: Death | None = None) -> None:
+        """This member lives no more."""
         member = self.membership.remove(incarnation)
         if member is None:
             return
@@ -298,35 +304,38 @@ class Members(BrokerState):
         else:
             self._record(job)
 
-    def broken(self, message: dict[str, Any], now: float) -> None:
+    def broken(self, identity: bytes, message: to_broker.Broken, now: float) -> None:
         """A member gets no answer from another, though the broker hears both."""
-        self.complaints.add(message["incarnation"], message["peer"], now)
+        self.complaints.add(message.incarnation, message.peer, now)
 
-    def drain(self, message: dict[str, Any], now: float) -> None:
+    def drain(self, identity: bytes, message: to_broker.Draining, now: float) -> None:
         """A member is about to leave."""
-        if message["incarnation"] in self.membership:
-            self.draining.add(message["incarnation"])
+        if message.incarnation in self.membership:
+            self.draining.add(message.incarnation)
         self._settle(now)
 
-    def note_trouble(self, message: dict[str, Any]) -> None:
+    def note_trouble(self, identity: bytes, message: to_broker.Trouble, now: float) -> None:
         """A member says what keeps it from going on; an empty text ends it."""
-        if message["incarnation"] in self.membership:
-            self.trouble[message["incarnation"]] = message["text"]
+        if message.incarnation in self.membership:
+            self.trouble[message.incarnation] = message.text
 
-    def pause(self, message: dict[str, Any], now: float) -> None:
+    def pause(self, identity: bytes, message: to_broker.Pause, now: float) -> None:
         """A sink has more than a job's share of unread results: its sources wait. Repeated while it lasts."""
-        job = self.jobs.get(message["job"])
-        if job is not None and job.epoch == message["epoch"]:
+        job = self.jobs.get(message.job)
+        if job is not None and job.epoch == message.epoch:
             job.paused_until = now + PAUSE
 
-    def start_failed(self, stage: str, text: str, now: float) -> None:
+    def start_failed(self, identity: bytes, message: to_broker.StartFailed, now: float) -> None:
         """A worker of ``pipeline.stage`` could not start."""
-        name, _, stage_name = stage.rpartition(".")
+        text = f"{message.stage} does not start: {message.error}"
+        self.effects.append(LogLine("ERROR", message.stage, b"", text))
+        name, _, stage_name = message.stage.rpartition(".")
         pipeline = self.pipelines.get(name)
         if pipeline is not None and stage_name in pipeline.stages:
-            self.problems.failed(name, pipeline.stages.index(stage_name), text)
+            self.problems.failed(name, pipeline.stages.index(stage_name), message.error)
             self._unplaced = True
         self._settle(now)
+        self._answer(identity, message.ref, None)
 
     def _taken_out(self, members: list[Member], why: str, now: float) -> None:
         """These are out of the view, though nobody saw them exit."""
@@ -375,15 +384,15 @@ class Members(BrokerState):
                 if job.state == "running" and job.stamp is not None and job.stamp.spool == spool:
                     self._results_lost(job, "its sink did not come back with its spool", now)
 
-    def note_progress(self, incarnation: bytes, counts: dict[bytes, tuple[int, ...]]) -> None:
+    def note_progress(self, identity: bytes, message: to_broker.Progress, now: float) -> None:
         """A member's counts of tasks per job: given, failed, queued, running."""
-        if incarnation in self.membership:
-            self.counts.note(incarnation, counts)
+        if message.incarnation in self.membership:
+            self.counts.note(message.incarnation, message.counts)
 
-    def last_counts(self, message: dict[str, Any], now: float) -> None:
-        """A member's last word on jobs that have ended: (epoch, given, failed) of each."""
-        member = self.membership.get(message["incarnation"])
-        for name, numbers in message["counts"].items():
+    def last_counts(self, identity: bytes, message: to_broker.LastCounts, now: float) -> None:
+        """A member's last word on jobs that have ended."""
+        member = self.membership.get(message.incarnation)
+        for name, numbers in message.counts.items():
             job = self.jobs.get(name)
             if member is not None and job is not None and self.counts.last(job, member, *numbers):
                 self.effects.append(Record("note_job", (job,)))

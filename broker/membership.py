@@ -6,9 +6,10 @@ lease has run out on this clock. Someone who claims a view in which he is no mor
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
-from zturbo.wire.control import Member, View
+from zturbo.wire.control.view import Member, View
 
 __all__ = ["Membership"]
 
@@ -100,7 +101,7 @@ class Membership:
         self.number += 1
         return True
 
-    def renew(self, alive: list[bytes], now: float) -> None:
+    def renew(self, alive: Iterable[bytes], now: float) -> None:
         """A node's word that these live."""
         for incarnation in alive:
             lease = self._leases.get(incarnation)

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Set
 from dataclasses import dataclass
 
-from zturbo.wire.control import Member
+from zturbo.wire.control.view import Member
 
 __all__ = ["Placed", "Placement", "StageInfo"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
-from zturbo.wire.control import Member
+from zturbo.wire.control.view import Member
 
 __all__ = ["Apart", "out_of_reach", "works"]
 

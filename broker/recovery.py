@@ -20,7 +20,8 @@ from zturbo.core.effects import Control, Effect
 from zturbo.core.intervals import Intervals
 from zturbo.core.outlet import Outlet
 from zturbo.core.parcel import Parcel
-from zturbo.wire.messages import MAX_INT, Batch, Path, Run
+from zturbo.wire.control import from_broker
+from zturbo.wire.messages import Batch, Run
 from zturbo_broker.job import Job
 
 __all__ = ["ASK_EVERY", "LostSinks", "Recovery"]
@@ -103,7 +104,7 @@ class Recovery:
             stamp = job.stamp
             assert stamp is not None
             first = min(stamp.ordered, default=stages[job.pipeline])
-            message = {"type": "ask_entered", "job": job.id, "epoch": job.epoch}
+            message = from_broker.AskEntered(job=job.id, epoch=job.epoch)
             self.effects.append(Control(message, stamp.ordered.get(first, stamp.sink)))
 
     def entered(self, job_id: bytes, epoch: int, roots: tuple[Any, ...]) -> tuple[Job, Intervals] | None:
@@ -131,53 +132,6 @@ def _ranges(job: Job, runs: Sequence[Run]) -> list[tuple[int, int]]:
     shift = min(0, job.chunks.first)
     starts = [((first[0] if first else -1) - shift, n) for first, n in runs]
     return [(start, start + n) for start, n in starts]
-
-
-def check_held(items: Any) -> bool:
-    """Whether a report is well formed: it came over a socket."""
-    if type(items) is not tuple:
-        return False
-    for item in items:
-        if type(item) is not tuple or len(item) != 5:
-            return False
-        job, epoch, runs, n, nbytes = item
-        if type(job) is not bytes or type(runs) is not tuple:
-            return False
-        if not all(type(value) is int and 0 <= value <= MAX_INT for value in (epoch, n, nbytes)):
-            return False
-        if not all(type(run) is tuple and len(run) == 2 and _is_root(*run) for run in runs):
-            return False
-        if sum(run[1] for run in runs) != n:
-            return False
-    return True
-
-
-def check_failures(failures: Any) -> bool:
-    """Whether a sink's list of (stage, path, children before it) is well formed."""
-    if type(failures) is not tuple:
-        return False
-    for item in failures:
-        if type(item) is not tuple or len(item) != 3 or type(item[1]) is not tuple:
-            return False
-        if not all(type(value) is int and 0 <= value <= MAX_INT for value in (item[0], *item[1], item[2])):
-            return False
-    return True
-
-
-def check_roots(roots: Any) -> bool:
-    """Whether an answer's intervals are well formed."""
-    return type(roots) is tuple and all(
-        type(pair) is tuple
-        and len(pair) == 2
-        and all(type(value) is int and -1 <= value <= MAX_INT for value in pair)
-        for pair in roots
-    )
-
-
-def _is_root(first: Path, n: int) -> bool:
-    if type(first) is not tuple or type(n) is not int or n < 1 or len(first) > 1:
-        return False
-    return all(type(part) is int and 0 <= part <= MAX_INT for part in first)
 
 
 class LostSinks:

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from zturbo.core.effects import Confirm, Control, Effect
+from zturbo.wire.control import from_broker
 
 __all__ = ["has_answer", "latest"]
 
@@ -34,14 +35,15 @@ def has_answer(effects: Iterable[Effect], to: bytes, ref: int) -> bool:
 
 def _what(effect: Effect) -> tuple[Any, ...] | None:
     """What is said to whom, if to say it once is enough."""
-    if isinstance(effect, Confirm) and "ref" in effect.message:
-        return effect.to, effect.message["ref"]
-    if isinstance(effect, Control):
-        kind = effect.message["type"]
-        if kind in ("welcome", "view", "refused"):
-            return effect.to, kind
-        if kind == "stamp":
-            return effect.to, kind, effect.message["stamp"].job
-        if kind == "forget":
-            return effect.to, kind, tuple(effect.message["jobs"])
+    if not isinstance(effect, (Confirm, Control)):
+        return None
+    match effect.message:
+        case from_broker.Ok(ref=ref) | from_broker.Error(ref=ref):
+            return effect.to, ref
+        case from_broker.Welcome() | from_broker.NewView() | from_broker.Refused():
+            return effect.to, type(effect.message)
+        case from_broker.NewStamp(stamp=stamp):
+            return effect.to, from_broker.NewStamp, stamp.job
+        case from_broker.Forget(jobs=jobs):
+            return effect.to, from_broker.Forget, jobs
     return None

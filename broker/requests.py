@@ -6,10 +6,14 @@ The part of :class:`zturbo_broker.machine.BrokerMachine` that faces clients.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
-from zturbo.core.effects import Control
-from zturbo.wire.messages import ORDERS, Batch, is_order
+from zturbo.core.effects import Reply
+from zturbo.errors import DecodeError
+from zturbo.wire.control import answers, from_broker, to_broker
+from zturbo.wire.messages import ORDERS, PROTOCOL, Batch, Buffer, Run, is_order
+from zturbo.wire.payload import check_blob
 from zturbo_broker.job import ENDED, Job
 from zturbo_broker.state import BrokerState
 
@@ -22,35 +26,58 @@ WATCH = 5.0
 class Requests(BrokerState):
     """What clients ask."""
 
-    def submit(self, identity: bytes, message: dict[str, Any], root: Batch | None, now: float) -> None:
-        """A client submits a job; said twice it is one job."""
-        ref, name = message["ref"], message["job"]
+    def client_hello(self, identity: bytes, message: to_broker.ClientHello, now: float) -> None:
+        """A client introduces itself."""
+        if message.protocol != PROTOCOL:
+            text = f"the client speaks protocol {message.protocol}, this broker {PROTOCOL}"
+            self.effects.append(
+                Reply(identity, from_broker.Error(ref=message.ref, kind="VersionMismatch", message=text))
+            )
+            return
+        greeting = answers.Greeting(
+            version=self.version,
+            cluster=self.cluster,
+            pipelines=tuple(sorted(self.pipelines)),
+            max_task_bytes={name: pipeline.max_task_bytes for name, pipeline in self.pipelines.items()},
+        )
+        self._answer(identity, message.ref, greeting)
+
+    def submit(self, identity: bytes, message: to_broker.Submit, now: float) -> None:
+        """A client submits a job; said twice it is one job.
+
+        Raises:
+            DecodeError: its root is none.
+        """
+        root = None
+        if not message.stream:
+            root = _roots(message.job, [((), 1)], 1, message.meta, message.contents)
+        ref, name = message.ref, message.job
         known = self.jobs.get(name)
         if known is not None:
-            if known.digest != message["digest"]:
+            if known.digest != message.digest:
                 self._error(identity, ref, "JobConflict", "this job id was submitted with other content")
             else:
                 self._ok(identity, ref, self._whereabouts(known))
             return
-        pipeline = self.pipelines.get(message["pipeline"])
+        pipeline = self.pipelines.get(message.pipeline)
         if pipeline is None:
             names = ", ".join(sorted(self.pipelines)) or "none"
-            text = f"no pipeline {message['pipeline']!r} here; this broker has: {names}"
+            text = f"no pipeline {message.pipeline!r} here; this broker has: {names}"
             self._error(identity, ref, "UnknownPipeline", text)
             return
-        options = message["options"]
+        options = message.options
         problem = _check_options(options)
         if problem:
             self._error(identity, ref, "UsageError", problem)
             return
         job = Job(
             id=name,
-            name=message["name"],
+            name=message.name,
             pipeline=pipeline.name,
-            client=message["client"],
-            stream=message["stream"],
+            client=message.client,
+            stream=message.stream,
             options=options,
-            digest=message["digest"],
+            digest=message.digest,
         )
         self.jobs[name] = job
         self._watch(job, now)
@@ -69,25 +96,31 @@ class Requests(BrokerState):
         if client in self.feeders:
             self.feeders[client] = now
 
-    def feed(self, identity: bytes, message: dict[str, Any], roots: Batch, now: float) -> None:
-        """A chunk of a streamed job's roots."""
-        ref = message["ref"]
-        job = self.jobs.get(message["job"])
+    def feed(self, identity: bytes, message: to_broker.Feed, now: float) -> None:
+        """A chunk of a streamed job's roots.
+
+        Raises:
+            DecodeError: it has other roots than it says.
+        """
+        runs: list[Run] = [((message.first,), message.n)]
+        roots = _roots(message.job, runs, message.n, message.metas, message.contents)
+        ref = message.ref
+        job = self.jobs.get(message.job)
         if job is None:
             self._error(identity, ref, "UsageError", "no such job")
-        elif job.state in ENDED and (job.state != "done" or message["seq"] >= len(job.chunks)):
+        elif job.state in ENDED and (job.state != "done" or message.seq >= len(job.chunks)):
             self._error(identity, ref, "JobError", f"the job is {job.state}")
-        elif not job.stream or (job.closed and message["seq"] >= len(job.chunks)):
+        elif not job.stream or (job.closed and message.seq >= len(job.chunks)):
             self._error(identity, ref, "UsageError", "the job's feed is closed")
-        elif message["seq"] > len(job.chunks):
+        elif message.seq > len(job.chunks):
             return  # one before it got lost; the client says both again
-        elif message["seq"] < len(job.chunks):
+        elif message.seq < len(job.chunks):
             if (identity, ref) not in job.held_acks:
-                self._ok(identity, ref, {"fed": len(job.chunks)})
+                self._ok(identity, ref, answers.Fed(fed=len(job.chunks)))
         else:
             first = job.total
-            if message["first"] != first or message["n"] != roots.n:
-                self._error(identity, ref, "UsageError", f"chunk {message['seq']} begins at root {first}")
+            if message.first != first or message.n != roots.n:
+                self._error(identity, ref, "UsageError", f"chunk {message.seq} begins at root {first}")
                 return
             self.roots.add(job, first, roots.n, roots)
             job.total += roots.n
@@ -95,18 +128,18 @@ class Requests(BrokerState):
             if self.roots.crowded(job):
                 job.held_acks.append((identity, ref))
             else:
-                self._ok(identity, ref, {"fed": len(job.chunks)})
+                self._ok(identity, ref, answers.Fed(fed=len(job.chunks)))
         self._settle(now)
 
-    def close_feed(self, identity: bytes, message: dict[str, Any], now: float) -> None:
+    def close_feed(self, identity: bytes, message: to_broker.CloseFeed, now: float) -> None:
         """All roots of a streamed job are here."""
-        ref = message["ref"]
-        job = self.jobs.get(message["job"])
+        ref = message.ref
+        job = self.jobs.get(message.job)
         if job is None or not job.stream:
             self._error(identity, ref, "UsageError", "no such streamed job")
-        elif message["chunks"] > len(job.chunks):
+        elif message.chunks > len(job.chunks):
             return  # a chunk got lost; the client says it again, and this too
-        elif message["chunks"] < len(job.chunks) or message["total"] != job.total:
+        elif message.chunks < len(job.chunks) or message.total != job.total:
             self._error(
                 identity, ref, "UsageError", f"{len(job.chunks)} chunks with {job.total} roots are here"
             )
@@ -115,25 +148,25 @@ class Requests(BrokerState):
                 job.closed = True
                 self._record(job)
                 self._queue(job)
-            self._ok(identity, ref, {"fed": len(job.chunks)})
+            self._ok(identity, ref, answers.Fed(fed=len(job.chunks)))
         self._settle(now)
 
-    def attach(self, identity: bytes, message: dict[str, Any]) -> None:
+    def attach(self, identity: bytes, message: to_broker.Attach, now: float) -> None:
         """Where are a job's results?"""
-        job = self.jobs.get(message["job"])
+        job = self.jobs.get(message.job)
         if job is None:
             self._error(
-                identity, message["ref"], "UsageError", "no such job, or its results are not kept any more"
+                identity, message.ref, "UsageError", "no such job, or its results are not kept any more"
             )
         else:
-            self._ok(identity, message["ref"], self._whereabouts(job))
+            self._ok(identity, message.ref, self._whereabouts(job))
 
-    def watch(self, identity: bytes, message: dict[str, Any], now: float) -> None:
+    def watch(self, identity: bytes, message: to_broker.Watch, now: float) -> None:
         """A client waits for the end of these jobs: the answer comes when one has ended.
 
         It says so again each second as long as it waits, and has one such question at a time.
         """
-        ref, names = message["ref"], [name for name in message["jobs"] if type(name) is bytes]
+        ref, names = message.ref, message.jobs
         ended: list[tuple[bytes, str, str | None, str | None]] = []
         for name in names:
             job = self.jobs.get(name)
@@ -143,67 +176,65 @@ class Requests(BrokerState):
                 ended.append((name, job.state, job.error_kind, job.error))
         self.watches.pop(identity, None)
         if ended or not names:
-            self._ok(identity, ref, ended)
+            self._ok(identity, ref, tuple(ended))
         else:
             self.watches[identity] = (ref, frozenset(names), now)
         for gone in [who for who, (_, _, at) in self.watches.items() if now - at > WATCH]:
             del self.watches[gone]
 
-    def _whereabouts(self, job: Job) -> dict[str, Any]:
+    def _whereabouts(self, job: Job) -> answers.Whereabouts:
         self._readers += 1
-        value: dict[str, Any] = {
-            "name": job.name,
-            "fed": len(job.chunks),
-            "token": self._readers,
-            "state": job.state,
-            "epoch": job.epoch,
-            "error": job.error,
-            "kind": job.error_kind,
-            "waiting": job.waiting,
-            "sink": b"",
-            "results": (),
-            "host": "",
-        }
+        value = answers.Whereabouts(
+            name=job.name,
+            fed=len(job.chunks),
+            token=self._readers,
+            state=job.state,
+            epoch=job.epoch,
+            error=job.error,
+            kind=job.error_kind,
+            waiting=job.waiting,
+            sink=b"",
+            results=(),
+            host="",
+        )
         if job.stamp is not None:
             sinks = {member.incarnation: member for member in self.membership.sinks()}
             sink = sinks.get(job.stamp.sink)
             if sink is not None:
-                value.update(sink=sink.incarnation, results=sink.results, host=sink.host)
-            elif job.state == "done" and job.stamp.spool not in self.lost_sinks:
-                value.update(
-                    state="failed", kind="ResultsLost", error="the sink that had the results is gone"
-                )
+                return value.but(sink=sink.incarnation, results=sink.results, host=sink.host)
+            if job.state == "done" and job.stamp.spool not in self.lost_sinks:
+                error = "the sink that had the results is gone"
+                return value.but(state="failed", kind="ResultsLost", error=error)
         return value
 
-    def cancel(self, identity: bytes, message: dict[str, Any], now: float) -> None:
+    def cancel(self, identity: bytes, message: to_broker.Cancel, now: float) -> None:
         """End a job now."""
-        job = self.jobs.get(message["job"])
+        job = self.jobs.get(message.job)
         if job is None:
-            self._error(identity, message["ref"], "UsageError", "no such job")
+            self._error(identity, message.ref, "UsageError", "no such job")
             return
         if job.state not in ENDED:
             self._end(job, "cancelled", "JobCancelled", "cancelled by a client", now)
-        self._ok(identity, message["ref"], {"state": job.state})
+        self._ok(identity, message.ref, answers.State(state=job.state))
         self._settle(now)
 
-    def release(self, identity: bytes, message: dict[str, Any], now: float) -> None:
+    def release(self, identity: bytes, message: to_broker.Release, now: float) -> None:
         """Nobody wants this job's results any more."""
-        job = self.jobs.get(message["job"])
+        job = self.jobs.get(message.job)
         if job is not None and job.state in ENDED:
             self._prune(job)
         elif job is not None:
             self._end(job, "cancelled", "JobCancelled", "its client let go of it", now)
             self._prune(job)
-        self._ok(identity, message["ref"], {})
+        self._ok(identity, message.ref, answers.State(state=job.state if job is not None else "unknown"))
         self._settle(now)
 
-    def describe(self, identity: bytes, message: dict[str, Any], now: float) -> None:
+    def describe(self, identity: bytes, message: to_broker.Jobs, now: float) -> None:
         """What ``zturbo jobs`` shows. Of a job that has just ended, it waits for the last counts; also of one
         whose results the client has had, while the sink's word on its end is on its way.
         """
-        question = (identity, message["ref"], message["job"], message["over"])
-        if not self.counts.waits(*question, self.jobs, now):
-            self._describe(identity, message["ref"], message["job"], now)
+        if not self.counts.waits(identity, message.ref, message.job, message.over, self.jobs, now):
+            self._describe(identity, message.ref, message.job, now)
 
     def answer(self, now: float) -> None:
         """Answer questions that wait no longer."""
@@ -218,14 +249,20 @@ class Requests(BrokerState):
             problems = {"sink": self.problems.of("", -1, now)}
             for index, stage in enumerate(pipeline.stages):
                 problems[stage] = self.problems.of(pipeline.name, index, now)
-            problems = {name: text for name, text in problems.items() if text is not None}
             pipelines.append(
-                {"name": pipeline.name, "stages": pipeline.stages, "workers": counts, "problems": problems}
+                answers.Pipeline(
+                    name=pipeline.name,
+                    stages=tuple(pipeline.stages),
+                    workers=tuple(counts),
+                    problems={name: text for name, text in problems.items() if text is not None},
+                )
             )
-        value = {"jobs": jobs, "pipelines": pipelines, "trouble": self.trouble.get(self.me)}
-        self.effects.append(Control({"type": "ok", "ref": ref, "value": value}, identity))
+        description = answers.Description(
+            jobs=tuple(jobs), pipelines=tuple(pipelines), trouble=self.trouble.get(self.me)
+        )
+        self._answer(identity, ref, description)
 
-    def status(self, job: Job) -> dict[str, Any]:
+    def status(self, job: Job) -> answers.Status:
         """One job's status."""
         pipeline = self.pipelines.get(job.pipeline)
         stages = pipeline.stages if pipeline is not None else []
@@ -233,29 +270,29 @@ class Requests(BrokerState):
         results, failed = job.results, job.failed
         if job.state == "running" and job.stamp is not None:
             results, failed, *_ = self.counts.of(job.stamp.sink, job.id)
-        return {
-            "id": job.id,
-            "name": job.name,
-            "pipeline": job.pipeline,
-            "state": job.state,
-            "waiting": self._waits_for(job),
-            "incidents": list(job.incidents),
-            "epoch": job.epoch,
-            "total": job.total if job.closed else None,
-            "fed": job.total,
-            "stages": stages,
-            "done": [numbers[2] for numbers in counts],
-            "counts": [
-                dict(zip(("stage", "queued", "running", "done", "failed"), (name, *numbers), strict=True))
-                for name, numbers in zip(stages, counts, strict=True)
-            ],
-            "results": results,
-            "failed": failed,
-            "error": job.error,
-            "error_kind": job.error_kind,
-            "options": dict(job.options),
-            "created": job.created,
-        }
+        return answers.Status(
+            id=job.id,
+            name=job.name,
+            pipeline=job.pipeline,
+            state=job.state,
+            waiting=self._waits_for(job),
+            incidents=tuple(job.incidents),
+            epoch=job.epoch,
+            total=job.total if job.closed else None,
+            fed=job.total,
+            stages=tuple(stages),
+            done=tuple(done for _, _, done, _ in counts),
+            counts=tuple(
+                answers.Counts(stage=name, queued=queued, running=running, done=done, failed=failures)
+                for name, (queued, running, done, failures) in zip(stages, counts, strict=True)
+            ),
+            results=results,
+            failed=failed,
+            error=job.error,
+            error_kind=job.error_kind,
+            options=dict(job.options),
+            created=job.created,
+        )
 
     def _waits_for(self, job: Job) -> str | None:
         """Why it does not go on just now, if there is a reason."""
@@ -277,6 +314,19 @@ class Requests(BrokerState):
         if job.backlog and job.paused_until > self._now:
             return "its results to be read: it has its share of the sink's spool"
         return None
+
+
+def _roots(job: bytes, runs: list[Run], n: int, metas: bytes | None, contents: Sequence[Buffer]) -> Batch:
+    """Roots as a client sent them; raises DecodeError if they are not as many as it says."""
+    if not contents:
+        raise DecodeError("roots without their contents")
+    if n > 1 and len(contents) > 1:
+        raise DecodeError("a chunk with out-of-band buffers is to have one root")
+    blob, *buffers = map(bytes, contents)
+    check_blob(blob, n)
+    if metas is not None:
+        check_blob(metas, n)
+    return Batch(job, 0, 0, runs, n, blob, metas, buffers)
 
 
 def _check_options(options: dict[Any, Any]) -> str | None:

@@ -9,7 +9,6 @@ import logging
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import zmq
 
@@ -18,8 +17,10 @@ from zturbo.errortext import error_text
 from zturbo.runtime.net.endless import Arrivals
 from zturbo.runtime.net.guard import Guard
 from zturbo.runtime.sockets import Security, make
-from zturbo.wire.control import MAX_CONTROL, TO_BROKER, pack_control, ref_of, unpack_control
-from zturbo.wire.messages import MAX_FRAMES, Buffer
+from zturbo.wire.control import from_broker
+from zturbo.wire.control.codec import MAX_CONTROL, pack_control, read_request, ref_of
+from zturbo.wire.control.message import Message
+from zturbo.wire.messages import MAX_FRAMES
 
 __all__ = ["Router"]
 
@@ -38,7 +39,7 @@ class Router:
     Args:
         context: zmq context.
         bind: control address, such as ``tcp://127.0.0.1:5555``.
-        handle: told who said what, with the frames that came out of band, and the time.
+        handle: told who said what, and the time.
         guard: what ``handle`` raises goes there.
         arrivals: what watches its connections.
         longest: bytes that the contents of one message may have.
@@ -52,7 +53,7 @@ class Router:
         self,
         context: zmq.Context[zmq.Socket[bytes]],
         bind: str,
-        handle: Callable[[bytes, dict[str, Any], list[bytes], float], None],
+        handle: Callable[[bytes, Message, float], None],
         guard: Guard,
         arrivals: Arrivals,
         longest: int,
@@ -92,9 +93,9 @@ class Router:
         try:
             if len(frames) > MAX_FRAMES:
                 raise DecodeError(f"a message of more than {MAX_FRAMES} frames")
-            message = unpack_control([frame.buffer for frame in frames[:1]], TO_BROKER)
-            what = message["type"]
-            self._handle(who, message, [frame.bytes for frame in frames[1:]], time.monotonic())
+            message = read_request([frame.buffer for frame in frames])
+            what = message.type_name
+            self._handle(who, message, time.monotonic())
         except DecodeError as error:
             self.bad += 1
             log.debug("dropped a message: %s", error)
@@ -109,14 +110,14 @@ class Router:
         """Answer a request that has a ref, so that its client need not wait."""
         ref = ref_of([frame.buffer for frame in frames[:1]])
         if ref is not None:
-            self.say(who, {"type": "error", "ref": ref, "kind": kind, "message": text})
+            self.say(who, from_broker.Error(ref=ref, kind=kind, message=text))
 
-    def say(self, who: bytes, message: dict[str, Any], *frames: Buffer) -> None:
+    def say(self, who: bytes, message: Message) -> None:
         """Say something to one of them. It is lost if that one is not there, who then asks again."""
         try:
-            self.socket.send_multipart([who, *pack_control(message, *frames)], zmq.DONTWAIT)
+            self.socket.send_multipart([who, *pack_control(message)], zmq.DONTWAIT)
         except zmq.ZMQError as error:  # unreachable or full
-            log.debug("%s was not said: %s", message["type"], error)
+            log.debug("%s was not said: %s", message.type_name, error)
 
     def close(self) -> None:
         """Close the socket."""

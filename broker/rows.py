@@ -6,7 +6,7 @@ import msgpack
 
 from zturbo.errortext import error_text
 from zturbo.wire.codec import stamp_from_wire, stamp_to_wire
-from zturbo.wire.control import Member
+from zturbo.wire.control.view import Member
 from zturbo_broker.job import Chunks, Job
 from zturbo_broker.jobs import TRANSITIONS
 from zturbo_broker.ledger import JobRow, LedgerCorrupt

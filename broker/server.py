@@ -11,14 +11,13 @@ import math
 import os
 import shutil
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import msgpack
 import zmq
 
-from zturbo.core.effects import Confirm, Control, Effect, Load, Record, Send
+from zturbo.core.effects import Confirm, Control, Effect, Load, LogLine, Record, Reply, Send
 from zturbo.errors import DecodeError, StartError, VersionMismatch
 from zturbo.runtime.dump import dump, links
 from zturbo.runtime.net.endless import Arrivals
@@ -27,9 +26,10 @@ from zturbo.runtime.peers import Inbox, Peers
 from zturbo.runtime.sockets import Security
 from zturbo.version import __version__
 from zturbo.wire.codec import decode, encode
-from zturbo.wire.control import Member
-from zturbo.wire.messages import PROTOCOL, Batch
-from zturbo.wire.payload import check_blob
+from zturbo.wire.control import from_broker, to_broker
+from zturbo.wire.control.message import Message
+from zturbo.wire.control.view import Member
+from zturbo.wire.messages import Batch
 from zturbo_broker.job import ENDED, Job
 from zturbo_broker.ledger import ChunkRow, Ledger, LedgerCorrupt, LedgerFull
 from zturbo_broker.ledgerfile import damaged
@@ -38,7 +38,6 @@ from zturbo_broker.machine import BrokerMachine, PipelineInfo
 from zturbo_broker.repeats import has_answer, latest
 from zturbo_broker.router import Router
 from zturbo_broker.rows import RowUnreadable, job_of, member_of, row_of
-from zturbo_broker.strikes import Death
 
 __all__ = ["Broker"]
 
@@ -114,6 +113,7 @@ class Broker:
             feed_timeout=feed_timeout,
             grace=2 * lease,
             version=__version__,
+            cluster=self.cluster_id,
         )
         ledger.set_view(number + 1)  # a number is never used twice, however soon this broker dies
         self._due = True
@@ -133,37 +133,6 @@ class Broker:
         self._poller = zmq.Poller()
         for socket in (self.router.socket, *self.inbox.sockets):
             self._poller.register(socket, zmq.POLLIN)
-        self._handlers: dict[str, Callable[[bytes, dict[str, Any], list[bytes], float], None]] = {
-            "hello": lambda who, m, f, now: self.machine.hello(who, m, now),
-            "get_view": lambda who, m, f, now: self.machine.get_view(who),
-            "leave": lambda who, m, f, now: self.machine.exited(m["incarnation"], now),
-            "progress": lambda who, m, f, now: self.machine.note_progress(m["incarnation"], m["counts"]),
-            "last_counts": lambda who, m, f, now: self.machine.last_counts(m, now),
-            "complete": lambda who, m, f, now: self.machine.complete(who, m, now),
-            "job_failed": lambda who, m, f, now: self.machine.job_failed(m, now),
-            "broken": lambda who, m, f, now: self.machine.broken(m, now),
-            "draining": lambda who, m, f, now: self.machine.drain(m, now),
-            "trouble": lambda who, m, f, now: self.machine.note_trouble(m),
-            "log": self._log,
-            "pause": lambda who, m, f, now: self.machine.pause(m, now),
-            "held": lambda who, m, f, now: self.machine.held(who, m, now),
-            "entered": lambda who, m, f, now: self.machine.entered(m, now),
-            "kept": lambda who, m, f, now: self.machine.kept(m, now),
-            "recovered": lambda who, m, f, now: self.machine.recovered(who, m, now),
-            "renew": self._renew,
-            "exited": self._exited,
-            "start_failed": self._start_failed,
-            "client_hello": self._client_hello,
-            "submit": self._submit,
-            "feed": self._feed,
-            "close_feed": lambda who, m, f, now: self.machine.close_feed(who, m, now),
-            "attach": lambda who, m, f, now: self.machine.attach(who, m),
-            "watch": lambda who, m, f, now: self.machine.watch(who, m, now),
-            "cancel": lambda who, m, f, now: self.machine.cancel(who, m, now),
-            "release": lambda who, m, f, now: self.machine.release(who, m, now),
-            "jobs": lambda who, m, f, now: self.machine.describe(who, m, now),
-            "logs": self._logs,
-        }
         self._restore(members, jobs)
 
     def _read_ledger(self) -> tuple[int, list[Member], list[Job]]:
@@ -200,28 +169,29 @@ class Broker:
             log.info("the ledger has %d jobs, %d of them unfinished", len(jobs), unfinished)
 
     # -- what happened ------------------------------------------------------------------------
-    def _note(self, level: int, source: str, job: bytes, text: str) -> None:
+    def _note(self, level: str, source: str, job: bytes, text: str) -> None:
         """For ``zturbo logs``; warnings and up go to this process's stderr too."""
-        self.logbook.add(time.time(), logging.getLevelName(level), source, job, text)
-        log.log(level if level > logging.INFO else logging.DEBUG, "%s", text)
+        self.logbook.add(time.time(), level, source, job, text)
+        number: int = getattr(logging, level)
+        log.log(number if number > logging.INFO else logging.DEBUG, "%s", text)
 
-    def _log(self, who: bytes, m: dict[str, Any], frames: list[bytes], now: float) -> None:
-        if m["incarnation"] in self.machine.membership:
-            self.logbook.add_records(time.time(), m["source"], m["records"], m["dropped"])
+    def _log(self, m: to_broker.Log) -> None:
+        if m.incarnation in self.machine.membership:
+            self.logbook.add_records(time.time(), m)
 
-    def _logs(self, who: bytes, m: dict[str, Any], frames: list[bytes], now: float) -> None:
-        page = self.logbook.page(m["after"], m["job"], m["source"])
-        self._say(who, {"type": "ok", "ref": m["ref"], "value": page})
+    def _logs(self, who: bytes, m: to_broker.Logs) -> None:
+        page = self.logbook.page(m.after, m.job, m.source)
+        self.router.say(who, from_broker.Ok(ref=m.ref, value=page))
 
     def _note_members(self, members: list[Member]) -> None:
         """The view has changed: who came, and who left or was fenced."""
         now = {member.incarnation: self.machine.name_of(member) for member in members}
         for incarnation, name in now.items():
             if incarnation not in self._present:
-                self._note(logging.INFO, name, b"", f"{name} has joined: {incarnation.hex()[:8]}")
+                self._note("INFO", name, b"", f"{name} has joined: {incarnation.hex()[:8]}")
         for incarnation, name in self._present.items():
             if incarnation not in now:
-                self._note(logging.INFO, name, b"", f"{name} is out of the view: {incarnation.hex()[:8]}")
+                self._note("INFO", name, b"", f"{name} is out of the view: {incarnation.hex()[:8]}")
         self._present = now
 
     def _note_job(self, job: Job) -> None:
@@ -234,63 +204,15 @@ class Broker:
             text += f": {job.error}" if job.error else f": {job.results} results, {job.failed} failed tasks"
         elif job.epoch > 1:
             text += f", epoch {job.epoch}: it starts over"
-        self._note(logging.INFO, "broker", job.id, text)
+        self._note("INFO", "broker", job.id, text)
 
-    # -- requests -----------------------------------------------------------------------------
-    def _handle(self, who: bytes, message: dict[str, Any], frames: list[bytes], now: float) -> None:
-        self.machine.heard(who, now)
-        self._handlers[message["type"]](who, message, frames, now)
-
-    def _exited(self, who: bytes, m: dict[str, Any], frames: list[bytes], now: float) -> None:
-        if has_answer(self._held, who, m["ref"]):
-            return
-        running = m["running"]
-        death = Death(-1, m["stage"], m["text"], m["cause"], running)
-        level = logging.WARNING if m["code"] != 0 else logging.INFO
-        source = m["stage"].split(" (")[0]
-        self._note(level, source, running[0][0] if running else b"", death.sentence)
-        self.machine.exited(m["incarnation"], now, death)
-        self.machine.effects.append(Confirm(who, {"type": "ok", "ref": m["ref"], "value": None}))
-
-    def _renew(self, who: bytes, m: dict[str, Any], frames: list[bytes], now: float) -> None:
-        self.machine.renew(m["node"], m["alive"], now)
-        self._say(who, {"type": "renewed"})
-
-    def _start_failed(self, who: bytes, m: dict[str, Any], frames: list[bytes], now: float) -> None:
-        self._note(logging.ERROR, m["stage"], b"", f"{m['stage']} does not start: {m['error']}")
-        self.machine.start_failed(m["stage"], m["error"], now)
-        self._say(who, {"type": "ok", "ref": m["ref"], "value": None})
-
-    def _client_hello(self, who: bytes, m: dict[str, Any], frames: list[bytes], now: float) -> None:
-        if m["protocol"] != PROTOCOL:
-            text = f"the client speaks protocol {m['protocol']}, this broker {PROTOCOL}"
-            self._say(who, {"type": "error", "ref": m["ref"], "kind": "VersionMismatch", "message": text})
-            return
-        names = sorted(self.machine.pipelines)
-        limits = {name: pipeline.max_task_bytes for name, pipeline in self.machine.pipelines.items()}
-        about = {"version": __version__, "cluster": self.cluster_id}
-        value = {**about, "pipelines": names, "max_task_bytes": limits}
-        self._say(who, {"type": "ok", "ref": m["ref"], "value": value})
-
-    def _submit(self, who: bytes, m: dict[str, Any], frames: list[bytes], now: float) -> None:
-        root = None
-        if not m["stream"]:
-            root = self._roots(m["job"], [((), 1)], 1, m["meta"], frames)
-        self.machine.submit(who, m, root, now)
-
-    def _feed(self, who: bytes, m: dict[str, Any], frames: list[bytes], now: float) -> None:
-        roots = self._roots(m["job"], [((m["first"],), m["n"])], m["n"], m["metas"], frames)
-        self.machine.feed(who, m, roots, now)
-
-    def _roots(self, job: bytes, runs: list[Any], n: int, metas: bytes | None, frames: list[bytes]) -> Batch:
-        if not frames:
-            raise DecodeError("roots without their contents")
-        if n > 1 and len(frames) > 1:
-            raise DecodeError("a chunk with out-of-band buffers is to have one root")
-        check_blob(frames[0], n)
-        if metas is not None:
-            check_blob(metas, n)
-        return Batch(job, 0, 0, runs, n, frames[0], metas, list(frames[1:]))
+    def _handle(self, who: bytes, message: Message, now: float) -> None:
+        if isinstance(message, to_broker.Log):
+            self._log(message)
+        elif isinstance(message, to_broker.Logs):
+            self._logs(who, message)
+        elif not (isinstance(message, to_broker.Exited) and has_answer(self._held, who, message.ref)):
+            self.machine.control(who, message, now)
 
     # -- the loop -----------------------------------------------------------------------------
     def run(self) -> None:
@@ -362,6 +284,8 @@ class Broker:
                         self.guard.failed(f"record {effect.op}", error)
                 elif isinstance(effect, Load):
                     self._loads.append(effect)
+                elif isinstance(effect, LogLine):
+                    self._note(effect.level, effect.source, effect.job, effect.text)
             if self._due and not self._commit(now):
                 self._answer_questions()
                 self._tell_who_waits(effects)
@@ -387,23 +311,25 @@ class Broker:
         try:
             if isinstance(effect, Send):
                 self.peers.send(effect.peer, encode(effect.message))
-            elif isinstance(effect, (Control, Confirm)):
-                self._say(effect.to, effect.message)
+            elif isinstance(effect, (Control, Confirm, Reply)):
+                self.router.say(effect.to, effect.message)
         except Exception as error:
             self.guard.failed(f"say {type(effect).__name__}", error)
 
     def _answer_questions(self) -> None:
         """While nothing can be written, whoever asks is told so: answers depend on nothing held back."""
         self._held = latest(self._held)
-        for effect in [e for e in self._held if isinstance(e, Control) and e.message["type"] == "ok"]:
+        for effect in [effect for effect in self._held if isinstance(effect, Reply)]:
             self._held.remove(effect)
-            self._say(effect.to, effect.message)
+            self.router.say(effect.to, effect.message)
 
     def _tell_who_waits(self, effects: list[Effect]) -> None:
         """While nothing can be written, whoever asked for what has to be is told what it waits for."""
         for effect in effects:
-            if isinstance(effect, Confirm) and "ref" in effect.message:
-                self._say(effect.to, {"type": "wait", "ref": effect.message["ref"], "reason": FULL})
+            if isinstance(effect, Confirm) and isinstance(
+                effect.message, (from_broker.Ok, from_broker.Error)
+            ):
+                self.router.say(effect.to, from_broker.Wait(ref=effect.message.ref, reason=FULL))
 
     def _commit(self, now: float) -> bool:
         """Whether the ledger has everything; a full disk only pauses."""

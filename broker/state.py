@@ -11,9 +11,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from zturbo.core.custody import Custody
-from zturbo.core.effects import Confirm, Control, Effect, Record
+from zturbo.core.effects import Confirm, Control, Effect, Record, Reply
 from zturbo.core.outlet import Outlet
-from zturbo.wire.control import Member
+from zturbo.wire.control import from_broker
+from zturbo.wire.control.view import Member
 from zturbo.wire.messages import Stamp
 from zturbo_broker.complaints import Complaints
 from zturbo_broker.counts import Counts
@@ -61,6 +62,8 @@ class BrokerState:
         keep: seconds that results of an ended job are kept.
         feed_timeout: seconds that a client may be silent while it feeds a job.
         grace: seconds that a lost sink has to come back with its spool.
+        version: of zturbo: members of another are refused.
+        cluster: id of the ledger, for clients.
     """
 
     def __init__(
@@ -74,8 +77,10 @@ class BrokerState:
         feed_timeout: float = 60.0,
         grace: float = 10.0,
         version: str = "",
+        cluster: bytes = b"",
     ) -> None:
         self.me = member.incarnation
+        self.cluster = cluster
         self.version = version
         self.keep = keep
         self.feed_timeout = feed_timeout
@@ -159,19 +164,19 @@ class BrokerState:
             if member.pipeline == job.pipeline or (member.role == "sink" and state != "done")
         ]
         for member in told:
-            self.effects.append(Control({"type": "forget", "jobs": [job.id]}, member.incarnation))
+            self.effects.append(Control(from_broker.Forget(jobs=(job.id,)), member.incarnation))
         if job.stamp is not None:
             sink = job.stamp.sink
             self.counts.ended(job, [m for m in told if m.role == "worker" or m.incarnation == sink])
         if state != "done":  # their nodes end what does not stop by itself
             self.voided[job.id] = now
             for node in self.membership.nodes(job.pipeline):
-                self.effects.append(Control({"type": "forget", "jobs": [job.id]}, node))
+                self.effects.append(Control(from_broker.Forget(jobs=(job.id,)), node))
 
         for identity, (ref, jobs, _) in list(self.watches.items()):
             if job.id in jobs:
                 del self.watches[identity]
-                self._ok(identity, ref, [(job.id, state, kind, error)])
+                self._ok(identity, ref, ((job.id, state, kind, error),))
 
     def _counts(self, job: Job, stages: int) -> list[list[int]]:
         """Of each stage of a job: what is queued, runs, is done, failed."""
@@ -183,7 +188,7 @@ class BrokerState:
 
     def _prune(self, job: Job) -> None:
         if job.stamp is not None:
-            self.effects.append(Control({"type": "forget", "jobs": [job.id]}, job.stamp.sink))
+            self.effects.append(Control(from_broker.Forget(jobs=(job.id,)), job.stamp.sink))
         self.effects.append(Record("drop_job", (job.id,)))
         self.counts.forget(job.id)
         del self.jobs[job.id]
@@ -196,10 +201,14 @@ class BrokerState:
         self.effects.append(Record("put_job", (job,)))
 
     def _ok(self, identity: bytes, ref: int, value: Any) -> None:
-        self.effects.append(Confirm(identity, {"type": "ok", "ref": ref, "value": value}))
+        self.effects.append(Confirm(identity, from_broker.Ok(ref=ref, value=value)))
+
+    def _answer(self, identity: bytes, ref: int, value: Any) -> None:
+        """An answer that depends on nothing that is still to be written."""
+        self.effects.append(Reply(identity, from_broker.Ok(ref=ref, value=value)))
 
     def _error(self, identity: bytes, ref: int, kind: str, text: str) -> None:
-        self.effects.append(Confirm(identity, {"type": "error", "ref": ref, "kind": kind, "message": text}))
+        self.effects.append(Confirm(identity, from_broker.Error(ref=ref, kind=kind, message=text)))
 
     def _wait_again(self, job: Job) -> None:
         """The job starts over in a higher epoch: a stamped worker or its sink is gone, or it is retried."""
@@ -293,7 +302,7 @@ class BrokerState:
         if job.epoch > 1:
             for member in self.membership.members():
                 if member.role == "sink" or member.pipeline == job.pipeline:
-                    self.effects.append(Control({"type": "stamp", "stamp": job.stamp}, member.incarnation))
+                    self.effects.append(Control(from_broker.NewStamp(stamp=job.stamp), member.incarnation))
 
     def _sinks(self, job: Job) -> list[Member]:
         """Where its results may go: where they were, if that may come back: it knows what was given out."""
@@ -319,7 +328,7 @@ class BrokerState:
             self.outlet.stamp(stamp)
         for member in self.membership.members():
             if member.role == "sink" or member.pipeline == job.pipeline:
-                self.effects.append(Control({"type": "stamp", "stamp": stamp}, member.incarnation))
+                self.effects.append(Control(from_broker.NewStamp(stamp=stamp), member.incarnation))
 
     def _ask_kept(self, now: float) -> None:
         """The sinks of jobs that started over are told so again; they answer with what was given out."""
@@ -327,7 +336,7 @@ class BrokerState:
             stamp = self.jobs[name].stamp
             if now >= at and stamp is not None:
                 self.unkept[name] = now + ASK_EVERY
-                self.effects.append(Control({"type": "stamp", "stamp": stamp}, stamp.sink))
+                self.effects.append(Control(from_broker.NewStamp(stamp=stamp), stamp.sink))
 
     def _record_members(self) -> None:
         members = self.membership.members()
@@ -353,7 +362,7 @@ class BrokerState:
             self._viewed = self.membership.number
             view = self.membership.view()
             for member in self.membership.members():
-                self.effects.append(Control({"type": "view", "view": view}, member.incarnation))
+                self.effects.append(Control(from_broker.NewView(view=view), member.incarnation))
             self.outlet.set_view(view, self._outlet_peers(), now)
         if self.outlet.orphans:
             self._adopt_orphans()

@@ -26,6 +26,7 @@ from zturbo.reader import Failure
 from zturbo.runtime.feeder import Feeder
 from zturbo.runtime.sockets import Security
 from zturbo.task import Job, Task
+from zturbo.wire.control import to_broker
 
 __all__ = ["AsyncClient", "AsyncJob"]
 
@@ -72,7 +73,8 @@ class AsyncClient:
         whole, frames, meta = client._root(job, pipeline)
         raw = job_id_of("submit: job.id", whole.id)
         message = client._submission(raw, whole.name, pipeline, options, False, frames, meta)
-        return AsyncJob(JobHandle(client, raw, whole.name, await ask(client, message, *frames), 0))
+        at = await ask(client, message)
+        return AsyncJob(JobHandle(client, raw, whole.name, at, 0))
 
     def map(
         self,
@@ -93,7 +95,7 @@ class AsyncClient:
         return self._map(contents, pipeline, *prepared, on_error)
 
     async def _map(
-        self, contents: Any, pipeline: str, job_id: bytes, message: dict[str, Any], on_error: OnError
+        self, contents: Any, pipeline: str, job_id: bytes, message: to_broker.Submit, on_error: OnError
     ) -> AsyncGenerator[Any, None]:
         client = self.client
         source = _Source(contents) if hasattr(contents, "__aiter__") else None
@@ -119,14 +121,14 @@ class AsyncClient:
                 source.close()
             reader.close()
             if not client._courier.forked:
-                await quietly(ask(client, {"type": "release", "job": job_id}))
+                await quietly(ask(client, to_broker.Release(job=job_id)))
 
     async def attach(self, job_id: bytes | str, *, from_start: bool = False) -> AsyncJob:
         """As :meth:`zturbo.Client.attach`."""
         raw = await self._find("attach: job_id", job_id)
         check_type("attach: from_start", from_start, bool, "True or False")
-        value = await ask(self.client, {"type": "attach", "job": raw})
-        return AsyncJob(JobHandle(self.client, raw, value["name"], value, 0 if from_start else -1))
+        value = await ask(self.client, to_broker.Attach(job=raw))
+        return AsyncJob(JobHandle(self.client, raw, value.name, value, 0 if from_start else -1))
 
     def as_completed(self, jobs: Iterable[AsyncJob], timeout: float | None = None) -> AsyncIterator[AsyncJob]:
         """As :meth:`zturbo.Client.as_completed`."""
@@ -179,8 +181,7 @@ class AsyncClient:
     async def describe(self, job_id: bytes | str | None = None) -> dict[str, Any]:
         """As :meth:`zturbo.Client.describe`."""
         raw = None if job_id is None else await self._find("job_id", job_id)
-        value: dict[str, Any] = await ask(self.client, self.client._courier.complete.question(raw))
-        return with_text_ids(value)
+        return with_text_ids(await ask(self.client, self.client._courier.complete.question(raw)))
 
 
 class _Source:

@@ -16,6 +16,8 @@ from zturbo.jobids import with_text_ids
 from zturbo.reader import Failure, Reader, contents_of, tasks_of
 from zturbo.result import Result
 from zturbo.task import Task
+from zturbo.wire.control import answers, to_broker
+from zturbo.wire.control.message import Answer, Request
 from zturbo.wire.messages import Results
 
 __all__ = ["AsyncJob", "AsyncReader", "Endings", "ask", "quietly"]
@@ -25,7 +27,7 @@ class AsyncReader(Reader):
     """A reader whose results are awaited."""
 
     def __init__(
-        self, client: Client, job: bytes, first: int, at: dict[str, Any] | None, *, tell: bool = False
+        self, client: Client, job: bytes, first: int, at: answers.Whereabouts | None, *, tell: bool = False
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._event = asyncio.Event()
@@ -185,12 +187,12 @@ class AsyncJob:
         if self.handle._settled:
             return self.handle.cancelled()
         return self.handle._cancelled(
-            await ask(self.handle._client, {"type": "cancel", "job": self.handle._raw_id})
+            await ask(self.handle._client, to_broker.Cancel(job=self.handle._raw_id))
         )
 
     async def release(self) -> None:
         """As :meth:`zturbo.JobHandle.release`."""
-        await ask(self.handle._client, {"type": "release", "job": self.handle._raw_id})
+        await ask(self.handle._client, to_broker.Release(job=self.handle._raw_id))
 
     async def retry_failed(self, timeout: float | None = None, **options: Any) -> AsyncJob:
         """As :meth:`zturbo.JobHandle.retry_failed`."""
@@ -231,8 +233,8 @@ class Endings:
         return ended
 
 
-async def ask(client: Client, message: dict[str, Any], *frames: Any) -> Any:
-    return await asyncio.wrap_future(client._courier.ask(message, *frames, timeout=client.timeout))
+async def ask(client: Client, message: Request[Answer]) -> Answer:
+    return await asyncio.wrap_future(client._courier.ask(message, timeout=client.timeout))
 
 
 async def quietly(call: Any) -> None:

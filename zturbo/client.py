@@ -15,7 +15,7 @@ import hashlib
 import logging
 import os
 import weakref
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent import futures
 from functools import partial
 from typing import Any, Literal, NamedTuple
@@ -38,6 +38,8 @@ from zturbo.runtime.feeder import Feeder
 from zturbo.runtime.sockets import MAX_MESSAGE, Security
 from zturbo.runtime.watch import Callbacks, Watch
 from zturbo.task import Job, Task
+from zturbo.wire.control import answers, to_broker
+from zturbo.wire.control.message import Answer, Request
 from zturbo.wire.messages import Buffer
 from zturbo.wire.payload import pack_one, pack_root_meta
 
@@ -90,7 +92,7 @@ class Client:
         self._forgotten = weakref.finalize(self, _leave, self._courier, self._callbacks)
         self._forgotten.atexit = False
         try:
-            self.info = self._courier.hello(timeout)
+            self.info = self._courier.hello(timeout).as_map()
         except BaseException:
             self._courier.close()
             raise
@@ -109,8 +111,8 @@ class Client:
         self._courier.close()
         self._callbacks.close()
 
-    def _ask(self, message: dict[str, Any], *frames: Any) -> Any:
-        return self._courier.ask(message, *frames, timeout=self.timeout).result()
+    def _ask(self, message: Request[Answer]) -> Answer:
+        return self._courier.ask(message, timeout=self.timeout).result()
 
     def submit(self, job: Job | Task, pipeline: str, **options: Any) -> JobHandle:
         """Submit a job; returns at once when the broker has it in its ledger.
@@ -134,7 +136,7 @@ class Client:
         whole, frames, meta = self._root(job, pipeline)
         raw = job_id_of("submit: job.id", whole.id)
         message = self._submission(raw, whole.name, pipeline, options, False, frames, meta)
-        return JobHandle(self, raw, whole.name, self._ask(message, *frames), 0)
+        return JobHandle(self, raw, whole.name, self._ask(message), 0)
 
     def _root(self, job: Job | Task, pipeline: str) -> tuple[Job, list[Buffer], bytes | None]:
         """A job, checked, and its root's content and meta, packed."""
@@ -148,7 +150,7 @@ class Client:
         return job, [blob, *buffers], pack_root_meta(job.task._meta, job.task._logs)
 
     def _check_pipeline(self, where: str, pipeline: str) -> None:
-        check_text(f"{where}: pipeline", pipeline, f"the name of one, a str: {self.info['pipelines']}")
+        check_text(f"{where}: pipeline", pipeline, f"the name of one, a str: {list(self.info['pipelines'])}")
 
     def _check_size(self, pipeline: str, frames: list[Any]) -> None:
         """Raise TooLarge for a root over the pipeline's limit: it would never arrive."""
@@ -164,24 +166,24 @@ class Client:
         pipeline: str,
         options: dict[str, Any],
         stream: bool,
-        frames: list[Buffer],
+        frames: Sequence[Buffer] = (),
         meta: bytes | None = None,
-    ) -> dict[str, Any]:
+    ) -> to_broker.Submit:
         options = plain_options(options)
         digest = hashlib.blake2b(f"{name}\0{pipeline}\0{sorted(options.items())}".encode(), digest_size=16)
         for frame in frames:
             digest.update(frame)
-        return {
-            "type": "submit",
-            "client": self._courier.identity,
-            "job": job_id,
-            "name": name,
-            "pipeline": pipeline,
-            "stream": stream,
-            "options": options,
-            "meta": meta,
-            "digest": digest.digest(),
-        }
+        return to_broker.Submit(
+            client=self._courier.identity,
+            job=job_id,
+            name=name,
+            pipeline=pipeline,
+            stream=stream,
+            options=options,
+            meta=meta,
+            digest=digest.digest(),
+            contents=frames,
+        )
 
     def map(
         self,
@@ -225,7 +227,7 @@ class Client:
         self,
         contents: Iterable[Any],
         pipeline: str,
-        mapping: tuple[bytes, dict[str, Any]],
+        mapping: tuple[bytes, to_broker.Submit],
         on_error: OnError | None,
     ) -> Generator[Any, None, None]:
         job_id, message = mapping
@@ -242,7 +244,7 @@ class Client:
         name: str,
         on_error: OnError,
         options: dict[str, Any],
-    ) -> tuple[bytes, dict[str, Any]]:
+    ) -> tuple[bytes, to_broker.Submit]:
         """A streamed job's id, and what submits it; the arguments are checked."""
         self._check_pipeline("map", pipeline)
         if not hasattr(contents, "__iter__") and not hasattr(contents, "__aiter__"):
@@ -254,13 +256,13 @@ class Client:
         if not ordered:
             options["order"] = "none"
         job_id = os.urandom(16)
-        return job_id, self._submission(job_id, name, pipeline, options, True, [])
+        return job_id, self._submission(job_id, name, pipeline, options, True)
 
     def _map(
         self,
         contents: Iterable[Any],
         job_id: bytes,
-        at: dict[str, Any],
+        at: answers.Whereabouts,
         on_error: OnError | None,
         check: Callable[[list[Any]], None],
     ) -> Generator[Any, None, None]:
@@ -280,7 +282,7 @@ class Client:
         finally:
             feeder.close()
             if not self._courier.forked:
-                release = self._courier.ask({"type": "release", "job": job_id}, timeout=self.timeout)
+                release = self._courier.ask(to_broker.Release(job=job_id), timeout=self.timeout)
                 _quietly(release, self.timeout)
 
     def attach(self, job_id: bytes | str, *, from_start: bool = False) -> JobHandle:
@@ -296,8 +298,8 @@ class Client:
         """
         raw = self._find("attach: job_id", job_id)
         check_type("attach: from_start", from_start, bool, "True or False")
-        value = self._ask({"type": "attach", "job": raw})
-        return JobHandle(self, raw, value["name"], value, 0 if from_start else -1)
+        value = self._ask(to_broker.Attach(job=raw))
+        return JobHandle(self, raw, value.name, value, 0 if from_start else -1)
 
     def _find(self, field: str, job: bytes | str) -> bytes:
         """The id of the job that is called so."""
@@ -379,9 +381,9 @@ class Client:
             on after, and whether there are more of them now.
         """
         raw = None if job is None else self._find("logs: job", job)
-        value = self._ask({"type": "logs", "after": after, "job": raw, "source": source})
-        entries = [{**entry, "job": entry["job"] and entry["job"].hex()} for entry in value["entries"]]
-        return entries, value["last"], value["more"]
+        page = self._ask(to_broker.Logs(after=after, job=raw, source=source))
+        entries = [{**entry.as_map(), "job": entry.job and entry.job.hex()} for entry in page.entries]
+        return entries, page.last, page.more
 
     def describe(self, job_id: bytes | str | None = None) -> dict[str, Any]:
         """What the broker says of itself: ``jobs``, ``pipelines``, and the ``trouble`` it is in, if any."""

@@ -19,6 +19,7 @@ from zturbo.retry import retry
 from zturbo.runtime.courier import SUPERSEDED
 from zturbo.runtime.watch import ending
 from zturbo.task import Task
+from zturbo.wire.control import answers, to_broker
 
 if TYPE_CHECKING:
     from zturbo.client import Client
@@ -66,7 +67,7 @@ class JobHandle(futures.Future[Result]):
     """
 
     def __init__(
-        self, client: Client, job_id: bytes, name: str, at: dict[str, Any] | None, first: int
+        self, client: Client, job_id: bytes, name: str, at: answers.Whereabouts | None, first: int
     ) -> None:
         super().__init__()
         self._client = client
@@ -101,7 +102,7 @@ class JobHandle(futures.Future[Result]):
             log.debug("not released: %s", error)
 
     # -- results ------------------------------------------------------------------------------
-    def _place(self) -> dict[str, Any] | None:
+    def _place(self) -> answers.Whereabouts | None:
         """Where its results are, if that was just said; else whoever reads asks for it, and for his turn."""
         at, self._at = self._at, None
         return at if time.monotonic() < self._at_until else None
@@ -361,13 +362,13 @@ class JobHandle(futures.Future[Result]):
         """End the job now, running or not. Returns whether it is cancelled: False if it had ended before."""
         if self._settled:
             return super().cancelled()
-        return self._cancelled(self._client._ask({"type": "cancel", "job": self._raw_id}))
+        return self._cancelled(self._client._ask(to_broker.Cancel(job=self._raw_id)))
 
-    def _cancelled(self, value: dict[str, Any]) -> bool:
-        if value["state"] == "cancelled":
+    def _cancelled(self, answer: answers.State) -> bool:
+        if answer.state == "cancelled":
             self._settle(JobCancelled("cancelled by a client"))
-        return bool(value["state"] == "cancelled")
+        return answer.state == "cancelled"
 
     def release(self) -> None:
         """Let the job and its results go: nobody can attach to it any more."""
-        self._client._ask({"type": "release", "job": self._raw_id})
+        self._client._ask(to_broker.Release(job=self._raw_id))

@@ -9,6 +9,7 @@ from typing import Any
 
 from zturbo.checks import check_type, wrong
 from zturbo.errors import UsageError
+from zturbo.wire.control import answers
 
 __all__ = ["is_job_id", "job_id_of", "pick_job", "short", "with_text_ids"]
 
@@ -67,8 +68,9 @@ def pick_job(jobs: Sequence[dict[str, Any]], name: str) -> dict[str, Any]:
     raise UsageError(f"there is no job {name!r}; {hint}")
 
 
-def with_text_ids(described: dict[str, Any]) -> dict[str, Any]:
-    """What the broker says of its jobs, their ids as text."""
+def with_text_ids(description: answers.Description) -> dict[str, Any]:
+    """A broker's description as a map, the ids of its jobs as text."""
+    described = description.as_map()
     for job in described["jobs"]:
         job["id"] = job["id"].hex()
     return described

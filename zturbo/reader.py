@@ -13,6 +13,7 @@ from zturbo.errors import DecodeError, ResultTimeout, TaskError, by_name
 from zturbo.errortext import safe_repr
 from zturbo.runtime.courier import Courier, Subscription
 from zturbo.task import Task, TaskLog
+from zturbo.wire.control import answers
 from zturbo.wire.messages import Results
 from zturbo.wire.payload import Unreadable, read_many, read_one, unpack_error_map, unpack_meta, unpack_one
 
@@ -31,7 +32,7 @@ class Reader:
     """
 
     def __init__(
-        self, courier: Courier, job: bytes, first: int, at: dict[str, Any] | None, *, tell: bool = False
+        self, courier: Courier, job: bytes, first: int, at: answers.Whereabouts | None, *, tell: bool = False
     ) -> None:
         self._courier = courier
         self._tell = tell

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from zturbo.errors import UsageError
 from zturbo.reader import FailedTask
 from zturbo.task import Task
+from zturbo.wire.control import to_broker
 from zturbo.wire.payload import enter_at, pack_many, pack_one
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ def retry(client: Client, status: dict[str, Any], failed: list[Task], options: d
     roots = roots_of(status["name"], failed)
     job_id, name, pipeline = os.urandom(16), f"{status['name']} (retry)", status["pipeline"]
     chosen = {**status["options"], **options}
-    at = client._ask(client._submission(job_id, name, pipeline, chosen, True, []))
+    at = client._ask(client._submission(job_id, name, pipeline, chosen, True))
     handle = JobHandle(client, job_id, name, at, 0)
     try:
         _feed(client, job_id, roots)
@@ -66,15 +67,15 @@ def retry(client: Client, status: dict[str, Any], failed: list[Task], options: d
 
 def _feed(client: Client, job_id: bytes, roots: list[Root]) -> None:
     under_way: list[Future[Any]] = []
-    for message, frames in _chunks(job_id, roots):
+    for message in _chunks(job_id, roots):
         if len(under_way) >= AHEAD:
             under_way.pop(0).result()
-        under_way.append(client._courier.ask(message, *frames))
+        under_way.append(client._courier.ask(message))
     for future in under_way:
         future.result()
-    client._ask({"type": "close_feed", "job": job_id, "chunks": len(roots), "total": len(roots)})
+    client._ask(to_broker.CloseFeed(job=job_id, chunks=len(roots), total=len(roots)))
 
 
-def _chunks(job_id: bytes, roots: list[Root]) -> Iterator[tuple[dict[str, Any], list[Any]]]:
+def _chunks(job_id: bytes, roots: list[Root]) -> Iterator[to_broker.Feed]:
     for i, (frames, meta) in enumerate(roots):
-        yield {"type": "feed", "job": job_id, "seq": i, "first": i, "n": 1, "metas": meta}, frames
+        yield to_broker.Feed(job=job_id, seq=i, first=i, n=1, metas=meta, contents=frames)

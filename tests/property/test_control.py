@@ -11,24 +11,17 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from zturbo.core.effects import Confirm, Control, Reply
 from zturbo.errors import DecodeError
-from zturbo.wire import schema as kinds
 from zturbo.wire.codec import stamp_from_wire, stamp_to_wire
-from zturbo.wire.control import (
-    FROM_BROKER,
-    MAX_CONTROL,
-    SCHEMA,
-    TO_BROKER,
-    Member,
-    pack_control,
-    ref_of,
-    unpack_control,
-)
-from zturbo.wire.messages import MAX_DEPTH, MAX_TEXT, Batch
+from zturbo.wire.control import from_broker, kinds, to_broker
+from zturbo.wire.control.codec import MAX_CONTROL, pack_control, read_answer, read_request, ref_of
+from zturbo.wire.control.message import Message
+from zturbo.wire.control.view import Member
+from zturbo.wire.messages import MAX_DEPTH, MAX_TEXT
 from zturbo.wire.payload import pack_many
 from zturbo_broker.machine import BrokerMachine, PipelineInfo
 from zturbo_broker.rows import job_of, row_of
-from zturbo_broker.strikes import Death
 
 IDS = [bytes([letter]) * 16 for letter in b"Babcde"]
 ENDS = ("ipc:///tmp/x", "tcp://127.0.0.1:5555")
@@ -55,15 +48,15 @@ def values(kind: Any) -> st.SearchStrategy[Any]:
             return st.sampled_from(sorted({low, high, max(low, min(1, high)), max(low, min(0, high))}))
         case kinds.Bool():
             return st.booleans()
-        case kinds.Text(length):
+        case kinds.Text(length, _):
             return st.sampled_from(["", "p", "a", "1", "x" * length, "\x1b[31m", "\u202e"])
-        case kinds.Id():
+        case kinds.Key():
             return st.sampled_from(IDS)
         case kinds.Bytes(length):
             return st.sampled_from([b"", IDS[1], b"\xc1" * min(length, 64), pack_many([{}])])
         case kinds.Choice(texts):
             return st.sampled_from(texts)
-        case kinds.Optional_(inner):
+        case kinds.Maybe(inner):
             return st.none() | values(inner)
         case kinds.Scalar(length):
             return st.sampled_from(
@@ -81,78 +74,73 @@ def values(kind: Any) -> st.SearchStrategy[Any]:
     raise AssertionError(f"no values for {kind}")
 
 
-MESSAGES = st.one_of(
-    *(
-        st.fixed_dictionaries({"type": st.just(name), **{f: values(kind) for f, kind in fields.items()}})
-        for name, fields in TO_BROKER.items()
-    )
-)
+def messages(name: str) -> st.SearchStrategy[Message]:
+    """Messages of one type, as they are read off a socket."""
+    cls = to_broker.MESSAGES[name]
+    fields = st.fixed_dictionaries({field: values(kind) for field, kind in cls.kinds().items()})
+    contents = (pack_many([0]),)
+    return fields.map(lambda wild: cls(**wild, contents=contents) if name in ROOTS else cls(**wild))
 
 
-def feed(machine: BrokerMachine, who: bytes, m: dict[str, Any], now: float) -> None:
-    """What the broker's server does with a message."""
-    match m["type"]:
-        case "submit":
-            root = None if m["stream"] else Batch(m["job"], 0, 0, [((), 1)], 1, b"\x01", m["meta"])
-            machine.submit(who, m, root, now)
-        case "feed":
-            roots = Batch(m["job"], 0, 0, [((m["first"],), 1)], 1, b"\x01")
-            machine.feed(who, {**m, "n": 1}, roots, now)
-        case "exited":
-            machine.exited(m["incarnation"], now, Death(-1, m["stage"], m["text"], m["cause"], m["running"]))
-        case "leave":
-            machine.exited(m["incarnation"], now)
-        case "renew":
-            machine.renew(m["node"], m["alive"], now)
-        case "start_failed":
-            machine.start_failed(m["stage"], m["error"], now)
-        case "progress":
-            machine.note_progress(m["incarnation"], m["counts"])
-        case "last_counts":
-            machine.last_counts(m, now)
-        case "hello" | "complete" | "held" | "recovered" | "watch" | "cancel" | "release" | "close_feed":
-            getattr(machine, m["type"])(who, m, now)
-        case "job_failed" | "broken" | "pause" | "entered" | "kept":
-            getattr(machine, m["type"])(m, now)
-        case "draining":
-            machine.drain(m, now)
-        case "trouble":
-            machine.note_trouble(m)
-        case "get_view":
-            machine.get_view(who)
-        case "attach":
-            machine.attach(who, m)
-        case "jobs":
-            machine.describe(who, {**m, "job": None}, now)
-        case "client_hello" | "log" | "logs":
-            pass  # the machine has no part in these
+ROOTS = ("submit", "feed")
+OF_THE_SHELL = ("log", "logs")
+"""The machine has no part in these."""
+MESSAGES = st.one_of(*map(messages, to_broker.MESSAGES.keys() - {*OF_THE_SHELL}))
+
+
+def test_the_machine_has_a_handler_for_each_message() -> None:
+    me = Member(b"B" * 16, "broker", "", -1, "h", ENDS)
+    handled = {cls.type_name for cls in BrokerMachine(me, [], view=1).handlers}
+    assert handled == to_broker.MESSAGES.keys() - {*OF_THE_SHELL}
 
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(st.tuples(MESSAGES, st.booleans()), max_size=25))
-def test_a_broker_takes_any_message_that_the_schema_allows(said: list[tuple[dict[str, Any], bool]]) -> None:
-    """And what it says of it, and writes to its ledger, can be packed and read."""
+def test_a_broker_takes_any_message_that_the_schema_allows(said: list[tuple[Message, bool]]) -> None:
+    """And its word on it, and on its ledger, can be packed and read."""
     me = Member(b"B" * 16, "broker", "", -1, "h", ENDS)
     machine = BrokerMachine(me, [PipelineInfo("p", ["a", "1"])], view=1, lease=2.0, version="1")
     now = 0.0
     for incarnation, role, stage in ((IDS[1], "worker", 0), (IDS[2], "worker", 1), (IDS[3], "sink", -1)):
         member = Member(incarnation, role, "p" if role == "worker" else "", stage, "h", ENDS, ENDS)
-        hello = {"member": member, "node": IDS[4], "pid": 1, "protocol": 1, "version": "1", "view": 0}
-        machine.hello(incarnation, {**hello, "stage": ["a", "1", "sink"][stage], "jobs": ()}, now)
-    job = {"ref": 1, "client": IDS[4], "job": IDS[5], "name": "n", "pipeline": "p", "stream": True}
-    machine.submit(IDS[4], {**job, "options": {}, "digest": b"", "meta": None}, None, now)
+        hello = to_broker.Hello(
+            member=member,
+            node=IDS[4],
+            pid=1,
+            protocol=1,
+            version="1",
+            python="3",
+            stage=["a", "1", "sink"][stage],
+            code="",
+            view=0,
+            jobs=(),
+        )
+        machine.control(incarnation, hello, now)
+    job = to_broker.Submit(
+        ref=1,
+        client=IDS[4],
+        job=IDS[5],
+        name="n",
+        pipeline="p",
+        stream=True,
+        options={},
+        digest=b"",
+        meta=None,
+    )
+    machine.control(IDS[4], job, now)
     for message, later in said:
         now += 1.5 if later else 0.0
-        read = unpack_control(pack_control(message), TO_BROKER)
+        read = read_request(pack_control(message))
+        assert read == message
         try:
-            feed(machine, IDS[4], read, now)
+            machine.control(IDS[4], read, now)
         except DecodeError:
             pass  # refused by name: a relation between fields that no schema has
         machine.tick(now)
-        machine.describe(IDS[4], {"ref": 1, "job": None, "over": []}, now)
+        machine.describe(IDS[4], to_broker.Jobs(ref=1, job=None, over=()), now)
         for effect in machine.effects:
-            if (word := getattr(effect, "message", None)) is not None and isinstance(word, dict):
-                unpack_control([bytes(pack_control(word)[0])], FROM_BROKER)
+            if isinstance(effect, (Control, Confirm, Reply)):
+                read_answer([bytes(pack_control(effect.message)[0])])
         machine.effects.clear()
         machine.check()
     for known in machine.jobs.values():
@@ -189,7 +177,7 @@ EXIT = {"type": "exited", "node": IDS[0], "incarnation": IDS[1], "code": -9, "te
 )
 def test_values_beyond_the_bounds_are_refused(message: dict[str, Any]) -> None:
     with pytest.raises(DecodeError):
-        unpack_control([msgpack.packb(message)], TO_BROKER)
+        read_request([msgpack.packb(message)])
 
 
 @pytest.mark.parametrize(
@@ -219,12 +207,13 @@ def test_an_endpoint_that_nobody_can_connect_to_is_refused(endpoint: str) -> Non
 
 
 def test_long_texts_for_people_are_cut_where_they_are_said() -> None:
-    message = {"type": "trouble", "incarnation": IDS[0], "text": "begin" + "x" * 50_000_000 + "end"}
-    text = unpack_control(pack_control(message), TO_BROKER)["text"]
-    assert len(text) <= MAX_TEXT and text.startswith("begin") and text.endswith("end")
+    message = to_broker.Trouble(incarnation=IDS[0], text="begin" + "x" * 50_000_000 + "end")
+    read = read_request(pack_control(message))
+    assert isinstance(read, to_broker.Trouble)
+    assert len(read.text) <= MAX_TEXT and read.text.startswith("begin") and read.text.endswith("end")
 
 
-@given(st.integers(0, 1 << 62), st.sampled_from(list(TO_BROKER)))
+@given(st.integers(0, 1 << 62), st.sampled_from(list(to_broker.MESSAGES)))
 def test_a_request_that_cannot_be_read_has_a_ref(ref: int, name: str) -> None:
     assert ref_of([msgpack.packb({"type": name, "more": os.urandom(99), "ref": ref})]) == ref
     assert ref_of([msgpack.packb({"type": name})]) is None
@@ -238,5 +227,6 @@ def test_every_number_of_the_schema_has_a_range() -> None:
             parts += ints(part)
         return parts
 
-    found = [one for fields in SCHEMA.values() for kind in fields.values() for one in ints(kind)]
+    classes = [*to_broker.MESSAGES.values(), *from_broker.MESSAGES.values()]
+    found = [one for cls in classes for kind in cls.kinds().values() for one in ints(kind)]
     assert found and all(-math.inf < one.low <= one.high <= 1 << 62 for one in found)

@@ -6,6 +6,7 @@ and bits in them flipped. Each seed is one run; one that fails is in the asserti
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 from collections.abc import Callable
@@ -23,7 +24,10 @@ from zturbo.runtime.safesizes import SafeSizes
 from zturbo.runtime.spool import Spool, SpoolCorrupt, SpoolFull
 from zturbo.runtime.spoolfolder import SpoolFolder
 from zturbo.wire.codec import decode, encode
-from zturbo.wire.control import Member, View, pack_control, unpack_control
+from zturbo.wire.control import from_broker, to_broker
+from zturbo.wire.control.codec import pack_control, read_answer, read_request
+from zturbo.wire.control.message import Message
+from zturbo.wire.control.view import Member, View
 from zturbo.wire.messages import (
     Batch,
     End,
@@ -38,7 +42,6 @@ from zturbo.wire.messages import (
 )
 from zturbo.wire.payload import pack_error, pack_many
 from zturbo_broker.machine import BrokerMachine, PipelineInfo
-from zturbo_broker.strikes import Death
 
 IDS = [bytes([letter]) * 16 for letter in b"abcdef"]
 JOBS = [bytes([letter]) * 16 for letter in b"XYZ"]
@@ -255,55 +258,77 @@ def test_a_broker_takes_anything(seed: int) -> None:
     def roots(job: bytes, first: int, n: int) -> Batch:
         return Batch(job, 0, 0, [((first,), n)], n, pack_many(list(range(n))))
 
+    def say(message: Message) -> None:
+        machine.control(client, message, now)
+
     def submit() -> None:
         stream = rng.random() < 0.7
         job = rng.choice(JOBS)
         options = rng.choice([{}, {"timeout": 5.0}, {"max_retry": 1}, {"bad": 1}, {"durability": "memory"}])
-        message = {
-            "ref": 1,
-            "client": client,
-            "job": job,
-            "name": "n",
-            "pipeline": rng.choice(["p", "q"]),
-            "stream": stream,
-            "options": options,
-            "meta": None,
-            "digest": rng.choice([b"1", b"2"]),
-        }
-        root = None if stream else Batch(job, 0, 0, [((), 1)], 1, pack_many([1]))
-        machine.submit(client, message, root, now)
+        say(
+            to_broker.Submit(
+                client=client,
+                job=job,
+                name="n",
+                pipeline=rng.choice(["p", "q"]),
+                stream=stream,
+                options=options,
+                meta=None,
+                digest=rng.choice([b"1", b"2"]),
+                contents=() if stream else (pack_many([1]),),
+            )
+        )
 
     def feed() -> None:
         job, n, first = rng.choice(JOBS), rng.randint(1, 3), rng.randrange(6)
-        message = {"ref": 2, "job": job, "seq": rng.randrange(4), "first": first, "n": n}
-        machine.feed(client, message, roots(job, first, n), now)
+        contents = (pack_many(list(range(n))),)
+        seq = rng.randrange(4)
+        say(to_broker.Feed(job=job, seq=seq, first=first, n=n, metas=None, contents=contents))
 
     def hello() -> None:
         member = any_.member(rng.choice(IDS))
-        message = {
-            "member": member,
-            "node": b"n" * 16,
-            "pid": 1,
-            "protocol": rng.choice([1, 1, 1, 2]),
-            "version": "1",
-            "stage": rng.choice("abc"),
-            "view": rng.choice([0, 0, machine.membership.number]),
-            "jobs": ((rng.choice(JOBS), rng.randrange(4), 0),),
-        }
-        machine.hello(member.incarnation, message, now)
+        message = to_broker.Hello(
+            member=member,
+            node=b"n" * 16,
+            pid=1,
+            protocol=rng.choice([1, 1, 1, 2]),
+            version="1",
+            python="3",
+            stage=rng.choice("abc"),
+            code="",
+            view=rng.choice([0, 0, machine.membership.number]),
+            jobs=((rng.choice(JOBS), rng.randrange(4), 0),),
+        )
+        machine.control(member.incarnation, message, now)
 
     def exited() -> None:
         some = rng.choice([0, 1, 1, 3])
         running = tuple(
             (rng.choice(JOBS), rng.randrange(4), any_.path(), rng.randrange(3)) for _ in range(some)
         )
-        death = Death(0, "w", "SIGKILL", rng.choice(["", "", "timeout"]), running)
-        machine.exited(rng.choice(IDS), now, death)
+        cause = rng.choice(["", "", "timeout"])
+        say(
+            to_broker.Exited(
+                node=b"n" * 16,
+                incarnation=rng.choice(IDS),
+                code=-9,
+                text="SIGKILL",
+                stage="w",
+                cause=cause,  # type: ignore[arg-type]
+                running=running,
+            )
+        )
 
-    def ref(**fields: Any) -> dict[str, Any]:
-        return {"ref": 3, "job": rng.choice(JOBS), **fields}
+    def of(cls: type[Message], **fields: Any) -> Callable[[], None]:
+        """Say one of these, of some job and some member."""
 
-    inc = lambda **fields: {"incarnation": rng.choice(IDS), **fields}  # noqa: E731
+        def say_it() -> None:
+            some = {"job": rng.choice(JOBS), "incarnation": rng.choice(IDS), "node": b"n" * 16}
+            made = {field: value() if callable(value) else value for field, value in fields.items()}
+            say(cls(**{field: value for field, value in some.items() if field in cls.kinds()}, **made))
+
+        return say_it
+
     held = lambda: ((rng.choice(JOBS), rng.randrange(4), (((rng.randrange(5),), 2),), 2, 50),)  # noqa: E731
     events: list[Callable[[], None]] = [
         submit,
@@ -317,25 +342,23 @@ def test_a_broker_takes_anything(seed: int) -> None:
         exited,
         lambda: machine.data(any_.statement(), now),
         lambda: machine.data(any_.message(), now),
-        lambda: machine.close_feed(client, ref(chunks=rng.randrange(4), total=rng.randrange(9)), now),
-        lambda: machine.attach(client, ref()),
-        lambda: machine.cancel(client, ref(), now),
-        lambda: machine.release(client, ref(), now),
-        lambda: machine.describe(client, ref(job=None, over=[]), now),
-        lambda: machine.complete(
-            client, inc(job=rng.choice(JOBS), epoch=1, results=1, failed=rng.randrange(2)), now
-        ),
-        lambda: machine.job_failed(inc(job=rng.choice(JOBS), epoch=1, kind="JobFailed", error="e"), now),
-        lambda: machine.broken(inc(peer=rng.choice(IDS)), now),
-        lambda: machine.drain(inc(), now),
-        lambda: machine.note_trouble(inc(text="t")),
-        lambda: machine.pause(inc(job=rng.choice(JOBS), epoch=1), now),
-        lambda: machine.held(client, inc(broker=b"B" * 16, items=held()), now),
-        lambda: machine.entered(inc(job=rng.choice(JOBS), epoch=1, roots=((0, 2),)), now),
-        lambda: machine.recovered(client, inc(jobs=(), damaged=(rng.choice(JOBS),)), now),
-        lambda: machine.start_failed("p.a", "no", now),
+        of(to_broker.CloseFeed, chunks=lambda: rng.randrange(4), total=lambda: rng.randrange(9)),
+        of(to_broker.Attach),
+        of(to_broker.Cancel),
+        of(to_broker.Release),
+        lambda: say(to_broker.Jobs(job=None, over=())),
+        of(to_broker.Complete, epoch=1, results=1, failed=lambda: rng.randrange(2)),
+        of(to_broker.JobFailed, epoch=1, kind="JobFailed", error="e"),
+        of(to_broker.Broken, peer=lambda: rng.choice(IDS)),
+        of(to_broker.Draining),
+        of(to_broker.Trouble, text="t"),
+        of(to_broker.Pause, epoch=1),
+        of(to_broker.Held, broker=b"B" * 16, items=held),
+        of(to_broker.Entered, epoch=1, roots=((0, 2),)),
+        of(to_broker.Recovered, jobs=(), damaged=lambda: (rng.choice(JOBS),)),
+        of(to_broker.StartFailed, stage="p.a", error="no", traceback=""),
         lambda: machine.heard(client, now),
-        lambda: machine.renew(rng.choice(IDS), [rng.choice(IDS)], now),
+        of(to_broker.Renew, alive=lambda: (rng.choice(IDS),)),
     ]
     for _ in range(400):
         now += rng.random() * 0.4
@@ -427,18 +450,17 @@ def test_control_messages_that_were_changed_on_the_way(seed: int) -> None:
     any_ = Anything(seed)
     rng = any_.rng
     whole = [
-        {"type": "stamp", "stamp": any_.stamp()},
-        {"type": "view", "view": any_.view()},
-        {"type": "held", "incarnation": IDS[0], "broker": IDS[1], "items": ()},
-        {"type": "complete", "incarnation": IDS[0], "job": JOBS[0], "epoch": 1, "results": 2, "failed": 0},
+        from_broker.NewStamp(stamp=any_.stamp()),
+        from_broker.NewView(view=any_.view()),
+        to_broker.Held(incarnation=IDS[0], broker=IDS[1], items=()),
+        to_broker.Complete(incarnation=IDS[0], job=JOBS[0], epoch=1, results=2, failed=0),
     ]
     for message in whole * 40:
         raw = bytearray(pack_control(message)[0])
         raw[rng.randrange(len(raw))] ^= 1 << rng.randrange(8)
-        try:
-            unpack_control([bytes(raw)])
-        except DecodeError:
-            continue
+        for read in (read_request, read_answer):
+            with contextlib.suppress(DecodeError):
+                read([bytes(raw)])
 
 
 @pytest.mark.parametrize("seed", SEEDS)

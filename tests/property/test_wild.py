@@ -14,7 +14,8 @@ from zturbo.core.sink import SinkMachine
 from zturbo.core.stream import ResultStream
 from zturbo.core.worker import WorkerMachine
 from zturbo.wire.codec import decode, encode
-from zturbo.wire.control import Member, View, pack_control, unpack_control
+from zturbo.wire.control.codec import pack_control, read_request
+from zturbo.wire.control.view import Member, View
 from zturbo.wire.messages import (
     MAX_DEPTH,
     MAX_INT,
@@ -136,7 +137,7 @@ def sayable(effects: list[Effect], *, machine: Any, now: float) -> None:
             if isinstance(effect, Send):
                 decode([bytes(frame) for frame in encode(effect.message)])
             elif isinstance(effect, Control):
-                unpack_control(pack_control(effect.message))
+                read_request(pack_control(effect.message))
             elif type(effect).__name__ == "Store":
                 machine.stored([effect.token], now)  # type: ignore[attr-defined]
             elif type(effect).__name__ == "Deliver":

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from zturbo.core.effects import Confirm, Control, Effect, Load, Record, Send
+from zturbo.core.effects import Confirm, Control, Effect, Load, Record, Reply, Send
 from zturbo.wire.codec import decode, encode
-from zturbo.wire.control import Member, pack_control, unpack_control
+from zturbo.wire.control.codec import pack_control, read_request
+from zturbo.wire.control.view import Member
 from zturbo.wire.messages import Batch
 from zturbo_broker.ledger import JobRow
 from zturbo_broker.machine import BrokerMachine, PipelineInfo
@@ -91,44 +91,12 @@ class SimBroker:
             member, pipelines, view=ledger.view + 1, lease=5.0, feed_timeout=60.0, grace=10.0
         )
         ledger.view += 1
-        m = self.machine
-        now = lambda: world.now  # noqa: E731
-        self.handlers: dict[str, Callable[[bytes, dict[str, Any], list[bytes]], None]] = {
-            "hello": lambda who, v, f: m.hello(who, v, now()),
-            "get_view": lambda who, v, f: m.get_view(who),
-            "progress": lambda who, v, f: m.note_progress(v["incarnation"], v["counts"]),
-            "last_counts": lambda who, v, f: m.last_counts(v, now()),
-            "complete": lambda who, v, f: m.complete(who, v, now()),
-            "job_failed": lambda who, v, f: m.job_failed(v, now()),
-            "broken": lambda who, v, f: m.broken(v, now()),
-            "draining": lambda who, v, f: m.drain(v, now()),
-            "trouble": lambda who, v, f: m.note_trouble(v),
-            "pause": lambda who, v, f: m.pause(v, now()),
-            "held": lambda who, v, f: m.held(who, v, now()),
-            "entered": lambda who, v, f: m.entered(v, now()),
-            "kept": lambda who, v, f: m.kept(v, now()),
-            "recovered": lambda who, v, f: m.recovered(who, v, now()),
-            "submit": self._submit,
-            "feed": self._feed,
-            "close_feed": lambda who, v, f: m.close_feed(who, v, now()),
-            "attach": lambda who, v, f: m.attach(who, v),
-            "cancel": lambda who, v, f: m.cancel(who, v, now()),
-            "jobs": lambda who, v, f: m.describe(who, v, now()),
-        }
         world.net.receivers[BROKER] = world.net.receivers[self.me] = self.receive
         world.actors[self.me] = self
         world.tick_after(world.now)
         jobs = [job_of(row, ledger.index(row.id)) for row in ledger.jobs.values()]
-        m.restore(list(ledger.members), jobs, world.now)
+        self.machine.restore(list(ledger.members), jobs, world.now)
         self.perform()
-
-    def _submit(self, who: bytes, m: dict[str, Any], frames: list[bytes]) -> None:
-        root = None if m["stream"] else Batch(m["job"], 0, 0, [((), 1)], 1, frames[0])
-        self.machine.submit(who, m, root, self.world.now)
-
-    def _feed(self, who: bytes, m: dict[str, Any], frames: list[bytes]) -> None:
-        roots = Batch(m["job"], 0, 0, [((m["first"],), m["n"])], m["n"], frames[0])
-        self.machine.feed(who, m, roots, self.world.now)
 
     def receive(self, source: bytes, frames: list[bytes]) -> None:
         """A message, to the control socket or to the inbox."""
@@ -137,9 +105,7 @@ class SimBroker:
         if frames[0][:1] == b"\x01":
             self.machine.data(decode([frames[0][1:], *frames[1:]]), self.world.now)
         else:
-            message = unpack_control([frames[0][1:], *frames[1:]])
-            self.machine.heard(source, self.world.now)
-            self.handlers[message["type"]](source, message, frames[1:])
+            self.machine.control(source, read_request([frames[0][1:], *frames[1:]]), self.world.now)
         self.perform()
 
     def perform(self) -> None:
@@ -158,7 +124,7 @@ class SimBroker:
             for effect in effects:
                 if isinstance(effect, Send):
                     self.world.data(self.me, effect.peer, encode(effect.message))
-                elif isinstance(effect, (Control, Confirm)):
+                elif isinstance(effect, (Control, Confirm, Reply)):
                     self.world.control(BROKER, effect.to, pack_control(effect.message))
                 elif isinstance(effect, Load):
                     _, _, roots = self.ledger.chunks[(effect.job, effect.seq)]
@@ -174,7 +140,7 @@ class SimBroker:
             self.die()
             return False
         if self.world.now < self.ledger.full_until:
-            for effect in [e for e in self.held if isinstance(e, Control) and e.message["type"] == "ok"]:
+            for effect in [effect for effect in self.held if isinstance(effect, Reply)]:
                 self.held.remove(effect)
                 self.world.control(BROKER, effect.to, pack_control(effect.message))
             self.world.clock.at(self.ledger.full_until, self._room)
@@ -200,7 +166,7 @@ class SimBroker:
 
     def lost(self, incarnation: bytes, death: Death | None) -> None:
         """A node's report."""
-        self.machine.exited(incarnation, self.world.now, death)
+        self.machine.gone(incarnation, self.world.now, death)
         self.perform()
 
     def die(self) -> None:

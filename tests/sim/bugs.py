@@ -115,7 +115,7 @@ BUGS = [
     Bug("a complaint is always the first", _COMPLAINTS + "add", "known is None or now - known.last > FORGET_AFTER", "True", only=("idle",)),
     Bug("a complaint that lasts has no vote", _COMPLAINTS + "due", "if known.lasts]", "if False]", only=("idle",)),
     Bug("a broken link takes nobody out", _COMPLAINTS + "deadline", "known.first + self.lease", "known.first + 1e6", only=("idle",)),
-    Bug("wall time says when a complaint was made", _MEMBERS + "broken", 'message["peer"], now)', 'message["peer"], __import__("time").time())', only=("idle",)),
+    Bug("wall time says when a complaint was made", _MEMBERS + "broken", 'message.peer, now)', 'message.peer, __import__("time").time())', only=("idle",)),
     Bug("who listens on tcp is not heard from another host", "zturbo_broker.reach:_hears", 'any(end.startswith("tcp:") for end in member.endpoints)', "False"),
     Bug("a repeated complaint is not noted", _COMPLAINTS + "add", "known.last = now", "pass", only=("idle",)),
     Bug("wall time says when a probe is due", _SENDER + "tick", "now >= self.next_probe", "__import__('time').time() >= self.next_probe"),
@@ -194,8 +194,8 @@ BUGS = [
     Bug("a new stamp has the old revision", _MEMBERS + "_strike", "revision=stamp.revision + 1", "revision=stamp.revision"),
     Bug("strikes are not counted", "zturbo_broker.strikes:_strike_alone", "deaths.append((given, death.sentence))", "pass"),
     Bug("a stamp that got lost is not said again", _MEMBERS + "_remind", "job.stamp.rank > tuple(rank)", "False", only=("sink", "sink", "worker", "stage")),
-    Bug("a chunk that is said twice is taken twice", _REQUESTS + "feed", 'elif message["seq"] < len(job.chunks):', "elif False:"),
-    Bug("a chunk that overtakes another is taken", _REQUESTS + "feed", 'elif message["seq"] > len(job.chunks):', 'elif False:'),
+    Bug("a chunk that is said twice is taken twice", _REQUESTS + "feed", 'elif message.seq < len(job.chunks):', "elif False:"),
+    Bug("a chunk that overtakes another is taken", _REQUESTS + "feed", 'elif message.seq > len(job.chunks):', 'elif False:'),
     Bug("a repeated submit is another job", _REQUESTS + "submit", "if known is not None:", "if False:"),
     Bug("the stream's END is forgotten", _ROOTS + "_send_end", "self.outlet.put(Parcel.of(batch, dest))", "pass"),
     Bug("a slice of roots is sent twice", _ROOTS + "_send_some", "job.todo[0] = (end, stop)", "job.todo[0] = (end - 1, stop)"),
@@ -209,6 +209,6 @@ BUGS = [
     Bug("a sink is asked once which failures stand", _STATE + "_ask_kept", "if now >= at and stamp is not None:", "if False:", only=("worker", "stage", "broker")),
     Bug("a new epoch's results go to any sink", _STATE + "_place", "self._sinks(job)", "(self.membership.sinks() * 2)[job.epoch % 2 :][:1]", only=("worker", "stage"), within=("flaky",)),
     Bug("an epoch is used twice", _STATE + "_place", "job.epoch += 1", "job.epoch = max(1, job.epoch)", only=("worker", "stage")),
-    Bug("what the ledger has no room for is confirmed", _STATE + "_ok", 'Confirm(identity, {"type": "ok", "ref": ref, "value": value})', 'Control({"type": "ok", "ref": ref, "value": value}, identity)', only=("disk", "broker", "broker-before")),
+    Bug("what the ledger has no room for is confirmed", _STATE + "_ok", 'Confirm(identity, from_broker.Ok(ref=ref, value=value))', 'Reply(identity, from_broker.Ok(ref=ref, value=value))', only=("disk", "broker", "broker-before")),
 ]  # fmt: skip
 """All of them."""

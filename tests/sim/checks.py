@@ -80,12 +80,12 @@ def check_counts(world: World) -> None:
         if calm and job.id in world.client.told:
             told.append(world.client.told[job.id])
         for status in told:
-            counts = [[count["done"], count["failed"]] for count in status["counts"]]
+            counts = [[count.done, count.failed] for count in status.counts]
             assert counts == truth, world.story(f"counts {counts} for {truth}")
             got = world.client.got[job.id]
             failed = sum(isinstance(item, tuple) for item in got)
             if job.state == "done" and job.id not in world.client.over:
-                assert (status["results"], status["failed"]) == (len(got) - failed, failed)
+                assert (status.results, status.failed) == (len(got) - failed, failed)
 
 
 def check_executions(world: World) -> None:

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 from tests.sim.broker import BROKER
 from zturbo.core.stream import ResultStream
 from zturbo.wire.codec import decode, encode
-from zturbo.wire.control import pack_control, unpack_control
+from zturbo.wire.control import answers, from_broker, to_broker
+from zturbo.wire.control.codec import pack_control, read_answer
+from zturbo.wire.control.message import Answer, Request
 from zturbo.wire.messages import Results
 from zturbo.wire.payload import pack_many, unpack_error_map, unpack_many
 
@@ -26,69 +28,63 @@ class SimClient:
     def __init__(self, world: World) -> None:
         self.world = world
         self.ref = 0
-        self.pending: dict[int, tuple[list[Any], Callable[[dict[str, Any]], None]]] = {}
+        self.pending: dict[int, tuple[Request[Any], Callable[[Any], None]]] = {}
         self.streams: dict[bytes, ResultStream] = {}
         self.sinks: dict[bytes, bytes] = {}
         self.got: dict[bytes, list[Any]] = {}
         self.over: dict[bytes, str] = {}
         """Job -> the error that it ended with."""
-        self.told: dict[bytes, dict[str, Any]] = {}
+        self.told: dict[bytes, answers.Status] = {}
         """Job -> its status, as it was asked for at once when all results were here."""
         world.net.receivers[CLIENT] = self.receive
 
-    def ask(
-        self, message: dict[str, Any], *frames: bytes, then: Callable[[dict[str, Any]], None] = lambda v: None
-    ) -> None:
+    def ask(self, message: Request[Answer], then: Callable[[Answer], object] = lambda v: None) -> None:
         """Said each second until it is answered."""
         self.ref += 1
-        ref = self.ref
-        packed = pack_control({**message, "ref": ref}, *frames)
-        self.pending[ref] = (packed, then)
-        self._say(ref)
+        self.pending[self.ref] = (message.but(ref=self.ref), then)
+        self._say(self.ref)
 
     def _say(self, ref: int) -> None:
         if ref in self.pending:
-            self.world.control(CLIENT, BROKER, self.pending[ref][0])
+            self.world.control(CLIENT, BROKER, pack_control(self.pending[ref][0]))
             self.world.later(1.0, lambda: self._say(ref))
 
     def submit(self, job: bytes, pipeline: str, roots: list[int] | int, options: dict[str, Any]) -> None:
         """Submit a job of one root, or a stream of them."""
         stream = isinstance(roots, list)
-        message = {
-            "type": "submit",
-            "client": CLIENT,
-            "job": job,
-            "name": job.hex(),
-            "pipeline": pipeline,
-            "stream": stream,
-            "options": options,
-            "meta": None,
-            "digest": b"",
-        }
+        message = to_broker.Submit(
+            client=CLIENT,
+            job=job,
+            name=job.hex(),
+            pipeline=pipeline,
+            stream=stream,
+            options=options,
+            meta=None,
+            digest=b"",
+            contents=() if isinstance(roots, list) else (pack_many([roots]),),
+        )
         self.got[job] = []
         self.streams[job] = ResultStream(job, 0, 0)
         if isinstance(roots, list):
             self.ask(message, then=lambda value: (self._feed(job, roots), self._watch(job)))
         else:
-            self.ask(message, pack_many([roots]), then=lambda value: self._watch(job))
+            self.ask(message, then=lambda value: self._watch(job))
 
     def cancel(self, job: bytes) -> None:
         """End a job."""
         if job in self.streams:
-            self.ask({"type": "cancel", "job": job})
+            self.ask(to_broker.Cancel(job=job))
 
     def _feed(self, job: bytes, roots: list[int]) -> None:
         first = seq = 0
         while first < len(roots):
             n = self.world.rng.randint(1, 40)
             part = roots[first : first + n]
-            self.ask(
-                {"type": "feed", "job": job, "seq": seq, "first": first, "n": len(part), "metas": None},
-                pack_many(part),
-            )
+            chunk = (pack_many(part),)
+            self.ask(to_broker.Feed(job=job, seq=seq, first=first, n=len(part), metas=None, contents=chunk))
             first += len(part)
             seq += 1
-        self.ask({"type": "close_feed", "job": job, "chunks": seq, "total": len(roots)})
+        self.ask(to_broker.CloseFeed(job=job, chunks=seq, total=len(roots)))
 
     def _watch(self, job: bytes) -> None:
         """Ask where the results are, and for the next ones, until all are here."""
@@ -96,21 +92,21 @@ class SimClient:
         if stream.complete or job in self.over:
             return
         if self.world.rng.random() < 0.2 or job not in self.sinks:
-            self.ask({"type": "attach", "job": job}, then=lambda value: self._placed(job, value))
+            self.ask(to_broker.Attach(job=job), then=lambda value: self._placed(job, value))
         if job in self.sinks:
             want = stream.want(self.world.now)
             if want is not None:
                 self.world.data(CLIENT, self.sinks[job], encode(want))
         self.world.later(0.1, lambda: self._watch(job))
 
-    def _placed(self, job: bytes, value: dict[str, Any]) -> None:
-        self.streams[job].turn(value["token"])
-        if value["state"] in ("failed", "cancelled"):
+    def _placed(self, job: bytes, value: answers.Whereabouts) -> None:
+        self.streams[job].turn(value.token)
+        if value.state in ("failed", "cancelled"):
             if not self.streams[job].complete:
-                self.over.setdefault(job, value["kind"])
+                self.over.setdefault(job, value.kind)
             return
-        if value["sink"] and self.sinks.get(job) != value["sink"]:
-            self.sinks[job] = value["sink"]
+        if value.sink and self.sinks.get(job) != value.sink:
+            self.sinks[job] = value.sink
             self.streams[job].restart()
 
     def receive(self, source: bytes, frames: list[bytes]) -> None:
@@ -121,14 +117,18 @@ class SimClient:
             if self.sinks.get(message.job) == source:
                 self._results(message)
             return
-        control = unpack_control([frames[0][1:]])
-        entry = self.pending.pop(control["ref"], None)
-        if entry is not None and control["type"] == "ok":
-            entry[1](control["value"])
-        elif entry is not None and control["message"] == "no such job":
-            self.pending[control["ref"]] = entry  # a cancel has overtaken its submit: it is said again
-        elif entry is not None:
-            assert control["kind"] == "JobError", control
+        answer = read_answer([frames[0][1:]])
+        assert isinstance(answer, (from_broker.Ok, from_broker.Error)), answer
+        entry = self.pending.pop(answer.ref, None)
+        if entry is None:
+            return
+        request, then = entry
+        if isinstance(answer, from_broker.Ok):
+            then(request.answer().check(answer.value))
+        elif answer.message == "no such job":
+            self.pending[answer.ref] = entry  # a cancel has overtaken its submit: it is said again
+        else:
+            assert answer.kind == "JobError", answer
 
     def _results(self, message: Results) -> None:
         stream = self.streams[message.job]
@@ -147,11 +147,11 @@ class SimClient:
                 self.got[message.job].append(item)
                 stream.take(1)
         if stream.complete:
-            question = {"type": "jobs", "job": message.job, "over": [message.job]}
+            question = to_broker.Jobs(job=message.job, over=(message.job,))
             self.ask(question, then=lambda value: self._told(message.job, value))
 
-    def _told(self, job: bytes, value: dict[str, Any]) -> None:
-        self.told[job] = value["jobs"][0]
+    def _told(self, job: bytes, value: answers.Description) -> None:
+        self.told[job] = value.jobs[0]
 
 
 def _outcome(error: bytes) -> tuple[str, str, str]:

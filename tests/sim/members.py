@@ -15,6 +15,7 @@ from zturbo.core.effects import (
     Drop,
     EndJob,
     Exit,
+    ForgetDamaged,
     Note,
     Reclaim,
     Run,
@@ -30,7 +31,10 @@ from zturbo.runtime.overlapping import AsyncRunner
 from zturbo.runtime.runner import Runner
 from zturbo.runtime.stagehost import StageHost
 from zturbo.wire.codec import decode, encode
-from zturbo.wire.control import Member, pack_control, unpack_control
+from zturbo.wire.control import from_broker, to_broker
+from zturbo.wire.control.codec import pack_control, read_answer
+from zturbo.wire.control.message import Message
+from zturbo.wire.control.view import Member
 from zturbo.wire.messages import PROTOCOL, Batch, Path, Results, Want
 from zturbo.wire.payload import failure_origin, slice_blob, unpack_error_map
 from zturbo_broker.strikes import Running
@@ -77,21 +81,20 @@ class SimMember:
         self.world.later(1.0 if self.machine.joined else 0.1, self.hello)
         if self.stopped:
             return
-        message = {
-            "type": "hello",
-            "member": self.member,
-            "node": b"n" * 16,
-            "pid": 1,
-            "protocol": PROTOCOL,
-            "version": "",
-            "python": "",
-            "stage": self.stage,
-            "code": "",
-            "view": self.machine.inlet.view.number if self.machine.joined else 0,
-            "jobs": self.machine.known()[:64],
-        }
+        message = to_broker.Hello(
+            member=self.member,
+            node=b"n" * 16,
+            pid=1,
+            protocol=PROTOCOL,
+            version="",
+            python="",
+            stage=self.stage,
+            code="",
+            view=self.machine.inlet.view.number if self.machine.joined else 0,
+            jobs=tuple(self.machine.known()[:64]),
+        )
         self.world.control(self.incarnation, BROKER, pack_control(message))
-        counts = {"type": "progress", "incarnation": self.incarnation, "counts": self.machine.snapshot()}
+        counts = to_broker.Progress(incarnation=self.incarnation, counts=self.machine.snapshot())
         self.world.control(self.incarnation, BROKER, pack_control(counts))
 
     def stop(self, seconds: float) -> None:
@@ -120,28 +123,14 @@ class SimMember:
             else:
                 self.machine.data(message, now)
         else:
-            self._control(unpack_control([frames[0][1:]]), now)
+            self._control(read_answer([frames[0][1:]]), now)
         self.perform()
 
-    def _control(self, control: dict[str, Any], now: float) -> None:
-        kind = control["type"]
-        if kind in ("welcome", "view"):
-            self.machine.view(control["view"], now)
-        elif kind == "stamp":
-            self.machine.stamp(control["stamp"], now)
-        elif kind == "forget":
-            self.machine.forget(list(control["jobs"]), now)
-        elif kind == "confirmed":
-            self.machine.confirm(control["job"])
-        elif kind == "ask_entered":
-            self.machine.ask_entered(control["job"], control["epoch"], now)
-        elif kind == "held_ok":
-            self.machine.held_ok(control["broker"])
-        elif kind == "recovered_ok":
-            assert isinstance(self, SimSink)
-            self.disk.clear_damaged(self.machine.recovery_confirmed())
-        elif kind == "refused":
+    def _control(self, message: Message, now: float) -> None:
+        if isinstance(message, from_broker.Refused):
             self.world.leaves(self)
+        else:
+            self.machine.control(message, now)
 
     def tick(self) -> None:
         """Time has passed."""
@@ -499,6 +488,8 @@ class SimSink(SimMember):
             self._write()
         elif isinstance(effect, Deliver):
             self._deliver(effect)
+        elif isinstance(effect, ForgetDamaged):
+            self.disk.clear_damaged(effect.jobs)
         else:
             assert isinstance(effect, Drop)
             self.disk.drop(effect.job)

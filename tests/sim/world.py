@@ -495,7 +495,7 @@ class World:
     def story(self, what: str) -> str:
         """What to print of a world that failed."""
         jobs = [self.broker.machine.status(job) for job in self.broker.machine.jobs.values()]
-        states = [(j["state"], j["epoch"], j["waiting"]) for j in jobs]
+        states = [(j.state, j.epoch, j.waiting) for j in jobs]
         return (
             f"seed {self.seed}: {what} at {self.now:.3f} s; pipeline {self.name}, happened {self.happened}, "
             f"{self.deaths} deaths, {self.net.lost} of {self.net.carried + self.net.lost} messages lost; "

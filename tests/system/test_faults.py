@@ -17,7 +17,8 @@ from tests.system.stages import sums
 from zturbo import Client, Job, Task
 from zturbo.errors import BrokerUnavailable, StartError, UsageError, VersionMismatch
 from zturbo.runtime.sockets import make
-from zturbo.wire.control import pack_control
+from zturbo.wire.control import from_broker, to_broker
+from zturbo.wire.control.codec import pack_control
 from zturbo.wire.payload import pack_many
 
 N = 3000
@@ -157,7 +158,7 @@ def test_garbage_on_every_bound_port() -> None:
             return [f"ipc://{path}" for path in cluster.node._folder.glob("*/in")]
 
         eventually(lambda: len(endpoints()) == 1 + 1 + 5)
-        results = client.submit(Task(1), pipeline="p")._at["results"][0]  # type: ignore[index]
+        results = client.submit(Task(1), pipeline="p")._at.results[0]  # type: ignore[union-attr]
         context = zmq.Context()
         truth = msgpack.packb((0x7A74, 1, 1, b"x" * 16))
         rubbish = [
@@ -203,11 +204,11 @@ def test_a_feed_that_lies_is_told_so(n: int, contents: list[int], said: str) -> 
     with Cluster({"p": PIPELINE}) as cluster, cluster.client() as client:
         job, message = client._mapping([], "p", True, "lies", "raise", {})
         client._ask(message)
-        feed = {"type": "feed", "job": job, "seq": 0, "first": 0, "n": n, "metas": None}
+        feed = to_broker.Feed(job=job, seq=0, first=0, n=n, metas=None, contents=(pack_many(contents),))
         with pytest.raises(UsageError, match=said):
-            client._ask(feed, pack_many(contents))
-        client._ask({**feed, "n": 2}, pack_many([1, 2]))
-        client._ask({"type": "close_feed", "job": job, "chunks": 1, "total": 2})
+            client._ask(feed)
+        client._ask(feed.but(n=2, contents=(pack_many([1, 2]),)))
+        client._ask(to_broker.CloseFeed(job=job, chunks=1, total=2))
         assert client.attach(job).result(timeout=60) == [2, 2 * 31 + 3], "it is none the worse for that"
         assert list(client.map(range(N), pipeline="p")) == EXPECTED_SUM
         assert not [event for event in cluster.events if event[0] == "exited"]
@@ -242,9 +243,8 @@ def test_a_broker_of_another_version() -> None:
         who, raw = router.recv_multipart()
         text = "the client speaks protocol 1, this broker 2"
         ref = msgpack.unpackb(raw)["ref"]
-        router.send_multipart(
-            [who, *pack_control({"type": "error", "ref": ref, "kind": "VersionMismatch", "message": text})]
-        )
+        error = from_broker.Error(ref=ref, kind="VersionMismatch", message=text)
+        router.send_multipart([who, *pack_control(error)])
 
     thread = threading.Thread(target=answer)
     thread.start()

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 
 from zturbo.core.effects import Control, Work
 from zturbo.core.queue import InputQueue
+from zturbo.wire.control import to_broker
 
 __all__ = ["EndedJobs", "waiting_and_running"]
 
@@ -67,11 +68,8 @@ class EndedJobs:
             return []
         unsaid, self._unsaid = list(self._unsaid), {}
         parts = [unsaid[at : at + AT_ONCE] for at in range(0, len(unsaid), AT_ONCE)]
-        message = {"type": "last_counts", "incarnation": self._me}
-        return [
-            Control({**message, "counts": {job: self._counts.get(job, NOTHING) for job in part}})
-            for part in parts
-        ]
+        counts = [{job: self._counts.get(job, NOTHING) for job in part} for part in parts]
+        return [Control(to_broker.LastCounts(incarnation=self._me, counts=part)) for part in counts]
 
 
 def waiting_and_running(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from zturbo.wire.control.message import Message
 from zturbo.wire.messages import Batch, DataMessage, Mark, Results, Stamp
 
 __all__ = [
@@ -15,10 +16,13 @@ __all__ = [
     "Effect",
     "EndJob",
     "Exit",
+    "ForgetDamaged",
     "Load",
+    "LogLine",
     "Note",
     "Reclaim",
     "Record",
+    "Reply",
     "Run",
     "Send",
     "Spill",
@@ -39,7 +43,7 @@ class Send:
 class Control:
     """Send a control message: to the broker, or, at the broker, to one identity."""
 
-    message: dict[str, Any]
+    message: Message
     to: bytes = b""
 
 
@@ -149,6 +153,13 @@ class Drop:
 
 
 @dataclass(slots=True)
+class ForgetDamaged:
+    """The broker knows that these jobs' spools were damaged."""
+
+    jobs: list[bytes]
+
+
+@dataclass(slots=True)
 class Deliver:
     """Send results to a client: the head is ready, the contents are in the pieces."""
 
@@ -182,7 +193,26 @@ class Confirm:
     """Answer a request once everything before it is in the ledger."""
 
     to: bytes
-    message: dict[str, Any]
+    message: Message
+
+
+@dataclass(slots=True)
+class Reply:
+    """Answer now: this depends on nothing that is still to be written."""
+
+    to: bytes
+    message: Message
+
+
+@dataclass(slots=True)
+class LogLine:
+    """What happened at a broker, for ``zturbo logs``."""
+
+    level: str
+    source: str
+    job: bytes
+    """The job that it is about; empty for none."""
+    text: str
 
 
 @dataclass(slots=True)
@@ -204,8 +234,11 @@ Effect = (
     | Note
     | Drop
     | Deliver
+    | ForgetDamaged
     | Record
     | Load
     | Confirm
+    | Reply
+    | LogLine
     | Exit
 )

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from zturbo.core.effects import Control, Effect, Send
 from zturbo.core.link_receiver import LinkReceiver
-from zturbo.wire.control import View
-from zturbo.wire.messages import Batch, Greet, Probe, clip
+from zturbo.wire.control import to_broker
+from zturbo.wire.control.view import View
+from zturbo.wire.messages import Batch, Greet, Probe
 
 __all__ = ["WINDOW_BYTES", "Inlet"]
 
@@ -68,8 +69,10 @@ class Inlet:
             link.skip(claim.number, now)
         elif link.useless(claim, now):
             error = f"a batch of its tasks cannot be read where it is to go: {why}"
-            message = {"type": "job_failed", "incarnation": self.me, "job": claim.job, "epoch": claim.epoch}
-            self.effects.append(Control({**message, "kind": "JobFailed", "error": clip(error)}))
+            message = to_broker.JobFailed(
+                incarnation=self.me, job=claim.job, epoch=claim.epoch, kind="JobFailed", error=error
+            )
+            self.effects.append(Control(message))
 
     def greet(self, greet: Greet, now: float) -> LinkReceiver | None:
         """A sender asks for a link; None if it may not have one (yet)."""
@@ -79,7 +82,7 @@ class Inlet:
         if greet.source not in self.view.members:
             if greet.view > self.view.number and now >= self._fetched + FETCH_AFTER:
                 self._fetched = now
-                self.effects.append(Control({"type": "get_view"}))
+                self.effects.append(Control(to_broker.GetView()))
             self.strays += 1
             return None
         link = self.links.get(greet.source)
@@ -105,7 +108,7 @@ class Inlet:
         if link.batch(batch, now):
             return link
         if link.lies:
-            self.effects.append(Control({"type": "broken", "incarnation": self.me, "peer": batch.source}))
+            self.effects.append(Control(to_broker.Broken(incarnation=self.me, peer=batch.source)))
         return None
 
     def waited_for(self) -> list[tuple[bytes, int, int]]:

@@ -17,7 +17,8 @@ from zturbo.core.custody import Custody
 from zturbo.core.effects import Control, Effect
 from zturbo.core.link_sender import LinkSender
 from zturbo.core.parcel import Destination, Parcel, split
-from zturbo.wire.control import Member, View
+from zturbo.wire.control import to_broker
+from zturbo.wire.control.view import Member, View
 from zturbo.wire.messages import Stamp, Statement
 
 __all__ = ["MAX_PENDING_BYTES", "MAX_PENDING_TASKS", "MAX_RETAINED_BYTES", "MAX_RETAINED_TASKS", "Outlet"]
@@ -299,7 +300,7 @@ class Outlet:
     def complain(self, now: float) -> None:
         """Tell the broker of them."""
         for peer in self.complaints(now):
-            self.effects.append(Control({"type": "broken", "incarnation": self.me, "peer": peer}))
+            self.effects.append(Control(to_broker.Broken(incarnation=self.me, peer=peer)))
 
     @property
     def idle(self) -> bool:

@@ -11,18 +11,20 @@ A job that is complete is reported to the broker until the broker confirms it.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from zturbo.core.bykey import ByKey
 from zturbo.core.counts import EndedJobs
 from zturbo.core.credit import MAX_WINDOW
-from zturbo.core.effects import Control, Deliver, Drop, Effect, Exit, Note, Store
+from zturbo.core.effects import Control, Deliver, Drop, Effect, Exit, ForgetDamaged, Note, Store
 from zturbo.core.inlet import Inlet
 from zturbo.core.sequencer import Sequencer
 from zturbo.core.sinkjob import JobReader, KeptFailure, SinkJob
 from zturbo.errors import DecodeError
-from zturbo.wire.control import View
+from zturbo.wire.control import from_broker, to_broker
+from zturbo.wire.control.message import Message
+from zturbo.wire.control.view import View
 from zturbo.wire.messages import (
     Batch,
     DataMessage,
@@ -145,11 +147,14 @@ class SinkMachine:
             why = (
                 f"{len(failures)} failures were given out before the job started over: more than can be kept"
             )
-            self._report(stamp.job, job, "job_failed", kind="ResultsLost", error=why)
+            self._fail_job(job.stamp, "ResultsLost", why)
         else:
-            self._report(stamp.job, job, "kept", failures=sorted(failures))
+            message = to_broker.Kept(
+                incarnation=self.me, job=stamp.job, epoch=job.stamp.epoch, failures=tuple(sorted(failures))
+            )
+            self.effects.append(Control(message))
 
-    def forget(self, jobs: list[bytes], now: float) -> None:
+    def forget(self, jobs: Sequence[bytes], now: float) -> None:
         """Nobody wants these jobs' results any more."""
         for job in jobs:
             counts, known = None, self.jobs.get(job)
@@ -282,10 +287,22 @@ class SinkMachine:
         self._recovered = True
         self._tell_at = now
 
-    def recovery_confirmed(self) -> list[bytes]:
-        """The broker knows. Returns the jobs that it was told to be damaged."""
-        self._recovered = False
-        return self._damaged
+    def control(self, message: Message, now: float) -> None:
+        """The broker's word."""
+        match message:
+            case from_broker.Welcome(view=view) | from_broker.NewView(view=view):
+                self.view(view, now)
+            case from_broker.NewStamp(stamp=stamp):
+                self.stamp(stamp, now)
+            case from_broker.Forget(jobs=jobs):
+                self.forget(jobs, now)
+            case from_broker.Confirmed(job=job):
+                self.confirm(job)
+            case from_broker.AskEntered(job=job, epoch=epoch):
+                self.ask_entered(job, epoch, now)
+            case from_broker.RecoveredOk():
+                self._recovered = False
+                self.effects.append(ForgetDamaged(self._damaged))
 
     def durability(self, name: bytes) -> str:
         """What a job's batches waited for before they were acked."""
@@ -296,7 +313,7 @@ class SinkMachine:
         """A restarted broker asks which roots have wholly entered this job's sequencer."""
         job = self.jobs.get(name)
         roots = job.sequencer.entered() if job is not None and job.stamp.epoch == epoch else []
-        message = {"type": "entered", "incarnation": self.me, "job": name, "epoch": epoch, "roots": roots}
+        message = to_broker.Entered(incarnation=self.me, job=name, epoch=epoch, roots=tuple(roots))
         self.effects.append(Control(message))
 
     def _enter(self, name: bytes, job: SinkJob, token: int, batch: Batch, now: float) -> None:
@@ -349,9 +366,11 @@ class SinkMachine:
             for token, place in ready:
                 job.results.add(1, token, place)
 
-    def _report(self, name: bytes, job: SinkJob, type_: str, **fields: object) -> None:
-        message = {"type": type_, "incarnation": self.me, "job": name, "epoch": job.stamp.epoch}
-        self.effects.append(Control({**message, **fields}))
+    def _fail_job(self, stamp: Stamp, kind: str, error: str) -> None:
+        message = to_broker.JobFailed(
+            incarnation=self.me, job=stamp.job, epoch=stamp.epoch, kind=kind, error=error
+        )
+        self.effects.append(Control(message))
 
     # -- clients ------------------------------------------------------------------------------
     def want(self, client: bytes, want: Want, now: float) -> None:
@@ -422,22 +441,29 @@ class SinkMachine:
             if blame is not None and now >= job.report_at:
                 job.report_at = now + REPORT_AFTER
                 kind = "NondeterministicStage" if job.sequencer.nondeterministic else "JobFailed"
-                self._report(name, job, "job_failed", kind=kind, error=blame)
+                self._fail_job(job.stamp, kind, blame)
             elif job.complete and not job.confirmed and not job.unsafe and now >= job.report_at:
                 job.report_at = now + REPORT_AFTER
-                self._report(name, job, "complete", results=job.good, failed=job.failed)
+                complete = to_broker.Complete(
+                    incarnation=self.me, job=name, epoch=job.stamp.epoch, results=job.good, failed=job.failed
+                )
+                self.effects.append(Control(complete))
             if job.reader is not None:
                 self._serve(name, job)
             crowded = not job.complete and job.unread > self.share
             if crowded and now >= job.pause_at:
                 job.pause_at = now + PAUSE_EVERY
-                self._report(name, job, "pause")
+                self.effects.append(
+                    Control(to_broker.Pause(incarnation=self.me, job=name, epoch=job.stamp.epoch))
+                )
             if not crowded and blame is None and (not job.complete or job.confirmed):
                 del self._busy[name]
         if self._recovered and now >= self._tell_at and self.joined:
             self._tell_at = now + RECOVERED_EVERY
-            message = {"type": "recovered", "incarnation": self.me, "jobs": self._ranks()}
-            self.effects.append(Control({**message, "damaged": self._damaged}))
+            message = to_broker.Recovered(
+                incarnation=self.me, jobs=tuple(self._ranks()), damaged=tuple(self._damaged)
+            )
+            self.effects.append(Control(message))
         if not self.paused:
             self.inlet.grant(MAX_WINDOW * len(self.inlet.links), now)
         self.inlet.flush(now)
@@ -471,7 +497,7 @@ class SinkMachine:
         done = all(job.confirmed for job in self.jobs.values() if job.complete)
         return not self._storing and not self._recovered and done
 
-    def snapshot(self) -> dict[bytes, tuple[int, ...]]:
+    def snapshot(self) -> dict[bytes, tuple[int, int, int, int]]:
         """Job -> results released so far, failed tasks, and what waits for its order."""
         return {
             name: (job.good, job.failed, job.sequencer.held, 0)

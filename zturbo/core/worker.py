@@ -14,6 +14,8 @@ started is given back to its senders, for others to run.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from zturbo.core.credit import MAX_WINDOW
 from zturbo.core.effects import Control, EndJob, Exit, Run, Work
 from zturbo.core.parcel import Parcel
@@ -21,7 +23,9 @@ from zturbo.core.queue import Slice
 from zturbo.core.sequencer import Sequencer
 from zturbo.core.workerstate import Produced, WorkerJob, WorkerState
 from zturbo.errors import DecodeError
-from zturbo.wire.control import View
+from zturbo.wire.control import from_broker, to_broker
+from zturbo.wire.control.message import Message
+from zturbo.wire.control.view import View
 from zturbo.wire.messages import Batch, DataMessage, Greet, Path, Probe, Stamp, Statement
 from zturbo.wire.payload import failure_text
 
@@ -94,19 +98,33 @@ class WorkerMachine(WorkerState):
         tasks -= sum(part.n for part in here) + sum(part[1] for part in owed)
         nbytes -= sum(part.nbytes for part in here) + sum(part[2] for part in owed)
         link.window.leave(tasks, nbytes)
-        self._report = Control({"type": "held", "incarnation": self.me, "broker": broker, "items": items})
+        self._report = to_broker.Held(incarnation=self.me, broker=broker, items=tuple(items))
         self._report_at = now
+
+    def control(self, message: Message, now: float) -> None:
+        """The broker's word."""
+        match message:
+            case from_broker.Welcome(view=view) | from_broker.NewView(view=view):
+                self.view(view, now)
+            case from_broker.NewStamp(stamp=stamp):
+                self.stamp(stamp, now)
+            case from_broker.Forget(jobs=jobs):
+                self.forget(jobs, now)
+            case from_broker.AskEntered(job=job, epoch=epoch):
+                self.ask_entered(job, epoch, now)
+            case from_broker.HeldOk(broker=broker):
+                self.held_ok(broker)
 
     def held_ok(self, broker: bytes) -> None:
         """The broker knows what is held here."""
-        if self._report is not None and self._report.message["broker"] == broker:
+        if self._report is not None and self._report.broker == broker:
             self._report = None
 
     def ask_entered(self, name: bytes, epoch: int, now: float) -> None:
         """A restarted broker asks which roots have wholly entered this job's sequencer."""
         job = self.jobs.get(name)
         roots = job.entry.entered() if job and job.entry and job.stamp.epoch == epoch else []
-        message = {"type": "entered", "incarnation": self.me, "job": name, "epoch": epoch, "roots": roots}
+        message = to_broker.Entered(incarnation=self.me, job=name, epoch=epoch, roots=tuple(roots))
         self.effects.append(Control(message))
 
     def stamp(self, stamp: Stamp, now: float) -> None:
@@ -115,7 +133,7 @@ class WorkerMachine(WorkerState):
             self._accept_stamp(stamp, now)
             self._settle(now)
 
-    def forget(self, jobs: list[bytes], now: float) -> None:
+    def forget(self, jobs: Sequence[bytes], now: float) -> None:
         """These jobs have ended."""
         for job in jobs:
             counts = None
@@ -131,7 +149,7 @@ class WorkerMachine(WorkerState):
     def drain(self, now: float) -> None:
         """Finish what runs, give the rest back, take nothing new."""
         self.draining = True
-        self.effects.append(Control({"type": "draining", "incarnation": self.me}))
+        self.effects.append(Control(to_broker.Draining(incarnation=self.me)))
         if not self.ordered:
             self._give_back(now)
         self._settle(now)
@@ -258,10 +276,11 @@ class WorkerMachine(WorkerState):
                 del self._blamed[name]
             elif now >= at:
                 self._blamed[name] = now + REPORT_EVERY
-                message = {"type": "job_failed", "incarnation": self.me, "job": name}
                 kind = "NondeterministicStage" if job.entry.nondeterministic else "JobFailed"
-                why = {"kind": kind, "error": blame}
-                self.effects.append(Control({**message, "epoch": job.stamp.epoch, **why}))
+                message = to_broker.JobFailed(
+                    incarnation=self.me, job=name, epoch=job.stamp.epoch, kind=kind, error=blame
+                )
+                self.effects.append(Control(message))
 
     # -- user code ----------------------------------------------------------------------------
     def produced(self, out: Produced, now: float) -> None:
@@ -426,7 +445,7 @@ class WorkerMachine(WorkerState):
             self._give_back(now)
         if self._report is not None and now >= self._report_at:
             self._report_at = now + REPORT_EVERY
-            self.effects.append(self._report)
+            self.effects.append(Control(self._report))
         self._settle(now)
 
     def reconnected(self, peer: bytes, now: float) -> None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from zturbo.core.counts import EndedJobs, waiting_and_running
 from zturbo.core.credit import Meter
 from zturbo.core.custody import Custody
-from zturbo.core.effects import Control, Effect, Reclaim, Work
+from zturbo.core.effects import Effect, Reclaim, Work
 from zturbo.core.held import HeldRoots, InputKey
 from zturbo.core.inlet import Inlet
 from zturbo.core.outlet import Outlet
@@ -19,6 +19,7 @@ from zturbo.core.parcel import Destination
 from zturbo.core.queue import InputQueue, Slice
 from zturbo.core.sequencer import Sequencer
 from zturbo.core.waiting import SPILL_BYTES, Waiting
+from zturbo.wire.control import to_broker
 from zturbo.wire.messages import Batch, Mark, Path, Stamp
 
 __all__ = ["Produced", "WorkerJob", "WorkerState"]
@@ -158,7 +159,7 @@ class WorkerState:
         """When the code was last given something, or gave something."""
         self._given_back = False
         """Whether what is behind the running task was given back already."""
-        self._report: Control | None = None
+        self._report: to_broker.Held | None = None
         self._report_at = 0.0
 
     # -- letting go ---------------------------------------------------------------------------
@@ -228,7 +229,7 @@ class WorkerState:
         return self._moved_at + max(self._patience, 2 * ahead * (self.meter.mean or 0.0))
 
     # -- for others ---------------------------------------------------------------------------
-    def snapshot(self) -> dict[bytes, tuple[int, ...]]:
+    def snapshot(self) -> dict[bytes, tuple[int, int, int, int]]:
         """Job -> what its code has given of it in the present epoch: outputs, failures and drops; failures
         alone; tasks that wait here; tasks that its code has.
         """

@@ -33,6 +33,7 @@ from zturbo.runtime.boot import command
 from zturbo.runtime.code.descriptors import LOST_DESCRIPTORS, out_of_the_way
 from zturbo.runtime.descendants import MARK, end_descendants
 from zturbo.runtime.slot import Slot
+from zturbo.wire.control.to_broker import Cause
 from zturbo.wire.messages import clip
 
 __all__ = ["Child", "ChildSide", "ChildSpec", "describe_exit"]
@@ -89,7 +90,7 @@ class Child:
         self.error: str | None = None
         self.traceback = ""
         self.info: dict[str, Any] = {}
-        self.cause = ""
+        self.cause: Cause = ""
         """Why its node ended it: ``timeout``, ``cancelled``, ``stopped``; empty if it did not."""
         self._code: int | None = None
         self._oom_kills = _oom_kills()

@@ -7,9 +7,9 @@ a job names it, and the broker answers once it has that word.
 from __future__ import annotations
 
 import threading
-from typing import Any
 
-from zturbo.wire.control import MAX_OVER
+from zturbo.wire.control import to_broker
+from zturbo.wire.control.to_broker import MAX_OVER
 
 __all__ = ["CompleteJobs"]
 
@@ -27,6 +27,6 @@ class CompleteJobs:
             if job not in self._jobs:
                 self._jobs = (*self._jobs[1 - MAX_OVER :], job)
 
-    def question(self, job: bytes | None) -> dict[str, Any]:
+    def question(self, job: bytes | None) -> to_broker.Jobs:
         """What asks for the status of this job, or of all."""
-        return {"type": "jobs", "job": job, "over": list(self._jobs)}
+        return to_broker.Jobs(job=job, over=self._jobs)

@@ -41,7 +41,10 @@ from zturbo.runtime.net.guard import Guard
 from zturbo.runtime.sockets import Security, make
 from zturbo.version import __version__
 from zturbo.wire.codec import decode, encode
-from zturbo.wire.control import FROM_BROKER, MAX_ANSWER, TO_BROKER, pack_control, unpack_control
+from zturbo.wire.control import answers, from_broker, to_broker
+from zturbo.wire.control.codec import MAX_ANSWER, pack_control, read_answer, read_request
+from zturbo.wire.control.kinds import Kind
+from zturbo.wire.control.message import Answer, Message, Request
 from zturbo.wire.messages import PROTOCOL, Buffer, Results
 
 __all__ = ["CLOSED", "SUPERSEDED", "Courier", "Subscription"]
@@ -73,6 +76,8 @@ SUPERSEDED = "another client attached to this job and reads its results now"
 @dataclass(slots=True)
 class _Request:
     frames: list[Buffer]
+    answer: Kind
+    """Of the ``value`` in its ``ok``."""
     future: Future[Any]
     deadline: float | None
     again: float
@@ -108,11 +113,11 @@ class Subscription:
     heard: float = field(default=0.0)
 
 
-def _packed(message: dict[str, Any], *frames: Buffer) -> list[Buffer]:
+def _packed(message: Message) -> list[Buffer]:
     """A request's frames; raises UsageError for one that no broker would take, at the call that made it."""
-    packed = pack_control(message, *frames)
+    packed = pack_control(message)
     try:
-        unpack_control(packed, TO_BROKER)
+        read_request(packed)
     except DecodeError as error:
         raise UsageError(f"a broker does not take this: {error}") from None
     return packed
@@ -196,19 +201,20 @@ class Courier:
                 os.eventfd_write(self._wake, 1)
         return True
 
-    def ask(self, message: dict[str, Any], *frames: Buffer, timeout: float | None = None) -> Future[Any]:
+    def ask(self, message: Request[Answer], *, timeout: float | None = None) -> Future[Answer]:
         """Ask the broker; the future has the ``ok``'s value or the error, as an exception of ours."""
         self.check_process()
         with self._lock:
             self._ref += 1
             ref = self._ref
         now = time.monotonic()
-        future: Future[Any] = Future()
+        future: Future[Answer] = Future()
         if self._stopping:
             future.set_exception(BrokerUnavailable(CLOSED))
             return future
         request = _Request(
-            _packed({**message, "ref": ref}, *frames),
+            _packed(message.but(ref=ref)),
+            message.answer(),
             future,
             None if timeout is None else now + timeout,
             now,
@@ -222,16 +228,10 @@ class Courier:
             future.set_exception(BrokerUnavailable(CLOSED))
         return future
 
-    def hello(self, timeout: float) -> dict[str, Any]:
+    def hello(self, timeout: float) -> answers.Greeting:
         """Greet the broker; raises BrokerUnavailable or VersionMismatch."""
-        message = {
-            "type": "client_hello",
-            "client": self.identity,
-            "protocol": PROTOCOL,
-            "version": __version__,
-        }
-        value: dict[str, Any] = self.ask(message, timeout=timeout).result()
-        return value
+        message = to_broker.ClientHello(client=self.identity, protocol=PROTOCOL, version=__version__)
+        return self.ask(message, timeout=timeout).result()
 
     def subscribe(self, subscription: Subscription) -> None:
         """Begin to read a job's results."""
@@ -274,8 +274,7 @@ class Courier:
     def _run(self) -> None:
         while not self._stopping:
             now = time.monotonic()
-            until = now + 0.5
-            until = min(until, self._requests_due(now), self._arrivals.look(now))
+            until = min(now + 0.5, self._requests_due(now), self._arrivals.look(now))
             for subscription in list(self._subscriptions):
                 until = min(until, self._serve(subscription, now))
             self._awake = False
@@ -364,41 +363,48 @@ class Courier:
             except zmq.Again:
                 return
             try:
-                self._hear(unpack_control([frame.buffer for frame in frames], FROM_BROKER))
+                self._hear(read_answer([frame.buffer for frame in frames]))
             except DecodeError as error:
                 log.debug("dropped a message: %s", error)
             except Exception as error:  # other callers wait for other answers
                 self._guard.failed("the broker's answer", error)
 
-    def _hear(self, message: dict[str, Any]) -> None:
+    def _hear(self, message: Message) -> None:
         """The broker's word."""
         self._heard = time.monotonic()
         if self._away:
             self._away = False
             log.warning("the broker at %s answers again", self.broker)
-        if message["type"] == "wait":
+        if isinstance(message, from_broker.Wait):
             self._waits(message)
             return
-        request = self._requests.pop(message.get("ref", -1), None)
+        if not isinstance(message, (from_broker.Ok, from_broker.Error)):
+            return
+        request = self._requests.pop(message.ref, None)
         if request is None:
             return
         if request.waits and self._reason:
             self._reason = ""
             log.warning("the broker at %s goes on", self.broker)
-        if message["type"] == "ok":
-            request.settle(message["value"])
+        if isinstance(message, from_broker.Error):
+            kind = by_name(message.kind, ZturboError)
+            request.settle(None, kind(message.message))
+            return
+        try:
+            value = request.answer.check(message.value)
+        except DecodeError as error:
+            request.settle(None, DecodeError(f"the broker's answer cannot be read: {error}"))
         else:
-            kind = by_name(message["kind"], ZturboError)
-            request.settle(None, kind(message["message"]))
+            request.settle(value)
 
-    def _waits(self, message: dict[str, Any]) -> None:
+    def _waits(self, message: from_broker.Wait) -> None:
         """The broker will answer later, and says why."""
-        request = self._requests.get(message["ref"])
+        request = self._requests.get(message.ref)
         if request is None:
             return
         request.waits = self._heard
-        if self._reason != message["reason"]:
-            self._reason = message["reason"]
+        if self._reason != message.reason:
+            self._reason = message.reason
             log.warning("the broker at %s waits: %s", self.broker, self._reason)
 
     # -- results ------------------------------------------------------------------------------
@@ -423,9 +429,9 @@ class Courier:
         """Ask the broker where the results are; again and again, since they may move."""
         sub.locating = True
         sub.locate_at = now + LOCATE
-        future = self.ask({"type": "attach", "job": sub.stream.job})
+        future = self.ask(to_broker.Attach(job=sub.stream.job))
 
-        def located(done: Future[Any]) -> None:
+        def located(done: Future[answers.Whereabouts]) -> None:
             sub.locating = False
             error = done.exception()
             if sub.over:
@@ -437,18 +443,18 @@ class Courier:
 
         future.add_done_callback(located)
 
-    def place(self, sub: Subscription, value: dict[str, Any]) -> None:
+    def place(self, sub: Subscription, value: answers.Whereabouts) -> None:
         """Where the results are, as the broker says. In the courier's thread."""
         now = time.monotonic()
-        sub.stream.turn(value["token"])
-        if value["state"] in ("failed", "cancelled"):
-            kind = by_name(value["kind"] or "", JobFailed)
-            self._finish(sub, kind(value["error"] or value["state"]))
+        sub.stream.turn(value.token)
+        if value.state in ("failed", "cancelled"):
+            kind = by_name(value.kind or "", JobFailed)
+            self._finish(sub, kind(value.error or value.state))
             return
         idle = now - sub.heard > 2 * LOCATE
         sub.locate_at = now + (LOCATE if idle else 4 * LOCATE)
-        sink = value["sink"]
-        if sub.doubt and value["state"] == "done" and sink == sub.sink:
+        sink = value.sink
+        if sub.doubt and value.state == "done" and sink == sub.sink:
             self._finish(sub, ResultsLost(sub.doubt))
             return
         if sub.doubt:
@@ -459,13 +465,13 @@ class Courier:
         if sink == sub.sink:
             return
         if sink not in self._sinks:
-            if is_loopback(value["results"][0]) and not same_network(value["host"]):
-                self._finish(sub, UsageError(FAR.format(value["results"][0], value["host"])))
+            if is_loopback(value.results[0]) and not same_network(value.host):
+                self._finish(sub, UsageError(FAR.format(value.results[0], value.host)))
                 return
             socket = make(
                 self._context,
                 zmq.DEALER,
-                connect=value["results"][0],
+                connect=value.results[0],
                 identity=self.identity,
                 security=self._security,
                 arrivals=self._arrivals,

@@ -16,6 +16,7 @@ from typing import Any
 
 from zturbo.errors import TooLarge
 from zturbo.runtime.courier import Courier
+from zturbo.wire.control import answers, to_broker
 from zturbo.wire.payload import NeedsBuffers, pack_many, pack_one, take
 
 __all__ = ["Feeder"]
@@ -146,20 +147,15 @@ class Feeder:
         self._room.acquire()
         if self._closed:
             return
-        message = {
-            "type": "feed",
-            "job": self._job,
-            "seq": self._seq,
-            "first": self._first,
-            "n": n,
-            "metas": None,
-        }
+        message = to_broker.Feed(
+            job=self._job, seq=self._seq, first=self._first, n=n, metas=None, contents=frames
+        )
         self._seq += 1
         self._first += n
         self._under_way += 1
-        self._courier.ask(message, *frames).add_done_callback(self._acknowledged)
+        self._courier.ask(message).add_done_callback(self._acknowledged)
 
-    def _acknowledged(self, future: Future[Any]) -> None:
+    def _acknowledged(self, future: Future[answers.Fed]) -> None:
         error = future.exception()
         if error is not None and not self._closed:
             self._fail(error)
@@ -169,9 +165,9 @@ class Feeder:
     def _close_feed(self) -> None:
         if self._closed:
             return
-        message = {"type": "close_feed", "job": self._job, "chunks": self._seq, "total": self._first}
+        message = to_broker.CloseFeed(job=self._job, chunks=self._seq, total=self._first)
 
-        def closed(future: Future[Any]) -> None:
+        def closed(future: Future[answers.Fed]) -> None:
             error = future.exception()
             if error is not None and not self._closed:
                 self._fail(error)

@@ -8,6 +8,8 @@ import time
 from collections import deque
 from collections.abc import Callable
 
+from zturbo.wire.control.to_broker import LEVELS, Level
+
 __all__ = ["Forwarder"]
 
 HELD = 200
@@ -31,7 +33,7 @@ class Forwarder(logging.Handler):
     def __init__(self, level: int, current: Callable[[], bytes | None] = lambda: None) -> None:
         super().__init__(level)
         self.current = current
-        self._records: deque[tuple[str, bytes, str]] = deque()
+        self._records: deque[tuple[Level, bytes, str]] = deque()
         self._dropped = 0
         self._budget = float(HELD)
         self._filled = time.monotonic()
@@ -52,10 +54,10 @@ class Forwarder(logging.Handler):
         self._budget -= 1
         main = record.thread == threading.main_thread().ident
         job = (self.current() if main else None) or b""
-        level = record.levelname if record.levelno in (10, 20, 30, 40, 50) else "INFO"
+        level = LEVELS.get(record.levelno, "INFO")
         self._records.append((level, job, text))
 
-    def take(self) -> tuple[list[tuple[str, bytes, str]], int]:
+    def take(self) -> tuple[list[tuple[Level, bytes, str]], int]:
         """(records, how many were dropped beside them) since the last time."""
         records = [self._records.popleft() for _ in range(len(self._records))]
         dropped, self._dropped = self._dropped, 0

@@ -15,7 +15,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import zmq
 
@@ -29,8 +29,11 @@ from zturbo.runtime.peers import Inbox, Peers
 from zturbo.runtime.sockets import Security, make
 from zturbo.version import __version__
 from zturbo.wire.codec import BadBatch, decode, encode
-from zturbo.wire.control import FROM_BROKER, MAX_ANSWER, Member, View, pack_control, unpack_control
-from zturbo.wire.messages import PROTOCOL, Batch, Buffer, DataMessage
+from zturbo.wire.control import from_broker, to_broker
+from zturbo.wire.control.codec import MAX_ANSWER, pack_control, read_answer
+from zturbo.wire.control.message import Message
+from zturbo.wire.control.view import Member, View
+from zturbo.wire.messages import PROTOCOL, Batch, DataMessage
 
 __all__ = ["HELLO_EVERY", "MemberLoop", "Role", "start_member"]
 
@@ -53,11 +56,8 @@ HELLO_JOBS = 64
 class Role(Protocol):
     """What a worker or a sink adds to the loop."""
 
-    def view(self, view: View, now: float) -> None:
-        """A newer view."""
-
-    def control(self, message: dict[str, Any], now: float) -> None:
-        """A control message that is no view."""
+    def control(self, message: Message, now: float) -> None:
+        """The broker's word."""
 
     def data(self, message: DataMessage, now: float) -> None:
         """A message from a peer."""
@@ -74,7 +74,7 @@ class Role(Protocol):
     def perform(self, now: float) -> None:
         """Do what the machine wants done."""
 
-    def snapshot(self) -> dict[bytes, tuple[int, ...]]:
+    def snapshot(self) -> dict[bytes, tuple[int, int, int, int]]:
         """Job -> how far it is here."""
 
     def known(self) -> list[tuple[bytes, int, int]]:
@@ -152,7 +152,7 @@ class MemberLoop:
         self._watched: set[zmq.Socket[bytes]] = set()
         self._hello_at = 0.0
         self._progress_at = 0.0
-        self._told: dict[bytes, tuple[int, ...]] = {}
+        self._told: dict[bytes, tuple[int, int, int, int]] = {}
         self._told_jobs = 0
 
     def watch(self, socket: zmq.Socket[bytes], handler: Callable[[float], None]) -> None:
@@ -181,29 +181,28 @@ class MemberLoop:
             return
         self.peers.send(peer, frames)
 
-    def tell(self, message: dict[str, Any], *frames: Buffer) -> None:
+    def tell(self, message: Message) -> None:
         """To the broker. Lost where it is not there: whoever says what matters repeats it."""
         try:
-            self.control.send_multipart(pack_control(message, *frames), zmq.DONTWAIT)
+            self.control.send_multipart(pack_control(message), zmq.DONTWAIT)
         except zmq.Again:
-            log.debug("the broker is not there: %s was not said", message["type"])
+            log.debug("the broker is not there: %s was not said", message.type_name)
 
     def _hello(self, role: Role) -> None:
         assert self.member is not None
         self.tell(
-            {
-                "type": "hello",
-                "member": self.member,
-                "node": self.node,
-                "pid": os.getpid(),
-                "protocol": PROTOCOL,
-                "version": __version__,
-                "python": sys.version.split()[0],
-                "stage": self.stage,
-                "code": self.code,
-                "view": self.view.number if self.joined else 0,
-                "jobs": self._some_jobs(role),
-            }
+            to_broker.Hello(
+                member=self.member,
+                node=self.node,
+                pid=os.getpid(),
+                protocol=PROTOCOL,
+                version=__version__,
+                python=sys.version.split()[0],
+                stage=self.stage,
+                code=self.code,
+                view=self.view.number if self.joined else 0,
+                jobs=tuple(self._some_jobs(role)),
+            )
         )
 
     def _some_jobs(self, role: Role) -> list[tuple[bytes, int, int]]:
@@ -259,23 +258,26 @@ class MemberLoop:
         self._tell_counts(counts)
         return self._progress_at if counts else self._hello_at
 
-    def _tell_counts(self, counts: dict[bytes, tuple[int, ...]]) -> None:
+    def _tell_counts(self, counts: dict[bytes, tuple[int, int, int, int]]) -> None:
         if counts != self._told:
             self._told = counts
-            self.tell({"type": "progress", "incarnation": self.incarnation, "counts": counts})
+            self.tell(to_broker.Progress(incarnation=self.incarnation, counts=counts))
 
     def leave(self, role: Role) -> None:
         """Say goodbye, and stop."""
         self._tell_counts(role.snapshot())
-        self.tell({"type": "leave", "incarnation": self.incarnation})
+        self.tell(to_broker.Leave(incarnation=self.incarnation))
         self.stopping = True
 
     def _forward(self) -> None:
         """Tell the broker what was logged here."""
         records, dropped = self.forwarder.take()
         if records:
-            message = {"type": "log", "incarnation": self.incarnation, "source": self.name}
-            self.tell({**message, "records": records, "dropped": dropped})
+            self.tell(
+                to_broker.Log(
+                    incarnation=self.incarnation, source=self.name, records=tuple(records), dropped=dropped
+                )
+            )
 
     def _watch_blocked(self) -> None:
         if not self.peers.blocked and not self._watched and not self.peers.gone:
@@ -310,14 +312,14 @@ class MemberLoop:
                 return
             kind = "a control message"
             try:
-                message = unpack_control([frame.buffer for frame in frames], FROM_BROKER)
-                kind = message["type"]
-                if kind in ("welcome", "view"):
-                    self._take_view(role, message["view"], now)
-                elif kind == "refused":
-                    self.refused = message["reason"]
+                message = read_answer([frame.buffer for frame in frames])
+                kind = message.type_name
+                if isinstance(message, from_broker.Refused):
+                    self.refused = message.reason
                     self.stopping = True
-                else:
+                elif not isinstance(message, (from_broker.Welcome, from_broker.NewView)) or self._take_view(
+                    message.view
+                ):
                     role.control(message, now)
             except DecodeError as error:
                 self.bad += 1
@@ -325,14 +327,15 @@ class MemberLoop:
             except Exception as error:
                 self.guard.failed(kind, error)
 
-    def _take_view(self, role: Role, view: View, now: float) -> None:
+    def _take_view(self, view: View) -> bool:
+        """Know another view, if it is not an older one."""
         if view.number < self.view.number:
-            return
+            return False
         if self.incarnation in view.members:
             self.joined = self.joined or view.number
         self.view = view
         self.peers.set_members(view.members)
-        role.view(view, now)
+        return True
 
     def close(self) -> None:
         """Close everything and remove the socket files."""

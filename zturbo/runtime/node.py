@@ -26,7 +26,10 @@ from zturbo.runtime.net.endless import Arrivals
 from zturbo.runtime.net.guard import Guard
 from zturbo.runtime.slot import Running
 from zturbo.runtime.sockets import Security, make
-from zturbo.wire.control import FROM_BROKER, MAX_ANSWER, pack_control, unpack_control
+from zturbo.wire.control import from_broker, to_broker
+from zturbo.wire.control.codec import MAX_ANSWER, pack_control, read_answer
+from zturbo.wire.control.message import Message, Request
+from zturbo.wire.control.to_broker import Cause
 
 __all__ = ["Node"]
 
@@ -73,7 +76,7 @@ class _Place:
         self.guilty: list[Running] = []
         """Those for which the child was ended."""
 
-    def overdue(self, now: float, ended: dict[bytes, float]) -> str:
+    def overdue(self, now: float, ended: dict[bytes, float]) -> Cause:
         """Why a running task is to be ended now: ``timeout``, ``cancelled``; empty if none is.
 
         Args:
@@ -269,13 +272,13 @@ class Node:
         again = "; it is tried again every 30 s" if place.restarts.breaking else ""
         if child.what.role == "worker":
             self._report(
-                {
-                    "type": "start_failed",
-                    "incarnation": child.incarnation,
-                    "stage": child.what.name,
-                    "error": f"{child.error or ''}{again}",
-                    "traceback": child.traceback,
-                }
+                to_broker.StartFailed(
+                    node=self.id,
+                    incarnation=child.incarnation,
+                    stage=child.what.name,
+                    error=f"{child.error or ''}{again}",
+                    traceback=child.traceback,
+                )
             )
 
     def _exited(self, place: _Place, child: Child, code: int) -> None:
@@ -294,15 +297,15 @@ class Node:
         if not (cause or running) and last:
             cause, running = "between", last
         self._report(
-            {
-                "type": "exited",
-                "incarnation": child.incarnation,
-                "code": code,
-                "text": text,
-                "stage": f"{child.what.name} (process {child.pid} on {self.host})",
-                "cause": cause,
-                "running": tuple((run.job, run.epoch, run.path, run.given) for run in running[:REPORTED]),
-            }
+            to_broker.Exited(
+                node=self.id,
+                incarnation=child.incarnation,
+                code=code,
+                text=text,
+                stage=f"{child.what.name} (process {child.pid} on {self.host})",
+                cause=cause,
+                running=tuple((run.job, run.epoch, run.path, run.given) for run in running[:REPORTED]),
+            )
         )
         child.close()
         shutil.rmtree(place.what.spec["folder"], ignore_errors=True)
@@ -358,9 +361,9 @@ class Node:
         except zmq.Again:
             log.debug("the broker is not there")
 
-    def _report(self, message: dict[str, Any]) -> None:
+    def _report(self, message: Request[None]) -> None:
         self._ref += 1
-        frames = pack_control({**message, "node": self.id, "ref": self._ref})
+        frames = pack_control(message.but(ref=self._ref))
         self._reports[self._ref] = (frames, time.monotonic() + REPEAT)
         self._send(frames)
 
@@ -371,7 +374,7 @@ class Node:
             except zmq.Again:
                 break
             try:
-                self._obey(unpack_control([frame.buffer for frame in frames], FROM_BROKER))
+                self._obey(read_answer([frame.buffer for frame in frames]))
             except DecodeError as error:
                 log.debug("dropped a message: %s", error)
             except Exception as error:  # the node's children need it, whatever that was
@@ -391,7 +394,7 @@ class Node:
                 self._away = True
                 log.warning("the broker at %s does not answer; workers go on, and wait for it", self.broker)
             if alive:
-                self._send(pack_control({"type": "renew", "node": self.id, "alive": alive}))
+                self._send(pack_control(to_broker.Renew(node=self.id, alive=tuple(alive))))
 
     def _late(self, now: float) -> bool:
         """Whether a child has been ready for a lease, with no broker of this node's own to wait for."""
@@ -399,15 +402,14 @@ class Node:
             return False
         return any(child.is_ready and now - child.started > self._lease for child in self.children)
 
-    def _obey(self, message: dict[str, Any]) -> None:
-        kind = message["type"]
+    def _obey(self, message: Message) -> None:
         self._heard = time.monotonic()
         if self._away:
             self._away = False
             log.warning("the broker at %s answers again", self.broker)
-        if kind in ("ok", "error"):
-            self._reports.pop(message["ref"], None)
-        elif kind == "forget":
+        if isinstance(message, (from_broker.Ok, from_broker.Error)):
+            self._reports.pop(message.ref, None)
+        elif isinstance(message, from_broker.Forget):
             at = time.monotonic() + CANCEL_AFTER
-            for job in message["jobs"]:
+            for job in message.jobs:
                 self._ended.setdefault(job, at)

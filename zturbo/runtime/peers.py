@@ -14,7 +14,7 @@ import zmq
 
 from zturbo.runtime.net.endless import Arrivals
 from zturbo.runtime.sockets import MAX_MESSAGE, Security, make
-from zturbo.wire.control import Member
+from zturbo.wire.control.view import Member
 from zturbo.wire.messages import Buffer
 
 __all__ = ["Inbox", "Peers"]

@@ -19,11 +19,10 @@ from bisect import bisect_left
 from collections import OrderedDict, deque
 from pathlib import Path
 from queue import SimpleQueue
-from typing import Any
 
 import zmq
 
-from zturbo.core.effects import Control, Deliver, Drop, Exit, Note, Send, Store
+from zturbo.core.effects import Control, Deliver, Drop, Exit, ForgetDamaged, Note, Send, Store
 from zturbo.core.sink import SinkMachine
 from zturbo.errors import DecodeError, VersionMismatch, ZturboError
 from zturbo.runtime.children import ChildSide
@@ -33,7 +32,9 @@ from zturbo.runtime.sockets import make, raise_descriptor_limit
 from zturbo.runtime.spool import Location, Spool, SpoolCorrupt, SpoolFull
 from zturbo.runtime.spoolfolder import SpoolFolder
 from zturbo.wire.codec import decode, encode
-from zturbo.wire.control import Member, View
+from zturbo.wire.control import to_broker
+from zturbo.wire.control.message import Message
+from zturbo.wire.control.view import Member
 from zturbo.wire.messages import Batch, DataMessage, Results, Want
 from zturbo.wire.payload import failure_origin, slice_blob
 
@@ -131,23 +132,9 @@ class SinkProcess:
         self._syncer.start()
 
     # -- role ---------------------------------------------------------------------------------
-    def view(self, view: View, now: float) -> None:
-        """A newer view."""
-        self.machine.view(view, now)
-
-    def control(self, message: dict[str, Any], now: float) -> None:
+    def control(self, message: Message, now: float) -> None:
         """The broker's word."""
-        kind = message["type"]
-        if kind == "stamp":
-            self.machine.stamp(message["stamp"], now)
-        elif kind == "forget":
-            self.machine.forget([job for job in message["jobs"] if type(job) is bytes], now)
-        elif kind == "confirmed":
-            self.machine.confirm(message["job"])
-        elif kind == "ask_entered":
-            self.machine.ask_entered(message["job"], message["epoch"], now)
-        elif kind == "recovered_ok":
-            self.folder.clear_damaged(self.machine.recovery_confirmed())
+        self.machine.control(message, now)
 
     def data(self, message: DataMessage, now: float) -> None:
         """A message from a worker or the broker."""
@@ -157,7 +144,7 @@ class SinkProcess:
         """A batch that cannot be read."""
         self.machine.unreadable(claim, why, now)
 
-    def snapshot(self) -> dict[bytes, tuple[int, ...]]:
+    def snapshot(self) -> dict[bytes, tuple[int, int, int, int]]:
         """Job -> how far it is here."""
         return self.machine.snapshot()
 
@@ -192,6 +179,8 @@ class SinkProcess:
                 self._deliver(effect)
             elif isinstance(effect, Control):
                 self.loop.tell(effect.message)
+            elif isinstance(effect, ForgetDamaged):
+                self.folder.clear_damaged(effect.jobs)
             elif isinstance(effect, Drop):
                 self._drop(effect.job)
             elif isinstance(effect, Exit):
@@ -261,7 +250,7 @@ class SinkProcess:
         return True
 
     def _tell_trouble(self, text: str) -> None:
-        self.loop.tell({"type": "trouble", "incarnation": self.loop.incarnation, "text": text})
+        self.loop.tell(to_broker.Trouble(incarnation=self.loop.incarnation, text=text))
 
     def _write_late(self, now: float) -> None:
         """Try again what there was no room for."""

@@ -11,11 +11,11 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import Future
 from queue import SimpleQueue
-from typing import Any
 
 from zturbo.errors import BrokerUnavailable, JobFailed, UsageError, by_name
 from zturbo.errortext import render
 from zturbo.runtime.courier import CLOSED, Courier
+from zturbo.wire.control import answers, to_broker
 
 __all__ = ["Callbacks", "Watch", "ending"]
 
@@ -47,7 +47,7 @@ class Watch:
     def __init__(self, courier: Courier) -> None:
         self._courier = courier
         self._jobs: dict[bytes, list[Ended]] = {}
-        self._asked: Future[Any] | None = None
+        self._asked: Future[answers.Ended] | None = None
         self._due = False
 
     def add(self, job: bytes, ended: Ended) -> None:
@@ -73,10 +73,10 @@ class Watch:
         self._due = False
         if self._asked is not None:
             self._asked.cancel()
-        self._asked = self._courier.ask({"type": "watch", "jobs": list(self._jobs)})
+        self._asked = self._courier.ask(to_broker.Watch(jobs=tuple(self._jobs)))
         self._asked.add_done_callback(self._answered)
 
-    def _answered(self, future: Future[Any]) -> None:
+    def _answered(self, future: Future[answers.Ended]) -> None:
         if future.cancelled():
             return
         self._asked = None
@@ -85,7 +85,7 @@ class Watch:
         if error is not None:
             told = [(job, error) for job in self._jobs]
         else:
-            told = [(job, ending(*outcome)) for job, *outcome in future.result()]
+            told = [(job, ending(state, kind, text)) for job, state, kind, text in future.result()]
         for job, outcome in told:
             for ended in self._jobs.pop(job, ()):
                 ended(outcome)

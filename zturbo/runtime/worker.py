@@ -35,7 +35,8 @@ from zturbo.runtime.runner import Runner
 from zturbo.runtime.spill import SpillFile
 from zturbo.runtime.stagehost import StageHost
 from zturbo.stage import Stage
-from zturbo.wire.control import Member, View
+from zturbo.wire.control.message import Message
+from zturbo.wire.control.view import Member
 from zturbo.wire.messages import Batch, DataMessage
 
 if TYPE_CHECKING:
@@ -215,21 +216,9 @@ class WorkerProcess:
         self._steal_at = now + STEAL_AFTER
         self.machine.produced(produced, now)
 
-    def view(self, view: View, now: float) -> None:
-        """A newer view."""
-        self.machine.view(view, now)
-
-    def control(self, message: dict[str, Any], now: float) -> None:
+    def control(self, message: Message, now: float) -> None:
         """The broker's word."""
-        kind = message["type"]
-        if kind == "stamp":
-            self.machine.stamp(message["stamp"], now)
-        elif kind == "forget":
-            self.machine.forget([job for job in message["jobs"] if type(job) is bytes], now)
-        elif kind == "ask_entered":
-            self.machine.ask_entered(message["job"], message["epoch"], now)
-        elif kind == "held_ok":
-            self.machine.held_ok(message["broker"])
+        self.machine.control(message, now)
 
     def data(self, message: DataMessage, now: float) -> None:
         """A message from a peer."""
@@ -250,7 +239,7 @@ class WorkerProcess:
             times.append(min(self._drain_until, self._leave_at or time.monotonic() + 0.05))
         return min(times, default=None)
 
-    def snapshot(self) -> dict[bytes, tuple[int, ...]]:
+    def snapshot(self) -> dict[bytes, tuple[int, int, int, int]]:
         """Job -> how far it is here."""
         return self.machine.snapshot()
 

@@ -10,6 +10,7 @@ import pytest
 from zturbo.errors import DecodeError
 from zturbo.runtime import forward
 from zturbo.runtime.forward import Forwarder
+from zturbo.wire.control import to_broker
 from zturbo_broker import logbook
 from zturbo_broker.logbook import Logbook
 
@@ -21,13 +22,13 @@ def test_pages() -> None:
     for n in range(logbook.PAGE + 10):
         book.add(float(n), "INFO", "p.a" if n % 2 else "p.b", JOB if n % 3 else b"", str(n))
     first = book.page(0, None, "")
-    assert len(first["entries"]) == logbook.PAGE and first["more"]
-    rest = book.page(first["last"], None, "")
-    assert [entry["text"] for entry in rest["entries"]] == [str(logbook.PAGE + n) for n in range(10)]
-    assert not rest["more"] and book.page(rest["last"], None, "")["entries"] == []
-    assert {entry["source"] for entry in book.page(0, None, "p.a")["entries"]} == {"p.a"}
-    assert {entry["job"] for entry in book.page(0, JOB, "")["entries"]} == {JOB}
-    assert book.page(10**9, None, "")["entries"] == first["entries"]  # after the broker's restart
+    assert len(first.entries) == logbook.PAGE and first.more
+    rest = book.page(first.last, None, "")
+    assert [entry.text for entry in rest.entries] == [str(logbook.PAGE + n) for n in range(10)]
+    assert not rest.more and book.page(rest.last, None, "").entries == ()
+    assert {entry.source for entry in book.page(0, None, "p.a").entries} == {"p.a"}
+    assert {entry.job for entry in book.page(0, JOB, "").entries} == {JOB}
+    assert book.page(10**9, None, "").entries == first.entries  # after the broker's restart
 
 
 def test_it_is_bounded() -> None:
@@ -48,16 +49,13 @@ def test_it_is_bounded() -> None:
         ((("LOUD", b"", "x"),), 0),
         ((("INFO", b"short", "x"),), 0),
         (("INFO",), 0),
-        ((["INFO", b"", "x"],), 0),
-        ((("INFO", b"", "x"),) * (logbook.RECORDS + 1), 0),
+        ((("INFO", b"", "x"),) * (to_broker.RECORDS + 1), 0),
         ((), -1),
     ],
 )
 def test_what_a_member_says_is_checked(records: Any, dropped: int) -> None:
-    book = Logbook()
-    with pytest.raises(DecodeError, match="records"):
-        book.add_records(0.0, "p.a", records, dropped)
-    assert book.page(0, None, "")["entries"] == []
+    with pytest.raises(DecodeError, match=r"records|dropped"):
+        to_broker.Log.from_wire({"incarnation": JOB, "source": "p.a", "records": records, "dropped": dropped})
 
 
 def test_a_flood_of_records_is_counted_and_dropped() -> None:
@@ -68,12 +66,13 @@ def test_a_flood_of_records_is_counted_and_dropped() -> None:
         logger.warning("record %d", n)
     logger.debug("not to be told")
     records, dropped = forwarder.take()
-    assert len(records) <= forward.HELD <= logbook.RECORDS
+    assert len(records) <= forward.HELD <= to_broker.RECORDS
     assert len(records) + dropped == forward.HELD + 40
     assert records[0] == ("WARNING", JOB, "record 0")
     book = Logbook()
-    book.add_records(0.0, "p.a", tuple(records), dropped)
-    assert f"{dropped} more lines" in book.page(len(records), None, "")["entries"][-1]["text"]
+    message = to_broker.Log(incarnation=JOB, source="p.a", records=tuple(records), dropped=dropped)
+    book.add_records(0.0, message)
+    assert f"{dropped} more lines" in book.page(len(records), None, "").entries[-1].text
 
 
 def test_text_that_is_no_unicode() -> None:

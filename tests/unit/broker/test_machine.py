@@ -6,8 +6,10 @@ from typing import Any
 
 import pytest
 
-from zturbo.core.effects import Confirm, Control, Load, Record, Send
-from zturbo.wire.control import Member
+from zturbo.core.effects import Confirm, Control, Load, Record, Reply, Send
+from zturbo.wire.control import from_broker, to_broker
+from zturbo.wire.control.message import Message
+from zturbo.wire.control.view import Member
 from zturbo.wire.messages import PROTOCOL, Batch, Statement
 from zturbo.wire.payload import pack_many
 from zturbo_broker.counts import PATIENCE
@@ -23,22 +25,21 @@ def broker(**options: Any) -> BrokerMachine:
     return BrokerMachine(member, [PipelineInfo("p", ["a"])], view=1, version="1", **options)
 
 
-def hello(machine: BrokerMachine, whom: Member, **changes: Any) -> list[dict[str, Any]]:
-    message = {
-        "type": "hello",
-        "member": whom,
-        "node": b"n" * 16,
-        "pid": 1,
-        "protocol": PROTOCOL,
-        "version": "1",
-        "python": "3",
-        "stage": "a",
-        "code": "",
-        "view": 0,
-        "jobs": (),
-    }
+def hello(machine: BrokerMachine, whom: Member, **changes: Any) -> list[Message]:
+    message = to_broker.Hello(
+        member=whom,
+        node=b"n" * 16,
+        pid=1,
+        protocol=PROTOCOL,
+        version="1",
+        python="3",
+        stage="a",
+        code="",
+        view=0,
+        jobs=(),
+    )
     machine.effects.clear()
-    machine.hello(whom.incarnation, {**message, **changes}, 0.0)
+    machine.hello(whom.incarnation, message.but(**changes), 0.0)
     return [effect.message for effect in machine.effects if isinstance(effect, Control)]
 
 
@@ -50,28 +51,45 @@ def sink() -> Member:
     return Member(SINK, "sink", "", -1, "h", ("ipc://s",), ("ipc://r",))
 
 
-def submit(machine: BrokerMachine, job: bytes, *, client: bytes = CLIENT, **options: Any) -> dict[str, Any]:
+def submit(machine: BrokerMachine, job: bytes, *, client: bytes = CLIENT, **options: Any) -> Message:
     machine.effects.clear()
-    message = {
-        "ref": 1,
-        "client": client,
-        "job": job,
-        "name": "n",
-        "pipeline": "p",
-        "stream": True,
-        "options": options,
-        "meta": None,
-        "digest": b"d",
-    }
-    machine.submit(client, message, None, 0.0)
+    message = to_broker.Submit(
+        ref=1,
+        client=client,
+        job=job,
+        name="n",
+        pipeline="p",
+        stream=True,
+        options=options,
+        meta=None,
+        digest=b"d",
+    )
+    machine.submit(client, message, 0.0)
     (answer,) = [effect.message for effect in machine.effects if isinstance(effect, Confirm)]
     return answer
 
 
 def feed(machine: BrokerMachine, job: bytes, seq: int, n: int) -> None:
     first = machine.jobs[job].total
-    roots = Batch(job, 0, 0, [((first,), n)], n, pack_many(list(range(n))))
-    machine.feed(CLIENT, {"ref": 2, "job": job, "seq": seq, "first": first, "n": n}, roots, 0.0)
+    contents = (pack_many(list(range(n))),)
+    message = to_broker.Feed(ref=2, job=job, seq=seq, first=first, n=n, metas=None, contents=contents)
+    machine.feed(CLIENT, message, 0.0)
+
+
+def renew(machine: BrokerMachine, members: tuple[bytes, ...], now: float) -> None:
+    machine.renew(b"n" * 16, to_broker.Renew(node=b"n" * 16, alive=members), now)
+
+
+def progress(machine: BrokerMachine, counts: dict[bytes, tuple[int, int, int, int]]) -> None:
+    machine.note_progress(WORKER, to_broker.Progress(incarnation=WORKER, counts=counts), 0.0)
+
+
+def last_counts(machine: BrokerMachine, job: bytes, counts: tuple[int, int, int], now: float) -> None:
+    machine.last_counts(WORKER, to_broker.LastCounts(incarnation=WORKER, counts={job: counts}), now)
+
+
+def cancel(machine: BrokerMachine, job: bytes, now: float, ref: int = 1) -> None:
+    machine.cancel(CLIENT, to_broker.Cancel(ref=ref, job=job), now)
 
 
 def credit(machine: BrokerMachine, tasks: int) -> None:
@@ -90,19 +108,19 @@ def test_members_that_do_not_fit_are_told_why() -> None:
         ({"view": 3}, "taken out of the view"),
     ):
         (answer,) = hello(machine, worker(), **changes)
-        assert answer["type"] == "refused" and said in answer["reason"]
+        assert isinstance(answer, from_broker.Refused) and said in answer.reason
     assert not machine.membership.members()
 
 
 def test_a_member_whose_lease_runs_out_is_out_and_stays_out() -> None:
     machine = broker(lease=5.0)
-    assert hello(machine, worker())[0]["type"] == "welcome"
-    machine.renew(b"n" * 16, [WORKER], 3.0)
+    assert isinstance(hello(machine, worker())[0], from_broker.Welcome)
+    renew(machine, (WORKER,), 3.0)
     machine.tick(7.9)
     assert machine.membership.members() == [worker()]
     machine.tick(8.1)
     assert not machine.membership.members()
-    assert hello(machine, worker(), view=2)[0]["type"] == "refused"
+    assert isinstance(hello(machine, worker(), view=2)[0], from_broker.Refused)
 
 
 def test_time_without_a_broker_is_on_no_lease() -> None:
@@ -154,8 +172,7 @@ def test_a_feeder_is_held_back_by_its_own_backlog_and_let_go() -> None:
     machine.effects.clear()
     while machine.jobs[job].held_acks:
         credit(machine, 4096)
-    answers = [e.message for e in machine.effects if isinstance(e, Confirm)]
-    assert [answer["type"] for answer in answers] == ["ok"]
+    assert [type(answer) for answer in answers(machine)] == [from_broker.Ok]
     machine.check()
 
 
@@ -165,9 +182,10 @@ def test_chunks_that_do_not_fit_in_memory_are_read_again() -> None:
     submit(machine, job)
     text = pack_many(["x" * 10_000] * 1000)
     for seq in range(6):
-        roots = Batch(job, 0, 0, [((seq * 1000,), 1000)], 1000, text)
-        message = {"ref": 2, "job": job, "seq": seq, "first": seq * 1000, "n": 1000}
-        machine.feed(CLIENT, message, roots, 0.0)
+        message = to_broker.Feed(
+            ref=2, job=job, seq=seq, first=seq * 1000, n=1000, metas=None, contents=(text,)
+        )
+        machine.feed(CLIENT, message, 0.0)
     assert machine.roots.cached <= 32 << 20 and len(machine.jobs[job].cache) == 3
     hello(machine, worker())
     hello(machine, sink())
@@ -188,10 +206,10 @@ def test_a_lost_sink_starts_jobs_over_in_a_higher_epoch() -> None:
     job = b"j" * 16
     submit(machine, job)
     assert (machine.jobs[job].state, machine.jobs[job].epoch) == ("running", 1)
-    machine.exited(SINK, 1.0)
+    machine.gone(SINK, 1.0)
     assert (machine.jobs[job].state, machine.jobs[job].waiting) == ("waiting", "a sink")
     other = Member(b"t" * 16, "sink", "", -1, "h", ("ipc://s",), ("ipc://r",))
-    stamps = [m["stamp"] for m in hello(machine, other) if m["type"] == "stamp"]
+    stamps = [m.stamp for m in hello(machine, other) if isinstance(m, from_broker.NewStamp)]
     assert machine.jobs[job].epoch == 2 and {stamp.sink for stamp in stamps} == {b"t" * 16}
 
 
@@ -213,7 +231,7 @@ def test_what_was_decided_is_recorded_before_it_is_said() -> None:
 )
 def test_wrong_options_are_named(options: dict[str, Any], said: str) -> None:
     answer = submit(broker(), b"j" * 16, **options)
-    assert answer["type"] == "error" and said in answer["message"]
+    assert isinstance(answer, from_broker.Error) and said in answer.message
 
 
 def test_whoever_runs_a_condemned_task_unaware_of_that_does_not_end_its_job() -> None:
@@ -228,17 +246,17 @@ def test_whoever_runs_a_condemned_task_unaware_of_that_does_not_end_its_job() ->
     job = b"j" * 16
     submit(machine, job)
     for name in workers:
-        machine.exited(name, 1.0, Death(0, "a", "SIGSEGV", "", ((job, 1, (7,), 1),)))
+        machine.gone(name, 1.0, Death(0, "a", "SIGSEGV", "", ((job, 1, (7,), 1),)))
     (mark,) = machine.jobs[job].marks
     assert (mark.kind, mark.given) == ("WorkerLost", 1)
     assert machine.jobs[job].state == "running"
 
 
-def answers(machine: BrokerMachine) -> list[dict[str, Any]]:
+def answers(machine: BrokerMachine) -> list[Any]:
     """What clients were answered since the last look."""
-    said = [effect.message for effect in machine.effects if isinstance(effect, (Confirm, Control))]
+    said = [effect.message for effect in machine.effects if isinstance(effect, (Confirm, Reply))]
     machine.effects.clear()
-    return [message for message in said if message["type"] in ("ok", "error")]
+    return [message for message in said if isinstance(message, (from_broker.Ok, from_broker.Error))]
 
 
 def test_the_end_of_jobs_is_told_to_who_waits_for_it() -> None:
@@ -247,21 +265,25 @@ def test_the_end_of_jobs_is_told_to_who_waits_for_it() -> None:
     for job in jobs[:2]:
         submit(machine, job)
     machine.effects.clear()
-    machine.watch(CLIENT, {"ref": 1, "jobs": (jobs[0], jobs[1], 5)}, 0.0)
-    machine.watch(b"d" * 16, {"ref": 9, "jobs": (jobs[0],)}, 0.0)
+
+    def watch(ref: int, jobs: list[bytes], now: float, who: bytes = CLIENT) -> None:
+        machine.watch(who, to_broker.Watch(ref=ref, jobs=tuple(jobs)), now)
+
+    watch(1, jobs[:2], 0.0)
+    watch(9, jobs[:1], 0.0, b"d" * 16)
     assert answers(machine) == []
-    machine.watch(CLIENT, {"ref": 2, "jobs": (jobs[0], jobs[1])}, 1.0)  # in the place of the first
-    machine.cancel(b"x" * 16, {"ref": 3, "job": jobs[1]}, 2.0)
+    watch(2, jobs[:2], 1.0)  # in the place of the first
+    cancel(machine, jobs[1], 2.0, ref=3)
     told, _ = answers(machine)
     ended = (jobs[1], "cancelled", "JobCancelled", "cancelled by a client")
-    assert told == {"type": "ok", "ref": 2, "value": [ended]}
-    machine.watch(CLIENT, {"ref": 4, "jobs": tuple(jobs)}, 3.0)
-    assert answers(machine)[0]["value"] == [ended, (jobs[2], "unknown", None, None)], "at once"
-    machine.watch(CLIENT, {"ref": 5, "jobs": ()}, 4.0)
-    assert answers(machine)[0]["value"] == []
-    machine.watch(CLIENT, {"ref": 6, "jobs": (jobs[0],)}, 100.0)
-    machine.cancel(b"x" * 16, {"ref": 7, "job": jobs[0]}, 100.0)
-    assert [answer["ref"] for answer in answers(machine)] == [6, 7], "the other left long ago"
+    assert told == from_broker.Ok(ref=2, value=(ended,))
+    watch(4, jobs, 3.0)
+    assert answers(machine)[0].value == (ended, (jobs[2], "unknown", None, None)), "at once"
+    watch(5, [], 4.0)
+    assert answers(machine)[0].value == ()
+    watch(6, jobs[:1], 100.0)
+    cancel(machine, jobs[0], 100.0, ref=7)
+    assert [answer.ref for answer in answers(machine)] == [6, 7], "the other left long ago"
 
 
 def test_counts_of_each_stage_outlive_the_job() -> None:
@@ -273,20 +295,18 @@ def test_counts_of_each_stage_outlive_the_job() -> None:
     feed(machine, job, 0, 9)
 
     def counts() -> dict[str, Any]:
-        (count,) = machine.status(machine.jobs[job])["counts"]
-        return dict(count)
+        (count,) = machine.status(machine.jobs[job]).counts
+        return count.as_map()
 
     assert counts() == {"stage": "a", "queued": 9, "running": 0, "done": 0, "failed": 0}
-    for nonsense in ({job: 5}, {job: (1, 2)}, {job: (1, 2, 3, "4")}, {5: (1, 2, 3, 4)}):
-        machine.note_progress(WORKER, nonsense)
     credit(machine, 9)
-    machine.note_progress(WORKER, {job: (4, 1, 3, 2)})
+    progress(machine, {job: (4, 1, 3, 2)})
     assert counts() == {"stage": "a", "queued": 3, "running": 2, "done": 4, "failed": 1}
-    machine.cancel(CLIENT, {"ref": 1, "job": job}, 1.0)
+    cancel(machine, job, 1.0)
     assert counts() == {"stage": "a", "queued": 0, "running": 0, "done": 4, "failed": 1}
-    machine.last_counts({"incarnation": WORKER, "counts": {job: (1, 6, 2)}}, 1.0)
-    machine.last_counts({"incarnation": WORKER, "counts": {job: (1, 60, 20)}}, 1.0)  # said again
-    machine.note_progress(WORKER, {})
+    last_counts(machine, job, (1, 6, 2), 1.0)
+    last_counts(machine, job, (1, 60, 20), 1.0)  # said again
+    progress(machine, {})
     assert counts() == {"stage": "a", "queued": 0, "running": 0, "done": 6, "failed": 2}
 
 
@@ -297,31 +317,31 @@ def ended_job() -> tuple[BrokerMachine, bytes]:
     hello(machine, sink())
     job = b"j" * 16
     submit(machine, job)
-    machine.note_progress(WORKER, {job: (25, 0, 3, 1)})
-    whole = {"incarnation": SINK, "job": job, "epoch": 1, "results": 50, "failed": 0}
+    progress(machine, {job: (25, 0, 3, 1)})
+    whole = to_broker.Complete(incarnation=SINK, job=job, epoch=1, results=50, failed=0)
     machine.complete(b"s", whole, 1.0)
     machine.effects.clear()
     return machine, job
 
 
-def asked(machine: BrokerMachine, over: list[bytes], now: float) -> list[dict[str, Any]]:
+def asked(machine: BrokerMachine, over: list[bytes], now: float) -> list[Any]:
     """The answers to a question about all jobs, asked twice, as far as they are there."""
     for _ in range(2):
-        machine.describe(CLIENT, {"ref": 7, "job": None, "over": over}, now)
+        machine.describe(CLIENT, to_broker.Jobs(ref=7, job=None, over=tuple(over)), now)
     return answers(machine)
 
 
-def done_of(answer: dict[str, Any]) -> int:
-    (job,) = answer["value"]["jobs"]
-    return int(job["counts"][0]["done"])
+def done_of(answer: from_broker.Ok) -> int:
+    (job,) = answer.value.jobs
+    return int(job.counts[0].done)
 
 
 def test_a_question_about_a_job_that_has_just_ended_waits_for_the_last_counts() -> None:
     machine, job = ended_job()
     assert asked(machine, [], 1.0) == []
-    machine.last_counts({"incarnation": WORKER, "counts": {job: (1, 50, 0)}}, 1.1)
+    last_counts(machine, job, (1, 50, 0), 1.1)
     (answer,) = answers(machine)
-    assert answer["ref"] == 7 and done_of(answer) == 50
+    assert answer.ref == 7 and done_of(answer) == 50
     assert [done_of(answer) for answer in asked(machine, [], 1.2)] == [50, 50], "at once"
 
 
@@ -334,12 +354,12 @@ def test_a_question_does_not_wait_for_a_worker_that_is_silent_or_gone() -> None:
     assert [done_of(answer) for answer in answers(machine)] == [25], "what it said last"
     machine, job = ended_job()
     assert asked(machine, [], 1.0) == []
-    machine.exited(WORKER, 1.5)
+    machine.gone(WORKER, 1.5)
     assert [done_of(answer) for answer in answers(machine)] == [25]
     machine, job = ended_job()
     assert asked(machine, [], 1.0) == []
-    machine.release(CLIENT, {"ref": 8, "job": job}, 1.5)
-    assert {answer["ref"] for answer in answers(machine)} == {7, 8}
+    machine.release(CLIENT, to_broker.Release(ref=8, job=job), 1.5)
+    assert {answer.ref for answer in answers(machine)} == {7, 8}
 
 
 def test_a_client_that_has_all_results_waits_for_the_job_to_be_done() -> None:
@@ -351,25 +371,25 @@ def test_a_client_that_has_all_results_waits_for_the_job_to_be_done() -> None:
     machine.effects.clear()
     assert len(asked(machine, [], 1.0)) == 2, "it runs, and is told so at once"
     assert asked(machine, [job], 1.0) == []
-    whole = {"incarnation": SINK, "job": job, "epoch": 1, "results": 50, "failed": 0}
+    whole = to_broker.Complete(incarnation=SINK, job=job, epoch=1, results=50, failed=0)
     machine.complete(b"s", whole, 1.0)
-    machine.last_counts({"incarnation": WORKER, "counts": {job: (1, 50, 0)}}, 1.1)
-    answer = next(answer for answer in answers(machine) if answer.get("ref") == 7)
-    assert answer["value"]["jobs"][0]["state"] == "done" and done_of(answer) == 50
+    last_counts(machine, job, (1, 50, 0), 1.1)
+    answer = next(answer for answer in answers(machine) if answer.ref == 7)
+    assert answer.value.jobs[0].state == "done" and done_of(answer) == 50
 
 
 def test_counts_outlive_workers_and_are_those_of_the_last_epoch() -> None:
     machine, job = ended_job()
-    machine.last_counts({"incarnation": WORKER, "counts": {job: (0, 99, 9)}}, 1.1)
-    assert machine.status(machine.jobs[job])["counts"][0]["done"] == 0, "it never heard of this epoch"
+    last_counts(machine, job, (0, 99, 9), 1.1)
+    assert machine.status(machine.jobs[job]).counts[0].done == 0, "it never heard of this epoch"
     machine = broker()
     hello(machine, worker())
     hello(machine, sink())
     submit(machine, job)
-    machine.note_progress(WORKER, {job: (25, 1, 3, 1)})
-    machine.exited(WORKER, 1.0)
-    (count,) = machine.status(machine.jobs[job])["counts"]
-    assert (count["done"], count["failed"], count["running"]) == (25, 1, 0)
+    progress(machine, {job: (25, 1, 3, 1)})
+    machine.gone(WORKER, 1.0)
+    (count,) = machine.status(machine.jobs[job]).counts
+    assert (count.done, count.failed, count.running) == (25, 1, 0)
     restored = job_of(row_of(machine.jobs[job]), [(0, -1, 1, 1)])
     assert restored.counted == {0: (25, 1)} and not restored.counts_final
 
@@ -400,9 +420,9 @@ def test_of_several_that_ran_none_is_condemned_in_company() -> None:
         return [sorted((mark.path, mark.kind) for mark in machine.jobs[job].marks) for job in jobs]
 
     for number, name in enumerate(workers[:4]):
-        machine.exited(name, 1.0, Death(0, "a", "SIGKILL", "", running))
+        machine.gone(name, 1.0, Death(0, "a", "SIGKILL", "", running))
         assert marks() == ([[], []] if number == 0 else [[((0,), ""), ((1,), "")]] * 2)
-    machine.exited(workers[4], 1.0, Death(0, "a", "SIGKILL", "", running[:1]))
+    machine.gone(workers[4], 1.0, Death(0, "a", "SIGKILL", "", running[:1]))
     assert marks() == [[((0,), "WorkerLost"), ((1,), "")], [((0,), ""), ((1,), "")]]
     assert "and 3 others" in machine.jobs[jobs[1]].incidents[0]
 
@@ -414,12 +434,13 @@ def test_nodes_are_told_again_of_a_job_that_was_cancelled() -> None:
     hello(machine, sink())
     job, node = b"j" * 16, b"n" * 16
     submit(machine, job)
-    machine.cancel(CLIENT, {"ref": 1, "job": job}, 1.0)
+    cancel(machine, job, 1.0)
     machine.effects.clear()
-    for now, told in ((2.0, [[job]]), (20.0, [])):
-        machine.renew(node, [WORKER], now)
+    for now, told in ((2.0, [(job,)]), (20.0, [])):
+        renew(machine, (WORKER,), now)
         said = [effect for effect in machine.effects if isinstance(effect, Control) and effect.to == node]
-        assert [effect.message["jobs"] for effect in said if effect.message["jobs"]] == told
+        forgets = [effect.message for effect in said if isinstance(effect.message, from_broker.Forget)]
+        assert [message.jobs for message in forgets] == told
         machine.effects.clear()
 
 
@@ -432,23 +453,24 @@ def test_a_client_that_is_gone_for_an_hour_finds_its_job() -> None:
     for job in (done, fed):
         submit(machine, job)
         feed(machine, job, 0, 5)
-    machine.close_feed(CLIENT, {"ref": 3, "job": done, "chunks": 1, "total": 5}, 0.0)
-    told = {"incarnation": SINK, "job": done, "epoch": machine.jobs[done].epoch, "results": 5, "failed": 0}
+    machine.close_feed(CLIENT, to_broker.CloseFeed(ref=3, job=done, chunks=1, total=5), 0.0)
+    epoch = machine.jobs[done].epoch
+    told = to_broker.Complete(incarnation=SINK, job=done, epoch=epoch, results=5, failed=0)
 
     def until(end: float, now: float) -> None:
         while now < end:
             now += 1.0
-            machine.renew(b"n" * 16, [WORKER, SINK], now)
+            renew(machine, (WORKER, SINK), now)
             machine.tick(now)
             machine.effects.clear()
 
     machine.complete(SINK, told, 1.0)
     until(3600.0, 1.0)
     assert (machine.jobs[done].state, machine.jobs[fed].error_kind) == ("done", "ClientLost")
-    machine.attach(CLIENT, {"ref": 4, "job": done})
+    machine.attach(CLIENT, to_broker.Attach(ref=4, job=done), 3600.0)
     (answer,) = [effect.message for effect in machine.effects if isinstance(effect, (Confirm, Control))]
-    assert answer["type"] == "ok" and answer["value"]["state"] == "done"
-    assert answer["value"]["sink"] == SINK
+    assert isinstance(answer, from_broker.Ok) and answer.value.state == "done"
+    assert answer.value.sink == SINK
     until(86_402.0, 3600.0)
     assert done not in machine.jobs, "a day, and no longer"
 
@@ -456,7 +478,8 @@ def test_a_client_that_is_gone_for_an_hour_finds_its_job() -> None:
 @pytest.mark.parametrize("timeout", [float("nan"), float("inf"), 0, -1.0])
 def test_a_time_out_that_is_none_is_refused(timeout: float) -> None:
     answer = submit(broker(), b"j" * 16, timeout=timeout)
-    assert answer["kind"] == "UsageError" and "'timeout'" in answer["message"]
+    assert isinstance(answer, from_broker.Error)
+    assert answer.kind == "UsageError" and "'timeout'" in answer.message
 
 
 def test_a_job_is_told_whom_it_has_lost() -> None:
@@ -464,7 +487,7 @@ def test_a_job_is_told_whom_it_has_lost() -> None:
     hello(machine, worker())
     hello(machine, sink())
     submit(machine, b"j" * 16)
-    machine.note_progress(WORKER, {b"j" * 16: (0, 0, 0, 1)})
+    progress(machine, {b"j" * 16: (0, 0, 0, 1)})
     machine.tick(6.0)
     assert list(machine.jobs[b"j" * 16].incidents) == [
         "p.a on h was not heard of for its lease, and counts as dead",
@@ -475,5 +498,5 @@ def test_a_job_is_told_whom_it_has_lost() -> None:
     hello(other, worker())
     hello(other, sink())
     submit(other, b"j" * 16)
-    other.exited(SINK, 1.0, Death(-1, "sink-0 (process 7 on h)", "SIGKILL"))
+    other.gone(SINK, 1.0, Death(-1, "sink-0 (process 7 on h)", "SIGKILL"))
     assert other.jobs[b"j" * 16].incidents[0] == "sink-0 (process 7 on h) died: SIGKILL"

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
-from zturbo.core.effects import Control
+from zturbo.core.effects import Control, Reply
 from zturbo.errors import DecodeError
-from zturbo.wire.control import Member
+from zturbo.wire.control import from_broker, to_broker
+from zturbo.wire.control.codec import pack_control, read_request
+from zturbo.wire.control.view import Member
 from zturbo.wire.messages import PROTOCOL
 from zturbo_broker.machine import BrokerMachine, PipelineInfo
 from zturbo_broker.reach import out_of_reach
@@ -79,18 +82,29 @@ def machine_on_a() -> BrokerMachine:
 def hello(machine: BrokerMachine, who: Member, now: float = 0.0, view: int = 0) -> str | None:
     """Why it is refused; None if it is not."""
     machine.effects.clear()
-    message = {"member": who, "node": b"n" * 16, "pid": 1, "protocol": PROTOCOL, "version": "1", "view": view}
-    stage = "xy"[who.stage] if who.role == "worker" else ""
-    machine.hello(who.incarnation, {**message, "stage": stage, "jobs": ()}, now)
+    message = to_broker.Hello(
+        member=who,
+        node=b"n" * 16,
+        pid=1,
+        protocol=PROTOCOL,
+        version="1",
+        python="3",
+        stage="xy"[who.stage] if who.role == "worker" else "",
+        code="",
+        view=view,
+        jobs=(),
+    )
+    machine.hello(who.incarnation, message, now)
     said = [e.message for e in machine.effects if isinstance(e, Control) and e.to == who.incarnation]
-    return next((str(message["reason"]) for message in said if message["type"] == "refused"), None)
+    return next((message.reason for message in said if isinstance(message, from_broker.Refused)), None)
 
 
 def problems(machine: BrokerMachine, now: float = 0.0) -> dict[str, str]:
     machine.effects.clear()
-    machine.describe(b"c" * 16, {"ref": 1, "job": None, "over": []}, now)
-    (answer,) = [e.message for e in machine.effects if isinstance(e, Control) and e.message["type"] == "ok"]
-    found: dict[str, str] = answer["value"]["pipelines"][0]["problems"]
+    machine.describe(b"c" * 16, to_broker.Jobs(ref=1, job=None, over=()), now)
+    (answer,) = [effect.message for effect in machine.effects if isinstance(effect, Reply)]
+    assert isinstance(answer, from_broker.Ok)
+    found: dict[str, str] = answer.value.pipelines[0].problems
     return found
 
 
@@ -181,5 +195,9 @@ def test_a_sink_without_an_address_for_results_is_refused() -> None:
 
 
 def test_a_view_below_zero() -> None:
+    sent: list[Any] = []
+    machine = machine_on_a()
+    machine.hello = lambda who, message, now: sent.extend(pack_control(message))  # type: ignore[method-assign]
+    hello(machine, numbered(FIRST, 1), view=-1)
     with pytest.raises(DecodeError, match="view"):
-        hello(machine_on_a(), numbered(FIRST, 1), view=-1)
+        read_request(sent)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from zturbo.core.sequencer import Sequencer
-from zturbo.wire.control import pack_control, unpack_control
+from zturbo.wire.control import to_broker
+from zturbo.wire.control.codec import pack_control, read_request
 
 
 @pytest.mark.parametrize("roots", [None, 0, 3])
@@ -18,12 +19,9 @@ def test_that_all_of_a_job_has_entered_passes_the_schema(roots: int | None) -> N
             sequencer.enter_run((0,), roots, "item")
         sequencer.enter_end((), roots)
     assert sequencer.complete
-    message = {
-        "type": "entered",
-        "incarnation": b"i" * 16,
-        "job": b"j" * 16,
-        "epoch": 1,
-        "roots": sequencer.entered(),
-    }
-    (heard,) = unpack_control(pack_control(message))["roots"]
+    roots_here = tuple(sequencer.entered())
+    message = to_broker.Entered(incarnation=b"i" * 16, job=b"j" * 16, epoch=1, roots=roots_here)
+    read = read_request(pack_control(message))
+    assert isinstance(read, to_broker.Entered)
+    (heard,) = read.roots
     assert heard[0] == -1 and heard[1] >= 1 << 53

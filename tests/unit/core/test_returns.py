@@ -7,7 +7,7 @@ from zturbo.core.effects import Effect, Run, Send
 from zturbo.core.outlet import Outlet
 from zturbo.core.parcel import Parcel
 from zturbo.core.worker import Produced, WorkerMachine
-from zturbo.wire.control import Member, View
+from zturbo.wire.control.view import Member, View
 from zturbo.wire.messages import Batch, Stamp, Statement
 
 JOB, SENDER, BUSY, OTHER, SINK = (name * 16 for name in (b"j", b"s", b"b", b"o", b"k"))

@@ -13,7 +13,7 @@ from zturbo.core.credit import MAX_WINDOW, Meter, Window
 from zturbo.core.custody import Custody
 from zturbo.core.intervals import Intervals
 from zturbo.core.supervisor import BROKEN_RETRY, LONGEST, STABLE, Restarts
-from zturbo.wire.control import Member
+from zturbo.wire.control.view import Member
 from zturbo_broker.dispatch import FairQueue
 from zturbo_broker.placement import Placed, Placement, StageInfo
 
@@ -162,7 +162,8 @@ def test_turns_go_round_between_clients_then_jobs() -> None:
 def test_a_sink_reports_a_stage_that_is_not_deterministic() -> None:
     from zturbo.core.effects import Control
     from zturbo.core.sink import SinkMachine
-    from zturbo.wire.control import View
+    from zturbo.wire.control import to_broker
+    from zturbo.wire.control.view import View
     from zturbo.wire.messages import Batch, End, Greet, Stamp
 
     me, broker, job = b"s" * 16, b"b" * 16, b"j" * 16
@@ -178,10 +179,9 @@ def test_a_sink_reports_a_stage_that_is_not_deterministic() -> None:
         batch = Batch(job, 1, 1, ends=[End((), count)], stamp=stamp, number=number, source=broker, target=me)
         sink.data(batch, 0.0)
         sink.stored([number], 0.0)
-    (report,) = [
-        e.message for e in sink.effects if isinstance(e, Control) and e.message["type"] == "job_failed"
-    ]
-    assert report["kind"] == "NondeterministicStage" and "3 children, and then 4" in report["error"]
+    said = [effect.message for effect in sink.effects if isinstance(effect, Control)]
+    (report,) = [message for message in said if isinstance(message, to_broker.JobFailed)]
+    assert report.kind == "NondeterministicStage" and "3 children, and then 4" in report.error
 
 
 def test_failures_that_wait_for_their_order_are_bounded() -> None:

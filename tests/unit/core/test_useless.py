@@ -13,7 +13,9 @@ from zturbo.core.parcel import Parcel
 from zturbo.core.sink import SinkMachine
 from zturbo.core.worker import WorkerMachine
 from zturbo.wire.codec import BadBatch, decode, encode
-from zturbo.wire.control import Member, View
+from zturbo.wire.control import to_broker
+from zturbo.wire.control.message import Message
+from zturbo.wire.control.view import Member, View
 from zturbo.wire.messages import Batch, Mark, Stamp
 
 BAD, GOOD, SENDER, ME = (name * 16 for name in (b"x", b"g", b"s", b"m"))
@@ -76,20 +78,20 @@ class Pair:
             elif type(effect).__name__ == "Store":
                 self.receiver.stored([effect.token], self.now)
 
-    def of(self, kind: str) -> list[dict[str, Any]]:
-        return [message for message in self.told if message["type"] == kind]
+    def of(self, kind: type[Message]) -> list[Any]:
+        return [message for message in self.told if isinstance(message, kind)]
 
 
 @pytest.mark.parametrize("role", ["worker", "sink"])
 def test_a_stamp_that_cannot_be_read_ends_its_job_and_no_other(role: str) -> None:
     pair = Pair(role)
     pair.put(BAD)
-    assert not pair.of("job_failed"), "it may have been spoilt on the way"
+    assert not pair.of(to_broker.JobFailed), "it may have been spoilt on the way"
     pair.wait(5.0)
-    failed = pair.of("job_failed")
+    failed = pair.of(to_broker.JobFailed)
     assert 0 < len(failed) < 10
-    assert all((message["job"], message["epoch"]) == (BAD, 1) for message in failed)
-    assert "cannot be read" in failed[0]["error"] and "mark" in failed[0]["error"]
+    assert all((message.job, message.epoch) == (BAD, 1) for message in failed)
+    assert "cannot be read" in failed[0].error and "mark" in failed[0].error
     assert (BAD, 1, 0) in pair.receiver.known(), "the hello asks for the word that it has ended"
     for _ in range(5):
         pair.put(GOOD)
@@ -115,4 +117,4 @@ def test_a_sender_that_takes_more_than_its_credit_is_complained_of() -> None:
         pair.now += 0.1
     pair._carry()
     assert not pair.receiver.queue and pair.receiver.inlet.links[SENDER].received == 0
-    assert pair.of("broken")[0]["peer"] == SENDER
+    assert pair.of(to_broker.Broken)[0].peer == SENDER

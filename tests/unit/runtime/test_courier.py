@@ -13,7 +13,9 @@ from zturbo.reader import Reader
 from zturbo.runtime.courier import Courier
 from zturbo.runtime.sockets import make
 from zturbo.wire.codec import decode, encode
-from zturbo.wire.control import pack_control, unpack_control
+from zturbo.wire.control import answers, from_broker
+from zturbo.wire.control.codec import pack_control, read_request
+from zturbo.wire.control.message import Request
 from zturbo.wire.messages import Results, Want
 from zturbo.wire.payload import pack_many
 
@@ -30,13 +32,14 @@ class Played:
         self.client = b""
         self._asked: set[int] = set()
 
-    def asked(self) -> dict[str, Any]:
+    def asked(self) -> Request[Any]:
         """What a broker is asked next: a question that is repeated on a busy machine counts once."""
         while True:
             self.client, *frames = self.socket.recv_multipart()
-            message = unpack_control(frames)
-            if message["ref"] not in self._asked:
-                self._asked.add(message["ref"])
+            message = read_request(frames)
+            assert isinstance(message, Request)
+            if message.ref not in self._asked:
+                self._asked.add(message.ref)
                 return message
 
     def wanted(self) -> Want:
@@ -46,11 +49,9 @@ class Played:
         assert isinstance(want, Want)
         return want
 
-    def answer(self, message: dict[str, Any], value: object) -> None:
+    def answer(self, message: Request[Any], value: object) -> None:
         """Say ``ok``."""
-        self.socket.send_multipart(
-            [self.client, *pack_control({"type": "ok", "ref": message["ref"], "value": value})]
-        )
+        self.socket.send_multipart([self.client, *pack_control(from_broker.Ok(ref=message.ref, value=value))])
 
     def give(self, token: int, first: int, contents: list[int], total: int | None = None) -> None:
         """Send results."""
@@ -76,10 +77,21 @@ def courier(played: list[Played]) -> Iterator[Courier]:
     courier.close()
 
 
-def at(sink: Played | None, token: int) -> dict[str, Any]:
+def at(sink: Played | None, token: int) -> answers.Whereabouts:
     """The broker's word on where results are."""
-    value = {"state": "running", "token": token, "sink": b"", "results": [], "error": None, "kind": None}
-    return value if sink is None else {**value, "sink": sink.address.encode(), "results": [sink.address]}
+    return answers.Whereabouts(
+        name="j",
+        fed=0,
+        token=token,
+        state="running",
+        epoch=1,
+        error=None,
+        kind=None,
+        waiting=None,
+        sink=b"" if sink is None else sink.address[-3:].encode() * 5 + b"x",
+        results=() if sink is None else (sink.address,),
+        host="",
+    )
 
 
 def test_who_asks_again_keeps_its_turn(courier: Courier, played: list[Played]) -> None:

@@ -12,7 +12,9 @@ from hypothesis import strategies as st
 
 from zturbo.errors import DecodeError, VersionMismatch
 from zturbo.wire.codec import BadBatch, decode, encode
-from zturbo.wire.control import Member, View, pack_control, unpack_control
+from zturbo.wire.control import from_broker
+from zturbo.wire.control.codec import pack_control, read_answer, read_request
+from zturbo.wire.control.view import Member, View
 from zturbo.wire.messages import (
     MAX_DEPTH,
     MAX_ERROR,
@@ -146,7 +148,7 @@ def test_random_bytes_are_refused(frames: list[bytes]) -> None:
     with pytest.raises((DecodeError, VersionMismatch)):
         decode(frames)
     with pytest.raises(DecodeError):
-        unpack_control(frames)
+        read_request(frames)
 
 
 def test_another_protocol_version_is_named() -> None:
@@ -171,8 +173,8 @@ def member() -> Member:
 
 def test_control_messages_there_and_back() -> None:
     view = View(7, {b"m" * 16: member()})
-    got = unpack_control(pack_control({"type": "view", "view": view}))
-    assert got["view"] == view
+    message = from_broker.NewView(view=view)
+    assert read_answer(pack_control(message)) == message
 
 
 @pytest.mark.parametrize(
@@ -191,8 +193,9 @@ def test_control_messages_there_and_back() -> None:
     ],
 )
 def test_wrong_control_messages_are_named(message: Any, said: str) -> None:
+    from_a_broker = isinstance(message, dict) and message["type"] in ("view", "stamp")
     with pytest.raises(DecodeError, match=said):
-        unpack_control([msgpack.packb(message)])
+        (read_answer if from_a_broker else read_request)([msgpack.packb(message)])
 
 
 # -- bounds -----------------------------------------------------------------------------------

@@ -2,38 +2,58 @@
 
 A kind's ``check`` returns the value, or raises :class:`~zturbo.errors.DecodeError` with a text that does not
 show the value, because a stranger's value may be one that cannot be shown. Containers check what is in them,
-so that nothing unchecked reaches a handler.
+so that nothing unchecked reaches a handler. :func:`kind_of` reads the kind in a field's annotation.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from typing import Any, NamedTuple, Protocol
+import types
+from collections.abc import Callable, Sequence
+from typing import Annotated, Any, Literal, NamedTuple, Protocol, Union, get_args, get_origin
 
 from zturbo.errors import DecodeError
-from zturbo.wire.messages import MAX_INT
+from zturbo.wire.messages import MAX_DEPTH, MAX_INT, MAX_STAGES, MAX_TEXT, Buffer
 
 __all__ = [
     "COUNT",
-    "Any_",
+    "FAILURES",
+    "MANY",
+    "AtMost",
     "Bool",
     "Bytes",
     "Choice",
+    "Code",
+    "Contents",
+    "Count",
+    "Epoch",
     "Id",
+    "IdOrNone",
     "Int",
+    "Key",
     "Kind",
+    "Line",
     "ListOf",
     "MapOf",
-    "Optional_",
+    "Maybe",
+    "Name",
+    "Nothing",
+    "Number",
+    "OutOfBand",
+    "Page",
     "Parsed",
+    "Path",
+    "Rank",
+    "Raw",
+    "Real",
+    "Ref",
     "Scalar",
+    "Signed",
+    "StageIndex",
     "Text",
     "TupleOf",
+    "kind_of",
 ]
-
-COUNT = 1 << 53
-"""Largest count of tasks or jobs: a thousand of them still have a sum that a message can carry."""
 
 
 class Kind(Protocol):
@@ -76,6 +96,8 @@ class Text(NamedTuple):
     """A text of so many characters at most."""
 
     length: int
+    cut: bool = False
+    """Whether it is for people: its sender cuts a longer one."""
 
     def check(self, value: Any) -> Any:
         """The value; raises DecodeError."""
@@ -100,12 +122,15 @@ class Bytes(NamedTuple):
         return value
 
 
-class Id(NamedTuple):
-    """Of a job, a process or a node."""
+class Key(NamedTuple):
+    """The id of a job, a process or a node."""
+
+    empty: bool = False
+    """Whether it may be empty, for none."""
 
     def check(self, value: Any) -> Any:
         """The value; raises DecodeError."""
-        if type(value) is not bytes or len(value) != 16:
+        if type(value) is not bytes or (len(value) != 16 and (value or not self.empty)):
             raise DecodeError("is no id of 16 bytes")
         return value
 
@@ -122,7 +147,16 @@ class Choice(NamedTuple):
         return value
 
 
-class Optional_(NamedTuple):  # a type of this name is in typing
+class Nothing(NamedTuple):
+    """None alone."""
+
+    def check(self, value: Any) -> Any:
+        """None; raises DecodeError."""
+        if value is not None:
+            raise _type(value, "nothing")
+
+
+class Maybe(NamedTuple):
     """None, or a value of a kind."""
 
     kind: Kind
@@ -130,6 +164,24 @@ class Optional_(NamedTuple):  # a type of this name is in typing
     def check(self, value: Any) -> Any:
         """The value; raises DecodeError."""
         return None if value is None else self.kind.check(value)
+
+
+class Real(NamedTuple):
+    """A finite number."""
+
+    def check(self, value: Any) -> Any:
+        """The value; raises DecodeError."""
+        if type(value) not in (int, float) or not math.isfinite(value):
+            raise DecodeError("is to be a finite number")
+        return value
+
+
+class Raw(NamedTuple):
+    """A value that is checked later, where its kind is known."""
+
+    def check(self, value: Any) -> Any:
+        """The value."""
+        return value
 
 
 class Scalar(NamedTuple):
@@ -162,10 +214,7 @@ class ListOf(NamedTuple):
             raise _type(value, "a list")
         if len(value) > self.length:
             raise DecodeError(f"has {len(value)} entries; {self.length} are the limit")
-        check = self.kind.check
-        for part in value:
-            check(part)
-        return value
+        return tuple(map(self.kind.check, value))
 
 
 class TupleOf(NamedTuple):
@@ -177,9 +226,7 @@ class TupleOf(NamedTuple):
         """The value; raises DecodeError."""
         if type(value) is not tuple or len(value) != len(self.kinds):
             raise DecodeError(f"is to have entries of {len(self.kinds)} values")
-        for kind, part in zip(self.kinds, value, strict=True):
-            kind.check(part)
-        return value
+        return tuple(kind.check(part) for kind, part in zip(self.kinds, value, strict=True))
 
 
 class MapOf(NamedTuple):
@@ -195,14 +242,12 @@ class MapOf(NamedTuple):
             raise _type(value, "a map")
         if len(value) > self.length:
             raise DecodeError(f"has {len(value)} entries; {self.length} are the limit")
-        for key, part in value.items():
-            self.key.check(key)
-            self.value.check(part)
-        return value
+        key, part = self.key.check, self.value.check
+        return {key(name): part(value) for name, value in value.items()}
 
 
 class Parsed(NamedTuple):
-    """What a function makes of a value, such as a member; the function raises DecodeError."""
+    """A value that a function reads, such as a member; the function raises DecodeError."""
 
     read: Callable[[Any], Any]
 
@@ -211,9 +256,78 @@ class Parsed(NamedTuple):
         return self.read(value)
 
 
-class Any_(NamedTuple):  # a type of this name is in typing
-    """Anything: only for what the broker answers, and each question knows its answer."""
+class AtMost(NamedTuple):
+    """Bound of a list or a map in an annotation: ``Annotated[tuple[Id, ...], AtMost(9)]``. No kind."""
+
+    length: int
+
+
+class Contents(NamedTuple):
+    """Frames beside the map: whoever uses them checks them."""
 
     def check(self, value: Any) -> Any:
         """The value."""
         return value
+
+
+def kind_of(hint: Any) -> Kind:
+    """The kind in an annotation.
+
+    Raises:
+        TypeError: it has no bounds.
+    """
+    origin = get_origin(hint)
+    if origin is Annotated:
+        inner, *marks = get_args(hint)
+        if not isinstance(marks[-1], AtMost):
+            kind: Kind = marks[-1]
+            return kind
+        first, second = get_args(inner)
+        if get_origin(inner) is dict:
+            return MapOf(kind_of(first), kind_of(second), marks[-1].length)
+        return ListOf(kind_of(first), marks[-1].length)
+    args = get_args(hint)
+    if origin is tuple and Ellipsis not in args:
+        return TupleOf(tuple(map(kind_of, args)))
+    if origin in (Union, types.UnionType):
+        (only,) = [arg for arg in args if arg is not type(None)]
+        return Maybe(kind_of(only))
+    if origin is Literal:
+        return Choice(args)
+    if hint is bool:
+        return Bool()
+    if hint is type(None):
+        return Nothing()
+    if hasattr(hint, "from_wire"):
+        return Parsed(hint.from_wire)
+    raise TypeError(f"no bounds for {hint}")
+
+
+COUNT = 1 << 53
+"""Largest count of tasks or jobs: a thousand of them still have a sum that a message can carry."""
+MANY = 200_000
+"""Entries in a list of jobs or members."""
+FAILURES = 10_000
+"""Failures that were given out of one job; one that has more ends."""
+
+Id = Annotated[bytes, Key()]
+IdOrNone = Annotated[bytes, Key(empty=True)]
+"""Empty for none."""
+Name = Annotated[str, Text(1000)]
+"""Of a job, a pipeline, a stage, a host."""
+Line = Annotated[str, Text(MAX_TEXT, cut=True)]
+"""A sentence for people."""
+Page = Annotated[str, Text(50_000, cut=True)]
+"""A traceback."""
+Code = Annotated[str, Text(100)]
+"""Name of an error class, or a version."""
+Number = Annotated[int, Int()]
+Ref = Annotated[int, Int()]
+Epoch = Annotated[int, Int()]
+Count = Annotated[int, Int(0, COUNT)]
+Signed = Annotated[int, Int(-MAX_INT)]
+StageIndex = Annotated[int, Int(0, MAX_STAGES)]
+Path = Annotated[tuple[Number, ...], AtMost(MAX_DEPTH)]
+Rank = tuple[Id, Epoch, Number]
+"""(job, epoch, revision)"""
+OutOfBand = Annotated[Sequence[Buffer], Contents()]

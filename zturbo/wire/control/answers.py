@@ -1,0 +1,165 @@
+"""The values of a broker's ``ok``, each of its own class.
+
+A broker is not trusted with a client's life either: what it answers is checked like all that comes over a
+socket.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from zturbo.wire.control.kinds import (
+    MANY,
+    AtMost,
+    Bytes,
+    Code,
+    Count,
+    Epoch,
+    Id,
+    IdOrNone,
+    Name,
+    Number,
+    Real,
+    Scalar,
+    Text,
+)
+from zturbo.wire.control.message import Message
+from zturbo.wire.messages import MAX_STAGES
+
+__all__ = [
+    "Counts",
+    "Description",
+    "Ended",
+    "Fed",
+    "Greeting",
+    "LogEntry",
+    "LogPage",
+    "Pipeline",
+    "State",
+    "Status",
+    "Whereabouts",
+]
+
+StateName = Annotated[str, Text(20)]
+Sentence = Annotated[str, Text(1 << 20)]
+"""For people."""
+
+
+class Greeting(Message):
+    """A broker introduces itself."""
+
+    version: Code
+    cluster: Annotated[bytes, Bytes(64)]
+    """Id of the broker's ledger."""
+    pipelines: Annotated[tuple[Name, ...], AtMost(MANY)]
+    max_task_bytes: Annotated[dict[Name, Number], AtMost(MANY)]
+    """Pipeline -> bytes of its largest task."""
+
+
+class Fed(Message):
+    """Chunks of a job that the broker has."""
+
+    fed: Count
+
+
+class State(Message):
+    """State of a job."""
+
+    state: StateName
+
+
+Ended = Annotated[tuple[tuple[Id, StateName, Code | None, Sentence | None], ...], AtMost(MANY)]
+"""(job, state, kind of error, error) of jobs that have ended."""
+
+
+class Whereabouts(Message):
+    """How a job is, and where its results are."""
+
+    name: Name
+    fed: Count
+    token: Number
+    """Numbers the readers of results: a sink serves the highest alone, so that an old answer is not used."""
+    state: StateName
+    epoch: Epoch
+    error: Sentence | None
+    kind: Code | None
+    waiting: Sentence | None
+    """What the job waits for, as a sentence's object."""
+    sink: IdOrNone
+    results: Annotated[tuple[Name, ...], AtMost(16)]
+    """Addresses of the sink."""
+    host: Name
+
+
+class Counts(Message):
+    """Tasks of one job at one stage."""
+
+    stage: Name
+    queued: Count
+    running: Count
+    done: Count
+    failed: Count
+
+
+class Status(Message):
+    """How a job is. ``JobHandle.status()`` and ``Client.jobs()`` give it as a map, with the id as a text."""
+
+    id: Id
+    name: Name
+    pipeline: Name
+    state: StateName
+    waiting: Sentence | None
+    incidents: Annotated[tuple[Sentence, ...], AtMost(100)]
+    epoch: Epoch
+    total: Count | None
+    fed: Count
+    stages: Annotated[tuple[Name, ...], AtMost(MAX_STAGES + 1)]
+    done: Annotated[tuple[Count, ...], AtMost(MAX_STAGES + 1)]
+    counts: Annotated[tuple[Counts, ...], AtMost(MAX_STAGES + 1)]
+    results: Count
+    failed: Count
+    error: Sentence | None
+    error_kind: Code | None
+    options: Annotated[dict[Annotated[str, Text(100)], Annotated[Any, Scalar(1000)]], AtMost(32)]
+    created: Annotated[float, Real()]
+    """Wall time at the broker."""
+
+
+class Pipeline(Message):
+    """A pipeline of the broker's network file."""
+
+    name: Name
+    stages: Annotated[tuple[Name, ...], AtMost(MAX_STAGES + 1)]
+    workers: Annotated[tuple[Count, ...], AtMost(MAX_STAGES + 1)]
+    """Living ones of each stage."""
+    problems: Annotated[dict[Name, Sentence], AtMost(MAX_STAGES + 2)]
+    """Stage -> why its workers do not start."""
+
+
+class Description(Message):
+    """What goes on at a broker."""
+
+    jobs: Annotated[tuple[Status, ...], AtMost(1 << 24)]
+    pipelines: Annotated[tuple[Pipeline, ...], AtMost(MANY)]
+    trouble: Sentence | None
+    """What the broker itself waits for."""
+
+
+class LogEntry(Message):
+    """One line of ``zturbo logs``."""
+
+    number: Count
+    at: Annotated[float, Real()]
+    level: Annotated[str, Text(20)]
+    source: Name
+    job: IdOrNone
+    text: Sentence
+
+
+class LogPage(Message):
+    """Some of them."""
+
+    entries: Annotated[tuple[LogEntry, ...], AtMost(MANY)]
+    last: Count
+    """The number to go on after."""
+    more: bool

@@ -1,0 +1,114 @@
+"""What a broker says."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from zturbo.wire.codec import stamp_from_wire
+from zturbo.wire.control.kinds import AtMost, Code, Epoch, Id, Line, Parsed, Raw, Ref
+from zturbo.wire.control.message import Message, vocabulary
+from zturbo.wire.control.view import View
+from zturbo.wire.messages import Stamp
+
+__all__ = [
+    "MESSAGES",
+    "AskEntered",
+    "Confirmed",
+    "Error",
+    "Forget",
+    "HeldOk",
+    "NewStamp",
+    "NewView",
+    "Ok",
+    "RecoveredOk",
+    "Refused",
+    "Renewed",
+    "Wait",
+    "Welcome",
+]
+
+
+class Welcome(Message):
+    """A member has joined."""
+
+    view: View
+    broker: Id
+    version: Code
+
+
+class NewView(Message, type_name="view"):
+    """The view has changed."""
+
+    view: View
+
+
+class NewStamp(Message, type_name="stamp"):
+    """A job's stamp has a higher epoch or revision."""
+
+    stamp: Annotated[Stamp, Parsed(stamp_from_wire)]
+
+
+class Forget(Message):
+    """These jobs have ended."""
+
+    jobs: Annotated[tuple[Id, ...], AtMost(1 << 24)]
+
+
+class Confirmed(Message):
+    """A sink's ``complete`` is in the ledger."""
+
+    job: Id
+
+
+class Refused(Message):
+    """A member cannot join, or was taken out."""
+
+    reason: Line
+
+
+class Renewed(Message):
+    """A node's ``renew`` has arrived."""
+
+
+class HeldOk(Message, type_name="held_ok"):
+    """A worker's ``held`` has arrived."""
+
+    broker: Id
+
+
+class RecoveredOk(Message, type_name="recovered_ok"):
+    """A sink's ``recovered`` has arrived."""
+
+
+class AskEntered(Message, type_name="ask_entered"):
+    """Which roots have wholly entered a job's first sequencer?"""
+
+    job: Id
+    epoch: Epoch
+
+
+class Ok(Message):
+    """The answer to a request; the request's class knows what the value is."""
+
+    ref: Ref
+    value: Annotated[Any, Raw()]
+
+
+class Error(Message):
+    """A request was refused."""
+
+    ref: Ref
+    kind: Code
+    """Name of a class of :mod:`zturbo.errors`."""
+    message: Line
+
+
+class Wait(Message):
+    """A request waits for something at the broker."""
+
+    ref: Ref
+    reason: Line
+
+
+MESSAGES = vocabulary(globals())
+"""Type on the wire -> class."""

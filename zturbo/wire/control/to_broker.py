@@ -1,0 +1,354 @@
+"""What is said to a broker, by members, nodes and clients."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from zturbo.wire.control import answers
+from zturbo.wire.control.kinds import (
+    FAILURES,
+    MANY,
+    AtMost,
+    Bytes,
+    Code,
+    Count,
+    Epoch,
+    Id,
+    IdOrNone,
+    Int,
+    Line,
+    Name,
+    Number,
+    OutOfBand,
+    Page,
+    Path,
+    Rank,
+    Scalar,
+    Signed,
+    StageIndex,
+    Text,
+)
+from zturbo.wire.control.message import Message, Request, vocabulary
+from zturbo.wire.control.view import Member
+
+__all__ = [
+    "LEVELS",
+    "MAX_CONTROL",
+    "MAX_OVER",
+    "MESSAGES",
+    "RECORDS",
+    "Attach",
+    "Broken",
+    "Cancel",
+    "Cause",
+    "ClientHello",
+    "CloseFeed",
+    "Complete",
+    "Draining",
+    "Entered",
+    "Exited",
+    "Feed",
+    "GetView",
+    "Held",
+    "Hello",
+    "JobFailed",
+    "Jobs",
+    "Kept",
+    "LastCounts",
+    "Leave",
+    "Level",
+    "Log",
+    "Logs",
+    "Pause",
+    "Progress",
+    "Recovered",
+    "Release",
+    "Renew",
+    "StartFailed",
+    "Submit",
+    "Trouble",
+    "Watch",
+]
+
+MAX_CONTROL = 16 << 20
+"""Bytes of a message to a broker, beside the contents that come with it out of band."""
+
+Level = Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"]
+"""Of a line that a member logs."""
+LEVELS: dict[int, Level] = {10: "DEBUG", 20: "INFO", 30: "WARNING", 40: "ERROR", 50: "CRITICAL"}
+"""Number of a level in :mod:`logging` -> its name."""
+Cause = Literal["", "between", "timeout", "cancelled", "stopped"]
+"""Of a death; see :class:`zturbo_broker.strikes.Death`."""
+MAX_OVER = 64
+"""Jobs that a client names as complete when it asks for their status."""
+RECORDS = 200
+"""Lines in one ``log``."""
+Metas = Annotated[bytes, Bytes(MAX_CONTROL)]
+"""Packed metas of roots; see :mod:`zturbo.wire.payload`."""
+RootRun = tuple[Annotated[tuple[Count, ...], AtMost(1)], Annotated[int, Int(1, 1 << 53)]]
+"""(first root's path, how many); the path of a job's single root is empty."""
+Pid = Annotated[int, Int(0, 1 << 31)]
+
+
+# -- members --------------------------------------------------------------------------------------
+class Hello(Message):
+    """A worker or a sink introduces itself, and says so again each second, as its heartbeat."""
+
+    member: Member
+    node: Id
+    pid: Pid
+    protocol: Signed
+    version: Code
+    python: Code
+    stage: Name
+    code: Name
+    view: Number
+    """Number of the view that it has; 0 before it has joined."""
+    jobs: Annotated[tuple[Rank, ...], AtMost(1000)]
+    """Some of the jobs that it knows."""
+
+
+class GetView(Message, type_name="get_view"):
+    """A peer has a newer view than this member."""
+
+
+class Leave(Message):
+    """A member is about to exit."""
+
+    incarnation: Id
+
+
+class Progress(Message):
+    """How far jobs are at a member."""
+
+    incarnation: Id
+    counts: Annotated[dict[Id, tuple[Count, Count, Count, Count]], AtMost(MANY)]
+    """Job -> tasks given (failures and drops among them), failed, queued, running."""
+
+
+class LastCounts(Message, type_name="last_counts"):
+    """A member's last word on jobs that have ended."""
+
+    incarnation: Id
+    counts: Annotated[dict[Id, tuple[Epoch, Count, Count]], AtMost(MANY)]
+    """Job -> (epoch, tasks given, failed)."""
+
+
+class Broken(Message):
+    """A member gets no answer from another."""
+
+    incarnation: Id
+    peer: Id
+
+
+class Draining(Message):
+    """A member takes no new jobs."""
+
+    incarnation: Id
+
+
+class Trouble(Message):
+    """What keeps a member from going on; an empty text ends it."""
+
+    incarnation: Id
+    text: Line
+
+
+class Log(Message):
+    """Lines that a member has logged."""
+
+    incarnation: Id
+    source: Name
+    records: Annotated[tuple[tuple[Level, IdOrNone, Line], ...], AtMost(RECORDS)]
+    dropped: Count
+    """Lines that were too many to be sent."""
+
+
+# -- members, after the broker's restart ----------------------------------------------------------
+class Held(Message):
+    """Roots of the broker's predecessor that a worker of a first stage holds."""
+
+    incarnation: Id
+    broker: Id
+    items: Annotated[
+        tuple[tuple[Id, Epoch, Annotated[tuple[RootRun, ...], AtMost(MANY)], Count, Count], ...], AtMost(MANY)
+    ]
+    """(job, epoch, runs, tasks, bytes) of each input."""
+
+
+class Entered(Message):
+    """Roots of a job that have wholly entered its first sequencer."""
+
+    incarnation: Id
+    job: Id
+    epoch: Epoch
+    roots: Annotated[tuple[tuple[Annotated[int, Int(-1)], Annotated[int, Int(-1)]], ...], AtMost(MANY)]
+    """Half-open ranges; a job's single root is -1."""
+
+
+# -- sinks ----------------------------------------------------------------------------------------
+class Recovered(Message):
+    """A sink has read its spool."""
+
+    incarnation: Id
+    jobs: Annotated[tuple[Rank, ...], AtMost(MANY)]
+    damaged: Annotated[tuple[Id, ...], AtMost(MANY)]
+
+
+class Pause(Message):
+    """A job has more than its share of unread results."""
+
+    incarnation: Id
+    job: Id
+    epoch: Epoch
+
+
+class Complete(Message):
+    """A sink has all of a job."""
+
+    incarnation: Id
+    job: Id
+    epoch: Epoch
+    results: Count
+    failed: Count
+
+
+class Kept(Message):
+    """Failures that a sink has given out of a job that started over."""
+
+    incarnation: Id
+    job: Id
+    epoch: Epoch
+    failures: Annotated[tuple[tuple[StageIndex, Path, Count], ...], AtMost(FAILURES)]
+    """(stage, path, children before it) of each."""
+
+
+class JobFailed(Message, type_name="job_failed"):
+    """A member saw what ends a job."""
+
+    incarnation: Id
+    job: Id
+    epoch: Epoch
+    kind: Code
+    error: Line
+
+
+# -- nodes ----------------------------------------------------------------------------------------
+class Renew(Message):
+    """These members of a node live."""
+
+    node: Id
+    alive: Annotated[tuple[Id, ...], AtMost(MANY)]
+
+
+class Exited(Request[None]):
+    """A node saw a member exit."""
+
+    node: Id
+    incarnation: Id
+    code: Signed
+    text: Line
+    stage: Name
+    """For people: stage, process, host."""
+    cause: Cause
+    running: Annotated[tuple[tuple[Id, Epoch, Path, Count], ...], AtMost(1000)]
+    """(job, epoch, path, outputs given) of the tasks that ran."""
+
+
+class StartFailed(Request[None], type_name="start_failed"):
+    """A worker of a node does not start."""
+
+    node: Id
+    incarnation: Id
+    stage: Name
+    error: Line
+    traceback: Page
+
+
+# -- clients --------------------------------------------------------------------------------------
+class ClientHello(Request[answers.Greeting], type_name="client_hello"):
+    """A client introduces itself."""
+
+    client: Id
+    protocol: Signed
+    version: Code
+
+
+class Submit(Request[answers.Whereabouts]):
+    """A job. Said twice it is one job."""
+
+    client: Id
+    job: Id
+    name: Name
+    pipeline: Name
+    stream: bool
+    """Whether its roots follow, in ``feed``; else its one root's content is here."""
+    options: Annotated[dict[Annotated[str, Text(100)], Annotated[Any, Scalar(1000)]], AtMost(32)]
+    meta: Metas | None
+    digest: Annotated[bytes, Bytes(64)]
+    """Of all of it: tells a repeated submit from another job under the same id."""
+    contents: OutOfBand = ()
+
+
+class Feed(Request[answers.Fed]):
+    """A chunk of a streamed job's roots."""
+
+    job: Id
+    seq: Count
+    first: Count
+    n: Annotated[int, Int(1, 1 << 53)]
+    metas: Metas | None
+    contents: OutOfBand = ()
+
+
+class CloseFeed(Request[answers.Fed], type_name="close_feed"):
+    """All roots of a streamed job have been fed."""
+
+    job: Id
+    chunks: Count
+    total: Count
+
+
+class Attach(Request[answers.Whereabouts]):
+    """Where are a job's results?"""
+
+    job: Id
+
+
+class Watch(Request[answers.Ended]):
+    """Which of these jobs have ended? Answered when one has."""
+
+    jobs: Annotated[tuple[Id, ...], AtMost(MANY)]
+
+
+class Cancel(Request[answers.State]):
+    """End a job now."""
+
+    job: Id
+
+
+class Release(Request[answers.State]):
+    """Nobody wants a job's results any more."""
+
+    job: Id
+
+
+class Jobs(Request[answers.Description]):
+    """What goes on? The answer waits a while for the last counts of jobs that have just ended."""
+
+    job: Id | None
+    """This one alone."""
+    over: Annotated[tuple[Id, ...], AtMost(MAX_OVER)]
+    """Jobs that the client knows to be complete."""
+
+
+class Logs(Request[answers.LogPage]):
+    """What happened lately?"""
+
+    after: Signed
+    job: Id | None
+    source: Name
+
+
+MESSAGES = vocabulary(globals())
+"""Type on the wire -> class."""

@@ -1,0 +1,112 @@
+"""Members, and the numbered view of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from zturbo.checks import is_endpoint
+from zturbo.errors import DecodeError
+from zturbo.wire.control.kinds import Bool, Bytes, Choice, Int, Key, ListOf, Parsed, Text, TupleOf
+from zturbo.wire.messages import MAX_STAGES
+
+__all__ = ["Member", "View"]
+
+
+@dataclass(slots=True, frozen=True)
+class Member:
+    """One process in a view."""
+
+    incarnation: bytes
+    role: str
+    """``broker``, ``worker`` or ``sink``."""
+    pipeline: str
+    """Empty for a broker and for a sink, who serve all."""
+    stage: int
+    """Index of its stage; -1 for a broker or a sink."""
+    host: str
+    """Processes of equal ``host`` reach each other over ipc."""
+    endpoints: tuple[str, ...]
+    """Where its inbox is bound: ipc first, then tcp."""
+    results: tuple[str, ...] = ()
+    """Where a sink's clients connect to."""
+    slots: int = 0
+    """Jobs that an ordered worker may have at once; 0 for any number."""
+    ordered: bool = False
+    """Whether a sequencer precedes its code."""
+    deterministic: bool = True
+    """Whether its code gives the same fan-out each time."""
+    spool: bytes = b""
+    """Id of a sink's spool: a sink that is started again on it is the same sink to its jobs."""
+
+    def to_wire(self) -> tuple[Any, ...]:
+        """As a plain tuple for msgpack."""
+        return (
+            self.incarnation,
+            self.role,
+            self.pipeline,
+            self.stage,
+            self.host,
+            self.endpoints,
+            self.results,
+            self.slots,
+            self.ordered,
+            self.deterministic,
+            self.spool,
+        )
+
+    @classmethod
+    def from_wire(cls, value: Any) -> Member:
+        """The member in a decoded tuple; raises DecodeError."""
+        try:
+            return cls(*_MEMBER.check(value))
+        except DecodeError as error:
+            raise DecodeError(f"member is malformed: a value {error}") from None
+
+
+def _endpoint(value: Any) -> str:
+    if type(value) is not str or not is_endpoint(value):
+        raise DecodeError("is to be an endpoint, tcp://IP:PORT or ipc://PATH")
+    return value
+
+
+_ENDPOINTS = ListOf(Parsed(_endpoint), 16)
+_MEMBER = TupleOf(
+    (
+        Key(),
+        Choice(("broker", "worker", "sink")),
+        Text(1000),
+        Int(-1, MAX_STAGES),
+        Text(1000),
+        _ENDPOINTS,
+        _ENDPOINTS,
+        Int(0, 1 << 31),
+        Bool(),
+        Bool(),
+        Bytes(64),
+    )
+)
+
+
+@dataclass(slots=True, frozen=True)
+class View:
+    """A numbered membership; only the broker makes one."""
+
+    number: int
+    members: dict[bytes, Member]
+
+    def to_wire(self) -> tuple[Any, ...]:
+        """As a plain tuple for msgpack."""
+        return (self.number, tuple(member.to_wire() for member in self.members.values()))
+
+    @classmethod
+    def from_wire(cls, value: Any) -> View:
+        """The view in a decoded tuple; raises DecodeError."""
+        try:
+            number, parts = _VIEW.check(value)
+        except DecodeError as error:
+            raise DecodeError(f"view is malformed: it {error}") from None
+        return cls(number, {member.incarnation: member for member in parts})
+
+
+_VIEW = TupleOf((Int(), ListOf(Parsed(Member.from_wire), 100_000)))
