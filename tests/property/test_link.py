@@ -12,7 +12,7 @@ from zturbo.core.link_receiver import LinkReceiver
 from zturbo.core.link_sender import LinkSender
 from zturbo.core.parcel import Parcel
 from zturbo.wire.codec import decode, encode
-from zturbo.wire.messages import Batch, DataMessage, End, Greet, Probe, Statement
+from zturbo.wire.messages import MAX_INT, Batch, DataMessage, End, Greet, Probe, Statement
 
 A, B = b"a" * 16, b"b" * 16
 
@@ -130,3 +130,69 @@ def test_an_abandoned_link_gives_back_what_was_not_acked_in_order() -> None:
         sender.send(Parcel.of(Batch(b"j" * 16, 1, 0, ends=[End((i,), 0)]), B), 0.0)
     sender.statement(Statement(B, A, 5, 1, [(3, 3)], tasks=10, nbytes=10_000), 0.0)
     assert [parcel.batch.ends[0].path for parcel in sender.abandon()] == [(1,), (3,), (4,)]
+
+
+lies = st.builds(
+    Statement,
+    source=st.just(B),
+    target=st.just(A),
+    received=st.integers(0, 5),
+    acked=st.just(0),
+    ranges=st.just([]),
+    tasks=st.sampled_from([0, 1, 5, 100, MAX_INT]),
+    nbytes=st.sampled_from([0, 1, MAX_INT]),
+    nonce=st.integers(0, 3),
+    gap=st.booleans(),
+    returns=st.just([]),
+    busy=st.booleans(),
+)
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(st.none() | lies, max_size=40), st.lists(st.integers(1, 6), min_size=1, max_size=20))
+def test_a_link_outlives_what_a_stranger_says_in_its_receivers_name(
+    said: list[Statement | None], sizes: list[int]
+) -> None:
+    """Credit that nobody gave, batches that have not arrived, a receiver that is busy for ever."""
+    effects: list[Effect] = []
+    sender, receiver = LinkSender(A, B, effects, 0.0), LinkReceiver(B, A)
+    waiting, now = list(sizes), 0.0
+    queue: list[Batch] = []
+    lying = iter(said)
+    for _ in range(4000):
+        now += 0.1
+        lie = next(lying, None)
+        if lie is not None:
+            sender.statement(lie, now)
+        while waiting and sender.credit >= waiting[0]:
+            ends = [End((k,), 0) for k in range(waiting.pop(0))]
+            sender.send(Parcel.of(Batch(b"j" * 16, 1, 0, ends=ends), B), now)
+        if waiting:
+            sender.starve(now)
+        sender.tick(now)
+        todo, effects[:] = list(effects), []
+        for effect in todo:
+            assert isinstance(effect, Send)
+            message = effect.message
+            if isinstance(message, Batch):
+                if receiver.batch(message, now):
+                    queue.append(message)
+                    assert sum(batch.size for batch in queue) <= 6 + max(sizes)
+            elif isinstance(message, Probe):
+                receiver.probe(message.nonce, message.taken_back, now)
+            else:
+                receiver.urge(now)
+        if queue:
+            done = queue.pop(0)
+            receiver.window.leave(done.size, done.nbytes)
+            receiver.ack(done.number, now)
+        if receiver.window.grant(6, 1 << 20):
+            receiver.urge(now)
+        if receiver.due is not None and receiver.due <= now:
+            sender.statement(receiver.statement(), now)
+        sender.check()
+        receiver.check()
+        if not waiting and not sender.retained:
+            break
+    assert not waiting and not sender.retained
+    assert receiver.window.left_tasks == sum(sizes)

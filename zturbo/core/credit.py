@@ -9,7 +9,7 @@ a task the running one counts too (credit comes back when it is finished), so no
 
 from __future__ import annotations
 
-__all__ = ["MAX_WINDOW", "SLOW", "TARGET", "Meter", "Window"]
+__all__ = ["MAX_WINDOW", "SLOW", "TARGET", "WINDOW_BYTES", "Meter", "Window"]
 
 TARGET = 0.05
 """Seconds of work that all senders together may have queued."""
@@ -19,6 +19,10 @@ SLOW = 0.01
 
 MAX_WINDOW = 4096
 """Tasks; larger windows gave no more throughput, only longer queues."""
+
+
+WINDOW_BYTES = 32 << 20
+"""Bytes that all senders together may have queued here, beside one message each."""
 
 
 class Meter:

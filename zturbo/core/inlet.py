@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
+from zturbo.core.credit import WINDOW_BYTES
 from zturbo.core.effects import Control, Effect, Send
 from zturbo.core.link_receiver import LinkReceiver
 from zturbo.wire.control import to_broker
 from zturbo.wire.control.view import View
 from zturbo.wire.messages import Batch, Greet, Probe
 
-__all__ = ["WINDOW_BYTES", "Inlet"]
-
-WINDOW_BYTES = 32 << 20
-"""Bytes that all senders together may have queued here, beside one message each."""
+__all__ = ["Inlet"]
 
 REPEAT = 0.25
 """Seconds between two statements while something is given back and not taken."""

@@ -16,7 +16,7 @@ never will be.
 
 from __future__ import annotations
 
-from zturbo.core.credit import Window
+from zturbo.core.credit import MAX_WINDOW, Window
 from zturbo.wire.messages import Batch, Statement
 
 __all__ = ["FLUSH", "USELESS_FOR", "LinkReceiver"]
@@ -87,7 +87,7 @@ class LinkReceiver:
         """Whether the batch is the next one, and so taken."""
         number = batch.number
         if number == self.received + 1:
-            if self.arrived + batch.size > self.window.limit_tasks:
+            if self.arrived + batch.size > self.window.limit_tasks and not self._fits_alone(batch):
                 self.lies = self.useless(batch, now)
                 return False
             self.received = number
@@ -101,6 +101,14 @@ class LinkReceiver:
             self.gap = True
             self.urge(now)
         return False
+
+    def _fits_alone(self, batch: Batch) -> bool:
+        """Whether a batch beyond the credit is taken all the same, since nothing else is there.
+
+        A stranger may have told the sender of credit in this receiver's name. What the sender has numbered it
+        cannot cut any more; so it goes on, and no more is queued than the largest window.
+        """
+        return self.arrived <= self.window.left_tasks and batch.size <= MAX_WINDOW
 
     def useless(self, batch: Batch, now: float) -> bool:
         """A batch is of no use. Returns, now and then, whether it is the next one, and has been for long."""

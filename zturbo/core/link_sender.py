@@ -10,6 +10,7 @@ What becomes of a lost peer's batches is the owner's business (a *redelivery*): 
 
 from __future__ import annotations
 
+from zturbo.core.credit import MAX_WINDOW, WINDOW_BYTES
 from zturbo.core.effects import Effect, Send
 from zturbo.core.parcel import Parcel, cut
 from zturbo.wire.messages import Greet, Probe, Statement
@@ -143,8 +144,8 @@ class LinkSender:
         self.heard = now
         self.busy = st.busy
         self.received = max(self.received, st.received)
-        self.limit_tasks = max(self.limit_tasks, st.tasks)
-        self.limit_bytes = max(self.limit_bytes, st.nbytes)
+        self.limit_tasks = max(self.limit_tasks, min(st.tasks, self.tasks_sent + MAX_WINDOW))
+        self.limit_bytes = max(self.limit_bytes, min(st.nbytes, self.bytes_sent + WINDOW_BYTES))
         if self.credit > 0:
             self.starved = False
         acked = []
@@ -167,12 +168,23 @@ class LinkSender:
         self._delay = PROBE_AFTER
         self.next_probe = now + self._delay
         if st.nonce and st.nonce == self.nonce:
+            if self._probed:
+                self._believe(st)
             if self.received < self._probed:
                 self._resume()
             self._probed = 0
         elif st.gap and not self._probed:
             self.probe(now)
         return acked
+
+    def _believe(self, st: Statement) -> None:
+        """The answer to a probe is newer than all that was said before it.
+
+        What it does not say, another process has said in the receiver's name.
+        """
+        self.received = st.received
+        self.limit_tasks = max(self.tasks_sent, min(self.limit_tasks, st.tasks))
+        self.limit_bytes = max(self.bytes_sent, min(self.limit_bytes, st.nbytes))
 
     def _take_back(self, returns: list[tuple[int, int]], now: float) -> None:
         """What was not started over there is ours again. Said twice it is done once, and answered twice."""
