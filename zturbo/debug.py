@@ -22,10 +22,10 @@ from zturbo.result import Result
 from zturbo.runtime.output import Output
 from zturbo.runtime.stagehost import StageHost
 from zturbo.stage import Stage
-from zturbo.task import Task, TaskLog
+from zturbo.task import Task, read_meta
 from zturbo.wire.messages import ORDERS, Batch, Path, is_order, meta_key
 from zturbo.wire.metaids import pick
-from zturbo.wire.payload import NeedsBuffers, pack_many, pack_meta, pack_one, unpack_meta, unpack_one
+from zturbo.wire.payload import NeedsBuffers, pack_many, pack_meta, pack_one, unpack_one
 
 __all__ = ["DebugPipeline", "quits", "run_debug"]
 
@@ -211,8 +211,7 @@ def _roots(task: Task | Iterable[Task]) -> Iterator[_Item]:
 def _task(content: Any, meta: Any) -> Task:
     task = Task(content)
     if meta is not None:
-        task.meta, logs = unpack_meta(meta)
-        task.logs = [TaskLog(*log) for log in logs]
+        task.meta, task.logs = read_meta(meta)
     return task
 
 

@@ -16,8 +16,8 @@ from pathlib import Path
 
 from zturbo.errors import DecodeError, StartError
 from zturbo.runtime.spool import Spool, SpoolCorrupt
-from zturbo.task import Job, Task, TaskLog
-from zturbo.wire.payload import pack_meta, pack_one, unpack_meta, unpack_one
+from zturbo.task import Job, Task, read_meta
+from zturbo.wire.payload import pack_meta, pack_one, unpack_one
 
 __all__ = ["KeptJobs"]
 
@@ -151,9 +151,9 @@ def _read(path: Path, job_id: str) -> Job:
         raise DecodeError("it is cut short")
     head, blob, *buffers = records[0]
     name, length, retry, packed = unpack_one(head, [])
-    meta, logs = unpack_meta(packed)
+    meta, logs = read_meta(packed)
     task = Task(unpack_one(blob, buffers), meta)
-    task.logs = [TaskLog(*entry) for entry in logs]
+    task.logs = logs
     job = Job(name, task, length, retry)
     job.id = job_id
     return job

@@ -12,10 +12,10 @@ from zturbo.core.stream import ResultStream
 from zturbo.errors import DecodeError, ResultTimeout, TaskError, by_name
 from zturbo.errortext import safe_repr
 from zturbo.runtime.courier import Courier, Subscription
-from zturbo.task import Task, TaskLog
+from zturbo.task import Task, TaskLog, read_meta
 from zturbo.wire.control import answers
 from zturbo.wire.messages import Results
-from zturbo.wire.payload import Unreadable, read_many, read_one, unpack_error_map, unpack_meta, unpack_one
+from zturbo.wire.payload import Unreadable, read_many, read_one, unpack_error_map, unpack_one
 
 __all__ = ["FailedTask", "Failure", "Reader", "contents_of", "failed_task", "tasks_of"]
 
@@ -236,10 +236,5 @@ def failed_task(packed: bytes) -> FailedTask:
 
 
 def _meta_of(value: Any) -> tuple[dict[Any, Any], list[TaskLog]]:
-    if type(value) is Unreadable:
-        raise value.error
-    meta, logs = unpack_meta(value)
-    try:
-        return (meta if isinstance(meta, dict) else {}), [TaskLog(*log) for log in logs]
-    except TypeError:
-        raise DecodeError("a task's logs are malformed") from None
+    meta, logs = read_meta(value)
+    return (meta if isinstance(meta, dict) else {}), logs

@@ -7,10 +7,11 @@ import time
 from typing import Any, NamedTuple
 
 from zturbo.checks import check_count, check_text, check_type
-from zturbo.errors import UsageError
+from zturbo.errors import DecodeError, UsageError
 from zturbo.errortext import safe_repr
+from zturbo.wire.payload import Unreadable, unpack_meta
 
-__all__ = ["Job", "Task", "TaskLog"]
+__all__ = ["Job", "Task", "TaskLog", "read_meta"]
 
 
 class TaskLog(NamedTuple):
@@ -23,6 +24,21 @@ class TaskLog(NamedTuple):
     """Wall time, for the record."""
     end_time: float
     success: bool
+
+
+def read_meta(packed: Any) -> tuple[Any, list[TaskLog]]:
+    """Meta and logs of a task, as they came with it.
+
+    Raises:
+        DecodeError: they are malformed, or cannot be unpacked in this process.
+    """
+    if type(packed) is Unreadable:
+        raise packed.error
+    meta, logs = unpack_meta(packed)
+    try:
+        return meta, [TaskLog(*log) for log in logs]
+    except TypeError:
+        raise DecodeError("a task's logs are malformed") from None
 
 
 class Task:

@@ -20,9 +20,10 @@ from zturbo.core.parcel import cut_runs, paths
 from zturbo.core.worker import Produced
 from zturbo.errors import DecodeError
 from zturbo.errortext import type_name
+from zturbo.runtime.code.restored import restore
 from zturbo.runtime.coroutines import END, LAST_CHANCE, next_of
 from zturbo.runtime.runner import Runner, open_piece
-from zturbo.runtime.stagecode import Condemned, JobState, restore
+from zturbo.runtime.stagecode import Condemned, JobState
 from zturbo.runtime.stagehost import StageHost, Stale
 from zturbo.task import Task
 from zturbo.wire.messages import Fail, Mark, Path

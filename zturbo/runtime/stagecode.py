@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
     from zturbo.runtime.coroutines import Coroutines
 
-__all__ = ["Broken", "Condemned", "JobState", "StageCode", "Stale", "restore"]
+__all__ = ["Broken", "Condemned", "JobState", "StageCode", "Stale"]
 
 
 class Stale(BaseException):
@@ -496,18 +496,6 @@ def _process(stage: Stage) -> Any:
 
 class TaskFailedByUser(Exception):
     """``process`` gave a task with ``success`` False."""
-
-
-def restore(content: Any, packed: Any) -> Task:
-    """A task of its content, and of meta and logs as :func:`pack_meta` made them, or None."""
-    if type(packed) is Unreadable:
-        return Task(packed)
-    task = Task(content)
-    if packed is not None:
-        task._meta, logs = packed
-        if logs:
-            task._logs = [TaskLog(*log) for log in logs]
-    return task
 
 
 def _unmarked(meta: Any) -> Any:

@@ -12,8 +12,9 @@ from typing import Any, Protocol
 from zturbo.core.parcel import paths
 from zturbo.core.tree import BEFORE_ID
 from zturbo.kinds import BatchStage
+from zturbo.runtime.code.restored import restore
 from zturbo.runtime.output import Output
-from zturbo.runtime.stagecode import Condemned, JobState, StageCode, Stale, restore
+from zturbo.runtime.stagecode import Condemned, JobState, StageCode, Stale
 from zturbo.stage import ReorderStage
 from zturbo.task import Task
 from zturbo.wire.messages import Mark, Path, Run
