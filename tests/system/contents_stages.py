@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ctypes
+import os
 from collections.abc import Iterator
 from typing import Any
 
@@ -28,6 +30,30 @@ class Give(Stage):
         if task.content == 2:
             return Task(Riddle())
         return Task(task.content, {"riddle": Riddle()} if task.content == 4 else None)
+
+
+class Mine:
+    """A content whose unpacking ends a worker."""
+
+    def __init__(self, how: str) -> None:
+        self.how = how
+
+
+def _explode(how: str) -> Mine:
+    if "ZTURBO_WORKER" in os.environ:
+        os._exit(9) if how == "exit" else ctypes.string_at(0)
+    return Mine(how)
+
+
+register(Mine, "mine", lambda mine: mine.how, _explode)
+
+
+class GiveMines(Stage):
+    """A mine in place of 7 and, deep inside, of 13."""
+
+    def process(self, task: Task) -> Task:
+        mines = {7: Mine("exit"), 13: [1, {"deep": Mine("segfault")}]}
+        return Task(mines.get(task.content, task.content))
 
 
 class Same(Stage):

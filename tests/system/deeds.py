@@ -5,17 +5,25 @@ from __future__ import annotations
 import atexit
 import concurrent.futures
 import ctypes
+import faulthandler
+import gc
+import locale
+import logging
 import multiprocessing
 import os
 import resource
 import signal
+import socket
 import subprocess
 import sys
 import threading
 import time
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from zturbo import BatchStage, ReorderStage, Stage, Task
 
@@ -92,6 +100,53 @@ def write_to_standard_files(folder: Path) -> None:
     """Its number may not be that of a socket by now."""
     for fd in (1, 2):
         os.write(fd, b"text")
+
+
+def odd_settings(folder: Path) -> None:
+    """All that a library's manual might tell one to set, and worse."""
+    gc.disable()
+    locale.setlocale(locale.LC_ALL, "C")
+    logging.disable(logging.CRITICAL)
+    logging.shutdown()
+    np.seterr(all="raise")
+    os.nice(1)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, resource.RLIM_INFINITY))
+    socket.setdefaulttimeout(0.001)
+    sys.excepthook = sys.unraisablehook = threading.excepthook = raising
+    sys.path.clear()
+    sys.setprofile(lambda *args: None)
+    sys.setrecursionlimit(60)
+    warnings.simplefilter("error")
+    null = os.open(os.devnull, os.O_RDWR)
+    os.dup2(null, 1)
+    os.dup2(null, 2)
+
+
+def raising(*args: object) -> None:
+    raise RuntimeError("a hook")
+
+
+def odd_threads(folder: Path) -> None:
+    """They end by what ends a process elsewhere."""
+    for error in (SystemExit(3), KeyboardInterrupt(), ValueError("not the main thread")):
+        thread = threading.Thread(target=throw, args=(error,))
+        thread.start()
+        thread.join()
+
+
+def throw(error: BaseException) -> None:
+    raise error
+
+
+def own_handlers(folder: Path) -> None:
+    signal.signal(signal.SIGUSR1, lambda *args: None)
+    file = os.open(folder / "faults", os.O_WRONLY | os.O_CREAT)
+    faulthandler.enable(file)
+    faulthandler.register(signal.SIGUSR2, file)
+    faulthandler.dump_traceback_later(0.01, file=file)
+    signal.signal(signal.SIGALRM, lambda *args: None)
+    signal.setitimer(signal.ITIMER_REAL, 0.01, 0.01)
+    os.kill(os.getpid(), signal.SIGUSR1)
 
 
 def few_descriptors(folder: Path) -> None:
@@ -216,6 +271,9 @@ DEEDS: dict[str, Callable[[Path], None]] = {
         close_standard_files,
         write_to_standard_files,
         few_descriptors,
+        odd_settings,
+        odd_threads,
+        own_handlers,
         thread_and_hook,
         close_all,
         close_and_open,

@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 
+from tests.system.cluster import Cluster
+from tests.system.cluster import stage as stage_table
 from tests.system.contents_stages import (
     Again,
     Give,
@@ -16,6 +18,7 @@ from tests.system.contents_stages import (
     SameInOrder,
 )
 from zturbo import Stage
+from zturbo.errors import WorkerLost
 from zturbo.testing import TestPipeline
 
 
@@ -26,6 +29,25 @@ def test_a_content_that_cannot_be_unpacked_fails_alone_at_a_stage(stage: type[St
     errors = [one for one in got if isinstance(one, Exception)]
     assert sorted(one for one in got if not isinstance(one, Exception)) == [0, 1, 3, 5]
     assert len(errors) == 2 and all("riddle" in str(error) for error in errors)
+
+
+def test_a_content_whose_unpacking_ends_the_worker_is_condemned_alone() -> None:
+    kinds = ["Same", "SameAsync", "SameBatch", "SameInOrder", "SameById"]
+    at = "tests.system.contents_stages:"
+    pipelines = {
+        kind: [stage_table("give", f"{at}GiveMines"), stage_table("same", at + kind)] for kind in kinds
+    }
+    with Cluster(pipelines) as cluster, cluster.client() as client:
+        running = {kind: client.map(range(30), kind, on_error="return") for kind in kinds}
+        for kind, results in running.items():
+            got = list(results)
+            good = [one for one in got if not isinstance(one, Exception)]
+            assert good == [i for i in range(30) if i not in (7, 13)], kind
+            errors = [one for one in got if isinstance(one, Exception)]
+            assert all(isinstance(error, WorkerLost) for error in errors), (kind, errors)
+            exited, crashed = map(str, errors)
+            assert "killed whoever ran it, 3 times" in exited and "exit code 9" in exited, (kind, exited)
+            assert "killed whoever ran it, 3 times" in crashed and "SIGSEGV" in crashed, (kind, crashed)
 
 
 def test_a_content_that_cannot_be_unpacked_fails_alone_at_the_client() -> None:

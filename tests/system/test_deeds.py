@@ -17,7 +17,7 @@ from zturbo.errors import WorkerLost
 DEADLY = ("close_all", "close_and_open", "close_one")
 LEAVE = ("leave_processes", "leave_processes_and_wait")
 ROOT = Path(__file__).parents[2]
-LASTING = ("elsewhere", "ignore_signals", "block_signals")
+LASTING = ("elsewhere", "ignore_signals", "block_signals", "odd_settings")
 """What changes the process also for the tasks that come after it."""
 AFTER = list(range(20))
 

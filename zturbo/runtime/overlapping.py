@@ -27,7 +27,7 @@ from zturbo.runtime.stagecode import Condemned, JobState
 from zturbo.runtime.stagehost import StageHost, Stale
 from zturbo.task import Task
 from zturbo.wire.messages import Fail, Mark, Path
-from zturbo.wire.payload import Unreadable
+from zturbo.wire.payload import Unreadable, content_of
 
 __all__ = ["AsyncRunner"]
 
@@ -327,6 +327,7 @@ class AsyncRunner(Runner):
             self._begin(work)
             out.add(path, task)
             return
+        task.content = content_of(task.content)
         if type(task.content) is Unreadable:
             self._begin(work)
             with host.holding(work.pieces, item.place):

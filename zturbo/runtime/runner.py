@@ -21,7 +21,16 @@ from zturbo.runtime.output import Output
 from zturbo.runtime.stagecode import Broken
 from zturbo.runtime.stagehost import StageHost, Stale
 from zturbo.wire.messages import Batch, Fail, Path, Run
-from zturbo.wire.payload import NeedsBuffers, Unreadable, pack_many, pack_one, read_many, read_one, slice_blob
+from zturbo.wire.payload import (
+    NeedsBuffers,
+    Packed,
+    Unreadable,
+    pack_many,
+    pack_one,
+    read_later,
+    read_many,
+    slice_blob,
+)
 
 __all__ = ["Runner", "open_piece"]
 
@@ -282,23 +291,20 @@ def _path(runs: list[Run], index: int) -> Path:
 
 
 def open_piece(piece: tuple[Batch, int, int]) -> tuple[list[Run], list[Any], list[Any] | None]:
-    """Runs, contents and metas of a part of a batch. What cannot be unpacked is an :class:`Unreadable`.
+    """Runs, contents and metas of a part of a batch. What cannot be unpacked is an :class:`Unreadable`, and
+    what is unpacked when its task runs a :class:`Packed`.
 
     Raises:
         DecodeError: the batch has not as many contents or metas as it says.
     """
     batch, start, stop = piece
     n = stop - start
-    if batch.buffers:
-        contents = [read_one(batch.blob, batch.buffers)]
-    elif n == batch.n:
-        contents = read_many(batch.blob, n)
-    else:
-        contents = read_many(slice_blob(batch.blob, batch.n, start, stop), n)
+    blob = batch.blob if n == batch.n else slice_blob(batch.blob, batch.n, start, stop)
+    contents = read_later(blob, n, batch.buffers)
     metas: list[Any] | None = None
     if batch.metas is not None:
         metas = read_many(batch.metas, batch.n)[start:stop]
-    elif Unreadable in set(map(type, contents)):
+    elif {Unreadable, Packed} & set(map(type, contents)):
         metas = [None] * n  # the fast way, for tasks without meta, takes every content for one
     runs = batch.runs if n == batch.n else cut_runs(batch.runs, start, stop)
     return runs, contents, metas

@@ -27,7 +27,7 @@ from zturbo.runtime.output import Output
 from zturbo.stage import ReorderStage, Stage
 from zturbo.task import Task, TaskLog
 from zturbo.wire.messages import MAX_DEPTH, Mark, Path
-from zturbo.wire.payload import Unreadable, entry_of, pack_error
+from zturbo.wire.payload import Unreadable, content_of, entry_of, pack_error
 
 if TYPE_CHECKING:
     import asyncio
@@ -236,6 +236,7 @@ class StageCode:
         if index is None:
             return False
         if self.index < index:
+            task.content = content_of(task.content)
             return True
         task._meta = _unmarked(task._meta)
         return False
@@ -273,9 +274,9 @@ class StageCode:
         logs: bool,
         mark: Mark | None = None,
     ) -> None:
+        task.content = content_of(task.content)
         if type(task.content) is Unreadable:
-            self._unreadable(path, task, out)
-            return
+            return self._unreadable(path, task, out)
         had = len(task._logs or ()) if logs else -1
         if logs:
             task.start(self.name)

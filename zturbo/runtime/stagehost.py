@@ -18,7 +18,16 @@ from zturbo.runtime.stagecode import Condemned, JobState, StageCode, Stale
 from zturbo.stage import ReorderStage
 from zturbo.task import Task
 from zturbo.wire.messages import Mark, Path, Run
-from zturbo.wire.payload import UNCHANGING, Unreadable, note_given, take, unpack_error_map, without_input
+from zturbo.wire.payload import (
+    UNCHANGING,
+    Packed,
+    Unreadable,
+    content_of,
+    note_given,
+    take,
+    unpack_error_map,
+    without_input,
+)
 
 __all__ = ["StageHost", "Stale", "Steps"]
 
@@ -266,6 +275,10 @@ class StageHost(StageCode):
         state.mark(marks)
         made = [restore(content, meta) for _, content, meta in tasks]
         known = [state.condemned.get(path) for path, _, _ in tasks]
+        for (path, content, _), mark, task in zip(tasks, known, made, strict=True):
+            if type(content) is Packed and (mark is None or mark.given):
+                self.slot.several(job, epoch, [path])
+                task.content = content_of(task.content)
         by = {i for i, task in enumerate(made) if task._meta is not None and self.passes(task)}
         called = [
             i
@@ -467,6 +480,7 @@ class StageHost(StageCode):
         try:
             if mark is not None:
                 raise Condemned(mark.text)
+            task.content = content_of(task.content)
             if type(task.content) is Unreadable:
                 raise task.content.error
             released = state.byid.push(state.instance.get_sequence_id(task), (task, self._held))

@@ -54,7 +54,7 @@ from zturbo.wire.codes import (
     NeedsBuffers,
 )
 
-__all__ = ["Decoder", "Encoder", "register", "registered"]
+__all__ = ["Decoder", "Encoder", "OwnCode", "register", "registered"]
 
 _LIBRARIES = frozenset({"pandas", "pyarrow", "PIL", "torch"})
 """Whose values :mod:`zturbo.wire.libraries` knows; it is imported with the first of them."""
@@ -352,15 +352,21 @@ _PACKERS: dict[type, Callable[[Any, Encoder], Any]] = {
 
 
 # -- unpacking --------------------------------------------------------------------------------
+class OwnCode(DecodeError):
+    """Code of the user's or a library's has to run."""
+
+
 class Decoder:
     """Decodes extension types, with a message's buffers at hand.
 
     Args:
         unpack: unpacks a part.
         buffers: the message's out-of-band buffers.
+        own: whether code of registered types and libraries may run; else :class:`OwnCode` is raised.
     """
 
-    def __init__(self, unpack: Callable[[Any, Callable[[int, bytes], Any]], Any], buffers: list[Any]) -> None:
+    def __init__(self, unpack: Callable[..., Any], buffers: list[Any], *, own: bool = True) -> None:
+        self.own = own
         self._unpack = unpack
         self._buffers = buffers
         self._depth = 0
@@ -405,6 +411,8 @@ def _read_buffer(decoder: Decoder, data: Any) -> Any:
 def _read_custom(decoder: Decoder, data: Any) -> Any:
     name, value = decoder.list(data, 2)
     unpack = _custom_names.get(name) if type(name) is str else None
+    if not decoder.own:
+        raise OwnCode
     if unpack is None:
         raise DecodeError(f"type {str(name)[:60]!r} is not registered in this process: zturbo.register it")
     try:
@@ -418,6 +426,8 @@ def _read_custom(decoder: Decoder, data: Any) -> Any:
 def _read_library(decoder: Decoder, data: Any) -> Any:
     from zturbo.wire.libraries import make_value
 
+    if not decoder.own:
+        raise OwnCode
     return make_value(decoder.list(data, 2))
 
 

@@ -12,6 +12,7 @@ stay as they are and are packed with their neighbours later; all others are pack
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from typing import Any
 
 import msgpack
@@ -19,14 +20,16 @@ import msgpack
 from zturbo.errors import DecodeError, EncodeError
 from zturbo.wire.bounds import Bounds, unpack
 from zturbo.wire.codes import BUFFER, OUT_OF_BAND, NeedsBuffers
-from zturbo.wire.extensions import Decoder, Encoder, register
+from zturbo.wire.extensions import Decoder, Encoder, OwnCode, register
 from zturbo.wire.messages import MAX_ERROR, MAX_FRAMES, MAX_INT, Buffer
 
 __all__ = [
     "UNCHANGING",
     "NeedsBuffers",
+    "Packed",
     "Unreadable",
     "check_blob",
+    "content_of",
     "enter_at",
     "entry_of",
     "failure_origin",
@@ -38,6 +41,7 @@ __all__ = [
     "pack_meta",
     "pack_one",
     "pack_root_meta",
+    "read_later",
     "read_many",
     "read_one",
     "register",
@@ -216,6 +220,19 @@ def unpack_one(blob: Buffer, buffers: Sequence[Buffer]) -> Any:
         raise DecodeError(f"a content is malformed: {type(error).__name__}: {error}") from None
 
 
+class Packed:
+    """A content that code of the user's or a library's unpacks: it waits until its task is noted as running.
+
+    That code may end this process, and then it is known of which task.
+    """
+
+    __slots__ = ("blob", "buffers")
+
+    def __init__(self, blob: Buffer, buffers: Sequence[Buffer]) -> None:
+        self.blob = blob
+        self.buffers = buffers
+
+
 class Unreadable:
     """Stands for a content, or for a task's meta, that cannot be unpacked here."""
 
@@ -236,6 +253,37 @@ def read_many(blob: Buffer, n: int) -> list[Any]:
     except DecodeError:
         check_blob(blob, n)
         return [read_one(slice_blob(blob, n, i, i + 1), []) for i in range(n)]
+
+
+def read_later(blob: Buffer, n: int, buffers: Sequence[Buffer]) -> list[Any]:
+    """As :func:`read_many`, or one content with its buffers; a :class:`Packed` stands for each if one is."""
+    try:
+        value = _unpack(_array_header(n) + bytes(blob), Decoder(_unpack, list(buffers), own=False))
+        if type(value) is list and len(value) == n:
+            return value
+    except OwnCode:
+        check_blob(blob, n)
+        return [Packed(part, buffers) for part in _cut(blob, n)]
+    except Exception:  # which of them it is shows when each is unpacked
+        pass
+    return [read_one(blob, buffers)] if buffers else read_many(blob, n)
+
+
+def content_of(content: Any) -> Any:
+    """A task's content, which may have waited for this; an :class:`Unreadable` if it cannot be unpacked."""
+    return read_one(content.blob, content.buffers) if type(content) is Packed else content
+
+
+def _cut(blob: Buffer, n: int) -> list[bytes]:
+    """The parts of a blob of n contents."""
+    unpacker = msgpack.Unpacker(max_buffer_size=0)
+    unpacker.feed(blob)
+    stops = [0]
+    for _ in range(n):
+        unpacker.skip()
+        stops.append(unpacker.tell())
+    whole = bytes(blob)
+    return [whole[start:stop] for start, stop in pairwise(stops)]
 
 
 def read_one(blob: Buffer, buffers: Sequence[Buffer]) -> Any:
