@@ -245,7 +245,7 @@ class Arrivals:
                     self._connections[fd] = _Connection(inode, longest, now)
         if not self._peers:
             return
-        for name in os.listdir("/proc/self/fd"):
+        for name in _descriptors():
             fd = int(name)
             inode = _inode(fd)
             if inode is None or self._others.get(fd) == inode:
@@ -310,9 +310,19 @@ def _received(fd: int, inode: int) -> int | None:
 
 
 def _resident() -> int:
-    """Bytes of memory that this process has."""
-    with open("/proc/self/statm", "rb") as file:
-        return int(file.read().split()[1]) * resource.getpagesize()
+    """Bytes of memory that this process has, or has had at most while it has no descriptor left to ask."""
+    try:
+        with open("/proc/self/statm", "rb") as file:
+            return int(file.read().split()[1]) * resource.getpagesize()
+    except OSError:
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10
+
+
+def _descriptors() -> list[str]:
+    try:
+        return os.listdir("/proc/self/fd")
+    except OSError:  # there is none left to look with
+        return []
 
 
 def _inode(fd: int) -> int | None:
