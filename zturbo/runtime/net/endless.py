@@ -28,6 +28,7 @@ import select
 import socket
 import stat
 import struct
+import sys
 from typing import Protocol
 from urllib.parse import urlsplit
 
@@ -353,20 +354,21 @@ def _plain(host: str) -> str:
 
 
 def _peer(fd: int) -> tuple[str, int] | None:
-    """Whom a descriptor is connected to over TCP; None while it is not connected."""
-    try:
-        peer = socket.socket(fileno=fd)
-    except OSError:
+    """Whom a descriptor is connected to over TCP; None while it is not connected.
+
+    It may be a descriptor of the user's code. A ``socket.socket`` of it would take it over: where a default
+    timeout is set, the descriptor would not block any more.
+    """
+    raw = ctypes.create_string_buffer(28)
+    length = ctypes.c_uint32(len(raw))
+    if ctypes.CDLL(None).getpeername(fd, raw, ctypes.byref(length)):
         return None
-    try:
-        if peer.family not in (socket.AF_INET, socket.AF_INET6):
-            return ("", 0)
-        host, port, *_ = peer.getpeername()
-        return _plain(host), port
-    except OSError:
-        return None
-    finally:
-        peer.detach()
+    family, port = int.from_bytes(raw.raw[:2], sys.byteorder), int.from_bytes(raw.raw[2:4], "big")
+    if family == socket.AF_INET:
+        return _plain(socket.inet_ntop(family, raw.raw[4:8])), port
+    if family == socket.AF_INET6:
+        return _plain(socket.inet_ntop(family, raw.raw[8:24])), port
+    return "", 0
 
 
 def _in_tiny_frames(fd: int) -> bool | None:
@@ -377,7 +379,8 @@ def _in_tiny_frames(fd: int) -> bool | None:
         waiting.poll(PEEK_WAIT)
         peer = socket.socket(fileno=fd)
         try:
-            seen = peer.recv(PEEK, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+            peer.setblocking(False)  # as libzmq has it; else a default timeout is waited for
+            seen = peer.recv(PEEK, socket.MSG_PEEK)
         finally:
             peer.detach()
     except OSError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import select
 import socket
 from collections.abc import Callable, Iterator
@@ -306,6 +307,20 @@ def test_a_dealers_whole_messages_are_read(connecting: Callable[[int, int], Conn
 )
 def test_spellings_of_an_address(host: str, same: str) -> None:
     assert endless._address(f"tcp://{host}:5555") == endless._address(f"tcp://{same}:5555")
+
+
+def test_descriptors_of_others_stay_as_they_are(connecting: Callable[[int, int], Connecting]) -> None:
+    """A default timeout makes any ``socket.socket`` of a descriptor change whether that blocks."""
+    one = connecting(zmq.PUSH, MB)
+    a, b = socket.socketpair()
+    with socket.create_server(("127.0.0.1", 0)) as server, a, b:
+        with socket.create_connection(server.getsockname()) as users:
+            socket.setdefaulttimeout(5.0)
+            try:
+                one.accept().close()
+            finally:
+                socket.setdefaulttimeout(None)
+            assert all(os.get_blocking(each.fileno()) for each in (a, b, server, users))
 
 
 def test_growth_of_ones_own_code_cuts_off_nobody(
