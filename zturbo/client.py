@@ -11,9 +11,12 @@ A job lives at the broker, not in the client: a client may leave, and the same o
 
 from __future__ import annotations
 
+import atexit
+import contextlib
 import hashlib
 import logging
 import os
+import sys
 import weakref
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent import futures
@@ -234,6 +237,7 @@ class Client:
         at = self._ask(message)
         results = self._map(contents, job_id, at, on_error, partial(self._check_size, pipeline))
         next(results)  # it has begun: so its end ends the job, however early that comes
+        _maps.add(results)
         return results
 
     def _mapping(
@@ -281,7 +285,7 @@ class Client:
                     yield from content.take(on_error)
         finally:
             feeder.close()
-            if not self._courier.forked:
+            if not self._courier.forked and not sys.is_finalizing():  # then no thread is left to say it
                 release = self._courier.ask(to_broker.Release(job=job_id), timeout=self.timeout)
                 _quietly(release, self.timeout)
 
@@ -399,6 +403,17 @@ def _handles(where: str, handles: Iterable[JobHandle]) -> list[JobHandle]:
     for i, handle in enumerate(found):
         check_type(f"{where}: handles[{i}]", handle, JobHandle, "a handle, as submit and attach give it")
     return list(dict.fromkeys(found))
+
+
+_maps: weakref.WeakSet[Generator[Any, None, None]] = weakref.WeakSet()
+"""Iterators of ``map`` that somebody has: those that are left at the program's end are closed."""
+
+
+@atexit.register
+def _close_maps() -> None:
+    for results in list(_maps):
+        with contextlib.suppress(Exception):  # one that runs in another thread cannot be closed
+            results.close()
 
 
 def _leave(courier: Courier, callbacks: Callbacks) -> None:

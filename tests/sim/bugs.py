@@ -101,7 +101,7 @@ BUGS = [
     Bug("silence sends nothing", _SENDER + "tick", "now >= self.next_probe", "False"),
     Bug("a resume leaves out the first that was lost", _SENDER + "_resume", "number > self.received", "number > self.received + 1"),
     Bug("a resume is forgotten", _SENDER + "statement", "self._resume()", "pass"),
-    Bug("credit is an increment", _SENDER + "statement", "self.limit_tasks = max(self.limit_tasks, st.tasks)", "self.limit_tasks += st.tasks"),
+    Bug("credit is an increment", _SENDER + "statement", "self.limit_tasks = max(self.limit_tasks, min(st.tasks, self.tasks_sent + MAX_WINDOW))", "self.limit_tasks += st.tasks"),
     Bug("ranges are one too wide", _SENDER + "statement", "min(last, self.sent) + 1)", "min(last + 1, self.sent) + 1)"),
     Bug("what was given back is kept too", _SENDER + "_take_back", "self.retained[number] = kept", "pass"),
     Bug("the incarnation is not checked", _INLET + "batch", "link is None or batch.target != self.me", "link is None", only=("worker", "stage")),

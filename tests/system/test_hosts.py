@@ -230,8 +230,14 @@ def test_hosts_that_cannot_reach_each_other_are_told_what_to_do() -> None:
             return [name for name in left if f"start {name.replace('sink', 'the sink')} with" in text]
 
         while left:
-            eventually(lambda: bool(named()))
-            (name,) = named()
+            found: list[str] = []  # a refusal is told for a while alone: what was seen once holds
+
+            def look(found: list[str] = found) -> bool:
+                found.extend(named())
+                return bool(found)
+
+            eventually(look)
+            (name,) = found
             left.remove(name)
             running[name].terminate()
             running[name].wait()

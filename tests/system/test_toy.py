@@ -93,6 +93,8 @@ def launched(tmp_path: Path) -> Iterator[Launched]:
             process.kill()
             process.communicate()
             raise
+    # Children outlive a node that was killed, until they notice.
+    eventually(lambda: not any(commands.folder.iterdir()))
     commands.folder.rmdir()
 
 

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import gc
+import multiprocessing
 import os
+import subprocess
+import sys
 import threading
 import traceback
 import warnings
 from collections.abc import AsyncIterator, Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -139,6 +144,90 @@ def test_a_client_used_after_a_fork_says_so(cluster: Cluster, tmp_path: Path) ->
         (tmp_path / "gate").touch()
         assert running.result(timeout=20) == [1]
         assert len(list(mapped)) == 2, "the child has not ended its parent's job"
+
+
+def use(client: Client) -> str:
+    """What a process says that has got its parent's client."""
+    try:
+        client.submit(Task(1), pipeline="add").result(timeout=20)
+    except UsageError as error:
+        return str(error)
+    return "it went"
+
+
+@pytest.mark.usefixtures("forks")
+def test_a_client_in_a_forked_worker_of_the_users_own_says_so(cluster: Cluster) -> None:
+    fork = multiprocessing.get_context("fork")
+    with connect(cluster) as client:
+        answers = fork.SimpleQueue()
+        process = fork.Process(target=lambda: answers.put(use(client)))
+        process.start()
+        assert "Make a new client" in answers.get()
+        process.join(60)
+        assert process.exitcode == 0, "it ends, whatever its copy of the client is"
+        ask = partial(use, client)
+        globals()["use_it"] = lambda _: ask()
+        with concurrent.futures.ProcessPoolExecutor(1, mp_context=fork) as pool:
+            assert "Make a new client" in pool.submit(_use_it).result(60)
+        assert client.submit(Task(1), pipeline="add").result(timeout=20) == [2]
+
+
+def _use_it() -> str:
+    return str(globals()["use_it"](None))
+
+
+EXIT = """
+import sys
+from zturbo import Client, Task
+client = Client(sys.argv[1], timeout=20)
+job = client.submit(Task(1), pipeline="add")
+job.add_done_callback(lambda handle: None)
+results = client.map([1, 2, 3], pipeline="add")
+print(next(results), job.result(timeout=20))
+"""
+
+
+def test_a_program_that_ends_without_closing_its_client_says_nothing(cluster: Cluster) -> None:
+    command = [sys.executable, "-X", "dev", "-c", EXIT, cluster.address]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "2 [2]\n", "")
+
+
+FEW = """
+import resource, sys
+from zturbo import Client, Task
+from zturbo.errors import StartError
+resource.setrlimit(resource.RLIMIT_NOFILE, (256, 256))
+first = Client(sys.argv[1], timeout=20)
+assert first.submit(Task(1), pipeline="add").result(timeout=20) == [2]
+clients = []
+try:
+    while len(clients) < 300:
+        clients.append(Client(sys.argv[1], timeout=20))
+except StartError as error:
+    print(error)
+try:
+    print(clients[0].submit(Task(1), pipeline="add").result(timeout=20))
+except StartError as error:
+    print(error)
+print(first.submit(Task(1), pipeline="add").result(timeout=20))
+clients.clear()
+while True:
+    try:
+        print(Client(sys.argv[1], timeout=20).submit(Task(2), pipeline="add").result(timeout=20))
+        break
+    except StartError:
+        pass
+"""
+
+
+def test_descriptors_that_run_out_are_told(cluster: Cluster) -> None:
+    """libzmq would abort the process; so it is asked for nothing that it cannot have."""
+    command = [sys.executable, "-c", FEW, cluster.address]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    *told, good, again = done.stdout.splitlines()
+    assert done.returncode == 0 and (good, again) == ("[2]", "[3]"), done
+    assert len(told) == 2 and all("no descriptors left" in line and "ulimit -n" in line for line in told)
 
 
 class Same(Stage):

@@ -29,6 +29,7 @@ from zturbo.errors import (
     DecodeError,
     JobFailed,
     ResultsLost,
+    StartError,
     UsageError,
     VersionMismatch,
     ZturboError,
@@ -38,7 +39,7 @@ from zturbo.runtime.complete import CompleteJobs
 from zturbo.runtime.host import is_loopback, same_network
 from zturbo.runtime.net.endless import Arrivals
 from zturbo.runtime.net.guard import Guard
-from zturbo.runtime.sockets import Security, make
+from zturbo.runtime.sockets import Security, check_room, make
 from zturbo.version import __version__
 from zturbo.wire.codec import decode, encode
 from zturbo.wire.control import answers, from_broker, to_broker
@@ -134,6 +135,7 @@ class Courier:
         self.broker = broker
         self.identity = os.urandom(16)
         self._security = security
+        check_room()
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context(1)
         self._arrivals = Arrivals()
         self._control = make(
@@ -290,12 +292,12 @@ class Courier:
                 elif isinstance(socket, zmq.Socket):
                     self._read_sink(socket, now)
             while self._posted:
-                self._posted.popleft()(now)
+                self._call(self._posted.popleft(), now)
         with self._lock:
             self._over = True
             os.close(self._wake)
         while self._posted:
-            self._posted.popleft()(time.monotonic())
+            self._call(self._posted.popleft(), time.monotonic())
         for request in list(self._requests.values()):
             request.settle(None, BrokerUnavailable(CLOSED))
         for subscription in list(self._subscriptions):
@@ -305,6 +307,13 @@ class Courier:
         for sink in self._sinks.values():
             sink.close()
         self._context.term()
+
+    def _call(self, call: Callable[[float], None], now: float) -> None:
+        """What one call raises is not to end the thread, for which others wait."""
+        try:
+            call(now)
+        except Exception as error:
+            self._guard.failed("a call", error)
 
     def _say(self, ref: int, request: _Request, now: float) -> None:
         request.again = now + REPEAT
@@ -468,18 +477,25 @@ class Courier:
             if is_loopback(value.results[0]) and not same_network(value.host):
                 self._finish(sub, UsageError(FAR.format(value.results[0], value.host)))
                 return
-            socket = make(
-                self._context,
-                zmq.DEALER,
-                connect=value.results[0],
-                identity=self.identity,
-                security=self._security,
-                arrivals=self._arrivals,
-            )
+            try:
+                socket = self._connect(value.results[0])
+            except (StartError, zmq.ZMQError) as error:
+                self._finish(sub, StartError(f"cannot connect to the sink at {value.results[0]}: {error}"))
+                return
             self._sinks[sink] = socket
             self._poller.register(socket, zmq.POLLIN)
         sub.sink = sink
         sub.stream.restart()
+
+    def _connect(self, address: str) -> zmq.Socket[bytes]:
+        return make(
+            self._context,
+            zmq.DEALER,
+            connect=address,
+            identity=self.identity,
+            security=self._security,
+            arrivals=self._arrivals,
+        )
 
     def _read_sink(self, socket: zmq.Socket[bytes], now: float) -> None:
         for _ in range(64):

@@ -353,6 +353,7 @@ class MemberLoop:
 def start_member(side: ChildSide, stage: str) -> MemberLoop:
     """The loop of a member that a node started."""
     spec = side.spec
+    side.at_exit(Path(spec["folder"]))  # before it is made: its node may be gone by then
     loop = MemberLoop(
         broker=spec["broker"],
         incarnation=spec["incarnation"],
@@ -362,7 +363,6 @@ def start_member(side: ChildSide, stage: str) -> MemberLoop:
         stage=stage,
         folder=Path(spec["folder"]),
     )
-    side.at_exit(loop.folder)
     side.settle_logging()
     if "pipeline" in spec:
         loop.name = f"{spec['pipeline']}.{stage}"

@@ -38,7 +38,7 @@ from zturbo.errors import StartError, UsageError
 from zturbo.runtime.host import is_loopback, listens
 from zturbo.runtime.net.endless import TAKES_NOTHING, Arrivals
 
-__all__ = ["MAX_MESSAGE", "Dealer", "Security", "check_bind", "make", "raise_descriptor_limit"]
+__all__ = ["MAX_MESSAGE", "Dealer", "Security", "check_bind", "check_room", "make", "raise_descriptor_limit"]
 
 MAX_MESSAGE = 1 << 30
 """Bytes that one frame may have on the wire. A larger task is an error in the task that made it."""
@@ -57,6 +57,10 @@ BACKLOG = 4096
 
 
 _IN_USE = "{} is in use: is another broker running there? Stop it, or bind to another address"
+
+
+ROOM = 24
+"""Descriptors that a context and its first socket take together, and some to spare."""
 
 
 @dataclass(slots=True, frozen=True)
@@ -198,11 +202,13 @@ def make(
         longest: bytes that one message to it may have, all frames together.
 
     Raises:
-        StartError: the address cannot be bound, or is too long; it says why and what to do.
+        StartError: the address cannot be bound, or is too long, or there are no descriptors; it says why and
+            what to do.
     """
     for address in (bind, connect):
         if address is not None:
             _check_length(address)
+    check_room()
     socket = context.socket(kind, Dealer) if kind == zmq.DEALER else context.socket(kind)
     socket.linger = 0
     socket.setsockopt(zmq.SNDHWM, HIGH_WATER)
@@ -259,6 +265,23 @@ def make(
         elif arrivals is not None:
             arrivals.expect_nothing(connect)
     return socket
+
+
+def check_room() -> None:
+    """Raise StartError if this process has no descriptors for a socket: libzmq would abort it."""
+    held: list[int] = []
+    try:
+        while len(held) < ROOM:
+            held.append(os.eventfd(0, os.EFD_CLOEXEC))
+    except OSError as error:
+        soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+        raise StartError(
+            f"this process has no descriptors left for a connection ({error.strerror}; its limit is {soft}): "
+            "close clients that are not used any more, or raise the limit with 'ulimit -n'"
+        ) from None
+    finally:
+        for fd in held:
+            os.close(fd)
 
 
 def raise_descriptor_limit() -> None:
