@@ -6,6 +6,7 @@ In debug mode there are none, and whoever waits for a job does the next one.
 
 from __future__ import annotations
 
+import copy
 import os
 import queue
 import threading
@@ -79,6 +80,8 @@ class Desk:
         self._in_flight = [0] * num_pipeline
         self._todo: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
         self._under_way: set[int] = set()
+        self._roots: dict[int, Task] = {}
+        """Job that is under way -> its root task, as it was when the job was added."""
         self._handles: dict[str, JobHandle] = {}
         self._threads: list[threading.Thread] = []
         self._lock = threading.RLock()
@@ -159,13 +162,14 @@ class Desk:
         self.ended.wake()
 
     # -- jobs ---------------------------------------------------------------------------------
-    def add(self, job: Job) -> None:
-        """One more job; raises UsageError if it is here already."""
+    def add(self, job: Job, root: Task) -> None:
+        """One more job, whose root task is to be this; raises UsageError if it is here already."""
         self.check_process()
         with self._lock:
             if id(job) in self._under_way:
                 raise UsageError(f"job {job.name!r} is under way already: make another Job of the same task")
             self._under_way.add(id(job))
+        self._roots[id(job)] = root
         job.begin()
         if self.state == "new":
             self._todo.put(job)
@@ -174,8 +178,14 @@ class Desk:
 
     def _begin(self, job: Job) -> None:
         if self._kept is not None:
-            self._kept.put(job)
+            self._kept.put(self._sent(job))
         self._enqueue(job)
+
+    def _sent(self, job: Job) -> Job:
+        """The job with its root as it was when it was added."""
+        sent = copy.copy(job)
+        sent.task = self._roots.get(id(job), job.task)
+        return sent
 
     def _enqueue(self, job: Job) -> None:
         with self._lock:
@@ -218,6 +228,7 @@ class Desk:
             attempt = self._attempt(job)
         if Options.no_progress_bar:
             self._log.info("job %s: %s", job.name, "done" if job.success else "failed")
+        self._roots.pop(id(job), None)
         self._when_ended(job)
         if self._kept is None:
             self._release(job.id)
@@ -229,7 +240,7 @@ class Desk:
         self._release(before)
         job.begin()
         if self._kept is not None:
-            self._kept.put(job)
+            self._kept.put(self._sent(job))
             self._kept.drop(before)
 
     def _release(self, job_id: str) -> None:
@@ -287,11 +298,13 @@ class Desk:
 
     def _tasks(self, job: Job, number: int) -> Iterator[Task]:
         if self._debug is not None:
-            return self._debug.run(job.task, logs=True, raising=Options.raise_exception)
+            return self._debug.run(self._sent(job).task, logs=True, raising=Options.raise_exception)
         assert self._client is not None
         handle = self._handles.get(job.id)
         if handle is None:
-            handle = self._handles[job.id] = self._client.submit(job, pipeline=f"pipeline-{number}")
+            handle = self._handles[job.id] = self._client.submit(
+                self._sent(job), pipeline=f"pipeline-{number}"
+            )
         return handle.tasks()
 
     # -- for the queue of jobs that have ended ------------------------------------------------

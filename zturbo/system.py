@@ -24,10 +24,11 @@ from zturbo.processes import Processes
 from zturbo.progress import Progress
 from zturbo.resources import Resources
 from zturbo.result import Result
+from zturbo.runtime.code.restored import restore
 from zturbo.runtime.shipping import refuse_in_child
 from zturbo.stage import Stage
 from zturbo.task import Job, Task
-from zturbo.wire.payload import pack_meta, pack_one
+from zturbo.wire.payload import pack_meta, pack_one, take, unpack_one
 
 __all__ = ["JobWaitTimeout", "System", "as_stages", "stage_names"]
 
@@ -299,7 +300,8 @@ class System:
 
     # -- jobs ---------------------------------------------------------------------------------
     def add_job(self, job: Job, *, timeout: float | None = None) -> None:
-        """Submit a job; it comes back through :meth:`wait_job` or ``result_queue``.
+        """Submit a job, with its root task as it is now; it comes back through :meth:`wait_job` or
+        ``result_queue``.
 
         Args:
             job: it may be one that has come back: it is run again.
@@ -315,9 +317,7 @@ class System:
             raise UsageError(f"add_job takes a Job, not a {type(job).__name__}{hint}")
         if self._desk.state == "ended":
             raise UsageError("the system has ended; make another one")
-        pack_one(job.task.content)
-        pack_one(pack_meta(job.task._meta, job.task._logs))
-        self._desk.add(job)
+        self._desk.add(job, _as_it_is(job.task))
 
     def add_jobs(self, jobs: Iterable[Job], *, timeout: float | None = None) -> None:
         """Submit several."""
@@ -390,3 +390,10 @@ def stage_names(stages: list[Stage]) -> list[str]:
         count = sum(other == name or other.startswith(f"{name}-") for other in names)
         names.append(f"{name}-{count + 1}" if count else name)
     return names
+
+
+def _as_it_is(task: Task) -> Task:
+    """A root task whose content and meta are packed, or cannot change. Raises EncodeError."""
+    content = take(task.content, task._owned)
+    pack_one(content)
+    return restore(content, unpack_one(*pack_one(pack_meta(task._meta, task._logs))))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import enum
 import os
 from collections.abc import Iterator
 from typing import Any
@@ -93,3 +94,10 @@ class Again(Stage):
         for i in range(5):
             small[:] = large[:] = plain["i"] = i
             yield Task([small, large, plain], plain)
+
+
+class Colour(enum.Enum):
+    RED = 1
+
+
+register(Colour, "colour", lambda colour: colour.value, Colour)
