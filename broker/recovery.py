@@ -1,13 +1,9 @@
-"""After a restart: go on with what runs, without doing it again.
+"""After the broker's restart: go on with jobs that run, without doing their work again.
 
-Of the **broker**: its jobs run on meanwhile. Workers of a first stage tell which roots they hold; when
-all of them have (or are gone), the first sequencer of each job is asked which roots have wholly
-entered it; whatever is neither goes again. (A root leaves its first-stage worker's custody only once all
-that came of it has entered the first sequencer, so asking in this order misses none.)
-
-Of a **sink**: a sink that comes back with the same spool has all that it had acked. Its jobs go on in
-their epoch; a stamp of a higher revision names its new incarnation. One that does not come back within
-a grace is gone, and its jobs start over.
+They run on meanwhile. Workers of a first stage tell which roots they hold; when all of them have (or are
+gone), the first sequencer of each job is asked which roots have wholly entered it. All other roots go again.
+(A root leaves its first-stage worker's custody only once all that came of it has entered the first sequencer,
+so asking in this order misses none.)
 """
 
 from __future__ import annotations
@@ -24,10 +20,7 @@ from zturbo.wire.control import from_broker
 from zturbo.wire.messages import Batch, Run
 from zturbo_broker.job import Job
 
-__all__ = ["ASK_EVERY", "LostSinks", "Recovery"]
-
-PATIENCE = 60.0
-"""Seconds that a lost sink has to come back while its node is heard."""
+__all__ = ["ASK_EVERY", "Recovery"]
 
 ASK_EVERY = 1.0
 """Seconds between two questions to a sequencer that has not answered."""
@@ -132,70 +125,3 @@ def _ranges(job: Job, runs: Sequence[Run]) -> list[tuple[int, int]]:
     shift = min(0, job.chunks.first)
     starts = [((first[0] if first else -1) - shift, n) for first, n in runs]
     return [(start, start + n) for start, n in starts]
-
-
-class LostSinks:
-    """Sinks that were lost and may come back with their spool.
-
-    One that is started again has time for it while its node is heard, up to :data:`PATIENCE`; if the node
-    starts another in its place, with an empty spool, there is nothing to wait for.
-
-    Args:
-        grace: seconds that they have for it at least, and after the node was last heard.
-    """
-
-    def __init__(self, grace: float) -> None:
-        self.grace = grace
-        self._since: dict[bytes, float] = {}
-        """Lost spool -> when that was."""
-        self._places: dict[bytes, tuple[bytes, str]] = {}
-        """Spool -> (node, name) of its sink."""
-        self._heard: dict[bytes, float] = {}
-        """Node of a lost sink -> when it was last heard."""
-        self._replaced: set[bytes] = set()
-        """Lost spools in whose place there is another."""
-
-    def __contains__(self, spool: bytes) -> bool:
-        return spool in self._since
-
-    def seen(self, spool: bytes, node: bytes, name: str) -> None:
-        """A sink with this spool says hello."""
-        place = self._places[spool] = (node, name)
-        self._replaced.update(old for old in self._since if old != spool and self._places.get(old) == place)
-
-    def hear(self, node: bytes, now: float) -> None:
-        """A node gave a sign of life."""
-        if node in self._heard:
-            self._heard[node] = now
-
-    def add(self, spool: bytes, now: float) -> None:
-        """The sink with this spool is gone."""
-        self._since.setdefault(spool, now)
-        if spool in self._places:
-            self._heard.setdefault(self._places[spool][0], now)
-
-    def back(self, spool: bytes) -> None:
-        """It is back."""
-        self._since.pop(spool, None)
-        self._replaced.discard(spool)
-        here = {self._places[lost][0] for lost in self._since if lost in self._places}
-        self._heard = {node: at for node, at in self._heard.items() if node in here}
-
-    def _until(self, spool: bytes) -> float:
-        since = self._since[spool]
-        if spool in self._replaced:
-            return since
-        heard = self._heard.get(self._places.get(spool, (b"", ""))[0], since)
-        return max(since + self.grace, min(heard + self.grace, since + PATIENCE))
-
-    def given_up(self, now: float) -> list[bytes]:
-        """Those whose time is over, each once."""
-        over = [spool for spool in self._since if self._until(spool) <= now]
-        for spool in over:
-            self.back(spool)
-            self._places.pop(spool, None)
-        return over
-
-    def deadline(self) -> float | None:
-        """When the next one's time is over, as far as that is known."""
-        return min(map(self._until, self._since), default=None)

@@ -34,7 +34,8 @@ from zturbo_broker.job import ENDED, Job
 from zturbo_broker.ledger import ChunkRow, Ledger, LedgerCorrupt, LedgerFull
 from zturbo_broker.ledgerfile import damaged
 from zturbo_broker.logbook import Logbook
-from zturbo_broker.machine import BrokerMachine, PipelineInfo
+from zturbo_broker.machine.known import PipelineInfo
+from zturbo_broker.machine.machine import BrokerMachine
 from zturbo_broker.repeats import has_answer, latest
 from zturbo_broker.router import Router
 from zturbo_broker.rows import RowUnreadable, job_of, member_of, row_of
@@ -185,7 +186,7 @@ class Broker:
 
     def _note_members(self, members: list[Member]) -> None:
         """The view has changed: who came, and who left or was fenced."""
-        now = {member.incarnation: self.machine.name_of(member) for member in members}
+        now = {member.incarnation: self.machine.known.name_of(member) for member in members}
         for incarnation, name in now.items():
             if incarnation not in self._present:
                 self._note("INFO", name, b"", f"{name} has joined: {incarnation.hex()[:8]}")

@@ -20,7 +20,8 @@ from zturbo.wire.control.message import Message
 from zturbo.wire.control.view import Member
 from zturbo.wire.messages import MAX_DEPTH, MAX_TEXT
 from zturbo.wire.payload import pack_many
-from zturbo_broker.machine import BrokerMachine, PipelineInfo
+from zturbo_broker.machine.known import PipelineInfo
+from zturbo_broker.machine.machine import BrokerMachine
 from zturbo_broker.rows import job_of, row_of
 
 IDS = [bytes([letter]) * 16 for letter in b"Babcde"]
@@ -137,7 +138,7 @@ def test_a_broker_takes_any_message_that_the_schema_allows(said: list[tuple[Mess
         except DecodeError:
             pass  # refused by name: a relation between fields that no schema has
         machine.tick(now)
-        machine.describe(IDS[4], to_broker.Jobs(ref=1, job=None, over=()), now)
+        machine.control(IDS[4], to_broker.Jobs(ref=1, job=None, over=()), now)
         for effect in machine.effects:
             if isinstance(effect, (Control, Confirm, Reply)):
                 read_answer([bytes(pack_control(effect.message)[0])])

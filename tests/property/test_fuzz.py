@@ -41,7 +41,8 @@ from zturbo.wire.messages import (
     Want,
 )
 from zturbo.wire.payload import pack_error, pack_many
-from zturbo_broker.machine import BrokerMachine, PipelineInfo
+from zturbo_broker.machine.known import PipelineInfo
+from zturbo_broker.machine.machine import BrokerMachine
 
 IDS = [bytes([letter]) * 16 for letter in b"abcdef"]
 JOBS = [bytes([letter]) * 16 for letter in b"XYZ"]
@@ -357,7 +358,7 @@ def test_a_broker_takes_anything(seed: int) -> None:
         of(to_broker.Entered, epoch=1, roots=((0, 2),)),
         of(to_broker.Recovered, jobs=(), damaged=lambda: (rng.choice(JOBS),)),
         of(to_broker.StartFailed, stage="p.a", error="no", traceback=""),
-        lambda: machine.heard(client, now),
+        lambda: machine.clients.heard(client, now),
         of(to_broker.Renew, alive=lambda: (rng.choice(IDS),)),
     ]
     for _ in range(400):

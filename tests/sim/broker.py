@@ -11,7 +11,8 @@ from zturbo.wire.control.codec import pack_control, read_request
 from zturbo.wire.control.view import Member
 from zturbo.wire.messages import Batch
 from zturbo_broker.ledger import JobRow
-from zturbo_broker.machine import BrokerMachine, PipelineInfo
+from zturbo_broker.machine.known import PipelineInfo
+from zturbo_broker.machine.machine import BrokerMachine
 from zturbo_broker.rows import job_of, row_of
 from zturbo_broker.strikes import Death
 

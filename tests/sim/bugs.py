@@ -83,12 +83,14 @@ _ASYNC = "zturbo.runtime.overlapping:AsyncRunner."
 _SINK = "zturbo.core.sink:SinkMachine."
 _SEQUENCER = "zturbo.core.sequencer:Sequencer."
 _STREAM = "zturbo.core.stream:ResultStream."
-_MEMBERS = "zturbo_broker.members:Members."
-_STATE = "zturbo_broker.state:BrokerState."
-_REQUESTS = "zturbo_broker.requests:Requests."
+_MEMBERS = "zturbo_broker.machine.from_members:FromMembers."
+_DEPARTURES = "zturbo_broker.machine.departures:Departures."
+_RESTART = "zturbo_broker.machine.restart:Restart."
+_LIFE = "zturbo_broker.machine.lifecycle:Lifecycle."
+_CLIENTS = "zturbo_broker.machine.from_clients:FromClients."
 _ROOTS = "zturbo_broker.roots:Roots."
 _RECOVERY = "zturbo_broker.recovery:Recovery."
-_BROKER = "zturbo_broker.machine:BrokerMachine."
+_BROKER = "zturbo_broker.machine.machine:BrokerMachine."
 _COUNTS = "zturbo_broker.counts:Counts."
 _ENDED = "zturbo.core.counts:EndedJobs."
 
@@ -183,32 +185,32 @@ BUGS = [
     Bug("last counts that got lost are not asked for again", _COUNTS + "owed", "member in words.awaited", "False"),
     Bug("last counts that are said twice count twice", _COUNTS + "last", "member.incarnation not in words.awaited", "False"),
     Bug("a question does not wait for last counts", _COUNTS + "waits", "late and", "False and"),
-    Bug("a restarted broker does not ask for last counts", _MEMBERS + "restore", "and not job.counts_final", "and False", only=("broker", "broker-after")),
+    Bug("a restarted broker does not ask for last counts", _RESTART + "restore", "and not job.counts_final", "and False", only=("broker", "broker-after")),
     # broker
     Bug("a fenced member may come back", "zturbo_broker.membership:Membership.join", "if claimed > 0:\n    return None", "pass", only=("zombie",)),
     Bug("restored members have no lease", "zturbo_broker.membership:Membership.restore", "now + self.lease", "now", only=("broker", "broker-after")),
-    Bug("an ordered worker's loss is overlooked", _MEMBERS + "_lost", "self._wait_again(job)", "pass", only=("worker", "stage")),
-    Bug("a lost sink is waited for for ever", _MEMBERS + "_give_up_sinks", "self._results_lost(job", "(lambda *_: None)(job", only=("sink-gone",)),
-    Bug("a damaged spool is overlooked", _MEMBERS + "recovered", "if job.id in damaged:", "if False:", only=("sink-host",)),
-    Bug("a recovered sink's jobs are not stamped", _MEMBERS + "recovered", "self._restamp(job, replace", "(lambda *_: None)(job, replace", only=("sink",)),
-    Bug("a new stamp has the old revision", _MEMBERS + "_strike", "revision=stamp.revision + 1", "revision=stamp.revision"),
+    Bug("an ordered worker's loss is overlooked", _DEPARTURES + "_lost", "self.life.wait_again(job)", "pass", only=("worker", "stage")),
+    Bug("a lost sink is waited for for ever", _DEPARTURES + "give_up_sinks", "self.life.results_lost(job", "(lambda *_: None)(job", only=("sink-gone",)),
+    Bug("a damaged spool is overlooked", _RESTART + "recovered", "if job.id in damaged:", "if False:", only=("sink-host",)),
+    Bug("a recovered sink's jobs are not stamped", _RESTART + "recovered", "self.life.restamp(job, replace", "(lambda *_: None)(job, replace", only=("sink",)),
+    Bug("a new stamp has the old revision", _DEPARTURES + "_strike", "revision=stamp.revision + 1", "revision=stamp.revision"),
     Bug("strikes are not counted", "zturbo_broker.strikes:_strike_alone", "deaths.append((given, death.sentence))", "pass"),
-    Bug("a stamp that got lost is not said again", _MEMBERS + "_remind", "job.stamp.rank > tuple(rank)", "False", only=("sink", "sink", "worker", "stage")),
-    Bug("a chunk that is said twice is taken twice", _REQUESTS + "feed", 'elif message.seq < len(job.chunks):', "elif False:"),
-    Bug("a chunk that overtakes another is taken", _REQUESTS + "feed", 'elif message.seq > len(job.chunks):', 'elif False:'),
-    Bug("a repeated submit is another job", _REQUESTS + "submit", "if known is not None:", "if False:"),
+    Bug("a stamp that got lost is not said again", _LIFE + "remind", "job.stamp.rank > tuple(rank)", "False", only=("sink", "sink", "worker", "stage")),
+    Bug("a chunk that is said twice is taken twice", _CLIENTS + "feed", 'elif message.seq < len(job.chunks):', "elif False:"),
+    Bug("a chunk that overtakes another is taken", _CLIENTS + "feed", 'elif message.seq > len(job.chunks):', 'elif False:'),
+    Bug("a repeated submit is another job", _CLIENTS + "submit", "if known is not None:", "if False:"),
     Bug("the stream's END is forgotten", _ROOTS + "_send_end", "self.outlet.put(Parcel.of(batch, dest))", "pass"),
     Bug("a slice of roots is sent twice", _ROOTS + "_send_some", "job.todo[0] = (end, stop)", "job.todo[0] = (end - 1, stop)"),
     Bug("roots go again without need", _RECOVERY + "entered", "for held in self._held.get(job_id, {}).values():", "for held in ():", only=("broker", "broker-after")),
     Bug("roots that were given back meanwhile are taken for held", _RECOVERY + "returned", "self._returned.setdefault(job.id, []).extend(_ranges(job, runs))", "pass", only=("broker-first",), within=("plain", "fan", "ordered", "twice")),
-    Bug("roots of a lost holder are forgotten", _STATE + "_adopt_orphans", "self.roots.again(job, parcel.batch.runs)", "pass", only=("broker", "broker", "stop", "first", "first"), within=("plain", "fan", "ordered", "twice")),
-    Bug("a new epoch does not begin at the first root", _STATE + "_wait_again", "self.roots.rewind(job)", "pass", only=("worker", "stage")),
-    Bug("a failure that was given out may succeed later", "zturbo_broker.members:stand", "known[(stage, path)] = old._replace(given=count)", "pass", only=("worker", "stage"), within=("flaky",)),
+    Bug("roots of a lost holder are forgotten", _LIFE + "_adopt_orphans", "self.roots.again(job, parcel.batch.runs)", "pass", only=("broker", "broker", "stop", "first", "first"), within=("plain", "fan", "ordered", "twice")),
+    Bug("a new epoch does not begin at the first root", _LIFE + "wait_again", "self.roots.rewind(job)", "pass", only=("worker", "stage")),
+    Bug("a failure that was given out may succeed later", "zturbo_broker.machine.restart:stand", "known[(stage, path)] = old._replace(given=count)", "pass", only=("worker", "stage"), within=("flaky",)),
     Bug("what stood before a failure is not counted", _SEQUENCER + "pop", "1, fail, node.count)", "1, fail, 0)", only=("worker", "stage"), within=("flaky",)),
-    Bug("roots go before it is known which failures stand", _STATE + "_queue", "and job.kept ", "", only=("worker", "stage"), within=("flaky",)),
-    Bug("a sink is asked once which failures stand", _STATE + "_ask_kept", "if now >= at and stamp is not None:", "if False:", only=("worker", "stage", "broker")),
-    Bug("a new epoch's results go to any sink", _STATE + "_place", "self._sinks(job)", "(self.membership.sinks() * 2)[job.epoch % 2 :][:1]", only=("worker", "stage"), within=("flaky",)),
-    Bug("an epoch is used twice", _STATE + "_place", "job.epoch += 1", "job.epoch = max(1, job.epoch)", only=("worker", "stage")),
-    Bug("what the ledger has no room for is confirmed", _STATE + "_ok", 'Confirm(identity, from_broker.Ok(ref=ref, value=value))', 'Reply(identity, from_broker.Ok(ref=ref, value=value))', only=("disk", "broker", "broker-before")),
+    Bug("roots go before it is known which failures stand", _LIFE + "queue", "and job.kept ", "", only=("worker", "stage"), within=("flaky",)),
+    Bug("a sink is asked once which failures stand", _LIFE + "ask_kept", "if now >= at and stamp is not None:", "if False:", only=("worker", "stage", "broker")),
+    Bug("a new epoch's results go to any sink", _LIFE + "_place", "self._sinks(job)", "(self.membership.sinks() * 2)[job.epoch % 2 :][:1]", only=("worker", "stage"), within=("flaky",)),
+    Bug("an epoch is used twice", _LIFE + "_place", "job.epoch += 1", "job.epoch = max(1, job.epoch)", only=("worker", "stage")),
+    Bug("what the ledger has no room for is confirmed", "zturbo_broker.machine.known:Answers.ok", 'Confirm(identity, from_broker.Ok(ref=ref, value=value))', 'Reply(identity, from_broker.Ok(ref=ref, value=value))', only=("disk", "broker", "broker-before")),
 ]  # fmt: skip
 """All of them."""

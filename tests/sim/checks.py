@@ -63,20 +63,20 @@ def check_rest(world: World) -> None:
         assert not len(worker.machine.held), world.story("a root is held")
     for sink in world.sinks:
         assert sink.machine.idle, world.story("a sink is not at rest")
-    assert not world.broker.machine.recovery.jobs, world.story("a job was not taken up")
+    assert not world.broker.machine.life.recovery.jobs, world.story("a job was not taken up")
 
 
 def check_counts(world: World) -> None:
     """What the broker tells of a job that has ended is what its stages gave, and all members have said so."""
     machine = world.broker.machine
-    assert not machine.counts.ending, world.story("the last counts of a job are not here")
-    assert not machine.counts.questions, world.story("a question is not answered")
+    assert not machine.known.counts.ending, world.story("the last counts of a job are not here")
+    assert not machine.known.counts.questions, world.story("a question is not answered")
     if world.lost_workers:
         return  # the last half a second of theirs is not known
     calm = not world.happened and not world.net.lost
     for job in machine.jobs.values():
         truth = [world.given.get((job.id, job.epoch, index), [0, 0]) for index in range(len(world.stages))]
-        told = [machine.status(job)]
+        told = [machine.clients.status(job)]
         if calm and job.id in world.client.told:
             told.append(world.client.told[job.id])
         for status in told:

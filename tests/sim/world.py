@@ -27,7 +27,7 @@ from tests.sim.network import Clock, Faults, Network
 from tests.sim.oracle import Oracle
 from tests.sim.stages import ORDERS, PIPELINES, Flaky, Wild
 from zturbo.runtime import output, overlapping, runner
-from zturbo_broker.machine import PipelineInfo
+from zturbo_broker.machine.known import PipelineInfo
 from zturbo_broker.strikes import Death, Running
 
 __all__ = ["FAULTS", "World"]
@@ -494,7 +494,7 @@ class World:
 
     def story(self, what: str) -> str:
         """What to print of a world that failed."""
-        jobs = [self.broker.machine.status(job) for job in self.broker.machine.jobs.values()]
+        jobs = [self.broker.machine.clients.status(job) for job in self.broker.machine.jobs.values()]
         states = [(j.state, j.epoch, j.waiting) for j in jobs]
         return (
             f"seed {self.seed}: {what} at {self.now:.3f} s; pipeline {self.name}, happened {self.happened}, "

@@ -57,8 +57,18 @@ def test_a_restart_redoes_nothing(victim: str, durability: str, tmp_path: Path) 
         ("sink", "zturbo.runtime.sink", "zturbo.runtime.spool:Spool.sync", "after"),
         ("broker", "zturbo_broker.__main__", "zturbo_broker.ledger:Ledger.commit", "before"),
         ("broker", "zturbo_broker.__main__", "zturbo_broker.ledger:Ledger.commit", "after"),
-        ("broker", "zturbo_broker.__main__", "zturbo_broker.machine:BrokerMachine.complete", "before"),
-        ("broker", "zturbo_broker.__main__", "zturbo_broker.machine:BrokerMachine.complete", "after"),
+        (
+            "broker",
+            "zturbo_broker.__main__",
+            "zturbo_broker.machine.from_members:FromMembers.complete",
+            "before",
+        ),
+        (
+            "broker",
+            "zturbo_broker.__main__",
+            "zturbo_broker.machine.from_members:FromMembers.complete",
+            "after",
+        ),
     ],
 )
 def test_deaths_on_either_side_of_the_disk(

@@ -13,7 +13,8 @@ from zturbo.wire.control.view import Member
 from zturbo.wire.messages import PROTOCOL, Batch, Statement
 from zturbo.wire.payload import pack_many
 from zturbo_broker.counts import PATIENCE
-from zturbo_broker.machine import BrokerMachine, PipelineInfo
+from zturbo_broker.machine.known import PipelineInfo
+from zturbo_broker.machine.machine import BrokerMachine
 from zturbo_broker.rows import job_of, row_of
 from zturbo_broker.strikes import Death
 
@@ -39,7 +40,7 @@ def hello(machine: BrokerMachine, whom: Member, **changes: Any) -> list[Message]
         jobs=(),
     )
     machine.effects.clear()
-    machine.hello(whom.incarnation, message.but(**changes), 0.0)
+    machine.control(whom.incarnation, message.but(**changes), 0.0)
     return [effect.message for effect in machine.effects if isinstance(effect, Control)]
 
 
@@ -64,7 +65,7 @@ def submit(machine: BrokerMachine, job: bytes, *, client: bytes = CLIENT, **opti
         meta=None,
         digest=b"d",
     )
-    machine.submit(client, message, 0.0)
+    machine.control(client, message, 0.0)
     (answer,) = [effect.message for effect in machine.effects if isinstance(effect, Confirm)]
     return answer
 
@@ -73,23 +74,23 @@ def feed(machine: BrokerMachine, job: bytes, seq: int, n: int) -> None:
     first = machine.jobs[job].total
     contents = (pack_many(list(range(n))),)
     message = to_broker.Feed(ref=2, job=job, seq=seq, first=first, n=n, metas=None, contents=contents)
-    machine.feed(CLIENT, message, 0.0)
+    machine.control(CLIENT, message, 0.0)
 
 
 def renew(machine: BrokerMachine, members: tuple[bytes, ...], now: float) -> None:
-    machine.renew(b"n" * 16, to_broker.Renew(node=b"n" * 16, alive=members), now)
+    machine.control(b"n" * 16, to_broker.Renew(node=b"n" * 16, alive=members), now)
 
 
 def progress(machine: BrokerMachine, counts: dict[bytes, tuple[int, int, int, int]]) -> None:
-    machine.note_progress(WORKER, to_broker.Progress(incarnation=WORKER, counts=counts), 0.0)
+    machine.control(WORKER, to_broker.Progress(incarnation=WORKER, counts=counts), 0.0)
 
 
 def last_counts(machine: BrokerMachine, job: bytes, counts: tuple[int, int, int], now: float) -> None:
-    machine.last_counts(WORKER, to_broker.LastCounts(incarnation=WORKER, counts={job: counts}), now)
+    machine.control(WORKER, to_broker.LastCounts(incarnation=WORKER, counts={job: counts}), now)
 
 
 def cancel(machine: BrokerMachine, job: bytes, now: float, ref: int = 1) -> None:
-    machine.cancel(CLIENT, to_broker.Cancel(ref=ref, job=job), now)
+    machine.control(CLIENT, to_broker.Cancel(ref=ref, job=job), now)
 
 
 def credit(machine: BrokerMachine, tasks: int) -> None:
@@ -185,8 +186,8 @@ def test_chunks_that_do_not_fit_in_memory_are_read_again() -> None:
         message = to_broker.Feed(
             ref=2, job=job, seq=seq, first=seq * 1000, n=1000, metas=None, contents=(text,)
         )
-        machine.feed(CLIENT, message, 0.0)
-    assert machine.roots.cached <= 32 << 20 and len(machine.jobs[job].cache) == 3
+        machine.control(CLIENT, message, 0.0)
+    assert machine.life.roots.cached <= 32 << 20 and len(machine.jobs[job].cache) == 3
     hello(machine, worker())
     hello(machine, sink())
     machine.effects.clear()
@@ -267,7 +268,7 @@ def test_the_end_of_jobs_is_told_to_who_waits_for_it() -> None:
     machine.effects.clear()
 
     def watch(ref: int, jobs: list[bytes], now: float, who: bytes = CLIENT) -> None:
-        machine.watch(who, to_broker.Watch(ref=ref, jobs=tuple(jobs)), now)
+        machine.control(who, to_broker.Watch(ref=ref, jobs=tuple(jobs)), now)
 
     watch(1, jobs[:2], 0.0)
     watch(9, jobs[:1], 0.0, b"d" * 16)
@@ -295,7 +296,7 @@ def test_counts_of_each_stage_outlive_the_job() -> None:
     feed(machine, job, 0, 9)
 
     def counts() -> dict[str, Any]:
-        (count,) = machine.status(machine.jobs[job]).counts
+        (count,) = machine.clients.status(machine.jobs[job]).counts
         return count.as_map()
 
     assert counts() == {"stage": "a", "queued": 9, "running": 0, "done": 0, "failed": 0}
@@ -319,7 +320,7 @@ def ended_job() -> tuple[BrokerMachine, bytes]:
     submit(machine, job)
     progress(machine, {job: (25, 0, 3, 1)})
     whole = to_broker.Complete(incarnation=SINK, job=job, epoch=1, results=50, failed=0)
-    machine.complete(b"s", whole, 1.0)
+    machine.control(b"s", whole, 1.0)
     machine.effects.clear()
     return machine, job
 
@@ -327,7 +328,7 @@ def ended_job() -> tuple[BrokerMachine, bytes]:
 def asked(machine: BrokerMachine, over: list[bytes], now: float) -> list[Any]:
     """The answers to a question about all jobs, asked twice, as far as they are there."""
     for _ in range(2):
-        machine.describe(CLIENT, to_broker.Jobs(ref=7, job=None, over=tuple(over)), now)
+        machine.control(CLIENT, to_broker.Jobs(ref=7, job=None, over=tuple(over)), now)
     return answers(machine)
 
 
@@ -358,7 +359,7 @@ def test_a_question_does_not_wait_for_a_worker_that_is_silent_or_gone() -> None:
     assert [done_of(answer) for answer in answers(machine)] == [25]
     machine, job = ended_job()
     assert asked(machine, [], 1.0) == []
-    machine.release(CLIENT, to_broker.Release(ref=8, job=job), 1.5)
+    machine.control(CLIENT, to_broker.Release(ref=8, job=job), 1.5)
     assert {answer.ref for answer in answers(machine)} == {7, 8}
 
 
@@ -372,7 +373,7 @@ def test_a_client_that_has_all_results_waits_for_the_job_to_be_done() -> None:
     assert len(asked(machine, [], 1.0)) == 2, "it runs, and is told so at once"
     assert asked(machine, [job], 1.0) == []
     whole = to_broker.Complete(incarnation=SINK, job=job, epoch=1, results=50, failed=0)
-    machine.complete(b"s", whole, 1.0)
+    machine.control(b"s", whole, 1.0)
     last_counts(machine, job, (1, 50, 0), 1.1)
     answer = next(answer for answer in answers(machine) if answer.ref == 7)
     assert answer.value.jobs[0].state == "done" and done_of(answer) == 50
@@ -381,14 +382,14 @@ def test_a_client_that_has_all_results_waits_for_the_job_to_be_done() -> None:
 def test_counts_outlive_workers_and_are_those_of_the_last_epoch() -> None:
     machine, job = ended_job()
     last_counts(machine, job, (0, 99, 9), 1.1)
-    assert machine.status(machine.jobs[job]).counts[0].done == 0, "it never heard of this epoch"
+    assert machine.clients.status(machine.jobs[job]).counts[0].done == 0, "it never heard of this epoch"
     machine = broker()
     hello(machine, worker())
     hello(machine, sink())
     submit(machine, job)
     progress(machine, {job: (25, 1, 3, 1)})
     machine.gone(WORKER, 1.0)
-    (count,) = machine.status(machine.jobs[job]).counts
+    (count,) = machine.clients.status(machine.jobs[job]).counts
     assert (count.done, count.failed, count.running) == (25, 1, 0)
     restored = job_of(row_of(machine.jobs[job]), [(0, -1, 1, 1)])
     assert restored.counted == {0: (25, 1)} and not restored.counts_final
@@ -453,7 +454,7 @@ def test_a_client_that_is_gone_for_an_hour_finds_its_job() -> None:
     for job in (done, fed):
         submit(machine, job)
         feed(machine, job, 0, 5)
-    machine.close_feed(CLIENT, to_broker.CloseFeed(ref=3, job=done, chunks=1, total=5), 0.0)
+    machine.control(CLIENT, to_broker.CloseFeed(ref=3, job=done, chunks=1, total=5), 0.0)
     epoch = machine.jobs[done].epoch
     told = to_broker.Complete(incarnation=SINK, job=done, epoch=epoch, results=5, failed=0)
 
@@ -464,10 +465,10 @@ def test_a_client_that_is_gone_for_an_hour_finds_its_job() -> None:
             machine.tick(now)
             machine.effects.clear()
 
-    machine.complete(SINK, told, 1.0)
+    machine.control(SINK, told, 1.0)
     until(3600.0, 1.0)
     assert (machine.jobs[done].state, machine.jobs[fed].error_kind) == ("done", "ClientLost")
-    machine.attach(CLIENT, to_broker.Attach(ref=4, job=done), 3600.0)
+    machine.control(CLIENT, to_broker.Attach(ref=4, job=done), 3600.0)
     (answer,) = [effect.message for effect in machine.effects if isinstance(effect, (Confirm, Control))]
     assert isinstance(answer, from_broker.Ok) and answer.value.state == "done"
     assert answer.value.sink == SINK

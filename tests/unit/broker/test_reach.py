@@ -13,7 +13,8 @@ from zturbo.wire.control import from_broker, to_broker
 from zturbo.wire.control.codec import pack_control, read_request
 from zturbo.wire.control.view import Member
 from zturbo.wire.messages import PROTOCOL
-from zturbo_broker.machine import BrokerMachine, PipelineInfo
+from zturbo_broker.machine.known import PipelineInfo
+from zturbo_broker.machine.machine import BrokerMachine
 from zturbo_broker.reach import out_of_reach
 
 BOTH = ("ipc:///x", "tcp://10.0.0.1:7000")
@@ -94,14 +95,14 @@ def hello(machine: BrokerMachine, who: Member, now: float = 0.0, view: int = 0) 
         view=view,
         jobs=(),
     )
-    machine.hello(who.incarnation, message, now)
+    machine.control(who.incarnation, message, now)
     said = [e.message for e in machine.effects if isinstance(e, Control) and e.to == who.incarnation]
     return next((message.reason for message in said if isinstance(message, from_broker.Refused)), None)
 
 
 def problems(machine: BrokerMachine, now: float = 0.0) -> dict[str, str]:
     machine.effects.clear()
-    machine.describe(b"c" * 16, to_broker.Jobs(ref=1, job=None, over=()), now)
+    machine.control(b"c" * 16, to_broker.Jobs(ref=1, job=None, over=()), now)
     (answer,) = [effect.message for effect in machine.effects if isinstance(effect, Reply)]
     assert isinstance(answer, from_broker.Ok)
     found: dict[str, str] = answer.value.pipelines[0].problems
@@ -197,7 +198,7 @@ def test_a_sink_without_an_address_for_results_is_refused() -> None:
 def test_a_view_below_zero() -> None:
     sent: list[Any] = []
     machine = machine_on_a()
-    machine.hello = lambda who, message, now: sent.extend(pack_control(message))  # type: ignore[method-assign]
+    machine.control = lambda who, message, now: sent.extend(pack_control(message))  # type: ignore[method-assign]
     hello(machine, numbered(FIRST, 1), view=-1)
     with pytest.raises(DecodeError, match="view"):
         read_request(sent)

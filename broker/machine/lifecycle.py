@@ -1,142 +1,82 @@
-"""What the broker knows, and what becomes of a job: placed, started over, ended.
-
-The base of :class:`zturbo_broker.machine.BrokerMachine`.
-"""
+"""Jobs of the broker: placed, started over, ended, forgotten."""
 
 from __future__ import annotations
 
-import math
 from collections import deque
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Sequence
 
 from zturbo.core.custody import Custody
-from zturbo.core.effects import Confirm, Control, Effect, Record, Reply
+from zturbo.core.effects import Control, Record
 from zturbo.core.outlet import Outlet
 from zturbo.wire.control import from_broker
 from zturbo.wire.control.view import Member
 from zturbo.wire.messages import Stamp
-from zturbo_broker.complaints import Complaints
-from zturbo_broker.counts import Counts
-from zturbo_broker.dispatch import FairQueue
 from zturbo_broker.job import ENDED, Job
 from zturbo_broker.jobs import check_transition
-from zturbo_broker.membership import Membership
+from zturbo_broker.lost_sinks import LostSinks
+from zturbo_broker.machine.known import Known, PipelineInfo
 from zturbo_broker.placement import Placed, Placement, StageInfo
-from zturbo_broker.problems import Problems
-from zturbo_broker.recovery import ASK_EVERY, LostSinks, Recovery
+from zturbo_broker.recovery import ASK_EVERY, Recovery
 from zturbo_broker.roots import Roots
 
-__all__ = ["BrokerState", "PipelineInfo"]
+__all__ = ["Lifecycle"]
 
 KEEP_JOBS = 10_000
 """Ended jobs whose results are kept at most; the oldest go first."""
 
 
-@dataclass(slots=True)
-class PipelineInfo:
-    """A pipeline as the network file has it."""
-
-    name: str
-    stages: list[str]
-    durability: str = "fsync"
-    order: str = "path"
-    logs: bool = False
-    max_task_bytes: int = 256 << 20
-    max_task_retries: int = 3
-    """Deaths of workers after which the task that was running each time is condemned."""
-    queue: FairQueue = field(default_factory=FairQueue)
-    """Running jobs that have roots to send."""
-    waiting: dict[bytes, None] = field(default_factory=dict)
-    """Jobs that have no place yet, in the order of coming."""
-
-
-class BrokerState:
-    """The broker's state.
+class Lifecycle:
+    """What becomes of each job.
 
     Args:
-        member: the broker's own record in the view.
-        pipelines: what it serves.
-        view: number of the view to begin with.
-        lease: seconds that a member lives without being renewed.
+        known: facts.
         keep: seconds that results of an ended job are kept.
         feed_timeout: seconds that a client may be silent while it feeds a job.
         grace: seconds that a lost sink has to come back with its spool.
-        version: of zturbo: members of another are refused.
-        cluster: id of the ledger, for clients.
     """
 
-    def __init__(
-        self,
-        member: Member,
-        pipelines: list[PipelineInfo],
-        *,
-        view: int,
-        lease: float = 5.0,
-        keep: float = 86400.0,
-        feed_timeout: float = 60.0,
-        grace: float = 10.0,
-        version: str = "",
-        cluster: bytes = b"",
-    ) -> None:
-        self.me = member.incarnation
-        self.cluster = cluster
-        self.version = version
+    def __init__(self, known: Known, *, keep: float, feed_timeout: float, grace: float) -> None:
+        self.say = known.say
+        self.effects = known.effects
+        self.pipelines = known.pipelines
+        self.membership = known.membership
+        self.jobs = known.jobs
+        self.counts = known.counts
+        self.problems = known.problems
         self.keep = keep
         self.feed_timeout = feed_timeout
-        self.effects: list[Effect] = []
-        self.pipelines = {pipeline.name: pipeline for pipeline in pipelines}
-        self.membership = Membership(member, number=view, lease=lease)
         self.placement = Placement()
         self.custody: Custody[bytes] = Custody()
-        self.outlet = Outlet(self.me, member.host, self.custody, self.effects)
-        self.roots = Roots(self.outlet, self.effects, self._ok)
-        self.jobs: dict[bytes, Job] = {}
-        self.recovery = Recovery(self.outlet, self.effects)
+        self.outlet = Outlet(known.me, known.membership.broker.host, self.custody, known.effects)
+        self.roots = Roots(self.outlet, known.effects, known.say.ok)
+        self.recovery = Recovery(self.outlet, known.effects)
         self.lost_sinks = LostSinks(grace)
-        self.complaints = Complaints(lease, self._heard)
         self.unkept: dict[bytes, float] = {}
         """Job that started over -> when its sink is asked again which failures were given out."""
         self.draining: set[bytes] = set()
         """Members that are about to leave: no job is placed on them."""
-        self.problems = Problems()
-        self.trouble: dict[bytes, str] = {}
-        """Member -> what keeps it from going on, such as a full disk."""
         self.feeders: dict[bytes, float] = {}
         """Client that feeds a job -> when it was last heard."""
-        self.counts = Counts()
         self.watches: dict[bytes, tuple[int, frozenset[bytes], float]] = {}
         """Client -> (ref, jobs whose end it waits for, when it last said so)."""
         self.voided: dict[bytes, float] = {}
         """Job that has ended before its time -> when: nodes are told so again for a while."""
-        self.bad = 0
-        self._viewed = view
-        self._readers = view << 32
-        """Numbers the readers of results: of two that attach to a job the later one has the higher."""
-        self._now = 0.0
-        self._unplaced = True
+        self.viewed = known.membership.number
+        """The view that all have been told of."""
+        self.unplaced = True
         """Whether something has happened that may give a waiting job its place."""
-        self._ended: deque[tuple[float, bytes]] = deque()
+        self.ended: deque[tuple[float, bytes]] = deque()
+        """(when, job) of ended ones, in their order."""
+        self.now = 0.0
 
-    def _heard(self, incarnation: bytes) -> float | None:
-        """When this member was last heard; None if it is none. This broker always hears itself."""
-        return math.inf if incarnation == self.me else self.membership.heard(incarnation)
-
-    def name_of(self, member: Member) -> str:
-        """A member's stage, or what it is, for people."""
-        pipeline = self.pipelines.get(member.pipeline)
-        if pipeline is not None and 0 <= member.stage < len(pipeline.stages):
-            return f"{member.pipeline}.{pipeline.stages[member.stage]}"
-        return member.role
-
-    def _end(self, job: Job, state: str, kind: str | None, error: str | None, now: float) -> None:
+    def end(self, job: Job, state: str, kind: str | None, error: str | None, now: float) -> None:
         self._move(job, state)
-        self._ended.append((now, job.id))
-        while len(self._ended) > KEEP_JOBS:
-            oldest = self.jobs.get(self._ended.popleft()[1])
+        self.ended.append((now, job.id))
+        while len(self.ended) > KEEP_JOBS:
+            oldest = self.jobs.get(self.ended.popleft()[1])
             if oldest is not None:
-                self._prune(oldest)
-        self._unplaced = True
+                self.prune(oldest)
+        self.unplaced = True
         job.error_kind, job.error, job.waiting = kind, error, None
         job.ended_at = now
         job.deadline = None
@@ -152,11 +92,11 @@ class BrokerState:
         self.roots.drop(job)
         self.recovery.drop(job.id)
         for identity, ref in job.held_acks:
-            self._error(identity, ref, "JobError", f"the job is {state}")
+            self.say.error(identity, ref, "JobError", f"the job is {state}")
         job.held_acks.clear()
         if state != "done" and job.stamp is not None:
             job.results, job.failed, *_ = self.counts.of(job.stamp.sink, job.id)
-        self._record(job)
+        self.record(job)
         self.effects.append(Record("drop_chunks", (job.id,)))
         told = [
             member
@@ -176,17 +116,9 @@ class BrokerState:
         for identity, (ref, jobs, _) in list(self.watches.items()):
             if job.id in jobs:
                 del self.watches[identity]
-                self._ok(identity, ref, ((job.id, state, kind, error),))
+                self.say.ok(identity, ref, ((job.id, state, kind, error),))
 
-    def _counts(self, job: Job, stages: int) -> list[list[int]]:
-        """Of each stage of a job: what is queued, runs, is done, failed."""
-        counts = self.counts.of_stages(job, self.membership.members(job.pipeline), stages)
-        if counts and job.state not in ENDED:
-            waiting = (parcel.batch for queue in self.outlet.pending.values() for parcel in queue)
-            counts[0][0] += job.backlog + sum(batch.n for batch in waiting if batch.job == job.id)
-        return counts
-
-    def _prune(self, job: Job) -> None:
+    def prune(self, job: Job) -> None:
         if job.stamp is not None:
             self.effects.append(Control(from_broker.Forget(jobs=(job.id,)), job.stamp.sink))
         self.effects.append(Record("drop_job", (job.id,)))
@@ -197,25 +129,15 @@ class BrokerState:
         check_transition(job.state, state)
         job.state = state
 
-    def _record(self, job: Job) -> None:
+    def record(self, job: Job) -> None:
         self.effects.append(Record("put_job", (job,)))
 
-    def _ok(self, identity: bytes, ref: int, value: Any) -> None:
-        self.effects.append(Confirm(identity, from_broker.Ok(ref=ref, value=value)))
-
-    def _answer(self, identity: bytes, ref: int, value: Any) -> None:
-        """An answer that depends on nothing that is still to be written."""
-        self.effects.append(Reply(identity, from_broker.Ok(ref=ref, value=value)))
-
-    def _error(self, identity: bytes, ref: int, kind: str, text: str) -> None:
-        self.effects.append(Confirm(identity, from_broker.Error(ref=ref, kind=kind, message=text)))
-
-    def _wait_again(self, job: Job) -> None:
+    def wait_again(self, job: Job) -> None:
         """The job starts over in a higher epoch: a stamped worker or its sink is gone, or it is retried."""
         self._move(job, "waiting")
         self.recovery.drop(job.id)
         self._unplace(job)
-        self._unplaced = True
+        self.unplaced = True
         if (pipeline := self.pipelines.get(job.pipeline)) is not None:
             pipeline.queue.remove(job.id)
             pipeline.waiting[job.id] = None
@@ -223,15 +145,15 @@ class BrokerState:
             job.waiting = f"pipeline {job.pipeline}: this broker's network file has none of that name"
         self.roots.rewind(job)
 
-    def _results_lost(self, job: Job, why: str, now: float) -> None:
+    def results_lost(self, job: Job, why: str, now: float) -> None:
         """Its sink is gone for good, or has lost what it had: start over, if that can give the same."""
         stamp = job.stamp
         if job.wild and stamp is not None and stamp.hold != "all":
             text = f"{why}; a stage is not deterministic, so that another run would not fit what was given"
-            self._end(job, "failed", "ResultsLost", f"{text}: submit the job again", now)
+            self.end(job, "failed", "ResultsLost", f"{text}: submit the job again", now)
         else:
             job.incidents.append(f"{why}: the job starts over")
-            self._wait_again(job)
+            self.wait_again(job)
 
     def _unplace(self, job: Job) -> None:
         self.unkept.pop(job.id, None)
@@ -239,11 +161,11 @@ class BrokerState:
             self.placement.free(job.placed)
             job.placed = None
 
-    def _place_all(self) -> None:
+    def place_all(self) -> None:
         """Place waiting jobs, first come first served: where one has to wait, so have those behind it."""
-        if not self._unplaced:
+        if not self.unplaced:
             return
-        self._unplaced = False
+        self.unplaced = False
         for pipeline in self.pipelines.values():
             for name in list(pipeline.waiting):
                 self._place(self.jobs[name], pipeline)
@@ -251,7 +173,7 @@ class BrokerState:
                     break
                 del pipeline.waiting[name]
 
-    def _queue(self, job: Job) -> None:
+    def queue(self, job: Job) -> None:
         """The job may have roots to send."""
         if job.state == "running" and job.kept and not job.recovering:
             pipeline = self.pipelines[job.pipeline]
@@ -271,7 +193,7 @@ class BrokerState:
             if not sinks:
                 missing.append(("", -1))
             for stage in missing:
-                if problem := self.problems.of(*stage, self._now):
+                if problem := self.problems.of(*stage, self.now):
                     job.waiting = f"{placed}: it does not start: {problem}"
                     break
             return
@@ -280,7 +202,7 @@ class BrokerState:
         self.counts.started_over(job)
         job.kept = job.epoch == 1 or not placed.ordered
         if not job.kept:
-            self.unkept[job.id] = self._now + ASK_EVERY
+            self.unkept[job.id] = self.now + ASK_EVERY
         self._move(job, "running")
         job.stamp = Stamp(
             job=job.id,
@@ -296,9 +218,9 @@ class BrokerState:
             hold=self._hold(job, placed, workers),
             fail_fast=bool(job.options.get("fail_fast")) and not job.retries_left,
         )
-        self._record(job)
+        self.record(job)
         self.outlet.stamp(job.stamp)
-        self._queue(job)
+        self.queue(job)
         if job.epoch > 1:
             for member in self.membership.members():
                 if member.role == "sink" or member.pipeline == job.pipeline:
@@ -320,27 +242,23 @@ class BrokerState:
             return "all"
         return "failures" if job.retries_left else ""
 
-    def _restamp(self, job: Job, stamp: Stamp) -> None:
+    def restamp(self, job: Job, stamp: Stamp) -> None:
         """A higher revision: tell all who may have to do with the job."""
         job.stamp = stamp
-        self._record(job)
+        self.record(job)
         if job.state == "running":
             self.outlet.stamp(stamp)
         for member in self.membership.members():
             if member.role == "sink" or member.pipeline == job.pipeline:
                 self.effects.append(Control(from_broker.NewStamp(stamp=stamp), member.incarnation))
 
-    def _ask_kept(self, now: float) -> None:
+    def ask_kept(self, now: float) -> None:
         """The sinks of jobs that started over are told so again; they answer with what was given out."""
         for name, at in self.unkept.items():
             stamp = self.jobs[name].stamp
             if now >= at and stamp is not None:
                 self.unkept[name] = now + ASK_EVERY
                 self.effects.append(Control(from_broker.NewStamp(stamp=stamp), stamp.sink))
-
-    def _record_members(self) -> None:
-        members = self.membership.members()
-        self.effects.append(Record("set_members", (self.membership.number, members)))
 
     def _adopt_orphans(self) -> None:
         """Roots that a worker held since before this broker was started, and has lost or given back."""
@@ -352,21 +270,21 @@ class BrokerState:
                 self.recovery.returned(job, parcel.batch.runs)
             else:
                 self.roots.again(job, parcel.batch.runs)
-                self._queue(job)
+                self.queue(job)
         self.outlet.orphans.clear()
 
-    def _settle(self, now: float) -> None:
-        self._now = now
+    def settle(self, now: float) -> None:
+        self.now = now
         self.custody.zeroed.clear()
-        if self.membership.number != self._viewed:
-            self._viewed = self.membership.number
+        if self.membership.number != self.viewed:
+            self.viewed = self.membership.number
             view = self.membership.view()
             for member in self.membership.members():
                 self.effects.append(Control(from_broker.NewView(view=view), member.incarnation))
             self.outlet.set_view(view, self._outlet_peers(), now)
         if self.outlet.orphans:
             self._adopt_orphans()
-        self._place_all()
+        self.place_all()
         if self.recovery.jobs:
             self.recovery.ask({name: len(p.stages) for name, p in self.pipelines.items()}, now)
         for pipeline in self.pipelines.values():
@@ -377,22 +295,59 @@ class BrokerState:
         """Who gets roots, and who gets their END: the first stage, ordered workers, and sinks."""
         return [m for m in self.membership.members() if m.stage == 0 or m.ordered or m.role == "sink"]
 
-    def _watch(self, job: Job, now: float) -> None:
+    def watch_time(self, job: Job, now: float) -> None:
         """Time-outs of a job begin."""
         if "timeout" in job.options:
             job.deadline = now + job.options["timeout"]
         if job.stream and not job.closed:
             self.feeders[job.client] = now
 
-    def _time_out(self, now: float) -> None:
+    def time_out(self, now: float) -> None:
         """Jobs that took too long, and feeds whose client is gone."""
         late = [job for job in self.jobs.values() if job.deadline is not None and job.deadline <= now]
         for job in late:
             text = f"the job was not complete within its time-out of {job.options['timeout']:g} s"
-            self._end(job, "failed", "JobTimeout", text, now)
+            self.end(job, "failed", "JobTimeout", text, now)
         for client in [c for c, at in self.feeders.items() if now - at >= self.feed_timeout]:
             del self.feeders[client]
             for job in list(self.jobs.values()):
                 if job.client == client and job.stream and not job.closed and job.state not in ENDED:
                     text = f"its client fed it and was not heard of for {self.feed_timeout:g} s"
-                    self._end(job, "failed", "ClientLost", text, now)
+                    self.end(job, "failed", "ClientLost", text, now)
+
+    def remind(self, member: Member, known: Sequence[tuple[bytes, int, int]]) -> None:
+        """A member names jobs that it knows: that they have ended, or a newer stamp, may have got lost."""
+        ended = []
+        for name, *rank in known:
+            job = self.jobs.get(name)
+            if job is None or (member.role == "worker" and job.state in ENDED):
+                ended.append(name)
+            elif job.stamp is not None and job.state in ("running", "done") and job.stamp.rank > tuple(rank):
+                self.effects.append(Control(from_broker.NewStamp(stamp=job.stamp), member.incarnation))
+        ended += self.counts.owed(member.incarnation)
+        if ended:
+            self.effects.append(Control(from_broker.Forget(jobs=tuple(ended)), member.incarnation))
+
+    def prune_old(self, now: float) -> None:
+        """Forget jobs that ended long ago."""
+        while self.ended and now - self.ended[0][0] > self.keep:
+            job = self.jobs.get(self.ended.popleft()[1])
+            if job is not None:
+                self.prune(job)
+
+    def deadline(self) -> float | None:
+        """When something is due."""
+        times = [
+            self.outlet.deadline(),
+            self.recovery.deadline(),
+            self.lost_sinks.deadline(),
+            min(self.unkept.values(), default=None),
+            min((job.deadline for job in self.jobs.values() if job.deadline is not None), default=None),
+            min(self.feeders.values(), default=float("inf")) + self.feed_timeout,
+        ]
+        return min((at for at in times if at is not None), default=None)
+
+    def check(self) -> None:
+        """Assert every invariant."""
+        self.outlet.check()
+        assert self.roots.cached == sum(b.nbytes for job in self.jobs.values() for b in job.cache.values())

@@ -1,7 +1,4 @@
-"""What clients ask for: submit, feed, attach, cancel, release, and what is going on.
-
-The part of :class:`zturbo_broker.machine.BrokerMachine` that faces clients.
-"""
+"""Messages of clients: submit, feed, attach, cancel, release, and how it goes."""
 
 from __future__ import annotations
 
@@ -15,16 +12,36 @@ from zturbo.wire.control import answers, from_broker, to_broker
 from zturbo.wire.messages import ORDERS, PROTOCOL, Batch, Buffer, Run, is_order
 from zturbo.wire.payload import check_blob
 from zturbo_broker.job import ENDED, Job
-from zturbo_broker.state import BrokerState
+from zturbo_broker.machine.known import Known
+from zturbo_broker.machine.lifecycle import Lifecycle
 
-__all__ = ["Requests"]
+__all__ = ["FromClients"]
 
 WATCH = 5.0
 """Seconds after which a client that does not say so again does not wait any more."""
 
 
-class Requests(BrokerState):
-    """What clients ask."""
+class FromClients:
+    """Handlers of the messages of clients.
+
+    Args:
+        known: facts.
+        life: of jobs.
+    """
+
+    def __init__(self, known: Known, life: Lifecycle) -> None:
+        self.known = known
+        self.say = known.say
+        self.effects = known.effects
+        self.pipelines = known.pipelines
+        self.membership = known.membership
+        self.jobs = known.jobs
+        self.counts = known.counts
+        self.problems = known.problems
+        self.trouble = known.trouble
+        self.life = life
+        self._readers = known.membership.number << 32
+        """Numbers the readers of results: of two that attach to a job the later one has the higher."""
 
     def client_hello(self, identity: bytes, message: to_broker.ClientHello, now: float) -> None:
         """A client introduces itself."""
@@ -35,12 +52,12 @@ class Requests(BrokerState):
             )
             return
         greeting = answers.Greeting(
-            version=self.version,
-            cluster=self.cluster,
+            version=self.known.version,
+            cluster=self.known.cluster,
             pipelines=tuple(sorted(self.pipelines)),
             max_task_bytes={name: pipeline.max_task_bytes for name, pipeline in self.pipelines.items()},
         )
-        self._answer(identity, message.ref, greeting)
+        self.say.now(identity, message.ref, greeting)
 
     def submit(self, identity: bytes, message: to_broker.Submit, now: float) -> None:
         """A client submits a job; said twice it is one job.
@@ -55,20 +72,20 @@ class Requests(BrokerState):
         known = self.jobs.get(name)
         if known is not None:
             if known.digest != message.digest:
-                self._error(identity, ref, "JobConflict", "this job id was submitted with other content")
+                self.say.error(identity, ref, "JobConflict", "this job id was submitted with other content")
             else:
-                self._ok(identity, ref, self._whereabouts(known))
+                self.say.ok(identity, ref, self._whereabouts(known))
             return
         pipeline = self.pipelines.get(message.pipeline)
         if pipeline is None:
             names = ", ".join(sorted(self.pipelines)) or "none"
             text = f"no pipeline {message.pipeline!r} here; this broker has: {names}"
-            self._error(identity, ref, "UnknownPipeline", text)
+            self.say.error(identity, ref, "UnknownPipeline", text)
             return
         options = message.options
         problem = _check_options(options)
         if problem:
-            self._error(identity, ref, "UsageError", problem)
+            self.say.error(identity, ref, "UsageError", problem)
             return
         job = Job(
             id=name,
@@ -80,21 +97,21 @@ class Requests(BrokerState):
             digest=message.digest,
         )
         self.jobs[name] = job
-        self._watch(job, now)
+        self.life.watch_time(job, now)
         pipeline.waiting[name] = None
-        self._unplaced = True
-        self._record(job)
+        self.life.unplaced = True
+        self.life.record(job)
         if root is not None:
-            self.roots.add(job, -1, 1, root)
+            self.life.roots.add(job, -1, 1, root)
             job.closed, job.total = True, 1
-            self._record(job)
-        self._settle(now)
-        self._ok(identity, ref, self._whereabouts(job))
+            self.life.record(job)
+        self.life.settle(now)  # it may have its place now
+        self.say.ok(identity, ref, self._whereabouts(job))
 
     def heard(self, client: bytes, now: float) -> None:
         """A sign of a client."""
-        if client in self.feeders:
-            self.feeders[client] = now
+        if client in self.life.feeders:
+            self.life.feeders[client] = now
 
     def feed(self, identity: bytes, message: to_broker.Feed, now: float) -> None:
         """A chunk of a streamed job's roots.
@@ -107,59 +124,57 @@ class Requests(BrokerState):
         ref = message.ref
         job = self.jobs.get(message.job)
         if job is None:
-            self._error(identity, ref, "UsageError", "no such job")
+            self.say.error(identity, ref, "UsageError", "no such job")
         elif job.state in ENDED and (job.state != "done" or message.seq >= len(job.chunks)):
-            self._error(identity, ref, "JobError", f"the job is {job.state}")
+            self.say.error(identity, ref, "JobError", f"the job is {job.state}")
         elif not job.stream or (job.closed and message.seq >= len(job.chunks)):
-            self._error(identity, ref, "UsageError", "the job's feed is closed")
+            self.say.error(identity, ref, "UsageError", "the job's feed is closed")
         elif message.seq > len(job.chunks):
             return  # one before it got lost; the client says both again
         elif message.seq < len(job.chunks):
             if (identity, ref) not in job.held_acks:
-                self._ok(identity, ref, answers.Fed(fed=len(job.chunks)))
+                self.say.ok(identity, ref, answers.Fed(fed=len(job.chunks)))
         else:
             first = job.total
             if message.first != first or message.n != roots.n:
-                self._error(identity, ref, "UsageError", f"chunk {message.seq} begins at root {first}")
+                self.say.error(identity, ref, "UsageError", f"chunk {message.seq} begins at root {first}")
                 return
-            self.roots.add(job, first, roots.n, roots)
+            self.life.roots.add(job, first, roots.n, roots)
             job.total += roots.n
-            self._queue(job)
-            if self.roots.crowded(job):
+            self.life.queue(job)
+            if self.life.roots.crowded(job):
                 job.held_acks.append((identity, ref))
             else:
-                self._ok(identity, ref, answers.Fed(fed=len(job.chunks)))
-        self._settle(now)
+                self.say.ok(identity, ref, answers.Fed(fed=len(job.chunks)))
 
     def close_feed(self, identity: bytes, message: to_broker.CloseFeed, now: float) -> None:
         """All roots of a streamed job are here."""
         ref = message.ref
         job = self.jobs.get(message.job)
         if job is None or not job.stream:
-            self._error(identity, ref, "UsageError", "no such streamed job")
+            self.say.error(identity, ref, "UsageError", "no such streamed job")
         elif message.chunks > len(job.chunks):
             return  # a chunk got lost; the client says it again, and this too
         elif message.chunks < len(job.chunks) or message.total != job.total:
-            self._error(
+            self.say.error(
                 identity, ref, "UsageError", f"{len(job.chunks)} chunks with {job.total} roots are here"
             )
         else:
             if not job.closed:
                 job.closed = True
-                self._record(job)
-                self._queue(job)
-            self._ok(identity, ref, answers.Fed(fed=len(job.chunks)))
-        self._settle(now)
+                self.life.record(job)
+                self.life.queue(job)
+            self.say.ok(identity, ref, answers.Fed(fed=len(job.chunks)))
 
     def attach(self, identity: bytes, message: to_broker.Attach, now: float) -> None:
         """Where are a job's results?"""
         job = self.jobs.get(message.job)
         if job is None:
-            self._error(
+            self.say.error(
                 identity, message.ref, "UsageError", "no such job, or its results are not kept any more"
             )
         else:
-            self._ok(identity, message.ref, self._whereabouts(job))
+            self.say.ok(identity, message.ref, self._whereabouts(job))
 
     def watch(self, identity: bytes, message: to_broker.Watch, now: float) -> None:
         """A client waits for the end of these jobs: the answer comes when one has ended.
@@ -174,13 +189,13 @@ class Requests(BrokerState):
                 ended.append((name, "unknown", None, None))
             elif job.state in ENDED:
                 ended.append((name, job.state, job.error_kind, job.error))
-        self.watches.pop(identity, None)
+        self.life.watches.pop(identity, None)
         if ended or not names:
-            self._ok(identity, ref, tuple(ended))
+            self.say.ok(identity, ref, tuple(ended))
         else:
-            self.watches[identity] = (ref, frozenset(names), now)
-        for gone in [who for who, (_, _, at) in self.watches.items() if now - at > WATCH]:
-            del self.watches[gone]
+            self.life.watches[identity] = (ref, frozenset(names), now)
+        for gone in [who for who, (_, _, at) in self.life.watches.items() if now - at > WATCH]:
+            del self.life.watches[gone]
 
     def _whereabouts(self, job: Job) -> answers.Whereabouts:
         self._readers += 1
@@ -202,7 +217,7 @@ class Requests(BrokerState):
             sink = sinks.get(job.stamp.sink)
             if sink is not None:
                 return value.but(sink=sink.incarnation, results=sink.results, host=sink.host)
-            if job.state == "done" and job.stamp.spool not in self.lost_sinks:
+            if job.state == "done" and job.stamp.spool not in self.life.lost_sinks:
                 error = "the sink that had the results is gone"
                 return value.but(state="failed", kind="ResultsLost", error=error)
         return value
@@ -211,23 +226,21 @@ class Requests(BrokerState):
         """End a job now."""
         job = self.jobs.get(message.job)
         if job is None:
-            self._error(identity, message.ref, "UsageError", "no such job")
+            self.say.error(identity, message.ref, "UsageError", "no such job")
             return
         if job.state not in ENDED:
-            self._end(job, "cancelled", "JobCancelled", "cancelled by a client", now)
-        self._ok(identity, message.ref, answers.State(state=job.state))
-        self._settle(now)
+            self.life.end(job, "cancelled", "JobCancelled", "cancelled by a client", now)
+        self.say.ok(identity, message.ref, answers.State(state=job.state))
 
     def release(self, identity: bytes, message: to_broker.Release, now: float) -> None:
         """Nobody wants this job's results any more."""
         job = self.jobs.get(message.job)
         if job is not None and job.state in ENDED:
-            self._prune(job)
+            self.life.prune(job)
         elif job is not None:
-            self._end(job, "cancelled", "JobCancelled", "its client let go of it", now)
-            self._prune(job)
-        self._ok(identity, message.ref, answers.State(state=job.state if job is not None else "unknown"))
-        self._settle(now)
+            self.life.end(job, "cancelled", "JobCancelled", "its client let go of it", now)
+            self.life.prune(job)
+        self.say.ok(identity, message.ref, answers.State(state=job.state if job is not None else "unknown"))
 
     def describe(self, identity: bytes, message: to_broker.Jobs, now: float) -> None:
         """What ``zturbo jobs`` shows. Of a job that has just ended, it waits for the last counts; also of one
@@ -258,9 +271,9 @@ class Requests(BrokerState):
                 )
             )
         description = answers.Description(
-            jobs=tuple(jobs), pipelines=tuple(pipelines), trouble=self.trouble.get(self.me)
+            jobs=tuple(jobs), pipelines=tuple(pipelines), trouble=self.trouble.get(self.known.me)
         )
-        self._answer(identity, ref, description)
+        self.say.now(identity, ref, description)
 
     def status(self, job: Job) -> answers.Status:
         """One job's status."""
@@ -296,11 +309,11 @@ class Requests(BrokerState):
 
     def _waits_for(self, job: Job) -> str | None:
         """Why it does not go on just now, if there is a reason."""
-        if (trouble := self.trouble.get(self.me)) and job.state not in ENDED:
+        if (trouble := self.trouble.get(self.known.me)) and job.state not in ENDED:
             return trouble
         if job.state != "running" or job.stamp is None:
             return job.waiting
-        if job.stamp.spool in self.lost_sinks:
+        if job.stamp.spool in self.life.lost_sinks:
             return "its sink to come back"
         if trouble := self.trouble.get(job.stamp.sink):
             return f"its sink: {trouble}"
@@ -308,12 +321,20 @@ class Requests(BrokerState):
             return "its workers' reports, after the broker's restart"
         pipeline = self.pipelines.get(job.pipeline)
         for index, stage in enumerate(pipeline.stages if pipeline is not None else ()):
-            problem = self.problems.of(job.pipeline, index, self._now)
+            problem = self.problems.of(job.pipeline, index, self.life.now)
             if problem and not self.membership.members(job.pipeline, index):
                 return f"a worker of {job.pipeline}.{stage}: it does not start: {problem}"
-        if job.backlog and job.paused_until > self._now:
+        if job.backlog and job.paused_until > self.life.now:
             return "its results to be read: it has its share of the sink's spool"
         return None
+
+    def _counts(self, job: Job, stages: int) -> list[list[int]]:
+        """Of each stage of a job: what is queued, runs, is done, failed."""
+        counts = self.counts.of_stages(job, self.membership.members(job.pipeline), stages)
+        if counts and job.state not in ENDED:
+            waiting = (parcel.batch for queue in self.life.outlet.pending.values() for parcel in queue)
+            counts[0][0] += job.backlog + sum(batch.n for batch in waiting if batch.job == job.id)
+        return counts
 
 
 def _roots(job: bytes, runs: list[Run], n: int, metas: bytes | None, contents: Sequence[Buffer]) -> Batch:

@@ -1,0 +1,1 @@
+"""The broker's decisions: a machine that has parts, each for one side of it."""

@@ -1,0 +1,230 @@
+"""Messages of workers, sinks and nodes."""
+
+from __future__ import annotations
+
+from zturbo.checks import is_address
+from zturbo.core.effects import Confirm, Control, LogLine, Record, Reply
+from zturbo.wire.control import from_broker, to_broker
+from zturbo.wire.control.view import Member
+from zturbo.wire.messages import PROTOCOL
+from zturbo_broker.complaints import Complaints
+from zturbo_broker.job import ENDED
+from zturbo_broker.machine.departures import Departures
+from zturbo_broker.machine.known import Known
+from zturbo_broker.machine.lifecycle import Lifecycle
+from zturbo_broker.reach import out_of_reach, works
+from zturbo_broker.strikes import Death
+
+__all__ = ["FromMembers"]
+
+VOID_FOR = 10.0
+"""Seconds for which nodes are told of a job that has ended before its time."""
+
+PAUSE = 3.0
+"""Seconds that a job stays paused after its sink last said so."""
+
+
+class FromMembers:
+    """Handlers of the messages of workers, sinks and nodes.
+
+    Args:
+        known: facts.
+        life: of jobs.
+        departures: of members.
+        complaints: of members about each other.
+    """
+
+    def __init__(self, known: Known, life: Lifecycle, departures: Departures, complaints: Complaints) -> None:
+        self.known = known
+        self.say = known.say
+        self.effects = known.effects
+        self.pipelines = known.pipelines
+        self.membership = known.membership
+        self.jobs = known.jobs
+        self.counts = known.counts
+        self.problems = known.problems
+        self.trouble = known.trouble
+        self.life = life
+        self.departures = departures
+        self.complaints = complaints
+
+    def hello(self, identity: bytes, message: to_broker.Hello, now: float) -> None:
+        """A worker or a sink introduces itself, and repeats it as its heartbeat."""
+        member = message.member
+        problem = self._misfit(member, message)
+        new = not message.view and member.incarnation not in self.membership
+        if problem is None and (new or self.membership.unmet(member.incarnation)):
+            problem = self._apart(member, now)
+        if problem:
+            self.effects.append(Control(from_broker.Refused(reason=problem), identity))
+            return
+        if member.spool and new:
+            # A spool has one sink at a time: another that had it is gone, though that was not heard yet.
+            for sink in self.membership.sinks():
+                if sink.spool == member.spool:
+                    self.departures.gone(sink.incarnation, now)
+        changed = self.membership.join(member, message.node, message.pid, message.view, now)
+        if changed is None:
+            reason = "this incarnation was taken out of the view"
+            self.effects.append(Control(from_broker.Refused(reason=reason), identity))
+        elif changed:
+            self.life.unplaced = True
+            self.problems.over(member.pipeline, member.stage)
+            self.known.record_members()
+            self._welcome(identity, member)
+        elif message.view != self.membership.number:
+            self._welcome(identity, member)
+        if changed is not None and member.spool:
+            self.life.lost_sinks.seen(member.spool, message.node, message.stage)
+        if changed is not None:
+            self.life.remind(member, message.jobs)
+
+    def _misfit(self, member: Member, message: to_broker.Hello) -> str | None:
+        if member.incarnation == self.known.me:
+            return "it has this broker's own id"
+        if message.protocol != PROTOCOL:
+            return f"it speaks protocol {message.protocol}, this broker {PROTOCOL}"
+        if message.version != self.known.version:
+            return (
+                f"it is zturbo {message.version}, this broker {self.known.version}: install one on all hosts"
+            )
+        if member.role == "sink":
+            fits = member.results and all(map(is_address, member.results))
+            return None if fits else f"a sink gives results at tcp://HOST:PORT, not at {member.results!r:.80}"
+        pipeline = self.pipelines.get(member.pipeline)
+        if member.role != "worker" or pipeline is None or not 0 <= member.stage < len(pipeline.stages):
+            return f"this broker has no stage {member.pipeline}.{message.stage}"
+        if pipeline.stages[member.stage] != message.stage:
+            name = pipeline.stages[member.stage]
+            return f"stage {member.stage} of {member.pipeline} is {name!r} here, not {message.stage!r}"
+        return None
+
+    def _apart(self, new: Member, now: float) -> str | None:
+        """Why a member cannot work with those who are there; some of them may have to go instead.
+
+        Whoever is elsewhere and has nobody to work with does not keep out who is on the broker's host, nor
+        does anybody who came while a broker was away keep out who was there before.
+        """
+        broker = self.membership.broker
+        before = new.incarnation in self.membership
+        while True:
+            there = [m for m in self.membership.met() if not new.spool or m.spool != new.spool]
+            apart = out_of_reach(new, [broker, *there], self.known.name_of)
+            if apart is None:
+                return None
+            other = apart.other
+            stray = new.host == broker.host != other.host and not works(other, there)
+            goes = other if other is not broker and (stray or before) else new
+            self.problems.refused(goes.pipeline, goes.stage, apart.text, now)
+            self.life.unplaced = True
+            self.departures.gone(goes.incarnation, now)
+            if goes is new:
+                return apart.text
+
+    def _welcome(self, identity: bytes, member: Member) -> None:
+        for job in self.jobs.values():  # first what else may have got lost: the view is what others act on
+            stamp = job.stamp
+            if job.state == "running" and stamp is not None and stamp.rank > (1, 0):
+                if member.role == "sink" or member.pipeline == job.pipeline:
+                    self.effects.append(Control(from_broker.NewStamp(stamp=stamp), identity))
+        welcome = from_broker.Welcome(
+            view=self.membership.view(), broker=self.known.me, version=self.known.version
+        )
+        self.effects.append(Control(welcome, identity))
+
+    def get_view(self, identity: bytes, message: to_broker.GetView, now: float) -> None:
+        """Somebody met a peer with a newer view than his."""
+        self.effects.append(Control(from_broker.NewView(view=self.membership.view()), identity))
+
+    def renew(self, identity: bytes, message: to_broker.Renew, now: float) -> None:
+        """A node's word that these live."""
+        self.life.lost_sinks.hear(message.node, now)
+        self.membership.renew(message.alive, now)
+        voided = self.life.voided = {job: at for job, at in self.life.voided.items() if now - at < VOID_FOR}
+        if voided:  # the word may have got lost, and what hangs would hang on
+            self.effects.append(Control(from_broker.Forget(jobs=tuple(voided)), message.node))
+        self.effects.append(Reply(identity, from_broker.Renewed()))
+
+    def leave(self, identity: bytes, message: to_broker.Leave, now: float) -> None:
+        """A member says goodbye."""
+        self.departures.gone(message.incarnation, now)
+
+    def exited(self, identity: bytes, message: to_broker.Exited, now: float) -> None:
+        """A node saw a member exit."""
+        running = message.running
+        death = Death(-1, message.stage, message.text, message.cause, running)
+        source = message.stage.split(" (")[0]
+        job = running[0][0] if running else b""
+        self.effects.append(LogLine("WARNING" if message.code else "INFO", source, job, death.sentence))
+        self.departures.gone(message.incarnation, now, death)
+        self.say.ok(identity, message.ref, None)
+
+    def broken(self, identity: bytes, message: to_broker.Broken, now: float) -> None:
+        """A member gets no answer from another, though the broker hears both."""
+        self.complaints.add(message.incarnation, message.peer, now)
+
+    def drain(self, identity: bytes, message: to_broker.Draining, now: float) -> None:
+        """A member is about to leave."""
+        if message.incarnation in self.membership:
+            self.life.draining.add(message.incarnation)
+
+    def note_trouble(self, identity: bytes, message: to_broker.Trouble, now: float) -> None:
+        """A member says what keeps it from going on; an empty text ends it."""
+        if message.incarnation in self.membership:
+            self.trouble[message.incarnation] = message.text
+
+    def pause(self, identity: bytes, message: to_broker.Pause, now: float) -> None:
+        """A sink has more than a job's share of unread results: its sources wait. Repeated while it lasts."""
+        job = self.jobs.get(message.job)
+        if job is not None and job.epoch == message.epoch:
+            job.paused_until = now + PAUSE
+
+    def start_failed(self, identity: bytes, message: to_broker.StartFailed, now: float) -> None:
+        """A worker of ``pipeline.stage`` could not start."""
+        text = f"{message.stage} does not start: {message.error}"
+        self.effects.append(LogLine("ERROR", message.stage, b"", text))
+        name, _, stage_name = message.stage.rpartition(".")
+        pipeline = self.pipelines.get(name)
+        if pipeline is not None and stage_name in pipeline.stages:
+            self.problems.failed(name, pipeline.stages.index(stage_name), message.error)
+            self.life.unplaced = True
+        self.say.now(identity, message.ref, None)
+
+    def note_progress(self, identity: bytes, message: to_broker.Progress, now: float) -> None:
+        """A member's counts of tasks per job: given, failed, queued, running."""
+        if message.incarnation in self.membership:
+            self.counts.note(message.incarnation, message.counts)
+
+    def last_counts(self, identity: bytes, message: to_broker.LastCounts, now: float) -> None:
+        """A member's last word on jobs that have ended."""
+        member = self.membership.get(message.incarnation)
+        for name, numbers in message.counts.items():
+            job = self.jobs.get(name)
+            if member is not None and job is not None and self.counts.last(job, member, *numbers):
+                self.effects.append(Record("note_job", (job,)))
+
+    def complete(self, identity: bytes, message: to_broker.Complete, now: float) -> None:
+        """A sink has all of a job."""
+        job = self.jobs.get(message.job)
+        if job is None or job.state in ENDED:
+            self.effects.append(Confirm(identity, from_broker.Confirmed(job=message.job)))
+            return
+        stamp = job.stamp
+        if stamp is None or job.state != "running" or message.epoch != job.epoch:
+            return
+        if message.incarnation != stamp.sink:
+            return
+        job.results, job.failed = message.results, message.failed
+        if job.failed and job.retries_left:
+            job.retries += 1
+            job.incidents.append(f"{job.failed} tasks failed: retry {job.retries}")
+            self.life.wait_again(job)
+            return
+        self.life.end(job, "done", None, None, now)
+        self.effects.append(Confirm(identity, from_broker.Confirmed(job=job.id)))
+
+    def job_failed(self, identity: bytes, message: to_broker.JobFailed, now: float) -> None:
+        """A sequencer saw what cannot be mended."""
+        job = self.jobs.get(message.job)
+        if job is not None and job.state == "running" and message.epoch == job.epoch:
+            self.life.end(job, "failed", message.kind, message.error, now)

@@ -1,0 +1,106 @@
+"""Facts of the broker that all parts of its machine use, and how it answers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from zturbo.core.effects import Confirm, Effect, Record, Reply
+from zturbo.wire.control import from_broker
+from zturbo.wire.control.view import Member
+from zturbo_broker.counts import Counts
+from zturbo_broker.dispatch import FairQueue
+from zturbo_broker.job import Job
+from zturbo_broker.membership import Membership
+from zturbo_broker.problems import Problems
+
+__all__ = ["Answers", "Known", "PipelineInfo"]
+
+
+@dataclass(slots=True)
+class PipelineInfo:
+    """A pipeline as the network file has it."""
+
+    name: str
+    stages: list[str]
+    durability: str = "fsync"
+    order: str = "path"
+    logs: bool = False
+    max_task_bytes: int = 256 << 20
+    max_task_retries: int = 3
+    """Deaths of workers after which the task that was running each time is condemned."""
+    queue: FairQueue = field(default_factory=FairQueue)
+    """Running jobs that have roots to send."""
+    waiting: dict[bytes, None] = field(default_factory=dict)
+    """Jobs that have no place yet, in the order of coming."""
+
+
+class Answers:
+    """Answers to clients and nodes.
+
+    Args:
+        effects: to which they are appended.
+    """
+
+    def __init__(self, effects: list[Effect]) -> None:
+        self._effects = effects
+
+    def ok(self, identity: bytes, ref: int, value: Any) -> None:
+        """Once all that was decided before is in the ledger."""
+        self._effects.append(Confirm(identity, from_broker.Ok(ref=ref, value=value)))
+
+    def error(self, identity: bytes, ref: int, kind: str, text: str) -> None:
+        """A refusal, likewise."""
+        self._effects.append(Confirm(identity, from_broker.Error(ref=ref, kind=kind, message=text)))
+
+    def now(self, identity: bytes, ref: int, value: Any) -> None:
+        """An answer that depends on nothing that is still to be written."""
+        self._effects.append(Reply(identity, from_broker.Ok(ref=ref, value=value)))
+
+
+class Known:
+    """The facts.
+
+    Args:
+        member: the broker's own record in the view.
+        pipelines: that it serves.
+        view: number of the view to begin with.
+        lease: seconds that a member lives without being renewed.
+        version: of zturbo: members of another are refused.
+        cluster: id of the ledger, for clients.
+    """
+
+    def __init__(
+        self,
+        member: Member,
+        pipelines: list[PipelineInfo],
+        *,
+        view: int,
+        lease: float,
+        version: str,
+        cluster: bytes,
+    ) -> None:
+        self.me = member.incarnation
+        self.version = version
+        self.cluster = cluster
+        self.effects: list[Effect] = []
+        self.say = Answers(self.effects)
+        self.pipelines = {pipeline.name: pipeline for pipeline in pipelines}
+        self.membership = Membership(member, number=view, lease=lease)
+        self.jobs: dict[bytes, Job] = {}
+        self.counts = Counts()
+        self.problems = Problems()
+        self.trouble: dict[bytes, str] = {}
+        """Member -> what keeps it from going on, such as a full disk."""
+
+    def name_of(self, member: Member) -> str:
+        """A member's stage, or what it is, for people."""
+        pipeline = self.pipelines.get(member.pipeline)
+        if pipeline is not None and 0 <= member.stage < len(pipeline.stages):
+            return f"{member.pipeline}.{pipeline.stages[member.stage]}"
+        return member.role
+
+    def record_members(self) -> None:
+        """Write the present members to the ledger."""
+        members = self.membership.members()
+        self.effects.append(Record("set_members", (self.membership.number, members)))

@@ -1,0 +1,195 @@
+"""The broker's machine: jobs in, roots out to the first stage, completion noted.
+
+It decides; the shell in :mod:`zturbo_broker.server` does. What it records goes to the ledger before anything
+that was decided after it leaves the process: the shell commits once per round (group commit).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+from zturbo.wire.control import to_broker
+from zturbo.wire.control.message import Message
+from zturbo.wire.control.view import Member
+from zturbo.wire.messages import Batch, DataMessage, Statement
+from zturbo_broker.complaints import Complaints
+from zturbo_broker.job import ENDED, Job
+from zturbo_broker.machine.departures import Departures
+from zturbo_broker.machine.from_clients import FromClients
+from zturbo_broker.machine.from_members import FromMembers
+from zturbo_broker.machine.known import Known, PipelineInfo
+from zturbo_broker.machine.lifecycle import Lifecycle
+from zturbo_broker.machine.restart import Restart
+from zturbo_broker.strikes import Death
+
+__all__ = ["BrokerMachine"]
+
+
+class BrokerMachine:
+    """The broker: members and clients on one side, data and time on the other.
+
+    Args:
+        member: the broker's own record in the view.
+        pipelines: that it serves.
+        view: number of the view to begin with.
+        lease: seconds that a member lives without being renewed.
+        keep: seconds that results of an ended job are kept.
+        feed_timeout: seconds that a client may be silent while it feeds a job.
+        grace: seconds that a lost sink has to come back with its spool.
+        version: of zturbo: members of another are refused.
+        cluster: id of the ledger, for clients.
+    """
+
+    def __init__(
+        self,
+        member: Member,
+        pipelines: list[PipelineInfo],
+        *,
+        view: int,
+        lease: float = 5.0,
+        keep: float = 86400.0,
+        feed_timeout: float = 60.0,
+        grace: float = 10.0,
+        version: str = "",
+        cluster: bytes = b"",
+    ) -> None:
+        known = Known(member, pipelines, view=view, lease=lease, version=version, cluster=cluster)
+        self.known = known
+        self.me = known.me
+        self.effects = known.effects
+        self.pipelines = known.pipelines
+        self.membership = known.membership
+        self.jobs = known.jobs
+        self.trouble = known.trouble
+        self.life = Lifecycle(known, keep=keep, feed_timeout=feed_timeout, grace=grace)
+        self.outlet = self.life.outlet
+        self.complaints = Complaints(lease, self._heard)
+        self.departures = Departures(known, self.life)
+        self.members = FromMembers(known, self.life, self.departures, self.complaints)
+        self.clients = FromClients(known, self.life)
+        self.restarts = Restart(known, self.life)
+        self.bad = 0
+        """Messages from peers that no broker gets."""
+        self.handlers = self._handlers()
+
+    def _handlers(self) -> dict[type[Message], Callable[[bytes, Any, float], None]]:
+        """Class of message -> its handler: (who said it, message, time)."""
+        members, clients, restarts = self.members, self.clients, self.restarts
+        return {
+            to_broker.Hello: members.hello,
+            to_broker.GetView: members.get_view,
+            to_broker.Leave: members.leave,
+            to_broker.Progress: members.note_progress,
+            to_broker.LastCounts: members.last_counts,
+            to_broker.Broken: members.broken,
+            to_broker.Draining: members.drain,
+            to_broker.Trouble: members.note_trouble,
+            to_broker.Pause: members.pause,
+            to_broker.Complete: members.complete,
+            to_broker.JobFailed: members.job_failed,
+            to_broker.Renew: members.renew,
+            to_broker.Exited: members.exited,
+            to_broker.StartFailed: members.start_failed,
+            to_broker.Held: restarts.held,
+            to_broker.Entered: restarts.entered,
+            to_broker.Kept: restarts.kept,
+            to_broker.Recovered: restarts.recovered,
+            to_broker.ClientHello: clients.client_hello,
+            to_broker.Submit: clients.submit,
+            to_broker.Feed: clients.feed,
+            to_broker.CloseFeed: clients.close_feed,
+            to_broker.Attach: clients.attach,
+            to_broker.Watch: clients.watch,
+            to_broker.Cancel: clients.cancel,
+            to_broker.Release: clients.release,
+            to_broker.Jobs: clients.describe,
+        }
+
+    def _heard(self, incarnation: bytes) -> float | None:
+        """When this member was last heard; None if it is none. This broker always hears itself."""
+        return math.inf if incarnation == self.me else self.membership.heard(incarnation)
+
+    def _settle(self, now: float) -> None:
+        self.life.settle(now)
+        self.clients.answer(now)
+
+    def restore(self, members: list[Member], jobs: list[Job], now: float) -> None:
+        """What the ledger has: the same members, and jobs that go on as far as they are known to."""
+        self.restarts.restore(members, jobs, now)
+        self._settle(now)
+
+    def control(self, who: bytes, message: Message, now: float) -> None:
+        """A control message.
+
+        Raises:
+            DecodeError: a relation between its fields that no schema has does not hold; nothing is changed.
+        """
+        self.clients.heard(who, now)
+        self.handlers[type(message)](who, message, now)
+        self._settle(now)
+
+    def gone(self, incarnation: bytes, now: float, death: Death | None = None) -> None:
+        """This member lives no more."""
+        self.departures.gone(incarnation, now, death)
+        self._settle(now)
+
+    def loaded(self, job_id: bytes, seq: int, roots: Batch, now: float) -> None:
+        """A chunk was read from the ledger."""
+        if (job := self.jobs.get(job_id)) is not None:
+            self.life.roots.loaded(job, seq, roots)
+        self._settle(now)
+
+    def unreadable(self, job_id: bytes, error: str, now: float) -> None:
+        """A chunk cannot be read from the ledger any more: its job cannot be whole."""
+        job = self.jobs.get(job_id)
+        if job is not None and job.state not in ENDED:
+            self.life.end(job, "failed", "JobFailed", error, now)
+        self._settle(now)
+
+    def data(self, message: DataMessage, now: float) -> None:
+        """A first stage's word on its input."""
+        if type(message) is Statement:
+            self.outlet.statement(message, now)
+        else:
+            self.bad += 1
+        self._settle(now)
+
+    def stood_still(self, seconds: float) -> None:
+        """This broker did not run for so long, and perhaps its whole host: nodes there have not either."""
+        self.membership.extend(seconds)
+
+    def deadline(self) -> float | None:
+        """When ``tick`` is due."""
+        times = [
+            self.membership.deadline(),
+            self.complaints.deadline(),
+            self.known.counts.deadline(),
+            self.life.deadline(),
+        ]
+        return min((at for at in times if at is not None), default=None)
+
+    def tick(self, now: float) -> None:
+        """Time has passed."""
+        expired = self.membership.expire(now)
+        if expired:
+            self.departures.taken_out(expired, "was not heard of for its lease, and counts as dead", now)
+        self.departures.give_up_sinks(now)
+        for peer in self.outlet.complaints(now):
+            self.complaints.add(self.me, peer, now)
+        worst = self.complaints.due(now)
+        fenced = self.membership.remove(worst) if worst is not None else None
+        if fenced is not None:
+            why = "was taken out: it and others do not reach each other"
+            self.departures.taken_out([fenced], why, now)
+        self.life.time_out(now)
+        self.life.ask_kept(now)
+        self.life.prune_old(now)
+        self.outlet.tick(now)
+        self._settle(now)
+
+    def check(self) -> None:
+        """Assert every invariant."""
+        self.life.check()
+        self.membership.check()

@@ -1,0 +1,139 @@
+"""The restart of the broker, or of a sink: jobs go on with what others still have.
+
+A sink that comes back with the same spool has all that it had acked. Its jobs go on in their epoch; a stamp
+of a higher revision names its new incarnation. One that does not come back within a grace is gone, and its
+jobs start over.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from zturbo.core.effects import Control
+from zturbo.errors import DecodeError
+from zturbo.wire.control import from_broker, to_broker
+from zturbo.wire.control.view import Member
+from zturbo_broker.job import ENDED, Job
+from zturbo_broker.machine.known import Known
+from zturbo_broker.machine.lifecycle import Lifecycle
+from zturbo_broker.placement import Placed
+from zturbo_broker.strikes import stand
+
+__all__ = ["Restart"]
+
+
+class Restart:
+    """Jobs of before.
+
+    Args:
+        known: facts.
+        life: of jobs.
+    """
+
+    def __init__(self, known: Known, life: Lifecycle) -> None:
+        self.known = known
+        self.effects = known.effects
+        self.pipelines = known.pipelines
+        self.membership = known.membership
+        self.jobs = known.jobs
+        self.counts = known.counts
+        self.life = life
+
+    def restore(self, members: list[Member], jobs: list[Job], now: float) -> None:
+        """What the ledger has: the same members, and jobs that go on as far as they are known to."""
+        self.membership.restore(members, now)
+        self.life.viewed = -1  # nobody has been told of this view
+        here = {member.incarnation for member in members}
+        for member in members:
+            if member.role == "worker" and member.stage == 0 and not member.ordered:
+                self.life.recovery.silent[member.incarnation] = member.pipeline
+        for job in jobs:
+            self.jobs[job.id] = job
+            if job.state not in ("failed", "cancelled") and job.stamp is not None:
+                if job.stamp.sink not in here:
+                    self.life.lost_sinks.add(job.stamp.spool, now)
+            if job.state in ENDED:
+                job.ended_at = now
+                self.life.ended.append((now, job.id))
+                if job.stamp is not None and not job.counts_final:
+                    self.counts.ended(job, [m for m in members if m.pipeline == job.pipeline])
+                continue
+            self.life.watch_time(job, now)
+            if job.state == "running":
+                self._take_up(job, here, now)
+            else:
+                self.life.roots.rewind(job)
+                if job.pipeline in self.pipelines:
+                    self.pipelines[job.pipeline].waiting[job.id] = None
+
+    def _take_up(self, job: Job, here: set[bytes], now: float) -> None:
+        """A job that was running: it goes on, unless an ordered stage's worker is gone."""
+        stamp = job.stamp
+        if stamp is None or job.pipeline not in self.pipelines or not {*stamp.ordered.values()} <= here:
+            self.life.wait_again(job)
+            return
+        job.placed = Placed(dict(stamp.ordered), stamp.sink)
+        self.life.placement.take(job.placed)
+        self.life.outlet.stamp(stamp)
+        job.recovering = True
+        self.life.recovery.jobs[job.id] = job
+        if not job.kept:
+            self.life.unkept[job.id] = now
+
+    def held(self, identity: bytes, message: to_broker.Held, now: float) -> None:
+        """A worker of a first stage says which roots it has of this broker's predecessor."""
+        for _, _, runs, n, _ in message.items:
+            if sum(run[1] for run in runs) != n:
+                raise DecodeError("held: field 'items' is malformed")
+        if message.broker == self.known.me and message.incarnation in self.membership:
+            self.life.recovery.report(message.incarnation, message.items, now)
+            self.effects.append(Control(from_broker.HeldOk(broker=self.known.me), identity))
+
+    def entered(self, identity: bytes, message: to_broker.Entered, now: float) -> None:
+        """A first sequencer says which of a job's roots have wholly entered it."""
+        found = self.life.recovery.entered(message.job, message.epoch, message.roots)
+        if found is not None:
+            job, safe = found
+            self.life.roots.resume(job, safe)
+            self.life.queue(job)
+
+    def kept(self, identity: bytes, message: to_broker.Kept, now: float) -> None:
+        """A sink says which failures it has given out of a job that started over: they are to stand."""
+        job = self.jobs.get(message.job)
+        stamp = job.stamp if job is not None else None
+        if job is None or stamp is None or job.id not in self.life.unkept or message.epoch != job.epoch:
+            return
+        if message.incarnation != stamp.sink:
+            return
+        del self.life.unkept[job.id]
+        job.kept = True
+        job.marks = stand(job.marks, message.failures)
+        self.life.restamp(job, replace(stamp, marks=job.marks, revision=stamp.revision + 1))
+        self.life.queue(job)
+
+    def recovered(self, identity: bytes, message: to_broker.Recovered, now: float) -> None:
+        """A sink has read its spool: its jobs go on with it."""
+        sink = self.membership.get(message.incarnation)
+        if sink is None or not sink.spool:
+            return
+        self.life.lost_sinks.back(sink.spool)
+        self.life.unplaced = True
+        damaged = set(message.damaged)
+        for job in list(self.jobs.values()):
+            stamp = job.stamp
+            if stamp is None or stamp.spool != sink.spool or stamp.sink == sink.incarnation:
+                continue
+            if job.id in damaged:
+                why = f"the spool of {sink.host} is damaged where it had this job"
+                if job.state == "running":
+                    self.life.results_lost(job, why, now)
+                else:
+                    job.incidents.append(why)
+                continue
+            if job.placed is not None:
+                self.life.placement.free(job.placed)
+                job.placed = Placed(job.placed.ordered, sink.incarnation)
+                self.life.placement.take(job.placed)
+            self.life.restamp(job, replace(stamp, sink=sink.incarnation, revision=stamp.revision + 1))
+        self.life.remind(sink, message.jobs)
+        self.effects.append(Control(from_broker.RecoveredOk(), identity))
