@@ -12,7 +12,7 @@ from typing import Any
 
 from zturbo.runtime.children import ChildSide
 from zturbo.runtime.sockets import raise_descriptor_limit
-from zturbo_broker.ledger import Ledger
+from zturbo_broker.ledger.ledger import Ledger
 from zturbo_broker.machine.known import PipelineInfo
 from zturbo_broker.server import Broker
 

@@ -30,15 +30,15 @@ from zturbo.wire.control import from_broker, to_broker
 from zturbo.wire.control.message import Message
 from zturbo.wire.control.view import Member
 from zturbo.wire.messages import Batch
-from zturbo_broker.job import ENDED, Job
-from zturbo_broker.ledger import ChunkRow, Ledger, LedgerCorrupt, LedgerFull
-from zturbo_broker.ledgerfile import damaged
+from zturbo_broker.jobs.job import ENDED, Job
+from zturbo_broker.ledger.file import damaged
+from zturbo_broker.ledger.ledger import ChunkRow, Ledger, LedgerCorrupt, LedgerFull
+from zturbo_broker.ledger.rows import RowUnreadable, job_of, member_of, row_of
 from zturbo_broker.logbook import Logbook
 from zturbo_broker.machine.known import PipelineInfo
 from zturbo_broker.machine.machine import BrokerMachine
 from zturbo_broker.repeats import has_answer, latest
 from zturbo_broker.router import Router
-from zturbo_broker.rows import RowUnreadable, job_of, member_of, row_of
 
 __all__ = ["Broker"]
 

@@ -7,10 +7,10 @@ from dataclasses import replace
 from zturbo.core.effects import Record
 from zturbo.wire.control.view import Member
 from zturbo.wire.messages import Stamp
-from zturbo_broker.job import ENDED, Job
+from zturbo_broker.jobs.job import ENDED, Job
+from zturbo_broker.jobs.strikes import Death, strike
 from zturbo_broker.machine.known import Known
 from zturbo_broker.machine.lifecycle import Lifecycle
-from zturbo_broker.strikes import Death, strike
 
 __all__ = ["Departures"]
 

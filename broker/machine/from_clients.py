@@ -11,7 +11,7 @@ from zturbo.errors import DecodeError
 from zturbo.wire.control import answers, from_broker, to_broker
 from zturbo.wire.messages import ORDERS, PROTOCOL, Batch, Buffer, Run, is_order
 from zturbo.wire.payload import check_blob
-from zturbo_broker.job import ENDED, Job
+from zturbo_broker.jobs.job import ENDED, Job
 from zturbo_broker.machine.known import Known
 from zturbo_broker.machine.lifecycle import Lifecycle
 

@@ -7,13 +7,13 @@ from zturbo.core.effects import Confirm, Control, LogLine, Record, Reply
 from zturbo.wire.control import from_broker, to_broker
 from zturbo.wire.control.view import Member
 from zturbo.wire.messages import PROTOCOL
-from zturbo_broker.complaints import Complaints
-from zturbo_broker.job import ENDED
+from zturbo_broker.jobs.job import ENDED
+from zturbo_broker.jobs.strikes import Death
 from zturbo_broker.machine.departures import Departures
 from zturbo_broker.machine.known import Known
 from zturbo_broker.machine.lifecycle import Lifecycle
-from zturbo_broker.reach import out_of_reach, works
-from zturbo_broker.strikes import Death
+from zturbo_broker.members.complaints import Complaints
+from zturbo_broker.members.reach import out_of_reach, works
 
 __all__ = ["FromMembers"]
 

@@ -8,11 +8,11 @@ from typing import Any
 from zturbo.core.effects import Confirm, Effect, Record, Reply
 from zturbo.wire.control import from_broker
 from zturbo.wire.control.view import Member
-from zturbo_broker.counts import Counts
-from zturbo_broker.dispatch import FairQueue
-from zturbo_broker.job import Job
-from zturbo_broker.membership import Membership
-from zturbo_broker.problems import Problems
+from zturbo_broker.jobs.counts import Counts
+from zturbo_broker.jobs.fair_queue import FairQueue
+from zturbo_broker.jobs.job import Job
+from zturbo_broker.members.leases import Membership
+from zturbo_broker.members.problems import Problems
 
 __all__ = ["Answers", "Known", "PipelineInfo"]
 

@@ -11,13 +11,13 @@ from zturbo.core.outlet import Outlet
 from zturbo.wire.control import from_broker
 from zturbo.wire.control.view import Member
 from zturbo.wire.messages import Stamp
-from zturbo_broker.job import ENDED, Job
-from zturbo_broker.jobs import check_transition
-from zturbo_broker.lost_sinks import LostSinks
+from zturbo_broker.jobs.job import ENDED, Job
+from zturbo_broker.jobs.placement import Placed, Placement, StageInfo
+from zturbo_broker.jobs.roots import Roots
+from zturbo_broker.jobs.states import check_transition
 from zturbo_broker.machine.known import Known, PipelineInfo
-from zturbo_broker.placement import Placed, Placement, StageInfo
-from zturbo_broker.recovery import ASK_EVERY, Recovery
-from zturbo_broker.roots import Roots
+from zturbo_broker.machine.recovery import ASK_EVERY, Recovery
+from zturbo_broker.members.lost_sinks import LostSinks
 
 __all__ = ["Lifecycle"]
 

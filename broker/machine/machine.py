@@ -14,15 +14,15 @@ from zturbo.wire.control import to_broker
 from zturbo.wire.control.message import Message
 from zturbo.wire.control.view import Member
 from zturbo.wire.messages import Batch, DataMessage, Statement
-from zturbo_broker.complaints import Complaints
-from zturbo_broker.job import ENDED, Job
+from zturbo_broker.jobs.job import ENDED, Job
+from zturbo_broker.jobs.strikes import Death
 from zturbo_broker.machine.departures import Departures
 from zturbo_broker.machine.from_clients import FromClients
 from zturbo_broker.machine.from_members import FromMembers
 from zturbo_broker.machine.known import Known, PipelineInfo
 from zturbo_broker.machine.lifecycle import Lifecycle
 from zturbo_broker.machine.restart import Restart
-from zturbo_broker.strikes import Death
+from zturbo_broker.members.complaints import Complaints
 
 __all__ = ["BrokerMachine"]
 

@@ -13,11 +13,11 @@ from zturbo.core.effects import Control
 from zturbo.errors import DecodeError
 from zturbo.wire.control import from_broker, to_broker
 from zturbo.wire.control.view import Member
-from zturbo_broker.job import ENDED, Job
+from zturbo_broker.jobs.job import ENDED, Job
+from zturbo_broker.jobs.placement import Placed
+from zturbo_broker.jobs.strikes import stand
 from zturbo_broker.machine.known import Known
 from zturbo_broker.machine.lifecycle import Lifecycle
-from zturbo_broker.placement import Placed
-from zturbo_broker.strikes import stand
 
 __all__ = ["Restart"]
 

@@ -20,9 +20,9 @@ from zturbo.wire.control.message import Message
 from zturbo.wire.control.view import Member
 from zturbo.wire.messages import MAX_DEPTH, MAX_TEXT
 from zturbo.wire.payload import pack_many
+from zturbo_broker.ledger.rows import job_of, row_of
 from zturbo_broker.machine.known import PipelineInfo
 from zturbo_broker.machine.machine import BrokerMachine
-from zturbo_broker.rows import job_of, row_of
 
 IDS = [bytes([letter]) * 16 for letter in b"Babcde"]
 ENDS = ("ipc:///tmp/x", "tcp://127.0.0.1:5555")

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from zturbo.errors import StartError
-from zturbo_broker.ledger import JobRow, Ledger, LedgerCorrupt
+from zturbo_broker.ledger.ledger import JobRow, Ledger, LedgerCorrupt
 
 JOBS = [bytes([letter]) * 16 for letter in b"XYZ"]
 CHUNKS = 3

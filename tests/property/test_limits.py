@@ -15,8 +15,8 @@ from zturbo.runtime.stagehost import StageHost
 from zturbo.wire.codec import decode, encode
 from zturbo.wire.messages import MAX_DEPTH, MAX_ERROR, MAX_INT, Batch, Mark, Stamp
 from zturbo.wire.payload import pack_error, pack_many, unpack_error_map
-from zturbo_broker.job import Job
-from zturbo_broker.strikes import Death, stand, strike
+from zturbo_broker.jobs.job import Job
+from zturbo_broker.jobs.strikes import Death, stand, strike
 
 JOB, ME, PEER = b"j" * 16, b"m" * 16, b"p" * 16
 

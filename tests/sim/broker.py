@@ -10,11 +10,11 @@ from zturbo.wire.codec import decode, encode
 from zturbo.wire.control.codec import pack_control, read_request
 from zturbo.wire.control.view import Member
 from zturbo.wire.messages import Batch
-from zturbo_broker.ledger import JobRow
+from zturbo_broker.jobs.strikes import Death
+from zturbo_broker.ledger.ledger import JobRow
+from zturbo_broker.ledger.rows import job_of, row_of
 from zturbo_broker.machine.known import PipelineInfo
 from zturbo_broker.machine.machine import BrokerMachine
-from zturbo_broker.rows import job_of, row_of
-from zturbo_broker.strikes import Death
 
 if TYPE_CHECKING:
     from tests.sim.world import World

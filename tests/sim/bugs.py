@@ -76,7 +76,7 @@ _SENDER = "zturbo.core.link_sender:LinkSender."
 _RECEIVER = "zturbo.core.link_receiver:LinkReceiver."
 _INLET = "zturbo.core.inlet:Inlet."
 _OUTLET = "zturbo.core.outlet:Outlet."
-_COMPLAINTS = "zturbo_broker.complaints:Complaints."
+_COMPLAINTS = "zturbo_broker.members.complaints:Complaints."
 _CUSTODY = "zturbo.core.custody:Custody."
 _WORKER = "zturbo.core.worker:WorkerMachine."
 _ASYNC = "zturbo.runtime.overlapping:AsyncRunner."
@@ -88,10 +88,10 @@ _DEPARTURES = "zturbo_broker.machine.departures:Departures."
 _RESTART = "zturbo_broker.machine.restart:Restart."
 _LIFE = "zturbo_broker.machine.lifecycle:Lifecycle."
 _CLIENTS = "zturbo_broker.machine.from_clients:FromClients."
-_ROOTS = "zturbo_broker.roots:Roots."
-_RECOVERY = "zturbo_broker.recovery:Recovery."
+_ROOTS = "zturbo_broker.jobs.roots:Roots."
+_RECOVERY = "zturbo_broker.machine.recovery:Recovery."
 _BROKER = "zturbo_broker.machine.machine:BrokerMachine."
-_COUNTS = "zturbo_broker.counts:Counts."
+_COUNTS = "zturbo_broker.jobs.counts:Counts."
 _ENDED = "zturbo.core.counts:EndedJobs."
 
 BUGS = [
@@ -118,7 +118,7 @@ BUGS = [
     Bug("a complaint that lasts has no vote", _COMPLAINTS + "due", "if known.lasts]", "if False]", only=("idle",)),
     Bug("a broken link takes nobody out", _COMPLAINTS + "deadline", "known.first + self.lease", "known.first + 1e6", only=("idle",)),
     Bug("wall time says when a complaint was made", _MEMBERS + "broken", 'message.peer, now)', 'message.peer, __import__("time").time())', only=("idle",)),
-    Bug("who listens on tcp is not heard from another host", "zturbo_broker.reach:_hears", 'any(end.startswith("tcp:") for end in member.endpoints)', "False"),
+    Bug("who listens on tcp is not heard from another host", "zturbo_broker.members.reach:_hears", 'any(end.startswith("tcp:") for end in member.endpoints)', "False"),
     Bug("a repeated complaint is not noted", _COMPLAINTS + "add", "known.last = now", "pass", only=("idle",)),
     Bug("wall time says when a probe is due", _SENDER + "tick", "now >= self.next_probe", "__import__('time').time() >= self.next_probe"),
     Bug("wall time says when a statement came", _SENDER + "statement", "self.heard = now", "self.heard = __import__('time').time()", only=("idle",)),
@@ -187,14 +187,14 @@ BUGS = [
     Bug("a question does not wait for last counts", _COUNTS + "waits", "late and", "False and"),
     Bug("a restarted broker does not ask for last counts", _RESTART + "restore", "and not job.counts_final", "and False", only=("broker", "broker-after")),
     # broker
-    Bug("a fenced member may come back", "zturbo_broker.membership:Membership.join", "if claimed > 0:\n    return None", "pass", only=("zombie",)),
-    Bug("restored members have no lease", "zturbo_broker.membership:Membership.restore", "now + self.lease", "now", only=("broker", "broker-after")),
+    Bug("a fenced member may come back", "zturbo_broker.members.leases:Membership.join", "if claimed > 0:\n    return None", "pass", only=("zombie",)),
+    Bug("restored members have no lease", "zturbo_broker.members.leases:Membership.restore", "now + self.lease", "now", only=("broker", "broker-after")),
     Bug("an ordered worker's loss is overlooked", _DEPARTURES + "_lost", "self.life.wait_again(job)", "pass", only=("worker", "stage")),
     Bug("a lost sink is waited for for ever", _DEPARTURES + "give_up_sinks", "self.life.results_lost(job", "(lambda *_: None)(job", only=("sink-gone",)),
     Bug("a damaged spool is overlooked", _RESTART + "recovered", "if job.id in damaged:", "if False:", only=("sink-host",)),
     Bug("a recovered sink's jobs are not stamped", _RESTART + "recovered", "self.life.restamp(job, replace", "(lambda *_: None)(job, replace", only=("sink",)),
     Bug("a new stamp has the old revision", _DEPARTURES + "_strike", "revision=stamp.revision + 1", "revision=stamp.revision"),
-    Bug("strikes are not counted", "zturbo_broker.strikes:_strike_alone", "deaths.append((given, death.sentence))", "pass"),
+    Bug("strikes are not counted", "zturbo_broker.jobs.strikes:_strike_alone", "deaths.append((given, death.sentence))", "pass"),
     Bug("a stamp that got lost is not said again", _LIFE + "remind", "job.stamp.rank > tuple(rank)", "False", only=("sink", "sink", "worker", "stage")),
     Bug("a chunk that is said twice is taken twice", _CLIENTS + "feed", 'elif message.seq < len(job.chunks):', "elif False:"),
     Bug("a chunk that overtakes another is taken", _CLIENTS + "feed", 'elif message.seq > len(job.chunks):', 'elif False:'),

@@ -37,7 +37,7 @@ from zturbo.wire.control.message import Message
 from zturbo.wire.control.view import Member
 from zturbo.wire.messages import PROTOCOL, Batch, Path, Results, Want
 from zturbo.wire.payload import failure_origin, slice_blob, unpack_error_map
-from zturbo_broker.strikes import Running
+from zturbo_broker.jobs.strikes import Running
 
 if TYPE_CHECKING:
     from tests.sim.world import World

@@ -27,8 +27,8 @@ from tests.sim.network import Clock, Faults, Network
 from tests.sim.oracle import Oracle
 from tests.sim.stages import ORDERS, PIPELINES, Flaky, Wild
 from zturbo.runtime import output, overlapping, runner
+from zturbo_broker.jobs.strikes import Death, Running
 from zturbo_broker.machine.known import PipelineInfo
-from zturbo_broker.strikes import Death, Running
 
 __all__ = ["FAULTS", "World"]
 

@@ -18,7 +18,7 @@ from zturbo import Job, Task
 from zturbo.deploy import sink_child, worker_children
 from zturbo.runtime.host import host_name
 from zturbo.runtime.node import Node
-from zturbo_broker.ledger import Ledger
+from zturbo_broker.ledger.ledger import Ledger
 
 N = 2000
 

@@ -55,8 +55,8 @@ def test_a_restart_redoes_nothing(victim: str, durability: str, tmp_path: Path) 
         ("sink", "zturbo.runtime.sink", "zturbo.runtime.spool:Spool.append", "after"),
         ("sink", "zturbo.runtime.sink", "zturbo.runtime.spool:Spool.sync", "before"),
         ("sink", "zturbo.runtime.sink", "zturbo.runtime.spool:Spool.sync", "after"),
-        ("broker", "zturbo_broker.__main__", "zturbo_broker.ledger:Ledger.commit", "before"),
-        ("broker", "zturbo_broker.__main__", "zturbo_broker.ledger:Ledger.commit", "after"),
+        ("broker", "zturbo_broker.__main__", "zturbo_broker.ledger.ledger:Ledger.commit", "before"),
+        ("broker", "zturbo_broker.__main__", "zturbo_broker.ledger.ledger:Ledger.commit", "after"),
         (
             "broker",
             "zturbo_broker.__main__",

@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from zturbo_broker.complaints import Complaints
+from zturbo_broker.members.complaints import Complaints
 
 LEASE = 5.0
 

@@ -15,10 +15,10 @@ import msgpack
 import pytest
 
 from zturbo.errors import StartError
-from zturbo_broker.jobs import TRANSITIONS, InvalidTransition, check_transition
-from zturbo_broker.ledger import JobRow, Ledger, LedgerCorrupt, LedgerFull
-from zturbo_broker.rows import job_of, member_of
-from zturbo_broker.schema import MIGRATIONS, migrate
+from zturbo_broker.jobs.states import TRANSITIONS, InvalidTransition, check_transition
+from zturbo_broker.ledger.ledger import JobRow, Ledger, LedgerCorrupt, LedgerFull
+from zturbo_broker.ledger.rows import job_of, member_of
+from zturbo_broker.ledger.schema import MIGRATIONS, migrate
 
 
 def row(job: bytes = b"j" * 16, state: str = "waiting") -> JobRow:
@@ -54,7 +54,7 @@ def test_what_was_committed_is_there_again(tmp_path: Path) -> None:
 
 def test_what_was_not_committed_is_lost_in_a_crash(tmp_path: Path) -> None:
     code = (
-        "import os, sys; from zturbo_broker.ledger import Ledger\n"
+        "import os, sys; from zturbo_broker.ledger.ledger import Ledger\n"
         "from tests.unit.broker.test_ledger import row\n"
         "ledger = Ledger(sys.argv[1]); ledger.put_job(row(b'1' * 16)); ledger.commit()\n"
         "ledger.put_job(row(b'2' * 16)); os._exit(9)"

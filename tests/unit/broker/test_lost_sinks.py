@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from zturbo_broker.lost_sinks import PATIENCE, LostSinks
+from zturbo_broker.members.lost_sinks import PATIENCE, LostSinks
 
 OLD, NEW, NODE, OTHER = b"old", b"new", b"node", b"other"
 

@@ -12,11 +12,11 @@ from zturbo.wire.control.message import Message
 from zturbo.wire.control.view import Member
 from zturbo.wire.messages import PROTOCOL, Batch, Statement
 from zturbo.wire.payload import pack_many
-from zturbo_broker.counts import PATIENCE
+from zturbo_broker.jobs.counts import PATIENCE
+from zturbo_broker.jobs.strikes import Death
+from zturbo_broker.ledger.rows import job_of, row_of
 from zturbo_broker.machine.known import PipelineInfo
 from zturbo_broker.machine.machine import BrokerMachine
-from zturbo_broker.rows import job_of, row_of
-from zturbo_broker.strikes import Death
 
 ME, WORKER, SINK, CLIENT = b"B" * 16, b"w" * 16, b"s" * 16, b"c" * 16
 

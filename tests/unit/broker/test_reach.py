@@ -15,7 +15,7 @@ from zturbo.wire.control.view import Member
 from zturbo.wire.messages import PROTOCOL
 from zturbo_broker.machine.known import PipelineInfo
 from zturbo_broker.machine.machine import BrokerMachine
-from zturbo_broker.reach import out_of_reach
+from zturbo_broker.members.reach import out_of_reach
 
 BOTH = ("ipc:///x", "tcp://10.0.0.1:7000")
 IPC = ("ipc:///x",)

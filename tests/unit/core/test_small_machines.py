@@ -14,8 +14,8 @@ from zturbo.core.custody import Custody
 from zturbo.core.intervals import Intervals
 from zturbo.core.supervisor import BROKEN_RETRY, LONGEST, STABLE, Restarts
 from zturbo.wire.control.view import Member
-from zturbo_broker.dispatch import FairQueue
-from zturbo_broker.placement import Placed, Placement, StageInfo
+from zturbo_broker.jobs.fair_queue import FairQueue
+from zturbo_broker.jobs.placement import Placed, Placement, StageInfo
 
 
 def test_an_input_is_acked_when_all_that_came_of_it_is() -> None:

@@ -16,7 +16,7 @@ from zturbo import Client
 from zturbo.errors import StartError
 from zturbo.runtime.disk.folders import LONGEST_IPC, runtime_dir, short_enough, state_folder
 from zturbo.runtime.sockets import make
-from zturbo_broker.ledger import Ledger
+from zturbo_broker.ledger.ledger import Ledger
 
 
 @pytest.fixture

@@ -78,7 +78,7 @@ Level = Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"]
 LEVELS: dict[int, Level] = {10: "DEBUG", 20: "INFO", 30: "WARNING", 40: "ERROR", 50: "CRITICAL"}
 """Number of a level in :mod:`logging` -> its name."""
 Cause = Literal["", "between", "timeout", "cancelled", "stopped"]
-"""Of a death; see :class:`zturbo_broker.strikes.Death`."""
+"""Of a death; see :class:`zturbo_broker.jobs.strikes.Death`."""
 MAX_OVER = 64
 """Jobs that a client names as complete when it asks for their status."""
 RECORDS = 200

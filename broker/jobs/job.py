@@ -10,7 +10,7 @@ from typing import Any
 
 from zturbo.wire.control.kinds import COUNT
 from zturbo.wire.messages import Batch, Mark, Path, Stamp
-from zturbo_broker.placement import Placed
+from zturbo_broker.jobs.placement import Placed
 
 __all__ = ["ENDED", "Chunks", "Job"]
 

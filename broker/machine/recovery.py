@@ -18,7 +18,7 @@ from zturbo.core.outlet import Outlet
 from zturbo.core.parcel import Parcel
 from zturbo.wire.control import from_broker
 from zturbo.wire.messages import Batch, Run
-from zturbo_broker.job import Job
+from zturbo_broker.jobs.job import Job
 
 __all__ = ["ASK_EVERY", "Recovery"]
 

@@ -21,8 +21,8 @@ import msgpack
 from zturbo.errors import ZturboError
 from zturbo.runtime.disk.folders import state_folder
 from zturbo.wire.messages import Buffer
-from zturbo_broker.ledgerfile import DAMAGE, LedgerCorrupt, connect, no_room, take_lock
-from zturbo_broker.schema import row_crc
+from zturbo_broker.ledger.file import DAMAGE, LedgerCorrupt, connect, no_room, take_lock
+from zturbo_broker.ledger.schema import row_crc
 
 __all__ = ["ChunkRow", "JobRow", "Ledger", "LedgerCorrupt", "LedgerFull"]
 

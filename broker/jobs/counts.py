@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from zturbo.wire.control.view import Member
-from zturbo_broker.job import ENDED, Job
+from zturbo_broker.jobs.job import ENDED, Job
 
 __all__ = ["PATIENCE", "Counts", "Question"]
 

@@ -24,7 +24,7 @@ from dataclasses import dataclass
 
 from zturbo.core.tree import BEFORE_ID
 from zturbo.wire.messages import MAX_MARKS, MAX_STAGES, Mark, Path, clip, is_number, is_path
-from zturbo_broker.job import Job
+from zturbo_broker.jobs.job import Job
 
 __all__ = ["Death", "Running", "stand", "strike"]
 

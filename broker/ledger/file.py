@@ -11,7 +11,7 @@ from pathlib import Path
 
 from zturbo.errors import StartError, ZturboError
 from zturbo.runtime.disk.folders import is_read_only
-from zturbo_broker.schema import MIGRATIONS, migrate, row_crc
+from zturbo_broker.ledger.schema import MIGRATIONS, migrate, row_crc
 
 __all__ = ["DAMAGE", "LedgerCorrupt", "connect", "damaged", "no_room", "take_lock"]
 

@@ -7,9 +7,9 @@ import msgpack
 from zturbo.errortext import error_text
 from zturbo.wire.codec import stamp_from_wire, stamp_to_wire
 from zturbo.wire.control.view import Member
-from zturbo_broker.job import Chunks, Job
-from zturbo_broker.jobs import TRANSITIONS
-from zturbo_broker.ledger import JobRow, LedgerCorrupt
+from zturbo_broker.jobs.job import Chunks, Job
+from zturbo_broker.jobs.states import TRANSITIONS
+from zturbo_broker.ledger.ledger import JobRow, LedgerCorrupt
 
 __all__ = ["RowUnreadable", "job_of", "member_of", "row_of"]
 

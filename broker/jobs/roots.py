@@ -14,8 +14,8 @@ from zturbo.core.intervals import Intervals
 from zturbo.core.outlet import Outlet
 from zturbo.core.parcel import Destination, Parcel, part
 from zturbo.wire.messages import Batch, End, Run
-from zturbo_broker.dispatch import FairQueue
-from zturbo_broker.job import Job
+from zturbo_broker.jobs.fair_queue import FairQueue
+from zturbo_broker.jobs.job import Job
 
 __all__ = ["Roots"]
 

@@ -1,0 +1,1 @@
+"""The ledger: a file in SQLite that outlives the broker."""

@@ -1,0 +1,1 @@
+"""Members of the broker: workers and sinks."""
