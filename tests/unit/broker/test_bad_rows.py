@@ -8,7 +8,7 @@ import msgpack
 import pytest
 
 from zturbo.wire.control.view import Member
-from zturbo_broker.ledger import Ledger
+from zturbo_broker.ledger.ledger import Ledger
 from zturbo_broker.server import Broker
 
 
