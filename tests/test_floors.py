@@ -53,6 +53,18 @@ FLOORS = [
 ]
 """From the ground up; a module imports from its own floor and from those below."""
 
+BROKER_FLOORS = [
+    ["members", "jobs", "logbook", "repeats", "router"],
+    ["ledger", "machine"],
+    ["server"],
+    ["__main__"],
+]
+"""Rooms of the broker, from the ground up; rooms of one floor do not know each other."""
+KINDS_OF_BASES = {"NamedTuple", "Protocol", "Exception", "ZturboError", "StartError", "LedgerCorrupt"}
+"""That a class of the broker may have."""
+MOST_METHODS = 30
+"""Of an object of the broker: one with more has parts."""
+
 PURE = [
     "zturbo.core",
     "zturbo_broker.machine",
@@ -143,6 +155,29 @@ def test_imports_go_down(name: str) -> None:
         if used.split(".")[0] == "zturbo" and used in MODULES and used != name:
             assert floor(used) <= floor(name), f"{name} imports {used}, which stands above it"
         assert used.split(".")[0] != "zturbo_broker", f"{name} imports the broker"
+
+
+def room(name: str) -> str:
+    return name.split(".")[1] if "." in name else ""
+
+
+@pytest.mark.parametrize("name", [name for name in MODULES if name.startswith("zturbo_broker.")])
+def test_rooms_of_the_broker_stand_on_floors(name: str) -> None:
+    level = {room: level for level, rooms in enumerate(BROKER_FLOORS) for room in rooms}
+    for used in imports(name, everywhere=True):
+        if used.startswith("zturbo_broker.") and room(used) != room(name):
+            assert level[room(used)] < level[room(name)], f"{name} imports {used}"
+
+
+@pytest.mark.parametrize("name", [name for name in MODULES if name.startswith("zturbo_broker.")])
+def test_objects_of_the_broker_are_small(name: str) -> None:
+    for node in ast.parse(MODULES[name].read_text()).body:
+        if isinstance(node, ast.ClassDef):
+            assert all(getattr(base, "id", "") in KINDS_OF_BASES for base in node.bases), (
+                f"{node.name} of {name} has a base of ours"
+            )
+            methods = sum(isinstance(part, ast.FunctionDef) for part in node.body)
+            assert methods <= MOST_METHODS, f"{node.name} of {name} has {methods} methods"
 
 
 def test_the_broker_is_imported_by_its_name() -> None:
