@@ -126,7 +126,6 @@ BUGS = [
     # custody and outlet
     Bug("the count is raised after the first piece left", _OUTLET + "pump", "self.custody.hold(parcel.origins)\nself._take", "self._take"),
     Bug("a parcel does not hold its origins", _OUTLET + "put", "self.custody.hold(parcel.origins)", "pass"),
-    Bug("credit that got lost is not asked for", _OUTLET + "credit", "if not credit:", "if False:", within=("poison",)),
     Bug("an ack releases twice", _OUTLET + "statement", "for parcel in acked:\n    self.custody.release(parcel.origins)", "for parcel in acked:\n    self.custody.release(parcel.origins, 2)"),
     Bug("an ack releases nothing", _OUTLET + "statement", "for parcel in acked:\n    self.custody.release(parcel.origins)", "for parcel in acked:\n    pass"),
     Bug("what a lost peer had is forgotten", _OUTLET + "_redeliver", "self._again(parcel)", "self.custody.release(parcel.origins)"),
@@ -207,7 +206,6 @@ BUGS = [
     Bug("a new epoch does not begin at the first root", _LIFE + "wait_again", "self.roots.rewind(job)", "pass", only=("worker", "stage")),
     Bug("a failure that was given out may succeed later", "zturbo_broker.machine.restart:stand", "known[(stage, path)] = old._replace(given=count)", "pass", only=("worker", "stage"), within=("flaky",)),
     Bug("what stood before a failure is not counted", _SEQUENCER + "pop", "1, fail, node.count)", "1, fail, 0)", only=("worker", "stage"), within=("flaky",)),
-    Bug("roots go before it is known which failures stand", _LIFE + "queue", "and job.kept ", "", only=("worker", "stage"), within=("flaky",)),
     Bug("a sink is asked once which failures stand", _LIFE + "ask_kept", "if now >= at and stamp is not None:", "if False:", only=("worker", "stage", "broker")),
     Bug("a new epoch's results go to any sink", _LIFE + "_place", "self._sinks(job)", "(self.membership.sinks() * 2)[job.epoch % 2 :][:1]", only=("worker", "stage"), within=("flaky",)),
     Bug("an epoch is used twice", _LIFE + "_place", "job.epoch += 1", "job.epoch = max(1, job.epoch)", only=("worker", "stage")),
