@@ -36,7 +36,7 @@ from zturbo.runtime.slot import Slot
 from zturbo.wire.control.to_broker import Cause
 from zturbo.wire.messages import clip
 
-__all__ = ["Child", "ChildSide", "ChildSpec", "describe_exit"]
+__all__ = ["REFUSED", "Child", "ChildSide", "ChildSpec", "describe_exit"]
 
 log = logging.getLogger("zturbo.node")
 
@@ -47,6 +47,9 @@ STOP = b"s"
 
 UNKNOWN = 1 << 16
 """In place of an exit code that nobody could tell any more; greater than any."""
+
+REFUSED = 3
+"""Exit code of a member that the broker has refused, or taken out: nothing is wrong with its code."""
 
 
 @dataclass(slots=True)

@@ -20,7 +20,7 @@ import zmq
 
 from zturbo.core.supervisor import STABLE, Restarts
 from zturbo.errors import DecodeError
-from zturbo.runtime.children import Child, ChildSpec
+from zturbo.runtime.children import REFUSED, Child, ChildSpec
 from zturbo.runtime.disk.folders import runtime_dir
 from zturbo.runtime.net.endless import Arrivals
 from zturbo.runtime.net.guard import Guard
@@ -314,7 +314,9 @@ class Node:
         if self.stopping or place.leaving:
             place.start_at = None
         else:
-            worked = not is_worker or bool(running or last) or now - place.ready_at >= STABLE
+            worked = (
+                not is_worker or code == REFUSED or bool(running or last) or now - place.ready_at >= STABLE
+            )
             wait = place.restarts.died(lived=now - child.started, started=child.is_ready, worked=worked)
             place.start_at = now + wait
             if place.restarts.useless:

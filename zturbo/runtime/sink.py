@@ -25,7 +25,7 @@ import zmq
 from zturbo.core.effects import Control, Deliver, Drop, Exit, ForgetDamaged, Note, Send, Store
 from zturbo.core.sink import SinkMachine
 from zturbo.errors import DecodeError, VersionMismatch, ZturboError
-from zturbo.runtime.children import ChildSide
+from zturbo.runtime.children import REFUSED, ChildSide
 from zturbo.runtime.dump import dump, links
 from zturbo.runtime.member import MemberLoop, start_member
 from zturbo.runtime.sockets import make, raise_descriptor_limit
@@ -471,7 +471,7 @@ def main() -> int:
     loop.close()
     if loop.refused:
         log.error("sink: %s", loop.refused)
-        return 3
+        return REFUSED
     return 0
 
 

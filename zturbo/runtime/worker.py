@@ -25,7 +25,7 @@ from zturbo.kinds import FunctionStage
 from zturbo.resources import Resources
 from zturbo.runtime.batching import BatchRunner
 from zturbo.runtime.binding import ordinal_hint
-from zturbo.runtime.children import ChildSide
+from zturbo.runtime.children import REFUSED, ChildSide
 from zturbo.runtime.code.descriptors import LOST_DESCRIPTORS, Descriptors, opened
 from zturbo.runtime.code.forked import part_on_fork
 from zturbo.runtime.dump import dump, links
@@ -432,7 +432,7 @@ def serve(
         loop.close()
     if loop.refused:
         print(f"zturbo: {name}: {loop.refused}", file=sys.stderr)  # noqa: T201 - it has no logger yet
-        return 3
+        return REFUSED
     return status
 
 
