@@ -122,7 +122,10 @@ class Roots:
         while idle < len(queue):
             name = queue.next()
             assert name is not None
-            idle = 0 if self._send_some(jobs[name], queue, stages, now) else idle + 1
+            if self._send_some(jobs[name], queue, stages, now):
+                idle = 0
+            elif name in queue:  # a whole round without a slice leaves the order of jobs as it was
+                idle += 1
 
     def _destination(self, job: Job, stage: int) -> Destination:
         assert job.stamp is not None
