@@ -75,7 +75,6 @@ PURE = [
     "zturbo_broker.jobs.job",
     "zturbo_broker.jobs.states",
     "zturbo_broker.members.lost_sinks",
-    "zturbo_broker.jobs.counts",
     "zturbo_broker.machine.recovery",
     "zturbo_broker.jobs.strikes",
     "zturbo_broker.members.complaints",

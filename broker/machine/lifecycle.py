@@ -222,9 +222,7 @@ class Lifecycle:
         self.outlet.stamp(job.stamp)
         self.queue(job)
         if job.epoch > 1:
-            for member in self.membership.members():
-                if member.role == "sink" or member.pipeline == job.pipeline:
-                    self.effects.append(Control(from_broker.NewStamp(stamp=job.stamp), member.incarnation))
+            self._tell_stamp(job.stamp)
 
     def _sinks(self, job: Job) -> list[Member]:
         """Where its results may go: where they were, if that may come back: it knows what was given out."""
@@ -248,8 +246,12 @@ class Lifecycle:
         self.record(job)
         if job.state == "running":
             self.outlet.stamp(stamp)
+        self._tell_stamp(stamp)
+
+    def _tell_stamp(self, stamp: Stamp) -> None:
+        """To all who may have to do with its job."""
         for member in self.membership.members():
-            if member.role == "sink" or member.pipeline == job.pipeline:
+            if member.role == "sink" or member.pipeline == stamp.pipeline:
                 self.effects.append(Control(from_broker.NewStamp(stamp=stamp), member.incarnation))
 
     def ask_kept(self, now: float) -> None:
