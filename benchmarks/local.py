@@ -11,10 +11,10 @@ from contextlib import contextmanager
 from typing import Any
 
 from zturbo import Client
-from zturbo.deploy import broker_child, sink_child, worker_children
-from zturbo.network import Network
-from zturbo.runtime.host import host_name
-from zturbo.runtime.node import Node
+from zturbo.deploy.children import broker_child, sink_child, worker_children
+from zturbo.deploy.network import Network
+from zturbo.runtime.net.host import host_name
+from zturbo.runtime.node.node import Node
 
 __all__ = ["machine", "pipeline"]
 

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from benchmarks.local import machine, pipeline
-from zturbo.runtime.node import Node
+from zturbo.runtime.node.node import Node
 
 STAGES = [
     {"name": "fast", "class": "examples.toy.noop:Same"},

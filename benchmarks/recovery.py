@@ -22,7 +22,7 @@ from threading import Event
 
 from benchmarks.local import machine, pipeline
 from zturbo import Client
-from zturbo.runtime.node import Node
+from zturbo.runtime.node.node import Node
 
 STAGES = [{"name": "work", "class": "examples.toy.noop:Length", "workers": 2, "args": {"seconds": 0.005}}]
 WATCHED = 3.0

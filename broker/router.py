@@ -16,7 +16,7 @@ from zturbo.errors import DecodeError
 from zturbo.errortext import error_text
 from zturbo.runtime.net.endless import Arrivals
 from zturbo.runtime.net.guard import Guard
-from zturbo.runtime.sockets import Security, make
+from zturbo.runtime.net.sockets import Security, make
 from zturbo.wire.control import from_broker
 from zturbo.wire.control.codec import MAX_CONTROL, pack_control, read_request, ref_of
 from zturbo.wire.control.message import Message

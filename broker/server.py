@@ -19,11 +19,11 @@ import zmq
 
 from zturbo.core.effects import Confirm, Control, Effect, Load, LogLine, Record, Reply, Send
 from zturbo.errors import DecodeError, StartError, VersionMismatch
-from zturbo.runtime.dump import dump, links
+from zturbo.runtime.members.dump import dump, links
 from zturbo.runtime.net.endless import Arrivals
 from zturbo.runtime.net.guard import Guard
-from zturbo.runtime.peers import Inbox, Peers
-from zturbo.runtime.sockets import Security
+from zturbo.runtime.net.peers import Inbox, Peers
+from zturbo.runtime.net.sockets import Security
 from zturbo.version import __version__
 from zturbo.wire.codec import decode, encode
 from zturbo.wire.control import from_broker, to_broker
@@ -32,8 +32,8 @@ from zturbo.wire.control.view import Member
 from zturbo.wire.messages import Batch
 from zturbo_broker.jobs.job import ENDED, Job
 from zturbo_broker.ledger.file import damaged
-from zturbo_broker.ledger.ledger import ChunkRow, Ledger, LedgerCorrupt, LedgerFull
-from zturbo_broker.ledger.rows import RowUnreadable, job_of, member_of, row_of
+from zturbo_broker.ledger.ledger import Ledger, LedgerFull
+from zturbo_broker.ledger.rows import ChunkRow, LedgerCorrupt, RowUnreadable, job_of, member_of, row_of
 from zturbo_broker.logbook import Logbook
 from zturbo_broker.machine.known import PipelineInfo
 from zturbo_broker.machine.machine import BrokerMachine

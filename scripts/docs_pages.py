@@ -1,7 +1,7 @@
 """Hooks of MkDocs: pages that are made of the code, and pages that the nav does not name.
 
 ``reference/cli.md`` comes from ``zturbo.cli.parser()``, ``reference/network-file.md`` from
-``zturbo.network``: so neither goes stale.
+``zturbo.deploy.network``: so neither goes stale.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 
 import zturbo.cli
-from zturbo import network
+from zturbo.deploy import network
 from zturbo.errors import NetworkFileError
 
 __all__ = ["cli_page", "network_page", "on_config", "on_files", "on_page_content"]

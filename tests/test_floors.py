@@ -10,80 +10,36 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 
-FLOORS = [
-    ["zturbo.errors", "zturbo.version", "zturbo.checks"],
-    ["zturbo.wire"],
-    ["zturbo.core"],
-    ["zturbo.errortext", "zturbo.options", "zturbo.log"],
-    [
-        "zturbo.cpus",
-        "zturbo.gpus",
-        "zturbo.resources",
-        "zturbo.resource",
-        "zturbo.task",
-        "zturbo.result",
-        "zturbo.stage",
-        "zturbo.kinds",
-        "zturbo.network",
-        "zturbo.bar",
-        "zturbo.terminal",
-        "zturbo.allot",
-    ],
-    ["zturbo.runtime"],
-    [
-        "zturbo.jobids",
-        "zturbo.client",
-        "zturbo.handle",
-        "zturbo.reader",
-        "zturbo.retry",
-        "zturbo.aio",
-        "zturbo.asyncjob",
-        "zturbo.progress",
-        "zturbo.deploy",
-        "zturbo.shipped",
-    ],
-    ["zturbo.debug"],
-    ["zturbo.kept", "zturbo.processes", "zturbo.desk"],
-    ["zturbo.system"],
-    ["zturbo.fromsystem"],
-    ["zturbo.pool", "zturbo.utils"],
-    ["zturbo.testing"],
-    ["zturbo"],
-    ["zturbo.cli", "zturbo.__main__"],
-]
-"""From the ground up; a module imports from its own floor and from those below."""
+TABLE = ROOT / "docs/architecture.md"
+ROW = re.compile(r"^\| (\d+) \| `([^`]+)` \| .* \| ([^|]*)\|$", re.MULTILINE)
+"""A room in the table: its floor, its name, and the rooms that it imports from."""
 
-BROKER_FLOORS = [
-    ["members", "jobs", "logbook", "repeats", "router"],
-    ["ledger", "machine"],
-    ["server"],
-    ["__main__"],
-]
-"""Rooms of the broker, from the ground up; rooms of one floor do not know each other."""
+AT_THE_TOP = {"errors", "checks", "errortext", "version"}
+"""Modules at the top of zturbo that every room may use; the others there are public names."""
+
 KINDS_OF_BASES = {"NamedTuple", "Protocol", "Exception", "ZturboError", "StartError", "LedgerCorrupt"}
 """That a class of the broker may have."""
 MOST_METHODS = 30
 """Of an object of the broker: one with more has parts."""
 
 PURE = [
-    "zturbo.core",
-    "zturbo_broker.machine",
-    "zturbo_broker.members.leases",
-    "zturbo_broker.jobs.placement",
-    "zturbo_broker.jobs.roots",
-    "zturbo_broker.jobs.fair_queue",
-    "zturbo_broker.jobs.job",
-    "zturbo_broker.jobs.states",
-    "zturbo_broker.members.lost_sinks",
-    "zturbo_broker.machine.recovery",
-    "zturbo_broker.jobs.strikes",
-    "zturbo_broker.members.complaints",
-    "zturbo_broker.jobs.counts",
-    "zturbo_broker.members.reach",
-    "zturbo_broker.members.problems",
-    "zturbo_broker.repeats",
-    "zturbo_broker.ledger.rows",
+    "zturbo/core",
+    "zturbo/core/links",
+    "zturbo/core/order",
+    "zturbo/core/worker",
+    "zturbo/core/sink",
+    "broker/machine",
+    "broker/members",
+    "broker/jobs",
+    "broker/repeats.py",
 ]
+"""Rooms of machines."""
+
+PURE_TOO = ["zturbo_broker.ledger.rows"]
+
+TYPES = {"zturbo.wire.extensions": {"datetime", "uuid"}}
+"""Modules that are named for their types alone: values of users that are carried."""
+
 WALL = re.compile(
     r"\btime\.time(_ns)?\b|from time import [^\n]*\btime(_ns)?\b|\b(datetime|date)\.(now|today|utcnow)\b"
 )
@@ -118,54 +74,68 @@ def modules() -> dict[str, Path]:
 MODULES = modules()
 
 
-def imports(name: str, *, everywhere: bool = False) -> set[str]:
-    """What a module imports, at its top level or everywhere; TYPE_CHECKING blocks are left out."""
-    tree = ast.parse(MODULES[name].read_text())
-    nodes = ast.walk(tree) if everywhere else iter(tree.body)
+def imports(name: str) -> set[str]:
+    """The modules that a module imports: at its top, in its functions, under TYPE_CHECKING."""
     out = set()
-    for node in nodes:
+    for node in ast.walk(ast.parse(MODULES[name].read_text())):
         if isinstance(node, ast.Import):
             out |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.module is not None:
-            assert node.level == 0, f"{name} imports relatively"
-            out.add(node.module)
-            out |= {
-                f"{node.module}.{alias.name}"
-                for alias in node.names
-                if f"{node.module}.{alias.name}" in MODULES
-            }
-    return out
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0 and node.module, f"{name} imports relatively"
+            for alias in node.names:
+                whole = f"{node.module}.{alias.name}"
+                out.add(whole if whole in MODULES else node.module)
+    return out - {name}
 
 
-def floor(name: str) -> int:
-    matches = [
-        (len(prefix), level)
-        for level, prefixes in enumerate(FLOORS)
-        for prefix in prefixes
-        if name == prefix or (name.startswith(prefix + ".") and prefix != "zturbo")
-    ]
-    assert matches, f"{name} stands on no floor"
-    return max(matches)[1]
-
-
-@pytest.mark.parametrize("name", [name for name in MODULES if name.split(".")[0] == "zturbo"])
-def test_imports_go_down(name: str) -> None:
-    for used in imports(name):
-        if used.split(".")[0] == "zturbo" and used in MODULES and used != name:
-            assert floor(used) <= floor(name), f"{name} imports {used}, which stands above it"
-        assert used.split(".")[0] != "zturbo_broker", f"{name} imports the broker"
+IMPORTS = {name: imports(name) for name in MODULES}
+OURS = {name: used & MODULES.keys() for name, used in IMPORTS.items()}
 
 
 def room(name: str) -> str:
-    return name.split(".")[1] if "." in name else ""
+    """The room that a module is in, as the table calls it."""
+    package, *parts = name.split(".")
+    top = "broker" if package == "zturbo_broker" else package
+    if (top == "zturbo" and len(parts) < 2 and not (ROOT / top / "".join(parts)).is_dir()) or not parts:
+        last = "".join(parts)
+        return top if last in AT_THE_TOP else "zturbo/cli" if last == "__main__" else f"{top}/__init__.py"
+    folders = [part for i, part in enumerate(parts) if (ROOT / top / "/".join(parts[: i + 1])).is_dir()]
+    deep = 2 if parts[0] in ("core", "runtime") else 1
+    return "/".join([top, *folders[:deep]]) if folders else f"{top}/{parts[0]}.py"
 
 
-@pytest.mark.parametrize("name", [name for name in MODULES if name.startswith("zturbo_broker.")])
-def test_rooms_of_the_broker_stand_on_floors(name: str) -> None:
-    level = {room: level for level, rooms in enumerate(BROKER_FLOORS) for room in rooms}
-    for used in imports(name, everywhere=True):
-        if used.startswith("zturbo_broker.") and room(used) != room(name):
-            assert level[room(used)] < level[room(name)], f"{name} imports {used}"
+def arrows() -> dict[str, set[str]]:
+    """Room -> the rooms that its modules import from, as the code has it."""
+    out: dict[str, set[str]] = {}
+    for name, used in OURS.items():
+        if used or MODULES[name].name != "__init__.py":
+            out.setdefault(room(name), set()).update(room(other) for other in used)
+    return {name: used - {name, "zturbo"} for name, used in out.items()}
+
+
+def picture(rooms: dict[str, set[str]]) -> str:
+    """The rooms with their arrows, as rows of the table."""
+    return "\n".join(f"{name}: {' '.join(sorted(used)) or '-'}" for name, used in sorted(rooms.items()))
+
+
+def test_each_room_imports_what_the_table_says() -> None:
+    """An arrow that the table has and the code has not is as wrong as the other way round."""
+    table = {name: set(re.findall("`([^`]+)`", used)) for _, name, used in ROW.findall(TABLE.read_text())}
+    assert picture(arrows()) == picture(table)
+
+
+def test_floors_of_the_table_are_right() -> None:
+    """A room stands above all that it imports from, and no higher than it has to: so there is no circle."""
+    floors = {name: int(level) for level, name, _ in ROW.findall(TABLE.read_text())}
+    for name, used in arrows().items():
+        below = used | ({"zturbo"} - {name})
+        assert floors[name] == max((floors[other] + 1 for other in below), default=0), name
+
+
+def test_zturbo_never_imports_the_broker() -> None:
+    for name, used in IMPORTS.items():
+        if name.split(".")[0] == "zturbo":
+            assert not [other for other in used if other.split(".")[0] == "zturbo_broker"], name
 
 
 @pytest.mark.parametrize("name", [name for name in MODULES if name.startswith("zturbo_broker.")])
@@ -191,7 +161,7 @@ def test_the_broker_is_imported_by_its_name() -> None:
 
 
 def test_no_circles() -> None:
-    graph = {name: {used for used in imports(name) if used in MODULES and used != name} for name in MODULES}
+    """Counting each import, also those in functions and under TYPE_CHECKING."""
     state: dict[str, int] = {}
 
     def visit(name: str, way: list[str]) -> None:
@@ -199,35 +169,42 @@ def test_no_circles() -> None:
             return
         assert state.get(name) != 1, f"a circle: {' -> '.join([*way, name])}"
         state[name] = 1
-        for used in graph[name]:
-            visit(used, [*way, name])
+        for used in OURS[name]:
+            if not name.startswith("zturbo.client."):
+                visit(used, [*way, name])
         state[name] = 2
 
-    for name in graph:
-        visit(name, [])
+    for name in OURS:
+        if not name.startswith("zturbo.client."):
+            visit(name, [])
 
 
-@pytest.mark.parametrize(
-    "name", [name for name in MODULES if any(name == pure or name.startswith(pure + ".") for pure in PURE)]
-)
+@pytest.mark.parametrize("name", [name for name in MODULES if room(name) in PURE or name in PURE_TOO])
 def test_machines_are_pure(name: str) -> None:
-    used = {module.split(".")[0] for module in imports(name, everywhere=True)}
-    assert not used & FORBIDDEN, f"{name} imports {used & FORBIDDEN}"
-    below = [m for m in imports(name, everywhere=True) if m.startswith("zturbo.runtime")]
-    assert not below
+    """So is all that they import, by whatever way."""
+    seen, todo = {name}, [(name, name)]
+    while todo:
+        module, way = todo.pop()
+        used = {other.split(".")[0] for other in IMPORTS[module]} - TYPES.get(module, set())
+        assert not used & FORBIDDEN, f"{way} imports {used & FORBIDDEN}"
+        for other in OURS[module] - seen:
+            assert not other.startswith("zturbo.runtime"), f"{way} imports {other}"
+            seen.add(other)
+            todo.append((other, f"{way} -> {other}"))
+
+
+def test_modules_for_their_types_make_no_values_of_chance_or_time() -> None:
+    for name in TYPES:
+        assert not re.search(r"\buuid[1-8]\b|\bgetnode\b", MODULES[name].read_text())
 
 
 def test_pickle_stays_in_one_module() -> None:
-    users = {
-        name
-        for name in MODULES
-        if {m.split(".")[0] for m in imports(name, everywhere=True)} & {"pickle", "marshal"}
-    }
-    assert users == {"zturbo.runtime.shipping"}
+    users = {name for name, used in IMPORTS.items() if used & {"pickle", "marshal"}}
+    assert users == {"zturbo.runtime.code.shipping"}
 
 
 def test_wall_time_is_for_records_only() -> None:
-    allowed = {"zturbo.task", "zturbo.runtime.stagehost", "zturbo_broker.server"}
+    allowed = {"zturbo.api.task", "zturbo.runtime.code.stagehost", "zturbo_broker.server"}
     users = {name for name, path in MODULES.items() if WALL.search(path.read_text())}
     assert users <= allowed, users - allowed
 

@@ -3,22 +3,22 @@
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from zturbo.log import get_logger
-from zturbo.options import Options
-from zturbo.resources import Resources
-from zturbo.stage import ReorderStage, Stage
-from zturbo.task import Job, Task, TaskLog
+from zturbo.api.log import get_logger
+from zturbo.api.options import Options
+from zturbo.api.stage import ReorderStage, Stage
+from zturbo.api.task import Job, Task, TaskLog
+from zturbo.hardware.resources import Resources
 from zturbo.version import __version__
 from zturbo.wire.payload import register
 
 if TYPE_CHECKING:
-    from zturbo.aio import AsyncClient
-    from zturbo.bar import progressbar
-    from zturbo.client import Client, JobHandle
-    from zturbo.kinds import BatchStage
-    from zturbo.pool import process_map
-    from zturbo.result import Result
-    from zturbo.system import System
+    from zturbo.api.result import Result
+    from zturbo.api.stage_kinds import BatchStage
+    from zturbo.client.aio import AsyncClient
+    from zturbo.client.client import Client, JobHandle
+    from zturbo.system.process_map import process_map
+    from zturbo.system.system import System
+    from zturbo.terminal.bar import progressbar
 
 __all__ = [
     "AsyncClient",
@@ -42,14 +42,14 @@ __all__ = [
 ]
 
 _LATER = {
-    "AsyncClient": "zturbo.aio",
-    "BatchStage": "zturbo.kinds",
-    "Client": "zturbo.client",
-    "JobHandle": "zturbo.client",
-    "Result": "zturbo.result",
-    "System": "zturbo.system",
-    "process_map": "zturbo.pool",
-    "progressbar": "zturbo.bar",
+    "AsyncClient": "zturbo.client.aio",
+    "BatchStage": "zturbo.api.stage_kinds",
+    "Client": "zturbo.client.client",
+    "JobHandle": "zturbo.client.client",
+    "Result": "zturbo.api.result",
+    "System": "zturbo.system.system",
+    "process_map": "zturbo.system.process_map",
+    "progressbar": "zturbo.terminal.bar",
 }
 """Imported when they are used (PEP 562): each worker imports this package, and needs none of them."""
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ipaddress
 import math
-import os
 import re
 from collections.abc import Iterable, Mapping
 from numbers import Integral, Real
@@ -16,7 +15,6 @@ __all__ = [
     "LONGEST_IPC",
     "check_count",
     "check_names",
-    "check_process",
     "check_seconds",
     "check_text",
     "check_timeout",
@@ -56,7 +54,11 @@ def is_endpoint(text: str) -> bool:
             return False
         return 1 <= int(found[2]) <= 65535
     path = text[6:]
-    return text.startswith("ipc://") and 0 < len(os.fsencode(path)) <= LONGEST_IPC and path.isprintable()
+    return (
+        text.startswith("ipc://")
+        and 0 < len(path.encode(errors="surrogateescape")) <= LONGEST_IPC
+        and path.isprintable()
+    )
 
 
 def plain_number(value: object) -> int | float | None:
@@ -102,20 +104,6 @@ def check_type(field: str, value: object, kinds: type | tuple[type, ...], expect
     """Raise UsageError unless the value is of one of these types."""
     if not isinstance(value, kinds):
         raise wrong(field, value, expected)
-
-
-def check_process(pid: int, what: str, advice: str) -> None:
-    """Raise UsageError in a forked child, which has a copy of an object without its threads.
-
-    Args:
-        pid: of the process that made the object.
-        what: the object, for people.
-        advice: why it is of no use here, and what to do.
-    """
-    if os.getpid() != pid:
-        raise UsageError(
-            f"{what} was made in process {pid}, and process {os.getpid()} was forked from it: {advice}"
-        )
 
 
 def check_text(field: str, value: object, expected: str = "a str") -> str:

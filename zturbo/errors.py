@@ -60,8 +60,8 @@ class ZturboError(Exception):
     """The base of all of zturbo's errors.
 
     Attributes:
-        task: the :class:`zturbo.reader.FailedTask` that it is about: input, meta, stage, host, traceback.
-            None if it is about no task.
+        task: the :class:`zturbo.client.reader.FailedTask` that it is about: input, meta, stage, host,
+            traceback. None if it is about no task.
     """
 
     task: Any = None

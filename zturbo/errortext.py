@@ -13,10 +13,9 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Any, NamedTuple
 
-from zturbo.wire.messages import clip
-
 __all__ = [
     "Rendered",
+    "clip",
     "error_text",
     "message_of",
     "plain_text",
@@ -37,11 +36,22 @@ MAX_TRACEBACK = 64 << 10
 MAX_NAME = 200
 """Characters of a class's name."""
 
+MAX_CLIPPED = 4 << 10
+"""Characters of a text that :func:`clip` leaves whole, if not told otherwise."""
+
 MAX_CHAIN = 32
 """Errors of a chain of causes, or of a group, of which a traceback tells. More would take minutes."""
 
 MAX_FRAMES = 64
 """Frames of one error that are told where Python's own rendering fails."""
+
+
+def clip(text: str, limit: int = MAX_CLIPPED) -> str:
+    """A text that fits: what is too long loses its middle."""
+    if len(text) <= limit:
+        return text
+    half = (limit - 5) // 2
+    return f"{text[:half]} ... {text[len(text) - half :]}"
 
 
 class Rendered(NamedTuple):

@@ -1,5 +1,5 @@
-"""pyturbo's name for :mod:`zturbo.resources`."""
+"""pyturbo's name for :mod:`zturbo.hardware.resources`."""
 
-from zturbo.resources import Resources
+from zturbo.hardware.resources import Resources
 
 __all__ = ["Resources"]

@@ -1,7 +1,7 @@
 """pyturbo's name for helpers that ``zturbo`` has."""
 
-from zturbo.bar import progressbar
-from zturbo.log import get_logger
-from zturbo.pool import process_map
+from zturbo.api.log import get_logger
+from zturbo.system.process_map import process_map
+from zturbo.terminal.bar import progressbar
 
 __all__ = ["get_logger", "process_map", "progressbar"]

@@ -10,9 +10,9 @@ from collections.abc import Callable
 from typing import Any
 
 from zturbo.core.effects import Effect, Load, Record
-from zturbo.core.intervals import Intervals
-from zturbo.core.outlet import Outlet
-from zturbo.core.parcel import Destination, Parcel, part
+from zturbo.core.links.outbatch import Destination, Parcel, part
+from zturbo.core.links.senders import Outlet
+from zturbo.core.order.intervals import Intervals
 from zturbo.wire.messages import Batch, End, Run
 from zturbo_broker.jobs.fair_queue import FairQueue
 from zturbo_broker.jobs.job import Job

@@ -22,8 +22,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from zturbo.core.tree import BEFORE_ID
-from zturbo.wire.messages import MAX_MARKS, MAX_STAGES, Mark, Path, clip, is_number, is_path
+from zturbo.core.order.tree import BEFORE_ID
+from zturbo.errortext import clip
+from zturbo.wire.messages import MAX_MARKS, MAX_STAGES, Mark, Path, is_number, is_path
 from zturbo_broker.jobs.job import Job
 
 __all__ = ["Death", "Running", "stand", "strike"]

@@ -9,11 +9,11 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
-from zturbo.errors import StartError, ZturboError
+from zturbo.errors import StartError
 from zturbo.runtime.disk.folders import is_read_only
 from zturbo_broker.ledger.schema import MIGRATIONS, migrate, row_crc
 
-__all__ = ["DAMAGE", "LedgerCorrupt", "connect", "damaged", "no_room", "take_lock"]
+__all__ = ["DAMAGE", "connect", "damaged", "no_room", "take_lock"]
 
 DAMAGE = (sqlite3.DatabaseError, UnicodeError)
 """What sqlite3 raises where a file is damaged: also a text of its own that quotes what is no text."""
@@ -37,10 +37,6 @@ def no_room(path: Path, error: Exception) -> bool:
     disk = os.statvfs(path.parent)
     free = disk.f_bfree if os.geteuid() == 0 else disk.f_bavail
     return disk.f_blocks > 0 and free * disk.f_frsize < LITTLE
-
-
-class LedgerCorrupt(ZturboError):
-    """A row does not have what was written; it is not served."""
 
 
 def damaged(path: Path, what: object) -> StartError:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 import zlib
 from collections.abc import Iterator
-from dataclasses import astuple, dataclass, fields
+from dataclasses import astuple, fields
 from pathlib import Path
 from typing import Any
 
@@ -21,56 +21,15 @@ import msgpack
 from zturbo.errors import ZturboError
 from zturbo.runtime.disk.folders import state_folder
 from zturbo.wire.messages import Buffer
-from zturbo_broker.ledger.file import DAMAGE, LedgerCorrupt, connect, no_room, take_lock
+from zturbo_broker.ledger.file import DAMAGE, connect, no_room, take_lock
+from zturbo_broker.ledger.rows import ChunkRow, JobRow, LedgerCorrupt
 from zturbo_broker.ledger.schema import row_crc
 
-__all__ = ["ChunkRow", "JobRow", "Ledger", "LedgerCorrupt", "LedgerFull"]
+__all__ = ["Ledger", "LedgerFull"]
 
 
 class LedgerFull(ZturboError):
     """The ledger's disk is full; what was queued is kept, and ``commit`` may be tried again."""
-
-
-@dataclass(slots=True)
-class JobRow:
-    """A job as the ledger has it."""
-
-    id: bytes
-    name: str
-    pipeline: str
-    client: bytes
-    state: str
-    epoch: int
-    options: bytes
-    """Packed map."""
-    digest: bytes
-    stream: bool
-    closed: bool
-    total: int
-    stamp: bytes | None
-    created: float
-    """Wall time."""
-    ended: float | None
-    results: int
-    failed: int
-    error_kind: str | None
-    error: str | None
-    notes: bytes | None = None
-    """Packed map: marks, strikes, incidents, retries."""
-
-
-@dataclass(slots=True)
-class ChunkRow:
-    """A chunk of roots."""
-
-    job: bytes
-    seq: int
-    first: int
-    """-1 for a job's single root."""
-    n: int
-    blob: bytes
-    metas: bytes | None
-    buffers: list[bytes]
 
 
 _JOB_COLUMNS = ", ".join(field.name for field in fields(JobRow))

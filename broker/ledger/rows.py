@@ -1,17 +1,65 @@
-"""A job in the broker's memory <-> a job in its ledger."""
+"""The rows of the ledger, and a job in the broker's memory <-> a job in its ledger."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import msgpack
 
+from zturbo.errors import ZturboError
 from zturbo.errortext import error_text
 from zturbo.wire.codec import stamp_from_wire, stamp_to_wire
 from zturbo.wire.control.view import Member
 from zturbo_broker.jobs.job import Chunks, Job
 from zturbo_broker.jobs.states import TRANSITIONS
-from zturbo_broker.ledger.ledger import JobRow, LedgerCorrupt
 
-__all__ = ["RowUnreadable", "job_of", "member_of", "row_of"]
+__all__ = ["ChunkRow", "JobRow", "LedgerCorrupt", "RowUnreadable", "job_of", "member_of", "row_of"]
+
+
+class LedgerCorrupt(ZturboError):
+    """A row does not have what was written; it is not served."""
+
+
+@dataclass(slots=True)
+class JobRow:
+    """A job as the ledger has it."""
+
+    id: bytes
+    name: str
+    pipeline: str
+    client: bytes
+    state: str
+    epoch: int
+    options: bytes
+    """Packed map."""
+    digest: bytes
+    stream: bool
+    closed: bool
+    total: int
+    stamp: bytes | None
+    created: float
+    """Wall time."""
+    ended: float | None
+    results: int
+    failed: int
+    error_kind: str | None
+    error: str | None
+    notes: bytes | None = None
+    """Packed map: marks, strikes, incidents, retries."""
+
+
+@dataclass(slots=True)
+class ChunkRow:
+    """A chunk of roots."""
+
+    job: bytes
+    seq: int
+    first: int
+    """-1 for a job's single root."""
+    n: int
+    blob: bytes
+    metas: bytes | None
+    buffers: list[bytes]
 
 
 class RowUnreadable(LedgerCorrupt):

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Sequence
 
-from zturbo.core.custody import Custody
 from zturbo.core.effects import Control, Record
-from zturbo.core.outlet import Outlet
+from zturbo.core.links.custody import Custody
+from zturbo.core.links.senders import Outlet
 from zturbo.wire.control import from_broker
 from zturbo.wire.control.view import Member
 from zturbo.wire.messages import Stamp

@@ -13,9 +13,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from zturbo.core.effects import Control, Effect
-from zturbo.core.intervals import Intervals
-from zturbo.core.outlet import Outlet
-from zturbo.core.parcel import Parcel
+from zturbo.core.links.outbatch import Parcel
+from zturbo.core.links.senders import Outlet
+from zturbo.core.order.intervals import Intervals
 from zturbo.wire.control import from_broker
 from zturbo.wire.messages import Batch, Run
 from zturbo_broker.jobs.job import Job

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from examples.airports.stages import AIRPORTS
 from zturbo import Client
-from zturbo.network import Network
+from zturbo.deploy.network import Network
 
 file = sys.argv[1] if len(sys.argv) > 1 else str(Path(__file__).with_name("airports.toml"))
 countries = sorted({row["country"] for row in AIRPORTS.values()})

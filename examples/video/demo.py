@@ -24,13 +24,13 @@ from typing import Any
 from examples.video import clips
 from examples.video.sheet import write_sheet
 from zturbo import Client, Job, Task
-from zturbo.deploy import broker_child, sink_child, worker_children
+from zturbo.deploy.children import broker_child, sink_child, worker_children
+from zturbo.deploy.network import Network
 from zturbo.errors import ZturboError
-from zturbo.network import Network
-from zturbo.progress import Progress
-from zturbo.runtime.children import Child
-from zturbo.runtime.host import host_name
-from zturbo.runtime.node import Node
+from zturbo.runtime.net.host import host_name
+from zturbo.runtime.node.children import Child
+from zturbo.runtime.node.node import Node
+from zturbo.terminal.progress import Progress
 
 __all__ = ["main", "run_clips"]
 

@@ -16,8 +16,8 @@ from typing import Any
 
 from tests.chaos.hosts import WORK, OtherHosts
 from tests.system.cluster import Cluster, eventually
-from zturbo.deploy import worker_children
-from zturbo.runtime.children import Child
+from zturbo.deploy.children import worker_children
+from zturbo.runtime.node.children import Child
 
 __all__ = ["LEASE", "PROCESSES", "Victims"]
 

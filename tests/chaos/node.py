@@ -5,9 +5,9 @@ from __future__ import annotations
 import signal
 import sys
 
-from zturbo.deploy import worker_children
-from zturbo.network import Network
-from zturbo.runtime.node import Node
+from zturbo.deploy.children import worker_children
+from zturbo.deploy.network import Network
+from zturbo.runtime.node.node import Node
 
 
 def main() -> int:

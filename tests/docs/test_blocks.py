@@ -13,8 +13,8 @@ import pytest
 
 from tests.docs.blocks import PAGES, ROOT, Block, Session, blocks, matches
 from zturbo.cli import parser
+from zturbo.deploy.network import Network, tomllib
 from zturbo.errors import NetworkFileError
-from zturbo.network import Network, tomllib
 
 SESSIONS = [ROOT / "docs" / f"{name}.md" for name in ("first-pipeline", "testing", "worker-died", "failures")]
 """Pages whose blocks are done one after another."""

@@ -11,7 +11,7 @@ import pytest
 
 from tests.docs.blocks import PAGES, Block, blocks
 from tests.system.cluster import Cluster, stage
-from zturbo.network import Network, tomllib
+from zturbo.deploy.network import Network, tomllib
 
 FRAGMENTS = [block for page in PAGES for block in blocks(page) if block.mark == "fragment"]
 

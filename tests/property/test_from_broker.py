@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 
 from tests.property.test_control import IDS, MEMBERS, values
 from tests.property.test_wild import BROKER, JOBS, ME, messages, sayable, stamps
-from zturbo.core.sink import SinkMachine
-from zturbo.core.worker import WorkerMachine
+from zturbo.client.io import Courier
+from zturbo.core.sink.machine import SinkMachine
+from zturbo.core.worker.machine import WorkerMachine
 from zturbo.errors import ZturboError
-from zturbo.runtime.courier import Courier
-from zturbo.runtime.node import Node
+from zturbo.runtime.node.node import Node
 from zturbo.wire.codec import decode, encode, stamp_from_wire
 from zturbo.wire.control import answers, from_broker, kinds, to_broker
 from zturbo.wire.control.codec import pack_control, read_answer

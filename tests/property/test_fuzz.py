@@ -16,13 +16,13 @@ from typing import Any
 import pytest
 
 from zturbo.core.effects import Load, Reclaim, Run, Store
-from zturbo.core.sink import SinkMachine
-from zturbo.core.stream import ResultStream
-from zturbo.core.worker import Produced, WorkerMachine
+from zturbo.core.result_stream import ResultStream
+from zturbo.core.sink.machine import SinkMachine
+from zturbo.core.worker.machine import Produced, WorkerMachine
 from zturbo.errors import DecodeError, VersionMismatch
-from zturbo.runtime.safesizes import SafeSizes
-from zturbo.runtime.spool import Spool, SpoolCorrupt, SpoolFull
-from zturbo.runtime.spoolfolder import SpoolFolder
+from zturbo.runtime.disk.safesizes import SafeSizes
+from zturbo.runtime.disk.spool import Spool, SpoolCorrupt, SpoolFull
+from zturbo.runtime.disk.spoolfolder import SpoolFolder
 from zturbo.wire.codec import decode, encode
 from zturbo.wire.control import from_broker, to_broker
 from zturbo.wire.control.codec import pack_control, read_answer, read_request

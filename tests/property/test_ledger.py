@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 
 from zturbo.errors import StartError
-from zturbo_broker.ledger.ledger import JobRow, Ledger, LedgerCorrupt
+from zturbo_broker.ledger.ledger import Ledger
+from zturbo_broker.ledger.rows import JobRow, LedgerCorrupt
 
 JOBS = [bytes([letter]) * 16 for letter in b"XYZ"]
 CHUNKS = 3

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 
 from zturbo import Stage, Task
 from zturbo.core.effects import Work
-from zturbo.core.worker import Produced
-from zturbo.runtime.runner import Runner
-from zturbo.runtime.stagehost import StageHost
+from zturbo.core.worker.machine import Produced
+from zturbo.runtime.code.runner import Runner
+from zturbo.runtime.code.stagehost import StageHost
 from zturbo.wire.codec import decode, encode
 from zturbo.wire.messages import MAX_DEPTH, MAX_ERROR, MAX_INT, Batch, Mark, Stamp
 from zturbo.wire.payload import pack_error, pack_many, unpack_error_map

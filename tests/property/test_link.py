@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from zturbo.core.effects import Effect, Send
-from zturbo.core.link_receiver import LinkReceiver
-from zturbo.core.link_sender import LinkSender
-from zturbo.core.parcel import Parcel
+from zturbo.core.links.outbatch import Parcel
+from zturbo.core.links.receiver import LinkReceiver
+from zturbo.core.links.sender import LinkSender
 from zturbo.wire.codec import decode, encode
 from zturbo.wire.messages import MAX_INT, Batch, DataMessage, End, Greet, Probe, Statement
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from zturbo.core.sequencer import Sequencer
+from zturbo.core.order.sequencer import Sequencer
 from zturbo.errors import DecodeError
 
 Path = tuple[int, ...]

@@ -7,12 +7,12 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from zturbo.core.custody import Custody
 from zturbo.core.effects import Control, Effect, Send
-from zturbo.core.outlet import Outlet
-from zturbo.core.sink import SinkMachine
-from zturbo.core.stream import ResultStream
-from zturbo.core.worker import WorkerMachine
+from zturbo.core.links.custody import Custody
+from zturbo.core.links.senders import Outlet
+from zturbo.core.result_stream import ResultStream
+from zturbo.core.sink.machine import SinkMachine
+from zturbo.core.worker.machine import WorkerMachine
 from zturbo.wire.codec import decode, encode
 from zturbo.wire.control.codec import pack_control, read_request
 from zturbo.wire.control.view import Member, View

@@ -11,8 +11,7 @@ from zturbo.wire.control.codec import pack_control, read_request
 from zturbo.wire.control.view import Member
 from zturbo.wire.messages import Batch
 from zturbo_broker.jobs.strikes import Death
-from zturbo_broker.ledger.ledger import JobRow
-from zturbo_broker.ledger.rows import job_of, row_of
+from zturbo_broker.ledger.rows import JobRow, job_of, row_of
 from zturbo_broker.machine.known import PipelineInfo
 from zturbo_broker.machine.machine import BrokerMachine
 

@@ -72,17 +72,17 @@ class Bug:
             setattr(owner, attribute, original)
 
 
-_SENDER = "zturbo.core.link_sender:LinkSender."
-_RECEIVER = "zturbo.core.link_receiver:LinkReceiver."
-_INLET = "zturbo.core.inlet:Inlet."
-_OUTLET = "zturbo.core.outlet:Outlet."
+_SENDER = "zturbo.core.links.sender:LinkSender."
+_RECEIVER = "zturbo.core.links.receiver:LinkReceiver."
+_INLET = "zturbo.core.links.receivers:Inlet."
+_OUTLET = "zturbo.core.links.senders:Outlet."
 _COMPLAINTS = "zturbo_broker.members.complaints:Complaints."
-_CUSTODY = "zturbo.core.custody:Custody."
-_WORKER = "zturbo.core.worker:WorkerMachine."
-_ASYNC = "zturbo.runtime.overlapping:AsyncRunner."
-_SINK = "zturbo.core.sink:SinkMachine."
-_SEQUENCER = "zturbo.core.sequencer:Sequencer."
-_STREAM = "zturbo.core.stream:ResultStream."
+_CUSTODY = "zturbo.core.links.custody:Custody."
+_WORKER = "zturbo.core.worker.machine:WorkerMachine."
+_ASYNC = "zturbo.runtime.code.overlapping:AsyncRunner."
+_SINK = "zturbo.core.sink.machine:SinkMachine."
+_SEQUENCER = "zturbo.core.order.sequencer:Sequencer."
+_STREAM = "zturbo.core.result_stream:ResultStream."
 _MEMBERS = "zturbo_broker.machine.from_members:FromMembers."
 _DEPARTURES = "zturbo_broker.machine.departures:Departures."
 _RESTART = "zturbo_broker.machine.restart:Restart."
@@ -144,9 +144,9 @@ BUGS = [
     Bug("given back, and run all the same", _WORKER + "_give_back", "for part in self.queue.give_back():", "for part in self.queue.parts():"),
     Bug("a return is released before it is taken", _WORKER + "_return", "link.give_back(number, part.start, now)", "link.give_back(number, part.start, now)\nself.custody.release((part.key,), part.n)"),
     Bug("roots are not kept for a new broker", _WORKER + "view", "gone.discard(self._broker)", "pass"),
-    Bug("a new broker is told that nothing is held", "zturbo.core.held:HeldRoots.adopt", "return [(root.job, root.epoch, tuple(root.runs), root.n, root.nbytes) for root in kept.values()]", "return []", only=("broker", "broker-after")),
+    Bug("a new broker is told that nothing is held", "zturbo.core.worker.held_roots:HeldRoots.adopt", "return [(root.job, root.epoch, tuple(root.runs), root.n, root.nbytes) for root in kept.values()]", "return []", only=("broker", "broker-after")),
     Bug("a new broker's link begins without its credit", _WORKER + "_adopt", "link.window.leave(tasks, nbytes)", "pass"),
-    Bug("jobs share an instance", "zturbo.runtime.stagehost:StageHost._state", "instance = self._spare.pop() if self._spare else self._new()", "instance = self.base", within=("sticky", "sticky-first", "twice")),
+    Bug("jobs share an instance", "zturbo.runtime.code.stagehost:StageHost._state", "instance = self._spare.pop() if self._spare else self._new()", "instance = self.base", within=("sticky", "sticky-first", "twice")),
     Bug("what is finished in any order gives no credit back", _WORKER + "produced", "self._shut(origin, tasks)", "pass", within=("async", "async-order")),
     Bug("what is finished in any order gives all credit back at once", _WORKER + "_shut", "if left > tasks:", "if False:", within=("async", "async-order")),
     Bug("a coroutine's outputs go out with another's input", _ASYNC + "_begin", "self._turn_to(work)", "self._origin = self._origin or work.origin\nself._done.setdefault(self._origin, 0)", only=("worker", "stage"), within=("async", "async-order")),
@@ -180,7 +180,7 @@ BUGS = [
     Bug("what was being stored is not kept when a job starts over", _SINK + "_accept_stamp", "self._enter_early(job, now)", "pass", within=("flaky",)),
     # counts
     Bug("wall time says when last counts are said", _ENDED + "add", "self._say_at = now + SAY_AFTER", "self._say_at = __import__('time').time() + SAY_AFTER"),
-    Bug("an ordered stage's end counts as a drop", "zturbo.core.worker:_given", "(ordered and not end.path)", "False", within=("ordered", "twice", "by-id")),
+    Bug("an ordered stage's end counts as a drop", "zturbo.core.worker.machine:_given", "(ordered and not end.path)", "False", within=("ordered", "twice", "by-id")),
     Bug("last counts that got lost are not asked for again", _COUNTS + "owed", "member in words.awaited", "False"),
     Bug("last counts that are said twice count twice", _COUNTS + "last", "member.incarnation not in words.awaited", "False"),
     Bug("a question does not wait for last counts", _COUNTS + "waits", "late and", "False and"),

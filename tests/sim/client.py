@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from tests.sim.broker import BROKER
-from zturbo.core.stream import ResultStream
+from zturbo.core.result_stream import ResultStream
 from zturbo.wire.codec import decode, encode
 from zturbo.wire.control import answers, from_broker, to_broker
 from zturbo.wire.control.codec import pack_control, read_answer

@@ -24,12 +24,12 @@ from zturbo.core.effects import (
     Store,
     Work,
 )
-from zturbo.core.sink import SinkMachine
-from zturbo.core.worker import Produced, WorkerMachine
-from zturbo.runtime.batching import BatchRunner
-from zturbo.runtime.overlapping import AsyncRunner
-from zturbo.runtime.runner import Runner
-from zturbo.runtime.stagehost import StageHost
+from zturbo.core.sink.machine import SinkMachine
+from zturbo.core.worker.machine import Produced, WorkerMachine
+from zturbo.runtime.code.batching import BatchRunner
+from zturbo.runtime.code.overlapping import AsyncRunner
+from zturbo.runtime.code.runner import Runner
+from zturbo.runtime.code.stagehost import StageHost
 from zturbo.wire.codec import decode, encode
 from zturbo.wire.control import from_broker, to_broker
 from zturbo.wire.control.codec import pack_control, read_answer

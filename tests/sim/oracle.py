@@ -6,7 +6,7 @@ from typing import Any
 
 from tests.sim.stages import Async, Flaky, Poison, Wild
 from zturbo import Stage, Task
-from zturbo.debug import DebugPipeline
+from zturbo.system.debug import DebugPipeline
 
 __all__ = ["Oracle"]
 

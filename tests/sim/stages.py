@@ -7,7 +7,7 @@ import random
 from collections.abc import AsyncIterator, Iterator
 
 from zturbo import BatchStage, ReorderStage, Stage, Task
-from zturbo.kinds import FunctionStage
+from zturbo.api.stage_kinds import FunctionStage
 
 __all__ = ["PIPELINES", "Die", "Flaky", "Poison", "Wild"]
 

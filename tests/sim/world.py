@@ -26,7 +26,7 @@ from tests.sim.members import SimMember, SimSink, SimWorker
 from tests.sim.network import Clock, Faults, Network
 from tests.sim.oracle import Oracle
 from tests.sim.stages import ORDERS, PIPELINES, Flaky, Wild
-from zturbo.runtime import output, overlapping, runner
+from zturbo.runtime.code import output, overlapping, runner
 from zturbo_broker.jobs.strikes import Death, Running
 from zturbo_broker.machine.known import PipelineInfo
 

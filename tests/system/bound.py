@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from zturbo import Resources, Stage, System, Task
-from zturbo.runtime.binding import THREADS
+from zturbo.hardware.binding import THREADS
 
 __all__ = ["Bound", "ByIndex", "Spread"]
 

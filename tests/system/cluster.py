@@ -18,11 +18,11 @@ from typing import Any
 import psutil
 
 from zturbo import Client
-from zturbo.deploy import broker_child, sink_child, worker_children
-from zturbo.network import Network
-from zturbo.runtime.children import Child
-from zturbo.runtime.host import host_name
-from zturbo.runtime.node import Node, _Place
+from zturbo.deploy.children import broker_child, sink_child, worker_children
+from zturbo.deploy.network import Network
+from zturbo.runtime.net.host import host_name
+from zturbo.runtime.node.children import Child
+from zturbo.runtime.node.node import Node, _Place
 
 __all__ = ["Cluster", "children", "eventually", "stage"]
 

@@ -2,8 +2,8 @@
 
 Run by the node in place of the real module. ``$DYING`` says what is run and where it dies:
 ``module|method|when|call|lives|folder``, for example
-``zturbo.runtime.sink|zturbo.runtime.spool:Spool.sync|after|3|2|DIR``: after the third call of that method,
-in each of its first two lives, which are counted in DIR.
+``zturbo.runtime.members.sink|zturbo.runtime.disk.spool:Spool.sync|after|3|2|DIR``: after the third call of
+that method, in each of its first two lives, which are counted in DIR.
 """
 
 from __future__ import annotations

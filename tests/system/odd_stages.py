@@ -74,7 +74,7 @@ class DeadlyBeside(Stage):
 
 def die_after_it() -> None:
     """Kill this process as soon as the task that runs has ended."""
-    from zturbo.runtime.slot import Slot
+    from zturbo.runtime.process.running import Slot
 
     end = Slot.end
 
@@ -134,7 +134,7 @@ class DeadlyStart(Stage):
     """Dies as soon as it has started."""
 
     def init(self, worker_id: int = 0) -> None:
-        from zturbo.runtime.children import ChildSide
+        from zturbo.runtime.node.children import ChildSide
 
         ready = ChildSide.ready
 

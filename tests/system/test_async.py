@@ -16,9 +16,9 @@ from tests.system.cluster import Cluster, eventually, stage
 from tests.system.coroutines import OwnState, Steps, Streams, Together, Waits, wait_half, wait_twice
 from tests.system.stages import even
 from zturbo import BatchStage, Client, Job, Resources, Stage, System, Task
-from zturbo.debug import run_debug
+from zturbo.api.stage_kinds import FunctionStage
 from zturbo.errors import JobCancelled, TaskError, TaskTimeout, UsageError, WorkerLost
-from zturbo.kinds import FunctionStage
+from zturbo.system.debug import run_debug
 
 
 def waiting(name: str, cls: str, workers: int = 1, **args: Any) -> dict[str, Any]:

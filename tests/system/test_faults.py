@@ -16,7 +16,7 @@ from tests.system.cluster import Cluster, eventually, stage
 from tests.system.stages import sums
 from zturbo import Client, Job, Task
 from zturbo.errors import BrokerUnavailable, StartError, UsageError, VersionMismatch
-from zturbo.runtime.sockets import make
+from zturbo.runtime.net.sockets import make
 from zturbo.wire.control import from_broker, to_broker
 from zturbo.wire.control.codec import pack_control
 from zturbo.wire.payload import pack_many
@@ -106,7 +106,7 @@ def test_a_job_for_a_stage_without_workers_waits_and_says_so() -> None:
         job = client.submit(Job("early", Task(1)), pipeline="p")
         assert job.status()["state"] == "waiting"
         assert job.status()["waiting"] == "a worker of stage p.add"
-        from zturbo.deploy import worker_children
+        from zturbo.deploy.children import worker_children
 
         for name in ("p.add", "p.slow", "p.sum"):
             for child in worker_children(cluster.network, name):

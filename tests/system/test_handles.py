@@ -18,6 +18,7 @@ import pytest
 
 from tests.system.cluster import Cluster, eventually, stage
 from zturbo import Client, Job, Task
+from zturbo.client.reader import FailedTask
 from zturbo.errors import (
     BrokerUnavailable,
     JobCancelled,
@@ -27,7 +28,6 @@ from zturbo.errors import (
     UsageError,
     WorkerLost,
 )
-from zturbo.reader import FailedTask
 
 
 @pytest.fixture(scope="module")

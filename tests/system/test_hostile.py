@@ -23,7 +23,7 @@ from tests.property.test_wild import messages as wild_data
 from tests.system.cluster import Cluster, stage
 from tests.unit.runtime.net.raw import EMPTY, accept, connect, frame
 from zturbo import Client
-from zturbo.runtime.host import host_name
+from zturbo.runtime.net.host import host_name
 from zturbo.version import __version__
 from zturbo.wire.codec import encode
 from zturbo.wire.control import from_broker, to_broker

@@ -60,7 +60,7 @@ def test_a_type_checker_finds_the_types_of_an_editable_installation(tmp_path: Pa
     (tmp_path / "user.py").write_text(USER)
     command = [sys.executable, "-m", "mypy", "--strict", "--cache-dir", str(tmp_path / "cache"), "user.py"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=200, check=False)
-    assert "zturbo.handle.JobHandle" in done.stdout, done.stdout + done.stderr
+    assert "zturbo.client.handle.JobHandle" in done.stdout, done.stdout + done.stderr
     assert "user.py:14: error" in done.stdout and "in 1 file" in done.stdout, done.stdout
 
 

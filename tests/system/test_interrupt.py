@@ -13,7 +13,7 @@ import pytest
 
 from tests.system.cluster import eventually
 from zturbo.errors import StartError
-from zturbo.runtime.importing import load_class
+from zturbo.runtime.code.importing import load_class
 
 ROOT = Path(__file__).parents[2]
 

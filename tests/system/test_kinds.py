@@ -10,10 +10,10 @@ import pytest
 from tests.system.cluster import Cluster, eventually, stage
 from tests.system.stages import Batches, even, even_first, halves
 from zturbo import Client, Job, Resources, System
-from zturbo.debug import run_debug
+from zturbo.api.stage_kinds import FunctionStage
+from zturbo.api.task import Task
 from zturbo.errors import TaskError, WorkerLost
-from zturbo.kinds import FunctionStage
-from zturbo.task import Task
+from zturbo.system.debug import run_debug
 
 
 @pytest.fixture(scope="module")

@@ -15,9 +15,9 @@ import pytest
 
 from tests.system.cluster import Cluster, eventually, stage
 from zturbo import Job, Task
-from zturbo.deploy import sink_child, worker_children
-from zturbo.runtime.host import host_name
-from zturbo.runtime.node import Node
+from zturbo.deploy.children import sink_child, worker_children
+from zturbo.runtime.net.host import host_name
+from zturbo.runtime.node.node import Node
 from zturbo_broker.ledger.ledger import Ledger
 
 N = 2000

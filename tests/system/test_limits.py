@@ -16,11 +16,11 @@ import pytest
 from tests.system.cluster import Cluster, eventually, stage
 from tests.system.disks import fill
 from zturbo import Client, Task
-from zturbo.deploy import worker_children
+from zturbo.deploy.children import worker_children
+from zturbo.deploy.network import Network
 from zturbo.errors import BrokerUnavailable
-from zturbo.network import Network
-from zturbo.runtime.host import host_name
-from zturbo.runtime.node import Node
+from zturbo.runtime.net.host import host_name
+from zturbo.runtime.node.node import Node
 
 
 def test_a_full_disk_at_the_sink_pauses_and_goes_on_by_itself(small_disk: Path) -> None:

@@ -12,8 +12,8 @@ import pytest
 
 from tests.system.cluster import Cluster, eventually, stage
 from zturbo import Client, Job, ReorderStage, Stage, Task
-from zturbo.debug import DebugPipeline, run_debug
 from zturbo.errors import JobFailed, TaskError, UsageError
+from zturbo.system.debug import DebugPipeline, run_debug
 
 ABSENT = "absent"
 

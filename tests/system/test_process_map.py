@@ -15,7 +15,7 @@ import pytest
 from tests.system.cluster import eventually
 from zturbo import Job, Options, Resources, Stage, System, Task, process_map
 from zturbo.errors import UsageError, WorkerLost
-from zturbo.runtime.shipping import CallStage, pack_call, unpack_result
+from zturbo.runtime.code.shipping import CallStage, pack_call, unpack_result
 
 
 class Odd(Exception):

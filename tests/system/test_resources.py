@@ -15,8 +15,8 @@ import pytest
 from tests.system.bound import Spread
 from tests.system.cluster import Cluster, eventually, stage
 from zturbo import Job, Options, Task
-from zturbo.cpus import usable_cpus
-from zturbo.runtime.binding import THREADS
+from zturbo.hardware.binding import THREADS
+from zturbo.hardware.cpus import usable_cpus
 
 ROOT = Path(__file__).parents[2]
 CPUS = usable_cpus()

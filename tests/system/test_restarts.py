@@ -15,7 +15,7 @@ import pytest
 from tests.system.clock import Clock
 from tests.system.cluster import Cluster, eventually, stage
 from zturbo import Task
-from zturbo.deploy import worker_children
+from zturbo.deploy.children import worker_children
 from zturbo.errors import ResultsLost
 
 
@@ -52,9 +52,9 @@ def test_a_restart_redoes_nothing(victim: str, durability: str, tmp_path: Path) 
 @pytest.mark.parametrize(
     "role, module, where, when",
     [
-        ("sink", "zturbo.runtime.sink", "zturbo.runtime.spool:Spool.append", "after"),
-        ("sink", "zturbo.runtime.sink", "zturbo.runtime.spool:Spool.sync", "before"),
-        ("sink", "zturbo.runtime.sink", "zturbo.runtime.spool:Spool.sync", "after"),
+        ("sink", "zturbo.runtime.members.sink", "zturbo.runtime.disk.spool:Spool.append", "after"),
+        ("sink", "zturbo.runtime.members.sink", "zturbo.runtime.disk.spool:Spool.sync", "before"),
+        ("sink", "zturbo.runtime.members.sink", "zturbo.runtime.disk.spool:Spool.sync", "after"),
         ("broker", "zturbo_broker.__main__", "zturbo_broker.ledger.ledger:Ledger.commit", "before"),
         ("broker", "zturbo_broker.__main__", "zturbo_broker.ledger.ledger:Ledger.commit", "after"),
         (

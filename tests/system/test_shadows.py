@@ -127,7 +127,7 @@ def test_a_system_whose_working_directory_has_them(shell: Shell) -> None:
     (script / "main.py").write_text(SYSTEM)
     code = (
         "import sys; sys.path.remove('')\n"
-        "import asyncio, runpy, multiprocessing.spawn, tempfile, zturbo.system\n"
+        "import asyncio, runpy, multiprocessing.spawn, tempfile, zturbo.system.system\n"
         f"sys.path.insert(0, {str(shell.cwd)!r})\n"
         f"runpy.run_path({str(script / 'main.py')!r}, run_name='__main__')"
     )

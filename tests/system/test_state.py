@@ -26,8 +26,8 @@ from tests.system.stateful import (
     Through,
 )
 from zturbo import Client, Job, Resources, Stage, System, Task
-from zturbo.debug import run_debug
 from zturbo.errors import UsageError
+from zturbo.system.debug import run_debug
 
 JOBS, TASKS = 8, 12
 KINDS = ["StickyInInit", "StickyInReset", "OrderedInInit", "OrderedInReset", "Shared"]

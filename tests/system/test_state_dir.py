@@ -15,7 +15,7 @@ from tests.system.cluster import eventually
 from tests.system.pyturbo_stages import Kept, Say
 from zturbo import Job, Options, Task
 from zturbo.errors import StartError
-from zturbo.kept import KeptJobs
+from zturbo.system.records import KeptJobs
 
 ROOT = Path(__file__).parents[2]
 

@@ -148,7 +148,7 @@ def test_options_reach_the_workers(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
             system.add_job(Job("log", Task("log")))
             system.wait_job(job_timeout=60)
     finally:
-        for name in ("zturbo", "zturbo.system.Say"):
+        for name in ("zturbo", "zturbo.system.system.Say"):
             for handler in list(logging.getLogger(name).handlers):
                 logging.getLogger(name).removeHandler(handler)
                 handler.close()
@@ -169,10 +169,10 @@ def test_single_sync_pipeline_is_debug_mode(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_what_is_asked_for_by_name() -> None:
+    from zturbo.api.task import TaskLog as SameLog
+    from zturbo.hardware.resources import Resources
     from zturbo.resource import Resources as Same
-    from zturbo.resources import Resources
-    from zturbo.system import Job as SameJob
-    from zturbo.task import TaskLog as SameLog
+    from zturbo.system.system import Job as SameJob
     from zturbo.utils import get_logger, process_map, progressbar
 
     assert (

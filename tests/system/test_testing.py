@@ -14,8 +14,8 @@ import pytest
 
 from tests.system.stages import Add, Batches, Count, Odd, Sum, Tagged, halves
 from zturbo import Job, Stage, Task
+from zturbo.client.reader import FailedTask
 from zturbo.errors import JobTimeout, StartError, TaskError, UsageError, WorkerLost
-from zturbo.reader import FailedTask
 from zturbo.testing import TestPipeline, run
 
 MODES = pytest.mark.parametrize("processes", [False, True])

@@ -18,8 +18,8 @@ from examples.toy.stages import Count, Divide, Negate, Times
 from examples.toy.system import Toy, jobs
 from tests.system.cluster import children, eventually
 from zturbo import Client, Job, Task
-from zturbo.debug import run_debug
 from zturbo.errors import BrokerUnavailable
+from zturbo.system.debug import run_debug
 
 ROOT = Path(__file__).parents[2]
 SEED = 7

@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 
 from zturbo import Job, Resources, Task
+from zturbo.api.options import OptionSet
 from zturbo.checks import check_count, check_seconds, check_text, is_number, plain_options
 from zturbo.cli.ask import print_line
 from zturbo.errors import UsageError
-from zturbo.options import OptionSet
 
 
 class Durability(str, Enum):

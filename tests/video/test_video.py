@@ -17,7 +17,7 @@ from examples.video.sheet import write_sheet  # noqa: E402
 from examples.video.stages import Decode, Detect, Render, Track  # noqa: E402
 from examples.video.tracker import Tracker  # noqa: E402
 from zturbo import Task  # noqa: E402
-from zturbo.debug import run_debug  # noqa: E402
+from zturbo.system.debug import run_debug  # noqa: E402
 
 pytestmark = pytest.mark.video
 

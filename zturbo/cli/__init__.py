@@ -15,6 +15,7 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
+from zturbo.api.log import FORMAT, SafeFormatter
 from zturbo.cli import (
     broker,
     cancel,
@@ -33,7 +34,6 @@ from zturbo.cli import (
 )
 from zturbo.cli.ask import fail
 from zturbo.errors import BrokerUnavailable, JobError, ResultTimeout, ZturboError
-from zturbo.log import FORMAT, SafeFormatter
 from zturbo.version import __version__
 
 __all__ = ["ENVIRONMENT", "EXIT_CODES", "main", "parser"]
@@ -126,6 +126,7 @@ def parser() -> argparse.ArgumentParser:
     commands = top.add_subparsers(metavar="COMMAND")
     for command in COMMANDS:
         command.add(commands)
+    top.set_defaults(top=top)
     return top
 
 

@@ -2,7 +2,7 @@
 
 import sys
 
-from zturbo.runtime.boot import ours_first
+from zturbo.runtime.process.boot import ours_first
 
 ours_first()
 

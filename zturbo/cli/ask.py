@@ -10,11 +10,11 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from zturbo.client import Client
+from zturbo.api.task import Task
+from zturbo.client.client import Client
+from zturbo.client.job_ids import pick_job
+from zturbo.client.reader import FailedTask
 from zturbo.errortext import shown_text
-from zturbo.jobids import pick_job
-from zturbo.reader import FailedTask
-from zturbo.task import Task
 
 __all__ = [
     "add_broker",

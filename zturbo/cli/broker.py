@@ -7,7 +7,7 @@ import sys
 from typing import Any
 
 from zturbo.cli.run import add_common, foreground, load, refuse_second
-from zturbo.deploy import broker_child
+from zturbo.deploy.children import broker_child
 
 __all__ = ["add", "run"]
 

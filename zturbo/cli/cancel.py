@@ -6,8 +6,8 @@ import argparse
 from typing import Any
 
 from zturbo.cli.ask import add_broker, connect, find_job, one_line, print_json
+from zturbo.client.job_ids import short
 from zturbo.errortext import shown_text
-from zturbo.jobids import short
 
 __all__ = ["add", "run"]
 

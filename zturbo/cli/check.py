@@ -8,16 +8,16 @@ import inspect
 import sys
 from typing import Any
 
+from zturbo.api.stage import ReorderStage, Stage
+from zturbo.api.stage_kinds import BatchStage, FunctionStage
 from zturbo.checks import did_you_mean
 from zturbo.cli.ask import fail, print_json, table
 from zturbo.cli.run import add_file, network_file
+from zturbo.deploy.network import PipelineSpec, StageSpec
 from zturbo.errors import NetworkFileError, ZturboError
 from zturbo.errortext import error_text, shown, shown_text
-from zturbo.kinds import BatchStage, FunctionStage
-from zturbo.network import PipelineSpec, StageSpec
-from zturbo.resources import Resources
-from zturbo.runtime.importing import build_stage, load_class
-from zturbo.stage import ReorderStage, Stage
+from zturbo.hardware.resources import Resources
+from zturbo.runtime.code.importing import build_stage, load_class
 
 __all__ = ["add", "run"]
 

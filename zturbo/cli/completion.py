@@ -35,7 +35,5 @@ def run(args: argparse.Namespace) -> int:
         import shtab
     except ImportError:
         raise UsageError("completion needs shtab: pip install 'zturbo[cli]'") from None
-    from zturbo.cli import parser
-
-    print(shtab.complete(parser(), shell=args.shell))
+    print(shtab.complete(args.top, shell=args.shell))
     return 0

@@ -12,11 +12,11 @@ from typing import Any
 from zturbo.cli.ask import fail
 from zturbo.errors import ZturboError
 from zturbo.errortext import render
-from zturbo.runtime.binding import bound_environment
-from zturbo.runtime.children import ChildSide, ChildSpec
-from zturbo.runtime.host import host_name
-from zturbo.runtime.slot import Slot
-from zturbo.runtime.worker import make_worker, serve
+from zturbo.hardware.binding import bound_environment
+from zturbo.runtime.members.worker import make_worker, serve
+from zturbo.runtime.net.host import host_name
+from zturbo.runtime.node.children import ChildSide, ChildSpec
+from zturbo.runtime.process.running import Slot
 
 __all__ = ["run_here"]
 

@@ -19,9 +19,9 @@ from zturbo.cli.ask import (
     table,
     task_map,
 )
-from zturbo.client import Client
+from zturbo.client.client import Client
+from zturbo.client.job_ids import short
 from zturbo.errortext import shown
-from zturbo.jobids import short
 
 __all__ = ["add", "run"]
 

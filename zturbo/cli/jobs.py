@@ -8,8 +8,8 @@ import time
 from typing import Any
 
 from zturbo.cli.ask import add_broker, connect, one_line, paint, print_json, print_line, table
+from zturbo.client.job_ids import short
 from zturbo.errortext import shown
-from zturbo.jobids import short
 
 __all__ = ["add", "run"]
 

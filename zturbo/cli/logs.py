@@ -9,10 +9,10 @@ from typing import Any
 
 from zturbo.checks import did_you_mean
 from zturbo.cli.ask import add_broker, connect, find_job, one_line, paint, print_line
-from zturbo.client import Client
+from zturbo.client.client import Client
+from zturbo.client.job_ids import short
 from zturbo.errors import UsageError
 from zturbo.errortext import shown_text
-from zturbo.jobids import short
 
 __all__ = ["add", "run"]
 

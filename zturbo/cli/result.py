@@ -6,7 +6,7 @@ import argparse
 from typing import Any
 
 from zturbo.cli.ask import add_broker, add_job, connect, fail, find_job, print_line, seconds, task_map
-from zturbo.client import JobHandle
+from zturbo.client.client import JobHandle
 
 __all__ = ["TASKS", "add", "print_results", "run"]
 

@@ -13,15 +13,15 @@ from typing import Any
 
 from zturbo.checks import is_address
 from zturbo.cli.ask import print_line
-from zturbo.client import Client
+from zturbo.cli.fromsystem import is_system_name, network_of
+from zturbo.client.client import Client
+from zturbo.deploy.network import Network
 from zturbo.errors import StartError, UsageError, ZturboError
 from zturbo.errortext import shown_text
-from zturbo.fromsystem import is_system_name, network_of
-from zturbo.network import Network
-from zturbo.runtime.children import Child, ChildSpec
-from zturbo.runtime.host import address_towards, host_name, is_loopback, listens, tcp_address
-from zturbo.runtime.node import Node
-from zturbo.runtime.sockets import check_bind
+from zturbo.runtime.net.host import address_towards, host_name, is_loopback, listens, tcp_address
+from zturbo.runtime.net.sockets import check_bind
+from zturbo.runtime.node.children import Child, ChildSpec
+from zturbo.runtime.node.node import Node
 
 __all__ = ["add_common", "add_file", "foreground", "load", "network_file", "refuse_second"]
 

@@ -7,7 +7,7 @@ import sys
 from typing import Any
 
 from zturbo.cli.run import add_common, foreground, load
-from zturbo.deploy import sink_child
+from zturbo.deploy.children import sink_child
 
 __all__ = ["add", "run"]
 

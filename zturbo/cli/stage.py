@@ -9,7 +9,7 @@ from typing import Any
 
 from zturbo.cli.ask import counted
 from zturbo.cli.run import add_common, foreground, load
-from zturbo.deploy import worker_children
+from zturbo.deploy.children import worker_children
 
 __all__ = ["add", "run"]
 

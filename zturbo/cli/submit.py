@@ -7,11 +7,11 @@ import contextlib
 import json
 from typing import Any
 
+from zturbo.api.task import Job, Task
 from zturbo.checks import did_you_mean
 from zturbo.cli.ask import add_broker, connect, fail, print_json, seconds
 from zturbo.cli.result import TASKS, print_results
 from zturbo.errors import UnknownPipeline, UsageError
-from zturbo.task import Job, Task
 
 __all__ = ["add", "run"]
 

@@ -8,14 +8,14 @@ import sys
 import threading
 from typing import Any
 
-from zturbo.allot import Allotment
 from zturbo.cli.run import add_common, foreground, load, refuse_second
-from zturbo.client import Client
-from zturbo.deploy import broker_child, sink_child, worker_children
+from zturbo.client.client import Client
+from zturbo.deploy.children import broker_child, sink_child, worker_children
 from zturbo.errors import ZturboError
 from zturbo.errortext import shown_text
-from zturbo.progress import Progress
-from zturbo.runtime.node import Node
+from zturbo.hardware.allot import Allotment
+from zturbo.runtime.node.node import Node
+from zturbo.terminal.progress import Progress
 
 __all__ = ["add", "run"]
 

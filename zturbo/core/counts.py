@@ -1,15 +1,13 @@
-"""How many tasks of each job are where in a worker, for the broker's status; and the last word on each."""
+"""The last word of a worker or a sink on how many tasks of each job it counted."""
 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping
 
-from zturbo.core.effects import Control, Work
-from zturbo.core.queue import InputQueue
+from zturbo.core.effects import Control
 from zturbo.wire.control import to_broker
 
-__all__ = ["EndedJobs", "waiting_and_running"]
+__all__ = ["EndedJobs"]
 
 REMEMBERED = 100_000
 """Ended jobs that are remembered, so that a late copy of their tasks is known as such."""
@@ -70,24 +68,3 @@ class EndedJobs:
         parts = [unsaid[at : at + AT_ONCE] for at in range(0, len(unsaid), AT_ONCE)]
         counts = [{job: self._counts.get(job, NOTHING) for job in part} for part in parts]
         return [Control(to_broker.LastCounts(incarnation=self._me, counts=part)) for part in counts]
-
-
-def waiting_and_running(
-    held: Mapping[bytes, int], queue: InputQueue, handed: Iterable[Work]
-) -> dict[bytes, tuple[int, int]]:
-    """Job -> (tasks that wait, tasks that the user's code has).
-
-    Args:
-        held: job -> what its sequencer holds; 0 at a stage without.
-        queue: batches that wait.
-        handed: work that the user's code has.
-    """
-    queued, running = dict(held), dict.fromkeys(held, 0)
-    for part in queue.parts():
-        if part.batch.job in queued:
-            queued[part.batch.job] += part.n
-    for work in handed:
-        if work.job in running:
-            size = min(sum(stop - start for _, start, stop in work.pieces), work.limit)
-            running[work.job] += max(0, size - max(0, work.at))
-    return {job: (queued[job], running[job]) for job in held}

@@ -7,10 +7,10 @@ import signal
 import sys
 from typing import Any
 
-from zturbo.core.tree import BEFORE_ID
-from zturbo.runtime import worker
-from zturbo.runtime.children import ChildSide
-from zturbo.runtime.slot import Slot
+from zturbo.core.order.tree import BEFORE_ID
+from zturbo.runtime.members import worker
+from zturbo.runtime.node.children import ChildSide
+from zturbo.runtime.process.running import Slot
 
 __all__ = ["main"]
 

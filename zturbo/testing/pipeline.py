@@ -14,18 +14,18 @@ from typing import Any
 
 import psutil
 
+from zturbo.api.result import Result
+from zturbo.api.stage import Stage
+from zturbo.api.task import Job, Task
 from zturbo.checks import check_count, check_type, did_you_mean
-from zturbo.client import Client
-from zturbo.debug import DebugPipeline
+from zturbo.client.client import Client
 from zturbo.errors import UsageError
-from zturbo.processes import Processes
-from zturbo.result import Result
-from zturbo.runtime.children import Child, ChildSpec
-from zturbo.runtime.node import Node
-from zturbo.runtime.shipping import refuse_in_child
-from zturbo.stage import Stage
-from zturbo.system import as_stages, stage_names
-from zturbo.task import Job, Task
+from zturbo.runtime.code.shipping import refuse_in_child
+from zturbo.runtime.node.children import Child, ChildSpec
+from zturbo.runtime.node.node import Node
+from zturbo.system.debug import DebugPipeline
+from zturbo.system.processes import Processes
+from zturbo.system.system import as_stages, stage_names
 
 __all__ = ["Outcome", "TestPipeline", "run"]
 

@@ -49,7 +49,6 @@ __all__ = [
     "Stamp",
     "Statement",
     "Want",
-    "clip",
     "is_number",
     "is_order",
     "is_path",
@@ -153,14 +152,6 @@ def is_path(value: Any) -> bool:
         if type(component) is not int or not 0 <= component <= MAX_INT:
             return False
     return True
-
-
-def clip(text: str, limit: int = MAX_TEXT) -> str:
-    """A text that fits: what is too long loses its middle."""
-    if len(text) <= limit:
-        return text
-    half = (limit - 5) // 2
-    return f"{text[:half]} ... {text[len(text) - half :]}"
 
 
 def meta_key(order: str) -> str | None:

@@ -16,8 +16,8 @@ import pytest
 
 from zturbo.errors import StartError
 from zturbo_broker.jobs.states import TRANSITIONS, InvalidTransition, check_transition
-from zturbo_broker.ledger.ledger import JobRow, Ledger, LedgerCorrupt, LedgerFull
-from zturbo_broker.ledger.rows import job_of, member_of
+from zturbo_broker.ledger.ledger import Ledger, LedgerFull
+from zturbo_broker.ledger.rows import JobRow, LedgerCorrupt, job_of, member_of
 from zturbo_broker.ledger.schema import MIGRATIONS, migrate
 
 

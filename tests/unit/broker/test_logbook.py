@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from zturbo.errors import DecodeError
-from zturbo.runtime import forward
-from zturbo.runtime.forward import Forwarder
+from zturbo.runtime.members import forward
+from zturbo.runtime.members.forward import Forwarder
 from zturbo.wire.control import to_broker
 from zturbo_broker import logbook
 from zturbo_broker.logbook import Logbook

@@ -9,8 +9,8 @@ import pytest
 
 from zturbo.cli import ENVIRONMENT, EXIT_CODES, main, parser
 from zturbo.cli.ask import find_job
+from zturbo.client.job_ids import pick_job
 from zturbo.errors import UsageError
-from zturbo.jobids import pick_job
 
 
 def commands() -> dict[str, argparse.ArgumentParser]:

@@ -9,7 +9,7 @@ import pytest
 from zturbo.cli import parser
 from zturbo.cli.run import load
 from zturbo.errors import UsageError
-from zturbo.runtime.host import tcp_address
+from zturbo.runtime.net.host import tcp_address
 
 FILE = '[broker]\nbind = "{bind}"\n[[pipeline]]\nname = "p"\n[[pipeline.stage]]\nname = "s"\nclass = "m:S"\n'
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from zturbo.core.sequencer import Sequencer
+from zturbo.core.order.sequencer import Sequencer
 from zturbo.wire.control import to_broker
 from zturbo.wire.control.codec import pack_control, read_request
 

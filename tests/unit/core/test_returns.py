@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from zturbo.core.custody import Custody
 from zturbo.core.effects import Effect, Run, Send
-from zturbo.core.outlet import Outlet
-from zturbo.core.parcel import Parcel
-from zturbo.core.worker import Produced, WorkerMachine
+from zturbo.core.links.custody import Custody
+from zturbo.core.links.outbatch import Parcel
+from zturbo.core.links.senders import Outlet
+from zturbo.core.worker.machine import Produced, WorkerMachine
 from zturbo.wire.control.view import Member, View
 from zturbo.wire.messages import Batch, Stamp, Statement
 

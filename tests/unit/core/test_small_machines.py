@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from zturbo.core.byid import ById
-from zturbo.core.credit import MAX_WINDOW, Meter, Window
-from zturbo.core.custody import Custody
-from zturbo.core.intervals import Intervals
-from zturbo.core.supervisor import BROKEN_RETRY, LONGEST, STABLE, Restarts
+from zturbo.core.links.credit import MAX_WINDOW, Meter, Window
+from zturbo.core.links.custody import Custody
+from zturbo.core.order.by_id import ById
+from zturbo.core.order.intervals import Intervals
+from zturbo.core.restarts import BROKEN_RETRY, LONGEST, STABLE, Restarts
 from zturbo.wire.control.view import Member
 from zturbo_broker.jobs.fair_queue import FairQueue
 from zturbo_broker.jobs.placement import Placed, Placement, StageInfo
@@ -161,7 +161,7 @@ def test_turns_go_round_between_clients_then_jobs() -> None:
 
 def test_a_sink_reports_a_stage_that_is_not_deterministic() -> None:
     from zturbo.core.effects import Control
-    from zturbo.core.sink import SinkMachine
+    from zturbo.core.sink.machine import SinkMachine
     from zturbo.wire.control import to_broker
     from zturbo.wire.control.view import View
     from zturbo.wire.messages import Batch, End, Greet, Stamp
@@ -185,8 +185,8 @@ def test_a_sink_reports_a_stage_that_is_not_deterministic() -> None:
 
 
 def test_failures_that_wait_for_their_order_are_bounded() -> None:
-    from zturbo.core.tree import Released
-    from zturbo.core.waiting import Waiting
+    from zturbo.core.order.tree import Released
+    from zturbo.core.worker.waiting import Waiting
     from zturbo.wire.payload import input_fields, pack_error, unpack_error_map
 
     waiting = Waiting([], 10_000)

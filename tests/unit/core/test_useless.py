@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 
-from zturbo.core.custody import Custody
 from zturbo.core.effects import Control, Effect, Send
-from zturbo.core.outlet import Outlet
-from zturbo.core.parcel import Parcel
-from zturbo.core.sink import SinkMachine
-from zturbo.core.worker import WorkerMachine
+from zturbo.core.links.custody import Custody
+from zturbo.core.links.outbatch import Parcel
+from zturbo.core.links.senders import Outlet
+from zturbo.core.sink.machine import SinkMachine
+from zturbo.core.worker.machine import WorkerMachine
 from zturbo.wire.codec import BadBatch, decode, encode
 from zturbo.wire.control import to_broker
 from zturbo.wire.control.message import Message

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from zturbo.progress import Progress
 from zturbo.terminal.board import Board, one_line
+from zturbo.terminal.progress import Progress
 
 
 def job(number: int, state: str = "running", **more: Any) -> dict[str, Any]:

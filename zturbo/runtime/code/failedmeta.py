@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from zturbo.api.task import Task
 from zturbo.errors import EncodeError
 from zturbo.errortext import plain_text, type_name
-from zturbo.task import Task
 from zturbo.wire.payload import NeedsBuffers, pack_many, pack_meta, unpack_many
 
 __all__ = ["carried_meta"]

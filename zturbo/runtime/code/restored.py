@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from zturbo.api.task import Task, read_meta
 from zturbo.errors import DecodeError
-from zturbo.task import Task, read_meta
 from zturbo.wire.payload import Unreadable
 
 __all__ = ["restore"]

@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from types import ModuleType
 from typing import Any
 
-from zturbo.runtime.boot import split_path
+from zturbo.runtime.process.boot import split_path
 
 __all__ = ["find_theirs", "import_theirs", "plain"]
 

@@ -11,8 +11,7 @@ import logging
 import time
 from collections.abc import Callable
 
-from zturbo.errortext import traceback_text, type_name
-from zturbo.wire.messages import clip
+from zturbo.errortext import clip, traceback_text, type_name
 
 __all__ = ["Guard"]
 

@@ -14,8 +14,9 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar, get_type_hints
 
 from zturbo.errors import DecodeError
+from zturbo.errortext import clip
 from zturbo.wire.control.kinds import Contents, Kind, Ref, Text, kind_of
-from zturbo.wire.messages import Buffer, clip
+from zturbo.wire.messages import Buffer
 
 if TYPE_CHECKING:
     from typing_extensions import Self, dataclass_transform

@@ -14,11 +14,10 @@ import zmq
 
 from tests.system.cluster import eventually
 from tests.unit.runtime.net.raw import EMPTY, accept, connect, frame
-from zturbo.runtime import sockets
-from zturbo.runtime.net import endless
+from zturbo.runtime.net import endless, sockets
 from zturbo.runtime.net.endless import Arrivals
-from zturbo.runtime.peers import Inbox
-from zturbo.runtime.sockets import make
+from zturbo.runtime.net.peers import Inbox
+from zturbo.runtime.net.sockets import make
 from zturbo.wire.messages import MAX_FRAMES
 
 MB = 1 << 20

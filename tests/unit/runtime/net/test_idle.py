@@ -11,9 +11,9 @@ import time
 
 import zmq
 
-from zturbo.runtime import sockets
+from zturbo.runtime.net import sockets
 from zturbo.runtime.net.endless import Arrivals
-from zturbo.runtime.sockets import make
+from zturbo.runtime.net.sockets import make
 
 DESCRIPTORS, IDLE = 64, 300
 CALL = f"import {__name__} as here; here.answer()"

@@ -1,0 +1,51 @@
+"""What a runner says of the inputs that its outputs came of."""
+
+from __future__ import annotations
+
+import pytest
+
+from zturbo import BatchStage, Stage, Task
+from zturbo.core.effects import Work
+from zturbo.core.worker.machine import Produced
+from zturbo.runtime.code.batching import BatchRunner
+from zturbo.runtime.code.runner import Runner
+from zturbo.runtime.code.stagehost import StageHost
+from zturbo.wire.messages import Batch
+from zturbo.wire.payload import pack_many
+
+A, B, SENDER = b"a" * 16, b"b" * 16, b"s" * 16
+
+
+class One(Stage):
+    def process(self, task: Task) -> Task:
+        return task
+
+
+class Several(BatchStage):
+    max_batch = 4
+
+    def process_batch(self, tasks: list[Task]) -> list[Task]:
+        return tasks
+
+
+def work(job: bytes, epoch: int, number: int) -> Work:
+    batch = Batch(job, epoch, 0, [((number,), 1)], 1, pack_many([number]), number=number, source=SENDER)
+    return Work(job, epoch, [(batch, 0, 1)], (SENDER, number), [])
+
+
+@pytest.mark.parametrize(("stage", "kind"), [(One, Runner), (Several, BatchRunner)])
+@pytest.mark.parametrize("other", [(B, 1), (A, 2)], ids=["job", "epoch"])
+def test_outputs_of_one_job_and_epoch_name_no_input_of_another(
+    stage: type[Stage], kind: type[Runner], other: tuple[bytes, int]
+) -> None:
+    """When a job ends, the inputs that its outputs name are let go: another's must not be among them."""
+    epochs: list[int | None] = [1]
+    given: list[Produced] = []
+    runner = kind(StageHost(stage, name="s", index=0), given.append, lambda job: epochs[-1], 1 << 20)
+    runner.run(work(A, 1, 1))
+    epochs.append(other[1])
+    runner.run(work(*other, 2))
+    runner.idle()
+    named = {(out.job, out.epoch, origin) for out in given for origin, _ in out.done}
+    assert named == {(A, 1, (SENDER, 1)), (*other, (SENDER, 2))}
+    assert sum(len(out.works) for out in given) == 2

@@ -1,0 +1,90 @@
+"""What a node reads of what its worker runs."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+import pytest
+
+from zturbo.runtime.process.running import ENTRIES, Running, Slot
+
+JOB, OTHER = b"j" * 16, b"o" * 16
+
+
+@pytest.fixture
+def ends() -> Iterator[tuple[Slot, Slot]]:
+    """(the worker's, the node's)."""
+    fd = Slot.make()
+    worker, node = Slot(os.dup(fd)), Slot(fd)
+    yield worker, node
+    worker.close()
+    node.close()
+
+
+def test_one_by_one(ends: tuple[Slot, Slot]) -> None:
+    worker, node = ends
+    assert node.read() == []
+    worker.begin(JOB, 2, (5,), False)
+    worker.task(7)
+    worker.given(3)
+    assert node.read() == [Running(1, JOB, 2, (5, 7), 3)]
+    worker.end()
+    assert node.read() == []
+
+
+def test_a_batch(ends: tuple[Slot, Slot]) -> None:
+    worker, node = ends
+    worker.several(JOB, 1, [(1,), (2, 3)])
+    assert node.read() == [Running(1, JOB, 1, (1,), 0), Running(1, JOB, 1, (2, 3), 0)]
+
+
+def test_a_table(ends: tuple[Slot, Slot]) -> None:
+    worker, node = ends
+    worker.enter(0, JOB, 1, (1,))
+    worker.enter(3, OTHER, 2, ())
+    worker.gave(3, 4)
+    assert node.read() == [
+        Running(1, JOB, 1, (1,), 0, beside=True),
+        Running(2, OTHER, 2, (), 4, beside=True),
+    ]
+    worker.leave(0)
+    worker.enter(0, JOB, 1, (9, 9))
+    assert [(run.serial, run.path) for run in node.read()] == [(3, (9, 9)), (2, ())], "another serial number"
+
+
+def test_what_there_is_no_room_for_is_not_noted(ends: tuple[Slot, Slot]) -> None:
+    worker, node = ends
+    worker.enter(ENTRIES, JOB, 1, (1,))
+    worker.gave(ENTRIES, 4)
+    worker.leave(ENTRIES)
+    worker.enter(0, JOB, 1, tuple(range(100)))
+    assert node.read() == []
+
+
+def test_the_last_task_stays_noted_when_it_has_ended(ends: tuple[Slot, Slot]) -> None:
+    worker, node = ends
+    assert node.last() == []
+    worker.begin(JOB, 2, (5,), False)
+    worker.task(7)
+    worker.given(3)
+    assert node.last() == [], "it runs"
+    worker.end()
+    worker.end()
+    assert [run[1:] for run in node.last()] == [(JOB, 2, (5, 7), 3, False)]
+    worker.begin(JOB, 2, (6,), False)
+    assert node.last() == [] == node.read(), "nothing that is half written"
+    worker.several(JOB, 1, [(1,), (2, 3)])
+    worker.end()
+    assert [run.path for run in node.last()] == [(1,), (2, 3)]
+
+
+def test_the_last_task_of_a_table(ends: tuple[Slot, Slot]) -> None:
+    worker, node = ends
+    worker.enter(0, JOB, 1, (1,))
+    worker.enter(3, OTHER, 2, (2,))
+    worker.leave(3)
+    assert ([run.path for run in node.read()], node.last()) == ([(1,)], [])
+    worker.leave(0)
+    assert node.read() == []
+    assert [run.path for run in node.last()] == [(2,)], "the one that began last"

@@ -1,0 +1,1 @@
+"""A user's code is made of these: stages, tasks, jobs, results, options."""

@@ -1,0 +1,63 @@
+"""A ``System`` class in the place of a network file: its pipelines, on processes that a person starts."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from zturbo.deploy.network import BrokerSpec, Network, PipelineSpec, StageSpec
+from zturbo.deploy.shipped import MAX_TASK
+from zturbo.errors import UsageError
+from zturbo.runtime.code.importing import load_object
+from zturbo.system.system import System
+
+__all__ = ["is_system_name", "network_of"]
+
+_NAME = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*\Z")
+
+
+def is_system_name(text: str) -> bool:
+    """Whether this reads ``module:SystemClass``, and is no file's name."""
+    return bool(_NAME.match(text)) and not Path(text).exists()
+
+
+def network_of(name: str) -> Network:
+    """The network of a System.
+
+    Each of its pipelines is a pipeline of the network, called as the class is, with a number if there are
+    several. Stages travel to the workers of this host as :class:`zturbo.System` sends them.
+
+    Args:
+        name: ``module:SystemClass``; the current directory is on the import path.
+
+    Raises:
+        StartError: it does not import.
+        UsageError: it is no System class, or cannot be made without arguments, or its stages are wrong.
+    """
+    cls = load_object(name, System)
+    if not (isinstance(cls, type) and issubclass(cls, System)):
+        raise UsageError(
+            f"{name} is no subclass of zturbo.System; a network file or such a class may stand here"
+        )
+    try:
+        system = cls()
+    except TypeError as error:
+        raise UsageError(f"{name} cannot be made without arguments: {error}") from error
+    try:
+        described = system.describe()
+    except UsageError:
+        raise
+    except Exception as error:  # get_stages is the user's code
+        raise UsageError(f"{name}: get_stages raised {type(error).__name__}: {error}") from error
+    label = cls.__name__
+    pipelines = []
+    for number, (names, stages) in enumerate(described.values()):
+        specs = tuple(
+            StageSpec(
+                stage_name, f"{type(stage).__module__}:{type(stage).__name__}", stage.num_worker, stage=stage
+            )
+            for stage_name, stage in zip(names, stages, strict=True)
+        )
+        pipeline = label if len(described) == 1 else f"{label}-{number}"
+        pipelines.append(PipelineSpec(pipeline, specs, logs=True, max_task_bytes=MAX_TASK))
+    return Network(label, BrokerSpec(), tuple(pipelines))

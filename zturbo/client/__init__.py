@@ -1,0 +1,1 @@
+"""Submits jobs and reads results, in threads or in asyncio."""

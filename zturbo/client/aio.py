@@ -1,0 +1,233 @@
+"""The client for asyncio: the same client, whose thread wakes the loop.
+
+async with AsyncClient("tcp://127.0.0.1:5555") as client:
+    job = await client.submit(Job("clip", Task("bikes.mp4")), pipeline="video")
+    async for content in job.stream():
+        ...
+    async for content in client.map(urls, pipeline="fetch"):
+        ...
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Iterable, Iterator
+from concurrent import futures
+from functools import partial
+from typing import Any
+
+from zturbo.api.task import Job, Task
+from zturbo.checks import check_type, wrong
+from zturbo.client.asyncjob import AsyncJob, AsyncReader, Endings, ask, quietly
+from zturbo.client.client import Client, OnError, ReturnWhen
+from zturbo.client.feeder import Feeder
+from zturbo.client.handle import JobHandle, deadline_of
+from zturbo.client.job_ids import is_job_id, job_id_of, pick_job, with_text_ids
+from zturbo.client.reader import Failure
+from zturbo.errors import ResultTimeout, UsageError
+from zturbo.runtime.net.sockets import Security
+from zturbo.wire.control import to_broker
+
+__all__ = ["AsyncClient", "AsyncJob"]
+
+
+class AsyncClient:
+    """A connection to a broker, for asyncio; use it in an ``async with`` statement.
+
+    Args:
+        broker: its address; default ``$ZTURBO_BROKER``, else ``tcp://127.0.0.1:5555``.
+        timeout: seconds that a question to the broker may take.
+
+    Raises:
+        BrokerUnavailable: nobody answers there (on entering).
+    """
+
+    def __init__(
+        self, broker: str | None = None, *, timeout: float = 5.0, security: Security | None = None
+    ) -> None:
+        self._make: Callable[[], Client] = partial(Client, broker, timeout=timeout, security=security)
+        self._client: Client | None = None
+
+    async def __aenter__(self) -> AsyncClient:
+        self._client = await asyncio.to_thread(self._make)
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Leave. Jobs go on."""
+        if self._client is not None:
+            await asyncio.to_thread(self._client.close)
+
+    @property
+    def client(self) -> Client:
+        """The client behind it; raises UsageError before ``async with``."""
+        if self._client is None:
+            raise UsageError("the client is not connected: use it in an async with statement")
+        return self._client
+
+    async def submit(self, job: Job | Task, pipeline: str, **options: Any) -> AsyncJob:
+        """As :meth:`zturbo.Client.submit`."""
+        client = self.client
+        whole, frames, meta = client._root(job, pipeline)
+        raw = job_id_of("submit: job.id", whole.id)
+        message = client._submission(raw, whole.name, pipeline, options, False, frames, meta)
+        at = await ask(client, message)
+        return AsyncJob(JobHandle(client, raw, whole.name, at, 0))
+
+    def map(
+        self,
+        contents: Iterable[Any] | AsyncIterable[Any],
+        pipeline: str,
+        *,
+        ordered: bool = True,
+        name: str = "map",
+        on_error: OnError = "raise",
+        **options: Any,
+    ) -> AsyncGenerator[Any, None]:
+        """As :meth:`zturbo.Client.map`. A plain iterable is read in a thread, an async one in the loop.
+
+        The job begins with the first result that is asked for, and ends with the iterator: at its ``aclose``
+        (``contextlib.aclosing`` calls that), or when it is dropped.
+        """
+        prepared = self.client._mapping(contents, pipeline, ordered, name, on_error, options)
+        return self._map(contents, pipeline, *prepared, on_error)
+
+    async def _map(
+        self, contents: Any, pipeline: str, job_id: bytes, message: to_broker.Submit, on_error: OnError
+    ) -> AsyncGenerator[Any, None]:
+        client = self.client
+        source = _Source(contents) if hasattr(contents, "__aiter__") else None
+        at = await ask(client, message)
+        reader = AsyncReader(client, job_id, 0, at)
+        feeder = Feeder(
+            client._courier,
+            job_id,
+            contents if source is None else source,
+            fail=reader.fail,
+            check=partial(client._check_size, pipeline),
+        )
+        try:
+            async for content in reader.all_contents(None):
+                if type(content) is not Failure:
+                    yield content
+                    continue
+                for error in content.take(on_error):
+                    yield error
+        finally:
+            feeder.close()
+            if source is not None:
+                source.close()
+            reader.close()
+            if not client._courier.forked:
+                await quietly(ask(client, to_broker.Release(job=job_id)))
+
+    async def attach(self, job_id: bytes | str, *, from_start: bool = False) -> AsyncJob:
+        """As :meth:`zturbo.Client.attach`."""
+        raw = await self._find("attach: job_id", job_id)
+        check_type("attach: from_start", from_start, bool, "True or False")
+        value = await ask(self.client, to_broker.Attach(job=raw))
+        return AsyncJob(JobHandle(self.client, raw, value.name, value, 0 if from_start else -1))
+
+    def as_completed(self, jobs: Iterable[AsyncJob], timeout: float | None = None) -> AsyncIterator[AsyncJob]:
+        """As :meth:`zturbo.Client.as_completed`."""
+        deadline = deadline_of("as_completed: timeout", timeout)
+        return self._as_completed(_jobs("as_completed", jobs), deadline)
+
+    async def _as_completed(self, jobs: list[AsyncJob], deadline: float | None) -> AsyncIterator[AsyncJob]:
+        endings = Endings(jobs)
+        while endings.left:
+            ended = await endings.next(deadline)
+            if not ended:
+                raise ResultTimeout(f"not all jobs ended in time: {len(endings.left)} of {len(jobs)} had not")
+            for job in ended:
+                yield job
+
+    async def wait_jobs(
+        self,
+        jobs: Iterable[AsyncJob],
+        timeout: float | None = None,
+        return_when: ReturnWhen = "ALL_COMPLETED",
+    ) -> tuple[set[AsyncJob], set[AsyncJob]]:
+        """As :meth:`zturbo.Client.wait_jobs`; returns (done, not done)."""
+        found = _jobs("wait_jobs", jobs)
+        deadline = deadline_of("wait_jobs: timeout", timeout)
+        if return_when not in ("ALL_COMPLETED", "FIRST_COMPLETED", "FIRST_EXCEPTION"):
+            expected = "'ALL_COMPLETED', 'FIRST_COMPLETED' or 'FIRST_EXCEPTION'"
+            raise wrong("wait_jobs: return_when", return_when, expected)
+        endings = Endings(found)
+        while endings.left:
+            ended = await endings.next(deadline)
+            failed = any(job.handle._failed for job in ended)
+            if not ended or return_when == "FIRST_COMPLETED" or (failed and return_when == "FIRST_EXCEPTION"):
+                break
+        return set(found) - set(endings.left), set(endings.left)
+
+    async def _find(self, field: str, job_id: bytes | str) -> bytes:
+        """The id of the job that is called so."""
+        if isinstance(job_id, str) and not is_job_id(job_id):
+            return job_id_of(field, pick_job(await self.jobs(), job_id)["id"])
+        return job_id_of(field, job_id)
+
+    async def jobs(self, job_id: bytes | str | None = None) -> list[dict[str, Any]]:
+        """Status of all jobs that the broker knows, or of one."""
+        return list((await self.describe(job_id))["jobs"])
+
+    async def pipelines(self) -> list[dict[str, Any]]:
+        """As :meth:`zturbo.Client.pipelines`."""
+        return list((await self.describe())["pipelines"])
+
+    async def describe(self, job_id: bytes | str | None = None) -> dict[str, Any]:
+        """As :meth:`zturbo.Client.describe`."""
+        raw = None if job_id is None else await self._find("job_id", job_id)
+        return with_text_ids(await ask(self.client, self.client._courier.complete.question(raw)))
+
+
+class _Source:
+    """An async iterable, read from another thread, one content after the other."""
+
+    def __init__(self, contents: AsyncIterable[Any]) -> None:
+        self._contents = contents.__aiter__()
+        self._loop = asyncio.get_running_loop()
+        self._next: futures.Future[Any] | None = None
+        self._closed = False
+
+    def __iter__(self) -> Iterator[Any]:
+        while not self._closed:
+            self._next = asyncio.run_coroutine_threadsafe(self._one(), self._loop)
+            try:
+                content, error = self._next.result()
+            except futures.CancelledError:
+                if self._closed:
+                    return
+                raise  # the loop ends: this is not the end of the contents
+            if error is not None:
+                raise error
+            if content is self:
+                return
+            yield content
+
+    async def _one(self) -> tuple[Any, BaseException | None]:
+        """The next content, or what was raised in its place: that is for the job's reader, not the loop."""
+        try:
+            return await anext(self._contents, self), None
+        except BaseException as error:
+            if self._closed:
+                raise
+            return None, error
+
+    def close(self) -> None:
+        """Read no more."""
+        self._closed = True
+        if self._next is not None:
+            self._next.cancel()
+
+
+def _jobs(where: str, jobs: Iterable[AsyncJob]) -> list[AsyncJob]:
+    if not isinstance(jobs, Iterable):
+        raise wrong(f"{where}: jobs", jobs, "an iterable of jobs, as submit and attach give them")
+    found = list(jobs)
+    for i, job in enumerate(found):
+        check_type(f"{where}: jobs[{i}]", job, AsyncJob, "a job, as submit and attach give it")
+    return list(dict.fromkeys(found))

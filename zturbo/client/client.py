@@ -1,0 +1,430 @@
+"""The client: submits jobs and reads their results, from any process on any host.
+
+    with Client("tcp://127.0.0.1:5555") as client:
+        job = client.submit(Job("clip", Task("bikes.mp4")), pipeline="video")
+        for content in job.stream():
+            ...
+
+A job lives at the broker, not in the client: a client may leave, and the same or another one may
+:meth:`Client.attach` to the job later.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import hashlib
+import logging
+import os
+import sys
+import weakref
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from concurrent import futures
+from functools import partial
+from typing import Any, Literal, NamedTuple
+
+from zturbo.api.task import Job, Task
+from zturbo.checks import (
+    check_seconds,
+    check_text,
+    check_timeout,
+    check_type,
+    is_address,
+    plain_options,
+    wrong,
+)
+from zturbo.client.feeder import Feeder
+from zturbo.client.handle import JobHandle
+from zturbo.client.io import Courier
+from zturbo.client.job_ids import is_job_id, job_id_of, pick_job, with_text_ids
+from zturbo.client.reader import Failure, Reader
+from zturbo.client.watch import Callbacks, Watch
+from zturbo.errors import ResultTimeout, TooLarge, UsageError, ZturboError
+from zturbo.runtime.net.sockets import MAX_MESSAGE, Security
+from zturbo.wire.control import answers, to_broker
+from zturbo.wire.control.message import Answer, Request
+from zturbo.wire.messages import Buffer
+from zturbo.wire.payload import pack_one, pack_root_meta
+
+__all__ = ["DEFAULT_BROKER", "Client", "JobHandle", "OnError", "ReturnWhen", "Waited"]
+
+DEFAULT_BROKER = "tcp://127.0.0.1:5555"
+
+log = logging.getLogger("zturbo.client")
+
+OnError = Literal["raise", "skip", "return"]
+
+ReturnWhen = Literal["ALL_COMPLETED", "FIRST_COMPLETED", "FIRST_EXCEPTION"]
+
+
+class Waited(NamedTuple):
+    """What :meth:`Client.wait_jobs` found, as :func:`concurrent.futures.wait` gives it."""
+
+    done: set[JobHandle]
+    """Those that have ended, in whatever way."""
+    not_done: set[JobHandle]
+
+
+class Client:
+    """A connection to a broker.
+
+    Args:
+        broker: its address; default ``$ZTURBO_BROKER``, else ``tcp://127.0.0.1:5555``.
+        timeout: seconds that a question to the broker may take.
+
+    Raises:
+        BrokerUnavailable: nobody answers there.
+        VersionMismatch: the broker speaks another protocol version.
+    """
+
+    def __init__(
+        self, broker: str | None = None, *, timeout: float = 5.0, security: Security | None = None
+    ) -> None:
+        self.broker = broker or os.environ.get("ZTURBO_BROKER") or DEFAULT_BROKER
+        check_type("Client: broker", self.broker, str, "an address, tcp://HOST:PORT or ipc://PATH")
+        if not is_address(self.broker):
+            raise UsageError(
+                f"{self.broker!r} is no address of a broker: expected tcp://HOST:PORT or ipc://PATH, as an "
+                "argument, by --broker or in $ZTURBO_BROKER"
+            )
+        check_seconds("Client: timeout", timeout)
+        self.timeout = timeout
+        self._courier = Courier(self.broker, security)
+        self._watch = Watch(self._courier)
+        self._callbacks = Callbacks()
+        self._forgotten = weakref.finalize(self, _leave, self._courier, self._callbacks)
+        self._forgotten.atexit = False
+        try:
+            self.info = self._courier.hello(timeout).as_map()
+        except BaseException:
+            self._courier.close()
+            raise
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Leave. Jobs go on; handles that wait for one's end get BrokerUnavailable.
+
+        A client that is dropped is closed too. In a forked child this has no effect.
+        """
+        self._courier.close()
+        self._callbacks.close()
+
+    def _ask(self, message: Request[Answer]) -> Answer:
+        return self._courier.ask(message, timeout=self.timeout).result()
+
+    def submit(self, job: Job | Task, pipeline: str, **options: Any) -> JobHandle:
+        """Submit a job; returns at once when the broker has it in its ledger.
+
+        Args:
+            job: a job, or its root task alone.
+            pipeline: name of the pipeline.
+            options: ``durability`` ("fsync", "process", "memory"), ``order`` ("path"; "meta:KEY", by a
+                number from 0 that each output has in its meta; "none", as they come),
+                ``priority`` (higher goes first), ``timeout`` (seconds for the job as a whole),
+                ``max_retry`` (how often it is run again for its failed tasks), ``fail_fast`` (True: the first
+                failed task ends the job with JobFailed; else failed tasks are collected).
+
+        Raises:
+            UsageError: an argument or an option is unknown, or of a wrong type.
+            UnknownPipeline: the broker has none of that name.
+            EncodeError: the content cannot be carried.
+            TooLarge: the content is over the pipeline's limit.
+            BrokerUnavailable: the broker does not answer in time.
+        """
+        whole, frames, meta = self._root(job, pipeline)
+        raw = job_id_of("submit: job.id", whole.id)
+        message = self._submission(raw, whole.name, pipeline, options, False, frames, meta)
+        return JobHandle(self, raw, whole.name, self._ask(message), 0)
+
+    def _root(self, job: Job | Task, pipeline: str) -> tuple[Job, list[Buffer], bytes | None]:
+        """A job, checked, and its root's content and meta, packed."""
+        if isinstance(job, Task):
+            job = Job("job", job)
+        if not isinstance(job, Job):
+            raise wrong("submit: job", job, "a Job, or a Task: wrap a content, Task(content)")
+        self._check_pipeline("submit", pipeline)
+        blob, buffers = pack_one(job.task.content, owned=job.task._owned)
+        self._check_size(pipeline, [blob, *buffers])
+        return job, [blob, *buffers], pack_root_meta(job.task._meta, job.task._logs)
+
+    def _check_pipeline(self, where: str, pipeline: str) -> None:
+        check_text(f"{where}: pipeline", pipeline, f"the name of one, a str: {list(self.info['pipelines'])}")
+
+    def _check_size(self, pipeline: str, frames: list[Any]) -> None:
+        """Raise TooLarge for a root over the pipeline's limit: it would never arrive."""
+        limit = self.info["max_task_bytes"].get(pipeline, MAX_MESSAGE)
+        size = sum(memoryview(frame).nbytes for frame in frames)
+        if size > limit:
+            raise TooLarge(size, limit)
+
+    def _submission(
+        self,
+        job_id: bytes,
+        name: str,
+        pipeline: str,
+        options: dict[str, Any],
+        stream: bool,
+        frames: Sequence[Buffer] = (),
+        meta: bytes | None = None,
+    ) -> to_broker.Submit:
+        options = plain_options(options)
+        digest = hashlib.blake2b(f"{name}\0{pipeline}\0{sorted(options.items())}".encode(), digest_size=16)
+        for frame in frames:
+            digest.update(frame)
+        return to_broker.Submit(
+            client=self._courier.identity,
+            job=job_id,
+            name=name,
+            pipeline=pipeline,
+            stream=stream,
+            options=options,
+            meta=meta,
+            digest=digest.digest(),
+            contents=frames,
+        )
+
+    def map(
+        self,
+        contents: Iterable[Any],
+        pipeline: str,
+        *,
+        ordered: bool = True,
+        name: str = "map",
+        on_error: OnError = "raise",
+        **options: Any,
+    ) -> Generator[Any, None, None]:
+        """Run each content through the pipeline, as one job of many root tasks.
+
+        Memory is bounded: ``contents`` is read only as far ahead as the pipeline takes it, and the
+        results wait on the sink's disk. Closing the iterator, or dropping it, cancels the job
+        (``contextlib.closing`` does so at the end of a block).
+
+        Args:
+            contents: any iterable; read in a thread of its own.
+            pipeline: name of the pipeline.
+            ordered: results in the order of ``contents``; else as they come.
+            name: of the job.
+            on_error: what a failed task does: ``raise`` its error at its place, ``skip`` it, or
+                ``return`` its error among the contents; the error's ``task`` has its input, stage and host.
+            options: as of :meth:`submit`.
+
+        Yields:
+            Contents of the pipeline's outputs.
+        """
+        mapping = self._mapping(contents, pipeline, ordered, name, on_error, options)
+        return self._begin(contents, pipeline, mapping, on_error)
+
+    def _map_tasks(
+        self, contents: Iterable[Any], pipeline: str, **options: Any
+    ) -> Generator[Task, None, None]:
+        """As :meth:`map`, but tasks with their meta, failed ones in their places."""
+        mapping = self._mapping(contents, pipeline, True, "map", "raise", options)
+        return self._begin(contents, pipeline, mapping, None)
+
+    def _begin(
+        self,
+        contents: Iterable[Any],
+        pipeline: str,
+        mapping: tuple[bytes, to_broker.Submit],
+        on_error: OnError | None,
+    ) -> Generator[Any, None, None]:
+        job_id, message = mapping
+        at = self._ask(message)
+        results = self._map(contents, job_id, at, on_error, partial(self._check_size, pipeline))
+        next(results)  # it has begun: so its end ends the job, however early that comes
+        _maps.add(results)
+        return results
+
+    def _mapping(
+        self,
+        contents: object,
+        pipeline: str,
+        ordered: bool,
+        name: str,
+        on_error: OnError,
+        options: dict[str, Any],
+    ) -> tuple[bytes, to_broker.Submit]:
+        """A streamed job's id, and what submits it; the arguments are checked."""
+        self._check_pipeline("map", pipeline)
+        if not hasattr(contents, "__iter__") and not hasattr(contents, "__aiter__"):
+            raise wrong("map: contents", contents, "an iterable of contents")
+        check_type("map: ordered", ordered, bool, "True or False")
+        name = check_text("map: name", name)
+        if on_error not in ("raise", "skip", "return"):
+            raise wrong("map: on_error", on_error, "'raise', 'skip' or 'return'")
+        if not ordered:
+            options["order"] = "none"
+        job_id = os.urandom(16)
+        return job_id, self._submission(job_id, name, pipeline, options, True)
+
+    def _map(
+        self,
+        contents: Iterable[Any],
+        job_id: bytes,
+        at: answers.Whereabouts,
+        on_error: OnError | None,
+        check: Callable[[list[Any]], None],
+    ) -> Generator[Any, None, None]:
+        """Contents; where ``on_error`` is None, tasks."""
+        reader = Reader(self._courier, job_id, 0, at)
+        feeder = Feeder(self._courier, job_id, contents, fail=reader.fail, check=check)
+        try:
+            yield None
+            if on_error is None:
+                yield from reader.tasks(None)
+                return
+            for content in reader.contents(None):
+                if type(content) is not Failure:
+                    yield content
+                else:
+                    yield from content.take(on_error)
+        finally:
+            feeder.close()
+            if not self._courier.forked and not sys.is_finalizing():  # then no thread is left to say it
+                release = self._courier.ask(to_broker.Release(job=job_id), timeout=self.timeout)
+                _quietly(release, self.timeout)
+
+    def attach(self, job_id: bytes | str, *, from_start: bool = False) -> JobHandle:
+        """A handle of a job that was submitted before, by anybody.
+
+        Args:
+            job_id: the job's id, as many of its first digits as are unique, or its name.
+            from_start: ``stream()`` and ``tasks()`` give everything; else they go on at the cursor, behind
+                what has been taken before. ``result()`` gives everything in any case.
+
+        Raises:
+            UsageError: the broker has no such job (any more), or more than one.
+        """
+        raw = self._find("attach: job_id", job_id)
+        check_type("attach: from_start", from_start, bool, "True or False")
+        value = self._ask(to_broker.Attach(job=raw))
+        return JobHandle(self, raw, value.name, value, 0 if from_start else -1)
+
+    def _find(self, field: str, job: bytes | str) -> bytes:
+        """The id of the job that is called so."""
+        if isinstance(job, str) and not is_job_id(job):
+            return job_id_of(field, pick_job(self.jobs(), job)["id"])
+        return job_id_of(field, job)
+
+    # -- many jobs ----------------------------------------------------------------------------
+    def as_completed(self, handles: Iterable[JobHandle], timeout: float | None = None) -> Iterator[JobHandle]:
+        """Handles as their jobs end, in whatever way; those that have ended already come first.
+
+        Args:
+            handles: of any jobs; one that is given twice comes once.
+            timeout: seconds for all of them.
+
+        Raises:
+            ResultTimeout: not all ended in time.
+            UsageError: one of them is no handle.
+        """
+        check_timeout("as_completed: timeout", timeout)
+        return self._as_completed(_handles("as_completed", handles), timeout)
+
+    def _as_completed(self, handles: list[JobHandle], timeout: float | None) -> Iterator[JobHandle]:
+        try:
+            for handle in futures.as_completed(handles, timeout):
+                assert isinstance(handle, JobHandle)
+                yield handle
+        except futures.TimeoutError as error:
+            raise ResultTimeout(f"not all jobs ended in time: {error}") from None
+
+    def wait_jobs(
+        self,
+        handles: Iterable[JobHandle],
+        timeout: float | None = None,
+        return_when: ReturnWhen = "ALL_COMPLETED",
+    ) -> Waited:
+        """Wait for jobs to end, as :func:`concurrent.futures.wait` does.
+
+        Args:
+            handles: of any jobs.
+            timeout: seconds after which what there is is returned.
+            return_when: ``ALL_COMPLETED``; ``FIRST_COMPLETED``; or ``FIRST_EXCEPTION``: when one has failed,
+                or all have ended. A job that is done with failed tasks has not failed; see ``fail_fast``.
+
+        Raises:
+            UsageError: one of them is no handle, or another argument is wrong.
+        """
+        check_timeout("wait_jobs: timeout", timeout)
+        if return_when not in ("ALL_COMPLETED", "FIRST_COMPLETED", "FIRST_EXCEPTION"):
+            raise wrong(
+                "wait_jobs: return_when",
+                return_when,
+                "'ALL_COMPLETED', 'FIRST_COMPLETED' or 'FIRST_EXCEPTION'",
+            )
+        waited = futures.wait(_handles("wait_jobs", handles), timeout, return_when)
+        return Waited(set(waited.done), set(waited.not_done))  # type: ignore[arg-type]
+
+    # -- what the broker has ------------------------------------------------------------------
+    def jobs(self, job_id: bytes | str | None = None) -> list[dict[str, Any]]:
+        """Status of all jobs that the broker knows, or of one, named as for :meth:`attach`."""
+        return list(self.describe(job_id)["jobs"])
+
+    def pipelines(self) -> list[dict[str, Any]]:
+        """The broker's pipelines: stages, living workers of each, why some do not start."""
+        return list(self.describe()["pipelines"])
+
+    def logs(
+        self, after: int = 0, *, job: bytes | str | None = None, source: str = ""
+    ) -> tuple[list[dict[str, Any]], int, bool]:
+        """What happened lately, as ``zturbo logs`` shows it; the broker remembers some thousands of lines.
+
+        Args:
+            after: number of the last entry that is known already.
+            job: only what is about this job; named as for :meth:`attach`.
+            source: only what this one said: ``broker``, or a stage such as ``video.detect``.
+
+        Returns:
+            Entries (maps with ``number``, ``at``, ``level``, ``source``, ``job``, ``text``), the number to go
+            on after, and whether there are more of them now.
+        """
+        raw = None if job is None else self._find("logs: job", job)
+        page = self._ask(to_broker.Logs(after=after, job=raw, source=source))
+        entries = [{**entry.as_map(), "job": entry.job and entry.job.hex()} for entry in page.entries]
+        return entries, page.last, page.more
+
+    def describe(self, job_id: bytes | str | None = None) -> dict[str, Any]:
+        """What the broker says of itself: ``jobs``, ``pipelines``, and the ``trouble`` it is in, if any."""
+        raw = None if job_id is None else self._find("job_id", job_id)
+        return with_text_ids(self._ask(self._courier.complete.question(raw)))
+
+
+def _handles(where: str, handles: Iterable[JobHandle]) -> list[JobHandle]:
+    """Handles in the order given, each once."""
+    if isinstance(handles, JobHandle) or not isinstance(handles, Iterable):
+        raise wrong(f"{where}: handles", handles, "an iterable of handles, as submit and attach give them")
+    found = list(handles)
+    for i, handle in enumerate(found):
+        check_type(f"{where}: handles[{i}]", handle, JobHandle, "a handle, as submit and attach give it")
+    return list(dict.fromkeys(found))
+
+
+_maps: weakref.WeakSet[Generator[Any, None, None]] = weakref.WeakSet()
+"""Iterators of ``map`` that somebody has: those that are left at the program's end are closed."""
+
+
+@atexit.register
+def _close_maps() -> None:
+    for results in list(_maps):
+        with contextlib.suppress(Exception):  # one that runs in another thread cannot be closed
+            results.close()
+
+
+def _leave(courier: Courier, callbacks: Callbacks) -> None:
+    """Nobody has the client any more. This may run in any thread, so it waits for none."""
+    if not courier.forked:
+        courier.stop()
+        callbacks.stop()
+
+
+def _quietly(future: futures.Future[Any], timeout: float) -> None:
+    try:
+        future.result(timeout)
+    except (ZturboError, TimeoutError) as error:
+        log.debug("not released: %s", error)

@@ -1,0 +1,175 @@
+"""Feeds a streamed job: one thread reads the caller's iterable, one sends its contents in chunks.
+
+The sender takes what is there, so a fast iterable gives chunks of up to :data:`CHUNK` roots, and one
+that waits for its source has each root sent within :data:`FLUSH` seconds. At most :data:`AHEAD` chunks
+are not acknowledged; the broker holds an acknowledgement back while it has enough, so memory is
+bounded here and there.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable
+from concurrent.futures import Future
+from typing import Any
+
+from zturbo.client.io import Courier
+from zturbo.errors import TooLarge
+from zturbo.wire.control import answers, to_broker
+from zturbo.wire.payload import NeedsBuffers, pack_many, pack_one, take
+
+__all__ = ["Feeder"]
+
+CHUNK = 1024
+"""Roots in a chunk at most."""
+
+CHUNK_BYTES = 1 << 20
+"""Bytes in a chunk, about, before it is sent."""
+
+FLUSH = 0.002
+"""Seconds that a root waits for company."""
+
+AHEAD = 8
+"""Chunks that may be on the way."""
+
+
+class Feeder:
+    """One streamed job's feed.
+
+    Args:
+        courier: the client's I/O thread.
+        job: id of the job, submitted as a stream.
+        contents: the caller's iterable.
+        check: raises for frames of a content that is too large.
+        fail: told what went wrong: the iterable raised, a content cannot be carried, the job ended.
+    """
+
+    def __init__(
+        self,
+        courier: Courier,
+        job: bytes,
+        contents: Iterable[Any],
+        *,
+        fail: Callable[[BaseException], None],
+        check: Callable[[list[Any]], None],
+    ) -> None:
+        self._courier = courier
+        self._job = job
+        self._contents = contents
+        self._fail = fail
+        self._check = check
+        self._changed = threading.Condition()
+        self._room = threading.Semaphore(AHEAD)
+        self._held: deque[Any] = deque()
+        self._asleep = False
+        self._under_way = 0
+        self._limit = 16
+        """Contents that may be held: about CHUNK_BYTES of them, once their size is known."""
+        self._ended = False
+        self._closed = False
+        self._seq = 0
+        self._first = 0
+        for target in (self._read, self._send_all):
+            threading.Thread(target=target, name="zturbo-feed", daemon=True).start()
+
+    def close(self) -> None:
+        """Stop reading the iterable. (A read that blocks is left behind.)"""
+        self._closed = True
+        self._room.release()
+        with self._changed:
+            self._changed.notify_all()
+
+    def _read(self) -> None:
+        held, changed = self._held, self._changed
+        try:
+            for content in self._contents:
+                if self._closed:
+                    return
+                held.append(take(content))  # as it is now: the iterable may use it again
+                if self._asleep or len(held) >= self._limit:
+                    with changed:
+                        changed.notify_all()
+                        while len(held) >= self._limit and not self._closed:
+                            changed.wait()
+        except BaseException as error:  # the caller's iterable ended like this: the job cannot be whole
+            self._fail(error)
+            self.close()
+            return
+        with changed:
+            self._ended = True
+            changed.notify_all()
+
+    def _send_all(self) -> None:
+        held, changed = self._held, self._changed
+        try:
+            while True:
+                with changed:
+                    # The flag goes up before the look: whoever appends after it sees the flag.
+                    self._asleep = True
+                    while not held and not self._ended and not self._closed:
+                        changed.wait()
+                    if self._under_way and len(held) < self._limit and not self._ended:
+                        changed.wait(FLUSH)  # something is on the way: there is time for company
+                    self._asleep = False
+                    ended = self._ended
+                    part = [held.popleft() for _ in range(min(len(held), self._limit))]
+                    changed.notify_all()
+                if self._closed:
+                    return
+                if part:
+                    self._send(part)
+                elif ended:
+                    self._close_feed()
+                    return
+        except BaseException as error:  # a content that cannot be carried
+            self._fail(error)
+            self.close()
+
+    def _send(self, held: list[Any]) -> None:
+        """Send what is held as one chunk, or one by one where contents are large."""
+        try:
+            blob = pack_many(held)
+            self._check([blob])
+        except (NeedsBuffers, TooLarge):
+            blob = None  # one by one: what is too large then fails alone
+        if blob is not None and (len(blob) <= 4 * CHUNK_BYTES or len(held) == 1):
+            self._limit = max(1, min(CHUNK, CHUNK_BYTES * len(held) // max(1, len(blob))))
+            self._send_chunk(len(held), [blob])
+            return
+        self._limit = 1
+        for content in held:
+            one, buffers = pack_one(content)
+            self._check([one, *buffers])
+            self._send_chunk(1, [one, *buffers])
+
+    def _send_chunk(self, n: int, frames: list[Any]) -> None:
+        self._room.acquire()
+        if self._closed:
+            return
+        message = to_broker.Feed(
+            job=self._job, seq=self._seq, first=self._first, n=n, metas=None, contents=frames
+        )
+        self._seq += 1
+        self._first += n
+        self._under_way += 1
+        self._courier.ask(message).add_done_callback(self._acknowledged)
+
+    def _acknowledged(self, future: Future[answers.Fed]) -> None:
+        error = future.exception()
+        if error is not None and not self._closed:
+            self._fail(error)
+        self._under_way -= 1
+        self._room.release()
+
+    def _close_feed(self) -> None:
+        if self._closed:
+            return
+        message = to_broker.CloseFeed(job=self._job, chunks=self._seq, total=self._first)
+
+        def closed(future: Future[answers.Fed]) -> None:
+            error = future.exception()
+            if error is not None and not self._closed:
+                self._fail(error)
+
+        self._courier.ask(message).add_done_callback(closed)

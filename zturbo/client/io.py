@@ -1,0 +1,542 @@
+"""The client's I/O thread: one DEALER to the broker, one to each sink that has results for us.
+
+Requests carry a ref and are repeated until they are answered, so that a broker may restart in
+between. Everything that touches a socket or a :class:`~zturbo.core.result_stream.ResultStream` runs in this
+thread; callers hand things over with :meth:`Courier.post`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import math
+import os
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from typing import Any
+
+import zmq
+
+from zturbo.client.process import check_process
+from zturbo.core.result_stream import ResultStream
+from zturbo.errors import (
+    BrokerUnavailable,
+    DecodeError,
+    JobFailed,
+    ResultsLost,
+    StartError,
+    UsageError,
+    VersionMismatch,
+    ZturboError,
+    by_name,
+)
+from zturbo.runtime.members.complete import CompleteJobs
+from zturbo.runtime.net.endless import Arrivals
+from zturbo.runtime.net.guard import Guard
+from zturbo.runtime.net.host import is_loopback, same_network
+from zturbo.runtime.net.sockets import Security, check_room, make
+from zturbo.version import __version__
+from zturbo.wire.codec import decode, encode
+from zturbo.wire.control import answers, from_broker, to_broker
+from zturbo.wire.control.codec import MAX_ANSWER, pack_control, read_answer, read_request
+from zturbo.wire.control.kinds import Kind
+from zturbo.wire.control.message import Answer, Message, Request
+from zturbo.wire.messages import PROTOCOL, Buffer, Results
+
+__all__ = ["CLOSED", "SUPERSEDED", "Courier", "Subscription"]
+
+log = logging.getLogger("zturbo.client")
+
+QUIET = 3.0
+"""Seconds without an answer after which it is said that the broker is away."""
+
+REPEAT = 1.0
+"""Seconds after which a request that is not answered is said again."""
+
+ROUND = 256
+"""Answers read in one round at most."""
+
+LOCATE = 0.5
+"""Seconds between two questions where a job's results are, while they do not flow."""
+
+FAR = (
+    "results are at {} on {}, which that host alone reaches: start the sink there with --insecure and "
+    "--address, the address by which others reach its host, or read them there"
+)
+
+CLOSED = "the client was closed"
+
+SUPERSEDED = "another client attached to this job and reads its results now"
+
+
+@dataclass(slots=True)
+class _Request:
+    frames: list[Buffer]
+    answer: Kind
+    """Of the ``value`` in its ``ok``."""
+    future: Future[Any]
+    deadline: float | None
+    again: float
+    asked: float = field(default_factory=time.monotonic)
+    waits: float = 0.0
+    """When the broker last said that it waits with its answer."""
+
+    def settle(self, value: Any, error: BaseException | None = None) -> None:
+        """The answer, if anybody still waits for it."""
+        if not self.future.set_running_or_notify_cancel():
+            return
+        if error is None:
+            self.future.set_result(value)
+        else:
+            self.future.set_exception(error)
+
+
+@dataclass(slots=True, eq=False)
+class Subscription:
+    """One reader of one job's results."""
+
+    stream: ResultStream
+    deliver: Callable[[Results, int], None]
+    """Called in the courier's thread with results and how many of them to skip."""
+    fail: Callable[[BaseException], None]
+    """Called once if the job ends without (all) results."""
+    sink: bytes = b""
+    locate_at: float = 0.0
+    locating: bool = False
+    over: bool = False
+    doubt: str = ""
+    """Why the sink does not serve it; the broker is asked before that is believed."""
+    heard: float = field(default=0.0)
+
+
+def _packed(message: Message) -> list[Buffer]:
+    """A request's frames; raises UsageError for one that no broker would take, at the call that made it."""
+    packed = pack_control(message)
+    try:
+        read_request(packed)
+    except DecodeError as error:
+        raise UsageError(f"a broker does not take this: {error}") from None
+    return packed
+
+
+class Courier:
+    """The thread and its sockets.
+
+    Args:
+        broker: the broker's address.
+    """
+
+    def __init__(self, broker: str, security: Security | None = None) -> None:
+        self.broker = broker
+        self.identity = os.urandom(16)
+        self._security = security
+        check_room()
+        self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context(1)
+        self._arrivals = Arrivals()
+        self._control = make(
+            self._context,
+            zmq.DEALER,
+            connect=broker,
+            identity=self.identity,
+            security=security,
+            arrivals=self._arrivals,
+            longest=MAX_ANSWER,
+        )
+        self._sinks: dict[bytes, zmq.Socket[bytes]] = {}
+        self._guard = Guard(log)
+        self._requests: dict[int, _Request] = {}
+        self._heard = 0.0
+        self._away = False
+        self._reason = ""
+        """What the broker waits for, as far as it said so."""
+        self.complete = CompleteJobs()
+        self._subscriptions: list[Subscription] = []
+        self._ref = 0
+        self._lock = threading.RLock()
+        """Of refs and of posted calls. Reentrant: a forgotten client may end at any point of a thread."""
+        self._pid = os.getpid()
+        self._posted: deque[Callable[[float], None]] = deque()
+        self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self._awake = False
+        self._stopping = False
+        self._over = False
+        """Whether the thread takes no calls any more."""
+        self._poller = zmq.Poller()
+        self._poller.register(self._control, zmq.POLLIN)
+        self._poller.register(self._wake, zmq.POLLIN)
+        self._thread = threading.Thread(target=self._run, name="zturbo-client", daemon=True)
+        self._thread.start()
+
+    # -- callers' side ------------------------------------------------------------------------
+    @property
+    def closed(self) -> bool:
+        """Whether :meth:`close` was called."""
+        return self._stopping
+
+    @property
+    def forked(self) -> bool:
+        """Whether this is a forked child of the process that has the thread: nothing is served here."""
+        return os.getpid() != self._pid
+
+    def check_process(self) -> None:
+        """Raise UsageError in a forked child: it has a copy of this object, without its thread."""
+        advice = "a connection does not outlive a fork. Make a new client here, in the child"
+        check_process(self._pid, "this client", advice)
+
+    def post(self, call: Callable[[float], None]) -> bool:
+        """Let the courier's thread call this with the time. Returns False if that thread has ended.
+
+        Raises:
+            UsageError: this is a forked child.
+        """
+        self.check_process()
+        with self._lock:
+            if self._over:
+                return False
+            self._posted.append(call)
+            if not self._awake:
+                os.eventfd_write(self._wake, 1)
+        return True
+
+    def ask(self, message: Request[Answer], *, timeout: float | None = None) -> Future[Answer]:
+        """Ask the broker; the future has the ``ok``'s value or the error, as an exception of ours."""
+        self.check_process()
+        with self._lock:
+            self._ref += 1
+            ref = self._ref
+        now = time.monotonic()
+        future: Future[Answer] = Future()
+        if self._stopping:
+            future.set_exception(BrokerUnavailable(CLOSED))
+            return future
+        request = _Request(
+            _packed(message.but(ref=ref)),
+            message.answer(),
+            future,
+            None if timeout is None else now + timeout,
+            now,
+        )
+
+        def start(now: float) -> None:
+            self._requests[ref] = request
+            self._say(ref, request, now)
+
+        if not self.post(start):
+            future.set_exception(BrokerUnavailable(CLOSED))
+        return future
+
+    def hello(self, timeout: float) -> answers.Greeting:
+        """Greet the broker; raises BrokerUnavailable or VersionMismatch."""
+        message = to_broker.ClientHello(client=self.identity, protocol=PROTOCOL, version=__version__)
+        return self.ask(message, timeout=timeout).result()
+
+    def subscribe(self, subscription: Subscription) -> None:
+        """Begin to read a job's results."""
+        if not self.post(lambda now: self._subscriptions.append(subscription)):
+            subscription.fail(BrokerUnavailable(CLOSED))
+
+    def unsubscribe(self, subscription: Subscription, *, tell: bool = False) -> None:
+        """Stop reading; ``tell`` the sink how far that has come. Without effect in a forked child."""
+        if self.forked:
+            return
+
+        def stop(now: float) -> None:
+            want = subscription.stream.last_word() if tell and not subscription.over else None
+            subscription.over = True
+            if want is not None and subscription.sink:
+                with contextlib.suppress(zmq.Again):  # it was told not long ago anyway
+                    self._sinks[subscription.sink].send_multipart(encode(want), zmq.DONTWAIT)
+            if subscription in self._subscriptions:
+                self._subscriptions.remove(subscription)
+
+        self.post(stop)
+
+    def stop(self) -> None:
+        """Let the thread close the sockets and end. Waits for nothing; no effect in a forked child."""
+        if self.forked:
+            return
+        with self._lock:
+            self._stopping = True
+            if not self._over:
+                os.eventfd_write(self._wake, 1)
+
+    def close(self) -> None:
+        """End the thread, close the sockets. Without effect in a forked child: they are its parent's."""
+        self.stop()
+        # At the interpreter's end daemon threads stand still, and nobody can wait for them.
+        if not self.forked and self._thread is not threading.current_thread() and not sys.is_finalizing():
+            self._thread.join()
+
+    # -- the thread ---------------------------------------------------------------------------
+    def _run(self) -> None:
+        while not self._stopping:
+            now = time.monotonic()
+            until = min(now + 0.5, self._requests_due(now), self._arrivals.look(now))
+            for subscription in list(self._subscriptions):
+                until = min(until, self._serve(subscription, now))
+            self._awake = False
+            timeout = 0.0 if self._posted else max(0.0, until - now)
+            ready = self._poller.poll(math.ceil(timeout * 1000))
+            self._awake = True
+            now = time.monotonic()
+            for socket, _ in ready:
+                if socket == self._wake:
+                    os.eventfd_read(self._wake)
+                elif socket is self._control:
+                    self._read_control()
+                elif isinstance(socket, zmq.Socket):
+                    self._read_sink(socket, now)
+            while self._posted:
+                self._call(self._posted.popleft(), now)
+        with self._lock:
+            self._over = True
+            os.close(self._wake)
+        while self._posted:
+            self._call(self._posted.popleft(), time.monotonic())
+        for request in list(self._requests.values()):
+            request.settle(None, BrokerUnavailable(CLOSED))
+        for subscription in list(self._subscriptions):
+            subscription.fail(BrokerUnavailable(CLOSED))
+        self._arrivals.forget()
+        self._control.close()
+        for sink in self._sinks.values():
+            sink.close()
+        self._context.term()
+
+    def _call(self, call: Callable[[float], None], now: float) -> None:
+        """What one call raises is not to end the thread, for which others wait."""
+        try:
+            call(now)
+        except Exception as error:
+            self._guard.failed("a call", error)
+
+    def _say(self, ref: int, request: _Request, now: float) -> None:
+        request.again = now + REPEAT
+        try:
+            self._control.send_multipart(request.frames, zmq.DONTWAIT)
+        except zmq.Again:
+            request.again = now + 0.05
+
+    def _requests_due(self, now: float) -> float:
+        until = now + REPEAT
+        if self._reason and not any(request.waits for request in self._requests.values()):
+            self._reason = ""
+        waiting = [request for request in self._requests.values() if request.asked + QUIET < now]
+        if waiting and self._heard + QUIET < now and not self._away:
+            self._complain([request.deadline for request in waiting], now)
+        for ref, request in list(self._requests.items()):
+            if request.deadline is not None and now >= request.deadline:
+                del self._requests[ref]
+                request.settle(None, BrokerUnavailable(self._unanswered(request)))
+                continue
+            if request.future.cancelled():
+                del self._requests[ref]
+                continue
+            if now >= request.again:
+                self._say(ref, request, now)
+            until = min(until, request.again)
+            if request.deadline is not None:
+                until = min(until, request.deadline)
+        return until
+
+    def _complain(self, deadlines: list[float | None], now: float) -> None:
+        """Say once that the broker does not answer, unless an error is about to say it."""
+        ends = [end for end in deadlines if end is not None]
+        left = max(ends) - now if len(ends) == len(deadlines) else math.inf
+        if left < QUIET:
+            return
+        self._away = True
+        how_long = "until it does" if left == math.inf else f"for {left:.0f} s more"
+        log.warning("the broker at %s does not answer; it is asked again %s", self.broker, how_long)
+
+    def _unanswered(self, request: _Request) -> str:
+        if request.waits + QUIET > time.monotonic():
+            return (
+                f"the broker at {self.broker} waits, and has not taken this in time: {self._reason}. "
+                "It may still take it once that is over"
+            )
+        return (
+            f"no broker answers at {self.broker}: start one with 'zturbo up FILE', or name another address, "
+            "with --broker or in $ZTURBO_BROKER"
+        )
+
+    def _read_control(self) -> None:
+        for _ in range(ROUND):
+            try:
+                frames = self._arrivals.receive(self._control)
+            except zmq.Again:
+                return
+            try:
+                self._hear(read_answer([frame.buffer for frame in frames]))
+            except DecodeError as error:
+                log.debug("dropped a message: %s", error)
+            except Exception as error:  # other callers wait for other answers
+                self._guard.failed("the broker's answer", error)
+
+    def _hear(self, message: Message) -> None:
+        """The broker's word."""
+        self._heard = time.monotonic()
+        if self._away:
+            self._away = False
+            log.warning("the broker at %s answers again", self.broker)
+        if isinstance(message, from_broker.Wait):
+            self._waits(message)
+            return
+        if not isinstance(message, (from_broker.Ok, from_broker.Error)):
+            return
+        request = self._requests.pop(message.ref, None)
+        if request is None:
+            return
+        if request.waits and self._reason:
+            self._reason = ""
+            log.warning("the broker at %s goes on", self.broker)
+        if isinstance(message, from_broker.Error):
+            kind = by_name(message.kind, ZturboError)
+            request.settle(None, kind(message.message))
+            return
+        try:
+            value = request.answer.check(message.value)
+        except DecodeError as error:
+            request.settle(None, DecodeError(f"the broker's answer cannot be read: {error}"))
+        else:
+            request.settle(value)
+
+    def _waits(self, message: from_broker.Wait) -> None:
+        """The broker will answer later, and says why."""
+        request = self._requests.get(message.ref)
+        if request is None:
+            return
+        request.waits = self._heard
+        if self._reason != message.reason:
+            self._reason = message.reason
+            log.warning("the broker at %s waits: %s", self.broker, self._reason)
+
+    # -- results ------------------------------------------------------------------------------
+    def _serve(self, sub: Subscription, now: float) -> float:
+        """Ask for what is due; returns when to come again."""
+        if sub.over:
+            return now + 60
+        if not sub.locating and now >= sub.locate_at:
+            self._locate(sub, now)
+        if sub.sink:
+            want = sub.stream.want(now)
+            if want is not None:
+                try:
+                    self._sinks[sub.sink].send_multipart(encode(want), zmq.DONTWAIT)
+                except zmq.Again:
+                    sub.stream.restart()
+                    return now + 0.01
+        due = sub.stream.deadline()
+        return sub.locate_at if due is None or not sub.sink else min(due, sub.locate_at)
+
+    def _locate(self, sub: Subscription, now: float) -> None:
+        """Ask the broker where the results are; again and again, since they may move."""
+        sub.locating = True
+        sub.locate_at = now + LOCATE
+        future = self.ask(to_broker.Attach(job=sub.stream.job))
+
+        def located(done: Future[answers.Whereabouts]) -> None:
+            sub.locating = False
+            error = done.exception()
+            if sub.over:
+                return
+            if error is not None:
+                self._finish(sub, error)
+                return
+            self.place(sub, done.result())
+
+        future.add_done_callback(located)
+
+    def place(self, sub: Subscription, value: answers.Whereabouts) -> None:
+        """Where the results are, as the broker says. In the courier's thread."""
+        now = time.monotonic()
+        sub.stream.turn(value.token)
+        if value.state in ("failed", "cancelled"):
+            kind = by_name(value.kind or "", JobFailed)
+            self._finish(sub, kind(value.error or value.state))
+            return
+        idle = now - sub.heard > 2 * LOCATE
+        sub.locate_at = now + (LOCATE if idle else 4 * LOCATE)
+        sink = value.sink
+        if sub.doubt and value.state == "done" and sink == sub.sink:
+            self._finish(sub, ResultsLost(sub.doubt))
+            return
+        if sub.doubt:
+            sub.doubt, sub.sink = "", b""
+        if not sink:
+            sub.locate_at = now + 0.05
+            return
+        if sink == sub.sink:
+            return
+        if sink not in self._sinks:
+            if is_loopback(value.results[0]) and not same_network(value.host):
+                self._finish(sub, UsageError(FAR.format(value.results[0], value.host)))
+                return
+            try:
+                socket = self._connect(value.results[0])
+            except (StartError, zmq.ZMQError) as error:
+                self._finish(sub, StartError(f"cannot connect to the sink at {value.results[0]}: {error}"))
+                return
+            self._sinks[sink] = socket
+            self._poller.register(socket, zmq.POLLIN)
+        sub.sink = sink
+        sub.stream.restart()
+
+    def _connect(self, address: str) -> zmq.Socket[bytes]:
+        return make(
+            self._context,
+            zmq.DEALER,
+            connect=address,
+            identity=self.identity,
+            security=self._security,
+            arrivals=self._arrivals,
+        )
+
+    def _read_sink(self, socket: zmq.Socket[bytes], now: float) -> None:
+        for _ in range(64):
+            try:
+                frames = self._arrivals.receive(socket)
+            except zmq.Again:
+                return
+            try:
+                message = decode([frame.buffer for frame in frames])
+            except (DecodeError, VersionMismatch) as error:
+                log.debug("dropped a message: %s", error)
+                continue
+            if type(message) is not Results:
+                continue
+            nbytes = sum(len(frame) for frame in frames)
+            for sub in self._subscriptions:
+                if sub.stream.job != message.job or sub.stream.token != message.token:
+                    continue
+                if self._sinks.get(sub.sink) is not socket:
+                    break  # of a sink that had the results before
+                skip = sub.stream.results(message, nbytes, now)
+                sub.heard = now
+                if skip is not None:
+                    sub.deliver(message, skip)
+                if sub.stream.problem is not None:
+                    self._doubt(sub, sub.stream.problem, now)
+                elif sub.stream.complete and skip is None:
+                    sub.deliver(message, message.n)
+                break
+
+    def _doubt(self, sub: Subscription, problem: str, now: float) -> None:
+        """A sink does not serve a job: the broker knows whether it has ended, and how."""
+        if problem == "superseded":
+            self._finish(sub, ResultsLost(SUPERSEDED))
+        elif not sub.doubt:
+            sub.doubt = problem
+            sub.locate_at = now
+
+    def _finish(self, sub: Subscription, error: BaseException) -> None:
+        if sub in self._subscriptions:
+            self._subscriptions.remove(sub)
+        if not sub.over:
+            sub.over = True
+            sub.fail(error)

@@ -1,0 +1,240 @@
+"""Results of one job on their way from the courier's thread to the caller's, and from bytes to tasks."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Iterator
+from typing import Any
+
+from zturbo.api.task import Task, TaskLog, read_meta
+from zturbo.client.io import Courier, Subscription
+from zturbo.core.result_stream import ResultStream
+from zturbo.errors import DecodeError, ResultTimeout, TaskError, by_name
+from zturbo.errortext import safe_repr
+from zturbo.wire.control import answers
+from zturbo.wire.messages import Results
+from zturbo.wire.payload import Unreadable, read_many, read_one, unpack_error_map, unpack_one
+
+__all__ = ["FailedTask", "Failure", "Reader", "contents_of", "failed_task", "tasks_of"]
+
+
+class Reader:
+    """Results of one job on their way from the courier's thread to the caller's.
+
+    Args:
+        courier: the client's I/O thread.
+        job: id of the job.
+        first: index of the first result wanted; -1 to go on at the sink's cursor.
+        at: where the results are, as the broker said last; None to ask it.
+        tell: tell the sink at the end how far the caller has come: another reader goes on there.
+    """
+
+    def __init__(
+        self, courier: Courier, job: bytes, first: int, at: answers.Whereabouts | None, *, tell: bool = False
+    ) -> None:
+        self._courier = courier
+        self._tell = tell
+        self._ready = threading.Condition()
+        self._arrived: deque[tuple[Results, int]] = deque()
+        self._error: BaseException | None = None
+        self.stream = ResultStream(job, 0, first)
+        self._sub = Subscription(self.stream, self._deliver, self.fail)
+        courier.subscribe(self._sub)
+        if at is not None:
+            sub = self._sub
+            courier.post(lambda now: courier.place(sub, at))
+
+    def _wake(self) -> None:
+        """Something has come, or will not."""
+        with self._ready:
+            self._ready.notify()
+
+    def _deliver(self, results: Results, skip: int) -> None:
+        self._arrived.append((results, skip))
+        self._wake()
+
+    def fail(self, error: BaseException) -> None:
+        """There will be no more: whoever reads gets this error, after what has come."""
+        self._error = error
+        self._wake()
+
+    def _over(self) -> bool:
+        """Whether all has come; raises what ended the job otherwise."""
+        if self._error is not None:
+            raise self._error
+        if self.stream.complete:
+            self.stream.taken = self.stream.next
+            self._courier.complete.add(self.stream.job)
+        return self.stream.complete
+
+    def _late(self) -> ResultTimeout:
+        return ResultTimeout(f"not all results were there in time; {self.stream.taken} were")
+
+    def close(self) -> None:
+        """Stop reading."""
+        self._courier.unsubscribe(self._sub, tell=self._tell)
+        self._tell = False
+
+    def batches(self, deadline: float | None) -> Iterator[tuple[Results, int]]:
+        """Results as they come, and how many leading ones to skip; raises what ended the job otherwise."""
+        try:
+            while True:
+                self._courier.check_process()  # a child has a copy of all this, in which nothing arrives
+                with self._ready:
+                    while not self._arrived:
+                        if self._over():
+                            return
+                        left = None if deadline is None else deadline - time.monotonic()
+                        if left is not None and left <= 0:
+                            raise self._late()
+                        self._ready.wait(left)
+                    results, skip = self._arrived.popleft()
+                yield results, skip
+        finally:
+            self.close()
+
+    def tasks(self, deadline: float | None) -> Iterator[Task]:
+        """Tasks in order, failed ones too."""
+        for results, skip in self.batches(deadline):
+            for index, task in enumerate(tasks_of(results)[skip:], results.first + skip):
+                self.stream.taken = index
+                yield task
+
+    def contents(self, deadline: float | None) -> Iterator[Any]:
+        """Contents in order; a failed task comes as a :class:`Failure`."""
+        stream = self.stream
+        for results, skip in self.batches(deadline):
+            contents = contents_of(results)
+            taken = results.first + skip
+            for content in contents[skip:] if skip else contents:
+                stream.taken = taken
+                taken += 1
+                yield content
+
+
+class Failure:
+    """A failed task among contents."""
+
+    __slots__ = ("task",)
+
+    def __init__(self, task: Task) -> None:
+        self.task = task
+
+    def take(self, on_error: str) -> list[BaseException | None]:
+        """What ``map`` gives in its place: its error if that is to be returned, nothing if it is skipped.
+
+        Raises:
+            TaskError: or whatever its error is, if that is to be raised.
+        """
+        if on_error == "raise":
+            raise self.task.error or TaskError("a task failed")
+        return [self.task.error] if on_error == "return" else []
+
+
+def _contents(results: Results, n: int) -> list[Any]:
+    """The contents in a message; a failed task stands for each that cannot be unpacked here."""
+    if not n:
+        return []
+    contents = [read_one(results.blob, results.buffers)] if results.buffers else read_many(results.blob, n)
+    if Unreadable in set(map(type, contents)):
+        contents = [Failure(_unreadable(one.error)) if type(one) is Unreadable else one for one in contents]
+    return contents
+
+
+def contents_of(results: Results) -> list[Any]:
+    """The contents in a message; a failed task comes as a :class:`Failure`."""
+    contents = _contents(results, results.n - len(results.fails))
+    for index, error in results.fails:
+        contents.insert(index - results.first, Failure(failed_task(error)))
+    return contents
+
+
+def tasks_of(results: Results) -> list[Task]:
+    """The tasks in a message, failed ones in their places."""
+    n = results.n - len(results.fails)
+    tasks = [one.task if type(one) is Failure else Task(one) for one in _contents(results, n)]
+    if tasks and results.metas is not None:
+        for i, packed in enumerate(read_many(results.metas, n)):
+            if packed is None or not tasks[i].success:
+                continue
+            try:
+                tasks[i].meta, tasks[i].logs = _meta_of(packed)
+            except DecodeError as why:
+                tasks[i] = _unreadable(why)
+    for index, error in results.fails:
+        tasks.insert(index - results.first, failed_task(error))
+    return tasks
+
+
+class FailedTask(Task):
+    """A task that failed, as whoever reads the results gets it.
+
+    Attributes:
+        content: what the stage got that failed; None if that was not kept.
+        meta: what went along with it; ``meta["zturbo"]`` says where and why it failed.
+        stage: name of that stage.
+        host: where that ran.
+        traceback: of the user's code there.
+        error: all of that as an exception; ``raise`` it, or print it.
+        index: of the stage in its pipeline.
+        input_meta: meta and logs with which the task came to the stage.
+        note: why ``content`` is not there; empty if it is.
+    """
+
+    __slots__ = ("host", "index", "input_meta", "note", "stage", "traceback")
+
+    def __init__(self, fields: dict[str, Any]) -> None:
+        super().__init__()
+        self.success = False
+        self.stage: str = fields["stage"]
+        self.host: str = fields["host"]
+        self.traceback: str = fields["traceback"]
+        self.index: int = fields["index"]
+        self.input_meta: Any = fields["input_meta"]
+        self.note: str = fields["note"]
+        if not self.note:
+            try:
+                self.content = unpack_one(*fields["input"])
+            except DecodeError as error:
+                self.note = f"its input cannot be unpacked here: {error}"
+
+    def __repr__(self) -> str:
+        content = self.note or safe_repr(self.content)
+        return f"{type(self).__name__}({self.error}, content: {content})"
+
+
+def _unreadable(why: DecodeError) -> FailedTask:
+    """A failed task in place of a result that cannot be unpacked in this process."""
+    text = f"a result cannot be unpacked here: {why}"
+    fields = unpack_error_map(b"")
+    note = {"kind": "DecodeError", "type": "DecodeError", "message": text, "stage": "", "host": ""}
+    task = FailedTask({**fields, "note": text})
+    task.error = TaskError(text)
+    task.error.task = task
+    task.meta = {"zturbo": {**note, "path": (), "input": text}}
+    return task
+
+
+def failed_task(packed: bytes) -> FailedTask:
+    """A failed task of a failure as it travels."""
+    fields = unpack_error_map(packed)
+    kind = by_name(fields["kind"], TaskError)
+    where = f"stage {fields['stage']} on {fields['host']}"
+    text = f"{fields['type']}: {fields['message']} (in {where}, task {fields['path']})"
+    task = FailedTask(fields)
+    task.error = error = TaskError(text, task.traceback) if kind is TaskError else kind(text)
+    error.task = task
+    try:
+        task.meta, task.logs = _meta_of(fields["meta"])
+    except DecodeError:
+        task.meta = {}
+    note = {k: fields[k] for k in ("kind", "type", "message", "stage", "host", "path")}
+    task.meta.setdefault("zturbo", {**note, "input": task.note} if task.note else note)
+    return task
+
+
+def _meta_of(value: Any) -> tuple[dict[Any, Any], list[TaskLog]]:
+    meta, logs = read_meta(value)
+    return (meta if isinstance(meta, dict) else {}), logs

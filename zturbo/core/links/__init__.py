@@ -1,0 +1,1 @@
+"""Both ends of the links that carry tasks: numbers, acks, credit, custody."""

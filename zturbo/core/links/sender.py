@@ -1,0 +1,262 @@
+"""The sender's half of a link: numbers batches, keeps each until acked, sends within credit.
+
+ZeroMQ loses messages while both ends live: a reconnect drops what was in its pipe or in TCP's
+buffers. So nothing here trusts a send. What a statement does not report as received, although a
+probe that was sent later has been answered, is lost, and goes again from there (a *resume*; a
+batch keeps its number, so what had arrived is dropped as a copy). Silence sends a probe, never data.
+Tasks that the receiver gives back un-started are cut off their parcel, once.
+What becomes of a lost peer's batches is the owner's business (a *redelivery*): :meth:`abandon`.
+"""
+
+from __future__ import annotations
+
+from zturbo.core.effects import Effect, Send
+from zturbo.core.links.credit import MAX_WINDOW, WINDOW_BYTES
+from zturbo.core.links.outbatch import Parcel, cut
+from zturbo.wire.messages import Greet, Probe, Statement
+
+__all__ = ["PROBE_AFTER", "LinkSender"]
+
+PROBE_AFTER = 0.25
+"""Seconds of silence, while an answer is owed, before the first probe; doubles up to :data:`PROBE_MAX`."""
+
+PROBE_MAX = 1.0
+"""Seconds between probes at most."""
+
+
+class LinkSender:
+    """One link, seen from its sender.
+
+    Args:
+        me: incarnation of the sender.
+        peer: incarnation of the receiver.
+        effects: where what is to be done is appended.
+    """
+
+    __slots__ = (
+        "_delay",
+        "_probed",
+        "acked",
+        "busy",
+        "bytes_sent",
+        "effects",
+        "given_back",
+        "heard",
+        "limit_bytes",
+        "limit_tasks",
+        "me",
+        "next_probe",
+        "nonce",
+        "open",
+        "peer",
+        "received",
+        "resent",
+        "retained",
+        "sent",
+        "stamped",
+        "starved",
+        "taken_back",
+        "tasks_sent",
+        "view",
+    )
+
+    def __init__(self, me: bytes, peer: bytes, effects: list[Effect], now: float, view: int = 0) -> None:
+        self.me = me
+        self.peer = peer
+        self.effects = effects
+        self.view = view
+        self.open = False
+        """Whether the receiver has answered."""
+        self.sent = 0
+        self.resent = 0
+        """Batches that had got lost and went again."""
+        self.received = 0
+        self.acked = 0
+        self.tasks_sent = 0
+        self.bytes_sent = 0
+        self.limit_tasks = 0
+        self.limit_bytes = 0
+        self.retained: dict[int, Parcel] = {}
+        """Number -> parcel, in the order of numbers, until acked."""
+        self.stamped: dict[bytes, tuple[int, int]] = {}
+        """Job -> rank of the stamp that this link has carried."""
+        self.taken_back: set[int] = set()
+        """Batches that were cut."""
+        self.given_back: list[tuple[Parcel, Parcel, Parcel]] = []
+        """(parcel, what is kept of it, what was given back), until the owner has seen them."""
+        self.heard = now
+        """When the receiver last answered, or when an answer began to be owed."""
+        self.starved = False
+        """Whether the owner has something for this link and no credit."""
+        self.busy = False
+        """Whether the receiver would give back what it gets now."""
+        self.nonce = 0
+        self._probed = 0
+        self._delay = PROBE_AFTER
+        self.next_probe = now
+        self.greet(now)
+
+    @property
+    def credit(self) -> int:
+        """Tasks that may be sent now."""
+        if not self.open or self.busy or self.bytes_sent >= self.limit_bytes:
+            return 0
+        return self.limit_tasks - self.tasks_sent
+
+    def greet(self, now: float) -> None:
+        """Ask for the link (again)."""
+        self.effects.append(Send(self.peer, Greet(self.me, self.peer, self.view)))
+        self._postpone(now)
+
+    def _postpone(self, now: float) -> None:
+        self.next_probe = now + self._delay
+        self._delay = min(PROBE_MAX, 2 * self._delay)
+
+    def send(self, parcel: Parcel, now: float) -> None:
+        """Number a parcel, keep it, put it on the way. The owner has looked at :attr:`credit`."""
+        self._begin_to_owe(now)
+        self.sent += 1
+        batch = parcel.batch
+        batch.number = self.sent
+        batch.source = self.me
+        batch.target = self.peer
+        self.retained[self.sent] = parcel
+        self.tasks_sent += parcel.size
+        self.bytes_sent += parcel.nbytes
+        self.effects.append(Send(self.peer, batch))
+
+    def starve(self, now: float) -> None:
+        """The owner has something for this link, and no credit: the word of it may have got lost, so ask."""
+        self._begin_to_owe(now)
+        self.starved = True
+
+    def _begin_to_owe(self, now: float) -> None:
+        if not self._owed():
+            self._delay = PROBE_AFTER
+            self.next_probe = now + self._delay
+            self.heard = now
+
+    def statement(self, st: Statement, now: float) -> list[Parcel]:
+        """The receiver's word. Returns the parcels that it acks for the first time."""
+        if st.received > self.sent or st.acked > self.sent or st.nonce > self.nonce:
+            return []  # not said of anything that this link has sent
+        self.open = True
+        self.heard = now
+        self.busy = st.busy
+        self.received = max(self.received, st.received)
+        self.limit_tasks = max(self.limit_tasks, min(st.tasks, self.tasks_sent + MAX_WINDOW))
+        self.limit_bytes = max(self.limit_bytes, min(st.nbytes, self.bytes_sent + WINDOW_BYTES))
+        if self.credit > 0:
+            self.starved = False
+        acked = []
+        retained = self.retained
+        if st.returns:
+            self._take_back(st.returns, now)
+        if st.acked > self.acked:
+            for number in range(self.acked + 1, st.acked + 1):
+                parcel = retained.pop(number, None)
+                if parcel is not None:
+                    acked.append(parcel)
+            self.acked = st.acked
+            if self.taken_back:
+                self.taken_back = {number for number in self.taken_back if number > st.acked}
+        for first, last in st.ranges:
+            for number in range(max(first, self.acked + 1), min(last, self.sent) + 1):
+                parcel = retained.pop(number, None)
+                if parcel is not None:
+                    acked.append(parcel)
+        self._delay = PROBE_AFTER
+        self.next_probe = now + self._delay
+        if st.nonce and st.nonce == self.nonce:
+            if self._probed:
+                self._believe(st)
+            if self.received < self._probed:
+                self._resume()
+            self._probed = 0
+        elif st.gap and not self._probed:
+            self.probe(now)
+        return acked
+
+    def _believe(self, st: Statement) -> None:
+        """The answer to a probe is newer than all that was said before it.
+
+        What it does not say, another process has said in the receiver's name.
+        """
+        self.received = st.received
+        self.limit_tasks = max(self.tasks_sent, min(self.limit_tasks, st.tasks))
+        self.limit_bytes = max(self.bytes_sent, min(self.limit_bytes, st.nbytes))
+
+    def _take_back(self, returns: list[tuple[int, int]], now: float) -> None:
+        """What was not started over there is ours again. Said twice it is done once, and answered twice."""
+        numbers = []
+        for number, index in returns:
+            if number > self.sent:
+                continue
+            parcel = self.retained.get(number)
+            if parcel is not None and number not in self.taken_back and index < parcel.batch.n:
+                kept, rest = cut(parcel, index)
+                self.retained[number] = kept
+                self.given_back.append((parcel, kept, rest))
+                self.taken_back.add(number)
+            numbers.append(number)
+        self.effects.append(Send(self.peer, Probe(self.me, self.peer, self.nonce, tuple(numbers))))
+
+    def silent(self, now: float) -> float:
+        """Seconds for which an answer is owed and none has come."""
+        return now - self.heard if self._owed() else 0.0
+
+    def adopt(self, parcels: list[Parcel], now: float) -> None:
+        """A receiver that was there before this sender holds these already, as batches 1 .. n of the link."""
+        for parcel in parcels:
+            self.sent += 1
+            parcel.batch.number = self.sent
+            parcel.batch.source, parcel.batch.target = self.me, self.peer
+            self.retained[self.sent] = parcel
+            self.tasks_sent += parcel.size
+            self.bytes_sent += parcel.nbytes
+        self.received = self.sent
+        self.limit_tasks = max(self.limit_tasks, self.tasks_sent)
+        self.limit_bytes = max(self.limit_bytes, self.bytes_sent)
+        self.greet(now)
+
+    def _resume(self) -> None:
+        for number, parcel in self.retained.items():
+            if number > self.received:
+                self.resent += 1
+                self.effects.append(Send(self.peer, parcel.batch))
+
+    def probe(self, now: float) -> None:
+        """Ask what has arrived: after silence, a gap, or a reconnect."""
+        self.nonce += 1
+        self._probed = self.sent
+        self.effects.append(Send(self.peer, Probe(self.me, self.peer, self.nonce)))
+        self._postpone(now)
+
+    def _owed(self) -> bool:
+        return not self.open or bool(self.retained) or self.starved
+
+    def deadline(self) -> float | None:
+        """When a probe is due; None while nothing is owed."""
+        return self.next_probe if self._owed() else None
+
+    def tick(self, now: float) -> None:
+        """Probe or greet if it is time to."""
+        if self._owed() and now >= self.next_probe:
+            if self.open:
+                self.probe(now)
+            else:
+                self.greet(now)
+
+    def abandon(self) -> list[Parcel]:
+        """The peer is gone: what it had not acked, in order. The link is over."""
+        left = list(self.retained.values())
+        self.retained.clear()
+        return left
+
+    def check(self) -> None:
+        """Assert every invariant."""
+        assert self.tasks_sent <= self.limit_tasks, "sent beyond the credit"
+        if self.retained:
+            numbers = list(self.retained)
+            assert numbers == sorted(numbers)
+            assert self.acked < numbers[0] <= numbers[-1] <= self.sent

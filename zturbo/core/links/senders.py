@@ -1,0 +1,327 @@
+"""All links of one sender: which peer gets which parcel, and what becomes of a lost peer's.
+
+A parcel goes to one incarnation (an ordered stage's worker, the sink) or to any worker of a stage;
+then the link with the most credit gets it, near peers first. Parcels wait here for credit, in order.
+When a view no longer has a peer, what it had not acked goes to others of its stage; what was for it
+alone waits for the broker's word: a stamp that names the sink's next incarnation, or a higher epoch.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Iterable
+from typing import Any
+
+from zturbo.core.effects import Control, Effect
+from zturbo.core.links.custody import Custody
+from zturbo.core.links.outbatch import Destination, Parcel, split
+from zturbo.core.links.sender import LinkSender
+from zturbo.wire.control import to_broker
+from zturbo.wire.control.view import Member, View
+from zturbo.wire.messages import Stamp, Statement
+
+__all__ = ["MAX_PENDING_BYTES", "MAX_PENDING_TASKS", "MAX_RETAINED_BYTES", "MAX_RETAINED_TASKS", "Outlet"]
+
+MAX_PENDING_TASKS = 8192
+"""Tasks that may wait for credit before the producer is paused."""
+MAX_PENDING_BYTES = 8 << 20
+MAX_RETAINED_TASKS = 1 << 16
+"""Tasks that may be un-acked before the producer is paused: pipelines are deep, acks come from below."""
+MAX_RETAINED_BYTES = 128 << 20
+COMPLAIN_AFTER = 2.0
+"""Seconds for which a peer owes an answer before the broker is told that the link is broken."""
+COMPLAIN_EVERY = 1.0
+
+
+class Outlet:
+    """The sending side of a worker or of the broker.
+
+    Args:
+        me: this process's incarnation.
+        host: its host; peers with the same one are near.
+        custody: where parcels hold the inputs they came of.
+        effects: where what is to be done is appended.
+    """
+
+    def __init__(self, me: bytes, host: str, custody: Custody[Any], effects: list[Effect]) -> None:
+        self.me = me
+        self.host = host
+        self.custody = custody
+        self.effects = effects
+        self.view = 0
+        self.links: dict[bytes, LinkSender] = {}
+        self.near: set[bytes] = set()
+        self.groups: dict[Destination, list[bytes]] = {}
+        self.pending: dict[Destination, deque[Parcel]] = {}
+        self.pending_tasks = 0
+        self.pending_bytes = 0
+        self.retained_tasks = 0
+        """Tasks that were sent and are not acked."""
+        self.retained_bytes = 0
+        self.stamps: dict[bytes, Stamp] = {}
+        """Job -> its stamp, the first record of it on each link."""
+        self.redelivered = 0
+        """Tasks that went again because their peer was lost."""
+        self.returned = 0
+        """Tasks that went again because their peer had not started them."""
+        self.orphans: list[Parcel] = []
+        """Hollow parcels that have to go again; the owner has their contents."""
+        self._complain_at = -math.inf
+
+    # -- membership ---------------------------------------------------------------------------
+    def set_view(self, view: View, peers: Iterable[Member], now: float) -> None:
+        """Link to these members of the view and to no others."""
+        self.view = view.number
+        wanted = {member.incarnation: member for member in peers}
+        self.groups = {}
+        for incarnation, member in wanted.items():
+            if member.role == "worker":
+                self.groups.setdefault((member.pipeline, member.stage), []).append(incarnation)
+            self.groups[incarnation] = [incarnation]
+            if incarnation not in self.links:
+                self.links[incarnation] = LinkSender(self.me, incarnation, self.effects, now, view.number)
+            self.links[incarnation].view = view.number
+        self.near = {inc for inc, member in wanted.items() if member.host == self.host}
+        for incarnation in [inc for inc in self.links if inc not in wanted]:
+            self._redeliver(self.links.pop(incarnation))
+        self.pump(now)
+
+    def _redeliver(self, link: LinkSender) -> None:
+        for parcel in reversed(link.abandon()):
+            self.retained_tasks -= parcel.size
+            self.retained_bytes -= parcel.nbytes
+            if not self._current(parcel):
+                self.custody.release(parcel.origins)
+                continue
+            self._again(parcel)
+            self.redelivered += parcel.size
+
+    def _again(self, parcel: Parcel) -> None:
+        """A parcel that goes again: first in its queue, to wherever its job is now."""
+        if not parcel.size:
+            self.custody.release(parcel.origins)
+            return
+        if parcel.hollow:
+            self.orphans.append(parcel)
+            return
+        parcel.batch.stamp = None
+        if isinstance(parcel.dest, bytes):
+            parcel.dest = self._alone(parcel)
+        self._wait(parcel, first=True)
+
+    def _alone(self, parcel: Parcel) -> Destination:
+        stamp = self.stamps[parcel.batch.job]
+        return stamp.ordered.get(parcel.batch.stage, stamp.sink)
+
+    # -- parcels ------------------------------------------------------------------------------
+    def _wait(self, parcel: Parcel, *, first: bool = False) -> None:
+        queue = self.pending.get(parcel.dest)
+        if queue is None:
+            queue = self.pending[parcel.dest] = deque()
+        if first:
+            queue.appendleft(parcel)
+        else:
+            queue.append(parcel)
+        self.pending_tasks += parcel.size
+        self.pending_bytes += parcel.nbytes
+
+    def put(self, parcel: Parcel) -> None:
+        """Take a parcel into custody of its origins; :meth:`pump` sends it."""
+        self.custody.hold(parcel.origins)
+        self._wait(parcel)
+
+    def _take(self, queue: deque[Parcel]) -> Parcel:
+        parcel = queue.popleft()
+        self.pending_tasks -= parcel.size
+        self.pending_bytes -= parcel.nbytes
+        return parcel
+
+    def pump(self, now: float) -> None:
+        """Send what credit allows."""
+        for dest, queue in self.pending.items():
+            while queue:
+                link = self._pick(dest, now)
+                if link is None:
+                    break
+                credit = link.credit
+                parcel = queue[0]
+                if parcel.size > credit:
+                    halves = split(parcel, credit)
+                    if halves is None:
+                        link.starve(now)
+                        break
+                    self.custody.hold(parcel.origins)
+                    self._take(queue)
+                    self._wait(halves[1], first=True)
+                    parcel = halves[0]
+                else:
+                    self._take(queue)
+                self._send(link, parcel, now)
+        if self.pending_tasks == 0 and self.pending:
+            self.pending = {dest: queue for dest, queue in self.pending.items() if queue}
+
+    def _pick(self, dest: Destination, now: float) -> LinkSender | None:
+        best: LinkSender | None = None
+        best_rank = (False, 0)
+        for incarnation in self.groups.get(dest, ()):
+            link = self.links[incarnation]
+            rank = (incarnation in self.near, link.credit)
+            if rank[1] <= 0:
+                link.starve(now)
+            elif best is None or rank > best_rank:
+                best, best_rank = link, rank
+        return best
+
+    def credit(self, dest: Destination, now: float) -> int:
+        """Tasks that could be sent there now, beside what waits already. If none, credit is asked for."""
+        if self.pending.get(dest):
+            return 0
+        links = [self.links[inc] for inc in self.groups.get(dest, ())]
+        credit = sum(max(0, link.credit) for link in links)
+        if not credit:
+            for link in links:
+                link.starve(now)
+        return credit
+
+    def _send(self, link: LinkSender, parcel: Parcel, now: float) -> None:
+        batch = parcel.batch
+        stamp = self.stamps[batch.job]
+        if link.stamped.get(batch.job) != stamp.rank:
+            batch.stamp = stamp
+            link.stamped[batch.job] = stamp.rank
+        link.send(parcel, now)
+        self.retained_tasks += parcel.size
+        self.retained_bytes += parcel.nbytes
+
+    def statement(self, st: Statement, now: float) -> list[Parcel]:
+        """A peer's word. Returns what it acked for the first time, after releasing its origins."""
+        link = self.links.get(st.source)
+        if link is None or st.target != self.me:
+            return []
+        acked = link.statement(st, now)
+        for old, kept, rest in link.given_back:
+            self.retained_tasks += kept.size - old.size
+            self.retained_bytes += kept.nbytes - old.nbytes
+            self.custody.hold(rest.origins)
+            if self._current(rest):
+                self._again(rest)
+                self.returned += rest.size
+            else:
+                self.custody.release(rest.origins)
+        link.given_back.clear()
+        for parcel in acked:
+            self.custody.release(parcel.origins)
+            self.retained_tasks -= parcel.size
+            self.retained_bytes -= parcel.nbytes
+        return acked
+
+    def _current(self, parcel: Parcel) -> bool:
+        stamp = self.stamps.get(parcel.batch.job)
+        return stamp is not None and parcel.batch.epoch >= stamp.epoch
+
+    # -- jobs ---------------------------------------------------------------------------------
+    def stamp(self, stamp: Stamp) -> None:
+        """A job's stamp; drops what waits of an older epoch, and follows a sink to its next incarnation."""
+        old = self.stamps.get(stamp.job)
+        self.stamps[stamp.job] = stamp
+        if old is None:
+            return
+        if old.epoch < stamp.epoch:
+            self._drop_pending(stamp.job, stamp.epoch)
+        elif old.sink != stamp.sink:
+            waiting = self.pending.get(old.sink, deque())
+            for _ in range(len(waiting)):
+                parcel = self._take(waiting)
+                if parcel.batch.job == stamp.job:
+                    parcel.dest = self._alone(parcel)
+                self._wait(parcel)
+
+    def forget(self, job: bytes) -> None:
+        """The job is over: nothing of it is sent any more."""
+        self.stamps.pop(job, None)
+        self._drop_pending(job, None)
+        for link in self.links.values():
+            link.stamped.pop(job, None)
+
+    def _drop_pending(self, job: bytes, below: int | None) -> None:
+        for queue in self.pending.values():
+            for _ in range(len(queue)):
+                parcel = self._take(queue)
+                if parcel.batch.job == job and (below is None or parcel.batch.epoch < below):
+                    self.custody.release(parcel.origins)
+                else:
+                    queue.append(parcel)
+                    self.pending_tasks += parcel.size
+                    self.pending_bytes += parcel.nbytes
+
+    # -- time and state -----------------------------------------------------------------------
+    @property
+    def pressed(self) -> bool:
+        """Whether the producer is to pause."""
+        return (
+            self.pending_tasks > MAX_PENDING_TASKS
+            or self.pending_bytes > MAX_PENDING_BYTES
+            or self.retained_tasks > MAX_RETAINED_TASKS
+            or self.retained_bytes > MAX_RETAINED_BYTES
+        )
+
+    def probe(self, peer: bytes, now: float) -> None:
+        """The peer's connection came back: ask what got lost."""
+        link = self.links.get(peer)
+        if link is not None and link.open and link.retained:
+            link.probe(now)
+
+    def deadline(self) -> float | None:
+        """When a probe is due."""
+        times = [at for link in self.links.values() if (at := link.deadline()) is not None]
+        return min(times, default=None)
+
+    def tick(self, now: float) -> None:
+        """Probe what is due."""
+        for link in self.links.values():
+            link.tick(now)
+
+    def adopt(self, peer: bytes, parcels: list[Parcel], now: float) -> None:
+        """A receiver that was there before this sender holds these."""
+        link = self.links.get(peer)
+        if link is not None and not link.sent:
+            link.adopt(parcels, now)
+            self.retained_tasks += sum(parcel.size for parcel in parcels)
+            self.retained_bytes += sum(parcel.nbytes for parcel in parcels)
+
+    def complaints(self, now: float) -> list[bytes]:
+        """Peers who owe an answer for long; each second anew."""
+        if now < self._complain_at:
+            return []
+        self._complain_at = now + COMPLAIN_EVERY
+        return [peer for peer, link in self.links.items() if link.silent(now) > COMPLAIN_AFTER]
+
+    def complain(self, now: float) -> None:
+        """Tell the broker of them."""
+        for peer in self.complaints(now):
+            self.effects.append(Control(to_broker.Broken(incarnation=self.me, peer=peer)))
+
+    @property
+    def idle(self) -> bool:
+        """Nothing waits and nothing is un-acked."""
+        return not self.pending_tasks and not any(link.retained for link in self.links.values())
+
+    def check(self) -> None:
+        """Assert every invariant."""
+        assert (self.pending_tasks, self.pending_bytes) == _size(self.pending.values())
+        assert (self.retained_tasks, self.retained_bytes) == _size(
+            link.retained.values() for link in self.links.values()
+        )
+        for link in self.links.values():
+            link.check()
+
+
+def _size(groups: Iterable[Iterable[Parcel]]) -> tuple[int, int]:
+    """(tasks, bytes) of parcels."""
+    tasks = nbytes = 0
+    for parcels in groups:
+        for parcel in parcels:
+            tasks += parcel.size
+            nbytes += parcel.nbytes
+    return tasks, nbytes

@@ -1,0 +1,1 @@
+"""Which output comes after which: paths, ids, meta."""

@@ -1,0 +1,504 @@
+"""The sequencer of one job: takes all of its items in any order, drops copies, releases in order.
+
+A job is a tree of paths. At each path stands one of: a task (a leaf); an END with ``count`` children
+``path + (0,) .. path + (count - 1,)``; a FAIL, after ``count`` children that stand. The order of release
+is depth first, and a failure comes after its children.
+
+Items come as runs of siblings. A node of this tree stands for each path that has children which are not
+all released; it knows which child indices have wholly entered (as intervals), holds runs that wait for
+their turn, and forgets what was released. So a run that is the next to be released costs the same
+whether it has one task or a thousand, and memory is that of open nodes, gaps and waiting runs.
+
+A component of :data:`EXECUTION` or more stands for one execution of the task above it, at a stage that is
+not deterministic. Such a task has one child: the execution that is the first to be complete takes the
+place of child 0, and the others are dropped. Until then nothing of it is released.
+
+The first to enter wins: what comes for a path that is closed is dropped. A path that closes with fewer
+children than have entered loses those that were not released; released items are never taken back, so
+its count is then at least what was released.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Any, Literal
+
+from zturbo.core.order.intervals import Intervals
+from zturbo.core.order.tree import (
+    EXECUTION,
+    FAIL,
+    NOTHING,
+    TASKS,
+    Held,
+    Node,
+    Released,
+    full_path,
+    is_touched,
+    weight_of,
+)
+from zturbo.errors import DecodeError
+from zturbo.wire.messages import MAX_INT, Path
+
+__all__ = ["Sequencer"]
+
+
+class Sequencer:
+    """All of one job at one place.
+
+    Args:
+        ordered: release by path; else as items enter (copies are dropped and completeness is known
+            all the same).
+    """
+
+    def __init__(self, *, ordered: bool = True) -> None:
+        self.ordered = ordered
+        # The job's root path () is child 0 of a node above it, so that a root may be a leaf too.
+        self._top = Node(None, 0)
+        self._top.count = 1
+        self._at = self._top
+        self._ready: deque[Released] = deque()
+        self.held = 0
+        """Tasks and failures that have entered and are not released."""
+        self.released = 0
+        """Tasks and failures that were released."""
+        self.failed = 0
+        """Failures among them."""
+        self.finished = False
+        """Whether the walk has come to its end."""
+        self._tagged = False
+        """Whether an execution was named."""
+        self.nondeterministic: str | None = None
+        """A sentence, once two executions of one task gave different fan-outs."""
+
+    # -- entering -----------------------------------------------------------------------------
+    def enter_run(self, first: Path, n: int, item: Any, offset: int = 0) -> int:
+        """n sibling tasks, the first of them at ``first``, tasks ``offset ..`` of the item.
+
+        Returns:
+            How many of them are new.
+
+        Raises:
+            DecodeError: no correct sender says this.
+        """
+        full = full_path(first)
+        if n < 1 or (n > 1 and not first):
+            raise DecodeError(f"a run of {n} tasks at {first}")
+        node = self._find(full)
+        if node is None:
+            return 0
+        if full[-1] >= EXECUTION:
+            if n > 1:
+                raise DecodeError(f"a run of {n} executions at {first}")
+            return self._won(node, full[-1], Held(TASKS, 1, item, offset))
+        start = full[-1]
+        stop = start + n if node.count is None else min(start + n, node.count)
+        taken = 0
+        for low, high in node.done.missing(start, stop):
+            for a, b in self._around_kids(node, low, high) if node.kids else ((low, high),):
+                node.done.add(a, b)
+                self._hold(node, a, Held(TASKS, b - a, item, offset + a - start))
+                taken += b - a
+        if taken:
+            self._closed(node)
+        return taken
+
+    def enter_end(self, path: Path, count: int, item: Any = None) -> bool:
+        """A path that is closed with ``count`` children. Returns whether that is new."""
+        return self._close(path, count, False, item)
+
+    def enter_fail(self, path: Path, count: int, item: Any) -> bool:
+        """A path that is closed by a failure after ``count`` children. Returns whether that is new."""
+        return self._close(path, count, True, item)
+
+    def _find(self, full: Path) -> Node | None:
+        """The node above the last component, made on the way; None if it is closed already."""
+        node = self._top
+        for component in full[:-1]:
+            if component in node.done:
+                held = node.held.get(component)
+                if held is not None and held.kind == TASKS:
+                    self._blame((*node.path(), component), "gave one task, and then children")
+                return None
+            if component >= EXECUTION:
+                if node.count is not None:
+                    return None  # another execution has won, or the task has failed
+                self._tagged = True
+                if node.tries is None:
+                    node.tries = {}
+                kid = node.tries.get(component)
+                if kid is None:
+                    kid = node.tries[component] = Node(node, component)
+                node = kid
+                continue
+            if node.count is not None and component >= node.count:
+                return None
+            kid = node.kids.get(component)
+            if kid is None:
+                kid = node.kids[component] = Node(node, component)
+            node = kid
+        return node
+
+    def _won(self, node: Node, execution: int, leaf: Held | None) -> int:
+        """An execution is complete: it is the task's one child. Returns 1 if it is the first."""
+        if node.count is not None:
+            return 0
+        tries, node.tries = node.tries or {}, None
+        winner = tries.pop(execution, None)
+        for loser in tries.values():
+            self.held -= weight_of(loser)
+        node.count = 1
+        node.done.add(0, 1)
+        if leaf is not None:
+            self._hold(node, 0, leaf)
+        elif winner is not None:
+            winner.index = 0
+            if self.ordered:
+                node.kids[0] = winner
+            else:
+                self._let_go(winner)
+        self._closed(node)
+        return 1
+
+    def _let_go(self, node: Node) -> None:
+        """Without an order: release what an execution held until it won."""
+        for index, held in sorted(node.held.items()):
+            if held.kind != NOTHING:
+                self.held -= held.n
+                self._hold(node, index, held)
+        for _, kid in sorted(node.kids.items()):
+            self._let_go(kid)
+        if node.failed and node.fail is not None:
+            self.held -= 1
+            self._hold_failure(node.path(), node.fail)
+
+    def _undecided(self, node: Node) -> bool:
+        """Whether it is in an execution that has not won."""
+        at: Node | None = node
+        while at is not None:
+            if at.index >= EXECUTION:
+                return True
+            at = at.parent
+        return False
+
+    def _around_kids(self, node: Node, low: int, high: int) -> list[tuple[int, int]]:
+        """The parts of a new run that are not paths with children."""
+        out = []
+        for index in sorted(index for index in node.kids if low <= index < high):
+            kid = node.kids[index]
+            if kid.blank:
+                del node.kids[index]
+                if self._at is kid:
+                    self._at = node
+                continue
+            self._blame((*node.path(), index), "gave children, and then one task")
+            if low < index:
+                out.append((low, index))
+            low = index + 1
+        if low < high:
+            out.append((low, high))
+        return out
+
+    def _hold(self, node: Node, index: int, held: Held) -> None:
+        if self.ordered or (self._tagged and self._undecided(node)):
+            node.held[index] = held
+            if held.kind != NOTHING:
+                self.held += held.n
+        elif held.kind != NOTHING:
+            self.held += held.n
+            path = (*node.path(), index) if node.parent is not None else ()
+            self._ready.append(Released(held.kind, path, held.n, held.item, held.offset))  # type: ignore[arg-type]
+
+    def _close(self, path: Path, count: int, failed: bool, item: Any) -> bool:
+        full = full_path(path)
+        if type(count) is not int or count < 0:
+            raise DecodeError(f"path {path} is closed with {count!r} children")
+        parent = self._find(full)
+        if parent is None:
+            return False
+        index = full[-1]
+        if index >= EXECUTION:
+            return self._close_execution(parent, index, count, failed, item)
+        if parent.count is not None and index >= parent.count:
+            return False
+        kid = parent.kids.get(index)
+        if kid is None or (kid.blank and count == 0):
+            if index in parent.done:
+                held = parent.held.get(index)
+                if held is not None and held.kind == TASKS and count and not failed:
+                    self._blame(path, "gave one task, and then children")
+                return False
+            if count == 0:
+                if kid is not None:
+                    del parent.kids[index]
+                    if self._at is kid:
+                        self._at = parent
+                parent.done.add(index, index + 1)
+                self._hold(parent, index, Held(FAIL if failed else NOTHING, 1, item, 0))
+                self._closed(parent)
+                return True
+            kid = parent.kids[index] = Node(parent, index)
+        if kid.count is not None:
+            if not failed and not kid.failed and kid.count != count:
+                self._blame(path, f"gave {kid.count} children, and then {count}")
+            return False
+        self._shorten(kid, count, failed, path)
+        if failed:
+            kid.failed = True
+            if self.ordered or (self._tagged and self._undecided(kid)):
+                kid.fail = item
+                self.held += 1
+            else:
+                self._hold_failure(path, item)
+        self._closed(kid)
+        return True
+
+    def _close_execution(self, task: Node, execution: int, count: int, failed: bool, item: Any) -> bool:
+        if task.count is not None:
+            return False
+        self._tagged = True
+        if task.tries is None:
+            task.tries = {}
+        node = task.tries.get(execution)
+        if node is None:
+            node = task.tries[execution] = Node(task, execution)
+        if node.count is not None:
+            return False
+        node.count = count
+        if failed:
+            node.failed, node.fail = True, item
+            self.held += 1
+        self._closed(node)
+        return True
+
+    def _hold_failure(self, path: Path, item: Any) -> None:
+        self.held += 1
+        self._ready.append(Released(FAIL, path, 1, item, 0))  # type: ignore[arg-type]
+
+    def _shorten(self, node: Node, count: int, failed: bool, path: Path) -> None:
+        """Close a node: children from ``count`` on are dropped, if they are not released."""
+        current = node.kids.get(node.cursor)
+        floor = node.cursor + (current is not None and is_touched(current))
+        if self.ordered and floor > count:
+            if not failed:
+                self._blame(path, f"gave at least {floor} children, and then {count}")
+            count = floor
+        node.count = count
+        for loser in (node.tries or {}).values():
+            self.held -= weight_of(loser)
+        node.tries = None
+        beyond = [index for index in node.kids if index >= count]
+        over = [start for start, held in node.held.items() if start + held.n > count]
+        if (beyond or over) and not failed:
+            self._blame(path, f"gave more than {count} children, and then {count}")
+        for index in beyond:
+            kid = node.kids.pop(index)
+            self.held -= weight_of(kid)
+            if self._within(kid):
+                self._at = node
+        for start in over:
+            held = node.held.pop(start)
+            keep = max(0, count - start)
+            if held.kind != NOTHING:
+                self.held -= held.n - keep
+            if keep:
+                node.held[start] = held._replace(n=keep)
+        node.done.cut(count)
+
+    def _within(self, node: Node) -> bool:
+        at: Node | None = self._at
+        while at is not None:
+            if at is node:
+                return True
+            at = at.parent
+        return False
+
+    def _closed(self, node: Node) -> None:
+        """Tell the parents of a node that has wholly entered."""
+        while node.count is not None and node.parent is not None and node.done.covers(node.count):
+            parent = node.parent
+            if node.index >= EXECUTION:
+                self._won(parent, node.index, None)
+                return
+            parent.done.add(node.index, node.index + 1)
+            if not self.ordered and not (self._tagged and self._undecided(parent)):
+                del parent.kids[node.index]
+            node = parent
+
+    def _blame(self, path: Path, what: str) -> None:
+        if self.nondeterministic is None:
+            where = ".".join(map(str, path)) or "the root"
+            self.nondeterministic = (
+                f"the task at {where} {what}: its stage gives different outputs when it is run again; "
+                "make it deterministic"
+            )
+
+    # -- releasing ----------------------------------------------------------------------------
+    def pop(self, limit: int, *, before_failure: bool = False) -> list[Released]:
+        """What is next.
+
+        Args:
+            limit: tasks and failures at most.
+            before_failure: stop before the first failure (where there is an order).
+        """
+        out: list[Released] = []
+        if not self.ordered:
+            while self._ready and limit > 0:
+                piece = self._ready.popleft()
+                if piece.n > limit:
+                    path = (*piece.path[:-1], piece.path[-1] + limit)
+                    rest = piece._replace(path=path, n=piece.n - limit, offset=piece.offset + limit)
+                    self._ready.appendleft(rest)
+                    piece = piece._replace(n=limit)
+                limit -= piece.n
+                self._release(out, piece)
+            self.finished = self.complete and not self._ready
+            return out
+        node = self._at
+        while limit > 0 and not self.finished:
+            held = node.held.get(node.cursor)
+            if before_failure and (held.kind == FAIL if held is not None else self._fails_next(node)):
+                break
+            if held is not None:
+                limit -= self._release_held(out, node, held, limit)
+                continue
+            if node.count is not None and node.cursor >= node.count:
+                if node.failed and node.fail is not None:
+                    limit -= 1
+                    fail, node.fail = node.fail, None
+                    self._release(out, Released("fail", node.path(), 1, fail, node.count))
+                parent = node.parent
+                if parent is None:
+                    self.finished = True
+                    break
+                del parent.kids[node.index]
+                parent.cursor = node.index + 1
+                node = parent
+                continue
+            kid = node.kids.get(node.cursor)
+            if kid is None:
+                break
+            node = kid
+        self._at = node
+        return out
+
+    def _fails_next(self, node: Node) -> bool:
+        return node.fail is not None and node.count is not None and node.cursor >= node.count
+
+    def failures(self) -> int:
+        """Failures that have entered and are not released."""
+        count, todo = 0, [self._top]
+        while todo:
+            node = todo.pop()
+            todo.extend(node.kids.values())
+            count += node.fail is not None
+            count += sum(held.kind == FAIL for held in node.held.values())
+        return count + sum(piece.kind == FAIL for piece in self._ready)
+
+    def _release_held(self, out: list[Released], node: Node, held: Held, limit: int) -> int:
+        """Release up to ``limit`` of what is next at a node; returns how much."""
+        index = node.cursor
+        del node.held[index]
+        if held.kind == NOTHING:
+            node.cursor += 1
+            return 0
+        take = min(held.n, limit)
+        if take < held.n:
+            node.held[index + take] = held._replace(n=held.n - take, offset=held.offset + take)
+        node.cursor += take
+        path = (*node.path(), index) if node.parent is not None else ()
+        kind: Literal["tasks", "fail"] = "fail" if held.kind == FAIL else "tasks"
+        self._release(out, Released(kind, path, take, held.item, held.offset))
+        return take
+
+    def _release(self, out: list[Released], piece: Released) -> None:
+        self.held -= piece.n
+        self.released += piece.n
+        if piece.kind == "fail":
+            self.failed += 1
+        elif out:
+            last = out[-1]
+            if (
+                last.item is piece.item
+                and last.kind == "tasks"
+                and last.offset + last.n == piece.offset
+                and last.path
+                and piece.path == (*last.path[:-1], last.path[-1] + last.n)
+            ):
+                out[-1] = last._replace(n=last.n + piece.n)
+                return
+        out.append(piece)
+
+    # -- state --------------------------------------------------------------------------------
+    @property
+    def complete(self) -> bool:
+        """Whether every path is ended and entered."""
+        return self._top.done.covers(1)
+
+    def entered(self) -> list[tuple[int, int]]:
+        """Which roots have wholly entered, as half-open intervals; the single root of a job is -1."""
+        if self.complete:
+            return [(-1, MAX_INT)]
+        top = self._top.kids.get(0)
+        return [] if top is None else top.done.pairs()
+
+    @property
+    def drained(self) -> bool:
+        """Whether it is complete and everything is released."""
+        return self.finished or (self.complete and not self.held and self._walked_out())
+
+    def _walked_out(self) -> bool:
+        if self.ordered and not self.finished:
+            self.pop(1)  # nothing is held: this only walks over ends
+        return self.finished or not self.ordered
+
+    def keep_prefix(self) -> None:
+        """A new epoch: forget all that was not released; what was stays released.
+
+        Then all of the job may enter again: the released prefix is dropped as copies. Without an
+        order, what has entered stays: nothing is released twice.
+        """
+        if not self.ordered or self.finished:
+            return
+        chain = [self._at]
+        while chain[-1].parent is not None:
+            chain.append(chain[-1].parent)
+        below: Node | None = None
+        for node in chain:
+            node.held.clear()
+            node.tries = None
+            node.kids = {} if below is None else {below.index: below}
+            node.done = Intervals()
+            if node.cursor:
+                node.done.add(0, node.cursor)
+            if node.parent is not None:
+                node.count, node.failed, node.fail = None, False, None
+            below = node
+        self.held = 0
+        self.nondeterministic = None
+
+    @property
+    def nodes(self) -> int:
+        """Open nodes, the topmost included."""
+        count, todo = 0, [self._top]
+        while todo:
+            node = todo.pop()
+            count += 1
+            todo.extend([*node.kids.values(), *(node.tries or {}).values()])
+        return count
+
+    def check(self) -> None:
+        """Assert every invariant."""
+        weight = 0
+        todo = [self._top]
+        while todo:
+            node = todo.pop()
+            todo.extend([*node.kids.values(), *(node.tries or {}).values()])
+            node.done.check()
+            assert all(kid.parent is node and kid.index == i for i, kid in node.kids.items())
+            assert all(kid.parent is node for kid in (node.tries or {}).values())
+            assert not self.ordered or node.done.prefix >= node.cursor
+            for start, held in node.held.items():
+                assert start >= node.cursor and held.n >= 1
+                assert not node.done.missing(start, start + held.n)
+        weight = weight_of(self._top) + sum(piece.n for piece in self._ready)
+        assert weight == self.held, (weight, self.held)

@@ -1,0 +1,119 @@
+"""The tree of a sequencer: a node for each path with children that are not all released."""
+
+from __future__ import annotations
+
+from typing import Any, Literal, NamedTuple
+
+from zturbo.core.order.intervals import Intervals
+from zturbo.errors import DecodeError
+from zturbo.wire.messages import MAX_DEPTH, Path
+
+__all__ = [
+    "BEFORE_ID",
+    "EXECUTION",
+    "FAIL",
+    "NOTHING",
+    "TASKS",
+    "Held",
+    "Node",
+    "Released",
+    "full_path",
+    "is_touched",
+    "weight_of",
+]
+
+EXECUTION = 1 << 60
+"""Components from here on stand for executions of one task at a stage that is not deterministic."""
+
+BEFORE_ID = EXECUTION - 1
+"""Last component of the path of a task whose id is being asked for: at its stage it has no number yet."""
+
+TASKS, FAIL, NOTHING = "tasks", "fail", "nothing"
+
+
+class Released(NamedTuple):
+    """The next n siblings, or one failure."""
+
+    kind: Literal["tasks", "fail"]
+    path: Path
+    """Of the first."""
+    n: int
+    item: Any
+    offset: int
+    """Which of the item's tasks is the first; of a failure: how many children of its task came before it."""
+
+
+class Held(NamedTuple):
+    kind: str
+    n: int
+    item: Any
+    offset: int
+
+
+class Node:
+    """A path with children that are not all released."""
+
+    __slots__ = ("count", "cursor", "done", "fail", "failed", "held", "index", "kids", "parent", "tries")
+
+    def __init__(self, parent: Node | None, index: int) -> None:
+        self.parent = parent
+        self.index = index
+        self.cursor = 0
+        """Children below this index are released."""
+        self.count: int | None = None
+        """How many children it has, once its END or FAIL has entered."""
+        self.failed = False
+        self.fail: Any = None
+        """The failure that is to be released after the children."""
+        self.done = Intervals()
+        """Children that have wholly entered."""
+        self.held: dict[int, Held] = {}
+        self.kids: dict[int, Node] = {}
+        self.tries: dict[int, Node] | None = None
+        """Executions of this task that are not complete, if its stage is not deterministic."""
+
+    @property
+    def blank(self) -> bool:
+        """Whether nothing is known of it but that somebody asked."""
+        return self.count is None and not self.done and not self.kids and not self.tries
+
+    def path(self) -> Path:
+        """Its path, without the component of the root that stands above all."""
+        out: list[int] = []
+        node: Node = self
+        while node.parent is not None:
+            out.append(node.index)
+            node = node.parent
+        return tuple(reversed(out[:-1]))
+
+
+def full_path(path: Path) -> Path:
+    """A path below the tree's root; raises DecodeError if it is none."""
+    if len(path) > MAX_DEPTH:
+        raise DecodeError(f"a path of {len(path)} components")
+    for component in path:
+        if type(component) is not int or component < 0:
+            raise DecodeError("a path with a component that is no number")
+    return (0, *path)
+
+
+def weight_of(node: Node) -> int:
+    """Tasks and failures that are held at and below a node."""
+    weight, todo = 0, [node]
+    while todo:
+        node = todo.pop()
+        todo.extend([*node.kids.values(), *(node.tries or {}).values()])
+        weight += node.failed and node.fail is not None
+        weight += sum(held.n for held in node.held.values() if held.kind != NOTHING)
+    return weight
+
+
+def is_touched(node: Node) -> bool:
+    """Whether something at or below a node was released."""
+    while True:
+        if node.cursor:
+            return True
+        kid = node.kids.get(0)
+        if kid is None:
+            return False
+        node = kid

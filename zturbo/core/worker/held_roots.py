@@ -1,0 +1,69 @@
+"""The roots that a first stage holds, so that a restarted broker need not send them again.
+
+A broker that starts again has no links. A first stage keeps what it had of the old one, tells the new
+one which roots these are, and both number them 1, 2, ... as if they had come over the new link; their
+acks then travel as any others do.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from zturbo.core.links.custody import Custody
+from zturbo.core.links.outbatch import cut_runs
+from zturbo.wire.messages import Batch, Run
+
+__all__ = ["HeldRoots", "InputKey"]
+
+InputKey = tuple[bytes, int]
+"""(sender, number of the batch on its link)."""
+
+
+@dataclass(slots=True)
+class _Root:
+    job: bytes
+    epoch: int
+    runs: list[Run]
+    n: int
+    nbytes: int
+
+
+class HeldRoots:
+    """Inputs that came from a broker and are not acked."""
+
+    def __init__(self, custody: Custody[InputKey]) -> None:
+        self._custody = custody
+        self._roots: dict[InputKey, _Root] = {}
+        self._alias: dict[InputKey, InputKey] = {}
+        """Input as it came -> input as the present broker numbers it."""
+
+    def note(self, batch: Batch) -> None:
+        """A batch of roots has come."""
+        key = (batch.source, batch.number)
+        self._roots[key] = _Root(batch.job, batch.epoch, batch.runs, batch.n, batch.nbytes)
+
+    def now(self, key: InputKey) -> InputKey:
+        """By which sender and number this input is known now."""
+        return self._alias.get(key, key)
+
+    def cut(self, key: InputKey, index: int) -> None:
+        """Its tasks from this index on were given back."""
+        root = self._roots.get(key)
+        if root is not None:
+            root.runs = cut_runs(root.runs, 0, index)
+            root.n = index
+
+    def done(self, key: InputKey) -> None:
+        """It was acked. Its number stays known: the credit of what was given back of it may come later."""
+        self._roots.pop(key, None)
+
+    def adopt(self, broker: bytes) -> list[tuple[Any, ...]]:
+        """A new broker: number what is held, and return (job, epoch, runs, tasks, bytes) of each."""
+        kept = {key: root for key, root in self._roots.items() if key in self._custody}
+        self._roots = kept
+        self._alias = {key: (broker, number) for number, key in enumerate(kept, 1)}
+        return [(root.job, root.epoch, tuple(root.runs), root.n, root.nbytes) for root in kept.values()]
+
+    def __len__(self) -> int:
+        return len(self._roots)

@@ -1,0 +1,133 @@
+"""What a plain stage has queued for its code, and what of it is set aside to run alone.
+
+A task that was running when two workers died may have killed them: the broker marks it as a suspect in
+the job's stamp. A suspect is set aside, and runs when nothing else is here; so if it kills again,
+nobody else is with it, and nobody else is blamed.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Set
+from typing import NamedTuple
+
+from zturbo.core.links.outbatch import cut_runs
+from zturbo.wire.messages import Batch, Path
+
+__all__ = ["InputQueue", "Slice", "find"]
+
+
+class Slice(NamedTuple):
+    """Tasks ``start .. stop`` of a batch, not started."""
+
+    batch: Batch
+    start: int
+    stop: int
+
+    @property
+    def key(self) -> tuple[bytes, int]:
+        """The input that it is of."""
+        return self.batch.source, self.batch.number
+
+    @property
+    def n(self) -> int:
+        """Tasks."""
+        return self.stop - self.start
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes that leave with it: the batch's, with its last task."""
+        return self.batch.nbytes if self.stop == self.batch.n else 0
+
+
+def find(part: Slice, paths: Set[Path]) -> int | None:
+    """The first task of a slice that has one of these paths, as an index in the batch."""
+    at = part.start
+    for first, n in cut_runs(part.batch.runs, part.start, part.stop):
+        hits = [
+            path[-1] - first[-1] if first else 0
+            for path in paths
+            if path[:-1] == first[:-1]
+            and len(path) == len(first)
+            and (not first or first[-1] <= path[-1] < first[-1] + n)
+        ]
+        if hits:
+            return at + min(hits)
+        at += n
+    return None
+
+
+class InputQueue:
+    """Slices in the order of coming. A batch has at most one slice here, up to its end."""
+
+    def __init__(self) -> None:
+        self._items: deque[Slice] = deque()
+        self.aside: deque[Slice] = deque()
+        """Suspects, one task each."""
+        self.tasks = 0
+        """Tasks queued or set aside."""
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def __bool__(self) -> bool:
+        return bool(self._items or self.aside)
+
+    def add(self, batch: Batch) -> None:
+        """A batch has come."""
+        self._items.append(Slice(batch, 0, batch.n))
+        self.tasks += batch.n
+
+    def next(self, suspects: Callable[[bytes], Set[Path]]) -> Slice | None:
+        """The next to run; ``suspects`` gives the suspected paths of a job."""
+        while self._items:
+            part = self._items.popleft()
+            paths = suspects(part.batch.job)
+            at = find(part, paths) if paths else None
+            if at is None:
+                self.tasks -= part.n
+                return part
+            if at + 1 < part.stop:
+                self._items.appendleft(part._replace(start=at + 1))
+            self.aside.append(part._replace(start=at, stop=at + 1))
+            if at > part.start:
+                self.tasks -= at - part.start
+                return part._replace(stop=at)
+        return None
+
+    def next_alone(self) -> Slice | None:
+        """A suspect, once nothing else is here."""
+        if self._items or not self.aside:
+            return None
+        self.tasks -= 1
+        return self.aside.popleft()
+
+    def drop(self, unwanted: Callable[[Batch], bool]) -> list[Slice]:
+        """Take out the slices of these batches."""
+        out = []
+        for items in (self._items, self.aside):
+            for _ in range(len(items)):
+                part = items.popleft()
+                if unwanted(part.batch):
+                    self.tasks -= part.n
+                    out.append(part)
+                else:
+                    items.append(part)
+        return out
+
+    def give_back(self) -> list[Slice]:
+        """Take out everything but suspects, so that others may run it."""
+        out = list(self._items)
+        self._items.clear()
+        self.tasks -= sum(part.n for part in out)
+        return out
+
+    def parts(self) -> list[Slice]:
+        """Everything that is here."""
+        return [*self._items, *self.aside]
+
+    def check(self) -> None:
+        """Assert every invariant."""
+        assert self.tasks == sum([part.n for part in self._items]) + sum([part.n for part in self.aside])
+        assert len({part.key for part in self._items}) == len(self._items)
+        assert all(part.stop == part.batch.n for part in self._items)

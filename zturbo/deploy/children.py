@@ -1,0 +1,120 @@
+"""From a network file to the child processes that make it up."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from zturbo.deploy.network import Network
+from zturbo.deploy.shipped import shipped_workers
+from zturbo.hardware.allot import Allotment
+from zturbo.runtime.net.host import tcp_address
+from zturbo.runtime.node.children import ChildSpec
+
+__all__ = ["broker_child", "sink_child", "worker_children"]
+
+
+def _tcp(address: str | None) -> str | None:
+    return tcp_address(address, "*") if address else None
+
+
+def broker_child(network: Network, *, address: str | None = None, debug: bool = False) -> ChildSpec:
+    """The broker of a network file.
+
+    Args:
+        network: the file.
+        address: where it is to be reached by workers of other hosts; None for this host alone.
+        debug: log more.
+    """
+    pipelines: list[dict[str, Any]] = [
+        {
+            "name": pipeline.name,
+            "stages": [stage.name for stage in pipeline.stages],
+            "durability": pipeline.durability,
+            "order": pipeline.order,
+            "logs": pipeline.logs,
+            "max_task_bytes": pipeline.max_task_bytes,
+            "max_task_retries": pipeline.max_task_retries,
+        }
+        for pipeline in network.pipelines
+    ]
+    spec = {
+        "bind": network.broker.bind,
+        "state": str(network.state),
+        "lease": network.broker.lease,
+        "feed_timeout": network.broker.feed_timeout,
+        "pipelines": pipelines,
+        "tcp": _tcp(address),
+        "debug": debug,
+    }
+    return ChildSpec("broker", "broker", "zturbo_broker", spec)
+
+
+def sink_child(
+    network: Network, number: int = 0, *, address: str | None = None, debug: bool = False
+) -> ChildSpec:
+    """A sink of a network file; each has a number of its own on its host."""
+    spec = {
+        "name": f"sink-{number}",
+        "spool": str(network.state / f"sink-{number}"),
+        "results": _tcp(address or "127.0.0.1"),
+        "share": network.broker.spool_share,
+        "tcp": _tcp(address),
+        "debug": debug,
+    }
+    return ChildSpec("sink", f"sink-{number}", "zturbo.runtime.members.sink", spec)
+
+
+def worker_children(
+    network: Network,
+    stage: str,
+    count: int | None = None,
+    *,
+    allotment: Allotment | None = None,
+    address: str | None = None,
+    debug: bool = False,
+) -> list[ChildSpec]:
+    """Workers of a stage named ``pipeline.stage``, as many as the file says if not told otherwise.
+
+    Args:
+        network: the file.
+        stage: its name.
+        count: how many.
+        allotment: what other stages that are started beside it have taken; None where there are none.
+        address: where they are to be reached by other hosts; None for this host alone.
+        debug: log more.
+
+    Raises:
+        NetworkFileError: there is no such stage.
+        StartError: this host has not as many GPUs.
+    """
+    pipeline, index = network.find(stage)
+    spec = pipeline.stages[index]
+    if spec.stage is not None:
+        spec.stage.num_worker = spec.workers if count is None else count
+        names = [other.name for other in pipeline.stages]
+        shipped = shipped_workers(pipeline.name, names, index, spec.stage, spec.task_timeout)
+        more = {"tcp": _tcp(address), "debug": debug}
+        return [
+            ChildSpec("worker", stage, "zturbo.runtime.members.worker", {**told, **more}) for told in shipped
+        ]
+    where = f"{network.path}: pipeline.{pipeline.name}.stage.{spec.name}.resources"
+    workers = spec.workers if count is None else count
+    parts = (allotment or Allotment()).take(stage, spec.resources, workers, where=where)
+    out = []
+    for worker_id, part in enumerate(parts):
+        told = {
+            "pipeline": pipeline.name,
+            "stage": spec.name,
+            "index": index,
+            "stages": len(pipeline.stages),
+            "class": spec.cls,
+            "args": dict(spec.args),
+            "resources": part,
+            "worker_id": worker_id,
+            "max_task_bytes": pipeline.max_task_bytes,
+            "task_timeout": spec.task_timeout,
+            "tcp": _tcp(address),
+            "debug": debug,
+        }
+        out.append(ChildSpec("worker", stage, "zturbo.runtime.members.worker", told))
+    return out

@@ -1,0 +1,314 @@
+"""The network file: which pipelines a broker serves, of which stages, with how many workers.
+
+    [broker]
+    bind = "tcp://127.0.0.1:5555"
+
+    [[pipeline]]
+    name = "video"
+
+      [[pipeline.stage]]
+      name = "detect"
+      class = "examples.video.stages:Detect"
+      workers = 2
+      args = { threshold = 0.5 }
+      resources = { cpu = 2, gpu = 1 }
+
+Each mistake is a :class:`~zturbo.errors.NetworkFileError` with file, key, and what was expected.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from zturbo.api.stage import Stage
+from zturbo.checks import is_address, is_number
+from zturbo.errors import NetworkFileError
+from zturbo.wire.messages import ORDERS, is_order
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+__all__ = ["BrokerSpec", "Network", "PipelineSpec", "StageSpec"]
+
+_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}\Z")
+_CLASS = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*\Z")
+
+
+@dataclass(slots=True, frozen=True)
+class BrokerSpec:
+    """Table ``[broker]``."""
+
+    bind: str = "tcp://127.0.0.1:5555"
+    """Its control address."""
+    state: str | None = None
+    """Folder of the ledger and of sinks' spools; default ``.zturbo/NAME`` beside the file NAME.toml."""
+    lease: float = 5.0
+    """Seconds that a worker lives without a sign from its node."""
+    feed_timeout: float = 60.0
+    """Seconds that a client may be silent while it feeds a job."""
+    spool_share: int = 4 << 30
+    """Bytes of results that nobody has read that a job may have at a sink; then its sources wait."""
+
+
+@dataclass(slots=True, frozen=True)
+class StageSpec:
+    """Table ``[[pipeline.stage]]``."""
+
+    name: str
+    """Of the stage, within its pipeline."""
+    cls: str
+    """``module:Class``, or ``module:function``; the current directory is on the import path."""
+    workers: int = 1
+    """How many ``zturbo up`` starts."""
+    args: Mapping[str, Any] = field(default_factory=dict)
+    """Keyword arguments of the class."""
+    task_timeout: float | None = None
+    """Seconds that one task may run; then its worker is ended, and the task fails with TaskTimeout."""
+    stage: Stage | None = None
+    """The stage itself, where it comes of a ``System`` class and not of a file."""
+    resources: Mapping[str, int | float] = field(default_factory=dict)
+    """What each worker gets of its host: ``cpu`` and ``gpu``, see :mod:`zturbo.hardware.allot`."""
+
+
+@dataclass(slots=True, frozen=True)
+class PipelineSpec:
+    """Table ``[[pipeline]]``."""
+
+    name: str
+    """What ``submit`` and ``map`` call it."""
+    stages: tuple[StageSpec, ...]
+    """One ``[[pipeline.stage]]`` table for each stage."""
+    durability: str = "fsync"
+    """What is acked survives a power cut (``fsync``), the death of any process (``process``), or nothing is
+    waited for (``memory``). A job may say otherwise."""
+    order: str = "path"
+    """Of its results: ``path``, as one process would give them; ``meta:KEY``, by a number from 0 that each
+    output has in its meta; ``none``, as they come."""
+    logs: bool = False
+    """Whether each task keeps a log of its stages."""
+    max_task_bytes: int = 256 << 20
+    """Bytes that one task may have."""
+    max_task_retries: int = 3
+    """Deaths of workers after which the task that was running each time fails with WorkerLost."""
+
+    def stage(self, name: str) -> int | None:
+        """Index of the stage of this name."""
+        return next((i for i, stage in enumerate(self.stages) if stage.name == name), None)
+
+
+@dataclass(slots=True, frozen=True)
+class Network:
+    """A network file."""
+
+    path: str
+    broker: BrokerSpec
+    pipelines: tuple[PipelineSpec, ...]
+
+    @property
+    def state(self) -> Path:
+        """Folder of the ledger and of sinks' spools."""
+        here = Path(self.path).absolute()
+        if self.broker.state is not None:
+            return here.parent / self.broker.state
+        return here.parent / ".zturbo" / here.stem
+
+    def find(self, stage: str) -> tuple[PipelineSpec, int]:
+        """Pipeline and index of a stage named ``pipeline.stage``; raises NetworkFileError."""
+        name, _, stage_name = stage.rpartition(".")
+        names = [f"{p.name}.{s.name}" for p in self.pipelines for s in p.stages]
+        for pipeline in self.pipelines:
+            index = pipeline.stage(stage_name)
+            if pipeline.name == name and index is not None:
+                return pipeline, index
+        raise NetworkFileError(self.path, "", f"there is no stage {stage!r}{_nearest(stage, names)}")
+
+    @classmethod
+    def load(cls, path: str | Path) -> Network:
+        """Read and check a file.
+
+        Raises:
+            NetworkFileError: it is not there, is no TOML, or has a mistake.
+        """
+        text = str(path)
+        try:
+            with open(path, "rb") as file:
+                table = tomllib.load(file)
+        except OSError as error:
+            raise NetworkFileError(text, "", f"cannot be read: {error.strerror}") from None
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise NetworkFileError(text, "", f"is no TOML: {error}") from None
+        return cls.parse(table, text)
+
+    @classmethod
+    def parse(cls, table: Mapping[str, Any], path: str = "network") -> Network:
+        """Check a table."""
+        return _Parser(path).network(table)
+
+
+def _nearest(word: str, names: list[str]) -> str:
+    near = difflib.get_close_matches(word, names, 1)
+    if near:
+        return f"; did you mean {near[0]!r}?"
+    return f"; there are: {', '.join(sorted(names))}" if names else ""
+
+
+def _kind(value: object) -> str:
+    names = {dict: "a table", list: "an array", str: "a string", bool: "a boolean", int: "an integer"}
+    return names.get(type(value), f"a {type(value).__name__}")
+
+
+class _Parser:
+    def __init__(self, path: str) -> None:
+        self.path = path
+
+    def fail(self, key: str, problem: str) -> NetworkFileError:
+        return NetworkFileError(self.path, key, problem)
+
+    def known(self, table: Mapping[str, Any], key: str, names: list[str]) -> None:
+        for name in table:
+            if name not in names:
+                where = f"{key}.{name}" if key else name
+                raise self.fail(where, f"unknown key{_nearest(name, names)}")
+
+    def get(
+        self,
+        table: Mapping[str, Any],
+        key: str,
+        name: str,
+        kind: type | tuple[type, ...],
+        expected: str,
+        default: Any,
+        valid: Callable[[Any], bool] = lambda value: True,
+    ) -> Any:
+        if name not in table:
+            if default is _REQUIRED:
+                raise self.fail(f"{key}.{name}".strip("."), f"is missing; expected {expected}")
+            return default
+        value = table[name]
+        kinds = kind if isinstance(kind, tuple) else (kind,)
+        if type(value) not in kinds:
+            raise self.fail(f"{key}.{name}".strip("."), f"expected {expected}, found {_kind(value)}")
+        if not valid(value):
+            raise self.fail(f"{key}.{name}", f"expected {expected}, found {value!r}")
+        return value
+
+    def tables(self, table: Mapping[str, Any], key: str, name: str) -> list[Any]:
+        where = f"{key}.{name}" if key else name
+        value = table.get(name)
+        if value is None or value == []:
+            raise self.fail(where, f"is missing; expected one or more [[{where.split('[')[0]}]] tables")
+        if type(value) is not list or any(type(part) is not dict for part in value):
+            raise self.fail(where, f"expected [[{name}]] tables, found {_kind(value)}")
+        return value
+
+    def network(self, table: Mapping[str, Any]) -> Network:
+        self.known(table, "", ["broker", "pipeline"])
+        broker = self.broker(self.get(table, "", "broker", dict, "a table", {}))
+        pipelines: list[PipelineSpec] = []
+        for i, part in enumerate(self.tables(table, "", "pipeline")):
+            pipeline = self.pipeline(part, f"pipeline[{i}]")
+            if any(other.name == pipeline.name for other in pipelines):
+                raise self.fail(f"pipeline[{i}].name", f"{pipeline.name!r} is the name of another pipeline")
+            pipelines.append(pipeline)
+        return Network(self.path, broker, tuple(pipelines))
+
+    def broker(self, table: Mapping[str, Any]) -> BrokerSpec:
+        self.known(table, "broker", ["bind", "state", "lease", "feed_timeout", "spool_share"])
+        address = "an address, tcp://HOST:PORT or ipc://PATH"
+        return BrokerSpec(
+            bind=self.get(
+                table,
+                "broker",
+                "bind",
+                str,
+                address,
+                BrokerSpec().bind,
+                is_address,
+            ),
+            state=self.get(table, "broker", "state", str, "a folder", None),
+            lease=self.seconds(table, "broker", "lease", 5.0, least=0.5),
+            feed_timeout=self.seconds(table, "broker", "feed_timeout", 60.0, least=5),
+            spool_share=self.get(
+                table, "broker", "spool_share", int, "a number of bytes, 1 or more", 4 << 30, lambda v: v >= 1
+            ),
+        )
+
+    def seconds(
+        self, table: Mapping[str, Any], key: str, name: str, default: float | None, *, least: float = 0
+    ) -> Any:
+        expected = f"seconds, {least:g} or more" if least else "seconds, more than 0"
+        value = self.get(
+            table, key, name, (int, float), expected, default, lambda v: is_number(v, least) and v > 0
+        )
+        return None if value is None else float(value)
+
+    def pipeline(self, table: Mapping[str, Any], key: str) -> PipelineSpec:
+        name = self.name(table, key)
+        key = f"pipeline.{name}"
+        known = ["name", "stage", "durability", "order", "logs", "max_task_bytes", "max_task_retries"]
+        self.known(table, key, known)
+        stages: list[StageSpec] = []
+        for i, part in enumerate(self.tables(table, key, "stage")):
+            stage = self.stage(part, f"{key}.stage[{i}]", key)
+            if any(other.name == stage.name for other in stages):
+                raise self.fail(f"{key}.stage[{i}].name", f"{stage.name!r} is the name of another stage")
+            stages.append(stage)
+        modes = ("fsync", "process", "memory")
+        return PipelineSpec(
+            name=name,
+            stages=tuple(stages),
+            durability=self.get(
+                table, key, "durability", str, "'fsync', 'process' or 'memory'", "fsync", lambda v: v in modes
+            ),
+            order=self.get(table, key, "order", str, ORDERS, "path", is_order),
+            logs=self.get(table, key, "logs", bool, "true or false", False),
+            max_task_bytes=self.get(
+                table, key, "max_task_bytes", int, "a number of bytes, 1 or more", 256 << 20, lambda v: v >= 1
+            ),
+            max_task_retries=self.get(
+                table, key, "max_task_retries", int, "a number, 1 or more", 3, lambda v: v >= 1
+            ),
+        )
+
+    def name(self, table: Mapping[str, Any], key: str) -> str:
+        expected = "a name of letters, digits, '_' and '-'"
+        name: str = self.get(table, key, "name", str, expected, _REQUIRED, lambda v: bool(_NAME.match(v)))
+        return name
+
+    def stage(self, table: Mapping[str, Any], key: str, pipeline: str) -> StageSpec:
+        name = self.name(table, key)
+        key = f"{pipeline}.stage.{name}"
+        self.known(table, key, ["name", "class", "workers", "args", "task_timeout", "resources"])
+        return StageSpec(
+            name=name,
+            cls=self.get(
+                table, key, "class", str, "'module:Class'", _REQUIRED, lambda v: bool(_CLASS.match(v))
+            ),
+            workers=self.get(table, key, "workers", int, "a number, 1 or more", 1, lambda v: v >= 1),
+            args=self.get(table, key, "args", dict, "a table of keyword arguments", {}),
+            task_timeout=self.seconds(table, key, "task_timeout", None),
+            resources=self.resources(table, key),
+        )
+
+    def resources(self, table: Mapping[str, Any], key: str) -> dict[str, int | float]:
+        expected = "a table of what each worker gets, such as { cpu = 2, gpu = 1 }"
+        wanted = self.get(table, key, "resources", dict, expected, {})
+        key += ".resources"
+        self.known(wanted, key, ["cpu", "gpu"])
+        self.get(wanted, key, "cpu", int, "a number of CPUs, 1 or more", 1, lambda v: v >= 1)
+        gpus = "a number of GPUs, 0 or more, or a part of one, such as 0.5"
+        self.get(
+            wanted, key, "gpu", (int, float), gpus, 0, lambda v: is_number(v, 0) and (v < 1 or v % 1 == 0)
+        )
+        return dict(wanted)
+
+
+_REQUIRED: Any = object()

@@ -1,0 +1,1 @@
+"""CPUs and GPUs: which there are, and which a worker gets."""

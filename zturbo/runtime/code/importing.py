@@ -1,0 +1,127 @@
+"""Stages from their names: import, check, build."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import importlib
+import inspect
+import os
+import pkgutil
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from zturbo.api.stage import Stage
+from zturbo.api.stage_kinds import FunctionStage
+from zturbo.errors import StartError
+from zturbo.errortext import render
+from zturbo.hardware.resources import Resources
+from zturbo.runtime.code.theirs import find_theirs, import_theirs, plain
+
+__all__ = ["build_stage", "code_hash", "load_class", "load_object"]
+
+
+def _nearest(word: str, kind: type, names: list[str]) -> str:
+    near = difflib.get_close_matches(word, names, 1)
+    return f"did you mean {near[0]!r}?" if near else f"its {kind.__name__}s are: {', '.join(names) or 'none'}"
+
+
+def _nearest_module(module_name: str) -> str:
+    """The module beside it whose name is nearest, as a hint; empty if there is none."""
+    parent, _, last = module_name.rpartition(".")
+    try:
+        path = list(importlib.import_module(parent).__path__) if parent else [os.getcwd()]
+    except (ImportError, AttributeError):
+        return ""
+    near = difflib.get_close_matches(last, [found.name for found in pkgutil.iter_modules(path)], 1)
+    return f"; did you mean {f'{parent}.{near[0]}'.lstrip('.')!r}?" if near else ""
+
+
+def load_object(name: str, kind: type = Stage) -> Any:
+    """What ``module:name`` says; the current directory is on the import path.
+
+    Args:
+        name: what to import.
+        kind: subclasses of this are named where it is not there.
+
+    Raises:
+        StartError: it does not import; the import's own error is its cause.
+    """
+    module_name, _, class_name = name.partition(":")
+    if module_name == "__main__":
+        raise StartError(
+            f"{name}: a class of a main script or of a notebook cannot be imported by another process, whose "
+            f"__main__ is another one: move it to a module and name that, 'module:{class_name}', or use "
+            "zturbo.System, which brings such classes to its own workers"
+        )
+    here = os.getcwd()
+    find_theirs([here])
+    try:
+        module = import_theirs(module_name)
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # an import runs the user's code
+        hint = ""
+        if (
+            isinstance(error, ModuleNotFoundError)
+            and error.name
+            and module_name.startswith(plain(error.name))
+        ):
+            hint = f" (looked in {here} and the installed packages)" + _nearest_module(module_name)
+        raise StartError(
+            f"{name}: cannot import {module_name}: {plain(render(error).sentence)}{hint}"
+        ) from error
+    cls = getattr(module, class_name, None)
+    if cls is None:
+        here = module.__name__
+        mine = [v for v in vars(module).values() if inspect.isclass(v) and v.__module__ == here]
+        have = [v.__name__ for v in mine if issubclass(v, kind)]
+        raise StartError(f"{name}: {module_name} has no {class_name!r}; {_nearest(class_name, kind, have)}")
+    return cls
+
+
+def load_class(name: str) -> type[Stage] | Callable[..., Any]:
+    """The stage class or function that ``module:name`` says.
+
+    Raises:
+        StartError: it does not import, or is neither; the import's own error is its cause.
+    """
+    cls = load_object(name)
+    if inspect.isclass(cls) and issubclass(cls, Stage):
+        return cls
+    if inspect.isclass(cls) or not callable(cls):
+        raise StartError(f"{name} is neither a subclass of zturbo.Stage nor a function")
+    function: Callable[..., Any] = cls
+    return function
+
+
+def build_stage(
+    cls: type[Stage] | Callable[..., Any], args: Mapping[str, Any], resources: Resources
+) -> Stage:
+    """An instance, with ``resources`` where its ``__init__`` takes them; a function as a stage.
+
+    Raises:
+        UsageError: a function does not take these arguments.
+    """
+    if not isinstance(cls, type):
+        return FunctionStage(cls, **args)
+    parameters = list(inspect.signature(cls).parameters)
+    if "resources" not in parameters or "resources" in args:
+        stage: Stage = cls(**args)
+    elif parameters[0] == "resources":
+        stage = cls(resources, **args)
+    else:
+        stage = cls(resources=resources, **args)
+    return stage
+
+
+def code_hash(cls: type | Callable[..., Any]) -> str:
+    """A hash of the source file of a class or function, to tell hosts with different code apart."""
+    try:
+        path = inspect.getsourcefile(cls)
+        if path is None:
+            return ""
+        with open(path, "rb") as file:
+            return hashlib.blake2b(file.read(), digest_size=8).hexdigest()
+    except (OSError, TypeError):
+        return ""

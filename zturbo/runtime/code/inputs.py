@@ -1,0 +1,99 @@
+"""Inputs of tasks that are being run, as they came: for those that fail.
+
+Nothing is copied or unpacked until a task fails: its input is then cut out of the batch that it came in, so
+that it is what the stage got, whatever the stage's code has done to it meanwhile.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from typing import Any
+
+from zturbo.core.links.outbatch import cut_runs, paths
+from zturbo.errors import DecodeError
+from zturbo.wire.messages import Batch, Path
+from zturbo.wire.payload import input_fields, slice_blob, unpack_many
+
+__all__ = ["Inputs", "Pieces"]
+
+Pieces = list[tuple[Batch, int, int]]
+"""(batch, start, stop): which tasks of the batch."""
+
+
+class Inputs:
+    """The inputs of what is being run, and of what was run and whose outputs are not packed yet.
+
+    Args:
+        ordered: whether tasks are renumbered, as :meth:`number` says, and not found by their paths.
+    """
+
+    def __init__(self, ordered: bool) -> None:
+        self._ordered = ordered
+        self._works: list[tuple[Pieces, list[int]]] = []
+
+    def begin(self, pieces: Pieces) -> None:
+        """These tasks are run now."""
+        self._works.append((pieces, []))
+
+    def number(self, number: int) -> None:
+        """The next task of what is being run gets this number for its path; -1 if it gets one later."""
+        if self._works:
+            self._works[-1][1].append(number)
+
+    def packed(self) -> None:
+        """The outputs of all works but the present one are on their way."""
+        del self._works[:-1]
+
+    def clear(self) -> None:
+        """Nothing is being run."""
+        self._works.clear()
+
+    def here(self) -> tuple[Pieces, int] | None:
+        """At an ordered stage: where the input of the task lies that was numbered last."""
+        if not self._works or not self._works[-1][1]:
+            return None
+        pieces, numbers = self._works[-1]
+        return pieces, len(numbers) - 1
+
+    def fields(self, path: Path, held: tuple[Pieces, int] | None = None) -> dict[str, Any]:
+        """What a failure says of its task's input.
+
+        Args:
+            path: of the task, or of one of its outputs.
+            held: where the input lies, if that is known better.
+        """
+        place = held or self._find(path)
+        try:
+            return {} if place is None else _cut(*place)
+        except DecodeError:
+            return {"input": "its input cannot be read"}
+
+    def _find(self, path: Path) -> tuple[Pieces, int] | None:
+        if self._ordered:
+            for pieces, numbers in reversed(self._works):
+                at = bisect_left(numbers, path[0]) if path else len(numbers)
+                if at < len(numbers) and numbers[at] == path[0]:
+                    return pieces, at
+            return None
+        known: dict[Path, tuple[Pieces, int]] = {}
+        for pieces, _ in self._works:
+            runs = [run for batch, start, stop in pieces for run in cut_runs(batch.runs, start, stop)]
+            known.update((one, (pieces, place)) for place, one in enumerate(paths(runs)))
+        # An output's path is its input's, with a component for the execution, and one for its place.
+        above = (path[:length] for length in range(len(path), max(-1, len(path) - 3), -1))
+        return next((known[one] for one in above if one in known), None)
+
+
+def _cut(pieces: Pieces, place: int) -> dict[str, Any]:
+    """The input of this place, counted over the pieces."""
+    for batch, start, stop in pieces:
+        if place >= stop - start:
+            place -= stop - start
+            continue
+        at = start + place
+        meta = None
+        if batch.metas is not None:
+            (meta,) = unpack_many(slice_blob(batch.metas, batch.n, at, at + 1), 1)
+        blob = batch.blob if batch.buffers else slice_blob(batch.blob, batch.n, at, at + 1)
+        return input_fields(blob, batch.buffers, meta)
+    return {}

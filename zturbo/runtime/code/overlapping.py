@@ -1,0 +1,466 @@
+"""The runner of a stage that is ``async def``: many tasks at a time on one event loop, in the main thread.
+
+Each task is a coroutine. What it gives is put out when it has it, under the paths that are its own; so the
+order of finishing is of no matter. Between two ``await`` nothing else runs, so whoever has something to put
+out first turns the runner to his work.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import AsyncIterable, Awaitable, Callable
+from queue import Empty, SimpleQueue
+from time import perf_counter
+from typing import Any
+
+from zturbo.api.task import Task
+from zturbo.core.effects import EndJob, Work
+from zturbo.core.links.outbatch import cut_runs, paths
+from zturbo.core.worker.machine import Produced
+from zturbo.errors import DecodeError
+from zturbo.errortext import type_name
+from zturbo.runtime.code.coroutines import END, LAST_CHANCE, next_of
+from zturbo.runtime.code.restored import restore
+from zturbo.runtime.code.runner import Runner, open_piece
+from zturbo.runtime.code.stagecode import Condemned, JobState
+from zturbo.runtime.code.stagehost import StageHost, Stale
+from zturbo.wire.messages import Fail, Mark, Path
+from zturbo.wire.payload import Unreadable, content_of
+
+__all__ = ["AsyncRunner"]
+
+log = logging.getLogger("zturbo.worker")
+
+
+class _Here:
+    """A job that is here, in one epoch."""
+
+    def __init__(self, making: asyncio.Task[JobState]) -> None:
+        self.making = making
+        self.running: dict[asyncio.Task[None], None] = {}
+        self.ended = False
+
+
+class _Open:
+    """A piece of work, and how many of its tasks are not finished."""
+
+    __slots__ = ("left", "work")
+
+    def __init__(self, work: Work) -> None:
+        self.work = work
+        _, start, stop = work.pieces[-1]
+        self.left = stop - start
+
+
+class _Item:
+    """One task of a piece of work."""
+
+    __slots__ = ("content", "count", "meta", "of", "overdue", "path", "place", "slot", "timer")
+
+    def __init__(self, of: _Open, place: int, path: Path, content: Any, meta: Any) -> None:
+        self.of = of
+        self.place = place
+        self.path = path
+        self.content = content
+        self.meta = meta
+        self.count = 0
+        """Outputs that it has given, as an asynchronous generator."""
+        self.slot = -1
+        self.timer: asyncio.TimerHandle | None = None
+        self.overdue = False
+
+
+class AsyncRunner(Runner):
+    """Runs coroutines, up to the stage's ``max_concurrency`` at a time.
+
+    Args:
+        host: the stage; its coroutines' loop is the one that is used.
+        give: takes what was produced; called in this thread, and does not wait.
+        current: the present epoch of a job, or None if it has ended.
+        max_bytes: bytes that one output may have.
+        free: whether more may be given now; when it is so again, :meth:`wake` is called.
+        timeout: seconds that a task may take; None for any.
+    """
+
+    def __init__(
+        self,
+        host: StageHost,
+        give: Callable[[Produced], None],
+        current: Callable[[bytes], int | None],
+        max_bytes: int,
+        *,
+        free: Callable[[], bool] = lambda: True,
+        timeout: float | None = None,
+    ) -> None:
+        super().__init__(host, give, current, max_bytes)
+        assert host.coroutines is not None
+        self.loop = host.coroutines.loop
+        self.fatal: BaseException | None = None
+        """What ends this process: an error of ours."""
+        self._free = free
+        self._timeout = timeout
+        self._waiting: deque[_Item] = deque()
+        self._running: dict[asyncio.Task[None], _Item] = {}
+        self._places = list(reversed(range(host.concurrency)))
+        """Of the slot, not in use."""
+        self._here: dict[bytes, _Here] = {}
+        self._blocked: list[asyncio.Future[None]] = []
+        """Who waits until more may be given."""
+        self._todo: SimpleQueue[Work | EndJob | None] = SimpleQueue()
+        self._woken = False
+        self._flushing = False
+        self._leaving = False
+
+    # -- the thread ---------------------------------------------------------------------------
+    def serve(self, todo: SimpleQueue[Work | EndJob | None]) -> None:
+        """Run what comes in this queue, until it gives None; :meth:`wake` says that something has come.
+
+        Raises:
+            BaseException: this process cannot go on.
+        """
+        self._todo = todo
+        self._soon(self._take_todo)
+        while not self._run_loop():
+            pass
+        if self.fatal is None and self._running:
+            self._leaving = True
+            for task in self._running:
+                task.cancel()
+            self.loop.run_until_complete(asyncio.wait([*self._running], timeout=LAST_CHANCE))
+        if self.fatal is not None:
+            raise self.fatal
+
+    def _run_loop(self) -> bool:
+        """Run the loop until it is stopped. Returns whether it was.
+
+        A loop passes on the SystemExit and KeyboardInterrupt of each of its tasks and callbacks; those of the
+        user's code are noted where they belong, or belong to nobody. All else that it raises is its own: it
+        cannot go on, such as without its descriptors.
+        """
+        try:
+            self.loop.run_forever()
+        except self.host.through:
+            raise
+        except (SystemExit, KeyboardInterrupt) as error:
+            log.debug("the event loop goes on after %s", type_name(error))
+            return False
+        return True
+
+    def wake(self) -> None:
+        """Something has come, or more may be given. From any thread."""
+        if not self._woken:
+            self._woken = True
+            try:
+                self.loop.call_soon_threadsafe(self._guarded, self._take_todo)
+            except RuntimeError:
+                return  # the loop is closed: this worker is leaving
+
+    def _take_todo(self) -> None:
+        self._woken = False
+        while True:
+            try:
+                item = self._todo.get_nowait()
+            except Empty:
+                break
+            if item is None:
+                self.loop.stop()
+                return
+            if isinstance(item, Work):
+                self.run(item)
+            else:
+                self.job_ended(item.job)
+        self.go()
+
+    def _soon(self, call: Callable[[], None]) -> None:
+        self.loop.call_soon(self._guarded, call)
+
+    def _guarded(self, call: Callable[..., None], *args: Any) -> None:
+        """A loop only logs what its callbacks raise."""
+        try:
+            call(*args)
+        except BaseException as error:
+            self._end(error)
+
+    def _end(self, error: BaseException) -> None:
+        self.fatal = self.fatal or error
+        self.loop.stop()
+
+    # -- work ---------------------------------------------------------------------------------
+    def run(self, work: Work) -> None:
+        """Begin it, as far as there is room."""
+        if not self._since:
+            self._since = perf_counter()
+        opened = _Open(work)
+        batch, start, stop = work.pieces[-1]
+        try:
+            runs, contents, metas = open_piece(work.pieces[-1])
+        except DecodeError as error:
+            for place, path in enumerate(paths(cut_runs(batch.runs, start, stop))):
+                if self._is_mine(_Item(opened, place, path, None, None)):
+                    self._begin(work)
+                    self._out.fails.append(Fail(path, 0, self.host.error(error, path, None, "DecodeError")))
+                    self._finish(opened)
+            return
+        self._waiting.extend(
+            _Item(opened, place, path, contents[place], None if metas is None else metas[place])
+            for place, path in enumerate(paths(runs))
+        )
+        self.go()
+
+    def go(self) -> None:
+        """Go on, as far as there is room."""
+        if self._free():
+            for blocked in self._blocked:
+                if not blocked.done():
+                    blocked.set_result(None)
+            self._blocked.clear()
+        while self._waiting and self._places and self._free():
+            item = self._waiting.popleft()
+            if not self._is_mine(item):
+                continue
+            if self._stale(item):
+                self._begin(item.of.work)
+                self._finish(item.of)
+            elif not self._is_condemned(item):
+                self._start(item)
+        self._flush_soon()
+
+    def _is_mine(self, item: _Item) -> bool:
+        """Take this task, unless it was given back."""
+        work = item.of.work
+        work.at = item.place
+        if item.place < work.limit or not work.over(item.place):
+            return True
+        item.of.left -= 1
+        if not item.of.left:
+            self._works.append(work)
+        return False
+
+    def _stale(self, item: _Item) -> bool:
+        work = item.of.work
+        return self._current(work.job) != work.epoch
+
+    def _is_condemned(self, item: _Item) -> bool:
+        """Fail a task that is known to fail; no state is made for it, of which a worker may have died."""
+        work = item.of.work
+        known = (mark for mark in work.marks if mark.path == item.path and mark.kind and not mark.given)
+        mark = next(known, None)
+        if mark is None:
+            return False
+        self._fail(item, 0, Condemned(mark.text), kind=mark.kind)
+        self._finish(item.of)
+        return True
+
+    def _start(self, item: _Item) -> None:
+        work = item.of.work
+        here = self._here.get(work.job)
+        if here is None:
+            here = self._here[work.job] = _Here(self.loop.create_task(self.host.make_state()))
+        item.slot = self._places.pop()
+        self.host.slot.enter(item.slot, work.job, work.epoch, item.path)
+        task = self.loop.create_task(self._process(item, here))
+        self._running[task] = item
+        here.running[task] = None
+        task.add_done_callback(lambda task: self._guarded(self._ended, task, here))
+        if self._timeout is not None:
+            item.timer = self.loop.call_later(self._timeout, self._overdue, task, item)
+
+    def _overdue(self, task: asyncio.Task[None], item: _Item) -> None:
+        item.overdue = True
+        task.cancel()
+
+    def _ended(self, task: asyncio.Task[None], here: _Here) -> None:
+        error = None if task.cancelled() else task.exception()
+        if error is not None and not isinstance(error, Stale):
+            self._end(error)  # and it stays in the slot: it was running when this process died
+            return
+        item = self._running.pop(task)
+        self._look_after(item.of.work.job, item.of.work.epoch, lambda: [item.path])
+        self.host.slot.leave(item.slot)
+        self._places.append(item.slot)
+        if item.timer is not None:
+            item.timer.cancel()
+        here.running.pop(task, None)
+        self._let_go(here)
+        self._begin(item.of.work)
+        if task.cancelled() and not self._stale(item):
+            if self._leaving:
+                return
+            self._fail(item, 0, asyncio.CancelledError())  # it was, before its first step
+        self._finish(item.of)
+        self.go()
+
+    def _finish(self, opened: _Open) -> None:
+        """One more task of it is finished; the runner is turned to it."""
+        self._done[self._origin] += 1
+        self._tasks += 1
+        opened.left -= 1
+        if not opened.left:
+            self._works.append(opened.work)
+
+    def _check(self) -> None:
+        """What is put out now is of a job that may be void."""
+        if self._current(self._job) != self._epoch:
+            self._out.clear()
+            raise Stale
+
+    # -- a task -------------------------------------------------------------------------------
+    async def _process(self, item: _Item, here: _Here) -> None:
+        host, out, work, path = self.host, self._out, item.of.work, item.path
+        try:
+            if not here.making.done():
+                await asyncio.wait([here.making])
+            state = here.making.result()
+        except BaseException as error:  # init() and reset() are the user's code
+            if self._is_end(error, item):
+                raise
+            if self._here.get(work.job) is here:
+                del self._here[work.job]  # the next task tries again
+            self._fail(item, 0, error)
+            return
+        state.mark(work.marks)
+        mark = state.condemned.get(path)
+        task = restore(item.content, item.meta)
+        if task._meta is not None and host.passes(task):
+            self._begin(work)
+            out.add(path, task)
+            return
+        task.content = content_of(task.content)
+        if type(task.content) is Unreadable:
+            self._begin(work)
+            with host.holding(work.pieces, item.place):
+                host._unreadable(path, task, out)
+            return
+        had = len(task._logs or ()) if work.logs else -1
+        if work.logs:
+            task.start(host.name)
+        path = host._execution(path)
+        try:
+            result = state.instance.process(task)
+            if isinstance(result, Awaitable):
+                result = await result
+            if not isinstance(result, AsyncIterable):
+                self._begin(work)
+                with host.holding(work.pieces, item.place):
+                    host._result(result, path, task, out, had, mark, executed=True)
+                return
+            await self._stream(item, result, path, task, had, mark)
+        except BaseException as error:  # whatever it is, it fails this task alone
+            if self._is_end(error, item):
+                raise
+            host._log_failed(task, had)
+            kind = mark.kind if mark is not None and type(error) is Condemned else "TaskError"
+            self._fail(item, item.count, error, path, task, kind)
+            return
+        self._begin(work)
+        out.end(path, item.count)
+
+    def _is_end(self, error: BaseException, item: _Item) -> bool:
+        """Whether an error ends a coroutine without being its task's failure."""
+        kind = type(error)  # what isinstance() looks at may be the user's code
+        if issubclass(kind, asyncio.CancelledError):
+            return self._stale(item) or self._leaving
+        if issubclass(kind, GeneratorExit):
+            return not self.loop.is_running()  # the coroutine is closed, which nobody waits for any more
+        return issubclass(kind, self.host.through)
+
+    async def _stream(
+        self, item: _Item, source: AsyncIterable[Any], path: Path, task: Task, had: int, mark: Mark | None
+    ) -> None:
+        """Put out what an asynchronous generator gives, as it comes."""
+        host = self.host
+        children = aiter(source)
+        try:
+            while True:
+                if mark is not None and item.count == mark.given:
+                    raise Condemned(mark.text)
+                child = await next_of(children)
+                if child is END:
+                    return
+                host._check_child(child, path)
+                item.count += 1
+                host.slot.gave(item.slot, item.count)
+                work = item.of.work
+                self._begin(work)
+                with host.holding(work.pieces, item.place):
+                    host._child(child, (*path, item.count - 1), task, self._out, had)
+                self._flush_soon()
+                await self._room()
+        except BaseException:
+            if self.loop.is_running() and hasattr(children, "aclose"):
+                await children.aclose()
+            raise
+
+    def _fail(
+        self,
+        item: _Item,
+        count: int,
+        error: BaseException,
+        path: Path | None = None,
+        task: Task | None = None,
+        kind: str = "TaskError",
+    ) -> None:
+        ended = (asyncio.CancelledError, TimeoutError, asyncio.TimeoutError)
+        if item.overdue and issubclass(type(error), ended):
+            kind, error = "TaskTimeout", TimeoutError(f"it ran longer than {self._timeout:g} s, task_timeout")
+        work = item.of.work
+        self._begin(work)
+        with self.host.holding(work.pieces, item.place):
+            given = task or restore(item.content, item.meta)
+            packed = self.host.error(error, item.path, given, kind)
+        self._out.fail(item.path if path is None else path, count, packed)
+
+    async def _room(self) -> None:
+        """Until more may be given; others get their turn in any case."""
+        await asyncio.sleep(0)
+        while not self._free():
+            blocked = self.loop.create_future()
+            self._blocked.append(blocked)
+            await blocked
+
+    # -- jobs, and what was given -------------------------------------------------------------
+    def job_ended(self, job: bytes) -> None:
+        """The job is over here, or starts over: what runs of it gets a CancelledError at its ``await``."""
+        keep: deque[_Item] = deque()
+        for item in self._waiting:
+            if item.of.work.job != job or not self._stale(item):
+                keep.append(item)
+            elif self._is_mine(item):
+                self._begin(item.of.work)
+                self._finish(item.of)
+        self._waiting = keep
+        here = self._here.pop(job, None)
+        if here is not None:
+            here.ended = True
+            for task in here.running:
+                task.cancel()
+            self._let_go(here)
+        self.flush()
+
+    def _let_go(self, here: _Here) -> None:
+        """The state of a job that has ended is for another, once nothing runs with it."""
+        if not here.ended or here.running:
+            return
+        if not here.making.done():
+            here.making.add_done_callback(lambda _: self._let_go(here))
+        elif not here.making.cancelled() and here.making.exception() is None:
+            self.host.spare(here.making.result().instance)
+
+    def steal(self, give: Callable[[Produced], None]) -> bool:
+        """Nothing waits here for a task that runs for long."""
+        return False
+
+    def _flush_soon(self) -> None:
+        """Give what there is, with what else becomes ready in this turn of the loop."""
+        if not self._flushing:
+            self._flushing = True
+            self._soon(self._flush_now)
+
+    def _flush_now(self) -> None:
+        self._flushing = False
+        if self._running or self._waiting:
+            self.flush()
+        else:
+            self.idle()

@@ -1,0 +1,1 @@
+"""The processes that links join: workers and sinks."""

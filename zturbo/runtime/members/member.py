@@ -1,0 +1,371 @@
+"""The loop of a member process (worker, sink): sockets on one side, a pure machine on the other.
+
+One thread owns every socket. Each round: wait, read, let the machine decide, do what it wants.
+Other threads hand things over with :meth:`MemberLoop.post`, which wakes the loop.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+import shutil
+import sys
+import time
+from collections import deque
+from collections.abc import Callable
+from pathlib import Path
+from typing import Protocol
+
+import zmq
+
+from zturbo.errors import DecodeError, VersionMismatch
+from zturbo.runtime.members.forward import Forwarder
+from zturbo.runtime.net.endless import Arrivals
+from zturbo.runtime.net.guard import Guard
+from zturbo.runtime.net.peers import Inbox, Peers
+from zturbo.runtime.net.sockets import Security, make
+from zturbo.runtime.node.children import ChildSide
+from zturbo.runtime.process.descriptors import out_of_the_way
+from zturbo.version import __version__
+from zturbo.wire.codec import BadBatch, decode, encode
+from zturbo.wire.control import from_broker, to_broker
+from zturbo.wire.control.codec import MAX_ANSWER, pack_control, read_answer
+from zturbo.wire.control.message import Message
+from zturbo.wire.control.view import Member, View
+from zturbo.wire.messages import PROTOCOL, Batch, DataMessage
+
+__all__ = ["HELLO_EVERY", "MemberLoop", "Role", "start_member"]
+
+log = logging.getLogger("zturbo")
+
+PROGRESS_EVERY = 0.25
+"""Seconds between two reports of progress, while jobs are here."""
+
+HELLO_EVERY = 1.0
+"""Seconds between two hellos: they are the heartbeat, and mend a view that got lost."""
+
+
+ROUND = 256
+"""Control messages read in one round at most."""
+
+HELLO_JOBS = 64
+"""Jobs that one hello names at most."""
+
+
+class Role(Protocol):
+    """What a worker or a sink adds to the loop."""
+
+    def control(self, message: Message, now: float) -> None:
+        """The broker's word."""
+
+    def data(self, message: DataMessage, now: float) -> None:
+        """A message from a peer."""
+
+    def unreadable(self, claim: Batch, why: str, now: float) -> None:
+        """A batch from a peer that cannot be read, but for whose it says that it is."""
+
+    def tick(self, now: float) -> None:
+        """Time has passed."""
+
+    def deadline(self) -> float | None:
+        """When ``tick`` is due."""
+
+    def perform(self, now: float) -> None:
+        """Do what the machine wants done."""
+
+    def snapshot(self) -> dict[bytes, tuple[int, int, int, int]]:
+        """Job -> how far it is here."""
+
+    def known(self) -> list[tuple[bytes, int, int]]:
+        """(job, epoch, revision) of each job here. Hellos name some of them, in turn."""
+
+
+class MemberLoop:
+    """The sockets of a worker or a sink.
+
+    Args:
+        broker: the broker's control address.
+        incarnation: this process's id.
+        node: id of the node that started it.
+        host: name of this host.
+        tcp: address to bind beside ipc, such as ``tcp://10.0.0.2:*``; None for this host alone.
+        stage: name of the stage, for the broker's check; empty for a sink.
+        folder: where its ipc socket goes; made here, its parent is this user's alone.
+    """
+
+    def __init__(
+        self,
+        *,
+        broker: str,
+        incarnation: bytes,
+        node: bytes,
+        host: str,
+        tcp: str | None,
+        stage: str,
+        folder: Path,
+        security: Security | None = None,
+    ) -> None:
+        self.incarnation = incarnation
+        self.node = node
+        self.host = host
+        self.stage = stage
+        self.security = security
+        self.context: zmq.Context[zmq.Socket[bytes]] = zmq.Context(1)
+        self.folder = folder
+        folder.mkdir(mode=0o700)
+        endpoints = [f"ipc://{self.folder}/in", *([tcp] if tcp else [])]
+        self.arrivals = Arrivals()
+        self.inbox = Inbox(self.context, endpoints, self.arrivals, security)
+        self.peers = Peers(self.context, host, self.arrivals, security)
+        self.control = make(
+            self.context,
+            zmq.DEALER,
+            connect=broker,
+            identity=incarnation,
+            security=security,
+            arrivals=self.arrivals,
+            longest=MAX_ANSWER,
+        )
+        self.member: Member | None = None
+        self.name = stage
+        """For people, such as ``video.detect``."""
+        self.forwarder = Forwarder(logging.WARNING)
+        self.code = ""
+        self.view = View(0, {})
+        self.joined = 0
+        self.bad = 0
+        """Messages that were no messages of ours."""
+        self.guard = Guard(log)
+        self.refused: str | None = None
+        self.stopping = False
+        self._posted: deque[Callable[[float], None]] = deque()
+        self._wake = out_of_the_way(os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC))
+        self.on_lost: Callable[[], None] = lambda: None
+        """Called where this process's descriptors turn out to be closed by other code."""
+        self._awake = False
+        self._poller = zmq.Poller()
+        for socket in (*self.inbox.sockets, self.control):
+            self._poller.register(socket, zmq.POLLIN)
+        self._poller.register(self._wake, zmq.POLLIN)
+        self._extra: dict[zmq.Socket[bytes], Callable[[float], None]] = {}
+        self._watched: set[zmq.Socket[bytes]] = set()
+        self._hello_at = 0.0
+        self._progress_at = 0.0
+        self._told: dict[bytes, tuple[int, int, int, int]] = {}
+        self._told_jobs = 0
+
+    def watch(self, socket: zmq.Socket[bytes], handler: Callable[[float], None]) -> None:
+        """Poll one more socket; the handler reads it."""
+        self._poller.register(socket, zmq.POLLIN)
+        self._extra[socket] = handler
+
+    # -- from other threads -------------------------------------------------------------------
+    def post(self, call: Callable[[float], None]) -> None:
+        """Let the loop's thread call this with the time. Thread-safe; wakes only a sleeper."""
+        self._posted.append(call)
+        if not self._awake:
+            try:
+                os.eventfd_write(self._wake, 1)
+            except OSError:
+                self.on_lost()
+                raise
+
+    # -- effects ------------------------------------------------------------------------------
+    def send(self, peer: bytes, message: DataMessage) -> None:
+        """To a peer's inbox."""
+        try:
+            frames = encode(message)
+        except Exception as error:  # the link stays silent, and its ends complain of that
+            self.guard.failed("a message to a peer", error)
+            return
+        self.peers.send(peer, frames)
+
+    def tell(self, message: Message) -> None:
+        """To the broker. Lost where it is not there: whoever says what matters repeats it."""
+        try:
+            self.control.send_multipart(pack_control(message), zmq.DONTWAIT)
+        except zmq.Again:
+            log.debug("the broker is not there: %s was not said", message.type_name)
+
+    def _hello(self, role: Role) -> None:
+        assert self.member is not None
+        self.tell(
+            to_broker.Hello(
+                member=self.member,
+                node=self.node,
+                pid=os.getpid(),
+                protocol=PROTOCOL,
+                version=__version__,
+                python=sys.version.split()[0],
+                stage=self.stage,
+                code=self.code,
+                view=self.view.number if self.joined else 0,
+                jobs=tuple(self._some_jobs(role)),
+            )
+        )
+
+    def _some_jobs(self, role: Role) -> list[tuple[bytes, int, int]]:
+        """Some of the jobs that are known here: all of them in the course of some hellos."""
+        jobs = role.known()
+        if self._told_jobs >= len(jobs):
+            self._told_jobs = 0
+        some = jobs[self._told_jobs : self._told_jobs + HELLO_JOBS]
+        self._told_jobs += HELLO_JOBS
+        return some
+
+    # -- the loop -----------------------------------------------------------------------------
+    def run(self, role: Role) -> None:
+        """Until :attr:`stopping`."""
+        while not self.stopping:
+            now = time.monotonic()
+            if now >= self._hello_at:
+                self._hello_at = now + (HELLO_EVERY if self.joined else 0.1)
+                self._hello(role)
+            until = min(self._hello_at, self._report(role, now), self.arrivals.look(now))
+            due = role.deadline()
+            until = until if due is None else min(due, until)
+            self._awake = False
+            timeout = 0.0 if self._posted else max(0.0, until - now)
+            self._watch_blocked()
+            ready = self._poller.poll(math.ceil(timeout * 1000))
+            self._awake = True
+            now = time.monotonic()
+            for socket, _ in ready:
+                if socket == self._wake:
+                    os.eventfd_read(self._wake)
+                elif socket is self.control:
+                    self._read_control(role, now)
+                elif socket in self._extra:
+                    self._extra[socket](now)
+                elif socket in self.inbox.sockets:
+                    self._read_inbox(role, socket, now)
+            while self._posted:
+                self._posted.popleft()(now)
+            due = role.deadline()
+            if due is not None and due <= now:
+                role.tick(now)
+            role.perform(now)
+            self.peers.flush()
+
+    def _report(self, role: Role, now: float) -> float:
+        """Report progress if it is time to; returns when it is the next time."""
+        if now < self._progress_at:
+            return self._progress_at if self._told else self._hello_at
+        self._progress_at = now + PROGRESS_EVERY
+        self._forward()
+        counts = role.snapshot()
+        self._tell_counts(counts)
+        return self._progress_at if counts else self._hello_at
+
+    def _tell_counts(self, counts: dict[bytes, tuple[int, int, int, int]]) -> None:
+        if counts != self._told:
+            self._told = counts
+            self.tell(to_broker.Progress(incarnation=self.incarnation, counts=counts))
+
+    def leave(self, role: Role) -> None:
+        """Say goodbye, and stop."""
+        self._tell_counts(role.snapshot())
+        self.tell(to_broker.Leave(incarnation=self.incarnation))
+        self.stopping = True
+
+    def _forward(self) -> None:
+        """Tell the broker what was logged here."""
+        records, dropped = self.forwarder.take()
+        if records:
+            self.tell(
+                to_broker.Log(
+                    incarnation=self.incarnation, source=self.name, records=tuple(records), dropped=dropped
+                )
+            )
+
+    def _watch_blocked(self) -> None:
+        if not self.peers.blocked and not self._watched and not self.peers.gone:
+            return
+        blocked = set(self.peers.blocked)
+        for socket in self._watched - blocked:
+            self._poller.unregister(socket)
+        for socket in blocked - self._watched:
+            self._poller.register(socket, zmq.POLLOUT)
+        self._watched = blocked
+        self.peers.bury()
+
+    def _read_inbox(self, role: Role, socket: zmq.Socket[bytes], now: float) -> None:
+        for frames in self.inbox.receive(socket):
+            try:
+                role.data(decode(frames), now)
+            except BadBatch as error:
+                self.bad += 1
+                log.debug("dropped a batch: %s", error)
+                role.unreadable(error.claim, str(error), now)
+            except (DecodeError, VersionMismatch) as error:
+                self.bad += 1
+                log.debug("dropped a message: %s", error)
+            except Exception as error:
+                self.guard.failed("a peer's message", error)
+
+    def _read_control(self, role: Role, now: float) -> None:
+        for _ in range(ROUND):
+            try:
+                frames = self.arrivals.receive(self.control)
+            except zmq.Again:
+                return
+            kind = "a control message"
+            try:
+                message = read_answer([frame.buffer for frame in frames])
+                kind = message.type_name
+                if isinstance(message, from_broker.Refused):
+                    self.refused = message.reason
+                    self.stopping = True
+                elif not isinstance(message, (from_broker.Welcome, from_broker.NewView)) or self._take_view(
+                    message.view
+                ):
+                    role.control(message, now)
+            except DecodeError as error:
+                self.bad += 1
+                log.debug("dropped a control message: %s", error)
+            except Exception as error:
+                self.guard.failed(kind, error)
+
+    def _take_view(self, view: View) -> bool:
+        """Know another view, if it is not an older one."""
+        if view.number < self.view.number:
+            return False
+        if self.incarnation in view.members:
+            self.joined = self.joined or view.number
+        self.view = view
+        self.peers.set_members(view.members)
+        return True
+
+    def close(self) -> None:
+        """Close everything and remove the socket files."""
+        self.arrivals.forget()
+        self.peers.close()
+        self.inbox.close()
+        self.control.close()
+        for socket in self._extra:
+            socket.close()
+        self.context.term()
+        os.close(self._wake)
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def start_member(side: ChildSide, stage: str) -> MemberLoop:
+    """The loop of a member that a node started."""
+    spec = side.spec
+    side.at_exit(Path(spec["folder"]))  # before it is made: its node may be gone by then
+    loop = MemberLoop(
+        broker=spec["broker"],
+        incarnation=spec["incarnation"],
+        node=spec["node"],
+        host=spec["host"],
+        tcp=spec.get("tcp"),
+        stage=stage,
+        folder=Path(spec["folder"]),
+    )
+    side.settle_logging()
+    if "pipeline" in spec:
+        loop.name = f"{spec['pipeline']}.{stage}"
+    loop.forwarder.setLevel(logging.INFO if spec.get("debug") else logging.WARNING)
+    logging.getLogger().addHandler(loop.forwarder)
+    return loop

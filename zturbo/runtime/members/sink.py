@@ -1,0 +1,479 @@
+"""The sink's process: its machine, its spool, and the socket that clients read results from.
+
+Batches are appended to the job's spool file in the order of coming; a thread of its own syncs, so
+that the loop never waits for a disk; the machine then hears ``stored``. Contents are served from
+memory while they are young, else from the spool. A sink that is started on a spool reads it first, and
+goes on where its predecessor ended.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import sys
+import threading
+import time
+from array import array
+from bisect import bisect_left
+from collections import OrderedDict, deque
+from pathlib import Path
+from queue import SimpleQueue
+
+import zmq
+
+from zturbo.core.effects import Control, Deliver, Drop, Exit, ForgetDamaged, Note, Send, Store
+from zturbo.core.sink.machine import SinkMachine
+from zturbo.errors import DecodeError, VersionMismatch, ZturboError
+from zturbo.runtime.disk.spool import Location, Spool, SpoolCorrupt, SpoolFull
+from zturbo.runtime.disk.spoolfolder import SpoolFolder
+from zturbo.runtime.members.dump import dump, links
+from zturbo.runtime.members.member import MemberLoop, start_member
+from zturbo.runtime.net.sockets import make, raise_descriptor_limit
+from zturbo.runtime.node.children import REFUSED, ChildSide
+from zturbo.wire.codec import decode, encode
+from zturbo.wire.control import to_broker
+from zturbo.wire.control.message import Message
+from zturbo.wire.control.view import Member
+from zturbo.wire.messages import Batch, DataMessage, Results, Want
+from zturbo.wire.payload import failure_origin, slice_blob
+
+__all__ = ["SinkProcess"]
+
+log = logging.getLogger("zturbo.sink")
+
+YOUNG_BYTES = 32 << 20
+"""Bytes of stored batches that are kept in memory too, all jobs together."""
+
+RETRY_FULL = 0.5
+"""Seconds between two tries to write while the disk is full."""
+
+FAILED_BYTES = 1 << 20
+"""Bytes of failures in one message to a client, about: they carry their tasks' inputs."""
+
+YOUNG = 4096
+"""How many of them."""
+
+LONGEST_WANT = 64 << 10
+"""Bytes that a client's question may have."""
+
+
+class _Stored:
+    """A job's spool, and where in it each batch lies: 24 bytes for each."""
+
+    __slots__ = ("lengths", "offsets", "spool", "tokens")
+
+    def __init__(self, spool: Spool) -> None:
+        self.spool = spool
+        self.tokens = array("q")
+        self.offsets = array("q")
+        self.lengths = array("q")
+
+    def add(self, token: int, place: Location) -> None:
+        """A batch was stored; tokens count up."""
+        self.tokens.append(token)
+        self.offsets.append(place.offset)
+        self.lengths.append(place.length)
+
+    def read(self, token: int) -> Batch:
+        """A batch, from the file."""
+        at = bisect_left(self.tokens, token)
+        frames = self.spool.read(Location(self.offsets[at], self.lengths[at]))
+        message = decode([bytes(frames[0]), *frames[1:]])
+        assert type(message) is Batch
+        return message
+
+
+class SinkProcess:
+    """The shell of one sink.
+
+    Args:
+        loop: its sockets.
+        spool: folder for spool files; one sink's alone.
+        tcp: address for clients' sockets, such as ``tcp://127.0.0.1:*``.
+        share: bytes of unread results that a job may have before its sources are paused.
+
+    Raises:
+        StartError: another sink has the spool.
+    """
+
+    def __init__(self, loop: MemberLoop, spool: Path, tcp: str, share: int = 4 << 30) -> None:
+        self.loop = loop
+        self.folder = SpoolFolder(spool)
+        self.machine = SinkMachine(loop.incarnation, self.folder.id, share, failure_origin, loop.host)
+        self.stored: dict[bytes, _Stored] = {}
+        self._unwritten: deque[Store | Note] = deque()
+        self._write_at = 0.0
+        self._recover()
+        self.young: OrderedDict[int, Batch] = OrderedDict()
+        self.young_bytes = 0
+        self.router = make(
+            loop.context,
+            zmq.ROUTER,
+            bind=tcp,
+            security=loop.security,
+            arrivals=loop.arrivals,
+            longest=LONGEST_WANT,
+        )
+        results = self.router.getsockopt_string(zmq.LAST_ENDPOINT)
+        loop.watch(self.router, self._read_clients)
+        loop.member = Member(
+            loop.incarnation,
+            "sink",
+            "",
+            -1,
+            loop.host,
+            tuple(loop.inbox.endpoints),
+            (results,),
+            spool=self.folder.id,
+        )
+        self._to_sync: SimpleQueue[tuple[list[int], set[bytes]] | None] = SimpleQueue()
+        self._syncer = threading.Thread(target=self._sync_loop, name="sync", daemon=True)
+        self._syncer.start()
+
+    # -- role ---------------------------------------------------------------------------------
+    def control(self, message: Message, now: float) -> None:
+        """The broker's word."""
+        self.machine.control(message, now)
+
+    def data(self, message: DataMessage, now: float) -> None:
+        """A message from a worker or the broker."""
+        self.machine.data(message, now)
+
+    def unreadable(self, claim: Batch, why: str, now: float) -> None:
+        """A batch that cannot be read."""
+        self.machine.unreadable(claim, why, now)
+
+    def snapshot(self) -> dict[bytes, tuple[int, int, int, int]]:
+        """Job -> how far it is here."""
+        return self.machine.snapshot()
+
+    def known(self) -> list[tuple[bytes, int, int]]:
+        """(job, epoch, revision) of each job here."""
+        return self.machine.known()
+
+    def tick(self, now: float) -> None:
+        """Time has passed."""
+        self.machine.tick(now)
+
+    def deadline(self) -> float | None:
+        """When ``tick`` is due."""
+        due = self.machine.deadline()
+        if self._unwritten:
+            return self._write_at if due is None else min(due, self._write_at)
+        return due
+
+    def perform(self, now: float) -> None:
+        """Do what the machine wants done."""
+        if self._unwritten and now >= self._write_at:
+            self._write_late(now)
+        effects, self.machine.effects[:] = list(self.machine.effects), []
+        written: list[Store] = []
+        for effect in effects:
+            if isinstance(effect, Send):
+                self.loop.send(effect.peer, effect.message)
+            elif isinstance(effect, (Store, Note)):
+                if self._write(effect, now) and isinstance(effect, Store):
+                    written.append(effect)
+            elif isinstance(effect, Deliver):
+                self._deliver(effect)
+            elif isinstance(effect, Control):
+                self.loop.tell(effect.message)
+            elif isinstance(effect, ForgetDamaged):
+                self.folder.clear_damaged(effect.jobs)
+            elif isinstance(effect, Drop):
+                self._drop(effect.job)
+            elif isinstance(effect, Exit):
+                log.error("leaving: %s", effect.reason)
+                self.loop.refused = effect.reason
+                self.loop.stopping = True
+        if written:
+            self._make_safe(written, now)
+
+    # -- spool --------------------------------------------------------------------------------
+    def _recover(self) -> None:
+        """Read the spool of an earlier incarnation.
+
+        After the host was started anew, only what was synced before it was acked is known to be whole.
+        """
+        folder = self.folder
+        rebooted = folder.rebooted
+        token = 0
+        now = time.monotonic()
+        for job in folder.jobs():
+            stored = _Stored(folder.open(job))
+            try:
+                for place, frames in stored.spool.recover():
+                    message = decode([bytes(frames[0]), *frames[1:]])
+                    if isinstance(message, Want):
+                        self.machine.recovered_cursor(job, message.taken)
+                    elif isinstance(message, Batch) and message.job == job:
+                        token += 1
+                        stored.add(token, place)
+                        self.machine.recovered(token, message, now)
+                folder.check(job, stored.spool)
+                if rebooted and self.machine.durability(job) != "fsync":
+                    raise SpoolCorrupt(f"the host was started anew, and {job.hex()} was not to be synced")
+            except Exception as error:  # also of a record that is whole, and that no code of ours has written
+                text = str(error) if isinstance(error, (ZturboError, OSError)) else type(error).__name__
+                log.error("%s: its results are not served: %s", stored.spool.path, text)
+                stored.spool.close()
+                folder.mark_damaged(job)
+                continue
+            self.stored[job] = stored
+        for job in folder.missing():
+            log.error("the spool of job %s is gone: its results are not served", job.hex())
+            folder.mark_damaged(job)
+        folder.note_boot()
+        damaged = folder.damaged()
+        for job in damaged:
+            if job in self.stored:  # it had begun again, and the broker may begin it once more
+                folder.drop(job, self.stored.pop(job).spool)
+        if self.stored or damaged:
+            log.info("the spool has %d jobs", len(self.stored))
+        self.machine.recovery_done(damaged, now)
+
+    def _write(self, effect: Store | Note, now: float) -> bool:
+        """Append to the job's spool. False if that has to wait for room on the disk."""
+        if self._unwritten:
+            self._unwritten.append(effect)
+            return False
+        try:
+            self._append(effect)
+        except SpoolFull as error:
+            log.error("the spool's disk is full; waiting for room: %s", error)
+            self._unwritten.append(effect)
+            self._write_at = now + RETRY_FULL
+            self.machine.paused = True
+            self._tell_trouble("the disk of its spool is full")
+            return False
+        return True
+
+    def _tell_trouble(self, text: str) -> None:
+        self.loop.tell(to_broker.Trouble(incarnation=self.loop.incarnation, text=text))
+
+    def _write_late(self, now: float) -> None:
+        """Try again what there was no room for."""
+        written: list[Store] = []
+        self._write_at = now + RETRY_FULL
+        try:
+            while self._unwritten:
+                effect = self._unwritten[0]
+                if effect.job in self.machine.jobs:
+                    self._append(effect)
+                if isinstance(effect, Store):
+                    written.append(effect)
+                self._unwritten.popleft()
+        except SpoolFull:
+            self._tell_trouble("the disk of its spool is full")
+        else:
+            log.warning("the spool's disk has room again")
+            self.machine.paused = False
+            self._tell_trouble("")
+        if written:
+            self._make_safe(written, now)
+
+    def _append(self, effect: Store | Note) -> None:
+        stored = self.stored.get(effect.job)
+        if stored is None:
+            stored = self.stored[effect.job] = _Stored(self.folder.open(effect.job))
+        if isinstance(effect, Note):
+            me = self.loop.incarnation
+            if effect.stamp is not None:
+                stamp = effect.stamp
+                stored.spool.append(
+                    encode(Batch(stamp.job, stamp.epoch, 0, stamp=stamp, number=1, source=me, target=me))
+                )
+            else:
+                stored.spool.append(encode(Want(effect.job, 0, 0, 0, effect.cursor)))
+            return
+        batch = effect.batch
+        stored.add(effect.token, stored.spool.append(encode(batch)))
+        self.young[effect.token] = batch
+        self.young_bytes += batch.nbytes
+        while (self.young_bytes > YOUNG_BYTES or len(self.young) > YOUNG) and len(self.young) > 1:
+            _, old = self.young.popitem(last=False)
+            self.young_bytes -= old.nbytes
+
+    def _make_safe(self, written: list[Store], now: float) -> None:
+        """Sync what is to be synced; the rest is as safe as it needs to be."""
+        to_sync = [effect for effect in written if effect.durability == "fsync"]
+        if to_sync:
+            self._to_sync.put(([effect.token for effect in to_sync], {effect.job for effect in to_sync}))
+        safe = [effect for effect in written if effect.durability != "fsync"]
+        if safe:
+            for job in {effect.job for effect in safe}:
+                if (stored := self.stored.get(job)) is not None:
+                    self.folder.note_safe(job, stored.spool.size)
+            self.machine.stored([effect.token for effect in safe], now)
+            self.perform(now)
+
+    def _sync_loop(self) -> None:
+        while (todo := self._to_sync.get()) is not None:
+            tokens, jobs = todo
+            while not self._to_sync.empty():
+                more = self._to_sync.get()
+                if more is None:
+                    return
+                tokens += more[0]
+                jobs |= more[1]
+            for job in jobs:
+                stored = self.stored.get(job)
+                if stored is not None:
+                    size = stored.spool.size
+                    try:
+                        stored.spool.sync()
+                    except OSError as error:
+                        if self.stored.get(job) is not stored:
+                            continue  # the job was dropped meanwhile
+                        # What is not known to be on the disk is not acked: end, and read what there is.
+                        log.error("sync of %s failed: %s", stored.spool.path, error)
+                        os._exit(6)
+                    self.folder.note_safe(job, size)
+            self.loop.post(lambda now, done=tokens: self.machine.stored(done, now))  # type: ignore[misc]
+
+    def _batch(self, job: bytes, token: int) -> Batch:
+        return self.young.get(token) or self.stored[job].read(token)
+
+    def _drop(self, job: bytes) -> None:
+        stored = self.stored.pop(job, None)
+        if stored is None:
+            return
+        for token in [token for token, batch in self.young.items() if batch.job == job]:
+            self.young_bytes -= self.young.pop(token).nbytes
+        self.folder.drop(job, stored.spool)
+
+    # -- clients ------------------------------------------------------------------------------
+    def _read_clients(self, now: float) -> None:
+        for _ in range(64):
+            try:
+                who, *frames = self.loop.arrivals.receive(self.router)
+            except zmq.Again:
+                return
+            try:
+                message = decode([frame.bytes for frame in frames])
+                if type(message) is not Want:
+                    raise DecodeError("nothing to say to a sink")
+                self.machine.want(who.bytes, message, now)
+            except (DecodeError, VersionMismatch) as error:
+                self.loop.bad += 1
+                log.debug("dropped a client's message: %s", error)
+            except Exception as error:
+                self.loop.guard.failed("a client's question", error)
+
+    def _deliver(self, effect: Deliver) -> None:
+        results = effect.results
+        if not effect.pieces and not effect.fails:
+            self._send_results(effect.client, results)
+            return
+        # Small pieces share a message; a piece with out-of-band buffers has one of its own.
+        blobs: list[bytes] = []
+        metas: list[bytes] = []
+        any_metas = False
+        inside: list[tuple[int, bytes]] = []
+        failed_bytes = 0
+        first = at = results.first
+        fails = {index: (token, place) for index, token, place in effect.fails}
+        own = dict(results.fails)
+        last: tuple[int, Batch] | None = None
+        """The batch of the last failure: its neighbours lie in it too, as a rule."""
+
+        def flush() -> None:
+            nonlocal blobs, metas, any_metas, first, inside, failed_bytes
+            if at > first:
+                packed = b"".join(metas) if any_metas else None
+                part = Results(results.job, results.token, first, at - first, b"".join(blobs), packed)
+                part.fails = inside
+                self._send_results(effect.client, part)
+            blobs, metas, any_metas, first, inside, failed_bytes = [], [], False, at, [], 0
+
+        def failures() -> None:
+            """Those that come next."""
+            nonlocal at, last, failed_bytes
+            while at in fails or at in own:
+                if at in own:
+                    error = own[at]
+                else:
+                    token, place = fails[at]
+                    if last is None or last[0] != token:
+                        last = (token, self._batch(results.job, token))
+                    error = last[1].fails[place].error
+                inside.append((at, error))
+                at += 1
+                failed_bytes += len(error)
+                if failed_bytes > FAILED_BYTES:
+                    flush()
+
+        for token, start, stop in effect.pieces:
+            failures()
+            batch = self._batch(results.job, token)
+            if batch.buffers:
+                flush()
+                part = Results(
+                    results.job, results.token, at, batch.n, batch.blob, batch.metas, batch.buffers
+                )
+                at += batch.n
+                self._send_results(effect.client, part)
+                first = at
+                continue
+            whole = start == 0 and stop == batch.n
+            blobs.append(bytes(batch.blob) if whole else slice_blob(batch.blob, batch.n, start, stop))
+            if batch.metas is not None:
+                any_metas = True
+                metas.append(batch.metas if whole else slice_blob(batch.metas, batch.n, start, stop))
+            else:
+                metas.append(b"\xc0" * (stop - start))
+            at += stop - start
+        failures()
+        flush()
+        if results.total is not None:
+            self._send_results(effect.client, Results(results.job, results.token, at, 0, total=results.total))
+
+    def _send_results(self, client: bytes, results: Results) -> None:
+        try:
+            self.router.send_multipart([client, *encode(results)], zmq.DONTWAIT, copy=False)
+        except (zmq.Again, zmq.ZMQError) as error:
+            log.debug("a client is not there: %s", error)
+
+    def close(self) -> None:
+        """Stop the syncer and close the spools; what they hold stays."""
+        self._to_sync.put(None)
+        self._syncer.join(timeout=5)
+        for stored in self.stored.values():
+            stored.spool.close()
+        self.folder.close()
+
+
+def main() -> int:
+    """Run the sink that the spec on stdin describes. Returns the exit status."""
+    side = ChildSide.open()
+    raise_descriptor_limit()
+    try:
+        loop = start_member(side, side.spec.get("name", "sink"))
+        sink = SinkProcess(
+            loop, Path(side.spec["spool"]), side.spec["results"], side.spec.get("share", 4 << 30)
+        )
+    except BaseException as error:
+        return side.failed(error, "sink")
+
+    def leave(now: float) -> None:
+        loop.leave(sink)
+
+    def state(now: float) -> None:
+        machine = sink.machine
+        dump("sink", machine.me, {"idle": machine.idle, **links(machine.inlet, None)})
+
+    signal.signal(signal.SIGTERM, lambda *_: loop.post(leave))
+    signal.signal(signal.SIGUSR1, lambda *_: loop.post(state))
+    side.ready()
+    loop.run(sink)
+    sink.close()
+    loop.close()
+    if loop.refused:
+        log.error("sink: %s", loop.refused)
+        return REFUSED
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,463 @@
+"""The worker's process: user code in the main thread, sockets and the machine in an I/O thread.
+
+So statements and views go on while ``process()`` runs for an hour. Started by a node, see
+:mod:`zturbo.runtime.node.children`: ``python -m zturbo.runtime.members.worker``.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable
+from queue import Empty, SimpleQueue
+from typing import TYPE_CHECKING, Any
+
+from zturbo.api.stage import Stage
+from zturbo.api.stage_kinds import FunctionStage
+from zturbo.core.effects import Control, EndJob, Exit, Reclaim, Run, Send, Spill, Work
+from zturbo.core.worker.machine import Produced, WorkerMachine
+from zturbo.errors import StartError
+from zturbo.errortext import render
+from zturbo.hardware.binding import ordinal_hint
+from zturbo.hardware.resources import Resources
+from zturbo.runtime.code.batching import BatchRunner
+from zturbo.runtime.code.importing import build_stage, code_hash, load_class
+from zturbo.runtime.code.runner import Runner
+from zturbo.runtime.code.stagehost import StageHost
+from zturbo.runtime.disk.spill import SpillFile
+from zturbo.runtime.members.dump import dump, links
+from zturbo.runtime.members.member import MemberLoop, start_member
+from zturbo.runtime.node.children import REFUSED, ChildSide
+from zturbo.runtime.process.descriptors import LOST_DESCRIPTORS, Descriptors, opened
+from zturbo.runtime.process.forked import part_on_fork
+from zturbo.wire.control.message import Message
+from zturbo.wire.control.view import Member
+from zturbo.wire.messages import Batch, DataMessage
+
+if TYPE_CHECKING:
+    from zturbo.runtime.code.overlapping import AsyncRunner
+
+__all__ = ["WorkerProcess", "main", "make_worker", "serve"]
+
+log = logging.getLogger("zturbo.worker")
+
+DRAIN = 2.0
+"""Seconds that a worker that was told to stop may take to finish what it has."""
+
+LAST_WORDS = 0.1
+"""Seconds that a drained worker stays, so that its last acks arrive before the broker's word that it left."""
+
+LEAVE = 1.0
+"""Seconds that a task may go on after this worker has left; then the process ends all the same."""
+
+EXIT = 2.0
+"""Seconds that threads and ``atexit`` hooks of the stage's code may take at this process's end."""
+
+STEAL_AFTER, STEAL_MAX = 0.004, 0.064
+"""Seconds for which the code gives nothing before it is looked whether it has finished something."""
+
+UNSEEN = 16
+"""Batches that the user's thread may be ahead of the I/O thread."""
+
+
+class WorkerProcess:
+    """The shell of one worker.
+
+    Args:
+        loop: its sockets.
+        host: its stage.
+        pipeline: name of the pipeline.
+        stages: how many stages that has.
+        max_task_bytes: bytes that one output may have.
+        task_timeout: seconds that a task of a stage that is ``async def`` may take; others the node ends.
+    """
+
+    def __init__(
+        self,
+        loop: MemberLoop,
+        host: StageHost,
+        *,
+        pipeline: str,
+        stages: int,
+        max_task_bytes: int,
+        task_timeout: float | None = None,
+    ) -> None:
+        self.loop = loop
+        self.machine = WorkerMachine(
+            loop.incarnation,
+            pipeline=pipeline,
+            stage=host.index,
+            stages=stages,
+            ordered=host.ordered,
+            host=loop.host,
+            batch=host.batch,
+            batch_wait=host.batch_wait,
+            concurrency=host.concurrency,
+        )
+        loop.member = Member(
+            loop.incarnation,
+            "worker",
+            pipeline,
+            host.index,
+            loop.host,
+            tuple(loop.inbox.endpoints),
+            slots=host.slots if host.ordered else 0,
+            ordered=host.ordered,
+            deterministic=host.deterministic,
+        )
+        self.spill = SpillFile(loop.folder / "spill")
+        self.works: SimpleQueue[Work | EndJob | None] = SimpleQueue()
+        self.epochs: dict[bytes, int] = {}
+        self._overlapping: AsyncRunner | None = None
+        """The runner, if its stage is ``async def``."""
+        self.runner = self._make_runner(host, max_task_bytes, task_timeout)
+        loop.forwarder.current = lambda: self.runner.job
+        self._room = threading.Event()
+        self._room.set()
+        self._unseen = 0
+        self._drain_until: float | None = None
+        self._leave_at: float | None = None
+        self._code_ended = threading.Event()
+        self._steal_at = 0.0
+        self._steal_delay = STEAL_AFTER
+        self._slot = host.slot
+        self.descriptors: Descriptors | None = None
+        """Those that the stage's code must leave alone."""
+
+    def _make_runner(self, host: StageHost, max_bytes: int, timeout: float | None) -> Runner:
+        current = self.epochs.get
+        if host.concurrency:
+            from zturbo.runtime.code.overlapping import AsyncRunner
+
+            self._overlapping = AsyncRunner(
+                host, self._post, current, max_bytes, free=self._free, timeout=timeout
+            )
+            return self._overlapping
+        kind = BatchRunner if host.batch else Runner
+        return kind(host, self._give, current, max_bytes)
+
+    # -- the user's thread --------------------------------------------------------------------
+    def run_code(self) -> None:
+        """Run work until told to stop. In the main thread."""
+        try:
+            self._run_code()
+        finally:
+            self._code_ended.set()
+
+    def _run_code(self) -> None:
+        works, runner = self.works, self.runner
+        if self._overlapping is not None:
+            self._overlapping.serve(works)
+            return
+        while True:
+            try:
+                item = works.get_nowait()
+            except Empty:
+                item = self._next_work()
+            if item is None:
+                return
+            if type(item) is Work:
+                runner.run(item)
+            else:
+                assert isinstance(item, EndJob)
+                runner.job_ended(item.job)
+
+    def _next_work(self) -> Work | EndJob | None:
+        """Nothing is at hand: perhaps a batch waits for more, for a while."""
+        wait = self.runner.wait()
+        if wait is not None:
+            self.runner.flush()
+            try:
+                return self._get(timeout=wait)
+            except Empty:
+                pass
+        self.runner.idle()
+        return self._get()
+
+    def _get(self, timeout: float | None = None) -> Work | EndJob | None:
+        """The next work. A signal handler of the stage's code that raises meanwhile ends nothing."""
+        while True:
+            try:
+                return self.works.get(timeout=timeout)
+            except Empty:
+                raise
+            except BaseException as error:
+                if isinstance(error, self.runner.host.through):
+                    raise
+                log.warning("%s: a signal handler raised while no task ran", self.loop.stage, exc_info=True)
+
+    def _post(self, produced: Produced) -> None:
+        self._unseen += 1
+        self.loop.post(lambda now: self._take(produced, now))
+
+    def _free(self) -> bool:
+        """Whether the code may go on; if not, ``_room`` is set when it may."""
+        if self._unseen <= UNSEEN and not self.machine.outlet.pressed:
+            return True
+        self._room.clear()
+        return self._unseen <= UNSEEN and not self.machine.outlet.pressed
+
+    def _give(self, produced: Produced) -> None:
+        self._post(produced)
+        while not self._free():
+            if self.loop.stopping or self.epochs.get(produced.job) != produced.epoch:
+                break
+            self._room.wait(0.1)
+
+    # -- the I/O thread -----------------------------------------------------------------------
+    def _take(self, produced: Produced, now: float) -> None:
+        self._unseen -= 1
+        self._steal_delay = STEAL_AFTER
+        self._steal_at = now + STEAL_AFTER
+        self.machine.produced(produced, now)
+
+    def control(self, message: Message, now: float) -> None:
+        """The broker's word."""
+        self.machine.control(message, now)
+
+    def data(self, message: DataMessage, now: float) -> None:
+        """A message from a peer."""
+        self.machine.data(message, now)
+
+    def unreadable(self, claim: Batch, why: str, now: float) -> None:
+        """A batch that cannot be read."""
+        self.machine.unreadable(claim, why, now)
+
+    def deadline(self) -> float | None:
+        """When ``tick`` is due."""
+        times = []
+        if (due := self.machine.deadline()) is not None:
+            times.append(due)
+        if self.machine.handed:
+            times.append(self._steal_at)
+        if self._drain_until is not None:
+            times.append(min(self._drain_until, self._leave_at or time.monotonic() + 0.05))
+        return min(times, default=None)
+
+    def snapshot(self) -> dict[bytes, tuple[int, int, int, int]]:
+        """Job -> how far it is here."""
+        return self.machine.snapshot()
+
+    def known(self) -> list[tuple[bytes, int, int]]:
+        """(job, epoch, revision) of each job here."""
+        return self.machine.known()
+
+    def tick(self, now: float) -> None:
+        """Time has passed."""
+        self.machine.tick(now)
+        if self.machine.handed and now >= self._steal_at:
+            self._steal(now)
+        if self._drain_until is None:
+            return
+        if not self.machine.idle:
+            self._leave_at = None
+        elif self._leave_at is None:
+            self._leave_at = now + LAST_WORDS
+        if now >= self._drain_until or (self._leave_at is not None and now >= self._leave_at):
+            for last in self.machine.ended.say(math.inf):
+                self.loop.tell(last.message)
+            self.loop.leave(self)
+
+    def _steal(self, now: float) -> None:
+        """A task runs for long: what was finished before it need not wait for it."""
+        stolen = self.runner.steal(lambda produced: self.machine.produced(produced, now))
+        self._steal_delay = STEAL_AFTER if stolen else min(STEAL_MAX, 2 * self._steal_delay)
+        self._steal_at = now + self._steal_delay
+
+    def perform(self, now: float) -> None:
+        """Do what the machine wants done."""
+        effects = self.machine.effects
+        while effects:
+            todo = list(effects)
+            effects.clear()
+            for effect in todo:
+                if isinstance(effect, Send):
+                    self.loop.send(effect.peer, effect.message)
+                elif isinstance(effect, Run):
+                    work = effect.work
+                    self.epochs[work.job] = work.epoch
+                    for batch, _, _ in work.pieces:
+                        self.spill.restore(batch)
+                    self._hand(work)
+                elif isinstance(effect, Reclaim):
+                    self.machine.reclaimed(effect.work, effect.work.stop_early(), now)
+                elif isinstance(effect, EndJob):
+                    self.epochs.pop(effect.job, None)
+                    self.spill.forget(effect.job)
+                    self._hand(effect)
+                elif isinstance(effect, Spill):
+                    self.spill.put(effect.batch)
+                elif isinstance(effect, Control):
+                    self.loop.tell(effect.message)
+                elif isinstance(effect, Exit):
+                    self.loop.refused = effect.reason
+                    self.loop.stopping = True
+        if not self._room.is_set() and self._unseen <= UNSEEN // 2 and not self.machine.outlet.pressed:
+            self._room.set()
+            self._wake()
+
+    def _hand(self, item: Work | EndJob | None) -> None:
+        self.works.put(item)
+        self._wake()
+
+    def _wake(self) -> None:
+        if self._overlapping is not None:
+            self._overlapping.wake()
+
+    def drain(self, now: float) -> None:
+        """Finish what is here, then leave."""
+        if self._drain_until is None:
+            self._drain_until = now + DRAIN
+            self.machine.drain(now)
+
+    def dump(self, now: float) -> None:
+        """Write what is here to the log."""
+        machine = self.machine
+        state = {"queued": machine.queue.tasks, "custody": len(machine.custody), "idle": machine.idle}
+        dump(self.loop.stage, machine.me, {**state, **links(machine.inlet, machine.outlet)})
+
+    def run_loop(self) -> None:
+        """The I/O thread."""
+        try:
+            self.loop.run(self)
+        except BaseException:
+            if self.descriptors is not None and not self.descriptors.there():
+                os._exit(LOST_DESCRIPTORS)
+            log.exception("the I/O thread of %s failed", self.loop.stage)
+            os._exit(1)  # at once: what runs stays named, since it may be the reason
+        finally:
+            self.loop.stopping = True
+            self._room.set()
+            self._hand(None)
+            if not self._code_ended.wait(LEAVE):
+                # A task goes on, that nobody waits for any more: others have it.
+                self._slot.end()
+                self.loop.close()
+                os._exit(3 if self.loop.refused else 0)
+
+
+def build(spec: dict[str, Any]) -> Callable[[], Stage]:
+    """What makes the stage's instances, as the spec names it: a class, or what ``System`` pickled."""
+    if "pickled" in spec:
+        from zturbo.runtime.code.shipping import unpack_stage
+
+        return unpack_stage(spec["pickled"])
+    cls = load_class(spec["class"])
+    own = spec.get("resources") or {}
+    resources = Resources(own if {"cpu", "gpu"} <= own.keys() else {**Resources().resources, **own})
+
+    def make() -> Stage:
+        stage = build_stage(cls, spec["args"], resources)
+        stage.resource_allocation, stage.current_resource = None, resources
+        return stage
+
+    return make
+
+
+def make_worker(side: ChildSide) -> WorkerProcess:
+    """The worker that a spec describes; its stage is made and ``init()``-ed here."""
+    spec = side.spec
+    part_on_fork(side.slot, side.handlers)
+    host = StageHost(
+        build(spec),
+        name=spec["stage"],
+        index=spec["index"],
+        worker_id=spec["worker_id"],
+        host=spec["host"],
+    )
+    host.slot = side.slot
+    before = opened()
+    loop = start_member(side, spec["stage"])
+    base = host.base
+    loop.on_lost = lambda: os._exit(LOST_DESCRIPTORS)
+    loop.code = code_hash(base.function if isinstance(base, FunctionStage) else type(base))
+    worker = WorkerProcess(
+        loop,
+        host,
+        pipeline=spec["pipeline"],
+        stages=spec["stages"],
+        max_task_bytes=spec["max_task_bytes"],
+        task_timeout=spec.get("task_timeout"),
+    )
+    of_loop = host.coroutines.fds if host.coroutines is not None else frozenset[int]()
+    worker.descriptors = worker.runner.descriptors = Descriptors(opened() - before, of_loop)
+    return worker
+
+
+def serve(
+    worker: WorkerProcess,
+    side: ChildSide,
+    name: str,
+    ready: Callable[[], None],
+    *,
+    leave: tuple[type[BaseException], ...] = (),
+) -> int:
+    """Run a worker's code in this thread and its sockets in another, until it is told to stop.
+
+    Args:
+        worker: the worker.
+        side: what its node has told it.
+        name: ``pipeline.stage``, for people.
+        ready: called once it runs.
+        leave: what ends the code by being raised in it, where the terminal is this process's own.
+
+    Returns:
+        The exit status.
+    """
+    loop = worker.loop
+    worker.runner.host.through += leave
+    side.handle(signal.SIGTERM, lambda: loop.post(worker.drain))
+    side.handle(signal.SIGUSR1, lambda: loop.post(worker.dump))
+    side.on_stop = lambda: loop.post(worker.drain)
+    sys.setswitchinterval(0.001)
+    thread = threading.Thread(target=worker.run_loop, name="io", daemon=True)
+    thread.start()
+    ready()
+    status = 0
+    try:
+        worker.run_code()
+    except leave:
+        status = 130
+        loop.post(worker.drain)
+    except BaseException as error:  # ours, or no memory: at once, so that what ran stays noted
+        log.critical("%s cannot go on\n%s", name, render(error).traceback)
+        os._exit(1)
+    thread.join(timeout=5)
+    if not thread.is_alive():
+        loop.close()
+    if loop.refused:
+        print(f"zturbo: {name}: {loop.refused}", file=sys.stderr)  # noqa: T201 - it has no logger yet
+        return REFUSED
+    return status
+
+
+def main() -> int:
+    """Run the worker that the spec on stdin describes. Returns the exit status."""
+    side = ChildSide.open()
+    name = f"{side.spec['pipeline']}.{side.spec['stage']}"
+    try:
+        worker = make_worker(side)
+    except BaseException as error:
+        return _end_soon(side.failed(error, name, ordinal_hint(error, side.spec.get("resources"))))
+    return _end_soon(serve(worker, side, name, side.ready))
+
+
+def _end_soon(status: int) -> int:
+    """Give threads and ``atexit`` hooks of the stage's code some time. Returns the status."""
+    last = threading.Timer(EXIT, os._exit, (status,))
+    last.daemon = True
+    last.start()
+    return status
+
+
+if __name__ == "__main__":
+    try:
+        status = main()
+    except StartError as failure:
+        sys.exit(str(failure))
+    sys.exit(status)

@@ -1,0 +1,198 @@
+"""One PUSH per peer, and the inbox that they push to.
+
+Sends never block. What a connection cannot take at the moment waits here in order; credit bounds it.
+A peer that left the view takes its socket and what waits for it along.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Iterable
+
+import zmq
+
+from zturbo.runtime.net.endless import Arrivals
+from zturbo.runtime.net.sockets import MAX_MESSAGE, Security, make
+from zturbo.wire.control.view import Member
+from zturbo.wire.messages import Buffer
+
+__all__ = ["Inbox", "Peers"]
+
+log = logging.getLogger("zturbo")
+
+ZERO_COPY = 512 << 10
+"""Bytes from which on a frame is handed to ZeroMQ without a copy; below, the copy is the cheaper way."""
+
+VIEW = 1 << 16
+"""Bytes from which on a received frame is used in place."""
+
+TRACK = 64
+"""Messages taken from the inbox in one round at most, so that other events get their turn."""
+
+
+class _Peer:
+    __slots__ = ("endpoint", "socket", "waiting")
+
+    def __init__(self, socket: zmq.Socket[bytes], endpoint: str) -> None:
+        self.socket = socket
+        self.endpoint = endpoint
+        self.waiting: deque[list[Buffer]] = deque()
+
+
+class Peers:
+    """The PUSH sockets of one process.
+
+    Args:
+        context: zmq context.
+        host: this process's host; members with the same one are reached by their first endpoint.
+        arrivals: what watches their connections.
+        security: CURVE keys, if they are configured.
+    """
+
+    def __init__(
+        self,
+        context: zmq.Context[zmq.Socket[bytes]],
+        host: str,
+        arrivals: Arrivals,
+        security: Security | None = None,
+    ) -> None:
+        self._context = context
+        self._host = host
+        self._arrivals = arrivals
+        self._security = security
+        self._peers: dict[bytes, _Peer] = {}
+        self._members: dict[bytes, Member] = {}
+        self._stuck: set[bytes] = set()
+        self.gone: list[zmq.Socket[bytes]] = []
+        """Sockets of peers that left; the loop closes them once it polls them no more."""
+        self.dropped = 0
+        """Messages for somebody who is not in the view."""
+
+    def set_members(self, members: dict[bytes, Member]) -> None:
+        """The present view; closes what is not in it."""
+        self._members = members
+        for incarnation in [inc for inc in self._peers if inc not in members]:
+            peer = self._peers.pop(incarnation)
+            self._stuck.discard(incarnation)
+            self.gone.append(peer.socket)
+            self._arrivals.let_go(peer.endpoint)
+            peer.waiting.clear()
+
+    def _open(self, incarnation: bytes) -> _Peer | None:
+        member = self._members.get(incarnation)
+        if member is None or not member.endpoints:
+            return None
+        near = member.host == self._host
+        endpoint = next((e for e in member.endpoints if e.startswith("ipc:") == near), member.endpoints[-1])
+        if endpoint.startswith("ipc:") and not near:
+            return None
+        try:
+            socket = make(
+                self._context,
+                zmq.PUSH,
+                connect=endpoint,
+                security=self._security,
+                arrivals=self._arrivals,
+            )
+        except zmq.ZMQError as error:  # no descriptors are left: what waits for an answer is said again
+            log.warning("no connection to %s: %s", endpoint, error)
+            return None
+        peer = self._peers[incarnation] = _Peer(socket, endpoint)
+        return peer
+
+    def send(self, incarnation: bytes, frames: list[Buffer]) -> None:
+        """Put a message on the way."""
+        peer = self._peers.get(incarnation) or self._open(incarnation)
+        if peer is None:
+            self.dropped += 1
+            return
+        if peer.waiting or not _try(peer.socket, frames):
+            peer.waiting.append(frames)
+            self._stuck.add(incarnation)
+
+    def flush(self) -> None:
+        """Try again what waits."""
+        for incarnation in list(self._stuck):
+            peer = self._peers.get(incarnation)
+            while peer is not None and peer.waiting and _try(peer.socket, peer.waiting[0]):
+                peer.waiting.popleft()
+            if peer is None or not peer.waiting:
+                self._stuck.discard(incarnation)
+
+    def bury(self) -> None:
+        """Close the sockets of peers that left."""
+        for socket in self.gone:
+            socket.close()
+        self.gone.clear()
+
+    @property
+    def blocked(self) -> list[zmq.Socket[bytes]]:
+        """Sockets that something waits for."""
+        return [self._peers[incarnation].socket for incarnation in self._stuck]
+
+    def close(self) -> None:
+        """Close all."""
+        self.bury()
+        for peer in self._peers.values():
+            peer.socket.close()
+        self._peers.clear()
+
+
+def _try(socket: zmq.Socket[bytes], frames: list[Buffer]) -> bool:
+    try:
+        if len(frames) == 1:
+            socket.send(frames[0], zmq.DONTWAIT)
+        else:
+            last = len(frames) - 1
+            for i, frame in enumerate(frames):
+                flags = zmq.DONTWAIT | (zmq.SNDMORE if i < last else 0)
+                big = memoryview(frame).nbytes > ZERO_COPY
+                socket.send(frame, flags, copy=not big)
+    except zmq.Again:
+        return False
+    return True
+
+
+class Inbox:
+    """The PULL that everybody pushes to.
+
+    Args:
+        context: zmq context.
+        endpoints: addresses to bind; ``tcp://HOST:*`` takes a free port.
+        arrivals: what watches their connections.
+        security: CURVE keys, if they are configured.
+        longest: bytes that one message may have, all frames together.
+    """
+
+    def __init__(
+        self,
+        context: zmq.Context[zmq.Socket[bytes]],
+        endpoints: list[str],
+        arrivals: Arrivals,
+        security: Security | None = None,
+        longest: int = 2 * MAX_MESSAGE,
+    ) -> None:
+        self._arrivals = arrivals
+        self.sockets: list[zmq.Socket[bytes]] = []
+        self.endpoints: list[str] = []
+        for endpoint in endpoints:
+            socket = make(
+                context, zmq.PULL, bind=endpoint, security=security, arrivals=arrivals, longest=longest
+            )
+            self.sockets.append(socket)
+            self.endpoints.append(socket.getsockopt_string(zmq.LAST_ENDPOINT))
+
+    def receive(self, socket: zmq.Socket[bytes]) -> Iterable[list[Buffer]]:
+        """What has come, up to a round's share."""
+        for _ in range(TRACK):
+            try:
+                frames = self._arrivals.receive(socket)
+            except zmq.Again:
+                return
+            yield [frame.bytes if len(frame) < VIEW else frame.buffer for frame in frames]
+
+    def close(self) -> None:
+        """Close all."""
+        for socket in self.sockets:
+            socket.close()

@@ -1,0 +1,292 @@
+"""The one place that makes sockets, so that none is made without its options.
+
+A message is queued only for a connection that stands; ``LINGER=0``, bounds on size, heartbeats, never a
+blocking send; CURVE keys where they are configured. Sockets are disposable: nothing relies on what is in
+their queues.
+
+For a socket that only sends, libzmq's option ``IMMEDIATE`` keeps messages from being queued without a
+connection. A socket that connects and receives must not have it: libzmq 4.3.5 then aborts the process.
+
+- When such a socket's connection breaks, libzmq ends the connection's pipe at once, whatever is still in it
+  (``socket_base_t::hiccuped``: ``if (options.immediate == 1) pipe_->terminate (false)``).
+- The socket learns that from a command. ``recv`` processes commands at each hundredth call, before it reads,
+  also between two frames of one message. Of two-frame messages the hundredth frame is a second one.
+- The pipe cannot be read any more, but the first frame announced a second:
+  ``Assertion failed: !_more (src/fq.cpp:80)``.
+
+Without the option the pipe outlives its connection, and a socket that binds lets its pipes be read to their
+ends: neither can lose the rest of a message. What the option is for, :class:`Dealer` does itself.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import os
+import resource
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+import zmq
+
+from zturbo.checks import LONGEST_IPC
+from zturbo.errors import StartError, UsageError
+from zturbo.runtime.net.endless import TAKES_NOTHING, Arrivals
+from zturbo.runtime.net.host import is_loopback, listens
+
+__all__ = ["MAX_MESSAGE", "Dealer", "Security", "check_bind", "check_room", "make", "raise_descriptor_limit"]
+
+MAX_MESSAGE = 1 << 30
+"""Bytes that one frame may have on the wire. A larger task is an error in the task that made it."""
+
+HIGH_WATER = 10_000
+"""Messages in one socket's queue; credit keeps it far below."""
+
+HANDSHAKE = 3000
+"""Milliseconds that a connection has to say that it speaks ZeroMQ: one that does not holds a descriptor."""
+
+GIVEN_UP = 5.0
+"""Seconds without a word about a connection that does not stand, after which it is made anew."""
+
+BACKLOG = 4096
+"""Connections that wait to be accepted: while descriptors are short, a client waits here for its turn."""
+
+
+_IN_USE = "{} is in use: is another broker running there? Stop it, or bind to another address"
+
+
+ROOM = 24
+"""Descriptors that a context and its first socket take together, and some to spare."""
+
+
+@dataclass(slots=True, frozen=True)
+class Security:
+    """CURVE keys of this process (Z85, 40 characters each)."""
+
+    public: str
+    secret: str
+    server: str
+    """Public key that peers of this deployment present; all of its processes share one."""
+
+
+def check_bind(address: str, *, insecure: bool, security: Security | None = None) -> None:
+    """Refuse an address that others can reach while nothing keeps them out.
+
+    Raises:
+        UsageError: it is no loopback and no ipc address, and there are neither keys nor ``insecure``.
+    """
+    parts = urlsplit(address)
+    if parts.scheme in ("ipc", "inproc") or security is not None or insecure:
+        return
+    if parts.scheme != "tcp" or not parts.hostname:
+        raise UsageError(f"{address!r} is no address of the form tcp://HOST:PORT or ipc://PATH")
+    if not is_loopback(address):
+        raise UsageError(
+            f"{address} can be reached from other hosts, and anybody there could run jobs: bind to "
+            "127.0.0.1, or accept that on a network you trust with --insecure"
+        )
+
+
+def _check_length(address: str) -> None:
+    path = address.removeprefix("ipc://")
+    if path != address and len(os.fsencode(path)) > LONGEST_IPC:
+        raise StartError(
+            f"{address} is too long: the path of an ipc address may have {LONGEST_IPC} bytes, and this has "
+            f"{len(os.fsencode(path))}. Name a shorter one"
+        )
+
+
+_monitors = itertools.count()
+"""Numbers for the addresses of monitors: two at once must not have the same."""
+
+
+class Dealer(zmq.Socket[bytes]):
+    """A DEALER that queues nothing while it has no connection, and yet never loses the rest of a message.
+
+    Made with the factory :func:`make`. A monitor tells it when its one connection stands and when it breaks.
+    libzmq gives an address up for good where the other end has once said what is no ZeroMQ, or sent a frame
+    that is too large: a stranger may have had the port. So a connection that is not heard of is made anew.
+    """
+
+    _monitor: zmq.Socket[bytes] | None = None
+    _connected = False
+    _fd: int | None = None
+    _address = ""
+    _heard = 0.0
+
+    def follow(self, address: str) -> None:
+        """Connect, and follow the connection."""
+        events = zmq.EVENT_CONNECTED | zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED
+        events |= zmq.EVENT_CONNECT_DELAYED | zmq.EVENT_CONNECT_RETRIED | zmq.EVENT_CLOSED
+        monitor = f"inproc://zturbo-monitor-{next(_monitors)}"
+        self.monitor(monitor, events)
+        self._monitor = self.context.socket(zmq.PAIR)
+        self._monitor.linger = 0
+        self._monitor.setsockopt(zmq.RCVHWM, 0)  # a full queue would stop libzmq's I/O thread
+        self._monitor.connect(monitor)
+        self._address, self._heard = address, time.monotonic()
+        self.connect(address)
+
+    def connected(self) -> bool:
+        """Whether its connection stands, as far as libzmq has noticed."""
+        while self._monitor is not None:
+            try:
+                event, _ = self._monitor.recv_multipart(zmq.DONTWAIT)
+            except zmq.Again:
+                break
+            self._heard = time.monotonic()
+            what = int.from_bytes(event[:2], sys.byteorder)
+            self._connected = what == zmq.EVENT_HANDSHAKE_SUCCEEDED
+            if what == zmq.EVENT_CONNECTED:
+                self._fd = int.from_bytes(event[2:6], sys.byteorder)
+            elif what == zmq.EVENT_DISCONNECTED:
+                self._fd = None
+        if not self._connected and self._monitor is not None and time.monotonic() > self._heard + GIVEN_UP:
+            self._connect_anew()
+        return self._connected
+
+    def _connect_anew(self) -> None:
+        if self.poll(0):  # what has arrived is read first: its pipe is not to end within a message
+            return
+        self._heard = time.monotonic()
+        with contextlib.suppress(zmq.ZMQError):  # libzmq has dropped it
+            self.disconnect(self._address)
+        self.connect(self._address)
+
+    def connection(self) -> int | None:
+        """The descriptor of its connection, as far as libzmq has noticed; None if it has none."""
+        self.connected()
+        return self._fd
+
+    def send_multipart(self, msg_parts: Sequence[Any], flags: int = 0, *args: Any, **kwargs: Any) -> Any:
+        """As a socket does. With ``DONTWAIT`` it raises Again while no connection stands."""
+        if flags & zmq.DONTWAIT and not self.connected():
+            raise zmq.Again
+        return super().send_multipart(msg_parts, flags, *args, **kwargs)
+
+    def close(self, linger: int | None = None) -> None:
+        """Close it and its monitor."""
+        monitor, self._monitor = self._monitor, None
+        self._fd = None
+        if monitor is not None and not self.closed:
+            self.disable_monitor()
+            monitor.close()
+        super().close(linger)
+
+
+def make(
+    context: zmq.Context[zmq.Socket[bytes]],
+    kind: int,
+    *,
+    bind: str | None = None,
+    connect: str | None = None,
+    identity: bytes | None = None,
+    security: Security | None = None,
+    arrivals: Arrivals | None = None,
+    longest: int = 2 * MAX_MESSAGE,
+) -> zmq.Socket[bytes]:
+    """A socket with the house's options.
+
+    Args:
+        context: zmq context.
+        kind: ``zmq.PUSH`` and so on.
+        bind: address to bind, if any.
+        connect: address to connect to, if any.
+        identity: routing id, for a DEALER.
+        security: CURVE keys, if they are configured.
+        arrivals: what watches its connections over TCP. The socket's owner reads by it, and lets it look.
+        longest: bytes that one message to it may have, all frames together.
+
+    Raises:
+        StartError: the address cannot be bound, or is too long, or there are no descriptors; it says why and
+            what to do.
+    """
+    for address in (bind, connect):
+        if address is not None:
+            _check_length(address)
+    check_room()
+    socket = context.socket(kind, Dealer) if kind == zmq.DEALER else context.socket(kind)
+    socket.linger = 0
+    socket.setsockopt(zmq.SNDHWM, HIGH_WATER)
+    takes = kind != zmq.PUSH
+    socket.setsockopt(zmq.RCVHWM, HIGH_WATER if takes else 1)
+    socket.setsockopt(zmq.MAXMSGSIZE, min(longest, MAX_MESSAGE) if takes else TAKES_NOTHING)
+    if any(address is not None and address.startswith("tcp://[") for address in (bind, connect)):
+        socket.setsockopt(zmq.IPV6, 1)  # for these alone: with it a name means its IPv6 address
+    if not takes:
+        socket.setsockopt(zmq.IMMEDIATE, 1)
+    socket.setsockopt(zmq.HEARTBEAT_IVL, 2000)
+    socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, 10_000)
+    socket.setsockopt(zmq.HEARTBEAT_TTL, 20_000)
+    socket.setsockopt(zmq.HANDSHAKE_IVL, HANDSHAKE)
+    if bind is not None:
+        socket.setsockopt(zmq.BACKLOG, BACKLOG)
+    socket.setsockopt(zmq.RECONNECT_IVL, 50)
+    socket.setsockopt(zmq.RECONNECT_IVL_MAX, 1000)
+    if kind == zmq.ROUTER:
+        socket.setsockopt(zmq.ROUTER_MANDATORY, 1)
+        socket.setsockopt(zmq.ROUTER_HANDOVER, 1)
+    if identity is not None:
+        socket.setsockopt(zmq.IDENTITY, identity)
+    if security is not None:
+        socket.curve_publickey = security.public.encode()
+        socket.curve_secretkey = security.secret.encode()
+        if bind is not None:
+            socket.curve_server = True
+        else:
+            socket.curve_serverkey = security.server.encode()
+    if bind is not None:
+        if bind.startswith("ipc:") and listens(bind):  # libzmq would take its place without a word
+            socket.close()
+            raise StartError(_IN_USE.format(bind))
+        if arrivals is not None and bind.startswith("tcp:"):
+            arrivals.watch(socket, longest)
+        try:
+            socket.bind(bind)
+        except zmq.ZMQError as error:
+            if arrivals is not None:
+                arrivals.forget(socket)
+            socket.close()
+            if error.errno == zmq.EADDRINUSE:
+                raise StartError(_IN_USE.format(bind)) from None
+            raise StartError(f"cannot bind {bind}: {error.strerror}") from None
+    if connect is not None:
+        try:
+            socket.follow(connect) if isinstance(socket, Dealer) else socket.connect(connect)
+        except zmq.ZMQError:
+            socket.close()
+            raise
+        if arrivals is not None and isinstance(socket, Dealer):
+            arrivals.follow(socket, longest)
+        elif arrivals is not None:
+            arrivals.expect_nothing(connect)
+    return socket
+
+
+def check_room() -> None:
+    """Raise StartError if this process has no descriptors for a socket: libzmq would abort it."""
+    held: list[int] = []
+    try:
+        while len(held) < ROOM:
+            held.append(os.eventfd(0, os.EFD_CLOEXEC))
+    except OSError as error:
+        soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+        raise StartError(
+            f"this process has no descriptors left for a connection ({error.strerror}; its limit is {soft}): "
+            "close clients that are not used any more, or raise the limit with 'ulimit -n'"
+        ) from None
+    finally:
+        for fd in held:
+            os.close(fd)
+
+
+def raise_descriptor_limit() -> None:
+    """Let this process have as many descriptors as it may: each connection takes one."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        with contextlib.suppress(ValueError, OSError):  # "unlimited" may be more than the kernel allows
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

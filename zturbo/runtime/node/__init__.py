@@ -1,0 +1,1 @@
+"""A node: starts, watches and restarts the processes of a host."""

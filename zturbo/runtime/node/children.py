@@ -1,0 +1,401 @@
+"""How a node starts its children, and what a child does to be one.
+
+The parent writes a spec (a msgpack map) to the child's stdin and keeps the pipe open: when it closes, the
+parent is gone, and the child ends itself; so there are no orphans, ever. The child reports through a second
+pipe that it is ready, or why it could not start. Children do nothing at SIGINT: in a terminal Ctrl-C goes
+to the whole group, and it is the parent's to stop them. A worker leads a session of its own, see
+:mod:`zturbo.runtime.process.descendants`. It is told to stop through the pipe, since its code may have
+changed what SIGTERM does.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import select
+import shutil
+import signal
+import struct
+import subprocess
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import msgpack
+
+from zturbo.api.log import FORMAT, SafeFormatter
+from zturbo.errortext import clip, plain_text, render
+from zturbo.hardware.binding import bound_environment, cpus_to_bind, on_cpus
+from zturbo.runtime.process.boot import command
+from zturbo.runtime.process.descendants import MARK, end_descendants
+from zturbo.runtime.process.descriptors import LOST_DESCRIPTORS, out_of_the_way
+from zturbo.runtime.process.running import Slot
+from zturbo.wire.control.to_broker import Cause
+
+__all__ = ["REFUSED", "Child", "ChildSide", "ChildSpec", "describe_exit"]
+
+log = logging.getLogger("zturbo.node")
+
+_LENGTH = struct.Struct("<I")
+
+STOP = b"s"
+"""What a worker reads from its node's pipe when it is to leave."""
+
+UNKNOWN = 1 << 16
+"""In place of an exit code that nobody could tell any more; greater than any."""
+
+REFUSED = 3
+"""Exit code of a member that the broker has refused, or taken out: nothing is wrong with its code."""
+
+
+@dataclass(slots=True)
+class ChildSpec:
+    """What to start.
+
+    Args:
+        role: ``broker``, ``sink`` or ``worker``.
+        name: for people, such as ``video.detect``.
+        module: what it runs, as ``python -m`` would.
+        spec: what it is told. Its ``resources`` (name -> list) are what its process is bound to.
+    """
+
+    role: str
+    name: str
+    module: str
+    spec: dict[str, Any] = field(default_factory=dict)
+
+
+class Child:
+    """A child process, seen from its parent.
+
+    Args:
+        what: what to start.
+        incarnation: the id that it is to have.
+        env: its environment; None for the parent's.
+        output: descriptor of its stdout and stderr; None for the parent's.
+    """
+
+    def __init__(
+        self,
+        what: ChildSpec,
+        incarnation: bytes,
+        env: dict[str, str] | None = None,
+        output: int | None = None,
+    ) -> None:
+        self.what = what
+        self.incarnation = incarnation
+        self.started = time.monotonic()
+        self.is_ready = False
+        self.error: str | None = None
+        self.traceback = ""
+        self.info: dict[str, Any] = {}
+        self.cause: Cause = ""
+        """Why its node ended it: ``timeout``, ``cancelled``, ``stopped``; empty if it did not."""
+        self._code: int | None = None
+        self._oom_kills = _oom_kills()
+        reader, writer = os.pipe()
+        self.ready_fd = reader
+        os.set_blocking(reader, False)
+        self._report = b""
+        slot_fd = Slot.make()
+        spec = {
+            **what.spec,
+            "incarnation": incarnation,
+            "ready_fd": writer,
+            "slot_fd": slot_fd,
+            "parent": os.getpid(),
+        }
+        own = dict(os.environ if env is None else env)
+        worker = what.role == "worker"
+        if worker:
+            own[MARK] = incarnation.hex()
+        given = what.spec.get("resources")
+        with on_cpus(cpus_to_bind(given)):
+            self.process = subprocess.Popen(
+                command(what.module),
+                stdin=subprocess.PIPE,
+                stdout=output,
+                stderr=output,
+                pass_fds=(writer, slot_fd),
+                env=bound_environment(given, own),
+                start_new_session=worker,
+            )
+        os.close(writer)
+        self.slot = Slot(slot_fd)
+        raw = msgpack.packb(spec)
+        assert self.process.stdin is not None
+        try:
+            self.process.stdin.write(_LENGTH.pack(len(raw)) + raw)
+            self.process.stdin.flush()
+        except BrokenPipeError:
+            log.debug("%s ended before it was told anything", what.name)
+        self.pid = self.process.pid
+        self.pidfd = os.pidfd_open(self.pid)
+
+    def read_report(self) -> bool:
+        """Read what the child says of its start. Returns whether there is something new."""
+        try:
+            raw = os.read(self.ready_fd, 1 << 16)
+        except BlockingIOError:
+            return False
+        self._report += raw
+        if raw and len(raw) == 1 << 16:
+            return self.read_report()
+        if not self._report:
+            return False
+        try:
+            report = msgpack.unpackb(self._report, raw=False)
+        except ValueError:
+            return False
+        self.is_ready = bool(report.get("ready"))
+        self.error = report.get("error")
+        self.traceback = report.get("traceback", "")
+        self.info = report
+        return True
+
+    def describe_exit(self, code: int) -> str:
+        """How it ended, for people: ``exit code 3``, ``SIGSEGV``, ``SIGKILL, likely out of memory``."""
+        text = describe_exit(code)
+        if code == -signal.SIGKILL and not self.cause and _oom_kills() > self._oom_kills:
+            text += ", likely out of memory: the kernel has killed a process for that since it started"
+        return text
+
+    def exited(self) -> int | None:
+        """Its exit code (negative: a signal), None while it runs. Reaps it and ends all it has started."""
+        if self._code is not None:
+            return self._code
+        code: int | None = UNKNOWN
+        try:
+            end = os.waitid(os.P_PIDFD, self.pidfd, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+            if end is None:
+                return None
+            code = end.si_status if end.si_code == os.CLD_EXITED else -end.si_status
+        except ChildProcessError:  # this process ignores SIGCHLD, or other code of it has reaped the child
+            if not _ended(self.pidfd):
+                return None
+        if self.what.role == "worker":
+            end_descendants(self.incarnation.hex(), self.pid)
+        self.process.poll()
+        self._code = code
+        return code
+
+    def frozen(self) -> bool:
+        """Whether the kernel shows it stopped or dead: nothing to renew a lease for."""
+        try:
+            stat = Path(f"/proc/{self.pid}/stat").read_text()
+        except OSError:
+            return True
+        return stat[stat.rindex(")") + 2] in "TtZX"
+
+    def signal(self, number: int) -> None:
+        """Send a signal, if it still runs."""
+        try:
+            signal.pidfd_send_signal(self.pidfd, number)
+        except ProcessLookupError:
+            log.debug("%s is gone already", self.what.name)
+
+    def stop(self) -> None:
+        """Ask it to finish what it has and to leave."""
+        if self.what.role != "worker" or not self.is_ready:
+            self.signal(signal.SIGTERM)
+            return
+        assert self.process.stdin is not None
+        try:
+            os.write(self.process.stdin.fileno(), STOP)
+        except (BrokenPipeError, BlockingIOError):
+            self.signal(signal.SIGTERM)
+
+    def close(self) -> None:
+        """Let go of its pipes. It must have exited."""
+        if self.process.stdin is not None:
+            try:
+                self.process.stdin.close()
+            except BrokenPipeError:
+                log.debug("%s had closed its stdin", self.what.name)
+        os.close(self.ready_fd)
+        os.close(self.pidfd)
+        self.slot.close()
+
+
+def _ended(pidfd: int) -> bool:
+    """Whether the process is gone; it need not be this one's child any more."""
+    poll = select.poll()
+    poll.register(pidfd, select.POLLIN)
+    return bool(poll.poll(0))
+
+
+def describe_exit(code: int) -> str:
+    """An exit code for people: ``exit code 3``, ``SIGSEGV``."""
+    if code == UNKNOWN:
+        return (
+            "it ended, and how is not known: the program that started it ignores SIGCHLD, or waits for "
+            "children that are not its own"
+        )
+    if code == LOST_DESCRIPTORS:
+        return "the stage's code has closed file descriptors that are not its own"
+    if code >= 0:
+        return f"exit code {code}"
+    try:
+        name = signal.Signals(-code).name
+    except ValueError:
+        name = f"signal {-code}"
+    return name
+
+
+def _oom_kills() -> int:
+    """How many processes the kernel has killed for want of memory, on this host and in this cgroup."""
+    count = 0
+    for path, key in (("/proc/vmstat", "oom_kill "), ("/sys/fs/cgroup/memory.events", "oom_kill ")):
+        try:
+            lines = Path(path).read_text().splitlines()
+        except OSError:
+            continue
+        count += sum(int(line.split()[1]) for line in lines if line.startswith(key))
+    return count
+
+
+class _Fanout(logging.Handler):
+    """Hands each record to several handlers."""
+
+    def __init__(self, handlers: list[logging.Handler]) -> None:
+        super().__init__()
+        self.handlers = handlers
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """To all of them."""
+        for handler in self.handlers:
+            handler.handle(record)
+
+
+class ChildSide:
+    """A child process, seen from inside."""
+
+    def __init__(self, spec: dict[str, Any]) -> None:
+        self.spec = spec
+        self._ready_fd: int = spec["ready_fd"]
+        self._folders: list[Path] = []
+        self.slot = self._open_slot(spec["slot_fd"])
+        """Where it notes what it runs."""
+        self.handlers: dict[int, Any] = {}
+        """Signal -> the handler that it has here."""
+        self.on_stop: Callable[[], None] | None = None
+        """What is done, in another thread, when the parent asks it to leave."""
+
+    @classmethod
+    def open(cls) -> ChildSide:
+        """Read the spec; from now on end with the parent."""
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # it may be ignored where the node was started
+        stdin = out_of_the_way(os.dup(0))
+        head = _read(stdin, _LENGTH.size)
+        spec = msgpack.unpackb(_read(stdin, _LENGTH.unpack(head)[0]), raw=False, strict_map_key=False)
+        null = os.open(os.devnull, os.O_RDONLY)
+        os.dup2(null, 0)
+        os.close(null)
+        # A copy of stderr: the stage's code may close its own.
+        errors = open(out_of_the_way(os.dup(2)), "w", buffering=1, errors="backslashreplace")
+        level = logging.DEBUG if spec.get("debug") else logging.INFO
+        handlers: list[logging.Handler] = [logging.StreamHandler(errors)]
+        if spec.get("log_file"):
+            handlers.append(logging.FileHandler(spec["log_file"]))
+        for handler in handlers:
+            handler.setFormatter(SafeFormatter(FORMAT))
+        logging.getLogger().setLevel(level)
+        logging.lastResort = _Fanout(handlers)
+        spec["ready_fd"] = out_of_the_way(spec["ready_fd"])
+        side = cls(spec)
+        side.handle(signal.SIGINT, lambda: None)  # no SIG_IGN, which a stage's programs would inherit
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+        threading.Thread(target=side._watch, args=(stdin,), name="parent", daemon=True).start()
+        return side
+
+    @staticmethod
+    def settle_logging() -> None:
+        """Let this process's log lines go where they belong, once the user's code is loaded.
+
+        Code that has set up the root logger by itself has its lines where it says; zturbo's own go to stderr
+        as well. (``logging.basicConfig`` does nothing where the root logger has a handler, so it has none
+        until here.)
+        """
+        root = logging.getLogger()
+        logger = root if not root.handlers else logging.getLogger("zturbo")
+        if isinstance(logging.lastResort, _Fanout):
+            for handler in logging.lastResort.handlers:
+                logger.addHandler(handler)
+
+    def _open_slot(self, fd: int) -> Slot:
+        return Slot(fd)
+
+    def handle(self, number: int, call: Callable[[], None]) -> None:
+        """At this signal, call this."""
+
+        def handler(number: int, frame: object) -> None:
+            call()
+
+        self.handlers[number] = handler
+        signal.signal(number, handler)
+
+    def at_exit(self, folder: Path) -> None:
+        """Remove this folder if the parent dies."""
+        self._folders.append(folder)
+
+    def _watch(self, stdin: int) -> None:
+        while self._read_word(stdin):
+            if self.on_stop is not None:
+                self.on_stop()
+        if self.spec.get("role") == "broker":
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(2)
+        for folder in self._folders:
+            shutil.rmtree(folder, ignore_errors=True)
+            try:
+                folder.parent.rmdir()  # the node's, once its last child is gone
+            except OSError:
+                continue
+        if self.spec.get("role") == "worker":
+            end_descendants(self.spec["incarnation"].hex(), os.getpid())
+            if os.getpgrp() == os.getpid():
+                os.killpg(0, signal.SIGKILL)
+        os._exit(4)
+
+    def _read_word(self, stdin: int) -> bytes:
+        """What the parent says; empty if it is gone."""
+        try:
+            return os.read(stdin, 4096)
+        except OSError:  # the stage's code has closed it
+            os._exit(LOST_DESCRIPTORS)
+
+    def _say(self, report: dict[str, Any]) -> None:
+        try:
+            os.write(self._ready_fd, msgpack.packb(report))
+            os.close(self._ready_fd)
+        except OSError as error:
+            log.debug("the parent does not listen: %s", error)
+
+    def ready(self, **info: Any) -> None:
+        """Say that it runs."""
+        self._say({"ready": True, **info})
+
+    def failed(self, error: BaseException, name: str, hint: str = "") -> int:
+        """Say why it cannot start, and what may help. Returns the exit status."""
+        told = render(error)
+        sentence = told.message if told.type == "StartError" else told.sentence
+        self._say(
+            {
+                "error": clip(plain_text(f"{name}: {sentence}"), 3500) + hint,
+                "traceback": clip(told.traceback, 32_000),
+            }
+        )
+        return 2
+
+
+def _read(fd: int, n: int) -> bytes:
+    out = b""
+    while len(out) < n:
+        part = os.read(fd, n - len(out))
+        if not part:
+            os._exit(4)
+        out += part
+    return out

@@ -1,0 +1,417 @@
+"""The node: the one parent of a host's workers and sinks. Runs no user code.
+
+It starts children, sees them exit at once (pidfd), tells the broker, starts them again, and renews
+the leases of those that the kernel does not show as stopped or dead. It ends a worker whose task runs longer
+than the stage's ``task_timeout``, and one that goes on with a task of a job that has ended.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+import shutil
+import signal
+import time
+from collections.abc import Callable
+from typing import Any
+
+import zmq
+
+from zturbo.core.restarts import STABLE, Restarts
+from zturbo.errors import DecodeError
+from zturbo.runtime.disk.folders import runtime_dir
+from zturbo.runtime.net.endless import Arrivals
+from zturbo.runtime.net.guard import Guard
+from zturbo.runtime.net.sockets import Security, make
+from zturbo.runtime.node.children import REFUSED, Child, ChildSpec
+from zturbo.runtime.process.running import Running
+from zturbo.wire.control import from_broker, to_broker
+from zturbo.wire.control.codec import MAX_ANSWER, pack_control, read_answer
+from zturbo.wire.control.message import Message, Request
+from zturbo.wire.control.to_broker import Cause
+
+__all__ = ["Node"]
+
+log = logging.getLogger("zturbo.node")
+
+STOP_AFTER = 5.0
+"""Seconds that children have to stop before they are killed."""
+
+CANCEL_AFTER = 0.5
+"""Seconds that a running task of an ended job may go on before its worker is ended."""
+
+LOOK_EVERY = 0.1
+"""Seconds between two looks at what runs, while something has a time limit."""
+
+GRACE = 0.5
+"""Seconds that a worker that runs many tasks at a time has to end one of them by itself."""
+
+REPORTED = 1000
+"""Tasks that a death is reported with at most."""
+
+REPEAT = 1.0
+"""Seconds after which a report that the broker has not confirmed is repeated."""
+
+ROUND = 256
+"""Control messages read in one round at most."""
+
+OnEvent = Callable[[str, Child, str], None]
+
+
+class _Place:
+    """A place for a child, and the child that has it."""
+
+    def __init__(self, what: ChildSpec) -> None:
+        self.what = what
+        self.restarts = Restarts()
+        self.child: Child | None = None
+        self.start_at: float | None = 0.0
+        self.ready_at = 0.0
+        """When its child was ready."""
+        self.leaving = False
+        """Whether it is not to be started again."""
+        self.since: dict[int, float] = {}
+        """The tasks that ran at the last look -> since when they have been seen."""
+        self.guilty: list[Running] = []
+        """Those for which the child was ended."""
+
+    def overdue(self, now: float, ended: dict[bytes, float]) -> Cause:
+        """Why a running task is to be ended now: ``timeout``, ``cancelled``; empty if none is.
+
+        Args:
+            now: the time.
+            ended: job that has ended -> when its tasks are to be gone.
+        """
+        child = self.child
+        limit = self.what.spec.get("task_timeout")
+        if child is None or not (limit or ended):
+            return ""
+        running = child.slot.read()
+        since = self.since = {run.serial: self.since.get(run.serial, now) for run in running}
+        self.guilty = [run for run in running if self._is_void(run, now, ended)]
+        if self.guilty:
+            return "cancelled"
+        if limit:
+            grace = GRACE if running and running[0].beside else 0.0
+            self.guilty = [run for run in running if now - since[run.serial] > limit + grace]
+        return "timeout" if self.guilty else ""
+
+    def _is_void(self, run: Running, now: float, ended: dict[bytes, float]) -> bool:
+        grace = GRACE if run.beside else 0.0
+        due = max(ended.get(run.job, math.inf), self.since[run.serial] + CANCEL_AFTER)
+        return now >= due + grace
+
+
+class Node:
+    """Starts and watches children.
+
+    Args:
+        broker: the broker's control address.
+        host: name of this host.
+        lease: seconds that the broker lets a member live without being renewed.
+        on_event: told ``started``, ``ready``, ``failed``, ``exited`` with the child and a text.
+        env: environment of the children.
+        broker_first: no other child starts before its own broker has its address. Where that cannot be had,
+            another broker is there, and nothing of this node is to join it.
+        output: descriptor of the children's stdout and stderr; None for this process's.
+    """
+
+    def __init__(
+        self,
+        broker: str,
+        *,
+        host: str,
+        lease: float = 5.0,
+        on_event: OnEvent | None = None,
+        env: dict[str, str] | None = None,
+        output: int | None = None,
+        security: Security | None = None,
+        broker_first: bool = False,
+    ) -> None:
+        self.id = os.urandom(16)
+        self.broker = broker
+        self.host = host
+        self._lease = lease
+        self._on_event = on_event
+        self._env = env
+        self._output = output
+        self._folder = runtime_dir()
+        self._places: list[_Place] = []
+        self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context(1)
+        self._arrivals = Arrivals()
+        self._control = make(
+            self._context,
+            zmq.DEALER,
+            connect=broker,
+            identity=self.id,
+            security=security,
+            arrivals=self._arrivals,
+            longest=MAX_ANSWER,
+        )
+        self._guard = Guard(log)
+        self._reports: dict[int, tuple[list[Any], float]] = {}
+        self._ref = 0
+        self._renew_at = 0.0
+        self._heard: float | None = None
+        """When the broker last answered; None before it did so at all."""
+        self._away = False
+        self._wait_for_bind = broker_first
+        self._ended: dict[bytes, float] = {}
+        """Job that has ended before its time -> when its tasks are to be gone."""
+        self._stop_at: float | None = None
+        self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self.stopping = False
+        self._kill = False
+
+    def add(self, what: ChildSpec) -> None:
+        """One more child."""
+        what.spec.setdefault("node", self.id)
+        what.spec.setdefault("host", self.host)
+        what.spec.setdefault("broker", self.broker)
+        what.spec.setdefault("role", what.role)
+        self._places.append(_Place(what))
+
+    def remove(self, what: ChildSpec) -> None:
+        """One child fewer: it drains and leaves, and is not started again."""
+        for place in self._places:
+            if place.what is what:
+                place.leaving = True
+                place.start_at = None
+                if place.child is not None:
+                    place.child.stop()
+
+    @property
+    def children(self) -> list[Child]:
+        """Those that run."""
+        return [place.child for place in self._places if place.child is not None]
+
+    @property
+    def ready(self) -> bool:
+        """Whether each place has a child that is ready."""
+        return all(place.child is not None and place.child.is_ready for place in self._places)
+
+    def stop(self) -> None:
+        """End the children; said a second time, kill them. Safe in a signal handler."""
+        if self.stopping:
+            self._kill = True
+        self.stopping = True
+        os.eventfd_write(self._wake, 1)
+
+    # -- the loop -----------------------------------------------------------------------------
+    def run(self, until: Callable[[], bool] | None = None) -> None:
+        """Until :meth:`stop` and all children are gone, or ``until()`` says so (asked every round)."""
+        while True:
+            now = time.monotonic()
+            if self.stopping and self._stop_children(now):
+                return
+            if until is not None and until():
+                return
+            if not self.stopping:
+                self._start_due(now)
+            self._talk(now)
+            self._wait(now)
+            self._look()
+
+    def _wait(self, now: float) -> None:
+        poller = zmq.Poller()
+        poller.register(self._control, zmq.POLLIN)
+        poller.register(self._wake, zmq.POLLIN)
+        for child in self.children:
+            poller.register(child.pidfd, zmq.POLLIN)
+            if not child.is_ready and child.error is None:
+                poller.register(child.ready_fd, zmq.POLLIN)
+        limited = self._ended or any(place.what.spec.get("task_timeout") for place in self._places)
+        until = min(now + (LOOK_EVERY if limited else 0.5), self._renew_at, self._arrivals.look(now))
+        for place in self._places:
+            if place.child is None and place.start_at is not None and not self.stopping:
+                until = min(until, place.start_at)
+        poller.poll(math.ceil(max(0.0, until - now) * 1000))
+        try:
+            os.eventfd_read(self._wake)
+        except BlockingIOError:
+            pass
+
+    def _start_due(self, now: float) -> None:
+        for place in self._places:
+            if self._wait_for_bind and place.what.role != "broker":
+                continue
+            if place.child is None and place.start_at is not None and now >= place.start_at:
+                incarnation = os.urandom(16)
+                place.what.spec["folder"] = str(self._folder / incarnation.hex()[:8])
+                place.child = Child(place.what, incarnation, self._env, self._output)
+                self._tell("started", place.child, "")
+
+    def _look(self) -> None:
+        now = time.monotonic()
+        for place in self._places:
+            child = place.child
+            if child is None:
+                continue
+            if not child.cause and (cause := place.overdue(now, self._ended)):
+                child.cause = cause
+                child.signal(signal.SIGKILL)
+            if not child.is_ready and child.error is None and child.read_report():
+                if child.is_ready:
+                    self._wait_for_bind = self._wait_for_bind and child.what.role != "broker"
+                    place.ready_at = now
+                    self._tell("ready", child, "")
+                else:
+                    self._failed(place, child)
+            code = child.exited()
+            if code is not None:
+                if not child.is_ready and child.error is None and child.read_report() and child.error:
+                    self._failed(place, child)
+                self._exited(place, child, code)
+        for job, at in list(self._ended.items()):
+            if now > at + 10 * CANCEL_AFTER:
+                del self._ended[job]
+
+    def _failed(self, place: _Place, child: Child) -> None:
+        self._tell("failed", child, child.error or "")
+        again = "; it is tried again every 30 s" if place.restarts.breaking else ""
+        if child.what.role == "worker":
+            self._report(
+                to_broker.StartFailed(
+                    node=self.id,
+                    incarnation=child.incarnation,
+                    stage=child.what.name,
+                    error=f"{child.error or ''}{again}",
+                    traceback=child.traceback,
+                )
+            )
+
+    def _exited(self, place: _Place, child: Child, code: int) -> None:
+        text = child.describe_exit(code)
+        is_worker = child.what.role == "worker"
+        running = child.slot.read() if is_worker else []
+        last = child.slot.last() if is_worker else []
+        if child.cause in ("timeout", "cancelled"):
+            serials = {run.serial for run in place.guilty}
+            running = [run for run in running if run.serial in serials]
+        place.since, place.guilty = {}, []
+        if not child.is_ready and child.error is None and not self.stopping:
+            child.error = f"{child.what.name} died before it was ready: {text}"
+            self._failed(place, child)
+        cause = child.cause or ("stopped" if child.info.get("stopping") else "")
+        if not (cause or running) and last:
+            cause, running = "between", last
+        self._report(
+            to_broker.Exited(
+                node=self.id,
+                incarnation=child.incarnation,
+                code=code,
+                text=text,
+                stage=f"{child.what.name} (process {child.pid} on {self.host})",
+                cause=cause,
+                running=tuple((run.job, run.epoch, run.path, run.given) for run in running[:REPORTED]),
+            )
+        )
+        child.close()
+        shutil.rmtree(place.what.spec["folder"], ignore_errors=True)
+        place.child = None
+        now = time.monotonic()
+        if self.stopping or place.leaving:
+            place.start_at = None
+        else:
+            worked = (
+                not is_worker or code == REFUSED or bool(running or last) or now - place.ready_at >= STABLE
+            )
+            wait = place.restarts.died(lived=now - child.started, started=child.is_ready, worked=worked)
+            place.start_at = now + wait
+            if place.restarts.useless:
+                child.error = f"{child.what.name} died before it ran a task, again and again: {text}"
+                self._failed(place, child)
+            if place.restarts.broken:
+                text += "; it does not start, and is tried again every 30 s"
+        self._tell("exited", child, text)
+
+    def _tell(self, kind: str, child: Child, text: str) -> None:
+        if self._on_event is not None:
+            self._on_event(kind, child, text)
+
+    # -- stopping -----------------------------------------------------------------------------
+    def _stop_children(self, now: float) -> bool:
+        """Whether all are gone. Workers and sinks go first, so that a broker hears of it."""
+        alive = self.children
+        if not alive:
+            return True
+        if self._stop_at is None:
+            self._stop_at = now + STOP_AFTER
+        first = [child for child in alive if child.what.role != "broker"] or alive
+        for child in first:
+            if self._kill or now > self._stop_at:
+                child.signal(signal.SIGKILL)
+            elif not child.info.get("stopping"):
+                child.info["stopping"] = True
+                child.stop()
+                self._stop_at = now + STOP_AFTER
+        return False
+
+    def close(self) -> None:
+        """Close the sockets. All children must be gone."""
+        self._arrivals.forget()
+        self._control.close()
+        self._context.term()
+        os.close(self._wake)
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    # -- the broker ---------------------------------------------------------------------------
+    def _send(self, frames: list[Any]) -> None:
+        try:
+            self._control.send_multipart(frames, zmq.DONTWAIT)
+        except zmq.Again:
+            log.debug("the broker is not there")
+
+    def _report(self, message: Request[None]) -> None:
+        self._ref += 1
+        frames = pack_control(message.but(ref=self._ref))
+        self._reports[self._ref] = (frames, time.monotonic() + REPEAT)
+        self._send(frames)
+
+    def _talk(self, now: float) -> None:
+        for _ in range(ROUND):
+            try:
+                frames = self._arrivals.receive(self._control)
+            except zmq.Again:
+                break
+            try:
+                self._obey(read_answer([frame.buffer for frame in frames]))
+            except DecodeError as error:
+                log.debug("dropped a message: %s", error)
+            except Exception as error:  # the node's children need it, whatever that was
+                self._guard.failed("a control message", error)
+        for ref, (frames, due) in list(self._reports.items()):
+            if now >= due:
+                self._reports[ref] = (frames, now + REPEAT)
+                self._send(frames)
+        if now >= self._renew_at:
+            self._renew_at = now + self._lease / 4
+            members = [child for child in self.children if child.what.role != "broker"]
+            alive = [child.incarnation for child in members if not child.frozen()]
+            if self._heard is None and not self._away and self._late(now):
+                self._away = True
+                log.warning("no broker answers at %s yet; workers wait for it", self.broker)
+            if self._heard is not None and alive and now - self._heard > self._lease and not self._away:
+                self._away = True
+                log.warning("the broker at %s does not answer; workers go on, and wait for it", self.broker)
+            if alive:
+                self._send(pack_control(to_broker.Renew(node=self.id, alive=tuple(alive))))
+
+    def _late(self, now: float) -> bool:
+        """Whether a child has been ready for a lease, with no broker of this node's own to wait for."""
+        if any(place.what.role == "broker" for place in self._places):
+            return False
+        return any(child.is_ready and now - child.started > self._lease for child in self.children)
+
+    def _obey(self, message: Message) -> None:
+        self._heard = time.monotonic()
+        if self._away:
+            self._away = False
+            log.warning("the broker at %s answers again", self.broker)
+        if isinstance(message, (from_broker.Ok, from_broker.Error)):
+            self._reports.pop(message.ref, None)
+        elif isinstance(message, from_broker.Forget):
+            at = time.monotonic() + CANCEL_AFTER
+            for job in message.jobs:
+                self._ended.setdefault(job, at)

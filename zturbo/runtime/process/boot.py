@@ -1,0 +1,75 @@
+"""What a child of a node runs first: ``python PATH/boot.py MODULE``, in place of ``python -m MODULE``.
+
+``python -m`` puts the working directory first on the import path. Then a user's ``queue.py`` or ``random.py``
+there is imported in place of Python's, and the process dies before it has said anything. So a child starts
+with a path on which the working directory comes last, until it loads the user's code
+(:mod:`zturbo.runtime.code.theirs`).
+"""
+
+import os
+import sys
+
+__all__ = ["command", "main", "ours_first", "split_path"]
+
+
+def command(module: str) -> list[str]:
+    """What starts a process of ours that runs this module, with this interpreter's ``-O``, ``-X``, ``-W``."""
+    import subprocess
+
+    flags: list[str] = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]
+    return [sys.executable, *flags, os.path.abspath(__file__), module]
+
+
+def split_path() -> tuple[list[str], list[str]]:
+    """The import path in two parts: Python's own library, and the rest without the working directory."""
+    own, rest = [], []
+    library = os.path.dirname(os.__file__)
+    version = "python{}{}.zip".format(*sys.version_info[:2])
+    for entry in sys.path:
+        if entry == library or os.path.basename(entry) in ("lib-dynload", version):
+            own.append(entry)
+        elif entry not in ("", os.getcwd()):
+            rest.append(entry)
+    return own, rest
+
+
+def ours_first() -> None:
+    """Put Python's own library first on the import path, and the working directory last."""
+    own, rest = split_path()
+    sys.path[:] = [*own, *rest, os.getcwd()]
+
+
+def _load(name: str, bases: list[str]) -> None:
+    """Import a package from the first of these folders that has it; from anywhere if none has."""
+    from importlib.util import module_from_spec, spec_from_file_location
+
+    for base in bases:
+        folder = os.path.join(base, name)
+        file = os.path.join(folder, "__init__.py")
+        if os.path.isfile(file):
+            spec = spec_from_file_location(name, file, submodule_search_locations=[folder])
+            assert spec is not None and spec.loader is not None
+            sys.modules[name] = module = module_from_spec(spec)
+            spec.loader.exec_module(module)
+            return
+
+
+def main() -> None:
+    """Run the module that the command line names, as ``python -m`` would."""
+    if not getattr(sys.flags, "safe_path", False):
+        del sys.path[0]  # the folder of this file
+    ours_first()
+    import runpy
+
+    module = sys.argv.pop(1)
+    # The same zturbo as the parent's, however that found it. A checkout has its packages in src/, under the
+    # names that they are imported by.
+    base = os.path.abspath(os.path.join(os.path.dirname(__file__), *[os.pardir] * 3))
+    for name in ("zturbo", "zturbo_broker"):
+        if name == "zturbo" or module.partition(".")[0] == name:
+            _load(name, [base, os.path.join(base, "src")])
+    runpy.run_module(module, run_name="__main__", alter_sys=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,68 @@
+"""Processes that the stage's code forks from its worker: what they must not share with it.
+
+``os.fork``, and ``multiprocessing`` where it forks, copy the worker with its signal handlers and its note
+of what runs. A copy that returns from the stage's code, in place of ending there, would go on as a second
+worker: it would write into the note, and remove the worker's socket files at its end. So it ends as soon as
+it comes back.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import Any
+
+from zturbo.runtime.process.running import Slot
+
+__all__ = ["Copied", "part_on_fork"]
+
+
+class Copied(Slot):
+    """What a slot becomes in a forked process: to note something there ends the process."""
+
+    def _end(self, *args: Any) -> None:
+        text = (
+            f"zturbo: process {os.getpid()}, which the stage's code has forked, came back from that code, "
+            "and ends here. Let a forked process end by itself, with os._exit()\n"
+        )
+        with suppress(OSError):
+            os.write(
+                2, text.encode()
+            )  # no logger: a thread of the worker may have held a lock when it forked
+        os._exit(1)
+
+    begin = several = task = given = end = enter = gave = leave = _end  # type: ignore[assignment]
+
+
+def part_on_fork(slot: Slot, ours: Mapping[int, Any]) -> None:
+    """From now on, let a process that is forked from this one leave the worker's part to this one.
+
+    Meanwhile these signals wait: a process that is sent SIGTERM as soon as it is there would else lose it to
+    the worker's handler.
+
+    Args:
+        slot: the worker's note.
+        ours: signal -> the worker's handler. Each gets the effect that it has in any Python program, unless
+            the stage's code has replaced the handler.
+    """
+    here = threading.local()
+
+    def before() -> None:
+        here.mask = signal.pthread_sigmask(signal.SIG_BLOCK, ours.keys())
+
+    def after() -> None:
+        signal.pthread_sigmask(signal.SIG_SETMASK, here.mask)
+
+    def after_in_child() -> None:
+        slot.close()  # for a method of it that was looked up before
+        slot.__class__ = Copied
+        for number, handler in ours.items():
+            if signal.getsignal(number) is handler:
+                usual = signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL
+                signal.signal(number, usual)
+        after()
+
+    os.register_at_fork(before=before, after_in_parent=after, after_in_child=after_in_child)

@@ -1,0 +1,1 @@
+"""A whole pipeline on one machine: System, debug mode, process_map."""

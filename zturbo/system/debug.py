@@ -1,0 +1,246 @@
+"""Debug mode: a pipeline's stages in this process, one task at a time, no sockets.
+
+The same stages through the same host and codec as in workers, so that what works here works there;
+breakpoints in ``process`` work as anywhere. Results come in the same order.
+"""
+
+from __future__ import annotations
+
+import bdb
+import copy
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from traceback import walk_tb
+from typing import Any
+
+from zturbo.api.result import Result
+from zturbo.api.stage import Stage
+from zturbo.api.task import Task, read_meta
+from zturbo.checks import wrong
+from zturbo.client.reader import failed_task
+from zturbo.core.links.outbatch import paths
+from zturbo.core.order.by_meta import ByKey
+from zturbo.errors import DecodeError, EncodeError, UsageError
+from zturbo.runtime.code.output import Output
+from zturbo.runtime.code.stagehost import StageHost
+from zturbo.wire.messages import ORDERS, Batch, Path, is_order, meta_key
+from zturbo.wire.metaids import pick
+from zturbo.wire.payload import NeedsBuffers, pack_many, pack_meta, pack_one, unpack_one
+
+__all__ = ["DebugPipeline", "quits", "run_debug"]
+
+_Item = tuple[Path, str, Any, Any]
+"""(path, "task" or "fail", content or error, meta)."""
+
+_AFTER_ALL = 1 << 63
+"""A path component that comes after all others: a failure stands after the children of its path."""
+
+
+_PROMPTS = ("bdb", "pdb", "code", "_sitebuiltins", "IPython", "ipdb", "pudb")
+"""Modules that show a prompt, and the one of ``exit()`` and ``quit()``."""
+
+
+def quits(error: BaseException) -> bool:
+    """Whether a person ended the session with it: ``q`` in a debugger, or ``exit()`` at a prompt.
+
+    A ``sys.exit`` of the stage's own code is no such end: in a worker it fails its task alone, so here too.
+    """
+    if not isinstance(error, SystemExit):
+        return isinstance(error, bdb.BdbQuit)
+    modules = (frame.f_globals.get("__name__") for frame, _ in walk_tb(error.__traceback__))
+    return any(str(name).partition(".")[0] in _PROMPTS for name in modules)
+
+
+class _Host(StageHost):
+    """A stage's instances. The end of the session is raised, and with ``raising`` each failure."""
+
+    raising = False
+    _raised: BaseException | None = None
+
+    def error(self, error: BaseException, path: Path, task: Task | None, kind: str = "TaskError") -> bytes:
+        """A failure as it travels, or raised with the traceback of the user's code, for a debugger."""
+        if error is self._raised or quits(error):
+            raise error
+        packed = super().error(error, path, task, kind)
+        if self.raising:
+            raised = self._raised = failed_task(packed).error
+            assert raised is not None
+            raise raised.with_traceback(error.__traceback__) from error
+        return packed
+
+
+class DebugPipeline:
+    """Stages in this process.
+
+    Args:
+        stages: instances, or what makes them.
+        names: of the stages; default their classes' names.
+
+    Raises:
+        UsageError: an instance cannot be copied, as it would be for a worker.
+    """
+
+    def __init__(
+        self, stages: Sequence[Stage | Callable[[], Stage]], names: Sequence[str] | None = None
+    ) -> None:
+        self.hosts = []
+        for index, stage in enumerate(stages):
+            build = _copies(stage) if isinstance(stage, Stage) else stage
+            name = names[index] if names else getattr(stage, "__name__", type(stage).__name__)
+            host = _Host(build, name=name, index=index, host="this process")
+            host.through += (KeyboardInterrupt,)  # here Ctrl-C is a person's
+            self.hosts.append(host)
+
+    def run(
+        self,
+        task: Task | Iterable[Task],
+        *,
+        logs: bool = False,
+        raising: bool = False,
+        order: str = "path",
+    ) -> Iterator[Task]:
+        """Output tasks of a job, in order, failed ones in their places.
+
+        Args:
+            task: the root, or several roots; they are left as they are.
+            logs: keep a log of stages in each task.
+            raising: raise the first failure where it happens, in place of going on.
+            order: of the results, as in a network file; without one they come by path here.
+
+        Raises:
+            UsageError: there is no such order.
+            EncodeError: the root's content or meta cannot be carried.
+        """
+        if not is_order(order):
+            raise wrong("order", order, ORDERS)
+        job = os.urandom(16)
+        items = _roots(task)
+        for host in self.hosts:
+            host.raising = raising
+            items = self._through(host, job, items, logs)
+        if (key := meta_key(order)) is not None:
+            items = self._sorted(key, items, raising)
+        try:
+            for _, kind, value, meta in items:
+                yield failed_task(value) if kind == "fail" else _task(value, meta)
+        finally:
+            for host in self.hosts:
+                host.job_ended(job)
+
+    def _through(self, host: StageHost, job: bytes, items: Iterable[_Item], logs: bool) -> Iterator[_Item]:
+        """One stage. Depth first: what one task gives goes on before the next task is begun."""
+        given: list[_Item] = []
+        out = Output(lambda: _take(host, out, given), lambda: None)
+        for path, kind, value, meta in items:
+            if kind == "fail":
+                if host.ordered:
+                    host.run_ordered(job, [], [(0, value, 0)], out, final=False)
+                else:
+                    given.append((path, kind, value, meta))
+            elif host.ordered:
+                metas = [meta] if meta is not None else None
+                host.inputs.begin([_piece(job, path, value, meta)])
+                host.run_ordered(job, [([(path, 1)], [value], metas)], [], out, final=False, logs=logs)
+            else:
+                metas = [meta] if meta is not None else None
+                host.inputs.begin([_piece(job, path, value, meta)])
+                host.run(job, [(path, 1)], [value], metas, out, logs=logs)
+            _take(host, out, given)
+            host.inputs.clear()
+            yield from given
+            given.clear()
+        if host.ordered:
+            host.run_ordered(job, [], [], out, final=True, logs=logs)
+            _take(host, out, given)
+            yield from given
+
+    def _sorted(self, key: str, items: Iterable[_Item], raising: bool) -> Iterator[_Item]:
+        """Results in the order of a key in their meta, as a sink gives them."""
+        by_key = ByKey(key, "this process")
+        for item in items:
+            path, kind, value, meta = item
+            if kind == "fail":
+                by_key.failures.append(value)
+                continue
+            (found,) = pick(None if meta is None else pack_many([meta]), 1, key)
+            yield from by_key.task(found, item, path, len(self.hosts))
+            if raising and by_key.failures:
+                error = failed_task(by_key.failures[0]).error
+                assert error is not None
+                raise error
+        failures, ready = by_key.flush()
+        yield from (((), "fail", error, None) for error in failures)
+        yield from ready
+
+
+def _copies(stage: Stage) -> Callable[[], Stage]:
+    """What makes instances of it, each with nothing in common with the others, as in workers."""
+    try:
+        first = copy.deepcopy(stage)
+    except Exception as error:  # copying runs the object's own code
+        raise UsageError(
+            f"stage {type(stage).__name__} cannot be copied: {error}. Make what cannot be (models, files, "
+            "locks) in init(): workers get a copy too"
+        ) from error
+    return lambda: copy.deepcopy(first)
+
+
+def _piece(job: bytes, path: Path, content: Any, meta: Any) -> tuple[Batch, int, int]:
+    """A task as a batch of its own, in which its input is found if it fails."""
+    blob, buffers = pack_one(content)
+    metas = None if meta is None else pack_many([meta])
+    return Batch(job, 0, 0, [(path, 1)], 1, blob, metas, buffers), 0, 1
+
+
+def _carry(content: Any, meta: Any) -> tuple[Any, Any]:
+    """Content and packed meta as they come out of the codec on the other side."""
+    blob, buffers = pack_one(content)
+    if meta is not None:
+        packed, frames = pack_one(meta)
+        meta = unpack_one(packed, frames)
+    return unpack_one(blob, buffers), meta
+
+
+def _roots(task: Task | Iterable[Task]) -> Iterator[_Item]:
+    """A job's roots: the one has the path (), the k-th of several (k,)."""
+    roots = [((), task)] if isinstance(task, Task) else (((k,), root) for k, root in enumerate(task))
+    for path, root in roots:
+        yield (path, "task", *_carry(root.content, pack_meta(root._meta, root._logs)))
+
+
+def _task(content: Any, meta: Any) -> Task:
+    task = Task(content)
+    if meta is not None:
+        task.meta, task.logs = read_meta(meta)
+    return task
+
+
+def _take(host: StageHost, out: Output, given: list[_Item]) -> None:
+    """Empty an output, by path; contents go through the codec, as on their way between processes."""
+    contents = iter(out.contents)
+    metas = iter(out.metas or ())
+    taken: list[tuple[Path, _Item]] = []
+    for path in paths(out.runs):
+        try:
+            taken.append((path, (path, "task", *_carry(next(contents), next(metas, None)))))
+        except (EncodeError, NeedsBuffers, DecodeError) as error:
+            packed = host.error(error, path, None, type(error).__name__)
+            taken.append((path, (path, "fail", packed, None)))
+    taken.extend(((*f.path, _AFTER_ALL), (f.path, "fail", f.error, None)) for f in out.fails)
+    out.clear()
+    given.extend(item for _, item in sorted(taken, key=lambda pair: pair[0]))
+
+
+def run_debug(
+    stages: Sequence[Stage | Callable[[], Stage]],
+    task: Task,
+    *,
+    names: Sequence[str] | None = None,
+    result: Result | None = None,
+    order: str = "path",
+) -> Result:
+    """Run one root task through stages in this process; returns its result."""
+    collected = Result() if result is None else result
+    for output in DebugPipeline(stages, names).run(task, order=order):
+        collected.collect(output)
+    return collected

@@ -1,0 +1,389 @@
+"""The jobs of a ``System``: what waits, what is under way, what has ended and is to be taken.
+
+Threads do one job after the other: submit it, hand its results to the user's code, run it again if it fails.
+In debug mode there are none, and whoever waits for a job does the next one.
+"""
+
+from __future__ import annotations
+
+import copy
+import os
+import queue
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from logging import Logger
+
+from zturbo.api.log import log_with_remote_traceback
+from zturbo.api.options import Options
+from zturbo.api.result import Result
+from zturbo.api.task import Job, Task
+from zturbo.client.client import Client, JobHandle
+from zturbo.client.process import check_process
+from zturbo.client.reader import FailedTask
+from zturbo.errors import UsageError, ZturboError
+from zturbo.errortext import safe_repr
+from zturbo.system.debug import DebugPipeline, quits
+from zturbo.system.records import KeptJobs
+from zturbo.terminal.board import one_line
+
+__all__ = ["Desk", "ResultQueue"]
+
+JOBS_AT_ONCE = 16
+"""Jobs of one pipeline that are under way; the others wait for their turn, in the order of adding."""
+
+
+FAILURES_TOLD = 20
+"""Failed tasks of one job that get a line each in the log; the rest is counted."""
+
+
+@dataclass(slots=True)
+class _Attempt:
+    """To run a job once: in which pipeline, its tasks as they come, and what ended them."""
+
+    number: int
+    tasks: Iterator[Task]
+    failure: list[BaseException] = field(default_factory=list)
+
+
+class Desk:
+    """Jobs of one System.
+
+    Args:
+        num_pipeline: pipelines among which they are shared out.
+        collect: the user's code: sets a job's results, of its tasks.
+        interrupted: called when Ctrl-C comes while a job is waited for.
+        logger: of the System.
+        ended: called with each job that has ended, before it is let go of.
+
+    Attributes:
+        state: ``new``, ``started`` or ``ended``.
+        ended: the queue of jobs that have ended.
+    """
+
+    def __init__(
+        self,
+        num_pipeline: int,
+        *,
+        collect: Callable[[Job, Iterator[Task]], None],
+        interrupted: Callable[[], None],
+        logger: Logger,
+        ended: Callable[[Job], None],
+    ) -> None:
+        self._when_ended = ended
+        self.state = "new"
+        self._pid = os.getpid()
+        self.ended = ResultQueue(self, interrupted)
+        self._collect = collect
+        self._log = logger
+        self._in_flight = [0] * num_pipeline
+        self._todo: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
+        self._under_way: set[int] = set()
+        self._roots: dict[int, Task] = {}
+        """Job that is under way -> its root task, as it was when the job was added."""
+        self._handles: dict[str, JobHandle] = {}
+        self._threads: list[threading.Thread] = []
+        self._lock = threading.RLock()
+        self._turn = threading.Lock()
+        """Of who takes a job and submits it: so that they are submitted in the order of adding."""
+        self._kept: KeptJobs | None = None
+        self._debug: DebugPipeline | None = None
+        self._client: Client | None = None
+
+    @property
+    def forked(self) -> bool:
+        """Whether this is a forked child: threads and processes are its parent's."""
+        return os.getpid() != self._pid
+
+    def check_process(self) -> None:
+        """Raise UsageError in a forked child."""
+        advice = "it runs there alone. Make another System here, in the child"
+        check_process(self._pid, "this System", advice)
+
+    def __len__(self) -> int:
+        """Jobs that nobody has taken yet."""
+        return len(self._under_way)
+
+    # -- life ---------------------------------------------------------------------------------
+    def _attach(
+        self, client: Client, kept: KeptJobs, restored: list[Job], pipelines: dict[str, list[str]]
+    ) -> None:
+        """Take over what the broker has of an earlier System's jobs; let go of what nobody waits for."""
+        same = kept.stages() == pipelines
+        jobs = {job.id: job for job in restored}
+        for known in client.jobs():
+            job = jobs.get(known["id"])
+            handle = self._handles[known["id"]] = client.attach(known["id"])
+            if job is not None and same:
+                handle._first = 0
+                job.pipeline_id = list(pipelines).index(known["pipeline"])
+            elif job is not None:
+                self._again(job)
+            else:
+                self._release(known["id"])
+        kept.note_stages(pipelines)
+
+    def open(
+        self,
+        restored: list[Job],
+        pipelines: dict[str, list[str]],
+        *,
+        kept: KeptJobs | None,
+        client: Client | None,
+        debug: DebugPipeline | None,
+    ) -> None:
+        """Begin: first with what an earlier System left, then with what was added before the start.
+
+        Args:
+            restored: jobs of the records.
+            pipelines: names of the stages of each pipeline, as they are now.
+            kept: the records, if there are any.
+            client: of the broker; None in debug mode.
+            debug: the pipeline of debug mode.
+        """
+        self._kept, self._client, self._debug = kept, client, debug
+        if client is not None and kept is not None:
+            self._attach(client, kept, restored, pipelines)
+        early = [self._todo.get() for _ in range(self._todo.qsize())]
+        self._under_way.update(id(job) for job in restored)
+        for job in restored:
+            self._enqueue(job)
+        for new in early:
+            assert new is not None
+            self._begin(new)
+
+    def close(self) -> None:
+        """The System has ended."""
+        self.state = "ended"
+        self._kept = None
+        for _ in self._threads:
+            self._todo.put(None)
+        self.ended.wake()
+
+    # -- jobs ---------------------------------------------------------------------------------
+    def add(self, job: Job, root: Task) -> None:
+        """One more job, whose root task is to be this; raises UsageError if it is here already."""
+        self.check_process()
+        with self._lock:
+            if id(job) in self._under_way:
+                raise UsageError(f"job {job.name!r} is under way already: make another Job of the same task")
+            self._under_way.add(id(job))
+        self._roots[id(job)] = root
+        job.begin()
+        if self.state == "new":
+            self._todo.put(job)
+        else:
+            self._begin(job)
+
+    def _begin(self, job: Job) -> None:
+        if self._kept is not None:
+            self._kept.put(self._sent(job))
+        self._enqueue(job)
+
+    def _sent(self, job: Job) -> Job:
+        """The job with its root as it was when it was added."""
+        sent = copy.copy(job)
+        sent.task = self._roots.get(id(job), job.task)
+        return sent
+
+    def _enqueue(self, job: Job) -> None:
+        with self._lock:
+            self._todo.put(job)
+            most = min(len(self._under_way), JOBS_AT_ONCE * len(self._in_flight))
+            if self._debug is None and len(self._threads) < most:
+                name = f"zturbo-jobs-{len(self._threads)}"
+                thread = threading.Thread(target=self._serve, name=name, daemon=True)
+                self._threads.append(thread)
+                thread.start()
+
+    def _serve(self) -> None:
+        """Do one job after the other."""
+        while True:
+            with self._turn:
+                job = self._todo.get()
+                if job is None or self.state != "started":
+                    return
+                attempt = self._attempt(job)
+            self._do(job, attempt)
+
+    def _do(self, job: Job, attempt: _Attempt) -> None:
+        """See to a job that has begun, run it again if it fails, and give it back."""
+        while True:
+            try:
+                self._finish(job, attempt)
+                job.success = True
+            except BaseException as error:  # get_results and collect_results are the user's code
+                if self._debug is not None and (quits(error) or not isinstance(error, Exception)):
+                    raise  # in the thread of who waits for the job
+                if self.state == "ended":
+                    return
+                remote = isinstance(error, ZturboError)
+                self._log.error("job %s failed: %s", job.name, error, exc_info=not remote)
+                job.error = error
+            if job.success or job.retry <= 0 or Options.raise_exception:
+                break
+            job.retry -= 1
+            self._again(job)
+            attempt = self._attempt(job)
+        if Options.no_progress_bar:
+            self._log.info("job %s: %s", job.name, "done" if job.success else "failed")
+        self._roots.pop(id(job), None)
+        self._when_ended(job)
+        if self._kept is None:
+            self._release(job.id)
+        self.ended.put(job)
+
+    def _again(self, job: Job) -> None:
+        """Make it a new job, to be run from the beginning."""
+        before = job.id
+        self._release(before)
+        job.begin()
+        if self._kept is not None:
+            self._kept.put(self._sent(job))
+            self._kept.drop(before)
+
+    def _release(self, job_id: str) -> None:
+        """Nobody asks the broker for it any more."""
+        handle = self._handles.pop(job_id, None)
+        if handle is not None:
+            try:
+                handle.release()
+            except ZturboError as error:
+                self._log.debug("not released: %s", error)
+
+    def _attempt(self, job: Job) -> _Attempt:
+        """Begin to run a job once."""
+        with self._lock:
+            if job.id not in self._handles or job.pipeline_id is None:
+                job.pipeline_id = min(range(len(self._in_flight)), key=self._in_flight.__getitem__)
+            number = job.pipeline_id
+            self._in_flight[number] += 1
+        if Options.no_progress_bar:
+            self._log.info("job %s: begun in pipeline %d", job.name, number)
+        try:
+            return _Attempt(number, self._tasks(job, number))
+        except Exception as error:  # for whoever finishes it
+            return _Attempt(number, iter(()), [error])
+
+    def _finish(self, job: Job, attempt: _Attempt) -> None:
+        """Hand its tasks to the user's code, to their end."""
+        try:
+            if not attempt.failure:
+                self._collect(job, _checked(self._told(job, attempt.tasks), attempt.failure))
+            if attempt.failure:  # the user's code may have caught it
+                raise attempt.failure[0]
+        finally:
+            with self._lock:
+                self._in_flight[attempt.number] -= 1
+
+    def _told(self, job: Job, tasks: Iterator[Task]) -> Iterator[Task]:
+        """The tasks; those that failed are told of in the log, the first ones each."""
+        failed = 0
+        for task in tasks:
+            if not task.success:
+                failed += 1
+                if failed <= FAILURES_TOLD:
+                    self._tell_failed(job, task, failed)
+            yield task
+        if failed > FAILURES_TOLD:
+            more = failed - FAILURES_TOLD
+            self._log.error("job %s: %d more tasks failed, see its results' failed_tasks", job.name, more)
+
+    def _tell_failed(self, job: Job, task: Task, number: int) -> None:
+        note = f"its traceback: job.results.failed_tasks[{number - 1}].traceback"
+        given = safe_repr(task.content) if isinstance(task, FailedTask) and not task.note else "not kept"
+        text = f"job {one_line(job.name)}: a task failed: {task.error}; input: {given}; {note}"
+        log_with_remote_traceback(self._log, text, getattr(task, "traceback", ""))
+
+    def _tasks(self, job: Job, number: int) -> Iterator[Task]:
+        if self._debug is not None:
+            return self._debug.run(self._sent(job).task, logs=True, raising=Options.raise_exception)
+        assert self._client is not None
+        handle = self._handles.get(job.id)
+        if handle is None:
+            handle = self._handles[job.id] = self._client.submit(
+                self._sent(job), pipeline=f"pipeline-{number}"
+            )
+        return handle.tasks()
+
+    # -- for the queue of jobs that have ended ------------------------------------------------
+    def wanted(self) -> None:
+        """Somebody waits for a job."""
+        if self.state == "new":
+            raise UsageError("the system is not started: call start(), or use it in a with statement")
+        if self._debug is not None and self.state == "started" and self._todo.qsize():
+            job = self._todo.get()
+            assert job is not None
+            self._do(job, self._attempt(job))
+        elif self.state == "started" and not self._under_way:
+            self._log.warning("a job is waited for, and none is under way: each has been taken")
+
+    def taken(self, job: Job) -> None:
+        """Somebody has got it."""
+        with self._lock:
+            self._under_way.discard(id(job))
+        if self._kept is not None:
+            self._kept.drop(job.id)
+            self._release(job.id)
+        results = job.results
+        if isinstance(results, Result) or (hasattr(results, "collect") and hasattr(results, "merge")):
+            try:
+                results.merge(job)
+            except Exception as error:  # a Result subclass is the user's code
+                self._log.exception("job %s: merge failed", job.name)
+                job.error = job.error or error
+
+
+class ResultQueue(queue.Queue[Job]):
+    """Jobs that have ended; to take one is to have its results.
+
+    In debug mode ``get`` runs the next job, in the caller's thread. Ctrl-C in ``get`` ends the system, and
+    so does the end of the system end a ``get`` that waits.
+    """
+
+    def __init__(self, desk: Desk, interrupted: Callable[[], None]) -> None:
+        super().__init__()
+        self._desk = desk
+        self._interrupted = interrupted
+
+    def get(self, block: bool = True, timeout: float | None = None) -> Job:
+        """The next job; raises ``queue.Empty`` if there is none in time, UsageError if none can come."""
+        desk = self._desk
+        desk.check_process()
+        try:
+            if self.empty():
+                desk.wanted()
+            until = None if timeout is None else time.monotonic() + timeout
+            with self.not_empty:
+                while not self._qsize():
+                    if desk.state == "ended":
+                        raise UsageError("the system has ended, and its jobs are gone with it")
+                    left = None if until is None else until - time.monotonic()
+                    if not block or (left is not None and left <= 0):
+                        raise queue.Empty
+                    self.not_empty.wait(left)
+                job: Job = self._get()
+        except BaseException as error:
+            if quits(error) or isinstance(error, KeyboardInterrupt):
+                self._interrupted()
+            raise
+        desk.taken(job)
+        return job
+
+    def wake(self) -> None:
+        """Let those who wait look again."""
+        with self.not_empty:
+            self.not_empty.notify_all()
+
+
+def _checked(tasks: Iterator[Task], failure: list[BaseException]) -> Iterator[Task]:
+    """The tasks; whatever ends them, or has to, is noted in ``failure`` and raised."""
+    try:
+        for task in tasks:
+            if not task.success and Options.raise_exception and task.error is not None:
+                raise task.error
+            yield task
+    except Exception as error:  # whatever a job or, with raise_exception, a task raises
+        failure.append(error)
+        raise
