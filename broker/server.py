@@ -241,7 +241,7 @@ class Broker:
         self.peers.bury()
         if self.dumping:
             self.dumping = False
-            dump("broker", self.machine.me, links(None, self.machine.outlet))
+            dump("broker", self.machine.me, links(None, self.machine.senders))
         ready = self._poller.poll(math.ceil(timeout * 1000))
         late = time.monotonic() - now - timeout
         if late > STOOD_STILL:

@@ -10,8 +10,8 @@ from collections.abc import Callable
 from typing import Any
 
 from zturbo.core.effects import Effect, Load, Record
-from zturbo.core.links.outbatch import Destination, Parcel, part
-from zturbo.core.links.senders import Outlet
+from zturbo.core.links.outbatch import Destination, OutBatch, part
+from zturbo.core.links.senders import Senders
 from zturbo.core.order.intervals import Intervals
 from zturbo.wire.messages import Batch, End, Run
 from zturbo_broker.jobs.fair_queue import FairQueue
@@ -20,7 +20,7 @@ from zturbo_broker.jobs.job import Job
 __all__ = ["Roots"]
 
 SLICE = 512
-"""Roots in one parcel at most."""
+"""Roots in one outbatch at most."""
 
 CACHE_BYTES = 32 << 20
 """Chunks of roots that are kept in memory until they are sent; the others are read again."""
@@ -35,15 +35,15 @@ class Roots:
     """The roots of all jobs.
 
     Args:
-        outlet: the links to first stages, and to those who get a stream's END.
+        senders: the links to first stages, and to those who get a stream's END.
         effects: where what is to be done is appended.
         acknowledge: answers a feed that was held back.
     """
 
     def __init__(
-        self, outlet: Outlet, effects: list[Effect], acknowledge: Callable[[bytes, int, Any], None]
+        self, senders: Senders, effects: list[Effect], acknowledge: Callable[[bytes, int, Any], None]
     ) -> None:
-        self.outlet = outlet
+        self.senders = senders
         self.effects = effects
         self._acknowledge = acknowledge
         self.cached = 0
@@ -106,7 +106,7 @@ class Roots:
 
     def drop(self, job: Job) -> None:
         """The job has ended."""
-        self.outlet.forget(job.id)
+        self.senders.forget(job.id)
         for seq in list(job.cache):
             self._uncache(job, seq)
 
@@ -139,7 +139,7 @@ class Roots:
             queue.remove(job.id)
             return False
         dest = self._destination(job, 0)
-        room = min(SLICE, self.outlet.credit(dest, now))
+        room = min(SLICE, self.senders.credit(dest, now))
         if room <= 0 or now < job.paused_until:
             return False
         start, stop = job.todo[0]
@@ -153,7 +153,7 @@ class Roots:
         first, n, _ = job.chunks[seq]
         end = min(stop, first + n, start + room)
         whole = Batch(job.id, job.epoch, 0, _runs(first, n), n, chunk.blob, chunk.metas, list(chunk.buffers))
-        parcel = Parcel.of(part(whole, start - first, end - first), dest)
+        outbatch = OutBatch.of(part(whole, start - first, end - first), dest)
         job.backlog -= end - start
         if end < stop:
             job.todo[0] = (end, stop)
@@ -162,8 +162,8 @@ class Roots:
         if end == first + n or not job.todo or job.chunks.find(job.todo[0][0]) != seq:
             self._uncache(job, seq)
         self._free_acks(job)
-        self.outlet.put(parcel)
-        self.outlet.pump(now)
+        self.senders.put(outbatch)
+        self.senders.pump(now)
         return True
 
     def _free_acks(self, job: Job) -> None:
@@ -180,7 +180,7 @@ class Roots:
         stage = min(job.stamp.ordered, default=stages)
         dest = job.stamp.sink if stage == stages else self._destination(job, stage)
         batch = Batch(job.id, job.epoch, stage, ends=[End((), job.total)])
-        self.outlet.put(Parcel.of(batch, dest))
+        self.senders.put(OutBatch.of(batch, dest))
 
 
 def _runs(first: int, n: int) -> list[Run]:

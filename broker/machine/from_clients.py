@@ -332,7 +332,7 @@ class FromClients:
         """Of each stage of a job: what is queued, runs, is done, failed."""
         counts = self.counts.of_stages(job, self.membership.members(job.pipeline), stages)
         if counts and job.state not in ENDED:
-            waiting = (parcel.batch for queue in self.life.outlet.pending.values() for parcel in queue)
+            waiting = (outbatch.batch for queue in self.life.senders.pending.values() for outbatch in queue)
             counts[0][0] += job.backlog + sum(batch.n for batch in waiting if batch.job == job.id)
         return counts
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from zturbo.core.effects import Control, Record
 from zturbo.core.links.custody import Custody
-from zturbo.core.links.senders import Outlet
+from zturbo.core.links.senders import Senders
 from zturbo.wire.control import from_broker
 from zturbo.wire.control.view import Member
 from zturbo.wire.messages import Stamp
@@ -47,9 +47,9 @@ class Lifecycle:
         self.feed_timeout = feed_timeout
         self.placement = Placement()
         self.custody: Custody[bytes] = Custody()
-        self.outlet = Outlet(known.me, known.membership.broker.host, self.custody, known.effects)
-        self.roots = Roots(self.outlet, known.effects, known.say.ok)
-        self.recovery = Recovery(self.outlet, known.effects)
+        self.senders = Senders(known.me, known.membership.broker.host, self.custody, known.effects)
+        self.roots = Roots(self.senders, known.effects, known.say.ok)
+        self.recovery = Recovery(self.senders, known.effects)
         self.lost_sinks = LostSinks(grace)
         self.unkept: dict[bytes, float] = {}
         """Job that started over -> when its sink is asked again which failures were given out."""
@@ -219,7 +219,7 @@ class Lifecycle:
             fail_fast=bool(job.options.get("fail_fast")) and not job.retries_left,
         )
         self.record(job)
-        self.outlet.stamp(job.stamp)
+        self.senders.stamp(job.stamp)
         self.queue(job)
         if job.epoch > 1:
             self._tell_stamp(job.stamp)
@@ -245,7 +245,7 @@ class Lifecycle:
         job.stamp = stamp
         self.record(job)
         if job.state == "running":
-            self.outlet.stamp(stamp)
+            self.senders.stamp(stamp)
         self._tell_stamp(stamp)
 
     def _tell_stamp(self, stamp: Stamp) -> None:
@@ -264,16 +264,16 @@ class Lifecycle:
 
     def _adopt_orphans(self) -> None:
         """Roots that a worker held since before this broker was started, and has lost or given back."""
-        for parcel in self.outlet.orphans:
-            job = self.jobs.get(parcel.batch.job)
-            if job is None or job.epoch != parcel.batch.epoch:
+        for outbatch in self.senders.orphans:
+            job = self.jobs.get(outbatch.batch.job)
+            if job is None or job.epoch != outbatch.batch.epoch:
                 continue
             if job.recovering:
-                self.recovery.returned(job, parcel.batch.runs)
+                self.recovery.returned(job, outbatch.batch.runs)
             else:
-                self.roots.again(job, parcel.batch.runs)
+                self.roots.again(job, outbatch.batch.runs)
                 self.queue(job)
-        self.outlet.orphans.clear()
+        self.senders.orphans.clear()
 
     def settle(self, now: float) -> None:
         self.now = now
@@ -283,17 +283,17 @@ class Lifecycle:
             view = self.membership.view()
             for member in self.membership.members():
                 self.effects.append(Control(from_broker.NewView(view=view), member.incarnation))
-            self.outlet.set_view(view, self._outlet_peers(), now)
-        if self.outlet.orphans:
+            self.senders.set_view(view, self._sender_peers(), now)
+        if self.senders.orphans:
             self._adopt_orphans()
         self.place_all()
         if self.recovery.jobs:
             self.recovery.ask({name: len(p.stages) for name, p in self.pipelines.items()}, now)
         for pipeline in self.pipelines.values():
             self.roots.dispatch(pipeline.queue, self.jobs, len(pipeline.stages), now)
-        self.outlet.pump(now)
+        self.senders.pump(now)
 
-    def _outlet_peers(self) -> list[Member]:
+    def _sender_peers(self) -> list[Member]:
         """Who gets roots, and who gets their END: the first stage, ordered workers, and sinks."""
         return [m for m in self.membership.members() if m.stage == 0 or m.ordered or m.role == "sink"]
 
@@ -340,7 +340,7 @@ class Lifecycle:
     def deadline(self) -> float | None:
         """When something is due."""
         times = [
-            self.outlet.deadline(),
+            self.senders.deadline(),
             self.recovery.deadline(),
             self.lost_sinks.deadline(),
             min(self.unkept.values(), default=None),
@@ -351,5 +351,5 @@ class Lifecycle:
 
     def check(self) -> None:
         """Assert every invariant."""
-        self.outlet.check()
+        self.senders.check()
         assert self.roots.cached == sum(b.nbytes for job in self.jobs.values() for b in job.cache.values())

@@ -64,7 +64,7 @@ class BrokerMachine:
         self.jobs = known.jobs
         self.trouble = known.trouble
         self.life = Lifecycle(known, keep=keep, feed_timeout=feed_timeout, grace=grace)
-        self.outlet = self.life.outlet
+        self.senders = self.life.senders
         self.complaints = Complaints(lease, self._heard)
         self.departures = Departures(known, self.life)
         self.members = FromMembers(known, self.life, self.departures, self.complaints)
@@ -151,7 +151,7 @@ class BrokerMachine:
     def data(self, message: DataMessage, now: float) -> None:
         """A first stage's word on its input."""
         if type(message) is Statement:
-            self.outlet.statement(message, now)
+            self.senders.statement(message, now)
         else:
             self.bad += 1
         self._settle(now)
@@ -176,7 +176,7 @@ class BrokerMachine:
         if expired:
             self.departures.taken_out(expired, "was not heard of for its lease, and counts as dead", now)
         self.departures.give_up_sinks(now)
-        for peer in self.outlet.complaints(now):
+        for peer in self.senders.complaints(now):
             self.complaints.add(self.me, peer, now)
         worst = self.complaints.due(now)
         fenced = self.membership.remove(worst) if worst is not None else None
@@ -186,7 +186,7 @@ class BrokerMachine:
         self.life.time_out(now)
         self.life.ask_kept(now)
         self.life.prune_old(now)
-        self.outlet.tick(now)
+        self.senders.tick(now)
         self._settle(now)
 
     def check(self) -> None:

@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from zturbo.core.effects import Control, Effect
-from zturbo.core.links.outbatch import Parcel
-from zturbo.core.links.senders import Outlet
+from zturbo.core.links.outbatch import OutBatch
+from zturbo.core.links.senders import Senders
 from zturbo.core.order.intervals import Intervals
 from zturbo.wire.control import from_broker
 from zturbo.wire.messages import Batch, Run
@@ -37,11 +37,11 @@ class Recovery:
     """What a restarted broker does not know yet.
 
     Args:
-        outlet: the links to first stages.
+        senders: the links to first stages.
         effects: where what is to be done is appended.
     """
 
-    outlet: Outlet
+    senders: Senders
     effects: list[Effect]
     silent: dict[bytes, str] = field(default_factory=dict)
     """Workers of first stages that have not reported -> their pipeline."""
@@ -60,14 +60,14 @@ class Recovery:
         """
         if self.silent.pop(worker, None) is None:
             return
-        parcels = []
+        outbatches = []
         for job_id, epoch, runs, n, nbytes in items:
             batch = Batch(job_id, epoch, 0, list(runs), n)
-            parcels.append(Parcel(batch, None, (), n, nbytes, hollow=True))
+            outbatches.append(OutBatch(batch, None, (), n, nbytes, hollow=True))
             job = self.jobs.get(job_id)
             if job is not None and job.epoch == epoch:
                 self._held.setdefault(job_id, {}).setdefault(worker, []).extend(_ranges(job, runs))
-        self.outlet.adopt(worker, parcels, now)
+        self.senders.adopt(worker, outbatches, now)
 
     def lost(self, worker: bytes) -> None:
         """It is gone: it reports nothing any more, and holds nothing."""

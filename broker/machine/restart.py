@@ -74,7 +74,7 @@ class Restart:
             return
         job.placed = Placed(dict(stamp.ordered), stamp.sink)
         self.life.placement.take(job.placed)
-        self.life.outlet.stamp(stamp)
+        self.life.senders.stamp(stamp)
         job.recovering = True
         self.life.recovery.jobs[job.id] = job
         if not job.kept:

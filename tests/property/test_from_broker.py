@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from tests.property.test_control import IDS, MEMBERS, values
 from tests.property.test_wild import BROKER, JOBS, ME, messages, sayable, stamps
-from zturbo.client.io import Courier
+from zturbo.client.io import ClientIO
 from zturbo.core.sink.machine import SinkMachine
 from zturbo.core.worker.machine import WorkerMachine
 from zturbo.errors import ZturboError
@@ -96,7 +96,7 @@ def test_a_member_takes_what_a_broker_may_say(data: st.DataObject, role: str) ->
                 machine.want(b"client", message, now)
         else:
             if isinstance(message, Batch):
-                link = machine.inlet.links.get(message.source)
+                link = machine.receivers.links.get(message.source)
                 message.number = 1 if link is None else link.received + 1
             machine.data(decode([bytes(frame) for frame in encode(message)]), now)
         machine.tick(now)
@@ -122,10 +122,10 @@ def test_a_node_takes_what_a_broker_may_say(node: Node, messages: list[Message])
 
 
 @pytest.fixture(scope="module")
-def courier() -> Any:
-    courier = Courier("ipc:///nobody/is/here")
-    yield courier
-    courier.close()
+def io() -> Any:
+    io = ClientIO("ipc:///nobody/is/here")
+    yield io
+    io.close()
 
 
 REQUESTS = [
@@ -139,24 +139,24 @@ REQUESTS = [
 @settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(messages=st.lists(said(WORKER), max_size=15), request=st.sampled_from(REQUESTS))
 def test_a_client_takes_what_a_broker_may_say(
-    courier: Courier, caplog: pytest.LogCaptureFixture, messages: list[Message], request: Any
+    io: ClientIO, caplog: pytest.LogCaptureFixture, messages: list[Message], request: Any
 ) -> None:
     """Each question is answered with a value of its kind, or an error of ours."""
     caplog.set_level(logging.CRITICAL)
-    future: Future[Any] = courier.ask(request)
+    future: Future[Any] = io.ask(request)
     asked: Future[None] = Future()
 
     def hear(now: float) -> None:
         try:
             for message in messages:
-                courier._hear(message)
-            courier._hear(from_broker.Ok(ref=courier._ref, value=os.urandom(3)))
+                io._hear(message)
+            io._hear(from_broker.Ok(ref=io._ref, value=os.urandom(3)))
         except BaseException as error:
             asked.set_exception(error)
         else:
             asked.set_result(None)
 
-    assert courier.post(hear)
+    assert io.post(hear)
     asked.result(20)
     assert future.done()
     error = future.exception()

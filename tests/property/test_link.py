@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from zturbo.core.effects import Effect, Send
-from zturbo.core.links.outbatch import Parcel
+from zturbo.core.links.outbatch import OutBatch
 from zturbo.core.links.receiver import LinkReceiver
 from zturbo.core.links.sender import LinkSender
 from zturbo.wire.codec import decode, encode
@@ -60,7 +60,7 @@ def test_everything_arrives_once_in_order_and_all_credit_returns(seed: int) -> N
         wire.lying = step < 1500
         while sent < total and sender.credit >= 1 and rng.random() < 0.7:
             batch = Batch(b"j" * 16, 1, 0, ends=[End((sent,), 0)])
-            sender.send(Parcel.of(batch, B), now)
+            sender.send(OutBatch.of(batch, B), now)
             sent += 1
         if sent < total:
             sender.starve(now)
@@ -92,7 +92,7 @@ def test_everything_arrives_once_in_order_and_all_credit_returns(seed: int) -> N
         if wire.up and rng.random() < 0.8:
             statement = decode(wire.up.pop(0))
             assert isinstance(statement, Statement)
-            acked += [parcel.batch.ends[0].path[0] for parcel in sender.statement(statement, now)]
+            acked += [outbatch.batch.ends[0].path[0] for outbatch in sender.statement(statement, now)]
         sender.check()
         receiver.check()
         assert len(queue) <= window
@@ -116,7 +116,7 @@ def test_an_older_statement_takes_nothing_back() -> None:
     effects: list[Effect] = []
     sender = LinkSender(A, B, effects, 0.0)
     sender.statement(Statement(B, A, 0, 0, [], tasks=10, nbytes=1000), 0.0)
-    sender.send(Parcel.of(Batch(b"j" * 16, 1, 0, ends=[End((0,), 0)]), B), 0.0)
+    sender.send(OutBatch.of(Batch(b"j" * 16, 1, 0, ends=[End((0,), 0)]), B), 0.0)
     assert len(sender.statement(Statement(B, A, 1, 1, [], tasks=20, nbytes=2000), 0.1)) == 1
     assert sender.statement(Statement(B, A, 0, 0, [], tasks=10, nbytes=1000), 0.2) == []
     assert (sender.received, sender.acked, sender.credit) == (1, 1, 19)
@@ -127,9 +127,9 @@ def test_an_abandoned_link_gives_back_what_was_not_acked_in_order() -> None:
     sender = LinkSender(A, B, effects, 0.0)
     sender.statement(Statement(B, A, 0, 0, [], tasks=10, nbytes=10_000), 0.0)
     for i in range(5):
-        sender.send(Parcel.of(Batch(b"j" * 16, 1, 0, ends=[End((i,), 0)]), B), 0.0)
+        sender.send(OutBatch.of(Batch(b"j" * 16, 1, 0, ends=[End((i,), 0)]), B), 0.0)
     sender.statement(Statement(B, A, 5, 1, [(3, 3)], tasks=10, nbytes=10_000), 0.0)
-    assert [parcel.batch.ends[0].path for parcel in sender.abandon()] == [(1,), (3,), (4,)]
+    assert [outbatch.batch.ends[0].path for outbatch in sender.abandon()] == [(1,), (3,), (4,)]
 
 
 lies = st.builds(
@@ -166,7 +166,7 @@ def test_a_link_outlives_what_a_stranger_says_in_its_receivers_name(
             sender.statement(lie, now)
         while waiting and sender.credit >= waiting[0]:
             ends = [End((k,), 0) for k in range(waiting.pop(0))]
-            sender.send(Parcel.of(Batch(b"j" * 16, 1, 0, ends=ends), B), now)
+            sender.send(OutBatch.of(Batch(b"j" * 16, 1, 0, ends=ends), B), now)
         if waiting:
             sender.starve(now)
         sender.tick(now)

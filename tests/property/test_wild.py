@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from zturbo.core.effects import Control, Effect, Send
 from zturbo.core.links.custody import Custody
-from zturbo.core.links.senders import Outlet
+from zturbo.core.links.senders import Senders
 from zturbo.core.result_stream import ResultStream
 from zturbo.core.sink.machine import SinkMachine
 from zturbo.core.worker.machine import WorkerMachine
@@ -159,8 +159,8 @@ def test_a_member_takes_wild_values(role: str, said: list[Any]) -> None:
     now = 0.0
     for message in said:
         now += 0.3
-        if isinstance(message, Batch) and message.source in machine.inlet.links:
-            message.number = machine.inlet.links[message.source].received + 1
+        if isinstance(message, Batch) and message.source in machine.receivers.links:
+            message.number = machine.receivers.links[message.source].received + 1
         got = decode([bytes(frame) for frame in encode(message)])
         if isinstance(got, Want):
             if role == "sink":
@@ -177,14 +177,14 @@ def test_a_member_takes_wild_values(role: str, said: list[Any]) -> None:
 @given(st.lists(statements, min_size=1, max_size=20))
 def test_a_sender_takes_wild_statements(said: list[Statement]) -> None:
     effects: list[Effect] = []
-    outlet = Outlet(ME, "h", Custody(), effects)
-    outlet.set_view(VIEW, [VIEW.members[PEER]], 0.0)
+    senders = Senders(ME, "h", Custody(), effects)
+    senders.set_view(VIEW, [VIEW.members[PEER]], 0.0)
     for number, statement in enumerate(said):
-        outlet.statement(statement, float(number))
-        outlet.tick(float(number))
-        outlet.pump(float(number))
+        senders.statement(statement, float(number))
+        senders.tick(float(number))
+        senders.pump(float(number))
         sayable(effects, machine=None, now=0.0)
-        outlet.check()
+        senders.check()
 
 
 @settings(max_examples=60, deadline=None)

@@ -74,8 +74,8 @@ class Bug:
 
 _SENDER = "zturbo.core.links.sender:LinkSender."
 _RECEIVER = "zturbo.core.links.receiver:LinkReceiver."
-_INLET = "zturbo.core.links.receivers:Inlet."
-_OUTLET = "zturbo.core.links.senders:Outlet."
+_RECEIVERS = "zturbo.core.links.receivers:Receivers."
+_SENDERS = "zturbo.core.links.senders:Senders."
 _COMPLAINTS = "zturbo_broker.members.complaints:Complaints."
 _CUSTODY = "zturbo.core.links.custody:Custody."
 _WORKER = "zturbo.core.worker.machine:WorkerMachine."
@@ -106,14 +106,14 @@ BUGS = [
     Bug("credit is an increment", _SENDER + "statement", "self.limit_tasks = max(self.limit_tasks, min(st.tasks, self.tasks_sent + MAX_WINDOW))", "self.limit_tasks += st.tasks"),
     Bug("ranges are one too wide", _SENDER + "statement", "min(last, self.sent) + 1)", "min(last + 1, self.sent) + 1)"),
     Bug("what was given back is kept too", _SENDER + "_take_back", "self.retained[number] = kept", "pass"),
-    Bug("the incarnation is not checked", _INLET + "batch", "link is None or batch.target != self.me", "link is None", only=("worker", "stage")),
-    Bug("whoever greets is taken", _INLET + "greet", "if greet.source not in self.view.members:", "if False:"),
+    Bug("the incarnation is not checked", _RECEIVERS + "batch", "link is None or batch.target != self.me", "link is None", only=("worker", "stage")),
+    Bug("whoever greets is taken", _RECEIVERS + "greet", "if greet.source not in self.view.members:", "if False:"),
     Bug("a newer view is not fetched, and the greeting forgotten", _SENDER + "greet", "self.effects.append(Send(self.peer, Greet(self.me, self.peer, self.view)))", "if not self.nonce:\n    self.effects.append(Send(self.peer, Greet(self.me, self.peer, self.view)))\n    self.nonce = 1"),
     Bug("wall time says since when an answer is owed", _SENDER + "_begin_to_owe", "self.heard = now", "self.heard = __import__('time').time()", only=("idle",)),
-    Bug("wall time says when to complain again", _OUTLET + "complaints", "now + COMPLAIN_EVERY", "__import__('time').time() + COMPLAIN_EVERY", only=("idle",)),
+    Bug("wall time says when to complain again", _SENDERS + "complaints", "now + COMPLAIN_EVERY", "__import__('time').time() + COMPLAIN_EVERY", only=("idle",)),
     Bug("a probe is due since the link was idle", _SENDER + "_begin_to_owe", "self.next_probe = now + self._delay", "self.next_probe = float('inf')", only=("idle",)),
-    Bug("nobody complains of a broken link", _OUTLET + "complaints", "link.silent(now) > COMPLAIN_AFTER", "False", only=("idle",)),
-    Bug("only the first complaint is made", _OUTLET + "complaints", "self._complain_at = now + COMPLAIN_EVERY", "self._complain_at = float('inf')", only=("idle",)),
+    Bug("nobody complains of a broken link", _SENDERS + "complaints", "link.silent(now) > COMPLAIN_AFTER", "False", only=("idle",)),
+    Bug("only the first complaint is made", _SENDERS + "complaints", "self._complain_at = now + COMPLAIN_EVERY", "self._complain_at = float('inf')", only=("idle",)),
     Bug("a complaint is always the first", _COMPLAINTS + "add", "known is None or now - known.last > FORGET_AFTER", "True", only=("idle",)),
     Bug("a complaint that lasts has no vote", _COMPLAINTS + "due", "if known.lasts]", "if False]", only=("idle",)),
     Bug("a broken link takes nobody out", _COMPLAINTS + "deadline", "known.first + self.lease", "known.first + 1e6", only=("idle",)),
@@ -123,23 +123,23 @@ BUGS = [
     Bug("wall time says when a probe is due", _SENDER + "tick", "now >= self.next_probe", "__import__('time').time() >= self.next_probe"),
     Bug("wall time says when a statement came", _SENDER + "statement", "self.heard = now", "self.heard = __import__('time').time()", only=("idle",)),
     Bug("wall time says when the next probe is due", _SENDER + "statement", "self.next_probe = now + self._delay", "self.next_probe = __import__('time').time() + self._delay"),
-    # custody and outlet
-    Bug("the count is raised after the first piece left", _OUTLET + "pump", "self.custody.hold(parcel.origins)\nself._take", "self._take"),
-    Bug("a parcel does not hold its origins", _OUTLET + "put", "self.custody.hold(parcel.origins)", "pass"),
-    Bug("an ack releases twice", _OUTLET + "statement", "for parcel in acked:\n    self.custody.release(parcel.origins)", "for parcel in acked:\n    self.custody.release(parcel.origins, 2)"),
-    Bug("an ack releases nothing", _OUTLET + "statement", "for parcel in acked:\n    self.custody.release(parcel.origins)", "for parcel in acked:\n    pass"),
-    Bug("what a lost peer had is forgotten", _OUTLET + "_redeliver", "self._again(parcel)", "self.custody.release(parcel.origins)"),
-    Bug("what was given back is forgotten", _OUTLET + "statement", "if self._current(rest):\n    self._again(rest)\n    self.returned += rest.size\nelse:\n    self.custody.release(rest.origins)", "self.custody.release(rest.origins)"),
-    Bug("a stamp is said on one link alone", _OUTLET + "_send", "if link.stamped.get(batch.job) != stamp.rank:", "if not any(other.stamped.get(batch.job) == stamp.rank for other in self.links.values()):"),
-    Bug("what waits does not follow the sink", _OUTLET + "stamp", "elif old.sink != stamp.sink:", "elif False:", only=("sink",)),
-    Bug("an ended job's parcels wait on", _OUTLET + "forget", "self._drop_pending(job, None)", "pass"),
+    # custody and senders
+    Bug("the count is raised after the first piece left", _SENDERS + "pump", "self.custody.hold(outbatch.origins)\nself._take", "self._take"),
+    Bug("an outbatch does not hold its origins", _SENDERS + "put", "self.custody.hold(outbatch.origins)", "pass"),
+    Bug("an ack releases twice", _SENDERS + "statement", "for outbatch in acked:\n    self.custody.release(outbatch.origins)", "for outbatch in acked:\n    self.custody.release(outbatch.origins, 2)"),
+    Bug("an ack releases nothing", _SENDERS + "statement", "for outbatch in acked:\n    self.custody.release(outbatch.origins)", "for outbatch in acked:\n    pass"),
+    Bug("what a lost peer had is forgotten", _SENDERS + "_redeliver", "self._again(outbatch)", "self.custody.release(outbatch.origins)"),
+    Bug("what was given back is forgotten", _SENDERS + "statement", "if self._current(rest):\n    self._again(rest)\n    self.returned += rest.size\nelse:\n    self.custody.release(rest.origins)", "self.custody.release(rest.origins)"),
+    Bug("a stamp is said on one link alone", _SENDERS + "_send", "if link.stamped.get(batch.job) != stamp.rank:", "if not any(other.stamped.get(batch.job) == stamp.rank for other in self.links.values()):"),
+    Bug("what waits does not follow the sink", _SENDERS + "stamp", "elif old.sink != stamp.sink:", "elif False:", only=("sink",)),
+    Bug("an ended job's outbatches wait on", _SENDERS + "forget", "self._drop_pending(job, None)", "pass"),
     Bug("an input is finished with its first task", _CUSTODY + "release", "if left > by:", "if left > by + 2:"),
     # worker
     Bug("acked on arrival", _WORKER + "_batch", "self.queue.add(batch)", "self.queue.add(batch)\nlink.ack(batch.number, now)"),
     Bug("old epochs leave debt", _WORKER + "_purge", "self._ack(part.key, now)", "pass", only=("cancel", "stage", "cancel")),
     Bug("an ended job's inputs are never acked", _WORKER + "produced", "self.custody.forget(origin)\nself._ack(origin, now)", "pass"),
     Bug("ENDs go to the next stage", _WORKER + "_put", "if after != self.stage + 1:", "if False:"),
-    Bug("ENDs are lost where they part from their batch", _WORKER + "_put", "self.outlet.put(Parcel.of(marks, self._destination(stamp, after), origins))", "pass"),
+    Bug("ENDs are lost where they part from their batch", _WORKER + "_put", "self.senders.put(OutBatch.of(marks, self._destination(stamp, after), origins))", "pass"),
     Bug("credit does not come back", _WORKER + "_next_queued", "self.late.append([])\nself._leave(part.key, part.n, part.nbytes)", "self.late.append([])"),
     Bug("given back, and run all the same", _WORKER + "_give_back", "for part in self.queue.give_back():", "for part in self.queue.parts():"),
     Bug("a return is released before it is taken", _WORKER + "_return", "link.give_back(number, part.start, now)", "link.give_back(number, part.start, now)\nself.custody.release((part.key,), part.n)"),
@@ -198,11 +198,11 @@ BUGS = [
     Bug("a chunk that is said twice is taken twice", _CLIENTS + "feed", 'elif message.seq < len(job.chunks):', "elif False:"),
     Bug("a chunk that overtakes another is taken", _CLIENTS + "feed", 'elif message.seq > len(job.chunks):', 'elif False:'),
     Bug("a repeated submit is another job", _CLIENTS + "submit", "if known is not None:", "if False:"),
-    Bug("the stream's END is forgotten", _ROOTS + "_send_end", "self.outlet.put(Parcel.of(batch, dest))", "pass"),
+    Bug("the stream's END is forgotten", _ROOTS + "_send_end", "self.senders.put(OutBatch.of(batch, dest))", "pass"),
     Bug("a slice of roots is sent twice", _ROOTS + "_send_some", "job.todo[0] = (end, stop)", "job.todo[0] = (end - 1, stop)"),
     Bug("roots go again without need", _RECOVERY + "entered", "for held in self._held.get(job_id, {}).values():", "for held in ():", only=("broker", "broker-after")),
     Bug("roots that were given back meanwhile are taken for held", _RECOVERY + "returned", "self._returned.setdefault(job.id, []).extend(_ranges(job, runs))", "pass", only=("broker-first",), within=("plain", "fan", "ordered", "twice")),
-    Bug("roots of a lost holder are forgotten", _LIFE + "_adopt_orphans", "self.roots.again(job, parcel.batch.runs)", "pass", only=("broker", "broker", "stop", "first", "first"), within=("plain", "fan", "ordered", "twice")),
+    Bug("roots of a lost holder are forgotten", _LIFE + "_adopt_orphans", "self.roots.again(job, outbatch.batch.runs)", "pass", only=("broker", "broker", "stop", "first", "first"), within=("plain", "fan", "ordered", "twice")),
     Bug("a new epoch does not begin at the first root", _LIFE + "wait_again", "self.roots.rewind(job)", "pass", only=("worker", "stage")),
     Bug("a failure that was given out may succeed later", "zturbo_broker.machine.restart:stand", "known[(stage, path)] = old._replace(given=count)", "pass", only=("worker", "stage"), within=("flaky",)),
     Bug("what stood before a failure is not counted", _SEQUENCER + "pop", "1, fail, node.count)", "1, fail, 0)", only=("worker", "stage"), within=("flaky",)),

@@ -20,8 +20,8 @@ def check_credit(world: World) -> None:
     actors = world.actors
     for actor in [world.broker, *world.workers]:
         me = actor.machine.me
-        for peer, link in actor.machine.outlet.links.items():
-            if peer in actors and (receiver := actors[peer].machine.inlet.links.get(me)) is not None:
+        for peer, link in actor.machine.senders.links.items():
+            if peer in actors and (receiver := actors[peer].machine.receivers.links.get(me)) is not None:
                 window, sent = receiver.window, link.tasks_sent
                 fits = sent <= window.limit_tasks or sent <= window.left_tasks
                 assert fits, world.story("sent beyond the credit")
@@ -47,10 +47,10 @@ def check_rest(world: World) -> None:
     """At rest nothing is retained, held, or owed, and all credit is back."""
     senders = [world.broker, *world.workers]
     for actor in senders:
-        outlet = actor.machine.outlet
-        assert outlet.idle, world.story("something is retained")
-        for peer, link in outlet.links.items():
-            receiver = world.actors[peer].machine.inlet.links.get(actor.machine.me)
+        senders = actor.machine.senders
+        assert senders.idle, world.story("something is retained")
+        for peer, link in senders.links.items():
+            receiver = world.actors[peer].machine.receivers.links.get(actor.machine.me)
             if link.sent:
                 assert receiver is not None and receiver.received == link.sent
                 assert receiver.acked == link.sent and link.acked == link.sent

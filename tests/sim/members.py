@@ -90,7 +90,7 @@ class SimMember:
             python="",
             stage=self.stage,
             code="",
-            view=self.machine.inlet.view.number if self.machine.joined else 0,
+            view=self.machine.receivers.view.number if self.machine.joined else 0,
             jobs=tuple(self.machine.known()[:64]),
         )
         self.world.control(self.incarnation, BROKER, pack_control(message))
@@ -223,7 +223,7 @@ class SimWorker(SimMember):
         self.loop = SimLoop(world.clock, lambda: world.later(world.rng.random() * 0.001, self._turn))
         self.host = StageHost(cls, name=self.stage, index=index, loop=self.loop)
         self.host.through += (Die,)  # it stands for a kill from outside, of which no stage's code has a word
-        self.slot = self.host.slot = _Slot(world, index)
+        self.running_note = self.host.running_note = _Slot(world, index)
         self.machine: WorkerMachine = WorkerMachine(
             self.incarnation,
             pipeline=pipeline,
@@ -311,10 +311,10 @@ class SimWorker(SimMember):
             self.loop.step()
             if isinstance(self.runner, AsyncRunner) and self.runner.fatal is not None:
                 assert isinstance(self.runner.fatal, Die), self.runner.fatal
-                self.world.dies(self, self.slot.table)
+                self.world.dies(self, self.running_note.table)
 
     def _free(self) -> bool:
-        return len(self.posted) <= 16 and not self.machine.outlet.pressed
+        return len(self.posted) <= 16 and not self.machine.senders.pressed
 
     def _post(self, produced: Produced) -> None:
         now = self.world.now
@@ -359,7 +359,7 @@ class SimWorker(SimMember):
             else:
                 self.runner.run(item)
         except Die:
-            self.world.dies(self, self.slot.died)
+            self.world.dies(self, self.running_note.died)
             return
         if self.runner.wait() is None and (not self.todo or self.world.rng.random() < 0.5):
             self.runner.idle()
@@ -416,7 +416,7 @@ class SimWorker(SimMember):
         try:
             self.runner.idle()
         except Die:
-            self.world.dies(self, self.slot.died)
+            self.world.dies(self, self.running_note.died)
             return
         given, self.given[:] = list(self.given), []
         for produced in given:

@@ -66,5 +66,5 @@ def test_without_faults_nothing_is_done_twice() -> None:
         world = World(seed, faults=False, within=tame)
         world.run()
         assert world.net.lost == 0
-        assert all(worker.machine.outlet.redelivered == 0 for worker in world.workers)
+        assert all(worker.machine.senders.redelivered == 0 for worker in world.workers)
         assert all(job.epoch == 1 for job in world.broker.machine.jobs.values())

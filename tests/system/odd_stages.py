@@ -74,15 +74,15 @@ class DeadlyBeside(Stage):
 
 def die_after_it() -> None:
     """Kill this process as soon as the task that runs has ended."""
-    from zturbo.runtime.process.running import Slot
+    from zturbo.runtime.process.running import RunningNote
 
-    end = Slot.end
+    end = RunningNote.end
 
-    def deadly(slot: Slot) -> None:
-        end(slot)
+    def deadly(running_note: RunningNote) -> None:
+        end(running_note)
         os._exit(9)
 
-    Slot.end = deadly  # type: ignore[method-assign]
+    RunningNote.end = deadly  # type: ignore[method-assign]
 
 
 class DeadlyReset(Stage):

@@ -145,13 +145,13 @@ def test_a_cancelled_job_cancels_its_coroutines(tmp_path: Path) -> None:
     with Cluster({"p": [waiting("waits", "Waits", path=str(note))]}) as cluster, cluster.client() as client:
         job = client.submit(Job("forever", Task("forever")), pipeline="p")
         other = client.submit(Job("other", Task("forever")), pipeline="p")
-        eventually(lambda: len(cluster.child("p.waits").slot.read()) == 2)
+        eventually(lambda: len(cluster.child("p.waits").running_note.read()) == 2)
         pid = cluster.child("p.waits").pid
         job.cancel()
         with pytest.raises(JobCancelled):
             job.result(timeout=30)
         eventually(note.exists)
-        eventually(lambda: len(cluster.child("p.waits").slot.read()) == 1)
+        eventually(lambda: len(cluster.child("p.waits").running_note.read()) == 1)
         assert run(client, [1, 2], "p")[0] == [1, 2]
         assert cluster.child("p.waits").pid == pid, "nobody was killed for it"
         other.cancel()
@@ -183,7 +183,7 @@ def test_a_drained_worker_gives_back_what_it_has_not_begun(tmp_path: Path) -> No
         done: list[Any] = []
         thread = threading.Thread(target=lambda: done.extend(run(client, list(range(1000)), "p")[0]))
         thread.start()
-        eventually(lambda: bool(cluster.child("p.waits").slot.read()))
+        eventually(lambda: bool(cluster.child("p.waits").running_note.read()))
         os.kill(cluster.child("p.waits").pid, signal.SIGTERM)
         thread.join()
         assert done == waited(list(range(1000)))

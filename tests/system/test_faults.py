@@ -72,7 +72,7 @@ def test_kill_9_in_the_midst_of_a_generator(tmp_path: Path) -> None:
         stream = client.submit(Task(n), pipeline="p").stream()
         got = [next(stream) for _ in range(300)]
         counts = [child for child in cluster.node.children if child.what.name == "p.count"]
-        (running,) = [child for child in counts if child.slot.read()]  # it has more than may wait
+        (running,) = [child for child in counts if child.running_note.read()]  # it has more than may wait
         os.kill(running.pid, 9)
         gate.touch()
         got += list(stream)

@@ -30,7 +30,7 @@ def test_cancel_ends_a_running_process_and_is_no_strike(tmp_path: Path) -> None:
         job = client.submit(Task(7), pipeline="p")
         eventually(lambda: job.status()["state"] == "running")
         pid = cluster.child("p.hang").pid
-        eventually(lambda: bool(cluster.child("p.hang").slot.read()))
+        eventually(lambda: bool(cluster.child("p.hang").running_note.read()))
         began = time.monotonic()
         assert job.cancel()
         with pytest.raises(JobCancelled):
@@ -39,7 +39,7 @@ def test_cancel_ends_a_running_process_and_is_no_strike(tmp_path: Path) -> None:
         print(f"the next job was done {time.monotonic() - began:.2f} s after the cancel")
         assert cluster.child("p.hang").pid != pid
         job = client.submit(Task(7), pipeline="p")
-        eventually(lambda: bool(cluster.child("p.hang").slot.read()))
+        eventually(lambda: bool(cluster.child("p.hang").running_note.read()))
         assert not job.status()["incidents"], "no strike was carried over"
 
 

@@ -161,7 +161,9 @@ def test_a_stranger_on_the_endpoint_of_a_dead_worker(
                 assert view["pipelines"][0]["workers"] == (1, 2)
                 victim = elsewhere.children[0]
                 endpoint = _tcp_endpoint(victim.pid)
-                eventually(lambda: bool(victim.slot.read()))  # it holds what it cannot end: an ack is owed
+                eventually(
+                    lambda: bool(victim.running_note.read())
+                )  # it holds what it cannot end: an ack is owed
                 elsewhere.remove(victim.what)
                 broker = cluster.child("broker").pid
                 os.kill(broker, signal.SIGSTOP)  # nobody is told of the death, and all goes on as before

@@ -15,7 +15,7 @@ from tests.system.cluster import eventually
 from tests.system.pyturbo_stages import Kept, Say
 from zturbo import Job, Options, Task
 from zturbo.errors import StartError
-from zturbo.system.records import KeptJobs
+from zturbo.system.records import JobRecords
 
 ROOT = Path(__file__).parents[2]
 
@@ -139,7 +139,7 @@ def test_an_ended_system_goes_on_elsewhere(tmp_path: Path, caplog: pytest.LogCap
 
 
 def test_records(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    kept = KeptJobs(tmp_path)
+    kept = JobRecords(tmp_path)
     jobs = [Job(f"job {i}", Task(b"x" * 100_000 * i, {"i": i})) for i in range(3)]
     for job in jobs:
         kept.put(job)
@@ -147,7 +147,7 @@ def test_records(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     kept.close()
     (tmp_path / "jobs" / "0000000000000009.part").write_bytes(b"half a record")
     damaged = next((tmp_path / "jobs").glob(f"*{jobs[0].id}"))
-    kept = KeptJobs(tmp_path)
+    kept = JobRecords(tmp_path)
     assert [(job.id, job.task.content) for job in kept.load()] == [
         (job.id, job.task.content) for job in (jobs[0], jobs[2])
     ]

@@ -131,7 +131,7 @@ def test_raise_exception_stops(debug: bool, monkeypatch: pytest.MonkeyPatch) -> 
         system.add_job(Job("wrong", Task((0, 15))))
         with pytest.raises(TaskError, match="no thirteen here") as raised:
             system.wait_job(job_timeout=60)
-        assert system._desk.state == "ended" and system._processes is None
+        assert system._jobs.state == "ended" and system._processes is None
         if debug:  # a debugger lands in the user's code
             assert raised.traceback[-1].name == "process"
             assert isinstance(raised.value.__cause__, ValueError)

@@ -16,7 +16,7 @@ from zturbo.hardware.binding import bound_environment
 from zturbo.runtime.members.worker import make_worker, serve
 from zturbo.runtime.net.host import host_name
 from zturbo.runtime.node.children import ChildSide, ChildSpec
-from zturbo.runtime.process.running import Slot
+from zturbo.runtime.process.running import RunningNote
 
 __all__ = ["run_here"]
 
@@ -63,7 +63,7 @@ def run_here(child: ChildSpec, broker: str) -> int:
                 "node": os.urandom(16),
                 "host": host_name(),
                 "folder": str(Path(folder) / "worker"),
-                "slot_fd": Slot.make(),
+                "running_fd": RunningNote.make(),
                 "ready_fd": -1,
             }
         )

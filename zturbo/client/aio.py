@@ -102,7 +102,7 @@ class AsyncClient:
         at = await ask(client, message)
         reader = AsyncReader(client, job_id, 0, at)
         feeder = Feeder(
-            client._courier,
+            client._io,
             job_id,
             contents if source is None else source,
             fail=reader.fail,
@@ -120,7 +120,7 @@ class AsyncClient:
             if source is not None:
                 source.close()
             reader.close()
-            if not client._courier.forked:
+            if not client._io.forked:
                 await quietly(ask(client, to_broker.Release(job=job_id)))
 
     async def attach(self, job_id: bytes | str, *, from_start: bool = False) -> AsyncJob:
@@ -181,7 +181,7 @@ class AsyncClient:
     async def describe(self, job_id: bytes | str | None = None) -> dict[str, Any]:
         """As :meth:`zturbo.Client.describe`."""
         raw = None if job_id is None else await self._find("job_id", job_id)
-        return with_text_ids(await ask(self.client, self.client._courier.complete.question(raw)))
+        return with_text_ids(await ask(self.client, self.client._io.complete.question(raw)))
 
 
 class _Source:

@@ -31,7 +31,7 @@ class AsyncReader(Reader):
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._event = asyncio.Event()
-        super().__init__(client._courier, job, first, at, tell=tell)
+        super().__init__(client._io, job, first, at, tell=tell)
 
     def _wake(self) -> None:
         if not self._loop.is_closed():
@@ -41,7 +41,7 @@ class AsyncReader(Reader):
         """As :meth:`Reader.batches`."""
         try:
             while True:
-                self._courier.check_process()
+                self._io.check_process()
                 while not self._arrived:
                     if self._over():
                         return
@@ -165,7 +165,7 @@ class AsyncJob:
     async def status(self) -> dict[str, Any]:
         """As :meth:`zturbo.JobHandle.status`."""
         client = self.handle._client
-        value = await ask(client, client._courier.complete.question(self.handle._raw_id))
+        value = await ask(client, client._io.complete.question(self.handle._raw_id))
         return self.handle._told(with_text_ids(value)["jobs"])
 
     async def done(self) -> bool:
@@ -234,7 +234,7 @@ class Endings:
 
 
 async def ask(client: Client, message: Request[Answer]) -> Answer:
-    return await asyncio.wrap_future(client._courier.ask(message, timeout=client.timeout))
+    return await asyncio.wrap_future(client._io.ask(message, timeout=client.timeout))
 
 
 async def quietly(call: Any) -> None:

@@ -35,7 +35,7 @@ from zturbo.checks import (
 )
 from zturbo.client.feeder import Feeder
 from zturbo.client.handle import JobHandle
-from zturbo.client.io import Courier
+from zturbo.client.io import ClientIO
 from zturbo.client.job_ids import is_job_id, job_id_of, pick_job, with_text_ids
 from zturbo.client.reader import Failure, Reader
 from zturbo.client.watch import Callbacks, Watch
@@ -89,15 +89,15 @@ class Client:
             )
         check_seconds("Client: timeout", timeout)
         self.timeout = timeout
-        self._courier = Courier(self.broker, security)
-        self._watch = Watch(self._courier)
+        self._io = ClientIO(self.broker, security)
+        self._watch = Watch(self._io)
         self._callbacks = Callbacks()
-        self._forgotten = weakref.finalize(self, _leave, self._courier, self._callbacks)
+        self._forgotten = weakref.finalize(self, _leave, self._io, self._callbacks)
         self._forgotten.atexit = False
         try:
-            self.info = self._courier.hello(timeout).as_map()
+            self.info = self._io.hello(timeout).as_map()
         except BaseException:
-            self._courier.close()
+            self._io.close()
             raise
 
     def __enter__(self) -> Client:
@@ -111,11 +111,11 @@ class Client:
 
         A client that is dropped is closed too. In a forked child this has no effect.
         """
-        self._courier.close()
+        self._io.close()
         self._callbacks.close()
 
     def _ask(self, message: Request[Answer]) -> Answer:
-        return self._courier.ask(message, timeout=self.timeout).result()
+        return self._io.ask(message, timeout=self.timeout).result()
 
     def submit(self, job: Job | Task, pipeline: str, **options: Any) -> JobHandle:
         """Submit a job; returns at once when the broker has it in its ledger.
@@ -177,7 +177,7 @@ class Client:
         for frame in frames:
             digest.update(frame)
         return to_broker.Submit(
-            client=self._courier.identity,
+            client=self._io.identity,
             job=job_id,
             name=name,
             pipeline=pipeline,
@@ -271,8 +271,8 @@ class Client:
         check: Callable[[list[Any]], None],
     ) -> Generator[Any, None, None]:
         """Contents; where ``on_error`` is None, tasks."""
-        reader = Reader(self._courier, job_id, 0, at)
-        feeder = Feeder(self._courier, job_id, contents, fail=reader.fail, check=check)
+        reader = Reader(self._io, job_id, 0, at)
+        feeder = Feeder(self._io, job_id, contents, fail=reader.fail, check=check)
         try:
             yield None
             if on_error is None:
@@ -285,8 +285,8 @@ class Client:
                     yield from content.take(on_error)
         finally:
             feeder.close()
-            if not self._courier.forked and not sys.is_finalizing():  # then no thread is left to say it
-                release = self._courier.ask(to_broker.Release(job=job_id), timeout=self.timeout)
+            if not self._io.forked and not sys.is_finalizing():  # then no thread is left to say it
+                release = self._io.ask(to_broker.Release(job=job_id), timeout=self.timeout)
                 _quietly(release, self.timeout)
 
     def attach(self, job_id: bytes | str, *, from_start: bool = False) -> JobHandle:
@@ -392,7 +392,7 @@ class Client:
     def describe(self, job_id: bytes | str | None = None) -> dict[str, Any]:
         """What the broker says of itself: ``jobs``, ``pipelines``, and the ``trouble`` it is in, if any."""
         raw = None if job_id is None else self._find("job_id", job_id)
-        return with_text_ids(self._ask(self._courier.complete.question(raw)))
+        return with_text_ids(self._ask(self._io.complete.question(raw)))
 
 
 def _handles(where: str, handles: Iterable[JobHandle]) -> list[JobHandle]:
@@ -416,10 +416,10 @@ def _close_maps() -> None:
             results.close()
 
 
-def _leave(courier: Courier, callbacks: Callbacks) -> None:
+def _leave(io: ClientIO, callbacks: Callbacks) -> None:
     """Nobody has the client any more. This may run in any thread, so it waits for none."""
-    if not courier.forked:
-        courier.stop()
+    if not io.forked:
+        io.stop()
         callbacks.stop()
 
 

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from typing import Any
 
-from zturbo.client.io import Courier
+from zturbo.client.io import ClientIO
 from zturbo.errors import TooLarge
 from zturbo.wire.control import answers, to_broker
 from zturbo.wire.payload import NeedsBuffers, pack_many, pack_one, take
@@ -38,7 +38,7 @@ class Feeder:
     """One streamed job's feed.
 
     Args:
-        courier: the client's I/O thread.
+        io: the client's I/O thread.
         job: id of the job, submitted as a stream.
         contents: the caller's iterable.
         check: raises for frames of a content that is too large.
@@ -47,14 +47,14 @@ class Feeder:
 
     def __init__(
         self,
-        courier: Courier,
+        io: ClientIO,
         job: bytes,
         contents: Iterable[Any],
         *,
         fail: Callable[[BaseException], None],
         check: Callable[[list[Any]], None],
     ) -> None:
-        self._courier = courier
+        self._io = io
         self._job = job
         self._contents = contents
         self._fail = fail
@@ -153,7 +153,7 @@ class Feeder:
         self._seq += 1
         self._first += n
         self._under_way += 1
-        self._courier.ask(message).add_done_callback(self._acknowledged)
+        self._io.ask(message).add_done_callback(self._acknowledged)
 
     def _acknowledged(self, future: Future[answers.Fed]) -> None:
         error = future.exception()
@@ -172,4 +172,4 @@ class Feeder:
             if error is not None and not self._closed:
                 self._fail(error)
 
-        self._courier.ask(message).add_done_callback(closed)
+        self._io.ask(message).add_done_callback(closed)

@@ -108,7 +108,7 @@ class JobHandle(futures.Future[Result]):
         return at if time.monotonic() < self._at_until else None
 
     def _reader(self, first: int, *, tell: bool = False) -> Reader:
-        return Reader(self._client._courier, self._raw_id, first, self._place(), tell=tell)
+        return Reader(self._client._io, self._raw_id, first, self._place(), tell=tell)
 
     def stream(self, timeout: float | None = None) -> Iterator[Any]:
         """Contents in order, as soon as the order allows. Failed tasks go to ``failed_tasks``.
@@ -152,7 +152,7 @@ class JobHandle(futures.Future[Result]):
         """
         deadline = deadline_of("result: timeout", timeout)
         if self._collected is None:
-            self._client._courier.check_process()
+            self._client._io.check_process()
         if not self._collecting.acquire(timeout=-1 if timeout is None else timeout):
             raise ResultTimeout("the result was not there in time")
         try:
@@ -208,7 +208,7 @@ class JobHandle(futures.Future[Result]):
             JobError: the job ended without a result: submit it anew.
         """
         deadline = deadline_of("retry_failed: timeout", timeout)
-        self._client._courier.check_process()
+        self._client._io.check_process()
         if self._collected is not None:
             failed = self._collected.failed_tasks
         else:
@@ -237,7 +237,7 @@ class JobHandle(futures.Future[Result]):
         """Have the job's end told."""
         if self._settled:
             return
-        self._client._courier.check_process()
+        self._client._io.check_process()
         if not self._watched:
             self._watched = True
             self._client._watch.add(self._raw_id, self._ended)
@@ -310,7 +310,7 @@ class JobHandle(futures.Future[Result]):
         if not callable(fn):
             raise wrong("add_done_callback: fn", fn, "a function that takes the handle")
         callbacks = self._client._callbacks
-        self._client._courier.check_process()
+        self._client._io.check_process()
         if not self._settled:
             self._wanted = True
             super().add_done_callback(lambda handle: callbacks.put(partial(fn, handle)))

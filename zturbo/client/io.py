@@ -2,7 +2,7 @@
 
 Requests carry a ref and are repeated until they are answered, so that a broker may restart in
 between. Everything that touches a socket or a :class:`~zturbo.core.result_stream.ResultStream` runs in this
-thread; callers hand things over with :meth:`Courier.post`.
+thread; callers hand things over with :meth:`ClientIO.post`.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ from zturbo.wire.control.kinds import Kind
 from zturbo.wire.control.message import Answer, Message, Request
 from zturbo.wire.messages import PROTOCOL, Buffer, Results
 
-__all__ = ["CLOSED", "SUPERSEDED", "Courier", "Subscription"]
+__all__ = ["CLOSED", "SUPERSEDED", "ClientIO", "Subscription"]
 
 log = logging.getLogger("zturbo.client")
 
@@ -102,7 +102,7 @@ class Subscription:
 
     stream: ResultStream
     deliver: Callable[[Results, int], None]
-    """Called in the courier's thread with results and how many of them to skip."""
+    """Called in the I/O thread with results and how many of them to skip."""
     fail: Callable[[BaseException], None]
     """Called once if the job ends without (all) results."""
     sink: bytes = b""
@@ -124,7 +124,7 @@ def _packed(message: Message) -> list[Buffer]:
     return packed
 
 
-class Courier:
+class ClientIO:
     """The thread and its sockets.
 
     Args:
@@ -189,7 +189,7 @@ class Courier:
         check_process(self._pid, "this client", advice)
 
     def post(self, call: Callable[[float], None]) -> bool:
-        """Let the courier's thread call this with the time. Returns False if that thread has ended.
+        """Let the I/O thread call this with the time. Returns False if that thread has ended.
 
         Raises:
             UsageError: this is a forked child.
@@ -453,7 +453,7 @@ class Courier:
         future.add_done_callback(located)
 
     def place(self, sub: Subscription, value: answers.Whereabouts) -> None:
-        """Where the results are, as the broker says. In the courier's thread."""
+        """Where the results are, as the broker says. In the I/O thread."""
         now = time.monotonic()
         sub.stream.turn(value.token)
         if value.state in ("failed", "cancelled"):

@@ -1,4 +1,4 @@
-"""Results of one job on their way from the courier's thread to the caller's, and from bytes to tasks."""
+"""Results of one job on their way from the I/O thread to the caller's, and from bytes to tasks."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from zturbo.api.task import Task, TaskLog, read_meta
-from zturbo.client.io import Courier, Subscription
+from zturbo.client.io import ClientIO, Subscription
 from zturbo.core.result_stream import ResultStream
 from zturbo.errors import DecodeError, ResultTimeout, TaskError, by_name
 from zturbo.errortext import safe_repr
@@ -21,10 +21,10 @@ __all__ = ["FailedTask", "Failure", "Reader", "contents_of", "failed_task", "tas
 
 
 class Reader:
-    """Results of one job on their way from the courier's thread to the caller's.
+    """Results of one job on their way from the I/O thread to the caller's.
 
     Args:
-        courier: the client's I/O thread.
+        io: the client's I/O thread.
         job: id of the job.
         first: index of the first result wanted; -1 to go on at the sink's cursor.
         at: where the results are, as the broker said last; None to ask it.
@@ -32,19 +32,19 @@ class Reader:
     """
 
     def __init__(
-        self, courier: Courier, job: bytes, first: int, at: answers.Whereabouts | None, *, tell: bool = False
+        self, io: ClientIO, job: bytes, first: int, at: answers.Whereabouts | None, *, tell: bool = False
     ) -> None:
-        self._courier = courier
+        self._io = io
         self._tell = tell
         self._ready = threading.Condition()
         self._arrived: deque[tuple[Results, int]] = deque()
         self._error: BaseException | None = None
         self.stream = ResultStream(job, 0, first)
         self._sub = Subscription(self.stream, self._deliver, self.fail)
-        courier.subscribe(self._sub)
+        io.subscribe(self._sub)
         if at is not None:
             sub = self._sub
-            courier.post(lambda now: courier.place(sub, at))
+            io.post(lambda now: io.place(sub, at))
 
     def _wake(self) -> None:
         """Something has come, or will not."""
@@ -66,7 +66,7 @@ class Reader:
             raise self._error
         if self.stream.complete:
             self.stream.taken = self.stream.next
-            self._courier.complete.add(self.stream.job)
+            self._io.complete.add(self.stream.job)
         return self.stream.complete
 
     def _late(self) -> ResultTimeout:
@@ -74,14 +74,14 @@ class Reader:
 
     def close(self) -> None:
         """Stop reading."""
-        self._courier.unsubscribe(self._sub, tell=self._tell)
+        self._io.unsubscribe(self._sub, tell=self._tell)
         self._tell = False
 
     def batches(self, deadline: float | None) -> Iterator[tuple[Results, int]]:
         """Results as they come, and how many leading ones to skip; raises what ended the job otherwise."""
         try:
             while True:
-                self._courier.check_process()  # a child has a copy of all this, in which nothing arrives
+                self._io.check_process()  # a child has a copy of all this, in which nothing arrives
                 with self._ready:
                     while not self._arrived:
                         if self._over():

@@ -70,7 +70,7 @@ def _feed(client: Client, job_id: bytes, roots: list[Root]) -> None:
     for message in _chunks(job_id, roots):
         if len(under_way) >= AHEAD:
             under_way.pop(0).result()
-        under_way.append(client._courier.ask(message))
+        under_way.append(client._io.ask(message))
     for future in under_way:
         future.result()
     client._ask(to_broker.CloseFeed(job=job_id, chunks=len(roots), total=len(roots)))

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from queue import SimpleQueue
 
-from zturbo.client.io import CLOSED, Courier
+from zturbo.client.io import CLOSED, ClientIO
 from zturbo.errors import BrokerUnavailable, JobFailed, UsageError, by_name
 from zturbo.errortext import render
 from zturbo.wire.control import answers, to_broker
@@ -22,7 +22,7 @@ __all__ = ["Callbacks", "Watch", "ending"]
 log = logging.getLogger("zturbo.client")
 
 Ended = Callable[[BaseException | None], None]
-"""Called in the courier's thread: None if the job is done, else what ended it."""
+"""Called in the I/O thread: None if the job is done, else what ended it."""
 
 JOIN = 5.0
 """Seconds that a client that is closed waits for callbacks that are under way."""
@@ -41,18 +41,18 @@ class Watch:
     """Tells when jobs end.
 
     Args:
-        courier: the client's I/O thread, in which all of this happens.
+        io: the client's I/O thread, in which all of this happens.
     """
 
-    def __init__(self, courier: Courier) -> None:
-        self._courier = courier
+    def __init__(self, io: ClientIO) -> None:
+        self._io = io
         self._jobs: dict[bytes, list[Ended]] = {}
         self._asked: Future[answers.Ended] | None = None
         self._due = False
 
     def add(self, job: bytes, ended: Ended) -> None:
         """From any thread: call this once when the job has ended, or the client is closed."""
-        if self._courier.closed:
+        if self._io.closed:
             ended(BrokerUnavailable(CLOSED))
             return
 
@@ -60,20 +60,20 @@ class Watch:
             self._jobs.setdefault(job, []).append(ended)
             self._ask_soon()
 
-        if not self._courier.post(start):
+        if not self._io.post(start):
             ended(BrokerUnavailable(CLOSED))
 
     def _ask_soon(self) -> None:
         if not self._due:
             self._due = True
-            self._courier.post(self._ask)
+            self._io.post(self._ask)
 
     def _ask(self, now: float) -> None:
         """Ask of all that are watched now; the broker keeps a client's last question alone."""
         self._due = False
         if self._asked is not None:
             self._asked.cancel()
-        self._asked = self._courier.ask(to_broker.Watch(jobs=tuple(self._jobs)))
+        self._asked = self._io.ask(to_broker.Watch(jobs=tuple(self._jobs)))
         self._asked.add_done_callback(self._answered)
 
     def _answered(self, future: Future[answers.Ended]) -> None:

@@ -25,10 +25,10 @@ from zturbo.client.reader import FailedTask
 from zturbo.errors import UsageError, ZturboError
 from zturbo.errortext import safe_repr
 from zturbo.system.debug import DebugPipeline, quits
-from zturbo.system.records import KeptJobs
+from zturbo.system.records import JobRecords
 from zturbo.terminal.board import one_line
 
-__all__ = ["Desk", "ResultQueue"]
+__all__ = ["ResultQueue", "SystemJobs"]
 
 JOBS_AT_ONCE = 16
 """Jobs of one pipeline that are under way; the others wait for their turn, in the order of adding."""
@@ -47,7 +47,7 @@ class _Attempt:
     failure: list[BaseException] = field(default_factory=list)
 
 
-class Desk:
+class SystemJobs:
     """Jobs of one System.
 
     Args:
@@ -87,7 +87,7 @@ class Desk:
         self._lock = threading.RLock()
         self._turn = threading.Lock()
         """Of who takes a job and submits it: so that they are submitted in the order of adding."""
-        self._kept: KeptJobs | None = None
+        self._records: JobRecords | None = None
         self._debug: DebugPipeline | None = None
         self._client: Client | None = None
 
@@ -107,10 +107,10 @@ class Desk:
 
     # -- life ---------------------------------------------------------------------------------
     def _attach(
-        self, client: Client, kept: KeptJobs, restored: list[Job], pipelines: dict[str, list[str]]
+        self, client: Client, records: JobRecords, restored: list[Job], pipelines: dict[str, list[str]]
     ) -> None:
         """Take over what the broker has of an earlier System's jobs; let go of what nobody waits for."""
-        same = kept.stages() == pipelines
+        same = records.stages() == pipelines
         jobs = {job.id: job for job in restored}
         for known in client.jobs():
             job = jobs.get(known["id"])
@@ -122,14 +122,14 @@ class Desk:
                 self._again(job)
             else:
                 self._release(known["id"])
-        kept.note_stages(pipelines)
+        records.note_stages(pipelines)
 
     def open(
         self,
         restored: list[Job],
         pipelines: dict[str, list[str]],
         *,
-        kept: KeptJobs | None,
+        records: JobRecords | None,
         client: Client | None,
         debug: DebugPipeline | None,
     ) -> None:
@@ -138,13 +138,13 @@ class Desk:
         Args:
             restored: jobs of the records.
             pipelines: names of the stages of each pipeline, as they are now.
-            kept: the records, if there are any.
+            records: the records, if there are any.
             client: of the broker; None in debug mode.
             debug: the pipeline of debug mode.
         """
-        self._kept, self._client, self._debug = kept, client, debug
-        if client is not None and kept is not None:
-            self._attach(client, kept, restored, pipelines)
+        self._records, self._client, self._debug = records, client, debug
+        if client is not None and records is not None:
+            self._attach(client, records, restored, pipelines)
         early = [self._todo.get() for _ in range(self._todo.qsize())]
         self._under_way.update(id(job) for job in restored)
         for job in restored:
@@ -156,7 +156,7 @@ class Desk:
     def close(self) -> None:
         """The System has ended."""
         self.state = "ended"
-        self._kept = None
+        self._records = None
         for _ in self._threads:
             self._todo.put(None)
         self.ended.wake()
@@ -177,8 +177,8 @@ class Desk:
             self._begin(job)
 
     def _begin(self, job: Job) -> None:
-        if self._kept is not None:
-            self._kept.put(self._sent(job))
+        if self._records is not None:
+            self._records.put(self._sent(job))
         self._enqueue(job)
 
     def _sent(self, job: Job) -> Job:
@@ -230,7 +230,7 @@ class Desk:
             self._log.info("job %s: %s", job.name, "done" if job.success else "failed")
         self._roots.pop(id(job), None)
         self._when_ended(job)
-        if self._kept is None:
+        if self._records is None:
             self._release(job.id)
         self.ended.put(job)
 
@@ -239,9 +239,9 @@ class Desk:
         before = job.id
         self._release(before)
         job.begin()
-        if self._kept is not None:
-            self._kept.put(self._sent(job))
-            self._kept.drop(before)
+        if self._records is not None:
+            self._records.put(self._sent(job))
+            self._records.drop(before)
 
     def _release(self, job_id: str) -> None:
         """Nobody asks the broker for it any more."""
@@ -323,8 +323,8 @@ class Desk:
         """Somebody has got it."""
         with self._lock:
             self._under_way.discard(id(job))
-        if self._kept is not None:
-            self._kept.drop(job.id)
+        if self._records is not None:
+            self._records.drop(job.id)
             self._release(job.id)
         results = job.results
         if isinstance(results, Result) or (hasattr(results, "collect") and hasattr(results, "merge")):
@@ -342,22 +342,22 @@ class ResultQueue(queue.Queue[Job]):
     so does the end of the system end a ``get`` that waits.
     """
 
-    def __init__(self, desk: Desk, interrupted: Callable[[], None]) -> None:
+    def __init__(self, jobs: SystemJobs, interrupted: Callable[[], None]) -> None:
         super().__init__()
-        self._desk = desk
+        self._jobs = jobs
         self._interrupted = interrupted
 
     def get(self, block: bool = True, timeout: float | None = None) -> Job:
         """The next job; raises ``queue.Empty`` if there is none in time, UsageError if none can come."""
-        desk = self._desk
-        desk.check_process()
+        jobs = self._jobs
+        jobs.check_process()
         try:
             if self.empty():
-                desk.wanted()
+                jobs.wanted()
             until = None if timeout is None else time.monotonic() + timeout
             with self.not_empty:
                 while not self._qsize():
-                    if desk.state == "ended":
+                    if jobs.state == "ended":
                         raise UsageError("the system has ended, and its jobs are gone with it")
                     left = None if until is None else until - time.monotonic()
                     if not block or (left is not None and left <= 0):
@@ -368,7 +368,7 @@ class ResultQueue(queue.Queue[Job]):
             if quits(error) or isinstance(error, KeyboardInterrupt):
                 self._interrupted()
             raise
-        desk.taken(job)
+        jobs.taken(job)
         return job
 
     def wake(self) -> None:

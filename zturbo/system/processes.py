@@ -66,7 +66,7 @@ class Processes:
         self._client: Client | None = None
         self._folders: list[Path] = []
         self._address = ""
-        self._kept = state is not None
+        self._records = state is not None
         self._made = threading.Event()
         self._ready = threading.Event()
         self._stopping = False
@@ -132,7 +132,7 @@ class Processes:
             sockets = runtime_dir("zturbo-system-")
             self._folders.append(sockets)
         state = state or folder
-        durability = "fsync" if self._kept else "process"
+        durability = "fsync" if self._records else "process"
         described = [
             {
                 "name": name,

@@ -19,7 +19,7 @@ from zturbo.errors import DecodeError, StartError
 from zturbo.runtime.disk.spool import Spool, SpoolCorrupt
 from zturbo.wire.payload import pack_meta, pack_one, unpack_one
 
-__all__ = ["KeptJobs"]
+__all__ = ["JobRecords"]
 
 log = logging.getLogger("zturbo.system")
 
@@ -27,7 +27,7 @@ LEAVE = 15.0
 """Seconds that processes of an earlier System have to notice that it is gone."""
 
 
-class KeptJobs:
+class JobRecords:
     """The folder.
 
     Args:

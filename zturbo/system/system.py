@@ -24,9 +24,9 @@ from zturbo.hardware.resources import Resources
 from zturbo.runtime.code.restored import restore
 from zturbo.runtime.code.shipping import refuse_in_child
 from zturbo.system.debug import DebugPipeline
-from zturbo.system.jobs import Desk, ResultQueue
+from zturbo.system.jobs import ResultQueue, SystemJobs
 from zturbo.system.processes import Processes
-from zturbo.system.records import KeptJobs
+from zturbo.system.records import JobRecords
 from zturbo.terminal.progress import Progress
 from zturbo.wire.payload import pack_meta, pack_one, take, unpack_one
 
@@ -105,15 +105,15 @@ class System:
         self.state_dir = None if state_dir is None else Path(state_dir)
         self.logger = get_logger(f"zturbo.system.{name}")
         self.restored: list[Job] = []
-        self._desk = Desk(
+        self._jobs = SystemJobs(
             self.num_pipeline,
             collect=self.collect_results,
             interrupted=self.terminate,
             logger=self.logger,
             ended=self._ended,
         )
-        self.result_queue: ResultQueue = self._desk.ended
-        self._kept: KeptJobs | None = None
+        self.result_queue: ResultQueue = self._jobs.ended
+        self._records: JobRecords | None = None
         self._processes: Processes | None = None
         self._progress: Progress | None = None
         self._built = True
@@ -172,7 +172,7 @@ class System:
 
     # -- life ---------------------------------------------------------------------------------
     def __enter__(self) -> System:
-        if not self._built or self._desk.state == "new":
+        if not self._built or self._jobs.state == "new":
             self.start()
         return self
 
@@ -199,12 +199,12 @@ class System:
         if not self._built:
             raise UsageError(f"{type(self).__name__}.__init__ does not call super().__init__()")
         refuse_in_child("a System")
-        if self._desk.state != "new":
-            raise UsageError(f"the system has {self._desk.state} already; make another one to start again")
+        if self._jobs.state != "new":
+            raise UsageError(f"the system has {self._jobs.state} already; make another one to start again")
         described = self.describe()
         set_up_logging()
         atexit.register(self.terminate)
-        self._desk.state = "started"
+        self._jobs.state = "started"
         try:
             self._open(described, task_timeout)
         except BaseException:
@@ -212,15 +212,15 @@ class System:
             raise
 
     def _open(self, described: dict[str, tuple[list[str], list[Stage]]], task_timeout: float | None) -> None:
-        kept = client = debug = None
+        records = client = debug = None
         if self.state_dir is not None:
-            kept = self._kept = KeptJobs(self.state_dir)
-            self.restored = kept.load()
+            records = self._records = JobRecords(self.state_dir)
+            self.restored = records.load()
         if self.debug_mode:
             names, stages = described["pipeline-0"]
             debug = DebugPipeline(stages, names)
         else:
-            state = None if kept is None else kept.folder
+            state = None if records is None else records.folder
             shown = self.show_progress and not Options.no_progress_bar
             progress = self._progress = Progress() if shown else None
             output = None if progress is None else progress.output
@@ -232,7 +232,7 @@ class System:
                     target=self._watch, args=watched, name="zturbo-progress", daemon=True
                 ).start()
         pipelines = {name: names for name, (names, _) in described.items()}
-        self._desk.open(self.restored, pipelines, kept=kept, client=client, debug=debug)
+        self._jobs.open(self.restored, pipelines, records=records, client=client, debug=debug)
 
     def describe(self) -> dict[str, tuple[list[str], list[Stage]]]:
         """Its pipelines: name -> (names of the stages, the stages), as ``get_stages`` gives them.
@@ -248,7 +248,7 @@ class System:
 
     def _watch(self, progress: Progress, client: Client) -> None:
         pause = threading.Event()
-        while self._desk.state == "started":
+        while self._jobs.state == "started":
             try:
                 progress.update(client.jobs())
             except Exception as error:  # whatever it is, the work goes on without a display
@@ -270,9 +270,9 @@ class System:
             timeout: seconds after which processes that do not end are killed; default 5.
         """
         check_seconds("end: timeout", timeout)
-        if self._desk.state == "started" and len(self._desk):
+        if self._jobs.state == "started" and len(self._jobs):
             fate = "lost" if self.state_dir is None else f"kept in {self.state_dir}"
-            self.logger.warning("ended with %d jobs that are not done: they are %s", len(self._desk), fate)
+            self.logger.warning("ended with %d jobs that are not done: they are %s", len(self._jobs), fate)
         self._stop(kill=False, timeout=timeout)
 
     def terminate(self, *, timeout: float | None = None) -> None:
@@ -281,9 +281,9 @@ class System:
         self._stop(kill=True, timeout=timeout)
 
     def _stop(self, *, kill: bool, timeout: float | None) -> None:
-        if self._desk.forked:
+        if self._jobs.forked:
             return  # all of it is the parent's, which goes on with it
-        self._desk.state = "ended"
+        self._jobs.state = "ended"
         atexit.unregister(self.terminate)
         progress, self._progress = self._progress, None
         processes, self._processes = self._processes, None
@@ -293,10 +293,10 @@ class System:
         finally:
             if progress is not None:
                 progress.close()
-            kept, self._kept = self._kept, None
-            if kept is not None:
-                kept.close()
-            self._desk.close()
+            records, self._records = self._records, None
+            if records is not None:
+                records.close()
+            self._jobs.close()
 
     # -- jobs ---------------------------------------------------------------------------------
     def add_job(self, job: Job, *, timeout: float | None = None) -> None:
@@ -315,9 +315,9 @@ class System:
         if not isinstance(job, Job):
             hint = "; wrap it, Job('name', task)" if isinstance(job, Task) else ""
             raise UsageError(f"add_job takes a Job, not a {type(job).__name__}{hint}")
-        if self._desk.state == "ended":
+        if self._jobs.state == "ended":
             raise UsageError("the system has ended; make another one")
-        self._desk.add(job, _as_it_is(job.task))
+        self._jobs.add(job, _as_it_is(job.task))
 
     def add_jobs(self, jobs: Iterable[Job], *, timeout: float | None = None) -> None:
         """Submit several."""

@@ -10,13 +10,13 @@ from typing import Any
 from zturbo.core.order.tree import BEFORE_ID
 from zturbo.runtime.members import worker
 from zturbo.runtime.node.children import ChildSide
-from zturbo.runtime.process.running import Slot
+from zturbo.runtime.process.running import RunningNote
 
 __all__ = ["main"]
 
 
-class _Dying(Slot):
-    """A slot that ends its process when the n-th task is noted, if no other worker did so before.
+class _Dying(RunningNote):
+    """A note that ends its process when the n-th task is noted, if no other worker did so before.
 
     Args:
         fd: of the shared memory.
@@ -44,7 +44,7 @@ class _Dying(Slot):
 
 
 class _Side(ChildSide):
-    def _open_slot(self, fd: int) -> Slot:
+    def _open_note(self, fd: int) -> RunningNote:
         after, mark = self.spec["planted"]
         return _Dying(fd, after, mark)
 

@@ -94,7 +94,7 @@ def cancel(machine: BrokerMachine, job: bytes, now: float, ref: int = 1) -> None
 
 
 def credit(machine: BrokerMachine, tasks: int) -> None:
-    link = machine.outlet.links[WORKER]
+    link = machine.senders.links[WORKER]
     said = Statement(WORKER, ME, link.sent, link.sent, [], link.tasks_sent + tasks, 1 << 40)
     machine.data(said, 0.0)
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import zmq
 
-from zturbo.client.io import Courier
+from zturbo.client.io import ClientIO
 from zturbo.client.reader import Reader
 from zturbo.runtime.net.sockets import make
 from zturbo.wire.codec import decode, encode
@@ -71,10 +71,10 @@ def played(tmp_path: Path) -> Iterator[list[Played]]:
 
 
 @pytest.fixture
-def courier(played: list[Played]) -> Iterator[Courier]:
-    courier = Courier(played[0].address)
-    yield courier
-    courier.close()
+def io(played: list[Played]) -> Iterator[ClientIO]:
+    io = ClientIO(played[0].address)
+    yield io
+    io.close()
 
 
 def at(sink: Played | None, token: int) -> answers.Whereabouts:
@@ -94,26 +94,26 @@ def at(sink: Played | None, token: int) -> answers.Whereabouts:
     )
 
 
-def test_who_asks_again_keeps_its_turn(courier: Courier, played: list[Played]) -> None:
+def test_who_asks_again_keeps_its_turn(io: ClientIO, played: list[Played]) -> None:
     """A token of each answer would take the results over from whoever attached meanwhile."""
     broker, sink, _ = played
-    Reader(courier, JOB, 0, at(None, 5))
+    Reader(io, JOB, 0, at(None, 5))
     broker.answer(broker.asked(), at(None, 7))
     broker.answer(broker.asked(), at(sink, 9))
     assert sink.wanted().token == 5
 
 
-def test_who_has_not_been_told_takes_the_first_answers_turn(courier: Courier, played: list[Played]) -> None:
+def test_who_has_not_been_told_takes_the_first_answers_turn(io: ClientIO, played: list[Played]) -> None:
     broker, sink, _ = played
-    Reader(courier, JOB, 0, None)
+    Reader(io, JOB, 0, None)
     broker.answer(broker.asked(), at(None, 7))
     broker.answer(broker.asked(), at(sink, 9))
     assert sink.wanted().token == 7
 
 
-def test_results_of_the_sink_before_are_dropped(courier: Courier, played: list[Played]) -> None:
+def test_results_of_the_sink_before_are_dropped(io: ClientIO, played: list[Played]) -> None:
     broker, one, two = played
-    reader = Reader(courier, JOB, 0, at(one, 5))
+    reader = Reader(io, JOB, 0, at(one, 5))
     assert one.wanted().first == 0
     one.give(5, 0, [10, 11])
     contents = reader.contents(None)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from zturbo.core.effects import Effect, Run, Send
 from zturbo.core.links.custody import Custody
-from zturbo.core.links.outbatch import Parcel
-from zturbo.core.links.senders import Outlet
+from zturbo.core.links.outbatch import OutBatch
+from zturbo.core.links.senders import Senders
 from zturbo.core.worker.machine import Produced, WorkerMachine
 from zturbo.wire.control.view import Member, View
 from zturbo.wire.messages import Batch, Stamp, Statement
@@ -27,20 +27,20 @@ class Pair:
 
     def __init__(self) -> None:
         self.effects: list[Effect] = []
-        self.outlet = Outlet(SENDER, "host", Custody(), self.effects)
+        self.senders = Senders(SENDER, "host", Custody(), self.effects)
         self.worker = WorkerMachine(BUSY, pipeline="p", stage=1, stages=2, ordered=False)
         self.worker.meter.add(100, 0.001)
         self.said: list[Statement] = []
         self.runs: list[Run] = []
         self.worker.view(VIEW, 0.0)
-        self.outlet.set_view(VIEW, [VIEW.members[BUSY], VIEW.members[OTHER]], 0.0)
-        self.outlet.stamp(STAMP)
+        self.senders.set_view(VIEW, [VIEW.members[BUSY], VIEW.members[OTHER]], 0.0)
+        self.senders.stamp(STAMP)
         self.carry(0.0)
 
     def put(self, number: int, now: float) -> None:
         batch = Batch(JOB, 1, 1, [((number,), 1)], 1, b"\x01")
-        self.outlet.put(Parcel.of(batch, ("p", 1)))
-        self.outlet.pump(now)
+        self.senders.put(OutBatch.of(batch, ("p", 1)))
+        self.senders.pump(now)
         self.carry(now)
 
     def carry(self, now: float) -> None:
@@ -59,8 +59,8 @@ class Pair:
             self.worker.effects.clear()
             self.said += said
             for statement in said:
-                self.outlet.statement(statement, now)
-                self.outlet.pump(now)
+                self.senders.statement(statement, now)
+                self.senders.pump(now)
             if not sends and not said:
                 return
         raise AssertionError("they do not stop talking")
@@ -73,28 +73,30 @@ def test_what_is_given_back_waits_for_another_or_for_the_end_of_the_long_task() 
     assert len(pair.runs) == 2, "one runs, one is at hand, two are queued"
     for now in (1.0, 1.01, 1.02):
         pair.worker.tick(now)
-        pair.outlet.tick(now)
+        pair.senders.tick(now)
         pair.carry(now)
     assert pair.said[-1].busy and not pair.said[-1].returns
-    assert pair.outlet.pending_tasks == pair.outlet.returned == 2, "not sent there again, for all its credit"
-    assert pair.outlet.links[BUSY].limit_tasks > pair.outlet.links[BUSY].tasks_sent
+    assert pair.senders.pending_tasks == pair.senders.returned == 2, (
+        "not sent there again, for all its credit"
+    )
+    assert pair.senders.links[BUSY].limit_tasks > pair.senders.links[BUSY].tasks_sent
 
     first = pair.runs[0].work
     pair.worker.produced(Produced(JOB, 1, [(first.origin, 1)], None, 1, 1.0, (first,)), 1.03)
     pair.carry(1.03)
     assert not pair.said[-1].busy
-    assert pair.outlet.pending_tasks == 0
+    assert pair.senders.pending_tasks == 0
 
 
 def test_the_word_of_new_credit_got_lost_while_nothing_was_on_the_way() -> None:
     pair = Pair()
     dest = ("p", 1)
-    link = pair.outlet.links[BUSY]
+    link = pair.senders.links[BUSY]
     link.limit_tasks = link.tasks_sent  # the word that raised it did not come
-    assert pair.outlet.credit(dest, 100.0) == 0, "somebody has roots, and keeps them until there is credit"
+    assert pair.senders.credit(dest, 100.0) == 0, "somebody has roots, and keeps them until there is credit"
     at = link.deadline()
     assert at is not None and 100.0 < at < 101.0
     assert link.silent(100.5) == 0.5, "and nobody is blamed for the time before"
-    pair.outlet.tick(at)
+    pair.senders.tick(at)
     pair.carry(at)
-    assert pair.outlet.credit(dest, at) > 0 and not link.starved
+    assert pair.senders.credit(dest, at) > 0 and not link.starved

@@ -25,7 +25,7 @@ def test_an_input_is_acked_when_all_that_came_of_it_is() -> None:
     custody.release(["a"])  # the first task is finished
     custody.hold(["a"])
     custody.release(["a"])  # the second task is finished
-    custody.release(["a"])  # one parcel is acked
+    custody.release(["a"])  # one outbatch is acked
     assert not custody.zeroed and "a" in custody
     custody.hold(["a"])  # the other is split in two: the count goes up before a piece leaves
     custody.release(["a"])

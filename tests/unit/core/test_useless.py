@@ -8,8 +8,8 @@ import pytest
 
 from zturbo.core.effects import Control, Effect, Send
 from zturbo.core.links.custody import Custody
-from zturbo.core.links.outbatch import Parcel
-from zturbo.core.links.senders import Outlet
+from zturbo.core.links.outbatch import OutBatch
+from zturbo.core.links.senders import Senders
 from zturbo.core.sink.machine import SinkMachine
 from zturbo.core.worker.machine import WorkerMachine
 from zturbo.wire.codec import BadBatch, decode, encode
@@ -29,7 +29,7 @@ class Pair:
         members = [Member(SENDER, "worker", "p", 0, "h", ("x",)), Member(ME, role, "p", stage, "h", ("x",))]
         view = View(1, {member.incarnation: member for member in members})
         self.effects: list[Effect] = []
-        self.outlet = Outlet(SENDER, "h", Custody(), self.effects)
+        self.senders = Senders(SENDER, "h", Custody(), self.effects)
         self.receiver: Any = (
             WorkerMachine(ME, pipeline="p", stage=1, stages=2, ordered=False)
             if role == "worker"
@@ -38,15 +38,15 @@ class Pair:
         self.told: list[dict[str, Any]] = []
         self.now = 0.0
         self.receiver.view(view, 0.0)
-        self.outlet.set_view(view, members[1:], 0.0)
+        self.senders.set_view(view, members[1:], 0.0)
         self.wait(0.1)
 
     def put(self, job: bytes) -> None:
         """A batch of one task. Its stamp has a mark that no message can carry if the job is bad."""
         marks = (Mark(0, tuple(range(100)), "", ""),) if job == BAD else ()
-        self.outlet.stamp(Stamp(job, 1, "p", {}, ME, durability="memory", marks=marks))
-        self.outlet.put(Parcel.of(Batch(job, 1, 1, [((0,), 1)], 1, b"\x01"), ME))
-        self.outlet.pump(self.now)
+        self.senders.stamp(Stamp(job, 1, "p", {}, ME, durability="memory", marks=marks))
+        self.senders.put(OutBatch.of(Batch(job, 1, 1, [((0,), 1)], 1, b"\x01"), ME))
+        self.senders.pump(self.now)
         self.wait(0.1)
 
     def wait(self, seconds: float) -> None:
@@ -54,8 +54,8 @@ class Pair:
         end = self.now + seconds
         while self.now < end:
             self.now += 0.05
-            self.outlet.tick(self.now)
-            self.outlet.pump(self.now)
+            self.senders.tick(self.now)
+            self.senders.pump(self.now)
             self.receiver.tick(self.now)
             for _ in range(3):
                 self._carry()
@@ -74,7 +74,7 @@ class Pair:
             if isinstance(effect, Control):
                 self.told.append(effect.message)
             elif isinstance(effect, Send):
-                self.outlet.statement(effect.message, self.now)
+                self.senders.statement(effect.message, self.now)
             elif type(effect).__name__ == "Store":
                 self.receiver.stored([effect.token], self.now)
 
@@ -95,19 +95,19 @@ def test_a_stamp_that_cannot_be_read_ends_its_job_and_no_other(role: str) -> Non
     assert (BAD, 1, 0) in pair.receiver.known(), "the hello asks for the word that it has ended"
     for _ in range(5):
         pair.put(GOOD)
-    assert pair.outlet.pending_tasks or pair.outlet.retained_tasks
+    assert pair.senders.pending_tasks or pair.senders.retained_tasks
     pair.receiver.forget([BAD], pair.now)
-    pair.outlet.forget(BAD)
+    pair.senders.forget(BAD)
     pair.wait(5.0)
     assert GOOD in pair.receiver.jobs
-    assert pair.receiver.inlet.links[SENDER].received > 1, "what was behind it goes on"
+    assert pair.receiver.receivers.links[SENDER].received > 1, "what was behind it goes on"
     assert (BAD, 1, 0) not in pair.receiver.known()
-    pair.outlet.check()
+    pair.senders.check()
 
 
 def test_a_sender_that_takes_more_than_its_credit_is_complained_of() -> None:
     pair = Pair("worker")
-    link = pair.outlet.links[ME]
+    link = pair.senders.links[ME]
     link.limit_tasks = 1 << 40
     number = link.sent + 1
     runs = [((0,), 100_000)]
@@ -116,5 +116,5 @@ def test_a_sender_that_takes_more_than_its_credit_is_complained_of() -> None:
         pair.receiver.data(wild, pair.now)
         pair.now += 0.1
     pair._carry()
-    assert not pair.receiver.queue and pair.receiver.inlet.links[SENDER].received == 0
+    assert not pair.receiver.queue and pair.receiver.receivers.links[SENDER].received == 0
     assert pair.of(to_broker.Broken)[0].peer == SENDER

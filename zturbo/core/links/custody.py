@@ -1,8 +1,8 @@
 """Custody: an input is acked when nothing that came of it is un-acked any more.
 
-For each input batch a counter: its unfinished tasks plus the un-acked parcels that hold any child
+For each input batch a counter: its unfinished tasks plus the un-acked outbatches that hold any child
 of it; at zero the batch is acked (E. W. Dijkstra and C. S. Scholten, "Termination detection for
-diffusing computations", 1980; here per batch). A parcel that is split raises the counters of its
+diffusing computations", 1980; here per batch). An outbatch that is split raises the counters of its
 origins before the first piece leaves.
 """
 
@@ -44,14 +44,14 @@ class Custody(Generic[K]):
             self._counts[key] = self._counts.get(key, 0) + tasks
 
     def hold(self, keys: Iterable[K]) -> None:
-        """One more parcel holds children of these inputs."""
+        """One more outbatch holds children of these inputs."""
         counts = self._counts
         for key in keys:
             if key in counts:
                 counts[key] += 1
 
     def release(self, keys: Iterable[K], by: int = 1) -> None:
-        """A parcel is acked, or ``by`` tasks are finished. Keys that were forgotten are passed over."""
+        """An outbatch is acked, or ``by`` tasks are finished. Keys that were forgotten are passed over."""
         counts = self._counts
         for key in keys:
             left = counts.get(key)

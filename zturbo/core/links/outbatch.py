@@ -1,4 +1,4 @@
-"""A parcel: a batch on its way to somewhere, and the inputs that it came of."""
+"""An outbatch: a batch on its way to somewhere, and the inputs that it came of."""
 
 from __future__ import annotations
 
@@ -9,27 +9,27 @@ from typing import Any
 from zturbo.wire.messages import Batch, Path, Run
 from zturbo.wire.payload import slice_blob
 
-__all__ = ["Destination", "Parcel", "cut", "cut_runs", "part", "paths", "split"]
+__all__ = ["Destination", "OutBatch", "cut", "cut_runs", "part", "paths", "split"]
 
 Destination = Any
 """``(pipeline, stage)`` for any worker of that stage, or an incarnation."""
 
 
 @dataclass(slots=True)
-class Parcel:
-    """What an outlet sends and retains as a unit."""
+class OutBatch:
+    """What a member sends and retains as a unit."""
 
     batch: Batch
     dest: Destination
     origins: tuple[Hashable, ...]
-    """Inputs whose custody waits for this parcel's ack."""
+    """Inputs whose custody waits for this outbatch's ack."""
     size: int
     nbytes: int
     hollow: bool = False
     """It has no contents here: it stands for what a receiver had before this sender was started."""
 
     @classmethod
-    def of(cls, batch: Batch, dest: Destination, origins: tuple[Hashable, ...] = ()) -> Parcel:
+    def of(cls, batch: Batch, dest: Destination, origins: tuple[Hashable, ...] = ()) -> OutBatch:
         """Measure a batch and address it."""
         return cls(batch, dest, origins, batch.size, batch.nbytes)
 
@@ -55,27 +55,27 @@ def paths(runs: Iterable[Run]) -> Iterator[Path]:
             yield (*first[:-1], first[-1] + k) if first else first
 
 
-def split(parcel: Parcel, tasks: int) -> tuple[Parcel, Parcel] | None:
-    """Cut a parcel in two, the first with this many tasks; None where it cannot be cut.
+def split(outbatch: OutBatch, tasks: int) -> tuple[OutBatch, OutBatch] | None:
+    """Cut an outbatch in two, the first with this many tasks; None where it cannot be cut.
 
     Records that are no tasks stay with the first part. A batch with out-of-band buffers is
     whole: such contents are large, so batches of them are short.
     """
-    batch = parcel.batch
-    keep = tasks - (parcel.size - batch.n)
+    batch = outbatch.batch
+    keep = tasks - (outbatch.size - batch.n)
     if keep <= 0 or keep >= batch.n or batch.buffers:
         return None
-    return cut(parcel, keep)
+    return cut(outbatch, keep)
 
 
-def cut(parcel: Parcel, index: int) -> tuple[Parcel, Parcel]:
-    """Cut a parcel before the task of this index; the first part may be empty, the second is not.
+def cut(outbatch: OutBatch, index: int) -> tuple[OutBatch, OutBatch]:
+    """Cut an outbatch before the task of this index; the first part may be empty, the second is not.
 
     The first keeps its batch's number, and the records that are no tasks.
     """
-    batch = parcel.batch
-    if parcel.hollow:
-        return _cut_hollow(parcel, index)
+    batch = outbatch.batch
+    if outbatch.hollow:
+        return _cut_hollow(outbatch, index)
     if index <= 0:
         first = Batch(batch.job, batch.epoch, batch.stage)
         second = replace(batch, ends=[], fails=[], stamp=None, number=0)
@@ -83,16 +83,16 @@ def cut(parcel: Parcel, index: int) -> tuple[Parcel, Parcel]:
         first, second = (part(batch, start, stop) for start, stop in ((0, index), (index, batch.n)))
     first.ends, first.fails, first.stamp = batch.ends, batch.fails, batch.stamp
     first.number, first.source, first.target = batch.number, batch.source, batch.target
-    a, b = (Parcel.of(part, parcel.dest, parcel.origins) for part in (first, second))
+    a, b = (OutBatch.of(part, outbatch.dest, outbatch.origins) for part in (first, second))
     return a, b
 
 
-def _cut_hollow(parcel: Parcel, index: int) -> tuple[Parcel, Parcel]:
-    batch = parcel.batch
+def _cut_hollow(outbatch: OutBatch, index: int) -> tuple[OutBatch, OutBatch]:
+    batch = outbatch.batch
     parts = []
     for start, stop in ((0, index), (index, batch.n)):
         some = replace(batch, runs=cut_runs(batch.runs, start, stop), n=stop - start)
-        parts.append(Parcel(some, parcel.dest, parcel.origins, some.n, 0, hollow=True))
+        parts.append(OutBatch(some, outbatch.dest, outbatch.origins, some.n, 0, hollow=True))
     return parts[0], parts[1]
 
 

@@ -9,7 +9,7 @@ from zturbo.wire.control import to_broker
 from zturbo.wire.control.view import View
 from zturbo.wire.messages import Batch, Greet, Probe
 
-__all__ = ["Inlet"]
+__all__ = ["Receivers"]
 
 REPEAT = 0.25
 """Seconds between two statements while something is given back and not taken."""
@@ -18,7 +18,7 @@ FETCH_AFTER = 0.2
 """Seconds between two requests for a newer view."""
 
 
-class Inlet:
+class Receivers:
     """The receiving side of a worker or a sink.
 
     Args:

@@ -4,7 +4,7 @@ ZeroMQ loses messages while both ends live: a reconnect drops what was in its pi
 buffers. So nothing here trusts a send. What a statement does not report as received, although a
 probe that was sent later has been answered, is lost, and goes again from there (a *resume*; a
 batch keeps its number, so what had arrived is dropped as a copy). Silence sends a probe, never data.
-Tasks that the receiver gives back un-started are cut off their parcel, once.
+Tasks that the receiver gives back un-started are cut off their outbatch, once.
 What becomes of a lost peer's batches is the owner's business (a *redelivery*): :meth:`abandon`.
 """
 
@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from zturbo.core.effects import Effect, Send
 from zturbo.core.links.credit import MAX_WINDOW, WINDOW_BYTES
-from zturbo.core.links.outbatch import Parcel, cut
+from zturbo.core.links.outbatch import OutBatch, cut
 from zturbo.wire.messages import Greet, Probe, Statement
 
 __all__ = ["PROBE_AFTER", "LinkSender"]
@@ -76,14 +76,14 @@ class LinkSender:
         self.bytes_sent = 0
         self.limit_tasks = 0
         self.limit_bytes = 0
-        self.retained: dict[int, Parcel] = {}
-        """Number -> parcel, in the order of numbers, until acked."""
+        self.retained: dict[int, OutBatch] = {}
+        """Number -> outbatch, in the order of numbers, until acked."""
         self.stamped: dict[bytes, tuple[int, int]] = {}
         """Job -> rank of the stamp that this link has carried."""
         self.taken_back: set[int] = set()
         """Batches that were cut."""
-        self.given_back: list[tuple[Parcel, Parcel, Parcel]] = []
-        """(parcel, what is kept of it, what was given back), until the owner has seen them."""
+        self.given_back: list[tuple[OutBatch, OutBatch, OutBatch]] = []
+        """(outbatch, what is kept of it, what was given back), until the owner has seen them."""
         self.heard = now
         """When the receiver last answered, or when an answer began to be owed."""
         self.starved = False
@@ -112,17 +112,17 @@ class LinkSender:
         self.next_probe = now + self._delay
         self._delay = min(PROBE_MAX, 2 * self._delay)
 
-    def send(self, parcel: Parcel, now: float) -> None:
-        """Number a parcel, keep it, put it on the way. The owner has looked at :attr:`credit`."""
+    def send(self, outbatch: OutBatch, now: float) -> None:
+        """Number an outbatch, keep it, put it on the way. The owner has looked at :attr:`credit`."""
         self._begin_to_owe(now)
         self.sent += 1
-        batch = parcel.batch
+        batch = outbatch.batch
         batch.number = self.sent
         batch.source = self.me
         batch.target = self.peer
-        self.retained[self.sent] = parcel
-        self.tasks_sent += parcel.size
-        self.bytes_sent += parcel.nbytes
+        self.retained[self.sent] = outbatch
+        self.tasks_sent += outbatch.size
+        self.bytes_sent += outbatch.nbytes
         self.effects.append(Send(self.peer, batch))
 
     def starve(self, now: float) -> None:
@@ -136,8 +136,8 @@ class LinkSender:
             self.next_probe = now + self._delay
             self.heard = now
 
-    def statement(self, st: Statement, now: float) -> list[Parcel]:
-        """The receiver's word. Returns the parcels that it acks for the first time."""
+    def statement(self, st: Statement, now: float) -> list[OutBatch]:
+        """The receiver's word. Returns the outbatches that it acks for the first time."""
         if st.received > self.sent or st.acked > self.sent or st.nonce > self.nonce:
             return []  # not said of anything that this link has sent
         self.open = True
@@ -154,17 +154,17 @@ class LinkSender:
             self._take_back(st.returns, now)
         if st.acked > self.acked:
             for number in range(self.acked + 1, st.acked + 1):
-                parcel = retained.pop(number, None)
-                if parcel is not None:
-                    acked.append(parcel)
+                outbatch = retained.pop(number, None)
+                if outbatch is not None:
+                    acked.append(outbatch)
             self.acked = st.acked
             if self.taken_back:
                 self.taken_back = {number for number in self.taken_back if number > st.acked}
         for first, last in st.ranges:
             for number in range(max(first, self.acked + 1), min(last, self.sent) + 1):
-                parcel = retained.pop(number, None)
-                if parcel is not None:
-                    acked.append(parcel)
+                outbatch = retained.pop(number, None)
+                if outbatch is not None:
+                    acked.append(outbatch)
         self._delay = PROBE_AFTER
         self.next_probe = now + self._delay
         if st.nonce and st.nonce == self.nonce:
@@ -192,11 +192,11 @@ class LinkSender:
         for number, index in returns:
             if number > self.sent:
                 continue
-            parcel = self.retained.get(number)
-            if parcel is not None and number not in self.taken_back and index < parcel.batch.n:
-                kept, rest = cut(parcel, index)
+            outbatch = self.retained.get(number)
+            if outbatch is not None and number not in self.taken_back and index < outbatch.batch.n:
+                kept, rest = cut(outbatch, index)
                 self.retained[number] = kept
-                self.given_back.append((parcel, kept, rest))
+                self.given_back.append((outbatch, kept, rest))
                 self.taken_back.add(number)
             numbers.append(number)
         self.effects.append(Send(self.peer, Probe(self.me, self.peer, self.nonce, tuple(numbers))))
@@ -205,25 +205,25 @@ class LinkSender:
         """Seconds for which an answer is owed and none has come."""
         return now - self.heard if self._owed() else 0.0
 
-    def adopt(self, parcels: list[Parcel], now: float) -> None:
+    def adopt(self, outbatches: list[OutBatch], now: float) -> None:
         """A receiver that was there before this sender holds these already, as batches 1 .. n of the link."""
-        for parcel in parcels:
+        for outbatch in outbatches:
             self.sent += 1
-            parcel.batch.number = self.sent
-            parcel.batch.source, parcel.batch.target = self.me, self.peer
-            self.retained[self.sent] = parcel
-            self.tasks_sent += parcel.size
-            self.bytes_sent += parcel.nbytes
+            outbatch.batch.number = self.sent
+            outbatch.batch.source, outbatch.batch.target = self.me, self.peer
+            self.retained[self.sent] = outbatch
+            self.tasks_sent += outbatch.size
+            self.bytes_sent += outbatch.nbytes
         self.received = self.sent
         self.limit_tasks = max(self.limit_tasks, self.tasks_sent)
         self.limit_bytes = max(self.limit_bytes, self.bytes_sent)
         self.greet(now)
 
     def _resume(self) -> None:
-        for number, parcel in self.retained.items():
+        for number, outbatch in self.retained.items():
             if number > self.received:
                 self.resent += 1
-                self.effects.append(Send(self.peer, parcel.batch))
+                self.effects.append(Send(self.peer, outbatch.batch))
 
     def probe(self, now: float) -> None:
         """Ask what has arrived: after silence, a gap, or a reconnect."""
@@ -247,7 +247,7 @@ class LinkSender:
             else:
                 self.greet(now)
 
-    def abandon(self) -> list[Parcel]:
+    def abandon(self) -> list[OutBatch]:
         """The peer is gone: what it had not acked, in order. The link is over."""
         left = list(self.retained.values())
         self.retained.clear()

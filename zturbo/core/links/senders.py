@@ -1,7 +1,7 @@
-"""All links of one sender: which peer gets which parcel, and what becomes of a lost peer's.
+"""All links of one sender: which peer gets which outbatch, and what becomes of a lost peer's.
 
-A parcel goes to one incarnation (an ordered stage's worker, the sink) or to any worker of a stage;
-then the link with the most credit gets it, near peers first. Parcels wait here for credit, in order.
+An outbatch goes to one incarnation (an ordered stage's worker, the sink) or to any worker of a stage;
+then the link with the most credit gets it, near peers first. OutBatches wait here for credit, in order.
 When a view no longer has a peer, what it had not acked goes to others of its stage; what was for it
 alone waits for the broker's word: a stamp that names the sink's next incarnation, or a higher epoch.
 """
@@ -15,13 +15,13 @@ from typing import Any
 
 from zturbo.core.effects import Control, Effect
 from zturbo.core.links.custody import Custody
-from zturbo.core.links.outbatch import Destination, Parcel, split
+from zturbo.core.links.outbatch import Destination, OutBatch, split
 from zturbo.core.links.sender import LinkSender
 from zturbo.wire.control import to_broker
 from zturbo.wire.control.view import Member, View
 from zturbo.wire.messages import Stamp, Statement
 
-__all__ = ["MAX_PENDING_BYTES", "MAX_PENDING_TASKS", "MAX_RETAINED_BYTES", "MAX_RETAINED_TASKS", "Outlet"]
+__all__ = ["MAX_PENDING_BYTES", "MAX_PENDING_TASKS", "MAX_RETAINED_BYTES", "MAX_RETAINED_TASKS", "Senders"]
 
 MAX_PENDING_TASKS = 8192
 """Tasks that may wait for credit before the producer is paused."""
@@ -34,13 +34,13 @@ COMPLAIN_AFTER = 2.0
 COMPLAIN_EVERY = 1.0
 
 
-class Outlet:
+class Senders:
     """The sending side of a worker or of the broker.
 
     Args:
         me: this process's incarnation.
         host: its host; peers with the same one are near.
-        custody: where parcels hold the inputs they came of.
+        custody: where outbatches hold the inputs they came of.
         effects: where what is to be done is appended.
     """
 
@@ -53,7 +53,7 @@ class Outlet:
         self.links: dict[bytes, LinkSender] = {}
         self.near: set[bytes] = set()
         self.groups: dict[Destination, list[bytes]] = {}
-        self.pending: dict[Destination, deque[Parcel]] = {}
+        self.pending: dict[Destination, deque[OutBatch]] = {}
         self.pending_tasks = 0
         self.pending_bytes = 0
         self.retained_tasks = 0
@@ -65,8 +65,8 @@ class Outlet:
         """Tasks that went again because their peer was lost."""
         self.returned = 0
         """Tasks that went again because their peer had not started them."""
-        self.orphans: list[Parcel] = []
-        """Hollow parcels that have to go again; the owner has their contents."""
+        self.orphans: list[OutBatch] = []
+        """Hollow outbatches that have to go again; the owner has their contents."""
         self._complain_at = -math.inf
 
     # -- membership ---------------------------------------------------------------------------
@@ -88,54 +88,54 @@ class Outlet:
         self.pump(now)
 
     def _redeliver(self, link: LinkSender) -> None:
-        for parcel in reversed(link.abandon()):
-            self.retained_tasks -= parcel.size
-            self.retained_bytes -= parcel.nbytes
-            if not self._current(parcel):
-                self.custody.release(parcel.origins)
+        for outbatch in reversed(link.abandon()):
+            self.retained_tasks -= outbatch.size
+            self.retained_bytes -= outbatch.nbytes
+            if not self._current(outbatch):
+                self.custody.release(outbatch.origins)
                 continue
-            self._again(parcel)
-            self.redelivered += parcel.size
+            self._again(outbatch)
+            self.redelivered += outbatch.size
 
-    def _again(self, parcel: Parcel) -> None:
-        """A parcel that goes again: first in its queue, to wherever its job is now."""
-        if not parcel.size:
-            self.custody.release(parcel.origins)
+    def _again(self, outbatch: OutBatch) -> None:
+        """An outbatch that goes again: first in its queue, to wherever its job is now."""
+        if not outbatch.size:
+            self.custody.release(outbatch.origins)
             return
-        if parcel.hollow:
-            self.orphans.append(parcel)
+        if outbatch.hollow:
+            self.orphans.append(outbatch)
             return
-        parcel.batch.stamp = None
-        if isinstance(parcel.dest, bytes):
-            parcel.dest = self._alone(parcel)
-        self._wait(parcel, first=True)
+        outbatch.batch.stamp = None
+        if isinstance(outbatch.dest, bytes):
+            outbatch.dest = self._alone(outbatch)
+        self._wait(outbatch, first=True)
 
-    def _alone(self, parcel: Parcel) -> Destination:
-        stamp = self.stamps[parcel.batch.job]
-        return stamp.ordered.get(parcel.batch.stage, stamp.sink)
+    def _alone(self, outbatch: OutBatch) -> Destination:
+        stamp = self.stamps[outbatch.batch.job]
+        return stamp.ordered.get(outbatch.batch.stage, stamp.sink)
 
-    # -- parcels ------------------------------------------------------------------------------
-    def _wait(self, parcel: Parcel, *, first: bool = False) -> None:
-        queue = self.pending.get(parcel.dest)
+    # -- outbatches ------------------------------------------------------------------------------
+    def _wait(self, outbatch: OutBatch, *, first: bool = False) -> None:
+        queue = self.pending.get(outbatch.dest)
         if queue is None:
-            queue = self.pending[parcel.dest] = deque()
+            queue = self.pending[outbatch.dest] = deque()
         if first:
-            queue.appendleft(parcel)
+            queue.appendleft(outbatch)
         else:
-            queue.append(parcel)
-        self.pending_tasks += parcel.size
-        self.pending_bytes += parcel.nbytes
+            queue.append(outbatch)
+        self.pending_tasks += outbatch.size
+        self.pending_bytes += outbatch.nbytes
 
-    def put(self, parcel: Parcel) -> None:
-        """Take a parcel into custody of its origins; :meth:`pump` sends it."""
-        self.custody.hold(parcel.origins)
-        self._wait(parcel)
+    def put(self, outbatch: OutBatch) -> None:
+        """Take an outbatch into custody of its origins; :meth:`pump` sends it."""
+        self.custody.hold(outbatch.origins)
+        self._wait(outbatch)
 
-    def _take(self, queue: deque[Parcel]) -> Parcel:
-        parcel = queue.popleft()
-        self.pending_tasks -= parcel.size
-        self.pending_bytes -= parcel.nbytes
-        return parcel
+    def _take(self, queue: deque[OutBatch]) -> OutBatch:
+        outbatch = queue.popleft()
+        self.pending_tasks -= outbatch.size
+        self.pending_bytes -= outbatch.nbytes
+        return outbatch
 
     def pump(self, now: float) -> None:
         """Send what credit allows."""
@@ -145,19 +145,19 @@ class Outlet:
                 if link is None:
                     break
                 credit = link.credit
-                parcel = queue[0]
-                if parcel.size > credit:
-                    halves = split(parcel, credit)
+                outbatch = queue[0]
+                if outbatch.size > credit:
+                    halves = split(outbatch, credit)
                     if halves is None:
                         link.starve(now)
                         break
-                    self.custody.hold(parcel.origins)
+                    self.custody.hold(outbatch.origins)
                     self._take(queue)
                     self._wait(halves[1], first=True)
-                    parcel = halves[0]
+                    outbatch = halves[0]
                 else:
                     self._take(queue)
-                self._send(link, parcel, now)
+                self._send(link, outbatch, now)
         if self.pending_tasks == 0 and self.pending:
             self.pending = {dest: queue for dest, queue in self.pending.items() if queue}
 
@@ -184,17 +184,17 @@ class Outlet:
                 link.starve(now)
         return credit
 
-    def _send(self, link: LinkSender, parcel: Parcel, now: float) -> None:
-        batch = parcel.batch
+    def _send(self, link: LinkSender, outbatch: OutBatch, now: float) -> None:
+        batch = outbatch.batch
         stamp = self.stamps[batch.job]
         if link.stamped.get(batch.job) != stamp.rank:
             batch.stamp = stamp
             link.stamped[batch.job] = stamp.rank
-        link.send(parcel, now)
-        self.retained_tasks += parcel.size
-        self.retained_bytes += parcel.nbytes
+        link.send(outbatch, now)
+        self.retained_tasks += outbatch.size
+        self.retained_bytes += outbatch.nbytes
 
-    def statement(self, st: Statement, now: float) -> list[Parcel]:
+    def statement(self, st: Statement, now: float) -> list[OutBatch]:
         """A peer's word. Returns what it acked for the first time, after releasing its origins."""
         link = self.links.get(st.source)
         if link is None or st.target != self.me:
@@ -210,15 +210,15 @@ class Outlet:
             else:
                 self.custody.release(rest.origins)
         link.given_back.clear()
-        for parcel in acked:
-            self.custody.release(parcel.origins)
-            self.retained_tasks -= parcel.size
-            self.retained_bytes -= parcel.nbytes
+        for outbatch in acked:
+            self.custody.release(outbatch.origins)
+            self.retained_tasks -= outbatch.size
+            self.retained_bytes -= outbatch.nbytes
         return acked
 
-    def _current(self, parcel: Parcel) -> bool:
-        stamp = self.stamps.get(parcel.batch.job)
-        return stamp is not None and parcel.batch.epoch >= stamp.epoch
+    def _current(self, outbatch: OutBatch) -> bool:
+        stamp = self.stamps.get(outbatch.batch.job)
+        return stamp is not None and outbatch.batch.epoch >= stamp.epoch
 
     # -- jobs ---------------------------------------------------------------------------------
     def stamp(self, stamp: Stamp) -> None:
@@ -232,10 +232,10 @@ class Outlet:
         elif old.sink != stamp.sink:
             waiting = self.pending.get(old.sink, deque())
             for _ in range(len(waiting)):
-                parcel = self._take(waiting)
-                if parcel.batch.job == stamp.job:
-                    parcel.dest = self._alone(parcel)
-                self._wait(parcel)
+                outbatch = self._take(waiting)
+                if outbatch.batch.job == stamp.job:
+                    outbatch.dest = self._alone(outbatch)
+                self._wait(outbatch)
 
     def forget(self, job: bytes) -> None:
         """The job is over: nothing of it is sent any more."""
@@ -247,13 +247,13 @@ class Outlet:
     def _drop_pending(self, job: bytes, below: int | None) -> None:
         for queue in self.pending.values():
             for _ in range(len(queue)):
-                parcel = self._take(queue)
-                if parcel.batch.job == job and (below is None or parcel.batch.epoch < below):
-                    self.custody.release(parcel.origins)
+                outbatch = self._take(queue)
+                if outbatch.batch.job == job and (below is None or outbatch.batch.epoch < below):
+                    self.custody.release(outbatch.origins)
                 else:
-                    queue.append(parcel)
-                    self.pending_tasks += parcel.size
-                    self.pending_bytes += parcel.nbytes
+                    queue.append(outbatch)
+                    self.pending_tasks += outbatch.size
+                    self.pending_bytes += outbatch.nbytes
 
     # -- time and state -----------------------------------------------------------------------
     @property
@@ -282,13 +282,13 @@ class Outlet:
         for link in self.links.values():
             link.tick(now)
 
-    def adopt(self, peer: bytes, parcels: list[Parcel], now: float) -> None:
+    def adopt(self, peer: bytes, outbatches: list[OutBatch], now: float) -> None:
         """A receiver that was there before this sender holds these."""
         link = self.links.get(peer)
         if link is not None and not link.sent:
-            link.adopt(parcels, now)
-            self.retained_tasks += sum(parcel.size for parcel in parcels)
-            self.retained_bytes += sum(parcel.nbytes for parcel in parcels)
+            link.adopt(outbatches, now)
+            self.retained_tasks += sum(outbatch.size for outbatch in outbatches)
+            self.retained_bytes += sum(outbatch.nbytes for outbatch in outbatches)
 
     def complaints(self, now: float) -> list[bytes]:
         """Peers who owe an answer for long; each second anew."""
@@ -317,11 +317,11 @@ class Outlet:
             link.check()
 
 
-def _size(groups: Iterable[Iterable[Parcel]]) -> tuple[int, int]:
-    """(tasks, bytes) of parcels."""
+def _size(groups: Iterable[Iterable[OutBatch]]) -> tuple[int, int]:
+    """(tasks, bytes) of outbatches."""
     tasks = nbytes = 0
-    for parcels in groups:
-        for parcel in parcels:
-            tasks += parcel.size
-            nbytes += parcel.nbytes
+    for outbatches in groups:
+        for outbatch in outbatches:
+            tasks += outbatch.size
+            nbytes += outbatch.nbytes
     return tasks, nbytes

@@ -17,7 +17,7 @@ from typing import Any
 from zturbo.core.counts import EndedJobs
 from zturbo.core.effects import Control, Deliver, Drop, Effect, Exit, ForgetDamaged, Note, Store
 from zturbo.core.links.credit import MAX_WINDOW
-from zturbo.core.links.receivers import Inlet
+from zturbo.core.links.receivers import Receivers
 from zturbo.core.order.by_meta import ByKey
 from zturbo.core.order.sequencer import Sequencer
 from zturbo.core.sink.job import JobReader, KeptFailure, SinkJob
@@ -91,7 +91,7 @@ class SinkMachine:
         self.paused = False
         """Whether the disk is full: nothing new is taken."""
         self.effects: list[Effect] = []
-        self.inlet = Inlet(me, self.effects)
+        self.receivers = Receivers(me, self.effects)
         self.jobs: dict[bytes, SinkJob] = {}
         self.ended = EndedJobs(me)
         self.joined = 0
@@ -111,14 +111,14 @@ class SinkMachine:
     # -- control ------------------------------------------------------------------------------
     def view(self, view: View, now: float) -> None:
         """The broker's word on who lives."""
-        if view.number < self.inlet.view.number:
+        if view.number < self.receivers.view.number:
             return
         if self.me in view.members:
             self.joined = self.joined or view.number
         elif self.joined:
             self.effects.append(Exit("the broker's view is without this sink", 3))
             return
-        self.inlet.set_view(view)
+        self.receivers.set_view(view)
         self._settle(now)
 
     def stamp(self, stamp: Stamp, now: float) -> None:
@@ -183,9 +183,9 @@ class SinkMachine:
         if type(message) is Batch:
             self._batch(message, now)
         elif type(message) is Probe:
-            self.inlet.probe(message, now)
+            self.receivers.probe(message, now)
         elif type(message) is Greet:
-            self.inlet.greet(message, now)
+            self.receivers.greet(message, now)
         else:
             self.bad += 1
         self._settle(now)
@@ -194,11 +194,11 @@ class SinkMachine:
         """A batch came that cannot be read, but for the record of whose it is."""
         job = self.jobs.get(claim.job)
         ended = claim.job in self.ended or (job is not None and claim.epoch < job.stamp.epoch)
-        self.inlet.unreadable(claim, why, ended=ended, now=now)
+        self.receivers.unreadable(claim, why, ended=ended, now=now)
         self._settle(now)
 
     def _batch(self, batch: Batch, now: float) -> None:
-        link = self.inlet.batch(batch, now)
+        link = self.receivers.batch(batch, now)
         if link is None:
             return
         link.window.leave(batch.size, batch.nbytes)
@@ -260,7 +260,7 @@ class SinkMachine:
                 self._enter(batch.job, job, token, batch, now)
             else:
                 self.stale += batch.size
-            self.inlet.ack(source, number, now)
+            self.receivers.ack(source, number, now)
         self._settle(now)
 
     def recovered(self, token: int, batch: Batch, now: float) -> None:
@@ -465,8 +465,8 @@ class SinkMachine:
             )
             self.effects.append(Control(message))
         if not self.paused:
-            self.inlet.grant(MAX_WINDOW * len(self.inlet.links), now)
-        self.inlet.flush(now)
+            self.receivers.grant(MAX_WINDOW * len(self.receivers.links), now)
+        self.receivers.flush(now)
 
     def deadline(self) -> float | None:
         """When ``tick`` is due."""
@@ -482,7 +482,7 @@ class SinkMachine:
             times.append(self._tell_at)
         if (due := self.ended.deadline()) is not None:
             times.append(due)
-        if (due := self.inlet.deadline()) is not None:
+        if (due := self.receivers.deadline()) is not None:
             times.append(due)
         return min(times, default=None)
 
@@ -507,14 +507,14 @@ class SinkMachine:
 
     def known(self) -> list[tuple[bytes, int, int]]:
         """(job, epoch, revision) of each job here: a newer stamp may have got lost."""
-        return self._ranks() + self.inlet.waited_for()
+        return self._ranks() + self.receivers.waited_for()
 
     def _ranks(self) -> list[tuple[bytes, int, int]]:
         return [(name, *job.stamp.rank) for name, job in self.jobs.items()]
 
     def check(self) -> None:
         """Assert every invariant."""
-        self.inlet.check()
+        self.receivers.check()
         for job in self.jobs.values():
             assert list(job.results.firsts) == sorted(set(job.results.firsts))
             assert job.cursor <= job.released

@@ -1,4 +1,4 @@
-"""The worker's machine: tasks in by its inlet, through user code, out by its outlet.
+"""The worker's machine: tasks in by its receivers, through user code, out by its senders.
 
 A plain stage queues input batches, hands them to the user's code one by one, and acks each when
 nothing that came of it is un-acked (custody). An ordered stage has a sequencer per job before its
@@ -18,7 +18,7 @@ from collections.abc import Sequence
 
 from zturbo.core.effects import Control, EndJob, Exit, Run, Work
 from zturbo.core.links.credit import MAX_WINDOW
-from zturbo.core.links.outbatch import Parcel
+from zturbo.core.links.outbatch import OutBatch
 from zturbo.core.order.sequencer import Sequencer
 from zturbo.core.worker.queue import Slice
 from zturbo.core.worker.state import Produced, WorkerJob, WorkerState
@@ -47,14 +47,14 @@ class WorkerMachine(WorkerState):
     # -- control ------------------------------------------------------------------------------
     def view(self, view: View, now: float) -> None:
         """The broker's word on who lives."""
-        if view.number < self.inlet.view.number:
+        if view.number < self.receivers.view.number:
             return
         if self.me in view.members:
             self.joined = self.joined or view.number
         elif self.joined:
             self.effects.append(Exit("the broker's view is without this worker", 3))
             return
-        gone = set(self.inlet.set_view(view))
+        gone = set(self.receivers.set_view(view))
         gone.discard(self._broker)
         if gone:
             self._forget_senders(gone)
@@ -64,7 +64,7 @@ class WorkerMachine(WorkerState):
         ]
         same = [m for m in members if m.pipeline == self.pipeline and m.stage == self.stage]
         self._peers = len(same) > 1
-        self.outlet.set_view(view, downstream, now)
+        self.senders.set_view(view, downstream, now)
         broker = next((m.incarnation for m in members if m.role == "broker"), b"")
         if broker and broker != self._broker:
             # Also the first one: it may know this worker from its ledger, and wait for its report.
@@ -87,7 +87,7 @@ class WorkerMachine(WorkerState):
         self.returned = {key: value for key, value in self.returned.items() if key[0] != self._broker}
         self._ack_zeroed(now)
         items = self.held.adopt(broker)
-        link = self.inlet.adopt(broker, len(items))
+        link = self.receivers.adopt(broker, len(items))
         tasks = sum(item[3] for item in items)
         nbytes = sum(item[4] for item in items)
         link.window.allow(tasks, nbytes)
@@ -141,7 +141,7 @@ class WorkerMachine(WorkerState):
                 self._purge(job, now)
                 state = self.jobs.pop(job)
                 counts = (state.stamp.epoch, state.done, state.failures)
-                self.outlet.forget(job)
+                self.senders.forget(job)
                 self.effects.append(EndJob(job))
             self.ended.add(job, counts, now)
         self._settle(now)
@@ -161,7 +161,7 @@ class WorkerMachine(WorkerState):
             not self.queue
             and not self.handed
             and not len(self.custody)
-            and self.outlet.idle
+            and self.senders.idle
             and (not self.ordered or all(job.finished for job in self.jobs.values()))
         )
 
@@ -171,14 +171,14 @@ class WorkerMachine(WorkerState):
         if type(message) is Batch:
             self._batch(message, now)
         elif type(message) is Statement:
-            self.outlet.statement(message, now)
+            self.senders.statement(message, now)
         elif type(message) is Probe:
-            for number, _ in self.inlet.probe(message, now):
+            for number, _ in self.receivers.probe(message, now):
                 entry = self.returned.pop((message.source, number), None)
                 if entry is not None:
                     self.custody.release((entry[0],), entry[1])
         elif type(message) is Greet:
-            self.inlet.greet(message, now)
+            self.receivers.greet(message, now)
         else:
             self.counters.bad += 1
         self._settle(now)
@@ -187,11 +187,11 @@ class WorkerMachine(WorkerState):
         """A batch came that cannot be read, but for the record of whose it is."""
         job = self.jobs.get(claim.job)
         ended = claim.job in self.ended or (job is not None and claim.epoch < job.stamp.epoch)
-        self.inlet.unreadable(claim, why, ended=ended, now=now)
+        self.receivers.unreadable(claim, why, ended=ended, now=now)
         self._settle(now)
 
     def _batch(self, batch: Batch, now: float) -> None:
-        link = self.inlet.batch(batch, now)
+        link = self.receivers.batch(batch, now)
         if link is None:
             return
         if batch.stamp is not None and batch.job not in self.ended:
@@ -232,7 +232,7 @@ class WorkerMachine(WorkerState):
         job.stamp = stamp
         job.marks = tuple(mark for mark in stamp.marks if mark.stage == self.stage)
         job.suspects = frozenset(mark.path for mark in job.marks if not mark.kind)
-        self.outlet.stamp(stamp)
+        self.senders.stamp(stamp)
 
     def _purge(self, job: bytes, now: float) -> None:
         """Old epochs leave no debt: what is queued of the job is acked and dropped."""
@@ -325,15 +325,15 @@ class WorkerMachine(WorkerState):
             after = min((stage for stage in stamp.ordered if stage > self.stage), default=self.stages)
             if after != self.stage + 1:
                 marks = Batch(out.job, out.epoch, after, ends=batch.ends, fails=batch.fails)
-                self.outlet.put(Parcel.of(marks, self._destination(stamp, after), origins))
+                self.senders.put(OutBatch.of(marks, self._destination(stamp, after), origins))
                 batch.ends, batch.fails = [], []
         if batch.size:
-            self.outlet.put(Parcel.of(batch, below, origins))
+            self.senders.put(OutBatch.of(batch, below, origins))
 
     def _feed(self, now: float) -> None:
         """Give the user's code something to do: one piece running, one at hand if tasks are fast."""
         one = self.meter.slow or self.meter.mean is None or bool(self.queue.aside)
-        while not self._alone and not self.outlet.pressed:
+        while not self._alone and not self.senders.pressed:
             if self.concurrency:
                 if self.running >= self.concurrency:
                     return
@@ -409,24 +409,24 @@ class WorkerMachine(WorkerState):
     # -- time ---------------------------------------------------------------------------------
     def _settle(self, now: float) -> None:
         """After each event: ack what came to zero, feed the code, give credit, send."""
-        self.outlet.pump(now)
+        self.senders.pump(now)
         self._feed(now)
         self._ack_zeroed(now)
         if self._blamed:
             self._blame(now)
         paused = bool(self.queue.aside) or self._alone or self._given_back
         if not paused and (self.ordered or not self.draining):
-            senders = len(self.inlet.links)
+            senders = len(self.receivers.links)
             window = max(self.meter.window(), self.batch * senders, self.concurrency * senders)
-            self.inlet.grant(MAX_WINDOW * senders if self.ordered else window, now)
-        self.inlet.turn(self._given_back, now)
-        self.inlet.flush(now)
+            self.receivers.grant(MAX_WINDOW * senders if self.ordered else window, now)
+        self.receivers.turn(self._given_back, now)
+        self.receivers.flush(now)
 
     def deadline(self) -> float | None:
         """When ``tick`` is due."""
         times: list[float | None] = [
-            self.inlet.deadline(),
-            self.outlet.deadline(),
+            self.receivers.deadline(),
+            self.senders.deadline(),
             self._give_back_at(),
             self.ended.deadline(),
         ]
@@ -437,8 +437,8 @@ class WorkerMachine(WorkerState):
 
     def tick(self, now: float) -> None:
         """Time has passed."""
-        self.outlet.tick(now)
-        self.outlet.complain(now)
+        self.senders.tick(now)
+        self.senders.complain(now)
         self.effects.extend(self.ended.say(now))
         at = self._give_back_at()
         if at is not None and now >= at:
@@ -450,7 +450,7 @@ class WorkerMachine(WorkerState):
 
     def reconnected(self, peer: bytes, now: float) -> None:
         """A connection to this peer came back."""
-        self.outlet.probe(peer, now)
+        self.senders.probe(peer, now)
 
 
 def _size(work: Work) -> int:

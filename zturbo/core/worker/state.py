@@ -13,8 +13,8 @@ from zturbo.core.effects import Effect, Reclaim, Work
 from zturbo.core.links.credit import Meter
 from zturbo.core.links.custody import Custody
 from zturbo.core.links.outbatch import Destination
-from zturbo.core.links.receivers import Inlet
-from zturbo.core.links.senders import Outlet
+from zturbo.core.links.receivers import Receivers
+from zturbo.core.links.senders import Senders
 from zturbo.core.order.sequencer import Sequencer
 from zturbo.core.worker.counts import waiting_and_running
 from zturbo.core.worker.held_roots import HeldRoots, InputKey
@@ -123,8 +123,8 @@ class WorkerState:
         self.ordered = ordered
         self.effects: list[Effect] = []
         self.custody: Custody[InputKey] = Custody()
-        self.inlet = Inlet(me, self.effects)
-        self.outlet = Outlet(me, host, self.custody, self.effects)
+        self.receivers = Receivers(me, self.effects)
+        self.senders = Senders(me, host, self.custody, self.effects)
         self.meter = Meter()
         self.batch = batch
         self.concurrency = concurrency
@@ -165,11 +165,11 @@ class WorkerState:
 
     # -- letting go ---------------------------------------------------------------------------
     def _leave(self, key: InputKey, tasks: int, nbytes: int) -> None:
-        self.inlet.leave(self.held.now(key)[0], tasks, nbytes)
+        self.receivers.leave(self.held.now(key)[0], tasks, nbytes)
 
     def _ack(self, key: InputKey, now: float) -> None:
         """Nothing of this input is un-acked, or nobody wants it any more."""
-        self.inlet.ack(*self.held.now(key), now)
+        self.receivers.ack(*self.held.now(key), now)
         self.returned.pop(self.held.now(key), None)
         self.held.done(key)
 
@@ -210,7 +210,7 @@ class WorkerState:
 
     def _return(self, part: Slice, now: float) -> None:
         peer, number = self.held.now(part.key)
-        link = self.inlet.links.get(peer)
+        link = self.receivers.links.get(peer)
         if link is None or part.key not in self.custody:
             return
         self.counters.returned += part.n
@@ -240,13 +240,13 @@ class WorkerState:
 
     def known(self) -> list[tuple[bytes, int, int]]:
         """(job, epoch, revision) of each job here: a newer stamp may have got lost."""
-        return [(name, *job.stamp.rank) for name, job in self.jobs.items()] + self.inlet.waited_for()
+        return [(name, *job.stamp.rank) for name, job in self.jobs.items()] + self.receivers.waited_for()
 
     def check(self) -> None:
         """Assert every invariant."""
         self.custody.check()
-        self.inlet.check()
-        self.outlet.check()
+        self.receivers.check()
+        self.senders.check()
         self.waiting.check()
         self.queue.check()
         assert len(self.late) == len(self.handed)

@@ -57,7 +57,7 @@ class _Open:
 class _Item:
     """One task of a piece of work."""
 
-    __slots__ = ("content", "count", "meta", "of", "overdue", "path", "place", "slot", "timer")
+    __slots__ = ("content", "count", "meta", "of", "overdue", "path", "place", "seat", "timer")
 
     def __init__(self, of: _Open, place: int, path: Path, content: Any, meta: Any) -> None:
         self.of = of
@@ -67,7 +67,7 @@ class _Item:
         self.meta = meta
         self.count = 0
         """Outputs that it has given, as an asynchronous generator."""
-        self.slot = -1
+        self.seat = -1
         self.timer: asyncio.TimerHandle | None = None
         self.overdue = False
 
@@ -104,7 +104,7 @@ class AsyncRunner(Runner):
         self._waiting: deque[_Item] = deque()
         self._running: dict[asyncio.Task[None], _Item] = {}
         self._places = list(reversed(range(host.concurrency)))
-        """Of the slot, not in use."""
+        """Of the note of what runs, not in use."""
         self._here: dict[bytes, _Here] = {}
         self._blocked: list[asyncio.Future[None]] = []
         """Who waits until more may be given."""
@@ -258,8 +258,8 @@ class AsyncRunner(Runner):
         here = self._here.get(work.job)
         if here is None:
             here = self._here[work.job] = _Here(self.loop.create_task(self.host.make_state()))
-        item.slot = self._places.pop()
-        self.host.slot.enter(item.slot, work.job, work.epoch, item.path)
+        item.seat = self._places.pop()
+        self.host.running_note.enter(item.seat, work.job, work.epoch, item.path)
         task = self.loop.create_task(self._process(item, here))
         self._running[task] = item
         here.running[task] = None
@@ -274,12 +274,12 @@ class AsyncRunner(Runner):
     def _ended(self, task: asyncio.Task[None], here: _Here) -> None:
         error = None if task.cancelled() else task.exception()
         if error is not None and not isinstance(error, Stale):
-            self._end(error)  # and it stays in the slot: it was running when this process died
+            self._end(error)  # and it stays noted: it was running when this process died
             return
         item = self._running.pop(task)
         self._look_after(item.of.work.job, item.of.work.epoch, lambda: [item.path])
-        self.host.slot.leave(item.slot)
-        self._places.append(item.slot)
+        self.host.running_note.leave(item.seat)
+        self._places.append(item.seat)
         if item.timer is not None:
             item.timer.cancel()
         here.running.pop(task, None)
@@ -381,7 +381,7 @@ class AsyncRunner(Runner):
                     return
                 host._check_child(child, path)
                 item.count += 1
-                host.slot.gave(item.slot, item.count)
+                host.running_note.gave(item.seat, item.count)
                 work = item.of.work
                 self._begin(work)
                 with host.holding(work.pieces, item.place):

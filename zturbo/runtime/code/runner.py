@@ -64,7 +64,7 @@ class Runner:
         self._tasks = 0
         self._works: list[Work] = []
         self._since = 0.0
-        self._slot = host.slot
+        self._running_note = host.running_note
         self.descriptors: Descriptors | None = None
         """Those of this process that the stage's code must leave alone; None if they are not looked after."""
 
@@ -94,7 +94,9 @@ class Runner:
         out = self._out
         if self._current(work.job) == work.epoch:
             if self.descriptors is not None:
-                self.host.slot = Watched(self._slot, self.descriptors) if work.marks else self._slot
+                self.host.running_note = (
+                    Watched(self._running_note, self.descriptors) if work.marks else self._running_note
+                )
             self.host.inputs.begin(work.pieces)
             try:
                 if work.origin is None:
@@ -137,8 +139,8 @@ class Runner:
         """End this process if the stage's code has closed our descriptors, with what has just run noted."""
         if self.descriptors is None or self.descriptors.there():
             return
-        if not self.host.slot.read():
-            self.host.slot.several(job, epoch, ran())
+        if not self.host.running_note.read():
+            self.host.running_note.several(job, epoch, ran())
         os._exit(LOST_DESCRIPTORS)
 
     def _count(self) -> None:

@@ -45,7 +45,7 @@ class Broken(BaseException):
     """This process cannot go on: what it has made would be lost. What runs stays noted."""
 
 
-class _NoSlot:
+class _NoRunningNote:
     def begin(self, job: bytes, epoch: int, prefix: Path, root: bool) -> None: ...
 
     def task(self, k: int) -> None: ...
@@ -115,7 +115,7 @@ class StageCode:
         self.index = index
         self.worker_id = worker_id
         self.host = host
-        self.slot: Any = _NoSlot()
+        self.running_note: Any = _NoRunningNote()
         """Where it is noted what runs."""
         self.through: tuple[type[BaseException], ...] = (Stale, Broken)
         """What is no failure of a task. All else that user code raises fails its task alone, ``sys.exit()``
@@ -252,7 +252,7 @@ class StageCode:
     ) -> None:
         """Run a task, but for one that is known to fail: that only as far as it got, if at all."""
         if mark is None or mark.given:
-            self.slot.task(path[-1] if path else 0)
+            self.running_note.task(path[-1] if path else 0)
             self._one(process, path, task, out, logs, mark)
         else:
             self._condemn(mark, path, task, out)
@@ -376,7 +376,7 @@ class StageCode:
                     break
                 self._check_child(child, path)
                 count += 1
-                self.slot.given(count)
+                self.running_note.given(count)
                 self._child(child, (*path, count - 1), task, out, had)
         except self.through:
             raise

@@ -83,7 +83,7 @@ class StageHost(StageCode):
             contents: one per task.
             metas: one per task, as :func:`pack_meta` made them, or None.
             out: where outputs go.
-            epoch: of the job, for the slot.
+            epoch: of the job, for the note of what runs.
             steps: told which task runs; it may say that no more are to be started.
             marks: what the broker found out about tasks of this stage.
             logs: whether to keep a log of stages in each task.
@@ -115,9 +115,9 @@ class StageHost(StageCode):
                 known = state.condemned
                 self._run_any(process, job, epoch, runs, contents, metas, out, steps, known, logs)
         except Stale:
-            self.slot.end()
+            self.running_note.end()
             raise
-        self.slot.end()  # not where this process is to end: what runs stays noted until it is gone
+        self.running_note.end()  # not where this process is to end: what runs stays noted until it is gone
 
     def _knows_all(self, marks: tuple[Mark, ...], runs: Iterable[Run]) -> bool:
         """Whether all of these are known to fail: then no state is made, of which a worker may have died."""
@@ -131,7 +131,9 @@ class StageHost(StageCode):
         known = _never_run(marks)
         path = next((path for path in paths(runs) if path not in known), None)
         if path is not None:
-            self.slot.nearest(job, epoch, [path])  # it does not run yet: its time-out is for process()
+            self.running_note.nearest(
+                job, epoch, [path]
+            )  # it does not run yet: its time-out is for process()
 
     def _run_any(
         self,
@@ -148,7 +150,7 @@ class StageHost(StageCode):
     ) -> None:
         i = 0
         for first, n in runs:
-            self.slot.begin(job, epoch, first[:-1], not first)
+            self.running_note.begin(job, epoch, first[:-1], not first)
             for k in range(n):
                 steps.at = i
                 if i >= steps.limit and steps.over(i):
@@ -173,12 +175,12 @@ class StageHost(StageCode):
         steps: Steps,
     ) -> None:
         """The fast way: tasks without meta and logs, most of which give one task without them too."""
-        note = self.slot.task
+        note = self.running_note.task
         i = 0
         for first, n in runs:
             prefix = first[:-1]
             last = first[-1] if first else 0
-            self.slot.begin(job, epoch, prefix, not first)
+            self.running_note.begin(job, epoch, prefix, not first)
             for at in range(last, last + n):
                 steps.at = i
                 if i >= steps.limit and steps.over(i):
@@ -255,14 +257,14 @@ class StageHost(StageCode):
             tasks: (path, content, meta), at most ``max_batch``.
             out: where outputs go.
             begin: called with a task's index before its outputs are given.
-            epoch: of the job, for the slot.
+            epoch: of the job, for the note of what runs.
             marks: what the broker found out about tasks of this stage.
             logs: whether to keep a log of stages in each task.
         """
         condemned = _never_run(marks)
         to_run = [path for path, _, _ in tasks if path not in condemned]
         if job not in self._jobs:
-            self.slot.nearest(job, epoch, to_run)
+            self.running_note.nearest(job, epoch, to_run)
         try:
             state = self._state(job) if to_run else JobState(self.base)
         except self.through:
@@ -278,7 +280,7 @@ class StageHost(StageCode):
         known = [state.condemned.get(path) for path, _, _ in tasks]
         for (path, content, _), mark, task in zip(tasks, known, made, strict=True):
             if type(content) is Packed and (mark is None or mark.given):
-                self.slot.several(job, epoch, [path])
+                self.running_note.several(job, epoch, [path])
                 task.content = content_of(task.content)
         by = {i for i, task in enumerate(made) if task._meta is not None and self.passes(task)}
         called = [
@@ -287,7 +289,7 @@ class StageHost(StageCode):
             if i not in by and (mark is None or mark.given) and type(made[i].content) is not Unreadable
         ]
         had = [len(task._logs or ()) if logs else -1 for task in made]
-        self.slot.several(job, epoch, [tasks[i][0] for i in called])
+        self.running_note.several(job, epoch, [tasks[i][0] for i in called])
         try:
             if logs:
                 for i in called:
@@ -305,9 +307,9 @@ class StageHost(StageCode):
                     self._condemn(known[i], path, made[i], out)
                 out.finished += 1
         except Stale:
-            self.slot.end()
+            self.running_note.end()
             raise
-        self.slot.end()
+        self.running_note.end()
 
     def _call_batch(
         self, state: JobState, tasks: list[Task], out: Output
@@ -357,7 +359,7 @@ class StageHost(StageCode):
             fails: (place among the tasks, error, children before it) of failures that pass by.
             out: where outputs go.
             final: nothing comes after this: the END of all is said.
-            epoch: of the job, for the slot.
+            epoch: of the job, for the note of what runs.
             steps: told which task runs.
             marks: what the broker found out about tasks of this stage.
             logs: whether to keep a log of stages in each task.
@@ -367,7 +369,7 @@ class StageHost(StageCode):
             out.fail((), 0, self.error(Condemned(lost.text), (), None, lost.kind))
             return
         if job not in self._jobs:
-            self.slot.nearest(job, epoch, [()])  # no numbered task has this path
+            self.running_note.nearest(job, epoch, [()])  # no numbered task has this path
         try:
             state = self._state(job)
         except self.through:
@@ -376,13 +378,13 @@ class StageHost(StageCode):
             out.fail((), 0, self.error(error, (), None))
             return
         state.mark(marks)
-        self.slot.begin(job, epoch, (), False)
+        self.running_note.begin(job, epoch, (), False)
         try:
             self._run_released(state, pieces, fails, out, final, steps or _Steps(), logs, job, epoch)
         except Stale:
-            self.slot.end()
+            self.running_note.end()
             raise
-        self.slot.end()
+        self.running_note.end()
         if final:  # its place may be given to another job before the broker's word that this one has ended
             self.job_ended(job)
 
@@ -476,8 +478,8 @@ class StageHost(StageCode):
         self._held = self.inputs.here()
         before = (*path, BEFORE_ID)
         mark = state.condemned.get(before)
-        self.slot.begin(job, epoch, path, False)
-        self.slot.task(BEFORE_ID)
+        self.running_note.begin(job, epoch, path, False)
+        self.running_note.task(BEFORE_ID)
         try:
             if mark is not None:
                 raise Condemned(mark.text)
@@ -492,9 +494,9 @@ class StageHost(StageCode):
             raw = note_given(self.error(error, path, task, kind), -1)  # its path is none that it numbers
             state.late.append(((self.index, path), raw))
             self._held = None
-            self.slot.begin(job, epoch, (), False)
+            self.running_note.begin(job, epoch, (), False)
             return
-        self.slot.begin(job, epoch, (), False)
+        self.running_note.begin(job, epoch, (), False)
         for ready, self._held in released:
             self._numbered(state, process, ready, out, logs)
         self._held = None

@@ -5,7 +5,7 @@ safe; or somebody has cut off what was acked. The file ``safe`` tells them apart
 ack, and not synced: a death of the process does not lose it, and after one of the host it says no more
 than had been synced. What cannot be read of it is taken for nothing said.
 
-A slot is 32 bytes: the job (16), its spool's size in bytes (8), CRC-32 of both (4), four of nothing.
+A position is 32 bytes: the job (16), its spool's size in bytes (8), CRC-32 of both (4), four of nothing.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ __all__ = ["SafeSizes"]
 
 log = logging.getLogger("zturbo.sink")
 
-_SLOT = struct.Struct("<16sQI4x")
+_RECORD = struct.Struct("<16sQI4x")
 _GROW = 1024
 """Slots that room is made for at once, so that a disk that is full later has it."""
 
@@ -36,18 +36,18 @@ class SafeSizes:
     def __init__(self, path: Path) -> None:
         self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         self._lock = threading.Lock()
-        self._slots: dict[bytes, int] = {}
+        self._positions: dict[bytes, int] = {}
         self._sizes: dict[bytes, int] = {}
-        self._room = os.fstat(self._file).st_size // _SLOT.size
+        self._room = os.fstat(self._file).st_size // _RECORD.size
         self._free: list[int] = []
-        for slot in range(self._room):
-            raw = os.pread(self._file, _SLOT.size, slot * _SLOT.size)
-            job, size, crc = _SLOT.unpack(raw)
-            if any(raw) and zlib.crc32(raw[:24]) == crc and job not in self._slots:
-                self._slots[job] = slot
+        for position in range(self._room):
+            raw = os.pread(self._file, _RECORD.size, position * _RECORD.size)
+            job, size, crc = _RECORD.unpack(raw)
+            if any(raw) and zlib.crc32(raw[:24]) == crc and job not in self._positions:
+                self._positions[job] = position
                 self._sizes[job] = size
             else:
-                self._free.append(slot)
+                self._free.append(position)
 
     def __getitem__(self, job: bytes) -> int:
         """Bytes that its spool has to have; 0 if nothing is known."""
@@ -55,46 +55,46 @@ class SafeSizes:
 
     def jobs(self) -> list[bytes]:
         """Jobs that have to have a spool."""
-        return list(self._slots)
+        return list(self._positions)
 
     def add(self, job: bytes) -> None:
         """Its spool was begun."""
         with self._lock:
-            if job in self._slots:
+            if job in self._positions:
                 return
             if not self._free:
                 try:
-                    os.posix_fallocate(self._file, self._room * _SLOT.size, _GROW * _SLOT.size)
+                    os.posix_fallocate(self._file, self._room * _RECORD.size, _GROW * _RECORD.size)
                 except OSError as error:
                     log.warning("no room to note the size of job %s's spool: %s", job.hex(), error)
                     return
                 self._free = list(range(self._room + _GROW - 1, self._room - 1, -1))
                 self._room += _GROW
-            self._slots[job] = self._free.pop()
+            self._positions[job] = self._free.pop()
             self._sizes[job] = 0
 
     def note(self, job: bytes, size: int) -> None:
         """As many bytes of its spool are safe; nothing if the job is not here any more."""
         with self._lock:
-            slot = self._slots.get(job)
-            if slot is None or size <= self._sizes[job]:
+            position = self._positions.get(job)
+            if position is None or size <= self._sizes[job]:
                 return
             self._sizes[job] = size
             head = job + size.to_bytes(8, "little")
-            self._write(slot, _SLOT.pack(job, size, zlib.crc32(head)))
+            self._write(position, _RECORD.pack(job, size, zlib.crc32(head)))
 
     def drop(self, job: bytes) -> None:
         """Its spool is going to be removed."""
         with self._lock:
-            slot = self._slots.pop(job, None)
-            if slot is not None:
+            position = self._positions.pop(job, None)
+            if position is not None:
                 del self._sizes[job]
-                self._write(slot, bytes(_SLOT.size))
-                self._free.append(slot)
+                self._write(position, bytes(_RECORD.size))
+                self._free.append(position)
 
-    def _write(self, slot: int, raw: bytes) -> None:
+    def _write(self, position: int, raw: bytes) -> None:
         try:
-            os.pwrite(self._file, raw, slot * _SLOT.size)
+            os.pwrite(self._file, raw, position * _RECORD.size)
         except OSError as error:  # an older size is as true
             log.debug("a spool's size was not noted: %s", error)
 

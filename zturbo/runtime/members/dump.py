@@ -6,15 +6,15 @@ import json
 import logging
 from typing import Any
 
-from zturbo.core.links.receivers import Inlet
-from zturbo.core.links.senders import Outlet
+from zturbo.core.links.receivers import Receivers
+from zturbo.core.links.senders import Senders
 
 __all__ = ["dump", "links"]
 
 log = logging.getLogger("zturbo.state")
 
 
-def links(inlet: Inlet | None, outlet: Outlet | None) -> dict[str, Any]:
+def links(receivers: Receivers | None, senders: Senders | None) -> dict[str, Any]:
     """Both ends of this process's links, by the other end's incarnation.
 
     At rest ``sent`` equals ``acked`` here and ``received`` there, and the other end's ``left`` (tasks that
@@ -29,13 +29,13 @@ def links(inlet: Inlet | None, outlet: Outlet | None) -> dict[str, Any]:
             "tasks": link.tasks_sent,
             "credit": link.credit,
         }
-        for peer, link in (outlet.links if outlet else {}).items()
+        for peer, link in (senders.links if senders else {}).items()
     }
     into = {
         peer.hex(): {"received": link.received, "acked": link.acked, "left": link.window.left_tasks}
-        for peer, link in (inlet.links if inlet else {}).items()
+        for peer, link in (receivers.links if receivers else {}).items()
     }
-    return {"out": out, "in": into, "strays": inlet.strays if inlet else 0}
+    return {"out": out, "in": into, "strays": receivers.strays if receivers else 0}
 
 
 def dump(name: str, incarnation: bytes, state: dict[str, Any]) -> None:

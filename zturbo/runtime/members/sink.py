@@ -461,7 +461,7 @@ def main() -> int:
 
     def state(now: float) -> None:
         machine = sink.machine
-        dump("sink", machine.me, {"idle": machine.idle, **links(machine.inlet, None)})
+        dump("sink", machine.me, {"idle": machine.idle, **links(machine.receivers, None)})
 
     signal.signal(signal.SIGTERM, lambda *_: loop.post(leave))
     signal.signal(signal.SIGUSR1, lambda *_: loop.post(state))

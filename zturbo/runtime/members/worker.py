@@ -125,7 +125,7 @@ class WorkerProcess:
         self._code_ended = threading.Event()
         self._steal_at = 0.0
         self._steal_delay = STEAL_AFTER
-        self._slot = host.slot
+        self._running_note = host.running_note
         self.descriptors: Descriptors | None = None
         """Those that the stage's code must leave alone."""
 
@@ -197,10 +197,10 @@ class WorkerProcess:
 
     def _free(self) -> bool:
         """Whether the code may go on; if not, ``_room`` is set when it may."""
-        if self._unseen <= UNSEEN and not self.machine.outlet.pressed:
+        if self._unseen <= UNSEEN and not self.machine.senders.pressed:
             return True
         self._room.clear()
-        return self._unseen <= UNSEEN and not self.machine.outlet.pressed
+        return self._unseen <= UNSEEN and not self.machine.senders.pressed
 
     def _give(self, produced: Produced) -> None:
         self._post(produced)
@@ -297,7 +297,7 @@ class WorkerProcess:
                 elif isinstance(effect, Exit):
                     self.loop.refused = effect.reason
                     self.loop.stopping = True
-        if not self._room.is_set() and self._unseen <= UNSEEN // 2 and not self.machine.outlet.pressed:
+        if not self._room.is_set() and self._unseen <= UNSEEN // 2 and not self.machine.senders.pressed:
             self._room.set()
             self._wake()
 
@@ -319,7 +319,7 @@ class WorkerProcess:
         """Write what is here to the log."""
         machine = self.machine
         state = {"queued": machine.queue.tasks, "custody": len(machine.custody), "idle": machine.idle}
-        dump(self.loop.stage, machine.me, {**state, **links(machine.inlet, machine.outlet)})
+        dump(self.loop.stage, machine.me, {**state, **links(machine.receivers, machine.senders)})
 
     def run_loop(self) -> None:
         """The I/O thread."""
@@ -336,7 +336,7 @@ class WorkerProcess:
             self._hand(None)
             if not self._code_ended.wait(LEAVE):
                 # A task goes on, that nobody waits for any more: others have it.
-                self._slot.end()
+                self._running_note.end()
                 self.loop.close()
                 os._exit(3 if self.loop.refused else 0)
 
@@ -362,7 +362,7 @@ def build(spec: dict[str, Any]) -> Callable[[], Stage]:
 def make_worker(side: ChildSide) -> WorkerProcess:
     """The worker that a spec describes; its stage is made and ``init()``-ed here."""
     spec = side.spec
-    part_on_fork(side.slot, side.handlers)
+    part_on_fork(side.running_note, side.handlers)
     host = StageHost(
         build(spec),
         name=spec["stage"],
@@ -370,7 +370,7 @@ def make_worker(side: ChildSide) -> WorkerProcess:
         worker_id=spec["worker_id"],
         host=spec["host"],
     )
-    host.slot = side.slot
+    host.running_note = side.running_note
     before = opened()
     loop = start_member(side, spec["stage"])
     base = host.base

@@ -32,7 +32,7 @@ from zturbo.hardware.binding import bound_environment, cpus_to_bind, on_cpus
 from zturbo.runtime.process.boot import command
 from zturbo.runtime.process.descendants import MARK, end_descendants
 from zturbo.runtime.process.descriptors import LOST_DESCRIPTORS, out_of_the_way
-from zturbo.runtime.process.running import Slot
+from zturbo.runtime.process.running import RunningNote
 from zturbo.wire.control.to_broker import Cause
 
 __all__ = ["REFUSED", "Child", "ChildSide", "ChildSpec", "describe_exit"]
@@ -100,12 +100,12 @@ class Child:
         self.ready_fd = reader
         os.set_blocking(reader, False)
         self._report = b""
-        slot_fd = Slot.make()
+        running_fd = RunningNote.make()
         spec = {
             **what.spec,
             "incarnation": incarnation,
             "ready_fd": writer,
-            "slot_fd": slot_fd,
+            "running_fd": running_fd,
             "parent": os.getpid(),
         }
         own = dict(os.environ if env is None else env)
@@ -119,12 +119,12 @@ class Child:
                 stdin=subprocess.PIPE,
                 stdout=output,
                 stderr=output,
-                pass_fds=(writer, slot_fd),
+                pass_fds=(writer, running_fd),
                 env=bound_environment(given, own),
                 start_new_session=worker,
             )
         os.close(writer)
-        self.slot = Slot(slot_fd)
+        self.running_note = RunningNote(running_fd)
         raw = msgpack.packb(spec)
         assert self.process.stdin is not None
         try:
@@ -217,7 +217,7 @@ class Child:
                 log.debug("%s had closed its stdin", self.what.name)
         os.close(self.ready_fd)
         os.close(self.pidfd)
-        self.slot.close()
+        self.running_note.close()
 
 
 def _ended(pidfd: int) -> bool:
@@ -277,7 +277,7 @@ class ChildSide:
         self.spec = spec
         self._ready_fd: int = spec["ready_fd"]
         self._folders: list[Path] = []
-        self.slot = self._open_slot(spec["slot_fd"])
+        self.running_note = self._open_note(spec["running_fd"])
         """Where it notes what it runs."""
         self.handlers: dict[int, Any] = {}
         """Signal -> the handler that it has here."""
@@ -325,8 +325,8 @@ class ChildSide:
             for handler in logging.lastResort.handlers:
                 logger.addHandler(handler)
 
-    def _open_slot(self, fd: int) -> Slot:
-        return Slot(fd)
+    def _open_note(self, fd: int) -> RunningNote:
+        return RunningNote(fd)
 
     def handle(self, number: int, call: Callable[[], None]) -> None:
         """At this signal, call this."""

@@ -87,7 +87,7 @@ class _Place:
         limit = self.what.spec.get("task_timeout")
         if child is None or not (limit or ended):
             return ""
-        running = child.slot.read()
+        running = child.running_note.read()
         since = self.since = {run.serial: self.since.get(run.serial, now) for run in running}
         self.guilty = [run for run in running if self._is_void(run, now, ended)]
         if self.guilty:
@@ -284,8 +284,8 @@ class Node:
     def _exited(self, place: _Place, child: Child, code: int) -> None:
         text = child.describe_exit(code)
         is_worker = child.what.role == "worker"
-        running = child.slot.read() if is_worker else []
-        last = child.slot.last() if is_worker else []
+        running = child.running_note.read() if is_worker else []
+        last = child.running_note.last() if is_worker else []
         if child.cause in ("timeout", "cancelled"):
             serials = {run.serial for run in place.guilty}
             running = [run for run in running if run.serial in serials]

@@ -16,7 +16,7 @@ import stat
 from collections.abc import Set
 from contextlib import suppress
 
-from zturbo.runtime.process.running import Slot
+from zturbo.runtime.process.running import RunningNote
 from zturbo.wire.messages import Path
 
 __all__ = ["LOST_DESCRIPTORS", "Descriptors", "Watched", "opened", "out_of_the_way"]
@@ -123,43 +123,43 @@ def _stays(fd: int) -> bool:
 
 
 class Watched:
-    """A slot for work with suspects: it looks after each task, so that the one to blame is named.
+    """A note for work with suspects: it looks after each task, so that the one to blame is named.
 
     Args:
-        slot: the slot itself.
+        running_note: the note itself.
         descriptors: those that have to be there.
     """
 
-    def __init__(self, slot: Slot, descriptors: Descriptors) -> None:
-        self.slot = slot
+    def __init__(self, running_note: RunningNote, descriptors: Descriptors) -> None:
+        self.running_note = running_note
         self._descriptors = descriptors
-        self.given, self.read = slot.given, slot.read
+        self.given, self.read = running_note.given, running_note.read
 
     def _look(self) -> None:
-        if not self._descriptors.there() and self.slot.read():
+        if not self._descriptors.there() and self.running_note.read():
             os._exit(LOST_DESCRIPTORS)
 
     def begin(self, job: bytes, epoch: int, prefix: Path, root: bool) -> None:
-        """As the slot's."""
+        """As the note has it."""
         self._look()
-        self.slot.begin(job, epoch, prefix, root)
+        self.running_note.begin(job, epoch, prefix, root)
 
     def several(self, job: bytes, epoch: int, paths: list[Path]) -> None:
-        """As the slot's."""
+        """As the note has it."""
         self._look()
-        self.slot.several(job, epoch, paths)
+        self.running_note.several(job, epoch, paths)
 
     def nearest(self, job: bytes, epoch: int, paths: list[Path]) -> None:
-        """As the slot's."""
+        """As the note has it."""
         self._look()
-        self.slot.nearest(job, epoch, paths)
+        self.running_note.nearest(job, epoch, paths)
 
     def task(self, k: int) -> None:
-        """As the slot's."""
+        """As the note has it."""
         self._look()
-        self.slot.task(k)
+        self.running_note.task(k)
 
     def end(self) -> None:
-        """As the slot's."""
+        """As the note has it."""
         self._look()
-        self.slot.end()
+        self.running_note.end()

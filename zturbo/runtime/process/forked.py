@@ -15,13 +15,13 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
-from zturbo.runtime.process.running import Slot
+from zturbo.runtime.process.running import RunningNote
 
 __all__ = ["Copied", "part_on_fork"]
 
 
-class Copied(Slot):
-    """What a slot becomes in a forked process: to note something there ends the process."""
+class Copied(RunningNote):
+    """What a note becomes in a forked process: to note something there ends the process."""
 
     def _end(self, *args: Any) -> None:
         text = (
@@ -37,14 +37,14 @@ class Copied(Slot):
     begin = several = task = given = end = enter = gave = leave = _end  # type: ignore[assignment]
 
 
-def part_on_fork(slot: Slot, ours: Mapping[int, Any]) -> None:
+def part_on_fork(running_note: RunningNote, ours: Mapping[int, Any]) -> None:
     """From now on, let a process that is forked from this one leave the worker's part to this one.
 
     Meanwhile these signals wait: a process that is sent SIGTERM as soon as it is there would else lose it to
     the worker's handler.
 
     Args:
-        slot: the worker's note.
+        running_note: the worker's note.
         ours: signal -> the worker's handler. Each gets the effect that it has in any Python program, unless
             the stage's code has replaced the handler.
     """
@@ -57,8 +57,8 @@ def part_on_fork(slot: Slot, ours: Mapping[int, Any]) -> None:
         signal.pthread_sigmask(signal.SIG_SETMASK, here.mask)
 
     def after_in_child() -> None:
-        slot.close()  # for a method of it that was looked up before
-        slot.__class__ = Copied
+        running_note.close()  # for a method of it that was looked up before
+        running_note.__class__ = Copied
         for number, handler in ours.items():
             if signal.getsignal(number) is handler:
                 usual = signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL

@@ -20,7 +20,7 @@ import msgpack
 
 from zturbo.wire.messages import Path
 
-__all__ = ["Running", "Slot"]
+__all__ = ["Running", "RunningNote"]
 
 HEAD_SIZE = 1 << 16
 """Bytes of the one task or batch."""
@@ -59,8 +59,8 @@ class Running(NamedTuple):
     """Whether it is of a table: each task there begins and ends by itself."""
 
 
-class Slot:
-    """One worker's slot.
+class RunningNote:
+    """What one worker runs, in shared memory.
 
     Args:
         fd: of the shared memory; it is closed here.
@@ -75,7 +75,7 @@ class Slot:
     @staticmethod
     def make() -> int:
         """A new piece of memory, as a file descriptor that a child may inherit."""
-        fd = os.memfd_create("zturbo-slot", os.MFD_CLOEXEC)
+        fd = os.memfd_create("zturbo-running", os.MFD_CLOEXEC)
         os.ftruncate(fd, SIZE)
         return fd
 

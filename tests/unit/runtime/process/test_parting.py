@@ -19,16 +19,16 @@ from zturbo.runtime.process.descriptors import Descriptors, opened, out_of_the_w
 FORKS = """
 import os, signal, time
 from zturbo.runtime.process.forked import part_on_fork
-from zturbo.runtime.process.running import Slot
+from zturbo.runtime.process.running import RunningNote
 
-slot = Slot(Slot.make())
+note = RunningNote(RunningNote.make())
 handlers = {signal.SIGTERM: lambda *_: None, signal.SIGUSR1: lambda *_: None}
 for number, handler in handlers.items():
     signal.signal(number, handler)
 signal.signal(signal.SIGUSR1, signal.SIG_IGN)  # of the stage's code
-part_on_fork(slot, handlers)
-slot.begin(b"j" * 16, 1, (1,), False)
-slot.task(7)
+part_on_fork(note, handlers)
+note.begin(b"j" * 16, 1, (1,), False)
+note.task(7)
 
 def outcome(call):
     pid = os.fork()
@@ -39,9 +39,9 @@ def outcome(call):
 
 print(outcome(lambda: None), outcome(lambda: os.kill(os.getpid(), signal.SIGTERM)))
 print(outcome(lambda: os.kill(os.getpid(), signal.SIGUSR1)))
-print([outcome(call) for call in (lambda: slot.end(), lambda: slot.task(8), lambda: slot.leave(1))])
-print(outcome(lambda note=slot.task: note(8)))
-print(slot.read()[0].path, signal.getsignal(signal.SIGTERM) is handlers[signal.SIGTERM])
+print([outcome(call) for call in (lambda: note.end(), lambda: note.task(8), lambda: note.leave(1))])
+print(outcome(lambda task=note.task: task(8)))
+print(note.read()[0].path, signal.getsignal(signal.SIGTERM) is handlers[signal.SIGTERM])
 print(signal.pthread_sigmask(signal.SIG_BLOCK, ()))
 """
 

@@ -7,22 +7,22 @@ from collections.abc import Iterator
 
 import pytest
 
-from zturbo.runtime.process.running import ENTRIES, Running, Slot
+from zturbo.runtime.process.running import ENTRIES, Running, RunningNote
 
 JOB, OTHER = b"j" * 16, b"o" * 16
 
 
 @pytest.fixture
-def ends() -> Iterator[tuple[Slot, Slot]]:
+def ends() -> Iterator[tuple[RunningNote, RunningNote]]:
     """(the worker's, the node's)."""
-    fd = Slot.make()
-    worker, node = Slot(os.dup(fd)), Slot(fd)
+    fd = RunningNote.make()
+    worker, node = RunningNote(os.dup(fd)), RunningNote(fd)
     yield worker, node
     worker.close()
     node.close()
 
 
-def test_one_by_one(ends: tuple[Slot, Slot]) -> None:
+def test_one_by_one(ends: tuple[RunningNote, RunningNote]) -> None:
     worker, node = ends
     assert node.read() == []
     worker.begin(JOB, 2, (5,), False)
@@ -33,13 +33,13 @@ def test_one_by_one(ends: tuple[Slot, Slot]) -> None:
     assert node.read() == []
 
 
-def test_a_batch(ends: tuple[Slot, Slot]) -> None:
+def test_a_batch(ends: tuple[RunningNote, RunningNote]) -> None:
     worker, node = ends
     worker.several(JOB, 1, [(1,), (2, 3)])
     assert node.read() == [Running(1, JOB, 1, (1,), 0), Running(1, JOB, 1, (2, 3), 0)]
 
 
-def test_a_table(ends: tuple[Slot, Slot]) -> None:
+def test_a_table(ends: tuple[RunningNote, RunningNote]) -> None:
     worker, node = ends
     worker.enter(0, JOB, 1, (1,))
     worker.enter(3, OTHER, 2, ())
@@ -53,7 +53,7 @@ def test_a_table(ends: tuple[Slot, Slot]) -> None:
     assert [(run.serial, run.path) for run in node.read()] == [(3, (9, 9)), (2, ())], "another serial number"
 
 
-def test_what_there_is_no_room_for_is_not_noted(ends: tuple[Slot, Slot]) -> None:
+def test_what_there_is_no_room_for_is_not_noted(ends: tuple[RunningNote, RunningNote]) -> None:
     worker, node = ends
     worker.enter(ENTRIES, JOB, 1, (1,))
     worker.gave(ENTRIES, 4)
@@ -62,7 +62,7 @@ def test_what_there_is_no_room_for_is_not_noted(ends: tuple[Slot, Slot]) -> None
     assert node.read() == []
 
 
-def test_the_last_task_stays_noted_when_it_has_ended(ends: tuple[Slot, Slot]) -> None:
+def test_the_last_task_stays_noted_when_it_has_ended(ends: tuple[RunningNote, RunningNote]) -> None:
     worker, node = ends
     assert node.last() == []
     worker.begin(JOB, 2, (5,), False)
@@ -79,7 +79,7 @@ def test_the_last_task_stays_noted_when_it_has_ended(ends: tuple[Slot, Slot]) ->
     assert [run.path for run in node.last()] == [(1,), (2, 3)]
 
 
-def test_the_last_task_of_a_table(ends: tuple[Slot, Slot]) -> None:
+def test_the_last_task_of_a_table(ends: tuple[RunningNote, RunningNote]) -> None:
     worker, node = ends
     worker.enter(0, JOB, 1, (1,))
     worker.enter(3, OTHER, 2, (2,))
