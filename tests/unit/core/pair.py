@@ -1,4 +1,4 @@
-"""Tasks behind a long one are given back, and their sender does not send them there again."""
+"""A sender and a worker that say everything to each other in memory."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from zturbo.core.effects import Effect, Run, Send
 from zturbo.core.links.custody import Custody
 from zturbo.core.links.outbatch import OutBatch
 from zturbo.core.links.senders import Senders
-from zturbo.core.worker.machine import Produced, WorkerMachine
+from zturbo.core.worker.machine import WorkerMachine
 from zturbo.wire.control.view import Member, View
 from zturbo.wire.messages import Batch, Stamp, Statement
 
@@ -19,6 +19,8 @@ VIEW = View(
         OTHER: Member(OTHER, "worker", "p", 1, "host", ("x",)),
     },
 )
+
+
 STAMP = Stamp(JOB, 1, "p", {}, SINK)
 
 
@@ -64,39 +66,3 @@ class Pair:
             if not sends and not said:
                 return
         raise AssertionError("they do not stop talking")
-
-
-def test_what_is_given_back_waits_for_another_or_for_the_end_of_the_long_task() -> None:
-    pair = Pair()
-    for number in range(4):
-        pair.put(number, 0.001)
-    assert len(pair.runs) == 2, "one runs, one is at hand, two are queued"
-    for now in (1.0, 1.01, 1.02):
-        pair.worker.tick(now)
-        pair.senders.tick(now)
-        pair.carry(now)
-    assert pair.said[-1].busy and not pair.said[-1].returns
-    assert pair.senders.pending_tasks == pair.senders.returned == 2, (
-        "not sent there again, for all its credit"
-    )
-    assert pair.senders.links[BUSY].limit_tasks > pair.senders.links[BUSY].tasks_sent
-
-    first = pair.runs[0].work
-    pair.worker.produced(Produced(JOB, 1, [(first.origin, 1)], None, 1, 1.0, (first,)), 1.03)
-    pair.carry(1.03)
-    assert not pair.said[-1].busy
-    assert pair.senders.pending_tasks == 0
-
-
-def test_the_word_of_new_credit_got_lost_while_nothing_was_on_the_way() -> None:
-    pair = Pair()
-    dest = ("p", 1)
-    link = pair.senders.links[BUSY]
-    link.limit_tasks = link.tasks_sent  # the word that raised it did not come
-    assert pair.senders.credit(dest, 100.0) == 0, "somebody has roots, and keeps them until there is credit"
-    at = link.deadline()
-    assert at is not None and 100.0 < at < 101.0
-    assert link.silent(100.5) == 0.5, "and nobody is blamed for the time before"
-    pair.senders.tick(at)
-    pair.carry(at)
-    assert pair.senders.credit(dest, at) > 0 and not link.starved

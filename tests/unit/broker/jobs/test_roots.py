@@ -1,0 +1,85 @@
+"""Roots go out as credit allows, a slice of one job at a time."""
+
+from __future__ import annotations
+
+from tests.unit.broker.driven import (
+    CLIENT,
+    answers,
+    broker,
+    credit,
+    feed,
+    hello,
+    sink,
+    submit,
+    worker,
+)
+from zturbo.core.effects import Load, Send
+from zturbo.wire.control import from_broker, to_broker
+from zturbo.wire.messages import Batch
+from zturbo.wire.payload import pack_many
+
+
+def test_a_small_job_does_not_wait_behind_a_large_one() -> None:
+    machine = broker()
+    hello(machine, worker())
+    hello(machine, sink())
+    large, small = b"L" * 16, b"S" * 16
+    submit(machine, large, client=b"1" * 16)
+    submit(machine, small, client=b"2" * 16)
+    for seq in range(40):
+        feed(machine, large, seq, 1000)
+    feed(machine, small, 0, 10)
+    machine.effects.clear()
+    sent: list[tuple[bytes, int]] = []
+    for _ in range(4):
+        credit(machine, 100)
+        sent += [
+            (effect.message.job, effect.message.n)
+            for effect in machine.effects
+            if isinstance(effect, Send) and isinstance(effect.message, Batch)
+        ]
+        machine.effects.clear()
+    assert sum(n for job, n in sent if job == small) == 10, "all of it, after at most one slice of the other"
+    assert sum(n for job, n in sent if job == large) >= 300
+    machine.check()
+
+
+def test_a_feeder_is_held_back_by_its_own_backlog_and_let_go() -> None:
+    machine = broker()
+    hello(machine, worker())
+    hello(machine, sink())
+    job = b"j" * 16
+    submit(machine, job)
+    seq = 0
+    while not machine.jobs[job].held_acks:
+        feed(machine, job, seq, 1000)
+        seq += 1
+    assert 60 <= seq <= 70
+    machine.effects.clear()
+    while machine.jobs[job].held_acks:
+        credit(machine, 4096)
+    assert [type(answer) for answer in answers(machine)] == [from_broker.Ok]
+    machine.check()
+
+
+def test_chunks_that_do_not_fit_in_memory_are_read_again() -> None:
+    machine = broker()
+    job = b"j" * 16
+    submit(machine, job)
+    text = pack_many(["x" * 10_000] * 1000)
+    for seq in range(6):
+        message = to_broker.Feed(
+            ref=2, job=job, seq=seq, first=seq * 1000, n=1000, metas=None, contents=(text,)
+        )
+        machine.control(CLIENT, message, 0.0)
+    assert machine.life.roots.cached <= 32 << 20 and len(machine.jobs[job].cache) == 3
+    hello(machine, worker())
+    hello(machine, sink())
+    machine.effects.clear()
+    for _ in range(20):
+        credit(machine, 4096)
+    (load,) = [effect for effect in machine.effects if isinstance(effect, Load)]
+    assert (load.job, load.seq) == (job, 3)
+    machine.unreadable(job, "chunk 3 is damaged", 0.0)
+    assert (machine.jobs[job].state, machine.jobs[job].error) == ("failed", "chunk 3 is damaged")
+    machine.check()

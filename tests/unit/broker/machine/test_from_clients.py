@@ -1,0 +1,72 @@
+"""What clients ask of a broker, and what they are answered."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.unit.broker.driven import (
+    CLIENT,
+    answers,
+    broker,
+    cancel,
+    submit,
+)
+from zturbo.core.effects import Confirm, Record
+from zturbo.wire.control import from_broker, to_broker
+
+
+def test_what_was_decided_is_recorded_before_it_is_said() -> None:
+    machine = broker()
+    submit(machine, b"j" * 16)
+    kinds = [type(effect) for effect in machine.effects]
+    assert kinds.index(Record) < kinds.index(Confirm)
+
+
+@pytest.mark.parametrize(
+    "options, said",
+    [
+        ({"speed": 1}, "unknown job option 'speed'"),
+        ({"priority": "high"}, "'priority' is to be of type int"),
+        ({"durability": "disk"}, "'fsync', 'process' or 'memory'"),
+        ({"order": "id"}, "'path', 'none', or 'meta:KEY'"),
+    ],
+)
+def test_wrong_options_are_named(options: dict[str, Any], said: str) -> None:
+    answer = submit(broker(), b"j" * 16, **options)
+    assert isinstance(answer, from_broker.Error) and said in answer.message
+
+
+@pytest.mark.parametrize("timeout", [float("nan"), float("inf"), 0, -1.0])
+def test_a_time_out_that_is_none_is_refused(timeout: float) -> None:
+    answer = submit(broker(), b"j" * 16, timeout=timeout)
+    assert isinstance(answer, from_broker.Error)
+    assert answer.kind == "UsageError" and "'timeout'" in answer.message
+
+
+def test_the_end_of_jobs_is_told_to_who_waits_for_it() -> None:
+    machine = broker()
+    jobs = [bytes([i]) * 16 for i in range(3)]
+    for job in jobs[:2]:
+        submit(machine, job)
+    machine.effects.clear()
+
+    def watch(ref: int, jobs: list[bytes], now: float, who: bytes = CLIENT) -> None:
+        machine.control(who, to_broker.Watch(ref=ref, jobs=tuple(jobs)), now)
+
+    watch(1, jobs[:2], 0.0)
+    watch(9, jobs[:1], 0.0, b"d" * 16)
+    assert answers(machine) == []
+    watch(2, jobs[:2], 1.0)  # in the place of the first
+    cancel(machine, jobs[1], 2.0, ref=3)
+    told, _ = answers(machine)
+    ended = (jobs[1], "cancelled", "JobCancelled", "cancelled by a client")
+    assert told == from_broker.Ok(ref=2, value=(ended,))
+    watch(4, jobs, 3.0)
+    assert answers(machine)[0].value == (ended, (jobs[2], "unknown", None, None)), "at once"
+    watch(5, [], 4.0)
+    assert answers(machine)[0].value == ()
+    watch(6, jobs[:1], 100.0)
+    cancel(machine, jobs[0], 100.0, ref=7)
+    assert [answer.ref for answer in answers(machine)] == [6, 7], "the other left long ago"

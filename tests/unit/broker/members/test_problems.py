@@ -1,0 +1,20 @@
+"""Why members do not start or are refused, as `zturbo jobs` tells it."""
+
+from __future__ import annotations
+
+from tests.unit.broker.hosts import BOTH, IPC, hello, machine_on_a, member, numbered, problems
+
+
+def test_who_is_refused_is_told_in_jobs_until_it_is_let_in_or_gone() -> None:
+    machine = machine_on_a()
+    deaf = numbered(member("worker", 0, host="b", ends=IPC), 1)
+    assert "start p.x with" in str(hello(machine, deaf))
+    assert "start p.x with" in problems(machine)["x"]
+    assert not problems(machine, 61.0), "it did not come again"
+    hello(machine, deaf, 100.0)
+    assert problems(machine, 101.0)
+    assert hello(machine, numbered(member("worker", 0, host="b", ends=BOTH), 2), 102.0) is None
+    assert not problems(machine, 102.0)
+    sink = numbered(member("sink", host="b", ends=IPC), 3)
+    assert "start the sink with" in str(hello(machine, sink, 103.0))
+    assert "start the sink with" in problems(machine, 103.0)["sink"]

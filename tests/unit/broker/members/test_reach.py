@@ -1,0 +1,56 @@
+"""Members of two hosts need addresses that both reach; those that have no link with each other do not."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.unit.broker.hosts import BOTH, IPC, member
+from zturbo.wire.control.view import Member
+from zturbo_broker.members.reach import out_of_reach
+
+
+def name(of: Member) -> str:
+    assert of.role == "worker"
+    return f"p.{of.stage}"
+
+
+BROKER = member("broker", host="a", ends=IPC)
+SINK = member("sink", host="a", ends=IPC)
+FIRST = member("worker", 0, host="a", ends=IPC)
+ORDERED = member("worker", 2, host="a", ends=IPC, ordered=True)
+
+
+def told(new: Member, *others: Member) -> str | None:
+    apart = out_of_reach(new, others, name)
+    return None if apart is None else apart.text
+
+
+@pytest.mark.parametrize(
+    "other, stage",
+    [(BROKER, 0), (SINK, 0), (SINK, 5), (FIRST, 1), (ORDERED, 0), (ORDERED, 1), (ORDERED, 3)],
+)
+def test_it_says_whom_to_start_with_an_address(other: Member, stage: int) -> None:
+    who = name(other) if other.role == "worker" else f"the {other.role}"
+    text = told(member("worker", stage, host="b", ends=BOTH), other)
+    assert text is not None and text.startswith(f"{who} on a can be reached from its own host")
+    assert f"start {who} with --insecure and --address" in text
+    text = told(member("worker", stage, host="b", ends=IPC), other)
+    assert text is not None and f"start p.{stage} with" in text
+    assert told(member("worker", stage, host="a", ends=IPC), other) is None, "one host needs nothing"
+
+
+@pytest.mark.parametrize("other, stage", [(BROKER, 1), (FIRST, 0), (FIRST, 2), (ORDERED, 4)])
+def test_those_who_have_no_link(other: Member, stage: int) -> None:
+    assert told(member("worker", stage, host="b", ends=BOTH), other) is None
+
+
+def test_ends_of_feeds_go_from_the_broker_to_the_first_sequencer() -> None:
+    sink = member("sink", host="b", ends=IPC)
+    assert told(sink, BROKER) is not None and told(sink, FIRST) is not None
+    assert told(sink, SINK) is None
+    assert told(member("worker", 3, host="b", ends=BOTH, ordered=True), BROKER) is not None
+
+
+def test_another_pipeline() -> None:
+    other = Member(b"m" * 16, "worker", "q", 1, "a", IPC)
+    assert told(member("worker", 0, host="b", ends=BOTH), other) is None
