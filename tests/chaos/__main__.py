@@ -30,10 +30,10 @@ from tests.chaos.faults import LEASE, PROCESSES, Victims
 from tests.chaos.hosts import BROKER, OtherHosts
 from tests.chaos.jobs import HOLD, JOBS, SHARE
 from tests.chaos.loads import ASIDE, LOADS, Load, pipelines
-from tests.system.clock import Clock
-from tests.system.cluster import Cluster
-from tests.system.hosts import Hosts, need_hosts
-from tests.system.memory import small_memory
+from tests.support.clock import Clock
+from tests.support.cluster import Cluster
+from tests.support.hosts import Hosts, need_hosts
+from tests.support.memory import small_memory
 
 FAULTS = {**PROCESSES, **JOBS}
 """Name -> what does it to those who work for a pipeline; it says whom it hit, None if nobody was there."""

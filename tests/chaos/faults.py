@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.chaos.hosts import WORK, OtherHosts
-from tests.system.cluster import Cluster, eventually
+from tests.support.cluster import Cluster, eventually
 from zturbo.deploy.children import worker_children
 from zturbo.runtime.node.children import Child
 

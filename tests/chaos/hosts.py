@@ -11,9 +11,9 @@ from pathlib import Path
 
 import psutil
 
-from tests.system.clock import Clock
-from tests.system.cluster import Cluster
-from tests.system.hosts import Hosts
+from tests.support.clock import Clock
+from tests.support.cluster import Cluster
+from tests.support.hosts import Hosts
 
 __all__ = ["BROKER", "WORK", "OtherHosts"]
 

@@ -15,9 +15,9 @@ import psutil
 
 from tests.chaos.faults import LEASE, Victims
 from tests.chaos.loads import ASIDE
-from tests.chaos.stages import DEADLY, GOOD
-from tests.system.cluster import eventually
-from tests.system.stages import sums
+from tests.stages.basic import sums
+from tests.stages.trouble import DEADLY, GOOD
+from tests.support.cluster import eventually
 from zturbo import Client, Job, Task
 from zturbo.errors import JobCancelled, WorkerLost
 

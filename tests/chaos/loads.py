@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from tests.system.cluster import stage
-from tests.system.stages import sums
+from tests.stages.basic import sums
+from tests.support.cluster import stage
 from zturbo import Client, Task
 from zturbo.errors import TaskError
 
@@ -30,7 +30,7 @@ def pipelines(folder: Path, **trouble: Any) -> dict[str, list[dict[str, Any]]]:
         folder: where their stages note what they run.
         trouble: arguments of the stage that other jobs ask for trouble.
     """
-    add = "tests.chaos.stages:Trouble"
+    add = "tests.stages.trouble:Trouble"
 
     def log(name: str, workers: int, seconds: float = 0.0) -> dict[str, Any]:
         return stage("work", "Log", workers, path=str(folder / name), seconds=seconds)
@@ -48,8 +48,8 @@ def pipelines(folder: Path, **trouble: Any) -> dict[str, list[dict[str, Any]]]:
         ],
         "function": [stage("halves", "halves", 2, into=3), stage("even", "even", 2), stage("sum", "Sum")],
         "async": [
-            stage("streams", "tests.system.coroutines:Streams", 2),
-            stage("first", "tests.system.coroutines:Sleepy", 2, seconds=0.02),
+            stage("streams", "tests.stages.coroutines:Streams", 2),
+            stage("first", "tests.stages.coroutines:Sleepy", 2, seconds=0.02),
             stage("sum", "Sum"),
         ],
     }

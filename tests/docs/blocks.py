@@ -13,7 +13,7 @@ import threading
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.system.cluster import eventually
+from tests.support.cluster import eventually
 
 __all__ = ["PAGES", "ROOT", "Block", "Session", "blocks", "matches"]
 

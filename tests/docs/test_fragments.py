@@ -10,7 +10,7 @@ from typing import NamedTuple
 import pytest
 
 from tests.docs.blocks import PAGES, Block, blocks
-from tests.system.cluster import Cluster, stage
+from tests.support.cluster import Cluster, stage
 from zturbo.deploy.network import Network, tomllib
 
 FRAGMENTS = [block for page in PAGES for block in blocks(page) if block.mark == "fragment"]
@@ -70,7 +70,7 @@ def fail(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def cluster(fail: Path) -> Iterator[Cluster]:
-    moody = "tests.docs.moody:Moody"
+    moody = "tests.stages.moody:Moody"
     pipelines = {
         "video": [stage("moody", moody, fail=str(fail))],
         "p": [stage("same", moody, fail="/nowhere")],

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.system.cluster import Cluster, stage
+from tests.support.cluster import Cluster, stage
 from zturbo import AsyncClient, Task
 from zturbo.errors import (
     BrokerUnavailable,

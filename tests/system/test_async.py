@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from tests.system.cluster import Cluster, eventually, stage
-from tests.system.coroutines import OwnState, Steps, Streams, Together, Waits, wait_half, wait_twice
-from tests.system.stages import even
+from tests.stages.basic import even
+from tests.stages.coroutines import OwnState, Steps, Streams, Together, Waits, wait_half, wait_twice
+from tests.support.cluster import Cluster, eventually, stage
 from zturbo import BatchStage, Client, Job, Resources, Stage, System, Task
 from zturbo.api.stage_kinds import FunctionStage
 from zturbo.errors import JobCancelled, TaskError, TaskTimeout, UsageError, WorkerLost
@@ -22,8 +22,8 @@ from zturbo.system.debug import run_debug
 
 
 def waiting(name: str, cls: str, workers: int = 1, **args: Any) -> dict[str, Any]:
-    """A stage table; ``cls`` is one of ``tests.system.coroutines``."""
-    return stage(name, f"tests.system.coroutines:{cls}", workers, **args)
+    """A stage table; ``cls`` is one of ``tests.stages.coroutines``."""
+    return stage(name, f"tests.stages.coroutines:{cls}", workers, **args)
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from tests.system.cluster import Cluster, eventually, stage
+from tests.support.cluster import Cluster, eventually, stage
 from zturbo import Client, Job, JobHandle, Task
 
 ROOT = Path(__file__).parents[2]
@@ -26,9 +26,9 @@ def cluster() -> Iterator[Cluster]:
     pipelines = {
         "count": [stage("count", "Count"), stage("picky", "Picky", 2)],
         "gate": [stage("gate", "GateEach", 2)],
-        "talks": [stage("talks", "tests.system.cli_stages:Talks")],
-        "steers": [stage("steers", "tests.system.cli_stages:Steers")],
-        "keys": [stage("keys", "tests.system.cli_stages:Keys")],
+        "talks": [stage("talks", "tests.stages.cli:Talks")],
+        "steers": [stage("steers", "tests.stages.cli:Steers")],
+        "keys": [stage("keys", "tests.stages.cli:Keys")],
     }
     with Cluster(pipelines) as cluster:
         with cluster.client() as client:

@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 
-from tests.system.cluster import children, eventually
+from tests.support.cluster import children, eventually
 from zturbo import Client, Job, Task
 from zturbo.errors import BrokerUnavailable
 
@@ -200,10 +200,10 @@ def test_a_system_class_in_the_place_of_a_file(shell: Shell) -> None:
     "name, said",
     [
         ("examples.toy.system:Tyo", "has no 'Tyo'; did you mean 'Toy'?"),
-        ("tests.system.cli_exits:Toy", "cannot import tests.system.cli_exits: SystemExit: usage"),
+        ("tests.stages.exits:Toy", "cannot import tests.stages.exits: SystemExit: usage"),
         ("examples.toy.systm:Toy", "did you mean 'examples.toy.system'?"),
         ("examples.toy.stages:Count", "is no subclass of zturbo.System"),
-        ("tests.system.cli_stages:NeedsArguments", "cannot be made without arguments"),
+        ("tests.stages.cli:NeedsArguments", "cannot be made without arguments"),
         ("nowhere.toml", "nowhere.toml: cannot be read: No such file"),
     ],
 )
@@ -225,15 +225,15 @@ def _file(shell: Shell, stage: str) -> str:
         ('class = "examples.toy.stages:Timse"', "class", "did you mean 'Times'?"),
         ('class = "examples.toy.stagse:Times"', "class", "did you mean 'examples.toy.stages'?"),
         ('class = "examples.toy.stages:ROOT"', "class", "has no 'ROOT'"),
-        ('class = "tests.system.cli_exits:Any"', "class", "cannot import tests.system.cli_exits: SystemExit"),
+        ('class = "tests.stages.exits:Any"', "class", "cannot import tests.stages.exits: SystemExit"),
         (
             'class = "examples.toy.stages:Times"\nargs = { factr = 2 }',
             "args.factr",
             "did you mean 'factor'?",
         ),
-        ('class = "tests.system.cli_stages:Needs"', "args.size", "is missing"),
+        ('class = "tests.stages.cli:Needs"', "args.size", "is missing"),
         (
-            'class = "tests.system.cli_stages:RaisesWhenMade"\nargs = { size = -1 }',
+            'class = "tests.stages.cli:RaisesWhenMade"\nargs = { size = -1 }',
             "args",
             "ValueError: no such size",
         ),
@@ -250,7 +250,7 @@ def test_check_tells_mistakes(shell: Shell, stage: str, key: str, said: str) -> 
 
 
 def test_what_a_stage_prints_is_no_part_of_the_answer(shell: Shell) -> None:
-    file = _file(shell, 'class = "tests.system.cli_stages:Needs"\nargs = { size = 3 }')
+    file = _file(shell, 'class = "tests.stages.cli:Needs"\nargs = { size = 3 }')
     done = shell.run("check", file, "--json")
     assert done.returncode == 0 and json.loads(done.stdout)["mistakes"] == []
     assert "made" in done.stderr
@@ -295,7 +295,7 @@ def test_environment_over_file_and_flag_over_environment(shell: Shell) -> None:
 
 def test_a_stage_in_this_process_with_pdb(shell: Shell) -> None:
     file = shell.folder / "net.toml"
-    stage = '[[pipeline.stage]]\nname = "breaks"\nclass = "tests.system.cli_stages:Breaks"\n'
+    stage = '[[pipeline.stage]]\nname = "breaks"\nclass = "tests.stages.cli:Breaks"\n'
     file.write_text(f'[[pipeline]]\nname = "p"\n{stage}')
     up = ("up", str(file), "--no-progress", "--without", "p.breaks")
     shell.start(*up, stdout=None, stderr=subprocess.DEVNULL)
@@ -335,7 +335,7 @@ def _until(terminal: int, word: str) -> str:
 
 
 def test_debugging_a_stage_that_does_not_start(shell: Shell) -> None:
-    file = _file(shell, 'class = "tests.system.cli_stages:RaisesWhenMade"\nargs = { size = -1 }')
+    file = _file(shell, 'class = "tests.stages.cli:RaisesWhenMade"\nargs = { size = -1 }')
     process = shell.start("stage", file, "p.s", "--debug")
     _, said = process.communicate(timeout=60)
     assert process.returncode == 2 and "ValueError: no such size" in said and "p.s does not start" in said

@@ -6,9 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.system.cluster import Cluster
-from tests.system.cluster import stage as stage_table
-from tests.system.contents_stages import (
+from tests.stages.contents import (
     Again,
     Give,
     Same,
@@ -17,6 +15,8 @@ from tests.system.contents_stages import (
     SameById,
     SameInOrder,
 )
+from tests.support.cluster import Cluster
+from tests.support.cluster import stage as stage_table
 from zturbo import Stage
 from zturbo.errors import WorkerLost
 from zturbo.testing import TestPipeline
@@ -33,7 +33,7 @@ def test_a_content_that_cannot_be_unpacked_fails_alone_at_a_stage(stage: type[St
 
 def test_a_content_whose_unpacking_ends_the_worker_is_condemned_alone() -> None:
     kinds = ["Same", "SameAsync", "SameBatch", "SameInOrder", "SameById"]
-    at = "tests.system.contents_stages:"
+    at = "tests.stages.contents:"
     pipelines = {
         kind: [stage_table("give", f"{at}GiveMines"), stage_table("same", at + kind)] for kind in kinds
     }

@@ -9,16 +9,16 @@ from typing import Any
 
 import pytest
 
-from tests.system.cluster import Cluster, stage
-from tests.system.counting import truth
+from tests.stages.counting import truth
+from tests.support.cluster import Cluster, stage
 from zturbo import Task
 
 STAGES = {
     "p": [
-        stage("roots", "tests.system.counting:Roots"),
-        stage("fan", "tests.system.counting:Fan", 2),
-        stage("keep", "tests.system.counting:Keep", 2),
-        stage("ordered", "tests.system.counting:Ordered"),
+        stage("roots", "tests.stages.counting:Roots"),
+        stage("fan", "tests.stages.counting:Fan", 2),
+        stage("keep", "tests.stages.counting:Keep", 2),
+        stage("ordered", "tests.stages.counting:Ordered"),
     ]
 }
 

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.system.cluster import Cluster, eventually, stage
-from tests.system.memory import small_memory
-from tests.system.odd_stages import RAISED
+from tests.stages.odd import RAISED
+from tests.support.cluster import Cluster, eventually, stage
+from tests.support.memory import small_memory
 from zturbo import Client, Job, Task
 from zturbo.errors import TaskError, TaskTimeout, WorkerLost
 
@@ -60,7 +60,7 @@ def test_poison_takes_nobody_along(how: str, said: str) -> None:
 
 def test_an_odd_error_takes_no_worker_along() -> None:
     with (
-        Cluster({"p": [stage("odd", "tests.system.odd_stages:Odd", 1)]}) as cluster,
+        Cluster({"p": [stage("odd", "tests.stages.odd:Odd", 1)]}) as cluster,
         cluster.client() as client,
     ):
         good, bad = run(client, 100)
@@ -72,7 +72,7 @@ def test_an_odd_error_takes_no_worker_along() -> None:
 
 
 def test_why_a_stage_does_not_start_is_told_in_any_case() -> None:
-    with Cluster({"p": [stage("odd", "tests.system.odd_stages:OddInit")]}) as cluster:
+    with Cluster({"p": [stage("odd", "tests.stages.odd:OddInit")]}) as cluster:
         with cluster.client() as client:
             job = client.submit(Task(1), pipeline="p")
             eventually(lambda: "Panic: cannot read caf\\udce9.mp4" in str(job.status()["waiting"]))
@@ -91,7 +91,7 @@ def test_why_a_stage_does_not_start_is_told_in_any_case() -> None:
 def test_a_death_outside_of_process_counts_too(cls: str, poison: set[int]) -> None:
     """Nobody is named as running then; still no task comes again for ever."""
     given = list(range(8)) if len(poison) == 1 else [0, 1]
-    with Cluster({"p": [stage("odd", f"tests.system.odd_stages:{cls}")]}) as cluster:
+    with Cluster({"p": [stage("odd", f"tests.stages.odd:{cls}")]}) as cluster:
         with cluster.client() as client:
             good, bad = run(client, len(given))
     assert good == [content for content in given if content not in poison]
@@ -101,7 +101,7 @@ def test_a_death_outside_of_process_counts_too(cls: str, poison: set[int]) -> No
 
 
 def test_an_ordered_stage_that_dies_of_its_reset_fails_the_job_as_a_whole() -> None:
-    odd = stage("odd", "tests.system.odd_stages:DeadlyOrderedReset")
+    odd = stage("odd", "tests.stages.odd:DeadlyOrderedReset")
     with Cluster({"p": [odd]}) as cluster, cluster.client() as client:
         good, (error,) = run(client, 5)
         assert good == []
@@ -109,7 +109,7 @@ def test_an_ordered_stage_that_dies_of_its_reset_fails_the_job_as_a_whole() -> N
 
 
 def test_a_worker_that_dies_before_its_first_task_again_and_again_is_told() -> None:
-    odd = stage("odd", "tests.system.odd_stages:DeadlyStart")
+    odd = stage("odd", "tests.stages.odd:DeadlyStart")
     with Cluster({"p": [odd]}) as cluster, cluster.client() as client:
         job = client.submit(Task(1), pipeline="p")
         eventually(lambda: "died before it ran a task, again and again" in str(job.status()["waiting"]))

@@ -9,8 +9,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.system.cluster import Cluster, eventually, stage
-from tests.system.deeds import DEEDS
+from tests.stages.deeds import DEEDS
+from tests.support.cluster import Cluster, eventually, stage
 from zturbo import Client, Task
 from zturbo.errors import WorkerLost
 
@@ -23,7 +23,7 @@ AFTER = list(range(20))
 
 
 def deeds(folder: Path, cls: str = "Deeds", workers: int = 1) -> dict[str, object]:
-    return stage("deeds", f"tests.system.deeds:{cls}", workers, folder=str(folder))
+    return stage("deeds", f"tests.stages.deeds:{cls}", workers, folder=str(folder))
 
 
 def give(client: Client, deed: str) -> list[object]:
@@ -91,10 +91,10 @@ def test_processes_end_with_their_worker(deed: str, tmp_path: Path) -> None:
 
 ALONE = """
 import sys
-from tests.system.cluster import Cluster, stage
+from tests.support.cluster import Cluster, stage
 from zturbo import Task
 
-deeds = stage("deeds", "tests.system.deeds:Deeds", folder=sys.argv[1])
+deeds = stage("deeds", "tests.stages.deeds:Deeds", folder=sys.argv[1])
 with Cluster({"p": [deeds]}) as cluster, cluster.client() as client:
     client.submit(Task("leave_processes_and_wait"), pipeline="p").result()
 """

@@ -12,8 +12,8 @@ import msgpack
 import pytest
 import zmq
 
-from tests.system.cluster import Cluster, eventually, stage
-from tests.system.stages import sums
+from tests.stages.basic import sums
+from tests.support.cluster import Cluster, eventually, stage
 from zturbo import Client, Job, Task
 from zturbo.errors import BrokerUnavailable, StartError, UsageError, VersionMismatch
 from zturbo.runtime.net.sockets import make
@@ -130,9 +130,9 @@ def test_a_stage_that_cannot_start_is_told_to_all() -> None:
 @pytest.mark.parametrize(
     "cls, said",
     [
-        ("tests.system.nowhere:X", "No module named 'tests.system.nowhere'"),
-        ("tests.system.stages:Nope", "has no 'Nope'; its Stages are: Add"),
-        ("tests.system.stages:NotAStage", "is neither a subclass of zturbo.Stage nor a function"),
+        ("tests.stages.nowhere:X", "No module named 'tests.stages.nowhere'"),
+        ("tests.stages.basic:Nope", "has no 'Nope'; its Stages are: Add"),
+        ("tests.stages.basic:NotAStage", "is neither a subclass of zturbo.Stage nor a function"),
     ],
 )
 def test_a_class_that_does_not_import(cls: str, said: str) -> None:

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.system.cluster import Cluster, eventually, stage
+from tests.support.cluster import Cluster, eventually, stage
 from zturbo import Client, Job, Task
 from zturbo.client.reader import FailedTask
 from zturbo.errors import (

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from tests.property.test_control import MESSAGES
 from tests.property.test_from_broker import PLAIN
 from tests.property.test_wild import messages as wild_data
-from tests.system.cluster import Cluster, stage
+from tests.support.cluster import Cluster, stage
 from tests.unit.runtime.net.raw import EMPTY, accept, connect, frame
 from zturbo import Client
 from zturbo.runtime.net.host import host_name

@@ -15,8 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.system.cluster import children, eventually
-from tests.system.hosts import Hosts, need_hosts
+from tests.support.cluster import children, eventually
+from tests.support.hosts import Hosts, need_hosts
 
 LEASE = 4.0
 N = 3000
@@ -32,12 +32,12 @@ name = "p"
 
   [[pipeline.stage]]
   name = "first"
-  class = "tests.system.stages:Log"
+  class = "tests.stages.basic:Log"
   args = {{ path = "{folder}/first", seconds = 0.002 }}
 
   [[pipeline.stage]]
   name = "second"
-  class = "tests.system.stages:Log"
+  class = "tests.stages.basic:Log"
   args = {{ path = "{folder}/second", seconds = 0.002 }}
 """
 

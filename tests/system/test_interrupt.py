@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.system.cluster import eventually
+from tests.support.cluster import eventually
 from zturbo.errors import StartError
 from zturbo.runtime.code.importing import load_class
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 
-from tests.system.cluster import Cluster, stage
+from tests.support.cluster import Cluster, stage
 from zturbo import Task
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.system.cluster import Cluster, eventually, stage
+from tests.support.cluster import Cluster, eventually, stage
 from zturbo import Client, Job, Task
 from zturbo.errors import (
     ClientLost,

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from tests.system.cluster import Cluster, eventually, stage
-from tests.system.stages import Batches, even, even_first, halves
+from tests.stages.basic import Batches, even, even_first, halves
+from tests.support.cluster import Cluster, eventually, stage
 from zturbo import Client, Job, Resources, System
 from zturbo.api.stage_kinds import FunctionStage
 from zturbo.api.task import Task

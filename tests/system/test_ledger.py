@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.system.cluster import Cluster, eventually, stage
+from tests.support.cluster import Cluster, eventually, stage
 from zturbo import Job, Task
 from zturbo.deploy.children import sink_child, worker_children
 from zturbo.runtime.net.host import host_name

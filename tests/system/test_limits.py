@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.system.cluster import Cluster, eventually, stage
-from tests.system.disks import fill
+from tests.support.cluster import Cluster, eventually, stage
+from tests.support.disks import fill
 from zturbo import Client, Task
 from zturbo.deploy.children import worker_children
 from zturbo.deploy.network import Network

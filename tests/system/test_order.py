@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.system.cluster import Cluster, eventually, stage
+from tests.support.cluster import Cluster, eventually, stage
 from zturbo import Client, Job, ReorderStage, Stage, Task
 from zturbo.errors import JobFailed, TaskError, UsageError
 from zturbo.system.debug import DebugPipeline, run_debug

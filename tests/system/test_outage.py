@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.system.cluster import Cluster, eventually, stage
+from tests.support.cluster import Cluster, eventually, stage
 from zturbo import Client, Job, Task
 
 ROOTS = 10**6

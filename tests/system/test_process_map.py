@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.system.cluster import eventually
+from tests.support.cluster import eventually
 from zturbo import Job, Options, Resources, Stage, System, Task, process_map
 from zturbo.errors import UsageError, WorkerLost
 from zturbo.runtime.code.shipping import CallStage, pack_call, unpack_result

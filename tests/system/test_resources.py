@@ -12,15 +12,15 @@ from typing import Any
 
 import pytest
 
-from tests.system.bound import Spread
-from tests.system.cluster import Cluster, eventually, stage
+from tests.stages.bound import Spread
+from tests.support.cluster import Cluster, eventually, stage
 from zturbo import Job, Options, Task
 from zturbo.hardware.binding import THREADS
 from zturbo.hardware.cpus import usable_cpus
 
 ROOT = Path(__file__).parents[2]
 CPUS = usable_cpus()
-BOUND = "tests.system.bound:Bound"
+BOUND = "tests.stages.bound:Bound"
 
 
 @pytest.fixture(autouse=True)
@@ -121,7 +121,7 @@ def test_under_system_without_binding(tmp_path: Path, monkeypatch: pytest.Monkey
 
 
 def test_a_gpu_by_the_hosts_index(tmp_path: Path) -> None:
-    stages = [{**table(tmp_path, "lost", 1, gpu=1), "class": "tests.system.bound:ByIndex"}]
+    stages = [{**table(tmp_path, "lost", 1, gpu=1), "class": "tests.stages.bound:ByIndex"}]
     with Cluster({"p": stages}) as cluster:
         eventually(lambda: any(kind == "failed" for kind, *_ in cluster.events))
         (said,) = {text for kind, _, text in cluster.events if kind == "failed"}

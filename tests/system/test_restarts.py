@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.system.clock import Clock
-from tests.system.cluster import Cluster, eventually, stage
+from tests.support.clock import Clock
+from tests.support.cluster import Cluster, eventually, stage
 from zturbo import Task
 from zturbo.deploy.children import worker_children
 from zturbo.errors import ResultsLost
@@ -80,7 +80,7 @@ def test_deaths_on_either_side_of_the_disk(
     nth = 1 if where.endswith("complete") else 4 if role == "broker" else 3
     env = {"DYING": dying % nth}
     with (
-        Cluster({"p": logged(tmp_path)}, modules={role: "tests.system.dying"}, env=env) as cluster,
+        Cluster({"p": logged(tmp_path)}, modules={role: "tests.support.dying"}, env=env) as cluster,
         cluster.client() as client,
     ):
         lives, jobs = tmp_path / "lives", 0

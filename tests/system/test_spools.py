@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.system.cluster import Cluster, eventually, stage
-from tests.system.disks import fill
+from tests.support.cluster import Cluster, eventually, stage
+from tests.support.disks import fill
 from zturbo import Task
 from zturbo.errors import ResultsLost
 

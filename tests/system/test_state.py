@@ -11,8 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.system.cluster import Cluster, eventually, stage
-from tests.system.stateful import (
+from tests.stages.stateful import (
     Exclusive,
     InInit,
     InReset,
@@ -25,6 +24,7 @@ from tests.system.stateful import (
     StickyInReset,
     Through,
 )
+from tests.support.cluster import Cluster, eventually, stage
 from zturbo import Client, Job, Resources, Stage, System, Task
 from zturbo.errors import UsageError
 from zturbo.system.debug import run_debug
@@ -35,7 +35,7 @@ KINDS = ["StickyInInit", "StickyInReset", "OrderedInInit", "OrderedInReset", "Sh
 
 
 def table(cls: str, workers: int) -> dict[str, Any]:
-    return stage("state", f"tests.system.stateful:{cls}", workers)
+    return stage("state", f"tests.stages.stateful:{cls}", workers)
 
 
 Start = Callable[[str], tuple[Cluster, Client]]
@@ -44,7 +44,7 @@ Start = Callable[[str], tuple[Cluster, Client]]
 @pytest.fixture(scope="module")
 def start() -> Iterator[Start]:
     """A cluster that has this pipeline, and a client of it."""
-    through = "tests.system.stateful:Through"
+    through = "tests.stages.stateful:Through"
     groups: list[dict[str, list[dict[str, Any]]]] = [
         {kind: [table(kind, 2)] for kind in ("StickyInReset", "OrderedInReset", "Shared")},
         {kind: [table(kind, 2)] for kind in ("OrderedInInit", "InInit", "InReset")},

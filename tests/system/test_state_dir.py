@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.system.cluster import eventually
-from tests.system.pyturbo_stages import Kept, Say
+from tests.stages.pyturbo import Kept, Say
+from tests.support.cluster import eventually
 from zturbo import Job, Options, Task
 from zturbo.errors import StartError
 from zturbo.system.records import JobRecords
@@ -21,7 +21,7 @@ ROOT = Path(__file__).parents[2]
 
 SCRIPT = """
 import sys
-from tests.system.pyturbo_stages import Kept
+from tests.stages.pyturbo import Kept
 from zturbo import Job, Task
 
 if __name__ == "__main__":

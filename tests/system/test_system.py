@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from tests.system.pyturbo_stages import Kept, Pipelines, Say, Shop
+from tests.stages.pyturbo import Kept, Pipelines, Say, Shop
 from zturbo import Job, Options, System, Task, TaskLog
 from zturbo.errors import TaskError, TaskTimeout, UsageError
 
@@ -198,7 +198,7 @@ def test_jobs_begin_in_the_order_of_adding(tmp_path: Path) -> None:
 def test_a_worker_runs_as_its_parent_does_and_logs_where_its_code_says(tmp_path: Path) -> None:
     log = tmp_path / "mine.log"
     flags = ["-O", "-X", "utf8", "-W", "error::UserWarning"]
-    command = [sys.executable, *flags, "-m", "tests.system.moody_script", str(log)]
+    command = [sys.executable, *flags, "-m", "tests.stages.main_script", str(log)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
     assert done.stdout == "[[False, 1, {'utf8': True}, True]]\n"
     assert "mine in process 1\n" in log.read_text()

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.system.stages import Add, Batches, Count, Odd, Sum, Tagged, halves
+from tests.stages.basic import Add, Batches, Count, Odd, Sum, Tagged, halves
 from zturbo import Job, Stage, Task
 from zturbo.client.reader import FailedTask
 from zturbo.errors import JobTimeout, StartError, TaskError, UsageError, WorkerLost

@@ -16,7 +16,7 @@ import pytest
 
 from examples.toy.stages import Count, Divide, Negate, Times
 from examples.toy.system import Toy, jobs
-from tests.system.cluster import children, eventually
+from tests.support.cluster import children, eventually
 from zturbo import Client, Job, Task
 from zturbo.errors import BrokerUnavailable
 from zturbo.system.debug import run_debug

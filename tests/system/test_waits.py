@@ -19,7 +19,7 @@ from typing import Any
 
 import pytest
 
-from tests.system.cluster import Cluster, eventually, stage
+from tests.support.cluster import Cluster, eventually, stage
 from zturbo import AsyncClient, Client, Job, Stage, System, Task
 from zturbo.errors import BrokerUnavailable, UsageError
 

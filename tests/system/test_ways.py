@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.system.contents_stages import Colour, Same
+from tests.stages.contents import Colour, Same
 from zturbo import Job, Stage, System, Task
 from zturbo.errors import EncodeError
 from zturbo.utils import process_map

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.system.cluster import Cluster, eventually, stage
+from tests.support.cluster import Cluster, eventually, stage
 
 
 def test_what_a_zombie_says_is_counted_and_dropped_and_it_leaves_by_itself(

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import zmq
 
-from tests.system.cluster import eventually
+from tests.support.cluster import eventually
 from tests.unit.runtime.net.raw import EMPTY, accept, connect, frame
 from zturbo.runtime.net import endless, sockets
 from zturbo.runtime.net.endless import Arrivals

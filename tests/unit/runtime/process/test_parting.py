@@ -12,7 +12,7 @@ import sys
 
 import pytest
 
-from tests.system.cluster import eventually
+from tests.support.cluster import eventually
 from zturbo.runtime.node.children import UNKNOWN, Child, ChildSpec, describe_exit
 from zturbo.runtime.process.descendants import MARK, end_descendants, marked
 from zturbo.runtime.process.descriptors import Descriptors, opened, out_of_the_way

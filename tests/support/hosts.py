@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from tests.system.cluster import children, eventually
+from tests.support.cluster import children, eventually
 
 __all__ = ["Hosts", "need_hosts"]
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.system.cluster import eventually
+from tests.support.cluster import eventually
 
 __all__ = ["small_memory"]
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.chaos.loads import ASIDE
-from tests.system.stages import Add, die, rest
+from tests.stages.basic import Add, die, rest
 from zturbo import Task
 
 __all__ = ["DEADLY", "GOOD", "Trouble"]

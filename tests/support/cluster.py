@@ -28,8 +28,8 @@ __all__ = ["Cluster", "children", "eventually", "stage"]
 
 
 def stage(name: str, cls: str, workers: int = 1, **args: Any) -> dict[str, Any]:
-    """A stage table; ``cls`` is a class of ``tests.system.stages`` if it names no module."""
-    path = cls if ":" in cls else f"tests.system.stages:{cls}"
+    """A stage table; ``cls`` is a class of ``tests.stages.basic`` if it names no module."""
+    path = cls if ":" in cls else f"tests.stages.basic:{cls}"
     return {"name": name, "class": path, "workers": workers, "args": args}
 
 

@@ -1,0 +1,1 @@
+"""Stages that tests run in worker processes, a module for each subject."""
