@@ -19,6 +19,7 @@ import zmq
 
 from zturbo.core.effects import Confirm, Control, Effect, Load, LogLine, Record, Reply, Send
 from zturbo.errors import DecodeError, StartError, VersionMismatch
+from zturbo.jobstates import ENDED, LIVE
 from zturbo.runtime.members.dump import dump, links
 from zturbo.runtime.net.endless import Arrivals
 from zturbo.runtime.net.guard import Guard
@@ -30,7 +31,7 @@ from zturbo.wire.control import from_broker, to_broker
 from zturbo.wire.control.message import Message
 from zturbo.wire.control.view import Member
 from zturbo.wire.messages import Batch
-from zturbo_broker.jobs.job import ENDED, Job
+from zturbo_broker.jobs.job import Job
 from zturbo_broker.ledger.file import damaged
 from zturbo_broker.ledger.ledger import Ledger, LedgerFull
 from zturbo_broker.ledger.rows import ChunkRow, LedgerCorrupt, RowUnreadable, job_of, member_of, row_of
@@ -166,7 +167,7 @@ class Broker:
         self.machine.restore(members, jobs, now)
         self._perform(now)
         if jobs:
-            unfinished = sum(job.state in ("waiting", "running") for job in jobs)
+            unfinished = sum(job.state in LIVE for job in jobs)
             log.info("the ledger has %d jobs, %d of them unfinished", len(jobs), unfinished)
 
     # -- what happened ------------------------------------------------------------------------

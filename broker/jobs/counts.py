@@ -10,8 +10,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
+from zturbo.jobstates import ENDED
 from zturbo.wire.control.view import Member
-from zturbo_broker.jobs.job import ENDED, Job
+from zturbo_broker.jobs.job import Job
 
 __all__ = ["PATIENCE", "Counts", "Question"]
 

@@ -8,14 +8,12 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import Any
 
+from zturbo.jobstates import JobState
 from zturbo.wire.control.kinds import COUNT
 from zturbo.wire.messages import Batch, Mark, Path, Stamp
 from zturbo_broker.jobs.placement import Placed
 
-__all__ = ["ENDED", "Chunks", "Job"]
-
-ENDED = frozenset({"done", "failed", "cancelled"})
-"""States that a job does not leave."""
+__all__ = ["Chunks", "Job"]
 
 
 class Chunks:
@@ -69,7 +67,9 @@ class Job:
     options: dict[str, Any]
     digest: bytes
     """Tells a repeated submit from another job under the same id."""
-    state: str = "waiting"
+    state: JobState = JobState.WAITING
+    story: list[str] = field(default_factory=list)
+    """Its last moves from one state to another."""
     waiting: str | None = None
     """What a waiting job waits for, as a sentence's object."""
     epoch: int = 0

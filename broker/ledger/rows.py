@@ -8,10 +8,10 @@ import msgpack
 
 from zturbo.errors import ZturboError
 from zturbo.errortext import error_text
+from zturbo.jobstates import ENDED, LIVE, JobState
 from zturbo.wire.codec import stamp_from_wire, stamp_to_wire
 from zturbo.wire.control.view import Member
 from zturbo_broker.jobs.job import Chunks, Job
-from zturbo_broker.jobs.states import TRANSITIONS
 
 __all__ = ["ChunkRow", "JobRow", "LedgerCorrupt", "RowUnreadable", "job_of", "member_of", "row_of"]
 
@@ -73,7 +73,7 @@ def job_of(row: JobRow, index: list[tuple[int, int, int, int]]) -> Job:
         RowUnreadable: its columns are as they were written, and yet are no job.
         LedgerCorrupt: roots are missing.
     """
-    if row.state not in TRANSITIONS:
+    if row.state not in LIVE | ENDED:
         raise RowUnreadable(f"job {row.id.hex()} of table job has no state that a job has: {row.state!r}")
     try:
         return _job_of(row, index)
@@ -104,7 +104,7 @@ def _job_of(row: JobRow, index: list[tuple[int, int, int, int]]) -> Job:
     chunks = Chunks()
     for _, first, n, nbytes in index:
         chunks.append(first, n, nbytes)
-    unfinished = row.state in ("waiting", "running")
+    unfinished = row.state in LIVE
     if unfinished and row.closed and chunks.total != row.total:
         raise LedgerCorrupt(f"job {row.id.hex()} has {chunks.total} of its {row.total} roots in table chunk")
     job = Job(
@@ -115,7 +115,7 @@ def _job_of(row: JobRow, index: list[tuple[int, int, int, int]]) -> Job:
         stream=row.stream,
         options=msgpack.unpackb(row.options, raw=False),
         digest=row.digest,
-        state=row.state,
+        state=JobState(row.state),
         epoch=row.epoch,
         created=row.created,
         chunks=chunks,
@@ -139,7 +139,7 @@ def row_of(job: Job, ended: float | None = None) -> JobRow:
         name=job.name,
         pipeline=job.pipeline,
         client=job.client,
-        state=job.state,
+        state=job.state.value,
         epoch=job.epoch,
         options=msgpack.packb(job.options),
         digest=job.digest,

@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 
 from zturbo.core.effects import Record
+from zturbo.jobstates import ENDED, JobState
 from zturbo.wire.control.view import Member
 from zturbo.wire.messages import Stamp
-from zturbo_broker.jobs.job import ENDED, Job
+from zturbo_broker.jobs.job import Job
 from zturbo_broker.jobs.strikes import Death, strike
 from zturbo_broker.machine.known import Known
 from zturbo_broker.machine.lifecycle import Lifecycle
@@ -51,7 +52,7 @@ class Departures:
         for job in self.jobs.values():
             stamp = job.stamp
             concerned = stamp is not None and member.incarnation in stamp.ordered.values()
-            if job.id in running or (concerned and job.state == "running"):
+            if job.id in running or (concerned and job.state is JobState.RUNNING):
                 job.incidents.append(death.sentence)
         for name, given in running.items():
             known = self.jobs.get(name)
@@ -69,7 +70,7 @@ class Departures:
             if mark.kind and not unaware and (before or (mark.given and job.epoch > 1)):
                 # It may have given more in an earlier epoch, and all that came after it with that.
                 why = f"{mark.text}; what it had given cannot be made again"
-                self.life.end(job, "failed", "ResultsLost", f"{why}: submit the job again", now)
+                self.life.end(job, JobState.FAILED, "ResultsLost", f"{why}: submit the job again", now)
                 return
             self.life.restamp(job, replace(stamp, marks=job.marks, revision=stamp.revision + 1))
         else:
@@ -85,7 +86,7 @@ class Departures:
         """What became of a member, for the jobs that it worked for."""
         for job in self.jobs.values():
             stamp = job.stamp
-            if stamp is None or job.state != "running":
+            if stamp is None or job.state is not JobState.RUNNING:
                 continue
             *_, queued, running = self.counts.of(member.incarnation, job.id)
             if member.incarnation in (stamp.sink, *stamp.ordered.values()) or queued or running:
@@ -106,7 +107,7 @@ class Departures:
                 self.life.lost_sinks.add(member.spool, now)
         for job in list(self.jobs.values()):
             stamp = job.stamp
-            if stamp is None or job.state != "running":
+            if stamp is None or job.state is not JobState.RUNNING:
                 continue
             if gone & {*stamp.ordered.values()}:
                 self.life.wait_again(job)
@@ -118,5 +119,5 @@ class Departures:
         for spool in self.life.lost_sinks.given_up(now):
             self.life.unplaced = True
             for job in list(self.jobs.values()):
-                if job.state == "running" and job.stamp is not None and job.stamp.spool == spool:
+                if job.state is JobState.RUNNING and job.stamp is not None and job.stamp.spool == spool:
                     self.life.results_lost(job, "its sink did not come back with its spool", now)

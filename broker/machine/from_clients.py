@@ -8,10 +8,11 @@ from typing import Any
 
 from zturbo.core.effects import Reply
 from zturbo.errors import DecodeError
+from zturbo.jobstates import ENDED, JobState
 from zturbo.wire.control import answers, from_broker, to_broker
 from zturbo.wire.messages import ORDERS, PROTOCOL, Batch, Buffer, Run, is_order
 from zturbo.wire.payload import check_blob
-from zturbo_broker.jobs.job import ENDED, Job
+from zturbo_broker.jobs.job import Job
 from zturbo_broker.machine.known import Known
 from zturbo_broker.machine.lifecycle import Lifecycle
 
@@ -125,7 +126,7 @@ class FromClients:
         job = self.jobs.get(message.job)
         if job is None:
             self.say.error(identity, ref, "UsageError", "no such job")
-        elif job.state in ENDED and (job.state != "done" or message.seq >= len(job.chunks)):
+        elif job.state in ENDED and (job.state is not JobState.DONE or message.seq >= len(job.chunks)):
             self.say.error(identity, ref, "JobError", f"the job is {job.state}")
         elif not job.stream or (job.closed and message.seq >= len(job.chunks)):
             self.say.error(identity, ref, "UsageError", "the job's feed is closed")
@@ -188,7 +189,7 @@ class FromClients:
             if job is None:
                 ended.append((name, "unknown", None, None))
             elif job.state in ENDED:
-                ended.append((name, job.state, job.error_kind, job.error))
+                ended.append((name, job.state.value, job.error_kind, job.error))
         self.life.watches.pop(identity, None)
         if ended or not names:
             self.say.ok(identity, ref, tuple(ended))
@@ -203,7 +204,7 @@ class FromClients:
             name=job.name,
             fed=len(job.chunks),
             token=self._readers,
-            state=job.state,
+            state=job.state.value,
             epoch=job.epoch,
             error=job.error,
             kind=job.error_kind,
@@ -217,9 +218,9 @@ class FromClients:
             sink = sinks.get(job.stamp.sink)
             if sink is not None:
                 return value.but(sink=sink.incarnation, results=sink.results, host=sink.host)
-            if job.state == "done" and job.stamp.spool not in self.life.lost_sinks:
+            if job.state is JobState.DONE and job.stamp.spool not in self.life.lost_sinks:
                 error = "the sink that had the results is gone"
-                return value.but(state="failed", kind="ResultsLost", error=error)
+                return value.but(state=JobState.FAILED.value, kind="ResultsLost", error=error)
         return value
 
     def cancel(self, identity: bytes, message: to_broker.Cancel, now: float) -> None:
@@ -229,8 +230,8 @@ class FromClients:
             self.say.error(identity, message.ref, "UsageError", "no such job")
             return
         if job.state not in ENDED:
-            self.life.end(job, "cancelled", "JobCancelled", "cancelled by a client", now)
-        self.say.ok(identity, message.ref, answers.State(state=job.state))
+            self.life.end(job, JobState.CANCELLED, "JobCancelled", "cancelled by a client", now)
+        self.say.ok(identity, message.ref, answers.State(state=job.state.value))
 
     def release(self, identity: bytes, message: to_broker.Release, now: float) -> None:
         """Nobody wants this job's results any more."""
@@ -238,9 +239,10 @@ class FromClients:
         if job is not None and job.state in ENDED:
             self.life.prune(job)
         elif job is not None:
-            self.life.end(job, "cancelled", "JobCancelled", "its client let go of it", now)
+            self.life.end(job, JobState.CANCELLED, "JobCancelled", "its client let go of it", now)
             self.life.prune(job)
-        self.say.ok(identity, message.ref, answers.State(state=job.state if job is not None else "unknown"))
+        state = "unknown" if job is None else job.state.value
+        self.say.ok(identity, message.ref, answers.State(state=state))
 
     def describe(self, identity: bytes, message: to_broker.Jobs, now: float) -> None:
         """What ``zturbo jobs`` shows. Of a job that has just ended, it waits for the last counts; also of one
@@ -281,13 +283,13 @@ class FromClients:
         stages = pipeline.stages if pipeline is not None else []
         counts = self._counts(job, len(stages))
         results, failed = job.results, job.failed
-        if job.state == "running" and job.stamp is not None:
+        if job.state is JobState.RUNNING and job.stamp is not None:
             results, failed, *_ = self.counts.of(job.stamp.sink, job.id)
         return answers.Status(
             id=job.id,
             name=job.name,
             pipeline=job.pipeline,
-            state=job.state,
+            state=job.state.value,
             waiting=self._waits_for(job),
             incidents=tuple(job.incidents),
             epoch=job.epoch,
@@ -311,7 +313,7 @@ class FromClients:
         """Why it does not go on just now, if there is a reason."""
         if (trouble := self.trouble.get(self.known.me)) and job.state not in ENDED:
             return trouble
-        if job.state != "running" or job.stamp is None:
+        if job.state is not JobState.RUNNING or job.stamp is None:
             return job.waiting
         if job.stamp.spool in self.life.lost_sinks:
             return "its sink to come back"

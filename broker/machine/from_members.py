@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from zturbo.checks import is_address
 from zturbo.core.effects import Confirm, Control, LogLine, Record, Reply
+from zturbo.jobstates import ENDED, JobState
 from zturbo.wire.control import from_broker, to_broker
 from zturbo.wire.control.view import Member
 from zturbo.wire.messages import PROTOCOL
-from zturbo_broker.jobs.job import ENDED
 from zturbo_broker.jobs.strikes import Death
 from zturbo_broker.machine.departures import Departures
 from zturbo_broker.machine.known import Known
@@ -124,7 +124,7 @@ class FromMembers:
     def _welcome(self, identity: bytes, member: Member) -> None:
         for job in self.jobs.values():  # first what else may have got lost: the view is what others act on
             stamp = job.stamp
-            if job.state == "running" and stamp is not None and stamp.rank > (1, 0):
+            if job.state is JobState.RUNNING and stamp is not None and stamp.rank > (1, 0):
                 if member.role == "sink" or member.pipeline == job.pipeline:
                     self.effects.append(Control(from_broker.NewStamp(stamp=stamp), identity))
         welcome = from_broker.Welcome(
@@ -210,7 +210,7 @@ class FromMembers:
             self.effects.append(Confirm(identity, from_broker.Confirmed(job=message.job)))
             return
         stamp = job.stamp
-        if stamp is None or job.state != "running" or message.epoch != job.epoch:
+        if stamp is None or job.state is not JobState.RUNNING or message.epoch != job.epoch:
             return
         if message.incarnation != stamp.sink:
             return
@@ -220,11 +220,11 @@ class FromMembers:
             job.incidents.append(f"{job.failed} tasks failed: retry {job.retries}")
             self.life.wait_again(job)
             return
-        self.life.end(job, "done", None, None, now)
+        self.life.end(job, JobState.DONE, None, None, now)
         self.effects.append(Confirm(identity, from_broker.Confirmed(job=job.id)))
 
     def job_failed(self, identity: bytes, message: to_broker.JobFailed, now: float) -> None:
         """A sequencer saw what cannot be mended."""
         job = self.jobs.get(message.job)
-        if job is not None and job.state == "running" and message.epoch == job.epoch:
-            self.life.end(job, "failed", message.kind, message.error, now)
+        if job is not None and job.state is JobState.RUNNING and message.epoch == job.epoch:
+            self.life.end(job, JobState.FAILED, message.kind, message.error, now)

@@ -8,13 +8,14 @@ from collections.abc import Sequence
 from zturbo.core.effects import Control, Record
 from zturbo.core.links.custody import Custody
 from zturbo.core.links.senders import Senders
+from zturbo.jobstates import ENDED, JobState
 from zturbo.wire.control import from_broker
 from zturbo.wire.control.view import Member
 from zturbo.wire.messages import Stamp
-from zturbo_broker.jobs.job import ENDED, Job
+from zturbo_broker.jobs.job import Job
 from zturbo_broker.jobs.placement import Placed, Placement, StageInfo
 from zturbo_broker.jobs.roots import Roots
-from zturbo_broker.jobs.states import check_transition
+from zturbo_broker.jobs.states import JOB
 from zturbo_broker.machine.known import Known, PipelineInfo
 from zturbo_broker.machine.recovery import ASK_EVERY, Recovery
 from zturbo_broker.members.lost_sinks import LostSinks
@@ -69,7 +70,7 @@ class Lifecycle:
         """(when, job) of ended ones, in their order."""
         self.now = 0.0
 
-    def end(self, job: Job, state: str, kind: str | None, error: str | None, now: float) -> None:
+    def end(self, job: Job, state: JobState, kind: str | None, error: str | None, now: float) -> None:
         self._move(job, state)
         self.ended.append((now, job.id))
         while len(self.ended) > KEEP_JOBS:
@@ -94,21 +95,21 @@ class Lifecycle:
         for identity, ref in job.held_acks:
             self.say.error(identity, ref, "JobError", f"the job is {state}")
         job.held_acks.clear()
-        if state != "done" and job.stamp is not None:
+        if state is not JobState.DONE and job.stamp is not None:
             job.results, job.failed, *_ = self.counts.of(job.stamp.sink, job.id)
         self.record(job)
         self.effects.append(Record("drop_chunks", (job.id,)))
         told = [
             member
             for member in self.membership.members()
-            if member.pipeline == job.pipeline or (member.role == "sink" and state != "done")
+            if member.pipeline == job.pipeline or (member.role == "sink" and state is not JobState.DONE)
         ]
         for member in told:
             self.effects.append(Control(from_broker.Forget(jobs=(job.id,)), member.incarnation))
         if job.stamp is not None:
             sink = job.stamp.sink
             self.counts.ended(job, [m for m in told if m.role == "worker" or m.incarnation == sink])
-        if state != "done":  # their nodes end what does not stop by itself
+        if state is not JobState.DONE:  # their nodes end what does not stop by itself
             self.voided[job.id] = now
             for node in self.membership.nodes(job.pipeline):
                 self.effects.append(Control(from_broker.Forget(jobs=(job.id,)), node))
@@ -116,7 +117,7 @@ class Lifecycle:
         for identity, (ref, jobs, _) in list(self.watches.items()):
             if job.id in jobs:
                 del self.watches[identity]
-                self.say.ok(identity, ref, ((job.id, state, kind, error),))
+                self.say.ok(identity, ref, ((job.id, state.value, kind, error),))
 
     def prune(self, job: Job) -> None:
         if job.stamp is not None:
@@ -125,16 +126,15 @@ class Lifecycle:
         self.counts.forget(job.id)
         del self.jobs[job.id]
 
-    def _move(self, job: Job, state: str) -> None:
-        check_transition(job.state, state)
-        job.state = state
+    def _move(self, job: Job, state: JobState) -> None:
+        job.state = JOB.move(job.state, state, job.story)
 
     def record(self, job: Job) -> None:
         self.effects.append(Record("put_job", (job,)))
 
     def wait_again(self, job: Job) -> None:
         """The job starts over in a higher epoch: a stamped worker or its sink is gone, or it is retried."""
-        self._move(job, "waiting")
+        self._move(job, JobState.WAITING)
         self.recovery.drop(job.id)
         self._unplace(job)
         self.unplaced = True
@@ -150,7 +150,7 @@ class Lifecycle:
         stamp = job.stamp
         if job.wild and stamp is not None and stamp.hold != "all":
             text = f"{why}; a stage is not deterministic, so that another run would not fit what was given"
-            self.end(job, "failed", "ResultsLost", f"{text}: submit the job again", now)
+            self.end(job, JobState.FAILED, "ResultsLost", f"{text}: submit the job again", now)
         else:
             job.incidents.append(f"{why}: the job starts over")
             self.wait_again(job)
@@ -169,13 +169,13 @@ class Lifecycle:
         for pipeline in self.pipelines.values():
             for name in list(pipeline.waiting):
                 self._place(self.jobs[name], pipeline)
-                if self.jobs[name].state == "waiting":
+                if self.jobs[name].state is JobState.WAITING:
                     break
                 del pipeline.waiting[name]
 
     def queue(self, job: Job) -> None:
         """The job may have roots to send."""
-        if job.state == "running" and job.kept and not job.recovering:
+        if job.state is JobState.RUNNING and job.kept and not job.recovering:
             pipeline = self.pipelines[job.pipeline]
             pipeline.queue.add(job.id, job.client, job.options.get("priority", 0))
 
@@ -203,7 +203,7 @@ class Lifecycle:
         job.kept = job.epoch == 1 or not placed.ordered
         if not job.kept:
             self.unkept[job.id] = self.now + ASK_EVERY
-        self._move(job, "running")
+        self._move(job, JobState.RUNNING)
         job.stamp = Stamp(
             job=job.id,
             epoch=job.epoch,
@@ -244,7 +244,7 @@ class Lifecycle:
         """A higher revision: tell all who may have to do with the job."""
         job.stamp = stamp
         self.record(job)
-        if job.state == "running":
+        if job.state is JobState.RUNNING:
             self.senders.stamp(stamp)
         self._tell_stamp(stamp)
 
@@ -309,13 +309,13 @@ class Lifecycle:
         late = [job for job in self.jobs.values() if job.deadline is not None and job.deadline <= now]
         for job in late:
             text = f"the job was not complete within its time-out of {job.options['timeout']:g} s"
-            self.end(job, "failed", "JobTimeout", text, now)
+            self.end(job, JobState.FAILED, "JobTimeout", text, now)
         for client in [c for c, at in self.feeders.items() if now - at >= self.feed_timeout]:
             del self.feeders[client]
             for job in list(self.jobs.values()):
                 if job.client == client and job.stream and not job.closed and job.state not in ENDED:
                     text = f"its client fed it and was not heard of for {self.feed_timeout:g} s"
-                    self.end(job, "failed", "ClientLost", text, now)
+                    self.end(job, JobState.FAILED, "ClientLost", text, now)
 
     def remind(self, member: Member, known: Sequence[tuple[bytes, int, int]]) -> None:
         """A member names jobs that it knows: that they have ended, or a newer stamp, may have got lost."""
@@ -324,7 +324,11 @@ class Lifecycle:
             job = self.jobs.get(name)
             if job is None or (member.role == "worker" and job.state in ENDED):
                 ended.append(name)
-            elif job.stamp is not None and job.state in ("running", "done") and job.stamp.rank > tuple(rank):
+            elif (
+                job.stamp is not None
+                and job.state in (JobState.RUNNING, JobState.DONE)
+                and job.stamp.rank > tuple(rank)
+            ):
                 self.effects.append(Control(from_broker.NewStamp(stamp=job.stamp), member.incarnation))
         ended += self.counts.owed(member.incarnation)
         if ended:

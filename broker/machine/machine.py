@@ -10,11 +10,12 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+from zturbo.jobstates import ENDED, JobState
 from zturbo.wire.control import to_broker
 from zturbo.wire.control.message import Message
 from zturbo.wire.control.view import Member
 from zturbo.wire.messages import Batch, DataMessage, Statement
-from zturbo_broker.jobs.job import ENDED, Job
+from zturbo_broker.jobs.job import Job
 from zturbo_broker.jobs.strikes import Death
 from zturbo_broker.machine.departures import Departures
 from zturbo_broker.machine.from_clients import FromClients
@@ -145,7 +146,7 @@ class BrokerMachine:
         """A chunk cannot be read from the ledger any more: its job cannot be whole."""
         job = self.jobs.get(job_id)
         if job is not None and job.state not in ENDED:
-            self.life.end(job, "failed", "JobFailed", error, now)
+            self.life.end(job, JobState.FAILED, "JobFailed", error, now)
         self._settle(now)
 
     def data(self, message: DataMessage, now: float) -> None:

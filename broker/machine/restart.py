@@ -11,9 +11,10 @@ from dataclasses import replace
 
 from zturbo.core.effects import Control
 from zturbo.errors import DecodeError
+from zturbo.jobstates import ENDED, JobState
 from zturbo.wire.control import from_broker, to_broker
 from zturbo.wire.control.view import Member
-from zturbo_broker.jobs.job import ENDED, Job
+from zturbo_broker.jobs.job import Job
 from zturbo_broker.jobs.placement import Placed
 from zturbo_broker.jobs.strikes import stand
 from zturbo_broker.machine.known import Known
@@ -49,7 +50,7 @@ class Restart:
                 self.life.recovery.silent[member.incarnation] = member.pipeline
         for job in jobs:
             self.jobs[job.id] = job
-            if job.state not in ("failed", "cancelled") and job.stamp is not None:
+            if job.state not in (JobState.FAILED, JobState.CANCELLED) and job.stamp is not None:
                 if job.stamp.sink not in here:
                     self.life.lost_sinks.add(job.stamp.spool, now)
             if job.state in ENDED:
@@ -59,7 +60,7 @@ class Restart:
                     self.counts.ended(job, [m for m in members if m.pipeline == job.pipeline])
                 continue
             self.life.watch_time(job, now)
-            if job.state == "running":
+            if job.state is JobState.RUNNING:
                 self._take_up(job, here, now)
             else:
                 self.life.roots.rewind(job)
@@ -125,7 +126,7 @@ class Restart:
                 continue
             if job.id in damaged:
                 why = f"the spool of {sink.host} is damaged where it had this job"
-                if job.state == "running":
+                if job.state is JobState.RUNNING:
                     self.life.results_lost(job, why, now)
                 else:
                     job.incidents.append(why)

@@ -2,17 +2,11 @@
 
 from __future__ import annotations
 
-import pytest
+from zturbo.jobstates import ENDED, JobState
+from zturbo_broker.jobs.states import JOB
 
-from zturbo_broker.jobs.states import TRANSITIONS, InvalidTransition, check_transition
 
-
-def test_transitions() -> None:
-    for before in TRANSITIONS:
-        for after in TRANSITIONS:
-            if after in TRANSITIONS[before]:
-                check_transition(before, after)
-            else:
-                with pytest.raises(InvalidTransition):
-                    check_transition(before, after)
-    assert not any(TRANSITIONS[state] for state in ("done", "failed", "cancelled"))
+def test_a_job_begins_by_waiting_and_does_not_leave_its_end() -> None:
+    assert set(JOB.states) == set(JobState)
+    assert JOB.start is JobState.WAITING
+    assert JOB.last == ENDED

@@ -1,0 +1,84 @@
+"""The states of one kind of object as a table: which may follow which, and why.
+
+An object keeps its state in a field, and changes it by :meth:`Table.move` alone. A move that the table does
+not have raises :class:`ImpossibleTransition`, with the object's last moves. The docs draw the table.
+
+This is code of our own: ``transitions`` and ``python-statemachine`` put methods and callbacks on each object,
+and a move there costs microseconds. Here it is a look-up in a dict.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from enum import Enum
+from typing import Generic, TypeVar
+
+from zturbo.errors import ZturboError
+
+__all__ = ["STORY", "ImpossibleTransition", "State", "Table"]
+
+STORY = 50
+"""Events that are kept of one object."""
+
+
+class State(str, Enum):
+    """A base for the states of an object; each is its own name as a text, and is hashed as quickly."""
+
+    __str__ = str.__str__
+
+
+S = TypeVar("S", bound=Enum)
+
+
+class ImpossibleTransition(ZturboError):
+    """An object was to go where its table does not let it: a bug of ours."""
+
+
+class Table(Generic[S]):
+    """The states of one kind of object.
+
+    Args:
+        name: what it is a table of, as a heading.
+        states: each state, and what it means; objects begin in the first.
+        transitions: (from, to, why it happens), each pair once.
+    """
+
+    def __init__(self, name: str, states: Mapping[S, str], transitions: Iterable[tuple[S, S, str]]) -> None:
+        self.name = name
+        self.states = dict(states)
+        self.start = next(iter(self.states))
+        self.transitions: dict[tuple[S, S], str] = {}
+        for old, new, why in transitions:
+            if {old, new} - self.states.keys():
+                raise ValueError(f"{name}: {old.value} -> {new.value} has a state that is not described")
+            if old is new or (old, new) in self.transitions:
+                raise ValueError(
+                    f"{name}: {old.value} -> {new.value} is no transition, or stands there twice"
+                )
+            self.transitions[old, new] = why
+
+    @property
+    def last(self) -> frozenset[S]:
+        """The states that an object does not leave."""
+        return frozenset(self.states) - {old for old, _ in self.transitions}
+
+    def move(self, old: S, new: S, story: list[str] | None = None, event: str = "") -> S:
+        """Return the new state, if it may follow the old one.
+
+        Args:
+            old: the object's state.
+            new: the state that it is to have.
+            story: the object's last events; this move is added to them.
+            event: what happened, if that says more than the table.
+        """
+        if (old, new) not in self.transitions:
+            told = "; ".join(story or ()) or "nothing is known of it"
+            what = f", at {event}" if event else ""
+            raise ImpossibleTransition(
+                f"{self.name}: {old.value} -> {new.value} is not in the table{what}; before that: {told}"
+            )
+        if story is not None:
+            story.append(f"{old.value} -> {new.value}" + (f" ({event})" if event else ""))
+            if len(story) > STORY:
+                del story[:-STORY]
+        return new
