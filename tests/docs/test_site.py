@@ -17,15 +17,19 @@ ROOT = Path(__file__).parents[2]
 pytest.importorskip("mkdocs", reason="needs the docs extra: scripts/test installs it")
 
 
-@pytest.fixture(scope="module")
-def pages() -> ModuleType:
-    """The hooks of the build."""
-    spec = importlib.util.spec_from_file_location("docs_pages", ROOT / "scripts/docs_pages.py")
+def hooks(name: str) -> ModuleType:
+    """A module with hooks of the build."""
+    spec = importlib.util.spec_from_file_location(name, ROOT / f"scripts/{name}.py")
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+@pytest.fixture(scope="module")
+def pages() -> ModuleType:
+    return hooks("docs_pages")
 
 
 def build(root: Path, out: Path) -> subprocess.CompletedProcess[str]:
@@ -56,7 +60,7 @@ def test_a_broken_link_is_an_error(tmp_path: Path, link: str) -> None:
     (tmp_path / "docs/index.md").write_text(f"# Title\n\n[a link]({link})\n")
     text = (ROOT / "mkdocs.yml").read_text()
     text = text[: text.index("nav:\n  - index.md")] + "nav:\n  - index.md\n"
-    text = re.sub(r"^hooks:.*\n", "", text, flags=re.MULTILINE)
+    text = re.sub(r"^hooks:\n( .*\n)*", "", text, flags=re.MULTILINE)
     (tmp_path / "mkdocs.yml").write_text(text)
     done = build(tmp_path, tmp_path / "out")
     assert done.returncode != 0
