@@ -202,13 +202,14 @@ def test_garbage_on_every_bound_port() -> None:
 )
 def test_a_feed_that_lies_is_told_so(n: int, contents: list[int], said: str) -> None:
     with Cluster({"p": PIPELINE}) as cluster, cluster.client() as client:
-        job, message = client._mapping([], "p", True, "lies", "raise", {})
-        client._ask(message)
+        connection = client.connection
+        job, _, message = connection.submissions.stream("lies", "p", {})
+        connection.ask(message)
         feed = to_broker.Feed(job=job, seq=0, first=0, n=n, metas=None, contents=(pack_many(contents),))
         with pytest.raises(UsageError, match=said):
-            client._ask(feed)
-        client._ask(feed.but(n=2, contents=(pack_many([1, 2]),)))
-        client._ask(to_broker.CloseFeed(job=job, chunks=1, total=2))
+            connection.ask(feed)
+        connection.ask(feed.but(n=2, contents=(pack_many([1, 2]),)))
+        connection.ask(to_broker.CloseFeed(job=job, chunks=1, total=2))
         assert client.attach(job).result(timeout=60) == [2, 2 * 31 + 3], "it is none the worse for that"
         assert list(client.map(range(N), pipeline="p")) == EXPECTED_SUM
         assert not [event for event in cluster.events if event[0] == "exited"]

@@ -19,11 +19,12 @@ from typing import Any
 from zturbo.api.task import Job, Task
 from zturbo.checks import check_type, wrong
 from zturbo.client.asyncjob import AsyncJob, AsyncReader, Endings, ask, quietly
-from zturbo.client.client import Client, OnError, ReturnWhen
+from zturbo.client.client import Client, ReturnWhen
 from zturbo.client.feeder import Feeder
 from zturbo.client.handle import JobHandle, deadline_of
 from zturbo.client.job_ids import is_job_id, job_id_of, pick_job, with_text_ids
 from zturbo.client.reader import Failure
+from zturbo.client.submissions import OnError, Submission
 from zturbo.errors import ResultTimeout, UsageError
 from zturbo.runtime.net.sockets import Security
 from zturbo.wire.control import to_broker
@@ -69,12 +70,10 @@ class AsyncClient:
 
     async def submit(self, job: Job | Task, pipeline: str, **options: Any) -> AsyncJob:
         """As :meth:`zturbo.Client.submit`."""
-        client = self.client
-        whole, frames, meta = client._root(job, pipeline)
-        raw = job_id_of("submit: job.id", whole.id)
-        message = client._submission(raw, whole.name, pipeline, options, False, frames, meta)
-        at = await ask(client, message)
-        return AsyncJob(JobHandle(client, raw, whole.name, at, 0))
+        connection = self.client.connection
+        job_id, name, message = connection.submissions.job(job, pipeline, options)
+        at = await ask(connection, message)
+        return AsyncJob(JobHandle(connection, job_id, name, at, 0))
 
     def map(
         self,
@@ -91,22 +90,23 @@ class AsyncClient:
         The job begins with the first result that is asked for, and ends with the iterator: at its ``aclose``
         (``contextlib.aclosing`` calls that), or when it is dropped.
         """
-        prepared = self.client._mapping(contents, pipeline, ordered, name, on_error, options)
-        return self._map(contents, pipeline, *prepared, on_error)
+        submissions = self.client.connection.submissions
+        submission = submissions.mapping(contents, pipeline, ordered, name, on_error, options)
+        return self._map(contents, pipeline, submission, on_error)
 
     async def _map(
-        self, contents: Any, pipeline: str, job_id: bytes, message: to_broker.Submit, on_error: OnError
+        self, contents: Any, pipeline: str, submission: Submission, on_error: OnError
     ) -> AsyncGenerator[Any, None]:
-        client = self.client
+        connection, job_id = self.client.connection, submission.job
         source = _Source(contents) if hasattr(contents, "__aiter__") else None
-        at = await ask(client, message)
-        reader = AsyncReader(client, job_id, 0, at)
+        at = await ask(connection, submission.message)
+        reader = AsyncReader(connection.io, job_id, 0, at)
         feeder = Feeder(
-            client._io,
+            connection.io,
             job_id,
             contents if source is None else source,
             fail=reader.fail,
-            check=partial(client._check_size, pipeline),
+            check=partial(connection.submissions.check_size, pipeline),
         )
         try:
             async for content in reader.all_contents(None):
@@ -120,15 +120,15 @@ class AsyncClient:
             if source is not None:
                 source.close()
             reader.close()
-            if not client._io.forked:
-                await quietly(ask(client, to_broker.Release(job=job_id)))
+            if not connection.forked:
+                await quietly(ask(connection, to_broker.Release(job=job_id)))
 
     async def attach(self, job_id: bytes | str, *, from_start: bool = False) -> AsyncJob:
         """As :meth:`zturbo.Client.attach`."""
         raw = await self._find("attach: job_id", job_id)
         check_type("attach: from_start", from_start, bool, "True or False")
-        value = await ask(self.client, to_broker.Attach(job=raw))
-        return AsyncJob(JobHandle(self.client, raw, value.name, value, 0 if from_start else -1))
+        value = await ask(self.client.connection, to_broker.Attach(job=raw))
+        return AsyncJob(JobHandle(self.client.connection, raw, value.name, value, 0 if from_start else -1))
 
     def as_completed(self, jobs: Iterable[AsyncJob], timeout: float | None = None) -> AsyncIterator[AsyncJob]:
         """As :meth:`zturbo.Client.as_completed`."""
@@ -181,7 +181,8 @@ class AsyncClient:
     async def describe(self, job_id: bytes | str | None = None) -> dict[str, Any]:
         """As :meth:`zturbo.Client.describe`."""
         raw = None if job_id is None else await self._find("job_id", job_id)
-        return with_text_ids(await ask(self.client, self.client._io.complete.question(raw)))
+        connection = self.client.connection
+        return with_text_ids(await ask(connection, connection.io.complete.question(raw)))
 
 
 class _Source:

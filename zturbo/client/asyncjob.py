@@ -11,8 +11,9 @@ from typing import Any
 from zturbo.api.result import Result
 from zturbo.api.task import Task
 from zturbo.checks import check_timeout
-from zturbo.client.client import Client
+from zturbo.client.connection import Connection
 from zturbo.client.handle import JobHandle, deadline_of
+from zturbo.client.io import ClientIO
 from zturbo.client.job_ids import with_text_ids
 from zturbo.client.reader import Failure, Reader, contents_of, tasks_of
 from zturbo.errors import JobError, ResultTimeout, ZturboError
@@ -27,11 +28,11 @@ class AsyncReader(Reader):
     """A reader whose results are awaited."""
 
     def __init__(
-        self, client: Client, job: bytes, first: int, at: answers.Whereabouts | None, *, tell: bool = False
+        self, io: ClientIO, job: bytes, first: int, at: answers.Whereabouts | None, *, tell: bool = False
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._event = asyncio.Event()
-        super().__init__(client._io, job, first, at, tell=tell)
+        super().__init__(io, job, first, at, tell=tell)
 
     def _wake(self) -> None:
         if not self._loop.is_closed():
@@ -104,7 +105,9 @@ class AsyncJob:
         await quietly(self.release())
 
     def _reader(self, first: int, *, tell: bool = False) -> AsyncReader:
-        return AsyncReader(self.handle._client, self.handle._raw_id, first, self.handle._place(), tell=tell)
+        return AsyncReader(
+            self.handle._connection.io, self.handle._raw_id, first, self.handle._place(), tell=tell
+        )
 
     def stream(self, timeout: float | None = None) -> AsyncIterator[Any]:
         """As :meth:`zturbo.JobHandle.stream`."""
@@ -164,8 +167,8 @@ class AsyncJob:
 
     async def status(self) -> dict[str, Any]:
         """As :meth:`zturbo.JobHandle.status`."""
-        client = self.handle._client
-        value = await ask(client, client._io.complete.question(self.handle._raw_id))
+        connection = self.handle._connection
+        value = await ask(connection, connection.io.complete.question(self.handle._raw_id))
         return self.handle._told(with_text_ids(value)["jobs"])
 
     async def done(self) -> bool:
@@ -187,12 +190,12 @@ class AsyncJob:
         if self.handle._settled:
             return self.handle.cancelled()
         return self.handle._cancelled(
-            await ask(self.handle._client, to_broker.Cancel(job=self.handle._raw_id))
+            await ask(self.handle._connection, to_broker.Cancel(job=self.handle._raw_id))
         )
 
     async def release(self) -> None:
         """As :meth:`zturbo.JobHandle.release`."""
-        await ask(self.handle._client, to_broker.Release(job=self.handle._raw_id))
+        await ask(self.handle._connection, to_broker.Release(job=self.handle._raw_id))
 
     async def retry_failed(self, timeout: float | None = None, **options: Any) -> AsyncJob:
         """As :meth:`zturbo.JobHandle.retry_failed`."""
@@ -233,8 +236,8 @@ class Endings:
         return ended
 
 
-async def ask(client: Client, message: Request[Answer]) -> Answer:
-    return await asyncio.wrap_future(client._io.ask(message, timeout=client.timeout))
+async def ask(connection: Connection, message: Request[Answer]) -> Answer:
+    return await asyncio.wrap_future(connection.send(message))
 
 
 async def quietly(call: Any) -> None:

@@ -13,12 +13,11 @@ from __future__ import annotations
 
 import atexit
 import contextlib
-import hashlib
 import logging
 import os
 import sys
 import weakref
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent import futures
 from functools import partial
 from typing import Any, Literal, NamedTuple
@@ -26,33 +25,26 @@ from typing import Any, Literal, NamedTuple
 from zturbo.api.task import Job, Task
 from zturbo.checks import (
     check_seconds,
-    check_text,
     check_timeout,
     check_type,
     is_address,
-    plain_options,
     wrong,
 )
+from zturbo.client.connection import Connection
 from zturbo.client.feeder import Feeder
 from zturbo.client.handle import JobHandle
-from zturbo.client.io import ClientIO
 from zturbo.client.job_ids import is_job_id, job_id_of, pick_job, with_text_ids
 from zturbo.client.reader import Failure, Reader
-from zturbo.client.watch import Callbacks, Watch
-from zturbo.errors import ResultTimeout, TooLarge, UsageError, ZturboError
-from zturbo.runtime.net.sockets import MAX_MESSAGE, Security
+from zturbo.client.submissions import OnError, Submission
+from zturbo.errors import ResultTimeout, UsageError, ZturboError
+from zturbo.runtime.net.sockets import Security
 from zturbo.wire.control import answers, to_broker
-from zturbo.wire.control.message import Answer, Request
-from zturbo.wire.messages import Buffer
-from zturbo.wire.payload import pack_one, pack_root_meta
 
 __all__ = ["DEFAULT_BROKER", "Client", "JobHandle", "OnError", "ReturnWhen", "Waited"]
 
 DEFAULT_BROKER = "tcp://127.0.0.1:5555"
 
 log = logging.getLogger("zturbo.client")
-
-OnError = Literal["raise", "skip", "return"]
 
 ReturnWhen = Literal["ALL_COMPLETED", "FIRST_COMPLETED", "FIRST_EXCEPTION"]
 
@@ -66,7 +58,7 @@ class Waited(NamedTuple):
 
 
 class Client:
-    """A connection to a broker.
+    """Submits jobs to a broker, and reads their results.
 
     Args:
         broker: its address; default ``$ZTURBO_BROKER``, else ``tcp://127.0.0.1:5555``.
@@ -75,6 +67,9 @@ class Client:
     Raises:
         BrokerUnavailable: nobody answers there.
         VersionMismatch: the broker speaks another protocol version.
+
+    Attributes:
+        connection: what its handles share; not for programs.
     """
 
     def __init__(
@@ -89,16 +84,8 @@ class Client:
             )
         check_seconds("Client: timeout", timeout)
         self.timeout = timeout
-        self._io = ClientIO(self.broker, security)
-        self._watch = Watch(self._io)
-        self._callbacks = Callbacks()
-        self._forgotten = weakref.finalize(self, _leave, self._io, self._callbacks)
-        self._forgotten.atexit = False
-        try:
-            self.info = self._io.hello(timeout).as_map()
-        except BaseException:
-            self._io.close()
-            raise
+        self.connection = Connection(self.broker, timeout, security)
+        self.info = self.connection.info
 
     def __enter__(self) -> Client:
         return self
@@ -111,11 +98,7 @@ class Client:
 
         A client that is dropped is closed too. In a forked child this has no effect.
         """
-        self._io.close()
-        self._callbacks.close()
-
-    def _ask(self, message: Request[Answer]) -> Answer:
-        return self._io.ask(message, timeout=self.timeout).result()
+        self.connection.close()
 
     def submit(self, job: Job | Task, pipeline: str, **options: Any) -> JobHandle:
         """Submit a job; returns at once when the broker has it in its ledger.
@@ -136,57 +119,9 @@ class Client:
             TooLarge: the content is over the pipeline's limit.
             BrokerUnavailable: the broker does not answer in time.
         """
-        whole, frames, meta = self._root(job, pipeline)
-        raw = job_id_of("submit: job.id", whole.id)
-        message = self._submission(raw, whole.name, pipeline, options, False, frames, meta)
-        return JobHandle(self, raw, whole.name, self._ask(message), 0)
-
-    def _root(self, job: Job | Task, pipeline: str) -> tuple[Job, list[Buffer], bytes | None]:
-        """A job, checked, and its root's content and meta, packed."""
-        if isinstance(job, Task):
-            job = Job("job", job)
-        if not isinstance(job, Job):
-            raise wrong("submit: job", job, "a Job, or a Task: wrap a content, Task(content)")
-        self._check_pipeline("submit", pipeline)
-        blob, buffers = pack_one(job.task.content, owned=job.task._owned)
-        self._check_size(pipeline, [blob, *buffers])
-        return job, [blob, *buffers], pack_root_meta(job.task._meta, job.task._logs)
-
-    def _check_pipeline(self, where: str, pipeline: str) -> None:
-        check_text(f"{where}: pipeline", pipeline, f"the name of one, a str: {list(self.info['pipelines'])}")
-
-    def _check_size(self, pipeline: str, frames: list[Any]) -> None:
-        """Raise TooLarge for a root over the pipeline's limit: it would never arrive."""
-        limit = self.info["max_task_bytes"].get(pipeline, MAX_MESSAGE)
-        size = sum(memoryview(frame).nbytes for frame in frames)
-        if size > limit:
-            raise TooLarge(size, limit)
-
-    def _submission(
-        self,
-        job_id: bytes,
-        name: str,
-        pipeline: str,
-        options: dict[str, Any],
-        stream: bool,
-        frames: Sequence[Buffer] = (),
-        meta: bytes | None = None,
-    ) -> to_broker.Submit:
-        options = plain_options(options)
-        digest = hashlib.blake2b(f"{name}\0{pipeline}\0{sorted(options.items())}".encode(), digest_size=16)
-        for frame in frames:
-            digest.update(frame)
-        return to_broker.Submit(
-            client=self._io.identity,
-            job=job_id,
-            name=name,
-            pipeline=pipeline,
-            stream=stream,
-            options=options,
-            meta=meta,
-            digest=digest.digest(),
-            contents=frames,
-        )
+        connection = self.connection
+        job_id, name, message = connection.submissions.job(job, pipeline, options)
+        return JobHandle(connection, job_id, name, connection.ask(message), 0)
 
     def map(
         self,
@@ -216,51 +151,29 @@ class Client:
         Yields:
             Contents of the pipeline's outputs.
         """
-        mapping = self._mapping(contents, pipeline, ordered, name, on_error, options)
-        return self._begin(contents, pipeline, mapping, on_error)
+        submission = self.connection.submissions.mapping(contents, pipeline, ordered, name, on_error, options)
+        return self._begin(contents, pipeline, submission, on_error)
 
-    def _map_tasks(
+    def map_tasks(
         self, contents: Iterable[Any], pipeline: str, **options: Any
     ) -> Generator[Task, None, None]:
         """As :meth:`map`, but tasks with their meta, failed ones in their places."""
-        mapping = self._mapping(contents, pipeline, True, "map", "raise", options)
-        return self._begin(contents, pipeline, mapping, None)
+        submission = self.connection.submissions.mapping(contents, pipeline, True, "map", "raise", options)
+        return self._begin(contents, pipeline, submission, None)
 
     def _begin(
         self,
         contents: Iterable[Any],
         pipeline: str,
-        mapping: tuple[bytes, to_broker.Submit],
+        submission: Submission,
         on_error: OnError | None,
     ) -> Generator[Any, None, None]:
-        job_id, message = mapping
-        at = self._ask(message)
-        results = self._map(contents, job_id, at, on_error, partial(self._check_size, pipeline))
+        at = self.connection.ask(submission.message)
+        check = partial(self.connection.submissions.check_size, pipeline)
+        results = self._map(contents, submission.job, at, on_error, check)
         next(results)  # it has begun: so its end ends the job, however early that comes
         _maps.add(results)
         return results
-
-    def _mapping(
-        self,
-        contents: object,
-        pipeline: str,
-        ordered: bool,
-        name: str,
-        on_error: OnError,
-        options: dict[str, Any],
-    ) -> tuple[bytes, to_broker.Submit]:
-        """A streamed job's id, and what submits it; the arguments are checked."""
-        self._check_pipeline("map", pipeline)
-        if not hasattr(contents, "__iter__") and not hasattr(contents, "__aiter__"):
-            raise wrong("map: contents", contents, "an iterable of contents")
-        check_type("map: ordered", ordered, bool, "True or False")
-        name = check_text("map: name", name)
-        if on_error not in ("raise", "skip", "return"):
-            raise wrong("map: on_error", on_error, "'raise', 'skip' or 'return'")
-        if not ordered:
-            options["order"] = "none"
-        job_id = os.urandom(16)
-        return job_id, self._submission(job_id, name, pipeline, options, True)
 
     def _map(
         self,
@@ -271,8 +184,9 @@ class Client:
         check: Callable[[list[Any]], None],
     ) -> Generator[Any, None, None]:
         """Contents; where ``on_error`` is None, tasks."""
-        reader = Reader(self._io, job_id, 0, at)
-        feeder = Feeder(self._io, job_id, contents, fail=reader.fail, check=check)
+        connection = self.connection
+        reader = Reader(connection.io, job_id, 0, at)
+        feeder = Feeder(connection.io, job_id, contents, fail=reader.fail, check=check)
         try:
             yield None
             if on_error is None:
@@ -285,9 +199,8 @@ class Client:
                     yield from content.take(on_error)
         finally:
             feeder.close()
-            if not self._io.forked and not sys.is_finalizing():  # then no thread is left to say it
-                release = self._io.ask(to_broker.Release(job=job_id), timeout=self.timeout)
-                _quietly(release, self.timeout)
+            if not connection.forked and not sys.is_finalizing():  # then no thread is left to say it
+                _quietly(connection.send(to_broker.Release(job=job_id)), self.timeout)
 
     def attach(self, job_id: bytes | str, *, from_start: bool = False) -> JobHandle:
         """A handle of a job that was submitted before, by anybody.
@@ -302,8 +215,8 @@ class Client:
         """
         raw = self._find("attach: job_id", job_id)
         check_type("attach: from_start", from_start, bool, "True or False")
-        value = self._ask(to_broker.Attach(job=raw))
-        return JobHandle(self, raw, value.name, value, 0 if from_start else -1)
+        value = self.connection.ask(to_broker.Attach(job=raw))
+        return JobHandle(self.connection, raw, value.name, value, 0 if from_start else -1)
 
     def _find(self, field: str, job: bytes | str) -> bytes:
         """The id of the job that is called so."""
@@ -385,14 +298,14 @@ class Client:
             on after, and whether there are more of them now.
         """
         raw = None if job is None else self._find("logs: job", job)
-        page = self._ask(to_broker.Logs(after=after, job=raw, source=source))
+        page = self.connection.ask(to_broker.Logs(after=after, job=raw, source=source))
         entries = [{**entry.as_map(), "job": entry.job and entry.job.hex()} for entry in page.entries]
         return entries, page.last, page.more
 
     def describe(self, job_id: bytes | str | None = None) -> dict[str, Any]:
         """What the broker says of itself: ``jobs``, ``pipelines``, and the ``trouble`` it is in, if any."""
         raw = None if job_id is None else self._find("job_id", job_id)
-        return with_text_ids(self._ask(self._io.complete.question(raw)))
+        return with_text_ids(self.connection.ask(self.connection.io.complete.question(raw)))
 
 
 def _handles(where: str, handles: Iterable[JobHandle]) -> list[JobHandle]:
@@ -414,13 +327,6 @@ def _close_maps() -> None:
     for results in list(_maps):
         with contextlib.suppress(Exception):  # one that runs in another thread cannot be closed
             results.close()
-
-
-def _leave(io: ClientIO, callbacks: Callbacks) -> None:
-    """Nobody has the client any more. This may run in any thread, so it waits for none."""
-    if not io.forked:
-        io.stop()
-        callbacks.stop()
 
 
 def _quietly(future: futures.Future[Any], timeout: float) -> None:

@@ -8,21 +8,19 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent import futures
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from zturbo.api.result import Result
 from zturbo.api.task import Task
 from zturbo.checks import check_timeout, wrong
+from zturbo.client.connection import Connection
 from zturbo.client.io import SUPERSEDED
-from zturbo.client.job_ids import short
+from zturbo.client.job_ids import short, with_text_ids
 from zturbo.client.reader import Failure, Reader
 from zturbo.client.retry import retry
 from zturbo.client.watch import ending
 from zturbo.errors import JobCancelled, JobError, ResultTimeout, UsageError, ZturboError
 from zturbo.wire.control import answers, to_broker
-
-if TYPE_CHECKING:
-    from zturbo.client.client import Client
 
 __all__ = ["JobHandle", "deadline_of"]
 
@@ -67,10 +65,10 @@ class JobHandle(futures.Future[Result]):
     """
 
     def __init__(
-        self, client: Client, job_id: bytes, name: str, at: answers.Whereabouts | None, first: int
+        self, connection: Connection, job_id: bytes, name: str, at: answers.Whereabouts | None, first: int
     ) -> None:
         super().__init__()
-        self._client = client
+        self._connection = connection
         self.id = job_id.hex()
         self._raw_id = job_id
         self.name = name
@@ -108,7 +106,7 @@ class JobHandle(futures.Future[Result]):
         return at if time.monotonic() < self._at_until else None
 
     def _reader(self, first: int, *, tell: bool = False) -> Reader:
-        return Reader(self._client._io, self._raw_id, first, self._place(), tell=tell)
+        return Reader(self._connection.io, self._raw_id, first, self._place(), tell=tell)
 
     def stream(self, timeout: float | None = None) -> Iterator[Any]:
         """Contents in order, as soon as the order allows. Failed tasks go to ``failed_tasks``.
@@ -152,7 +150,7 @@ class JobHandle(futures.Future[Result]):
         """
         deadline = deadline_of("result: timeout", timeout)
         if self._collected is None:
-            self._client._io.check_process()
+            self._connection.check_process()
         if not self._collecting.acquire(timeout=-1 if timeout is None else timeout):
             raise ResultTimeout("the result was not there in time")
         try:
@@ -208,7 +206,7 @@ class JobHandle(futures.Future[Result]):
             JobError: the job ended without a result: submit it anew.
         """
         deadline = deadline_of("retry_failed: timeout", timeout)
-        self._client._io.check_process()
+        self._connection.check_process()
         if self._collected is not None:
             failed = self._collected.failed_tasks
         else:
@@ -218,7 +216,8 @@ class JobHandle(futures.Future[Result]):
                 failed = [task for task in self._reader(0).tasks(deadline) if not task.success]
             finally:
                 self._collecting.release()
-        return retry(self._client, self.status(), failed, options)
+        job, name, at = retry(self._connection, self.status(), failed, options)
+        return JobHandle(self._connection, job, name, at, 0)
 
     # -- how it ended -------------------------------------------------------------------------
     @property
@@ -237,15 +236,15 @@ class JobHandle(futures.Future[Result]):
         """Have the job's end told."""
         if self._settled:
             return
-        self._client._io.check_process()
+        self._connection.check_process()
         if not self._watched:
             self._watched = True
-            self._client._watch.add(self._raw_id, self._ended)
+            self._connection.watch.add(self._raw_id, self._ended)
 
     def _ended(self, error: BaseException | None) -> None:
         """The broker says that it has ended."""
         if error is None and self._wanted and not self._streamed:
-            self._client._callbacks.put(self._collect)
+            self._connection.callbacks.put(self._collect)
         else:
             self._settle(error)
 
@@ -309,8 +308,8 @@ class JobHandle(futures.Future[Result]):
         """
         if not callable(fn):
             raise wrong("add_done_callback: fn", fn, "a function that takes the handle")
-        callbacks = self._client._callbacks
-        self._client._io.check_process()
+        callbacks = self._connection.callbacks
+        self._connection.check_process()
         if not self._settled:
             self._wanted = True
             super().add_done_callback(lambda handle: callbacks.put(partial(fn, handle)))
@@ -328,7 +327,8 @@ class JobHandle(futures.Future[Result]):
         and drops) and ``failed``, as far as the broker has been told: about twice a second. Once this handle
         has all results the state is ``done``, though the sink's word of it may still be on its way.
         """
-        return self._told(self._client.jobs(self.id))
+        described = self._connection.ask(self._connection.io.complete.question(self._raw_id))
+        return self._told(with_text_ids(described)["jobs"])
 
     def _told(self, jobs: list[dict[str, Any]]) -> dict[str, Any]:
         """This job's status, of the broker's answer."""
@@ -362,7 +362,7 @@ class JobHandle(futures.Future[Result]):
         """End the job now, running or not. Returns whether it is cancelled: False if it had ended before."""
         if self._settled:
             return super().cancelled()
-        return self._cancelled(self._client._ask(to_broker.Cancel(job=self._raw_id)))
+        return self._cancelled(self._connection.ask(to_broker.Cancel(job=self._raw_id)))
 
     def _cancelled(self, answer: answers.State) -> bool:
         if answer.state == "cancelled":
@@ -371,4 +371,4 @@ class JobHandle(futures.Future[Result]):
 
     def release(self) -> None:
         """Let the job and its results go: nobody can attach to it any more."""
-        self._client._ask(to_broker.Release(job=self._raw_id))
+        self._connection.ask(to_broker.Release(job=self._raw_id))

@@ -2,29 +2,32 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, Any
+from concurrent.futures import Future
+from typing import Any, NamedTuple
 
 from zturbo.api.task import Task
+from zturbo.client.connection import Connection
 from zturbo.client.reader import FailedTask
 from zturbo.errors import UsageError
-from zturbo.wire.control import to_broker
+from zturbo.wire.control import answers, to_broker
 from zturbo.wire.payload import enter_at, pack_many, pack_one
 
-if TYPE_CHECKING:
-    from concurrent.futures import Future
-
-    from zturbo.client.client import Client
-    from zturbo.client.handle import JobHandle
-
-__all__ = ["Root", "retry", "roots_of"]
+__all__ = ["Retried", "Root", "retry", "roots_of"]
 
 AHEAD = 8
 """Chunks that may be on the way. Each has one task: where many failed, speed matters least."""
 
 Root = tuple[list[Any], bytes]
 """(frames of its content, its packed meta)."""
+
+
+class Retried(NamedTuple):
+    """A job that runs failed tasks of another one."""
+
+    job: bytes
+    name: str
+    at: answers.Whereabouts
 
 
 def roots_of(name: str, failed: Iterable[Task]) -> list[Root]:
@@ -48,34 +51,35 @@ def roots_of(name: str, failed: Iterable[Task]) -> list[Root]:
     return roots
 
 
-def retry(client: Client, status: dict[str, Any], failed: list[Task], options: dict[str, Any]) -> JobHandle:
-    """Submit failed tasks of a job, whose status this is, as a new job; returns its handle."""
-    from zturbo.client.handle import JobHandle  # it imports this module
-
+def retry(
+    connection: Connection, status: dict[str, Any], failed: list[Task], options: dict[str, Any]
+) -> Retried:
+    """Submit failed tasks of a job, whose status this is, as a new job."""
     roots = roots_of(status["name"], failed)
-    job_id, name, pipeline = os.urandom(16), f"{status['name']} (retry)", status["pipeline"]
     chosen = {**status["options"], **options}
-    at = client._ask(client._submission(job_id, name, pipeline, chosen, True))
-    handle = JobHandle(client, job_id, name, at, 0)
+    job, name, message = connection.submissions.stream(
+        f"{status['name']} (retry)", status["pipeline"], chosen
+    )
+    at = connection.ask(message)
     try:
-        _feed(client, job_id, roots)
+        _feed(connection, job, roots)
     except BaseException:
-        handle.release()
+        connection.ask(to_broker.Release(job=job))
         raise
-    return handle
+    return Retried(job, name, at)
 
 
-def _feed(client: Client, job_id: bytes, roots: list[Root]) -> None:
+def _feed(connection: Connection, job: bytes, roots: list[Root]) -> None:
     under_way: list[Future[Any]] = []
-    for message in _chunks(job_id, roots):
+    for message in _chunks(job, roots):
         if len(under_way) >= AHEAD:
             under_way.pop(0).result()
-        under_way.append(client._io.ask(message))
+        under_way.append(connection.io.ask(message))
     for future in under_way:
         future.result()
-    client._ask(to_broker.CloseFeed(job=job_id, chunks=len(roots), total=len(roots)))
+    connection.ask(to_broker.CloseFeed(job=job, chunks=len(roots), total=len(roots)))
 
 
-def _chunks(job_id: bytes, roots: list[Root]) -> Iterator[to_broker.Feed]:
+def _chunks(job: bytes, roots: list[Root]) -> Iterator[to_broker.Feed]:
     for i, (frames, meta) in enumerate(roots):
-        yield to_broker.Feed(job=job_id, seq=i, first=i, n=1, metas=meta, contents=frames)
+        yield to_broker.Feed(job=job, seq=i, first=i, n=1, metas=meta, contents=frames)

@@ -114,9 +114,9 @@ class SystemJobs:
         jobs = {job.id: job for job in restored}
         for known in client.jobs():
             job = jobs.get(known["id"])
-            handle = self._handles[known["id"]] = client.attach(known["id"])
+            from_start = job is not None and same
+            self._handles[known["id"]] = client.attach(known["id"], from_start=from_start)
             if job is not None and same:
-                handle._first = 0
                 job.pipeline_id = list(pipelines).index(known["pipeline"])
             elif job is not None:
                 self._again(job)

@@ -190,7 +190,7 @@ class TestPipeline:
             raise UsageError("the pipeline does not run: use it in a with statement")
         if isinstance(root, Task):
             return self.client.submit(Job(NAME, root), NAME).tasks(timeout)
-        return self.client._map_tasks(root, NAME, timeout=timeout)
+        return self.client.map_tasks(root, NAME, timeout=timeout)
 
     def kill(self, stage: str) -> int:
         """Kill one worker of a stage now, by SIGKILL; another one is started. Returns its process id.

@@ -1,0 +1,124 @@
+"""The messages that submit jobs: arguments are checked and contents packed at the call."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Sequence
+from typing import Any, Literal, NamedTuple
+
+from zturbo.api.task import Job, Task
+from zturbo.checks import check_text, check_type, plain_options, wrong
+from zturbo.client.job_ids import job_id_of
+from zturbo.errors import TooLarge
+from zturbo.runtime.net.sockets import MAX_MESSAGE
+from zturbo.wire.control import to_broker
+from zturbo.wire.messages import Buffer
+from zturbo.wire.payload import pack_one, pack_root_meta
+
+__all__ = ["OnError", "Submission", "Submissions"]
+
+OnError = Literal["raise", "skip", "return"]
+
+
+class Submission(NamedTuple):
+    """A job that is to be submitted."""
+
+    job: bytes
+    """Its id."""
+    name: str
+    message: to_broker.Submit
+
+
+class Submissions:
+    """Makes submissions of one client.
+
+    Args:
+        client: the client's id.
+        info: what the broker said of its pipelines.
+    """
+
+    def __init__(self, client: bytes, info: dict[str, Any]) -> None:
+        self._client = client
+        self._info = info
+
+    def job(self, job: Job | Task, pipeline: str, options: dict[str, Any]) -> Submission:
+        """A job with its root.
+
+        Raises:
+            UsageError: an argument is of a wrong type.
+            EncodeError: the root's content cannot be carried.
+            TooLarge: it is over the pipeline's limit.
+        """
+        if isinstance(job, Task):
+            job = Job("job", job)
+        if not isinstance(job, Job):
+            raise wrong("submit: job", job, "a Job, or a Task: wrap a content, Task(content)")
+        self._check_pipeline("submit", pipeline)
+        blob, buffers = pack_one(job.task.content, owned=job.task._owned)
+        self.check_size(pipeline, [blob, *buffers])
+        meta = pack_root_meta(job.task._meta, job.task._logs)
+        job_id = job_id_of("submit: job.id", job.id)
+        return self._submission(job_id, job.name, pipeline, options, False, [blob, *buffers], meta)
+
+    def mapping(
+        self,
+        contents: object,
+        pipeline: str,
+        ordered: bool,
+        name: str,
+        on_error: OnError,
+        options: dict[str, Any],
+    ) -> Submission:
+        """A streamed job, of the arguments of ``map``. Raises UsageError."""
+        self._check_pipeline("map", pipeline)
+        if not hasattr(contents, "__iter__") and not hasattr(contents, "__aiter__"):
+            raise wrong("map: contents", contents, "an iterable of contents")
+        check_type("map: ordered", ordered, bool, "True or False")
+        name = check_text("map: name", name)
+        if on_error not in ("raise", "skip", "return"):
+            raise wrong("map: on_error", on_error, "'raise', 'skip' or 'return'")
+        if not ordered:
+            options["order"] = "none"
+        return self.stream(name, pipeline, options)
+
+    def stream(self, name: str, pipeline: str, options: dict[str, Any]) -> Submission:
+        """A streamed job: its roots are fed."""
+        return self._submission(os.urandom(16), name, pipeline, options, True)
+
+    def check_size(self, pipeline: str, frames: list[Any]) -> None:
+        """Raise TooLarge for a root over the pipeline's limit: it would never arrive."""
+        limit = self._info["max_task_bytes"].get(pipeline, MAX_MESSAGE)
+        size = sum(memoryview(frame).nbytes for frame in frames)
+        if size > limit:
+            raise TooLarge(size, limit)
+
+    def _check_pipeline(self, where: str, pipeline: str) -> None:
+        check_text(f"{where}: pipeline", pipeline, f"the name of one, a str: {list(self._info['pipelines'])}")
+
+    def _submission(
+        self,
+        job_id: bytes,
+        name: str,
+        pipeline: str,
+        options: dict[str, Any],
+        stream: bool,
+        frames: Sequence[Buffer] = (),
+        meta: bytes | None = None,
+    ) -> Submission:
+        options = plain_options(options)
+        digest = hashlib.blake2b(f"{name}\0{pipeline}\0{sorted(options.items())}".encode(), digest_size=16)
+        for frame in frames:
+            digest.update(frame)
+        message = to_broker.Submit(
+            client=self._client,
+            job=job_id,
+            name=name,
+            pipeline=pipeline,
+            stream=stream,
+            options=options,
+            meta=meta,
+            digest=digest.digest(),
+            contents=frames,
+        )
+        return Submission(job_id, name, message)
