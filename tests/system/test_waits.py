@@ -290,6 +290,8 @@ def descriptors() -> int:
 
 
 def test_a_dropped_client_keeps_nothing(cluster: Cluster) -> None:
+    with connect(cluster) as other:  # its node is in this process, and opens more for each child that starts
+        eventually(lambda: all(all(pipeline["workers"]) for pipeline in other.pipelines()))
     gc.collect()
     before = descriptors(), threading.active_count()
     for _ in range(3):
