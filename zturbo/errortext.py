@@ -42,6 +42,9 @@ MAX_CLIPPED = 4 << 10
 MAX_CHAIN = 32
 """Errors of a chain of causes, or of a group, of which a traceback tells. More would take minutes."""
 
+MAX_CALLS = 1000
+"""Frames of one error that Python's own rendering is given: all of a deep recursion would take a minute."""
+
 MAX_FRAMES = 64
 """Frames of one error that are told where Python's own rendering fails."""
 
@@ -167,12 +170,24 @@ def _clipped(text: str) -> str:
 def _pythons(error: BaseException) -> str:
     """What Python prints; of a chain that is too long for that, its last error."""
     where = _own(error, "__traceback__")
-    if _is_short(error):
-        return "".join(traceback.format_exception(type(error), error, where))
-    if isinstance(getattr(error, "exceptions", None), tuple):
+    short = _is_short(error)
+    if not short and isinstance(getattr(error, "exceptions", None), tuple):
         return ""
-    told = "".join(traceback.format_exception(type(error), error, where, chain=False))
-    return f"(its causes are not shown: there are more than {MAX_CHAIN})\n{told}"
+    lines = traceback.format_exception(type(error), error, where, limit=-MAX_CALLS, chain=short)
+    if not short:
+        lines.insert(0, f"(its causes are not shown: there are more than {MAX_CHAIN})\n")
+    if _is_deep(where):
+        lines.insert(0, f"(only the last {MAX_CALLS} calls are shown)\n")
+    return "".join(lines)
+
+
+def _is_deep(where: TracebackType | None) -> bool:
+    """Whether a traceback has more than :data:`MAX_CALLS` frames."""
+    for _ in range(MAX_CALLS):
+        if where is None:
+            return False
+        where = where.tb_next
+    return where is not None
 
 
 def _is_short(error: BaseException) -> bool:

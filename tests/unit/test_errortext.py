@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -10,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from zturbo.errortext import (
+    MAX_CALLS,
     MAX_TRACEBACK,
     error_text,
     message_of,
@@ -107,6 +109,26 @@ def test_a_traceback_ends_with_the_error() -> None:
     except ValueError as error:
         text = traceback_text(error)
     assert "its cause" in text and text.rstrip().endswith("ValueError: short") and "test_errortext.py" in text
+
+
+def test_a_very_deep_recursion_is_told_by_its_last_calls() -> None:
+    def fall(depth: int) -> int:
+        return 1 // depth if not depth else fall(depth - 1) + 1
+
+    told = {}
+    before = sys.getrecursionlimit()
+    sys.setrecursionlimit(before + 3 * MAX_CALLS)
+    try:
+        for depth in (5, 2 * MAX_CALLS):
+            with pytest.raises(ZeroDivisionError) as raised:
+                fall(depth)
+            told[depth] = traceback_text(raised.value)
+    finally:
+        sys.setrecursionlimit(before)
+    assert "calls are shown" not in told[5]
+    deep = told[2 * MAX_CALLS]
+    assert deep.startswith(f"(only the last {MAX_CALLS} calls are shown)\n")
+    assert deep.endswith("ZeroDivisionError: integer division or modulo by zero\n")
 
 
 @settings(deadline=None)
