@@ -38,6 +38,7 @@ from zturbo_broker.ledger.rows import ChunkRow, LedgerCorrupt, RowUnreadable, jo
 from zturbo_broker.logbook import Logbook
 from zturbo_broker.machine.known import PipelineInfo
 from zturbo_broker.machine.machine import BrokerMachine
+from zturbo_broker.members.speakers import check_speaker
 from zturbo_broker.repeats import has_answer, latest
 from zturbo_broker.router import Router
 
@@ -210,6 +211,7 @@ class Broker:
 
     def _handle(self, who: bytes, message: Message, now: float) -> None:
         if isinstance(message, to_broker.Log):
+            check_speaker(who, message)
             self._log(message)
         elif isinstance(message, to_broker.Logs):
             self._logs(who, message)

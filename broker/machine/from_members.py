@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from zturbo.checks import is_address
 from zturbo.core.effects import Confirm, Control, LogLine, Record, Reply
+from zturbo.errors import DecodeError
 from zturbo.jobstates import ENDED, JobState
 from zturbo.wire.control import from_broker, to_broker
 from zturbo.wire.control.view import Member
@@ -150,7 +151,13 @@ class FromMembers:
         self.departures.gone(message.incarnation, now)
 
     def exited(self, identity: bytes, message: to_broker.Exited, now: float) -> None:
-        """A node saw a member exit."""
+        """A node saw a member exit.
+
+        Raises:
+            DecodeError: it is another node's member.
+        """
+        if self.membership.node_of(message.incarnation) not in (None, b"", identity):
+            raise DecodeError("exited is said of another node's member")
         running = message.running
         death = Death(-1, message.stage, message.text, message.cause, running)
         source = message.stage.split(" (")[0]

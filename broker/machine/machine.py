@@ -24,6 +24,7 @@ from zturbo_broker.machine.known import Known, PipelineInfo
 from zturbo_broker.machine.lifecycle import Lifecycle
 from zturbo_broker.machine.restart import Restart
 from zturbo_broker.members.complaints import Complaints
+from zturbo_broker.members.speakers import check_speaker
 
 __all__ = ["BrokerMachine"]
 
@@ -125,8 +126,10 @@ class BrokerMachine:
         """A control message.
 
         Raises:
-            DecodeError: a relation between its fields that no schema has does not hold; nothing is changed.
+            DecodeError: a relation between its fields that no schema has does not hold, or it is said in
+                another's name; nothing is changed.
         """
+        check_speaker(who, message)
         self.clients.heard(who, now)
         self.handlers[type(message)](who, message, now)
         self._settle(now)

@@ -77,6 +77,11 @@ class Membership:
         lease = self._leases.get(incarnation)
         return None if lease is None else lease.heard
 
+    def node_of(self, incarnation: bytes) -> bytes | None:
+        """The node of a member, empty if it has not said hello to this broker; None if it is no member."""
+        lease = self._leases.get(incarnation)
+        return None if lease is None else lease.node
+
     def nodes(self, pipeline: str) -> list[bytes]:
         """The nodes that have workers of a pipeline."""
         here = {lease.node for lease in self._leases.values() if lease.member.pipeline == pipeline}

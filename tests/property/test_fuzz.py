@@ -43,6 +43,7 @@ from zturbo.wire.messages import (
 from zturbo.wire.payload import pack_error, pack_many
 from zturbo_broker.machine.known import PipelineInfo
 from zturbo_broker.machine.machine import BrokerMachine
+from zturbo_broker.members.speakers import speaker_of
 
 IDS = [bytes([letter]) * 16 for letter in b"abcdef"]
 JOBS = [bytes([letter]) * 16 for letter in b"XYZ"]
@@ -260,7 +261,7 @@ def test_a_broker_takes_anything(seed: int) -> None:
         return Batch(job, 0, 0, [((first,), n)], n, pack_many(list(range(n))))
 
     def say(message: Message) -> None:
-        machine.control(client, message, now)
+        machine.control(speaker_of(message) or client, message, now)
 
     def submit() -> None:
         stream = rng.random() < 0.7

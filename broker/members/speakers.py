@@ -1,0 +1,32 @@
+"""In whose name a message is said. What is said in another's name is refused.
+
+A connection's identity is a member's incarnation, or a node's id. Without keys a stranger may take any
+identity, so this keeps out mistakes and clumsy strangers, no others.
+"""
+
+from __future__ import annotations
+
+from zturbo.errors import DecodeError
+from zturbo.wire.control import to_broker
+from zturbo.wire.control.message import Message
+
+__all__ = ["check_speaker", "speaker_of"]
+
+OF_NODES = (to_broker.Renew, to_broker.Exited, to_broker.StartFailed)
+
+
+def speaker_of(message: Message) -> bytes | None:
+    """The member or the node in whose name this is said; None for what a client says."""
+    if isinstance(message, OF_NODES):
+        return message.node
+    if isinstance(message, to_broker.Hello):
+        return message.member.incarnation
+    name: bytes | None = getattr(message, "incarnation", None)
+    return name
+
+
+def check_speaker(who: bytes, message: Message) -> None:
+    """Raise DecodeError if a message is said in the name of another than this connection's identity."""
+    name = speaker_of(message)
+    if name is not None and name != who:
+        raise DecodeError(f"{message.type_name} is said in another's name")
