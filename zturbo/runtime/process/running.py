@@ -163,6 +163,12 @@ class RunningNote:
         return [running for running in noted if running.serial == newest]
 
     def _noted(self) -> list[Running]:
+        try:
+            return self._read_all()
+        except Exception:  # native code of the stage may have written into this memory
+            return []
+
+    def _read_all(self) -> list[Running]:
         numbered, _, _, places = _HEAD.unpack_from(self._map, _HEAD_AT)
         if numbered == 3:
             found = (self._read_entry(place) for place in range(min(places, ENTRIES)))

@@ -6,8 +6,10 @@ import os
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from zturbo.runtime.process.running import ENTRIES, Running, RunningNote
+from zturbo.runtime.process.running import ENTRIES, HEAD_SIZE, Running, RunningNote
 
 JOB, OTHER = b"j" * 16, b"o" * 16
 
@@ -51,6 +53,17 @@ def test_a_table(ends: tuple[RunningNote, RunningNote]) -> None:
     worker.leave(0)
     worker.enter(0, JOB, 1, (9, 9))
     assert [(run.serial, run.path) for run in node.read()] == [(3, (9, 9)), (2, ())], "another serial number"
+
+
+@given(st.binary(min_size=300, max_size=400), st.sampled_from([0, 1, 2, 3]))
+def test_memory_that_native_code_has_written_into_tells_nothing_or_something(raw: bytes, kind: int) -> None:
+    note = RunningNote(RunningNote.make())
+    note._map[:300] = raw[:300]
+    note._map[25:26] = bytes([kind])
+    note._map[HEAD_SIZE : HEAD_SIZE + 100] = raw[-100:]
+    for running in (*note.read(), *note.last()):
+        assert isinstance(running.path, tuple)
+    note.close()
 
 
 def test_what_there_is_no_room_for_is_not_noted(ends: tuple[RunningNote, RunningNote]) -> None:
