@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import errno
 import io
 import logging
 import os
@@ -34,6 +35,7 @@ from zturbo.cli import (
 )
 from zturbo.cli.ask import fail
 from zturbo.errors import BrokerUnavailable, JobError, ResultTimeout, ZturboError
+from zturbo.errortext import error_text
 from zturbo.version import __version__
 
 __all__ = ["ENVIRONMENT", "EXIT_CODES", "main", "parser"]
@@ -160,3 +162,16 @@ def main(argv: list[str] | None = None) -> int:
     except ZturboError as error:
         fail(str(error))
         return 2
+    except (OSError, MemoryError, RuntimeError) as error:
+        full = _no_room(error)
+        if not full and not isinstance(error, OSError):
+            raise
+        fail(error_text(error, 300) + ("; 'ulimit -a' tells what this process may have" if full else ""))
+        return 1
+
+
+def _no_room(error: BaseException) -> bool:
+    """Whether there is no memory, thread, process or descriptor left."""
+    if isinstance(error, OSError):
+        return error.errno in (errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE)
+    return isinstance(error, MemoryError) or str(error) == "can't start new thread"

@@ -19,6 +19,7 @@ from zturbo.api.stage import Stage
 from zturbo.client.client import Client
 from zturbo.deploy.shipped import MAX_TASK, shipped_workers
 from zturbo.errors import StartError
+from zturbo.errortext import error_text
 from zturbo.runtime.disk.folders import runtime_dir, short_enough
 from zturbo.runtime.net.host import host_name
 from zturbo.runtime.node.children import Child, ChildSpec
@@ -116,6 +117,9 @@ class Processes:
         except BaseException as error:  # it is raised where the start is waited for
             log.debug("the node has failed", exc_info=True)
             self._error = error
+            if self._client is not None:  # the start is over; others wait for jobs that nobody keeps alive
+                log.critical("the processes are not watched any more: %s", error_text(error), exc_info=True)
+                self._client.close()
         finally:
             self._made.set()
             self._ready.set()

@@ -449,9 +449,12 @@ def main() -> int:
 
 def _end_soon(status: int) -> int:
     """Give threads and ``atexit`` hooks of the stage's code some time. Returns the status."""
-    last = threading.Timer(EXIT, os._exit, (status,))
-    last.daemon = True
-    last.start()
+    try:
+        last = threading.Timer(EXIT, os._exit, (status,))
+        last.daemon = True
+        last.start()
+    except Exception:  # the code has left this process no threads
+        os._exit(status)
     return status
 
 

@@ -10,6 +10,7 @@ changed what SIGTERM does.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import select
@@ -76,6 +77,9 @@ class Child:
         incarnation: the id that it is to have.
         env: its environment; None for the parent's.
         output: descriptor of its stdout and stderr; None for the parent's.
+
+    Raises:
+        OSError: this host, or this process, has no room for one more process, descriptor or piece of memory.
     """
 
     def __init__(
@@ -96,35 +100,43 @@ class Child:
         """Why its node ended it: ``timeout``, ``cancelled``, ``stopped``; empty if it did not."""
         self._code: int | None = None
         self._oom_kills = _oom_kills()
-        reader, writer = os.pipe()
-        self.ready_fd = reader
-        os.set_blocking(reader, False)
         self._report = b""
-        running_fd = RunningNote.make()
-        spec = {
-            **what.spec,
-            "incarnation": incarnation,
-            "ready_fd": writer,
-            "running_fd": running_fd,
-            "parent": os.getpid(),
-        }
-        own = dict(os.environ if env is None else env)
-        worker = what.role == "worker"
-        if worker:
-            own[MARK] = incarnation.hex()
-        given = what.spec.get("resources")
-        with on_cpus(cpus_to_bind(given)):
-            self.process = subprocess.Popen(
-                command(what.module),
-                stdin=subprocess.PIPE,
-                stdout=output,
-                stderr=output,
-                pass_fds=(writer, running_fd),
-                env=bound_environment(given, own),
-                start_new_session=worker,
-            )
-        os.close(writer)
-        self.running_note = RunningNote(running_fd)
+        with contextlib.ExitStack() as undo:
+            self._start(env, output, undo)
+            undo.pop_all()
+
+    def _start(self, env: dict[str, str] | None, output: int | None, undo: contextlib.ExitStack) -> None:
+        """Start it. What is done by then is undone by the caller if that fails."""
+        what = self.what
+        self.ready_fd, writer = os.pipe()
+        undo.callback(os.close, self.ready_fd)
+        os.set_blocking(self.ready_fd, False)
+        with open(writer, "wb"), open(RunningNote.make(), "wb") as memory:
+            self.running_note = RunningNote(os.dup(memory.fileno()))
+            undo.callback(self.running_note.close)
+            own = dict(os.environ if env is None else env)
+            worker = what.role == "worker"
+            if worker:
+                own[MARK] = self.incarnation.hex()
+            given = what.spec.get("resources")
+            with on_cpus(cpus_to_bind(given)):
+                self.process = subprocess.Popen(
+                    command(what.module),
+                    stdin=subprocess.PIPE,
+                    stdout=output,
+                    stderr=output,
+                    pass_fds=(writer, memory.fileno()),
+                    env=bound_environment(given, own),
+                    start_new_session=worker,
+                )
+            undo.callback(self._abandon)
+            spec = {
+                **what.spec,
+                "incarnation": self.incarnation,
+                "ready_fd": writer,
+                "running_fd": memory.fileno(),
+                "parent": os.getpid(),
+            }
         raw = msgpack.packb(spec)
         assert self.process.stdin is not None
         try:
@@ -134,6 +146,14 @@ class Child:
             log.debug("%s ended before it was told anything", what.name)
         self.pid = self.process.pid
         self.pidfd = os.pidfd_open(self.pid)
+
+    def _abandon(self) -> None:
+        """End the process, which cannot be watched."""
+        self.process.kill()
+        self.process.wait()
+        assert self.process.stdin is not None
+        with contextlib.suppress(OSError):
+            self.process.stdin.close()
 
     def read_report(self) -> bool:
         """Read what the child says of its start. Returns whether there is something new."""
@@ -186,8 +206,10 @@ class Child:
         """Whether the kernel shows it stopped or dead: nothing to renew a lease for."""
         try:
             stat = Path(f"/proc/{self.pid}/stat").read_text()
-        except OSError:
+        except (FileNotFoundError, ProcessLookupError):
             return True
+        except OSError:  # this process has no descriptors left: that is not the child's fault
+            return False
         return stat[stat.rindex(")") + 2] in "TtZX"
 
     def signal(self, number: int) -> None:

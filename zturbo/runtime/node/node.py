@@ -19,7 +19,8 @@ from typing import Any
 import zmq
 
 from zturbo.core.restarts import STABLE, Restarts
-from zturbo.errors import DecodeError
+from zturbo.errors import DecodeError, StartError
+from zturbo.errortext import error_text
 from zturbo.runtime.disk.folders import runtime_dir
 from zturbo.runtime.net.endless import Arrivals
 from zturbo.runtime.net.guard import Guard
@@ -239,8 +240,27 @@ class Node:
             if place.child is None and place.start_at is not None and now >= place.start_at:
                 incarnation = os.urandom(16)
                 place.what.spec["folder"] = str(self._folder / incarnation.hex()[:8])
-                place.child = Child(place.what, incarnation, self._env, self._output)
-                self._tell("started", place.child, "")
+                try:
+                    place.child = Child(place.what, incarnation, self._env, self._output)
+                except (OSError, MemoryError) as error:
+                    self._no_room(place, incarnation, error, now)
+                else:
+                    self._tell("started", place.child, "")
+
+    def _no_room(self, place: _Place, incarnation: bytes, error: BaseException, now: float) -> None:
+        """This host has no room for one more process: those that run go on, and it is tried again.
+
+        Raises:
+            StartError: none has run yet, so there is nothing to go on with.
+        """
+        name = place.what.name
+        text = f"no process can be started for {name}: {error_text(error, 300)}; 'ulimit -a' tells the limits"
+        if not any(other.ready_at for other in self._places):
+            raise StartError(text) from None
+        place.start_at = now + place.restarts.died(lived=0.0, started=False)
+        log.error("%s; it is tried again", text)
+        if place.what.role == "worker":
+            self._report_failed(name, incarnation, text, "")
 
     def _look(self) -> None:
         now = time.monotonic()
@@ -271,15 +291,16 @@ class Node:
         self._tell("failed", child, child.error or "")
         again = "; it is tried again every 30 s" if place.restarts.breaking else ""
         if child.what.role == "worker":
-            self._report(
-                to_broker.StartFailed(
-                    node=self.id,
-                    incarnation=child.incarnation,
-                    stage=child.what.name,
-                    error=f"{child.error or ''}{again}",
-                    traceback=child.traceback,
-                )
+            self._report_failed(
+                child.what.name, child.incarnation, f"{child.error or ''}{again}", child.traceback
             )
+
+    def _report_failed(self, stage: str, incarnation: bytes, error: str, traceback: str) -> None:
+        self._report(
+            to_broker.StartFailed(
+                node=self.id, incarnation=incarnation, stage=stage, error=error, traceback=traceback
+            )
+        )
 
     def _exited(self, place: _Place, child: Child, code: int) -> None:
         text = child.describe_exit(code)

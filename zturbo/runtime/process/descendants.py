@@ -9,10 +9,13 @@ each worker has a mark in its environment. All that it starts inherit the mark, 
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import signal
 
 __all__ = ["MARK", "end_descendants", "marked"]
+
+log = logging.getLogger("zturbo.node")
 
 MARK = "ZTURBO_WORKER"
 """The variable that names a worker to all processes which it starts."""
@@ -23,7 +26,11 @@ ROUNDS = 20
 
 def marked(mark: str) -> list[int]:
     """Process ids of this user's processes that have this mark, without this process."""
-    pids = [int(name) for name in os.listdir("/proc") if name.isdigit()]
+    try:
+        pids = [int(name) for name in os.listdir("/proc") if name.isdigit()]
+    except OSError as error:  # this process has no descriptors left
+        log.error("what a worker has started cannot be looked up, and may go on: %s", error)
+        return []
     return [pid for pid in pids if pid != os.getpid() and _has(pid, mark)]
 
 
