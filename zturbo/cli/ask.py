@@ -10,6 +10,8 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
+from rich.cells import cell_len, set_cell_size
+
 from zturbo.api.task import Task
 from zturbo.client.client import Client
 from zturbo.client.job_ids import pick_job
@@ -23,6 +25,7 @@ __all__ = [
     "counted",
     "fail",
     "find_job",
+    "fit",
     "one_line",
     "paint",
     "print_json",
@@ -150,15 +153,21 @@ def table(rows: Sequence[tuple[str, ...]], *, head: bool = True, state: int | No
         state: the column that has a job's state, to be coloured.
     """
     rows = [(*(one_line(cell) for cell in row[:-1]), row[-1]) for row in rows]
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]) - 1)]
+    widths = [max(cell_len(row[i]) for row in rows) for i in range(len(rows[0]) - 1)]
     for number, row in enumerate(rows):
-        cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=False)]
+        cells = [set_cell_size(cell, width) for cell, width in zip(row, widths, strict=False)]
         if head and number == 0:
             print(paint("  ".join([*cells, row[-1]]).rstrip(), "1"))
             continue
         if state is not None:
             cells[state] = paint(cells[state], STATES.get(row[state], ""))
         print("  ".join([*cells, row[-1]]).rstrip())
+
+
+def fit(text: str, width: int) -> str:
+    """A text in one line of so many columns at most; what is longer loses its end."""
+    text = one_line(text)
+    return text if cell_len(text) <= width else f"{set_cell_size(text, width - 3)}..."
 
 
 def one_line(text: str) -> str:

@@ -7,7 +7,7 @@ import sys
 import time
 from typing import Any
 
-from zturbo.cli.ask import add_broker, connect, one_line, paint, print_json, print_line, table
+from zturbo.cli.ask import add_broker, connect, fit, one_line, paint, print_json, print_line, table
 from zturbo.client.job_ids import short
 from zturbo.errortext import shown
 
@@ -83,7 +83,7 @@ def _show(value: dict[str, Any], *, whole: bool) -> None:
     rows += [
         (
             short(job["id"]),
-            job["name"] if len(job["name"]) <= 30 else f"{job['name'][:27]}...",
+            fit(job["name"], 30),
             job["pipeline"],
             job["state"],
             str(job["results"]),
