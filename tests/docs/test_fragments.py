@@ -77,7 +77,9 @@ def cluster(fail: Path) -> Iterator[Cluster]:
         "fetch": [stage("same", moody, fail="/nowhere")],
     }
     with Cluster(pipelines) as running:
-        running.child("broker")  # a fragment's client gives up after five seconds, and a busy host takes longer
+        running.child(
+            "broker"
+        )  # a fragment's client gives up after five seconds, and a busy host takes longer
         yield running
 
 

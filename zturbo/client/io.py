@@ -69,6 +69,9 @@ FAR = (
     "--address, the address by which others reach its host, or read them there"
 )
 
+AFTER_FAULT = 0.1
+"""Seconds to wait after a round that failed: what made it fail may still be there."""
+
 CLOSED = "the client was closed"
 
 SUPERSEDED = "another client attached to this job and reads its results now"
@@ -274,25 +277,39 @@ class ClientIO:
 
     # -- the thread ---------------------------------------------------------------------------
     def _run(self) -> None:
-        while not self._stopping:
-            now = time.monotonic()
-            until = min(now + 0.5, self._requests_due(now), self._arrivals.look(now))
-            for subscription in list(self._subscriptions):
-                until = min(until, self._serve(subscription, now))
-            self._awake = False
-            timeout = 0.0 if self._posted else max(0.0, until - now)
-            ready = self._poller.poll(math.ceil(timeout * 1000))
-            self._awake = True
-            now = time.monotonic()
-            for socket, _ in ready:
-                if socket == self._wake:
-                    os.eventfd_read(self._wake)
-                elif socket is self._control:
-                    self._read_control()
-                elif isinstance(socket, zmq.Socket):
-                    self._read_sink(socket, now)
-            while self._posted:
-                self._call(self._posted.popleft(), now)
+        try:
+            while not self._stopping:
+                try:
+                    self._round()
+                except Exception as error:  # others wait for this thread
+                    self._guard.failed("a round", error)
+                    time.sleep(AFTER_FAULT)
+        finally:
+            self._end()
+
+    def _round(self) -> None:
+        now = time.monotonic()
+        until = min(now + 0.5, self._requests_due(now), self._arrivals.look(now))
+        for subscription in list(self._subscriptions):
+            until = min(until, self._serve(subscription, now))
+        self._awake = False
+        timeout = 0.0 if self._posted else max(0.0, until - now)
+        ready = self._poller.poll(math.ceil(timeout * 1000))
+        self._awake = True
+        now = time.monotonic()
+        for socket, _ in ready:
+            if socket == self._wake:
+                os.eventfd_read(self._wake)
+            elif socket is self._control:
+                self._read_control()
+            elif isinstance(socket, zmq.Socket):
+                self._read_sink(socket, now)
+        while self._posted:
+            self._call(self._posted.popleft(), now)
+
+    def _end(self) -> None:
+        """Nobody is served any more: all who wait are told so."""
+        self._stopping = True
         with self._lock:
             self._over = True
             os.close(self._wake)
@@ -479,8 +496,8 @@ class ClientIO:
                 return
             try:
                 socket = self._connect(value.results[0])
-            except (StartError, zmq.ZMQError) as error:
-                self._finish(sub, StartError(f"cannot connect to the sink at {value.results[0]}: {error}"))
+            except StartError as error:
+                self._finish(sub, StartError(f"no connection to the sink: {error}"))
                 return
             self._sinks[sink] = socket
             self._poller.register(socket, zmq.POLLIN)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import errno
 from typing import Any
 
 import pytest
 
-from zturbo.cli import ENVIRONMENT, EXIT_CODES, main, parser
+from zturbo.cli import ENVIRONMENT, EXIT_CODES, jobs, main, parser
 from zturbo.cli.ask import find_job
 from zturbo.client.job_ids import pick_job
 from zturbo.errors import UsageError
@@ -64,6 +65,39 @@ def test_mistakes(words: list[str], said: str, capsys: pytest.CaptureFixture[str
         main(words)
     assert ended.value.code == 2
     assert said in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("address", ["tcp://*:5555", "tcp://\x1b[2J:1", "tcp://user@127.0.0.1:5"])
+def test_an_address_that_cannot_be_connected_to(address: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["jobs", "--broker", address]) == 2
+    said = capsys.readouterr().err
+    assert (
+        said.startswith("zturbo: cannot connect to tcp://") and said.count("\n") == 1 and "\x1b" not in said
+    )
+
+
+@pytest.mark.parametrize(
+    "error, said",
+    [
+        (MemoryError("buffer"), "MemoryError: buffer; 'ulimit -a' tells"),
+        (OSError(errno.EMFILE, "Too many open files"), "Too many open files; 'ulimit -a' tells"),
+        (RuntimeError("can't start new thread"), "RuntimeError: can't start new thread; 'ulimit -a' tells"),
+        (PermissionError(errno.EACCES, "Permission denied"), "Permission denied\n"),
+    ],
+)
+def test_what_this_host_does_not_give_is_one_sentence(
+    error: BaseException,
+    said: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refuse(_: Any) -> None:
+        raise error
+
+    monkeypatch.setattr(jobs, "connect", refuse)
+    assert main(["jobs"]) == 1
+    told = capsys.readouterr().err
+    assert said in told and told.count("\n") == 1
 
 
 def _job(first: str, name: str) -> dict[str, Any]:

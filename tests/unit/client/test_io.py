@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from zturbo.client.io import ClientIO
 from zturbo.client.reader import Reader
 from zturbo.runtime.net.sockets import make
 from zturbo.wire.codec import decode, encode
-from zturbo.wire.control import answers, from_broker
+from zturbo.wire.control import answers, from_broker, to_broker
 from zturbo.wire.control.codec import pack_control, read_request
 from zturbo.wire.control.message import Request
 from zturbo.wire.messages import Results, Want
@@ -92,6 +93,20 @@ def at(sink: Played | None, token: int) -> answers.Whereabouts:
         results=() if sink is None else (sink.address,),
         host="",
     )
+
+
+def test_a_round_that_fails_leaves_nobody_waiting(
+    io: ClientIO, played: list[Played], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail() -> None:
+        monkeypatch.undo()
+        raise zmq.ZMQError(errno.EMFILE)
+
+    broker, *_ = played
+    monkeypatch.setattr(io, "_read_control", fail)
+    told = io.ask(to_broker.Attach(job=JOB))
+    broker.answer(broker.asked(), at(None, 5))
+    assert told.result(10).token == 5
 
 
 def test_who_asks_again_keeps_its_turn(io: ClientIO, played: list[Played]) -> None:

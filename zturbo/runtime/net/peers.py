@@ -12,6 +12,7 @@ from collections.abc import Iterable
 
 import zmq
 
+from zturbo.errors import StartError
 from zturbo.runtime.net.endless import Arrivals
 from zturbo.runtime.net.sockets import MAX_MESSAGE, Security, make
 from zturbo.wire.control.view import Member
@@ -95,7 +96,7 @@ class Peers:
                 security=self._security,
                 arrivals=self._arrivals,
             )
-        except zmq.ZMQError as error:  # no descriptors are left: what waits for an answer is said again
+        except StartError as error:  # no descriptors are left: what waits for an answer is said again
             log.warning("no connection to %s: %s", endpoint, error)
             return None
         peer = self._peers[incarnation] = _Peer(socket, endpoint)

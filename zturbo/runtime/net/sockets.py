@@ -202,8 +202,8 @@ def make(
         longest: bytes that one message to it may have, all frames together.
 
     Raises:
-        StartError: the address cannot be bound, or is too long, or there are no descriptors; it says why and
-            what to do.
+        StartError: the address cannot be bound, is none to connect to, or is too long, or there are no
+            descriptors; it says why and what to do.
     """
     for address in (bind, connect):
         if address is not None:
@@ -257,9 +257,9 @@ def make(
     if connect is not None:
         try:
             socket.follow(connect) if isinstance(socket, Dealer) else socket.connect(connect)
-        except zmq.ZMQError:
+        except zmq.ZMQError as error:
             socket.close()
-            raise
+            raise StartError(f"cannot connect to {connect}: {error.strerror}") from None
         if arrivals is not None and isinstance(socket, Dealer):
             arrivals.follow(socket, longest)
         elif arrivals is not None:
