@@ -22,6 +22,7 @@ from zturbo.cli.ask import (
 from zturbo.client.client import Client
 from zturbo.client.job_ids import short
 from zturbo.errortext import shown
+from zturbo.jobstates import LIVE
 
 __all__ = ["add", "run"]
 
@@ -119,7 +120,7 @@ def _say_next(job: dict[str, Any], failures: list[dict[str, Any]] | None) -> Non
             lines.append(f"its failures: zturbo job {name} --failures")
         if job["failed"]:
             lines.append(f"to run them again: zturbo retry {name} --failed")
-    elif job["state"] in ("waiting", "running"):
+    elif job["state"] in LIVE:
         lines.append(f"its results, as they come: zturbo result {name}")
     if lines:
         print("\n" + "\n".join(lines))

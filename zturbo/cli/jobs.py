@@ -10,6 +10,7 @@ from typing import Any
 from zturbo.cli.ask import add_broker, connect, fit, one_line, paint, print_json, print_line, table
 from zturbo.client.job_ids import short
 from zturbo.errortext import shown
+from zturbo.jobstates import ENDED, LIVE
 
 __all__ = ["add", "run"]
 
@@ -22,8 +23,6 @@ examples:
 
 EVERY = 1.0
 """Seconds between two looks, with --watch."""
-
-ENDED = ("done", "failed", "cancelled")
 
 SHOWN = 20
 """Jobs that have ended that are shown without --all."""
@@ -95,7 +94,7 @@ def _show(value: dict[str, Any], *, whole: bool) -> None:
     print()
     table(rows, state=3)
     for job in shown:
-        if job["state"] in ("waiting", "running", "failed"):
+        if job["state"] in LIVE | {"failed"}:
             for text in job["incidents"][-3:]:
                 print(f"{short(job['id'])}  {one_line(text)}")
     if hidden:

@@ -8,6 +8,7 @@ from typing import Any
 from zturbo.cli.ask import add_broker, add_job, connect, find_job, print_json, seconds
 from zturbo.cli.result import TASKS, print_results
 from zturbo.errors import UsageError
+from zturbo.jobstates import LIVE
 
 __all__ = ["add", "run"]
 
@@ -40,7 +41,7 @@ def run(args: argparse.Namespace) -> int:
         )
     with connect(args) as client:
         job = find_job(client, args.job)
-        if job["state"] in ("waiting", "running"):
+        if job["state"] in LIVE:
             raise UsageError(f"job {args.job} has not ended yet: it is {job['state']}")
         if not job["failed"]:
             raise UsageError(f"job {args.job} has no failed tasks")

@@ -17,6 +17,7 @@ from zturbo.client.io import ClientIO
 from zturbo.client.job_ids import with_text_ids
 from zturbo.client.reader import Failure, Reader, contents_of, tasks_of
 from zturbo.errors import JobError, ResultTimeout, ZturboError
+from zturbo.jobstates import LIVE
 from zturbo.wire.control import answers, to_broker
 from zturbo.wire.control.message import Answer, Request
 from zturbo.wire.messages import Results
@@ -173,7 +174,7 @@ class AsyncJob:
 
     async def done(self) -> bool:
         """Whether the job has ended, in whatever way."""
-        return self.handle._settled or self.handle._look(await self.status()) not in ("waiting", "running")
+        return self.handle._settled or self.handle._look(await self.status()) not in LIVE
 
     async def running(self) -> bool:
         """Whether it has its workers, and has not ended."""

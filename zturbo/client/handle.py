@@ -20,6 +20,7 @@ from zturbo.client.reader import Failure, Reader
 from zturbo.client.retry import retry
 from zturbo.client.watch import ending
 from zturbo.errors import JobCancelled, JobError, ResultTimeout, UsageError, ZturboError
+from zturbo.jobstates import LIVE
 from zturbo.wire.control import answers, to_broker
 
 __all__ = ["JobHandle", "deadline_of"]
@@ -335,20 +336,20 @@ class JobHandle(futures.Future[Result]):
         if not jobs:
             raise UsageError(f"the broker does not know job {self.id} (any more)")
         status = jobs[0]
-        if self._collected is not None and status["state"] in ("waiting", "running"):
+        if self._collected is not None and status["state"] in LIVE:
             status.update(state="done", waiting=None)
         return status
 
     def _look(self, status: dict[str, Any]) -> str:
         """The job's state, as the broker says."""
         state: str = status["state"]
-        if state not in ("waiting", "running"):
+        if state not in LIVE:
             self._ended(ending(state, status["error_kind"], status["error"]))
         return state
 
     def done(self) -> bool:
         """Whether the job has ended, in whatever way."""
-        return self._settled or self._look(self.status()) not in ("waiting", "running")
+        return self._settled or self._look(self.status()) not in LIVE
 
     def running(self) -> bool:
         """Whether it has its workers, and has not ended."""

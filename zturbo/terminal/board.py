@@ -10,10 +10,9 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-__all__ = ["Board", "Row", "one_line", "sentence"]
+from zturbo.jobstates import LIVE
 
-OPEN = ("waiting", "running")
-"""States of a job that has not ended."""
+__all__ = ["Board", "Row", "one_line", "sentence"]
 
 WINDOW = 10.0
 """Seconds over which a rate is measured."""
@@ -78,7 +77,7 @@ class Board:
             before = self._open.get(status["id"])
             if before is None or before.status["state"] != status["state"]:
                 said.append(f"{one_line(status['name'])}: {sentence(status)}")
-            if status["state"] in OPEN:
+            if status["state"] in LIVE:
                 self._sample(status, now)
             else:
                 self._end(status)
