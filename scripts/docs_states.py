@@ -55,7 +55,9 @@ def states_page() -> str:
     """The page of all tables."""
     parts = [INTRO]
     for module, table in tables():
-        rows = [f"| `{state.value}` | {escape(about)} |" for state, about in table.states.items()]
+        rows = [
+            f"| `{state.value}` | {escape(about, quote=False)} |" for state, about in table.states.items()
+        ]
         head = ["| state | meaning |", "| --- | --- |"]
         parts.append(
             "\n".join([f"## {table.name}", "", f"In `{module}`.", "", drawing(table), "", *head, *rows, ""])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from concurrent import futures
 from functools import partial
 from typing import Any
@@ -19,17 +19,59 @@ from zturbo.client.job_ids import short, with_text_ids
 from zturbo.client.reader import Failure, Reader
 from zturbo.client.retry import retry
 from zturbo.client.watch import ending
+from zturbo.core.states import State, Table
 from zturbo.errors import JobCancelled, JobError, ResultTimeout, UsageError, ZturboError
 from zturbo.jobstates import LIVE
 from zturbo.wire.control import answers, to_broker
 
-__all__ = ["JobHandle", "deadline_of"]
+__all__ = ["HANDLE", "HandleState", "JobHandle", "deadline_of"]
 
 log = logging.getLogger("zturbo.client")
 
 FRESH = 0.25
 """Seconds for which the answer to a submit tells where results are: who reads them takes turns, and a
 later reader's turn, perhaps another client's, is above an earlier one's."""
+
+
+class HandleState(State):
+    """What a handle knows of its job's end."""
+
+    OPEN = "open"
+    WATCHED = "watched"
+    COLLECTING = "collecting"
+    DONE = "done"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+_H = HandleState
+
+HANDLE: Table[HandleState] = Table(
+    "Handle of a job, at a client",
+    {
+        _H.OPEN: "nothing is known of the job's end, and nobody waits for it here",
+        _H.WATCHED: "the broker is asked to tell the job's end",
+        _H.COLLECTING: "the job is done; its result is read for those who are to be called with it",
+        _H.DONE: "the job is done; its result is here, or is read when it is asked for",
+        _H.FAILED: "the job ended without a result; the error says why",
+        _H.CANCELLED: "a client ended the job",
+    },
+    [
+        (_H.OPEN, _H.WATCHED, "somebody waits for the end, or is to be called at it"),
+        (_H.WATCHED, _H.COLLECTING, "the broker says that the job is done, and its result is wanted"),
+        (_H.OPEN, _H.DONE, "its result was read, or its status was asked for"),
+        (_H.WATCHED, _H.DONE, "its result was read, or the broker says so"),
+        (_H.COLLECTING, _H.DONE, "the result is here, or another reader took over"),
+        (_H.OPEN, _H.FAILED, "reading ended so, or its status was asked for"),
+        (_H.WATCHED, _H.FAILED, "the broker says so, reading ended so, or the client is closed"),
+        (_H.COLLECTING, _H.FAILED, "its result cannot be read"),
+        (_H.OPEN, _H.CANCELLED, "it was cancelled here, or its status was asked for"),
+        (_H.WATCHED, _H.CANCELLED, "it was cancelled here, or the broker says so"),
+        (_H.COLLECTING, _H.CANCELLED, "reading its result ended so"),
+    ],
+)
+
+_NOT_ENDED = frozenset({_H.OPEN, _H.WATCHED, _H.COLLECTING})
 
 
 def deadline_of(field: str, timeout: float | None) -> float | None:
@@ -79,9 +121,9 @@ class JobHandle(futures.Future[Result]):
         self.failed_tasks: list[Task] = []
         self._collected: Result | None = None
         self._collecting = threading.Lock()
-        self._first_to_settle = threading.Lock()
-        """Taken once, by who says how it ended. Nobody waits for it: the future's own lock may be held."""
-        self._watched = False
+        self._known = HandleState.OPEN
+        self._moving = threading.Lock()
+        """Held for a move of that state alone: the future's own lock may be held by this thread."""
         self._wanted = False
         """Whether somebody is to be called who expects the result to be here."""
         self._streamed = False
@@ -238,16 +280,15 @@ class JobHandle(futures.Future[Result]):
         if self._settled:
             return
         self._connection.check_process()
-        if not self._watched:
-            self._watched = True
+        if self._move(HandleState.WATCHED, after=(HandleState.OPEN,)):
             self._connection.watch.add(self._raw_id, self._ended)
 
     def _ended(self, error: BaseException | None) -> None:
         """The broker says that it has ended."""
-        if error is None and self._wanted and not self._streamed:
-            self._connection.callbacks.put(self._collect)
-        else:
+        if error is not None or not self._wanted or self._streamed:
             self._settle(error)
+        elif self._move(HandleState.COLLECTING, after=(HandleState.WATCHED,)):
+            self._connection.callbacks.put(self._collect)
 
     def _collect(self) -> None:
         """Read the result, for those who are to be called with it."""
@@ -256,11 +297,24 @@ class JobHandle(futures.Future[Result]):
         except Exception as error:  # whatever it is, those who wait are to hear of it
             self._settle(None if self._streamed and str(error) == SUPERSEDED else error)
 
+    def _move(self, state: HandleState, after: Collection[HandleState]) -> bool:
+        """Move to this state from one of those. Returns False if another thread was faster.
+
+        That lets each step be taken once: several threads may learn of the end at the same time.
+        """
+        with self._moving:
+            if self._known not in after:
+                return False
+            self._known = HANDLE.move(self._known, state)
+            return True
+
     def _settle(self, error: BaseException | None) -> None:
         """It has ended like this: tell those who wait."""
-        if not self._first_to_settle.acquire(blocking=False):
+        cancelled = isinstance(error, JobCancelled)
+        end = _H.CANCELLED if cancelled else _H.DONE if error is None else _H.FAILED
+        if not self._move(end, after=_NOT_ENDED):
             return
-        if isinstance(error, JobCancelled):
+        if cancelled:
             super().cancel()
             super().set_running_or_notify_cancel()
         elif error is not None:

@@ -14,7 +14,6 @@ import os
 import sys
 import threading
 import time
-from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass, field
@@ -23,7 +22,7 @@ from typing import Any
 import zmq
 
 from zturbo.client.process import check_process
-from zturbo.core.result_stream import ResultStream
+from zturbo.client.subscription import Subscription, SubscriptionState
 from zturbo.errors import (
     BrokerUnavailable,
     DecodeError,
@@ -40,6 +39,7 @@ from zturbo.runtime.net.endless import Arrivals
 from zturbo.runtime.net.guard import Guard
 from zturbo.runtime.net.host import is_loopback, same_network
 from zturbo.runtime.net.sockets import Security, check_room, make
+from zturbo.runtime.process.posted import Posted
 from zturbo.version import __version__
 from zturbo.wire.codec import decode, encode
 from zturbo.wire.control import answers, from_broker, to_broker
@@ -48,7 +48,7 @@ from zturbo.wire.control.kinds import Kind
 from zturbo.wire.control.message import Answer, Message, Request
 from zturbo.wire.messages import PROTOCOL, Buffer, Results
 
-__all__ = ["CLOSED", "SUPERSEDED", "ClientIO", "Subscription"]
+__all__ = ["CLOSED", "SUPERSEDED", "ClientIO"]
 
 log = logging.getLogger("zturbo.client")
 
@@ -99,24 +99,6 @@ class _Request:
             self.future.set_exception(error)
 
 
-@dataclass(slots=True, eq=False)
-class Subscription:
-    """One reader of one job's results."""
-
-    stream: ResultStream
-    deliver: Callable[[Results, int], None]
-    """Called in the I/O thread with results and how many of them to skip."""
-    fail: Callable[[BaseException], None]
-    """Called once if the job ends without (all) results."""
-    sink: bytes = b""
-    locate_at: float = 0.0
-    locating: bool = False
-    over: bool = False
-    doubt: str = ""
-    """Why the sink does not serve it; the broker is asked before that is believed."""
-    heard: float = field(default=0.0)
-
-
 def _packed(message: Message) -> list[Buffer]:
     """A request's frames; raises UsageError for one that no broker would take, at the call that made it."""
     packed = pack_control(message)
@@ -163,15 +145,13 @@ class ClientIO:
         self._lock = threading.RLock()
         """Of refs and of posted calls. Reentrant: a forgotten client may end at any point of a thread."""
         self._pid = os.getpid()
-        self._posted: deque[Callable[[float], None]] = deque()
-        self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
-        self._awake = False
+        self._posted = Posted()
         self._stopping = False
         self._over = False
         """Whether the thread takes no calls any more."""
         self._poller = zmq.Poller()
         self._poller.register(self._control, zmq.POLLIN)
-        self._poller.register(self._wake, zmq.POLLIN)
+        self._poller.register(self._posted.fd, zmq.POLLIN)
         self._thread = threading.Thread(target=self._run, name="zturbo-client", daemon=True)
         self._thread.start()
 
@@ -201,9 +181,7 @@ class ClientIO:
         with self._lock:
             if self._over:
                 return False
-            self._posted.append(call)
-            if not self._awake:
-                os.eventfd_write(self._wake, 1)
+            self._posted.add(call)
         return True
 
     def ask(self, message: Request[Answer], *, timeout: float | None = None) -> Future[Answer]:
@@ -250,7 +228,7 @@ class ClientIO:
 
         def stop(now: float) -> None:
             want = subscription.stream.last_word() if tell and not subscription.over else None
-            subscription.over = True
+            subscription.end()
             if want is not None and subscription.sink:
                 with contextlib.suppress(zmq.Again):  # it was told not long ago anyway
                     self._sinks[subscription.sink].send_multipart(encode(want), zmq.DONTWAIT)
@@ -266,7 +244,7 @@ class ClientIO:
         with self._lock:
             self._stopping = True
             if not self._over:
-                os.eventfd_write(self._wake, 1)
+                self._posted.wake()
 
     def close(self) -> None:
         """End the thread, close the sockets. Without effect in a forked child: they are its parent's."""
@@ -292,29 +270,28 @@ class ClientIO:
         until = min(now + 0.5, self._requests_due(now), self._arrivals.look(now))
         for subscription in list(self._subscriptions):
             until = min(until, self._serve(subscription, now))
-        self._awake = False
-        timeout = 0.0 if self._posted else max(0.0, until - now)
+        timeout = max(0.0, until - now) if self._posted.may_sleep() else 0.0
         ready = self._poller.poll(math.ceil(timeout * 1000))
-        self._awake = True
+        self._posted.woke()
         now = time.monotonic()
         for socket, _ in ready:
-            if socket == self._wake:
-                os.eventfd_read(self._wake)
+            if socket == self._posted.fd:
+                self._posted.read()
             elif socket is self._control:
                 self._read_control()
             elif isinstance(socket, zmq.Socket):
                 self._read_sink(socket, now)
-        while self._posted:
-            self._call(self._posted.popleft(), now)
+        for call in self._posted.take():
+            self._call(call, now)
 
     def _end(self) -> None:
         """Nobody is served any more: all who wait are told so."""
         self._stopping = True
         with self._lock:
             self._over = True
-            os.close(self._wake)
-        while self._posted:
-            self._call(self._posted.popleft(), time.monotonic())
+            self._posted.close()
+        for call in self._posted.take():
+            self._call(call, time.monotonic())
         for request in list(self._requests.values()):
             request.settle(None, BrokerUnavailable(CLOSED))
         for subscription in list(self._subscriptions):
@@ -480,11 +457,11 @@ class ClientIO:
         idle = now - sub.heard > 2 * LOCATE
         sub.locate_at = now + (LOCATE if idle else 4 * LOCATE)
         sink = value.sink
-        if sub.doubt and value.state == "done" and sink == sub.sink:
-            self._finish(sub, ResultsLost(sub.doubt))
-            return
-        if sub.doubt:
-            sub.doubt, sub.sink = "", b""
+        if sub.state is SubscriptionState.DOUBTED:
+            if value.state == "done" and sink == sub.sink:
+                self._finish(sub, ResultsLost(sub.doubt))
+                return
+            sub.seek()
         if not sink:
             sub.locate_at = now + 0.05
             return
@@ -501,8 +478,7 @@ class ClientIO:
                 return
             self._sinks[sink] = socket
             self._poller.register(socket, zmq.POLLIN)
-        sub.sink = sink
-        sub.stream.restart()
+        sub.read_from(sink)
 
     def _connect(self, address: str) -> zmq.Socket[bytes]:
         return make(
@@ -547,13 +523,13 @@ class ClientIO:
         """A sink does not serve a job: the broker knows whether it has ended, and how."""
         if problem == "superseded":
             self._finish(sub, ResultsLost(SUPERSEDED))
-        elif not sub.doubt:
-            sub.doubt = problem
+        elif sub.state is SubscriptionState.READING:
+            sub.doubted(problem)
             sub.locate_at = now
 
     def _finish(self, sub: Subscription, error: BaseException) -> None:
         if sub in self._subscriptions:
             self._subscriptions.remove(sub)
         if not sub.over:
-            sub.over = True
+            sub.end()
             sub.fail(error)

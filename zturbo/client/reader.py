@@ -9,7 +9,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from zturbo.api.task import Task, TaskLog, read_meta
-from zturbo.client.io import ClientIO, Subscription
+from zturbo.client.io import ClientIO
+from zturbo.client.subscription import Subscription
 from zturbo.core.result_stream import ResultStream
 from zturbo.errors import DecodeError, ResultTimeout, TaskError, by_name
 from zturbo.errortext import safe_repr

@@ -12,7 +12,6 @@ import os
 import shutil
 import sys
 import time
-from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
@@ -27,6 +26,7 @@ from zturbo.runtime.net.peers import Inbox, Peers
 from zturbo.runtime.net.sockets import Security, make
 from zturbo.runtime.node.children import ChildSide
 from zturbo.runtime.process.descriptors import out_of_the_way
+from zturbo.runtime.process.posted import Posted
 from zturbo.version import __version__
 from zturbo.wire.codec import BadBatch, decode, encode
 from zturbo.wire.control import from_broker, to_broker
@@ -139,15 +139,14 @@ class MemberLoop:
         self.guard = Guard(log)
         self.refused: str | None = None
         self.stopping = False
-        self._posted: deque[Callable[[float], None]] = deque()
-        self._wake = out_of_the_way(os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC))
+        self._posted = Posted()
+        self._posted.fd = out_of_the_way(self._posted.fd)
         self.on_lost: Callable[[], None] = lambda: None
         """Called where this process's descriptors turn out to be closed by other code."""
-        self._awake = False
         self._poller = zmq.Poller()
         for socket in (*self.inbox.sockets, self.control):
             self._poller.register(socket, zmq.POLLIN)
-        self._poller.register(self._wake, zmq.POLLIN)
+        self._poller.register(self._posted.fd, zmq.POLLIN)
         self._extra: dict[zmq.Socket[bytes], Callable[[float], None]] = {}
         self._watched: set[zmq.Socket[bytes]] = set()
         self._hello_at = 0.0
@@ -163,13 +162,11 @@ class MemberLoop:
     # -- from other threads -------------------------------------------------------------------
     def post(self, call: Callable[[float], None]) -> None:
         """Let the loop's thread call this with the time. Thread-safe; wakes only a sleeper."""
-        self._posted.append(call)
-        if not self._awake:
-            try:
-                os.eventfd_write(self._wake, 1)
-            except OSError:
-                self.on_lost()
-                raise
+        try:
+            self._posted.add(call)
+        except OSError:
+            self.on_lost()
+            raise
 
     # -- effects ------------------------------------------------------------------------------
     def send(self, peer: bytes, message: DataMessage) -> None:
@@ -225,23 +222,22 @@ class MemberLoop:
             until = min(self._hello_at, self._report(role, now), self.arrivals.look(now))
             due = role.deadline()
             until = until if due is None else min(due, until)
-            self._awake = False
-            timeout = 0.0 if self._posted else max(0.0, until - now)
+            timeout = max(0.0, until - now) if self._posted.may_sleep() else 0.0
             self._watch_blocked()
             ready = self._poller.poll(math.ceil(timeout * 1000))
-            self._awake = True
+            self._posted.woke()
             now = time.monotonic()
             for socket, _ in ready:
-                if socket == self._wake:
-                    os.eventfd_read(self._wake)
+                if socket == self._posted.fd:
+                    self._posted.read()
                 elif socket is self.control:
                     self._read_control(role, now)
                 elif socket in self._extra:
                     self._extra[socket](now)
                 elif socket in self.inbox.sockets:
                     self._read_inbox(role, socket, now)
-            while self._posted:
-                self._posted.popleft()(now)
+            for call in self._posted.take():
+                call(now)
             due = role.deadline()
             if due is not None and due <= now:
                 role.tick(now)
@@ -346,7 +342,7 @@ class MemberLoop:
         for socket in self._extra:
             socket.close()
         self.context.term()
-        os.close(self._wake)
+        self._posted.close()
         shutil.rmtree(self.folder, ignore_errors=True)
 
 

@@ -26,6 +26,7 @@ from zturbo.runtime.net.endless import Arrivals
 from zturbo.runtime.net.guard import Guard
 from zturbo.runtime.net.sockets import Security, make
 from zturbo.runtime.node.children import REFUSED, Child, ChildSpec
+from zturbo.runtime.process.posted import Posted
 from zturbo.runtime.process.running import Running
 from zturbo.wire.control import from_broker, to_broker
 from zturbo.wire.control.codec import MAX_ANSWER, pack_control, read_answer
@@ -161,7 +162,7 @@ class Node:
         self._ended: dict[bytes, float] = {}
         """Job that has ended before its time -> when its tasks are to be gone."""
         self._stop_at: float | None = None
-        self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self._posted = Posted()
         self.stopping = False
         self._kill = False
 
@@ -197,7 +198,7 @@ class Node:
         if self.stopping:
             self._kill = True
         self.stopping = True
-        os.eventfd_write(self._wake, 1)
+        self._posted.wake()
 
     # -- the loop -----------------------------------------------------------------------------
     def run(self, until: Callable[[], bool] | None = None) -> None:
@@ -217,7 +218,7 @@ class Node:
     def _wait(self, now: float) -> None:
         poller = zmq.Poller()
         poller.register(self._control, zmq.POLLIN)
-        poller.register(self._wake, zmq.POLLIN)
+        poller.register(self._posted.fd, zmq.POLLIN)
         for child in self.children:
             poller.register(child.pidfd, zmq.POLLIN)
             if not child.is_ready and child.error is None:
@@ -228,10 +229,7 @@ class Node:
             if place.child is None and place.start_at is not None and not self.stopping:
                 until = min(until, place.start_at)
         poller.poll(math.ceil(max(0.0, until - now) * 1000))
-        try:
-            os.eventfd_read(self._wake)
-        except BlockingIOError:
-            pass
+        self._posted.read()
 
     def _start_due(self, now: float) -> None:
         for place in self._places:
@@ -374,7 +372,7 @@ class Node:
         self._arrivals.forget()
         self._control.close()
         self._context.term()
-        os.close(self._wake)
+        self._posted.close()
         shutil.rmtree(self._folder, ignore_errors=True)
 
     # -- the broker ---------------------------------------------------------------------------

@@ -1,0 +1,95 @@
+"""One reader of one job's results, as the client's I/O thread has it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from zturbo.core.result_stream import ResultStream
+from zturbo.core.states import State, Table
+from zturbo.wire.messages import Results
+
+__all__ = ["SUBSCRIPTION", "Subscription", "SubscriptionState"]
+
+
+class SubscriptionState(State):
+    """Where a reader of results stands."""
+
+    SEEKING = "seeking"
+    READING = "reading"
+    DOUBTED = "doubted"
+    OVER = "over"
+
+
+_S = SubscriptionState
+
+SUBSCRIPTION: Table[SubscriptionState] = Table(
+    "Subscription of a reader to results",
+    {
+        _S.SEEKING: "no sink is known that has the results; the broker is asked which one does",
+        _S.READING: "a sink is asked for results; the broker is asked now and then whether they moved",
+        _S.DOUBTED: "the sink does not serve the job; the broker is asked before that is believed",
+        _S.OVER: "the reader has stopped, or was told an error",
+    },
+    [
+        (_S.SEEKING, _S.READING, "the broker names a sink"),
+        (_S.READING, _S.DOUBTED, "the sink has no such job, or has lost results"),
+        (_S.DOUBTED, _S.SEEKING, "the job has not ended, so that its results will be there again"),
+        (_S.SEEKING, _S.OVER, "the reader stops, the job failed, or the client is closed"),
+        (_S.READING, _S.OVER, "the reader stops, the job failed, or another reader took over"),
+        (_S.DOUBTED, _S.OVER, "the job is done and its results are lost, or the reader stops"),
+    ],
+)
+
+
+@dataclass(slots=True, eq=False)
+class Subscription:
+    """One reader of one job's results. All of it happens in the client's I/O thread."""
+
+    stream: ResultStream
+    deliver: Callable[[Results, int], None]
+    """Called with results and how many of them to skip."""
+    fail: Callable[[BaseException], None]
+    """Called once if the job ends without (all) results."""
+    state: SubscriptionState = SubscriptionState.SEEKING
+    sink: bytes = b""
+    """The sink that is asked."""
+    doubt: str = ""
+    """Why it does not serve the job."""
+    locate_at: float = 0.0
+    """When the broker is asked again."""
+    locating: bool = False
+    """Whether the broker's answer is awaited."""
+    heard: float = 0.0
+    """When results came last."""
+    story: list[str] = field(default_factory=list)
+
+    @property
+    def over(self) -> bool:
+        """Whether nothing more is delivered."""
+        return self.state is SubscriptionState.OVER
+
+    def read_from(self, sink: bytes) -> None:
+        """The broker names the sink that has the results."""
+        self.sink = sink
+        if self.state is not SubscriptionState.READING:
+            self._move(SubscriptionState.READING)
+        self.stream.restart()
+
+    def doubted(self, problem: str) -> None:
+        """The sink does not serve the job, for this reason."""
+        self.doubt = problem
+        self._move(SubscriptionState.DOUBTED)
+
+    def seek(self) -> None:
+        """That sink has them no longer, and another one, or the same again, will."""
+        self.doubt, self.sink = "", b""
+        self._move(SubscriptionState.SEEKING)
+
+    def end(self) -> None:
+        """Nothing more is to be delivered."""
+        if not self.over:
+            self._move(SubscriptionState.OVER)
+
+    def _move(self, state: SubscriptionState) -> None:
+        self.state = SUBSCRIPTION.move(self.state, state, self.story)
