@@ -148,7 +148,7 @@ class Victims:
         children = self.children("broker")[:1]
         if not children:
             return None
-        (place,) = (p for p in self.cluster.node._places if p.what is children[0].what)
+        (place,) = (p for p in self.cluster.node.seats if p.what is children[0].what)
         seconds = self.rng.choice(AWAY)
 
         def down() -> None:

@@ -128,7 +128,7 @@ class Cluster:
         self.events.append((kind, child.what.name, text))
 
     def _place(self, name: str) -> _Place:
-        return next(place for place in self.node._places if place.what.name == name)
+        return next(place for place in self.node.seats if place.what.name == name)
 
     def client(self) -> Client:
         """A new client."""

@@ -266,7 +266,7 @@ def test_a_stage_that_crashes_at_every_start_is_told_and_recovers(tmp_path: Path
             job = client.submit(Task(1), pipeline="p")
             eventually(lambda: "SIGABRT" in str(job.status()["waiting"]))
             assert "died before it was ready" in str(job.status()["waiting"])
-            place = next(place for place in cluster.node._places if place.what.name == "p.crash")
+            place = next(place for place in cluster.node.seats if place.what.name == "p.crash")
             eventually(lambda: "it is tried again every 30 s" in str(job.status()["waiting"]))
             eventually(lambda: place.restarts.broken)
             code.write_text(MENDED)

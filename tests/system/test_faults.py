@@ -121,7 +121,7 @@ def test_a_stage_that_cannot_start_is_told_to_all() -> None:
         assert "a worker of stage p.bad" in job.status()["waiting"]
         assert "no model file" in client.pipelines()[0]["problems"]["bad"]
         assert any(kind == "failed" and "no model file" in text for kind, _, text in cluster.events)
-        place = next(place for place in cluster.node._places if place.what.name == "p.bad")
+        place = next(place for place in cluster.node.seats if place.what.name == "p.bad")
         eventually(lambda: place.restarts.broken)
         starts = sum(kind == "started" and name == "p.bad" for kind, name, _ in cluster.events)
         assert starts <= 4, "it is not started again in a busy loop"

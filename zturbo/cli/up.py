@@ -87,9 +87,7 @@ def _watch(node: Node, broker: str, progress: Progress) -> None:
     while not node.stopping:
         try:
             with Client(broker, timeout=5) as client:
-                while not node.stopping:
-                    progress.update(client.jobs())
-                    stop.wait(0.25)
+                progress.follow(client.jobs, lambda: not node.stopping)
         except ZturboError:
             stop.wait(0.5)
         except Exception as error:  # whatever it is, the work goes on without a display

@@ -107,7 +107,7 @@ class AsyncJob:
 
     def _reader(self, first: int, *, tell: bool = False) -> AsyncReader:
         return AsyncReader(
-            self.handle._connection.io, self.handle._raw_id, first, self.handle._place(), tell=tell
+            self.handle._connection.io, self.handle._raw_id, first, self.handle._whereabouts(), tell=tell
         )
 
     def stream(self, timeout: float | None = None) -> AsyncIterator[Any]:

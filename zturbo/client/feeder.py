@@ -61,11 +61,11 @@ class Feeder:
         self._check = check
         self._changed = threading.Condition()
         self._room = threading.Semaphore(AHEAD)
-        self._held: deque[Any] = deque()
+        self._waiting: deque[Any] = deque()
         self._asleep = False
         self._under_way = 0
         self._limit = 16
-        """Contents that may be held: about CHUNK_BYTES of them, once their size is known."""
+        """Contents that may wait: about CHUNK_BYTES of them, once their size is known."""
         self._ended = False
         self._closed = False
         self._seq = 0
@@ -81,16 +81,16 @@ class Feeder:
             self._changed.notify_all()
 
     def _read(self) -> None:
-        held, changed = self._held, self._changed
+        waiting, changed = self._waiting, self._changed
         try:
             for content in self._contents:
                 if self._closed:
                     return
-                held.append(take(content))  # as it is now: the iterable may use it again
-                if self._asleep or len(held) >= self._limit:
+                waiting.append(take(content))  # as it is now: the iterable may use it again
+                if self._asleep or len(waiting) >= self._limit:
                     with changed:
                         changed.notify_all()
-                        while len(held) >= self._limit and not self._closed:
+                        while len(waiting) >= self._limit and not self._closed:
                             changed.wait()
         except BaseException as error:  # the caller's iterable ended like this: the job cannot be whole
             self._fail(error)
@@ -101,19 +101,19 @@ class Feeder:
             changed.notify_all()
 
     def _send_all(self) -> None:
-        held, changed = self._held, self._changed
+        waiting, changed = self._waiting, self._changed
         try:
             while True:
                 with changed:
                     # The flag goes up before the look: whoever appends after it sees the flag.
                     self._asleep = True
-                    while not held and not self._ended and not self._closed:
+                    while not waiting and not self._ended and not self._closed:
                         changed.wait()
-                    if self._under_way and len(held) < self._limit and not self._ended:
+                    if self._under_way and len(waiting) < self._limit and not self._ended:
                         changed.wait(FLUSH)  # something is on the way: there is time for company
                     self._asleep = False
                     ended = self._ended
-                    part = [held.popleft() for _ in range(min(len(held), self._limit))]
+                    part = [waiting.popleft() for _ in range(min(len(waiting), self._limit))]
                     changed.notify_all()
                 if self._closed:
                     return
@@ -126,19 +126,19 @@ class Feeder:
             self._fail(error)
             self.close()
 
-    def _send(self, held: list[Any]) -> None:
-        """Send what is held as one chunk, or one by one where contents are large."""
+    def _send(self, waiting: list[Any]) -> None:
+        """Send what waits as one chunk, or one by one where contents are large."""
         try:
-            blob = pack_many(held)
+            blob = pack_many(waiting)
             self._check([blob])
         except (NeedsBuffers, TooLarge):
             blob = None  # one by one: what is too large then fails alone
-        if blob is not None and (len(blob) <= 4 * CHUNK_BYTES or len(held) == 1):
-            self._limit = max(1, min(CHUNK, CHUNK_BYTES * len(held) // max(1, len(blob))))
-            self._send_chunk(len(held), [blob])
+        if blob is not None and (len(blob) <= 4 * CHUNK_BYTES or len(waiting) == 1):
+            self._limit = max(1, min(CHUNK, CHUNK_BYTES * len(waiting) // max(1, len(blob))))
+            self._send_chunk(len(waiting), [blob])
             return
         self._limit = 1
-        for content in held:
+        for content in waiting:
             one, buffers = pack_one(content)
             self._check([one, *buffers])
             self._send_chunk(1, [one, *buffers])

@@ -143,13 +143,13 @@ class JobHandle(futures.Future[Result]):
             log.debug("not released: %s", error)
 
     # -- results ------------------------------------------------------------------------------
-    def _place(self) -> answers.Whereabouts | None:
+    def _whereabouts(self) -> answers.Whereabouts | None:
         """Where its results are, if that was just said; else whoever reads asks for it, and for his turn."""
         at, self._at = self._at, None
         return at if time.monotonic() < self._at_until else None
 
     def _reader(self, first: int, *, tell: bool = False) -> Reader:
-        return Reader(self._connection.io, self._raw_id, first, self._place(), tell=tell)
+        return Reader(self._connection.io, self._raw_id, first, self._whereabouts(), tell=tell)
 
     def stream(self, timeout: float | None = None) -> Iterator[Any]:
         """Contents in order, as soon as the order allows. Failed tasks go to ``failed_tasks``.

@@ -442,11 +442,11 @@ class ClientIO:
             if error is not None:
                 self._finish(sub, error)
                 return
-            self.place(sub, done.result())
+            self.located(sub, done.result())
 
         future.add_done_callback(located)
 
-    def place(self, sub: Subscription, value: answers.Whereabouts) -> None:
+    def located(self, sub: Subscription, value: answers.Whereabouts) -> None:
         """Where the results are, as the broker says. In the I/O thread."""
         now = time.monotonic()
         sub.stream.turn(value.token)

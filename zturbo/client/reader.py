@@ -45,7 +45,7 @@ class Reader:
         io.subscribe(self._sub)
         if at is not None:
             sub = self._sub
-            io.post(lambda now: io.place(sub, at))
+            io.post(lambda now: io.located(sub, at))
 
     def _wake(self) -> None:
         """Something has come, or will not."""

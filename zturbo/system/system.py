@@ -247,14 +247,10 @@ class System:
         return as_stages(f"what {type(self).__name__}.get_stages gives", self.get_stages(part))
 
     def _watch(self, progress: Progress, client: Client) -> None:
-        pause = threading.Event()
-        while self._jobs.state == "started":
-            try:
-                progress.update(client.jobs())
-            except Exception as error:  # whatever it is, the work goes on without a display
-                self.logger.debug("progress is not shown any more: %s", error)
-                return
-            pause.wait(0.25)
+        try:
+            progress.follow(client.jobs, lambda: self._jobs.state == "started")
+        except Exception as error:  # whatever it is, the work goes on without a display
+            self.logger.debug("progress is not shown any more: %s", error)
 
     def _ended(self, job: Job) -> None:
         """A job has ended: the display knows it before the broker forgets it."""

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Progress"]
 
+REFRESH = 0.25
+"""Seconds between two looks at the jobs."""
+
 
 class _Above:
     """A stream of this process whose lines are said above the display; the rest is the real stream's."""
@@ -144,6 +147,18 @@ class Progress:
             if self._live is not None:
                 self._live.refresh()
         self._tell(said)
+
+    def follow(self, jobs: Callable[[], list[dict[str, Any]]], goes_on: Callable[[], bool]) -> None:
+        """Show the jobs again and again. What ``jobs`` raises ends it.
+
+        Args:
+            jobs: asks for the statuses of all jobs.
+            goes_on: whether they are to be shown still.
+        """
+        pause = threading.Event()
+        while goes_on():
+            self.update(jobs())
+            pause.wait(REFRESH)
 
     def ended(self, job_id: str, name: str, *, success: bool, results: int, failed: int) -> None:
         """A job is known to have ended, before the broker has told it."""

@@ -61,8 +61,8 @@ ROUND = 256
 OnEvent = Callable[[str, Child, str], None]
 
 
-class _Place:
-    """A place for a child, and the child that has it."""
+class _Seat:
+    """A seat for a child, and the child that has it."""
 
     def __init__(self, what: ChildSpec) -> None:
         self.what = what
@@ -139,7 +139,7 @@ class Node:
         self._env = env
         self._output = output
         self._folder = runtime_dir()
-        self._places: list[_Place] = []
+        self.seats: list[_Seat] = []
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context(1)
         self._arrivals = Arrivals()
         self._control = make(
@@ -172,26 +172,26 @@ class Node:
         what.spec.setdefault("host", self.host)
         what.spec.setdefault("broker", self.broker)
         what.spec.setdefault("role", what.role)
-        self._places.append(_Place(what))
+        self.seats.append(_Seat(what))
 
     def remove(self, what: ChildSpec) -> None:
         """One child fewer: it drains and leaves, and is not started again."""
-        for place in self._places:
-            if place.what is what:
-                place.leaving = True
-                place.start_at = None
-                if place.child is not None:
-                    place.child.stop()
+        for seat in self.seats:
+            if seat.what is what:
+                seat.leaving = True
+                seat.start_at = None
+                if seat.child is not None:
+                    seat.child.stop()
 
     @property
     def children(self) -> list[Child]:
         """Those that run."""
-        return [place.child for place in self._places if place.child is not None]
+        return [seat.child for seat in self.seats if seat.child is not None]
 
     @property
     def ready(self) -> bool:
-        """Whether each place has a child that is ready."""
-        return all(place.child is not None and place.child.is_ready for place in self._places)
+        """Whether each seat has a child that is ready."""
+        return all(seat.child is not None and seat.child.is_ready for seat in self.seats)
 
     def stop(self) -> None:
         """End the children; said a second time, kill them. Safe in a signal handler."""
@@ -223,71 +223,71 @@ class Node:
             poller.register(child.pidfd, zmq.POLLIN)
             if not child.is_ready and child.error is None:
                 poller.register(child.ready_fd, zmq.POLLIN)
-        limited = self._ended or any(place.what.spec.get("task_timeout") for place in self._places)
+        limited = self._ended or any(seat.what.spec.get("task_timeout") for seat in self.seats)
         until = min(now + (LOOK_EVERY if limited else 0.5), self._renew_at, self._arrivals.look(now))
-        for place in self._places:
-            if place.child is None and place.start_at is not None and not self.stopping:
-                until = min(until, place.start_at)
+        for seat in self.seats:
+            if seat.child is None and seat.start_at is not None and not self.stopping:
+                until = min(until, seat.start_at)
         poller.poll(math.ceil(max(0.0, until - now) * 1000))
         self._posted.read()
 
     def _start_due(self, now: float) -> None:
-        for place in self._places:
-            if self._wait_for_bind and place.what.role != "broker":
+        for seat in self.seats:
+            if self._wait_for_bind and seat.what.role != "broker":
                 continue
-            if place.child is None and place.start_at is not None and now >= place.start_at:
+            if seat.child is None and seat.start_at is not None and now >= seat.start_at:
                 incarnation = os.urandom(16)
-                place.what.spec["folder"] = str(self._folder / incarnation.hex()[:8])
+                seat.what.spec["folder"] = str(self._folder / incarnation.hex()[:8])
                 try:
-                    place.child = Child(place.what, incarnation, self._env, self._output)
+                    seat.child = Child(seat.what, incarnation, self._env, self._output)
                 except (OSError, MemoryError) as error:
-                    self._no_room(place, incarnation, error, now)
+                    self._no_room(seat, incarnation, error, now)
                 else:
-                    self._tell("started", place.child, "")
+                    self._tell("started", seat.child, "")
 
-    def _no_room(self, place: _Place, incarnation: bytes, error: BaseException, now: float) -> None:
+    def _no_room(self, seat: _Seat, incarnation: bytes, error: BaseException, now: float) -> None:
         """This host has no room for one more process: those that run go on, and it is tried again.
 
         Raises:
             StartError: none has run yet, so there is nothing to go on with.
         """
-        name = place.what.name
+        name = seat.what.name
         text = f"no process can be started for {name}: {error_text(error, 300)}; 'ulimit -a' tells the limits"
-        if not any(other.ready_at for other in self._places):
+        if not any(other.ready_at for other in self.seats):
             raise StartError(text) from None
-        place.start_at = now + place.restarts.died(lived=0.0, started=False)
+        seat.start_at = now + seat.restarts.died(lived=0.0, started=False)
         log.error("%s; it is tried again", text)
-        if place.what.role == "worker":
+        if seat.what.role == "worker":
             self._report_failed(name, incarnation, text, "")
 
     def _look(self) -> None:
         now = time.monotonic()
-        for place in self._places:
-            child = place.child
+        for seat in self.seats:
+            child = seat.child
             if child is None:
                 continue
-            if not child.cause and (cause := place.overdue(now, self._ended)):
+            if not child.cause and (cause := seat.overdue(now, self._ended)):
                 child.cause = cause
                 child.signal(signal.SIGKILL)
             if not child.is_ready and child.error is None and child.read_report():
                 if child.is_ready:
                     self._wait_for_bind = self._wait_for_bind and child.what.role != "broker"
-                    place.ready_at = now
+                    seat.ready_at = now
                     self._tell("ready", child, "")
                 else:
-                    self._failed(place, child)
+                    self._failed(seat, child)
             code = child.exited()
             if code is not None:
                 if not child.is_ready and child.error is None and child.read_report() and child.error:
-                    self._failed(place, child)
-                self._exited(place, child, code)
+                    self._failed(seat, child)
+                self._exited(seat, child, code)
         for job, at in list(self._ended.items()):
             if now > at + 10 * CANCEL_AFTER:
                 del self._ended[job]
 
-    def _failed(self, place: _Place, child: Child) -> None:
+    def _failed(self, seat: _Seat, child: Child) -> None:
         self._tell("failed", child, child.error or "")
-        again = "; it is tried again every 30 s" if place.restarts.breaking else ""
+        again = "; it is tried again every 30 s" if seat.restarts.breaking else ""
         if child.what.role == "worker":
             self._report_failed(
                 child.what.name, child.incarnation, f"{child.error or ''}{again}", child.traceback
@@ -300,18 +300,18 @@ class Node:
             )
         )
 
-    def _exited(self, place: _Place, child: Child, code: int) -> None:
+    def _exited(self, seat: _Seat, child: Child, code: int) -> None:
         text = child.describe_exit(code)
         is_worker = child.what.role == "worker"
         running = child.running_note.read() if is_worker else []
         last = child.running_note.last() if is_worker else []
         if child.cause in ("timeout", "cancelled"):
-            serials = {run.serial for run in place.guilty}
+            serials = {run.serial for run in seat.guilty}
             running = [run for run in running if run.serial in serials]
-        place.since, place.guilty = {}, []
+        seat.since, seat.guilty = {}, []
         if not child.is_ready and child.error is None and not self.stopping:
             child.error = f"{child.what.name} died before it was ready: {text}"
-            self._failed(place, child)
+            self._failed(seat, child)
         cause = child.cause or ("stopped" if child.info.get("stopping") else "")
         if not (cause or running) and last:
             cause, running = "between", last
@@ -327,21 +327,21 @@ class Node:
             )
         )
         child.close()
-        shutil.rmtree(place.what.spec["folder"], ignore_errors=True)
-        place.child = None
+        shutil.rmtree(seat.what.spec["folder"], ignore_errors=True)
+        seat.child = None
         now = time.monotonic()
-        if self.stopping or place.leaving:
-            place.start_at = None
+        if self.stopping or seat.leaving:
+            seat.start_at = None
         else:
             worked = (
-                not is_worker or code == REFUSED or bool(running or last) or now - place.ready_at >= STABLE
+                not is_worker or code == REFUSED or bool(running or last) or now - seat.ready_at >= STABLE
             )
-            wait = place.restarts.died(lived=now - child.started, started=child.is_ready, worked=worked)
-            place.start_at = now + wait
-            if place.restarts.useless:
+            wait = seat.restarts.died(lived=now - child.started, started=child.is_ready, worked=worked)
+            seat.start_at = now + wait
+            if seat.restarts.useless:
                 child.error = f"{child.what.name} died before it ran a task, again and again: {text}"
-                self._failed(place, child)
-            if place.restarts.broken:
+                self._failed(seat, child)
+            if seat.restarts.broken:
                 text += "; it does not start, and is tried again every 30 s"
         self._tell("exited", child, text)
 
@@ -419,7 +419,7 @@ class Node:
 
     def _late(self, now: float) -> bool:
         """Whether a child has been ready for a lease, with no broker of this node's own to wait for."""
-        if any(place.what.role == "broker" for place in self._places):
+        if any(seat.what.role == "broker" for seat in self.seats):
             return False
         return any(child.is_ready and now - child.started > self._lease for child in self.children)
 

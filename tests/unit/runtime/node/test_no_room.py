@@ -39,11 +39,11 @@ def test_where_others_run_they_go_on(
     node: Node, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(nodes, "Child", refuse)
-    node._places[0].ready_at = 1.0
+    node.seats[0].ready_at = 1.0
     rounds = iter(range(3))
     node.run(lambda: next(rounds, None) is None)
     assert "no process can be started for p.s" in caplog.text and "tried again" in caplog.text
-    assert node._places[0].start_at and len(node._reports) == len(caplog.records)
+    assert node.seats[0].start_at and len(node._reports) == len(caplog.records)
 
 
 @pytest.mark.parametrize("what", ["pidfd_open", "memfd_create"])
