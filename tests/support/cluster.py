@@ -22,7 +22,7 @@ from zturbo.deploy.children import broker_child, sink_child, worker_children
 from zturbo.deploy.network import Network
 from zturbo.runtime.net.host import host_name
 from zturbo.runtime.node.children import Child
-from zturbo.runtime.node.node import Node, _Place
+from zturbo.runtime.node.node import Node, _Seat
 
 __all__ = ["Cluster", "children", "eventually", "stage"]
 
@@ -127,7 +127,7 @@ class Cluster:
             self._place(child.what.name).start_at = None
         self.events.append((kind, child.what.name, text))
 
-    def _place(self, name: str) -> _Place:
+    def _place(self, name: str) -> _Seat:
         return next(place for place in self.node.seats if place.what.name == name)
 
     def client(self) -> Client:
