@@ -216,9 +216,20 @@ class ClientIO:
         message = to_broker.ClientHello(client=self.identity, protocol=PROTOCOL, version=__version__)
         return self.ask(message, timeout=timeout).result()
 
-    def subscribe(self, subscription: Subscription) -> None:
-        """Begin to read a job's results."""
-        if not self.post(lambda now: self._subscriptions.append(subscription)):
+    def subscribe(self, subscription: Subscription, at: answers.Whereabouts | None) -> None:
+        """Begin to read a job's results.
+
+        Args:
+            subscription: the reader's.
+            at: where the results are, if the broker has just said so: then it is not asked before they come.
+        """
+
+        def start(now: float) -> None:
+            self._subscriptions.append(subscription)
+            if at is not None:
+                self.located(subscription, at)
+
+        if not self.post(start):
             subscription.fail(BrokerUnavailable(CLOSED))
 
     def unsubscribe(self, subscription: Subscription, *, tell: bool = False) -> None:

@@ -42,10 +42,7 @@ class Reader:
         self._error: BaseException | None = None
         self.stream = ResultStream(job, 0, first)
         self._sub = Subscription(self.stream, self._deliver, self.fail)
-        io.subscribe(self._sub)
-        if at is not None:
-            sub = self._sub
-            io.post(lambda now: io.located(sub, at))
+        io.subscribe(self._sub, at)
 
     def _wake(self) -> None:
         """Something has come, or will not."""
