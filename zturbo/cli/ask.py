@@ -1,4 +1,4 @@
-"""What the commands that ask a broker have in common: where it is, how a job is named, what is printed."""
+"""Shared by the commands that ask a broker: options for broker and job, and how answers are printed."""
 
 from __future__ import annotations
 
@@ -40,11 +40,11 @@ STATES = {"running": "36", "done": "32", "failed": "31", "cancelled": "33", "wai
 
 
 def add_broker(parser: argparse.ArgumentParser, *, as_json: str | None = "print JSON, for programs") -> None:
-    """The options of every command that asks a broker.
+    """Add the options of every command that asks a broker.
 
     Args:
         parser: of the command.
-        as_json: help of its ``--json``; None for none.
+        as_json: help text of the command's ``--json``; None if it has no such option.
     """
     if as_json is not None:
         parser.add_argument("--json", action="store_true", help=as_json)
@@ -54,12 +54,12 @@ def add_broker(parser: argparse.ArgumentParser, *, as_json: str | None = "print 
 
 
 def add_job(parser: argparse.ArgumentParser) -> None:
-    """The argument that names a job."""
+    """Add the argument that names a job."""
     parser.add_argument("job", metavar="JOB", help="its id, as much of it as is unique, or its name")
 
 
 def counted(text: str) -> int:
-    """A number of 1 or more, of the command line or the environment."""
+    """Read a number, 1 or more, from the command line or the environment."""
     try:
         number = int(text)
     except ValueError:
@@ -70,7 +70,7 @@ def counted(text: str) -> int:
 
 
 def seconds(text: str) -> float:
-    """Seconds, more than 0, of the command line."""
+    """Read a number of seconds, more than 0, from the command line."""
     try:
         number = float(text)
     except ValueError:
@@ -81,32 +81,36 @@ def seconds(text: str) -> float:
 
 
 def connect(args: argparse.Namespace) -> Client:
-    """A client of the broker that was named."""
+    """A client of the broker that the command line names."""
     return Client(args.broker)
 
 
 def find_job(client: Client, name: str) -> dict[str, Any]:
-    """Status of the job that is called so: by its id, by the beginning of its id, or by its name.
+    """The status of one job.
+
+    Args:
+        client: of the broker.
+        name: the job's id, the first digits of its id, or its name.
 
     Raises:
-        UsageError: there is none, or more than one.
+        UsageError: no job has that id or name, or more than one has.
     """
     return pick_job(client.jobs(), name)
 
 
 # -- what is printed ------------------------------------------------------------------------------
 def print_json(value: Any) -> None:
-    """One JSON document, ids in hexadecimal."""
+    """Print a value as one JSON document, with ids in hexadecimal."""
     print(_dumps(value, indent=2))
 
 
 def print_line(value: Any) -> None:
-    """One JSON value on one line."""
+    """Print a value as JSON on one line."""
     print(_dumps(value), flush=True)
 
 
 def task_map(task: Task) -> dict[str, Any]:
-    """A task as every command tells of it in JSON; a failed one has its input for its content."""
+    """A task as all commands print it in JSON; the content of a failed task is its input."""
     told: dict[str, Any] = {"content": task.content, "meta": task.meta, "success": task.success}
     if isinstance(task, FailedTask):
         told.update(error=str(task.error), stage=task.stage, host=task.host, traceback=task.traceback)
@@ -118,7 +122,7 @@ def task_map(task: Task) -> dict[str, Any]:
 def _dumps(value: Any, indent: int | None = None) -> str:
     try:
         return json.dumps(value, default=_plain, indent=indent, allow_nan=False)
-    except (TypeError, ValueError):  # a key that is no str, or a number that is none: JSON has neither
+    except (TypeError, ValueError):  # JSON has only texts for keys, and no NaN or infinity
         return json.dumps(_jsonable(value), indent=indent, allow_nan=False)
 
 
@@ -131,7 +135,7 @@ def _plain(value: Any) -> Any:
 
 
 def _jsonable(value: Any) -> Any:
-    """As JSON can say it: keys as text, and null for NaN and the infinities, as JavaScript writes them."""
+    """The nearest value that JSON has: keys become texts; NaN and infinities become null."""
     if isinstance(value, dict):
         return {k if isinstance(k, str) else str(k): _jsonable(v) for k, v in value.items()}
     if isinstance(value, (list, tuple)):
@@ -145,12 +149,12 @@ def _jsonable(value: Any) -> Any:
 
 
 def table(rows: Sequence[tuple[str, ...]], *, head: bool = True, state: int | None = None) -> None:
-    """Print rows in columns; the last column may be of any length.
+    """Print rows in columns; the last column may be of any width.
 
     Args:
-        rows: cells.
-        head: the first row is a heading.
-        state: the column that has a job's state, to be coloured.
+        rows: a tuple of cells for each row, all of the same length.
+        head: whether the first row is a heading.
+        state: index of the column that has a job's state and gets its colour; None for no colours.
     """
     rows = [(*(one_line(cell) for cell in row[:-1]), row[-1]) for row in rows]
     widths = [max(cell_len(row[i]) for row in rows) for i in range(len(rows[0]) - 1)]
@@ -165,29 +169,29 @@ def table(rows: Sequence[tuple[str, ...]], *, head: bool = True, state: int | No
 
 
 def fit(text: str, width: int) -> str:
-    """A text in one line of so many columns at most; what is longer loses its end."""
+    """A text in one line of at most ``width`` columns; a longer text loses its end."""
     text = one_line(text)
     return text if cell_len(text) <= width else f"{set_cell_size(text, width - 3)}..."
 
 
 def one_line(text: str) -> str:
-    """A text in one line, whatever lines it has."""
+    """A text in one line: its line breaks and tabs become ``\\n`` and ``\\t``."""
     return text.replace("\n", "\\n").replace("\t", "\\t")
 
 
 def paint(text: str, code: str) -> str:
-    """The text in a colour, an ANSI code, where stdout shows colours."""
+    """The text in a colour, if stdout shows colours; ``code`` is an ANSI code, empty for none."""
     return f"\x1b[{code}m{text}\x1b[0m" if code and colourful() else text
 
 
 def colourful() -> bool:
-    """Whether stdout gets colours: a terminal does. $NO_COLOR forbids (no-color.org), $FORCE_COLOR forces."""
+    """Whether stdout shows colours: $NO_COLOR forbids them (no-color.org), $FORCE_COLOR forces them."""
     if os.environ.get("NO_COLOR"):
         return False
     return bool(os.environ.get("FORCE_COLOR")) or (sys.stdout.isatty() and os.environ.get("TERM") != "dumb")
 
 
 def fail(text: str) -> None:
-    """Say what is wrong, on stderr; further lines are indented, so that none looks like one of ours."""
+    """Print an error on stderr. Further lines are indented, so that none looks like a line of ``zturbo``."""
     text = shown_text(text).replace("\n", "\n  ")
     print(f"zturbo: {text}", file=sys.stderr)

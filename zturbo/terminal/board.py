@@ -1,7 +1,7 @@
-"""The state of all jobs as rows of text: running jobs first, those that have ended counted in one row.
+"""The state of all jobs as rows of text: running jobs first; one row counts the jobs that have ended.
 
-It is pure: statuses and times in, rows out. A job that the broker does not know any more has been let go of
-by its client, so it has ended, though nobody may have seen how.
+The board is pure: it takes statuses and times, and gives rows. If the broker does not know a job any more,
+its client has released it. So the job has ended, even if the board never saw how.
 """
 
 from __future__ import annotations
@@ -20,7 +20,6 @@ WINDOW = 10.0
 NAME = 40
 """Characters of a name that are shown."""
 
-
 LINE = 500
 """Characters of a sentence that are shown."""
 
@@ -30,29 +29,29 @@ class Row(NamedTuple):
 
     name: str
     share: float | None
-    """Part of the known work that is done, 0 to 1; None where there is no bar."""
+    """Part of the known work that is done, 0 to 1; None if the row has no bar."""
     text: str
     stage: bool = False
-    """Whether it is about one stage of the job above it."""
+    """Whether the row is about one stage of the job above it."""
 
 
 @dataclass(slots=True)
 class _Seen:
-    """A job, as it was last told."""
+    """A job, as the broker last described it."""
 
     status: dict[str, Any]
     began: float
     samples: deque[tuple[float, tuple[int, ...]]] = field(default_factory=deque)
-    """(time, tasks done in each stage) of the last seconds."""
+    """(monotonic time, tasks done in each stage), over the last ``WINDOW`` seconds."""
 
 
 class Board:
-    """What is known of all jobs.
+    """All that is known of the jobs.
 
     Attributes:
-        done: jobs that have ended well.
-        failed: jobs that ended without a result, or were cancelled.
-        failed_tasks: failed tasks of all jobs that have ended.
+        done: number of jobs that ended with a result.
+        failed: number of jobs that ended without a result, or were cancelled.
+        failed_tasks: number of failed tasks in all jobs that have ended.
     """
 
     def __init__(self) -> None:
@@ -68,7 +67,7 @@ class Board:
             now: monotonic seconds.
 
         Returns:
-            A sentence for each job that has begun or ended since the last time.
+            A sentence for each job that has begun or ended since the last call.
         """
         said = []
         for status in jobs:
@@ -89,17 +88,17 @@ class Board:
         return said
 
     def ended(self, job_id: str, name: str, *, success: bool, results: int, failed: int) -> list[str]:
-        """A job is known to have ended, though the broker may have told nothing of it yet.
+        """Note that a job has ended, perhaps before the broker describes it so.
 
         Args:
             job_id: of the job.
             name: of the job.
             success: whether it ended with a result.
-            results: how many it gave.
-            failed: how many tasks failed.
+            results: number of its results.
+            failed: number of its failed tasks.
 
         Returns:
-            A sentence about it, unless that has been said.
+            A sentence about the job; none if its end was noted before.
         """
         if job_id in self._ended:
             return []
@@ -127,7 +126,12 @@ class Board:
 
     # -- rows ---------------------------------------------------------------------------------
     def rows(self, height: int, now: float) -> list[Row]:
-        """At most so many rows: of running jobs with their stages, of waiting ones, and of what has ended."""
+        """Rows of running jobs with their stages, of waiting jobs, and of the jobs that have ended.
+
+        Args:
+            height: most rows.
+            now: monotonic seconds.
+        """
         order = sorted(self._open.values(), key=lambda seen: (seen.status["state"] != "running", seen.began))
         last = self._last()
         room = max(1, height - len(last))
@@ -175,10 +179,10 @@ class Board:
         return [(b - a) / (at - then) for a, b in zip(before, after, strict=True)]
 
     def _stage(self, status: dict[str, Any], index: int, rate: float) -> Row:
-        """A stage: the number of its tasks is declared for the first one, once all roots are in.
+        """The row of one stage.
 
-        Elsewhere a task may become any number of tasks, so it is as many as were discovered so far: ``84 of
-        129 so far``.
+        How many tasks the first stage gets is known once all roots have been fed. At later stages it is not,
+        because a task may become any number of tasks. So their rows say ``84 of 129 so far``.
         """
         count = status["counts"][index]
         done, open_tasks = count["done"], count["queued"] + count["running"]
@@ -195,7 +199,7 @@ class Board:
 
 
 def one_line(text: object, longest: int = NAME) -> str:
-    """A name as it can stand in a line: nothing in it moves the cursor, and it is not endless."""
+    """A text that fits into a line: it has no characters that move the cursor, and is cut at ``longest``."""
     shown = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in str(text))
     return shown if len(shown) <= longest else f"{shown[: longest - 3]}..."
 

@@ -1,8 +1,8 @@
 """Kinds of fields in a control message, each with its bounds.
 
-A kind's ``check`` returns the value, or raises :class:`~zturbo.errors.DecodeError` with a text that does not
-show the value, because a stranger's value may be one that cannot be shown. Containers check what is in them,
-so that nothing unchecked reaches a handler. :func:`kind_of` reads the kind in a field's annotation.
+A kind's ``check`` returns the value, or raises :class:`~zturbo.errors.DecodeError`. The error's text does not
+show the value, because showing a stranger's value may fail. Containers check their entries too, so that no
+unchecked value reaches a handler. :func:`kind_of` finds the kind in a field's annotation.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ __all__ = [
 
 
 class Kind(Protocol):
-    """What a field may have."""
+    """The type and the bounds of a field's value."""
 
     def check(self, value: Any) -> Any:
         """The value; raises DecodeError."""
@@ -68,7 +68,7 @@ def _type(value: Any, expected: str) -> DecodeError:
 
 
 class Int(NamedTuple):
-    """A whole number; a bool is none."""
+    """A whole number, within bounds; ``True`` and ``False`` are not numbers."""
 
     low: int = 0
     high: int = MAX_INT
@@ -93,11 +93,12 @@ class Bool(NamedTuple):
 
 
 class Text(NamedTuple):
-    """A text of so many characters at most."""
+    """A text of limited length."""
 
     length: int
+    """Most characters."""
     cut: bool = False
-    """Whether it is for people: its sender cuts a longer one."""
+    """Whether people read the text: then its sender cuts it to ``length``."""
 
     def check(self, value: Any) -> Any:
         """The value; raises DecodeError."""
@@ -109,9 +110,10 @@ class Text(NamedTuple):
 
 
 class Bytes(NamedTuple):
-    """So many bytes at most."""
+    """Bytes of limited length."""
 
     length: int
+    """Most bytes."""
 
     def check(self, value: Any) -> Any:
         """The value; raises DecodeError."""
@@ -126,7 +128,7 @@ class Key(NamedTuple):
     """The id of a job, a process or a node."""
 
     empty: bool = False
-    """Whether it may be empty, for none."""
+    """Whether the id may be empty, which means none."""
 
     def check(self, value: Any) -> Any:
         """The value; raises DecodeError."""
@@ -148,7 +150,7 @@ class Choice(NamedTuple):
 
 
 class Nothing(NamedTuple):
-    """None alone."""
+    """Only None."""
 
     def check(self, value: Any) -> Any:
         """None; raises DecodeError."""
@@ -167,7 +169,7 @@ class Maybe(NamedTuple):
 
 
 class Real(NamedTuple):
-    """A finite number."""
+    """A finite int or float."""
 
     def check(self, value: Any) -> Any:
         """The value; raises DecodeError."""
@@ -177,7 +179,7 @@ class Real(NamedTuple):
 
 
 class Raw(NamedTuple):
-    """A value that is checked later, where its kind is known."""
+    """Any value: the code that knows its kind checks it later."""
 
     def check(self, value: Any) -> Any:
         """The value."""
@@ -188,6 +190,7 @@ class Scalar(NamedTuple):
     """None, a bool, a number or a short text."""
 
     length: int
+    """Most characters of a text."""
 
     def check(self, value: Any) -> Any:
         """The value; raises DecodeError."""
@@ -203,10 +206,11 @@ class Scalar(NamedTuple):
 
 
 class ListOf(NamedTuple):
-    """So many values of a kind at most."""
+    """A list of limited length, whose values are all of one kind."""
 
     kind: Kind
     length: int
+    """Most values."""
 
     def check(self, value: Any) -> Any:
         """The value; raises DecodeError."""
@@ -218,7 +222,7 @@ class ListOf(NamedTuple):
 
 
 class TupleOf(NamedTuple):
-    """One value of each kind."""
+    """A tuple with one value of each kind, in their order."""
 
     kinds: tuple[Kind, ...]
 
@@ -230,11 +234,12 @@ class TupleOf(NamedTuple):
 
 
 class MapOf(NamedTuple):
-    """So many entries at most, keys and values each of a kind."""
+    """A map of limited size: its keys are of one kind, its values of another."""
 
     key: Kind
     value: Kind
     length: int
+    """Most entries."""
 
     def check(self, value: Any) -> Any:
         """The value; raises DecodeError."""
@@ -247,23 +252,25 @@ class MapOf(NamedTuple):
 
 
 class Parsed(NamedTuple):
-    """A value that a function reads, such as a member; the function raises DecodeError."""
+    """A value that a function makes into an object, such as a member."""
 
     read: Callable[[Any], Any]
+    """Checks the raw value and returns the object; raises DecodeError."""
 
     def check(self, value: Any) -> Any:
-        """What it makes; raises DecodeError."""
+        """The object; raises DecodeError."""
         return self.read(value)
 
 
 class AtMost(NamedTuple):
-    """Bound of a list or a map in an annotation: ``Annotated[tuple[Id, ...], AtMost(9)]``. No kind."""
+    """Not a kind: the bound of a list or a map in an annotation, ``Annotated[tuple[Id, ...], AtMost(9)]``."""
 
     length: int
+    """Most entries."""
 
 
 class Contents(NamedTuple):
-    """Frames beside the map: whoever uses them checks them."""
+    """Frames that travel beside the map. The code that uses them checks them."""
 
     def check(self, value: Any) -> Any:
         """The value."""
@@ -274,7 +281,7 @@ def kind_of(hint: Any) -> Kind:
     """The kind in an annotation.
 
     Raises:
-        TypeError: it has no bounds.
+        TypeError: the annotation gives no bounds.
     """
     origin = get_origin(hint)
     if origin is Annotated:
@@ -304,19 +311,19 @@ def kind_of(hint: Any) -> Kind:
 
 
 COUNT = 1 << 53
-"""Largest count of tasks or jobs: a thousand of them still have a sum that a message can carry."""
+"""Largest count of tasks or jobs. The sum of a thousand such counts still fits into a message."""
 MANY = 200_000
-"""Entries in a list of jobs or members."""
+"""Most entries in a list of jobs or members."""
 FAILURES = 10_000
-"""Failures that were given out of one job; one that has more ends."""
+"""Most failures of one job that its clients have got before it starts over; a job with more of them ends."""
 
 Id = Annotated[bytes, Key()]
 IdOrNone = Annotated[bytes, Key(empty=True)]
-"""Empty for none."""
+"""An empty id means none."""
 Name = Annotated[str, Text(1000)]
-"""Of a job, a pipeline, a stage, a host."""
+"""The name of a job, a pipeline, a stage or a host."""
 Line = Annotated[str, Text(MAX_TEXT, cut=True)]
-"""A sentence for people."""
+"""A message for people to read."""
 Page = Annotated[str, Text(50_000, cut=True)]
 """A traceback."""
 Code = Annotated[str, Text(100)]
