@@ -104,9 +104,9 @@ def _transition(old: str, new: str, why: str, x: float, to: float, y: float, wid
     halo = 'stroke="var(--md-default-bg-color, white)" stroke-width="5" paint-order="stroke"'
     return (
         f'<g class="transition" data-from="{escape(old)}" data-to="{escape(new)}">'
+        f'<text x="{middle:.1f}" y="{y - 7}" text-anchor="middle" {halo}>{escape(why)}</text>'
         f'<path d="{line}" fill="none" stroke="currentColor" stroke-width="1.5"/><path d="{tip}"/>'
-        f'<circle cx="{x:.1f}" cy="{y}" r="2.5"/>'
-        f'<text x="{middle:.1f}" y="{y - 7}" text-anchor="middle" {halo}>{escape(why)}</text></g>'
+        f'<circle cx="{x:.1f}" cy="{y}" r="2.5"/></g>'
     )
 
 

@@ -11,21 +11,50 @@ one, it would never end while there is more to give back.
 
 A batch beyond the credit comes from no correct sender, and is dropped; so is one that cannot be read. The
 sender's probes make it come again. When the next batch has been of no use for :data:`USELESS_FOR` seconds, it
-never will be.
+never will be: its job is ended, or its sender is complained of (``receivers.py``).
 """
 
 from __future__ import annotations
 
 from zturbo.core.links.credit import MAX_WINDOW, Window
+from zturbo.core.states import State, Table
 from zturbo.wire.messages import Batch, Statement
 
-__all__ = ["FLUSH", "USELESS_FOR", "LinkReceiver"]
+__all__ = ["FLUSH", "RECEIVER", "USELESS_FOR", "LinkReceiver", "ReceiverState"]
 
 FLUSH = 0.005
 """Seconds that an ack, or what is given back, waits for others."""
 
 USELESS_FOR = 1.0
 """Seconds for which the next batch comes in a form that is of no use, before that is told."""
+
+
+class ReceiverState(State):
+    """Where a link stands for its receiver: in which form the next batch has come, if it has."""
+
+    TAKING = "taking"
+    BEYOND = "beyond"
+    UNREADABLE = "unreadable"
+
+
+TAKING, BEYOND, UNREADABLE = ReceiverState
+
+RECEIVER: Table[ReceiverState] = Table(
+    "Link, at its receiver",
+    {
+        TAKING: "the next batch is taken when it comes",
+        BEYOND: "the next batch takes more than the credit; its sender is complained of if that lasts",
+        UNREADABLE: "the next batch cannot be read; its job is ended if that lasts",
+    },
+    [
+        (TAKING, BEYOND, "the next batch comes, and takes more than the credit"),
+        (TAKING, UNREADABLE, "the next batch comes, and cannot be read"),
+        (BEYOND, TAKING, "it comes again, and there is credit, or nothing else is here"),
+        (UNREADABLE, TAKING, "it comes again whole, or its job has ended and it is skipped"),
+        (BEYOND, UNREADABLE, "it comes again, and cannot be read"),
+        (UNREADABLE, BEYOND, "it comes again, can be read, and takes more than the credit"),
+    ],
+)
 
 
 class LinkReceiver:
@@ -45,12 +74,13 @@ class LinkReceiver:
         "duplicates",
         "gap",
         "gaps",
-        "lies",
         "me",
         "nonce",
         "peer",
         "received",
         "returned",
+        "state",
+        "story",
         "window",
     )
 
@@ -63,10 +93,11 @@ class LinkReceiver:
         self.window = Window()
         self.arrived = 0
         """Tasks in all batches that were taken."""
-        self.lies = False
-        """Whether the next batch is for long one that takes more than the credit."""
-        self._useless: tuple[int, bytes, int, float] | None = None
-        """Number, job and epoch of the last batch that was of no use; when it came first or was told."""
+        self.state = RECEIVER.start
+        self.story: list[str] = []
+        """Its last moves from one state to another."""
+        self._useless: tuple[bytes, int, float] | None = None
+        """Job and epoch of the next batch, if it came and was of no use; when it came first or was told."""
         self.nonce = 0
         self.gap = False
         self.returned: dict[int, int] = {}
@@ -88,8 +119,10 @@ class LinkReceiver:
         number = batch.number
         if number == self.received + 1:
             if self.arrived + batch.size > self.window.limit_tasks and not self._fits_alone(batch):
-                self.lies = self.useless(batch, now)
+                self.refuse(batch, BEYOND, now)
                 return False
+            if self.state is not TAKING:
+                self._move(TAKING)
             self.received = number
             self.arrived += batch.size
             return True
@@ -110,23 +143,34 @@ class LinkReceiver:
         """
         return self.arrived <= self.window.left_tasks and batch.size <= MAX_WINDOW
 
-    def useless(self, batch: Batch, now: float) -> bool:
-        """A batch is of no use. Returns, now and then, whether it is the next one, and has been for long."""
+    def refuse(self, batch: Batch, state: ReceiverState, now: float) -> None:
+        """A batch came in a form that is of no use."""
         if batch.number != self.received + 1:
+            return
+        if self.state is not state:
+            self._move(state)
+        if self._useless is None:
+            self._useless = (batch.job, batch.epoch, now)
+
+    def hopeless(self, batch: Batch, now: float) -> bool:
+        """Whether this is the next batch, and has been of no use for long; said now and then."""
+        if self._useless is None or batch.number != self.received + 1:
             return False
-        if self._useless is None or self._useless[0] != batch.number:
-            self._useless = (batch.number, batch.job, batch.epoch, now)
-        if now - self._useless[3] < USELESS_FOR:
+        job, epoch, since = self._useless
+        if now - since < USELESS_FOR:
             return False
-        self._useless = (*self._useless[:3], now)
+        self._useless = (job, epoch, now)
         return True
+
+    def _move(self, state: ReceiverState) -> None:
+        self.state = RECEIVER.move(self.state, state, self.story, f"batch {self.received + 1}")
+        if state is TAKING:
+            self._useless = None
 
     @property
     def waits_for(self) -> tuple[bytes, int] | None:
         """Job and epoch of a batch that was of no use and keeps all behind it waiting."""
-        if self._useless is None or self._useless[0] != self.received + 1:
-            return None
-        return self._useless[1:3]
+        return None if self._useless is None else self._useless[:2]
 
     def skip(self, number: int, now: float) -> None:
         """Nobody waits any more for a batch that cannot be read: go on behind it.
@@ -140,6 +184,8 @@ class LinkReceiver:
             max(0, window.limit_tasks - self.arrived), max(0, window.limit_bytes - window.left_bytes)
         )
         self.arrived = max(self.arrived, window.limit_tasks)
+        if self.state is not TAKING:
+            self._move(TAKING)
         self.received = number
         self.ack(number, now)
 
@@ -192,6 +238,7 @@ class LinkReceiver:
 
     def check(self) -> None:
         """Assert every invariant."""
+        assert (self.state is TAKING) == (self._useless is None)
         assert self.acked <= self.received
         if self._above:
             assert self.acked < min(self._above) <= max(self._above) <= self.received

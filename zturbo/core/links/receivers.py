@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from zturbo.core.effects import Control, Effect, Send
 from zturbo.core.links.credit import WINDOW_BYTES
-from zturbo.core.links.receiver import LinkReceiver
+from zturbo.core.links.receiver import LinkReceiver, ReceiverState
 from zturbo.wire.control import to_broker
 from zturbo.wire.control.view import View
 from zturbo.wire.messages import Batch, Greet, Probe
@@ -63,9 +63,12 @@ class Receivers:
         link = self.links.get(claim.source)
         if link is None or claim.target != self.me:
             self.strays += 1
-        elif ended:
+            return
+        if ended:
             link.skip(claim.number, now)
-        elif link.useless(claim, now):
+            return
+        link.refuse(claim, ReceiverState.UNREADABLE, now)
+        if link.hopeless(claim, now):
             error = f"a batch of its tasks cannot be read where it is to go: {why}"
             message = to_broker.JobFailed(
                 incarnation=self.me, job=claim.job, epoch=claim.epoch, kind="JobFailed", error=error
@@ -105,7 +108,7 @@ class Receivers:
             return None
         if link.batch(batch, now):
             return link
-        if link.lies:
+        if link.state is ReceiverState.BEYOND and link.hopeless(batch, now):
             self.effects.append(Control(to_broker.Broken(incarnation=self.me, peer=batch.source)))
         return None
 

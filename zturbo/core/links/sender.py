@@ -13,15 +13,46 @@ from __future__ import annotations
 from zturbo.core.effects import Effect, Send
 from zturbo.core.links.credit import MAX_WINDOW, WINDOW_BYTES
 from zturbo.core.links.outbatch import OutBatch, cut
+from zturbo.core.states import State, Table
 from zturbo.wire.messages import Greet, Probe, Statement
 
-__all__ = ["PROBE_AFTER", "LinkSender"]
+__all__ = ["PROBE_AFTER", "SENDER", "LinkSender", "SenderState"]
 
 PROBE_AFTER = 0.25
 """Seconds of silence, while an answer is owed, before the first probe; doubles up to :data:`PROBE_MAX`."""
 
 PROBE_MAX = 1.0
 """Seconds between probes at most."""
+
+
+class SenderState(State):
+    """Where a link stands for its sender."""
+
+    GREETING = "greeting"
+    OPEN = "open"
+    PROBING = "probing"
+    OVER = "over"
+
+
+GREETING, OPEN, PROBING, OVER = SenderState
+
+SENDER: Table[SenderState] = Table(
+    "Link, at its sender",
+    {
+        GREETING: "the receiver is asked for the link and has not answered: there is no credit yet",
+        OPEN: "batches go as credit allows",
+        PROBING: "a probe is out: what was sent before it, and is not in its answer, is lost",
+        OVER: "what the receiver had not acked goes to others, or waits for the broker's word",
+    },
+    [
+        (GREETING, OPEN, "the receiver's first statement"),
+        (OPEN, PROBING, "an answer is owed and none comes, or the receiver has seen a gap"),
+        (PROBING, OPEN, "the probe is answered; what is lost goes again"),
+        (GREETING, OVER, "a view comes without the receiver"),
+        (OPEN, OVER, "a view comes without the receiver"),
+        (PROBING, OVER, "a view comes without the receiver"),
+    ],
+)
 
 
 class LinkSender:
@@ -47,7 +78,6 @@ class LinkSender:
         "me",
         "next_probe",
         "nonce",
-        "open",
         "peer",
         "received",
         "resent",
@@ -55,6 +85,8 @@ class LinkSender:
         "sent",
         "stamped",
         "starved",
+        "state",
+        "story",
         "taken_back",
         "tasks_sent",
         "view",
@@ -65,8 +97,9 @@ class LinkSender:
         self.peer = peer
         self.effects = effects
         self.view = view
-        self.open = False
-        """Whether the receiver has answered."""
+        self.state = SENDER.start
+        self.story: list[str] = []
+        """Its last moves from one state to another."""
         self.sent = 0
         self.resent = 0
         """Batches that had got lost and went again."""
@@ -92,6 +125,7 @@ class LinkSender:
         """Whether the receiver would give back what it gets now."""
         self.nonce = 0
         self._probed = 0
+        """The last batch that was sent before the probe that is out."""
         self._delay = PROBE_AFTER
         self.next_probe = now
         self.greet(now)
@@ -99,9 +133,17 @@ class LinkSender:
     @property
     def credit(self) -> int:
         """Tasks that may be sent now."""
-        if not self.open or self.busy or self.bytes_sent >= self.limit_bytes:
+        if self.state is GREETING or self.busy or self.bytes_sent >= self.limit_bytes:
             return 0
         return self.limit_tasks - self.tasks_sent
+
+    @property
+    def open(self) -> bool:
+        """Whether the receiver has answered, and is there."""
+        return self.state is OPEN or self.state is PROBING
+
+    def _move(self, state: SenderState) -> None:
+        self.state = SENDER.move(self.state, state, self.story, f"batch {self.sent}")
 
     def greet(self, now: float) -> None:
         """Ask for the link (again)."""
@@ -140,7 +182,8 @@ class LinkSender:
         """The receiver's word. Returns the outbatches that it acks for the first time."""
         if st.received > self.sent or st.acked > self.sent or st.nonce > self.nonce:
             return []  # not said of anything that this link has sent
-        self.open = True
+        if self.state is GREETING:
+            self._move(OPEN)
         self.heard = now
         self.busy = st.busy
         self.received = max(self.received, st.received)
@@ -168,12 +211,12 @@ class LinkSender:
         self._delay = PROBE_AFTER
         self.next_probe = now + self._delay
         if st.nonce and st.nonce == self.nonce:
-            if self._probed:
+            if self.state is PROBING:
                 self._believe(st)
-            if self.received < self._probed:
-                self._resume()
-            self._probed = 0
-        elif st.gap and not self._probed:
+                if self.received < self._probed:
+                    self._resume()
+                self._move(OPEN)
+        elif st.gap and self.state is not PROBING:
             self.probe(now)
         return acked
 
@@ -229,11 +272,13 @@ class LinkSender:
         """Ask what has arrived: after silence, a gap, or a reconnect."""
         self.nonce += 1
         self._probed = self.sent
+        if self.sent and self.state is not PROBING:  # else it asks for credit alone: nothing can be lost
+            self._move(PROBING)
         self.effects.append(Send(self.peer, Probe(self.me, self.peer, self.nonce)))
         self._postpone(now)
 
     def _owed(self) -> bool:
-        return not self.open or bool(self.retained) or self.starved
+        return self.state is GREETING or bool(self.retained) or self.starved
 
     def deadline(self) -> float | None:
         """When a probe is due; None while nothing is owed."""
@@ -249,6 +294,7 @@ class LinkSender:
 
     def abandon(self) -> list[OutBatch]:
         """The peer is gone: what it had not acked, in order. The link is over."""
+        self._move(OVER)
         left = list(self.retained.values())
         self.retained.clear()
         return left
