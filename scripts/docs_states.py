@@ -80,7 +80,7 @@ def drawing(table: Table[Any]) -> str:
     for state, x in at.items():
         parts.append(_state(state.value, x, column - 14, height, state in table.last, state is table.start))
     for i, ((old, new), why) in enumerate(table.transitions.items()):
-        parts.append(_transition(old.value, new.value, why, at[old], at[new], TOP + ROW * (i + 1), width))
+        parts.append(_transition(why, at[old], at[new], TOP + ROW * (i + 1), width))
     return f'<div class="states">{"".join(parts)}</svg></div>'
 
 
@@ -95,7 +95,7 @@ def _state(name: str, x: float, wide: float, height: int, last: bool, start: boo
     return f'<g class="state">{dot}{frames}{life}{text}</g>'
 
 
-def _transition(old: str, new: str, why: str, x: float, to: float, y: float, width: float) -> str:
+def _transition(why: str, x: float, to: float, y: float, width: float) -> str:
     long = len(why) * LETTER
     middle = min(max((x + to) / 2, long / 2 + 4), width - long / 2 - 4)
     way = 1 if to > x else -1
@@ -103,7 +103,7 @@ def _transition(old: str, new: str, why: str, x: float, to: float, y: float, wid
     line = f"M{x:.1f} {y}L{to - 6 * way:.1f} {y}"
     halo = 'stroke="var(--md-default-bg-color, white)" stroke-width="5" paint-order="stroke"'
     return (
-        f'<g class="transition" data-from="{escape(old)}" data-to="{escape(new)}">'
+        f'<g class="transition">'
         f'<text x="{middle:.1f}" y="{y - 7}" text-anchor="middle" {halo}>{escape(why)}</text>'
         f'<path d="{line}" fill="none" stroke="currentColor" stroke-width="1.5"/><path d="{tip}"/>'
         f'<circle cx="{x:.1f}" cy="{y}" r="2.5"/></g>'

@@ -173,7 +173,7 @@ BUGS = [
     Bug("recovery is not told", _SINK + "recovery_done", "self._recovered = True", "pass", only=("sink",)),
     Bug("a sink drops what is stamped for its predecessor", _SINK + "stamp", "and stamp.spool != self.spool", "", only=("sink",)),
     Bug("results are numbered one too high", _SINK + "_serve_one", "Results(name, reader.token, first,", "Results(name, reader.token, first + 1,"),
-    Bug("the completion is said once", _SINK + "_settle", "job.report_at = now + REPORT_AFTER\ncomplete = ", "job.confirmed = True\ncomplete = "),
+    Bug("the completion is said once", _SINK + "_settle", "job.report_at = now + REPORT_AFTER\ncomplete = ", "job.move(SinkJobState.CONFIRMED)\ncomplete = "),
     Bug("wall time says when a completion is said again", _SINK + "_settle", "job.report_at = now + REPORT_AFTER\ncomplete = ", "job.report_at = __import__('time').time() + REPORT_AFTER\ncomplete = "),
     Bug("a hole in the results is not noticed", _STREAM + "results", "if message.first > self.next:", "if False:"),
     Bug("copies of results are taken", _STREAM + "results", "skip = self.next - message.first", "skip = 0"),

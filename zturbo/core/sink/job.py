@@ -10,9 +10,40 @@ from typing import NamedTuple
 
 from zturbo.core.order.by_meta import ByKey
 from zturbo.core.order.sequencer import Sequencer
+from zturbo.core.states import State, Table
 from zturbo.wire.messages import Path, Stamp
 
-__all__ = ["JobReader", "KeptFailure", "ResultPlaces", "SinkJob"]
+__all__ = ["JOB", "JobReader", "KeptFailure", "ResultPlaces", "SinkJob", "SinkJobState"]
+
+
+class SinkJobState(State):
+    """Where a job stands at its sink."""
+
+    COLLECTING = "collecting"
+    COMPLETE = "complete"
+    CONFIRMED = "confirmed"
+
+
+COLLECTING, COMPLETE, CONFIRMED = SinkJobState
+
+JOB: Table[SinkJobState] = Table(
+    "Job at the sink",
+    {
+        COLLECTING: "its batches enter, and its results are given out as the order lets them go",
+        COMPLETE: "all of its paths have ended and entered; the broker is told so until it confirms",
+        CONFIRMED: "the broker has that in its ledger; the results stay until it lets the job go",
+    },
+    [
+        (COLLECTING, COMPLETE, "the last path has ended and entered"),
+        (COMPLETE, CONFIRMED, "the broker confirms it"),
+        (
+            COMPLETE,
+            COLLECTING,
+            "a higher epoch, before it was confirmed: what is not in order yet comes again",
+        ),
+        (CONFIRMED, COLLECTING, "a higher epoch, from a broker that does not know of the end"),
+    ],
+)
 
 
 class KeptFailure(NamedTuple):
@@ -102,8 +133,9 @@ class SinkJob:
     by_key: ByKey | None = None
     """What the sequencer has let go and waits for its turn by a key in its meta, if that is the order."""
     results: ResultPlaces = field(default_factory=ResultPlaces)
-    complete: bool = False
-    confirmed: bool = False
+    state: SinkJobState = COLLECTING
+    story: list[str] = field(default_factory=list)
+    """Its last moves from one state to another."""
     report_at: float = -math.inf
     cursor: int = 0
     """Index of the first result that no client has said it has."""
@@ -119,6 +151,20 @@ class SinkJob:
     """Results that may be given out while there are such batches."""
     failure: str | None = None
     """Why the job is to end, if it has fail_fast: its first failure, in a sentence."""
+
+    def move(self, state: SinkJobState) -> None:
+        """It has another state."""
+        self.state = JOB.move(self.state, state, self.story, f"epoch {self.stamp.epoch}")
+
+    @property
+    def complete(self) -> bool:
+        """Whether all of it has entered."""
+        return self.state is not COLLECTING
+
+    @property
+    def confirmed(self) -> bool:
+        """Whether the broker knows that."""
+        return self.state is CONFIRMED
 
     @property
     def released(self) -> int:

@@ -20,7 +20,7 @@ from zturbo.core.links.credit import MAX_WINDOW
 from zturbo.core.links.receivers import Receivers
 from zturbo.core.order.by_meta import ByKey
 from zturbo.core.order.sequencer import Sequencer
-from zturbo.core.sink.job import JobReader, KeptFailure, SinkJob
+from zturbo.core.sink.job import JobReader, KeptFailure, SinkJob, SinkJobState
 from zturbo.errors import DecodeError
 from zturbo.wire.control import from_broker, to_broker
 from zturbo.wire.control.message import Message
@@ -168,9 +168,9 @@ class SinkMachine:
 
     def confirm(self, job: bytes) -> None:
         """The completion is in the ledger."""
-        state = self.jobs.get(job)
-        if state is not None:
-            state.confirmed = True
+        known = self.jobs.get(job)
+        if known is not None and known.state is SinkJobState.COMPLETE:
+            known.move(SinkJobState.CONFIRMED)
 
     def _drop(self, job: bytes) -> None:
         del self.jobs[job]
@@ -229,7 +229,8 @@ class SinkMachine:
             self._enter_early(job, now)
             if job.stamp.hold == "failures" or (stamp.ordered and not job.complete):
                 job.sequencer.keep_prefix()
-                job.complete = job.sequencer.complete
+                if job.complete and not job.sequencer.complete:
+                    job.move(SinkJobState.COLLECTING)
             job.stamp = stamp
             self._busy[stamp.job] = None
         else:
@@ -338,7 +339,7 @@ class SinkMachine:
             self.bad += 1
         self._release(job)
         if entry.complete and not job.complete:
-            job.complete = True
+            job.move(SinkJobState.COMPLETE)
             job.report_at = now
 
     def _release(self, job: SinkJob) -> None:
