@@ -1,6 +1,6 @@
 """What is said again while nothing can be written: members repeat their hellos, others their requests.
 
-Answers to these are held back meanwhile, and one of each is enough.
+Answers to these are deferred, and one of each is enough.
 """
 
 from __future__ import annotations

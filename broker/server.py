@@ -131,7 +131,7 @@ class Broker:
         self._present: dict[bytes, str] = {}
         self._full_until = 0.0
         self._sync = True
-        self._held: list[Effect] = []
+        self._deferred: list[Effect] = []
         self._loads: list[Load] = []
         self._poller = zmq.Poller()
         for socket in (self.router.socket, *self.inbox.sockets):
@@ -215,7 +215,7 @@ class Broker:
             self._log(message)
         elif isinstance(message, to_broker.Logs):
             self._logs(who, message)
-        elif not (isinstance(message, to_broker.Exited) and has_answer(self._held, who, message.ref)):
+        elif not (isinstance(message, to_broker.Exited) and has_answer(self._deferred, who, message.ref)):
             self.machine.control(who, message, now)
 
     # -- the loop -----------------------------------------------------------------------------
@@ -277,7 +277,7 @@ class Broker:
     def _perform(self, now: float) -> None:
         while True:
             effects, self.machine.effects[:] = list(self.machine.effects), []
-            self._held.extend(effects)
+            self._deferred.extend(effects)
             for effect in effects:
                 if isinstance(effect, Record):
                     self._due = True
@@ -294,8 +294,8 @@ class Broker:
                 self._answer_questions()
                 self._tell_who_waits(effects)
                 return
-            held, self._held = self._held, []
-            for effect in held:
+            deferred, self._deferred = self._deferred, []
+            for effect in deferred:
                 self._do(effect)
             loads, self._loads = self._loads, []
             for load in loads:
@@ -321,10 +321,10 @@ class Broker:
             self.guard.failed(f"say {type(effect).__name__}", error)
 
     def _answer_questions(self) -> None:
-        """While nothing can be written, whoever asks is told so: answers depend on nothing held back."""
-        self._held = latest(self._held)
-        for effect in [effect for effect in self._held if isinstance(effect, Reply)]:
-            self._held.remove(effect)
+        """While nothing can be written, whoever asks is told so: answers depend on nothing deferred."""
+        self._deferred = latest(self._deferred)
+        for effect in [effect for effect in self._deferred if isinstance(effect, Reply)]:
+            self._deferred.remove(effect)
             self.router.say(effect.to, effect.message)
 
     def _tell_who_waits(self, effects: list[Effect]) -> None:

@@ -94,7 +94,7 @@ class Job:
     loading: set[int] = field(default_factory=set)
     backlog: int = 0
     """Roots in ``todo``."""
-    held_acks: list[tuple[bytes, int]] = field(default_factory=list)
+    owed_acks: list[tuple[bytes, int]] = field(default_factory=list)
     """(identity, ref) of feeds that are answered when the backlog is smaller."""
     recovering: bool = False
     """After a broker's restart: it is not known yet which roots have to go again."""
@@ -107,7 +107,7 @@ class Job:
     """How often it has been started over for its failed tasks."""
     wild: bool = False
     """Whether it has run where not all stages are deterministic: another run may give something else."""
-    kept: bool = True
+    failures_known: bool = True
     """Whether it is known which failures of earlier epochs were given out; until then no roots are sent."""
     counted: dict[int, tuple[int, int]] = field(default_factory=dict)
     """Stage -> (outputs and failures and drops, failures) in this epoch, of workers that will say no more of
@@ -127,7 +127,7 @@ class Job:
             "incidents": list(self.incidents),
             "retries": self.retries,
             "wild": self.wild,
-            "kept": self.kept,
+            "kept": self.failures_known,
             "counted": [(stage, *numbers) for stage, numbers in self.counted.items()],
             "counts_final": self.counts_final,
         }
@@ -142,7 +142,7 @@ class Job:
         self.incidents.extend(notes["incidents"])
         self.retries = notes["retries"]
         self.wild = notes["wild"]
-        self.kept = notes["kept"]
+        self.failures_known = notes["kept"]
         self.counted = {stage: (done, failed) for stage, done, failed in notes.get("counted", ())}
         self.counts_final = notes.get("counts_final", False)
 

@@ -167,10 +167,10 @@ class Roots:
         return True
 
     def _free_acks(self, job: Job) -> None:
-        if job.held_acks and not self.crowded(job):
-            for identity, ref in job.held_acks:
+        if job.owed_acks and not self.crowded(job):
+            for identity, ref in job.owed_acks:
                 self._acknowledge(identity, ref, {"fed": len(job.chunks)})
-            job.held_acks.clear()
+            job.owed_acks.clear()
 
     def _send_end(self, job: Job, stages: int) -> None:
         if not job.stream or job.ended_roots:

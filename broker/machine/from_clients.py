@@ -133,7 +133,7 @@ class FromClients:
         elif message.seq > len(job.chunks):
             return  # one before it got lost; the client says both again
         elif message.seq < len(job.chunks):
-            if (identity, ref) not in job.held_acks:
+            if (identity, ref) not in job.owed_acks:
                 self.say.ok(identity, ref, answers.Fed(fed=len(job.chunks)))
         else:
             first = job.total
@@ -144,7 +144,7 @@ class FromClients:
             job.total += roots.n
             self.life.queue(job)
             if self.life.roots.crowded(job):
-                job.held_acks.append((identity, ref))
+                job.owed_acks.append((identity, ref))
             else:
                 self.say.ok(identity, ref, answers.Fed(fed=len(job.chunks)))
 

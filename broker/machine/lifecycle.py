@@ -52,7 +52,7 @@ class Lifecycle:
         self.roots = Roots(self.senders, known.effects, known.say.ok)
         self.recovery = Recovery(self.senders, known.effects)
         self.lost_sinks = LostSinks(grace)
-        self.unkept: dict[bytes, float] = {}
+        self.unknown_failures: dict[bytes, float] = {}
         """Job that started over -> when its sink is asked again which failures were given out."""
         self.draining: set[bytes] = set()
         """Members that are about to leave: no job is placed on them."""
@@ -92,9 +92,9 @@ class Lifecycle:
             pipeline.waiting.pop(job.id, None)
         self.roots.drop(job)
         self.recovery.drop(job.id)
-        for identity, ref in job.held_acks:
+        for identity, ref in job.owed_acks:
             self.say.error(identity, ref, "JobError", f"the job is {state}")
-        job.held_acks.clear()
+        job.owed_acks.clear()
         if state is not JobState.DONE and job.stamp is not None:
             job.results, job.failed, *_ = self.counts.of(job.stamp.sink, job.id)
         self.record(job)
@@ -156,7 +156,7 @@ class Lifecycle:
             self.wait_again(job)
 
     def _unplace(self, job: Job) -> None:
-        self.unkept.pop(job.id, None)
+        self.unknown_failures.pop(job.id, None)
         if job.placed is not None:
             self.placement.free(job.placed)
             job.placed = None
@@ -175,7 +175,7 @@ class Lifecycle:
 
     def queue(self, job: Job) -> None:
         """The job may have roots to send."""
-        if job.state is JobState.RUNNING and job.kept and not job.recovering:
+        if job.state is JobState.RUNNING and job.failures_known and not job.recovering:
             pipeline = self.pipelines[job.pipeline]
             pipeline.queue.add(job.id, job.client, job.options.get("priority", 0))
 
@@ -200,9 +200,9 @@ class Lifecycle:
         job.placed, job.waiting = placed, None
         job.epoch += 1
         self.counts.started_over(job)
-        job.kept = job.epoch == 1 or not placed.ordered
-        if not job.kept:
-            self.unkept[job.id] = self.now + ASK_EVERY
+        job.failures_known = job.epoch == 1 or not placed.ordered
+        if not job.failures_known:
+            self.unknown_failures[job.id] = self.now + ASK_EVERY
         self._move(job, JobState.RUNNING)
         job.stamp = Stamp(
             job=job.id,
@@ -254,12 +254,12 @@ class Lifecycle:
             if member.role == "sink" or member.pipeline == stamp.pipeline:
                 self.effects.append(Control(from_broker.NewStamp(stamp=stamp), member.incarnation))
 
-    def ask_kept(self, now: float) -> None:
+    def ask_known_failures(self, now: float) -> None:
         """The sinks of jobs that started over are told so again; they answer with what was given out."""
-        for name, at in self.unkept.items():
+        for name, at in self.unknown_failures.items():
             stamp = self.jobs[name].stamp
             if now >= at and stamp is not None:
-                self.unkept[name] = now + ASK_EVERY
+                self.unknown_failures[name] = now + ASK_EVERY
                 self.effects.append(Control(from_broker.NewStamp(stamp=stamp), stamp.sink))
 
     def _adopt_orphans(self) -> None:
@@ -347,7 +347,7 @@ class Lifecycle:
             self.senders.deadline(),
             self.recovery.deadline(),
             self.lost_sinks.deadline(),
-            min(self.unkept.values(), default=None),
+            min(self.unknown_failures.values(), default=None),
             min((job.deadline for job in self.jobs.values() if job.deadline is not None), default=None),
             min(self.feeders.values(), default=float("inf")) + self.feed_timeout,
         ]

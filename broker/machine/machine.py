@@ -96,7 +96,7 @@ class BrokerMachine:
             to_broker.StartFailed: members.start_failed,
             to_broker.Held: restarts.held,
             to_broker.Entered: restarts.entered,
-            to_broker.Kept: restarts.kept,
+            to_broker.KnownFailures: restarts.known_failures,
             to_broker.Recovered: restarts.recovered,
             to_broker.ClientHello: clients.client_hello,
             to_broker.Submit: clients.submit,
@@ -188,7 +188,7 @@ class BrokerMachine:
             why = "was taken out: it and others do not reach each other"
             self.departures.taken_out([fenced], why, now)
         self.life.time_out(now)
-        self.life.ask_kept(now)
+        self.life.ask_known_failures(now)
         self.life.prune_old(now)
         self.senders.tick(now)
         self._settle(now)

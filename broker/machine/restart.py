@@ -78,8 +78,8 @@ class Restart:
         self.life.senders.stamp(stamp)
         job.recovering = True
         self.life.recovery.jobs[job.id] = job
-        if not job.kept:
-            self.life.unkept[job.id] = now
+        if not job.failures_known:
+            self.life.unknown_failures[job.id] = now
 
     def held(self, identity: bytes, message: to_broker.Held, now: float) -> None:
         """A worker of a first stage says which roots it has of this broker's predecessor."""
@@ -98,16 +98,21 @@ class Restart:
             self.life.roots.resume(job, safe)
             self.life.queue(job)
 
-    def kept(self, identity: bytes, message: to_broker.Kept, now: float) -> None:
+    def known_failures(self, identity: bytes, message: to_broker.KnownFailures, now: float) -> None:
         """A sink says which failures it has given out of a job that started over: they are to stand."""
         job = self.jobs.get(message.job)
         stamp = job.stamp if job is not None else None
-        if job is None or stamp is None or job.id not in self.life.unkept or message.epoch != job.epoch:
+        if (
+            job is None
+            or stamp is None
+            or job.id not in self.life.unknown_failures
+            or message.epoch != job.epoch
+        ):
             return
         if message.incarnation != stamp.sink:
             return
-        del self.life.unkept[job.id]
-        job.kept = True
+        del self.life.unknown_failures[job.id]
+        job.failures_known = True
         job.marks = stand(job.marks, message.failures)
         self.life.restamp(job, replace(stamp, marks=job.marks, revision=stamp.revision + 1))
         self.life.queue(job)

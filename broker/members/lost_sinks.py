@@ -22,20 +22,20 @@ class LostSinks:
         self.grace = grace
         self._since: dict[bytes, float] = {}
         """Lost spool -> when that was."""
-        self._places: dict[bytes, tuple[bytes, str]] = {}
+        self._seats: dict[bytes, tuple[bytes, str]] = {}
         """Spool -> (node, name) of its sink."""
         self._heard: dict[bytes, float] = {}
         """Node of a lost sink -> when it was last heard."""
         self._replaced: set[bytes] = set()
-        """Lost spools in whose place there is another."""
+        """Lost spools whose seat another has."""
 
     def __contains__(self, spool: bytes) -> bool:
         return spool in self._since
 
     def seen(self, spool: bytes, node: bytes, name: str) -> None:
         """A sink with this spool says hello."""
-        place = self._places[spool] = (node, name)
-        self._replaced.update(old for old in self._since if old != spool and self._places.get(old) == place)
+        seat = self._seats[spool] = (node, name)
+        self._replaced.update(old for old in self._since if old != spool and self._seats.get(old) == seat)
 
     def hear(self, node: bytes, now: float) -> None:
         """A node gave a sign of life."""
@@ -45,21 +45,21 @@ class LostSinks:
     def add(self, spool: bytes, now: float) -> None:
         """The sink with this spool is gone."""
         self._since.setdefault(spool, now)
-        if spool in self._places:
-            self._heard.setdefault(self._places[spool][0], now)
+        if spool in self._seats:
+            self._heard.setdefault(self._seats[spool][0], now)
 
     def back(self, spool: bytes) -> None:
         """It is back."""
         self._since.pop(spool, None)
         self._replaced.discard(spool)
-        here = {self._places[lost][0] for lost in self._since if lost in self._places}
+        here = {self._seats[lost][0] for lost in self._since if lost in self._seats}
         self._heard = {node: at for node, at in self._heard.items() if node in here}
 
     def _until(self, spool: bytes) -> float:
         since = self._since[spool]
         if spool in self._replaced:
             return since
-        heard = self._heard.get(self._places.get(spool, (b"", ""))[0], since)
+        heard = self._heard.get(self._seats.get(spool, (b"", ""))[0], since)
         return max(since + self.grace, min(heard + self.grace, since + PATIENCE))
 
     def given_up(self, now: float) -> list[bytes]:
@@ -67,7 +67,7 @@ class LostSinks:
         over = [spool for spool in self._since if self._until(spool) <= now]
         for spool in over:
             self.back(spool)
-            self._places.pop(spool, None)
+            self._seats.pop(spool, None)
         return over
 
     def deadline(self) -> float | None:

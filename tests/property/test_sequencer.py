@@ -104,7 +104,7 @@ def test_releases_the_depth_first_walk_once(seed: int) -> None:
         if wave < waves - 1:
             sequencer.keep_prefix()
             sequencer.check()
-            assert sequencer.held == 0
+            assert sequencer.buffered == 0
             assert got == walk[: len(got)]
     assert sequencer.complete
     got += flat(sequencer.pop(10**9))
@@ -167,7 +167,7 @@ def test_a_failure_that_enters_first_drops_later_children() -> None:
     sequencer.enter_run((0,), 5, "early", 0)
     assert sequencer.pop(2)[0].n == 2
     assert sequencer.enter_fail((), 3, "error")
-    assert sequencer.held == 2  # the third child, and the failure
+    assert sequencer.buffered == 2  # the third child, and the failure
     assert sequencer.enter_run((3,), 1, "late", 0) == 0
     released = sequencer.pop(100)
     assert [(piece.kind, piece.path, piece.n) for piece in released] == [("tasks", (2,), 1), ("fail", (), 1)]
@@ -197,11 +197,11 @@ def test_a_wide_fan_out_holds_no_more_than_its_runs() -> None:
     sequencer = Sequencer()
     for first in range(499_001, 0, -1000):  # all but the first task, the last run first
         sequencer.enter_run((first,), 1000, "run", 0)
-    assert sequencer.held == 500_000
-    assert len(sequencer._top.kids[0].held) == 500
+    assert sequencer.buffered == 500_000
+    assert len(sequencer._top.kids[0].buffered) == 500
     assert sequencer.pop(10) == []
     sequencer.enter_run((0,), 1, "first", 0)
     assert sum(piece.n for piece in sequencer.pop(10**9)) == 500_001
-    assert sequencer.nodes == 2 and not sequencer._top.kids[0].held
+    assert sequencer.nodes == 2 and not sequencer._top.kids[0].buffered
     sequencer.enter_end((), 500_001)
     assert sequencer.drained and sequencer.nodes == 1

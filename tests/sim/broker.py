@@ -83,7 +83,7 @@ class SimBroker:
         """When its machine wants a tick."""
         self.doomed = ""
         """``before`` or ``after``: it dies around its next commit."""
-        self.held: list[Effect] = []
+        self.deferred: list[Effect] = []
         """What waits for the ledger's disk."""
         self.me = world.fresh()
         member = Member(self.me, "broker", "", -1, "host", ("ipc://sim", "tcp://127.0.0.1:1"))
@@ -111,16 +111,16 @@ class SimBroker:
     def perform(self) -> None:
         """Write, commit, send: in this order."""
         self.world.touch(self)
-        while (self.machine.effects or self.held) and self.alive:
+        while (self.machine.effects or self.deferred) and self.alive:
             effects: list[Effect] = list(self.machine.effects)
             self.machine.effects.clear()
-            self.held.extend(effects)
+            self.deferred.extend(effects)
             for effect in effects:
                 if isinstance(effect, Record):
                     self.ledger.record(effect)
             if self.ledger.queue and not self._commit():
                 return
-            effects, self.held = self.held, []
+            effects, self.deferred = self.deferred, []
             for effect in effects:
                 if isinstance(effect, Send):
                     self.world.data(self.me, effect.peer, encode(effect.message))
@@ -140,8 +140,8 @@ class SimBroker:
             self.die()
             return False
         if self.world.now < self.ledger.full_until:
-            for effect in [effect for effect in self.held if isinstance(effect, Reply)]:
-                self.held.remove(effect)
+            for effect in [effect for effect in self.deferred if isinstance(effect, Reply)]:
+                self.deferred.remove(effect)
                 self.world.control(BROKER, effect.to, pack_control(effect.message))
             self.world.clock.at(self.ledger.full_until, self._room)
             return False

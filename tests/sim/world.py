@@ -444,7 +444,7 @@ class World:
             self.executions.total(),
             sum(map(len, self.client.got.values())),
             sum(job.state in ("done", "failed", "cancelled") for job in self.broker.machine.jobs.values()),
-            sum(job.released + job.sequencer.held for s in self.sinks for job in s.machine.jobs.values()),
+            sum(job.released + job.sequencer.buffered for s in self.sinks for job in s.machine.jobs.values()),
         )
 
     def tick_after(self, when: float) -> None:

@@ -138,7 +138,7 @@ class Store:
 
 @dataclass(slots=True)
 class Note:
-    """Append to the job's spool, in its place: a stamp that holds from there on, or the cursor."""
+    """Append to the job's spool, in order: a stamp that counts from there on, or the cursor."""
 
     job: bytes
     stamp: Stamp | None
@@ -168,7 +168,7 @@ class Deliver:
     pieces: list[tuple[int, int, int]]
     """(token of a stored batch, start, stop)."""
     fails: list[tuple[int, int, int]] = field(default_factory=list)
-    """(index, token of a stored batch, place among its failures) of results that are failures, beside those
+    """(index, token of a stored batch, which of its failures) of results that are failures, beside those
     that ``results`` has."""
 
 

@@ -19,7 +19,7 @@ from zturbo.api.task import Task, read_meta
 from zturbo.checks import wrong
 from zturbo.client.reader import failed_task
 from zturbo.core.links.outbatch import paths
-from zturbo.core.order.by_meta import ByKey
+from zturbo.core.order.by_meta import ByMeta
 from zturbo.errors import DecodeError, EncodeError, UsageError
 from zturbo.runtime.code.output import Output
 from zturbo.runtime.code.stagehost import StageHost
@@ -156,19 +156,19 @@ class DebugPipeline:
 
     def _sorted(self, key: str, items: Iterable[_Item], raising: bool) -> Iterator[_Item]:
         """Results in the order of a key in their meta, as a sink gives them."""
-        by_key = ByKey(key, "this process")
+        by_meta = ByMeta(key, "this process")
         for item in items:
             path, kind, value, meta = item
             if kind == "fail":
-                by_key.failures.append(value)
+                by_meta.failures.append(value)
                 continue
             (found,) = pick(None if meta is None else pack_many([meta]), 1, key)
-            yield from by_key.task(found, item, path, len(self.hosts))
-            if raising and by_key.failures:
-                error = failed_task(by_key.failures[0]).error
+            yield from by_meta.task(found, item, path, len(self.hosts))
+            if raising and by_meta.failures:
+                error = failed_task(by_meta.failures[0]).error
                 assert error is not None
                 raise error
-        failures, ready = by_key.flush()
+        failures, ready = by_meta.flush()
         yield from (((), "fail", error, None) for error in failures)
         yield from ready
 

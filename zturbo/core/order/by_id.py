@@ -1,7 +1,7 @@
 """Release by ids that the user gives, 0, 1, 2, ...
 
 An id that never comes, of a dropped or failed task, is a gap; gaps close when all of the job has
-entered. An id that was released or is held already, or is negative, or is no int, is refused.
+entered. An id that was released or is buffered already, or is negative, or is no int, is refused.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class ById:
         self.next = 0
         """The id that is released next."""
         self._heap: list[tuple[int, Any]] = []
-        self._held: set[int] = set()
+        self._buffered: set[int] = set()
 
     def __len__(self) -> int:
         return len(self._heap)
@@ -41,24 +41,24 @@ class ById:
         number = operator.index(sequence_id)  # a plain int, which compares as one
         if number < 0:
             raise ValueError(f"{self._says} {number}, which is negative")
-        if number < self.next or number in self._held:
+        if number < self.next or number in self._buffered:
             raise ValueError(f"{self._says} {number} for the second time")
         if number != self.next:
             heapq.heappush(self._heap, (number, item))
-            self._held.add(number)
+            self._buffered.add(number)
             return []
         out = [item]
         self.next += 1
         while self._heap and self._heap[0][0] == self.next:
             out.append(heapq.heappop(self._heap)[1])
-            self._held.discard(self.next)
+            self._buffered.discard(self.next)
             self.next += 1
         return out
 
     def flush(self) -> list[Any]:
-        """All of the job has entered: what is held, in order; gaps close."""
+        """All of the job has entered: what is buffered, in order; gaps close."""
         out = [heapq.heappop(self._heap)[1] for _ in range(len(self._heap))]
-        if self._held:
-            self.next = max(self._held) + 1
-        self._held.clear()
+        if self._buffered:
+            self.next = max(self._buffered) + 1
+        self._buffered.clear()
         return out

@@ -15,7 +15,7 @@ from zturbo.wire.messages import Batch, Path
 from zturbo.wire.metaids import pick
 from zturbo.wire.payload import pack_error
 
-__all__ = ["ByKey"]
+__all__ = ["ByMeta"]
 
 
 class _Keyed(NamedTuple):
@@ -23,12 +23,12 @@ class _Keyed(NamedTuple):
 
     token: int
     stage: int
-    """The sink's place in the pipeline."""
+    """How many stages the pipeline has."""
     ids: list[int | str]
     """Of each task: its id, or why it has none."""
 
 
-class ByKey:
+class ByMeta:
     """The results of one job that wait for their turn.
 
     Args:
@@ -57,7 +57,7 @@ class ByKey:
         return _Keyed(token, batch.stage, pick(batch.metas, batch.n, self._key))
 
     def released(self, piece: Released) -> list[tuple[int, int]]:
-        """What is next by path; returns (token, place) of what is next by id."""
+        """What is next by path; returns (token, index in its batch) of what is next by id."""
         if piece.kind == "fail":
             self.failures.append(piece.item)
             return []

@@ -5,7 +5,7 @@ A job is a tree of paths. At each path stands one of: a task (a leaf); an END wi
 is depth first, and a failure comes after its children.
 
 Items come as runs of siblings. A node of this tree stands for each path that has children which are not
-all released; it knows which child indices have wholly entered (as intervals), holds runs that wait for
+all released; it knows which child indices have wholly entered (as intervals), buffers runs that wait for
 their turn, and forgets what was released. So a run that is the next to be released costs the same
 whether it has one task or a thousand, and memory is that of open nodes, gaps and waiting runs.
 
@@ -29,7 +29,7 @@ from zturbo.core.order.tree import (
     FAIL,
     NOTHING,
     TASKS,
-    Held,
+    Buffered,
     Node,
     Released,
     full_path,
@@ -43,7 +43,7 @@ __all__ = ["Sequencer"]
 
 
 class Sequencer:
-    """All of one job at one place.
+    """All items of one job, at one ordered stage or at the sink.
 
     Args:
         ordered: release by path; else as items enter (copies are dropped and completeness is known
@@ -57,7 +57,7 @@ class Sequencer:
         self._top.count = 1
         self._at = self._top
         self._ready: deque[Released] = deque()
-        self.held = 0
+        self.buffered = 0
         """Tasks and failures that have entered and are not released."""
         self.released = 0
         """Tasks and failures that were released."""
@@ -89,14 +89,14 @@ class Sequencer:
         if full[-1] >= EXECUTION:
             if n > 1:
                 raise DecodeError(f"a run of {n} executions at {first}")
-            return self._won(node, full[-1], Held(TASKS, 1, item, offset))
+            return self._won(node, full[-1], Buffered(TASKS, 1, item, offset))
         start = full[-1]
         stop = start + n if node.count is None else min(start + n, node.count)
         taken = 0
         for low, high in node.done.missing(start, stop):
             for a, b in self._around_kids(node, low, high) if node.kids else ((low, high),):
                 node.done.add(a, b)
-                self._hold(node, a, Held(TASKS, b - a, item, offset + a - start))
+                self._buffer(node, a, Buffered(TASKS, b - a, item, offset + a - start))
                 taken += b - a
         if taken:
             self._closed(node)
@@ -115,8 +115,8 @@ class Sequencer:
         node = self._top
         for component in full[:-1]:
             if component in node.done:
-                held = node.held.get(component)
-                if held is not None and held.kind == TASKS:
+                buffered = node.buffered.get(component)
+                if buffered is not None and buffered.kind == TASKS:
                     self._blame((*node.path(), component), "gave one task, and then children")
                 return None
             if component >= EXECUTION:
@@ -138,18 +138,18 @@ class Sequencer:
             node = kid
         return node
 
-    def _won(self, node: Node, execution: int, leaf: Held | None) -> int:
+    def _won(self, node: Node, execution: int, leaf: Buffered | None) -> int:
         """An execution is complete: it is the task's one child. Returns 1 if it is the first."""
         if node.count is not None:
             return 0
         tries, node.tries = node.tries or {}, None
         winner = tries.pop(execution, None)
         for loser in tries.values():
-            self.held -= weight_of(loser)
+            self.buffered -= weight_of(loser)
         node.count = 1
         node.done.add(0, 1)
         if leaf is not None:
-            self._hold(node, 0, leaf)
+            self._buffer(node, 0, leaf)
         elif winner is not None:
             winner.index = 0
             if self.ordered:
@@ -160,16 +160,16 @@ class Sequencer:
         return 1
 
     def _let_go(self, node: Node) -> None:
-        """Without an order: release what an execution held until it won."""
-        for index, held in sorted(node.held.items()):
-            if held.kind != NOTHING:
-                self.held -= held.n
-                self._hold(node, index, held)
+        """Without an order: release what an execution buffered until it won."""
+        for index, buffered in sorted(node.buffered.items()):
+            if buffered.kind != NOTHING:
+                self.buffered -= buffered.n
+                self._buffer(node, index, buffered)
         for _, kid in sorted(node.kids.items()):
             self._let_go(kid)
         if node.failed and node.fail is not None:
-            self.held -= 1
-            self._hold_failure(node.path(), node.fail)
+            self.buffered -= 1
+            self._buffer_failure(node.path(), node.fail)
 
     def _undecided(self, node: Node) -> bool:
         """Whether it is in an execution that has not won."""
@@ -198,15 +198,15 @@ class Sequencer:
             out.append((low, high))
         return out
 
-    def _hold(self, node: Node, index: int, held: Held) -> None:
+    def _buffer(self, node: Node, index: int, buffered: Buffered) -> None:
         if self.ordered or (self._tagged and self._undecided(node)):
-            node.held[index] = held
-            if held.kind != NOTHING:
-                self.held += held.n
-        elif held.kind != NOTHING:
-            self.held += held.n
+            node.buffered[index] = buffered
+            if buffered.kind != NOTHING:
+                self.buffered += buffered.n
+        elif buffered.kind != NOTHING:
+            self.buffered += buffered.n
             path = (*node.path(), index) if node.parent is not None else ()
-            self._ready.append(Released(held.kind, path, held.n, held.item, held.offset))  # type: ignore[arg-type]
+            self._ready.append(Released(buffered.kind, path, buffered.n, buffered.item, buffered.offset))  # type: ignore[arg-type]
 
     def _close(self, path: Path, count: int, failed: bool, item: Any) -> bool:
         full = full_path(path)
@@ -223,8 +223,8 @@ class Sequencer:
         kid = parent.kids.get(index)
         if kid is None or (kid.blank and count == 0):
             if index in parent.done:
-                held = parent.held.get(index)
-                if held is not None and held.kind == TASKS and count and not failed:
+                buffered = parent.buffered.get(index)
+                if buffered is not None and buffered.kind == TASKS and count and not failed:
                     self._blame(path, "gave one task, and then children")
                 return False
             if count == 0:
@@ -233,7 +233,7 @@ class Sequencer:
                     if self._at is kid:
                         self._at = parent
                 parent.done.add(index, index + 1)
-                self._hold(parent, index, Held(FAIL if failed else NOTHING, 1, item, 0))
+                self._buffer(parent, index, Buffered(FAIL if failed else NOTHING, 1, item, 0))
                 self._closed(parent)
                 return True
             kid = parent.kids[index] = Node(parent, index)
@@ -246,9 +246,9 @@ class Sequencer:
             kid.failed = True
             if self.ordered or (self._tagged and self._undecided(kid)):
                 kid.fail = item
-                self.held += 1
+                self.buffered += 1
             else:
-                self._hold_failure(path, item)
+                self._buffer_failure(path, item)
         self._closed(kid)
         return True
 
@@ -266,12 +266,12 @@ class Sequencer:
         node.count = count
         if failed:
             node.failed, node.fail = True, item
-            self.held += 1
+            self.buffered += 1
         self._closed(node)
         return True
 
-    def _hold_failure(self, path: Path, item: Any) -> None:
-        self.held += 1
+    def _buffer_failure(self, path: Path, item: Any) -> None:
+        self.buffered += 1
         self._ready.append(Released(FAIL, path, 1, item, 0))  # type: ignore[arg-type]
 
     def _shorten(self, node: Node, count: int, failed: bool, path: Path) -> None:
@@ -284,24 +284,24 @@ class Sequencer:
             count = floor
         node.count = count
         for loser in (node.tries or {}).values():
-            self.held -= weight_of(loser)
+            self.buffered -= weight_of(loser)
         node.tries = None
         beyond = [index for index in node.kids if index >= count]
-        over = [start for start, held in node.held.items() if start + held.n > count]
+        over = [start for start, buffered in node.buffered.items() if start + buffered.n > count]
         if (beyond or over) and not failed:
             self._blame(path, f"gave more than {count} children, and then {count}")
         for index in beyond:
             kid = node.kids.pop(index)
-            self.held -= weight_of(kid)
+            self.buffered -= weight_of(kid)
             if self._within(kid):
                 self._at = node
         for start in over:
-            held = node.held.pop(start)
+            buffered = node.buffered.pop(start)
             keep = max(0, count - start)
-            if held.kind != NOTHING:
-                self.held -= held.n - keep
+            if buffered.kind != NOTHING:
+                self.buffered -= buffered.n - keep
             if keep:
-                node.held[start] = held._replace(n=keep)
+                node.buffered[start] = buffered._replace(n=keep)
         node.done.cut(count)
 
     def _within(self, node: Node) -> bool:
@@ -355,11 +355,11 @@ class Sequencer:
             return out
         node = self._at
         while limit > 0 and not self.finished:
-            held = node.held.get(node.cursor)
-            if before_failure and (held.kind == FAIL if held is not None else self._fails_next(node)):
+            buffered = node.buffered.get(node.cursor)
+            if before_failure and (buffered.kind == FAIL if buffered is not None else self._fails_next(node)):
                 break
-            if held is not None:
-                limit -= self._release_held(out, node, held, limit)
+            if buffered is not None:
+                limit -= self._release_buffered(out, node, buffered, limit)
                 continue
             if node.count is not None and node.cursor >= node.count:
                 if node.failed and node.fail is not None:
@@ -391,27 +391,28 @@ class Sequencer:
             node = todo.pop()
             todo.extend(node.kids.values())
             count += node.fail is not None
-            count += sum(held.kind == FAIL for held in node.held.values())
+            count += sum(buffered.kind == FAIL for buffered in node.buffered.values())
         return count + sum(piece.kind == FAIL for piece in self._ready)
 
-    def _release_held(self, out: list[Released], node: Node, held: Held, limit: int) -> int:
+    def _release_buffered(self, out: list[Released], node: Node, buffered: Buffered, limit: int) -> int:
         """Release up to ``limit`` of what is next at a node; returns how much."""
         index = node.cursor
-        del node.held[index]
-        if held.kind == NOTHING:
+        del node.buffered[index]
+        if buffered.kind == NOTHING:
             node.cursor += 1
             return 0
-        take = min(held.n, limit)
-        if take < held.n:
-            node.held[index + take] = held._replace(n=held.n - take, offset=held.offset + take)
+        take = min(buffered.n, limit)
+        if take < buffered.n:
+            rest = buffered._replace(n=buffered.n - take, offset=buffered.offset + take)
+            node.buffered[index + take] = rest
         node.cursor += take
         path = (*node.path(), index) if node.parent is not None else ()
-        kind: Literal["tasks", "fail"] = "fail" if held.kind == FAIL else "tasks"
-        self._release(out, Released(kind, path, take, held.item, held.offset))
+        kind: Literal["tasks", "fail"] = "fail" if buffered.kind == FAIL else "tasks"
+        self._release(out, Released(kind, path, take, buffered.item, buffered.offset))
         return take
 
     def _release(self, out: list[Released], piece: Released) -> None:
-        self.held -= piece.n
+        self.buffered -= piece.n
         self.released += piece.n
         if piece.kind == "fail":
             self.failed += 1
@@ -444,11 +445,11 @@ class Sequencer:
     @property
     def drained(self) -> bool:
         """Whether it is complete and everything is released."""
-        return self.finished or (self.complete and not self.held and self._walked_out())
+        return self.finished or (self.complete and not self.buffered and self._walked_out())
 
     def _walked_out(self) -> bool:
         if self.ordered and not self.finished:
-            self.pop(1)  # nothing is held: this only walks over ends
+            self.pop(1)  # nothing is buffered: this only walks over ends
         return self.finished or not self.ordered
 
     def keep_prefix(self) -> None:
@@ -464,7 +465,7 @@ class Sequencer:
             chain.append(chain[-1].parent)
         below: Node | None = None
         for node in chain:
-            node.held.clear()
+            node.buffered.clear()
             node.tries = None
             node.kids = {} if below is None else {below.index: below}
             node.done = Intervals()
@@ -473,7 +474,7 @@ class Sequencer:
             if node.parent is not None:
                 node.count, node.failed, node.fail = None, False, None
             below = node
-        self.held = 0
+        self.buffered = 0
         self.nondeterministic = None
 
     @property
@@ -497,8 +498,8 @@ class Sequencer:
             assert all(kid.parent is node and kid.index == i for i, kid in node.kids.items())
             assert all(kid.parent is node for kid in (node.tries or {}).values())
             assert not self.ordered or node.done.prefix >= node.cursor
-            for start, held in node.held.items():
-                assert start >= node.cursor and held.n >= 1
-                assert not node.done.missing(start, start + held.n)
+            for start, buffered in node.buffered.items():
+                assert start >= node.cursor and buffered.n >= 1
+                assert not node.done.missing(start, start + buffered.n)
         weight = weight_of(self._top) + sum(piece.n for piece in self._ready)
-        assert weight == self.held, (weight, self.held)
+        assert weight == self.buffered, (weight, self.buffered)

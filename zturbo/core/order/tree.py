@@ -14,7 +14,7 @@ __all__ = [
     "FAIL",
     "NOTHING",
     "TASKS",
-    "Held",
+    "Buffered",
     "Node",
     "Released",
     "full_path",
@@ -43,7 +43,9 @@ class Released(NamedTuple):
     """Which of the item's tasks is the first; of a failure: how many children of its task came before it."""
 
 
-class Held(NamedTuple):
+class Buffered(NamedTuple):
+    """What waits for its turn: siblings, or the failure or the nothing that stands for one."""
+
     kind: str
     n: int
     item: Any
@@ -53,7 +55,7 @@ class Held(NamedTuple):
 class Node:
     """A path with children that are not all released."""
 
-    __slots__ = ("count", "cursor", "done", "fail", "failed", "held", "index", "kids", "parent", "tries")
+    __slots__ = ("buffered", "count", "cursor", "done", "fail", "failed", "index", "kids", "parent", "tries")
 
     def __init__(self, parent: Node | None, index: int) -> None:
         self.parent = parent
@@ -67,7 +69,7 @@ class Node:
         """The failure that is to be released after the children."""
         self.done = Intervals()
         """Children that have wholly entered."""
-        self.held: dict[int, Held] = {}
+        self.buffered: dict[int, Buffered] = {}
         self.kids: dict[int, Node] = {}
         self.tries: dict[int, Node] | None = None
         """Executions of this task that are not complete, if its stage is not deterministic."""
@@ -98,13 +100,13 @@ def full_path(path: Path) -> Path:
 
 
 def weight_of(node: Node) -> int:
-    """Tasks and failures that are held at and below a node."""
+    """Tasks and failures that are buffered at and below a node."""
     weight, todo = 0, [node]
     while todo:
         node = todo.pop()
         todo.extend([*node.kids.values(), *(node.tries or {}).values()])
         weight += node.failed and node.fail is not None
-        weight += sum(held.n for held in node.held.values() if held.kind != NOTHING)
+        weight += sum(buffered.n for buffered in node.buffered.values() if buffered.kind != NOTHING)
     return weight
 
 

@@ -8,12 +8,12 @@ from bisect import bisect_right
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from zturbo.core.order.by_meta import ByKey
+from zturbo.core.order.by_meta import ByMeta
 from zturbo.core.order.sequencer import Sequencer
 from zturbo.core.states import State, Table
 from zturbo.wire.messages import Path, Stamp
 
-__all__ = ["JOB", "JobReader", "KeptFailure", "ResultPlaces", "SinkJob", "SinkJobState"]
+__all__ = ["JOB", "JobReader", "KnownFailure", "ResultIndex", "SinkJob", "SinkJobState"]
 
 
 class SinkJobState(State):
@@ -46,20 +46,20 @@ JOB: Table[SinkJobState] = Table(
 )
 
 
-class KeptFailure(NamedTuple):
+class KnownFailure(NamedTuple):
     """Where a failure lies in the spool: it may have its task's input with it. Or one of the sink's own."""
 
     token: int
     """0 for one of the sink's own."""
-    place: int
-    """Among the failures of the batch."""
+    nth: int
+    """Which of the batch's failures."""
     origin: tuple[int, Path, int] | None
     """(stage, path, children before it), if the job may have to start over."""
     error: bytes = b""
     """Of the sink's own."""
 
 
-class ResultPlaces:
+class ResultIndex:
     """Where each released result lies: 32 bytes for each run of them.
 
     A segment is consecutive results that lie consecutively in one stored batch, or one failure.
@@ -72,7 +72,7 @@ class ResultPlaces:
         self.firsts = array("q")
         self.tokens = array("q")
         self.offsets = array("q")
-        self.errors: dict[int, KeptFailure] = {}
+        self.errors: dict[int, KnownFailure] = {}
         """Index of a failed result -> where its error lies."""
 
     def add(self, n: int, token: int, offset: int) -> None:
@@ -86,7 +86,7 @@ class ResultPlaces:
         self.offsets.append(offset)
         self.count += n
 
-    def fail(self, failure: KeptFailure) -> None:
+    def fail(self, failure: KnownFailure) -> None:
         """The next result is a failure."""
         self.errors[self.count] = failure
         self.add(1, 0, 0)
@@ -94,7 +94,7 @@ class ResultPlaces:
     def between(
         self, first: int, stop: int
     ) -> tuple[list[tuple[int, int, int]], list[tuple[int, int, int]], list[tuple[int, bytes]]]:
-        """(token, start, stop) of tasks, (index, token, place) of failures, (index, error) of own ones."""
+        """(token, start, stop) of tasks, (index, token, nth) of failures, (index, error) of own ones."""
         pieces: list[tuple[int, int, int]] = []
         fails: list[tuple[int, int, int]] = []
         own: list[tuple[int, bytes]] = []
@@ -104,7 +104,7 @@ class ResultPlaces:
             end = self.firsts[at + 1] if at + 1 < len(self.firsts) else self.count
             take = min(end, stop) - first
             if error is not None and error.token:
-                fails.append((first, error.token, error.place))
+                fails.append((first, error.token, error.nth))
             elif error is not None:
                 own.append((first, error.error))
             else:
@@ -130,9 +130,9 @@ class JobReader:
 class SinkJob:
     stamp: Stamp
     sequencer: Sequencer
-    by_key: ByKey | None = None
+    by_meta: ByMeta | None = None
     """What the sequencer has let go and waits for its turn by a key in its meta, if that is the order."""
-    results: ResultPlaces = field(default_factory=ResultPlaces)
+    results: ResultIndex = field(default_factory=ResultIndex)
     state: SinkJobState = COLLECTING
     story: list[str] = field(default_factory=list)
     """Its last moves from one state to another."""
@@ -184,13 +184,13 @@ class SinkJob:
     @property
     def failed(self) -> int:
         """Failures among them, and those that are kept back."""
-        waiting = len(self.by_key.failures) if self.by_key else 0
+        waiting = len(self.by_meta.failures) if self.by_meta else 0
         return len(self.results.errors) + waiting + (self.sequencer.failures() if self.stamp.hold else 0)
 
     @property
     def over(self) -> bool:
         """Whether it is complete, nothing of it is kept back, and it is not about to be ended."""
-        kept_back = self.sequencer.held or self.by_key or self.unsafe
+        kept_back = self.sequencer.buffered or self.by_meta or self.unsafe
         return self.complete and not kept_back and self.failure is None
 
     @property

@@ -18,9 +18,9 @@ from zturbo.core.counts import EndedJobs
 from zturbo.core.effects import Control, Deliver, Drop, Effect, Exit, ForgetDamaged, Note, Store
 from zturbo.core.links.credit import MAX_WINDOW
 from zturbo.core.links.receivers import Receivers
-from zturbo.core.order.by_meta import ByKey
+from zturbo.core.order.by_meta import ByMeta
 from zturbo.core.order.sequencer import Sequencer
-from zturbo.core.sink.job import JobReader, KeptFailure, SinkJob, SinkJobState
+from zturbo.core.sink.job import JobReader, KnownFailure, SinkJob, SinkJobState
 from zturbo.errors import DecodeError
 from zturbo.wire.control import from_broker, to_broker
 from zturbo.wire.control.message import Message
@@ -52,7 +52,7 @@ PAUSE_EVERY = 1.0
 NOTE_CURSOR = 0.5
 """Seconds between two notes of how far a job's results were taken."""
 
-MAX_KEPT = 10_000
+MAX_KNOWN_FAILURES = 10_000
 """Failures that may have been given out before an ordered job starts over."""
 
 MAX_SEGMENT = 1024
@@ -126,12 +126,12 @@ class SinkMachine:
         known = self.jobs.get(stamp.job)
         if stamp.sink == self.me and stamp.job not in self.ended:
             self._accept_stamp(stamp, now)
-            self._tell_kept(stamp)
+            self._tell_known_failures(stamp)
         elif known is not None and stamp.rank > known.stamp.rank and stamp.spool != self.spool:
             self._drop(stamp.job)
         self._settle(now)
 
-    def _tell_kept(self, stamp: Stamp) -> None:
+    def _tell_known_failures(self, stamp: Stamp) -> None:
         """Whenever the broker says that a job started over: which failures were given out, and so stand.
 
         Of what is above an ordered stage, or in it: below the last, paths alone tell what is a copy.
@@ -139,17 +139,17 @@ class SinkMachine:
         job = self.jobs[stamp.job]
         if stamp.epoch == 1 or not stamp.ordered or job.stamp.epoch != stamp.epoch:
             return
-        waiting = job.by_key.failures if job.by_key is not None else []
+        waiting = job.by_meta.failures if job.by_meta is not None else []
         known = [*job.results.errors.values(), *waiting]
-        origins = {failure.origin for failure in known if isinstance(failure, KeptFailure)}
+        origins = {failure.origin for failure in known if isinstance(failure, KnownFailure)}
         failures = [origin for origin in origins if origin is not None and origin[0] <= max(stamp.ordered)]
-        if len(failures) > MAX_KEPT:
+        if len(failures) > MAX_KNOWN_FAILURES:
             why = (
                 f"{len(failures)} failures were given out before the job started over: more than can be kept"
             )
             self._fail_job(job.stamp, "ResultsLost", why)
         else:
-            message = to_broker.Kept(
+            message = to_broker.KnownFailures(
                 incarnation=self.me, job=stamp.job, epoch=job.stamp.epoch, failures=tuple(sorted(failures))
             )
             self.effects.append(Control(message))
@@ -221,8 +221,8 @@ class SinkMachine:
             self.effects.append(Note(stamp.job, stamp, 0))
         if job is None:
             key = meta_key(stamp.order)
-            by_key = None if key is None else ByKey(key, self.host)
-            job = self.jobs[stamp.job] = SinkJob(stamp, Sequencer(ordered=stamp.order != "none"), by_key)
+            by_meta = None if key is None else ByMeta(key, self.host)
+            job = self.jobs[stamp.job] = SinkJob(stamp, Sequencer(ordered=stamp.order != "none"), by_meta)
             for client, want in self._waiting.pop(stamp.job, {}).items():
                 self.want(client, want, now)
         elif stamp.epoch > job.stamp.epoch:
@@ -323,15 +323,15 @@ class SinkMachine:
         self._busy[name] = None
         offset = 0
         try:
-            item: Any = token if job.by_key is None else job.by_key.keyed(token, batch)
+            item: Any = token if job.by_meta is None else job.by_meta.keyed(token, batch)
             for first, n in batch.runs:
                 entry.enter_run(first, n, item, offset)
                 offset += n
             for end in batch.ends:
                 entry.enter_end(end.path, end.count, None)
-            for place, fail in enumerate(batch.fails):
+            for nth, fail in enumerate(batch.fails):
                 origin = self._origin(fail.error) if job.stamp.ordered else None
-                new = entry.enter_fail(fail.path, fail.count, KeptFailure(token, place, origin))
+                new = entry.enter_fail(fail.path, fail.count, KnownFailure(token, nth, origin))
                 if new and job.stamp.fail_fast and job.failure is None:
                     job.failure = failure_text(fail.error)
                     job.report_at = now
@@ -348,24 +348,24 @@ class SinkMachine:
             return
         while pieces := job.sequencer.pop(1 << 16, before_failure=hold == "failures"):
             for piece in pieces:
-                if job.by_key is not None:
-                    for token, place in job.by_key.released(piece):
-                        job.results.add(1, token, place)
+                if job.by_meta is not None:
+                    for token, offset in job.by_meta.released(piece):
+                        job.results.add(1, token, offset)
                 elif piece.kind == "fail":
                     job.results.fail(piece.item)
                 else:
                     job.results.add(piece.n, piece.item, piece.offset)
 
-        if job.by_key and job.sequencer.finished:
-            failures, ready = job.by_key.flush()
+        if job.by_meta and job.sequencer.finished:
+            failures, ready = job.by_meta.flush()
             for failure in failures:
-                if not isinstance(failure, KeptFailure):
+                if not isinstance(failure, KnownFailure):
                     if job.stamp.fail_fast and job.failure is None:
                         job.failure = failure_text(failure)
-                    failure = KeptFailure(0, 0, None, failure)
+                    failure = KnownFailure(0, 0, None, failure)
                 job.results.fail(failure)
-            for token, place in ready:
-                job.results.add(1, token, place)
+            for token, offset in ready:
+                job.results.add(1, token, offset)
 
     def _fail_job(self, stamp: Stamp, kind: str, error: str) -> None:
         message = to_broker.JobFailed(
@@ -501,7 +501,7 @@ class SinkMachine:
     def snapshot(self) -> dict[bytes, tuple[int, int, int, int]]:
         """Job -> results released so far, failed tasks, and what waits for its order."""
         return {
-            name: (job.good, job.failed, job.sequencer.held, 0)
+            name: (job.good, job.failed, job.sequencer.buffered, 0)
             for name, job in self.jobs.items()
             if not job.confirmed
         }

@@ -234,7 +234,7 @@ class WorkerState:
         """Job -> what its code has given of it in the present epoch: outputs, failures and drops; failures
         alone; tasks that wait here; tasks that its code has.
         """
-        held = {name: job.entry.held if job.entry is not None else 0 for name, job in self.jobs.items()}
+        held = {name: job.entry.buffered if job.entry is not None else 0 for name, job in self.jobs.items()}
         now = waiting_and_running(held, self.queue, self.handed)
         return {name: (job.done, job.failures, *now[name]) for name, job in self.jobs.items()}
 

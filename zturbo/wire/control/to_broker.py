@@ -53,7 +53,7 @@ __all__ = [
     "Hello",
     "JobFailed",
     "Jobs",
-    "Kept",
+    "KnownFailures",
     "LastCounts",
     "Leave",
     "Level",
@@ -213,7 +213,7 @@ class Complete(Message):
     failed: Count
 
 
-class Kept(Message):
+class KnownFailures(Message, type_name="known_failures"):
     """Failures that a sink has given out of a job that started over."""
 
     incarnation: Id

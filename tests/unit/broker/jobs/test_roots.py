@@ -51,12 +51,12 @@ def test_a_feeder_is_held_back_by_its_own_backlog_and_let_go() -> None:
     job = b"j" * 16
     submit(machine, job)
     seq = 0
-    while not machine.jobs[job].held_acks:
+    while not machine.jobs[job].owed_acks:
         feed(machine, job, seq, 1000)
         seq += 1
     assert 60 <= seq <= 70
     machine.effects.clear()
-    while machine.jobs[job].held_acks:
+    while machine.jobs[job].owed_acks:
         credit(machine, 4096)
     assert [type(answer) for answer in answers(machine)] == [from_broker.Ok]
     machine.check()
