@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from zturbo.jobstates import JobState
-from zturbo.wire.control.kinds import COUNT
+from zturbo.wire.control.fields import COUNT
 from zturbo.wire.messages import Batch, Mark, Path, Stamp
 from zturbo_broker.jobs.placement import Placed
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from zturbo.core.effects import Confirm, Control, Reply
 from zturbo.errors import DecodeError
 from zturbo.wire.codec import stamp_from_wire, stamp_to_wire
-from zturbo.wire.control import from_broker, kinds, to_broker
+from zturbo.wire.control import fields, from_broker, to_broker
 from zturbo.wire.control.codec import MAX_CONTROL, pack_control, read_answer, read_request, ref_of
 from zturbo.wire.control.message import Message
 from zturbo.wire.control.view import Member
@@ -46,32 +46,32 @@ MEMBERS = st.builds(
 def values(kind: Any) -> st.SearchStrategy[Any]:
     """Values that a kind allows, its extremes above all; few ids, so that they meet."""
     match kind:
-        case kinds.Int(low, high):
+        case fields.Int(low, high):
             return st.sampled_from(sorted({low, high, max(low, min(1, high)), max(low, min(0, high))}))
-        case kinds.Bool():
+        case fields.Bool():
             return st.booleans()
-        case kinds.Text(length, _):
+        case fields.Text(length, _):
             return st.sampled_from(["", "p", "a", "1", "x" * length, "\x1b[31m", "\u202e"])
-        case kinds.Key():
+        case fields.Key():
             return st.sampled_from(IDS)
-        case kinds.Bytes(length):
+        case fields.Bytes(length):
             return st.sampled_from([b"", IDS[1], b"\xc1" * min(length, 64), pack_many([{}])])
-        case kinds.Choice(texts):
+        case fields.Choice(texts):
             return st.sampled_from(texts)
-        case kinds.Maybe(inner):
+        case fields.Maybe(inner):
             return st.none() | values(inner)
-        case kinds.Scalar(length):
+        case fields.Scalar(length):
             return st.sampled_from(
                 [None, True, 0, -1, (1 << 63) - 1, -(1 << 63), 5e-324, 1e308, "fsync", "path", "k" * length]
             )
-        case kinds.ListOf(inner, length):
+        case fields.ListOf(inner, length):
             return st.lists(values(inner), max_size=min(3, length)).map(tuple)
-        case kinds.TupleOf(inner):
+        case fields.TupleOf(inner):
             return st.tuples(*map(values, inner))
-        case kinds.MapOf(key, inner, _):
+        case fields.MapOf(key, inner, _):
             names = st.sampled_from(["timeout", "priority", "max_retry", "order", "durability", "fail_fast"])
-            return st.dictionaries(names if isinstance(key, kinds.Text) else values(key), values(inner))
-        case kinds.Parsed(read) if read == Member.from_wire:
+            return st.dictionaries(names if isinstance(key, fields.Text) else values(key), values(inner))
+        case fields.Parsed(read) if read == Member.from_wire:
             return MEMBERS
     raise AssertionError(f"no values for {kind}")
 
@@ -79,9 +79,9 @@ def values(kind: Any) -> st.SearchStrategy[Any]:
 def messages(name: str) -> st.SearchStrategy[Message]:
     """Messages of one type, as they are read off a socket."""
     cls = to_broker.MESSAGES[name]
-    fields = st.fixed_dictionaries({field: values(kind) for field, kind in cls.kinds().items()})
+    drawn = st.fixed_dictionaries({field: values(kind) for field, kind in cls.kinds().items()})
     contents = (pack_many([0]),)
-    return fields.map(lambda wild: cls(**wild, contents=contents) if name in ROOTS else cls(**wild))
+    return drawn.map(lambda wild: cls(**wild, contents=contents) if name in ROOTS else cls(**wild))
 
 
 ROOTS = ("submit", "feed")
@@ -224,7 +224,7 @@ def test_a_request_that_cannot_be_read_has_a_ref(ref: int, name: str) -> None:
 
 def test_every_number_of_the_schema_has_a_range() -> None:
     def ints(kind: Any) -> list[Any]:
-        parts = [kind] if isinstance(kind, kinds.Int) else []
+        parts = [kind] if isinstance(kind, fields.Int) else []
         for part in kind if isinstance(kind, tuple) else ():
             parts += ints(part)
         return parts

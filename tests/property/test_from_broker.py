@@ -19,7 +19,7 @@ from zturbo.core.worker.machine import WorkerMachine
 from zturbo.errors import ZturboError
 from zturbo.runtime.node.node import Node
 from zturbo.wire.codec import decode, encode, stamp_from_wire
-from zturbo.wire.control import answers, from_broker, kinds, to_broker
+from zturbo.wire.control import answers, fields, from_broker, to_broker
 from zturbo.wire.control.codec import pack_control, read_answer
 from zturbo.wire.control.message import Message
 from zturbo.wire.control.view import Member, View
@@ -50,15 +50,15 @@ def views(me: Member) -> st.SearchStrategy[View]:
 def wild(kind: Any, me: Member) -> st.SearchStrategy[Any]:
     """Values that a kind of a broker's message allows."""
     match kind:
-        case kinds.Parsed(read) if read == View.from_wire:
+        case fields.Parsed(read) if read == View.from_wire:
             return views(me)
-        case kinds.Parsed(read) if read == stamp_from_wire:
+        case fields.Parsed(read) if read == stamp_from_wire:
             return stamps
-        case kinds.Raw():
+        case fields.Raw():
             return PLAIN
-        case kinds.Key():
+        case fields.Key():
             return st.sampled_from([*JOBS, *IDS, BROKER])
-        case kinds.ListOf(kinds.Key(), _):
+        case fields.ListOf(fields.Key(), _):
             return st.lists(st.sampled_from([*JOBS, *IDS]), max_size=3).map(tuple)
     return values(kind)
 
@@ -67,8 +67,8 @@ def said(me: Member) -> st.SearchStrategy[Message]:
     """What a broker may say, as it is read off a socket."""
     one_of = []
     for cls in from_broker.MESSAGES.values():
-        fields = {field: wild(kind, me) for field, kind in cls.kinds().items()}
-        one_of.append(st.builds(cls, **fields).map(lambda message: read_answer(pack_control(message))))
+        some = {field: wild(kind, me) for field, kind in cls.kinds().items()}
+        one_of.append(st.builds(cls, **some).map(lambda message: read_answer(pack_control(message))))
     return st.one_of(one_of)
 
 

@@ -44,7 +44,7 @@ from zturbo.version import __version__
 from zturbo.wire.codec import decode, encode
 from zturbo.wire.control import answers, from_broker, to_broker
 from zturbo.wire.control.codec import MAX_ANSWER, pack_control, read_answer, read_request
-from zturbo.wire.control.kinds import Kind
+from zturbo.wire.control.fields import Kind
 from zturbo.wire.control.message import Answer, Message, Request
 from zturbo.wire.messages import PROTOCOL, Buffer, Results
 

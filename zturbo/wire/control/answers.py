@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from zturbo.wire.control.kinds import (
+from zturbo.wire.control.fields import (
     MANY,
     AtMost,
     Bytes,

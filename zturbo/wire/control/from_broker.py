@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 from zturbo.wire.codec import stamp_from_wire
-from zturbo.wire.control.kinds import AtMost, Code, Epoch, Id, Line, Parsed, Raw, Ref
+from zturbo.wire.control.fields import AtMost, Code, Epoch, Id, Line, Parsed, Raw, Ref
 from zturbo.wire.control.message import Message, vocabulary
 from zturbo.wire.control.view import View
 from zturbo.wire.messages import Stamp

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar, get_type_hint
 
 from zturbo.errors import DecodeError
 from zturbo.errortext import clip
-from zturbo.wire.control.kinds import Contents, Kind, Ref, Text, kind_of
+from zturbo.wire.control.fields import Contents, Kind, Ref, Text, kind_of
 from zturbo.wire.messages import Buffer
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any, Literal
 
 from zturbo.wire.control import answers
-from zturbo.wire.control.kinds import (
+from zturbo.wire.control.fields import (
     FAILURES,
     MANY,
     AtMost,

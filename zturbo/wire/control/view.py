@@ -7,7 +7,7 @@ from typing import Any
 
 from zturbo.checks import is_endpoint
 from zturbo.errors import DecodeError
-from zturbo.wire.control.kinds import Bool, Bytes, Choice, Int, Key, ListOf, Parsed, Text, TupleOf
+from zturbo.wire.control.fields import Bool, Bytes, Choice, Int, Key, ListOf, Parsed, Text, TupleOf
 from zturbo.wire.messages import MAX_STAGES
 
 __all__ = ["Member", "View"]
