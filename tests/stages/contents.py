@@ -41,6 +41,8 @@ class Mine:
 
 
 def _explode(how: str) -> Mine:
+    if how == "interrupt":
+        raise KeyboardInterrupt
     if "ZTURBO_WORKER" in os.environ:
         os._exit(9) if how == "exit" else ctypes.string_at(0)
     return Mine(how)
@@ -50,11 +52,12 @@ register(Mine, "mine", lambda mine: mine.how, _explode)
 
 
 class GiveMines(Stage):
-    """A mine in place of 7 and, deep inside, of 13."""
+    """A mine deep inside of 7, and in the meta of 13; one that only raises in place of 19."""
 
     def process(self, task: Task) -> Task:
-        mines = {7: Mine("exit"), 13: [1, {"deep": Mine("segfault")}]}
-        return Task(mines.get(task.content, task.content))
+        mines = {7: [1, {"deep": Mine("exit")}], 19: Mine("interrupt")}
+        meta = {13: {"mine": Mine("segfault")}, 20: {"plain": 1}}
+        return Task(mines.get(task.content, task.content), meta.get(task.content))
 
 
 class Same(Stage):

@@ -16,7 +16,15 @@ from zturbo.errors import DecodeError, ResultTimeout, TaskError, by_name
 from zturbo.errortext import safe_repr
 from zturbo.wire.control import answers
 from zturbo.wire.messages import Results
-from zturbo.wire.payload import Unreadable, read_many, read_one, unpack_error_map, unpack_one
+from zturbo.wire.payload import (
+    Packed,
+    Unreadable,
+    content_of,
+    failure_fields,
+    later_one,
+    read_many,
+    read_one,
+)
 
 __all__ = ["FailedTask", "Failure", "Reader", "contents_of", "failed_task", "tasks_of"]
 
@@ -169,6 +177,8 @@ def tasks_of(results: Results) -> list[Task]:
 class FailedTask(Task):
     """A task that failed, as whoever reads the results gets it.
 
+    What code of the user's unpacks is unpacked when it is asked for: it may be what a worker has died of.
+
     Attributes:
         content: what the stage got that failed; None if that was not kept.
         meta: what went along with it; ``meta["zturbo"]`` says where and why it failed.
@@ -181,32 +191,96 @@ class FailedTask(Task):
         note: why ``content`` is not there; empty if it is.
     """
 
-    __slots__ = ("host", "index", "input_meta", "note", "stage", "traceback")
+    __slots__ = ("_content", "_failed", "_input_meta", "host", "index", "note", "stage", "traceback")
 
     def __init__(self, fields: dict[str, Any]) -> None:
+        self.note: str = fields["note"]
         super().__init__()
         self.success = False
         self.stage: str = fields["stage"]
         self.host: str = fields["host"]
         self.traceback: str = fields["traceback"]
         self.index: int = fields["index"]
-        self.input_meta: Any = fields["input_meta"]
-        self.note: str = fields["note"]
+        self._input_meta: Any = fields["input_meta"]
+        self._failed: tuple[Any, dict[str, Any]] | None = None
         if not self.note:
-            try:
-                self.content = unpack_one(*fields["input"])
-            except DecodeError as error:
-                self.note = f"its input cannot be unpacked here: {error}"
+            self._content = later_one(*fields["input"])
+            self._tell_unreadable()
+
+    def _tell_unreadable(self) -> None:
+        if type(self._content) is Unreadable:
+            self.note = f"its input cannot be unpacked here: {self._content.error}"
+            self._content = None
+
+    @property
+    def content(self) -> Any:
+        """What the stage got that failed."""
+        self._content = content_of(self._content)
+        self._tell_unreadable()
+        return self._content
+
+    @content.setter
+    def content(self, value: Any) -> None:
+        self._content = value
+
+    @property
+    def input_meta(self) -> Any:
+        """Meta and logs with which the task came to the stage."""
+        value = self._input_meta = content_of(self._input_meta)
+        return None if type(value) is Unreadable else value
+
+    def went_along(self, packed: Any, note: dict[str, Any]) -> None:
+        """What went along with the task, and what is said of its failure."""
+        self._failed = packed, note
+        if type(packed) is not Packed:
+            self._unpack()
+
+    def _unpack(self) -> None:
+        if self._failed is None:
+            return
+        (packed, note), self._failed = self._failed, None
+        try:
+            self._meta, self._logs = _meta_of(content_of(packed))
+        except DecodeError:
+            self._meta = {}
+        self._meta.setdefault("zturbo", note)
+
+    @property
+    def meta(self) -> dict[Any, Any]:
+        """What went along with it."""
+        self._unpack()
+        return super().meta
+
+    @meta.setter
+    def meta(self, value: dict[Any, Any] | None) -> None:
+        self._failed = None
+        Task.meta.fset(self, value)  # type: ignore[attr-defined]
+
+    @property
+    def logs(self) -> list[TaskLog]:
+        """What each stage did to it."""
+        self._unpack()
+        return super().logs
+
+    @logs.setter
+    def logs(self, value: list[TaskLog] | None) -> None:
+        Task.logs.fset(self, value)  # type: ignore[attr-defined]
+
+    @property
+    def shown(self) -> str:
+        """Its input for people; what code of the user's would have to unpack is not shown."""
+        if type(self._content) is Packed:
+            return "(not unpacked)"
+        return self.note or safe_repr(self.content)
 
     def __repr__(self) -> str:
-        content = self.note or safe_repr(self.content)
-        return f"{type(self).__name__}({self.error}, content: {content})"
+        return f"{type(self).__name__}({self.error}, content: {self.shown})"
 
 
 def _unreadable(why: DecodeError) -> FailedTask:
     """A failed task in place of a result that cannot be unpacked in this process."""
     text = f"a result cannot be unpacked here: {why}"
-    fields = unpack_error_map(b"")
+    fields = failure_fields(b"")
     note = {"kind": "DecodeError", "type": "DecodeError", "message": text, "stage": "", "host": ""}
     task = FailedTask({**fields, "note": text})
     task.error = TaskError(text)
@@ -217,19 +291,15 @@ def _unreadable(why: DecodeError) -> FailedTask:
 
 def failed_task(packed: bytes) -> FailedTask:
     """A failed task of a failure as it travels."""
-    fields = unpack_error_map(packed)
+    fields = failure_fields(packed)
     kind = by_name(fields["kind"], TaskError)
     where = f"stage {fields['stage']} on {fields['host']}"
     text = f"{fields['type']}: {fields['message']} (in {where}, task {fields['path']})"
     task = FailedTask(fields)
     task.error = error = TaskError(text, task.traceback) if kind is TaskError else kind(text)
     error.task = task
-    try:
-        task.meta, task.logs = _meta_of(fields["meta"])
-    except DecodeError:
-        task.meta = {}
     note = {k: fields[k] for k in ("kind", "type", "message", "stage", "host", "path")}
-    task.meta.setdefault("zturbo", {**note, "input": task.note} if task.note else note)
+    task.went_along(fields["meta"], {**note, "input": task.note} if task.note else note)
     return task
 
 

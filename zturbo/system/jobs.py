@@ -23,7 +23,6 @@ from zturbo.client.client import Client, JobHandle
 from zturbo.client.process import check_process
 from zturbo.client.reader import FailedTask
 from zturbo.errors import UsageError, ZturboError
-from zturbo.errortext import safe_repr
 from zturbo.system.debug import DebugPipeline, quits
 from zturbo.system.records import JobRecords
 from zturbo.terminal.board import one_line
@@ -292,7 +291,7 @@ class SystemJobs:
 
     def _tell_failed(self, job: Job, task: Task, number: int) -> None:
         note = f"its traceback: job.results.failed_tasks[{number - 1}].traceback"
-        given = safe_repr(task.content) if isinstance(task, FailedTask) and not task.note else "not kept"
+        given = task.shown if isinstance(task, FailedTask) and not task.note else "not kept"
         text = f"job {one_line(job.name)}: a task failed: {task.error}; input: {given}; {note}"
         log_with_remote_traceback(self._log, text, getattr(task, "traceback", ""))
 

@@ -411,10 +411,10 @@ def _read_buffer(decoder: Decoder, data: Any) -> Any:
 def _read_custom(decoder: Decoder, data: Any) -> Any:
     name, value = decoder.list(data, 2)
     unpack = _custom_names.get(name) if type(name) is str else None
-    if not decoder.own:
-        raise OwnCode
     if unpack is None:
         raise DecodeError(f"type {str(name)[:60]!r} is not registered in this process: zturbo.register it")
+    if not decoder.own:
+        raise OwnCode
     try:
         return unpack(value)
     except (Exception, SystemExit, GeneratorExit) as error:  # the user's code; Ctrl-C is not its doing

@@ -32,9 +32,11 @@ __all__ = [
     "content_of",
     "enter_at",
     "entry_of",
+    "failure_fields",
     "failure_origin",
     "failure_text",
     "input_fields",
+    "later_one",
     "note_given",
     "pack_error",
     "pack_many",
@@ -99,6 +101,8 @@ def take(content: Any, owned: bool = False) -> Any:
     """
     if type(content) in UNCHANGING:
         return content
+    if type(content) is Packed:  # nobody has asked for it here: it goes on as it came
+        return _Taken(bytes(content.blob), list(content.buffers))
     try:
         return _Taken(*pack_one(content, owned=owned))
     except BaseException as error:  # whatever a type that the user registered raises
@@ -261,12 +265,20 @@ def read_later(blob: Buffer, n: int, buffers: Sequence[Buffer]) -> list[Any]:
         value = _unpack(_array_header(n) + bytes(blob), Decoder(_unpack, list(buffers), own=False))
         if type(value) is list and len(value) == n:
             return value
-    except OwnCode:
-        check_blob(blob, n)
-        return [Packed(part, buffers) for part in _cut(blob, n)]
     except Exception:  # which of them it is shows when each is unpacked
         pass
-    return [read_one(blob, buffers)] if buffers else read_many(blob, n)
+    check_blob(blob, n)
+    return [later_one(part, buffers) for part in _cut(blob, n)]
+
+
+def later_one(blob: Buffer, buffers: Sequence[Buffer]) -> Any:
+    """As :func:`read_one`, or a :class:`Packed` where code of the user's or a library's has to unpack it."""
+    try:
+        return _unpack(blob, Decoder(_unpack, list(buffers), own=False))
+    except OwnCode:
+        return Packed(blob, buffers)
+    except Exception:  # garbage, which is told of
+        return read_one(blob, buffers)
 
 
 def content_of(content: Any) -> Any:
@@ -394,7 +406,20 @@ def _error_fields(raw: bytes) -> dict[Any, Any] | None:
 
 
 def unpack_error_map(raw: bytes) -> dict[str, Any]:
-    """The fields of a failure; whatever is missing or of a wrong type is empty. Never raises."""
+    """As :func:`failure_fields`, with the metas unpacked, which may run code of the user's."""
+    out = failure_fields(raw)
+    for key in _METAS:
+        meta = content_of(out[key])
+        out[key] = None if type(meta) is Unreadable else meta
+    return out
+
+
+def failure_fields(raw: bytes) -> dict[str, Any]:
+    """The fields of a failure; whatever is missing or of a wrong type is empty. Never raises.
+
+    A meta that code of the user's has to unpack comes as a :class:`Packed`: what is read of a task that has
+    killed its worker must not kill another process.
+    """
     fields = _error_fields(raw) or {}
     out: dict[str, Any] = {
         name: fields[name] if type(fields.get(name)) is str else "" for name in _ERROR_TEXTS
@@ -403,7 +428,7 @@ def unpack_error_map(raw: bytes) -> dict[str, Any]:
     out["index"] = fields["index"] if type(fields.get("index")) is int else -1
     for key in _METAS:
         raw_meta = fields.get(key)
-        out[key] = read_one(raw_meta, []) if type(raw_meta) is bytes else raw_meta
+        out[key] = later_one(raw_meta, []) if type(raw_meta) is bytes else raw_meta
         if type(out[key]) is Unreadable:
             out[key] = None
     frames = fields.get("input")
@@ -434,7 +459,7 @@ def without_input(raw: bytes, why: str) -> bytes:
 
 def failure_text(raw: bytes) -> str:
     """A failure in a sentence."""
-    fields = unpack_error_map(raw)
+    fields = failure_fields(raw)
     where = f"stage {fields['stage']} on {fields['host']}, task {fields['path']}"
     return f"a task failed, and the job has fail_fast: {fields['type']}: {fields['message']} (in {where})"
 

@@ -10,6 +10,7 @@ from fractions import Fraction
 from pathlib import PurePosixPath
 from typing import Any
 
+import msgpack
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -20,8 +21,12 @@ from zturbo.wire.metaids import pick
 from zturbo.wire.payload import (
     MAX_INPUT,
     NeedsBuffers,
+    Packed,
+    Unreadable,
+    content_of,
     enter_at,
     entry_of,
+    failure_fields,
     failure_origin,
     failure_text,
     input_fields,
@@ -29,8 +34,10 @@ from zturbo.wire.payload import (
     pack_error,
     pack_many,
     pack_one,
+    read_later,
     register,
     slice_blob,
+    take,
     unpack_error_map,
     unpack_many,
     unpack_one,
@@ -294,3 +301,27 @@ def test_the_mark_of_a_root_that_enters_further_down() -> None:
     assert entry_of(enter_at(None, 0)[0]) == 0
     for meta in (None, 5, {}, {"zturbo": 5}, {"zturbo": {}}, {"zturbo": {"enter": "1"}}):
         assert entry_of(meta) is None
+
+
+def test_what_a_users_code_unpacks_waits_and_goes_on_as_it_came() -> None:
+    """What passes a stage by, and a failure's meta, need nothing of it."""
+    asked: list[Any] = []
+    register(_Asked, "asked", lambda one: 1, lambda value: asked.append(value) or _Asked())
+    blob = pack_many([1, _Asked(), b"\xff", [2, {"deep": _Asked()}]])
+    plain, mine, raw, deep = read_later(blob, 4, [])
+    assert (plain, raw) == (1, b"\xff") and type(mine) is type(deep) is Packed and not asked
+    assert pack_many([plain, take(mine), raw, take(deep)]) == blob and not asked
+    fields = failure_fields(pack_error({"stage": "s", "meta": [{"m": _Asked()}, None]}))
+    assert fields["stage"] == "s" and type(fields["meta"]) is Packed and not asked
+    assert type(content_of(fields["meta"])[0]["m"]) is _Asked and asked == [1]
+
+
+def test_what_cannot_be_read_hides_nothing_that_waits() -> None:
+    register(_Asked, "asked", lambda one: 1, lambda value: _Asked())
+    bad = msgpack.packb(msgpack.ExtType(99, b""))
+    blob = bad + pack_many([_Asked(), 5])
+    assert list(map(type, read_later(blob, 3, []))) == [Unreadable, Packed, int]
+
+
+class _Asked:
+    """Of a type whose unpacking is noted."""

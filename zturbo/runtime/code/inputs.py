@@ -12,7 +12,7 @@ from typing import Any
 from zturbo.core.links.outbatch import cut_runs, paths
 from zturbo.errors import DecodeError
 from zturbo.wire.messages import Batch, Path
-from zturbo.wire.payload import input_fields, slice_blob, unpack_many
+from zturbo.wire.payload import Packed, Unreadable, input_fields, later_one, slice_blob
 
 __all__ = ["Inputs", "Pieces"]
 
@@ -93,7 +93,11 @@ def _cut(pieces: Pieces, place: int) -> dict[str, Any]:
         at = start + place
         meta = None
         if batch.metas is not None:
-            (meta,) = unpack_many(slice_blob(batch.metas, batch.n, at, at + 1), 1)
+            meta = later_one(slice_blob(batch.metas, batch.n, at, at + 1), [])
+            if type(meta) is Unreadable:
+                raise meta.error
+            if type(meta) is Packed:  # it goes on as it came: what unpacks it may end this process
+                meta = bytes(meta.blob)
         blob = batch.blob if batch.buffers else slice_blob(batch.blob, batch.n, at, at + 1)
         return input_fields(blob, batch.buffers, meta)
     return {}

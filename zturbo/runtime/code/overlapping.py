@@ -22,12 +22,12 @@ from zturbo.core.worker.machine import Produced
 from zturbo.errors import DecodeError
 from zturbo.errortext import type_name
 from zturbo.runtime.code.coroutines import END, LAST_CHANCE, next_of
-from zturbo.runtime.code.restored import restore
+from zturbo.runtime.code.restored import restore, unopened
 from zturbo.runtime.code.runner import Runner, open_piece
 from zturbo.runtime.code.stagecode import Condemned, JobState
 from zturbo.runtime.code.stagehost import StageHost, Stale
 from zturbo.wire.messages import Fail, Mark, Path
-from zturbo.wire.payload import Unreadable, content_of
+from zturbo.wire.payload import Unreadable
 
 __all__ = ["AsyncRunner"]
 
@@ -322,12 +322,12 @@ class AsyncRunner(Runner):
             return
         state.mark(work.marks)
         mark = state.condemned.get(path)
-        task = restore(item.content, item.meta)
+        task = restore(item.content, host.opened(item.meta))
         if task._meta is not None and host.passes(task):
             self._begin(work)
             out.add(path, task)
             return
-        task.content = content_of(task.content)
+        task.content = host.opened(task.content)
         if type(task.content) is Unreadable:
             self._begin(work)
             with host.holding(work.pieces, item.place):
@@ -408,7 +408,7 @@ class AsyncRunner(Runner):
         work = item.of.work
         self._begin(work)
         with self.host.holding(work.pieces, item.place):
-            given = task or restore(item.content, item.meta)
+            given = task or restore(item.content, unopened(item.meta))
             packed = self.host.error(error, item.path, given, kind)
         self._out.fail(item.path if path is None else path, count, packed)
 

@@ -6,9 +6,9 @@ from typing import Any
 
 from zturbo.api.task import Task, read_meta
 from zturbo.errors import DecodeError
-from zturbo.wire.payload import Unreadable
+from zturbo.wire.payload import Packed, Unreadable
 
-__all__ = ["restore"]
+__all__ = ["restore", "unopened"]
 
 
 def restore(content: Any, packed: Any) -> Task:
@@ -22,3 +22,8 @@ def restore(content: Any, packed: Any) -> Task:
         if logs:
             task._logs = logs
     return task
+
+
+def unopened(meta: Any) -> Any:
+    """A meta of a task that is not to run: none where code of the user's would have to unpack it."""
+    return None if type(meta) is Packed else meta

@@ -28,7 +28,6 @@ from zturbo.wire.payload import (
     pack_many,
     pack_one,
     read_later,
-    read_many,
     slice_blob,
 )
 
@@ -305,7 +304,7 @@ def open_piece(piece: tuple[Batch, int, int]) -> tuple[list[Run], list[Any], lis
     contents = read_later(blob, n, batch.buffers)
     metas: list[Any] | None = None
     if batch.metas is not None:
-        metas = read_many(batch.metas, batch.n)[start:stop]
+        metas = read_later(slice_blob(batch.metas, batch.n, start, stop), n, [])
     elif {Unreadable, Packed} & set(map(type, contents)):
         metas = [None] * n  # the fast way, for tasks without meta, takes every content for one
     runs = batch.runs if n == batch.n else cut_runs(batch.runs, start, stop)

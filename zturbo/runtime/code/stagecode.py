@@ -21,13 +21,13 @@ from zturbo.api.task import Task, TaskLog
 from zturbo.checks import check_count, check_type
 from zturbo.core.order.by_id import ById
 from zturbo.core.order.tree import EXECUTION
-from zturbo.errors import UsageError
-from zturbo.errortext import plain_text, render, type_name
+from zturbo.errors import DecodeError, UsageError
+from zturbo.errortext import error_text, plain_text, render, type_name
 from zturbo.runtime.code.failedmeta import carried_meta
 from zturbo.runtime.code.inputs import Inputs, Pieces
 from zturbo.runtime.code.output import Output
 from zturbo.wire.messages import MAX_DEPTH, Mark, Path
-from zturbo.wire.payload import Unreadable, content_of, entry_of, pack_error
+from zturbo.wire.payload import Packed, Unreadable, content_of, entry_of, pack_error
 
 if TYPE_CHECKING:
     import asyncio
@@ -227,6 +227,15 @@ class StageCode:
         finally:
             self._held = None
 
+    def opened(self, packed: Any) -> Any:
+        """A content or a meta, which may have waited; unreadable if the code that unpacks it raises."""
+        try:
+            return content_of(packed)
+        except self.through:
+            raise
+        except BaseException as error:
+            return Unreadable(DecodeError(f"the code that unpacks it raised {error_text(error)}"))
+
     def passes(self, task: Task) -> bool:
         """Whether a root enters its pipeline further down: then it passes by here, untouched.
 
@@ -236,7 +245,6 @@ class StageCode:
         if index is None:
             return False
         if self.index < index:
-            task.content = content_of(task.content)
             return True
         task._meta = _unmarked(task._meta)
         return False
@@ -274,7 +282,8 @@ class StageCode:
         logs: bool,
         mark: Mark | None = None,
     ) -> None:
-        task.content = content_of(task.content)
+        if type(task.content) is Packed:
+            task.content = self.opened(task.content)
         if type(task.content) is Unreadable:
             return self._unreadable(path, task, out)
         had = len(task._logs or ()) if logs else -1

@@ -16,17 +16,16 @@ from zturbo.api.task import Task
 from zturbo.core.links.outbatch import paths
 from zturbo.core.order.tree import BEFORE_ID
 from zturbo.runtime.code.output import Output
-from zturbo.runtime.code.restored import restore
+from zturbo.runtime.code.restored import restore, unopened
 from zturbo.runtime.code.stagecode import Condemned, JobState, StageCode, Stale
 from zturbo.wire.messages import Mark, Path, Run
 from zturbo.wire.payload import (
     UNCHANGING,
     Packed,
     Unreadable,
-    content_of,
+    failure_fields,
     note_given,
     take,
-    unpack_error_map,
     without_input,
 )
 
@@ -95,7 +94,7 @@ class StageHost(StageCode):
                 if i >= steps.limit and steps.over(i):
                     return
                 mark = next(mark for mark in reversed(marks) if mark.path == path)
-                self._condemn(mark, path, restore(contents[i], metas[i] if metas is not None else None), out)
+                self._condemn(mark, path, restore(contents[i], unopened(metas[i]) if metas else None), out)
                 out.finished += 1
             return
         self._note_next(job, epoch, marks, runs)
@@ -155,9 +154,12 @@ class StageHost(StageCode):
                 steps.at = i
                 if i >= steps.limit and steps.over(i):
                     return
-                task = restore(contents[i], metas[i] if metas is not None else None)
-                i += 1
                 path = (*first[:-1], first[-1] + k) if first else first
+                meta = None if metas is None else metas[i]
+                if type(meta) is Packed:
+                    meta = self._noted(meta, condemned.get(path), path[-1] if path else 0)
+                task = restore(contents[i], meta)
+                i += 1
                 if task._meta is not None and self.passes(task):
                     out.add(path, task)
                 else:
@@ -276,12 +278,15 @@ class StageHost(StageCode):
                 out.finished += 1
             return
         state.mark(marks)
-        made = [restore(content, meta) for _, content, meta in tasks]
         known = [state.condemned.get(path) for path, _, _ in tasks]
-        for (path, content, _), mark, task in zip(tasks, known, made, strict=True):
-            if type(content) is Packed and (mark is None or mark.given):
+        made = []
+        for (path, content, meta), mark in zip(tasks, known, strict=True):
+            runs = mark is None or mark.given
+            if runs and Packed in (type(content), type(meta)):
                 self.running_note.several(job, epoch, [path])
-                task.content = content_of(task.content)
+            if runs:
+                content, meta = self.opened(content), self.opened(meta)
+            made.append(restore(content, unopened(meta)))
         by = {i for i, task in enumerate(made) if task._meta is not None and self.passes(task)}
         called = [
             i
@@ -410,13 +415,16 @@ class StageHost(StageCode):
                     while at < len(fails) and fails[at][0] <= place:
                         self._pass_by(state, *fails[at][1:], out)
                         at += 1
-                    task = restore(contents[i], metas[i] if metas is not None else None)
-                    i += 1
                     steps.at = place
                     place += 1
                     self.inputs.number(-1 if self.by_id else state.number)
+                    path = (*first[:-1], first[-1] + k) if first else first
+                    meta = None if metas is None else metas[i]
+                    if type(meta) is Packed:
+                        meta = self._noted_in_order(meta, state, path, job, epoch)
+                    task = restore(contents[i], meta)
+                    i += 1
                     if self.by_id:
-                        path = (*first[:-1], first[-1] + k) if first else first
                         self._by_id(state, process, path, task, out, logs, job, epoch)
                     else:
                         self._numbered(state, process, task, out, logs)
@@ -437,6 +445,25 @@ class StageHost(StageCode):
                 self._held = None
             out.end((), state.number)
 
+    def _noted(self, meta: Packed, mark: Mark | None, at: int) -> Any:
+        """A meta that code of the user's unpacks: the task at this place counts as running from then on.
+
+        A task that is known to fail has none.
+        """
+        if mark is not None and not mark.given:
+            return None
+        self.running_note.task(at)
+        return self.opened(meta)
+
+    def _noted_in_order(self, meta: Packed, state: JobState, path: Path, job: bytes, epoch: int) -> Any:
+        """The same in an ordered stage."""
+        if not self.by_id:
+            return self._noted(meta, state.condemned.get((state.number,)), state.number)
+        self.running_note.begin(job, epoch, path, False)
+        value = self._noted(meta, state.condemned.get((*path, BEFORE_ID)), BEFORE_ID)
+        self.running_note.begin(job, epoch, (), False)
+        return value
+
     def _numbered(
         self, state: JobState, process: Callable[[Task], Any], task: Task, out: Output, logs: bool
     ) -> None:
@@ -451,7 +478,7 @@ class StageHost(StageCode):
         error = note_given(error, given)
         if self.by_id:
             # They have no ids; they are numbered at the end.
-            fields = unpack_error_map(error)
+            fields = failure_fields(error)
             if state.late_bytes + len(error) > LATE_BYTES:
                 error = without_input(error, "too many failures wait for their order")
             state.late_bytes += len(error)
@@ -483,7 +510,7 @@ class StageHost(StageCode):
         try:
             if mark is not None:
                 raise Condemned(mark.text)
-            task.content = content_of(task.content)
+            task.content = self.opened(task.content)
             if type(task.content) is Unreadable:
                 raise task.content.error
             released = state.byid.push(state.instance.get_sequence_id(task), (task, self._held))
