@@ -51,7 +51,7 @@ _LATER = {
     "process_map": "zturbo.system.process_map",
     "progressbar": "zturbo.terminal.bar",
 }
-"""Imported when they are used (PEP 562): each worker imports this package, and needs none of them."""
+"""Names that are imported on first use (PEP 562), because each worker imports this package and needs none."""
 
 
 def __getattr__(name: str) -> Any:

@@ -1,4 +1,4 @@
-"""Checks of what a caller gives: errors that name the field, what was expected, and what came."""
+"""Checks of a caller's arguments. Their errors name the field, the expected value, and the given one."""
 
 from __future__ import annotations
 
@@ -30,22 +30,21 @@ __all__ = [
 
 _TCP = re.compile(r"tcp://([^/:\s]+|\[[0-9A-Fa-f:.%\w]+\]):(\d{1,5})\Z")
 
-
 LONGEST_IPC = 107
-"""Bytes that the path of a Unix socket may have: the kernel keeps 108 for it, of which one is the end."""
+"""Most bytes of a Unix socket's path: the kernel has 108 for it, and the last one is a zero."""
 
 
 def is_address(text: str) -> bool:
-    """Whether it is ``tcp://HOST:PORT`` or ``ipc://PATH``."""
+    """Whether a text has the form ``tcp://HOST:PORT`` or ``ipc://PATH``."""
     if found := _TCP.match(text):
         return 1 <= int(found[2]) <= 65535
     return text.startswith("ipc://") and len(text) > 6
 
 
 def is_endpoint(text: str) -> bool:
-    """Whether a member can be reached there: ``tcp://IP:PORT``, or ``ipc://PATH`` of what a socket may have.
+    """Whether a text is a member's endpoint: ``tcp://IP:PORT``, or ``ipc://PATH`` of at most ``LONGEST_IPC``.
 
-    It has no host's name: looking that up would hold up all that one I/O thread has to do.
+    A host's name is not allowed, because looking it up would block the I/O thread.
     """
     if found := _TCP.match(text):
         try:
@@ -62,7 +61,7 @@ def is_endpoint(text: str) -> bool:
 
 
 def plain_number(value: object) -> int | float | None:
-    """The int or float that a number is, one of NumPy's too; None for anything else (a bool is no number)."""
+    """A number, perhaps NumPy's, as a plain int or float. None for all else, including bools."""
     if type(value) in (int, float):
         return value  # type: ignore[return-value]
     if isinstance(value, bool):
@@ -73,7 +72,7 @@ def plain_number(value: object) -> int | float | None:
 
 
 def is_number(value: object, least: float) -> bool:
-    """Whether it is a finite number (a bool is none) of ``least`` or more."""
+    """Whether a value is a finite number, ``least`` or more; bools are not numbers."""
     number = plain_number(value)
     return number is not None and least <= number < math.inf
 
@@ -84,8 +83,8 @@ def wrong(field: str, value: object, expected: str) -> UsageError:
 
 
 def did_you_mean(word: str, names: Iterable[str]) -> str:
-    """What to say after an unknown name: the nearest one, or all there are."""
-    import difflib  # not needed where all is right
+    """A hint for an unknown name: the nearest known name, or all known names."""
+    import difflib  # here, because most processes never need it
 
     known = sorted(names)
     near = difflib.get_close_matches(word, known, 1)
@@ -93,7 +92,7 @@ def did_you_mean(word: str, names: Iterable[str]) -> str:
 
 
 def check_names(what: str, given: Iterable[str], known: Iterable[str]) -> None:
-    """Raise UsageError for a name that is not known."""
+    """Raise UsageError if a given name is not among the known ones."""
     names = list(known)
     for name in given:
         if name not in names:
@@ -101,16 +100,16 @@ def check_names(what: str, given: Iterable[str], known: Iterable[str]) -> None:
 
 
 def check_type(field: str, value: object, kinds: type | tuple[type, ...], expected: str) -> None:
-    """Raise UsageError unless the value is of one of these types."""
+    """Raise UsageError unless the value has one of these types."""
     if not isinstance(value, kinds):
         raise wrong(field, value, expected)
 
 
 def check_text(field: str, value: object, expected: str = "a str") -> str:
-    """The plain str that a text is.
+    """A text, perhaps of a subclass of str, as a plain str.
 
     Raises:
-        UsageError: it is no str, or has characters that UTF-8 cannot carry, as the name of a file may.
+        UsageError: the value is not a str, or UTF-8 cannot encode it, as may happen with file names.
     """
     if not isinstance(value, str):
         raise wrong(field, value, expected)
@@ -126,10 +125,10 @@ def check_text(field: str, value: object, expected: str = "a str") -> str:
 
 
 def check_count(field: str, value: object, least: int) -> int:
-    """The int that it is, of ``least`` or more; one of NumPy's too.
+    """A count, perhaps NumPy's, as a plain int.
 
     Raises:
-        UsageError: it is something else (a bool is none).
+        UsageError: the value is not an int of ``least`` or more; bools are not ints here.
     """
     number = plain_number(value)
     if not isinstance(number, int) or number < least:
@@ -138,10 +137,10 @@ def check_count(field: str, value: object, least: int) -> int:
 
 
 def plain_options(options: Mapping[str, Any]) -> dict[str, Any]:
-    """A job's options as plain values, which every process reads alike; their meaning is checked elsewhere.
+    """A job's options as plain values, which every process can read. Their meaning is checked elsewhere.
 
     Raises:
-        UsageError: a value is of a type that no option has, or out of 64 bits.
+        UsageError: a value has a type that no option has, or is a number of more than 64 bits.
     """
     plain: dict[str, Any] = {}
     for name, value in options.items():
@@ -151,7 +150,7 @@ def plain_options(options: Mapping[str, Any]) -> dict[str, Any]:
             plain[name] = check_text(field, value)
         elif value is None or isinstance(value, bool):
             plain[name] = value
-        elif type(value).__name__ in ("bool_", "bool"):  # NumPy's, by either of its names
+        elif type(value).__name__ in ("bool_", "bool"):  # NumPy's bool, which has either name
             plain[name] = bool(value)
         elif number is None or (isinstance(number, int) and not -(1 << 63) <= number < 1 << 63):
             raise wrong(field, value, "a str, True, False, or a number of 64 bits")
@@ -161,7 +160,7 @@ def plain_options(options: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def check_seconds(field: str, value: Any) -> None:
-    """Raise UsageError unless it is None or a number above 0."""
+    """Raise UsageError unless the value is None or a finite number of seconds above 0."""
     if value is None:
         return
     if not is_number(value, 0) or value == 0:
@@ -169,7 +168,7 @@ def check_seconds(field: str, value: Any) -> None:
 
 
 def check_timeout(field: str, value: Any) -> None:
-    """Raise UsageError unless it is None or a number: seconds to wait, 0 for not at all."""
+    """Raise UsageError unless the value is None or a finite number of seconds, 0 or more."""
     if value is None:
         return
     if not is_number(value, 0):

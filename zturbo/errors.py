@@ -1,23 +1,23 @@
 """Every error that zturbo raises, as one tree.
 
 * ZturboError
-    * UsageError (ValueError) ......... the caller asked for something that cannot be
+    * UsageError (ValueError) ......... the caller asked for something impossible
         * NetworkFileError ............ a network file has a mistake: file, key, what was expected
-        * UnknownPipeline ............. no pipeline of that name under this broker
+        * UnknownPipeline ............. the broker has no pipeline of that name
         * JobConflict ................. the same job id was submitted with other content
-    * EncodeError ..................... a content that msgpack and the extension types cannot carry
+    * EncodeError ..................... a content of a type that zturbo cannot pack
     * TooLarge ........................ a task over the message size limit
-    * DecodeError ..................... bytes that came over a socket and are no message of ours
-    * BrokerUnavailable (ConnectionError)  nobody answers at the broker's address
+    * DecodeError ..................... bytes from a socket that are not a message of zturbo
+    * BrokerUnavailable (ConnectionError)  no broker answers at the address
     * VersionMismatch ................. the two ends speak different protocol versions
     * StartError ...................... a process could not start: import, ``__init__``, ``init()``, bind
-    * ResultTimeout (TimeoutError) .... the result was not there in time
+    * ResultTimeout (TimeoutError) .... the result did not come in time
     * JobError ........................ the job ended without a result
         * JobFailed ................... it failed as a whole
             * NondeterministicStage ... two executions of one task gave different fan-outs
         * JobCancelled ................ somebody cancelled it (a concurrent.futures.CancelledError)
-        * ResultsLost ................. its results were there, and are not any more
-        * ClientLost .................. its feeding client stayed away too long
+        * ResultsLost ................. its results have been lost
+        * ClientLost .................. the client that fed it stayed away too long
         * JobTimeout .................. it took longer than its time-out
     * TaskError ....................... user code raised; carries the remote traceback
     * WorkerLost ...................... a task kept killing the worker that ran it
@@ -60,15 +60,15 @@ class ZturboError(Exception):
     """The base of all of zturbo's errors.
 
     Attributes:
-        task: the :class:`zturbo.client.reader.FailedTask` that it is about: input, meta, stage, host,
-            traceback. None if it is about no task.
+        task: the :class:`zturbo.client.reader.FailedTask` that the error is about, with input, meta, stage,
+            host and traceback. None if the error is not about a task.
     """
 
     task: Any = None
 
 
 class UsageError(ZturboError, ValueError):
-    """The caller asked for something that cannot be."""
+    """The caller asked for something impossible, such as an argument of a wrong type."""
 
 
 class NetworkFileError(UsageError):
@@ -92,23 +92,23 @@ class NetworkFileError(UsageError):
 
 
 class UnknownPipeline(UsageError):
-    """No pipeline of that name under this broker."""
+    """The broker has no pipeline of that name."""
 
 
 class JobConflict(UsageError):
-    """The same job id was submitted with other content."""
+    """A job was submitted under the id of another job with other content."""
 
 
 class EncodeError(ZturboError):
-    """A content that msgpack and the registered extension types cannot carry."""
+    """A content has a type that zturbo cannot pack and that is not registered."""
 
 
 class TooLarge(ZturboError):
-    """A task over the message size limit.
+    """A task is over the message size limit.
 
     Args:
         size: bytes of the encoded task.
-        limit: bytes that one message may have.
+        limit: most bytes of one message.
     """
 
     def __init__(self, size: int, limit: int) -> None:
@@ -121,11 +121,11 @@ class TooLarge(ZturboError):
 
 
 class DecodeError(ZturboError):
-    """Bytes that came over a socket and are no message of ours."""
+    """Bytes came over a socket that are not a message of zturbo."""
 
 
 class BrokerUnavailable(ZturboError, ConnectionError):
-    """Nobody answers at the broker's address."""
+    """No broker answers at the address."""
 
 
 class VersionMismatch(ZturboError):
@@ -137,7 +137,7 @@ class StartError(ZturboError):
 
 
 class ResultTimeout(ZturboError, TimeoutError):
-    """The result was not there in time."""
+    """The result did not come in time; the job goes on."""
 
 
 class JobError(ZturboError):
@@ -157,7 +157,7 @@ class JobCancelled(JobError, CancelledError):
 
 
 class ResultsLost(JobError):
-    """The job's results were there, and are not any more."""
+    """The job's results have been lost, with the sink's disk for instance."""
 
 
 class JobTimeout(JobError):
@@ -165,7 +165,7 @@ class JobTimeout(JobError):
 
 
 class ClientLost(JobError):
-    """The job's feeding client stayed away past ``feed_timeout``."""
+    """The client that fed the job stayed away past ``feed_timeout``."""
 
 
 class TaskError(ZturboError):
@@ -185,7 +185,12 @@ class TaskTimeout(ZturboError):
 
 
 def by_name(name: str, default: type[ZturboError]) -> type[ZturboError]:
-    """The class of this name that takes one sentence, for an error that came over the wire."""
+    """The error class of a name that came over the wire.
+
+    Args:
+        name: name of the class.
+        default: returned if no class of that name can be made from one sentence.
+    """
     kind = globals().get(name) if name in __all__ else None
     if isinstance(kind, type) and issubclass(kind, ZturboError) and kind not in (NetworkFileError, TooLarge):
         return kind

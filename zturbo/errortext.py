@@ -1,8 +1,8 @@
-"""The text of an error or a value of user code, whose rendering cannot fail.
+"""Texts of a user's errors and values. Rendering them never fails.
 
-An error's class is the user's code too: ``__str__`` may raise or give something that is no text, a text may
-have characters that no message carries, a chain of causes may be a circle or have no end. An error that
-cannot be shown must not hide which task raised it. So each part has a fall-back that says what is missing.
+An error's class is user code too. Its ``__str__`` may raise or return something that is not a text. A text
+may have characters that UTF-8 cannot encode. A chain of causes may be a circle, or very long. But even if an
+error cannot be shown, its task must be known. So each part has a fall-back, which says what is missing.
 """
 
 from __future__ import annotations
@@ -28,29 +28,29 @@ __all__ = [
 ]
 
 MAX_MESSAGE = 16 << 10
-"""Characters of an error's text; what is longer loses its middle."""
+"""Most characters of an error's text; a longer text loses its middle."""
 
 MAX_TRACEBACK = 64 << 10
-"""Characters of a traceback; what is longer loses its middle: the error itself stands at the end."""
+"""Most characters of a traceback. A longer one loses its middle, because the error itself is at the end."""
 
 MAX_NAME = 200
-"""Characters of a class's name."""
+"""Most characters of a class's name."""
 
 MAX_CLIPPED = 4 << 10
-"""Characters of a text that :func:`clip` leaves whole, if not told otherwise."""
+"""Most characters that :func:`clip` leaves, by default."""
 
 MAX_CHAIN = 32
-"""Errors of a chain of causes, or of a group, of which a traceback tells. More would take minutes."""
+"""Most errors, of a chain of causes or a group, in a traceback. More would take minutes to render."""
 
 MAX_CALLS = 1000
-"""Frames of one error that Python's own rendering is given: all of a deep recursion would take a minute."""
+"""Most frames of one error that Python renders. All frames of a deep recursion would take a minute."""
 
 MAX_FRAMES = 64
-"""Frames of one error that are told where Python's own rendering fails."""
+"""Most frames of one error that are shown if Python's own rendering fails."""
 
 
 def clip(text: str, limit: int = MAX_CLIPPED) -> str:
-    """A text that fits: what is too long loses its middle."""
+    """A text of at most ``limit`` characters; a longer text loses its middle."""
     if len(text) <= limit:
         return text
     half = (limit - 5) // 2
@@ -66,19 +66,19 @@ class Rendered(NamedTuple):
 
     @property
     def sentence(self) -> str:
-        """Type and message, as Python tells an error."""
+        """Type and message in the form of Python's last line of a traceback."""
         return f"{self.type}: {self.message}" if self.message else self.type
 
 
 def render(error: BaseException) -> Rendered:
-    """Type, message and traceback of an error. Never raises, whatever the error's class does."""
+    """Type, message and traceback of an error. Never raises, even if the error's own methods do."""
     name = type_name(error)
     message = message_of(error)
     return Rendered(name, message, _traceback(error, name, message))
 
 
 def error_text(error: BaseException, limit: int = MAX_MESSAGE) -> str:
-    """Type and message, as Python tells an error, in so many characters at most. Never raises."""
+    """Type and message of an error, in at most ``limit`` characters. Never raises."""
     return clip(Rendered(type_name(error), message_of(error), "").sentence, limit)
 
 
@@ -88,11 +88,11 @@ def traceback_text(error: BaseException) -> str:
 
 
 def safe_repr(value: object, limit: int = 80) -> str:
-    """The ``repr()`` of a value, or why it has none. Never raises.
+    """The ``repr()`` of a value, or the reason why it has none. Never raises.
 
     Args:
-        value: anything.
-        limit: characters; what is longer loses its end.
+        value: any value.
+        limit: most characters; a longer text loses its end.
     """
     try:
         text = plain_text(repr(value))
@@ -102,14 +102,14 @@ def safe_repr(value: object, limit: int = 80) -> str:
 
 
 def type_name(error: object) -> str:
-    """The name of an object's class, which its metaclass cannot change. Never raises."""
+    """The name of an object's class, even if its metaclass defines ``__name__`` anew. Never raises."""
     return _or(
         lambda: clip(plain_text(type.__dict__["__name__"].__get__(type(error))), MAX_NAME), "Exception"
     )
 
 
 def message_of(error: BaseException) -> str:
-    """An error's own text, or why it has none. Never raises."""
+    """An error's own text, or the reason why it has none. Never raises."""
     try:
         text = str(error)
         return clip(plain_text(text), MAX_MESSAGE)
@@ -118,16 +118,17 @@ def message_of(error: BaseException) -> str:
 
 
 def plain_text(text: str) -> str:
-    """A text that each message can carry: what UTF-8 has no bytes for is told as an escape."""
-    text = str.__str__(text)  # no subclass, whose methods are the user's code
+    """A text that UTF-8 can encode; other characters become escapes."""
+    text = str.__str__(text)  # the methods of a subclass are user code
     if text.isascii():
         return text
     return text.encode("utf-8", "backslashreplace").decode()
 
 
 def shown_text(text: str) -> str:
-    """A text as a terminal can show it, with its lines and tabs: what would steer the terminal, turn the
-    direction of writing, or has no bytes, is told as an escape.
+    """A text that is safe to print on a terminal; it keeps its line breaks and tabs.
+
+    Characters that control the terminal, turn the direction of writing, or cannot be encoded become escapes.
     """
     if text.isascii() and text.isprintable():
         return text
@@ -135,7 +136,7 @@ def shown_text(text: str) -> str:
 
 
 def shown(value: Any) -> Any:
-    """A value of the broker's or a user's with all texts in it as a terminal can show them."""
+    """A value, all of whose texts are made safe to print by :func:`shown_text`."""
     if isinstance(value, str):
         return shown_text(value)
     if isinstance(value, dict):
@@ -152,7 +153,7 @@ def _is_shown(c: str) -> bool:
 def _or(make: Callable[[], str], otherwise: str) -> str:
     try:
         return make()
-    except BaseException:  # the user's code, or no memory
+    except BaseException:  # user code raised, or there is no memory
         return otherwise
 
 
@@ -168,7 +169,7 @@ def _clipped(text: str) -> str:
 
 
 def _pythons(error: BaseException) -> str:
-    """What Python prints; of a chain that is too long for that, its last error."""
+    """The traceback that Python prints; of a chain that is too long, only its last error."""
     where = _own(error, "__traceback__")
     short = _is_short(error)
     if not short and isinstance(getattr(error, "exceptions", None), tuple):
@@ -209,12 +210,12 @@ def _is_short(error: BaseException) -> bool:
 
 
 def _own(error: BaseException, name: str) -> Any:
-    """What Python has noted in an error, whatever its class says."""
+    """An attribute that Python itself has set in an error, even if the error's class overrides it."""
     return BaseException.__dict__[name].__get__(error)
 
 
 def _frames_of(error: BaseException) -> str:
-    """Where it was raised, and why there is no more to see."""
+    """The frames of an error, and a line that says why the rest is missing."""
     frames: list[str] = []
     at: TracebackType | None = _own(error, "__traceback__")
     while at is not None:

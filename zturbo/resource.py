@@ -1,4 +1,4 @@
-"""pyturbo's name for :mod:`zturbo.hardware.resources`."""
+""":mod:`zturbo.hardware.resources` under the module name that pyturbo has for it."""
 
 from zturbo.hardware.resources import Resources
 

@@ -1,4 +1,4 @@
-"""pyturbo's name for helpers that ``zturbo`` has."""
+"""Helpers of ``zturbo`` under the module name that pyturbo has for them."""
 
 from zturbo.api.log import get_logger
 from zturbo.system.process_map import process_map

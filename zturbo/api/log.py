@@ -1,4 +1,4 @@
-"""Loggers for a user's code, and where the processes of a ``System`` log to."""
+"""Loggers for a user's code and for the processes of a ``System``."""
 
 from __future__ import annotations
 
@@ -16,14 +16,18 @@ FORMAT = "%(asctime)s %(name)s %(levelname)s %(message)s"
 
 
 def get_logger(name: str, level: int | None = None, log_file: str | None = None) -> logging.Logger:
-    """A logger that writes to stderr, and to a file if one is wanted.
+    """A logger that writes to stderr, and to a file if you name one.
+
+    If the program has set up logging itself, the root logger has a handler. Then this logger gets none for
+    stderr.
 
     Args:
         name: of the logger; the same name gives the same logger.
-        level: from which level on; default INFO, or DEBUG with the option ``print_debug_log``.
+        level: the lowest level that is logged; default INFO, or DEBUG with the option ``print_debug_log``.
         log_file: a file to append to; default the option ``log_file``.
 
-    Where the program has set up logging itself (the root logger has a handler), stderr is left to that.
+    Raises:
+        UsageError: ``name`` is not a str.
     """
     check_type("get_logger: name", name, str, "a str")
     logger = logging.getLogger(name)
@@ -32,12 +36,14 @@ def get_logger(name: str, level: int | None = None, log_file: str | None = None)
 
 
 def set_up_logging() -> None:
-    """Let this process's own zturbo loggers write where the options say."""
+    """Let zturbo's own loggers in this process write to the places that the options name."""
     _set_up(logging.getLogger("zturbo"), None, None)
 
 
 class SafeFormatter(logging.Formatter):
-    """What zturbo itself logs has names and errors of others in it: none of them steers a terminal."""
+    """Escapes control characters in zturbo's own lines: they may quote names and errors of other programs,
+    which must not control the terminal.
+    """
 
     def format(self, record: logging.LogRecord) -> str:
         """The line."""
@@ -46,7 +52,7 @@ class SafeFormatter(logging.Formatter):
 
 
 class _Brief(SafeFormatter):
-    """For a terminal: leaves out a traceback of another process, which the line before it sums up."""
+    """For a terminal: leaves out another process's traceback, because the line names its error already."""
 
     def format(self, record: logging.LogRecord) -> str:
         """The line, without a remote traceback."""
@@ -57,7 +63,7 @@ class _Brief(SafeFormatter):
 
 
 def log_with_remote_traceback(logger: logging.Logger, text: str, traceback: str) -> None:
-    """One line at ERROR; a log file has the traceback of the other process below it, a terminal has not."""
+    """Log one line at ERROR. In log files, but not on terminals, the other process's traceback follows."""
     if not logger.isEnabledFor(logging.ERROR):
         return
     caller = sys._getframe(1)

@@ -16,29 +16,30 @@ _TRUE = ("", "1", "true", "yes")
 _FALSE = ("0", "false", "no")
 
 ANCESTOR = "PYTURBO_OPTIONS"
-"""pyturbo's variable, in the same form."""
+"""pyturbo's name of the variable, which has the same form."""
 
 
 @dataclass
 class OptionSet:
-    """What may be set by ``ZTURBO_OPTIONS``, space-separated, ``name`` or ``name=value``, or by assignment.
+    """Options of a process. Set them in ``ZTURBO_OPTIONS``, as ``name`` or ``name=value`` with spaces between
+    them, or by assignment.
 
     Raises:
-        UsageError: an unknown name, or a value of a wrong type.
+        UsageError: a name is unknown, or a value has a wrong type.
     """
 
     raise_exception: bool = False
-    """A task that fails stops everything: ``System.wait_job`` raises its error and ends the system."""
+    """The first failed task stops all work: ``System.wait_job`` raises its error and ends the system."""
     single_sync_pipeline: bool = False
     """``System`` runs all stages in this process, one after another."""
     no_progress_bar: bool = False
     """Neither ``System`` nor :func:`zturbo.progressbar` shows progress."""
     print_debug_log: bool = False
-    """Logs of ``System``'s processes and of :func:`zturbo.get_logger` from DEBUG on, not from INFO on."""
+    """``System``'s processes and :func:`zturbo.get_logger`'s loggers log from DEBUG on, not from INFO on."""
     log_file: str | None = None
-    """Where these logs go beside stderr."""
+    """A file that these logs go to, beside stderr."""
     no_binding: bool = False
-    """``System``'s workers have all CPUs and GPUs of the host, whatever they were given, as in pyturbo."""
+    """``System``'s workers may use all CPUs and GPUs of the host, as in pyturbo, and not only their own."""
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name not in _NAMES:
@@ -53,7 +54,7 @@ class OptionSet:
 
     @classmethod
     def parse(cls, text: str) -> OptionSet:
-        """Options from a text, as ``ZTURBO_OPTIONS`` has it."""
+        """The options in a text of the form of ``ZTURBO_OPTIONS``; raises UsageError."""
         options = cls()
         for word in text.split():
             name, given, value = word.partition("=")
@@ -70,11 +71,11 @@ class OptionSet:
         return options
 
     def as_dict(self) -> dict[str, Any]:
-        """All of them, for another process."""
+        """All options, to be sent to another process."""
         return asdict(self)
 
     def update(self, values: dict[str, Any]) -> None:
-        """Set several."""
+        """Set several options; raises UsageError."""
         for name, value in values.items():
             setattr(self, name, value)
 
@@ -83,9 +84,9 @@ _NAMES = tuple(field.name for field in fields(OptionSet))
 
 
 def _from_environment() -> OptionSet:
-    """The options that ``ZTURBO_OPTIONS`` says, or in its absence pyturbo's variable, with one warning.
+    """The options in ``ZTURBO_OPTIONS``, or else those in pyturbo's variable, with a warning.
 
-    The processes that this one starts inherit ``ZTURBO_OPTIONS``, so none of them warns again.
+    Then ``ZTURBO_OPTIONS`` is set too, so that child processes inherit it and do not warn again.
     """
     text = os.environ.get("ZTURBO_OPTIONS")
     if text is None and (text := os.environ.get(ANCESTOR)) is not None:

@@ -13,12 +13,12 @@ __all__ = ["Result"]
 class Result(list[Any]):
     """Contents of a job's output tasks, in order.
 
-    It is a list, and has what pyturbo's container has: ``results``, ``failed_tasks``, ``collect`` and
-    ``merge``. Subclasses override the last two.
+    It is a list that also has the methods and attributes of pyturbo's container. Subclasses override
+    ``collect`` and ``merge``.
 
     Attributes:
         failed_tasks: tasks that failed, in order; each has ``error``.
-        task_count: tasks collected, failed ones too.
+        task_count: number of tasks collected, including failed ones.
     """
 
     def __init__(self) -> None:
@@ -29,7 +29,7 @@ class Result(list[Any]):
 
     @property
     def results(self) -> Any:
-        """The contents: this list itself, or what ``merge`` has put in its place."""
+        """The contents: this list itself, or the value that ``merge`` has put in its place."""
         return self if self._results is None else self._results
 
     @results.setter
@@ -47,4 +47,4 @@ class Result(list[Any]):
             self.failed_tasks.append(task)
 
     def merge(self, job: Job) -> None:
-        """Called once when all of the job is collected. Does nothing here."""
+        """Called once, when all of the job's tasks have been collected. Does nothing unless overridden."""

@@ -1,4 +1,4 @@
-"""What a user writes: Stage and ReorderStage."""
+"""The base classes of a user's stages: Stage and ReorderStage."""
 
 from __future__ import annotations
 
@@ -15,61 +15,63 @@ from zturbo.hardware.resources import Resources
 __all__ = ["Outputs", "ReorderStage", "Stage"]
 
 Outputs = Task | Iterable[Task] | None
-"""What a task becomes."""
+"""The outputs of one task: one, many, or none."""
 
 
 class Stage:
-    """One stage of a pipeline: subclasses say what becomes of a task.
+    """One stage of a pipeline. Subclasses write :meth:`process`, which turns a task into its outputs.
 
-    A stage has any number of workers, each a process with its own instance: made by ``__init__``,
-    then ``init(worker_id)``, then ``process(task)`` for each task.
+    A stage has any number of workers. Each is a process with its own instance, on which zturbo calls
+    ``__init__``, then ``init(worker_id)``, then ``process(task)`` for each task.
 
-    **What is asked of it.** A task is processed at least once: after the death of a worker or of a
-    host it is processed again, perhaps in part, perhaps while its first outputs are still on their
-    way. So the same input is to give the same fan-out: as many tasks, in the same order. From the
-    first ordered stage of a pipeline on, and in stages above it, it is to give the same contents and
-    outcome too. Results then come exactly once. Effects on the world outside are yours: make them
-    repeatable (write to a temporary name and rename).
+    **Contract.** A task is processed at least once. After the death of a worker or a host it is processed
+    again, perhaps in part, perhaps while its first outputs are still on their way. So the same input must
+    give the same fan-out: the same number of tasks, in the same order. In ordered stages, and in all stages
+    above them, it must also give the same contents and the same outcome. Then each result comes exactly
+    once. Make effects on the outside world repeatable: write a file under a temporary name, then rename it.
 
-    **State.** A stage that does not override :meth:`reset` has one instance per worker, which all jobs
-    share. One that overrides it has a job's state to itself: an instance per concurrent job, with
-    ``reset()`` before the job's first task. ``interleave = True`` says that all of a job's state is
-    made in ``reset()``; then that instance is a shallow copy, which shares a model that ``init()``
-    loaded; without it each is made and ``init()``-ed anew.
+    **State.** A stage that does not override :meth:`reset` has one instance per worker, and all jobs share
+    it. A stage that overrides it has one instance for each job that runs at the time, and ``reset()`` is
+    called before the job's first task. ``interleave = True`` says that ``reset()`` makes all of a job's
+    state. Then these instances are shallow copies, which share a model that ``init()`` loaded. Without it,
+    each instance is made by ``__init__`` and ``init()``.
 
-    State is a worker's: where a stage has several, each sees a part of a job's tasks. With ``sticky = True``
-    one of them sees all of a job. Its tasks come in order too, though that is not promised, and its
-    outputs are numbered anew, as those of an ordered stage are: if that worker dies, the job starts over.
+    Workers do not share state: if a stage has several, each gets a part of a job's tasks. With
+    ``sticky = True``, one worker gets all of a job's tasks. They come in order, but that is not promised. The
+    outputs of a sticky stage are numbered anew, as those of an ordered stage are. So if that worker dies,
+    the job starts over.
 
-    **Slots.** A worker of an ordered or sticky stage with ``reset()`` takes ``job_slots`` jobs at once, if
-    not ``interleave``. A job that finds none free waits, and ``zturbo jobs`` says for what.
-    **Waiting.** Where :meth:`process` is ``async def``, a worker runs up to ``max_concurrency`` tasks at a
-    time, of any jobs, on one event loop; results keep their order all the same. :meth:`init` and
-    :meth:`reset` may be ``async def`` too, and run on the same loop. What blocks there (``time.sleep``, long
-    computing) holds up all of them. A task whose job is cancelled or starts over gets a ``CancelledError``
-    at its ``await``; so does one that takes longer than ``task_timeout``, and it fails alone.
+    **Slots.** Without ``interleave``, a worker of an ordered or sticky stage with ``reset()`` takes
+    ``job_slots`` jobs at once. A job that finds no free slot waits, and ``zturbo jobs`` shows the stage.
+
+    **Coroutines.** If :meth:`process` is ``async def``, a worker runs up to ``max_concurrency`` tasks at a
+    time, of any jobs, on one event loop. Results keep their order all the same. :meth:`init` and
+    :meth:`reset` may be ``async def`` too, and run on the same loop. Code that blocks the loop
+    (``time.sleep``, long computing) delays all of these tasks. A task gets a ``CancelledError`` at its
+    ``await`` if its job is cancelled or starts over. So does a task that takes longer than ``task_timeout``,
+    which then fails alone.
 
     Args:
-        resources: what its workers may use.
-        custom: handed to :meth:`allocate_resource`.
+        resources: CPUs and GPUs that the stage's workers may use.
+        custom: arguments for :meth:`allocate_resource`.
 
     Raises:
-        UsageError: ``resources`` are none, or ``allocate_resource`` does not take ``custom`` or gives
-            something else than Resources.
+        UsageError: ``resources`` is not Resources, or ``allocate_resource`` does not take ``custom`` or does
+            not return a list of Resources.
     """
 
     deterministic: bool = True
-    """Whether the same input gives the same fan-out. Say False where it does not: then what a task gives
-    comes from one execution as a whole, and from no other, once that execution is complete."""
+    """Whether the same input always gives the same fan-out. With False, all outputs of a task come from a
+    single execution: the first that is complete."""
     interleave: bool = False
-    """All of a job's state is made in ``reset()``, so that jobs may share a worker as shallow copies."""
+    """Whether ``reset()`` makes all of a job's state. Then jobs share a worker, each on a shallow copy."""
     job_slots: int = 1
     """Jobs at once on a worker of an ordered or sticky stage with ``reset()``, if not ``interleave``."""
     sticky: bool = False
-    """One worker sees all of a job."""
+    """Whether one worker gets all tasks of a job."""
 
     max_concurrency: int = 100
-    """Tasks that a worker runs at a time where ``process`` is ``async def``; elsewhere it is always one."""
+    """Tasks that a worker runs at a time if ``process`` is ``async def``; other stages run one at a time."""
 
     resources: Resources | None = None
     resource_allocation: list[Resources] | None = None
@@ -93,9 +95,16 @@ class Stage:
         self.resource_allocation = list(allocation)
 
     def allocate_resource(self, resources: Resources, **custom: Any) -> list[Resources]:
-        """What each worker gets: as many workers as the list is long. One, with everything, here.
+        """The resources of each worker. By default, the stage has one worker, with all of them.
 
-        Its process runs on these CPUs, with as many threads in libraries, and sees these GPUs alone.
+        A worker's process runs on its CPUs, with as many threads in libraries, and sees only its GPUs.
+
+        Args:
+            resources: all that the stage may use.
+            custom: the keyword arguments of ``__init__``.
+
+        Returns:
+            One Resources for each worker: ``System`` starts as many workers as the list has entries.
         """
         if custom:
             names = ", ".join(sorted(custom))
@@ -106,7 +115,7 @@ class Stage:
 
     @property
     def num_worker(self) -> int:
-        """How many workers ``System`` starts for it."""
+        """Number of workers that ``System`` starts for this stage."""
         if self._num_worker is not None:
             return self._num_worker
         return 1 if self.resource_allocation is None else len(self.resource_allocation)
@@ -117,7 +126,7 @@ class Stage:
 
     @property
     def logger(self) -> logging.Logger:
-        """A logger that is named after the stage; it may be set to another."""
+        """A logger named after the stage, unless another logger has been assigned."""
         return self._logger or get_logger(f"zturbo.stage.{type(self).__name__}[{self.worker_id}]")
 
     @logger.setter
@@ -125,10 +134,10 @@ class Stage:
         self._logger = value
 
     def init(self, worker_id: int = 0) -> Awaitable[None] | None:
-        """Called once in the worker's process, before the first task: load models here.
+        """Called once in the worker's process, before the first task. Load models here.
 
         Args:
-            worker_id: from 0, among the workers that were started together.
+            worker_id: number of this worker, counted from 0 among the workers that were started together.
         """
         self.worker_id = worker_id
         if self.resource_allocation and worker_id < len(self.resource_allocation):
@@ -136,15 +145,20 @@ class Stage:
         return None
 
     def reset(self) -> Awaitable[None] | None:
-        """Override it to begin a new job: clear what belongs to the last one."""
+        """Called before the first task of each job, if overridden. Clear the state of the last job here."""
         return None
 
     def process(self, task: Task) -> Outputs | Awaitable[Outputs] | AsyncIterable[Task]:
-        """What becomes of a task. It may be ``async def``, and an asynchronous generator.
+        """Turn a task into its outputs. It may be ``async def``, or an asynchronous generator.
+
+        An error that it raises fails this task alone.
+
+        Args:
+            task: the input, with content, meta and logs.
 
         Returns:
-            One task, which keeps its parent's place; an iterable of tasks (a generator's are sent on
-            as they are yielded); or None for nothing.
+            One task, which takes its parent's position in the order; an iterable of tasks, where each task
+            that a generator yields is sent on at once; or None for no output.
         """
         raise NotImplementedError(f"{type(self).__name__}.process is not written")
 
@@ -153,21 +167,22 @@ class Stage:
 
 
 class ReorderStage(Stage):
-    """A stage whose tasks come in order, one worker per job.
+    """A stage that gets the tasks of a job in order. One worker gets all tasks of a job.
 
-    The order is that of the job's tasks as the stages above made them: depth first, a generator's
-    outputs in the order of yielding. A stage that overrides :meth:`get_sequence_id` has its own.
+    The order is the one in which the stages above made the tasks: depth first, and a generator's outputs in
+    the order in which it yields them. A stage that overrides :meth:`get_sequence_id` chooses the order
+    itself.
 
-    Its tasks are processed one after the other, also where ``process`` is ``async def``: each is awaited
-    to its end before the next one begins.
+    Tasks are processed one after another, even if ``process`` is ``async def``: each is awaited to its end
+    before the next one begins.
 
-    A dropped or failed task leaves no gap. If this stage's worker dies, its job starts over: state
-    is made new by ``reset()``, and what the client has got is not repeated.
+    A dropped or failed task leaves no gap. If the stage's worker dies, its jobs start over: ``reset()``
+    makes their state anew, and clients do not get results twice.
 
     Args:
-        resources: what its workers may use.
-        reorder_buffer_size: kept for pyturbo's sake; the buffer is bounded by disk.
-        custom: handed to :meth:`Stage.allocate_resource`.
+        resources: CPUs and GPUs that the stage's workers may use.
+        reorder_buffer_size: without effect; pyturbo has it. The buffer goes to disk when it is large.
+        custom: arguments for :meth:`Stage.allocate_resource`.
     """
 
     def __init__(
@@ -177,9 +192,10 @@ class ReorderStage(Stage):
         self.reorder_buffer_size = reorder_buffer_size
 
     def get_sequence_id(self, task: Task) -> int:
-        """The task's place among those of its job, from 0. Override it, or leave the order to zturbo.
+        """The task's number in the order of its job, counted from 0. Override it to choose the order.
 
-        A place that nobody has is a gap, which closes when all of the job is here. A task fails alone if
-        this raises for it, or gives no int, a negative one, or one that a task before it has.
+        A number that no task has is a gap: tasks behind it wait until all of the job's tasks have come. A
+        task fails alone if this method raises for it, or returns a value that is not an int, is negative, or
+        is the number of an earlier task.
         """
         raise NotImplementedError

@@ -1,4 +1,4 @@
-"""More kinds of stage: batches of tasks, plain functions, and what is ``async def``."""
+"""More kinds of stage: batches of tasks, plain functions, and ``async def``."""
 
 from __future__ import annotations
 
@@ -17,25 +17,25 @@ __all__ = ["BatchStage", "FunctionStage", "is_async", "settled"]
 
 
 class BatchStage(Stage):
-    """A stage that processes several tasks at once, such as a model that likes full batches.
+    """A stage that processes several tasks at once, such as a model that is faster with full batches.
 
-    Subclasses write :meth:`process_batch`. A batch has tasks of one job, up to ``max_batch`` of them; one
-    that is not full runs ``max_wait`` seconds after its first task came. Each task keeps its own place in
-    the order and its own outputs; if a batch of several raises, its tasks are run again one by one, so that
-    only those fail that fail alone.
+    Subclasses write :meth:`process_batch`. A batch has up to ``max_batch`` tasks, all of one job. If it is
+    not full, it runs ``max_wait`` seconds after its first task came. Each task keeps its own position in
+    the order and its own outputs. If a batch of several tasks raises, its tasks run again one by one, so
+    that only tasks that raise on their own fail.
 
-    If a worker dies in a batch of several, each of its tasks has a strike; one that has two runs alone from
-    then on: so one that kills is found, and no other is blamed. A ``task_timeout`` holds for the batch as a
-    whole.
+    If a worker dies in a batch of several tasks, each of them has a strike. A task with two strikes runs
+    alone from then on. So the task that kills is found, and no other is blamed. A ``task_timeout`` holds for
+    the batch as a whole.
 
     Args:
-        resources: what its workers may use.
-        max_batch: tasks in a batch at most; default the class's attribute.
+        resources: CPUs and GPUs that the stage's workers may use.
+        max_batch: most tasks in a batch; default the class's attribute.
         max_wait: seconds that a batch waits for more tasks; default the class's attribute.
-        custom: handed to :meth:`Stage.allocate_resource`.
+        custom: arguments for :meth:`Stage.allocate_resource`.
 
     Raises:
-        UsageError: ``max_batch`` is no int of 1 or more, or ``max_wait`` no number of 0 or more.
+        UsageError: ``max_batch`` is not an int of 1 or more, or ``max_wait`` is not a number of 0 or more.
     """
 
     max_batch: int = 32
@@ -55,7 +55,10 @@ class BatchStage(Stage):
         self.check_limits()
 
     def check_limits(self) -> None:
-        """Raises UsageError if ``max_batch`` or ``max_wait`` cannot be. The worker calls it too."""
+        """Raise UsageError if ``max_batch`` or ``max_wait`` is not valid.
+
+        The worker calls this too, because code may assign the attributes after ``__init__``.
+        """
         name = type(self).__name__
         if is_async(self.process_batch) or is_async(self.process):
             raise UsageError(
@@ -67,15 +70,15 @@ class BatchStage(Stage):
             raise wrong(f"{name}: max_wait", self.max_wait, "seconds, 0 or more")
 
     def process(self, task: Task) -> Task | Iterable[Task] | None:
-        """A batch of one: so it is in debug mode."""
+        """Process a batch of one task, as debug mode does."""
         (result,) = self.results_of([task])
         return result
 
     def results_of(self, tasks: list[Task]) -> list[Task | Iterable[Task] | None]:
-        """What :meth:`process_batch` gives, checked.
+        """Call :meth:`process_batch` and check its results.
 
         Raises:
-            TypeError: it gave something else than one result for each task.
+            TypeError: it did not return one result for each task.
         """
         results = self.process_batch(tasks)
         name = f"{type(self).__name__}.process_batch"
@@ -87,29 +90,31 @@ class BatchStage(Stage):
         return list(results)
 
     def process_batch(self, tasks: list[Task]) -> Sequence[Task | Iterable[Task] | None]:
-        """What becomes of each of these tasks.
+        """Turn each of these tasks into its outputs.
 
         Args:
             tasks: 1 to ``max_batch`` tasks of one job.
 
         Returns:
-            As many results as there are tasks, in their order; each is what :meth:`Stage.process` may give.
+            One result for each task, in their order. A result may be all that :meth:`Stage.process` may
+            return.
         """
         raise NotImplementedError(f"{type(self).__name__}.process_batch is not written")
 
 
 class FunctionStage(Stage):
-    """A plain function as a stage: content in, content out. It may be ``async def``, see :class:`Stage`.
+    """A plain function as a stage: it gets a content and returns one. It may be ``async def``, see
+    :class:`Stage`.
 
-    A generator function gives many contents for one; None gives nothing, as in :meth:`Stage.process`; what
-    is a :class:`Task` already is taken as it is.
+    A generator function gives many contents for one. None gives no output, as in :meth:`Stage.process`. The
+    function may also return a :class:`Task` instead of a content.
 
     Args:
         function: called with a task's content.
-        kwargs: more arguments of it.
+        kwargs: further keyword arguments of the function.
 
     Raises:
-        UsageError: the function cannot be called with these.
+        UsageError: the function cannot be called with a content and these arguments.
     """
 
     def __init__(self, function: Callable[..., Any], **kwargs: Any) -> None:
@@ -122,7 +127,7 @@ class FunctionStage(Stage):
                 f"{name} cannot be called with a content and {sorted(kwargs)}: {error}"
             ) from None
         except ValueError:
-            pass  # a builtin that tells nothing of itself
+            pass  # a builtin may have no signature
         self.function = partial(function, **kwargs) if kwargs else function
         self.name = name.strip("<>")
         self._many = inspect.isgeneratorfunction(function)
@@ -156,7 +161,7 @@ async def _each(given: AsyncIterator[Any], parent: Task) -> AsyncIterator[Task]:
 
 
 def is_async(code: Any) -> bool:
-    """Whether a function, a method or a callable object is ``async def``, an asynchronous generators too."""
+    """Whether a function, method or callable object is ``async def``; asynchronous generators are, too."""
     while isinstance(code, partial):
         code = code.func
     if not inspect.isroutine(code):
@@ -165,6 +170,6 @@ def is_async(code: Any) -> bool:
 
 
 async def settled(function: Callable[..., Any], *args: Any) -> Any:
-    """What a function gives, sync or not; called while a loop runs."""
+    """Call a function, ``async def`` or not, while a loop runs; returns its result."""
     result = function(*args)
     return await result if inspect.isawaitable(result) else result

@@ -1,4 +1,4 @@
-"""The words of a user's code: Task and Job."""
+"""Task and Job, as a user's code makes them."""
 
 from __future__ import annotations
 
@@ -27,7 +27,10 @@ class TaskLog(NamedTuple):
 
 
 def read_meta(packed: Any) -> tuple[Any, list[TaskLog]]:
-    """Meta and logs of a task, as they came with it.
+    """Unpack the meta and the logs that came with a task.
+
+    Args:
+        packed: the packed meta, as :mod:`zturbo.wire.payload` gives it.
 
     Raises:
         DecodeError: they are malformed, or cannot be unpacked in this process.
@@ -45,18 +48,18 @@ class Task:
     """A unit of data between stages.
 
     Args:
-        content: anything that :mod:`zturbo.wire.payload` carries: plain values, NumPy arrays, bytes.
-        meta: a dict that goes along with it.
-        parent_task: whose meta and logs it begins with.
-        owned: the content is given away: nobody changes it after this task has been yielded, returned or
-            submitted. Its large arrays then need no copy; else a stage's code may use them again.
+        content: any value that :mod:`zturbo.wire.payload` can pack: plain values, NumPy arrays, bytes.
+        meta: a dict of small values beside the content.
+        parent_task: the task whose meta and logs this one begins with.
+        owned: True promises that no code changes the content after this task has been yielded, returned or
+            submitted. Then zturbo does not copy its large arrays.
 
     Attributes:
-        success: False for a task that failed; it then bypasses the later stages.
-        error: why it failed; None while it has not.
+        success: False for a task that failed; later stages do not process it.
+        error: the error of a task that failed; else None.
 
     Raises:
-        UsageError: ``meta`` is no dict, or ``parent_task`` no Task.
+        UsageError: ``meta`` is not a dict, or ``parent_task`` is not a Task.
     """
 
     __slots__ = ("_logs", "_meta", "_owned", "_started", "content", "error", "success")
@@ -86,7 +89,7 @@ class Task:
 
     @property
     def meta(self) -> dict[Any, Any]:
-        """What goes along with the content."""
+        """Small named values beside the content."""
         if self._meta is None:
             self._meta = {}
         return self._meta
@@ -98,7 +101,7 @@ class Task:
 
     @property
     def logs(self) -> list[TaskLog]:
-        """What each stage did to it, where the pipeline keeps logs."""
+        """One entry for each stage that processed the task, if the pipeline has ``logs``."""
         if self._logs is None:
             self._logs = []
         return self._logs
@@ -109,12 +112,17 @@ class Task:
         self._logs = value
 
     def start(self, stage: object) -> Task:
-        """Begin a log entry for this stage. Returns the task."""
+        """Begin a log entry for a stage. Returns the task itself."""
         self._started = (str(stage), time.time(), time.perf_counter())
         return self
 
     def finish(self, content: Any = None, success: bool = True) -> Task:
-        """End the log entry that :meth:`start` began; a content that is not None replaces the old one."""
+        """End the log entry that :meth:`start` began. Returns the task itself.
+
+        Args:
+            content: replaces the task's content, unless it is None.
+            success: whether the stage succeeded, for the log entry.
+        """
         if content is not None:
             self.content = content
         started = getattr(self, "_started", None)
@@ -125,7 +133,7 @@ class Task:
         return self
 
     def fail(self) -> None:
-        """Mark it as failed."""
+        """Mark the task as failed, and end its log entry."""
         self.finish(success=False)
         self.success = False
 
@@ -137,22 +145,23 @@ class Job:
     """A unit of data for a pipeline: a name and a root task.
 
     Args:
-        name: for people.
+        name: for people; several jobs may have the same name.
         task: the root task.
-        length: how many results are expected, for a progress bar.
-        max_retry: how often a failed job is run again by :class:`zturbo.System`. A failed task does not
+        length: expected number of results, for a progress bar.
+        max_retry: how often :class:`zturbo.System` runs the job again if it fails. A failed task does not
             make a failed job: it is among the job's results.
 
     Attributes:
-        id: 32 hexadecimal digits, at random.
-        retry: how often it may still be run again.
-        success: whether it has ended with a result.
-        error: what ended it without one; of a job with ``success``, what its Result raised first.
-        results: its :class:`zturbo.Result`, or what ``get_results`` made of it.
-        pipeline_id: number of the pipeline of a :class:`zturbo.System` that did it.
+        id: 32 random hexadecimal digits.
+        retry: how often the job may still be run again.
+        success: whether the job ended with a result.
+        error: the error that ended the job without a result. If it has one, the first error that its Result
+            raised, or None.
+        results: the job's :class:`zturbo.Result`, or the value that ``get_results`` returned.
+        pipeline_id: number of the pipeline of a :class:`zturbo.System` that ran the job.
 
     Raises:
-        UsageError: a field is of a wrong type.
+        UsageError: an argument has a wrong type.
     """
 
     def __init__(self, name: str, task: Task, length: int | None = None, max_retry: int = 1) -> None:
@@ -173,7 +182,7 @@ class Job:
         self.pipeline_id: int | None = None
 
     def begin(self) -> None:
-        """Make it new, to be run (again): another id, no results."""
+        """Prepare the job to be run, or run again: it gets a new id and loses its results."""
         self.id = os.urandom(16).hex()
         self.success = False
         self.results = self.error = self.pipeline_id = None

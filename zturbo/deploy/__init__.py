@@ -1,1 +1,1 @@
-"""From a network file or a System's stages to the processes of a host."""
+"""Turns a network file, or a System's stages, into the processes of a host."""

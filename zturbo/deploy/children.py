@@ -1,4 +1,4 @@
-"""From a network file to the child processes that make it up."""
+"""Turns a network file into the specs of its child processes."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ def _tcp(address: str | None) -> str | None:
 
 
 def broker_child(network: Network, *, address: str | None = None, debug: bool = False) -> ChildSpec:
-    """The broker of a network file.
+    """The spec of a network file's broker.
 
     Args:
         network: the file.
-        address: where it is to be reached by workers of other hosts; None for this host alone.
-        debug: log more.
+        address: host name or IP at which other hosts reach the broker; None if only this host does.
+        debug: whether the broker logs at DEBUG.
     """
     pipelines: list[dict[str, Any]] = [
         {
@@ -52,7 +52,14 @@ def broker_child(network: Network, *, address: str | None = None, debug: bool = 
 def sink_child(
     network: Network, number: int = 0, *, address: str | None = None, debug: bool = False
 ) -> ChildSpec:
-    """A sink of a network file; each has a number of its own on its host."""
+    """The spec of a sink of a network file.
+
+    Args:
+        network: the file.
+        number: tells the sinks of one host apart.
+        address: host name or IP at which other hosts reach the sink; None if only this host does.
+        debug: whether the sink logs at DEBUG.
+    """
     spec = {
         "name": f"sink-{number}",
         "spool": str(network.state / f"sink-{number}"),
@@ -73,19 +80,19 @@ def worker_children(
     address: str | None = None,
     debug: bool = False,
 ) -> list[ChildSpec]:
-    """Workers of a stage named ``pipeline.stage``, as many as the file says if not told otherwise.
+    """The specs of a stage's workers.
 
     Args:
         network: the file.
-        stage: its name.
-        count: how many.
-        allotment: what other stages that are started beside it have taken; None where there are none.
-        address: where they are to be reached by other hosts; None for this host alone.
-        debug: log more.
+        stage: the stage, ``pipeline.stage``.
+        count: number of workers; None for the number in the file.
+        allotment: the CPUs and GPUs that other stages of the same command have taken; None if there are none.
+        address: host name or IP at which other hosts reach the workers; None if only this host does.
+        debug: whether the workers log at DEBUG.
 
     Raises:
-        NetworkFileError: there is no such stage.
-        StartError: this host has not as many GPUs.
+        NetworkFileError: the file has no such stage.
+        StartError: this host has too few GPUs.
     """
     pipeline, index = network.find(stage)
     spec = pipeline.stages[index]

@@ -1,4 +1,4 @@
-"""The network file: which pipelines a broker serves, of which stages, with how many workers.
+"""The network file: the pipelines of a broker, their stages, and the number of workers of each stage.
 
     [broker]
     bind = "tcp://127.0.0.1:5555"
@@ -13,7 +13,8 @@
       args = { threshold = 0.5 }
       resources = { cpu = 2, gpu = 1 }
 
-Each mistake is a :class:`~zturbo.errors.NetworkFileError` with file, key, and what was expected.
+A mistake in the file is a :class:`~zturbo.errors.NetworkFileError`, which names the file, the key, and the
+expected value.
 """
 
 from __future__ import annotations
@@ -47,15 +48,16 @@ class BrokerSpec:
     """Table ``[broker]``."""
 
     bind: str = "tcp://127.0.0.1:5555"
-    """Its control address."""
+    """Address of the broker's control socket, ``tcp://HOST:PORT`` or ``ipc://PATH``."""
     state: str | None = None
-    """Folder of the ledger and of sinks' spools; default ``.zturbo/NAME`` beside the file NAME.toml."""
+    """Folder of the ledger and the sinks' spools; default ``.zturbo/NAME`` beside the file NAME.toml."""
     lease: float = 5.0
-    """Seconds that a worker lives without a sign from its node."""
+    """Seconds after which a worker counts as dead if its node does not renew its lease."""
     feed_timeout: float = 60.0
-    """Seconds that a client may be silent while it feeds a job."""
+    """Seconds that a client may be silent while it feeds a job; then the job ends with ClientLost."""
     spool_share: int = 4 << 30
-    """Bytes of results that nobody has read that a job may have at a sink; then its sources wait."""
+    """Bytes of unread results that a job may have at a sink. At this limit, its first stage gets no more
+    roots."""
 
 
 @dataclass(slots=True, frozen=True)
@@ -63,19 +65,19 @@ class StageSpec:
     """Table ``[[pipeline.stage]]``."""
 
     name: str
-    """Of the stage, within its pipeline."""
+    """Name of the stage, unique within its pipeline."""
     cls: str
     """``module:Class``, or ``module:function``; the current directory is on the import path."""
     workers: int = 1
-    """How many ``zturbo up`` starts."""
+    """Number of workers that ``zturbo up`` starts."""
     args: Mapping[str, Any] = field(default_factory=dict)
-    """Keyword arguments of the class."""
+    """Keyword arguments of the class or the function."""
     task_timeout: float | None = None
     """Seconds that one task may run; then its worker is ended, and the task fails with TaskTimeout."""
     stage: Stage | None = None
-    """The stage itself, where it comes of a ``System`` class and not of a file."""
+    """The stage itself, if it comes from a ``System`` class and not from a file."""
     resources: Mapping[str, int | float] = field(default_factory=dict)
-    """What each worker gets of its host: ``cpu`` and ``gpu``, see :mod:`zturbo.hardware.allot`."""
+    """CPUs and GPUs of each worker, ``cpu`` and ``gpu``; see :mod:`zturbo.hardware.allot`."""
 
 
 @dataclass(slots=True, frozen=True)
@@ -83,24 +85,24 @@ class PipelineSpec:
     """Table ``[[pipeline]]``."""
 
     name: str
-    """What ``submit`` and ``map`` call it."""
+    """Name of the pipeline, for ``submit`` and ``map``."""
     stages: tuple[StageSpec, ...]
-    """One ``[[pipeline.stage]]`` table for each stage."""
+    """One ``[[pipeline.stage]]`` table for each stage, in order."""
     durability: str = "fsync"
-    """What is acked survives a power cut (``fsync``), the death of any process (``process``), or nothing is
-    waited for (``memory``). A job may say otherwise."""
+    """With ``fsync``, acked data survives a power cut; with ``process``, the death of any process; with
+    ``memory``, nothing waits for the disk. A job may choose another mode."""
     order: str = "path"
-    """Of its results: ``path``, as one process would give them; ``meta:KEY``, by a number from 0 that each
-    output has in its meta; ``none``, as they come."""
+    """Order of results. ``path`` is the order that one process would give. ``meta:KEY`` is the order of the
+    numbers, counted from 0, that outputs have in their meta. ``none`` gives each as soon as it is done."""
     logs: bool = False
-    """Whether each task keeps a log of its stages."""
+    """Whether each task has a log entry for each of its stages."""
     max_task_bytes: int = 256 << 20
-    """Bytes that one task may have."""
+    """Most bytes of one task."""
     max_task_retries: int = 3
-    """Deaths of workers after which the task that was running each time fails with WorkerLost."""
+    """If a task was running at this number of workers' deaths, it fails with WorkerLost."""
 
     def stage(self, name: str) -> int | None:
-        """Index of the stage of this name."""
+        """Index of the stage with this name; None if there is none."""
         return next((i for i, stage in enumerate(self.stages) if stage.name == name), None)
 
 
@@ -121,7 +123,7 @@ class Network:
         return here.parent / ".zturbo" / here.stem
 
     def find(self, stage: str) -> tuple[PipelineSpec, int]:
-        """Pipeline and index of a stage named ``pipeline.stage``; raises NetworkFileError."""
+        """The pipeline and the index of a stage, given as ``pipeline.stage``; raises NetworkFileError."""
         name, _, stage_name = stage.rpartition(".")
         names = [f"{p.name}.{s.name}" for p in self.pipelines for s in p.stages]
         for pipeline in self.pipelines:
@@ -135,7 +137,7 @@ class Network:
         """Read and check a file.
 
         Raises:
-            NetworkFileError: it is not there, is no TOML, or has a mistake.
+            NetworkFileError: the file cannot be read, is not TOML, or has a mistake.
         """
         text = str(path)
         try:
@@ -149,7 +151,7 @@ class Network:
 
     @classmethod
     def parse(cls, table: Mapping[str, Any], path: str = "network") -> Network:
-        """Check a table."""
+        """Check the table that a file has; ``path`` is for errors. Raises NetworkFileError."""
         return _Parser(path).network(table)
 
 

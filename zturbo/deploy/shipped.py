@@ -1,4 +1,4 @@
-"""Stages that are objects of this process, as a ``System`` has them: what their workers are told."""
+"""Specs for the workers of stages that are objects of this process, as a ``System`` has them."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ __all__ = ["MAX_TASK", "shipped_workers"]
 log = logging.getLogger("zturbo.system")
 
 MAX_TASK = 1 << 30
-"""Bytes that one task may have."""
+"""Most bytes of one task."""
 
 
 def shipped_workers(
     pipeline: str, names: list[str], index: int, stage: Stage, task_timeout: float | None
 ) -> list[dict[str, Any]]:
-    """What each worker of a stage is told.
+    """The spec of each worker of a stage.
 
     Args:
-        pipeline: its name.
-        names: of the pipeline's stages.
-        index: of the stage.
-        stage: its object, which each worker gets a copy of.
+        pipeline: name of the pipeline.
+        names: names of the pipeline's stages.
+        index: index of the stage.
+        stage: the stage; each worker gets a pickled copy.
         task_timeout: seconds that one task may run; None for no limit.
 
     Raises:
@@ -56,7 +56,7 @@ def shipped_workers(
 
 
 def _given(stage: Stage, worker_id: int) -> dict[str, Any]:
-    """What a worker's process is bound to: the CPUs and GPUs that ``allocate_resource`` gave it."""
+    """The CPUs and GPUs that ``allocate_resource`` gave a worker, to bind its process to."""
     if Options.no_binding:
         return {"gpu": None}
     parts = stage.resource_allocation or []
@@ -67,7 +67,7 @@ def _given(stage: Stage, worker_id: int) -> dict[str, Any]:
 
 
 def _plain(item: Any) -> int | str:
-    """An index or a name, as a child may be told it."""
+    """An index or a name as a plain value, which a spec may carry."""
     try:
         return operator.index(item)
     except TypeError:
@@ -75,7 +75,7 @@ def _plain(item: Any) -> int | str:
 
 
 def _look_for_a_crowd(name: str, given: list[dict[str, Any]]) -> None:
-    """Say so if a stage's workers have to share a few CPUs while others have nothing to do."""
+    """Warn if a stage's workers have to share a few CPUs while other CPUs are idle."""
     bound = [cpus_to_bind(part) for part in given]
     cpus = set().union(*bound)
     there = usable_cpus().ids

@@ -1,1 +1,1 @@
-"""CPUs and GPUs: which there are, and which a worker gets."""
+"""CPUs and GPUs: those that a host has, and those that each worker gets."""

@@ -1,9 +1,8 @@
-"""What the workers of a network file get of this host: ``resources = { cpu = 2, gpu = 1 }``, for each worker.
+"""Gives CPUs and GPUs of this host to the workers of a network file: ``resources = { cpu = 2, gpu = 1 }``.
 
-CPUs are dealt out in turn. When all are taken it begins again from the first, with a warning: workers share
-them, and are slower. GPUs are never given out twice, since two models rarely fit where there is room for one:
-where there are too few, nothing starts. A part of a GPU (``gpu = 0.5``) is for workers that are known to fit
-together.
+CPUs are given out in turn. When all are taken, the turn begins again with a warning: workers then share CPUs,
+and are slower. No GPU is given out twice, because two models rarely fit into one GPU. If there are too few,
+no worker starts. A part of a GPU (``gpu = 0.5``) is for workers that are known to fit together.
 """
 
 from __future__ import annotations
@@ -22,19 +21,20 @@ __all__ = ["Allotment"]
 log = logging.getLogger("zturbo.resources")
 
 _LEAST = 1e-6
-"""Parts of a GPU below this are what rounding left."""
+"""A smaller part of a GPU is a rounding error."""
 
 
 class Allotment:
-    """This host's CPUs and GPUs, and what of them is given out.
+    """This host's CPUs and GPUs, and which of them have been given out.
 
-    One for all stages that one command starts; other commands do not know of it.
+    One object serves all stages that a command starts. Other commands on the host do not know of it.
     """
 
     def __init__(self) -> None:
         self._next = 0
-        """Place of the CPU that is the next one's."""
+        """Index of the CPU that is given out next."""
         self._dealt = 0
+        """Number of CPUs given out, counting each as often as it was given."""
         self._free: dict[int | str, float] = {}
 
     @cached_property
@@ -50,16 +50,19 @@ class Allotment:
     def take(
         self, stage: str, wanted: Mapping[str, int | float], workers: int, *, where: str = ""
     ) -> list[dict[str, list[Any]]]:
-        """What each worker of a stage gets: name -> list, for each name that it asks for.
+        """Give CPUs and GPUs to the workers of a stage.
 
         Args:
-            stage: its name, for people.
-            wanted: ``cpu`` and ``gpu``, as in a network file.
-            workers: how many.
-            where: file and key, for people.
+            stage: its name, for messages.
+            wanted: number of ``cpu`` and ``gpu`` for each worker, as in a network file.
+            workers: number of workers.
+            where: file and key, for messages.
+
+        Returns:
+            For each worker a map, ``cpu`` or ``gpu`` -> indices or UUIDs, with the names in ``wanted``.
 
         Raises:
-            StartError: there are not as many GPUs; it says what there is.
+            StartError: there are too few GPUs; the error lists those of the host.
         """
         parts: list[dict[str, list[Any]]] = [{} for _ in range(workers)]
         if "gpu" in wanted:
@@ -82,9 +85,9 @@ class Allotment:
     def _take_cpus(self, count: int) -> list[int]:
         self._dealt += count
         there = len(self._cpus)
-        places = sorted({(self._next + k) % there for k in range(min(count, there))})
+        indices = sorted({(self._next + k) % there for k in range(min(count, there))})
         self._next = (self._next + count) % there
-        return [self._cpus[place] for place in places]
+        return [self._cpus[index] for index in indices]
 
     def _take_gpus(self, stage: str, size: float, workers: int, where: str) -> list[list[int | str]]:
         if not size:

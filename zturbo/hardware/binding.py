@@ -1,7 +1,7 @@
-"""How a worker's process is bound to its resources, by its node, before its first line of Python runs.
+"""How a node binds a worker's process to its resources, before the process runs its first line of Python.
 
-It inherits the CPU affinity of the thread that starts it. Its environment says which GPUs CUDA shows it, and
-how many threads the libraries of the field make. So all of it holds when the user's code is imported.
+The process inherits the CPU affinity of the thread that starts it. Its environment tells CUDA which GPUs to
+show, and numerical libraries how many threads to make. So the binding holds when the user's code is imported.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ __all__ = ["THREADS", "bound_environment", "cpus_to_bind", "on_cpus", "ordinal_h
 log = logging.getLogger("zturbo.resources")
 
 _HEED_OMP = ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "BLIS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
-"""Of libraries that go by ``OMP_NUM_THREADS`` where their own is not set."""
+"""Variables of libraries that read ``OMP_NUM_THREADS`` if their own variable is not set."""
 
 THREADS = (
     "OMP_NUM_THREADS",
@@ -30,24 +30,25 @@ THREADS = (
     "NUMBA_NUM_THREADS",
     "OPENCV_FOR_THREADS_NUM",
 )
-"""How many threads these make: OpenMP (and with it PyTorch), OpenBLAS, MKL, BLIS, NumExpr, Accelerate, Numba,
-OpenCV."""
+"""Variables with the number of threads of OpenMP (and so of PyTorch), OpenBLAS, MKL, BLIS, NumExpr,
+Accelerate, Numba and OpenCV."""
 
 ORDER = "CUDA_DEVICE_ORDER"
 
 Given = Mapping[str, Sequence[Any] | None]
-"""name -> what a process was given of it. ``gpu``: an empty list shows it no GPU; None all of the host's, by
-their own indices, even if an outer ``CUDA_VISIBLE_DEVICES`` does not."""
+"""``cpu`` or ``gpu`` -> the indices or UUIDs that a process was given. An empty list of GPUs shows it none.
+None shows it all GPUs of the host, even if the command's own ``CUDA_VISIBLE_DEVICES`` does not."""
 
 
 def bound_environment(given: Given | None, env: Mapping[str, str]) -> dict[str, str]:
     """The environment of a process with these resources.
 
-    A number of threads that the user has set stays, and so do those of libraries that go by it.
+    If the user has set a number of threads, it stays. It also stays for libraries that read
+    ``OMP_NUM_THREADS``, if the user has set that.
 
     Args:
-        given: its resources; of what is not there, nothing is set.
-        env: what its environment would be.
+        given: the process's resources; for a name that is missing, no variable is set.
+        env: the environment that the process would have without them.
     """
     out = dict(env)
     if given is None:
@@ -59,7 +60,7 @@ def bound_environment(given: Given | None, env: Mapping[str, str]) -> dict[str, 
         elif all(map(is_device, gpus)):
             out[VISIBLE] = ",".join(map(str, gpus))
             if VISIBLE not in env and not all(str(gpu).startswith(("GPU-", "MIG-")) for gpu in gpus):
-                out.setdefault(ORDER, "PCI_BUS_ID")  # that of the driver's indices; CUDA's own is another
+                out.setdefault(ORDER, "PCI_BUS_ID")  # the driver numbers GPUs so; CUDA by default does not
         else:
             log.warning("%s: CUDA has no such device; the worker is shown all GPUs", list(gpus))
     if cpus := given.get("cpu"):
@@ -73,7 +74,7 @@ def bound_environment(given: Given | None, env: Mapping[str, str]) -> dict[str, 
 def cpus_to_bind(given: Given | None) -> set[int]:
     """The CPUs that a process with these resources is to run on; empty for all.
 
-    All, where a quota and no mask limits this process: the numbers mean nothing then.
+    It is also empty if a quota limits this process, and not its mask: then the CPUs' numbers mean nothing.
     """
     cpus = (given or {}).get("cpu")
     if not cpus:
@@ -84,14 +85,14 @@ def cpus_to_bind(given: Given | None) -> set[int]:
 
 @contextmanager
 def on_cpus(cpus: set[int]) -> Iterator[None]:
-    """Processes that this thread starts meanwhile run on these CPUs; empty for all that this one has."""
+    """Within the context, processes that this thread starts run on these CPUs; empty for all of its own."""
     if not cpus:
         yield
         return
     before = os.sched_getaffinity(0)
     try:
         os.sched_setaffinity(0, cpus)
-    except OSError as error:  # one was just taken from this host, or from this group
+    except OSError as error:  # a CPU was just taken from this host, or from this cgroup
         log.warning("CPUs %s cannot be bound to: %s", sorted(cpus), error)
         yield
         return
@@ -100,12 +101,12 @@ def on_cpus(cpus: set[int]) -> Iterator[None]:
     finally:
         try:
             os.sched_setaffinity(0, before)
-        except OSError as error:  # all of them were taken meanwhile
+        except OSError as error:  # all of these CPUs were taken away meanwhile
             log.warning("CPUs %s cannot be gone back to: %s", sorted(before), error)
 
 
 def ordinal_hint(error: BaseException, given: Given | None) -> str:
-    """What helps code that asks CUDA for a GPU by its index on the host; empty for other errors."""
+    """A hint for code that asked CUDA for a GPU by its index on the host; empty for other errors."""
     if not (given or {}).get("gpu") or "invalid device ordinal" not in message_of(error):
         return ""
     return (

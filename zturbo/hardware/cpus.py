@@ -1,8 +1,8 @@
-"""Which CPUs this process may use: its affinity mask, cut down to what its cgroups allow.
+"""The CPUs that this process may use: those of its affinity mask that its cgroups allow.
 
-Both versions of cgroups are read, of each group from this process's own up to the mount: a quota of CPU
-time (``cpu.max``, ``cpu.cfs_quota_us``) and a set of CPUs (``cpuset.cpus``). What is not there, or cannot be
-read, limits nothing.
+Both versions of cgroups are read, and each group from this process's own up to the mount. A group may have a
+quota of CPU time (``cpu.max``, ``cpu.cfs_quota_us``) and a set of CPUs (``cpuset.cpus``). A file that is
+missing or cannot be read sets no limit.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ class Cpus(NamedTuple):
     """CPUs that this process may use."""
 
     ids: list[int]
-    """Their numbers; never empty."""
+    """Numbers of the CPUs; never empty."""
     by_quota: bool
-    """Whether a quota allows less time than all CPUs of the mask have. Then the numbers say how many CPUs
-    there are, not which: other containers of the host count theirs from the same beginning."""
+    """Whether a quota allows less time than all CPUs of the mask have. Then ``ids`` says how many CPUs there
+    are, not which: other containers of the host would get the same numbers."""
 
 
 def usable_cpus(proc: Path = _PROC) -> Cpus:
-    """What the affinity mask and the cgroups leave; a quota of 1.5 CPUs counts as two.
+    """The CPUs that the affinity mask and the cgroups allow; a quota of 1.5 CPUs counts as two.
 
     Args:
         proc: the process's folder under ``/proc``.
@@ -41,7 +41,7 @@ def usable_cpus(proc: Path = _PROC) -> Cpus:
 
 
 def _quota(proc: Path) -> int | float:
-    """CPUs' worth of time that the tightest group allows; more than any host has where there is no limit."""
+    """The smallest quota of all groups, in CPUs; without a quota, more CPUs than any host has."""
     quota: int | float = 1 << 30
     for folder in _groups(proc, "cpu"):
         words = _read(folder / "cpu.max").split()
@@ -57,7 +57,7 @@ def _quota(proc: Path) -> int | float:
 
 
 def _cpuset(proc: Path) -> set[int]:
-    """CPUs of the nearest group that has a set; empty where none has."""
+    """CPUs of the nearest group that has a set; empty if no group has one."""
     for folder in _groups(proc, "cpuset"):
         for name in ("cpuset.cpus.effective", "cpuset.effective_cpus", "cpuset.cpus"):
             if found := _numbers(_read(folder / name)):
@@ -78,7 +78,7 @@ def _numbers(text: str) -> set[int]:
 
 
 def _groups(proc: Path, controller: str) -> Iterator[Path]:
-    """Folders of this process's groups that a controller may act in, each from its own up to the mount."""
+    """Folders of all groups in which a controller limits this process, from its own group up to the mount."""
     own: dict[str, str] = {}
     for line in _read(proc / "cgroup").splitlines():
         number, _, rest = line.partition(":")
@@ -96,7 +96,7 @@ def _groups(proc: Path, controller: str) -> Iterator[Path]:
             continue
         root, mount = fields[3], Path(fields[4].replace("\\040", " "))
         path = own[kind[0]]
-        if root != "/" and (path + "/").startswith(root + "/"):  # a container that is shown the host's paths
+        if root != "/" and (path + "/").startswith(root + "/"):  # in a container, /proc has the host's paths
             path = path[len(root) :]
         inner = Path(path.strip("/"))
         yield from (

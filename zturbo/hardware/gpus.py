@@ -1,7 +1,7 @@
-"""Which GPUs this process may use: those that ``CUDA_VISIBLE_DEVICES`` names, else this host's idle ones.
+"""The GPUs that this process may use: those in ``CUDA_VISIBLE_DEVICES``, or else this host's idle GPUs.
 
-They are looked up with ``nvidia-ml-py`` (the extra ``gpu``). Without it, or without a driver, only what the
-variable names is known.
+``nvidia-ml-py`` (the extra ``gpu``) looks them up. Without it, or without a driver, only the GPUs in the
+variable are known.
 """
 
 from __future__ import annotations
@@ -23,22 +23,22 @@ class Gpus(NamedTuple):
     """GPUs that this process may use."""
 
     ids: list[int | str]
-    """As ``CUDA_VISIBLE_DEVICES`` names them: indices, or UUIDs of GPUs or of MIG devices."""
+    """Names in the form of ``CUDA_VISIBLE_DEVICES``: indices, or UUIDs of GPUs or of MIG devices."""
     busy: list[str]
-    """Those that are left out because somebody works on them, with how much; for people."""
+    """GPUs that are left out because other programs use them, each with its load; for people."""
     reason: str
-    """Why there are none, or where they are from; for people."""
+    """Why ``ids`` is empty, or which variable it is from; for people."""
 
 
 def usable_gpus(max_load: float, max_memory: float, env: Mapping[str, str] | None = None) -> Gpus:
-    """What there is.
+    """The GPUs that this process may use.
 
-    GPUs that ``CUDA_VISIBLE_DEVICES`` names are taken as they are. Where it is not set, all idle ones are; a
-    GPU in MIG mode counts as its MIG devices.
+    The GPUs in ``CUDA_VISIBLE_DEVICES`` are taken whether idle or not. If it is not set, all idle GPUs are
+    taken. For a GPU in MIG mode, its MIG devices are taken.
 
     Args:
-        max_load: load (0 to 1) above which a GPU is not idle.
-        max_memory: part of its memory in use (0 to 1) above which it is not.
+        max_load: a GPU with a higher load (0 to 1) is not idle.
+        max_memory: a GPU with a larger part of its memory in use (0 to 1) is not idle.
         env: the environment; None for this process's.
     """
     visible = (os.environ if env is None else env).get(VISIBLE)
@@ -60,18 +60,18 @@ def usable_gpus(max_load: float, max_memory: float, env: Mapping[str, str] | Non
 
 
 def is_device(name: object) -> bool:
-    """Whether ``CUDA_VISIBLE_DEVICES`` can name a device so."""
+    """Whether this can be a device's name in ``CUDA_VISIBLE_DEVICES``."""
     if isinstance(name, str):
         return name.isdecimal() or (name[:4] in ("GPU-", "MIG-") and "," not in name)
     return isinstance(name, int) and not isinstance(name, bool) and name >= 0
 
 
 def _named(visible: str, known: list[list[int | str]] | None) -> list[int | str]:
-    """What the variable names, as CUDA reads it: up to the first that is no device, ``-1`` for instance.
+    """The devices in the variable. As in CUDA, a name that is not a device, such as ``-1``, ends the list.
 
     Args:
-        visible: its value.
-        known: all names of each GPU of this host; None where they are not known.
+        visible: the variable's value.
+        known: all names of each GPU of this host; None if they are not known.
     """
     ids: list[int | str] = []
     words = [word.strip() for word in visible.split(",")]
@@ -90,7 +90,7 @@ def _named(visible: str, known: list[list[int | str]] | None) -> list[int | str]
 
 
 def _is_one(name: int | str, names: list[int | str]) -> bool:
-    """Whether this is one of these names; the beginning of a UUID will do, as in CUDA."""
+    """Whether a name is among these names; as in CUDA, the beginning of a UUID is enough."""
     if isinstance(name, int):
         return name in names
     uuid = name.removeprefix("MIG-").partition("/")[0] if name.startswith("MIG-GPU-") else name
@@ -99,7 +99,7 @@ def _is_one(name: int | str, names: list[int | str]) -> bool:
 
 @contextmanager
 def _nvml() -> Iterator[tuple[Any, str]]:
-    """The library, ready for use; or None, and why it is not."""
+    """The library, ready for use, and an empty text; or None and the reason why it is not ready."""
     try:
         import pynvml
     except ImportError:
@@ -127,7 +127,7 @@ def _gpus(nvml: Any) -> Iterator[tuple[int, str, Any]]:
         try:
             handle = nvml.nvmlDeviceGetHandleByIndex(index)
             yield index, _text(nvml.nvmlDeviceGetUUID(handle)), handle
-        except nvml.NVMLError as error:  # one that is lost does not hide the others
+        except nvml.NVMLError as error:  # a broken GPU must not hide the others
             log.warning("GPU %d is left out: %s", index, error)
 
 
@@ -136,32 +136,32 @@ def _names(nvml: Any, index: int, uuid: str, handle: Any) -> list[int | str]:
 
 
 def _usable(nvml: Any, index: int, uuid: str, handle: Any) -> list[tuple[int | str, Any]]:
-    """(name, handle) of what a process may be given of a GPU: itself, or in MIG mode its MIG devices."""
+    """(name, handle) of each device of a GPU that a process can be given: the GPU, or its MIG devices."""
     parts = _parts(nvml, handle)
     return [(index, handle)] if parts is None else [(name, part) for name, part in parts]
 
 
 def _parts(nvml: Any, handle: Any) -> list[tuple[str, Any]] | None:
-    """(UUID, handle) of a GPU's MIG devices; None where it is not in MIG mode."""
+    """(UUID, handle) of a GPU's MIG devices; None if it is not in MIG mode."""
     try:
         on, _ = nvml.nvmlDeviceGetMigMode(handle)
         if not on:
             return None
         count = nvml.nvmlDeviceGetMaxMigDeviceCount(handle)
-    except nvml.NVMLError:  # it knows no MIG
+    except nvml.NVMLError:  # this GPU has no MIG mode
         return None
     out = []
     for index in range(count):
         try:
             part = nvml.nvmlDeviceGetMigDeviceHandleByIndex(handle, index)
             out.append((_text(nvml.nvmlDeviceGetUUID(part)), part))
-        except nvml.NVMLError:  # a place where none was made
+        except nvml.NVMLError:  # no MIG device was made under this index
             continue
     return out
 
 
 def _use(nvml: Any, handle: Any) -> tuple[float, float]:
-    """Load and part of the memory in use; 0 where the driver does not tell, as for MIG devices."""
+    """Load, and part of the memory in use, both 0 to 1; 0 if the driver does not say, as for MIG devices."""
     try:
         load = nvml.nvmlDeviceGetUtilizationRates(handle).gpu / 100
     except nvml.NVMLError:

@@ -1,4 +1,4 @@
-"""CPUs and GPUs of this host, and ways to share them out."""
+"""CPUs and GPUs of this host, and ways to divide them."""
 
 from __future__ import annotations
 
@@ -16,12 +16,15 @@ _Bounds = Sequence[int | float | None]
 
 
 class Resources:
-    """Named lists of things that workers may use, such as ``cpu`` and ``gpu`` indices.
+    """Named lists of items that workers may use, such as the indices of CPUs (``cpu``) and GPUs (``gpu``).
 
     Args:
         resources: name -> list; None scans this host.
-        gpu_load: a GPU with a higher load (0 to 1) is not taken by the scan.
-        gpu_memory: a GPU with a larger part of its memory in use is not taken by the scan.
+        gpu_load: the scan leaves out GPUs with a higher load (0 to 1).
+        gpu_memory: the scan leaves out GPUs with a larger part of their memory in use (0 to 1).
+
+    Raises:
+        UsageError: an argument has a wrong type or is out of range.
     """
 
     def __init__(
@@ -43,9 +46,17 @@ class Resources:
 
     @staticmethod
     def scan(gpu_load: float = 0.1, gpu_memory: float = 0.1) -> dict[str, list[Any]]:
-        """CPUs that affinity mask and cgroups leave, and GPUs that ``CUDA_VISIBLE_DEVICES`` names.
+        """The CPUs that affinity mask and cgroups allow, and the GPUs in ``CUDA_VISIBLE_DEVICES``.
 
-        Without that variable: the idle GPUs that ``nvidia-ml-py`` finds. Without any, ``gpu`` is left out.
+        If that variable is not set, the idle GPUs that ``nvidia-ml-py`` finds. If there is none, the result
+        has no ``gpu``.
+
+        Args:
+            gpu_load: see the class.
+            gpu_memory: see the class.
+
+        Returns:
+            ``cpu`` and ``gpu`` -> indices or UUIDs.
         """
         found: dict[str, list[Any]] = {"cpu": usable_cpus().ids}
         gpus = usable_gpus(gpu_load, gpu_memory).ids
@@ -54,16 +65,19 @@ class Resources:
         return found
 
     def get(self, name: str, limit: int | None = None) -> list[Any]:
-        """Things of this name, at most ``limit`` of them."""
+        """The items of a name, at most ``limit`` of them; none if there is no such name."""
         if limit is not None:
             limit = check_count("Resources.get: limit", limit, 0)
         return self.resources.get(name, [])[:limit]
 
     def split(self, n: int) -> list[Resources]:
-        """n equal parts; the rest of a division is left out.
+        """Divide each list into n equal parts; the remainder of the division is left out.
 
-        Nothing in 0 parts is an empty list, as in pyturbo: so ``resources.select(gpu=True).split(len(gpus))``
-        runs on a host without GPUs, too.
+        Empty resources may be divided into 0 parts, as in pyturbo. So
+        ``resources.select(gpu=True).split(len(gpus))`` also runs on a host without GPUs.
+
+        Raises:
+            UsageError: ``n`` is not an int of 1 or more, or of 0 or more if all lists are empty.
         """
         n = check_count("Resources.split: n", n, 0 if not any(self.resources.values()) else 1)
         parts = []
@@ -76,9 +90,14 @@ class Resources:
         return parts
 
     def select(self, **select: bool | _Bounds | None) -> Resources:
-        """Parts of it by name: True for all, False or None for nothing, (start, end) for a slice.
+        """Choose items by name.
 
-        Bounds are ints, or fractions of the length where one of them is a float; None is open.
+        Args:
+            select: for each name, True for all items, False or None for none, or (start, end) for a slice. If
+                one of the two is a float, both are fractions of the list's length. None is an open end.
+
+        Raises:
+            UsageError: a value is neither of these.
         """
         chosen: dict[str, list[Any]] = {}
         for name, want in select.items():

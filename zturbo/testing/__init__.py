@@ -1,4 +1,4 @@
-"""For your tests: a pipeline of your stages, in this process or in real ones, with a planted kill.
+"""For your tests: run a pipeline of your stages, in this process or in real ones, with a planted kill.
 
 from zturbo.testing import run
 

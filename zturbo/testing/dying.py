@@ -1,4 +1,4 @@
-"""A worker that dies once, at a planted place. Run by the node in place of the real module."""
+"""A worker that kills itself once, at a planted task. The node runs this module in place of the worker's."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ __all__ = ["main"]
 
 
 class _Dying(RunningNote):
-    """A note that ends its process when the n-th task is noted, if no other worker did so before.
+    """A running note that kills its process when the planted task is noted, if no other worker died before.
 
     Args:
-        fd: of the shared memory.
-        after: tasks before it.
-        mark: a file that whoever dies makes, so that only one does.
+        fd: descriptor of the shared memory.
+        after: number of tasks before the planted one.
+        mark: path of a file that the worker makes before it dies, so that no second worker dies.
     """
 
     def __init__(self, fd: int, after: int, mark: str) -> None:
@@ -30,9 +30,9 @@ class _Dying(RunningNote):
         self._mark = mark
 
     def task(self, k: int) -> None:
-        """This one runs now."""
+        """Note the task that runs now, and die if it is the planted one."""
         super().task(k)
-        if k == BEFORE_ID:  # its id is asked for; it runs later
+        if k == BEFORE_ID:  # the code gives its sequence id; the task itself runs later
             return
         self._left -= 1
         if self._left == -1:

@@ -1,4 +1,4 @@
-"""A pipeline of stages for one test, and what it gave."""
+"""A pipeline of stages for one test, and its outcome."""
 
 from __future__ import annotations
 
@@ -30,20 +30,20 @@ from zturbo.system.system import as_stages, stage_names
 __all__ = ["Outcome", "TestPipeline", "run"]
 
 NAME = "test"
-"""Of the pipeline."""
+"""Name of the pipeline."""
 
 READY = 30.0
-"""Seconds that a worker that is to be killed by hand may take to be there."""
+"""Seconds that ``kill`` waits for a worker to kill."""
 
 
 class Outcome(Result):
-    """What a test's pipeline gave: a list of contents in order, and more.
+    """The outcome of a test's pipeline: a list of the contents of its outputs, in order.
 
     Attributes:
         failed_tasks: tasks that failed, in order; each has ``error``.
-        task_count: tasks collected, failed ones too.
-        tasks: all of them, in their places.
-        deaths: which workers died, such as ``["Track: SIGKILL"]``.
+        task_count: number of tasks collected, including failed ones.
+        tasks: all tasks in order, including failed ones.
+        deaths: the workers that died, such as ``["Track: SIGKILL"]``.
     """
 
     def __init__(self) -> None:
@@ -58,40 +58,40 @@ class Outcome(Result):
 
 
 class TestPipeline:
-    """A pipeline of your stages that runs for as long as a ``with`` statement does.
+    """A pipeline of your stages, which runs during a ``with`` statement.
 
         with TestPipeline([Detect(), Track()], processes=True) as pipeline:
             assert pipeline.run(frames[:10]) == expected[:10]
             pipeline.kill("Track")
             assert pipeline.run(frames) == expected
 
-    Stages are instances, or plain functions. They are named after their classes; a second one of a
-    class is ``Track-2``. ``stage.num_worker = 3`` makes three workers of one.
+    A stage is named after its class or function; a second stage of the same class is ``Track-2``. A stage has
+    one worker, or as many as ``stage.num_worker`` says.
 
     Args:
-        stages: of the pipeline, in their order.
-        processes: in real processes: a broker, a sink, and one or more workers of each stage. Else in this
-            process, one task after another, through the same code and codec; breakpoints work.
-        kill: name of a stage one worker of which is to die by SIGKILL; implies ``processes``. It dies in the
-            middle of its work: it has taken a task, and has not begun your code for it.
-        after: tasks (of a BatchStage: batches) that this worker does before. The first worker of the stage to
-            get so far dies, and no other.
+        stages: the pipeline's stages in order: instances, or plain functions.
+        processes: True runs real processes: a broker, a sink, and the workers of each stage. False runs all
+            stages in this process, one task after another, through the same code and codec; breakpoints work.
+        kill: name of a stage. One of its workers dies by SIGKILL, after it took a task and before your code
+            runs for it. Implies ``processes``.
+        after: number of tasks that the worker does before it dies; in a BatchStage, number of batches. The
+            first worker of the stage that gets so far dies, and no other.
         task_timeout: seconds that one task may run in one stage; without effect in this process.
 
     Attributes:
-        client: a :class:`zturbo.Client` of its broker, None in this process.
-        name: of the pipeline, for ``client.submit(job, pipeline.name)``.
-        deaths: which workers died so far, such as ``["Track: SIGKILL"]``.
+        client: a :class:`zturbo.Client` of the pipeline's broker; None in this process.
+        name: the pipeline's name, for ``client.submit(job, pipeline.name)``.
+        deaths: the workers that have died so far, such as ``["Track: SIGKILL"]``.
 
     Raises:
-        UsageError: an argument is of a wrong type, or there is no stage of that name.
+        UsageError: an argument has a wrong type, or no stage has that name.
         StartError: a stage could not start.
-        RuntimeError: a worker imports this script: it belongs under ``if __name__ == "__main__":``.
-        AssertionError: at the end of the ``with`` statement, if a process or a file stayed behind, or
-            if the planted kill never came, so that the test shows nothing.
+        RuntimeError: a worker imports this script, because ``if __name__ == "__main__":`` is missing.
+        AssertionError: at the end of the ``with`` statement, if a process or a file stayed behind, or if the
+            planted kill never happened, so that the test proves nothing.
     """
 
-    __test__ = False  # it is no test of pytest's
+    __test__ = False  # pytest must not collect this class because of its name
 
     def __init__(
         self,
@@ -142,7 +142,7 @@ class TestPipeline:
 
     @property
     def _mark(self) -> str:
-        """The file that whoever dies makes before."""
+        """Path of the file that the planted worker makes before it dies."""
         return f"{self._folder}/died"
 
     def __exit__(self, kind: object, *exc: object) -> None:
@@ -165,15 +165,15 @@ class TestPipeline:
 
     # -- work ---------------------------------------------------------------------------------
     def run(self, contents: Iterable[Any] | Task | Job, *, timeout: float = 60.0) -> Outcome:
-        """Run a job and collect what it gives.
+        """Run a job and collect its results.
 
         Args:
-            contents: one root task for each, as ``Client.map`` takes them; or one root task, or a job, which
-                may have meta.
-            timeout: seconds; without effect in this process.
+            contents: an iterable of contents, one for each root task, as for ``Client.map``; or a root task,
+                which may have meta, or a job.
+            timeout: seconds that the job may take; without effect in this process.
 
         Raises:
-            JobTimeout, ResultTimeout: it took longer.
+            JobTimeout, ResultTimeout: the job took longer than ``timeout``.
             JobError: the job ended without a result.
         """
         outcome = Outcome()
@@ -193,11 +193,14 @@ class TestPipeline:
         return self.client.map_tasks(root, NAME, timeout=timeout)
 
     def kill(self, stage: str) -> int:
-        """Kill one worker of a stage now, by SIGKILL; another one is started. Returns its process id.
+        """Kill one worker of a stage now, by SIGKILL. The node starts another one.
+
+        Returns:
+            The killed worker's process id.
 
         Raises:
-            UsageError: there is no stage of that name, or it runs in this process.
-            AssertionError: it had no worker within 30 seconds.
+            UsageError: no stage has that name, or the stages run in this process.
+            AssertionError: the stage had no worker within 30 seconds.
         """
         self._check_name("kill", stage)
         if self._processes is None:
@@ -208,7 +211,7 @@ class TestPipeline:
 
 
 class _Watched(Processes):
-    """Processes that note what becomes of them, with a planted kill."""
+    """Processes with a planted kill, which records the processes that start and the workers that die."""
 
     def __init__(
         self,
@@ -238,7 +241,7 @@ class _Watched(Processes):
         super()._on_event(kind, child, text)
 
     def pid(self, name: str) -> int:
-        """The process of a ready worker of this stage."""
+        """Process id of a worker of this stage that is ready."""
         pause = threading.Event()
         for _ in range(int(READY / 0.02)):
             for child in self._node.children if self._node is not None else []:
@@ -248,7 +251,7 @@ class _Watched(Processes):
         raise AssertionError(f"{name} had no worker for {READY:.0f} s")
 
     def left(self) -> list[str]:
-        """Processes and folders that should be gone."""
+        """Processes and folders that should be gone but are not."""
         left = [f"{name} (process {one.pid})" for name, one in self._started if one.is_running()]
         return left + [f"folder {folder}" for folder in self._folders if folder.exists()]
 
