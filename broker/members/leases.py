@@ -1,7 +1,20 @@
-"""Who lives: members, their leases, and the numbered view. The broker alone decides.
+"""Who lives: members, their leases, and the numbered view. When is a member declared dead?
 
-A member joins by its hello, is renewed by its node, and is out when its node saw it exit or when its
-lease has run out on this clock. Someone who claims a view in which he is no more is fenced.
+The broker alone decides, and a member lives as long as it is in the view. It joins by its hello. It is out
+when
+
+* its node saw it exit, or it said itself that it leaves;
+* its lease has run out on this clock. It is renewed by its own hello each second, and by its node each
+  quarter of a lease, unless the kernel shows it as stopped or dead. Code that holds the interpreter is
+  busy, not dead;
+* its links are broken: ``complaints.py`` says of whom that is to be believed;
+* a newcomer may stay in its stead: another sink on its spool, or a member on the broker's host that it
+  cannot reach (``machine/from_members.py``, ``hello``).
+
+A broker that was started again gives all members a full lease; one that stood still adds that time to each.
+Nobody is dead because a task takes long: a task's time-out ends the process, and the node sees that. A
+member that claims a view in which it is no more is fenced: it exits, and its node starts another. What
+follows for the jobs is in ``machine/departures.py``.
 """
 
 from __future__ import annotations

@@ -1,10 +1,20 @@
-"""Credit arithmetic of a receiver: how much may a sender send?
+"""Credit: how many tasks does a worker get ahead?
 
-Limits are absolute counts from the link's beginning, so a lost or doubled statement does no harm,
-and they never fall. A limit is what has left the queue, plus a window. The window follows the
-measured rate: about :data:`TARGET` seconds of work for all senders together, so that fast tasks
-travel in large batches and slow ones are not queued behind each other. Above :data:`SLOW` seconds
-a task the running one counts too (credit comes back when it is finished), so nothing is prefetched.
+A receiver tells each of its senders a limit: what has left the queue, plus the sender's share of a window
+(``receivers.py``, ``grant``). Limits are counts from the link's beginning, so a lost or doubled statement
+does no harm, and they never fall. Each sender has at least one task.
+
+* The window is about :data:`TARGET` seconds of work at the measured rate (:class:`Meter`), so that fast
+  tasks travel in large batches and slow ones are not queued behind each other. It is one task until
+  something was measured, and :data:`MAX_WINDOW` tasks at most.
+* Above :data:`SLOW` seconds a task, a task leaves the queue when it is finished, not when it is begun: so
+  nothing is fetched ahead of the task that runs.
+* A stage with ``batch_size`` or ``concurrency`` has at least so many from each sender. An ordered stage and
+  the sink have :data:`MAX_WINDOW` from each: a sequencer takes everything in.
+* :data:`WINDOW_BYTES` bounds the bytes in the same way.
+
+Of what has come, a worker's code has one piece of work that runs and, where tasks are fast, one at hand
+(``core/worker/machine.py``, which also gives back what is queued behind a task that runs for long).
 """
 
 from __future__ import annotations

@@ -1,9 +1,20 @@
-"""Custody: an input is acked when nothing that came of it is un-acked any more.
+"""Custody: when is a batch acked?
 
-For each input batch a counter: its unfinished tasks plus the un-acked outbatches that hold any child
-of it; at zero the batch is acked (E. W. Dijkstra and C. S. Scholten, "Termination detection for
-diffusing computations", 1980; here per batch). An outbatch that is split raises the counters of its
-origins before the first piece leaves.
+* A plain worker acks an input batch when nothing that came of it is un-acked any more. That is counted
+  here.
+* A worker of an ordered stage acks a batch as soon as it has entered the job's sequencer
+  (``core/worker/machine.py``). If that worker is lost, the broker starts its jobs over.
+* The sink acks a batch when it is as safe as the job's durability asks (``core/sink/machine.py``,
+  ``stored``).
+* All of them ack at once what is of a job that has ended, or of an epoch below the job's stamp.
+* A copy is acked with its first; a batch that cannot be read is acked when its job has ended.
+
+The ack goes up in the link's next statement (``receiver.py``).
+
+The count of a plain worker's input: its unfinished tasks, plus the un-acked outbatches that hold any child
+of it. At zero the batch is acked (E. W. Dijkstra and C. S. Scholten, "Termination detection for diffusing
+computations", 1980; here per batch). An outbatch that is split raises the counts of its origins before the
+first piece leaves.
 """
 
 from __future__ import annotations
@@ -33,7 +44,7 @@ class Custody(Generic[K]):
         return key in self._counts
 
     def keys(self) -> list[K]:
-        """All inputs that are held."""
+        """All inputs that are not acked yet."""
         return list(self._counts)
 
     def admit(self, key: K, tasks: int) -> None:

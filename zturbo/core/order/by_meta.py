@@ -1,7 +1,12 @@
-"""Order by a key in the tasks' meta: what a sink does, and debug mode, where ``order`` is ``meta:KEY``.
+"""How is a result ordered by meta? What a sink does, and debug mode, where ``order`` is ``meta:KEY``.
 
-Tasks come here in the order of their paths. So wherever and however often a job is run, it is the same one
-of two with the same id that is refused, and what was given out before it started over is given again.
+Tasks come here in the order of their paths, as the job's sequencer releases them. From here they go on by
+the number under the key: 0, 1, 2, ... (``by_id.py``). A task without such a number, or with one that was
+there already, becomes a failure. Failures have no number: they come when all of the job has entered, and
+behind them the tasks that stood behind gaps.
+
+Since the order of paths comes first, it is the same one of two tasks with the same number that is refused,
+wherever and however often a job is run; what was given out before it started over is given again.
 """
 
 from __future__ import annotations
