@@ -154,7 +154,7 @@ BUGS = [
     Bug("a task of an ended job is not finished", _ASYNC + "_ended", "self._finish(item.of)", "self._stale(item) or self._finish(item.of)", only=("cancel", "stage"), within=("async", "async-order")),
     # sequencer
     Bug("a sequencer refuses for order's sake", _SINK + "_batch", "self._token += 1", "if job.sequencer.buffered > 3:\n    link.received -= 1\n    return\nself._token += 1"),
-    Bug("END 0 is not counted", _SEQUENCER + "_close", "parent.done.add(index, index + 1)\nself._hold(parent", "self._hold(parent"),
+    Bug("END 0 is not counted", _SEQUENCER + "_close", "parent.done.add(index, index + 1)\nself._buffer(parent", "self._buffer(parent"),
     Bug("complete with the first child", _SEQUENCER + "_closed", "node.done.covers(node.count)", "node.done.covers(min(1, node.count))"),
     Bug("a run that is known in part is taken whole", _SEQUENCER + "enter_run", "for low, high in node.done.missing(start, stop):", "for low, high in [(start, stop)] if node.done.missing(start, stop) else []:"),
     Bug("a failure is released before its children", _SEQUENCER + "_close", "kid.fail = item\nself.buffered += 1", "self._buffer_failure(path, item)\nself.ordered or None\nkid.fail = None"),
