@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from typing import Any
 
 from zturbo import ReorderStage, Stage, Task
 
-__all__ = ["Fan", "Keep", "Ordered", "Roots", "truth"]
+__all__ = ["Fan", "Keep", "KeepSlowly", "Ordered", "Roots", "truth"]
 
 
 class Roots(Stage):
@@ -34,6 +35,14 @@ class Keep(Stage):
         if task.content % 11 == 1:
             raise ValueError("not this one")
         return None if task.content % 5 == 0 else task
+
+
+class KeepSlowly(Keep):
+    """The same, so that there is time for a death."""
+
+    def process(self, task: Task) -> Task | None:
+        time.sleep(0.005)
+        return super().process(task)
 
 
 class Ordered(ReorderStage):

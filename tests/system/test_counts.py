@@ -14,12 +14,13 @@ from tests.support.cluster import Cluster, stage
 from zturbo import Task
 
 STAGES = {
-    "p": [
+    name: [
         stage("roots", "tests.stages.counting:Roots"),
         stage("fan", "tests.stages.counting:Fan", 2),
-        stage("keep", "tests.stages.counting:Keep", 2),
+        stage("keep", f"tests.stages.counting:{keep}", 2),
         stage("ordered", "tests.stages.counting:Ordered"),
     ]
+    for name, keep in (("p", "Keep"), ("slow", "KeepSlowly"))
 }
 
 
@@ -47,3 +48,33 @@ def test_a_status_right_after_the_result_is_whole(cluster: Cluster) -> None:
 
     with cluster.client() as client, ThreadPoolExecutor(4) as pool:
         list(pool.map(one, jobs))
+
+
+ROOTS = list(range(300))
+
+
+def test_a_job_that_is_run_again_is_counted_anew(cluster: Cluster) -> None:
+    with cluster.client() as client:
+        job = client.submit(Task(ROOTS), pipeline="p", max_retry=1)
+        job.result(timeout=60)
+        assert told(job.status()) == truth(ROOTS)
+        assert "retry 1" in job.status()["incidents"][0]
+
+
+@pytest.mark.parametrize("name", ["slow.ordered", "slow.keep"])
+def test_counts_after_a_death(cluster: Cluster, name: str) -> None:
+    """The job's own are exact. A stage in order starts the job over, which is counted anew; what a plain one
+    has given may be done again, and so be counted twice.
+    """
+    stages, *whole = truth(ROOTS)
+    with cluster.client() as client:
+        job = client.submit(Task(ROOTS), pipeline="slow")
+        results = 0
+        for _ in job.stream(timeout=60):
+            results += 1
+            if results == 5:
+                cluster.kill(name)
+        counts, *ended = told(job.status())
+        assert ended == whole and results == whole[0]
+        if name == "slow.ordered":
+            assert counts == stages
