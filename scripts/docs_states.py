@@ -103,7 +103,7 @@ def _transition(why: str, x: float, to: float, y: float, width: float) -> str:
     line = f"M{x:.1f} {y}L{to - 6 * way:.1f} {y}"
     halo = 'stroke="var(--md-default-bg-color, white)" stroke-width="5" paint-order="stroke"'
     return (
-        f'<g class="transition">'
+        '<g class="transition">'
         f'<text x="{middle:.1f}" y="{y - 7}" text-anchor="middle" {halo}>{escape(why)}</text>'
         f'<path d="{line}" fill="none" stroke="currentColor" stroke-width="1.5"/><path d="{tip}"/>'
         f'<circle cx="{x:.1f}" cy="{y}" r="2.5"/></g>'
