@@ -76,7 +76,7 @@ class FromMembers:
         elif message.view != self.membership.number:
             self._welcome(identity, member)
         if changed is not None and member.spool:
-            self.life.lost_sinks.seen(member.spool, message.node, message.stage)
+            self.life.lost_sinks.seen(member.spool, message.node, message.stage_name)
         if changed is not None:
             self.life.remind(member, message.jobs)
 
@@ -94,10 +94,10 @@ class FromMembers:
             return None if fits else f"a sink gives results at tcp://HOST:PORT, not at {member.results!r:.80}"
         pipeline = self.pipelines.get(member.pipeline)
         if member.role != "worker" or pipeline is None or not 0 <= member.stage < len(pipeline.stages):
-            return f"this broker has no stage {member.pipeline}.{message.stage}"
-        if pipeline.stages[member.stage] != message.stage:
+            return f"this broker has no stage {member.pipeline}.{message.stage_name}"
+        if pipeline.stages[member.stage] != message.stage_name:
             name = pipeline.stages[member.stage]
-            return f"stage {member.stage} of {member.pipeline} is {name!r} here, not {message.stage!r}"
+            return f"stage {member.stage} of {member.pipeline} is {name!r} here, not {message.stage_name!r}"
         return None
 
     def _apart(self, new: Member, now: float) -> str | None:
@@ -159,8 +159,8 @@ class FromMembers:
         if self.membership.node_of(message.incarnation) not in (None, b"", identity):
             raise DecodeError("exited is said of another node's member")
         running = message.running
-        death = Death(-1, message.stage, message.text, message.cause, running)
-        source = message.stage.split(" (")[0]
+        death = Death(-1, message.who, message.text, message.cause, running)
+        source = message.who.split(" (")[0]
         job = running[0][0] if running else b""
         self.effects.append(LogLine("WARNING" if message.code else "INFO", source, job, death.sentence))
         self.departures.gone(message.incarnation, now, death)
@@ -188,9 +188,9 @@ class FromMembers:
 
     def start_failed(self, identity: bytes, message: to_broker.StartFailed, now: float) -> None:
         """A worker of ``pipeline.stage`` could not start."""
-        text = f"{message.stage} does not start: {message.error}"
-        self.effects.append(LogLine("ERROR", message.stage, b"", text))
-        name, _, stage_name = message.stage.rpartition(".")
+        text = f"{message.who} does not start: {message.error}"
+        self.effects.append(LogLine("ERROR", message.who, b"", text))
+        name, _, stage_name = message.who.rpartition(".")
         pipeline = self.pipelines.get(name)
         if pipeline is not None and stage_name in pipeline.stages:
             self.problems.failed(name, pipeline.stages.index(stage_name), message.error)

@@ -112,7 +112,7 @@ def test_a_broker_takes_any_message_that_the_schema_allows(said: list[tuple[Mess
             protocol=1,
             version="1",
             python="3",
-            stage=["a", "1", "sink"][stage],
+            stage_name=["a", "1", "sink"][stage],
             code="",
             view=0,
             jobs=(),
@@ -156,7 +156,7 @@ def test_a_broker_takes_any_message_that_the_schema_allows(said: list[tuple[Mess
 
 
 GOOD = {"type": "complete", "incarnation": IDS[0], "job": IDS[1], "epoch": 1, "results": 2, "failed": 0}
-EXIT = {"type": "exited", "node": IDS[0], "incarnation": IDS[1], "code": -9, "text": "", "stage": "p.a"}
+EXIT = {"type": "exited", "node": IDS[0], "incarnation": IDS[1], "code": -9, "text": "", "who": "p.a"}
 
 
 @pytest.mark.parametrize(

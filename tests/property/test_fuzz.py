@@ -296,7 +296,7 @@ def test_a_broker_takes_anything(seed: int) -> None:
             protocol=rng.choice([1, 1, 1, 2]),
             version="1",
             python="3",
-            stage=rng.choice("abc"),
+            stage_name=rng.choice("abc"),
             code="",
             view=rng.choice([0, 0, machine.membership.number]),
             jobs=((rng.choice(JOBS), rng.randrange(4), 0),),
@@ -315,7 +315,7 @@ def test_a_broker_takes_anything(seed: int) -> None:
                 incarnation=rng.choice(IDS),
                 code=-9,
                 text="SIGKILL",
-                stage="w",
+                who="w",
                 cause=cause,  # type: ignore[arg-type]
                 running=running,
             )
@@ -358,7 +358,7 @@ def test_a_broker_takes_anything(seed: int) -> None:
         of(to_broker.Held, broker=b"B" * 16, items=held),
         of(to_broker.Entered, epoch=1, roots=((0, 2),)),
         of(to_broker.Recovered, jobs=(), damaged=lambda: (rng.choice(JOBS),)),
-        of(to_broker.StartFailed, stage="p.a", error="no", traceback=""),
+        of(to_broker.StartFailed, who="p.a", error="no", traceback=""),
         lambda: machine.clients.heard(client, now),
         of(to_broker.Renew, alive=lambda: (rng.choice(IDS),)),
     ]

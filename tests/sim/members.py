@@ -88,7 +88,7 @@ class SimMember:
             protocol=PROTOCOL,
             version="",
             python="",
-            stage=self.stage,
+            stage_name=self.stage,
             code="",
             view=self.machine.receivers.view.number if self.machine.joined else 0,
             jobs=tuple(self.machine.known()[:64]),

@@ -197,7 +197,7 @@ def test_a_member_that_floods_its_peers_fattens_nobody(attacked: Attacked) -> No
             protocol=PROTOCOL,
             version=__version__,
             python="3",
-            stage="add",
+            stage_name="add",
             code="",
             view=0,
             jobs=(),

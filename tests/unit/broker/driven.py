@@ -29,7 +29,7 @@ def hello(machine: BrokerMachine, whom: Member, **changes: Any) -> list[Message]
         protocol=PROTOCOL,
         version="1",
         python="3",
-        stage="a",
+        stage_name="a",
         code="",
         view=0,
         jobs=(),

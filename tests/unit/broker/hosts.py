@@ -37,7 +37,7 @@ def hello(machine: BrokerMachine, who: Member, now: float = 0.0, view: int = 0) 
         protocol=PROTOCOL,
         version="1",
         python="3",
-        stage="xy"[who.stage] if who.role == "worker" else "",
+        stage_name="xy"[who.stage] if who.role == "worker" else "",
         code="",
         view=view,
         jobs=(),

@@ -195,7 +195,7 @@ class MemberLoop:
                 protocol=PROTOCOL,
                 version=__version__,
                 python=sys.version.split()[0],
-                stage=self.stage,
+                stage_name=self.stage,
                 code=self.code,
                 view=self.view.number if self.joined else 0,
                 jobs=tuple(self._some_jobs(role)),

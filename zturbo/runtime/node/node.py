@@ -296,7 +296,7 @@ class Node:
     def _report_failed(self, stage: str, incarnation: bytes, error: str, traceback: str) -> None:
         self._report(
             to_broker.StartFailed(
-                node=self.id, incarnation=incarnation, stage=stage, error=error, traceback=traceback
+                node=self.id, incarnation=incarnation, who=stage, error=error, traceback=traceback
             )
         )
 
@@ -321,7 +321,7 @@ class Node:
                 incarnation=child.incarnation,
                 code=code,
                 text=text,
-                stage=f"{child.what.name} (process {child.pid} on {self.host})",
+                who=f"{child.what.name} (process {child.pid} on {self.host})",
                 cause=cause,
                 running=tuple((run.job, run.epoch, run.path, run.given) for run in running[:REPORTED]),
             )

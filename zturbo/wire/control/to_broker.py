@@ -100,7 +100,7 @@ class Hello(Message):
     protocol: Signed
     version: Code
     python: Code
-    stage: Name
+    stage_name: Name
     code: Name
     view: Number
     """Number of the view that it has; 0 before it has joined."""
@@ -248,7 +248,7 @@ class Exited(Request[None]):
     incarnation: Id
     code: Signed
     text: Line
-    stage: Name
+    who: Name
     """For people: stage, process, host."""
     cause: Cause
     running: Annotated[tuple[tuple[Id, Epoch, Path, Count], ...], AtMost(1000)]
@@ -260,7 +260,8 @@ class StartFailed(Request[None], type_name="start_failed"):
 
     node: Id
     incarnation: Id
-    stage: Name
+    who: Name
+    """For people: pipeline and stage, or sink."""
     error: Line
     traceback: Page
 

@@ -20,7 +20,7 @@ def test_whoever_runs_a_condemned_task_unaware_of_that_does_not_end_its_job() ->
     """It got as far as the others did before the task was condemned: nothing else has been given out."""
     member = Member(ME, "broker", "", -1, "h", ("ipc://x",))
     machine = BrokerMachine(member, [PipelineInfo("p", ["a", "b"])], view=1, version="1")
-    hello(machine, Member(b"o" * 16, "worker", "p", 1, "h", ("ipc://o",), ordered=True), stage="b")
+    hello(machine, Member(b"o" * 16, "worker", "p", 1, "h", ("ipc://o",), ordered=True), stage_name="b")
     hello(machine, sink())
     workers = [bytes([i]) * 16 for i in range(4)]
     for name in workers:

@@ -21,7 +21,7 @@ def test_members_that_do_not_fit_are_told_why() -> None:
     for changes, said in (
         ({"protocol": 99}, "protocol 99, this broker 1"),
         ({"version": "2"}, "zturbo 2, this broker 1"),
-        ({"stage": "b"}, "stage 0 of p is 'a' here, not 'b'"),
+        ({"stage_name": "b"}, "stage 0 of p is 'a' here, not 'b'"),
         ({"member": worker(stage=7)}, "no stage p.a"),
         ({"view": 3}, "taken out of the view"),
     ):
