@@ -1,23 +1,24 @@
 """Dispatch order: the highest priority first; within it round robin between clients, then jobs.
 
-So a million-task job starves nobody: each turn gives one slice of one job's roots.
+So a million-task job starves nobody: each turn gives one slice of one job's roots. No step costs more where
+more jobs wait.
 """
 
 from __future__ import annotations
 
-from collections import deque
+from collections import OrderedDict
 
 __all__ = ["FairQueue"]
+
+Ring = OrderedDict[bytes, None]
 
 
 class FairQueue:
     """Jobs of one pipeline that have roots to send."""
 
     def __init__(self) -> None:
-        self._levels: dict[int, deque[bytes]] = {}
-        """Priority -> ring of clients."""
-        self._jobs: dict[tuple[int, bytes], deque[bytes]] = {}
-        """(priority, client) -> ring of jobs."""
+        self._levels: dict[int, OrderedDict[bytes, Ring]] = {}
+        """Priority -> ring of clients -> ring of each one's jobs."""
         self._where: dict[bytes, tuple[int, bytes]] = {}
 
     def __contains__(self, job: bytes) -> bool:
@@ -28,40 +29,41 @@ class FairQueue:
 
     def add(self, job: bytes, client: bytes, priority: int) -> None:
         """The job has something to send. Adding it again changes nothing."""
-        if job in self._where:
-            return
-        key = (priority, client)
-        self._where[job] = key
-        ring = self._jobs.get(key)
-        if ring is None:
-            self._jobs[key] = deque([job])
-            self._levels.setdefault(priority, deque()).append(client)
-        else:
-            ring.append(job)
+        if job not in self._where:
+            self._where[job] = priority, client
+            clients = self._levels.setdefault(priority, OrderedDict())
+            clients.setdefault(client, OrderedDict())[job] = None
 
     def remove(self, job: bytes) -> None:
         """The job has nothing to send (for now)."""
-        key = self._where.pop(job, None)
-        if key is None:
+        if job not in self._where:
             return
-        ring = self._jobs[key]
-        ring.remove(job)
-        if not ring:
-            del self._jobs[key]
-            priority, client = key
-            self._levels[priority].remove(client)
-            if not self._levels[priority]:
-                del self._levels[priority]
+        priority, client = self._where.pop(job)
+        clients = self._levels[priority]
+        del clients[client][job]
+        if not clients[client]:
+            del clients[client]
+        if not clients:
+            del self._levels[priority]
 
-    def next(self) -> bytes | None:
-        """Whose turn it is; the turn passes on."""
+    def first(self) -> bytes | None:
+        """Whose turn it is."""
         if not self._levels:
             return None
-        priority = max(self._levels)
+        clients = self._levels[max(self._levels)]
+        return next(iter(next(iter(clients.values()))))
+
+    def turn(self) -> None:
+        """The turn passes on, to the next client, and to the next job of this one."""
+        if self._levels:
+            clients = self._levels[max(self._levels)]
+            client, jobs = next(iter(clients.items()))
+            jobs.move_to_end(next(iter(jobs)))
+            clients.move_to_end(client)
+
+    def back(self, job: bytes) -> None:
+        """The job gets back the turn that it had: it could not use it."""
+        priority, client = self._where[job]
         clients = self._levels[priority]
-        client = clients[0]
-        clients.rotate(-1)
-        ring = self._jobs[(priority, client)]
-        job = ring[0]
-        ring.rotate(-1)
-        return job
+        clients[client].move_to_end(job, last=False)
+        clients.move_to_end(client, last=False)

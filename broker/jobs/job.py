@@ -114,7 +114,6 @@ class Job:
     it: the dead, and, once the job has ended and all have said their last word, those too."""
     counts_final: bool = False
     """Whether it has ended, and all have."""
-    deadline: float | None = None
     paused_until: float = 0.0
     """Until then no roots are sent: nobody reads its results."""
 

@@ -117,29 +117,43 @@ class Roots:
             self._cache(job, seq, roots)
 
     def dispatch(self, queue: FairQueue, jobs: dict[bytes, Job], stages: int, now: float) -> None:
-        """Turns go round one pipeline's jobs, as long as something can be sent."""
-        idle = 0
-        while idle < len(queue):
-            name = queue.next()
-            assert name is not None
-            if self._send_some(jobs[name], queue, stages, now):
-                idle = 0
-            elif name in queue:  # a whole round without a slice leaves the order of jobs as it was
-                idle += 1
+        """Turns go round one pipeline's jobs, as long as something can be sent.
+
+        Where all jobs go to the same workers, the round ends with the first job that these have no credit
+        for. So it costs the same however many jobs wait. A job that cannot use its turn keeps it.
+        """
+        unused: dict[bytes, None] = {}
+        while (name := queue.first()) is not None and name not in unused:
+            job = jobs[name]
+            dest = self._destination(job, 0)
+            room = min(SLICE, self.senders.credit(dest, now))
+            if room <= 0 and dest == (job.pipeline, 0):
+                break
+            queue.turn()
+            if not self._send_some(job, dest, room, now):
+                unused[name] = None
+            elif not job.todo:
+                queue.remove(name)
+                self.finish(job, stages)
+        for name in reversed(unused):
+            queue.back(name)
+
+    def finish(self, job: Job, stages: int) -> None:
+        """All roots of the job that are here have been sent: if it gets no more, their END goes too."""
+        if job.closed and job.stream and not job.ended_roots:
+            assert job.stamp is not None
+            job.ended_roots = True
+            stage = min(job.stamp.ordered, default=stages)
+            dest = job.stamp.sink if stage == stages else self._destination(job, stage)
+            batch = Batch(job.id, job.epoch, stage, ends=[End((), job.total)])
+            self.senders.put(OutBatch.of(batch, dest))
 
     def _destination(self, job: Job, stage: int) -> Destination:
         assert job.stamp is not None
         return job.stamp.ordered.get(stage) or (job.pipeline, stage)
 
-    def _send_some(self, job: Job, queue: FairQueue, stages: int, now: float) -> bool:
+    def _send_some(self, job: Job, dest: Destination, room: int, now: float) -> bool:
         """Give the job its turn: one slice of roots. False if there was nothing that could be sent."""
-        if not job.todo:
-            if job.closed:
-                self._send_end(job, stages)
-            queue.remove(job.id)
-            return False
-        dest = self._destination(job, 0)
-        room = min(SLICE, self.senders.credit(dest, now))
         if room <= 0 or now < job.paused_until:
             return False
         start, stop = job.todo[0]
@@ -171,16 +185,6 @@ class Roots:
             for identity, ref in job.owed_acks:
                 self._acknowledge(identity, ref, {"fed": len(job.chunks)})
             job.owed_acks.clear()
-
-    def _send_end(self, job: Job, stages: int) -> None:
-        if not job.stream or job.ended_roots:
-            return
-        assert job.stamp is not None
-        job.ended_roots = True
-        stage = min(job.stamp.ordered, default=stages)
-        dest = job.stamp.sink if stage == stages else self._destination(job, stage)
-        batch = Batch(job.id, job.epoch, stage, ends=[End((), job.total)])
-        self.senders.put(OutBatch.of(batch, dest))
 
 
 def _runs(first: int, n: int) -> list[Run]:

@@ -111,8 +111,7 @@ class FromClients:
 
     def heard(self, client: bytes, now: float) -> None:
         """A sign of a client."""
-        if client in self.life.feeders:
-            self.life.feeders[client] = now
+        self.life.feeds.heard(client, now)
 
     def feed(self, identity: bytes, message: to_broker.Feed, now: float) -> None:
         """A chunk of a streamed job's roots.
@@ -163,6 +162,7 @@ class FromClients:
         else:
             if not job.closed:
                 job.closed = True
+                self.life.feeds.close(job.client, job.id)
                 self.life.record(job)
                 self.life.queue(job)
             self.say.ok(identity, ref, answers.Fed(fed=len(job.chunks)))
@@ -257,7 +257,8 @@ class FromClients:
             self._describe(identity, ref, wanted, now)
 
     def _describe(self, identity: bytes, ref: int, wanted: bytes | None, now: float) -> None:
-        jobs = [self.status(job) for job in self.jobs.values() if wanted is None or job.id == wanted]
+        wanted_jobs = list(self.jobs.values()) if wanted is None else [self.jobs.get(wanted)]
+        jobs = [self.status(job) for job in wanted_jobs if job is not None]
         pipelines = []
         for pipeline in self.pipelines.values():
             counts = [len(self.membership.members(pipeline.name, i)) for i in range(len(pipeline.stages))]

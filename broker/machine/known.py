@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -31,7 +32,7 @@ class PipelineInfo:
     """Deaths of workers after which the task that was running each time is condemned."""
     queue: FairQueue = field(default_factory=FairQueue)
     """Running jobs that have roots to send."""
-    waiting: dict[bytes, None] = field(default_factory=dict)
+    waiting: OrderedDict[bytes, None] = field(default_factory=OrderedDict)
     """Jobs that have no place yet, in the order of coming."""
 
 

@@ -16,6 +16,7 @@ from zturbo_broker.jobs.job import Job
 from zturbo_broker.jobs.placement import Placed, Placement, StageInfo
 from zturbo_broker.jobs.roots import Roots
 from zturbo_broker.jobs.states import JOB
+from zturbo_broker.jobs.timeouts import Deadlines, Feeds
 from zturbo_broker.machine.known import Known, PipelineInfo
 from zturbo_broker.machine.recovery import ASK_EVERY, Recovery
 from zturbo_broker.members.lost_sinks import LostSinks
@@ -45,7 +46,6 @@ class Lifecycle:
         self.counts = known.counts
         self.problems = known.problems
         self.keep = keep
-        self.feed_timeout = feed_timeout
         self.placement = Placement()
         self.custody: Custody[bytes] = Custody()
         self.senders = Senders(known.me, known.membership.broker.host, self.custody, known.effects)
@@ -56,8 +56,8 @@ class Lifecycle:
         """Job that started over -> when its sink is asked again which failures were given out."""
         self.draining: set[bytes] = set()
         """Members that are about to leave: no job is placed on them."""
-        self.feeders: dict[bytes, float] = {}
-        """Client that feeds a job -> when it was last heard."""
+        self.deadlines = Deadlines()
+        self.feeds = Feeds(feed_timeout)
         self.watches: dict[bytes, tuple[int, frozenset[bytes], float]] = {}
         """Client -> (ref, jobs whose end it waits for, when it last said so)."""
         self.voided: dict[bytes, float] = {}
@@ -80,13 +80,9 @@ class Lifecycle:
         self.unplaced = True
         job.error_kind, job.error, job.waiting = kind, error, None
         job.ended_at = now
-        job.deadline = None
+        self.deadlines.drop(job.id)
+        self.feeds.close(job.client, job.id)
         self._unplace(job)
-        feeding = any(
-            j.client == job.client and j.stream and j.state not in ENDED for j in self.jobs.values()
-        )
-        if job.client in self.feeders and not feeding:
-            del self.feeders[job.client]
         if (pipeline := self.pipelines.get(job.pipeline)) is not None:
             pipeline.queue.remove(job.id)
             pipeline.waiting.pop(job.id, None)
@@ -167,17 +163,21 @@ class Lifecycle:
             return
         self.unplaced = False
         for pipeline in self.pipelines.values():
-            for name in list(pipeline.waiting):
+            while pipeline.waiting:
+                name = next(iter(pipeline.waiting))
                 self._place(self.jobs[name], pipeline)
                 if self.jobs[name].state is JobState.WAITING:
                     break
                 del pipeline.waiting[name]
 
     def queue(self, job: Job) -> None:
-        """The job may have roots to send."""
+        """The job may have roots to send, or the END behind them."""
         if job.state is JobState.RUNNING and job.failures_known and not job.recovering:
             pipeline = self.pipelines[job.pipeline]
-            pipeline.queue.add(job.id, job.client, job.options.get("priority", 0))
+            if job.todo:
+                pipeline.queue.add(job.id, job.client, job.options.get("priority", 0))
+            else:
+                self.roots.finish(job, len(pipeline.stages))
 
     def _place(self, job: Job, pipeline: PipelineInfo) -> None:
         workers = [self.membership.members(pipeline.name, index) for index in range(len(pipeline.stages))]
@@ -300,22 +300,19 @@ class Lifecycle:
     def watch_time(self, job: Job, now: float) -> None:
         """Time-outs of a job begin."""
         if "timeout" in job.options:
-            job.deadline = now + job.options["timeout"]
+            self.deadlines.set(job.id, now + job.options["timeout"])
         if job.stream and not job.closed:
-            self.feeders[job.client] = now
+            self.feeds.open(job.client, job.id, now)
 
     def time_out(self, now: float) -> None:
         """Jobs that took too long, and feeds whose client is gone."""
-        late = [job for job in self.jobs.values() if job.deadline is not None and job.deadline <= now]
-        for job in late:
+        for job in [self.jobs[name] for name in self.deadlines.due(now)]:
             text = f"the job was not complete within its time-out of {job.options['timeout']:g} s"
             self.end(job, JobState.FAILED, "JobTimeout", text, now)
-        for client in [c for c, at in self.feeders.items() if now - at >= self.feed_timeout]:
-            del self.feeders[client]
-            for job in list(self.jobs.values()):
-                if job.client == client and job.stream and not job.closed and job.state not in ENDED:
-                    text = f"its client fed it and was not heard of for {self.feed_timeout:g} s"
-                    self.end(job, JobState.FAILED, "ClientLost", text, now)
+        for job in [self.jobs[name] for name in self.feeds.due(now)]:
+            if job.state not in ENDED:
+                text = f"its client fed it and was not heard of for {self.feeds.patience:g} s"
+                self.end(job, JobState.FAILED, "ClientLost", text, now)
 
     def remind(self, member: Member, known: Sequence[tuple[bytes, int, int]]) -> None:
         """A member names jobs that it knows: that they have ended, or a newer stamp, may have got lost."""
@@ -348,8 +345,8 @@ class Lifecycle:
             self.recovery.deadline(),
             self.lost_sinks.deadline(),
             min(self.unknown_failures.values(), default=None),
-            min((job.deadline for job in self.jobs.values() if job.deadline is not None), default=None),
-            min(self.feeders.values(), default=float("inf")) + self.feed_timeout,
+            self.deadlines.first(),
+            self.feeds.first(),
         ]
         return min((at for at in times if at is not None), default=None)
 
