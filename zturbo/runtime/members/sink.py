@@ -16,7 +16,7 @@ import threading
 import time
 from array import array
 from bisect import bisect_left
-from collections import OrderedDict, deque
+from collections import deque
 from pathlib import Path
 from queue import SimpleQueue
 
@@ -29,6 +29,7 @@ from zturbo.runtime.disk.spool import Location, Spool, SpoolCorrupt, SpoolFull
 from zturbo.runtime.disk.spoolfolder import SpoolFolder
 from zturbo.runtime.members.dump import dump, links
 from zturbo.runtime.members.member import MemberLoop, start_member
+from zturbo.runtime.members.recent import RecentBatches
 from zturbo.runtime.net.sockets import make, raise_descriptor_limit
 from zturbo.runtime.node.children import REFUSED, ChildSide
 from zturbo.wire.codec import decode, encode
@@ -42,17 +43,11 @@ __all__ = ["SinkProcess"]
 
 log = logging.getLogger("zturbo.sink")
 
-YOUNG_BYTES = 32 << 20
-"""Bytes of stored batches that are kept in memory too, all jobs together."""
-
 RETRY_FULL = 0.5
 """Seconds between two tries to write while the disk is full."""
 
 FAILED_BYTES = 1 << 20
 """Bytes of failures in one message to a client, about: they carry their tasks' inputs."""
-
-YOUNG = 4096
-"""How many of them."""
 
 LONGEST_WANT = 64 << 10
 """Bytes that a client's question may have."""
@@ -105,8 +100,7 @@ class SinkProcess:
         self._unwritten: deque[Store | Note] = deque()
         self._write_at = 0.0
         self._recover()
-        self.young: OrderedDict[int, Batch] = OrderedDict()
-        self.young_bytes = 0
+        self.recent = RecentBatches()
         self.router = make(
             loop.context,
             zmq.ROUTER,
@@ -289,11 +283,7 @@ class SinkProcess:
             return
         batch = effect.batch
         stored.add(effect.token, stored.spool.append(encode(batch)))
-        self.young[effect.token] = batch
-        self.young_bytes += batch.nbytes
-        while (self.young_bytes > YOUNG_BYTES or len(self.young) > YOUNG) and len(self.young) > 1:
-            _, old = self.young.popitem(last=False)
-            self.young_bytes -= old.nbytes
+        self.recent.add(effect.token, batch)
 
     def _make_safe(self, written: list[Store], now: float) -> None:
         """Sync what is to be synced; the rest is as safe as it needs to be."""
@@ -333,14 +323,13 @@ class SinkProcess:
             self.loop.post(lambda now, done=tokens: self.machine.stored(done, now))  # type: ignore[misc]
 
     def _batch(self, job: bytes, token: int) -> Batch:
-        return self.young.get(token) or self.stored[job].read(token)
+        return self.recent.get(token) or self.stored[job].read(token)
 
     def _drop(self, job: bytes) -> None:
         stored = self.stored.pop(job, None)
         if stored is None:
             return
-        for token in [token for token, batch in self.young.items() if batch.job == job]:
-            self.young_bytes -= self.young.pop(token).nbytes
+        self.recent.forget(job)
         self.folder.drop(job, stored.spool)
 
     # -- clients ------------------------------------------------------------------------------
