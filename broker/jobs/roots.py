@@ -13,7 +13,7 @@ from zturbo.core.effects import Effect, Load, Record
 from zturbo.core.links.outbatch import Destination, OutBatch, part
 from zturbo.core.links.senders import Senders
 from zturbo.core.order.intervals import Intervals
-from zturbo.wire.messages import Batch, End, Run
+from zturbo.wire.messages import Batch, End, PathRun
 from zturbo_broker.jobs.fair_queue import FairQueue
 from zturbo_broker.jobs.job import Job
 
@@ -66,7 +66,7 @@ class Roots:
             start = job.todo.pop()[0]
         job.todo.append((start, stop))
 
-    def again(self, job: Job, runs: list[Run]) -> None:
+    def again(self, job: Job, runs: list[PathRun]) -> None:
         """These roots were lost, and are to go again, before all others."""
         for first, n in reversed(runs):
             start = first[0] if first else -1
@@ -187,5 +187,5 @@ class Roots:
             job.owed_acks.clear()
 
 
-def _runs(first: int, n: int) -> list[Run]:
+def _runs(first: int, n: int) -> list[PathRun]:
     return [((), 1)] if first < 0 else [((first,), n)]

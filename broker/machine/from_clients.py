@@ -10,7 +10,7 @@ from zturbo.core.effects import Reply
 from zturbo.errors import DecodeError
 from zturbo.jobstates import ENDED, JobState
 from zturbo.wire.control import answers, from_broker, to_broker
-from zturbo.wire.messages import ORDERS, PROTOCOL, Batch, Buffer, Run, is_order
+from zturbo.wire.messages import ORDERS, PROTOCOL, Batch, Buffer, PathRun, is_order
 from zturbo.wire.payload import check_blob
 from zturbo_broker.jobs.job import Job
 from zturbo_broker.machine.known import Known
@@ -119,7 +119,7 @@ class FromClients:
         Raises:
             DecodeError: it has other roots than it says.
         """
-        runs: list[Run] = [((message.first,), message.n)]
+        runs: list[PathRun] = [((message.first,), message.n)]
         roots = _roots(message.job, runs, message.n, message.metas, message.contents)
         ref = message.ref
         job = self.jobs.get(message.job)
@@ -340,7 +340,7 @@ class FromClients:
         return counts
 
 
-def _roots(job: bytes, runs: list[Run], n: int, metas: bytes | None, contents: Sequence[Buffer]) -> Batch:
+def _roots(job: bytes, runs: list[PathRun], n: int, metas: bytes | None, contents: Sequence[Buffer]) -> Batch:
     """Roots as a client sent them; raises DecodeError if they are not as many as it says."""
     if not contents:
         raise DecodeError("roots without their contents")

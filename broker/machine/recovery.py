@@ -17,7 +17,7 @@ from zturbo.core.links.outbatch import OutBatch
 from zturbo.core.links.senders import Senders
 from zturbo.core.order.intervals import Intervals
 from zturbo.wire.control import from_broker
-from zturbo.wire.messages import Batch, Run
+from zturbo.wire.messages import Batch, PathRun
 from zturbo_broker.jobs.job import Job
 
 __all__ = ["ASK_EVERY", "Recovery"]
@@ -75,7 +75,7 @@ class Recovery:
         for holders in self._held.values():
             holders.pop(worker, None)
 
-    def returned(self, job: Job, runs: list[Run]) -> None:
+    def returned(self, job: Job, runs: list[PathRun]) -> None:
         """Roots that were reported were given back meanwhile: nobody holds them."""
         self._returned.setdefault(job.id, []).extend(_ranges(job, runs))
 
@@ -120,7 +120,7 @@ class Recovery:
         return min((asked.again for asked in self._asked.values()), default=None)
 
 
-def _ranges(job: Job, runs: Sequence[Run]) -> list[tuple[int, int]]:
+def _ranges(job: Job, runs: Sequence[PathRun]) -> list[tuple[int, int]]:
     """Roots as half-open ranges that count from 0: a job's single root, -1, is shifted to it."""
     shift = min(0, job.chunks.first)
     starts = [((first[0] if first else -1) - shift, n) for first, n in runs]

@@ -18,7 +18,8 @@ import pytest
 from zturbo.core.effects import Load, Reclaim, Run, Store
 from zturbo.core.result_stream import ResultStream
 from zturbo.core.sink.machine import SinkMachine
-from zturbo.core.worker.machine import Produced, WorkerMachine
+from zturbo.core.worker.machine import WorkerMachine
+from zturbo.core.worker.produced import Produced
 from zturbo.errors import DecodeError, VersionMismatch
 from zturbo.runtime.disk.safesizes import SafeSizes
 from zturbo.runtime.disk.spool import Spool, SpoolCorrupt, SpoolFull
@@ -193,8 +194,8 @@ def test_a_worker_takes_anything(seed: int, ordered: bool) -> None:
         elif what == 7:
             machine.forget([rng.choice(JOBS)], now)
         elif what == 8:
-            machine.ask_entered(rng.choice(JOBS), rng.randrange(4), now)
-            machine.held_ok(rng.choice(IDS))
+            machine.control(from_broker.AskEntered(job=rng.choice(JOBS), epoch=rng.randrange(4)), now)
+            machine.control(from_broker.HeldOk(broker=rng.choice(IDS)), now)
         machine.tick(now)
         for effect in machine.effects:
             if isinstance(effect, Run):

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from zturbo import Stage, Task
 from zturbo.core.effects import Work
-from zturbo.core.worker.machine import Produced
+from zturbo.core.worker.produced import Produced
 from zturbo.runtime.code.runner import Runner
 from zturbo.runtime.code.stagehost import StageHost
 from zturbo.wire.codec import decode, encode

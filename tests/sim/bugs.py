@@ -79,6 +79,8 @@ _SENDERS = "zturbo.core.links.senders:Senders."
 _COMPLAINTS = "zturbo_broker.members.complaints:Complaints."
 _CUSTODY = "zturbo.core.links.custody:Custody."
 _WORKER = "zturbo.core.worker.machine:WorkerMachine."
+_ARRIVALS = "zturbo.core.worker.arrivals:Arrivals."
+_FEED = "zturbo.core.worker.feed:Feed."
 _ASYNC = "zturbo.runtime.code.overlapping:AsyncRunner."
 _SINK = "zturbo.core.sink.machine:SinkMachine."
 _SEQUENCER = "zturbo.core.order.sequencer:Sequencer."
@@ -135,20 +137,20 @@ BUGS = [
     Bug("an ended job's outbatches wait on", _SENDERS + "forget", "self._drop_pending(job, None)", "pass"),
     Bug("an input is finished with its first task", _CUSTODY + "release", "if left > by:", "if left > by + 2:"),
     # worker
-    Bug("acked on arrival", _WORKER + "_batch", "self.queue.add(batch)", "self.queue.add(batch)\nlink.ack(batch.number, now)"),
-    Bug("old epochs leave debt", _WORKER + "_purge", "self._ack(part.key, now)", "pass", only=("cancel", "stage", "cancel")),
-    Bug("an ended job's inputs are never acked", _WORKER + "produced", "self.custody.forget(origin)\nself._ack(origin, now)", "pass"),
-    Bug("ENDs go to the next stage", _WORKER + "_put", "if after != self.stage + 1:", "if False:"),
-    Bug("ENDs are lost where they part from their batch", _WORKER + "_put", "self.senders.put(OutBatch.of(marks, self._destination(stamp, after), origins))", "pass"),
-    Bug("credit does not come back", _WORKER + "_next_queued", "self.late.append([])\nself._leave(part.key, part.n, part.nbytes)", "self.late.append([])"),
-    Bug("given back, and run all the same", _WORKER + "_give_back", "for part in self.queue.give_back():", "for part in self.queue.parts():"),
-    Bug("a return is released before it is taken", _WORKER + "_return", "link.give_back(number, part.start, now)", "link.give_back(number, part.start, now)\nself.custody.release((part.key,), part.n)"),
-    Bug("roots are not kept for a new broker", _WORKER + "view", "gone.discard(self._broker)", "pass"),
-    Bug("a new broker is told that nothing is held", "zturbo.core.worker.held_roots:HeldRoots.adopt", "return [(root.job, root.epoch, tuple(root.runs), root.n, root.nbytes) for root in kept.values()]", "return []", only=("broker", "broker-after")),
-    Bug("a new broker's link begins without its credit", _WORKER + "_adopt", "link.window.leave(tasks, nbytes)", "pass"),
+    Bug("acked on arrival", _WORKER + "_batch", "self.feed.add(batch, now)", "self.feed.add(batch, now)\nlink.ack(batch.number, now)"),
+    Bug("old epochs leave debt", _FEED + "drop_job", "self._arrivals.drop(part.key, now)", "pass", only=("cancel", "stage", "cancel")),
+    Bug("an ended job's inputs are never acked", _WORKER + "produced", "self.arrivals.drop(origin, now)", "pass"),
+    Bug("ENDs go to the next stage", _WORKER + "_put", "if after != below:", "if False:"),
+    Bug("ENDs are lost where they part from their batch", _WORKER + "_put", "self._send(stamp, marks, origins)", "pass"),
+    Bug("credit does not come back", _FEED + "_next_queued", "self._late.append([])\nself._arrivals.leave(part.key, part.n, part.nbytes)", "self._late.append([])"),
+    Bug("given back, and run all the same", _FEED + "give_back", "for part in self.queue.give_back():", "for part in self.queue.parts():"),
+    Bug("a return is released before it is taken", _ARRIVALS + "give_back", "link.give_back(number, part.start, now)", "link.give_back(number, part.start, now)\nself.custody.release((part.key,), part.n)"),
+    Bug("roots are not kept for a new broker", _WORKER + "view", "gone.discard(self._adoption.broker)", "pass"),
+    Bug("a new broker is told that nothing is held", "zturbo.core.worker.held_roots:HeldRoots.adopt", "return [(root.job, root.epoch, tuple(root.runs), root.n, root.nbytes) for root in still.values()]", "return []", only=("broker", "broker-after")),
+    Bug("a new broker's link begins without its credit", _ARRIVALS + "adopt", "window.leave(tasks, nbytes)", "pass"),
     Bug("jobs share an instance", "zturbo.runtime.code.stagehost:StageHost._state", "instance = self._spare.pop() if self._spare else self._new()", "instance = self.base", within=("sticky", "sticky-first", "twice")),
-    Bug("what is finished in any order gives no credit back", _WORKER + "produced", "self._shut(origin, tasks)", "pass", within=("async", "async-order")),
-    Bug("what is finished in any order gives all credit back at once", _WORKER + "_shut", "if left > tasks:", "if False:", within=("async", "async-order")),
+    Bug("what is finished in any order gives no credit back", _FEED + "finished", "self._shut(origin, tasks)", "pass", within=("async", "async-order")),
+    Bug("what is finished in any order gives all credit back at once", _FEED + "_shut", "if left > tasks:", "if False:", within=("async", "async-order")),
     Bug("a coroutine's outputs go out with another's input", _ASYNC + "_begin", "self._turn_to(work)", "self._origin = self._origin or work.origin\nself._done.setdefault(self._origin, 0)", only=("worker", "stage"), within=("async", "async-order")),
     Bug("what waits of an ended job is never acked", _ASYNC + "job_ended", "self._finish(item.of)", "pass", only=("cancel", "stage"), within=("async", "async-order")),
     Bug("a task of an ended job is not finished", _ASYNC + "_ended", "self._finish(item.of)", "self._stale(item) or self._finish(item.of)", only=("cancel", "stage"), within=("async", "async-order")),
@@ -180,7 +182,7 @@ BUGS = [
     Bug("what was being stored is not kept when a job starts over", _SINK + "_accept_stamp", "self._enter_early(job, now)", "pass", within=("flaky",)),
     # counts
     Bug("wall time says when last counts are said", _ENDED + "add", "self._say_at = now + SAY_AFTER", "self._say_at = __import__('time').time() + SAY_AFTER"),
-    Bug("an ordered stage's end counts as a drop", "zturbo.core.worker.machine:_given", "(ordered and not end.path)", "False", within=("ordered", "twice", "by-id")),
+    Bug("an ordered stage's end counts as a drop", "zturbo.core.worker.job:WorkerJob.count", "(ordered and not end.path)", "False", within=("ordered", "twice", "by-id")),
     Bug("last counts that got lost are not asked for again", _COUNTS + "owed", "member in words.awaited", "False"),
     Bug("last counts that are said twice count twice", _COUNTS + "last", "member.incarnation not in words.awaited", "False"),
     Bug("a question does not wait for last counts", _COUNTS + "waits", "late and", "False and"),

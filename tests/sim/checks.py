@@ -59,8 +59,8 @@ def check_rest(world: World) -> None:
     for worker in world.workers:
         assert worker.machine.idle, world.story("a worker holds something")
         assert not worker.machine.jobs, world.story("a worker remembers an ended job")
-        assert not worker.machine.returned, world.story("a return was not taken")
-        assert not len(worker.machine.held), world.story("a root is held")
+        assert not worker.machine.arrivals.returned, world.story("a return was not taken")
+        assert not len(worker.machine.arrivals.held), world.story("a root is held")
     for sink in world.sinks:
         assert sink.machine.idle, world.story("a sink is not at rest")
     assert not world.broker.machine.life.recovery.jobs, world.story("a job was not taken up")

@@ -25,7 +25,8 @@ from zturbo.core.effects import (
     Work,
 )
 from zturbo.core.sink.machine import SinkMachine
-from zturbo.core.worker.machine import Produced, WorkerMachine
+from zturbo.core.worker.machine import WorkerMachine
+from zturbo.core.worker.produced import Produced
 from zturbo.runtime.code.batching import BatchRunner
 from zturbo.runtime.code.overlapping import AsyncRunner
 from zturbo.runtime.code.runner import Runner

@@ -34,9 +34,9 @@ from zturbo.wire.messages import (
     Greet,
     Mark,
     Path,
+    PathRun,
     Probe,
     Results,
-    Run,
     Stamp,
     Statement,
     Want,
@@ -105,7 +105,7 @@ def _tuple(value: Any, field: str, length: int | None = None) -> tuple[Any, ...]
     return value
 
 
-def _runs(value: Any) -> tuple[list[Run], int]:
+def _runs(value: Any) -> tuple[list[PathRun], int]:
     total = 0
     for run in _tuple(value, "runs"):
         if type(run) is not tuple or len(run) != 2:

@@ -43,9 +43,9 @@ __all__ = [
     "Greet",
     "Mark",
     "Path",
+    "PathRun",
     "Probe",
     "Results",
-    "Run",
     "Stamp",
     "Statement",
     "Want",
@@ -88,7 +88,7 @@ MAX_FRAMES = 1 << 16
 Path = tuple[int, ...]
 """A task's place in its job."""
 
-Run = tuple[Path, int]
+PathRun = tuple[Path, int]
 """``(first, n)``: n sibling paths."""
 
 Buffer = Any
@@ -211,7 +211,7 @@ class Batch:
     epoch: int
     stage: int
     """Index of the stage that is to process the tasks; the number of stages stands for the sink."""
-    runs: list[Run] = field(default_factory=list)
+    runs: list[PathRun] = field(default_factory=list)
     """Paths of the tasks."""
     n: int = 0
     """Number of tasks: the sum over ``runs``."""

@@ -6,7 +6,7 @@ from collections.abc import Hashable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
-from zturbo.wire.messages import Batch, Path, Run
+from zturbo.wire.messages import Batch, Path, PathRun
 from zturbo.wire.payload import slice_blob
 
 __all__ = ["Destination", "OutBatch", "cut", "cut_runs", "part", "paths", "split"]
@@ -34,9 +34,9 @@ class OutBatch:
         return cls(batch, dest, origins, batch.size, batch.nbytes)
 
 
-def cut_runs(runs: list[Run], start: int, stop: int) -> list[Run]:
+def cut_runs(runs: list[PathRun], start: int, stop: int) -> list[PathRun]:
     """The runs of tasks ``start .. stop``, counted over all runs."""
-    out: list[Run] = []
+    out: list[PathRun] = []
     at = 0
     for first, n in runs:
         low, high = max(start - at, 0), min(stop - at, n)
@@ -48,7 +48,7 @@ def cut_runs(runs: list[Run], start: int, stop: int) -> list[Run]:
     return out
 
 
-def paths(runs: Iterable[Run]) -> Iterator[Path]:
+def paths(runs: Iterable[PathRun]) -> Iterator[Path]:
     """The path of each task of these runs."""
     for first, n in runs:
         for k in range(n):

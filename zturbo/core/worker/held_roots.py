@@ -1,6 +1,6 @@
 """The roots that a first stage holds, so that a restarted broker need not send them again.
 
-A broker that starts again has no links. A first stage keeps what it had of the old one, tells the new
+A broker that starts again has no links. A first stage goes on with what it had of the old one, tells the new
 one which roots these are, and both number them 1, 2, ... as if they had come over the new link; their
 acks then travel as any others do.
 """
@@ -8,23 +8,25 @@ acks then travel as any others do.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 from zturbo.core.links.custody import Custody
 from zturbo.core.links.outbatch import cut_runs
-from zturbo.wire.messages import Batch, Run
+from zturbo.wire.messages import Batch, PathRun
 
-__all__ = ["HeldRoots", "InputKey"]
+__all__ = ["HeldItem", "HeldRoots", "InputKey"]
 
 InputKey = tuple[bytes, int]
 """(sender, number of the batch on its link)."""
+
+HeldItem = tuple[bytes, int, tuple[PathRun, ...], int, int]
+"""(job, epoch, runs, tasks, bytes) of a held input."""
 
 
 @dataclass(slots=True)
 class _Root:
     job: bytes
     epoch: int
-    runs: list[Run]
+    runs: list[PathRun]
     n: int
     nbytes: int
 
@@ -58,12 +60,12 @@ class HeldRoots:
         """It was acked. Its number stays known: the credit of what was given back of it may come later."""
         self._roots.pop(key, None)
 
-    def adopt(self, broker: bytes) -> list[tuple[Any, ...]]:
-        """A new broker: number what is held, and return (job, epoch, runs, tasks, bytes) of each."""
-        kept = {key: root for key, root in self._roots.items() if key in self._custody}
-        self._roots = kept
-        self._alias = {key: (broker, number) for number, key in enumerate(kept, 1)}
-        return [(root.job, root.epoch, tuple(root.runs), root.n, root.nbytes) for root in kept.values()]
+    def adopt(self, broker: bytes) -> list[HeldItem]:
+        """A new broker: number what is held, and return it in that order."""
+        still = {key: root for key, root in self._roots.items() if key in self._custody}
+        self._roots = still
+        self._alias = {key: (broker, number) for number, key in enumerate(still, 1)}
+        return [(root.job, root.epoch, tuple(root.runs), root.n, root.nbytes) for root in still.values()]
 
     def __len__(self) -> int:
         return len(self._roots)

@@ -16,33 +16,85 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from zturbo.core.effects import Control, EndJob, Exit, Run, Work
+from zturbo.core.counts import EndedJobs
+from zturbo.core.effects import Control, Effect, EndJob, Exit, Work
 from zturbo.core.links.credit import MAX_WINDOW
 from zturbo.core.links.outbatch import OutBatch
+from zturbo.core.links.receiver import LinkReceiver
+from zturbo.core.links.senders import Senders
 from zturbo.core.order.sequencer import Sequencer
-from zturbo.core.worker.queue import Slice
-from zturbo.core.worker.state import Produced, WorkerJob, WorkerState
-from zturbo.errors import DecodeError
+from zturbo.core.worker.adoption import Adoption
+from zturbo.core.worker.arrivals import Arrivals
+from zturbo.core.worker.counts import waiting_and_running
+from zturbo.core.worker.feed import Feed
+from zturbo.core.worker.job import WorkerJob
+from zturbo.core.worker.produced import Produced
+from zturbo.core.worker.sequenced import Sequenced
+from zturbo.core.worker.waiting import SPILL_BYTES
 from zturbo.wire.control import from_broker, to_broker
 from zturbo.wire.control.message import Message
 from zturbo.wire.control.view import View
-from zturbo.wire.messages import Batch, DataMessage, Greet, Path, Probe, Stamp, Statement
-from zturbo.wire.payload import failure_text
+from zturbo.wire.messages import Batch, DataMessage, Greet, Probe, Stamp, Statement
 
-__all__ = ["MAX_WORK", "Produced", "WorkerMachine"]
-
-MAX_WORK = 512
-"""Tasks that an ordered stage hands to its code at once."""
-
-GIVE_BACK_AFTER = 0.25
-"""Seconds that a task runs at least before what is queued behind it is given back."""
-
-REPORT_EVERY = 1.0
-"""Seconds between two reports of held roots that no broker has confirmed."""
+__all__ = ["WorkerMachine"]
 
 
-class WorkerMachine(WorkerState):
-    """One worker: its events."""
+class WorkerMachine:
+    """One worker: its events. Its parts have what it has.
+
+    Args:
+        me: incarnation.
+        pipeline: name of its pipeline.
+        stage: index of its stage, from 0.
+        stages: how many stages the pipeline has.
+        ordered: whether a sequencer precedes its code, as it does where the stage is sticky.
+        host: name of its host, as members of the view have it.
+        spill_bytes: bytes that may wait for their order in memory.
+        batch: tasks that the code takes at once; 0 for one by one.
+        batch_wait: seconds that it waits for so many.
+        concurrency: tasks that the code runs at a time, and finishes in any order; 0 for one by one.
+    """
+
+    def __init__(
+        self,
+        me: bytes,
+        *,
+        pipeline: str,
+        stage: int,
+        stages: int,
+        ordered: bool,
+        host: str = "",
+        spill_bytes: int = SPILL_BYTES,
+        batch: int = 0,
+        batch_wait: float = 0.0,
+        concurrency: int = 0,
+    ) -> None:
+        self.me = me
+        self._pipeline = pipeline
+        self._stage = stage
+        self._stages = stages
+        self._ordered = ordered
+        self.effects: list[Effect] = []
+        self.jobs: dict[bytes, WorkerJob] = {}
+        self.ended = EndedJobs(me)
+        self.arrivals = Arrivals(me, self.effects)
+        self.receivers = self.arrivals.receivers
+        self.senders = Senders(me, host, self.arrivals.custody, self.effects)
+        self.sequenced = Sequenced(me, self.jobs, self.effects, spill_bytes)
+        self.feed = Feed(
+            self.arrivals,
+            self.jobs,
+            self.senders,
+            self.effects,
+            sequenced=self.sequenced.next if ordered else None,
+            batch=batch,
+            batch_wait=batch_wait,
+            concurrency=concurrency,
+        )
+        self._adoption = Adoption(me, self.arrivals, self.effects)
+        self.joined = 0
+        """Number of the first view that had this worker."""
+        self._draining = False
 
     # -- control ------------------------------------------------------------------------------
     def view(self, view: View, now: float) -> None:
@@ -55,51 +107,21 @@ class WorkerMachine(WorkerState):
             self.effects.append(Exit("the broker's view is without this worker", 3))
             return
         gone = set(self.receivers.set_view(view))
-        gone.discard(self._broker)
+        gone.discard(self._adoption.broker)
         if gone:
-            self._forget_senders(gone)
+            self.feed.drop_senders(gone)
+            self.arrivals.forget_senders(gone)
         members = view.members.values()
         downstream = [
-            m for m in members if m.role == "sink" or (m.pipeline == self.pipeline and m.stage > self.stage)
+            m for m in members if m.role == "sink" or (m.pipeline == self._pipeline and m.stage > self._stage)
         ]
-        same = [m for m in members if m.pipeline == self.pipeline and m.stage == self.stage]
-        self._peers = len(same) > 1
+        same = [m for m in members if m.pipeline == self._pipeline and m.stage == self._stage]
+        self.feed.peers = len(same) > 1
         self.senders.set_view(view, downstream, now)
         broker = next((m.incarnation for m in members if m.role == "broker"), b"")
-        if broker and broker != self._broker:
-            # Also the first one: it may know this worker from its ledger, and wait for its report.
-            self._adopt(broker, now)
-            self._broker = broker
+        if broker and broker != self._adoption.broker:
+            self._adoption.adopt(broker, self.feed.owed(), now)
         self._settle(now)
-
-    def _forget_senders(self, gone: set[bytes]) -> None:
-        self.queue.drop(lambda batch: batch.source in gone)
-        for key in self.custody.keys():
-            if key[0] in gone:
-                self.custody.forget(key)
-        self.returned = {key: value for key, value in self.returned.items() if key[0] not in gone}
-
-    def _adopt(self, broker: bytes, now: float) -> None:
-        """The broker is another: go on with the roots that this worker had of the old one, if any."""
-        for (sender, _), (key, tasks) in list(self.returned.items()):
-            if sender == self._broker:
-                self.custody.release((key,), tasks)  # it is not in the report, and so goes again
-        self.returned = {key: value for key, value in self.returned.items() if key[0] != self._broker}
-        self._ack_zeroed(now)
-        items = self.held.adopt(broker)
-        link = self.receivers.adopt(broker, len(items))
-        tasks = sum(item[3] for item in items)
-        nbytes = sum(item[4] for item in items)
-        link.window.allow(tasks, nbytes)
-        here = [part for part in self.queue.parts() if self.held.now(part.key)[0] == broker]
-        owed = [late for parts in self.late for late in parts]
-        owed += [(key, tasks, nbytes) for key, (tasks, nbytes) in self.open.items()]
-        owed = [part for part in owed if self.held.now(part[0])[0] == broker]
-        tasks -= sum(part.n for part in here) + sum(part[1] for part in owed)
-        nbytes -= sum(part.nbytes for part in here) + sum(part[2] for part in owed)
-        link.window.leave(tasks, nbytes)
-        self._report = to_broker.Held(incarnation=self.me, broker=broker, items=tuple(items))
-        self._report_at = now
 
     def control(self, message: Message, now: float) -> None:
         """The broker's word."""
@@ -111,21 +133,9 @@ class WorkerMachine(WorkerState):
             case from_broker.Forget(jobs=jobs):
                 self.forget(jobs, now)
             case from_broker.AskEntered(job=job, epoch=epoch):
-                self.ask_entered(job, epoch, now)
+                self.sequenced.say_entered(job, epoch)
             case from_broker.HeldOk(broker=broker):
-                self.held_ok(broker)
-
-    def held_ok(self, broker: bytes) -> None:
-        """The broker knows what is held here."""
-        if self._report is not None and self._report.broker == broker:
-            self._report = None
-
-    def ask_entered(self, name: bytes, epoch: int, now: float) -> None:
-        """A restarted broker asks which roots have wholly entered this job's sequencer."""
-        job = self.jobs.get(name)
-        roots = job.entry.entered() if job and job.entry and job.stamp.epoch == epoch else []
-        message = to_broker.Entered(incarnation=self.me, job=name, epoch=epoch, roots=tuple(roots))
-        self.effects.append(Control(message))
+                self._adoption.confirmed(broker)
 
     def stamp(self, stamp: Stamp, now: float) -> None:
         """The broker has decided something new about a job: a higher epoch, a mark, another sink."""
@@ -148,39 +158,35 @@ class WorkerMachine(WorkerState):
 
     def drain(self, now: float) -> None:
         """Finish what runs, give the rest back, take nothing new."""
-        self.draining = True
+        self._draining = True
         self.effects.append(Control(to_broker.Draining(incarnation=self.me)))
-        if not self.ordered:
-            self._give_back(now)
+        if not self._ordered:
+            self.feed.give_back(now)
         self._settle(now)
 
     @property
     def idle(self) -> bool:
-        """Nothing is held here on anybody's behalf."""
+        """Nothing is here that anybody waits for."""
         return (
-            not self.queue
-            and not self.handed
-            and not len(self.custody)
+            not self.feed.queue
+            and not self.feed.handed
+            and not len(self.arrivals.custody)
             and self.senders.idle
-            and (not self.ordered or all(job.finished for job in self.jobs.values()))
+            and (not self._ordered or all(job.finished for job in self.jobs.values()))
         )
 
     # -- data ---------------------------------------------------------------------------------
     def data(self, message: DataMessage, now: float) -> None:
-        """A message from a peer."""
+        """A message from a peer; one that no worker gets is dropped."""
         if type(message) is Batch:
             self._batch(message, now)
         elif type(message) is Statement:
             self.senders.statement(message, now)
         elif type(message) is Probe:
-            for number, _ in self.receivers.probe(message, now):
-                entry = self.returned.pop((message.source, number), None)
-                if entry is not None:
-                    self.custody.release((entry[0],), entry[1])
+            taken = self.receivers.probe(message, now)
+            self.arrivals.taken_back(message.source, [number for number, _ in taken])
         elif type(message) is Greet:
             self.receivers.greet(message, now)
-        else:
-            self.counters.bad += 1
         self._settle(now)
 
     def unreadable(self, claim: Batch, why: str, now: float) -> None:
@@ -197,25 +203,16 @@ class WorkerMachine(WorkerState):
         if batch.stamp is not None and batch.job not in self.ended:
             self._accept_stamp(batch.stamp, now)
         job = self.jobs.get(batch.job)
-        wrong = batch.stage != self.stage or (not self.ordered and batch.size != batch.n)
+        wrong = batch.stage != self._stage or (not self._ordered and batch.size != batch.n)
         if job is None or batch.epoch < job.stamp.epoch or wrong:
-            self.counters.stale += batch.size
-            self.counters.bad += wrong
-            link.window.leave(batch.size, batch.nbytes)
-            link.ack(batch.number, now)
-            return
-        if self.ordered:
-            self._enter(job, batch)
-            link.window.leave(batch.size, batch.nbytes)
-            link.ack(batch.number, now)
+            _ack_at_once(link, batch, now)
+        elif self._ordered:
+            self.sequenced.enter(job, batch)
+            _ack_at_once(link, batch, now)
         else:
-            self.custody.admit((batch.source, batch.number), batch.n)
+            self.arrivals.admit(batch, root=batch.source == self._adoption.broker)
             if batch.n:
-                self.queue.add(batch)
-                if batch.source == self._broker:
-                    self.held.note(batch)
-                if self._given_back:
-                    self._give_back(now)
+                self.feed.add(batch, now)
 
     def _accept_stamp(self, stamp: Stamp, now: float) -> None:
         job = self.jobs.get(stamp.job)
@@ -223,216 +220,83 @@ class WorkerMachine(WorkerState):
             return
         if job is None or stamp.epoch > job.stamp.epoch:
             if job is None:
-                self._ring.append(stamp.job)
+                self.sequenced.begin(stamp.job)
             else:
                 self._purge(stamp.job, now)
                 self.effects.append(EndJob(stamp.job))
-            entry = Sequencer() if self.ordered else None
+            entry = Sequencer() if self._ordered else None
             job = self.jobs[stamp.job] = WorkerJob(stamp, entry)
-        job.stamp = stamp
-        job.marks = tuple(mark for mark in stamp.marks if mark.stage == self.stage)
-        job.suspects = frozenset(mark.path for mark in job.marks if not mark.kind)
+        job.stamped(stamp, self._stage)
         self.senders.stamp(stamp)
 
     def _purge(self, job: bytes, now: float) -> None:
-        """Old epochs leave no debt: what is queued of the job is acked and dropped."""
-        self.waiting.forget(job)
-        for part in self.queue.drop(lambda batch: batch.job == job):
-            self.counters.stale += part.n
-            self._leave(part.key, part.n, part.nbytes)
-            self.custody.forget(part.key)
-            self._ack(part.key, now)
-
-    def _enter(self, job: WorkerJob, batch: Batch) -> None:
-        entry = job.entry
-        assert entry is not None
-        offset = taken = 0
-        try:
-            for first, n in batch.runs:
-                taken += entry.enter_run(first, n, batch, offset)
-                offset += n
-            for end in batch.ends:
-                entry.enter_end(end.path, end.count, None)
-            for fail in batch.fails:
-                error = self.waiting.failure(batch.job, fail.error)
-                new = entry.enter_fail(fail.path, fail.count, error)
-                if not new:
-                    self.waiting.no_failure(batch.job, error)
-                elif job.stamp.fail_fast and job.failure is None:
-                    job.failure = failure_text(fail.error)
-        except DecodeError:
-            self.counters.bad += 1
-        if taken:
-            self.waiting.add(batch, taken)
-        if entry.nondeterministic or job.failure:
-            self._blamed.setdefault(batch.job, 0.0)
-
-    def _blame(self, now: float) -> None:
-        """Tell the broker of jobs that cannot be whole, until it ends them."""
-        for name, at in list(self._blamed.items()):
-            job = self.jobs.get(name)
-            blame = None if job is None or job.entry is None else job.entry.nondeterministic or job.failure
-            if job is None or job.entry is None or not blame:
-                del self._blamed[name]
-            elif now >= at:
-                self._blamed[name] = now + REPORT_EVERY
-                kind = "NondeterministicStage" if job.entry.nondeterministic else "JobFailed"
-                message = to_broker.JobFailed(
-                    incarnation=self.me, job=name, epoch=job.stamp.epoch, kind=kind, error=blame
-                )
-                self.effects.append(Control(message))
+        self.sequenced.waiting.forget(job)
+        self.feed.drop_job(job, now)
 
     # -- user code ----------------------------------------------------------------------------
     def produced(self, out: Produced, now: float) -> None:
         """The user's code gave something, or finished something, or both."""
-        if out.tasks or out.works:
-            self._moved_at = now
-            self._given_back &= not (out.works or self.concurrency)
-        for work in out.works:
-            at = next(at for at, other in enumerate(self.handed) if other is work)
-            del self.handed[at]
-            for key, tasks, nbytes in self.late[at]:
-                self._leave(key, tasks, nbytes)
-            del self.late[at]
-            self._alone = False
-        for origin, tasks in out.done:
-            if origin in self.open:
-                self._shut(origin, tasks)
-        self.meter.add(out.tasks, out.seconds)
+        self.feed.finished(out, now)
         job = self.jobs.get(out.job)
         if job is not None and job.stamp.epoch == out.epoch:
             if out.batch is not None:
-                job.given += _given(out.batch, self.ordered)
-                job.failed += len(out.batch.fails)
-                self._put(job.stamp, out)
+                job.count(out.batch)
+                self._put(job.stamp, out.batch, out)
             for origin, tasks in out.done:
                 if origin is not None:
-                    self.custody.release((origin,), tasks)
+                    self.arrivals.custody.release((origin,), tasks)
         else:  # its job was started over or has ended: nothing waits for what it gives
             for origin, _ in out.done:
                 if origin is not None:
-                    self.custody.forget(origin)
-                    self._ack(origin, now)
+                    self.arrivals.drop(origin, now)
         self._settle(now)
 
-    def _put(self, stamp: Stamp, out: Produced) -> None:
-        batch = out.batch
-        assert batch is not None
+    def _put(self, stamp: Stamp, batch: Batch, out: Produced) -> None:
         origins = tuple({origin for origin, _ in out.done if origin is not None})
-        batch.job, batch.epoch, batch.stage = out.job, out.epoch, self.stage + 1
-        below = self._destination(stamp, self.stage + 1)
+        below = self._stage + 1
+        batch.job, batch.epoch, batch.stage = out.job, out.epoch, below
         if batch.ends or batch.fails:
-            after = min((stage for stage in stamp.ordered if stage > self.stage), default=self.stages)
-            if after != self.stage + 1:
+            after = min((stage for stage in stamp.ordered if stage >= below), default=self._stages)
+            if after != below:
                 marks = Batch(out.job, out.epoch, after, ends=batch.ends, fails=batch.fails)
-                self.senders.put(OutBatch.of(marks, self._destination(stamp, after), origins))
+                self._send(stamp, marks, origins)
                 batch.ends, batch.fails = [], []
         if batch.size:
-            self.senders.put(OutBatch.of(batch, below, origins))
+            self._send(stamp, batch, origins)
 
-    def _feed(self, now: float) -> None:
-        """Give the user's code something to do: one piece running, one at hand if tasks are fast."""
-        one = self.meter.slow or self.meter.mean is None or bool(self.queue.aside)
-        while not self._alone and not self.senders.pressed:
-            if self.concurrency:
-                if self.running >= self.concurrency:
-                    return
-            else:
-                enough = len(self.handed) >= (1 if one else 2)
-                if enough and (self.queue.aside or sum(map(_size, self.handed)) >= 2 * self.batch):
-                    return
-            work = self._next_sequenced() if self.ordered else self._next_queued()
-            if work is None:
-                return
-            if not self.handed:
-                self._moved_at = now
-            self.handed.append(work)
-            self.effects.append(Run(work))
-
-    def _suspects(self, job: bytes) -> frozenset[Path]:
-        return self.jobs[job].suspects
-
-    def _next_queued(self) -> Work | None:
-        part = self.queue.next(self._suspects)
-        if part is None and not self.handed:
-            part = self.queue.next_alone()
-            self._alone = part is not None
-        if part is None:
-            return None
-        if self.concurrency:
-            tasks, nbytes = self.open.get(part.key, (0, 0))
-            self.open[part.key] = (tasks + part.n, nbytes + part.nbytes)
-            self.running += part.n
-            self.late.append([])
-        elif self.meter.slow or self.meter.mean is None:
-            self.late.append([(part.key, part.n, part.nbytes)])
-        else:
-            self.late.append([])
-            self._leave(part.key, part.n, part.nbytes)
-        batch = part.batch
-        job = self.jobs[batch.job]
-        pieces = [(batch, part.start, part.stop)]
-        return Work(batch.job, batch.epoch, pieces, part.key, [], logs=job.stamp.logs, marks=job.marks)
-
-    def _next_sequenced(self) -> Work | None:
-        for _ in range(len(self._ring)):
-            name = self._ring[0]
-            self._ring.rotate(-1)
-            job = self.jobs.get(name)
-            if job is None:
-                self._ring.pop()
-                continue
-            entry = job.entry
-            if entry is None or job.finished:
-                continue
-            released = entry.pop(MAX_WORK)
-            final = entry.drained
-            if not released and not final:
-                continue
-            job.finished = final
-            pieces, fails = self.waiting.take(name, released)
-            job.passing += len(fails)
-            self.late.append([])
-            return Work(name, job.stamp.epoch, pieces, None, fails, final, job.stamp.logs, job.marks)
-        return None
+    def _send(self, stamp: Stamp, batch: Batch, origins: tuple[object, ...]) -> None:
+        dest = stamp.after(batch.stage, self._stages) or (self._pipeline, batch.stage)
+        self.senders.put(OutBatch.of(batch, dest, origins))
 
     def reclaimed(self, work: Work, started: int, now: float) -> None:
         """This work stops before the task of this index, counted over its pieces."""
-        batch, start, stop = work.pieces[-1]
-        if start + started < stop and any(work is other for other in self.handed):
-            rest = Slice(batch, start + started, stop)
-            self._return(rest, now)
-            if rest.key in self.open:
-                self._shut(rest.key, rest.n)
-            self._settle(now)
+        self.feed.reclaimed(work, started, now)
+        self._settle(now)
 
     # -- time ---------------------------------------------------------------------------------
     def _settle(self, now: float) -> None:
         """After each event: ack what came to zero, feed the code, give credit, send."""
         self.senders.pump(now)
-        self._feed(now)
-        self._ack_zeroed(now)
-        if self._blamed:
-            self._blame(now)
-        paused = bool(self.queue.aside) or self._alone or self._given_back
-        if not paused and (self.ordered or not self.draining):
+        self.feed.go_on(now)
+        self.arrivals.ack_zeroed(now)
+        self.sequenced.blame(now)
+        if not self.feed.paused and (self._ordered or not self._draining):
             senders = len(self.receivers.links)
-            window = max(self.meter.window(), self.batch * senders, self.concurrency * senders)
-            self.receivers.grant(MAX_WINDOW * senders if self.ordered else window, now)
-        self.receivers.turn(self._given_back, now)
+            window = MAX_WINDOW * senders if self._ordered else self.feed.window(senders)
+            self.receivers.grant(window, now)
+        self.receivers.turn(self.feed.given_back, now)
         self.receivers.flush(now)
 
     def deadline(self) -> float | None:
         """When ``tick`` is due."""
-        times: list[float | None] = [
+        times = (
             self.receivers.deadline(),
             self.senders.deadline(),
-            self._give_back_at(),
+            self.feed.give_back_at(),
             self.ended.deadline(),
-        ]
-        if self._report is not None:
-            times.append(self._report_at)
-        times.extend(self._blamed.values())
+            self._adoption.deadline(),
+            self.sequenced.deadline(),
+        )
         return min((at for at in times if at is not None), default=None)
 
     def tick(self, now: float) -> None:
@@ -440,24 +304,36 @@ class WorkerMachine(WorkerState):
         self.senders.tick(now)
         self.senders.complain(now)
         self.effects.extend(self.ended.say(now))
-        at = self._give_back_at()
+        at = self.feed.give_back_at()
         if at is not None and now >= at:
-            self._give_back(now)
-        if self._report is not None and now >= self._report_at:
-            self._report_at = now + REPORT_EVERY
-            self.effects.append(Control(self._report))
+            self.feed.give_back(now)
+        self._adoption.tick(now)
         self._settle(now)
 
-    def reconnected(self, peer: bytes, now: float) -> None:
-        """A connection to this peer came back."""
-        self.senders.probe(peer, now)
+    # -- for others ---------------------------------------------------------------------------
+    def snapshot(self) -> dict[bytes, tuple[int, int, int, int]]:
+        """Job -> what its code has given of it in the present epoch: outputs, failures and drops; failures
+        alone; tasks that wait here; tasks that its code has.
+        """
+        waiting = {
+            name: job.entry.buffered if job.entry is not None else 0 for name, job in self.jobs.items()
+        }
+        now = waiting_and_running(waiting, self.feed.queue, self.feed.handed)
+        return {name: (job.done, job.failures, *now[name]) for name, job in self.jobs.items()}
+
+    def known(self) -> list[tuple[bytes, int, int]]:
+        """(job, epoch, revision) of each job here: a newer stamp may have got lost."""
+        return [(name, *job.stamp.rank) for name, job in self.jobs.items()] + self.receivers.waited_for()
+
+    def check(self) -> None:
+        """Assert every invariant."""
+        self.arrivals.check()
+        self.senders.check()
+        self.sequenced.waiting.check()
+        self.feed.check()
 
 
-def _size(work: Work) -> int:
-    return sum(stop - start for _, start, stop in work.pieces)
-
-
-def _given(batch: Batch, ordered: bool) -> int:
-    """Outputs, failures and drops. An ordered stage's END of all has the path ``()``, and is no drop."""
-    dropped = sum(not end.count and not (ordered and not end.path) for end in batch.ends)
-    return batch.n + len(batch.fails) + dropped
+def _ack_at_once(link: LinkReceiver, batch: Batch, now: float) -> None:
+    """Nothing of this batch is queued: all its credit comes back, and it is acked."""
+    link.window.leave(batch.size, batch.nbytes)
+    link.ack(batch.number, now)

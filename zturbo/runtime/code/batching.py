@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from zturbo.core.effects import Work
 from zturbo.core.links.outbatch import paths
-from zturbo.core.worker.machine import Produced
+from zturbo.core.worker.produced import Produced
 from zturbo.errors import DecodeError
 from zturbo.runtime.code.runner import Runner, open_piece
 from zturbo.runtime.code.stagehost import StageHost, Stale
@@ -20,7 +20,7 @@ __all__ = ["BatchRunner"]
 
 class _Item(NamedTuple):
     work: Work
-    place: int
+    nth: int
     """Among the work's tasks."""
     last: bool
     """Whether it is the last of them."""
@@ -76,9 +76,9 @@ class BatchRunner(Runner):
         items = [waiting.popleft() for _ in range(min(len(waiting), self.host.batch))]
         ready: list[_Item] = []
         if self._current(self._job) == self._epoch:
-            for work, at in {id(item.work): (item.work, item.place) for item in items}.values():
+            for work, at in {id(item.work): (item.work, item.nth) for item in items}.values():
                 work.at = at
-            ready = [i for i in items if i.place < i.work.limit or not i.work.over(i.place)]
+            ready = [i for i in items if i.nth < i.work.limit or not i.work.over(i.nth)]
         if ready:
             newest = ready[-1].work
             works = {id(item.work): item.work for item in ready}.values()
@@ -118,11 +118,11 @@ class BatchRunner(Runner):
 
 
 def _items(work: Work) -> Iterator[_Item]:
-    place = 0
+    index = 0
     total = sum(stop - start for _, start, stop in work.pieces)
     for piece in work.pieces:
         runs, contents, metas = open_piece(piece)
         for at, path in enumerate(paths(runs)):
             meta = None if metas is None else metas[at]
-            yield _Item(work, place, place + 1 == total, path, contents[at], meta)
-            place += 1
+            yield _Item(work, index, index + 1 == total, path, contents[at], meta)
+            index += 1

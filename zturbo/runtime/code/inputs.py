@@ -62,9 +62,9 @@ class Inputs:
             path: of the task, or of one of its outputs.
             held: where the input lies, if that is known better.
         """
-        place = held or self._find(path)
+        lies = held or self._find(path)
         try:
-            return {} if place is None else _cut(*place)
+            return {} if lies is None else _cut(*lies)
         except DecodeError:
             return {"input": "its input cannot be read"}
 
@@ -78,19 +78,19 @@ class Inputs:
         known: dict[Path, tuple[Pieces, int]] = {}
         for pieces, _ in self._works:
             runs = [run for batch, start, stop in pieces for run in cut_runs(batch.runs, start, stop)]
-            known.update((one, (pieces, place)) for place, one in enumerate(paths(runs)))
+            known.update((one, (pieces, index)) for index, one in enumerate(paths(runs)))
         # An output's path is its input's, with a component for the execution, and one for its place.
         above = (path[:length] for length in range(len(path), max(-1, len(path) - 3), -1))
         return next((known[one] for one in above if one in known), None)
 
 
-def _cut(pieces: Pieces, place: int) -> dict[str, Any]:
-    """The input of this place, counted over the pieces."""
+def _cut(pieces: Pieces, index: int) -> dict[str, Any]:
+    """The input of this index, counted over the pieces."""
     for batch, start, stop in pieces:
-        if place >= stop - start:
-            place -= stop - start
+        if index >= stop - start:
+            index -= stop - start
             continue
-        at = start + place
+        at = start + index
         meta = None
         if batch.metas is not None:
             meta = later_one(slice_blob(batch.metas, batch.n, at, at + 1), [])

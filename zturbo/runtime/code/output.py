@@ -8,7 +8,7 @@ from time import perf_counter
 from typing import Any
 
 from zturbo.api.task import Task
-from zturbo.wire.messages import End, Fail, Path, Run
+from zturbo.wire.messages import End, Fail, Path, PathRun
 from zturbo.wire.payload import UNCHANGING, pack_meta, take
 
 __all__ = ["Output"]
@@ -66,7 +66,7 @@ class Output:
 
     def clear(self) -> None:
         """It has been taken."""
-        self.runs: list[Run] = []
+        self.runs: list[PathRun] = []
         self.contents: list[Any] = []
         self.metas: list[Any] | None = None
         self.ends: list[End] = []

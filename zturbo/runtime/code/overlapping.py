@@ -18,7 +18,7 @@ from typing import Any
 from zturbo.api.task import Task
 from zturbo.core.effects import EndJob, Work
 from zturbo.core.links.outbatch import cut_runs, paths
-from zturbo.core.worker.machine import Produced
+from zturbo.core.worker.produced import Produced
 from zturbo.errors import DecodeError
 from zturbo.errortext import type_name
 from zturbo.runtime.code.coroutines import END, LAST_CHANCE, next_of
@@ -57,11 +57,11 @@ class _Open:
 class _Item:
     """One task of a piece of work."""
 
-    __slots__ = ("content", "count", "meta", "of", "overdue", "path", "place", "seat", "timer")
+    __slots__ = ("content", "count", "index", "meta", "of", "overdue", "path", "seat", "timer")
 
-    def __init__(self, of: _Open, place: int, path: Path, content: Any, meta: Any) -> None:
+    def __init__(self, of: _Open, index: int, path: Path, content: Any, meta: Any) -> None:
         self.of = of
-        self.place = place
+        self.index = index
         self.path = path
         self.content = content
         self.meta = meta
@@ -103,8 +103,8 @@ class AsyncRunner(Runner):
         self._timeout = timeout
         self._waiting: deque[_Item] = deque()
         self._running: dict[asyncio.Task[None], _Item] = {}
-        self._places = list(reversed(range(host.concurrency)))
-        """Of the note of what runs, not in use."""
+        self._seats = list(reversed(range(host.concurrency)))
+        """Those of the running note that are free."""
         self._here: dict[bytes, _Here] = {}
         self._blocked: list[asyncio.Future[None]] = []
         """Who waits until more may be given."""
@@ -197,15 +197,15 @@ class AsyncRunner(Runner):
         try:
             runs, contents, metas = open_piece(work.pieces[-1])
         except DecodeError as error:
-            for place, path in enumerate(paths(cut_runs(batch.runs, start, stop))):
-                if self._is_mine(_Item(opened, place, path, None, None)):
+            for index, path in enumerate(paths(cut_runs(batch.runs, start, stop))):
+                if self._is_mine(_Item(opened, index, path, None, None)):
                     self._begin(work)
                     self._out.fails.append(Fail(path, 0, self.host.error(error, path, None, "DecodeError")))
                     self._finish(opened)
             return
         self._waiting.extend(
-            _Item(opened, place, path, contents[place], None if metas is None else metas[place])
-            for place, path in enumerate(paths(runs))
+            _Item(opened, index, path, contents[index], None if metas is None else metas[index])
+            for index, path in enumerate(paths(runs))
         )
         self.go()
 
@@ -216,7 +216,7 @@ class AsyncRunner(Runner):
                 if not blocked.done():
                     blocked.set_result(None)
             self._blocked.clear()
-        while self._waiting and self._places and self._free():
+        while self._waiting and self._seats and self._free():
             item = self._waiting.popleft()
             if not self._is_mine(item):
                 continue
@@ -230,8 +230,8 @@ class AsyncRunner(Runner):
     def _is_mine(self, item: _Item) -> bool:
         """Take this task, unless it was given back."""
         work = item.of.work
-        work.at = item.place
-        if item.place < work.limit or not work.over(item.place):
+        work.at = item.index
+        if item.index < work.limit or not work.over(item.index):
             return True
         item.of.left -= 1
         if not item.of.left:
@@ -258,7 +258,7 @@ class AsyncRunner(Runner):
         here = self._here.get(work.job)
         if here is None:
             here = self._here[work.job] = _Here(self.loop.create_task(self.host.make_state()))
-        item.seat = self._places.pop()
+        item.seat = self._seats.pop()
         self.host.running_note.enter(item.seat, work.job, work.epoch, item.path)
         task = self.loop.create_task(self._process(item, here))
         self._running[task] = item
@@ -279,7 +279,7 @@ class AsyncRunner(Runner):
         item = self._running.pop(task)
         self._look_after(item.of.work.job, item.of.work.epoch, lambda: [item.path])
         self.host.running_note.leave(item.seat)
-        self._places.append(item.seat)
+        self._seats.append(item.seat)
         if item.timer is not None:
             item.timer.cancel()
         here.running.pop(task, None)
@@ -330,7 +330,7 @@ class AsyncRunner(Runner):
         task.content = host.opened(task.content)
         if type(task.content) is Unreadable:
             self._begin(work)
-            with host.holding(work.pieces, item.place):
+            with host.holding(work.pieces, item.index):
                 host._unreadable(path, task, out)
             return
         had = len(task._logs or ()) if work.logs else -1
@@ -343,7 +343,7 @@ class AsyncRunner(Runner):
                 result = await result
             if not isinstance(result, AsyncIterable):
                 self._begin(work)
-                with host.holding(work.pieces, item.place):
+                with host.holding(work.pieces, item.index):
                     host._result(result, path, task, out, had, mark, executed=True)
                 return
             await self._stream(item, result, path, task, had, mark)
@@ -384,7 +384,7 @@ class AsyncRunner(Runner):
                 host.running_note.gave(item.seat, item.count)
                 work = item.of.work
                 self._begin(work)
-                with host.holding(work.pieces, item.place):
+                with host.holding(work.pieces, item.index):
                     host._child(child, (*path, item.count - 1), task, self._out, had)
                 self._flush_soon()
                 await self._room()
@@ -407,7 +407,7 @@ class AsyncRunner(Runner):
             kind, error = "TaskTimeout", TimeoutError(f"it ran longer than {self._timeout:g} s, task_timeout")
         work = item.of.work
         self._begin(work)
-        with self.host.holding(work.pieces, item.place):
+        with self.host.holding(work.pieces, item.index):
             given = task or restore(item.content, unopened(item.meta))
             packed = self.host.error(error, item.path, given, kind)
         self._out.fail(item.path if path is None else path, count, packed)

@@ -14,13 +14,13 @@ from typing import Any
 from zturbo.core.effects import Work
 from zturbo.core.links.outbatch import cut_runs, paths
 from zturbo.core.worker.held_roots import InputKey
-from zturbo.core.worker.machine import Produced
+from zturbo.core.worker.produced import Produced
 from zturbo.errors import DecodeError, EncodeError, TooLarge
 from zturbo.runtime.code.output import Output
 from zturbo.runtime.code.stagecode import Broken
 from zturbo.runtime.code.stagehost import StageHost, Stale
 from zturbo.runtime.process.descriptors import LOST_DESCRIPTORS, Descriptors, Watched
-from zturbo.wire.messages import Batch, Fail, Path, Run
+from zturbo.wire.messages import Batch, Fail, Path, PathRun
 from zturbo.wire.payload import (
     NeedsBuffers,
     Packed,
@@ -241,11 +241,11 @@ class Runner:
         self._done = {}
         self._since = 0.0
 
-    def _batch(self, runs: list[Run], n: int, blob: Any, metas: bytes | None) -> Batch:
+    def _batch(self, runs: list[PathRun], n: int, blob: Any, metas: bytes | None) -> Batch:
         return Batch(self._job, self._epoch, 0, runs, n, blob, metas)
 
     def _pack(
-        self, runs: list[Run], contents: list[Any], metas: list[Any] | None, fails: list[Fail]
+        self, runs: list[PathRun], contents: list[Any], metas: list[Any] | None, fails: list[Fail]
     ) -> list[Batch]:
         try:
             blob = pack_many(contents)
@@ -257,7 +257,7 @@ class Runner:
         return [self._batch(runs, len(contents), blob, packed)]
 
     def _pack_each(
-        self, runs: list[Run], contents: list[Any], metas: list[Any] | None, fails: list[Fail]
+        self, runs: list[PathRun], contents: list[Any], metas: list[Any] | None, fails: list[Fail]
     ) -> list[Batch]:
         """One by one: large contents travel alone, and one that cannot travel fails alone."""
         batches = []
@@ -287,11 +287,11 @@ def _paths(work: Work) -> Iterator[Path]:
         yield from paths(cut_runs(batch.runs, start, stop))
 
 
-def _path(runs: list[Run], index: int) -> Path:
+def _path(runs: list[PathRun], index: int) -> Path:
     return cut_runs(runs, index, index + 1)[0][0]
 
 
-def open_piece(piece: tuple[Batch, int, int]) -> tuple[list[Run], list[Any], list[Any] | None]:
+def open_piece(piece: tuple[Batch, int, int]) -> tuple[list[PathRun], list[Any], list[Any] | None]:
     """Runs, contents and metas of a part of a batch. What cannot be unpacked is an :class:`Unreadable`, and
     what is unpacked when its task runs a :class:`Packed`.
 

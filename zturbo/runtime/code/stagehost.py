@@ -18,7 +18,7 @@ from zturbo.core.order.tree import BEFORE_ID
 from zturbo.runtime.code.output import Output
 from zturbo.runtime.code.restored import restore, unopened
 from zturbo.runtime.code.stagecode import Condemned, JobState, StageCode, Stale
-from zturbo.wire.messages import Mark, Path, Run
+from zturbo.wire.messages import Mark, Path, PathRun
 from zturbo.wire.payload import (
     UNCHANGING,
     Packed,
@@ -64,7 +64,7 @@ class StageHost(StageCode):
     def run(
         self,
         job: bytes,
-        runs: Iterable[Run],
+        runs: Iterable[PathRun],
         contents: list[Any],
         metas: list[Any] | None,
         out: Output,
@@ -118,12 +118,12 @@ class StageHost(StageCode):
             raise
         self.running_note.end()  # not where this process is to end: what runs stays noted until it is gone
 
-    def _knows_all(self, marks: tuple[Mark, ...], runs: Iterable[Run]) -> bool:
+    def _knows_all(self, marks: tuple[Mark, ...], runs: Iterable[PathRun]) -> bool:
         """Whether all of these are known to fail: then no state is made, of which a worker may have died."""
         known = _never_run(marks)
         return bool(known) and all(path in known for path in paths(runs))
 
-    def _note_next(self, job: bytes, epoch: int, marks: tuple[Mark, ...], runs: Iterable[Run]) -> None:
+    def _note_next(self, job: bytes, epoch: int, marks: tuple[Mark, ...], runs: Iterable[PathRun]) -> None:
         """Where a job's state is to be made, the first task that it is made for is named."""
         if job in self._jobs:
             return
@@ -139,7 +139,7 @@ class StageHost(StageCode):
         process: Callable[[Task], Any],
         job: bytes,
         epoch: int,
-        runs: Iterable[Run],
+        runs: Iterable[PathRun],
         contents: list[Any],
         metas: list[Any] | None,
         out: Output,
@@ -171,7 +171,7 @@ class StageHost(StageCode):
         process: Callable[[Task], Any],
         job: bytes,
         epoch: int,
-        runs: Iterable[Run],
+        runs: Iterable[PathRun],
         contents: list[Any],
         out: Output,
         steps: Steps,
@@ -232,7 +232,7 @@ class StageHost(StageCode):
                     self._result(result, (*prefix, at) if first else first, task, out, -1)
                 out.finished += 1
 
-    def _fail_all(self, runs: Iterable[Run], error: BaseException, out: Output, steps: Steps) -> None:
+    def _fail_all(self, runs: Iterable[PathRun], error: BaseException, out: Output, steps: Steps) -> None:
         for i, path in enumerate(paths(runs)):
             steps.at = i
             if i >= steps.limit and steps.over(i):
@@ -346,7 +346,7 @@ class StageHost(StageCode):
     def run_ordered(
         self,
         job: bytes,
-        pieces: Iterable[tuple[list[Run], list[Any], list[Any] | None]],
+        pieces: Iterable[tuple[list[PathRun], list[Any], list[Any] | None]],
         fails: list[tuple[int, bytes, int]],
         out: Output,
         *,
@@ -396,7 +396,7 @@ class StageHost(StageCode):
     def _run_released(
         self,
         state: JobState,
-        pieces: Iterable[tuple[list[Run], list[Any], list[Any] | None]],
+        pieces: Iterable[tuple[list[PathRun], list[Any], list[Any] | None]],
         fails: list[tuple[int, bytes, int]],
         out: Output,
         final: bool,

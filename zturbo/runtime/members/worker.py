@@ -20,7 +20,8 @@ from typing import TYPE_CHECKING, Any
 from zturbo.api.stage import Stage
 from zturbo.api.stage_kinds import FunctionStage
 from zturbo.core.effects import Control, EndJob, Exit, Reclaim, Run, Send, Spill, Work
-from zturbo.core.worker.machine import Produced, WorkerMachine
+from zturbo.core.worker.machine import WorkerMachine
+from zturbo.core.worker.produced import Produced
 from zturbo.errors import StartError
 from zturbo.errortext import render
 from zturbo.hardware.binding import ordinal_hint
@@ -233,7 +234,7 @@ class WorkerProcess:
         times = []
         if (due := self.machine.deadline()) is not None:
             times.append(due)
-        if self.machine.handed:
+        if self.machine.feed.handed:
             times.append(self._steal_at)
         if self._drain_until is not None:
             times.append(min(self._drain_until, self._leave_at or time.monotonic() + 0.05))
@@ -250,7 +251,7 @@ class WorkerProcess:
     def tick(self, now: float) -> None:
         """Time has passed."""
         self.machine.tick(now)
-        if self.machine.handed and now >= self._steal_at:
+        if self.machine.feed.handed and now >= self._steal_at:
             self._steal(now)
         if self._drain_until is None:
             return
@@ -318,7 +319,11 @@ class WorkerProcess:
     def dump(self, now: float) -> None:
         """Write what is here to the log."""
         machine = self.machine
-        state = {"queued": machine.queue.tasks, "custody": len(machine.custody), "idle": machine.idle}
+        state = {
+            "queued": machine.feed.queue.tasks,
+            "custody": len(machine.arrivals.custody),
+            "idle": machine.idle,
+        }
         dump(self.loop.stage, machine.me, {**state, **links(machine.receivers, machine.senders)})
 
     def run_loop(self) -> None:

@@ -70,7 +70,7 @@ class RunningNote:
         self._map = mmap.mmap(fd, SIZE)
         os.close(fd)
         self._serial = 0
-        self._places = 0
+        self._seats = 0
 
     @staticmethod
     def make() -> int:
@@ -122,28 +122,28 @@ class RunningNote:
         """None runs; the last one that did stays noted as that."""
         self._end_at(0)
 
-    def enter(self, place: int, job: bytes, epoch: int, path: Path) -> None:
-        """At this place of the table, this task runs now."""
-        if place >= ENTRIES or len(path) > _ENTRY_DEPTH:
+    def enter(self, seat: int, job: bytes, epoch: int, path: Path) -> None:
+        """At this seat of the table, this task runs now."""
+        if seat >= ENTRIES or len(path) > _ENTRY_DEPTH:
             return
-        if place >= self._places:
-            self._places = place + 1
-            _HEAD.pack_into(self._map, _HEAD_AT, 3, 0, b"", self._places)
-        at = HEAD_SIZE + ENTRY_SIZE * place
+        if seat >= self._seats:
+            self._seats = seat + 1
+            _HEAD.pack_into(self._map, _HEAD_AT, 3, 0, b"", self._seats)
+        at = HEAD_SIZE + ENTRY_SIZE * seat
         self._serial += 1
         struct.pack_into(f"<{len(path)}Q", self._map, at + _ENTRY.size, *path)
         _ENTRY.pack_into(self._map, at, 0, 0, epoch, job, len(path))
         _GIVEN.pack_into(self._map, at, self._serial)
 
-    def gave(self, place: int, count: int) -> None:
-        """The task at this place has given so many outputs."""
-        if place < ENTRIES:
-            _GIVEN.pack_into(self._map, HEAD_SIZE + ENTRY_SIZE * place + 8, count)
+    def gave(self, seat: int, count: int) -> None:
+        """The task at this seat has given so many outputs."""
+        if seat < ENTRIES:
+            _GIVEN.pack_into(self._map, HEAD_SIZE + ENTRY_SIZE * seat + 8, count)
 
-    def leave(self, place: int) -> None:
-        """Nothing runs at this place; the last task that did stays noted as that."""
-        if place < self._places:
-            self._end_at(HEAD_SIZE + ENTRY_SIZE * place)
+    def leave(self, seat: int) -> None:
+        """Nothing runs at this seat; the last task that did stays noted as that."""
+        if seat < self._seats:
+            self._end_at(HEAD_SIZE + ENTRY_SIZE * seat)
 
     def _end_at(self, at: int) -> None:
         (serial,) = _GIVEN.unpack_from(self._map, at)
@@ -169,14 +169,14 @@ class RunningNote:
             return []
 
     def _read_all(self) -> list[Running]:
-        numbered, _, _, places = _HEAD.unpack_from(self._map, _HEAD_AT)
+        numbered, _, _, seats = _HEAD.unpack_from(self._map, _HEAD_AT)
         if numbered == 3:
-            found = (self._read_entry(place) for place in range(min(places, ENTRIES)))
+            found = (self._read_entry(seat) for seat in range(min(seats, ENTRIES)))
             return [running for running in found if running is not None]
         return self._read_head()
 
-    def _read_entry(self, place: int) -> Running | None:
-        at = HEAD_SIZE + ENTRY_SIZE * place
+    def _read_entry(self, seat: int) -> Running | None:
+        at = HEAD_SIZE + ENTRY_SIZE * seat
         serial, given, epoch, job, depth = _ENTRY.unpack_from(self._map, at)
         if not serial or depth > _ENTRY_DEPTH:
             return None

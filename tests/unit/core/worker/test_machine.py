@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tests.unit.core.pair import BUSY, JOB, Pair
-from zturbo.core.worker.machine import Produced
+from zturbo.core.worker.produced import Produced
 
 
 def test_what_is_given_back_waits_for_another_or_for_the_end_of_the_long_task() -> None:

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from zturbo import BatchStage, ReorderStage, Stage, Task
 from zturbo.client.reader import failed_task
 from zturbo.core.effects import Work
-from zturbo.core.worker.machine import Produced
+from zturbo.core.worker.produced import Produced
 from zturbo.errortext import MAX_MESSAGE, MAX_TRACEBACK, message_of, render
 from zturbo.runtime.code import runner as module
 from zturbo.runtime.code.batching import BatchRunner

@@ -6,7 +6,7 @@ import pytest
 
 from zturbo import BatchStage, Stage, Task
 from zturbo.core.effects import Work
-from zturbo.core.worker.machine import Produced
+from zturbo.core.worker.produced import Produced
 from zturbo.runtime.code.batching import BatchRunner
 from zturbo.runtime.code.runner import Runner
 from zturbo.runtime.code.stagehost import StageHost

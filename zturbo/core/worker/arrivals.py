@@ -1,0 +1,121 @@
+"""Batches that have come to a worker and are not acked: their custody, their credit, what is given back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from zturbo.core.effects import Effect
+from zturbo.core.links.custody import Custody
+from zturbo.core.links.receivers import Receivers
+from zturbo.core.worker.held_roots import HeldItem, HeldRoots, InputKey
+from zturbo.core.worker.queue import Slice
+from zturbo.wire.messages import Batch
+
+__all__ = ["Arrivals"]
+
+
+class Arrivals:
+    """What a worker owes its senders a word on.
+
+    Args:
+        me: incarnation of the worker.
+        effects: where what is to be done is appended.
+    """
+
+    def __init__(self, me: bytes, effects: list[Effect]) -> None:
+        self.custody: Custody[InputKey] = Custody()
+        self.receivers = Receivers(me, effects)
+        self.held = HeldRoots(self.custody)
+        self.returned: dict[InputKey, tuple[InputKey, int]] = {}
+        """(sender, batch) -> (input, tasks of it that are given back and not yet known to be taken)."""
+
+    def admit(self, batch: Batch, *, root: bool) -> None:
+        """Take a batch into custody; ``root``: it came from the broker."""
+        self.custody.admit((batch.source, batch.number), batch.n)
+        if batch.n and root:
+            self.held.note(batch)
+
+    def leave(self, key: InputKey, tasks: int, nbytes: int) -> None:
+        """So much of this input has left the queue: its credit comes back."""
+        self.receivers.leave(self.held.now(key)[0], tasks, nbytes)
+
+    def drop(self, key: InputKey, now: float) -> None:
+        """Nobody wants anymore what comes of this input: it is acked, whatever is un-acked further down."""
+        self.custody.forget(key)
+        self._ack(key, now)
+
+    def ack_zeroed(self, now: float) -> None:
+        """Ack inputs of which nothing is un-acked any more."""
+        zeroed = self.custody.zeroed
+        if zeroed:
+            for key in zeroed:
+                self._ack(key, now)
+            zeroed.clear()
+
+    def _ack(self, key: InputKey, now: float) -> None:
+        self.receivers.ack(*self.held.now(key), now)
+        self.returned.pop(self.held.now(key), None)
+        self.held.done(key)
+
+    def give_back(self, part: Slice, now: float) -> None:
+        """Tell the sender that it may have these tasks again."""
+        peer, number = self.held.now(part.key)
+        link = self.receivers.links.get(peer)
+        if link is None or part.key not in self.custody:
+            return
+        self.held.cut(part.key, part.start)
+        self.returned[(peer, number)] = (part.key, part.n)
+        link.give_back(number, part.start, now)
+
+    def taken_back(self, sender: bytes, numbers: Iterable[int]) -> None:
+        """The sender has taken back what was given back of these batches."""
+        for number in numbers:
+            entry = self.returned.pop((sender, number), None)
+            if entry is not None:
+                self.custody.release((entry[0],), entry[1])
+
+    def forget_senders(self, gone: set[bytes]) -> None:
+        """These senders live no more: nobody waits for acks of what they sent."""
+        for key in self.custody.keys():
+            if key[0] in gone:
+                self.custody.forget(key)
+        self._forget_returns(gone)
+
+    def _forget_returns(self, senders: set[bytes]) -> None:
+        for key in [key for key in self.returned if key[0] in senders]:
+            del self.returned[key]
+
+    def adopt(
+        self, old: bytes, broker: bytes, here: list[tuple[InputKey, int, int]], now: float
+    ) -> list[HeldItem]:
+        """Go on, as inputs of a new broker, with the roots that came from the old one.
+
+        Args:
+            old: the broker that sent them.
+            broker: the broker that takes its place.
+            here: (input, tasks, bytes) of all whose credit has not come back.
+            now: monotonic seconds.
+
+        Returns:
+            What is held, in the order of its new numbers, from 1.
+        """
+        for (sender, _), (key, tasks) in list(self.returned.items()):
+            if sender == old:
+                self.custody.release((key,), tasks)  # it is not in the report, and so goes again
+        self._forget_returns({old})
+        self.ack_zeroed(now)
+        items = self.held.adopt(broker)
+        window = self.receivers.adopt(broker, len(items)).window
+        tasks = sum(item[3] for item in items)
+        nbytes = sum(item[4] for item in items)
+        window.allow(tasks, nbytes)
+        owed = [part for part in here if self.held.now(part[0])[0] == broker]
+        tasks -= sum(part[1] for part in owed)
+        nbytes -= sum(part[2] for part in owed)
+        window.leave(tasks, nbytes)
+        return items
+
+    def check(self) -> None:
+        """Assert every invariant."""
+        self.custody.check()
+        self.receivers.check()

@@ -1,0 +1,228 @@
+"""What the user's code of a worker is given, and when: the queue before it, and the work that it has."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+
+from zturbo.core.effects import Effect, Reclaim, Run, Work
+from zturbo.core.links.credit import Meter
+from zturbo.core.links.senders import Senders
+from zturbo.core.worker.arrivals import Arrivals
+from zturbo.core.worker.held_roots import InputKey
+from zturbo.core.worker.job import WorkerJob
+from zturbo.core.worker.produced import Produced
+from zturbo.core.worker.queue import InputQueue, Slice
+from zturbo.wire.messages import Batch, Path
+
+__all__ = ["Feed"]
+
+GIVE_BACK_AFTER = 0.25
+"""Seconds that a task runs at least before what is queued behind it is given back."""
+
+
+class Feed:
+    """The user's code's input.
+
+    Args:
+        arrivals: where its inputs come from, and go back to.
+        jobs: what the worker has of each job.
+        senders: their pressure pauses the code.
+        effects: where what is to be done is appended.
+        sequenced: gives the next work of an ordered stage; None at a plain one, which has a queue.
+        batch: tasks that the code takes at once; 0 for one by one.
+        batch_wait: seconds that it waits for so many.
+        concurrency: tasks that the code runs at a time, and finishes in any order; 0 for one by one.
+    """
+
+    def __init__(
+        self,
+        arrivals: Arrivals,
+        jobs: dict[bytes, WorkerJob],
+        senders: Senders,
+        effects: list[Effect],
+        *,
+        sequenced: Callable[[], Work | None] | None,
+        batch: int,
+        batch_wait: float,
+        concurrency: int,
+    ) -> None:
+        self._arrivals = arrivals
+        self._jobs = jobs
+        self._senders = senders
+        self._effects = effects
+        self._sequenced = sequenced
+        self._batch = batch
+        self._concurrency = concurrency
+        self._patience = GIVE_BACK_AFTER + batch_wait
+        self._meter = Meter()
+        self.queue = InputQueue()
+        self.handed: deque[Work] = deque()
+        """Work that the user's code has and has not finished."""
+        self._late: deque[list[tuple[InputKey, int, int]]] = deque()
+        """(input, tasks, bytes) whose credit comes back when the work of the same index is finished."""
+        self._open: dict[InputKey, tuple[int, int]] = {}
+        """Where tasks are finished in any order: input -> (tasks, bytes) that the code has of it."""
+        self._running = 0
+        """How many tasks these are."""
+        self.peers = False
+        """Whether there are other workers of this stage."""
+        self._alone = False
+        """Whether a suspect runs."""
+        self._moved_at = 0.0
+        """When the code was last given something, or gave something."""
+        self.given_back = False
+        """Whether what is behind the running task was given back already."""
+
+    # -- in -----------------------------------------------------------------------------------
+    def add(self, batch: Batch, now: float) -> None:
+        """A batch has come; it goes back at once while a task runs for long."""
+        self.queue.add(batch)
+        if self.given_back:
+            self.give_back(now)
+
+    def drop_job(self, job: bytes, now: float) -> None:
+        """Old epochs leave no debt: what is queued of the job is acked and dropped."""
+        for part in self.queue.drop(lambda batch: batch.job == job):
+            self._arrivals.leave(part.key, part.n, part.nbytes)
+            self._arrivals.drop(part.key, now)
+
+    def drop_senders(self, gone: set[bytes]) -> None:
+        """What these senders sent is run by others."""
+        self.queue.drop(lambda batch: batch.source in gone)
+
+    # -- to the code, and back ----------------------------------------------------------------
+    def go_on(self, now: float) -> None:
+        """Give the user's code something to do: one piece running, one at hand if tasks are fast."""
+        one = self._meter.slow or self._meter.mean is None or bool(self.queue.aside)
+        while not self._alone and not self._senders.pressed:
+            if self._concurrency:
+                if self._running >= self._concurrency:
+                    return
+            else:
+                enough = len(self.handed) >= (1 if one else 2)
+                if enough and (self.queue.aside or sum(map(_size, self.handed)) >= 2 * self._batch):
+                    return
+            if self._sequenced is None:
+                work = self._next_queued()
+            elif (work := self._sequenced()) is not None:
+                self._late.append([])
+            if work is None:
+                return
+            if not self.handed:
+                self._moved_at = now
+            self.handed.append(work)
+            self._effects.append(Run(work))
+
+    def _suspects(self, job: bytes) -> frozenset[Path]:
+        return self._jobs[job].suspects
+
+    def _next_queued(self) -> Work | None:
+        part = self.queue.next(self._suspects)
+        if part is None and not self.handed:
+            part = self.queue.next_alone()
+            self._alone = part is not None
+        if part is None:
+            return None
+        if self._concurrency:
+            tasks, nbytes = self._open.get(part.key, (0, 0))
+            self._open[part.key] = (tasks + part.n, nbytes + part.nbytes)
+            self._running += part.n
+            self._late.append([])
+        elif self._meter.slow or self._meter.mean is None:
+            self._late.append([(part.key, part.n, part.nbytes)])
+        else:
+            self._late.append([])
+            self._arrivals.leave(part.key, part.n, part.nbytes)
+        batch = part.batch
+        job = self._jobs[batch.job]
+        pieces = [(batch, part.start, part.stop)]
+        return Work(batch.job, batch.epoch, pieces, part.key, [], logs=job.stamp.logs, marks=job.marks)
+
+    def finished(self, out: Produced, now: float) -> None:
+        """The code has finished tasks or pieces of work: their credit comes back."""
+        if out.tasks or out.works:
+            self._moved_at = now
+            self.given_back &= not (out.works or self._concurrency)
+        for work in out.works:
+            at = next(at for at, other in enumerate(self.handed) if other is work)
+            del self.handed[at]
+            for key, tasks, nbytes in self._late[at]:
+                self._arrivals.leave(key, tasks, nbytes)
+            del self._late[at]
+            self._alone = False
+        for origin, tasks in out.done:
+            if origin in self._open:
+                self._shut(origin, tasks)
+        self._meter.add(out.tasks, out.seconds)
+
+    def _shut(self, key: InputKey, tasks: int) -> None:
+        """The code has so many tasks less of this input: their credit comes back."""
+        left, nbytes = self._open.pop(key)
+        tasks = min(tasks, left)
+        self._running -= tasks
+        if left > tasks:
+            self._open[key] = (left - tasks, nbytes)
+        self._arrivals.leave(key, tasks, 0 if left > tasks else nbytes)
+
+    # -- giving back --------------------------------------------------------------------------
+    def give_back(self, now: float) -> None:
+        """What was not started is for others: what is queued, and the rest of what was handed out."""
+        self.given_back = True
+        for part in self.queue.give_back():
+            self._arrivals.give_back(part, now)
+            if self._concurrency:
+                self._arrivals.leave(part.key, part.n, part.nbytes)
+            elif self._late:
+                self._late[-1].append((part.key, part.n, part.nbytes))
+        for work in self.handed:
+            batch, _, stop = work.pieces[-1]
+            if stop == batch.n and not work.reclaimed:
+                work.reclaimed = True  # once: said again, it would count twice
+                self._effects.append(Reclaim(work))
+
+    def reclaimed(self, work: Work, started: int, now: float) -> None:
+        """This work stops before the task of this index, counted over its pieces."""
+        batch, start, stop = work.pieces[-1]
+        if start + started < stop and any(work is other for other in self.handed):
+            rest = Slice(batch, start + started, stop)
+            self._arrivals.give_back(rest, now)
+            if rest.key in self._open:
+                self._shut(rest.key, rest.n)
+
+    def give_back_at(self) -> float | None:
+        """When what is behind the running task is to be given back."""
+        if self.given_back or self._sequenced is not None or not self.handed or not self.peers or self._alone:
+            return None
+        if self._concurrency and not len(self.queue) and self._running <= self._concurrency:
+            return None  # all of it runs
+        ahead = self.queue.tasks + sum(work.pieces[-1][2] - work.pieces[-1][1] for work in self.handed)
+        if ahead <= 1:
+            return None
+        return self._moved_at + max(self._patience, 2 * ahead * (self._meter.mean or 0.0))
+
+    # -- for others ---------------------------------------------------------------------------
+    @property
+    def paused(self) -> bool:
+        """Whether senders get no more credit: a suspect is here, or what comes is given back."""
+        return bool(self.queue.aside) or self._alone or self.given_back
+
+    def window(self, senders: int) -> int:
+        """Tasks that so many senders together may send ahead."""
+        return max(self._meter.window(), self._batch * senders, self._concurrency * senders)
+
+    def owed(self) -> list[tuple[InputKey, int, int]]:
+        """(input, tasks, bytes) of all whose credit has not come back."""
+        owed = [(part.key, part.n, part.nbytes) for part in self.queue.parts()]
+        owed += [late for parts in self._late for late in parts]
+        return owed + [(key, tasks, nbytes) for key, (tasks, nbytes) in self._open.items()]
+
+    def check(self) -> None:
+        """Assert every invariant."""
+        self.queue.check()
+        assert len(self._late) == len(self.handed)
+        assert self._running == sum(tasks for tasks, _ in self._open.values())
+
+
+def _size(work: Work) -> int:
+    return sum(stop - start for _, start, stop in work.pieces)

@@ -1,0 +1,55 @@
+"""What a worker has of one job."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from zturbo.core.order.sequencer import Sequencer
+from zturbo.wire.messages import Batch, Mark, Path, Stamp
+
+__all__ = ["WorkerJob"]
+
+
+@dataclass(slots=True)
+class WorkerJob:
+    """A job in one epoch: its stamp, and the counts of what its code has given."""
+
+    stamp: Stamp
+    entry: Sequencer | None = None
+    """At an ordered stage."""
+    marks: tuple[Mark, ...] = ()
+    """Those of this stage."""
+    suspects: frozenset[Path] = frozenset()
+    finished: bool = False
+    """At an ordered stage: the final work has been handed out."""
+    given: int = 0
+    """Outputs, failures and drops: a generator that is still running shows too."""
+    failed: int = 0
+    """Failures among them."""
+    passing: int = 0
+    """Failures of stages above that were handed to the code of an ordered stage, to pass by."""
+    failure: str | None = None
+    """Why the job is to end, if it has fail_fast: the first failure here, in a sentence."""
+
+    def stamped(self, stamp: Stamp, stage: int) -> None:
+        """The broker's newest word, of which this stage has some marks."""
+        self.stamp = stamp
+        self.marks = tuple(mark for mark in stamp.marks if mark.stage == stage)
+        self.suspects = frozenset(mark.path for mark in self.marks if not mark.kind)
+
+    def count(self, batch: Batch) -> None:
+        """The code has given this. An ordered stage's END of all has the path ``()``, and is no drop."""
+        ordered = self.entry is not None
+        dropped = sum(not end.count and not (ordered and not end.path) for end in batch.ends)
+        self.given += batch.n + len(batch.fails) + dropped
+        self.failed += len(batch.fails)
+
+    @property
+    def done(self) -> int:
+        """What this stage has given, without what passed by."""
+        return max(0, self.given - self.passing)
+
+    @property
+    def failures(self) -> int:
+        """Failures that began here."""
+        return max(0, self.failed - self.passing)

@@ -1,0 +1,118 @@
+"""What an ordered stage has before its code: a sequencer for each job, and the batches that wait in them."""
+
+from __future__ import annotations
+
+from collections import deque
+
+from zturbo.core.effects import Control, Effect, Work
+from zturbo.core.worker.adoption import REPORT_EVERY
+from zturbo.core.worker.job import WorkerJob
+from zturbo.core.worker.waiting import Waiting
+from zturbo.errors import DecodeError
+from zturbo.wire.control import to_broker
+from zturbo.wire.messages import Batch
+from zturbo.wire.payload import failure_text
+
+__all__ = ["MAX_WORK", "Sequenced"]
+
+MAX_WORK = 512
+"""Tasks that an ordered stage hands to its code at once."""
+
+
+class Sequenced:
+    """Items that wait for their order; jobs take turns.
+
+    Args:
+        me: incarnation of the worker.
+        jobs: what it has of each job.
+        effects: where what is to be done is appended.
+        spill_bytes: bytes that may wait for their order in memory.
+    """
+
+    def __init__(
+        self, me: bytes, jobs: dict[bytes, WorkerJob], effects: list[Effect], spill_bytes: int
+    ) -> None:
+        self._me = me
+        self._jobs = jobs
+        self._effects = effects
+        self.waiting = Waiting(effects, spill_bytes)
+        self._ring: deque[bytes] = deque()
+        self._blamed: dict[bytes, float] = {}
+        """Job that the broker is to end -> when that is said again."""
+
+    def begin(self, job: bytes) -> None:
+        """A job has come here for the first time."""
+        self._ring.append(job)
+
+    def enter(self, job: WorkerJob, batch: Batch) -> None:
+        """Its sequencer takes all of this batch."""
+        entry = job.entry
+        assert entry is not None
+        offset = taken = 0
+        try:
+            for first, n in batch.runs:
+                taken += entry.enter_run(first, n, batch, offset)
+                offset += n
+            for end in batch.ends:
+                entry.enter_end(end.path, end.count, None)
+            for fail in batch.fails:
+                error = self.waiting.failure(batch.job, fail.error)
+                new = entry.enter_fail(fail.path, fail.count, error)
+                if not new:
+                    self.waiting.no_failure(batch.job, error)
+                elif job.stamp.fail_fast and job.failure is None:
+                    job.failure = failure_text(fail.error)
+        except DecodeError:
+            pass  # no correct sender sends such an item: what came before it has entered
+        if taken:
+            self.waiting.add(batch, taken)
+        if entry.nondeterministic or job.failure:
+            self._blamed.setdefault(batch.job, 0.0)
+
+    def next(self) -> Work | None:
+        """What the next job whose turn it is has released."""
+        for _ in range(len(self._ring)):
+            name = self._ring[0]
+            self._ring.rotate(-1)
+            job = self._jobs.get(name)
+            if job is None:
+                self._ring.pop()
+                continue
+            entry = job.entry
+            if entry is None or job.finished:
+                continue
+            released = entry.pop(MAX_WORK)
+            final = entry.drained
+            if not released and not final:
+                continue
+            job.finished = final
+            pieces, fails = self.waiting.take(name, released)
+            job.passing += len(fails)
+            return Work(name, job.stamp.epoch, pieces, None, fails, final, job.stamp.logs, job.marks)
+        return None
+
+    def say_entered(self, name: bytes, epoch: int) -> None:
+        """Tell a restarted broker which roots have wholly entered this job's sequencer."""
+        job = self._jobs.get(name)
+        roots = job.entry.entered() if job and job.entry and job.stamp.epoch == epoch else []
+        message = to_broker.Entered(incarnation=self._me, job=name, epoch=epoch, roots=tuple(roots))
+        self._effects.append(Control(message))
+
+    def blame(self, now: float) -> None:
+        """Tell the broker of jobs that cannot be whole, until it ends them."""
+        for name, at in list(self._blamed.items()):
+            job = self._jobs.get(name)
+            blame = None if job is None or job.entry is None else job.entry.nondeterministic or job.failure
+            if job is None or job.entry is None or not blame:
+                del self._blamed[name]
+            elif now >= at:
+                self._blamed[name] = now + REPORT_EVERY
+                kind = "NondeterministicStage" if job.entry.nondeterministic else "JobFailed"
+                message = to_broker.JobFailed(
+                    incarnation=self._me, job=name, epoch=job.stamp.epoch, kind=kind, error=blame
+                )
+                self._effects.append(Control(message))
+
+    def deadline(self) -> float | None:
+        """When the broker is to be told again."""
+        return min(self._blamed.values(), default=None)
