@@ -55,7 +55,7 @@ class Feed:
         self._batch = batch
         self._concurrency = concurrency
         self._patience = GIVE_BACK_AFTER + batch_wait
-        self._meter = Meter()
+        self.meter = Meter()
         self.queue = InputQueue()
         self.handed: deque[Work] = deque()
         """Work that the user's code has and has not finished."""
@@ -94,7 +94,7 @@ class Feed:
     # -- to the code, and back ----------------------------------------------------------------
     def go_on(self, now: float) -> None:
         """Give the user's code something to do: one piece running, one at hand if tasks are fast."""
-        one = self._meter.slow or self._meter.mean is None or bool(self.queue.aside)
+        one = self.meter.slow or self.meter.mean is None or bool(self.queue.aside)
         while not self._alone and not self._senders.pressed:
             if self._concurrency:
                 if self._running >= self._concurrency:
@@ -129,7 +129,7 @@ class Feed:
             self._open[part.key] = (tasks + part.n, nbytes + part.nbytes)
             self._running += part.n
             self._late.append([])
-        elif self._meter.slow or self._meter.mean is None:
+        elif self.meter.slow or self.meter.mean is None:
             self._late.append([(part.key, part.n, part.nbytes)])
         else:
             self._late.append([])
@@ -154,7 +154,7 @@ class Feed:
         for origin, tasks in out.done:
             if origin in self._open:
                 self._shut(origin, tasks)
-        self._meter.add(out.tasks, out.seconds)
+        self.meter.add(out.tasks, out.seconds)
 
     def _shut(self, key: InputKey, tasks: int) -> None:
         """The code has so many tasks less of this input: their credit comes back."""
@@ -199,7 +199,7 @@ class Feed:
         ahead = self.queue.tasks + sum(work.pieces[-1][2] - work.pieces[-1][1] for work in self.handed)
         if ahead <= 1:
             return None
-        return self._moved_at + max(self._patience, 2 * ahead * (self._meter.mean or 0.0))
+        return self._moved_at + max(self._patience, 2 * ahead * (self.meter.mean or 0.0))
 
     # -- for others ---------------------------------------------------------------------------
     @property
@@ -209,7 +209,7 @@ class Feed:
 
     def window(self, senders: int) -> int:
         """Tasks that so many senders together may send ahead."""
-        return max(self._meter.window(), self._batch * senders, self._concurrency * senders)
+        return max(self.meter.window(), self._batch * senders, self._concurrency * senders)
 
     def owed(self) -> list[tuple[InputKey, int, int]]:
         """(input, tasks, bytes) of all whose credit has not come back."""

@@ -319,11 +319,8 @@ class WorkerProcess:
     def dump(self, now: float) -> None:
         """Write what is here to the log."""
         machine = self.machine
-        state = {
-            "queued": machine.feed.queue.tasks,
-            "custody": len(machine.arrivals.custody),
-            "idle": machine.idle,
-        }
+        queued, custody = machine.feed.queue.tasks, len(machine.arrivals.custody)
+        state = {"queued": queued, "custody": custody, "idle": machine.idle}
         dump(self.loop.stage, machine.me, {**state, **links(machine.receivers, machine.senders)})
 
     def run_loop(self) -> None:

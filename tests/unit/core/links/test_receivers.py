@@ -116,5 +116,5 @@ def test_a_sender_that_takes_more_than_its_credit_is_complained_of() -> None:
         pair.receiver.data(wild, pair.now)
         pair.now += 0.1
     pair._carry()
-    assert not pair.receiver.queue and pair.receiver.receivers.links[SENDER].received == 0
+    assert not pair.receiver.feed.queue and pair.receiver.receivers.links[SENDER].received == 0
     assert pair.of(to_broker.Broken)[0].peer == SENDER
