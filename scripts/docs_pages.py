@@ -1,7 +1,7 @@
-"""Hooks of MkDocs: pages that are made of the code, and pages that the nav does not name.
+"""Hooks of MkDocs: they make pages from the code, and add pages that the nav does not name.
 
-``reference/cli.md`` comes from ``zturbo.cli.parser()``, ``reference/network-file.md`` from
-``zturbo.deploy.network``: so neither goes stale.
+``reference/cli.md`` is made from ``zturbo.cli.parser()``, and ``reference/network-file.md`` from
+``zturbo.deploy.network``. So both always agree with the code.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ __all__ = ["cli_page", "network_page", "on_config", "on_files", "on_page_content
 
 # -- the command line ---------------------------------------------------------------------------
 def cli_page(parser: argparse.ArgumentParser | None = None) -> str:
-    """The page of all commands, of the parser that ``zturbo`` itself uses."""
+    """The page of all commands, made from a parser; None for the parser that ``zturbo`` itself uses."""
     parser = parser or zturbo.cli.parser()
     lines = ["# Command line", "", parser.description or "", "", _text(parser.epilog), ""]
-    lines += ["What a flag says goes before the environment, and that before the network file.", ""]
+    lines += ["A flag overrides the environment, and the environment overrides the network file.", ""]
     lines += ["| variable | |", "| --- | --- |"]
     lines += [f"| `{name}` | {_cell(about)} |" for name, about in zturbo.cli.ENVIRONMENT.items()]
     lines += ["", "| exit code | |", "| --- | --- |"]
@@ -86,9 +86,9 @@ _TABLES: list[tuple[str, type, str, dict[str, Any]]] = [
 NETWORK_INTRO = """\
 # Network file
 
-A network file says which pipelines a broker serves, of which stages, with how many workers. It is
-[TOML](https://toml.io). `zturbo up`, `broker`, `sink` and `stage` all read the same one. A mistake is
-reported with file, key, what was expected and the nearest right name; an unknown key is a mistake.
+A network file lists the pipelines of a broker, their stages, and the number of workers of each stage. It is
+[TOML](https://toml.io). `zturbo up`, `broker`, `sink` and `stage` all read the same file. An error names the
+file, the key, the expected value and the nearest right name. An unknown key is an error.
 
 ```toml
 {example}
@@ -97,8 +97,8 @@ reported with file, key, what was expected and the nearest right name; an unknow
 
 
 def network_page() -> str:
-    """The page of all keys, of the parser and the classes that ``zturbo`` itself uses."""
-    example = (inspect.getdoc(network) or "").partition("\n\n")[2].partition("\nEach mistake")[0]
+    """The page of all keys, made from the parser and the classes that ``zturbo`` itself uses."""
+    example = (inspect.getdoc(network) or "").partition("\n\n")[2].partition("\nA mistake")[0]
     parts = [NETWORK_INTRO.format(example=inspect.cleandoc(example))]
     for table, cls, about, renamed in _TABLES:
         docs = attribute_docs(cls)
@@ -139,7 +139,7 @@ def attribute_docs(cls: type) -> dict[str, str]:
 
 
 def _file(table: str, key: str, value: Any) -> dict[str, Any]:
-    """The smallest file that is right, but for one key of one table."""
+    """The smallest valid network file, with one key of one table set to this value."""
     stage = {"name": "s", "class": "m:C"}
     pipeline: dict[str, Any] = {"name": "p", "stage": [stage]}
     file: dict[str, Any] = {"broker": {}, "pipeline": [pipeline]}
@@ -156,7 +156,7 @@ def _problem(table: str, key: str, value: Any) -> str:
 
 
 def keys(table: str) -> list[str]:
-    """The keys that the parser takes, in the order of the class, which is that of the file's reader."""
+    """The keys that the parser takes, in the order of the class's fields."""
     problem = _problem(table, "0", 0)
     names = problem.partition("there are: ")[2].split(", ")
     cls, renamed = next((c, r) for t, c, _, r in _TABLES if t == table)
@@ -165,21 +165,21 @@ def keys(table: str) -> list[str]:
 
 
 def expected(table: str, key: str) -> str:
-    """What the parser says that it expects there."""
+    """The value that the parser expects for a key, in its own words."""
     problem = _problem(table, key, object())
     return re.sub(r"^expected |, found an? .*$", "", problem)
 
 
 # -- hooks --------------------------------------------------------------------------------------
 def on_files(files: Files, config: MkDocsConfig) -> Files:
-    """Add the pages that are made of the code."""
+    """Add the pages that are made from the code."""
     for path, text in (("reference/cli.md", cli_page()), ("reference/network-file.md", network_page())):
         files.append(File.generated(config, path, content=text))
     return files
 
 
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
-    """Let each page that the nav does not name stand in it all the same, at its end."""
+    """Add each page that the nav does not name to the end of the nav."""
     assert config.nav is not None
     named = set(re.findall(r"[\w/-]+\.md", str(config.nav)))
     there = {str(path.relative_to(config.docs_dir)) for path in Path(config.docs_dir).rglob("*.md")}
@@ -189,6 +189,6 @@ def on_config(config: MkDocsConfig) -> MkDocsConfig:
 
 
 def on_page_content(html: str, **_: Any) -> str:
-    """Docstrings have a few marks of reStructuredText: show what they mean."""
+    """Render the few marks of reStructuredText that docstrings have."""
     html = re.sub(r":(?:class|meth|func|mod|attr|exc):<code>~?([^<]*)</code>", r"<code>\1</code>", html)
     return html.replace("::</p>", ":</p>")

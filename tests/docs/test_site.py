@@ -72,7 +72,7 @@ def test_each_key_of_the_network_file_is_told(pages: ModuleType) -> None:
         for name, text in pages.attribute_docs(cls).items():
             assert text, f"say below {cls.__name__}.{name} what it is, for the network file's page"
     page = pages.network_page()
-    assert "| `workers` | a number, 1 or more | `1` | How many `zturbo up` starts. |" in page
+    assert "| `workers` | a number, 1 or more | `1` | Number of workers that `zturbo up` starts. |" in page
     assert "| `class` | 'module:Class' | required |" in page
     assert "| `lease` | seconds, 0.5 or more | `5.0` |" in page
 

@@ -1,7 +1,6 @@
 """The command line: ``zturbo COMMAND``. One module per command.
 
-What a flag says goes before what the environment says (``ENVIRONMENT``), and that before what the
-network file says.
+A flag overrides the environment (``ENVIRONMENT``), and the environment overrides the network file.
 """
 
 from __future__ import annotations
@@ -44,24 +43,24 @@ COMMANDS = (new, check, up, broker, sink, stage, submit, jobs, job, result, logs
 
 EXIT_CODES = {
     0: "done",
-    1: "a job failed, has failed tasks, or was not there in time",
-    2: "a mistake in what was asked: arguments, network file, unknown names",
+    1: "a job failed, has failed tasks, or did not end in time",
+    2: "a mistake in arguments or network file, or an unknown name",
     3: "no broker answers",
     130: "stopped by Ctrl-C",
 }
 """Exit code -> what it means."""
 
 ENVIRONMENT = {
-    "ZTURBO_BROKER": "address of the broker, for all that connect to it: --broker",
-    "ZTURBO_BIND": "address of the broker, for 'up' and 'broker': --bind",
-    "ZTURBO_ADDRESS": "address that other hosts reach this one by: --address",
-    "ZTURBO_STATE": "folder of the ledger and of spools: --state",
-    "ZTURBO_INSECURE": "1: bind to addresses that others can reach: --insecure",
-    "ZTURBO_WORKERS": "how many workers 'stage' runs: --workers",
+    "ZTURBO_BROKER": "address of the broker to connect to: --broker",
+    "ZTURBO_BIND": "address that the broker of 'up' and 'broker' listens at: --bind",
+    "ZTURBO_ADDRESS": "address at which other hosts reach this one: --address",
+    "ZTURBO_STATE": "folder of the ledger and the spools: --state",
+    "ZTURBO_INSECURE": "1: bind to addresses that other hosts can reach: --insecure",
+    "ZTURBO_WORKERS": "number of workers that 'stage' runs: --workers",
     "NO_COLOR": "if it is set, no colours",
-    "FORCE_COLOR": "if it is set, colours in pipes, too",
+    "FORCE_COLOR": "if it is set, colours also in pipes",
 }
-"""Variable -> what it says."""
+"""Variable -> meaning."""
 
 
 def _listed(texts: Mapping[Any, str]) -> str:
@@ -72,7 +71,7 @@ def _listed(texts: Mapping[Any, str]) -> str:
 EPILOG = f"""\
 begin with:
   zturbo new words                           write a small project: stages, network file, test
-  cd words; zturbo up network.toml           all of a network file, on this host
+  cd words; zturbo up network.toml           run all of a network file on this host
   zturbo submit words "one two"              in another terminal: run a job, print its results
   zturbo jobs                                what the broker has
 

@@ -55,7 +55,9 @@ def add_broker(parser: argparse.ArgumentParser, *, as_json: str | None = "print 
 
 def add_job(parser: argparse.ArgumentParser) -> None:
     """Add the argument that names a job."""
-    parser.add_argument("job", metavar="JOB", help="its id, as much of it as is unique, or its name")
+    parser.add_argument(
+        "job", metavar="JOB", help="its id, or the first digits of its id if these are unique, or its name"
+    )
 
 
 def counted(text: str) -> int:

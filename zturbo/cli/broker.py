@@ -1,4 +1,4 @@
-"""``zturbo broker``: the broker of a network file alone."""
+"""``zturbo broker``: runs the broker of a network file alone."""
 
 from __future__ import annotations
 

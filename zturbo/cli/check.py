@@ -1,4 +1,4 @@
-"""``zturbo check``: is a network file right, and do its stages import? Nothing is started."""
+"""``zturbo check``: checks a network file and imports its stages. It starts no process."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ def add(commands: Any) -> None:
         "check",
         help="check a network file and import its stages",
         description="Reads a network file, imports its stages, and makes each with its args, in this "
-        "process; init() is not called, and nothing is started. Each mistake is told with file, key, what "
-        "was expected and the nearest right name. The exit code is 2 if there is one.",
+        "process. It does not call init(), and starts no process. For each mistake it names the file, the "
+        "key, the expected value and the nearest right name. If there is a mistake, the exit code is 2.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -50,7 +50,7 @@ def run(args: argparse.Namespace) -> int:
     problems: list[ZturboError] = []
     bind = None
     try:
-        with contextlib.redirect_stdout(sys.stderr):  # what the user's code prints is no answer
+        with contextlib.redirect_stdout(sys.stderr):  # stdout is for the answer, not for prints of user code
             network = network_file(args.file)
             bind = network.broker.bind
             for pipeline in network.pipelines:
@@ -86,7 +86,7 @@ def _row(pipeline: PipelineSpec, spec: StageSpec, kind: str) -> dict[str, Any]:
 
 
 def _look(path: str, key: str, spec: StageSpec) -> tuple[str, NetworkFileError | None]:
-    """(kind, what is wrong with it)."""
+    """(kind of the stage, its mistake or None)."""
     stage = spec.stage
     if stage is None:
         try:
@@ -97,16 +97,16 @@ def _look(path: str, key: str, spec: StageSpec) -> tuple[str, NetworkFileError |
             return "", NetworkFileError(path, f"{key}.args{mistake[0]}", mistake[1])
         try:
             stage = build_stage(cls, spec.args, Resources())
-        except (Exception, SystemExit) as error:  # __init__ is the user's code
+        except (Exception, SystemExit) as error:  # __init__ is user code
             text = f"{spec.cls} raises, made with these: {error_text(error)}"
             return "", NetworkFileError(path, f"{key}.args", text)
     return _kind(stage), None
 
 
 def _wrong_args(cls: Any, spec: StageSpec) -> tuple[str, str] | None:
-    """(key below ``args``, what is wrong), if a class does not take these arguments."""
+    """(key below ``args``, mistake), if a class does not take these arguments; else None."""
     if not inspect.isclass(cls):
-        return None  # FunctionStage looks at those of a function itself
+        return None  # FunctionStage checks the arguments of a function
     parameters = inspect.signature(cls).parameters
     usual = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
     named = {name: p for name, p in parameters.items() if p.kind in usual}

@@ -1,4 +1,4 @@
-"""``zturbo completion``: a script that completes commands and options in a shell."""
+"""``zturbo completion``: prints a script that completes commands and options in a shell."""
 
 from __future__ import annotations
 

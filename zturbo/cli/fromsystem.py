@@ -1,4 +1,4 @@
-"""A ``System`` class in the place of a network file: its pipelines, on processes that a person starts."""
+"""Makes a network of a ``System`` class, so that commands take the class in place of a network file."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ _NAME = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*\Z")
 
 
 def is_system_name(text: str) -> bool:
-    """Whether this reads ``module:SystemClass``, and is no file's name."""
+    """Whether a text has the form ``module:SystemClass``, and no file has that name."""
     return bool(_NAME.match(text)) and not Path(text).exists()
 
 
 def network_of(name: str) -> Network:
     """The network of a System.
 
-    Each of its pipelines is a pipeline of the network, called as the class is, with a number if there are
-    several. Stages travel to the workers of this host as :class:`zturbo.System` sends them.
+    Each of its pipelines becomes a pipeline of the network. It is named after the class, with a number if
+    there are several. Stages are sent to the workers of this host as :class:`zturbo.System` sends them.
 
     Args:
         name: ``module:SystemClass``; the current directory is on the import path.
 
     Raises:
-        StartError: it does not import.
-        UsageError: it is no System class, or cannot be made without arguments, or its stages are wrong.
+        StartError: the module cannot be imported.
+        UsageError: the object is not a System class, cannot be made without arguments, or has wrong stages.
     """
     cls = load_object(name, System)
     if not (isinstance(cls, type) and issubclass(cls, System)):

@@ -1,4 +1,4 @@
-"""``zturbo stage --debug``: one worker in this process, with this terminal, where a debugger works."""
+"""``zturbo stage --debug``: one worker in this process and on this terminal, so that a debugger works."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ __all__ = ["run_here"]
 
 
 class _Quit(BaseException):
-    """``q`` in the debugger: this worker leaves, and its task goes to another."""
+    """``q`` in the debugger: this worker leaves, and its task goes to another worker."""
 
 
 class _Debugger(pdb.Pdb):
-    """As ``breakpoint()`` opens it: Ctrl-C stays this command's, and to quit is to leave."""
+    """The debugger that ``breakpoint()`` opens: it leaves Ctrl-C to this command, and its ``q`` leaves."""
 
     def __init__(self) -> None:
         super().__init__(nosigint=True)
@@ -43,12 +43,13 @@ def _open_debugger(*args: Any, **kwargs: Any) -> None:
 
 
 def run_here(child: ChildSpec, broker: str) -> int:
-    """Run this worker until Ctrl-C; returns the exit code.
+    """Run a worker in this process until Ctrl-C; returns the exit code.
 
-    It has no node: its own hellos renew its lease, nobody starts it again, and no task is timed out.
+    The worker has no node. So its own hellos renew its lease, no process starts it again, and its tasks have
+    no time-out.
 
     Args:
-        child: the worker.
+        child: the worker's spec.
         broker: the broker's address.
     """
     os.environ.update(bound_environment(child.spec.get("resources"), os.environ))
@@ -71,7 +72,7 @@ def run_here(child: ChildSpec, broker: str) -> int:
             worker = make_worker(side)
         except (ZturboError, KeyboardInterrupt):
             raise
-        except BaseException as error:  # __init__ and init() are the user's code
+        except BaseException as error:  # __init__ and init() are user code
             fail(render(error).traceback.rstrip())
             fail(f"{child.name} does not start")
             return 2

@@ -1,4 +1,4 @@
-"""``zturbo job``: all that the broker knows of one job."""
+"""``zturbo job``: prints all that the broker knows of one job."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ __all__ = ["add", "run"]
 EPILOG = """\
 examples:
   zturbo job 3f2a91c04b1e
-  zturbo job clip --failures          its failed tasks too, each with its remote traceback
+  zturbo job clip --failures          also its failed tasks, each with its remote traceback
 """
 
 
@@ -37,8 +37,8 @@ def add(commands: Any) -> None:
     """Add the command to the parser."""
     parser = commands.add_parser(
         "job",
-        help="tell all about one job",
-        description="Tells how far a job is, stage by stage, what it waits for, and what died meanwhile.",
+        help="show one job in detail",
+        description="Shows how far each stage of a job is, what the job waits for, and which workers died.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -46,8 +46,8 @@ def add(commands: Any) -> None:
     parser.add_argument(
         "--failures",
         action="store_true",
-        help="its failed tasks, too, once it has ended; this reads its results, so it takes them over from "
-        "whoever reads them now, and 'zturbo result' then needs --from-start",
+        help="show its failed tasks, too, once it has ended. This reads the job's results, so another client "
+        "that reads them stops, and 'zturbo result' then needs --from-start",
     )
     add_broker(parser)
     parser.set_defaults(run=run)
@@ -104,7 +104,7 @@ def _facts(job: dict[str, Any]) -> list[tuple[str, str]]:
 
 
 def _failures(client: Client, job: dict[str, Any]) -> list[dict[str, Any]]:
-    """Its failed tasks; none while it goes on, or if it ended without results."""
+    """The job's failed tasks; none while it runs, or if it ended without results."""
     if job["state"] != "done" or not job["failed"]:
         return []
     handle = client.attach(job["id"], from_start=True)

@@ -1,4 +1,4 @@
-"""``zturbo jobs``: what the broker has."""
+"""``zturbo jobs``: lists the broker's jobs and pipelines."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ examples:
 """
 
 EVERY = 1.0
-"""Seconds between two looks, with --watch."""
+"""Seconds between two questions to the broker, with --watch."""
 
 SHOWN = 20
-"""Jobs that have ended that are shown without --all."""
+"""Number of ended jobs that are shown without --all."""
 
 
 def add(commands: Any) -> None:
@@ -34,13 +34,15 @@ def add(commands: Any) -> None:
         "jobs",
         help="list jobs and stages",
         description="Lists the broker's jobs, how far they are or what they wait for, and the workers of "
-        "each stage. Beside a job that runs stands what each of its stages has done, and runs now: 'detect "
-        "120+4'. 'zturbo job JOB' tells more of one.",
+        "each stage. A running job's line has, for each stage, the tasks done and the tasks running: 'detect "
+        "120+4'. 'zturbo job JOB' shows one job in detail.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--all", action="store_true", help=f"more than {SHOWN} jobs that have ended")
-    parser.add_argument("-w", "--watch", action="store_true", help="again each second, until Ctrl-C")
+    parser.add_argument("--all", action="store_true", help=f"show all jobs that have ended, not only {SHOWN}")
+    parser.add_argument(
+        "-w", "--watch", action="store_true", help="list them again each second, until Ctrl-C"
+    )
     add_broker(parser)
     parser.set_defaults(run=run)
 
@@ -102,7 +104,7 @@ def _show(value: dict[str, Any], *, whole: bool) -> None:
 
 
 def _note(job: dict[str, Any]) -> str:
-    """What it waits for, how far its stages are, or what ended it."""
+    """The last column: how far a job's stages are, what it waits for, or the error that ended it."""
     if job["state"] in ENDED:
         return one_line(job["error"] or "")
     stages = [

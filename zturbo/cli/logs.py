@@ -1,4 +1,4 @@
-"""``zturbo logs``: what happened lately."""
+"""``zturbo logs``: prints the broker's log."""
 
 from __future__ import annotations
 
@@ -33,10 +33,11 @@ def add(commands: Any) -> None:
     """Add the command to the parser."""
     parser = commands.add_parser(
         "logs",
-        help="tell what happened lately: jobs, deaths, and what stages logged",
-        description="Prints what the broker remembers: jobs that begin and end, processes that die, and "
-        "what workers and sinks on all hosts logged, warnings and up, or all from INFO up if they run with "
-        "--verbose. It remembers some thousands of lines; processes write all to their own stderr too.",
+        help="print the latest events: jobs, deaths, and log lines of stages",
+        description="Prints the broker's log: jobs that begin and end, processes that die, and log lines of "
+        "workers and sinks on all hosts. These are warnings and errors; with --verbose, workers and sinks "
+        "send INFO lines, too. The broker keeps some thousands of lines. All processes also log to their own "
+        "stderr.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -44,9 +45,11 @@ def add(commands: Any) -> None:
         "what",
         metavar="JOB|STAGE",
         nargs="?",
-        help="of this job, of this stage (PIPELINE.STAGE), or of 'broker' or 'sink-0', alone",
+        help="only lines of this job, of this stage (PIPELINE.STAGE), or of 'broker' or 'sink-0'",
     )
-    parser.add_argument("-f", "--follow", action="store_true", help="go on with what comes, until Ctrl-C")
+    parser.add_argument(
+        "-f", "--follow", action="store_true", help="also print new lines as they come, until Ctrl-C"
+    )
     add_broker(parser, as_json="print a JSON map a line, for programs")
     parser.set_defaults(run=run)
 
@@ -68,10 +71,10 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _filter(client: Client, what: str | None) -> tuple[str | None, str]:
-    """(job, source) that is wanted; a stage's name is looked for first.
+    """(job, source) of the lines to print; the name of a stage wins over that of a job.
 
     Raises:
-        UsageError: there is no such job, and no such stage.
+        UsageError: no job and no stage has that name.
     """
     if what is None:
         return None, ""
@@ -95,5 +98,7 @@ def _show(entries: list[dict[str, Any]], *, as_json: bool) -> None:
         of = f" [{short(entry['job'])}]" if entry["job"] else ""
         level = paint(f"{entry['level']:<7}", COLOURS.get(entry["level"], ""))
         source = one_line(shown_text(entry["source"]))
-        text = shown_text(entry["text"]).replace("\n", "\n    ")  # no line of it looks like an entry
+        text = shown_text(entry["text"]).replace(
+            "\n", "\n    "
+        )  # so that no further line looks like an entry
         print(f"{at:%m-%d %H:%M:%S} {level} {source}{of}: {text}", flush=True)

@@ -1,4 +1,4 @@
-"""``zturbo new``: a small project that runs."""
+"""``zturbo new``: writes a small project that runs."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Lines(Stage):
 
 
 class Count(Stage):
-    """Runs in as many processes as network.toml says, in any order."""
+    """Runs in several processes, in any order; network.toml says in how many."""
 
     def __init__(self, least=1):
         super().__init__()
@@ -73,7 +73,7 @@ name = "words"
 """
 
 TEST = '''\
-"""The pipeline in this process: fast, and a debugger works as anywhere. Run it with: python -m unittest"""
+"""Runs the pipeline in this process, where a debugger works. Run this test with: python -m unittest"""
 
 import unittest
 
@@ -99,11 +99,11 @@ def add(commands: Any) -> None:
         "new",
         help="write a small project that runs: stages, network file, test",
         description="Writes a small project into a new or empty folder: stages.py, network.toml, "
-        "test_stages.py; and says what to type next.",
+        "test_stages.py. Then prints the next commands to type.",
         epilog="example:\n  zturbo new words",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("dir", metavar="DIR", help="a folder that is not there yet, or is empty")
+    parser.add_argument("dir", metavar="DIR", help="a folder that does not exist yet, or is empty")
     parser.add_argument("--json", action="store_true", help="print JSON, for programs")
     parser.set_defaults(run=run)
 
@@ -124,7 +124,9 @@ def run(args: argparse.Namespace) -> int:
         return 0
     print(f"{folder} has {', '.join(FILES)}. Next:\n")
     print(f"  cd {folder}")
-    print("  zturbo up network.toml                             all of it, on this host; Ctrl-C stops it")
-    print('  zturbo submit words "$(cat stages.py)"             in another terminal: its results')
-    print("  python -m unittest                                 its test, in one process; pytest runs it too")
+    print("  zturbo up network.toml                             runs all of it on this host; Ctrl-C stops it")
+    print('  zturbo submit words "$(cat stages.py)"             in another terminal: prints the results')
+    print(
+        "  python -m unittest                                 runs its test in one process; pytest does, too"
+    )
     return 0

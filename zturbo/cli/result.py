@@ -1,4 +1,4 @@
-"""``zturbo result``: the results of a job that was submitted before."""
+"""``zturbo result``: prints the results of a job."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from zturbo.client.client import JobHandle
 __all__ = ["TASKS", "add", "print_results", "run"]
 
 TASKS = (
-    "each line tells of a task: content, meta, success; a failed one has its input for its content, and "
-    "error, stage, host, traceback"
+    "print a JSON map for each task: content, meta, success. The content of a failed task is its input; it "
+    "also has error, stage, host, traceback"
 )
-"""Help of ``--json`` of what prints results."""
+"""Help text of ``--json`` of the commands that print results."""
 
 EPILOG = """\
 examples:
   zturbo result 3f2a91c04b1e                 from the cursor on
-  zturbo result clip --from-start --json     all of them, with meta, failures in their places
+  zturbo result clip --from-start --json     all of them, with meta, and failed tasks between them
 """
 
 
@@ -28,15 +28,17 @@ def add(commands: Any) -> None:
     parser = commands.add_parser(
         "result",
         help="print a job's results",
-        description="Prints a job's results, one JSON value a line, in order, as they come. It begins at the "
-        "job's cursor: what the last reader had taken before it last asked for more is left out. Failed "
-        "tasks are told on stderr, and make the exit code 1. Ctrl-C leaves; the job goes on. Whoever reads a "
-        "job's results takes them over from whoever read them before.",
+        description="Prints a job's results, one JSON value a line, in order, as soon as they come. It "
+        "begins at the job's cursor: results that an earlier reader has taken are left out. Failed tasks are "
+        "printed on stderr, and make the exit code 1. Ctrl-C ends the command; the job goes on. A job has "
+        "one reader: if another client was reading its results, that client stops.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add_job(parser)
-    parser.add_argument("--from-start", action="store_true", help="all of them, whoever has read some before")
+    parser.add_argument(
+        "--from-start", action="store_true", help="print all results, even if some were read before"
+    )
     parser.add_argument("--timeout", type=seconds, metavar="S", help="seconds to wait for all of them")
     add_broker(parser, as_json=TASKS)
     parser.set_defaults(run=run)
@@ -51,12 +53,12 @@ def run(args: argparse.Namespace) -> int:
 
 
 def print_results(handle: JobHandle, timeout: float | None, *, whole: bool = False) -> int:
-    """Print them; returns the exit code.
+    """Print a job's results; returns the exit code.
 
     Args:
         handle: of the job.
-        timeout: seconds to wait for all of them; None for no limit.
-        whole: each line tells of a task: its content and meta, or its failure.
+        timeout: seconds to wait for all results; None for no limit.
+        whole: whether to print a map for each task, with meta or failure, and not only its content.
     """
     printed = failed = 0
     for task in handle.tasks(timeout):

@@ -1,4 +1,4 @@
-"""``zturbo retry``: run a job's failed tasks again."""
+"""``zturbo retry``: runs a job's failed tasks again."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ def add(commands: Any) -> None:
     parser = commands.add_parser(
         "retry",
         help="run a job's failed tasks again",
-        description="Runs the failed tasks of a job that has ended, and no others, as a new job: each begins "
-        "at the stage where it failed, with the input that it had there. Prints what that job gives, as "
-        "'zturbo result' does.",
+        description="Runs the failed tasks of a job that has ended, and no others, as a new job. Each begins "
+        "at the stage where it failed, with the input that it had there. The new job's results are printed "
+        "as by 'zturbo result'.",
         epilog="example:\n  zturbo retry clip --failed --detach",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add_job(parser)
-    parser.add_argument("--failed", action="store_true", help="what to run again: the failed tasks")
+    parser.add_argument("--failed", action="store_true", help="run the failed tasks again (required)")
     parser.add_argument("--detach", action="store_true", help="print the new job's id and leave")
     parser.add_argument("--timeout", type=seconds, metavar="S", help="seconds to wait for all results")
     add_broker(parser, as_json=TASKS)
@@ -36,7 +36,7 @@ def run(args: argparse.Namespace) -> int:
     """Run the command."""
     if not args.failed:
         raise UsageError(
-            "say what to run again: 'zturbo retry JOB --failed' runs its failed tasks. To run all of it "
+            "say what to run again: 'zturbo retry JOB --failed' runs its failed tasks. To run the whole job "
             "again, submit it again"
         )
     with connect(args) as client:

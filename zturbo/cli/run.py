@@ -1,4 +1,4 @@
-"""What ``up``, ``broker``, ``sink`` and ``stage`` have in common: a node in the foreground."""
+"""Shared by ``up``, ``broker``, ``sink`` and ``stage``: options, and a node in the foreground."""
 
 from __future__ import annotations
 
@@ -27,63 +27,70 @@ __all__ = ["add_common", "add_file", "foreground", "load", "network_file", "refu
 
 
 def add_file(parser: argparse.ArgumentParser) -> None:
-    """The argument that names a network file."""
+    """Add the argument that names a network file."""
     file = parser.add_argument("file", metavar="FILE", help="the network file (TOML), or module:SystemClass")
     file.complete = {"bash": "_shtab_compgen_files", "zsh": "_files"}  # type: ignore[attr-defined]
 
 
 def add_common(parser: argparse.ArgumentParser, *, binds: bool = False, spools: bool = True) -> None:
-    """Arguments of every command that runs processes.
+    """Add the arguments of every command that runs processes.
 
     Args:
         parser: of the command.
-        binds: it runs the broker itself.
-        spools: it keeps something on the disk.
+        binds: whether the command runs the broker itself.
+        spools: whether the command needs the state folder.
     """
     add_file(parser)
     if binds:
         parser.add_argument(
             "--bind",
             metavar="ADDRESS",
-            help="the broker's address; default: $ZTURBO_BIND, else what the file says",
+            help="the broker's address; default: $ZTURBO_BIND, else the one in the file",
         )
     else:
         parser.add_argument(
             "--broker",
             metavar="ADDRESS",
-            help="the broker's address; default: $ZTURBO_BROKER, else what the file says",
+            help="the broker's address; default: $ZTURBO_BROKER, else the one in the file",
         )
     parser.add_argument(
         "--address",
         metavar="HOST",
-        help="address of this host that other hosts reach it by; default: $ZTURBO_ADDRESS, else with "
-        "--insecure that on its way to the broker, if it tells; without any, this host alone",
+        help="address at which other hosts reach this one; default: $ZTURBO_ADDRESS, else with --insecure "
+        "this host's address towards the broker. Without an address, only this host reaches its processes",
     )
     if spools:
         parser.add_argument(
             "--state",
             metavar="FOLDER",
-            help="folder of the ledger and of spools; default: $ZTURBO_STATE, else what the file says",
+            help="folder of the ledger and the spools; default: $ZTURBO_STATE, else the one in the file",
         )
     parser.add_argument(
         "--insecure",
         action="store_true",
-        help="bind to an address that others can reach although nothing keeps them out; default: "
+        help="bind to an address that other hosts can reach, although there is no access control; default: "
         "$ZTURBO_INSECURE, 1 or 0",
     )
     parser.add_argument("-v", "--verbose", action="store_true", help="log more")
-    parser.add_argument("--json", action="store_true", help="tell what happens on stdout, a JSON map a line")
+    parser.add_argument("--json", action="store_true", help="print events on stdout, a JSON map a line")
 
 
 def network_file(name: str) -> Network:
-    """The network of a file, or of a System class, ``module:SystemClass``."""
+    """The network of a file, or of a System class ``module:SystemClass``.
+
+    Raises:
+        UsageError: the file has a mistake, or the class cannot be used.
+        StartError: the module of the class cannot be imported.
+    """
     return network_of(name) if is_system_name(name) else Network.load(name)
 
 
 def load(args: argparse.Namespace) -> Network:
-    """The network file that was named, with what flags and environment say in its place.
+    """Load the network file of a command; flags and environment override its values.
 
-    And a check that its addresses are not open to everybody.
+    Raises:
+        UsageError: the file or an override has a mistake, or an address is open to other hosts without
+            ``--insecure``.
     """
     network = network_file(args.file)
     binds = hasattr(args, "bind")
@@ -127,11 +134,11 @@ def _env_flag(name: str) -> bool:
 
 
 class Teller:
-    """Tells what happens: lines for people, or JSON for programs.
+    """Prints events: as lines for people, or as JSON for programs.
 
     Args:
         say: prints a line.
-        as_json: whether it is to be JSON, on stdout.
+        as_json: whether to print JSON on stdout instead.
     """
 
     def __init__(self, say: Callable[[str], None], *, as_json: bool) -> None:
@@ -139,7 +146,7 @@ class Teller:
         self._json = as_json
 
     def __call__(self, event: str, line: str, **fields: Any) -> None:
-        """Tell one thing that has happened."""
+        """Print one event."""
         if self._json:
             print_line({"event": event, **fields})
         else:
@@ -147,14 +154,14 @@ class Teller:
 
 
 def refuse_second(address: str) -> None:
-    """Raise StartError if something listens at the address that a broker is to have."""
+    """Raise StartError if a process listens at the address of a broker that is about to start."""
     if not listens(address):
         return
     try:
         Client(address, timeout=2).close()
     except ZturboError:
         raise StartError(
-            f"{address} is in use by another program, or by a broker that does not answer: stop that, or "
+            f"{address} is in use by another program, or by a broker that does not answer: stop it, or "
             "name another address with --bind"
         ) from None
     raise StartError(
@@ -172,18 +179,21 @@ def foreground(
     beside: Callable[[Node], None] | None = None,
     output: int | None = None,
 ) -> int:
-    """Run these children until Ctrl-C or SIGTERM; a second one kills them.
+    """Run child processes until Ctrl-C or SIGTERM; a second one kills them.
 
     Args:
         network: the network file.
-        children: what to start.
+        children: specs of the children.
         say: prints a line.
-        as_json: what happens is told as JSON, on stdout.
-        beside: called once the broker is there, to start what shows progress.
-        output: descriptor of the children's stdout and stderr; None for this process's.
+        as_json: whether to print events as JSON on stdout.
+        beside: called with the node once the broker is ready, to start the display of progress.
+        output: descriptor for the children's stdout and stderr; None for this process's own.
+
+    Returns:
+        The exit code.
 
     Raises:
-        StartError: the broker or a sink could not start at all, or another broker is there already.
+        StartError: the broker or a sink did not start at all, or another broker is running already.
     """
     failed: list[str] = []
     ran: set[str] = set()
@@ -225,11 +235,11 @@ def foreground(
             node.stop()
 
     def work() -> None:
-        # Children are started from here, with SIGINT blocked, so that a Ctrl-C finds none of them unprepared.
+        # Children inherit the blocked SIGINT, so that Ctrl-C does not end one before it has set its handler.
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         try:
             node.run()
-        except BaseException as error:  # it is raised in the main thread
+        except BaseException as error:  # the main thread raises it
             errors.append(error)
 
     before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}

@@ -1,4 +1,4 @@
-"""``zturbo sink``: a sink alone."""
+"""``zturbo sink``: runs a sink alone."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``zturbo stage``: workers of one stage."""
+"""``zturbo stage``: runs workers of one stage."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def add(commands: Any) -> None:
         "stage",
         help="run workers of one stage",
         description="Runs workers of one stage of a network file, on this host. They join the broker "
-        "that the file names, take their share, and may come and go while jobs run.",
+        "that the file names, and take their share of its tasks. Workers may come and go while jobs run.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -38,12 +38,12 @@ def add(commands: Any) -> None:
         type=counted,
         metavar="N",
         default=os.environ.get("ZTURBO_WORKERS") or None,
-        help="how many; default: $ZTURBO_WORKERS, else as the file says",
+        help="number of workers; default: $ZTURBO_WORKERS, else the number in the file",
     )
     parser.add_argument(
         "--debug",
         action="store_true",
-        help="one worker, in this process and with this terminal, so that breakpoint() and pdb work",
+        help="run one worker in this process and on this terminal, so that breakpoint() and pdb work",
     )
     parser.set_defaults(run=run)
 

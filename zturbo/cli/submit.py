@@ -1,4 +1,4 @@
-"""``zturbo submit``: run a job."""
+"""``zturbo submit``: runs a job."""
 
 from __future__ import annotations
 
@@ -29,7 +29,8 @@ def add(commands: Any) -> None:
         "submit",
         help="submit a job and print its results",
         description="Submits a job with one root task and prints its results, one JSON value a line, in "
-        "order, as they come. Failed tasks are told on stderr, and make the exit code 1. Ctrl-C cancels it.",
+        "order, as soon as they come. Failed tasks are printed on stderr, and make the exit code 1. Ctrl-C "
+        "cancels the job.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -75,8 +76,8 @@ def run(args: argparse.Namespace) -> int:
                     print(handle.id)
                 return 0
             return print_results(handle, args.timeout, whole=args.json)
-        except KeyboardInterrupt:  # perhaps before the broker's answer was here
-            with contextlib.suppress(UsageError):  # nor has it come there
+        except KeyboardInterrupt:  # perhaps before the broker has answered
+            with contextlib.suppress(UsageError):  # the broker may not even have got the job
                 client.attach(job.id).cancel()
             fail("the job was cancelled")
             raise

@@ -1,4 +1,4 @@
-"""``zturbo up``: all of a network file on this host."""
+"""``zturbo up``: runs all of a network file on this host."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ def add(commands: Any) -> None:
     parser = commands.add_parser(
         "up",
         help="run all of a network file on this host, in the foreground",
-        description="Starts the broker, a sink and all workers of a network file on this host, starts again "
-        "what dies, and shows progress per job and stage. Ctrl-C stops everything.",
+        description="Starts the broker, a sink and all workers of a network file on this host. Starts "
+        "processes again when they die. Shows progress per job and stage. Ctrl-C stops everything.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -45,10 +45,10 @@ def add(commands: Any) -> None:
         metavar="PIPELINE.STAGE",
         action="append",
         default=[],
-        help="no workers of this stage: start them yourself, such as with 'zturbo stage --debug'; may be "
-        "repeated",
+        help="start no workers of this stage: start them yourself, with 'zturbo stage --debug' for instance. "
+        "May be repeated",
     )
-    parser.add_argument("--no-progress", action="store_true", help="no progress bars")
+    parser.add_argument("--no-progress", action="store_true", help="show no progress bars")
     parser.set_defaults(run=run)
 
 
@@ -82,7 +82,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _watch(node: Node, broker: str, progress: Progress) -> None:
-    """Ask the broker what goes on, and show it, as long as the node runs."""
+    """Ask the broker for its jobs and show their progress, as long as the node runs."""
     stop = threading.Event()
     while not node.stopping:
         try:
@@ -90,6 +90,6 @@ def _watch(node: Node, broker: str, progress: Progress) -> None:
                 progress.follow(client.jobs, lambda: not node.stopping)
         except ZturboError:
             stop.wait(0.5)
-        except Exception as error:  # whatever it is, the work goes on without a display
+        except Exception as error:  # without a display, the work goes on all the same
             log.debug("progress is not shown any more: %s", error)
             return

@@ -1,4 +1,4 @@
-"""A progress bar for a user's own loops: on a terminal, quiet elsewhere."""
+"""A progress bar for a user's own loops. It shows nothing unless stderr is a terminal."""
 
 from __future__ import annotations
 
@@ -15,21 +15,25 @@ __all__ = ["ProgressBar", "progressbar"]
 T = TypeVar("T")
 
 LONGEST = 200
-"""Characters of a description that are shown."""
+"""Most characters of a description that are shown."""
 
 
 class ProgressBar(Generic[T]):
-    """One bar. Iterate over it, or ``update()`` it; ``close()`` it, or use it in a with statement.
+    """A progress bar. Iterate over it, or call ``update()`` and ``close()``, or use it in a with statement.
 
     Args:
-        iterable: what is iterated over, if anything.
-        desc: what stands before the bar.
-        total: how many steps there are; default the iterable's length, where it has one.
+        iterable: the iterable that the bar goes over; None if you call ``update()``.
+        desc: text before the bar.
+        total: number of steps; default the iterable's length, if it has one.
         show: False shows nothing.
 
     Attributes:
-        n: steps done.
-        total: steps in all, or None; it may be changed.
+        n: number of steps done.
+        total: number of steps in all, or None; it may be assigned.
+        desc: text before the bar.
+
+    Raises:
+        UsageError: an argument has a wrong type.
     """
 
     def __init__(
@@ -63,23 +67,23 @@ class ProgressBar(Generic[T]):
             self.close()
 
     def update(self, n: int = 1) -> None:
-        """So many steps more."""
+        """Count ``n`` more steps as done."""
         self.n += n
         self.refresh()
 
     def refresh(self) -> None:
-        """Show ``n``, ``total`` and ``desc`` as they are now."""
+        """Show the present values of ``n``, ``total`` and ``desc``."""
         if self._bars is not None:
             shown = one_line(self.desc, LONGEST)
             self._bars.update(self._row, completed=self.n, total=self.total, description=shown)
 
     def set_description(self, desc: str) -> None:
-        """What stands before the bar from now on."""
+        """Change the text before the bar."""
         self.desc = desc
         self.refresh()
 
     def close(self) -> None:
-        """It is done; the bar stays where it is."""
+        """End the bar; it stays on the terminal."""
         if self._bars is not None:
             self._bars.stop()
             self._bars = None
@@ -102,17 +106,20 @@ def progressbar(
     """A progress bar over an iterable, or one to ``update()`` by hand.
 
     Args:
-        iterable: what is iterated over, if anything.
-        desc: what stands before the bar.
-        total: how many steps there are.
-        silent: show nothing; so does the option ``no_progress_bar``.
-        kwargs: ``position`` and what else pyturbo handed to tqdm; without effect.
+        iterable: the iterable that the bar goes over; None if you call ``update()``.
+        desc: text before the bar.
+        total: number of steps; default the iterable's length, if it has one.
+        silent: whether to show nothing. The option ``no_progress_bar`` has the same effect.
+        kwargs: arguments that pyturbo passed to tqdm, such as ``position``; without effect.
+
+    Raises:
+        UsageError: an argument has a wrong type.
     """
     return ProgressBar(iterable, desc, total, show=not silent and not Options.no_progress_bar)
 
 
 def _bars() -> Any:
-    """A display for one bar; None where there is none to be had."""
+    """A display for one bar; None if rich cannot show one now."""
     from rich.console import Console
     from rich.errors import LiveError
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
@@ -126,6 +133,6 @@ def _bars() -> Any:
     )
     try:
         bars.start()
-    except LiveError:  # older versions of rich show one display at a time
+    except LiveError:  # older versions of rich show only one display at a time
         return None
     return bars

@@ -1,6 +1,6 @@
-"""What child processes print, line by line: so that it stands whole above a display that is drawn anew.
+"""Takes the output of child processes line by line, so that whole lines appear above the progress display.
 
-Children write to a pseudo-terminal, so that they flush each line and use colours, as on the real one.
+Children write to a pseudo-terminal, so that they flush each line and use colours, as on a real one.
 """
 
 from __future__ import annotations
@@ -14,17 +14,17 @@ __all__ = ["ChildOutput"]
 
 AT_ONCE = 1 << 16
 LONGEST = 1 << 20
-"""Bytes of a line; a longer one is cut in pieces."""
+"""Most bytes of a line; a longer line is cut into pieces."""
 
 
 class ChildOutput:
-    """A pseudo-terminal whose lines are handed on.
+    """A pseudo-terminal that passes each line to a function.
 
     Args:
-        say: called with each line, in a thread of this object's; bytes that are no UTF-8 are replaced.
+        say: called with each line, in this object's own thread; bytes that are not UTF-8 are replaced.
 
     Attributes:
-        fd: a descriptor to hand to children as their stdout and stderr.
+        fd: descriptor for the children's stdout and stderr.
     """
 
     def __init__(self, say: Callable[[str], None]) -> None:
@@ -39,7 +39,7 @@ class ChildOutput:
         while True:
             try:
                 raw = os.read(self._master, AT_ONCE)
-            except OSError:  # EIO: nobody has the other end any more
+            except OSError:  # EIO: no process has the other end open any more
                 raw = b""
             *lines, rest = (rest + raw).split(b"\n")
             if not raw or len(rest) > LONGEST:
@@ -52,12 +52,16 @@ class ChildOutput:
                 return
 
     def close(self, timeout: float = 2.0) -> None:
-        """Hand on all that was printed; what is left open by a process that goes on is not waited for."""
+        """Pass on all lines that were printed.
+
+        Args:
+            timeout: seconds to wait for processes that still have the pseudo-terminal open.
+        """
         os.close(self.fd)
         self._thread.join(timeout)
 
 
 def _last_state(line: bytes) -> str:
-    """A line as it stood at its end, where it was overwritten from its beginning, as bars do it."""
+    """The last state of a line that was overwritten from its beginning, as progress bars do."""
     parts = [part for part in line.split(b"\r") if part]
     return parts[-1].decode(errors="replace") if parts else ""

@@ -1,7 +1,7 @@
-"""Progress of jobs: a display at the foot of a terminal; elsewhere a line as each job begins and ends.
+"""Progress of jobs: a display at the bottom of a terminal; elsewhere, a line when a job begins or ends.
 
-What is printed and logged meanwhile stands above the display, whole: lines of this process, and those of
-children, if they are given :attr:`Progress.output`. ``NO_COLOR`` is honoured by rich.
+Lines that this process prints or logs meanwhile appear whole above the display. So do lines of children that
+write to :attr:`Progress.output`. rich honours ``NO_COLOR``.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ REFRESH = 0.25
 
 
 class _Above:
-    """A stream of this process whose lines are said above the display; the rest is the real stream's."""
+    """Stands for stdout or stderr: prints whole lines above the display. All else is the real stream's."""
 
     def __init__(self, real: Any, say: Callable[[str], None]) -> None:
         self._real = real
@@ -35,7 +35,7 @@ class _Above:
         self._rest = ""
 
     def write(self, text: str) -> int:
-        """Say all lines that are whole now."""
+        """Print all lines that are whole now."""
         with self._lock:
             *lines, self._rest = (self._rest + text).split("\n")
             for line in lines:
@@ -43,10 +43,10 @@ class _Above:
         return len(text)
 
     def flush(self) -> None:
-        """A line that has no end yet waits for it."""
+        """Do nothing: a line without an end waits for its end."""
 
     def finish(self) -> None:
-        """Say what has no end."""
+        """Print a last line without an end."""
         with self._lock:
             rest, self._rest = self._rest, ""
         if rest:
@@ -63,17 +63,17 @@ class Progress:
         show: False for no display, only lines.
 
     Attributes:
-        output: a descriptor for children's stdout and stderr, so that their lines stand above the display;
-            None where nothing is in their way.
+        output: descriptor for children's stdout and stderr, so that their lines appear above the display;
+            None if there is no display.
     """
 
     def __init__(self, *, show: bool = True) -> None:
         self._board = Board()
         self._lock = threading.RLock()
-        """rich draws wrongly where two threads print at a time, so all that touches the terminal takes it."""
+        """Held by each method that uses the terminal: rich draws wrongly if two threads print at a time."""
         self._live: Any = None
         self._drawn = False
-        """Whether there is, or was, a display: then no lines tell the same."""
+        """Whether there is, or was, a display. Then progress is not printed as lines, too."""
         self._children: ChildOutput | None = None
         self._streams: list[tuple[str, Any, _Above]] = []
         self._handlers: list[tuple[logging.StreamHandler[Any], Any]] = []
@@ -85,7 +85,7 @@ class Progress:
         from rich.console import Console
         from rich.live import Live
 
-        self._console = Console(file=sys.stderr)  # this very stream, whatever stands for it meanwhile
+        self._console = Console(file=sys.stderr)  # the real stream, even while another stands for it
         live = Live(
             get_renderable=self._render,
             console=self._console,
@@ -104,7 +104,7 @@ class Progress:
         self.output = self._children.fd
 
     def _lead_through(self) -> None:
-        """Let what this process prints and logs to the terminal stand above the display."""
+        """Let all that this process prints and logs to the terminal appear above the display."""
         for name in ("stdout", "stderr"):
             real = getattr(sys, name)
             if not real.isatty():
@@ -133,7 +133,7 @@ class Progress:
         with self._lock:
             if self._live is None:
                 stream = sys.stderr
-                stream.write(f"{line}\n")  # at once, so that no other process's line comes between
+                stream.write(f"{line}\n")  # in one write, so that no other process's line comes between
                 stream.flush()
                 return
             from rich.text import Text
@@ -141,7 +141,7 @@ class Progress:
             self._live.console.print(Text.from_ansi(line), soft_wrap=True)
 
     def update(self, jobs: list[dict[str, Any]]) -> None:
-        """Show these jobs."""
+        """Show the statuses of all jobs that the broker knows."""
         with self._lock:
             said = self._board.update(jobs, time.monotonic())
             if self._live is not None:
@@ -161,13 +161,13 @@ class Progress:
             pause.wait(REFRESH)
 
     def ended(self, job_id: str, name: str, *, success: bool, results: int, failed: int) -> None:
-        """A job is known to have ended, before the broker has told it."""
+        """Note that a job has ended, perhaps before the broker describes it so; see :meth:`Board.ended`."""
         with self._lock:
             said = self._board.ended(job_id, name, success=success, results=results, failed=failed)
         self._tell(said)
 
     def _tell(self, said: list[str]) -> None:
-        """Where nothing is drawn, lines tell it."""
+        """Print the sentences, unless there is a display."""
         if not self._drawn:
             for line in said:
                 self.say(line)
@@ -189,7 +189,7 @@ class Progress:
         return table
 
     def close(self) -> None:
-        """Leave the display as it is now, and show no more of it."""
+        """End the display; its last state stays on the terminal."""
         if self._children is not None:
             self._children.close()
             self._children = self.output = None
