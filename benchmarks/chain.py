@@ -1,4 +1,4 @@
-"""The peer: a hand-written PUSH/PULL chain, one msgpack message per task, nothing guaranteed.
+"""The chain to compare with: hand-written PUSH/PULL, one msgpack message per task, no guarantees.
 
 Source and sink are this process, in between three processes that add one.
 """
@@ -17,7 +17,7 @@ import zmq
 __all__ = ["Chain", "chain"]
 
 WINDOW = 1024
-"""Tasks under way."""
+"""Most tasks in the chain at a time."""
 
 
 def _stage(source: str, target: str) -> None:
@@ -41,13 +41,13 @@ class Chain:
         self._pull = pull
 
     def one(self, content: int) -> int:
-        """One task, there and back."""
+        """Send one task and wait for its result."""
         self._push.send(msgpack.packb([0, content]))
         answer: int = msgpack.unpackb(self._pull.recv())[1]
         return answer
 
     def map(self, n: int) -> list[int]:
-        """n tasks, at most :data:`WINDOW` of them under way."""
+        """Send n tasks, with at most :data:`WINDOW` of them in the chain at a time."""
         push, pull, pack, unpack = self._push, self._pull, msgpack.packb, msgpack.unpackb
         out: list[int] = []
         sent = 0

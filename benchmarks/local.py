@@ -1,4 +1,4 @@
-"""A pipeline of one's own for a benchmark: all processes on this host, in a folder that goes away."""
+"""A pipeline for a benchmark: all processes run on this host, in a temporary folder."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def pipeline(stages: list[dict[str, Any]], durability: str) -> Iterator[tuple[Cl
 
 
 def machine() -> str:
-    """What this was measured on."""
+    """A line that describes the machine and its software."""
     model = "?"
     with open("/proc/cpuinfo") as file:
         for line in file:

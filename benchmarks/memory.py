@@ -1,8 +1,8 @@
-"""Peak memory of each process while a fast producer feeds a slow stage large tasks: it is to be flat.
+"""Peak memory of each process while a fast producer feeds large tasks to a slow stage. It should stay flat.
 
     python -m benchmarks.memory [--tasks 100000] [--size 100000]
 
-Roots stay on the ledger's disk until the job ends: 100,000 tasks of 100 kB take about 10 GB there.
+Roots stay on the broker's disk until the job ends: 100,000 tasks of 100 kB take about 10 GB there.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ STAGES = [
 ]
 
 PARTS = 5
-"""How often memory is noted."""
+"""Number of parts of the run for which peaks are printed."""
 
 
 def resident(pid: int) -> int:
@@ -34,7 +34,7 @@ def resident(pid: int) -> int:
 
 
 class Watch:
-    """The most that each process had, since the last look."""
+    """Records the peak memory of each process."""
 
     def __init__(self, node: Node) -> None:
         self._pids = {"client": os.getpid()} | {child.what.name: child.pid for child in node.children}
@@ -49,12 +49,12 @@ class Watch:
                 self._peaks[name] = max(self._peaks[name], resident(pid))
 
     def look(self) -> dict[str, int]:
-        """Peaks since the last look."""
+        """Name of each process -> its peak in MB since the last call."""
         peaks, self._peaks = self._peaks, dict.fromkeys(self._pids, 0)
         return peaks
 
     def close(self) -> None:
-        """Stop looking."""
+        """Stop recording."""
         self._over.set()
         self._thread.join()
 

@@ -1,10 +1,11 @@
-"""How long results stand still after a death, and how long small jobs wait beside a large one.
+"""How long results pause after a death, and how long small jobs take beside a large one.
 
     python -m benchmarks.recovery [--rounds 5]
 
-Tasks of 5 ms flow through two workers of one stage; each round kills, with SIGKILL, one of them, both, the
-sink, and the broker, and notes the longest pause between two results in the three seconds after. Beside it
-stands what a worker's bare start takes. Then ten jobs of ten tasks run beside one of a million.
+Tasks of 5 ms flow through two workers of one stage. Each round kills with SIGKILL, in turn, one worker, both
+workers, the sink, and the broker. It measures the longest pause between two results in the 3 s after.
+For comparison, it prints the time of a worker's bare start. Then ten jobs of ten tasks run beside a job of a
+million.
 """
 
 from __future__ import annotations
@@ -26,13 +27,13 @@ from zturbo.runtime.node.node import Node
 
 STAGES = [{"name": "work", "class": "examples.toy.noop:Length", "workers": 2, "args": {"seconds": 0.005}}]
 WATCHED = 3.0
-"""Seconds."""
+"""Seconds after a death in which pauses are measured."""
 
 VICTIMS = {"a worker, one left": 1, "all workers of a stage": 2, "the sink": "sink", "the broker": "broker"}
 
 
 def pause(stream: Iterator[object]) -> float:
-    """The longest pause between two results."""
+    """The longest pause between two results, in seconds."""
     times = [time.monotonic()]
     for _ in stream:
         times.append(time.monotonic())
@@ -42,7 +43,7 @@ def pause(stream: Iterator[object]) -> float:
 
 
 def kill(node: Node, whom: int | str) -> None:
-    """So many workers, or one child by the beginning of its name; waits until all are ready first."""
+    """Kill a number of workers, or the child whose name begins so, once all children are ready."""
     calm = Event()
     while not node.ready:
         calm.wait(0.01)
@@ -65,7 +66,7 @@ def bare_start(node: Node) -> float:
 
 
 def small_jobs(client: Client) -> float:
-    """Seconds for ten jobs of ten tasks, one after another, beside one of a million."""
+    """Seconds for ten jobs of ten tasks, one after another, beside a job of a million."""
     with closing(client.map([b"x"] * 10**6, "p")) as large:
         next(large)
         began = time.monotonic()

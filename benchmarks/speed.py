@@ -1,4 +1,4 @@
-"""Tasks a second, and the latency of one, beside a hand-written chain in the same run.
+"""Tasks a second, and the latency of one task, compared with a hand-written chain in the same run.
 
 python -m benchmarks.speed [--tasks 100000] [--calls 300] [--rounds 3]
 """
@@ -19,7 +19,7 @@ STAGES = [{"name": name, "class": "examples.toy.noop:Add"} for name in ("a", "b"
 
 
 def rate(n: int, run: Callable[[], list[int]]) -> float:
-    """Tasks a second; the results are checked."""
+    """Measure tasks a second, and check the results."""
     began = time.perf_counter()
     out = run()
     seconds = time.perf_counter() - began

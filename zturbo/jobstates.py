@@ -1,4 +1,4 @@
-"""The states of a job, as the broker has them and everybody else is told."""
+"""The states of a job, in the broker and in all that it tells members and clients."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ __all__ = ["ENDED", "LIVE", "JobState"]
 
 
 class JobState(str, Enum):
-    """Where a job stands; each state is its own name as a text."""
+    """State of a job; each value is the name on the wire and in a status."""
 
     WAITING = "waiting"
     RUNNING = "running"
@@ -20,7 +20,7 @@ class JobState(str, Enum):
 
 
 LIVE = frozenset({JobState.WAITING, JobState.RUNNING})
-"""States of a job that may still come to an end."""
+"""States of a job that has not ended."""
 
 ENDED = frozenset(JobState) - LIVE
-"""States that a job does not leave."""
+"""States of a job that has ended; it does not leave them."""

@@ -1,4 +1,4 @@
-"""The remotest airports of the world, one per country: ``python -m examples.airports [FILE]``."""
+"""Finds the remotest airport of each country: ``python -m examples.airports [FILE]``."""
 
 import subprocess
 import sys

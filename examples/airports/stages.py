@@ -13,29 +13,29 @@ AIRPORTS = airportsdata.load()
 
 
 def by_country(country: str) -> Iterator[Task]:
-    """One task for each airport of a country; the last of them says so."""
+    """Give a task for each airport of a country; the last one is marked as the last."""
     codes = [code for code, row in AIRPORTS.items() if row["country"] == country]
     for code in codes:
         yield Task(code, {"country": country, "last": code == codes[-1]})
 
 
 class Nearest(BatchStage):
-    """Where a flight to an airport may divert to: the nearest other one, for a batch of them at once."""
+    """Finds the nearest other airport, where a flight may divert to, for a batch of airports at once."""
 
     max_batch = 256
 
     def init(self, worker_id: int = 0) -> None:
-        """Places of all airports, as unit vectors."""
+        """Make unit vectors of the positions of all airports."""
         self.codes = list(AIRPORTS)
         self.rows = {code: row for row, code in enumerate(self.codes)}
         lat, lon = np.radians([(row["lat"], row["lon"]) for row in AIRPORTS.values()]).T
         self.places = np.stack([np.cos(lat) * np.cos(lon), np.cos(lat) * np.sin(lon), np.sin(lat)], axis=1)
 
     def process_batch(self, tasks: list[Task]) -> list[Task]:
-        """Each gives [code, nearest other one, kilometres]."""
+        """Give [code, code of the nearest other airport, kilometres] for each airport."""
         rows = [self.rows[task.content] for task in tasks]
         cosines = self.places[rows] @ self.places.T
-        cosines[range(len(rows)), rows] = -1  # not itself
+        cosines[range(len(rows)), rows] = -1  # an airport is not its own neighbour
         nearest = cosines.argmax(axis=1)
         km = 6371 * np.arccos(np.minimum(cosines.max(axis=1), 1))
         found = zip(tasks, nearest, km.round().tolist(), strict=True)
@@ -43,14 +43,14 @@ class Nearest(BatchStage):
 
 
 class Remotest(ReorderStage):
-    """Of each country, in order: how many airports, and which one is farthest from any other."""
+    """Gives for each country, in order, its number of airports and the one farthest from any other."""
 
     def reset(self) -> None:
-        """No airport yet."""
+        """Begin with no airports."""
         self.count, self.best = 0, ["", "", -1]
 
     def process(self, task: Task) -> Task | None:
-        """Gives a row with a country's last airport."""
+        """Give a country's row with its last airport."""
         self.count, self.best = self.count + 1, max(self.best, task.content, key=lambda found: found[2])
         row = [task.meta["country"], self.count, *self.best]
         if task.meta["last"]:

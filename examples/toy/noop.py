@@ -1,4 +1,4 @@
-"""Stages that do next to nothing, to measure what everything around them costs."""
+"""Stages that do almost nothing, to measure the cost of the processes around them."""
 
 from __future__ import annotations
 
@@ -10,27 +10,27 @@ __all__ = ["Add", "Length", "Same"]
 
 
 class Add(Stage):
-    """x + 1."""
+    """Adds 1."""
 
     def process(self, task: Task) -> Task:
-        """The same task, its content one more."""
+        """Add 1 to the content, and give the same task."""
         task.content += 1
         return task
 
 
 class Same(Stage):
-    """What comes, goes."""
+    """Gives its input unchanged."""
 
     def process(self, task: Task) -> Task:
-        """The same task."""
+        """Give the same task."""
         return task
 
 
 class Length(Stage):
-    """Takes its time, and gives the length.
+    """Sleeps, then gives the length of the content.
 
     Args:
-        seconds: of each task.
+        seconds: seconds to sleep for each task.
     """
 
     def __init__(self, seconds: float = 0.0) -> None:
@@ -38,7 +38,7 @@ class Length(Stage):
         self.seconds = seconds
 
     def process(self, task: Task) -> Task:
-        """The content's length."""
+        """Give the length of the content."""
         if self.seconds:
             time.sleep(self.seconds)
         return Task(len(task.content))

@@ -1,4 +1,4 @@
-"""Four small stages: count up, times seven, divided by seven, negated in order."""
+"""Four small stages: count up, multiply by seven, divide by seven, and negate in order."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from zturbo import ReorderStage, Stage, Task
 
 
 class Count(Stage):
-    """``[x, y]`` gives x, x + 1, ... up to x + y."""
+    """Gives the numbers x, x + 1, ... up to x + y for ``[x, y]``."""
 
     def process(self, task: Task) -> Iterator[Task]:
-        """One task for each number."""
+        """Give a task for each number."""
         first, count = task.content
         for number in range(first, first + count + 1):
             yield Task(number, {"index": number - first})
@@ -29,7 +29,7 @@ class Times(Stage):
         self.factor = factor
 
     def process(self, task: Task) -> Task:
-        """The product, in the same task."""
+        """Give the product, in the same task."""
         task.content *= self.factor
         return task
 
@@ -38,18 +38,18 @@ class Divide(Stage):
     """Divides by seven."""
 
     def process(self, task: Task) -> Task:
-        """The quotient, as a new task."""
+        """Give the quotient, as a new task."""
         return Task(task.content // 7, parent_task=task)
 
 
 class Negate(ReorderStage):
-    """Changes the sign, one after another in the order of counting."""
+    """Changes the sign of each number, in the order in which they were counted."""
 
     def get_sequence_id(self, task: Task) -> int:
-        """The place that Count gave it."""
+        """The number that Count gave the task."""
         index: int = task.meta["index"]
         return index
 
     def process(self, task: Task) -> Task:
-        """The negative."""
+        """Give the negative number."""
         return Task(-task.content)

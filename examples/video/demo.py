@@ -1,9 +1,9 @@
-"""The demonstration: three clips at once through separate processes, with a progress bar per stage.
+"""The demonstration: tracks moving objects in three clips at once, with a progress bar per stage.
 
     python -m examples.video.demo [--out FOLDER] [--kill STAGE | --deaths SECONDS]
 
-``--kill track`` kills that stage's worker with SIGKILL while it works; ``--deaths 2`` kills some process, the
-broker and the sink among them, two seconds after the last, or when all are up again. The tracks are the same.
+``--kill track`` kills that stage's worker with SIGKILL while it works. ``--deaths 2`` kills a random process,
+perhaps the broker or the sink, every two seconds, but not before all are up again. The tracks stay the same.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ FILE = Path(__file__).with_name("video.toml")
 
 
 def free_address() -> str:
-    """A loopback address that nobody uses now."""
+    """A loopback address that no process uses now."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return f"tcp://127.0.0.1:{probe.getsockname()[1]}"
@@ -52,18 +52,18 @@ def run_clips(
     deaths: float | None = None,
     progress: Progress | None = None,
 ) -> list[dict[str, Any]]:
-    """Run clips through the pipeline of ``video.toml``, all processes on this host.
+    """Run clips through the pipeline of ``video.toml``, with all processes on this host.
 
     Args:
-        paths: the clips.
-        out: folder for what is written.
-        kill: a stage, one worker of which is killed once it has done some work.
-        deaths: seconds between two deaths of random processes, or more: until all are up again; the tracker
-            dies once per clip at most.
-        progress: where to show how far it is.
+        paths: paths of the clips.
+        out: folder for the files that are written.
+        kill: name of a stage; one of its workers is killed once it has done some work.
+        deaths: least seconds between two deaths of random processes. The next one dies only when all are up
+            again. The tracker dies at most as often as there are clips.
+        progress: display of the progress; None for none.
 
     Returns:
-        A summary per clip, as ``Render`` gives it, and the seconds it took.
+        The summary that ``Render`` gives for each clip, with the seconds that the run took.
     """
     progress = progress or Progress(show=False)
     with tempfile.TemporaryDirectory(prefix="zturbo-demo-") as state:
@@ -139,7 +139,7 @@ def _submit(
 
 
 def _reap(node: Node, every: float, clips: int, progress: Progress, stop: threading.Event) -> None:
-    """Kill a random process every so many seconds, the tracker as often as there are clips at most."""
+    """Kill random processes at intervals; the tracker at most as often as there are clips."""
     trackers = 0
     while not stop.wait(every):
         while not node.ready:
@@ -167,7 +167,7 @@ def _kill(victim: Child, progress: Progress) -> None:
 def main() -> int:
     """Run the demonstration; returns the exit code."""
     parser = argparse.ArgumentParser(prog="scripts/demo", description=__doc__.splitlines()[0])
-    parser.add_argument("--out", type=Path, default=Path("out"), help="folder for what is written")
+    parser.add_argument("--out", type=Path, default=Path("out"), help="folder for the files that are written")
     parser.add_argument(
         "--kill",
         metavar="STAGE",
@@ -175,7 +175,7 @@ def main() -> int:
         help="kill -9 a worker of this stage while it works: decode, detect, track or render",
     )
     parser.add_argument(
-        "--deaths", type=float, metavar="SECONDS", help="kill -9 a random process every so many seconds"
+        "--deaths", type=float, metavar="SECONDS", help="kill -9 a random process at this interval"
     )
     args = parser.parse_args()
     progress = Progress()

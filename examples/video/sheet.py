@@ -11,7 +11,7 @@ import numpy as np
 __all__ = ["write_sheet"]
 
 WIDTH = 480
-"""Pixels of one still, across."""
+"""Width of one still, in pixels."""
 
 
 def write_sheet(rows: list[list[str]], path: Path) -> None:

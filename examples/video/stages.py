@@ -1,8 +1,8 @@
-"""decode -> detect -> track -> render: what moves in a clip, followed from frame to frame.
+"""decode -> detect -> track -> render: tracks moving objects in a clip.
 
-``decode`` yields a task per frame; ``detect`` looks at single frames, so it may have any number of
-workers; ``track`` and ``render`` need the frames in order, so they are ordered stages. All that belongs
-to one clip is made in ``reset()``, so several clips share a worker (``interleave``).
+``decode`` yields a task per frame. ``detect`` works on single frames, so it may have any number of workers.
+``track`` and ``render`` need the frames in order, so they are ordered stages. Their ``reset()`` makes all
+state of a clip, so that several clips can share a worker (``interleave``).
 """
 
 from __future__ import annotations
@@ -21,18 +21,18 @@ from examples.video.tracker import Box, Tracker
 from zturbo import ReorderStage, Stage, Task
 
 OUT = "out"
-"""Folder for what is written, where the task names none."""
+"""Folder for the files that are written, if the task names none."""
 
 STILLS = 3
-"""Frames of a clip that the contact sheet shows."""
+"""Number of frames of a clip that the contact sheet shows."""
 
 __all__ = ["Decode", "Detect", "Render", "Track"]
 
 SMALL = 320
-"""Pixels that motion is looked for in, across."""
+"""Width of the copy in which motion is detected, in pixels."""
 
 LAG = 2
-"""Frames between the two that are compared."""
+"""Distance of the two frames that are compared."""
 
 
 def _small(frame: Any) -> Any:
@@ -43,10 +43,13 @@ def _small(frame: Any) -> Any:
 
 
 class Decode(Stage):
-    """A clip's frames. Each comes with a small copy of the one ``LAG`` frames before, to compare."""
+    """Gives a clip's frames. Each comes with a small copy of the frame ``LAG`` frames before."""
 
     def process(self, task: Task) -> Iterator[Task]:
-        """``{"clip": path, "out": folder}``, or a path alone, gives a task for each frame."""
+        """Give a task for each frame of a clip.
+
+        The content is the clip's path, or ``{"clip": path, "out": folder}``.
+        """
         content = task.content
         if not isinstance(content, dict):
             content = {"clip": content}
@@ -82,11 +85,11 @@ class Decode(Stage):
 
 
 class Detect(Stage):
-    """Boxes around what moves, and around faces.
+    """Finds boxes around moving objects and around faces.
 
     Args:
-        threshold: grey levels of change that count as motion.
-        min_area: part of the picture that a moving thing covers at least.
+        threshold: least change that counts as motion, in grey levels.
+        min_area: least area of a moving object, as part of the picture (0 to 1).
     """
 
     def __init__(self, threshold: int = 14, min_area: float = 0.004) -> None:
@@ -103,13 +106,13 @@ class Detect(Stage):
         )
 
     def process(self, task: Task) -> Task:
-        """Adds ``boxes``, each (x, y, width, height, label), and ``cut``: whether a new scene begins."""
+        """Add ``boxes``, each (x, y, width, height, label), and ``cut``: whether a new scene begins."""
         content = task.content
         small, before = content.pop("small"), content.pop("before")
         scale = content["frame"].shape[1] / SMALL
         moving, cut = self._motion(small, before)
         faces = self._faces(small)
-        # A face that moves is one thing: the motion it explains is not reported beside it.
+        # A moving face is one object, so its motion gets no box of its own.
         boxes = [(*box, "face") for box in faces]
         boxes += [(*box, "moving") for box in moving if not any(_covers(box, face) for face in faces)]
         content["boxes"] = [
@@ -121,7 +124,7 @@ class Detect(Stage):
 
     def _motion(self, small: Any, before: Any) -> tuple[list[Box], bool]:
         shift, _ = cv2.phaseCorrelate(before.astype(np.float32), small.astype(np.float32))
-        if max(abs(shift[0]), abs(shift[1])) > 0.3:  # the camera moves: compare what it shows of both
+        if max(abs(shift[0]), abs(shift[1])) > 0.3:  # the camera moves: shift the older frame with it
             move = np.float32([[1, 0, shift[0]], [0, 1, shift[1]]])
             before = cv2.warpAffine(before, move, small.shape[::-1], borderMode=cv2.BORDER_REPLICATE)
         changed = cv2.absdiff(small, before)
@@ -134,7 +137,7 @@ class Detect(Stage):
         boxes = []
         for contour in contours:
             x, y, w, h = cv2.boundingRect(contour)
-            grown = 8  # take back what dilation added
+            grown = 8  # dilation has made the box larger
             x, y, w, h = x + grown, y + grown, w - 2 * grown, h - 2 * grown
             if w > 4 and h > 4 and w * h >= self.min_area * mask.size:
                 boxes.append((int(x), int(y), int(w), int(h)))
@@ -160,7 +163,7 @@ class Track(ReorderStage):
     interleave = True
 
     def reset(self) -> None:
-        """A new clip."""
+        """Begin a new clip."""
         self.tracker = Tracker()
 
     def get_sequence_id(self, task: Task) -> int:
@@ -169,33 +172,33 @@ class Track(ReorderStage):
         return index
 
     def process(self, task: Task) -> Task:
-        """Adds ``tracks``: id -> (x, y, width, height, label) of those seen in this frame."""
+        """Add ``tracks``: id -> (x, y, width, height, label) of each object in this frame."""
         content = task.content
         content["tracks"] = self.tracker.update(content["index"], content["boxes"], content["cut"])
         return task
 
 
 class Render(ReorderStage):
-    """Draws tracks into the clip and writes it, with the tracks as JSON; gives one summary per clip.
+    """Writes the clip with its tracks drawn into it, and the tracks as JSON. Gives one summary per clip.
 
-    Files appear under their names when they are whole, so a run that is started over, or comes twice,
-    leaves the same files.
+    Files get their names only when they are complete. So a job that starts over, or runs twice, leaves the
+    same files.
     """
 
     interleave = True
 
     def reset(self) -> None:
-        """A new clip."""
+        """Begin a new clip."""
         self.writer: Any = None
         self.temporary = Path()
         self.seen: dict[int, dict[str, Any]] = {}
         self.frames = 0
         self.detections = 0
         self.stills: dict[int, tuple[tuple[int, int], int, Any]] = {}
-        """Part of the clip -> the frame of it that shows most: how much, its index, the picture."""
+        """Part of the clip -> its frame with the most to see: how much, the index, the picture."""
 
     def process(self, task: Task) -> Task | None:
-        """Draws a frame; the last one gives the summary."""
+        """Draw a frame; the last one gives the summary."""
         content = task.content
         out = Path(content["out"])
         name = Path(content["clip"]).stem
@@ -233,7 +236,7 @@ class Render(ReorderStage):
             cv2.polylines(frame, [np.int32(trail)], False, colour, thick)
             text = f"{label} {track_id}"
             (tw, th), _ = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, size, 1)
-            x = max(0, min(x, frame.shape[1] - tw - 2))  # the whole label is in the picture
+            x = max(0, min(x, frame.shape[1] - tw - 2))  # so that the whole label is in the picture
             top = y - 4 if y > th + 6 else y + th + 4
             cv2.rectangle(frame, (x, top - th - 3), (x + tw + 2, top + 3), colour, -1)
             cv2.putText(frame, text, (x + 1, top), cv2.FONT_HERSHEY_SIMPLEX, size, (0, 0, 0), 1, cv2.LINE_AA)
@@ -244,7 +247,7 @@ class Render(ReorderStage):
         shows = (len(known), known.count("face"))
         position = content["index"] * STILLS / max(content["expected"], 1)
         part = min(int(position), STILLS - 1)
-        if part > 0 and position - part < 0.2:  # too like the frame that may stand for the part before
+        if part > 0 and position - part < 0.2:  # it may be too similar to the still of the part before
             shows = (-1, 0)
         if part not in self.stills or shows > self.stills[part][0]:
             self.stills[part] = (shows, content["index"], frame)
@@ -271,7 +274,7 @@ class Render(ReorderStage):
         kept.sort(key=lambda seen: seen["id"])
         part.write_text(json.dumps({"frames": self.frames, "tracks": kept}, indent=1))
         part.replace(tracks)
-        for left in out.glob(f".{name}[.-]*"):  # of a worker that was killed
+        for left in out.glob(f".{name}[.-]*"):  # left by a worker that was killed
             left.unlink(missing_ok=True)
         return {
             "clip": name,

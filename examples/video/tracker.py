@@ -1,4 +1,4 @@
-"""A small tracker: boxes of neighbouring frames that overlap are one thing."""
+"""A small tracker: boxes of neighbouring frames that overlap are the same object."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ class _Thing:
     id: int
     box: Labelled
     seen: int
-    """Frame it was last seen in."""
+    """Number of the frame in which the object was last seen."""
 
 
 class Tracker:
     """Greedy matching by overlap, best pairs first; boxes are smoothed a little."""
 
     TRUE = 15
-    """Frames that a true track has at least."""
+    """Least number of frames of a true track."""
     PATIENCE = 8
-    """Frames that a thing may be unseen."""
+    """Most frames in a row in which an object may be unseen."""
     OVERLAP = 0.2
 
     def __init__(self) -> None:
@@ -34,7 +34,7 @@ class Tracker:
         self._next = 1
 
     def update(self, frame: int, boxes: list[Labelled], cut: bool) -> dict[int, Labelled]:
-        """Match a frame's boxes; returns track id -> box of those seen in it."""
+        """Match a frame's boxes with the tracks; returns track id -> box of each object in the frame."""
         if cut:
             self._things = []
         self._things = [thing for thing in self._things if frame - thing.seen <= self.PATIENCE]
@@ -75,5 +75,5 @@ def _overlap(a: Labelled, b: Labelled) -> float:
 
 def _smooth(old: Labelled, new: Labelled) -> Labelled:
     x, y, w, h = ((a + 2 * b) // 3 for a, b in zip(old[:4], new[:4], strict=True))
-    # A face that turns away is still one, though in this frame nothing but its motion is found.
+    # A face that turns away keeps its label, although only its motion is found in this frame.
     return x, y, w, h, "face" if "face" in (old[4], new[4]) else new[4]

@@ -1,1 +1,1 @@
-"""A user's code is made of these: stages, tasks, jobs, results, options."""
+"""The classes that a user's code is made of: stages, tasks, jobs, results, options."""

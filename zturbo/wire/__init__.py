@@ -1,1 +1,1 @@
-"""Bytes <-> messages. Imports nothing of ours but the errors."""
+"""Bytes <-> messages. Of zturbo, it imports only errors and their texts, and checks."""

@@ -1,8 +1,8 @@
-"""NumPy's values as extension types: arrays, scalars, and which of their relatives arrive as they were.
+"""NumPy's values as extension types: arrays, scalars, and the subclasses of arrays that zturbo can send.
 
-A dtype is described in full (offsets, padding, titles, nesting), and the description is tried before it is
-sent: what does not give the same dtype again is refused. NumPy is imported where a value of it is unpacked,
-never before.
+A dtype is described in full: offsets, padding, titles, nesting. The packer reads its own description before
+it sends it, and refuses a dtype that does not come out the same. NumPy is imported only when one of its
+values is unpacked.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ __all__ = ["pack_numpy", "read_array", "read_scalar", "read_special_array"]
 
 _KINDS = "biufcSUMmV"
 MAX_DTYPE_DEPTH = 16
-"""Structured dtypes inside one another."""
+"""Most levels of structured dtypes inside one another."""
 
 _VIEWS = ("matrix", "recarray")
-"""Subclasses of ndarray that have nothing besides the array."""
+"""Subclasses of ndarray that have no data besides the array."""
 
 
 class Packer(Protocol):
@@ -38,10 +38,10 @@ class Reader(Protocol):
 
 
 def pack_numpy(numpy: Any, value: Any, packer: Packer) -> Any:
-    """An extension type for a value of NumPy's; None if it is none.
+    """Pack a value of NumPy as an extension type; returns None if the value is not NumPy's.
 
     Raises:
-        EncodeError: it would not arrive as it is.
+        EncodeError: the value would not arrive with the same type and data.
     """
     if isinstance(value, numpy.ndarray):
         kind = type(value)
@@ -51,7 +51,7 @@ def pack_numpy(numpy: Any, value: Any, packer: Packer) -> Any:
             return _special(packer, "masked", None)
         if kind is numpy.ma.MaskedArray:
             mask = None if value.mask is numpy.ma.nomask else value.mask
-            fill = value._fill_value  # None where it was never set
+            fill = value._fill_value  # None if it was never set
             fill = None if fill is None else numpy.asarray(fill)
             return _special(packer, "MaskedArray", [value.data, mask, fill, bool(value.hardmask)])
         for name in _VIEWS:
@@ -83,7 +83,7 @@ _described: dict[Any, Any] = {}
 
 
 def describe(dtype: Any) -> Any:
-    """A dtype in plain values. Raises EncodeError if it cannot be described."""
+    """A dtype in plain values; raises EncodeError if it cannot be described."""
     key = dtype if dtype.names is None and dtype.metadata is None else None
     known = _described.get(key) if key is not None else None
     if known is not None and known[0] is dtype:
@@ -146,7 +146,7 @@ def _describe(dtype: Any, depth: int) -> Any:
 
 
 def make_dtype(spec: Any, depth: int = 0) -> Any:
-    """The dtype of a description. Raises DecodeError, or what NumPy raises."""
+    """The dtype of a description; raises DecodeError, or any error of NumPy."""
     numpy = _numpy()
     if depth > MAX_DTYPE_DEPTH + 1:
         raise DecodeError("a dtype is nested too deeply")
@@ -165,7 +165,7 @@ def make_dtype(spec: Any, depth: int = 0) -> Any:
         dtype = numpy.dtype(described, align=aligned is True)
         if kind == "record":
             dtype = numpy.dtype((numpy.record, dtype))
-    elif type(spec) is list:  # fields of a packed structure, as they were written before
+    elif type(spec) is list:  # the older form, which spools and ledgers may still have
         dtype = numpy.dtype([_old_field(field) for field in spec])
     else:
         dtype = numpy.dtype(_string(spec, 64))
@@ -204,7 +204,7 @@ def _pack_array(numpy: Any, value: Any, packer: Packer) -> Any:
     fortran = bool(value.flags.f_contiguous and not value.flags.c_contiguous)
     frozen = _is_frozen(numpy, value)
     if not value.flags.c_contiguous and not fortran:
-        value, frozen = numpy.ascontiguousarray(value), True  # a copy that nobody else has
+        value, frozen = numpy.ascontiguousarray(value), True  # a new copy, which no other code has
     flat = value.T if fortran else value
     head = [dtype, list(value.shape), fortran]
     if value.nbytes < OUT_OF_BAND:
@@ -214,7 +214,7 @@ def _pack_array(numpy: Any, value: Any, packer: Packer) -> Any:
 
 
 def _is_frozen(numpy: Any, value: Any) -> bool:
-    """Whether nobody can change an array: it is a view of bytes, such as one that came as a frame."""
+    """Whether no code can change an array, because it is a view of bytes, such as a received frame."""
     while type(value) is numpy.ndarray:
         if value.flags.writeable or value.base is None:
             return False
@@ -225,7 +225,7 @@ def _is_frozen(numpy: Any, value: Any) -> bool:
 
 
 def read_array(reader: Reader, data: Any) -> Any:
-    """An array."""
+    """Read an array; raises DecodeError, or any error of NumPy."""
     numpy = _numpy()
     spec, shape, fortran, source = reader.list(data, 4)
     dtype = make_dtype(spec)
@@ -257,7 +257,7 @@ def _pack_scalar(value: Any, packer: Packer) -> Any:
             f"a content of type {kind.__module__}.{kind.__qualname__} cannot be carried: it would arrive as "
             f"numpy.{dtype.type.__name__}; send x.item(), or register the type with zturbo.register"
         )
-    if dtype.kind == "S":  # as an element of an array it would lose zeros at its end
+    if dtype.kind == "S":  # in an array, it would lose zeros at its end
         return _special(packer, "bytes_", bytes(value))
     if dtype.kind == "U":
         return _special(packer, "str_", str.__str__(value))
@@ -265,7 +265,7 @@ def _pack_scalar(value: Any, packer: Packer) -> Any:
 
 
 def read_scalar(reader: Reader, data: Any) -> Any:
-    """A scalar."""
+    """Read a scalar; raises DecodeError, or any error of NumPy."""
     numpy = _numpy()
     spec, raw = reader.list(data, 2)
     dtype = make_dtype(spec)
@@ -276,7 +276,7 @@ def read_scalar(reader: Reader, data: Any) -> Any:
     return numpy.frombuffer(bytearray(raw), dtype)[0]
 
 
-# -- what is made of arrays -------------------------------------------------------------------
+# -- values that are made from arrays ---------------------------------------------------------
 def _masked_array(value: Any) -> Any:
     numpy = _numpy()
     data, mask, fill, hard = value
@@ -321,4 +321,4 @@ read_special_array: dict[str, Callable[[Any], Any]] = {
     "str_": _scalar("str_", str),
     "dtype": make_dtype,
 }
-"""What makes a value of its name and content."""
+"""Name of a special value -> the function that makes the value from its content."""

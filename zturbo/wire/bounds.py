@@ -1,9 +1,9 @@
-"""Bounds before work: msgpack from a socket, measured before anything is made of it.
+"""Measures msgpack from a socket before it is unpacked.
 
-A stranger's bytes may ask for far more memory than they have: an empty map is one byte on the wire
-and 64 in Python. They may nest so deep that a later ``repr()`` fails, or have keys whose hashes are
-all equal. So :func:`unpack` looks at the size, the number of items and the depth of the raw bytes first.
-It gives None, bool, int, float, str, bytes, tuples of these, and maps with keys of str or bytes alone.
+A few bytes of a stranger may become far more memory: an empty map is one byte on the wire and 64 in Python.
+They may nest so deep that a later ``repr()`` fails, or have map keys whose hashes are all equal. So
+:func:`unpack` first checks the size, the number of items and the depth of the raw bytes. It returns only
+None, bool, int, float, str, bytes, tuples of these, and maps whose keys are str or bytes.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ __all__ = ["Bounds", "measure", "unpack"]
 
 
 class Bounds(NamedTuple):
-    """What one msgpack message may be."""
+    """Bounds of one msgpack message."""
 
     nbytes: int
-    """Bytes of the packed message."""
+    """Most bytes of the packed message."""
     items: int = 100_000
-    """Values in it, containers and keys included."""
+    """Most values in it, including containers and keys."""
     depth: int = 16
-    """Containers within containers."""
+    """Most levels of containers inside one another."""
     trusted: int = 0
-    """Messages up to this many bytes are not walked: their size bounds their items, and msgpack has a limit
-    of 1,024 for the depth. Only for a reader that checks the exact type of all that it uses."""
+    """Messages of at most this many bytes are not measured: their size bounds their items, and msgpack
+    itself bounds the depth to 1,024. Only for a reader that checks the exact type of all values it uses."""
 
 
 _VARIABLE = {0xC4: 1, 0xC5: 2, 0xC6: 4, 0xD9: 1, 0xDA: 2, 0xDB: 4}  # bin and str: bytes of the length
@@ -44,14 +44,14 @@ _FIXED.update({0xCC: 2, 0xCD: 3, 0xCE: 5, 0xCF: 9, 0xD0: 2, 0xD1: 3, 0xD2: 5, 0x
 _FIXED.update(dict.fromkeys((*range(128), *range(224, 256)), 1))
 _FIXED.update({first: 1 + (first & 31) for first in range(0xA0, 0xC0)})
 _LENGTH = [_FIXED.get(first, 0) for first in range(256)]
-"""First byte of a value -> bytes that the value takes; 0 where more has to be read."""
+"""First byte of a value -> number of bytes of the value; 0 if the first byte alone does not tell."""
 
 
 def measure(raw: Buffer, bounds: Bounds) -> int:
-    """The number of items in one packed value; nothing is unpacked.
+    """The number of items in one packed value, without unpacking it.
 
     Raises:
-        DecodeError: it is more than the bounds allow, is cut short, or has what no message of ours has.
+        DecodeError: the value exceeds the bounds, is cut short, or has an extension type.
     """
     data = raw if type(raw) is bytes else bytes(raw)
     size = len(data)
@@ -59,7 +59,7 @@ def measure(raw: Buffer, bounds: Bounds) -> int:
         raise DecodeError(f"a message of {size} bytes; {bounds.nbytes} are the limit")
     limit, depth = bounds.items, bounds.depth
     at = items = 0
-    owed = [1]  # items that each open container still has to come
+    owed = [1]  # for each open container, the number of items that are still missing
     while owed:
         if not owed[-1]:
             owed.pop()
@@ -99,16 +99,16 @@ def measure(raw: Buffer, bounds: Bounds) -> int:
 
 
 def unpack(raw: Buffer, bounds: Bounds, *, use_list: bool = False, unicode_errors: str = "strict") -> Any:
-    """The value in packed bytes.
+    """Unpack one value, after it was measured.
 
     Args:
-        raw: the bytes.
-        bounds: what they may be.
-        use_list: give lists in place of tuples.
-        unicode_errors: of texts.
+        raw: the packed bytes.
+        bounds: bounds of the value.
+        use_list: whether to return lists in place of tuples.
+        unicode_errors: error handler of texts, as for ``bytes.decode``.
 
     Raises:
-        DecodeError: it is more than the bounds allow, or no msgpack, or has what no message of ours has.
+        DecodeError: the bytes exceed the bounds, are not msgpack, or have an extension type.
     """
     size = memoryview(raw).nbytes
     if size > bounds.trusted or size > bounds.nbytes:

@@ -1,12 +1,12 @@
 """Data-plane messages <-> frames: a msgpack header, then raw frames.
 
-Decoding is strict and total: whatever came over a socket becomes a message or a
-:class:`~zturbo.errors.DecodeError`, never another exception, and nothing in it is executed.
+Decoding is strict and total: all bytes from a socket become either a message or a
+:class:`~zturbo.errors.DecodeError`, and nothing in them is executed.
 
-Bounds come before work. A header has no extension types. A large one is walked first, byte for byte, so that
-a few megabytes of empty lists do not become gigabytes of objects. Each number has a range, each text and each
-list a length, and a batch has no more tasks than its contents have bytes. An error's text never shows what
-came: that may be nested so deep that to render it fails too.
+Bounds are checked before work is done. A header has no extension types. A large header is measured first, so
+that a few megabytes of empty lists do not become gigabytes of objects. Each number has a range, and each text
+and list has a maximal length. A batch has no more tasks than its contents have bytes. An error's text never
+shows the received value, because a value may be nested so deep that rendering it fails too.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ from zturbo.wire.messages import (
 __all__ = ["BadBatch", "decode", "encode", "stamp_from_wire", "stamp_to_wire"]
 
 _BOUNDS = Bounds(nbytes=1 << 30, items=1 << 20, depth=16, trusted=256 << 10)
-"""Of a header. Metas and errors are bytes in it: it may be as large as a task, but not of as many values."""
+"""Bounds of a header. It has metas and errors as bytes, so it may be as large as a task."""
 
 _MAGIC = 0x7A74  # "zt"
 _BATCH, _GREET, _PROBE, _STATEMENT, _WANT, _RESULTS = range(1, 7)
@@ -57,12 +57,12 @@ _pack = msgpack.Packer(use_bin_type=True, autoreset=True).pack
 
 
 class BadBatch(DecodeError):
-    """A batch that cannot be read, but for the record of whose it says that it is."""
+    """A batch whose records cannot be read, although its source, target, number, job and epoch can."""
 
     def __init__(self, why: str, claim: Batch) -> None:
         super().__init__(why)
         self.claim = claim
-        """An empty batch with source, target, number, job and epoch."""
+        """An empty batch with the source, target, number, job and epoch that the bad batch names."""
 
 
 def _bad(field: str) -> DecodeError:
@@ -123,7 +123,7 @@ def _runs(value: Any) -> tuple[list[PathRun], int]:
 
 
 def stamp_to_wire(stamp: Stamp) -> tuple[Any, ...]:
-    """A stamp as a plain tuple for msgpack."""
+    """A stamp as a plain tuple, for msgpack."""
     return (
         stamp.job,
         stamp.epoch,
@@ -142,7 +142,7 @@ def stamp_to_wire(stamp: Stamp) -> tuple[Any, ...]:
 
 
 def stamp_from_wire(value: Any) -> Stamp:
-    """The stamp in a decoded tuple; raises DecodeError."""
+    """The stamp that a decoded tuple describes; raises DecodeError."""
     (job, epoch, pipeline, ordered, sink, durability, marks, order, logs, revision, spool, *more) = _tuple(
         value, "stamp", 13
     )
@@ -191,7 +191,7 @@ def _mark(value: Any) -> Mark:
 
 
 def encode(message: DataMessage) -> list[Buffer]:
-    """The frames of a message; large contents are referred to, not copied."""
+    """The frames of a message; large contents are not copied."""
     if type(message) is Batch:
         stamp = stamp_to_wire(message.stamp) if message.stamp is not None else None
         header = _pack(
@@ -283,8 +283,8 @@ def decode(frames: Sequence[Buffer]) -> DataMessage:
     """The message in the frames of one multipart message.
 
     Raises:
-        DecodeError: the bytes are no message of ours.
-        VersionMismatch: they are one of another protocol version.
+        DecodeError: the bytes are not a message of zturbo.
+        VersionMismatch: the message has another protocol version.
     """
     if not frames:
         raise DecodeError("a message without frames")
@@ -331,7 +331,7 @@ def _read_batch(header: tuple[Any, ...], frames: Sequence[Buffer]) -> Batch:
 
 
 def _fill(batch: Batch, header: tuple[Any, ...], frames: Sequence[Buffer]) -> None:
-    """Read what a batch carries."""
+    """Read the records of a batch."""
     batch.runs, n = _runs(header[9])
     if n and len(frames) < 2:
         raise DecodeError("a batch of tasks without its contents")

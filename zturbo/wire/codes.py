@@ -1,7 +1,7 @@
-"""Numbers that stand for extension types on the wire, and the bounds that packing and unpacking share.
+"""Numbers of the extension types on the wire, and the bounds that packing and unpacking share.
 
-Numbers are fixed for ever: a new kind of value gets a new one. Those that a newer one has replaced are
-still read, as spools and ledgers may hold them, and no longer written.
+Numbers never change: a new kind of value gets a new number. Numbers that were replaced are no longer written.
+They are still read, because spools and ledgers may have them.
 """
 
 from __future__ import annotations
@@ -45,10 +45,10 @@ BUFFER = 30
 CUSTOM, LIBRARY = 40, 41
 
 OUT_OF_BAND = 16 << 10
-"""Bytes from which on a buffer travels as a frame of its own."""
+"""A buffer of this many bytes or more is sent as a frame of its own."""
 
 MAX_PARTS = 100
-"""Extension types (tuples, sets, your own) inside one another, when packed and when unpacked."""
+"""Most levels of extension types (tuples, sets, a user's own) inside one another."""
 
 
 class NeedsBuffers(Exception):

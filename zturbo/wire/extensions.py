@@ -1,8 +1,8 @@
-"""Extension types of the payload codec: what msgpack does not have of its own.
+"""Extension types of the payload codec, for values that msgpack itself cannot pack.
 
-A value arrives with the type that it had, or is refused where it is packed: no subclass becomes its base,
-and nothing that looks like a buffer becomes bytes. What packing accepts unpacking can read: both count the
-same depth. NumPy's values are in :mod:`zturbo.wire.arrays`.
+A value arrives with the same type, or packing refuses it. So a subclass never becomes its base class, and an
+object with a buffer never becomes bytes. Unpacking accepts all that packing accepts, because both have the
+same limit for the depth. NumPy's values are in :mod:`zturbo.wire.arrays`.
 """
 
 from __future__ import annotations
@@ -57,15 +57,15 @@ from zturbo.wire.codes import (
 __all__ = ["Decoder", "Encoder", "OwnCode", "register", "registered"]
 
 _LIBRARIES = frozenset({"pandas", "pyarrow", "PIL", "torch"})
-"""Whose values :mod:`zturbo.wire.libraries` knows; it is imported with the first of them."""
+"""Libraries whose values :mod:`zturbo.wire.libraries` can pack; it is imported with the first such value."""
 
 MANY_PARTS, FLAT = 16, 40
-"""Beyond so many extension types inside one another, each may hold lists and dicts only so deep: msgpack
-recurses in C, and would take the process down."""
+"""Within more than ``MANY_PARTS`` extension types, lists and dicts may be at most ``FLAT`` levels deep:
+msgpack recurses in C, and would crash the process."""
 
 _SMALL: dict[str, Any] = {"buf_size": 1 << 10}
-"""For parts inside a content. The default, 256 KiB for each, costs several times the packing; releases of
-msgpack before 1.1 have no such option."""
+"""Options for parts inside a content. The default buffer of 256 KiB for each part would take several times as
+long as packing. msgpack before 1.1 has no such option."""
 try:
     msgpack.Packer(**_SMALL)
 except TypeError:
@@ -76,19 +76,19 @@ _custom_names: dict[str, Callable[[Any], Any]] = {}
 
 
 def register(type_: type, name: str, pack: Callable[[Any], Any], unpack: Callable[[Any], Any]) -> None:
-    """Let contents carry a type of your own.
+    """Let contents have values of your own class.
 
-    Every process that packs or unpacks such contents has to register it: do it in the module of
+    Every process that packs or unpacks such contents has to register the class. So call this in the module of
     your stages.
 
     Args:
-        type_: the class; exactly it, not its subclasses.
-        name: what stands for it on the wire.
-        pack: gives a plain value (anything that contents may hold) for an instance.
-        unpack: gives the instance for such a value.
+        type_: the class. Subclasses are not registered with it.
+        name: name of the class on the wire.
+        pack: turns an instance into a value that contents may have.
+        unpack: turns such a value into an instance.
 
     Raises:
-        UsageError: the name or the type is registered for something else.
+        UsageError: the class is registered under another name, or the name for another class.
     """
     known = _custom_types.get(type_)
     if (known is not None and known[0] != name) or (known is None and name in _custom_names):
@@ -98,7 +98,7 @@ def register(type_: type, name: str, pack: Callable[[Any], Any], unpack: Callabl
 
 
 def registered() -> list[tuple[type, str, Callable[[Any], Any], Callable[[Any], Any]]]:
-    """What has been registered, as arguments of :func:`register`."""
+    """All registered classes, each with the arguments of :func:`register`."""
     return [(kind, name, pack, _custom_names[name]) for kind, (name, pack) in _custom_types.items()]
 
 
@@ -107,8 +107,8 @@ class Encoder:
     """Packs one content, or several.
 
     Args:
-        buffers: where large buffers go; None where none may.
-        owned: whether nobody changes what is packed any more, so that large buffers need no copy.
+        buffers: list that large buffers are appended to; None if there may be none.
+        owned: whether no code changes the packed values any more, so that large buffers need no copy.
     """
 
     __slots__ = ("_depth", "_errors", "buffers", "owned")
@@ -120,27 +120,27 @@ class Encoder:
         self._errors: str | None = None
 
     def pack(self, value: Any) -> bytes:
-        """All of it.
+        """Pack a whole content.
 
         Raises:
-            EncodeError: it cannot be carried.
-            NeedsBuffers: it needs buffers, and there may be none.
+            EncodeError: the content cannot be packed.
+            NeedsBuffers: the content needs buffers, and there may be none.
         """
         try:
             try:
                 return self.part(value)
-            except UnicodeEncodeError:  # names of files that are no UTF-8; the slower way is for them alone
+            except UnicodeEncodeError:  # a file name that is not UTF-8; only such texts take the slower way
                 self._errors = "surrogatepass"
                 if self.buffers:
                     self.buffers.clear()
                 return self.part(value)
         except (EncodeError, NeedsBuffers):
             raise
-        except Exception as error:  # msgpack's own limits, and whatever a registered pack raises
+        except Exception as error:  # msgpack has limits of its own, and a registered pack is user code
             raise EncodeError(f"a content cannot be carried: {type(error).__name__}: {error}") from error
 
     def part(self, value: Any) -> bytes:
-        """A part that goes inside an extension type. (A packer that is in use cannot pack a part.)"""
+        """Pack a part inside an extension type, with a new packer, because the outer one is in use."""
         if self._depth > MANY_PARTS:
             _check_flat(value)
         return msgpack.packb(  # type: ignore[no-any-return]
@@ -153,14 +153,14 @@ class Encoder:
         )
 
     def buffer(self, view: Any, frozen: bool) -> int:
-        """Send this as a frame of its own, copied if it might still change. Returns its number."""
+        """Send a buffer as a frame of its own, copied if code might still change it. Returns its index."""
         if self.buffers is None:
             raise NeedsBuffers
         self.buffers.append(view if frozen or self.owned else memoryview(bytes(view)))
         return len(self.buffers) - 1
 
     def __call__(self, value: Any) -> Any:
-        """msgpack's ``default``: an extension type for what it cannot pack by itself."""
+        """msgpack's ``default``: makes an extension type of a value that msgpack cannot pack itself."""
         if self._depth >= MAX_PARTS:
             raise EncodeError(
                 f"a content cannot be carried: it has more than {MAX_PARTS} tuples, sets or objects inside "
@@ -198,7 +198,7 @@ class Encoder:
 
 
 class _Wrapped:
-    """Keeps a value from msgpack, which would pack it as another type."""
+    """Hides a value from msgpack, which would pack it as another type."""
 
     __slots__ = ("value",)
 
@@ -211,7 +211,7 @@ _LOOK_INTO = _TAKEN_FOR_OTHERS | {list, dict}
 
 
 def _wrapped(value: Any) -> Any:
-    """A value for msgpack, with all wrapped in it that would not arrive with its type."""
+    """A value for msgpack, in which all values that would arrive with another type are wrapped."""
     kind = type(value)
     if kind is list:
         return value if _LOOK_INTO.isdisjoint(map(type, value)) else [_wrapped(one) for one in value]
@@ -223,7 +223,7 @@ def _wrapped(value: Any) -> Any:
 
 
 def _check_flat(value: Any) -> None:
-    """Raises EncodeError if lists and dicts are too deep inside one another."""
+    """Raise EncodeError if lists and dicts are more than ``FLAT`` levels deep."""
     level = [value]
     for _ in range(FLAT):
         level = [
@@ -239,7 +239,7 @@ def _check_flat(value: Any) -> None:
 
 
 def _refusal(value: Any) -> str:
-    """Why a value cannot be carried, and what to do."""
+    """The text of an error: why a value cannot be packed, and what to do."""
     kind = type(value)
     name = kind.__qualname__
     if isinstance(value, enum.Enum):
@@ -267,7 +267,7 @@ def _refusal(value: Any) -> str:
 
 
 def _pack_bytes(value: Any, encoder: Encoder) -> Any:
-    """bytes and bytearrays; msgpack itself packs bytes inside a content."""
+    """Pack bytes or a bytearray; msgpack itself packs short bytes."""
     mutable = type(value) is bytearray
     if len(value) < OUT_OF_BAND:
         return msgpack.ExtType(BYTEARRAY, bytes(value)) if mutable else value
@@ -353,16 +353,16 @@ _PACKERS: dict[type, Callable[[Any, Encoder], Any]] = {
 
 # -- unpacking --------------------------------------------------------------------------------
 class OwnCode(DecodeError):
-    """Code of the user's or a library's has to run."""
+    """A content cannot be unpacked without code of the user or of a library."""
 
 
 class Decoder:
-    """Decodes extension types, with a message's buffers at hand.
+    """Unpacks extension types.
 
     Args:
-        unpack: unpacks a part.
+        unpack: unpacks a part inside an extension type.
         buffers: the message's out-of-band buffers.
-        own: whether code of registered types and libraries may run; else :class:`OwnCode` is raised.
+        own: whether code of registered types and libraries may run; if not, :class:`OwnCode` is raised.
     """
 
     def __init__(self, unpack: Callable[..., Any], buffers: list[Any], *, own: bool = True) -> None:
@@ -385,18 +385,18 @@ class Decoder:
             self._depth -= 1
 
     def part(self, data: Any) -> Any:
-        """A part that was packed inside an extension type."""
+        """Unpack a part inside an extension type."""
         return self._unpack(data, self)
 
     def list(self, data: Any, length: int | None = None) -> list[Any]:
-        """A part that is to be a list."""
+        """Unpack a part that must be a list, of this length if one is given; raises DecodeError."""
         value = self.part(data)
         if type(value) is not list or (length is not None and len(value) != length):
             raise DecodeError("an extension type is malformed")
         return value
 
     def buffer(self, index: Any) -> Any:
-        """An out-of-band buffer."""
+        """The out-of-band buffer of this index; raises DecodeError."""
         if type(index) is not int or not 0 <= index < len(self._buffers):
             raise DecodeError("a content refers to a buffer that is not there")
         return self._buffers[index]
@@ -417,7 +417,7 @@ def _read_custom(decoder: Decoder, data: Any) -> Any:
         raise OwnCode
     try:
         return unpack(value)
-    except (Exception, SystemExit, GeneratorExit) as error:  # the user's code; Ctrl-C is not its doing
+    except (Exception, SystemExit, GeneratorExit) as error:  # user code; but Ctrl-C is not its fault
         raise DecodeError(
             f"unpack of the registered type {name[:60]!r} raised {type(error).__name__}"
         ) from error

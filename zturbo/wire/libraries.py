@@ -1,8 +1,8 @@
 """Values of pandas, pyarrow, PIL and torch as contents.
 
-A library is looked at when a value of its own is packed, and imported when such a value is unpacked, never
-before. What may be unpacked is a closed set of names; nothing that comes over the wire says what to import
-or call. What would not arrive as it was is refused.
+A library is imported only when one of its values is packed or unpacked. Only values with a name in a fixed
+table can be unpacked, so bytes from the wire cannot choose code to import or call. A value that would not
+arrive unchanged is refused.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ def _describe_pandas(value: Any) -> _Described:
 
 
 def _column(pandas: Any, values: Any) -> list[Any]:
-    """The values of a Series or an Index in plain parts."""
+    """The values of a Series or an Index, as plain parts."""
     numpy, dtype = _of("numpy"), values.dtype
     if isinstance(dtype, numpy.dtype):
         if dtype.hasobject:
@@ -94,7 +94,7 @@ _NULLABLE = ("BooleanArray", "FloatingArray", "IntegerArray")
 
 
 def _made_column(parts: Any) -> Any:
-    """What pandas makes a Series or an Index of."""
+    """The values in plain parts, as pandas takes them for a Series or an Index."""
     pandas, numpy = _of("pandas"), _of("numpy")
     kind, *rest = parts
     if kind == "numpy":
@@ -126,7 +126,7 @@ def _made_column(parts: Any) -> Any:
 
 
 def _typed(made: Any) -> dict[str, Any]:
-    """Keeps pandas from guessing another dtype."""
+    """Arguments that keep pandas from guessing another dtype."""
     return {"dtype": made.dtype}
 
 
@@ -260,7 +260,7 @@ _LIBRARIES: dict[str, Callable[[Any], _Described]] = {
     "PIL": _describe_pil,
     "torch": _describe_torch,
 }
-"""What describes a value of a library, by the library's name."""
+"""Library -> the function that describes its values."""
 
 _MAKERS: dict[str, Callable[[Any], Any]] = {
     "pandas.NA": lambda value: _of("pandas").NA,
@@ -284,13 +284,13 @@ def describe_value(value: Any) -> tuple[str, Any]:
     """The name and the plain parts of a library's value.
 
     Raises:
-        EncodeError: it would not arrive as it is.
+        EncodeError: the value would not arrive unchanged.
     """
     return _LIBRARIES[type(value).__module__.partition(".")[0]](value)
 
 
 def make_value(parts: Any) -> Any:
-    """The value of a name and its parts. Raises DecodeError, or what the library raises."""
+    """Make a library's value from its name and its parts; raises DecodeError, or any error of the library."""
     name, value = _pair(parts, 2)
     make = _MAKERS.get(name) if type(name) is str else None
     if make is None:

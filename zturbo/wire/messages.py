@@ -1,17 +1,17 @@
-"""The vocabulary of the data plane: what one process says to another.
+"""The messages of the data plane, between workers, sinks and clients.
 
-Tasks flow down in :class:`Batch`; :class:`Statement` flows back up. Both go over the same kind of
-socket, PUSH to the other's PULL inbox, so each message names who sent it and to which incarnation
-it is addressed; whoever reads one that is not addressed to his incarnation drops it.
+Tasks flow down in a :class:`Batch`; a :class:`Statement` flows back up. Both go from a PUSH socket to the
+other process's PULL inbox. So each message names the incarnation that sent it and the incarnation that it is
+addressed to. A process drops messages that are addressed to another incarnation.
 
-* :class:`Greet`      sender -> receiver: here I am; open a link.
-* :class:`Batch`      sender -> receiver: numbered, of one job and epoch, retained until acked.
-* :class:`Probe`      sender -> receiver: what have you got? (silence sends this, never data)
-* :class:`Statement`  receiver -> sender: absolute and repeatable: received, acked, credit.
+* :class:`Greet`      sender -> receiver: asks to open a link.
+* :class:`Batch`      sender -> receiver: records of one job and epoch; numbered, and retained until acked.
+* :class:`Probe`      sender -> receiver: asks what has arrived. Silence makes a sender send this, never data.
+* :class:`Statement`  receiver -> sender: what has arrived and is acked, and the credit; absolute, repeatable.
 
 Between a client and the sink that has its results, over DEALER and ROUTER:
 
-* :class:`Want`       client -> sink: results of this job, from here, at most up to there.
+* :class:`Want`       client -> sink: asks for a job's results, from an index on, up to a limit.
 * :class:`Results`    sink -> client: the next results in order.
 
 Paths are tuples of ints. A batch names its tasks' paths as *runs*: ``(first, n)`` stands for ``n``
@@ -56,47 +56,47 @@ __all__ = [
 ]
 
 PROTOCOL = 1
-"""Version of the wire protocol; two ends with different numbers refuse each other by name."""
+"""Version of the wire protocol. Two processes with different versions refuse each other."""
 
 MAX_INT = 1 << 62
 """Largest number in a message."""
 
-# Who makes a message and who reads it keep to the same limits: a message that one side can make and the other
-# refuses would be sent for ever.
+# Both sides of a link have the same limits. A message that one side can make and the other refuses would be
+# sent for ever.
 
 MAX_DEPTH = 64
-"""Components that a path may have; a pipeline of 64 fan-outs is a mistake."""
+"""Most components of a path; a pipeline with more fan-outs is a mistake."""
 
 MAX_STAGES = 1 << 10
-"""Stages that a pipeline may have; the index of a stage is at most this."""
+"""Most stages of a pipeline. The index that stands for the sink is at most this, too."""
 
 MAX_TEXT = 4 << 10
-"""Characters of a sentence or a name in a header."""
+"""Most characters of a sentence or a name in a header."""
 
 MAX_ORDER = 4 << 10
-"""Characters that an order may have."""
+"""Most characters of an order."""
 
 MAX_MARKS = 1 << 15
-"""Marks that a stamp may have: more failures than may be given out before a job starts over."""
+"""Most marks of a stamp: more than the failures that clients may have of a job that starts over."""
 
 MAX_ERROR = 4 << 20
-"""Bytes that one failure may have, its task's input included."""
+"""Most bytes of one failure, including its task's input."""
 
 MAX_FRAMES = 1 << 16
-"""Frames that one message may have."""
+"""Most frames of one message."""
 
 Path = tuple[int, ...]
-"""A task's place in its job."""
+"""A task's position in its job: the number of its root, then of its child, and so on."""
 
 PathRun = tuple[Path, int]
-"""``(first, n)``: n sibling paths."""
+"""``(first, n)``: the paths of n siblings."""
 
 Buffer = Any
-"""Anything with the buffer protocol: bytes, memoryview, an array, a received zmq frame's buffer."""
+"""An object with the buffer protocol: bytes, memoryview, an array, a received zmq frame's buffer."""
 
 
 class End(NamedTuple):
-    """A path that is closed: it had ``count`` children, and no failure.
+    """Closes a path: its task gave ``count`` children and did not fail.
 
     ``meta`` is the packed meta of a task that gave nothing (count 0), or None.
     """
@@ -107,7 +107,7 @@ class End(NamedTuple):
 
 
 class Fail(NamedTuple):
-    """A path that is closed by a failure, after ``count`` children that stand.
+    """Closes a path: its task failed after ``count`` children, which stay valid.
 
     ``error`` is a packed map: see :mod:`zturbo.wire.payload`.
     """
@@ -118,50 +118,50 @@ class Fail(NamedTuple):
 
 
 class Mark(NamedTuple):
-    """What is known of one task: it kills or hangs whoever runs it, or it failed and that was given out."""
+    """A note on one task: it kills or hangs its workers, or it failed and a client has the failure."""
 
     stage: int
     path: Path
     kind: str
-    """Empty: suspected, it runs alone. Else nobody runs it any more; it fails with an error of this kind."""
+    """Empty for a suspected task, which runs alone. Else the task is condemned, and fails with this error."""
     text: str
-    """Why, as a sentence."""
+    """The reason, as a sentence."""
     given: int = 0
-    """Its children that were given out before it failed: it is run for these alone."""
+    """Number of its children that clients have got: a worker runs it for these alone."""
 
 
 ORDERS = "'path', 'none', or 'meta:KEY' with a key of the outputs' meta"
-"""What an order may be, in words."""
+"""The valid orders, for error messages."""
 
 
 def is_order(order: str) -> bool:
-    """Whether this says how results are ordered."""
+    """Whether a text is a valid order of results."""
     return order in ("path", "none") or (bool(meta_key(order)) and len(order) <= MAX_ORDER)
 
 
 def is_number(value: Any, low: int = 0, high: int = MAX_INT) -> bool:
-    """Whether this is an int that a message can carry."""
+    """Whether a value is an int that a message may have."""
     return type(value) is int and low <= value <= high
 
 
 def is_path(value: Any) -> bool:
-    """Whether this is a path that a message can carry."""
+    """Whether a value is a path that a message may have."""
     if type(value) is not tuple or len(value) > MAX_DEPTH:
         return False
-    for component in value:  # a loop is faster than all() here, and each record of a batch has a path
+    for component in value:  # a loop is faster than all() here, and this runs for each record of a batch
         if type(component) is not int or not 0 <= component <= MAX_INT:
             return False
     return True
 
 
 def meta_key(order: str) -> str | None:
-    """The key in the outputs' meta that results are ordered by, if they are."""
+    """The key in outputs' meta by which an order sorts; None for other orders."""
     return order[5:] if order.startswith("meta:") else None
 
 
 @dataclass(slots=True, frozen=True)
 class Stamp:
-    """What the broker decided for (job, epoch). The first record of a job on each link.
+    """The broker's decision on a job in an epoch. It is the first record of the job on each link.
 
     A higher revision of the same epoch has more marks, or names the sink's next incarnation.
     """
@@ -169,43 +169,48 @@ class Stamp:
     job: bytes
     """16 bytes, made by the client."""
     epoch: int
-    """1 at first; a higher one fences the lower."""
+    """1 at first. Processes discard the tasks of lower epochs."""
     pipeline: str
     ordered: dict[int, bytes] = field(default_factory=dict)
     """Stage index -> incarnation of the worker that has this job there."""
     sink: bytes = b""
     """Incarnation of the sink that has this job."""
     durability: str = "fsync"
-    """``fsync``, ``process`` or ``memory``: what the sink waits for before it acks."""
+    """``fsync``, ``process`` or ``memory``: how safe an output is before the sink acks it."""
     marks: tuple[Mark, ...] = ()
     """Tasks that are suspected or condemned."""
     order: str = "path"
-    """``path``: the sink releases in order; ``meta:KEY``: by ids in the meta; ``none``: as they come."""
+    """Order in which the sink releases results: ``path``; ``meta:KEY``, by numbers in the meta; ``none``."""
     logs: bool = False
-    """Whether each task carries its log of stages."""
+    """Whether each task has a log of its stages."""
     revision: int = 0
-    """Counts up within the epoch."""
+    """Counts the stamps of an epoch, from 0."""
     spool: bytes = b""
-    """Id of that sink's spool: whoever comes back with it is that sink again."""
+    """Id of the sink's spool. A sink that starts on this spool takes the job over."""
     hold: str = ""
-    """What the sink keeps back: ``failures`` (there are retries left: it stops before the first one),
-    ``all`` (until the job is complete), or nothing."""
+    """Results that the sink does not release yet. ``failures``: those from the first failure on, because
+    there are retries left. ``all``: all of them, until the job is complete. Empty: none."""
     fail_fast: bool = False
-    """Whether the first failed task ends the job: whoever has a sequencer tells the broker of it."""
+    """Whether the first failed task ends the job: a process with a sequencer reports it to the broker."""
 
     @property
     def rank(self) -> tuple[int, int]:
-        """Of two stamps of a job the one with the higher rank holds."""
+        """(epoch, revision): of two stamps of a job, the one with the higher rank is valid."""
         return self.epoch, self.revision
 
     def after(self, stage: int, stages: int) -> bytes | None:
-        """Who alone gets what is for this stage of this job; None where any of its workers may."""
+        """The only incarnation that gets this job's tasks for a stage; None if any of its workers may.
+
+        Args:
+            stage: index of the stage; ``stages`` or more stands for the sink.
+            stages: number of stages in the pipeline.
+        """
         return self.sink if stage >= stages else self.ordered.get(stage)
 
 
 @dataclass(slots=True)
 class Batch:
-    """What one message carries: records of one job and epoch."""
+    """Records of one job and epoch, which one message carries."""
 
     job: bytes
     epoch: int
@@ -218,27 +223,27 @@ class Batch:
     blob: Buffer = b""
     """The n contents, each packed with msgpack, one after another with no header."""
     metas: bytes | None = None
-    """The n metas in the same layout, or None where none has any."""
+    """The n metas in the same layout; None if no task has a meta."""
     buffers: list[Buffer] = field(default_factory=list)
     """Out-of-band buffers that the contents refer to by index."""
     ends: list[End] = field(default_factory=list)
     fails: list[Fail] = field(default_factory=list)
     stamp: Stamp | None = None
     number: int = 0
-    """Place on its link, from 1; 0 as long as it is on none."""
+    """Number on its link, from 1; 0 while the batch is on no link."""
     source: bytes = b""
     """Incarnation of the sender."""
     target: bytes = b""
-    """Incarnation that it is addressed to."""
+    """Incarnation of the receiver."""
 
     @property
     def size(self) -> int:
-        """Credit that it costs, in tasks."""
+        """Credit that the batch costs, in tasks."""
         return self.n + len(self.ends) + len(self.fails)
 
     @property
     def nbytes(self) -> int:
-        """Credit that it costs, in bytes, near enough."""
+        """Credit that the batch costs, in bytes, approximately."""
         total = len(self.blob) + 32 * (len(self.runs) + len(self.ends))
         if self.metas is not None:
             total += len(self.metas)
@@ -266,17 +271,18 @@ class Probe:
     source: bytes
     target: bytes
     nonce: int
-    """Comes back in a statement; what was sent before the probe and has not arrived by then is lost."""
+    """Number of the probe, which a statement repeats. Batches sent before the probe that have not arrived by
+    then are lost."""
     taken_back: tuple[int, ...] = ()
-    """Batches whose returned tasks the sender has taken back."""
+    """Numbers of the batches whose returned tasks the sender has taken back."""
 
 
 @dataclass(slots=True)
 class Statement:
-    """What a receiver says of a link: absolute and repeatable; nothing but ``busy`` is ever taken back."""
+    """A receiver's statement on a link: absolute and repeatable. Only ``busy`` may be withdrawn later."""
 
     source: bytes
-    """Incarnation of the receiver of tasks, who sends this."""
+    """Incarnation of the receiver of tasks, which sends the statement."""
     target: bytes
     """Incarnation of the sender of tasks."""
     received: int
@@ -286,17 +292,18 @@ class Statement:
     ranges: list[tuple[int, int]]
     """Batches above ``acked`` that are acked too, as inclusive ranges."""
     tasks: int
-    """The sender may send up to this many tasks, counted from the link's beginning."""
+    """Credit: the sender may send this many tasks, counted from the link's beginning."""
     nbytes: int
-    """The sender may begin to send as long as it sent fewer bytes than this."""
+    """Credit: the sender may send a batch as long as it has sent fewer bytes than this on the link."""
     nonce: int = 0
-    """The highest probe that has arrived."""
+    """The highest nonce of the probes that have arrived."""
     gap: bool = False
-    """A batch came that was not the next one: please probe."""
+    """Whether a batch is missing before one that arrived, so that the sender has to probe."""
     returns: list[tuple[int, int]] = field(default_factory=list)
-    """(batch, index): the tasks from this index on were not started and are given back."""
+    """(batch, index): the batch's tasks from this index on were not started, and go back to the sender."""
     busy: bool = False
-    """What comes now is given back as well: for the time being, send it elsewhere, whatever the credit."""
+    """Whether the receiver would return new tasks. While it is busy, the sender sends to others, whatever
+    the credit."""
 
 
 @dataclass(slots=True)
@@ -305,13 +312,13 @@ class Want:
 
     job: bytes
     token: int
-    """What the broker gave for the first attach of this reader; a higher one supersedes a lower."""
+    """The reader's number, which the broker gave it at its first attach; the sink serves only the highest."""
     first: int
     """Index of the next result that the client has not got; -1 for the sink's cursor."""
     limit: int
-    """The sink may send results below this index; counted from the cursor where ``first`` is -1."""
+    """The sink may send results below this index; counted from the cursor if ``first`` is -1."""
     taken: int = 0
-    """The cursor: the caller's code has taken the results below this index."""
+    """The new cursor: the caller's code has taken the results below this index."""
 
 
 @dataclass(slots=True)
@@ -330,9 +337,9 @@ class Results:
     fails: list[tuple[int, bytes]] = field(default_factory=list)
     """(index, packed error) of those results that are failures."""
     total: int | None = None
-    """How many results the job has in all, once that is known."""
+    """Number of the job's results; None until it is known."""
     problem: str | None = None
-    """Why there are no results: ``unknown`` job, ``superseded`` by another attach, or a sentence."""
+    """Why there are no results: ``unknown`` job, ``superseded`` by another reader, or a sentence."""
 
 
 DataMessage = Batch | Greet | Probe | Statement | Want | Results

@@ -1,6 +1,7 @@
-"""Numbers in packed metas, by which results are put in order.
+"""Finds the numbers in packed metas by which results are ordered.
 
-A sink reads them, which runs no user code. So the metas are walked, not made.
+A sink runs no user code, so it must not make the user's types. It skips through the packed metas and unpacks
+only the number.
 """
 
 from __future__ import annotations
@@ -14,14 +15,21 @@ from zturbo.wire.codes import BIGINT, OLD_BIGINT, SCALAR
 __all__ = ["pick"]
 
 LONGEST_ID = 1 << 10
-"""Bytes of a packed number by which results are put in order."""
+"""Most bytes of a packed number by which results are ordered."""
 
 
 def pick(metas: bytes | None, n: int, key: str) -> list[int | str]:
-    """What n packed metas have under a key: an int, or, where there is none, why. Never raises.
+    """The number under a key in each of n packed metas. Never raises.
 
-    The maps are walked, not made: who asks needs no types of the user's, and keys whose hashes are all equal
-    cost no more than others.
+    No map is made, so keys whose hashes are all equal cost no more than others.
+
+    Args:
+        metas: n packed metas, one after another; None if no task has a meta.
+        n: number of tasks.
+        key: key of the number.
+
+    Returns:
+        For each task the number, or a sentence that says why it has none.
     """
     missing = f"meta has no {key!r}, by which the results are ordered"
     if metas is None:
@@ -40,7 +48,7 @@ def pick(metas: bytes | None, n: int, key: str) -> list[int | str]:
 
 
 def _find(unpacker: msgpack.Unpacker, raw: bytes, wanted: bytes) -> bytes | None:
-    """What the map in the next packed ``[map, logs]`` has under a packed key; skips all of that."""
+    """Skip the next packed ``[map, logs]``; returns the packed value under a packed key in its map."""
     if not _is_list(raw[unpacker.tell()]):
         unpacker.skip()
         return None
@@ -69,7 +77,7 @@ def _is_map(first: int) -> bool:
 
 
 def _id_in(packed: bytes, key: str) -> int | str:
-    """The int in packed bytes, or why there is none."""
+    """The int in packed bytes, or a sentence that says why there is none."""
     found: Any = None
     told = ""
     if len(packed) <= LONGEST_ID and not (_is_list(packed[0]) or _is_map(packed[0])):
@@ -79,7 +87,7 @@ def _id_in(packed: bytes, key: str) -> int | str:
 
 
 def _plain_int(code: int, data: bytes) -> Any:
-    """An int that is large, or NumPy's; else the extension type as it is."""
+    """The int in an extension type, large or NumPy's; the extension type itself if it has none."""
     try:
         if code == BIGINT:
             return int.from_bytes(data, "little", signed=True)
@@ -89,6 +97,6 @@ def _plain_int(code: int, data: bytes) -> Any:
             kind, raw = msgpack.unpackb(data)
             if kind[1] in "iuqQ":
                 return int.from_bytes(raw, "big" if kind[0] == ">" else "little", signed=kind[1] in "iq")
-    except Exception:  # garbage is no int either
+    except Exception:  # garbage has no int either
         pass
     return msgpack.ExtType(code, data)

@@ -1,12 +1,11 @@
 """User contents <-> bytes: msgpack and extension types, never pickle.
 
-Many small contents are packed with one call, one after another with no header between or before
-them, so that a batch can be cut without packing anything again. A content with large buffers is packed
-alone; the buffers go out of band, as frames of their own. What arrives as a frame of its own is a view
-of it, and read-only.
+One call packs many small contents, one after another. There is no header before or between them, so that a
+batch can be cut into pieces without packing it again. A content with large buffers is packed alone; each
+buffer is sent out of band, as a frame of its own. The received array is a read-only view of that frame.
 
-:func:`take` fixes a content at the moment at which the user's code gives it. Values that nobody can change
-stay as they are and are packed with their neighbours later; all others are packed at once.
+:func:`take` fixes a content when the user's code gives it. Values that no code can change are packed later,
+together with their neighbours. All other values are packed at once.
 """
 
 from __future__ import annotations
@@ -57,22 +56,22 @@ __all__ = [
 ]
 
 MAX_TEXT = 64 << 10
-"""Characters of a remote message or traceback that are kept."""
+"""Most characters of a remote message or traceback; a longer one loses its beginning."""
 
 MAX_INPUT = 1 << 20
-"""Bytes of a failed task's input that go along with its failure: a failure passes by all later stages and is
-held in memory where it waits for its turn, which a large one is not worth: its source has it too."""
+"""Most bytes of a failed task's input that its failure takes along. A failure passes all later stages, and
+waits for its turn in memory. That is too expensive for a large input, which the job's source still has."""
 
 _OURS = "zturbo"
-"""Key of a task's meta that is ours."""
+"""The key in a task's meta that zturbo itself uses."""
 
 
 UNCHANGING = frozenset({type(None), bool, int, float, str, bytes})
-"""Types whose values nobody can change: their contents need no packing at once."""
+"""Types whose values no code can change: such contents may be packed later."""
 
 
 class _Taken:
-    """A content as it was when it was given, packed."""
+    """A content, packed when the user's code gave it."""
 
     __slots__ = ("blob", "buffers")
 
@@ -82,7 +81,7 @@ class _Taken:
 
 
 class _Refused:
-    """A content that could not be packed when it was given."""
+    """A content that could not be packed when the user's code gave it."""
 
     __slots__ = ("error",)
 
@@ -91,13 +90,16 @@ class _Refused:
 
 
 def take(content: Any, owned: bool = False) -> Any:
-    """A content as it is now, for :func:`pack_many` and :func:`pack_one`, whatever becomes of it later.
+    """Fix a content as it is now. Later changes of it do not reach the task.
 
-    Never raises: a content that cannot be carried raises where it is to be packed.
+    Never raises: for a content that cannot be packed, :func:`pack_many` and :func:`pack_one` raise later.
 
     Args:
         content: the content.
-        owned: whether its large buffers are given away, and so need no copy.
+        owned: whether no code changes its large buffers any more, so that they need no copy.
+
+    Returns:
+        A value for :func:`pack_many` or :func:`pack_one`.
     """
     if type(content) in UNCHANGING:
         return content
@@ -105,7 +107,7 @@ def take(content: Any, owned: bool = False) -> Any:
         return _Taken(bytes(content.blob), list(content.buffers))
     try:
         return _Taken(*pack_one(content, owned=owned))
-    except BaseException as error:  # whatever a type that the user registered raises
+    except BaseException as error:  # the pack function of a registered type is user code
         return _Refused(error)
 
 
@@ -118,11 +120,11 @@ def _header_size(n: int) -> int:
 
 
 def pack_many(contents: Sequence[Any]) -> bytes:
-    """Small contents, packed one after another with no header.
+    """Pack small contents one after another, with no header.
 
     Raises:
-        NeedsBuffers: one of them is large: pack each with :func:`pack_one`.
-        EncodeError: one of them cannot be carried.
+        NeedsBuffers: one of them is large; pack each with :func:`pack_one`.
+        EncodeError: one of them cannot be packed.
     """
     kinds = set(map(type, contents))
     if _Taken in kinds or _Refused in kinds:
@@ -144,14 +146,14 @@ def _pack_small(content: Any) -> bytes:
 
 
 def pack_one(content: Any, *, owned: bool = True) -> tuple[bytes, list[Buffer]]:
-    """One content and its out-of-band buffers.
+    """Pack one content; returns the bytes and the out-of-band buffers.
 
     Args:
-        content: the content, perhaps as :func:`take` gave it.
-        owned: whether nobody changes it any more; if not, large buffers are copied.
+        content: the content, or the value that :func:`take` returned for it.
+        owned: whether no code changes the content any more; if not, large buffers are copied.
 
     Raises:
-        EncodeError: it cannot be carried.
+        EncodeError: the content cannot be packed.
     """
     if type(content) is _Taken:
         return content.blob, content.buffers
@@ -171,10 +173,10 @@ def pack_one(content: Any, *, owned: bool = True) -> tuple[bytes, list[Buffer]]:
 
 
 def pack_root_meta(meta: Any, logs: Any) -> bytes | None:
-    """Meta and logs of a root task, packed; None if there are none.
+    """Pack the meta and the logs of a root task; returns None if it has neither.
 
     Raises:
-        EncodeError: they cannot be carried.
+        EncodeError: they cannot be packed.
     """
     plain = pack_meta(meta, logs)
     try:
@@ -198,10 +200,10 @@ def _array_header(n: int) -> bytes:
 
 
 def unpack_many(blob: Buffer, n: int) -> list[Any]:
-    """The n contents of a blob without out-of-band buffers.
+    """Unpack the n contents of a blob without out-of-band buffers.
 
     Raises:
-        DecodeError: it does not hold exactly n contents.
+        DecodeError: the blob does not have exactly n contents, or one cannot be unpacked.
     """
     try:
         value = _unpack(_array_header(n) + bytes(blob), Decoder(_unpack, []))
@@ -215,7 +217,7 @@ def unpack_many(blob: Buffer, n: int) -> list[Any]:
 
 
 def unpack_one(blob: Buffer, buffers: Sequence[Buffer]) -> Any:
-    """One content with its out-of-band buffers. Raises DecodeError."""
+    """Unpack one content with its out-of-band buffers; raises DecodeError."""
     try:
         return _unpack(blob, Decoder(_unpack, list(buffers)))
     except DecodeError:
@@ -225,9 +227,9 @@ def unpack_one(blob: Buffer, buffers: Sequence[Buffer]) -> Any:
 
 
 class Packed:
-    """A content that code of the user's or a library's unpacks: it waits until its task is noted as running.
+    """A content that user code or a library has to unpack. It waits until its task is noted as running.
 
-    That code may end this process, and then it is known of which task.
+    That code may end this process. Then the note says which task did it.
     """
 
     __slots__ = ("blob", "buffers")
@@ -238,7 +240,7 @@ class Packed:
 
 
 class Unreadable:
-    """Stands for a content, or for a task's meta, that cannot be unpacked here."""
+    """Stands for a content, or a task's meta, that this process cannot unpack."""
 
     __slots__ = ("error",)
 
@@ -247,10 +249,10 @@ class Unreadable:
 
 
 def read_many(blob: Buffer, n: int) -> list[Any]:
-    """The n contents of a blob; an :class:`Unreadable` stands for each that cannot be unpacked.
+    """Unpack the n contents of a blob; an :class:`Unreadable` stands for each that cannot be unpacked.
 
     Raises:
-        DecodeError: it does not hold exactly n contents, readable or not.
+        DecodeError: the blob does not have exactly n contents, readable or not.
     """
     try:
         return unpack_many(blob, n)
@@ -260,12 +262,19 @@ def read_many(blob: Buffer, n: int) -> list[Any]:
 
 
 def read_later(blob: Buffer, n: int, buffers: Sequence[Buffer]) -> list[Any]:
-    """As :func:`read_many`, or one content with its buffers; a :class:`Packed` stands for each if one is."""
+    """Unpack n contents, or one content with its buffers, without running user code.
+
+    If one of the contents needs code of the user or of a library, a :class:`Packed` stands for each of them.
+    An :class:`Unreadable` stands for a content that cannot be unpacked.
+
+    Raises:
+        DecodeError: the blob does not have exactly n contents.
+    """
     try:
         value = _unpack(_array_header(n) + bytes(blob), Decoder(_unpack, list(buffers), own=False))
         if type(value) is list and len(value) == n:
             return value
-    except Exception:  # which of them it is shows when each is unpacked
+    except Exception:  # below, each is unpacked alone, which shows the bad ones
         pass
     check_blob(blob, n)
     return [later_one(part, buffers) for part in _cut(blob, n)]
@@ -282,12 +291,12 @@ def later_one(blob: Buffer, buffers: Sequence[Buffer]) -> Any:
 
 
 def content_of(content: Any) -> Any:
-    """A task's content, which may have waited for this; an :class:`Unreadable` if it cannot be unpacked."""
+    """A task's content, unpacked now if it is :class:`Packed`; an :class:`Unreadable` if that fails."""
     return read_one(content.blob, content.buffers) if type(content) is Packed else content
 
 
 def _cut(blob: Buffer, n: int) -> list[bytes]:
-    """The parts of a blob of n contents."""
+    """Cut a blob into its n contents."""
     unpacker = msgpack.Unpacker(max_buffer_size=0)
     unpacker.feed(blob)
     stops = [0]
@@ -299,7 +308,7 @@ def _cut(blob: Buffer, n: int) -> list[bytes]:
 
 
 def read_one(blob: Buffer, buffers: Sequence[Buffer]) -> Any:
-    """One content with its out-of-band buffers, or an :class:`Unreadable`."""
+    """Unpack one content with its out-of-band buffers; returns an :class:`Unreadable` if that fails."""
     try:
         return unpack_one(blob, buffers)
     except DecodeError as error:
@@ -307,7 +316,7 @@ def read_one(blob: Buffer, buffers: Sequence[Buffer]) -> Any:
 
 
 def check_blob(blob: Buffer, n: int) -> None:
-    """Raise DecodeError if a blob has not exactly n contents."""
+    """Raise DecodeError unless a blob has exactly n contents."""
     unpacker = msgpack.Unpacker(max_buffer_size=0)
     unpacker.feed(blob)
     try:
@@ -320,7 +329,7 @@ def check_blob(blob: Buffer, n: int) -> None:
 
 
 def slice_blob(blob: Buffer, n: int, start: int, stop: int) -> bytes:
-    """The part of a blob of n contents that holds ``start .. stop``. Raises DecodeError."""
+    """The part of a blob of n contents that has contents ``start .. stop``, half-open; raises DecodeError."""
     if start == 0 and stop == n:
         return bytes(blob)
     unpacker = msgpack.Unpacker(max_buffer_size=0)
@@ -343,13 +352,13 @@ _METAS = ("meta", "input_meta")
 
 
 def pack_error(error: dict[str, Any]) -> bytes:
-    """A failure as it travels: plain text fields, and which task it was.
+    """Pack a failure: its texts, and which task failed. Never raises.
 
-    What makes it larger than a message may carry is left out: first its task's input, then the meta. So is
-    what cannot be packed, for any reason: a failure without its meta is better than none.
+    If the failure is larger than ``MAX_ERROR``, or a part cannot be packed, first the task's input is left
+    out, then the metas: a failure without its meta is better than no failure.
 
-    The metas, which may hold types of the user's, are packed apart: a process that passes a failure on needs
-    none of these types, and a meta that cannot be unpacked hides nothing else.
+    The metas may have types of the user, so they are packed on their own. A process that passes a failure on
+    needs none of these types, and a meta that cannot be unpacked does not hide the rest.
     """
     short = {k: v[-MAX_TEXT:] if type(v) is str else v for k, v in error.items()}
     packed = _packed_or_why(short)
@@ -364,10 +373,10 @@ def pack_error(error: dict[str, Any]) -> bytes:
 
 
 def _packed_or_why(fields: dict[str, Any]) -> bytes | str:
-    """A failure's fields, packed; a text says why they cannot be."""
+    """A failure's fields, packed; or a text that says why they cannot be packed."""
     try:
         return _pack_part({key: _opaque(value) if key in _METAS else value for key, value in fields.items()})
-    except BaseException as error:  # a registered pack is the user's code
+    except BaseException as error:  # the pack function of a registered type is user code
         return f"{type(error).__name__} while it was packed"
 
 
@@ -376,7 +385,7 @@ def _opaque(meta: Any) -> bytes | None:
 
 
 def _texts_only(fields: dict[str, Any]) -> dict[str, Any]:
-    """What is plain of a failure's fields, and so can be packed in any case."""
+    """The plain fields of a failure, which can always be packed."""
     plain = {k: v.encode(errors="replace").decode() for k, v in fields.items() if type(v) is str}
     return {**plain, **{k: fields[k] for k in ("index", "path", "pid", "given") if k in fields}}
 
@@ -394,9 +403,9 @@ _FAILURE = Bounds(MAX_ERROR, items=MAX_FRAMES + 1000, depth=4, trusted=64 << 10)
 
 
 def _error_fields(raw: bytes) -> dict[Any, Any] | None:
-    """A failure's fields, of whatever plain types; None if it is none.
+    """A failure's fields, of plain but unchecked types; None if the bytes are not a failure.
 
-    Processes that run no user code read them too, so no type of the user's is made.
+    Processes that run no user code call this too, so it makes no types of the user.
     """
     try:
         fields = unpack(raw, _FAILURE, use_list=True, unicode_errors="surrogatepass")
@@ -415,7 +424,7 @@ def unpack_error_map(raw: bytes) -> dict[str, Any]:
 
 
 def failure_fields(raw: bytes) -> dict[str, Any]:
-    """The fields of a failure; whatever is missing or of a wrong type is empty. Never raises.
+    """The fields of a failure; a field that is missing or has a wrong type is empty. Never raises.
 
     A meta that code of the user's has to unpack comes as a :class:`Packed`: what is read of a task that has
     killed its worker must not kill another process.
@@ -441,7 +450,7 @@ def failure_fields(raw: bytes) -> dict[str, Any]:
 
 
 def input_fields(blob: Buffer, buffers: Sequence[Buffer], meta: Any) -> dict[str, Any]:
-    """What a failure says of its task's input: as the stage got it, or why not."""
+    """The fields of a failure about its task's input: the input as the stage got it, or why it is missing."""
     size = memoryview(blob).nbytes + sum(memoryview(buffer).nbytes for buffer in buffers)
     if size > MAX_INPUT:
         return {"input": f"its input was not kept: it has {size:,} bytes, and {MAX_INPUT:,} is the limit"}
@@ -449,7 +458,7 @@ def input_fields(blob: Buffer, buffers: Sequence[Buffer], meta: Any) -> dict[str
 
 
 def without_input(raw: bytes, why: str) -> bytes:
-    """A failure that lets go of its task's input."""
+    """A packed failure without its task's input; ``why`` replaces the input, as a note."""
     fields = _error_fields(raw)
     if fields is None or type(fields.get("input")) is not list:
         return raw
@@ -458,30 +467,30 @@ def without_input(raw: bytes, why: str) -> bytes:
 
 
 def failure_text(raw: bytes) -> str:
-    """A failure in a sentence."""
+    """A sentence about the failure that ended a job with ``fail_fast``."""
     fields = failure_fields(raw)
     where = f"stage {fields['stage']} on {fields['host']}, task {fields['path']}"
     return f"a task failed, and the job has fail_fast: {fields['type']}: {fields['message']} (in {where})"
 
 
 def enter_at(meta: Any, index: int) -> list[Any]:
-    """A root's packed meta, with the mark that it enters its pipeline at this stage."""
+    """A root's meta and logs, with the mark that the root enters its pipeline at this stage."""
     plain, logs = unpack_meta(meta)
     plain = plain if type(plain) is dict else {}
     return [{**plain, _OURS: {"enter": index}}, logs or None]
 
 
 def entry_of(meta: Any) -> int | None:
-    """The stage at which a task enters, if its meta has that mark."""
+    """Index of the stage at which a task enters its pipeline; None if its meta has no such mark."""
     note = meta.get(_OURS) if type(meta) is dict else None
     index = note.get("enter") if type(note) is dict else None
     return index if type(index) is int else None
 
 
 def note_given(raw: bytes, count: int) -> bytes:
-    """A failure with a note of how many of its task's children were given out before it.
+    """A packed failure with a note of how many children of its task were released before it.
 
-    The first sequencer that releases it says so; what is noted already stays.
+    The first sequencer that releases the failure adds the note; later ones do not change it.
     """
     fields = _error_fields(raw)
     if fields is None or "given" in fields:
@@ -490,7 +499,7 @@ def note_given(raw: bytes, count: int) -> bytes:
 
 
 def failure_origin(raw: bytes) -> tuple[int, tuple[int, ...], int] | None:
-    """(stage, path there, children given out before it) of a failure; None if it cannot be had."""
+    """(stage index, task's path there, children released before it) of a failure; None if it is malformed."""
     fields = _error_fields(raw)
     if fields is None:
         return None
@@ -501,14 +510,14 @@ def failure_origin(raw: bytes) -> tuple[int, tuple[int, ...], int] | None:
 
 
 def pack_meta(meta: Any, logs: Any) -> Any:
-    """A task's meta and logs as one plain value, to be packed with those of its neighbours."""
+    """A task's meta and logs as one value, to be packed together with those of its neighbours."""
     if not meta and not logs:
         return None
     return [meta, [list(log) for log in logs] if logs else None]
 
 
 def unpack_meta(value: Any) -> tuple[Any, list[Any]]:
-    """Meta and logs of a value that :func:`pack_meta` made. Raises DecodeError."""
+    """The meta and the logs in a value of :func:`pack_meta`; raises DecodeError."""
     if value is None:
         return None, []
     if type(value) is not list or len(value) != 2:

@@ -1,1 +1,1 @@
-"""The control plane's vocabulary: what members, nodes and clients say to a broker, and it to them."""
+"""The control messages: those that members, nodes and clients send to a broker, and its messages to them."""

@@ -1,7 +1,6 @@
-"""The values of a broker's ``ok``, each of its own class.
+"""The classes of the values in a broker's ``ok``.
 
-A broker is not trusted with a client's life either: what it answers is checked like all that comes over a
-socket.
+A client does not trust the broker either. So it checks the broker's answers like all bytes from a socket.
 """
 
 from __future__ import annotations
@@ -42,7 +41,7 @@ __all__ = [
 
 StateName = Annotated[str, Text(20)]
 Sentence = Annotated[str, Text(1 << 20)]
-"""For people."""
+"""A text for people to read."""
 
 
 class Greeting(Message):
@@ -53,11 +52,11 @@ class Greeting(Message):
     """Id of the broker's ledger."""
     pipelines: Annotated[tuple[Name, ...], AtMost(MANY)]
     max_task_bytes: Annotated[dict[Name, Number], AtMost(MANY)]
-    """Pipeline -> bytes of its largest task."""
+    """Pipeline -> most bytes of one task."""
 
 
 class Fed(Message):
-    """Chunks of a job that the broker has."""
+    """How many chunks of a job the broker has."""
 
     fed: Count
 
@@ -73,18 +72,18 @@ Ended = Annotated[tuple[tuple[Id, StateName, Code | None, Sentence | None], ...]
 
 
 class Whereabouts(Message):
-    """How a job is, and where its results are."""
+    """The state of a job, and the address of its results."""
 
     name: Name
     fed: Count
     token: Number
-    """Numbers the readers of results: a sink serves the highest alone, so that an old answer is not used."""
+    """Number of this reader of results. A sink serves only the highest, so that old answers are not used."""
     state: StateName
     epoch: Epoch
     error: Sentence | None
     kind: Code | None
     waiting: Sentence | None
-    """What the job waits for, as a sentence's object."""
+    """What the job waits for, as a text that fits after ``waits for``."""
     sink: IdOrNone
     results: Annotated[tuple[Name, ...], AtMost(16)]
     """Addresses of the sink."""
@@ -92,7 +91,7 @@ class Whereabouts(Message):
 
 
 class Counts(Message):
-    """Tasks of one job at one stage."""
+    """Numbers of tasks of one job at one stage."""
 
     stage: Name
     queued: Count
@@ -102,7 +101,7 @@ class Counts(Message):
 
 
 class Status(Message):
-    """How a job is. ``JobHandle.status()`` and ``Client.jobs()`` give it as a map, with the id as a text."""
+    """A job's status. ``JobHandle.status()`` and ``Client.jobs()`` give it as a map, the id as a text."""
 
     id: Id
     name: Name
@@ -122,7 +121,7 @@ class Status(Message):
     error_kind: Code | None
     options: Annotated[dict[Annotated[str, Text(100)], Annotated[Any, Scalar(1000)]], AtMost(32)]
     created: Annotated[float, Real()]
-    """Wall time at the broker."""
+    """The broker's wall time at the submit, in seconds since 1970."""
 
 
 class Pipeline(Message):
@@ -131,18 +130,18 @@ class Pipeline(Message):
     name: Name
     stages: Annotated[tuple[Name, ...], AtMost(MAX_STAGES + 1)]
     workers: Annotated[tuple[Count, ...], AtMost(MAX_STAGES + 1)]
-    """Living ones of each stage."""
+    """Number of living workers of each stage."""
     problems: Annotated[dict[Name, Sentence], AtMost(MAX_STAGES + 2)]
-    """Stage -> why its workers do not start."""
+    """Stage -> the reason why its workers do not start."""
 
 
 class Description(Message):
-    """What goes on at a broker."""
+    """A broker's jobs and pipelines."""
 
     jobs: Annotated[tuple[Status, ...], AtMost(1 << 24)]
     pipelines: Annotated[tuple[Pipeline, ...], AtMost(MANY)]
     trouble: Sentence | None
-    """What the broker itself waits for."""
+    """What the broker itself waits for, such as space on its disk."""
 
 
 class LogEntry(Message):
@@ -157,9 +156,9 @@ class LogEntry(Message):
 
 
 class LogPage(Message):
-    """Some of them."""
+    """Some lines of ``zturbo logs``."""
 
     entries: Annotated[tuple[LogEntry, ...], AtMost(MANY)]
     last: Count
-    """The number to go on after."""
+    """The number of the last line; the next question asks for lines after it."""
     more: bool

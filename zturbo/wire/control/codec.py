@@ -1,8 +1,7 @@
 """Control messages as frames: one msgpack map with a ``type``, then the contents that travel beside it.
 
-A field that is not in the message's class, is missing, or is beyond its bounds is a
-:class:`~zturbo.errors.DecodeError` that names it. Nodes, workers, sinks and clients are DEALERs to the
-broker's ROUTER.
+A field that is unknown, missing or beyond its bounds raises a :class:`~zturbo.errors.DecodeError`, which
+names the field. Nodes, workers, sinks and clients are DEALERs to the broker's ROUTER.
 """
 
 from __future__ import annotations
@@ -25,20 +24,20 @@ __all__ = ["MAX_ANSWER", "MAX_CONTROL", "pack_control", "read_answer", "read_req
 MAX_CONTROL = to_broker.MAX_CONTROL
 
 LAST = 64
-"""Bytes at the end of a message in which its ref is."""
+"""Number of bytes at the end of a message that contain its ref."""
 
 _REQUEST = Bounds(MAX_CONTROL, items=500_000, depth=8, trusted=8 << 10)
 MAX_ANSWER = 1 << 28
-"""Bytes of a broker's message."""
+"""Most bytes of a broker's message."""
 
 _ANSWER = Bounds(MAX_ANSWER, items=1 << 23, depth=32, trusted=1 << 20)
-"""An answer has all jobs in it. A broker sends it, or a stranger that has its port."""
+"""Bounds of an answer, which may describe all jobs. A stranger with the broker's port may send it, too."""
 
 
 def pack_control(message: Message) -> list[Buffer]:
-    """The frames of a control message: the map, then what travels beside it.
+    """The frames of a control message: the map, then the contents that travel beside it.
 
-    Texts for people that are longer than their fields allow are cut.
+    Texts for people are cut to the length that their fields allow.
     """
     fields = {"type": message.type_name, **message.to_wire()}
     return [msgpack.packb(fields, use_bin_type=True, default=_plain), *message.frames]
@@ -53,17 +52,17 @@ def _plain(value: Any) -> Any:
 
 
 def read_request(frames: Sequence[Buffer]) -> Message:
-    """What came to a broker; raises DecodeError."""
+    """The message in frames that came to a broker; raises DecodeError."""
     return _read(frames, _REQUEST, to_broker.MESSAGES)
 
 
 def read_answer(frames: Sequence[Buffer]) -> Message:
-    """What came from a broker; raises DecodeError."""
+    """The message in frames that came from a broker; raises DecodeError."""
     return _read(frames, _ANSWER, from_broker.MESSAGES)
 
 
 def _read(frames: Sequence[Buffer], bounds: Bounds, messages: dict[str, type[Message]]) -> Message:
-    """The message, measured, then checked field by field."""
+    """Measure the first frame, then unpack it and check it field by field."""
     if not frames:
         raise DecodeError("a control message without frames")
     fields = unpack(frames[0], bounds)
@@ -77,15 +76,15 @@ def _read(frames: Sequence[Buffer], bounds: Bounds, messages: dict[str, type[Mes
 
 
 def ref_of(frames: Sequence[Buffer]) -> int | None:
-    """The ref of a request that could not be read, if it has one: its client waits for an answer."""
+    """The ref of a request that could not be read, if it has one, because its client waits for an answer."""
     raw = bytes(memoryview(frames[0])[-LAST:]) if frames else b""
-    at = raw.rfind(b"\xa3ref")  # whoever makes a request puts its ref last
+    at = raw.rfind(b"\xa3ref")  # pack_control puts the ref last
     if at < 0:
         return None
     unpacker = msgpack.Unpacker(max_buffer_size=LAST)
     unpacker.feed(raw[at + 4 : at + 13])
     try:
         ref = unpacker.unpack()
-    except Exception:  # it was something else
+    except Exception:  # these bytes were not a ref
         return None
     return ref if type(ref) is int and 0 <= ref <= MAX_INT else None

@@ -1,4 +1,4 @@
-"""What a broker says."""
+"""The messages of a broker."""
 
 from __future__ import annotations
 
@@ -81,14 +81,14 @@ class RecoveredOk(Message, type_name="recovered_ok"):
 
 
 class AskEntered(Message, type_name="ask_entered"):
-    """Which roots have wholly entered a job's first sequencer?"""
+    """Asks which roots have wholly entered a job's first sequencer."""
 
     job: Id
     epoch: Epoch
 
 
 class Ok(Message):
-    """The answer to a request; the request's class knows what the value is."""
+    """The answer to a request. The request's class says of which class the value is."""
 
     ref: Ref
     value: Annotated[Any, Raw()]
@@ -99,12 +99,12 @@ class Error(Message):
 
     ref: Ref
     kind: Code
-    """Name of a class of :mod:`zturbo.errors`."""
+    """Name of a class in :mod:`zturbo.errors`."""
     message: Line
 
 
 class Wait(Message):
-    """A request waits for something at the broker."""
+    """A request has to wait at the broker; ``reason`` says for what."""
 
     ref: Ref
     reason: Line

@@ -1,11 +1,11 @@
 """Control messages as typed classes: a field's annotation has its type and its bounds.
 
-One annotation serves three readers: mypy, the check of what comes over a socket, and the tests that make
-wild values of it. ``Annotated[int, Int(0, 9)]`` is a number from 0 to 9; a field without bounds is refused
-when its class is first used.
+Mypy reads the annotation, and so do the check of bytes from a socket and the tests that make wild values.
+``Annotated[int, Int(0, 9)]`` is a number from 0 to 9. A class with a field without bounds is refused when it
+is first used.
 
-These are no dataclasses, because every worker imports all of them: forty generated constructors would
-take a tenth of its start.
+The classes are not dataclasses, because every worker imports them all: to generate forty constructors would
+take a tenth of a worker's start.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 else:
 
     def dataclass_transform(**_: Any) -> Callable[[type], type]:
-        """Mypy knows this one."""
+        """Stands for the decorator that mypy knows."""
         return lambda cls: cls
 
 
@@ -34,13 +34,13 @@ Answer = TypeVar("Answer")
 
 @dataclass_transform(kw_only_default=True, frozen_default=True)
 class Message:
-    """A map on the wire: its ``type``, and its fields. Immutable.
+    """A control message: on the wire, a map with its ``type`` and its fields. Immutable.
 
-    A subclass lists its fields; ``class GetView(Message, type_name="get_view")`` names its type where that is
-    not the class's own name in lower case.
+    A subclass lists its fields. Its type is its name in lower case, unless the class names another one:
+    ``class GetView(Message, type_name="get_view")``.
 
     Raises:
-        TypeError: a field is missing, or unknown.
+        TypeError: a field is missing or unknown.
     """
 
     type_name: ClassVar[str] = ""
@@ -76,12 +76,12 @@ class Message:
         return f"{type(self).__name__}({fields})"
 
     def but(self, **values: Any) -> Self:
-        """The same with other values for some fields."""
+        """The same message with other values for some fields."""
         return type(self)(**{**self.__dict__, **values})
 
     @classmethod
     def kinds(cls) -> dict[str, Kind]:
-        """Field -> its kind, in the order on the wire; without contents, which travel beside the map."""
+        """Field -> kind, in their order on the wire; without ``contents``, which travel beside the map."""
         if cls._kinds is None:
             hints = get_type_hints(cls, include_extras=True)
             kinds = {field: kind_of(hints[field]) for field in hints if field in cls._all}
@@ -93,11 +93,11 @@ class Message:
 
     @classmethod
     def from_wire(cls, value: Any, contents: Sequence[Buffer] = ()) -> Self:
-        """The message in a decoded map, checked field by field.
+        """Make the message of a decoded map, and check it field by field.
 
         Args:
             value: the map, without its type.
-            contents: the frames beside it, for a message that has such.
+            contents: the frames beside the map, if the message has ``contents``.
 
         Raises:
             DecodeError: a field is missing, unknown, or beyond its bounds; the text names it.
@@ -122,7 +122,7 @@ class Message:
         return self
 
     def to_wire(self) -> dict[str, Any]:
-        """As a map for msgpack, without its type. Texts for people that are too long are cut."""
+        """The fields as a map for msgpack, without the type. Texts for people are cut to their length."""
         out: dict[str, Any] = {}
         for field, kind in self.kinds().items():
             value = getattr(self, field)
@@ -132,7 +132,7 @@ class Message:
         return out
 
     def as_map(self) -> dict[str, Any]:
-        """As a map of plain values, for a user."""
+        """The fields as a map of plain values, for a user."""
         return {field: _as_maps(value) for field, value in self.__dict__.items()}
 
     @property
@@ -142,17 +142,17 @@ class Message:
 
 
 class Request(Message, Generic[Answer]):
-    """A message that is answered, by ``ok`` or ``error`` with its ref; said again until then.
+    """A message that the broker answers by ``ok`` or ``error`` with its ref. It is sent again until then.
 
-    ``class Cancel(Request[State])`` says what an ``ok`` has.
+    ``class Cancel(Request[State])`` means that the ``ok`` has a ``State``.
     """
 
     ref: Ref = 0
-    """Set by its sender's loop."""
+    """Number that connects request and answer; the sender's loop sets it."""
 
     @classmethod
     def answer(cls) -> Kind:
-        """What the ``value`` of its ``ok`` is to be."""
+        """Kind of the ``value`` in the ``ok`` that answers this request."""
         (base,) = (base for base in cls.__orig_bases__ if getattr(base, "__origin__", None) is Request)  # type: ignore[attr-defined]
         return kind_of(base.__args__[0])
 
@@ -164,6 +164,6 @@ def _as_maps(value: Any) -> Any:
 
 
 def vocabulary(module: dict[str, Any]) -> dict[str, type[Message]]:
-    """Type on the wire -> class, of the messages that a module defines."""
+    """Type on the wire -> class, for the messages that a module defines."""
     found = [value for value in module.values() if isinstance(value, type) and issubclass(value, Message)]
     return {cls.type_name: cls for cls in found if cls.__module__ == module["__name__"]}

@@ -1,4 +1,4 @@
-"""What is said to a broker, by members, nodes and clients."""
+"""The messages that members, nodes and clients send to a broker."""
 
 from __future__ import annotations
 
@@ -71,28 +71,28 @@ __all__ = [
 ]
 
 MAX_CONTROL = 16 << 20
-"""Bytes of a message to a broker, beside the contents that come with it out of band."""
+"""Most bytes of a message to a broker, without the contents that come with it out of band."""
 
 Level = Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"]
-"""Of a line that a member logs."""
+"""Level of a line that a member logs."""
 LEVELS: dict[int, Level] = {10: "DEBUG", 20: "INFO", 30: "WARNING", 40: "ERROR", 50: "CRITICAL"}
-"""Number of a level in :mod:`logging` -> its name."""
+"""Number of a level in :mod:`logging` -> name."""
 Cause = Literal["", "between", "timeout", "cancelled", "stopped"]
-"""Of a death; see :class:`zturbo_broker.jobs.strikes.Death`."""
+"""Cause of a death; see :class:`zturbo_broker.jobs.strikes.Death`."""
 MAX_OVER = 64
-"""Jobs that a client names as complete when it asks for their status."""
+"""Most jobs that a client names as complete when it asks for their status."""
 RECORDS = 200
-"""Lines in one ``log``."""
+"""Most lines in one ``log``."""
 Metas = Annotated[bytes, Bytes(MAX_CONTROL)]
 """Packed metas of roots; see :mod:`zturbo.wire.payload`."""
 RootRun = tuple[Annotated[tuple[Count, ...], AtMost(1)], Annotated[int, Int(1, 1 << 53)]]
-"""(first root's path, how many); the path of a job's single root is empty."""
+"""(path of the first root, number of roots); the path of a job's single root is empty."""
 Pid = Annotated[int, Int(0, 1 << 31)]
 
 
 # -- members --------------------------------------------------------------------------------------
 class Hello(Message):
-    """A worker or a sink introduces itself, and says so again each second, as its heartbeat."""
+    """A worker or a sink introduces itself. It repeats this each second, as its heartbeat."""
 
     member: Member
     node: Id
@@ -103,13 +103,13 @@ class Hello(Message):
     stage_name: Name
     code: Name
     view: Number
-    """Number of the view that it has; 0 before it has joined."""
+    """Number of the member's view; 0 before it has joined."""
     jobs: Annotated[tuple[Rank, ...], AtMost(1000)]
-    """Some of the jobs that it knows."""
+    """Some of the jobs that the member knows."""
 
 
 class GetView(Message, type_name="get_view"):
-    """A peer has a newer view than this member."""
+    """Asks for the view, because a peer has a newer one."""
 
 
 class Leave(Message):
@@ -119,23 +119,23 @@ class Leave(Message):
 
 
 class Progress(Message):
-    """How far jobs are at a member."""
+    """A member's counts of the jobs that it works on."""
 
     incarnation: Id
     counts: Annotated[dict[Id, tuple[Count, Count, Count, Count]], AtMost(MANY)]
-    """Job -> tasks given (failures and drops among them), failed, queued, running."""
+    """Job -> numbers of tasks: given (including failures and drops), failed, queued, running."""
 
 
 class LastCounts(Message, type_name="last_counts"):
-    """A member's last word on jobs that have ended."""
+    """A member's final counts of jobs that have ended."""
 
     incarnation: Id
     counts: Annotated[dict[Id, tuple[Epoch, Count, Count]], AtMost(MANY)]
-    """Job -> (epoch, tasks given, failed)."""
+    """Job -> (epoch, number of tasks given, number failed)."""
 
 
 class Broken(Message):
-    """A member gets no answer from another."""
+    """A member complains that another member does not answer."""
 
     incarnation: Id
     peer: Id
@@ -148,7 +148,7 @@ class Draining(Message):
 
 
 class Trouble(Message):
-    """What keeps a member from going on; an empty text ends it."""
+    """A member says why it cannot go on, such as a full disk. An empty text says that it goes on again."""
 
     incarnation: Id
     text: Line
@@ -161,7 +161,7 @@ class Log(Message):
     source: Name
     records: Annotated[tuple[tuple[Level, IdOrNone, Line], ...], AtMost(RECORDS)]
     dropped: Count
-    """Lines that were too many to be sent."""
+    """Number of lines that were left out, because there were too many."""
 
 
 # -- members, after the broker's restart ----------------------------------------------------------
@@ -173,7 +173,7 @@ class Held(Message):
     items: Annotated[
         tuple[tuple[Id, Epoch, Annotated[tuple[RootRun, ...], AtMost(MANY)], Count, Count], ...], AtMost(MANY)
     ]
-    """(job, epoch, runs, tasks, bytes) of each input."""
+    """(job, epoch, runs of roots, number of tasks, bytes) of each input batch."""
 
 
 class Entered(Message):
@@ -183,7 +183,7 @@ class Entered(Message):
     job: Id
     epoch: Epoch
     roots: Annotated[tuple[tuple[Annotated[int, Int(-1)], Annotated[int, Int(-1)]], ...], AtMost(MANY)]
-    """Half-open ranges; a job's single root is -1."""
+    """Half-open ranges of root numbers; the number of a job's single root is -1."""
 
 
 # -- sinks ----------------------------------------------------------------------------------------
@@ -196,7 +196,7 @@ class Recovered(Message):
 
 
 class Pause(Message):
-    """A job has more than its share of unread results."""
+    """A job has more than its share of unread results at a sink, so its roots have to wait."""
 
     incarnation: Id
     job: Id
@@ -204,7 +204,7 @@ class Pause(Message):
 
 
 class Complete(Message):
-    """A sink has all of a job."""
+    """All of a job has entered its sink."""
 
     incarnation: Id
     job: Id
@@ -214,17 +214,17 @@ class Complete(Message):
 
 
 class KnownFailures(Message, type_name="known_failures"):
-    """Failures that a sink has given out of a job that started over."""
+    """Failures that clients have got of a job that has started over."""
 
     incarnation: Id
     job: Id
     epoch: Epoch
     failures: Annotated[tuple[tuple[StageIndex, Path, Count], ...], AtMost(FAILURES)]
-    """(stage, path, children before it) of each."""
+    """(stage index, path, number of children released before it) of each failure."""
 
 
 class JobFailed(Message, type_name="job_failed"):
-    """A member saw what ends a job."""
+    """A member met an error that ends a job."""
 
     incarnation: Id
     job: Id
@@ -235,7 +235,7 @@ class JobFailed(Message, type_name="job_failed"):
 
 # -- nodes ----------------------------------------------------------------------------------------
 class Renew(Message):
-    """These members of a node live."""
+    """A node renews the lease of its living members."""
 
     node: Id
     alive: Annotated[tuple[Id, ...], AtMost(MANY)]
@@ -249,10 +249,10 @@ class Exited(Request[None]):
     code: Signed
     text: Line
     who: Name
-    """For people: stage, process, host."""
+    """Text for people: stage, process, host."""
     cause: Cause
     running: Annotated[tuple[tuple[Id, Epoch, Path, Count], ...], AtMost(1000)]
-    """(job, epoch, path, outputs given) of the tasks that ran."""
+    """(job, epoch, path, number of outputs given) of each task that was running."""
 
 
 class StartFailed(Request[None], type_name="start_failed"):
@@ -276,18 +276,18 @@ class ClientHello(Request[answers.Greeting], type_name="client_hello"):
 
 
 class Submit(Request[answers.Whereabouts]):
-    """A job. Said twice it is one job."""
+    """A client submits a job. If the message comes twice, it is still one job."""
 
     client: Id
     job: Id
     name: Name
     pipeline: Name
     stream: bool
-    """Whether its roots follow, in ``feed``; else its one root's content is here."""
+    """Whether the job's roots follow in ``feed``; if not, ``contents`` is its single root."""
     options: Annotated[dict[Annotated[str, Text(100)], Annotated[Any, Scalar(1000)]], AtMost(32)]
     meta: Metas | None
     digest: Annotated[bytes, Bytes(64)]
-    """Of all of it: tells a repeated submit from another job under the same id."""
+    """Digest of the whole job: it tells a repeated submit from another job under the same id."""
     contents: OutOfBand = ()
 
 
@@ -311,40 +311,40 @@ class CloseFeed(Request[answers.Fed], type_name="close_feed"):
 
 
 class Attach(Request[answers.Whereabouts]):
-    """Where are a job's results?"""
+    """Asks where a job's results are."""
 
     job: Id
 
 
 class Watch(Request[answers.Ended]):
-    """Which of these jobs have ended? Answered when one has."""
+    """Asks which of these jobs have ended. The broker answers when one of them has."""
 
     jobs: Annotated[tuple[Id, ...], AtMost(MANY)]
 
 
 class Cancel(Request[answers.State]):
-    """End a job now."""
+    """Asks to end a job now."""
 
     job: Id
 
 
 class Release(Request[answers.State]):
-    """Nobody wants a job's results any more."""
+    """Tells the broker that a job's results are not needed any more."""
 
     job: Id
 
 
 class Jobs(Request[answers.Description]):
-    """What goes on? The answer waits a while for the last counts of jobs that have just ended."""
+    """Asks for the status of jobs. The answer may wait for the last counts of jobs that have just ended."""
 
     job: Id | None
-    """This one alone."""
+    """The only job to describe; None for all jobs."""
     over: Annotated[tuple[Id, ...], AtMost(MAX_OVER)]
     """Jobs that the client knows to be complete."""
 
 
 class Logs(Request[answers.LogPage]):
-    """What happened lately?"""
+    """Asks for lines of the broker's log."""
 
     after: Signed
     job: Id | None

@@ -21,26 +21,26 @@ class Member:
     role: str
     """``broker``, ``worker`` or ``sink``."""
     pipeline: str
-    """Empty for a broker and for a sink, who serve all."""
+    """The worker's pipeline; empty for a broker and for a sink, which serve all pipelines."""
     stage: int
-    """Index of its stage; -1 for a broker or a sink."""
+    """Index of the worker's stage; -1 for a broker or a sink."""
     host: str
-    """Processes of equal ``host`` reach each other over ipc."""
+    """Name of its host; processes with the same ``host`` reach each other over ipc."""
     endpoints: tuple[str, ...]
-    """Where its inbox is bound: ipc first, then tcp."""
+    """Addresses of its inbox: ipc first, then tcp."""
     results: tuple[str, ...] = ()
-    """Where a sink's clients connect to."""
+    """Addresses at which clients reach a sink."""
     slots: int = 0
-    """Jobs that an ordered worker may have at once; 0 for any number."""
+    """Most jobs of an ordered worker at once; 0 for any number."""
     ordered: bool = False
     """Whether a sequencer precedes its code."""
     deterministic: bool = True
     """Whether its code gives the same fan-out each time."""
     spool: bytes = b""
-    """Id of a sink's spool: a sink that is started again on it is the same sink to its jobs."""
+    """Id of a sink's spool. A sink that starts on the spool of another takes over its jobs."""
 
     def to_wire(self) -> tuple[Any, ...]:
-        """As a plain tuple for msgpack."""
+        """The member as a plain tuple, for msgpack."""
         return (
             self.incarnation,
             self.role,
@@ -57,7 +57,7 @@ class Member:
 
     @classmethod
     def from_wire(cls, value: Any) -> Member:
-        """The member in a decoded tuple; raises DecodeError."""
+        """The member that a decoded tuple describes; raises DecodeError."""
         try:
             return cls(*_MEMBER.check(value))
         except DecodeError as error:
@@ -96,12 +96,12 @@ class View:
     members: dict[bytes, Member]
 
     def to_wire(self) -> tuple[Any, ...]:
-        """As a plain tuple for msgpack."""
+        """The view as a plain tuple, for msgpack."""
         return (self.number, tuple(member.to_wire() for member in self.members.values()))
 
     @classmethod
     def from_wire(cls, value: Any) -> View:
-        """The view in a decoded tuple; raises DecodeError."""
+        """The view that a decoded tuple describes; raises DecodeError."""
         try:
             number, parts = _VIEW.check(value)
         except DecodeError as error:
