@@ -44,7 +44,7 @@ def main() -> int:
         return side.failed(error, "broker")
 
     def stop(number: int, frame: object) -> None:
-        broker.stopping = True
+        broker.stop()
 
     def state(number: int, frame: object) -> None:
         broker.dumping = True

@@ -25,6 +25,7 @@ from zturbo.runtime.net.endless import Arrivals
 from zturbo.runtime.net.guard import Guard
 from zturbo.runtime.net.peers import Inbox, Peers
 from zturbo.runtime.net.sockets import Security
+from zturbo.runtime.process.posted import Posted
 from zturbo.version import __version__
 from zturbo.wire.codec import decode, encode
 from zturbo.wire.control import from_broker, to_broker
@@ -122,6 +123,7 @@ class Broker:
         self._due = True
         """Whether something is to be in the ledger before anything is said."""
         self.stopping = False
+        self._posted = Posted()
         self.dumping = False
         """Whether its state is to be written to the log."""
         self.bad = 0
@@ -136,6 +138,7 @@ class Broker:
         self._poller = zmq.Poller()
         for socket in (self.router.socket, *self.inbox.sockets):
             self._poller.register(socket, zmq.POLLIN)
+        self._poller.register(self._posted.fd, zmq.POLLIN)
         self._restore(members, jobs)
 
     def _read_ledger(self) -> tuple[int, list[Member], list[Job]]:
@@ -219,6 +222,11 @@ class Broker:
             self.machine.control(who, message, now)
 
     # -- the loop -----------------------------------------------------------------------------
+    def stop(self) -> None:
+        """Let :meth:`run` end. Safe in a signal handler."""
+        self.stopping = True
+        self._posted.wake()
+
     def run(self) -> None:
         """Until :attr:`stopping`.
 
@@ -252,8 +260,10 @@ class Broker:
         for socket, _ in ready:
             if socket is self.router.socket:
                 self.router.read()
-            else:
+            elif isinstance(socket, zmq.Socket):
                 self._read_inbox(socket)
+            else:
+                self._posted.read()
         now = time.monotonic()
         due = self.machine.deadline()
         try:
@@ -402,6 +412,7 @@ class Broker:
         self.inbox.close()
         self.router.close()
         self.context.term()
+        self._posted.close()
         shutil.rmtree(self.folder, ignore_errors=True)
         try:
             self.ledger.close()

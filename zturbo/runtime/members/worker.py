@@ -12,7 +12,6 @@ import os
 import signal
 import sys
 import threading
-import time
 from collections.abc import Callable
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any
@@ -49,6 +48,9 @@ log = logging.getLogger("zturbo.worker")
 
 DRAIN = 2.0
 """Seconds that a worker that was told to stop may take to finish what it has."""
+
+IDLE_LOOK = 0.02
+"""Seconds between two looks whether a worker that was told to stop has finished."""
 
 LAST_WORDS = 0.1
 """Seconds that a drained worker stays, so that its last acks arrive before the broker's word that it left."""
@@ -122,6 +124,8 @@ class WorkerProcess:
         self._room.set()
         self._unseen = 0
         self._drain_until: float | None = None
+        self._look_at = 0.0
+        """When a worker that drains looks next whether it has finished."""
         self._leave_at: float | None = None
         self._code_ended = threading.Event()
         self._steal_at = 0.0
@@ -237,7 +241,7 @@ class WorkerProcess:
         if self.machine.feed.handed:
             times.append(self._steal_at)
         if self._drain_until is not None:
-            times.append(min(self._drain_until, self._leave_at or time.monotonic() + 0.05))
+            times.append(min(self._drain_until, self._leave_at or self._look_at))
         return min(times, default=None)
 
     def snapshot(self) -> dict[bytes, tuple[int, int, int, int]]:
@@ -255,6 +259,7 @@ class WorkerProcess:
             self._steal(now)
         if self._drain_until is None:
             return
+        self._look_at = now + IDLE_LOOK
         if not self.machine.idle:
             self._leave_at = None
         elif self._leave_at is None:
@@ -313,7 +318,7 @@ class WorkerProcess:
     def drain(self, now: float) -> None:
         """Finish what is here, then leave."""
         if self._drain_until is None:
-            self._drain_until = now + DRAIN
+            self._drain_until, self._look_at = now + DRAIN, now
             self.machine.drain(now)
 
     def dump(self, now: float) -> None:
