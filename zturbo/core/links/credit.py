@@ -14,7 +14,7 @@ does no harm, and they never fall. Each sender has at least one task.
 * :data:`WINDOW_BYTES` bounds the bytes in the same way.
 
 Of what has come, a worker's code has one piece of work that runs and, where tasks are fast, one at hand
-(``core/worker/machine.py``, which also gives back what is queued behind a task that runs for long).
+(``core/worker/feed.py``, which also gives back what is queued behind a task that runs for long).
 """
 
 from __future__ import annotations
