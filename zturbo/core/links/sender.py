@@ -269,7 +269,7 @@ class LinkSender:
                 self.effects.append(Send(self.peer, outbatch.batch))
 
     def probe(self, now: float) -> None:
-        """Ask what has arrived: after silence, a gap, or a reconnect."""
+        """Ask what has arrived: after silence, or a gap."""
         self.nonce += 1
         self._probed = self.sent
         if self.sent and self.state is not PROBING:  # else it asks for credit alone: nothing can be lost

@@ -266,12 +266,6 @@ class Senders:
             or self.retained_bytes > MAX_RETAINED_BYTES
         )
 
-    def probe(self, peer: bytes, now: float) -> None:
-        """The peer's connection came back: ask what got lost."""
-        link = self.links.get(peer)
-        if link is not None and link.open and link.retained:
-            link.probe(now)
-
     def deadline(self) -> float | None:
         """When a probe is due."""
         times = [at for link in self.links.values() if (at := link.deadline()) is not None]
