@@ -63,7 +63,10 @@ class Feeder:
         self._room = threading.Semaphore(AHEAD)
         self._waiting: deque[Any] = deque()
         self._asleep = False
-        self._under_way = 0
+        self._sent = 0
+        """Chunks that were sent; the sending thread alone counts them."""
+        self._answered = 0
+        """Chunks of which the broker has told something; the client's I/O thread alone counts them."""
         self._limit = 16
         """Contents that may wait: about CHUNK_BYTES of them, once their size is known."""
         self._ended = False
@@ -109,7 +112,7 @@ class Feeder:
                     self._asleep = True
                     while not waiting and not self._ended and not self._closed:
                         changed.wait()
-                    if self._under_way and len(waiting) < self._limit and not self._ended:
+                    if self._sent > self._answered and len(waiting) < self._limit and not self._ended:
                         changed.wait(FLUSH)  # something is on the way: there is time for company
                     self._asleep = False
                     ended = self._ended
@@ -152,14 +155,14 @@ class Feeder:
         )
         self._seq += 1
         self._first += n
-        self._under_way += 1
+        self._sent += 1
         self._io.ask(message).add_done_callback(self._acknowledged)
 
     def _acknowledged(self, future: Future[answers.Fed]) -> None:
         error = future.exception()
         if error is not None and not self._closed:
             self._fail(error)
-        self._under_way -= 1
+        self._answered += 1
         self._room.release()
 
     def _close_feed(self) -> None:
