@@ -21,6 +21,7 @@ from zturbo.core.sink.machine import SinkMachine
 from zturbo.core.worker.machine import WorkerMachine
 from zturbo.core.worker.produced import Produced
 from zturbo.errors import DecodeError, VersionMismatch
+from zturbo.runtime.code.cutting import cut_short
 from zturbo.runtime.disk.safesizes import SafeSizes
 from zturbo.runtime.disk.spool import Spool, SpoolCorrupt, SpoolFull
 from zturbo.runtime.disk.spoolfolder import SpoolFolder
@@ -201,11 +202,11 @@ def test_a_worker_takes_anything(seed: int, ordered: bool) -> None:
             if isinstance(effect, Run):
                 running.append(effect.work)
             elif isinstance(effect, Reclaim):
-                machine.reclaimed(effect.work, effect.work.stop_early(), now)
+                machine.reclaimed(effect.work, cut_short(effect.work), now)
         machine.effects.clear()
         if running and rng.random() < 0.5:
             work = running.pop(rng.randrange(len(running)) if many else 0)
-            n = min(work.limit, sum(stop - start for _, start, stop in work.pieces))
+            n = work.size - work.cut
             out = Batch(work.job, work.epoch, 0, [((9, rng.randrange(9)), 1)], 1, pack_many([1]))
             done = [(work.origin, n)]
             machine.produced(Produced(work.job, work.epoch, done, out, n, 0.001 * n, (work,)), now)

@@ -28,6 +28,7 @@ from zturbo.core.sink.machine import SinkMachine
 from zturbo.core.worker.machine import WorkerMachine
 from zturbo.core.worker.produced import Produced
 from zturbo.runtime.code.batching import BatchRunner
+from zturbo.runtime.code.cutting import cut_short
 from zturbo.runtime.code.overlapping import AsyncRunner
 from zturbo.runtime.code.runner import Runner
 from zturbo.runtime.code.stagehost import StageHost
@@ -277,7 +278,7 @@ class SimWorker(SimMember):
             batch.blob = b""
             return
         if isinstance(effect, Reclaim):
-            self.machine.reclaimed(effect.work, effect.work.stop_early(), self.now)
+            self.machine.reclaimed(effect.work, cut_short(effect.work), self.now)
             return
         assert isinstance(effect, (Run, EndJob))
         if isinstance(effect, Run):

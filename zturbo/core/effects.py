@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -64,38 +65,26 @@ class Work:
     logs: bool = False
     marks: tuple[Mark, ...] = ()
     """What the broker found out about tasks of this stage."""
-    at: int = -1
-    """Index of the task that runs, counted over the pieces; written by the user's thread alone."""
-    limit: int = 1 << 62
-    """Tasks from this index on are not to be started."""
     reclaimed: bool = False
-    """Whether its rest was given back."""
+    """Whether its rest was asked back."""
+    cut: int = 0
+    """Tasks that were taken back, from the end: the code does not get them."""
+    unstarted: deque[None] = field(init=False)
+    """One entry for each task that is neither started nor taken back. The code's thread takes one from the
+    left before each task. The I/O thread takes those that are left from the right, to cut the work short."""
 
-    deciding: bool = False
-    """Whether it is not sure yet where the limit is."""
+    def __post_init__(self) -> None:
+        self.unstarted = deque((None,) * self.size)
 
-    def stop_early(self) -> int:
-        """Start no more tasks. Returns how many were started; safe while another thread runs them.
+    @property
+    def size(self) -> int:
+        """Tasks that it was made with."""
+        return sum(stop - start for _, start, stop in self.pieces)
 
-        The runner writes ``at`` and then reads ``limit``; this writes ``limit`` and then reads ``at``
-        (T. J. Dekker's algorithm): so never do both take a task. If the runner got in between, the task is
-        the runner's, who waits in :meth:`over` until that is clear: so never does neither take it.
-        """
-        self.deciding = True
-        try:
-            while True:
-                at = self.at
-                self.limit = at + 1
-                if self.at <= at:
-                    return at + 1
-        finally:
-            self.deciding = False
-
-    def over(self, index: int) -> bool:
-        """Whether this task, which ``at`` names already, is not to be started after all."""
-        while self.deciding:
-            pass  # some instructions of the other thread
-        return index >= self.limit
+    @property
+    def started(self) -> int:
+        """Tasks that the code has begun."""
+        return self.size - self.cut - len(self.unstarted)
 
 
 @dataclass(slots=True)

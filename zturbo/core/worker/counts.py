@@ -26,6 +26,6 @@ def waiting_and_running(
             queued[part.batch.job] += part.n
     for work in handed:
         if work.job in running:
-            size = min(sum(stop - start for _, start, stop in work.pieces), work.limit)
-            running[work.job] += max(0, size - max(0, work.at))
+            # Counted as begun in order: the last one that was started may run, those before it have ended.
+            running[work.job] += len(work.unstarted) + (work.started > 0)
     return {job: (queued[job], running[job]) for job in held}

@@ -101,7 +101,7 @@ class Feed:
                     return
             else:
                 enough = len(self.handed) >= (1 if one else 2)
-                if enough and (self.queue.aside or sum(map(_size, self.handed)) >= 2 * self._batch):
+                if enough and (self.queue.aside or sum(work.size for work in self.handed) >= 2 * self._batch):
                     return
             if self._sequenced is None:
                 work = self._next_queued()
@@ -222,7 +222,3 @@ class Feed:
         self.queue.check()
         assert len(self._late) == len(self.handed)
         assert self._running == sum(tasks for tasks, _ in self._open.values())
-
-
-def _size(work: Work) -> int:
-    return sum(stop - start for _, start, stop in work.pieces)

@@ -11,6 +11,7 @@ from zturbo.core.effects import Work
 from zturbo.core.links.outbatch import paths
 from zturbo.core.worker.produced import Produced
 from zturbo.errors import DecodeError
+from zturbo.runtime.code.cutting import start_next
 from zturbo.runtime.code.runner import Runner, open_piece
 from zturbo.runtime.code.stagehost import StageHost, Stale
 from zturbo.wire.messages import Path
@@ -76,9 +77,7 @@ class BatchRunner(Runner):
         items = [waiting.popleft() for _ in range(min(len(waiting), self.host.batch))]
         ready: list[_Item] = []
         if self._current(self._job) == self._epoch:
-            for work, at in {id(item.work): (item.work, item.nth) for item in items}.values():
-                work.at = at
-            ready = [i for i in items if i.nth < i.work.limit or not i.work.over(i.nth)]
+            ready = [item for item in items if start_next(item.work.unstarted)]
         if ready:
             newest = ready[-1].work
             works = {id(item.work): item.work for item in ready}.values()

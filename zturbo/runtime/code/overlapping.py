@@ -22,6 +22,7 @@ from zturbo.core.worker.produced import Produced
 from zturbo.errors import DecodeError
 from zturbo.errortext import type_name
 from zturbo.runtime.code.coroutines import END, LAST_CHANCE, next_of
+from zturbo.runtime.code.cutting import start_next
 from zturbo.runtime.code.restored import restore, unopened
 from zturbo.runtime.code.runner import Runner, open_piece
 from zturbo.runtime.code.stagecode import Condemned, JobState
@@ -230,8 +231,7 @@ class AsyncRunner(Runner):
     def _is_mine(self, item: _Item) -> bool:
         """Take this task, unless it was given back."""
         work = item.of.work
-        work.at = item.index
-        if item.index < work.limit or not work.over(item.index):
+        if start_next(work.unstarted):
             return True
         item.of.left -= 1
         if not item.of.left:

@@ -16,6 +16,7 @@ from zturbo.core.links.outbatch import cut_runs, paths
 from zturbo.core.worker.held_roots import InputKey
 from zturbo.core.worker.produced import Produced
 from zturbo.errors import DecodeError, EncodeError, TooLarge
+from zturbo.runtime.code.cutting import start_next
 from zturbo.runtime.code.output import Output
 from zturbo.runtime.code.stagecode import Broken
 from zturbo.runtime.code.stagehost import StageHost, Stale
@@ -108,7 +109,7 @@ class Runner:
                         out,
                         final=work.final,
                         epoch=work.epoch,
-                        steps=work,
+                        unstarted=work.unstarted,
                         marks=work.marks,
                         logs=work.logs,
                     )
@@ -122,7 +123,7 @@ class Runner:
                             metas,
                             out,
                             epoch=work.epoch,
-                            steps=work,
+                            unstarted=work.unstarted,
                             marks=work.marks,
                             logs=work.logs,
                         )
@@ -130,7 +131,7 @@ class Runner:
                 out.clear()
             except DecodeError as error:
                 self._fail_work(work, error)
-            self._look_after(work.job, work.epoch, lambda: list(_paths(work))[: work.at + 1])
+            self._look_after(work.job, work.epoch, lambda: list(_paths(work))[: work.started])
         self._count()
         self._works.append(work)
 
@@ -158,9 +159,11 @@ class Runner:
         """Contents that cannot be unpacked here: each task that is left fails, without its input."""
         self.host.inputs.clear()
         for path in _paths(work):
+            if not start_next(work.unstarted):
+                return
             self._out.fails.append(Fail(path, 0, self.host.error(error, path, None, "DecodeError")))
-        if work.origin is not None:
-            self._done[work.origin] = min(work.limit, sum(stop - start for _, start, stop in work.pieces))
+            if work.origin is not None:
+                self._done[work.origin] += 1
 
     def steal(self, give: Callable[[Produced], None]) -> bool:
         """From another thread: take what is finished while a long task runs. Returns whether there was any.

@@ -7,14 +7,16 @@ here.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterable
-from typing import Any, Protocol
+from typing import Any
 
 from zturbo.api.stage import ReorderStage
 from zturbo.api.stage_kinds import BatchStage
 from zturbo.api.task import Task
 from zturbo.core.links.outbatch import paths
 from zturbo.core.order.tree import BEFORE_ID
+from zturbo.runtime.code.cutting import start_next
 from zturbo.runtime.code.output import Output
 from zturbo.runtime.code.restored import restore, unopened
 from zturbo.runtime.code.stagecode import Condemned, JobState, StageCode, Stale
@@ -29,27 +31,10 @@ from zturbo.wire.payload import (
     without_input,
 )
 
-__all__ = ["StageHost", "Stale", "Steps"]
+__all__ = ["StageHost", "Stale"]
 
 LATE_BYTES = 64 << 20
 """Bytes of a job's failures that wait for the job's end with their inputs, where the order is the user's."""
-
-
-class Steps(Protocol):
-    """How far a piece of work is; another thread may read it, and cut the work short."""
-
-    at: int
-    limit: int
-
-    def over(self, index: int) -> bool: ...
-
-
-class _Steps:
-    at = -1
-    limit = 1 << 62
-
-    def over(self, index: int) -> bool:
-        return False
 
 
 def _never_run(marks: tuple[Mark, ...]) -> set[Path]:
@@ -70,7 +55,7 @@ class StageHost(StageCode):
         out: Output,
         *,
         epoch: int = 0,
-        steps: Steps | None = None,
+        unstarted: deque[None] | None = None,
         marks: tuple[Mark, ...] = (),
         logs: bool = False,
     ) -> None:
@@ -83,15 +68,15 @@ class StageHost(StageCode):
             metas: one per task, as :func:`pack_meta` made them, or None.
             out: where outputs go.
             epoch: of the job, for the note of what runs.
-            steps: told which task runs; it may say that no more are to be started.
+            unstarted: one entry is taken for each task that is started; when there is none, no more are.
             marks: what the broker found out about tasks of this stage.
             logs: whether to keep a log of stages in each task.
         """
-        steps = steps or _Steps()
+        if unstarted is None:
+            unstarted = deque((None,) * len(contents))
         if marks and self._knows_all(marks, runs):
             for i, path in enumerate(paths(runs)):
-                steps.at = i
-                if i >= steps.limit and steps.over(i):
+                if not start_next(unstarted):
                     return
                 mark = next(mark for mark in reversed(marks) if mark.path == path)
                 self._condemn(mark, path, restore(contents[i], unopened(metas[i]) if metas else None), out)
@@ -103,16 +88,16 @@ class StageHost(StageCode):
         except self.through:
             raise
         except BaseException as error:  # reset() is the user's code
-            self._fail_all(runs, error, out, steps)
+            self._fail_all(runs, error, out, unstarted)
             return
         process = self._code(state)
         state.mark(marks)
         try:
             if metas is None and not logs and not marks and self.deterministic:
-                self._run_bare(process, job, epoch, runs, contents, out, steps)
+                self._run_bare(process, job, epoch, runs, contents, out, unstarted)
             else:
                 known = state.condemned
-                self._run_any(process, job, epoch, runs, contents, metas, out, steps, known, logs)
+                self._run_any(process, job, epoch, runs, contents, metas, out, unstarted, known, logs)
         except Stale:
             self.running_note.end()
             raise
@@ -143,7 +128,7 @@ class StageHost(StageCode):
         contents: list[Any],
         metas: list[Any] | None,
         out: Output,
-        steps: Steps,
+        unstarted: deque[None],
         condemned: dict[Path, Mark],
         logs: bool,
     ) -> None:
@@ -151,8 +136,7 @@ class StageHost(StageCode):
         for first, n in runs:
             self.running_note.begin(job, epoch, first[:-1], not first)
             for k in range(n):
-                steps.at = i
-                if i >= steps.limit and steps.over(i):
+                if not start_next(unstarted):
                     return
                 path = (*first[:-1], first[-1] + k) if first else first
                 meta = None if metas is None else metas[i]
@@ -174,18 +158,19 @@ class StageHost(StageCode):
         runs: Iterable[PathRun],
         contents: list[Any],
         out: Output,
-        steps: Steps,
+        unstarted: deque[None],
     ) -> None:
         """The fast way: tasks without meta and logs, most of which give one task without them too."""
-        note = self.running_note.task
+        note, start = self.running_note.task, unstarted.popleft
         i = 0
         for first, n in runs:
             prefix = first[:-1]
             last = first[-1] if first else 0
             self.running_note.begin(job, epoch, prefix, not first)
             for at in range(last, last + n):
-                steps.at = i
-                if i >= steps.limit and steps.over(i):
+                try:
+                    start()
+                except IndexError:  # the rest was taken back
                     return
                 note(at)
                 task = Task(contents[i])
@@ -232,10 +217,11 @@ class StageHost(StageCode):
                     self._result(result, (*prefix, at) if first else first, task, out, -1)
                 out.finished += 1
 
-    def _fail_all(self, runs: Iterable[PathRun], error: BaseException, out: Output, steps: Steps) -> None:
-        for i, path in enumerate(paths(runs)):
-            steps.at = i
-            if i >= steps.limit and steps.over(i):
+    def _fail_all(
+        self, runs: Iterable[PathRun], error: BaseException, out: Output, unstarted: deque[None]
+    ) -> None:
+        for path in paths(runs):
+            if not start_next(unstarted):
                 return
             out.fail(path, 0, self.error(error, path, None))
             out.finished += 1
@@ -352,7 +338,7 @@ class StageHost(StageCode):
         *,
         final: bool,
         epoch: int = 0,
-        steps: Steps | None = None,
+        unstarted: deque[None] | None = None,
         marks: tuple[Mark, ...] = (),
         logs: bool = False,
     ) -> None:
@@ -365,7 +351,7 @@ class StageHost(StageCode):
             out: where outputs go.
             final: nothing comes after this: the END of all is said.
             epoch: of the job, for the note of what runs.
-            steps: told which task runs.
+            unstarted: one entry is taken for each task that is started.
             marks: what the broker found out about tasks of this stage.
             logs: whether to keep a log of stages in each task.
         """
@@ -385,7 +371,7 @@ class StageHost(StageCode):
         state.mark(marks)
         self.running_note.begin(job, epoch, (), False)
         try:
-            self._run_released(state, pieces, fails, out, final, steps or _Steps(), logs, job, epoch)
+            self._run_released(state, pieces, fails, out, final, unstarted or deque(), logs, job, epoch)
         except Stale:
             self.running_note.end()
             raise
@@ -400,7 +386,7 @@ class StageHost(StageCode):
         fails: list[tuple[int, bytes, int]],
         out: Output,
         final: bool,
-        steps: Steps,
+        unstarted: deque[None],
         logs: bool,
         job: bytes,
         epoch: int,
@@ -415,7 +401,8 @@ class StageHost(StageCode):
                     while at < len(fails) and fails[at][0] <= place:
                         self._pass_by(state, *fails[at][1:], out)
                         at += 1
-                    steps.at = place
+                    if unstarted:
+                        unstarted.popleft()
                     place += 1
                     self.inputs.number(-1 if self.by_id else state.number)
                     path = (*first[:-1], first[-1] + k) if first else first

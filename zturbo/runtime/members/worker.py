@@ -26,6 +26,7 @@ from zturbo.errortext import render
 from zturbo.hardware.binding import ordinal_hint
 from zturbo.hardware.resources import Resources
 from zturbo.runtime.code.batching import BatchRunner
+from zturbo.runtime.code.cutting import cut_short
 from zturbo.runtime.code.importing import build_stage, code_hash, load_class
 from zturbo.runtime.code.runner import Runner
 from zturbo.runtime.code.stagehost import StageHost
@@ -122,7 +123,10 @@ class WorkerProcess:
         loop.forwarder.current = lambda: self.runner.job
         self._room = threading.Event()
         self._room.set()
-        self._unseen = 0
+        self._posted = 0
+        """Batches that were given to the I/O thread; the user's thread alone counts them."""
+        self._taken = 0
+        """Batches that have arrived there; the I/O thread alone counts them."""
         self._drain_until: float | None = None
         self._look_at = 0.0
         """When a worker that drains looks next whether it has finished."""
@@ -197,15 +201,19 @@ class WorkerProcess:
                 log.warning("%s: a signal handler raised while no task ran", self.loop.stage, exc_info=True)
 
     def _post(self, produced: Produced) -> None:
-        self._unseen += 1
+        self._posted += 1
         self.loop.post(lambda now: self._take(produced, now))
 
     def _free(self) -> bool:
         """Whether the code may go on; if not, ``_room`` is set when it may."""
-        if self._unseen <= UNSEEN and not self.machine.senders.pressed:
+        if self._has_room(UNSEEN):
             return True
         self._room.clear()
-        return self._unseen <= UNSEEN and not self.machine.senders.pressed
+        return self._has_room(UNSEEN)
+
+    def _has_room(self, ahead: int) -> bool:
+        """Whether the user's thread is at most so many batches ahead, and the senders are not pressed."""
+        return self._posted - self._taken <= ahead and not self.machine.senders.pressed
 
     def _give(self, produced: Produced) -> None:
         self._post(produced)
@@ -216,7 +224,7 @@ class WorkerProcess:
 
     # -- the I/O thread -----------------------------------------------------------------------
     def _take(self, produced: Produced, now: float) -> None:
-        self._unseen -= 1
+        self._taken += 1
         self._steal_delay = STEAL_AFTER
         self._steal_at = now + STEAL_AFTER
         self.machine.produced(produced, now)
@@ -291,7 +299,7 @@ class WorkerProcess:
                         self.spill.restore(batch)
                     self._hand(work)
                 elif isinstance(effect, Reclaim):
-                    self.machine.reclaimed(effect.work, effect.work.stop_early(), now)
+                    self.machine.reclaimed(effect.work, cut_short(effect.work), now)
                 elif isinstance(effect, EndJob):
                     self.epochs.pop(effect.job, None)
                     self.spill.forget(effect.job)
@@ -303,7 +311,7 @@ class WorkerProcess:
                 elif isinstance(effect, Exit):
                     self.loop.refused = effect.reason
                     self.loop.stopping = True
-        if not self._room.is_set() and self._unseen <= UNSEEN // 2 and not self.machine.senders.pressed:
+        if not self._room.is_set() and self._has_room(UNSEEN // 2):
             self._room.set()
             self._wake()
 
