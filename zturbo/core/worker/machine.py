@@ -23,6 +23,7 @@ from zturbo.core.links.outbatch import OutBatch
 from zturbo.core.links.receiver import LinkReceiver
 from zturbo.core.links.senders import Senders
 from zturbo.core.order.sequencer import Sequencer
+from zturbo.core.states import State, Table
 from zturbo.core.worker.adoption import Adoption
 from zturbo.core.worker.arrivals import Arrivals
 from zturbo.core.worker.counts import waiting_and_running
@@ -36,7 +37,36 @@ from zturbo.wire.control.message import Message
 from zturbo.wire.control.view import View
 from zturbo.wire.messages import Batch, DataMessage, Greet, Probe, Stamp, Statement
 
-__all__ = ["WorkerMachine"]
+__all__ = ["WORKER", "WorkerMachine", "WorkerState"]
+
+
+class WorkerState(State):
+    """Where a worker stands."""
+
+    FRESH = "fresh"
+    READY = "ready"
+    DRAINING = "draining"
+    FENCED = "fenced"
+
+
+FRESH, READY, DRAINING, FENCED = WorkerState
+
+WORKER: Table[WorkerState] = Table(
+    "Worker",
+    {
+        FRESH: "no view has it yet, so nobody sends it tasks",
+        READY: "it takes tasks, as far as it gives credit",
+        DRAINING: "it finishes what runs, gives the rest back, and takes nothing new",
+        FENCED: "it leaves: whatever it still says is not taken",
+    },
+    [
+        (FRESH, READY, "the first view that has it"),
+        (FRESH, DRAINING, "it is told to stop before any view has it"),
+        (READY, DRAINING, "it is told to stop"),
+        (READY, FENCED, "a view comes without it"),
+        (DRAINING, FENCED, "a view comes without it"),
+    ],
+)
 
 
 class WorkerMachine:
@@ -94,7 +124,12 @@ class WorkerMachine:
         self._adoption = Adoption(me, self.arrivals, self.effects)
         self.joined = 0
         """Number of the first view that had this worker."""
-        self._draining = False
+        self.state = WORKER.start
+        self._story: list[str] = []
+        """Its last moves from one state to another."""
+
+    def _move(self, state: WorkerState) -> None:
+        self.state = WORKER.move(self.state, state, self._story)
 
     # -- control ------------------------------------------------------------------------------
     def view(self, view: View, now: float) -> None:
@@ -103,7 +138,11 @@ class WorkerMachine:
             return
         if self.me in view.members:
             self.joined = self.joined or view.number
+            if self.state is FRESH:
+                self._move(READY)
         elif self.joined:
+            if self.state is not FENCED:
+                self._move(FENCED)
             self.effects.append(Exit("the broker's view is without this worker", 3))
             return
         gone = set(self.receivers.set_view(view))
@@ -158,7 +197,8 @@ class WorkerMachine:
 
     def drain(self, now: float) -> None:
         """Finish what runs, give the rest back, take nothing new."""
-        self._draining = True
+        if self.state in (FRESH, READY):
+            self._move(DRAINING)
         self.effects.append(Control(to_broker.Draining(incarnation=self.me)))
         if not self._ordered:
             self.feed.give_back(now)
@@ -280,7 +320,7 @@ class WorkerMachine:
         self.feed.go_on(now)
         self.arrivals.ack_zeroed(now)
         self.sequenced.blame(now)
-        if not self.feed.paused and (self._ordered or not self._draining):
+        if not self.feed.paused and (self._ordered or self.state is not DRAINING):
             senders = len(self.receivers.links)
             window = MAX_WINDOW * senders if self._ordered else self.feed.window(senders)
             self.receivers.grant(window, now)
