@@ -15,7 +15,7 @@
     * JobError ........................ the job ended without a result
         * JobFailed ................... it failed as a whole
             * NondeterministicStage ... two executions of one task gave different fan-outs
-        * JobCancelled ................ somebody cancelled it (a concurrent.futures.CancelledError)
+        * JobCancelled ................ a client cancelled it (a concurrent.futures.CancelledError)
         * ResultsLost ................. its results have been lost
         * ClientLost .................. the client that fed it stayed away too long
         * JobTimeout .................. it took longer than its time-out
@@ -153,7 +153,7 @@ class NondeterministicStage(JobFailed):
 
 
 class JobCancelled(JobError, CancelledError):
-    """Somebody cancelled the job."""
+    """A client cancelled the job."""
 
 
 class ResultsLost(JobError):

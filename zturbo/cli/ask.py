@@ -113,12 +113,12 @@ def print_line(value: Any) -> None:
 
 def task_map(task: Task) -> dict[str, Any]:
     """A task as all commands print it in JSON; the content of a failed task is its input."""
-    told: dict[str, Any] = {"content": task.content, "meta": task.meta, "success": task.success}
+    fields: dict[str, Any] = {"content": task.content, "meta": task.meta, "success": task.success}
     if isinstance(task, FailedTask):
-        told.update(error=str(task.error), stage=task.stage, host=task.host, traceback=task.traceback)
+        fields.update(error=str(task.error), stage=task.stage, host=task.host, traceback=task.traceback)
         if task.note:
-            told["note"] = task.note
-    return told
+            fields["note"] = task.note
+    return fields
 
 
 def _dumps(value: Any, indent: int | None = None) -> str:

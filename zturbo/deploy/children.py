@@ -102,14 +102,14 @@ def worker_children(
         shipped = shipped_workers(pipeline.name, names, index, spec.stage, spec.task_timeout)
         more = {"tcp": _tcp(address), "debug": debug}
         return [
-            ChildSpec("worker", stage, "zturbo.runtime.members.worker", {**told, **more}) for told in shipped
+            ChildSpec("worker", stage, "zturbo.runtime.members.worker", {**one, **more}) for one in shipped
         ]
     where = f"{network.path}: pipeline.{pipeline.name}.stage.{spec.name}.resources"
     workers = spec.workers if count is None else count
     parts = (allotment or Allotment()).take(stage, spec.resources, workers, where=where)
     out = []
     for worker_id, part in enumerate(parts):
-        told = {
+        worker = {
             "pipeline": pipeline.name,
             "stage": spec.name,
             "index": index,
@@ -123,5 +123,5 @@ def worker_children(
             "tcp": _tcp(address),
             "debug": debug,
         }
-        out.append(ChildSpec("worker", stage, "zturbo.runtime.members.worker", told))
+        out.append(ChildSpec("worker", stage, "zturbo.runtime.members.worker", worker))
     return out

@@ -69,13 +69,13 @@ class Board:
         Returns:
             A sentence for each job that has begun or ended since the last call.
         """
-        said = []
+        sentences = []
         for status in jobs:
             if status["id"] in self._ended:
                 continue
             before = self._open.get(status["id"])
             if before is None or before.status["state"] != status["state"]:
-                said.append(f"{one_line(status['name'])}: {sentence(status)}")
+                sentences.append(f"{one_line(status['name'])}: {sentence(status)}")
             if status["state"] in LIVE:
                 self._sample(status, now)
             else:
@@ -83,9 +83,9 @@ class Board:
         known = {status["id"] for status in jobs}
         for gone in [seen for name, seen in self._open.items() if name not in known]:
             status = {**gone.status, "state": "done"}
-            said.append(f"{one_line(status['name'])}: {sentence(status)}")
+            sentences.append(f"{one_line(status['name'])}: {sentence(status)}")
             self._end(status)
-        return said
+        return sentences
 
     def ended(self, job_id: str, name: str, *, success: bool, results: int, failed: int) -> list[str]:
         """Note that a job has ended, perhaps before the broker describes it so.

@@ -143,10 +143,10 @@ class Progress:
     def update(self, jobs: list[dict[str, Any]]) -> None:
         """Show the statuses of all jobs that the broker knows."""
         with self._lock:
-            said = self._board.update(jobs, time.monotonic())
+            sentences = self._board.update(jobs, time.monotonic())
             if self._live is not None:
                 self._live.refresh()
-        self._tell(said)
+        self._tell(sentences)
 
     def follow(self, jobs: Callable[[], list[dict[str, Any]]], goes_on: Callable[[], bool]) -> None:
         """Show the jobs again and again. What ``jobs`` raises ends it.
@@ -163,13 +163,13 @@ class Progress:
     def ended(self, job_id: str, name: str, *, success: bool, results: int, failed: int) -> None:
         """Note that a job has ended, perhaps before the broker describes it so; see :meth:`Board.ended`."""
         with self._lock:
-            said = self._board.ended(job_id, name, success=success, results=results, failed=failed)
-        self._tell(said)
+            sentences = self._board.ended(job_id, name, success=success, results=results, failed=failed)
+        self._tell(sentences)
 
-    def _tell(self, said: list[str]) -> None:
+    def _tell(self, sentences: list[str]) -> None:
         """Print the sentences, unless there is a display."""
         if not self._drawn:
-            for line in said:
+            for line in sentences:
                 self.say(line)
 
     def _render(self) -> Table:

@@ -79,11 +79,11 @@ def _is_map(first: int) -> bool:
 def _id_in(packed: bytes, key: str) -> int | str:
     """The int in packed bytes, or a sentence that says why there is none."""
     found: Any = None
-    told = ""
+    shown = ""
     if len(packed) <= LONGEST_ID and not (_is_list(packed[0]) or _is_map(packed[0])):
         found = msgpack.unpackb(packed, ext_hook=_plain_int, unicode_errors="surrogatepass")
-        told = "" if type(found) is msgpack.ExtType else f"{found!r:.80}, which is "
-    return found if type(found) is int else f"meta[{key!r}] is {told}no int"
+        shown = "" if type(found) is msgpack.ExtType else f"{found!r:.80}, which is "
+    return found if type(found) is int else f"meta[{key!r}] is {shown}no int"
 
 
 def _plain_int(code: int, data: bytes) -> Any:

@@ -103,7 +103,7 @@ def take(content: Any, owned: bool = False) -> Any:
     """
     if type(content) in UNCHANGING:
         return content
-    if type(content) is Packed:  # nobody has asked for it here: it goes on as it came
+    if type(content) is Packed:  # no code has read it here: it goes on as it came
         return _Taken(bytes(content.blob), list(content.buffers))
     try:
         return _Taken(*pack_one(content, owned=owned))
@@ -281,12 +281,12 @@ def read_later(blob: Buffer, n: int, buffers: Sequence[Buffer]) -> list[Any]:
 
 
 def later_one(blob: Buffer, buffers: Sequence[Buffer]) -> Any:
-    """As :func:`read_one`, or a :class:`Packed` where code of the user's or a library's has to unpack it."""
+    """As :func:`read_one`, or a :class:`Packed` if user code or a library has to unpack the content."""
     try:
         return _unpack(blob, Decoder(_unpack, list(buffers), own=False))
     except OwnCode:
         return Packed(blob, buffers)
-    except Exception:  # garbage, which is told of
+    except Exception:  # garbage: read_one says what is wrong
         return read_one(blob, buffers)
 
 
@@ -426,8 +426,8 @@ def unpack_error_map(raw: bytes) -> dict[str, Any]:
 def failure_fields(raw: bytes) -> dict[str, Any]:
     """The fields of a failure; a field that is missing or has a wrong type is empty. Never raises.
 
-    A meta that code of the user's has to unpack comes as a :class:`Packed`: what is read of a task that has
-    killed its worker must not kill another process.
+    A meta that user code has to unpack comes as a :class:`Packed`: reading the failure of a task that killed
+    its worker must not kill another process.
     """
     fields = _error_fields(raw) or {}
     out: dict[str, Any] = {
