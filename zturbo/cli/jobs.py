@@ -11,6 +11,7 @@ from zturbo.cli.ask import add_broker, connect, fit, one_line, paint, print_json
 from zturbo.client.job_ids import short
 from zturbo.errortext import shown
 from zturbo.jobstates import ENDED, LIVE
+from zturbo.terminal.progress import REST
 
 __all__ = ["add", "run"]
 
@@ -51,7 +52,9 @@ def run(args: argparse.Namespace) -> int:
     """Run the command."""
     with connect(args) as client:
         while True:
+            asked = time.monotonic()
             value = client.describe()
+            took = time.monotonic() - asked
             if args.json:
                 (print_line if args.watch else print_json)(value)
             else:
@@ -61,7 +64,7 @@ def run(args: argparse.Namespace) -> int:
                 sys.stdout.flush()
             if not args.watch:
                 return 0
-            time.sleep(EVERY)
+            time.sleep(max(EVERY, REST * took))  # many jobs must not fill the broker's time
 
 
 def _show(value: dict[str, Any], *, whole: bool) -> None:

@@ -24,6 +24,9 @@ __all__ = ["Progress"]
 REFRESH = 0.25
 """Seconds between two looks at the jobs."""
 
+REST = 4
+"""Times as long as an answer takes until the next question: a display must not fill the broker's time."""
+
 
 class _Above:
     """Stands for stdout or stderr: prints whole lines above the display. All else is the real stream's."""
@@ -157,8 +160,13 @@ class Progress:
         """
         pause = threading.Event()
         while goes_on():
+            asked = time.monotonic()
             self.update(jobs())
+            now = time.monotonic()
+            until = now + REST * (now - asked)
             pause.wait(REFRESH)
+            while time.monotonic() < until and goes_on():
+                pause.wait(REFRESH)
 
     def ended(self, job_id: str, name: str, *, success: bool, results: int, failed: int) -> None:
         """Note that a job has ended, perhaps before the broker describes it so; see :meth:`Board.ended`."""
