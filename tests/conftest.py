@@ -11,13 +11,24 @@ import os
 
 import pytest
 
+pytest.register_assert_rewrite("tests.support")
+
 LONG = (
     "tests/sim/test_world.py",
-    "tests/system/test_restarts.py",
     "tests/video/test_video.py",
-    "tests/system/test_limits.py",
-    "tests/system/test_outage.py",
+    "tests/system/faults/test_broker.py",
+    "tests/system/faults/test_sink.py",
+    "tests/docs/test_blocks.py",
     "tests/system/test_ledger.py",
+    "tests/system/faults/test_clock.py",
+    "tests/system/faults/test_worker_stopped.py",
+    "tests/system/faults/test_network.py",
+    "tests/system/test_jobs.py",
+    "tests/system/test_deeds.py",
+    "tests/system/faults/test_task.py",
+    "tests/system/faults/test_worker.py",
+    "tests/system/faults/test_client.py",
+    "tests/system/faults/test_broker_away.py",
 )
 """Files that take a minute or more, the longest first."""
 

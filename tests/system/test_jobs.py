@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
-import sys
-import textwrap
 import threading
 import time
 from pathlib import Path
@@ -16,7 +13,6 @@ import pytest
 from tests.support.cluster import Cluster, eventually, stage
 from zturbo import Client, Job, Task
 from zturbo.errors import (
-    ClientLost,
     JobCancelled,
     JobTimeout,
     NondeterministicStage,
@@ -133,66 +129,6 @@ def test_retries_that_do_not_help_give_the_failure(tmp_path: Path) -> None:
         assert isinstance(failed.error, TaskError)
 
 
-def test_a_client_that_dies_while_it_feeds() -> None:
-    with Cluster({"p": [stage("add", "Add")]}, broker={"feed_timeout": 5}) as cluster:
-        code = f"""
-            import itertools, time
-            from zturbo import Client
-            with Client({cluster.address!r}) as client:
-                for value in client.map(itertools.count(), pipeline="p", name="orphan"):
-                    if value == 100:
-                        print("running", flush=True)
-        """
-        with cluster.client() as client:
-            with subprocess.Popen(
-                [sys.executable, "-c", textwrap.dedent(code)], stdout=subprocess.PIPE, text=True
-            ) as feeder:
-                assert feeder.stdout is not None
-                assert feeder.stdout.readline() == "running\n"
-                (job,) = client.jobs()
-                feeder.kill()
-            with pytest.raises(ClientLost, match=r"not heard of for 5 s"):
-                client.attach(job["id"]).result(timeout=20)
-
-
-def test_a_slow_source_is_no_lost_client() -> None:
-    with Cluster({"p": [stage("add", "Add")]}, broker={"feed_timeout": 5}) as cluster:
-        with cluster.client() as client:
-
-            def source() -> object:
-                yield 1
-                time.sleep(8)
-                yield 2
-
-            assert list(client.map(source(), pipeline="p")) == [2, 3]  # type: ignore[arg-type]
-
-
-def test_attach_goes_on_at_the_cursor_after_the_clients_death(tmp_path: Path) -> None:
-    with Cluster({"p": [stage("count", "Count")]}) as cluster:
-        code = f"""
-            import time
-            from zturbo import Client, Task
-            with Client({cluster.address!r}) as client:
-                job = client.submit(Task(50_000), pipeline="p")
-                for value in job.stream():
-                    if value == 20_000:
-                        print(job.id, flush=True)
-                        time.sleep(1000)
-        """
-        with subprocess.Popen(
-            [sys.executable, "-c", textwrap.dedent(code)], stdout=subprocess.PIPE, text=True
-        ) as first:
-            assert first.stdout is not None
-            name = first.stdout.readline().strip()
-            time.sleep(2.5)  # its next question tells the sink how far it is
-            os.kill(first.pid, signal.SIGKILL)
-        with cluster.client() as client:
-            rest = list(client.attach(name).stream(timeout=30))
-            assert rest == list(range(rest[0], 50_000))
-            assert 0 < rest[0] <= 20_001, "never more than what was taken"
-            assert list(client.attach(name).result(timeout=30)) == list(range(50_000))
-
-
 def test_one_execution_of_a_task_that_changes(tmp_path: Path) -> None:
     stages = [stage("wild", "Wild", 2), stage("add", "Log", 2, path=str(tmp_path / "log"), seconds=0.002)]
     with Cluster({"p": stages}) as cluster, cluster.client() as client:
@@ -275,3 +211,26 @@ def test_clients_keep_apart(tmp_path: Path) -> None:
             assert got + list(first) == list(range(1, 2001))
             assert other + list(second) == list(range(5001, 7001))
             assert Job("x", Task(1)).id != Job("x", Task(1)).id
+
+
+def test_small_jobs_pass_a_large_one() -> None:
+    with Cluster({"p": [stage("add", "Add", 1)]}) as cluster, cluster.client() as client:
+        stop = threading.Event()
+
+        def large() -> None:
+            with cluster.client() as other:
+                for _ in other.map(range(10**6), pipeline="p", name="large"):
+                    if stop.is_set():
+                        break
+
+        thread = threading.Thread(target=large)
+        thread.start()
+        eventually(lambda: any(job["results"] for job in client.jobs()))
+        began = time.monotonic()
+        for number in range(10):
+            assert list(client.map(range(20), pipeline="p", name=f"small-{number}")) == list(range(1, 21))
+        took = time.monotonic() - began
+        assert any(job["name"] == "large" and job["state"] == "running" for job in client.jobs())
+        stop.set()
+        thread.join()
+        print(f"ten small jobs beside one of a million tasks: {took:.2f} s")

@@ -1,13 +1,17 @@
-"""Strangers who know only the address, beside a client whose jobs go on exactly right."""
+"""Strangers who know only an address, beside clients whose jobs go on exactly right."""
 
 from __future__ import annotations
 
 import contextlib
 import os
+import re
 import select
+import signal
 import socket
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import msgpack
@@ -20,10 +24,16 @@ from hypothesis import strategies as st
 from tests.property.test_control import MESSAGES
 from tests.property.test_from_broker import PLAIN
 from tests.property.test_wild import messages as wild_data
-from tests.support.cluster import Cluster, stage
+from tests.support.cluster import Cluster, eventually, stage
+from tests.support.sums import EXPECTED_SUM, PIPELINE, N
 from tests.unit.runtime.net.raw import EMPTY, accept, connect, frame
-from zturbo import Client
+from zturbo import Client, Task
+from zturbo.deploy.children import worker_children
+from zturbo.deploy.network import Network
+from zturbo.errors import UsageError
 from zturbo.runtime.net.host import host_name
+from zturbo.runtime.net.sockets import make
+from zturbo.runtime.node.node import Node
 from zturbo.version import __version__
 from zturbo.wire.codec import encode
 from zturbo.wire.control import from_broker, to_broker
@@ -31,9 +41,11 @@ from zturbo.wire.control.codec import pack_control, read_answer
 from zturbo.wire.control.message import Message
 from zturbo.wire.control.view import Member
 from zturbo.wire.messages import PROTOCOL, Batch, Want
+from zturbo.wire.payload import pack_many
 
 FAT = 800 << 20
 """Bytes that no process of such a small cluster needs. Without a limit each of these floods takes more."""
+
 
 TASKS = 50
 
@@ -214,3 +226,162 @@ def test_a_member_that_floods_its_peers_fattens_nobody(attacked: Attacked) -> No
             flood(raw, EMPTY * 50_000)
         attacked.check()
         joining.close()
+
+
+def _connect(endpoint: str) -> socket.socket:
+    """A bare connection."""
+    if endpoint.startswith("ipc://"):
+        raw = socket.socket(socket.AF_UNIX)
+        raw.connect(endpoint.removeprefix("ipc://"))
+        return raw
+    host, _, port = endpoint.removeprefix("tcp://").rpartition(":")
+    return socket.create_connection((host, int(port)))
+
+
+def test_garbage_on_every_bound_port() -> None:
+    with Cluster({"p": PIPELINE}) as cluster, cluster.client() as client:
+        assert client.submit(Task(1), pipeline="p").result(timeout=20) == [2]
+
+        def endpoints() -> list[str]:
+            return [f"ipc://{path}" for path in cluster.node._folder.glob("*/in")]
+
+        eventually(lambda: len(endpoints()) == 1 + 1 + 5)
+        results = client.submit(Task(1), pipeline="p")._at.results[0]  # type: ignore[union-attr]
+        context = zmq.Context()
+        truth = msgpack.packb((0x7A74, 1, 1, b"x" * 16))
+        rubbish = [
+            [b""],
+            [b"\xc1" * 100],
+            [os.urandom(1000), b"", os.urandom(10)],
+            [truth],
+            [truth[:-3]],
+            [msgpack.packb((0x7A74, 1, 99))],
+            [msgpack.packb((0x7A74, 2, 1))],
+            [msgpack.packb({"type": "hello"})],
+            [msgpack.packb({"type": "submit", "ref": 1})],
+            [msgpack.packb({"type": "forget", "jobs": [1, 2]})],
+            [msgpack.packb([[[[]]] * 100])],
+        ]
+        for endpoint in [*endpoints(), cluster.address, results]:
+            kind = zmq.PUSH if endpoint.endswith("/in") else zmq.DEALER
+            socket_ = make(context, kind, connect=endpoint)
+            socket_.poll(5000, zmq.POLLOUT)
+            for frames in rubbish:
+                socket_.send_multipart(frames)
+            socket_.close(linger=2000)
+        context.term()
+        half_a_greeting = b"\xff" + bytes(8) + b"\x7f\x03"
+        for endpoint in [*endpoints(), cluster.address, results]:  # bytes that are not even ZeroMQ's
+            for rubbish_bytes in (os.urandom(300), b"GET / HTTP/1.1\r\n\r\n", half_a_greeting):
+                with _connect(endpoint) as raw, contextlib.suppress(ConnectionError):
+                    raw.sendall(rubbish_bytes)
+        assert list(client.map(range(N), pipeline="p")) == EXPECTED_SUM
+        assert not [event for event in cluster.events if event[0] == "exited"]
+
+
+@pytest.mark.parametrize(
+    "n, contents, said",
+    [
+        (3, [1], "no 3 contents"),
+        (2, [1, 2, 3], "more than 2"),
+        (1 << 63, [1], "field 'n' is to be 1 to"),
+        (0, [], "field 'n' is to be 1 to"),
+    ],
+)
+def test_a_feed_that_lies_is_told_so(n: int, contents: list[int], said: str) -> None:
+    with Cluster({"p": PIPELINE}) as cluster, cluster.client() as client:
+        connection = client.connection
+        job, _, message = connection.submissions.stream("lies", "p", {})
+        connection.ask(message)
+        feed = to_broker.Feed(job=job, seq=0, first=0, n=n, metas=None, contents=(pack_many(contents),))
+        with pytest.raises(UsageError, match=said):
+            connection.ask(feed)
+        connection.ask(feed.but(n=2, contents=(pack_many([1, 2]),)))
+        connection.ask(to_broker.CloseFeed(job=job, chunks=1, total=2))
+        assert client.attach(job).result(timeout=60) == [2, 2 * 31 + 3], "it is none the worse for that"
+        assert list(client.map(range(N), pipeline="p")) == EXPECTED_SUM
+        assert not [event for event in cluster.events if event[0] == "exited"]
+
+
+def test_a_stranger_on_the_endpoint_of_a_dead_worker(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    table = {
+        "broker": {"bind": f"ipc://{tmp_path}/broker", "state": str(tmp_path / "state")},
+        "pipeline": [
+            {
+                "name": "p",
+                "stage": [
+                    stage("first", "Slow", 1, seconds=0.001),
+                    stage("second", "Gate", 2, path=str(tmp_path / "gate"), below=100),
+                ],
+            },
+            {"name": "q", "stage": [stage("other", "Log", 1, path=str(tmp_path / "other"))]},
+        ],
+    }
+    network = Network.parse(table, str(tmp_path / "n.toml"))
+    with Cluster({}, network=network, address="127.0.0.1") as cluster:
+        elsewhere = Node(cluster.address, host="elsewhere")
+        specs = worker_children(cluster.network, "p.second", address="127.0.0.1")
+        for child in specs:
+            elsewhere.add(child)
+        thread = threading.Thread(target=elsewhere.run)
+        thread.start()
+        for child in worker_children(cluster.network, "p.first", address="127.0.0.1"):
+            cluster.node.add(child)
+        try:
+            with cluster.client() as client:
+                stream = client.map(range(3000), pipeline="p")
+                got = [next(stream) for _ in range(100)]
+                view = client.describe()
+                assert view["pipelines"][0]["workers"] == (1, 2)
+                victim = elsewhere.children[0]
+                endpoint = _tcp_endpoint(victim.pid)
+                eventually(
+                    lambda: bool(victim.running_note.read())
+                )  # it holds what it cannot end: an ack is owed
+                elsewhere.remove(victim.what)
+                broker = cluster.child("broker").pid
+                os.kill(broker, signal.SIGSTOP)  # nobody is told of the death, and all goes on as before
+                os.kill(victim.pid, 9)
+                (stranger,) = worker_children(cluster.network, "q.other", address="127.0.0.1")
+                stranger.spec["tcp"] = endpoint
+                eventually(lambda: not Path(f"/proc/{victim.pid}").exists())
+                elsewhere.add(stranger)
+                eventually(lambda: any(c.what is stranger and c.is_ready for c in elsewhere.children))
+                (pid,) = (child.pid for child in elsewhere.children if child.what is stranger)
+
+                def strays() -> int:
+                    os.kill(pid, signal.SIGUSR1)
+                    said.append(capfd.readouterr().err)
+                    return max(map(int, re.findall(r'"strays": (\d+)', "".join(said))), default=0)
+
+                said: list[str] = []
+                eventually(lambda: strays() > 0)
+                os.kill(broker, signal.SIGCONT)
+                (tmp_path / "gate").touch()
+                got += list(stream)
+                assert got == list(range(3000))
+                assert list(client.map(["own"], pipeline="q")) == ["own"]
+                assert (tmp_path / "other").read_text() == "own\n", "it ran no foreign task"
+        finally:
+            elsewhere.stop()
+            thread.join()
+            elsewhere.close()
+
+
+def _tcp_endpoint(pid: int) -> str:
+    """Where a process listens."""
+    inodes = set()
+    for fd in Path(f"/proc/{pid}/fd").iterdir():
+        try:
+            target = os.readlink(fd)
+        except FileNotFoundError:
+            continue
+        if target.startswith("socket:["):
+            inodes.add(target[8:-1])
+    for line in Path(f"/proc/{pid}/net/tcp").read_text().splitlines()[1:]:
+        fields = line.split()
+        if fields[3] == "0A" and fields[9] in inodes:
+            return f"tcp://127.0.0.1:{int(fields[1].split(':')[1], 16)}"
+    raise AssertionError("it listens nowhere")

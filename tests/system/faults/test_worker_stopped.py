@@ -1,4 +1,4 @@
-"""A worker that was stopped past its lease, and is woken when its work was done by others."""
+"""Workers that are stopped past their lease are replaced; those that hold the interpreter are busy."""
 
 from __future__ import annotations
 
@@ -6,11 +6,42 @@ import json
 import os
 import re
 import signal
+import time
 from pathlib import Path
 
 import pytest
 
 from tests.support.cluster import Cluster, eventually, stage
+from tests.support.logged import logged
+from zturbo import Task
+
+
+def test_a_zombie_does_no_harm_and_leaves(tmp_path: Path) -> None:
+    with Cluster({"p": logged(tmp_path)}, lease=1.0) as cluster, cluster.client() as client:
+        stream = client.map(range(3000), pipeline="p")
+        got = [next(stream) for _ in range(50)]
+        eventually(lambda: client.pipelines()[0]["workers"] == (2, 2))
+        zombie = cluster.child("p.second")
+        os.kill(zombie.pid, signal.SIGSTOP)
+        got += list(stream)
+        assert got == list(range(3000))
+        eventually(lambda: sum(client.pipelines()[0]["workers"]) < 4)
+        woken = time.monotonic()
+        os.kill(zombie.pid, signal.SIGCONT)
+        eventually(lambda: not Path(f"/proc/{zombie.pid}").exists())
+        print(f"the zombie left {time.monotonic() - woken:.2f} s after it was woken")
+        assert list(client.map(range(500), pipeline="p")) == list(range(500))
+
+
+def test_code_that_holds_the_interpreter_is_busy_and_not_dead() -> None:
+    stages = [stage("hold", "HoldGil", 1), stage("add", "Add", 1)]
+    with Cluster({"p": stages}, lease=5.0) as cluster, cluster.client() as client:
+        for seconds in (60, 4):  # complaints about its silence, of the first time, are void in the second
+            job = client.submit(Task(seconds), pipeline="p")
+            assert job.result(timeout=120) == [seconds + 1]
+            assert job.status()["epoch"] == 1
+            assert not job.status()["incidents"]
+            assert not [event for event in cluster.events if event[0] == "exited"]
 
 
 def test_what_a_zombie_says_is_counted_and_dropped_and_it_leaves_by_itself(
