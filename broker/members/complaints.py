@@ -1,8 +1,9 @@
-"""Links that their ends report broken: after a lease, the endpoint most complained of is taken out.
+"""Links that their ends report broken: after a lease, the member with most complaints is taken out.
 
-A complaint counts only while whoever it is about is heard by the broker, and only if he has been heard
-since it was first said: one whose code holds the interpreter for a minute answers nobody, and is busy, not
-unreachable. When he is back he is heard before he has answered all, so what was said until then is void.
+A complaint counts for both ends of its link, since either may be the one that is cut off. It counts only if
+the broker has heard the member that it is about since the complaint was first said. A member whose code
+holds the interpreter for a minute answers nobody, and is busy, not unreachable: when it is back, the broker
+hears it before it has answered all, so the complaints until then are void.
 """
 
 from __future__ import annotations

@@ -1,13 +1,13 @@
 """Who lives: members, their leases, and the numbered view. When is a member declared dead?
 
-The broker alone decides, and a member lives as long as it is in the view. It joins by its hello. It is out
-when
+The broker alone decides: a member lives as long as it is in the view. It joins by its hello. It leaves the
+view when
 
 * its node saw it exit, or it said itself that it leaves;
-* its lease has run out on this clock. It is renewed by its own hello each second, and by its node each
-  quarter of a lease, unless the kernel shows it as stopped or dead. Code that holds the interpreter is
-  busy, not dead;
-* its links are broken: ``complaints.py`` says of whom that is to be believed;
+* its lease, five seconds if nothing else is set, has run out on this clock. Its own hello renews the lease
+  each second, and its node each quarter of a lease, unless the kernel shows the process as stopped or dead.
+  So a process whose code holds the interpreter is busy, not dead;
+* its links are broken for a lease: ``complaints.py`` says which of two ends is taken out;
 * a newcomer may stay in its stead: another sink on its spool, or a member on the broker's host that it
   cannot reach (``machine/from_members.py``, ``hello``).
 

@@ -7,8 +7,8 @@ does no harm, and they never fall. Each sender has at least one task.
 * The window is about :data:`TARGET` seconds of work at the measured rate (:class:`Meter`), so that fast
   tasks travel in large batches and slow ones are not queued behind each other. It is one task until
   something was measured, and :data:`MAX_WINDOW` tasks at most.
-* Above :data:`SLOW` seconds a task, a task leaves the queue when it is finished, not when it is begun: so
-  nothing is fetched ahead of the task that runs.
+* Above :data:`SLOW` seconds a task, a task leaves the queue when it is finished, not when it is begun. So no
+  sender has a second task here; with n senders, up to n - 1 tasks wait behind the one that runs.
 * A stage with ``batch_size`` or ``concurrency`` has at least so many from each sender. An ordered stage and
   the sink have :data:`MAX_WINDOW` from each: a sequencer takes everything in.
 * :data:`WINDOW_BYTES` bounds the bytes in the same way.

@@ -1,9 +1,10 @@
 """How is a result ordered by meta? What a sink does, and debug mode, where ``order`` is ``meta:KEY``.
 
 Tasks come here in the order of their paths, as the job's sequencer releases them. From here they go on by
-the number under the key: 0, 1, 2, ... (``by_id.py``). A task without such a number, or with one that was
-there already, becomes a failure. Failures have no number: they come when all of the job has entered, and
-behind them the tasks that stood behind gaps.
+the number under the key: 0, 1, 2, ... (``by_id.py``). A task without an int of 0 or more there, or with one
+that was there already, becomes a failure. A task that failed or was dropped leaves a gap, which holds back
+all higher numbers until all of the job has entered. Then the failures come, and behind them the tasks that
+stood behind gaps, by their numbers.
 
 Since the order of paths comes first, it is the same one of two tasks with the same number that is refused,
 wherever and however often a job is run; what was given out before it started over is given again.
