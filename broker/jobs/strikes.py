@@ -1,13 +1,12 @@
 """Poison: how often a task was running when its worker died, and what is done about it.
 
-Each death is a strike for (job, stage, path), kept across epochs. A task that gives many outputs and is
-poison dies at the same place each time; one that merely runs for long and is hit by other things does
-not: so those strikes count together that came after as many outputs, and all of them up to
-:data:`ANYWHERE` times the limit. A task with one strike less than the
-pipeline's ``max_task_retries`` is a suspect and runs alone; one with as many is condemned: nobody runs
-it any more (but, above an ordered stage, for the outputs that it had given), and whoever meets it emits
-its failure, ``WorkerLost``. A task that was ended for its
-time-out is condemned at once, with ``TaskTimeout``.
+Each death is a strike for (job, stage, path), remembered across epochs. A task that is poison dies at the
+same place each time; a task that merely runs for long, and is hit by other things, does not. So deaths count
+together if the task had given the same number of outputs. :data:`ANYWHERE` times the limit of deaths in all
+also condemn it. A task with one strike less than the pipeline's ``max_task_retries`` is a suspect and runs
+alone. One with as many is condemned: no worker runs it any more, except above an ordered stage, for the
+outputs that it had given. A worker that meets it emits its failure, ``WorkerLost``. A task that was ended
+for its time-out is condemned at once, with ``TaskTimeout``.
 
 Where no task was running, the nearest is struck: the one that was to be next, or the one that had ended
 last. It may have started what the worker died of. A task that is done does not come again: a strike does it

@@ -101,10 +101,11 @@ class FromMembers:
         return None
 
     def _apart(self, new: Member, now: float) -> str | None:
-        """Why a member cannot work with those who are there; some of them may have to go instead.
+        """Why a newcomer is refused: a member with which it has a link cannot reach it. None if it may stay.
 
-        Whoever is elsewhere and has nobody to work with does not keep out who is on the broker's host, nor
-        does anybody who came while a broker was away keep out who was there before.
+        Such a newcomer is refused, with two exceptions, in which the other member is taken out. A remote
+        member without any reachable partner yields to a newcomer on the broker's host. A member that joined
+        while the broker was away yields to one from before.
         """
         broker = self.membership.broker
         before = new.incarnation in self.membership

@@ -108,7 +108,7 @@ class Feeder:
         try:
             while True:
                 with changed:
-                    # The flag goes up before the look: whoever appends after it sees the flag.
+                    # The flag goes up before the look: a thread that appends after the look sees the flag.
                     self._asleep = True
                     while not waiting and not self._ended and not self._closed:
                         changed.wait()

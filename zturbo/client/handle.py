@@ -97,7 +97,7 @@ class JobHandle(futures.Future[Result]):
 
     It may be handed to ``asyncio.wrap_future``, ``concurrent.futures.wait`` and ``as_completed``. A job lives
     at the broker: a handle only looks at it, and a second one of the same job may be had by
-    ``Client.attach``. Whoever reads a job's results takes them over from whoever read them before.
+    ``Client.attach``. A reader of a job's results takes them over from the reader before it.
 
     In a ``with`` statement it is released at the end: a job that is not done by then is cancelled.
 
@@ -144,7 +144,7 @@ class JobHandle(futures.Future[Result]):
 
     # -- results ------------------------------------------------------------------------------
     def _whereabouts(self) -> answers.Whereabouts | None:
-        """Where its results are, if that was just said; else whoever reads asks for it, and for his turn."""
+        """Where its results are, if the broker has just said so; else a reader asks, and gets a turn by that."""
         at, self._at = self._at, None
         return at if time.monotonic() < self._at_until else None
 

@@ -62,7 +62,7 @@ class Reader:
         self._wake()
 
     def fail(self, error: BaseException) -> None:
-        """There will be no more: whoever reads gets this error, after what has come."""
+        """No more results will come: the reader gets this error, after those that have come."""
         self._error = error
         self._wake()
 
@@ -175,7 +175,7 @@ def tasks_of(results: Results) -> list[Task]:
 
 
 class FailedTask(Task):
-    """A task that failed, as whoever reads the results gets it.
+    """A task that failed, as the reader of the results gets it.
 
     What code of the user's unpacks is unpacked when it is asked for: it may be what a worker has died of.
 

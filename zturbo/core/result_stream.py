@@ -111,7 +111,7 @@ class ResultStream:
         return Want(self.job, self.token, self.next, self._told, self.taken)
 
     def last_word(self) -> Want | None:
-        """What to say when nothing more is wanted: how far the caller has come, for whoever goes on there."""
+        """The last word of a reader that wants no more: how far it has come, for the next reader."""
         if self._told < 0 or self.problem is not None:
             return None
         return Want(self.job, self.token, self._told, self._told, self.taken)

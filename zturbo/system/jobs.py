@@ -1,7 +1,7 @@
 """The jobs of a ``System``: what waits, what is under way, what has ended and is to be taken.
 
 Threads do one job after the other: submit it, hand its results to the user's code, run it again if it fails.
-In debug mode there are none, and whoever waits for a job does the next one.
+In debug mode there are none: the thread that waits for a job does the next one.
 """
 
 from __future__ import annotations
@@ -262,7 +262,7 @@ class SystemJobs:
             self._log.info("job %s: begun in pipeline %d", job.name, number)
         try:
             return _Attempt(number, self._tasks(job, number))
-        except Exception as error:  # for whoever finishes it
+        except Exception as error:  # it is raised where the job is finished
             return _Attempt(number, iter(()), [error])
 
     def _finish(self, job: Job, attempt: _Attempt) -> None:

@@ -240,7 +240,7 @@ class SinkMachine:
     def _enter_early(self, job: SinkJob, now: float) -> None:
         """The job starts over: what is being stored of it enters before that, as it does in the spool.
 
-        So whoever reads the spool later keeps the same prefix. It is given out when it is safe.
+        So a sink that reads the spool later keeps the same prefix. It is given out when it is safe.
         """
         if not job.unsafe:
             job.shown = job.released
@@ -383,7 +383,7 @@ class SinkMachine:
             else:
                 self._waiting.setdefault(want.job, {})[client] = want
                 if len(self._waiting) > MAX_WAITING:
-                    del self._waiting[next(iter(self._waiting))]  # whoever it was asks again
+                    del self._waiting[next(iter(self._waiting))]  # its client asks again
             return
         reader = job.reader
         if reader is not None and want.token < reader.token:

@@ -56,7 +56,7 @@ class Output:
         self._checked = 0.0
         self._step = self._due_in = 1
         self.finished = 0
-        """Input tasks that are finished; whoever takes the outputs sets it back."""
+        """Input tasks that are finished; the thread that takes the outputs sets it back."""
         self.inside = False
         """Whether the user's code runs: nothing changes here until it gives something."""
         self.wanted = False

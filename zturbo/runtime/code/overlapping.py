@@ -1,8 +1,8 @@
 """The runner of a stage that is ``async def``: many tasks at a time on one event loop, in the main thread.
 
-Each task is a coroutine. What it gives is put out when it has it, under the paths that are its own; so the
-order of finishing is of no matter. Between two ``await`` nothing else runs, so whoever has something to put
-out first turns the runner to his work.
+Each task is a coroutine. It puts its outputs out as it has them, under paths of its own, so the order of
+finishing does not matter. Between two ``await`` nothing else runs. So a task with an output first turns the
+runner to its own work.
 """
 
 from __future__ import annotations

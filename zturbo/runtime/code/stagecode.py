@@ -133,7 +133,7 @@ class StageCode:
         self.has_state = cls.reset is not Stage.reset and cls.reset is not ReorderStage.reset
         self.deterministic = cls.deterministic
         self.inputs = Inputs(self.ordered)
-        """Of what is being run: whoever runs it says so."""
+        """Of the work that runs now; its runner sets it."""
         self._held: tuple[Pieces, int] | None = None
         """Where the input of the task that runs lies, if :attr:`inputs` cannot know."""
         self.slots = int(self.base.job_slots) if self.has_state and not self.base.interleave else 0
@@ -492,7 +492,7 @@ def _check_state(stage: Stage) -> None:
 
 
 class Condemned(Exception):
-    """The task killed, or held up, whoever ran it; or it failed before, and that was given out."""
+    """The task killed its workers, or kept them too long; or its failure is known from an earlier epoch."""
 
 
 _END: Any = object()

@@ -419,8 +419,8 @@ class StageHost(StageCode):
             self._pass_by(state, error_bytes, given, out)
         if final:
             if self.by_id:
-                # Before what stands behind the gaps that they may have left: whoever has got that has got
-                # all of them, and another epoch closes the same gaps.
+                # Tasks from behind gaps come last. A client that has one of them has every failure, too, so a
+                # later epoch closes the same gaps.
                 for _, late in sorted(state.late, key=lambda pair: pair[0]):
                     if isinstance(late, Task):
                         out.add((state.number,), late)

@@ -179,7 +179,7 @@ class MemberLoop:
         self.peers.send(peer, frames)
 
     def tell(self, message: Message) -> None:
-        """To the broker. Lost where it is not there: whoever says what matters repeats it."""
+        """Say something to the broker. It is lost while no broker is there: callers repeat what matters."""
         try:
             self.control.send_multipart(pack_control(message), zmq.DONTWAIT)
         except zmq.Again:

@@ -8,7 +8,7 @@ known. If that is more than a message may have, or comes in tiny frames while th
 connection is shut down, and ZeroMQ lets go of what it had. A correct peer connects anew, and its links go
 on.
 
-That holds for whoever connects to this process, and for whom this process connects to: a stranger may say
+That holds for connections that others make and for those that this process makes: a stranger may say
 that it is a member, or have the port of one that has ended. A PUSH takes no messages, but ZeroMQ keeps what
 its peer sends all the same.
 
