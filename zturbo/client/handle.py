@@ -144,7 +144,7 @@ class JobHandle(futures.Future[Result]):
 
     # -- results ------------------------------------------------------------------------------
     def _whereabouts(self) -> answers.Whereabouts | None:
-        """Where its results are, if the broker has just said so; else a reader asks, and gets a turn by that."""
+        """Where its results are, if the broker has just said so. Else a reader asks, and gets its turn so."""
         at, self._at = self._at, None
         return at if time.monotonic() < self._at_until else None
 
