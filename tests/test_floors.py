@@ -263,3 +263,33 @@ def test_every_module_says_what_it_is_for_and_what_it_exports(name: str) -> None
         defined = {n.name for n in tree.body if isinstance(n, (ast.FunctionDef, ast.ClassDef))}
         text = MODULES[name].read_text()
         assert all(n in defined or n in text for n in names)
+
+
+NO_TEST_FILE = {
+    "zturbo.core.counts",
+    "zturbo.core.effects",
+    "zturbo.core.sink.job",
+    "zturbo.core.worker.adoption",
+    "zturbo.core.worker.arrivals",
+    "zturbo.core.worker.counts",
+    "zturbo.core.worker.feed",
+    "zturbo.core.worker.job",
+    "zturbo.core.worker.produced",
+    "zturbo.core.worker.sequenced",
+    "zturbo_broker.machine.known",
+    "zturbo_broker.machine.machine",
+    "zturbo_broker.machine.recovery",
+    "zturbo_broker.machine.restart",
+}
+"""Modules that the tests of their machine test, or the simulation: a file of their own is still to come."""
+
+
+def test_each_module_of_a_machine_has_a_test_file_of_its_name() -> None:
+    missing = set()
+    for name, path in MODULES.items():
+        if room(name) in PURE and path.name != "__init__.py":
+            package, *rooms, last = name.split(".")
+            folder = ROOT / "tests/unit" / ("broker" if package == "zturbo_broker" else "") / "/".join(rooms)
+            if not (folder / f"test_{last}.py").exists():
+                missing.add(name)
+    assert missing == NO_TEST_FILE

@@ -1,0 +1,41 @@
+"""A reader takes each result once and in order, whatever gets lost or comes twice."""
+
+from __future__ import annotations
+
+from zturbo.core.result_stream import AGAIN_AFTER, ResultStream
+from zturbo.wire.messages import Results
+
+JOB = b"j" * 16
+
+
+def results(first: int, n: int, total: int | None = None, token: int = 1, **more: object) -> Results:
+    return Results(JOB, token, first, n, bytes(n), None, [], [], total, **more)  # type: ignore[arg-type]
+
+
+def test_copies_are_skipped_and_a_gap_is_asked_for_at_once() -> None:
+    stream = ResultStream(JOB, 1, 0)
+    want = stream.want(0.0)
+    assert want is not None and want.first == 0
+    assert stream.results(results(0, 10), 100, 0.1) == 0
+    assert stream.results(results(5, 10), 100, 0.2) == 5, "the first five are here"
+    assert stream.results(results(0, 10), 100, 0.3) is None, "all ten are"
+    assert stream.results(results(20, 5), 50, 0.4) is None and stream.lost == 1
+    again = stream.want(0.4)
+    assert again is not None and again.first == 15
+    assert stream.results(results(15, 5, total=20), 50, 0.5) == 0 and stream.complete
+    assert stream.want(9.0) is None and stream.deadline() is None
+
+
+def test_another_readers_results_are_none_of_ours() -> None:
+    stream = ResultStream(JOB, 1, 0)
+    assert stream.results(results(0, 1, token=2), 9, 0.0) is None and stream.next == 0
+
+
+def test_silence_asks_again_and_a_new_sink_is_asked_from_where_the_reader_stands() -> None:
+    stream = ResultStream(JOB, 1, -1)
+    assert stream.want(0.0) is not None and stream.want(0.1) is None
+    assert stream.want(AGAIN_AFTER) is not None
+    assert stream.results(results(7, 2), 20, 1.1) == 0 and stream.next == 9, "the sink's cursor was 7"
+    stream.restart()
+    want = stream.want(1.2)
+    assert want is not None and want.first == 9
