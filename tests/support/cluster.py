@@ -162,7 +162,7 @@ class Cluster:
         """Start what was kept away."""
         self.away.remove(name)
         self._place(name).start_at = 0.0
-        os.eventfd_write(self.node._wake, 1)
+        self.node.wake()
 
     def close(self) -> None:
         """Stop everything; fails if something stays behind."""

@@ -193,12 +193,16 @@ class Node:
         """Whether each seat has a child that is ready."""
         return all(seat.child is not None and seat.child.is_ready for seat in self.seats)
 
+    def wake(self) -> None:
+        """Let :meth:`run` look at once at what is to be started. Safe in a signal handler."""
+        self._posted.wake()
+
     def stop(self) -> None:
         """End the children; said a second time, kill them. Safe in a signal handler."""
         if self.stopping:
             self._kill = True
         self.stopping = True
-        self._posted.wake()
+        self.wake()
 
     # -- the loop -----------------------------------------------------------------------------
     def run(self, until: Callable[[], bool] | None = None) -> None:
