@@ -20,8 +20,12 @@ from zturbo.wire.payload import (
     Packed,
     Unreadable,
     content_of,
+    enter_at,
+    enter_packed_at,
     failure_fields,
     later_one,
+    pack_many,
+    pack_one,
     read_many,
     read_one,
 )
@@ -222,6 +226,21 @@ class FailedTask(Task):
     @content.setter
     def content(self, value: Any) -> None:
         self._content = value
+
+    def root(self) -> tuple[list[Any], bytes]:
+        """A root that runs it again at the stage where it failed: frames of its content, and its packed meta.
+
+        What code of the user's would have to unpack goes as it came: it may be what a worker has died of.
+        """
+        content, meta = self._content, self._input_meta
+        if type(content) is Packed:
+            frames = [content.blob, *content.buffers]
+        else:
+            blob, buffers = pack_one(content)
+            frames = [blob, *buffers]
+        if type(meta) is Packed:
+            return frames, enter_packed_at(bytes(meta.blob), self.index)
+        return frames, pack_many([enter_at(self.input_meta, self.index)])
 
     @property
     def input_meta(self) -> Any:

@@ -19,7 +19,6 @@ from zturbo.client.connection import Connection
 from zturbo.client.reader import FailedTask
 from zturbo.errors import UsageError
 from zturbo.wire.control import answers, to_broker
-from zturbo.wire.payload import enter_at, pack_many, pack_one
 
 __all__ = ["Retried", "Root", "retry", "roots_of"]
 
@@ -52,8 +51,7 @@ def roots_of(name: str, failed: Iterable[Task]) -> list[Root]:
                 f"job {name!r}: a failed task cannot be run again: {note or 'its input is not known'} "
                 f"({task.error}); submit the job anew"
             )
-        blob, buffers = pack_one(task.content)
-        roots.append(([blob, *buffers], pack_many([enter_at(task.input_meta, task.index)])))
+        roots.append(task.root())
     if not roots:
         raise UsageError(f"job {name!r} has no failed tasks: there is nothing to run again")
     return roots

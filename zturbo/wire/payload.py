@@ -30,6 +30,7 @@ __all__ = [
     "check_blob",
     "content_of",
     "enter_at",
+    "enter_packed_at",
     "entry_of",
     "failure_fields",
     "failure_origin",
@@ -478,6 +479,33 @@ def enter_at(meta: Any, index: int) -> list[Any]:
     plain, logs = unpack_meta(meta)
     plain = plain if type(plain) is dict else {}
     return [{**plain, _OURS: {"enter": index}}, logs or None]
+
+
+def enter_packed_at(raw: bytes, index: int) -> bytes:
+    """As :func:`enter_at`, of a packed meta and into one: no type of the user's is unpacked.
+
+    Raises:
+        DecodeError: it is no packed meta.
+    """
+    unpacker = msgpack.Unpacker(max_buffer_size=0, strict_map_key=False)
+    unpacker.feed(raw)
+    try:
+        if unpacker.read_array_header() != 2:
+            raise DecodeError("a task's meta is malformed")
+        pairs = []
+        for _ in range(unpacker.read_map_header()):
+            start = unpacker.tell()
+            unpacker.skip()
+            key_stop = unpacker.tell()
+            unpacker.skip()
+            if raw[start:key_stop] != msgpack.packb(_OURS):
+                pairs.append(raw[start : unpacker.tell()])
+        rest = raw[unpacker.tell() :]
+    except (ValueError, msgpack.UnpackException) as error:
+        raise DecodeError(f"a task's meta is malformed: {type(error).__name__}") from None
+    pairs.append(msgpack.packb(_OURS) + msgpack.packb({"enter": index}))
+    packer = msgpack.Packer()
+    return bytes(packer.pack_array_header(2) + packer.pack_map_header(len(pairs)) + b"".join(pairs) + rest)
 
 
 def entry_of(meta: Any) -> int | None:
