@@ -85,7 +85,8 @@ def through_system(contents: list[Any], debug: bool) -> list[Any]:
 @pytest.mark.parametrize("way", ["system", "debug", "process_map"])
 def test_each_type_arrives_as_it_was(way: str) -> None:
     if way == "process_map":
-        got = list(process_map(same, CONTENTS, max_workers=2, silent=True))
+        numbered = process_map(same, list(enumerate(CONTENTS)), num_worker=2, silent=True)  # in any order
+        got = [content for _, content in sorted(numbered, key=lambda pair: pair[0])]
     else:
         got = through_system(CONTENTS, way == "debug")
     assert [look(content) for content in got] == [look(content) for content in CONTENTS]

@@ -62,7 +62,7 @@ def test_a_broker_that_is_away_while_a_million_roots_are_fed(
             submitter = threading.Thread(target=client.submit, args=(meanwhile, "add"))
             submitter.start()
             threading.Event().wait(AWAY)
-            for name in ("zturbo.client.client", "zturbo.node"):
+            for name in ("zturbo.client", "zturbo.node"):
                 eventually(lambda: said(name, "does not answer") > said(name, "answers again"))  # noqa: B023
             assert submitter.is_alive(), "it asks on"
             cluster.let_back("broker")
@@ -80,7 +80,7 @@ def test_a_broker_that_is_away_while_a_million_roots_are_fed(
         jobs = {job["name"]: job for job in outage}
         assert sorted(job["name"] for job in outage) == ["meanwhile", "million"], "each is one job"
         assert jobs["million"]["epoch"] == 1 and jobs["million"]["state"] in ("waiting", "running")
-        for name in ("zturbo.client.client", "zturbo.node"):
+        for name in ("zturbo.client", "zturbo.node"):
             eventually(lambda: said(name, "answers again") > 0)  # noqa: B023
         again = client.submit(meanwhile, pipeline="add")
         assert again.result(timeout=60) == [2]
