@@ -33,7 +33,6 @@ from typing import Protocol
 from urllib.parse import urlsplit
 
 import zmq
-from zmq.utils.monitor import recv_monitor_message
 
 from zturbo.wire.messages import MAX_FRAMES
 
@@ -227,9 +226,9 @@ class Arrivals:
     def _take_events(self, now: float) -> None:
         for _, monitor, longest in self._monitors:
             while monitor.poll(0):
-                event = recv_monitor_message(monitor)
-                fd = event["value"]
-                if event["event"] != zmq.EVENT_ACCEPTED:
+                # As zmq.utils.monitor reads it; that module imports asyncio, which most processes do without.
+                event, fd = struct.unpack("=hi", monitor.recv_multipart()[0])
+                if event != zmq.EVENT_ACCEPTED:
                     self._connections.pop(fd, None)
                     continue
                 with contextlib.suppress(OSError):  # it is gone already
