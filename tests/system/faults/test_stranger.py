@@ -333,13 +333,11 @@ def test_a_stranger_on_the_endpoint_of_a_dead_worker(
             with cluster.client() as client:
                 stream = client.map(range(3000), pipeline="p")
                 got = [next(stream) for _ in range(100)]
-                view = client.describe()
-                assert view["pipelines"][0]["workers"] == (1, 2)
+                eventually(lambda: client.pipelines()[0]["workers"] == (1, 2))
                 victim = elsewhere.children[0]
                 endpoint = _tcp_endpoint(victim.pid)
-                eventually(
-                    lambda: bool(victim.running_note.read())
-                )  # it holds what it cannot end: an ack is owed
+                # It holds a task that it cannot end: an ack is owed.
+                eventually(lambda: bool(victim.running_note.read()))
                 elsewhere.remove(victim.what)
                 broker = cluster.child("broker").pid
                 os.kill(broker, signal.SIGSTOP)  # nobody is told of the death, and all goes on as before
