@@ -123,7 +123,8 @@ class Roots:
         for. So it costs the same however many jobs wait. A job that cannot use its turn keeps it.
         """
         unused: dict[bytes, None] = {}
-        while (name := queue.first()) is not None and name not in unused:
+        since: set[bytes] = set()  # jobs that could not use their turn since something was sent
+        while (name := queue.first()) is not None and name not in since:
             job = jobs[name]
             dest = self._destination(job, 0)
             room = min(SLICE, self.senders.credit(dest, now))
@@ -132,7 +133,11 @@ class Roots:
             queue.turn()
             if not self._send_some(job, dest, room, now):
                 unused[name] = None
-            elif not job.todo:
+                since.add(name)
+                continue
+            unused.pop(name, None)
+            since.clear()
+            if not job.todo:
                 queue.remove(name)
                 self.finish(job, stages)
         for name in reversed(unused):

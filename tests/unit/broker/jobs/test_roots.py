@@ -83,3 +83,25 @@ def test_chunks_that_do_not_fit_in_memory_are_read_again() -> None:
     machine.unreadable(job, "chunk 3 is damaged", 0.0)
     assert (machine.jobs[job].state, machine.jobs[job].error) == ("failed", "chunk 3 is damaged")
     machine.check()
+
+
+def test_a_job_that_cannot_use_its_turn_does_not_end_the_round_of_others() -> None:
+    machine = broker()
+    hello(machine, worker())
+    hello(machine, sink())
+    paused, large = b"P" * 16, b"L" * 16
+    for job in (paused, large):
+        submit(machine, job)
+    machine.jobs[paused].paused_until = 1e9
+    feed(machine, paused, 0, 10)
+    for seq in range(3):
+        feed(machine, large, seq, 1000)
+    machine.effects.clear()
+    credit(machine, 3000)
+    sent = [
+        (effect.message.job, effect.message.n)
+        for effect in machine.effects
+        if isinstance(effect, Send) and isinstance(effect.message, Batch)
+    ]
+    assert sum(n for job, n in sent if job == large) == 3000, "all slices, in one round"
+    assert machine.pipelines["p"].queue.first() == paused, "it has kept its turn"
