@@ -15,7 +15,7 @@ class WorkerJob:
     """A job in one epoch: its stamp, and the counts of what its code has given."""
 
     stamp: Stamp
-    entry: Sequencer | None = None
+    sequencer: Sequencer | None = None
     """At an ordered stage."""
     marks: tuple[Mark, ...] = ()
     """Those of this stage."""
@@ -39,7 +39,7 @@ class WorkerJob:
 
     def count(self, batch: Batch) -> None:
         """The code has given this. An ordered stage's END of all has the path ``()``, and is no drop."""
-        ordered = self.entry is not None
+        ordered = self.sequencer is not None
         dropped = sum(not end.count and not (ordered and not end.path) for end in batch.ends)
         self.given += batch.n + len(batch.fails) + dropped
         self.failed += len(batch.fails)

@@ -16,12 +16,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from zturbo.core.counts import EndedJobs
 from zturbo.core.effects import Control, Effect, EndJob, Exit, Work
 from zturbo.core.links.credit import MAX_WINDOW
 from zturbo.core.links.outbatch import OutBatch
 from zturbo.core.links.receiver import LinkReceiver
 from zturbo.core.links.senders import Senders
+from zturbo.core.member_jobs import MemberJobs
 from zturbo.core.order.sequencer import Sequencer
 from zturbo.core.states import State, Table
 from zturbo.core.worker.adoption import Adoption
@@ -106,7 +106,8 @@ class WorkerMachine:
         self._ordered = ordered
         self.effects: list[Effect] = []
         self.jobs: dict[bytes, WorkerJob] = {}
-        self.ended = EndedJobs(me)
+        self.known_jobs = MemberJobs(me, self.jobs, self.effects)
+        self.ended = self.known_jobs.ended
         self.arrivals = Arrivals(me, self.effects)
         self.receivers = self.arrivals.receivers
         self.senders = Senders(me, host, self.arrivals.custody, self.effects)
@@ -172,7 +173,7 @@ class WorkerMachine:
             case from_broker.Forget(jobs=jobs):
                 self.forget(jobs, now)
             case from_broker.AskEntered(job=job, epoch=epoch):
-                self.sequenced.say_entered(job, epoch)
+                self.known_jobs.say_entered(job, epoch)
             case from_broker.HeldOk(broker=broker):
                 self._adoption.confirmed(broker)
 
@@ -231,9 +232,7 @@ class WorkerMachine:
 
     def unreadable(self, claim: Batch, why: str, now: float) -> None:
         """A batch came that cannot be read, but for the record of whose it is."""
-        job = self.jobs.get(claim.job)
-        ended = claim.job in self.ended or (job is not None and claim.epoch < job.stamp.epoch)
-        self.receivers.unreadable(claim, why, ended=ended, now=now)
+        self.receivers.unreadable(claim, why, ended=self.known_jobs.is_over(claim.job, claim.epoch), now=now)
         self._settle(now)
 
     def _batch(self, batch: Batch, now: float) -> None:
@@ -264,8 +263,8 @@ class WorkerMachine:
             else:
                 self._purge(stamp.job, now)
                 self.effects.append(EndJob(stamp.job))
-            entry = Sequencer() if self._ordered else None
-            job = self.jobs[stamp.job] = WorkerJob(stamp, entry)
+            sequencer = Sequencer() if self._ordered else None
+            job = self.jobs[stamp.job] = WorkerJob(stamp, sequencer)
         job.stamped(stamp, self._stage)
         self.senders.stamp(stamp)
 
@@ -356,14 +355,14 @@ class WorkerMachine:
         alone; tasks that wait here; tasks that its code has.
         """
         waiting = {
-            name: job.entry.buffered if job.entry is not None else 0 for name, job in self.jobs.items()
+            name: 0 if job.sequencer is None else job.sequencer.buffered for name, job in self.jobs.items()
         }
         now = waiting_and_running(waiting, self.feed.queue, self.feed.handed)
         return {name: (job.done, job.failures, *now[name]) for name, job in self.jobs.items()}
 
     def known(self) -> list[tuple[bytes, int, int]]:
         """(job, epoch, revision) of each job here: a newer stamp may have got lost."""
-        return [(name, *job.stamp.rank) for name, job in self.jobs.items()] + self.receivers.waited_for()
+        return self.known_jobs.ranks() + self.receivers.waited_for()
 
     def check(self) -> None:
         """Assert every invariant."""

@@ -46,18 +46,18 @@ class Sequenced:
 
     def enter(self, job: WorkerJob, batch: Batch) -> None:
         """Its sequencer takes all of this batch."""
-        entry = job.entry
-        assert entry is not None
+        sequencer = job.sequencer
+        assert sequencer is not None
         offset = taken = 0
         try:
             for first, n in batch.runs:
-                taken += entry.enter_run(first, n, batch, offset)
+                taken += sequencer.enter_run(first, n, batch, offset)
                 offset += n
             for end in batch.ends:
-                entry.enter_end(end.path, end.count, None)
+                sequencer.enter_end(end.path, end.count, None)
             for fail in batch.fails:
                 error = self.waiting.failure(batch.job, fail.error)
-                new = entry.enter_fail(fail.path, fail.count, error)
+                new = sequencer.enter_fail(fail.path, fail.count, error)
                 if not new:
                     self.waiting.no_failure(batch.job, error)
                 elif job.stamp.fail_fast and job.failure is None:
@@ -66,7 +66,7 @@ class Sequenced:
             pass  # no correct sender sends such an item: what came before it has entered
         if taken:
             self.waiting.add(batch, taken)
-        if entry.nondeterministic or job.failure:
+        if sequencer.nondeterministic or job.failure:
             self._blamed.setdefault(batch.job, 0.0)
 
     def next(self) -> Work | None:
@@ -78,11 +78,11 @@ class Sequenced:
             if job is None:
                 self._ring.pop()
                 continue
-            entry = job.entry
-            if entry is None or job.finished:
+            sequencer = job.sequencer
+            if sequencer is None or job.finished:
                 continue
-            released = entry.pop(MAX_WORK)
-            final = entry.drained
+            released = sequencer.pop(MAX_WORK)
+            final = sequencer.drained
             if not released and not final:
                 continue
             job.finished = final
@@ -91,23 +91,17 @@ class Sequenced:
             return Work(name, job.stamp.epoch, pieces, None, fails, final, job.stamp.logs, job.marks)
         return None
 
-    def say_entered(self, name: bytes, epoch: int) -> None:
-        """Tell a restarted broker which roots have wholly entered this job's sequencer."""
-        job = self._jobs.get(name)
-        roots = job.entry.entered() if job and job.entry and job.stamp.epoch == epoch else []
-        message = to_broker.Entered(incarnation=self._me, job=name, epoch=epoch, roots=tuple(roots))
-        self._effects.append(Control(message))
-
     def blame(self, now: float) -> None:
         """Tell the broker of jobs that cannot be whole, until it ends them."""
         for name, at in list(self._blamed.items()):
             job = self._jobs.get(name)
-            blame = None if job is None or job.entry is None else job.entry.nondeterministic or job.failure
-            if job is None or job.entry is None or not blame:
+            sequencer = None if job is None else job.sequencer
+            blame = None if job is None or sequencer is None else sequencer.nondeterministic or job.failure
+            if job is None or sequencer is None or not blame:
                 del self._blamed[name]
             elif now >= at:
                 self._blamed[name] = now + REPORT_EVERY
-                kind = "NondeterministicStage" if job.entry.nondeterministic else "JobFailed"
+                kind = "NondeterministicStage" if sequencer.nondeterministic else "JobFailed"
                 message = to_broker.JobFailed(
                     incarnation=self._me, job=name, epoch=job.stamp.epoch, kind=kind, error=blame
                 )

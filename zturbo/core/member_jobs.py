@@ -1,0 +1,60 @@
+"""The jobs that a worker or a sink knows of: those that were stamped for it, and those that have ended."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Protocol
+
+from zturbo.core.counts import EndedJobs
+from zturbo.core.effects import Control, Effect
+from zturbo.wire.control import to_broker
+from zturbo.wire.messages import Stamp
+
+__all__ = ["MemberJobs", "StampedJob"]
+
+
+class _Sequencer(Protocol):
+    def entered(self) -> list[tuple[int, int]]: ...
+
+
+class StampedJob(Protocol):
+    """What a member has of one job, as far as is needed here."""
+
+    stamp: Stamp
+
+    @property
+    def sequencer(self) -> _Sequencer | None:
+        """What puts its items in order here, if anything does."""
+
+
+class MemberJobs:
+    """Answers what a member is asked about its jobs.
+
+    Args:
+        me: incarnation of the member.
+        jobs: what it has of each job; the member adds and removes them.
+        effects: where what is to be done is appended.
+    """
+
+    def __init__(self, me: bytes, jobs: Mapping[bytes, StampedJob], effects: list[Effect]) -> None:
+        self._me = me
+        self._jobs = jobs
+        self._effects = effects
+        self.ended = EndedJobs(me)
+
+    def is_over(self, job: bytes, epoch: int) -> bool:
+        """Whether nobody misses a batch of this epoch: the job has ended, or was started over since."""
+        known = self._jobs.get(job)
+        return job in self.ended or (known is not None and epoch < known.stamp.epoch)
+
+    def ranks(self) -> list[tuple[bytes, int, int]]:
+        """(job, epoch, revision) of each job here."""
+        return [(name, *job.stamp.rank) for name, job in self._jobs.items()]
+
+    def say_entered(self, name: bytes, epoch: int) -> None:
+        """Tell a restarted broker which roots have wholly entered this job's sequencer."""
+        job = self._jobs.get(name)
+        sequencer = job.sequencer if job is not None and job.stamp.epoch == epoch else None
+        roots = sequencer.entered() if sequencer is not None else []
+        message = to_broker.Entered(incarnation=self._me, job=name, epoch=epoch, roots=tuple(roots))
+        self._effects.append(Control(message))
