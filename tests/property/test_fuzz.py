@@ -240,7 +240,7 @@ def test_a_sink_takes_anything(seed: int) -> None:
             machine.want(rng.choice(IDS), want, now)
         else:
             machine.confirm(rng.choice(JOBS))
-            machine.ask_entered(rng.choice(JOBS), rng.randrange(4), now)
+            machine.control(from_broker.AskEntered(job=rng.choice(JOBS), epoch=rng.randrange(4)), now)
         machine.tick(now)
         storing += [effect.token for effect in machine.effects if isinstance(effect, Store)]
         machine.effects.clear()

@@ -59,7 +59,9 @@ class Bug:
             owner = getattr(owner, part)
         owner = next((cls for cls in getattr(owner, "__mro__", ()) if attribute in vars(cls)), owner)
         original = inspect.getattr_static(owner, attribute)
-        function = original.fget if isinstance(original, property) else original
+        function = (
+            original.fget if isinstance(original, property) else getattr(original, "__func__", original)
+        )
         source = textwrap.dedent(inspect.getsource(function))
         source = self._change(source)
         namespace: dict[str, Any] = {}
@@ -83,6 +85,8 @@ _ARRIVALS = "zturbo.core.worker.arrivals:Arrivals."
 _FEED = "zturbo.core.worker.feed:Feed."
 _ASYNC = "zturbo.runtime.code.overlapping:AsyncRunner."
 _SINK = "zturbo.core.sink.machine:SinkMachine."
+_SINK_JOB = "zturbo.core.sink.job:SinkJob."
+_REPORTS = "zturbo.core.sink.reports:Reports."
 _SEQUENCER = "zturbo.core.order.sequencer:Sequencer."
 _STREAM = "zturbo.core.result_stream:ResultStream."
 _MEMBERS = "zturbo_broker.machine.from_members:FromMembers."
@@ -155,7 +159,7 @@ BUGS = [
     Bug("what waits of an ended job is never acked", _ASYNC + "job_ended", "self._finish(item.of)", "pass", only=("cancel", "stage"), within=("async", "async-order")),
     Bug("a task of an ended job is not finished", _ASYNC + "_ended", "self._finish(item.of)", "self._stale(item) or self._finish(item.of)", only=("cancel", "stage"), within=("async", "async-order")),
     # sequencer
-    Bug("a sequencer refuses for order's sake", _SINK + "_batch", "self._token += 1", "if job.sequencer.buffered > 3:\n    link.received -= 1\n    return\nself._token += 1"),
+    Bug("a sequencer refuses for order's sake", _SINK + "_batch", "token = self.storing.begin(batch)", "if job.sequencer.buffered > 3:\n    link.received -= 1\n    return\ntoken = self.storing.begin(batch)"),
     Bug("END 0 is not counted", _SEQUENCER + "_close", "parent.done.add(index, index + 1)\nself._buffer(parent", "self._buffer(parent"),
     Bug("complete with the first child", _SEQUENCER + "_closed", "node.done.covers(node.count)", "node.done.covers(min(1, node.count))"),
     Bug("a run that is known in part is taken whole", _SEQUENCER + "enter_run", "for low, high in node.done.missing(start, stop):", "for low, high in [(start, stop)] if node.done.missing(start, stop) else []:"),
@@ -167,16 +171,16 @@ BUGS = [
     Bug("an execution is released before it is complete", _SEQUENCER + "_find", "kid = node.tries.get(component)", "component = 0\nkid = node.kids.setdefault(0, Node(node, 0))\nnode.tries = None"),
     Bug("of two tasks with one id the first that comes is taken", _WORKER + "_accept_stamp", "Sequencer() if", "Sequencer(ordered=False) if", within=("by-id",)),
     # sink and results
-    Bug("of two results with one id the first that comes is taken", _SINK + "_accept_stamp", 'ordered=stamp.order != "none"', 'ordered=stamp.order == "path"', within=("keyed",)),
-    Bug("results whose place nobody has are lost", _SINK + "_release", "for failure in failures:", "for failure in ():", within=("keyed", "keyed-order")),
-    Bug("acked before it is synced", _SINK + "_batch", "self._token += 1", "link.ack(batch.number, now)\nself._token += 1", only=("sink-host",)),
-    Bug("recovered tokens are used again", _SINK + "recovered", "self._token = max(self._token, token)", "pass", only=("sink",)),
+    Bug("of two results with one id the first that comes is taken", _SINK_JOB + "of", 'ordered=stamp.order != "none"', 'ordered=stamp.order == "path"', within=("keyed",)),
+    Bug("results whose place nobody has are lost", _SINK_JOB + "_flush", "for failure in failures:", "for failure in ():", within=("keyed", "keyed-order")),
+    Bug("acked before it is synced", _SINK + "_batch", "token = self.storing.begin(batch)", "link.ack(batch.number, now)\ntoken = self.storing.begin(batch)", only=("sink-host",)),
+    Bug("recovered tokens are used again", "zturbo.core.sink.storing:Storing.recovered", "self._token = max(self._token, token)", "pass", only=("sink",)),
     Bug("a recovered batch's failures are lost", _SINK + "recovered", "and batch.size:", "and batch.n:", only=("sink",)),
-    Bug("recovery is not told", _SINK + "recovery_done", "self._recovered = True", "pass", only=("sink",)),
-    Bug("a sink drops what is stamped for its predecessor", _SINK + "stamp", "and stamp.spool != self.spool", "", only=("sink",)),
-    Bug("results are numbered one too high", _SINK + "_serve_one", "Results(name, reader.token, first,", "Results(name, reader.token, first + 1,"),
-    Bug("the completion is said once", _SINK + "_settle", "job.report_at = now + REPORT_AFTER\ncomplete = ", "job.move(SinkJobState.CONFIRMED)\ncomplete = "),
-    Bug("wall time says when a completion is said again", _SINK + "_settle", "job.report_at = now + REPORT_AFTER\ncomplete = ", "job.report_at = __import__('time').time() + REPORT_AFTER\ncomplete = "),
+    Bug("recovery is not told", "zturbo.core.sink.recovered:RecoveredSpool.read", "self.untold = True", "pass", only=("sink",)),
+    Bug("a sink drops what is stamped for its predecessor", _SINK + "stamp", "and stamp.spool != self._spool", "", only=("sink",)),
+    Bug("results are numbered one too high", "zturbo.core.sink.readers:Readers._serve_segment", "reader.token, first,", "reader.token, first + 1,"),
+    Bug("the completion is said once", _REPORTS + "outcome", "job.report_at = now + REPORT_AFTER\ncomplete = ", "job.state = job.state.CONFIRMED\ncomplete = "),
+    Bug("wall time says when a completion is said again", _REPORTS + "outcome", "job.report_at = now + REPORT_AFTER\ncomplete = ", "job.report_at = __import__('time').time() + REPORT_AFTER\ncomplete = "),
     Bug("a hole in the results is not noticed", _STREAM + "results", "if message.first > self.next:", "if False:"),
     Bug("copies of results are taken", _STREAM + "results", "skip = self.next - message.first", "skip = 0"),
     Bug("what was being stored is not kept when a job starts over", _SINK + "_accept_stamp", "self._enter_early(job, now)", "pass", within=("flaky",)),

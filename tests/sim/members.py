@@ -459,7 +459,7 @@ class SimSink(SimMember):
         self.stage = name
         self.spool = spool
         self.disk = world.disks[spool]
-        self.machine: SinkMachine = SinkMachine(self.incarnation, spool, origin=failure_origin)
+        self.machine: SinkMachine = SinkMachine(self.incarnation, spool, origin_of=failure_origin)
         self.member = Member(self.incarnation, "sink", "", -1, self.where, ENDPOINTS, ENDPOINTS, spool=spool)
         self.batches: dict[int, Batch] = {}
         self.synced = 0.0

@@ -1,19 +1,28 @@
-"""What a sink has of one job: where its results lie, who reads them, and how far they have been taken."""
+"""What a sink has of one job: its sequencer, where its results lie, who reads them and how far."""
 
 from __future__ import annotations
 
 import math
 from array import array
 from bisect import bisect_right
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from zturbo.core.order.by_meta import ByMeta
 from zturbo.core.order.sequencer import Sequencer
 from zturbo.core.states import State, Table
-from zturbo.wire.messages import Path, Stamp
+from zturbo.errors import DecodeError
+from zturbo.wire.messages import Batch, Path, Stamp, meta_key
+from zturbo.wire.payload import failure_text
 
-__all__ = ["JOB", "JobReader", "KnownFailure", "ResultIndex", "SinkJob", "SinkJobState"]
+__all__ = ["JOB", "JobReader", "KnownFailure", "Origin", "OriginOf", "ResultIndex", "SinkJob", "SinkJobState"]
+
+Origin = tuple[int, Path, int]
+"""Where a failure began: (stage, path, children before it)."""
+
+OriginOf = Callable[[bytes], Origin | None]
+"""Reads a failure's origin from its error as it travels; None if it has none."""
 
 
 class SinkJobState(State):
@@ -47,14 +56,14 @@ JOB: Table[SinkJobState] = Table(
 
 
 class KnownFailure(NamedTuple):
-    """Where a failure lies in the spool: it may have its task's input with it. Or one of the sink's own."""
+    """A failed result. One that has come lies in the spool, as it may have its task's input with it."""
 
     token: int
-    """0 for one of the sink's own."""
+    """Of the batch that has it; 0 for a failure of the sink's own."""
     nth: int
     """Which of the batch's failures."""
-    origin: tuple[int, Path, int] | None
-    """(stage, path, children before it), if the job may have to start over."""
+    origin: Origin | None
+    """Where it began, if the job may have to start over."""
     error: bytes = b""
     """Of the sink's own."""
 
@@ -94,7 +103,12 @@ class ResultIndex:
     def between(
         self, first: int, stop: int
     ) -> tuple[list[tuple[int, int, int]], list[tuple[int, int, int]], list[tuple[int, bytes]]]:
-        """(token, start, stop) of tasks, (index, token, nth) of failures, (index, error) of own ones."""
+        """Where these results lie.
+
+        Returns:
+            (token, start, stop) of tasks; (index, token, nth) of failures in the spool; (index, error) of
+            failures of the sink's own.
+        """
         pieces: list[tuple[int, int, int]] = []
         fails: list[tuple[int, int, int]] = []
         own: list[tuple[int, bytes]] = []
@@ -128,15 +142,18 @@ class JobReader:
 
 @dataclass(slots=True)
 class SinkJob:
+    """One job at its sink."""
+
     stamp: Stamp
     sequencer: Sequencer
     by_meta: ByMeta | None = None
-    """What the sequencer has let go and waits for its turn by a key in its meta, if that is the order."""
+    """Where a key in their meta orders results: those that the sequencer has released, until their turn."""
     results: ResultIndex = field(default_factory=ResultIndex)
     state: SinkJobState = COLLECTING
     story: list[str] = field(default_factory=list)
     """Its last moves from one state to another."""
     report_at: float = -math.inf
+    """When the broker is told, or told again, how the job ended."""
     cursor: int = 0
     """Index of the first result that no client has said it has."""
     reader: JobReader | None = None
@@ -145,6 +162,7 @@ class SinkJob:
     noted: tuple[float, int] = (0.0, 0)
     """When the cursor was last noted in the spool, and where it was."""
     pause_at: float = -math.inf
+    """When its sources may be paused again."""
     unsafe: set[int] = field(default_factory=set)
     """Tokens of batches that have entered, since the job started over, before they were safe."""
     shown: int = 0
@@ -152,10 +170,94 @@ class SinkJob:
     failure: str | None = None
     """Why the job is to end, if it has fail_fast: its first failure, in a sentence."""
 
+    @classmethod
+    def of(cls, stamp: Stamp, host: str) -> SinkJob:
+        """A job that is stamped for a sink on this host."""
+        key = meta_key(stamp.order)
+        by_meta = None if key is None else ByMeta(key, host)
+        return cls(stamp, Sequencer(ordered=stamp.order != "none"), by_meta)
+
     def move(self, state: SinkJobState) -> None:
         """It has another state."""
         self.state = JOB.move(self.state, state, self.story, f"epoch {self.stamp.epoch}")
 
+    # -- in and out ---------------------------------------------------------------------------
+    def enter(self, token: int, batch: Batch, origin_of: OriginOf, now: float) -> bool:
+        """Its sequencer takes all of a stored batch, and releases what is in order.
+
+        Returns:
+            False if an item makes no sense: no correct sender sends one. What came before it has entered.
+        """
+        self.stored_bytes += batch.nbytes
+        sound = True
+        try:
+            self._enter(token, batch, origin_of, now)
+        except DecodeError:
+            sound = False
+        self.release()
+        if self.sequencer.complete and not self.complete:
+            self.move(COMPLETE)
+            self.report_at = now
+        return sound
+
+    def _enter(self, token: int, batch: Batch, origin_of: OriginOf, now: float) -> None:
+        sequencer = self.sequencer
+        item: Any = token if self.by_meta is None else self.by_meta.keyed(token, batch)
+        offset = 0
+        for first, n in batch.runs:
+            sequencer.enter_run(first, n, item, offset)
+            offset += n
+        for end in batch.ends:
+            sequencer.enter_end(end.path, end.count, None)
+        for nth, fail in enumerate(batch.fails):
+            origin = origin_of(fail.error) if self.stamp.ordered else None
+            new = sequencer.enter_fail(fail.path, fail.count, KnownFailure(token, nth, origin))
+            if new and self.stamp.fail_fast and self.failure is None:
+                self.failure = failure_text(fail.error)
+                self.report_at = now
+
+    def release(self) -> None:
+        """Results get an index as soon as their order, and what the stamp has held back, let them go."""
+        hold = self.stamp.hold
+        if hold == "all" and not self.sequencer.complete:
+            return
+        while pieces := self.sequencer.pop(1 << 16, before_failure=hold == "failures"):
+            for piece in pieces:
+                if self.by_meta is not None:
+                    for token, offset in self.by_meta.released(piece):
+                        self.results.add(1, token, offset)
+                elif piece.kind == "fail":
+                    self.results.fail(piece.item)
+                else:
+                    self.results.add(piece.n, piece.item, piece.offset)
+        if self.by_meta and self.sequencer.finished:
+            self._flush(self.by_meta)
+
+    def _flush(self, by_meta: ByMeta) -> None:
+        """All is here: failures, whose keys nobody knows, and then what waits behind gaps in the keys."""
+        failures, ready = by_meta.flush()
+        for failure in failures:
+            if not isinstance(failure, KnownFailure):
+                if self.stamp.fail_fast and self.failure is None:
+                    self.failure = failure_text(failure)
+                failure = KnownFailure(0, 0, None, failure)
+            self.results.fail(failure)
+        for token, offset in ready:
+            self.results.add(1, token, offset)
+
+    def start_over(self, stamp: Stamp) -> None:
+        """A higher epoch: results that clients may have stay, and the rest comes again if it has to."""
+        if self.stamp.hold == "failures" or (stamp.ordered and not self.complete):
+            self.sequencer.keep_prefix()
+            if self.complete and not self.sequencer.complete:
+                self.move(COLLECTING)
+        self.stamp = stamp
+
+    def take(self, index: int) -> None:
+        """A client has all results below this index."""
+        self.cursor = max(self.cursor, min(index, self.released))
+
+    # -- where it stands ----------------------------------------------------------------------
     @property
     def complete(self) -> bool:
         """Whether all of it has entered."""
@@ -165,6 +267,18 @@ class SinkJob:
     def confirmed(self) -> bool:
         """Whether the broker knows that."""
         return self.state is CONFIRMED
+
+    @property
+    def unconfirmed(self) -> bool:
+        """Whether the broker is to hear that."""
+        return self.state is COMPLETE
+
+    @property
+    def blame(self) -> tuple[str, str] | None:
+        """Why the broker is to end the job: the kind of the error, and its text."""
+        if self.sequencer.nondeterministic:
+            return "NondeterministicStage", self.sequencer.nondeterministic
+        return None if self.failure is None else ("JobFailed", self.failure)
 
     @property
     def released(self) -> int:
@@ -183,7 +297,7 @@ class SinkJob:
 
     @property
     def failed(self) -> int:
-        """Failures among them, and those that are kept back."""
+        """Failures among them, and failures that are kept back."""
         waiting = len(self.by_meta.failures) if self.by_meta else 0
         return len(self.results.errors) + waiting + (self.sequencer.failures() if self.stamp.hold else 0)
 
@@ -195,5 +309,5 @@ class SinkJob:
 
     @property
     def unread(self) -> int:
-        """Bytes of its results that no client has taken, about."""
+        """About how many bytes of its results no client has taken."""
         return self.stored_bytes * (self.released - self.cursor) // max(1, self.released)

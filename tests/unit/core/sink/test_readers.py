@@ -1,0 +1,190 @@
+"""Clients read a job's results by index, one reader at a time; what is said twice does no harm."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.unit.core.sink.jobs import JOB, ME, a_batch, a_fail, a_job, enter
+from zturbo.core.counts import EndedJobs
+from zturbo.core.effects import Deliver, Effect, Note
+from zturbo.core.sink.job import SinkJob
+from zturbo.core.sink.readers import MAX_SEGMENT, MAX_WAITING, NOTE_CURSOR, Readers
+from zturbo.wire.messages import Results, Want
+
+ANN, BOB = b"ann", b"bob"
+
+
+class Sink:
+    """Readers of a sink that has one job, or none yet."""
+
+    def __init__(self, job: SinkJob | None = None) -> None:
+        self.effects: list[Effect] = []
+        self.jobs = {} if job is None else {JOB: job}
+        self.ended = EndedJobs(ME)
+        self.readers = Readers(self.jobs, self.ended, self.effects)
+
+    def ask(
+        self, client: bytes, token: int, first: int, limit: int, taken: int = 0, now: float = 0.0
+    ) -> list[tuple[bytes, Results]]:
+        """What clients get for this question."""
+        if self.readers.want(client, Want(JOB, token, first, limit, taken), now):
+            self.readers.serve(self.jobs[JOB])
+        return self.got()
+
+    def got(self) -> list[tuple[bytes, Results]]:
+        given = [effect for effect in self.effects if isinstance(effect, Deliver)]
+        self.effects.clear()
+        return [(effect.client, effect.results) for effect in given]
+
+
+def ten(complete: bool = True) -> SinkJob:
+    """A job with ten results, which may be all."""
+    job = a_job()
+    enter(job, 1, a_batch(*range(10), ends=10 if complete else None))
+    return job
+
+
+def indices(given: list[tuple[bytes, Results]]) -> list[int]:
+    return [index for _, results in given for index in range(results.first, results.first + results.n)]
+
+
+def test_results_below_the_limit_are_given_once_and_the_total_with_the_last() -> None:
+    sink = Sink(ten())
+    assert indices(sink.ask(ANN, 1, 0, 4)) == [0, 1, 2, 3]
+    sink.readers.serve(sink.jobs[JOB])
+    assert sink.got() == [], "no more without another question"
+    ((client, rest),) = sink.ask(ANN, 1, 4, 100)
+    assert (client, rest.first, rest.n, rest.total) == (ANN, 4, 6, 10)
+    sink.readers.serve(sink.jobs[JOB])
+    assert sink.got() == []
+
+
+def test_who_has_all_results_before_the_end_is_known_is_told_the_total_then() -> None:
+    sink = Sink(ten(complete=False))
+    ((_, all_of_it),) = sink.ask(ANN, 1, 0, 100)
+    assert (all_of_it.n, all_of_it.total) == (10, None)
+    enter(sink.jobs[JOB], 2, a_batch(ends=10))
+    sink.readers.serve(sink.jobs[JOB])
+    ((_, end),) = sink.got()
+    assert (end.first, end.n, end.total) == (10, 0, 10)
+
+
+def test_the_same_limit_again_means_that_what_was_sent_is_lost() -> None:
+    sink = Sink(ten())
+    sink.ask(ANN, 1, 0, 6)
+    assert indices(sink.ask(ANN, 1, 2, 6)) == [2, 3, 4, 5]
+    assert indices(sink.ask(ANN, 1, 2, 8)) == [6, 7], "a higher limit means that it is on its way"
+
+
+def test_a_client_may_begin_where_the_one_before_it_ended() -> None:
+    sink = Sink(ten())
+    sink.ask(ANN, 1, 0, 6)
+    sink.ask(ANN, 1, 6, 6, taken=5)
+    given = sink.ask(BOB, 2, -1, 3)
+    assert [client for client, results in given if results.n] == [BOB] and indices(given) == [5, 6, 7]
+
+
+def test_a_later_reader_takes_over_and_the_earlier_one_hears_so_once() -> None:
+    sink = Sink(ten())
+    sink.ask(ANN, 1, 0, 2)
+    told, served = sink.ask(BOB, 2, 0, 2)
+    assert (told[0], told[1].problem, told[1].token) == (ANN, "superseded", 1)
+    assert (served[0], served[1].problem, served[1].n) == (BOB, None, 2)
+    ((client, refused),) = sink.ask(ANN, 1, 2, 9)
+    assert (client, refused.problem, refused.n) == (ANN, "superseded", 0)
+    assert sink.jobs[JOB].reader is not None and sink.jobs[JOB].reader.client == BOB
+
+
+def test_who_asks_before_the_job_is_here_is_served_when_it_comes() -> None:
+    sink = Sink()
+    assert sink.ask(ANN, 1, 0, 3) == sink.ask(ANN, 1, 0, 4) == sink.ask(BOB, 2, 0, 5) == []
+    assert sink.readers.begin(JOB) == [(ANN, Want(JOB, 1, 0, 4)), (BOB, Want(JOB, 2, 0, 5))]
+    assert sink.readers.begin(JOB) == [], "once"
+
+
+def test_jobs_that_nobody_knows_are_not_remembered_without_end() -> None:
+    sink = Sink()
+    names = [number.to_bytes(16, "big") for number in range(MAX_WAITING + 5)]
+    for name in names:
+        sink.readers.want(ANN, Want(name, 1, 0, 1), 0.0)
+    waiting = [name for name in names if sink.readers.begin(name)]
+    assert waiting == names[5:], "the latest are: the client of another one asks again"
+
+
+def test_results_of_an_ended_job_are_refused_with_the_reason() -> None:
+    job = ten()
+    sink = Sink(job)
+    sink.ask(ANN, 1, 0, 2)
+    sink.readers.end(job)
+    ((client, told),) = sink.got()
+    assert client == ANN and "not kept" in str(told.problem)
+    del sink.jobs[JOB]
+    sink.ended.add(JOB, None, 0.0)
+    ((client, told),) = sink.ask(BOB, 2, 0, 2)
+    assert client == BOB and "not kept" in str(told.problem)
+    sink.readers.end(a_job())
+    assert sink.got() == [], "there is nobody to tell"
+
+
+def test_the_cursor_is_noted_in_the_spool_now_and_then() -> None:
+    sink = Sink(ten())
+    for now, taken in ((10.0, 3), (10.0 + NOTE_CURSOR / 2, 4), (10.0 + NOTE_CURSOR, 5), (20.0, 5)):
+        sink.readers.want(ANN, Want(JOB, 1, 0, 9, taken), now)
+    assert [effect for effect in sink.effects if isinstance(effect, Note)] == [
+        Note(JOB, None, 3),
+        Note(JOB, None, 5),
+    ]
+
+
+def test_many_results_come_in_several_messages() -> None:
+    job = a_job()
+    enter(job, 1, a_batch(*range(2 * MAX_SEGMENT + 1)))
+    given = Sink(job).ask(ANN, 1, 0, 1 << 30)
+    assert [results.n for _, results in given] == [MAX_SEGMENT, MAX_SEGMENT, 1]
+
+
+def test_failures_are_told_by_where_they_lie() -> None:
+    job = a_job()
+    enter(job, 7, a_batch(0, 1, fails=(a_fail((2,)),)))
+    sink = Sink(job)
+    assert sink.readers.want(ANN, Want(JOB, 1, 0, 9), 0.0)
+    sink.readers.serve(job)
+    (effect,) = sink.effects
+    assert isinstance(effect, Deliver)
+    assert (effect.pieces, effect.fails, effect.results.fails) == ([(7, 0, 2)], [(2, 7, 0)], [])
+
+
+@pytest.mark.parametrize("taken", [-5, 11, 1 << 60])
+def test_a_cursor_beyond_the_results_is_not_believed(taken: int) -> None:
+    sink = Sink(ten())
+    sink.ask(ANN, 1, 0, 9, taken=taken)
+    assert 0 <= sink.jobs[JOB].cursor <= 10
+
+
+wants = st.tuples(
+    st.sampled_from([ANN, BOB]),
+    st.integers(0, 3),
+    st.integers(-1, 12),
+    st.integers(0, 14),
+    st.integers(0, 12),
+)
+
+
+@given(st.lists(wants, max_size=12))
+def test_whatever_is_asked_only_results_that_are_there_are_given(
+    asked: list[tuple[bytes, int, int, int, int]],
+) -> None:
+    """And only below the highest limit that this reader asked for, if no reader is later."""
+    sink = Sink(ten())
+    limits: dict[tuple[int, bytes], int] = {}
+    for client, token, first, limit, taken in asked:
+        cursor = sink.jobs[JOB].cursor
+        limits[token, client] = max(limits.get((token, client), 0), limit + (cursor if first < 0 else 0))
+        latest = max(token for token, _ in limits)
+        for to, results in sink.ask(client, token, first, limit, taken):
+            assert results.problem or (to, results.token) == (client, token) == (client, latest)
+            assert results.n == 0 or results.first + results.n <= min(10, limits[token, client])
+            assert results.total in (None, 10)
+        assert sink.jobs[JOB].cursor >= cursor, "it never goes back"

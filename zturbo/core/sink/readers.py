@@ -1,0 +1,120 @@
+"""What clients have asked a sink for, and what they get.
+
+A client asks for results by index, with a limit that is absolute. So a question that is asked twice does no
+harm. A later reader of a job has a higher token, and supersedes the one before it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from zturbo.core.counts import EndedJobs
+from zturbo.core.effects import Deliver, Effect, Note
+from zturbo.core.sink.job import JobReader, SinkJob
+from zturbo.wire.messages import Results, Want
+
+__all__ = ["Readers"]
+
+NOTE_CURSOR = 0.5
+"""Seconds between two notes of how far a job's results were taken."""
+
+MAX_SEGMENT = 1024
+"""Results in one message to a client."""
+
+MAX_WAITING = 10_000
+"""Unknown jobs that clients may have asked for at once."""
+
+NOT_KEPT = "these results are not kept any more"
+SUPERSEDED = "superseded"
+
+
+class Readers:
+    """The clients of a sink. What one of them has of a job lies with the job.
+
+    Args:
+        jobs: what the sink has of each job.
+        ended: jobs that have ended, so that nobody gets their results any more.
+        effects: where what is to be done is appended.
+    """
+
+    def __init__(self, jobs: Mapping[bytes, SinkJob], ended: EndedJobs, effects: list[Effect]) -> None:
+        self._jobs = jobs
+        self._ended = ended
+        self._effects = effects
+        self._waiting: dict[bytes, dict[bytes, Want]] = {}
+        """Job that is not here yet -> client -> what it wants."""
+
+    def want(self, client: bytes, want: Want, now: float) -> bool:
+        """A client asks for results. Returns whether it may be served now."""
+        job = self._jobs.get(want.job)
+        if job is None:
+            self._want_later(client, want)
+            return False
+        reader = job.reader
+        if reader is not None and want.token < reader.token:
+            self._refuse(client, want.job, want.token, SUPERSEDED)
+            return False
+        first, limit = want.first, want.limit
+        if first < 0:  # from the cursor on, which this client does not know yet
+            first, limit = job.cursor, job.cursor + want.limit
+        if reader is None or want.token > reader.token or reader.client != client:
+            if reader is not None and reader.client != client:
+                self._refuse(reader.client, want.job, reader.token, SUPERSEDED)
+            reader = job.reader = JobReader(client, want.token, first, 0)
+        elif first < reader.next and (want.first < 0 or reader.limit == limit):
+            # The same limit again: what was sent is lost, or still on its way. The client drops copies.
+            reader.next = first
+        reader.told_total = False
+        reader.limit = max(reader.limit, limit)
+        self._taken(job, want.taken, now)
+        return True
+
+    def _want_later(self, client: bytes, want: Want) -> None:
+        """The job is not here: it has ended, or its stamp is still on the way."""
+        if want.job in self._ended:
+            self._refuse(client, want.job, want.token, NOT_KEPT)
+            return
+        self._waiting.setdefault(want.job, {})[client] = want
+        if len(self._waiting) > MAX_WAITING:
+            del self._waiting[next(iter(self._waiting))]  # its client asks again
+
+    def _taken(self, job: SinkJob, taken: int, now: float) -> None:
+        """A client has so many of the job's results: the spool has that too, now and then."""
+        job.take(taken)
+        if job.cursor > job.noted[1] and now >= job.noted[0] + NOTE_CURSOR:
+            job.noted = (now, job.cursor)
+            self._effects.append(Note(job.stamp.job, None, job.cursor))
+
+    def begin(self, job: bytes) -> list[tuple[bytes, Want]]:
+        """A job has come here: (client, what it wants) of those that have waited for it."""
+        return list(self._waiting.pop(job, {}).items())
+
+    def end(self, job: SinkJob) -> None:
+        """The job is let go of: its reader gets no more."""
+        if job.reader is not None:
+            self._refuse(job.reader.client, job.stamp.job, job.reader.token, NOT_KEPT)
+
+    def _refuse(self, client: bytes, job: bytes, token: int, problem: str) -> None:
+        self._effects.append(Deliver(client, Results(job, token, 0, 0, problem=problem), []))
+
+    def serve(self, job: SinkJob) -> None:
+        """Give the job's reader what it may have, and the total once all of it is here."""
+        reader = job.reader
+        if reader is None:
+            return
+        while reader.next < min(reader.limit, job.servable):
+            self._serve_segment(job, reader)
+        if job.over and reader.next >= job.released and not reader.told_total:
+            reader.told_total = True
+            results = Results(job.stamp.job, reader.token, reader.next, 0, total=job.released)
+            self._effects.append(Deliver(reader.client, results, []))
+
+    def _serve_segment(self, job: SinkJob, reader: JobReader) -> None:
+        first = reader.next
+        stop = min(reader.limit, job.servable, first + MAX_SEGMENT)
+        pieces, fails, own = job.results.between(first, stop)
+        total = job.released if job.over and stop == job.released else None
+        reader.told_total = total is not None
+        results = Results(job.stamp.job, reader.token, first, stop - first, fails=own, total=total)
+        reader.next = stop
+        self._effects.append(Deliver(reader.client, results, pieces, fails))

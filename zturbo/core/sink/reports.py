@@ -1,0 +1,101 @@
+"""What a sink reports to the broker of its jobs: complete, failed, ahead of their readers."""
+
+from __future__ import annotations
+
+from zturbo.core.effects import Control, Effect
+from zturbo.core.sink.job import KnownFailure, SinkJob
+from zturbo.wire.control import to_broker
+
+__all__ = ["Reports"]
+
+REPORT_AFTER = 1.0
+"""Seconds after which a job's end that was not confirmed is reported again."""
+
+PAUSE_EVERY = 1.0
+"""Seconds between two words that a job has more than its share of unread results."""
+
+MAX_KNOWN_FAILURES = 10_000
+"""Failures that may have been given out before an ordered job starts over."""
+
+
+class Reports:
+    """Reports are repeated, each second, until the broker has heard them or they are no longer true.
+
+    Args:
+        me: incarnation of the sink.
+        effects: where what is to be done is appended.
+        share: bytes of unread results that a job may have before its sources are paused.
+    """
+
+    def __init__(self, me: bytes, effects: list[Effect], share: int) -> None:
+        self._me = me
+        self._effects = effects
+        self._share = share
+
+    def pending(self, job: SinkJob) -> bool:
+        """Whether there is, or soon may be, something to report of this job."""
+        return job.blame is not None or job.unconfirmed or self._crowded(job)
+
+    def deadline(self, job: SinkJob) -> float | None:
+        """When a report of this job is due."""
+        if job.blame is not None or (job.unconfirmed and not job.unsafe):
+            return job.report_at
+        return job.pause_at if self._crowded(job) else None
+
+    def _crowded(self, job: SinkJob) -> bool:
+        """Whether its sources are too far ahead of its readers."""
+        return not job.complete and job.unread > self._share
+
+    def outcome(self, job: SinkJob, now: float) -> None:
+        """Report how the job ended, if that is due: all of it is here, or it is not to go on."""
+        if now < job.report_at:
+            return
+        blame = job.blame
+        if blame is not None:
+            job.report_at = now + REPORT_AFTER
+            self._failed(job, *blame)
+        elif job.unconfirmed and not job.unsafe:
+            job.report_at = now + REPORT_AFTER
+            complete = to_broker.Complete(
+                incarnation=self._me,
+                job=job.stamp.job,
+                epoch=job.stamp.epoch,
+                results=job.good,
+                failed=job.failed,
+            )
+            self._effects.append(Control(complete))
+
+    def crowding(self, job: SinkJob, now: float) -> None:
+        """Have the job's sources paused, if its readers are far behind."""
+        if self._crowded(job) and now >= job.pause_at:
+            job.pause_at = now + PAUSE_EVERY
+            message = to_broker.Pause(incarnation=self._me, job=job.stamp.job, epoch=job.stamp.epoch)
+            self._effects.append(Control(message))
+
+    def known_failures(self, job: SinkJob) -> None:
+        """The job has started over: report the failures that were given out, and so stand.
+
+        These are failures of ordered stages and of stages above them. Below the last ordered stage a path
+        alone tells that a task is a copy.
+        """
+        stamp = job.stamp
+        if stamp.epoch == 1 or not stamp.ordered:
+            return
+        waiting = job.by_meta.failures if job.by_meta is not None else []
+        known = [*job.results.errors.values(), *waiting]
+        origins = {failure.origin for failure in known if isinstance(failure, KnownFailure)}
+        failures = [origin for origin in origins if origin is not None and origin[0] <= max(stamp.ordered)]
+        if len(failures) > MAX_KNOWN_FAILURES:
+            given = f"{len(failures)} failures were given out before the job started over"
+            self._failed(job, "ResultsLost", f"{given}: more than can be kept")
+            return
+        message = to_broker.KnownFailures(
+            incarnation=self._me, job=stamp.job, epoch=stamp.epoch, failures=tuple(sorted(failures))
+        )
+        self._effects.append(Control(message))
+
+    def _failed(self, job: SinkJob, kind: str, error: str) -> None:
+        message = to_broker.JobFailed(
+            incarnation=self._me, job=job.stamp.job, epoch=job.stamp.epoch, kind=kind, error=error
+        )
+        self._effects.append(Control(message))
