@@ -1,4 +1,4 @@
-"""The house: imports go down only, without circles, and the machines are pure."""
+"""The house: imports go down only, without circles, the machines are pure, and the docs name each module."""
 
 from __future__ import annotations
 
@@ -263,6 +263,66 @@ def test_every_module_says_what_it_is_for_and_what_it_exports(name: str) -> None
         defined = {n.name for n in tree.body if isinstance(n, (ast.FunctionDef, ast.ClassDef))}
         text = MODULES[name].read_text()
         assert all(n in defined or n in text for n in names)
+
+
+WORDS = ROOT / "docs/words.md"
+
+FOLDER = re.compile(r"^- \*\*`([^`]+)`\*\*:(.*(?:\n  .*)*)", re.MULTILINE)
+"""A folder in the list of modules, and what is said of them."""
+
+CLASS = r"[A-Z]\w*[a-z]\w*"
+"""The form of a class's name, which no constant has."""
+
+
+def test_each_module_is_named_in_the_architecture() -> None:
+    """Under its folder; each that is named there is a module of that folder."""
+    folders: dict[str, set[str]] = {}
+    for path in MODULES.values():
+        if path.name != "__init__.py":
+            folders.setdefault(str(path.parent.relative_to(ROOT)), set()).add(path.stem)
+    listed = FOLDER.findall(TABLE.read_text())
+    named = {folder: set(re.findall("`([^`]+)`", about)) for folder, about in listed}
+    assert picture(named) == picture(folders)
+
+
+def spans(page: Path) -> list[str]:
+    """What a page sets in code type; of a block, the words that have the form of a class's name."""
+    text = page.read_text()
+    blocks = re.findall(r"^```\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    words = [word for block in blocks for word in re.findall(rf"\b{CLASS}\b", block)]
+    return words + re.findall(r"(?<!`)`([^`\n]+)`(?!`)", text)
+
+
+@pytest.mark.parametrize("page", [TABLE, WORDS], ids=lambda page: str(page.name))
+def test_each_file_that_the_pages_name_exists(page: Path) -> None:
+    """From the repository's top, or from ``zturbo/``."""
+    files = {span for span in spans(page) if re.fullmatch(r"[\w./]*(/|/\w+|\.py)", span)}
+    assert files
+    assert not {name for name in files if not any((top / name).exists() for top in (ROOT, ROOT / "zturbo"))}
+
+
+@pytest.mark.parametrize("page", [TABLE, WORDS], ids=lambda page: str(page.name))
+def test_each_class_that_the_pages_name_exists(page: Path) -> None:
+    """Also the method or the field after its name, and constants."""
+    bodies: dict[str, str] = {}
+    for path in MODULES.values():
+        lines = path.read_text().splitlines()
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ClassDef):
+                bodies[node.name] = "\n".join(lines[node.lineno - 1 : node.end_lineno])
+    sources = "\n".join(path.read_text() for path in MODULES.values())
+    wrong = []
+    for span in spans(page):
+        ours = re.fullmatch(rf"(?:[a-z_]+\.)?({CLASS})(?:\.(\w+))?", span)
+        if ours and span != "None":
+            name, part = ours.groups()
+            there = name in bodies and (not part or re.search(rf"\b{part}\b", bodies[name]))
+        else:
+            constant = re.fullmatch(r"[A-Z]+(_[A-Z]+)+", span)
+            there = constant is None or re.search(rf"\b{span}\b", sources)
+        if not there:
+            wrong.append(span)
+    assert not wrong
 
 
 NO_TEST_FILE = {
