@@ -69,7 +69,7 @@ class Router:
         )
         self.address = self.socket.getsockopt_string(zmq.LAST_ENDPOINT)
         self.bad = 0
-        """Messages that were no messages of ours."""
+        """Messages that were dropped because they are not in zturbo's format, or out of bounds."""
         self._file = Path(bind[6:]) if bind.startswith("ipc:///") else None
         self._handle = handle
         self._guard = guard

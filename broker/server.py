@@ -20,7 +20,7 @@ import zmq
 from zturbo.core.effects import Confirm, Control, Effect, Load, LogLine, Record, Reply, Send
 from zturbo.errors import DecodeError, StartError, VersionMismatch
 from zturbo.jobstates import ENDED, LIVE
-from zturbo.runtime.members.dump import dump, links
+from zturbo.runtime.members.dump import dropped, dump, links
 from zturbo.runtime.net.endless import Arrivals
 from zturbo.runtime.net.guard import Guard
 from zturbo.runtime.net.peers import Inbox, Peers
@@ -127,7 +127,7 @@ class Broker:
         self.dumping = False
         """Whether its state is to be written to the log."""
         self.bad = 0
-        """Messages of peers that were no messages of ours."""
+        """Messages of peers that were dropped because they are not in zturbo's format."""
         self.logbook = Logbook()
         self._noted: dict[bytes, tuple[str, int]] = {}
         self._present: dict[bytes, str] = {}
@@ -252,7 +252,8 @@ class Broker:
         self.peers.bury()
         if self.dumping:
             self.dumping = False
-            dump("broker", self.machine.me, links(None, self.machine.senders))
+            losses = dropped(self.bad + self.router.bad, self.guard, self.peers, self.arrivals)
+            dump("broker", self.machine.me, {**links(None, self.machine.senders), **losses})
         ready = self._poller.poll(math.ceil(timeout * 1000))
         late = time.monotonic() - now - timeout
         if late > STOOD_STILL:

@@ -72,8 +72,6 @@ class BrokerMachine:
         self.members = FromMembers(known, self.life, self.departures, self.complaints)
         self.clients = FromClients(known, self.life)
         self.restarts = Restart(known, self.life)
-        self.bad = 0
-        """Messages from peers that no broker gets."""
         self.handlers = self._handlers()
 
     def _handlers(self) -> dict[type[Message], Callable[[bytes, Any, float], None]]:
@@ -153,11 +151,9 @@ class BrokerMachine:
         self._settle(now)
 
     def data(self, message: DataMessage, now: float) -> None:
-        """A first stage's word on its input."""
+        """A first stage's word on its input; a message of another kind is dropped."""
         if type(message) is Statement:
             self.senders.statement(message, now)
-        else:
-            self.bad += 1
         self._settle(now)
 
     def stood_still(self, seconds: float) -> None:

@@ -47,8 +47,6 @@ class ResultStream:
         self._ask_at = -math.inf
         self._bytes = 0
         self._count = 0
-        self.lost = 0
-        """How often results got lost on the way and were asked for again."""
 
     @property
     def complete(self) -> bool:
@@ -65,7 +63,6 @@ class ResultStream:
         if self.next < 0:
             self.next = self.taken = message.first
         if message.first > self.next:
-            self.lost += 1
             self._ask_at = min(self._ask_at, now)
             return None
         self._ask_at = now + AGAIN_AFTER

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import re
 import select
@@ -238,7 +239,7 @@ def _connect(endpoint: str) -> socket.socket:
     return socket.create_connection((host, int(port)))
 
 
-def test_garbage_on_every_bound_port() -> None:
+def test_garbage_on_every_bound_port(capfd: pytest.CaptureFixture[str]) -> None:
     with Cluster({"p": PIPELINE}) as cluster, cluster.client() as client:
         assert client.submit(Task(1), pipeline="p").result(timeout=20) == [2]
 
@@ -277,6 +278,18 @@ def test_garbage_on_every_bound_port() -> None:
                     raw.sendall(rubbish_bytes)
         assert list(client.map(range(N), pipeline="p")) == EXPECTED_SUM
         assert not [event for event in cluster.events if event[0] == "exited"]
+        states: dict[str, dict[str, Any]] = {}
+
+        def each_has_counted_it() -> bool:
+            for child in cluster.node.children:
+                os.kill(child.pid, signal.SIGUSR1)
+            for text in re.findall(r"state (\{.*\})", capfd.readouterr().err):
+                state = json.loads(text)
+                states[state["incarnation"]] = state
+            return len(states) == 1 + 1 + 5 and all(state["bad"] > 0 for state in states.values())
+
+        eventually(each_has_counted_it)
+        assert not any(state["failed"] for state in states.values()), "no handler has raised"
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ def test_copies_are_skipped_and_a_gap_is_asked_for_at_once() -> None:
     assert stream.results(results(0, 10), 100, 0.1) == 0
     assert stream.results(results(5, 10), 100, 0.2) == 5, "the first five are here"
     assert stream.results(results(0, 10), 100, 0.3) is None, "all ten are"
-    assert stream.results(results(20, 5), 50, 0.4) is None and stream.lost == 1
+    assert stream.results(results(20, 5), 50, 0.4) is None and stream.deadline() == 0.4
     again = stream.want(0.4)
     assert again is not None and again.first == 15
     assert stream.results(results(15, 5, total=20), 50, 0.5) == 0 and stream.complete

@@ -64,9 +64,7 @@ class SinkMachine:
         self.joined = 0
         """Number of the first view that had this sink."""
         self.stale = 0
-        """Tasks that came of an ended job or an old epoch."""
-        self.bad = 0
-        """Messages that made no sense."""
+        """Tasks of ended jobs and of old epochs, which were acked and dropped."""
         self._busy: dict[bytes, None] = {}
         """Jobs that something may be due for: a reader, a report."""
 
@@ -135,15 +133,13 @@ class SinkMachine:
 
     # -- data ---------------------------------------------------------------------------------
     def data(self, message: DataMessage, now: float) -> None:
-        """A message from a peer."""
+        """A message from a peer; one that no sink gets is dropped."""
         if type(message) is Batch:
             self._batch(message, now)
         elif type(message) is Probe:
             self.receivers.probe(message, now)
         elif type(message) is Greet:
             self.receivers.greet(message, now)
-        else:
-            self.bad += 1
         self._settle(now)
 
     def unreadable(self, claim: Batch, why: str, now: float) -> None:
@@ -214,7 +210,7 @@ class SinkMachine:
     def _enter(self, job: SinkJob, token: int, batch: Batch, now: float) -> None:
         self._busy[job.stamp.job] = None
         if not job.enter(token, batch, self._origin_of, now):
-            self.bad += 1
+            pass  # no correct sender sends such an item: what came before it has entered
 
     # -- the spool of an earlier incarnation --------------------------------------------------
     def recovered(self, token: int, batch: Batch, now: float) -> None:

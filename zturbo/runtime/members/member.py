@@ -19,6 +19,7 @@ from typing import Protocol
 import zmq
 
 from zturbo.errors import DecodeError, VersionMismatch
+from zturbo.runtime.members.dump import dropped
 from zturbo.runtime.members.forward import Forwarder
 from zturbo.runtime.net.endless import Arrivals
 from zturbo.runtime.net.guard import Guard
@@ -135,7 +136,7 @@ class MemberLoop:
         self.view = View(0, {})
         self.joined = 0
         self.bad = 0
-        """Messages that were no messages of ours."""
+        """Messages that were dropped because they are not in zturbo's format."""
         self.guard = Guard(log)
         self.refused: str | None = None
         self.stopping = False
@@ -258,6 +259,10 @@ class MemberLoop:
         if counts != self._told:
             self._told = counts
             self.tell(to_broker.Progress(incarnation=self.incarnation, counts=counts))
+
+    def dropped(self) -> dict[str, int]:
+        """How much was dropped at the sockets, for the report of this process's state."""
+        return dropped(self.bad, self.guard, self.peers, self.arrivals)
 
     def leave(self, role: Role) -> None:
         """Say goodbye, and stop."""

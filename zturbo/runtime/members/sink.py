@@ -450,7 +450,8 @@ def main() -> int:
 
     def state(now: float) -> None:
         machine = sink.machine
-        dump("sink", machine.me, {"idle": machine.idle, **links(machine.receivers, None)})
+        now_here = {"idle": machine.idle, "stale": machine.stale}
+        dump("sink", machine.me, {**now_here, **links(machine.receivers, None), **loop.dropped()})
 
     signal.signal(signal.SIGTERM, lambda *_: loop.post(leave))
     signal.signal(signal.SIGUSR1, lambda *_: loop.post(state))

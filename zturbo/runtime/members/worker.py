@@ -333,8 +333,9 @@ class WorkerProcess:
         """Write what is here to the log."""
         machine = self.machine
         queued, custody = machine.feed.queue.tasks, len(machine.arrivals.custody)
-        state = {"queued": queued, "custody": custody, "idle": machine.idle}
-        dump(self.loop.stage, machine.me, {**state, **links(machine.receivers, machine.senders)})
+        state: dict[str, Any] = {"queued": queued, "custody": custody, "idle": machine.idle}
+        state = {**state, **links(machine.receivers, machine.senders), **self.loop.dropped()}
+        dump(self.loop.stage, machine.me, state)
 
     def run_loop(self) -> None:
         """The I/O thread."""
