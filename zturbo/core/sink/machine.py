@@ -209,8 +209,7 @@ class SinkMachine:
 
     def _enter(self, job: SinkJob, token: int, batch: Batch, now: float) -> None:
         self._busy[job.stamp.job] = None
-        if not job.enter(token, batch, self._origin_of, now):
-            pass  # no correct sender sends such an item: what came before it has entered
+        job.enter(token, batch, self._origin_of, now)
 
     # -- the spool of an earlier incarnation --------------------------------------------------
     def recovered(self, token: int, batch: Batch, now: float) -> None:
