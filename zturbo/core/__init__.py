@@ -1,7 +1,7 @@
 """The pure machines: events and ``now`` in, effects out.
 
-No socket, clock, thread or randomness in here; a test holds that. A machine is an object whose
-methods are its events. What it wants done it appends to :class:`~zturbo.core.effects.Effects`,
+There is no socket, clock, thread or randomness in here; a test checks that. A machine is an object whose
+methods are its events. It appends what it wants done to the list of :class:`~zturbo.core.effects.Effects`,
 which the shell drains after each event; ``deadline()`` says when it wants ``tick(now)``; ``check()``
 asserts its invariants.
 """

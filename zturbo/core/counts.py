@@ -1,4 +1,4 @@
-"""The last word of a worker or a sink on how many tasks of each job it counted."""
+"""Last counts: what a worker or a sink tells the broker of each job that has ended."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from zturbo.wire.control import to_broker
 __all__ = ["EndedJobs"]
 
 REMEMBERED = 100_000
-"""Ended jobs that are remembered, so that a late copy of their tasks is known as such."""
+"""Ended jobs that are remembered: a member drops late copies of their tasks."""
 
 SAY_AFTER = 0.02
-"""Seconds in which last counts of several jobs come together into one message."""
+"""Seconds that last counts wait, so that those of several jobs share one message."""
 
 AT_ONCE = 10_000
 """Jobs in one such message."""
@@ -25,10 +25,10 @@ NOTHING: Last = (0, 0, 0)
 
 
 class EndedJobs:
-    """Jobs that have ended, with what was counted of each: the broker hears that, as often as it asks.
+    """The jobs that have ended, with their last counts. The broker is told them as often as it asks.
 
     Args:
-        me: incarnation of the member that counts.
+        me: incarnation of the member.
     """
 
     def __init__(self, me: bytes) -> None:
@@ -41,11 +41,11 @@ class EndedJobs:
         return job in self._counts
 
     def add(self, job: bytes, counts: Last | None, now: float) -> None:
-        """A job has ended.
+        """Take the broker's word that a job has ended; it is repeated until the counts have arrived.
 
         Args:
             job: its id.
-            counts: of it; None if it is not here (any more).
+            counts: its last counts; None if the job is not here (any more).
             now: monotonic seconds.
         """
         known = self._counts.pop(job, NOTHING)
@@ -57,11 +57,11 @@ class EndedJobs:
         self._unsaid[job] = None
 
     def deadline(self) -> float | None:
-        """When there is something to say."""
+        """When :meth:`say` is due."""
         return self._say_at if self._unsaid else None
 
     def say(self, now: float) -> list[Control]:
-        """What is to be told by now."""
+        """The messages that are due."""
         if not self._unsaid or now < self._say_at:
             return []
         unsaid, self._unsaid = list(self._unsaid), {}

@@ -34,7 +34,7 @@ __all__ = [
 
 @dataclass(slots=True)
 class Send:
-    """Put a data-plane message on the way to a peer's inbox."""
+    """Send a data message to a peer's inbox."""
 
     peer: bytes
     message: DataMessage
@@ -55,20 +55,21 @@ class Work:
     job: bytes
     epoch: int
     pieces: list[tuple[Batch, int, int]]
-    """(batch, start, stop): which tasks of the batch."""
+    """(batch, start, stop): tasks ``start .. stop`` of the batch."""
     origin: tuple[bytes, int] | None
     """(link, number) of the input batch whose custody they count for; None at an ordered stage."""
     fails: list[tuple[int, bytes, int]]
-    """At an ordered stage: (place before which it passes by, error, children before it), in order."""
+    """At an ordered stage: (index, error, count), in order. Each is a failure of a stage above. It passes by
+    before the task of this index, counted over all pieces. Its own task had given so many children."""
     final: bool = False
-    """At an ordered stage: nothing comes after this; the stage says END of all."""
+    """At an ordered stage: whether this is the job's last work. The stage gives the END of all after it."""
     logs: bool = False
     marks: tuple[Mark, ...] = ()
-    """What the broker found out about tasks of this stage."""
+    """The stamp's marks on tasks of this stage."""
     reclaimed: bool = False
-    """Whether its rest was asked back."""
+    """Whether a :class:`Reclaim` was asked of it."""
     cut: int = 0
-    """Tasks that were taken back, from the end: the code does not get them."""
+    """Tasks at its end that were taken back: the code does not get them."""
     unstarted: deque[None] = field(init=False)
     """One entry for each task that is neither started nor taken back. The code's thread takes one from the
     left before each task. The I/O thread takes those that are left from the right, to cut the work short."""
@@ -89,14 +90,14 @@ class Work:
 
 @dataclass(slots=True)
 class Run:
-    """Let the user's code have this."""
+    """Give this work to the user's code."""
 
     work: Work
 
 
 @dataclass(slots=True)
 class Reclaim:
-    """Stop this work early, then say ``reclaimed(work, started)``."""
+    """Take back the tasks of this work that are not started, then say ``reclaimed(work, started)``."""
 
     work: Work
 
@@ -127,7 +128,7 @@ class Store:
 
 @dataclass(slots=True)
 class Note:
-    """Append to the job's spool, in order: a stamp that counts from there on, or the cursor."""
+    """Append to the job's spool, in order: a stamp for all that follows, or the cursor."""
 
     job: bytes
     stamp: Stamp | None
@@ -143,27 +144,27 @@ class Drop:
 
 @dataclass(slots=True)
 class ForgetDamaged:
-    """The broker knows that these jobs' spools were damaged."""
+    """Remove the marks of these jobs' damaged spools: the broker knows of them."""
 
     jobs: list[bytes]
 
 
 @dataclass(slots=True)
 class Deliver:
-    """Send results to a client: the head is ready, the contents are in the pieces."""
+    """Send results to a client. ``results`` has no contents; the pieces tell where these lie."""
 
     client: bytes
     results: Results
     pieces: list[tuple[int, int, int]]
     """(token of a stored batch, start, stop)."""
     fails: list[tuple[int, int, int]] = field(default_factory=list)
-    """(index, token of a stored batch, which of its failures) of results that are failures, beside those
-    that ``results`` has."""
+    """(index of the result, token of a stored batch, index of its failure): results that are failures,
+    beside those in ``results``."""
 
 
 @dataclass(slots=True)
 class Record:
-    """Write to the ledger before any effect after this one leaves the process."""
+    """Write to the ledger, before any later effect leaves the process."""
 
     op: str
     args: tuple[Any, ...]
@@ -179,7 +180,7 @@ class Load:
 
 @dataclass(slots=True)
 class Confirm:
-    """Answer a request once everything before it is in the ledger."""
+    """Answer a request, once all records before it are in the ledger."""
 
     to: bytes
     message: Message
@@ -187,7 +188,7 @@ class Confirm:
 
 @dataclass(slots=True)
 class Reply:
-    """Answer now: this depends on nothing that is still to be written."""
+    """Answer at once: the answer depends on no record that is still to be written."""
 
     to: bytes
     message: Message
@@ -195,12 +196,12 @@ class Reply:
 
 @dataclass(slots=True)
 class LogLine:
-    """What happened at a broker, for ``zturbo logs``."""
+    """A line for ``zturbo logs``: something that happened at a broker."""
 
     level: str
     source: str
     job: bytes
-    """The job that it is about; empty for none."""
+    """The job that the line is about; empty if there is none."""
     text: str
 
 

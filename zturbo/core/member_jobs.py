@@ -1,4 +1,4 @@
-"""The jobs that a worker or a sink knows of: those that were stamped for it, and those that have ended."""
+"""The jobs that a worker or a sink knows of: those with a stamp, and those that have ended."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ class _Sequencer(Protocol):
 
 
 class StampedJob(Protocol):
-    """What a member has of one job, as far as is needed here."""
+    """What a member has of one job: the parts that are used here."""
 
     stamp: Stamp
 
     @property
     def sequencer(self) -> _Sequencer | None:
-        """What puts its items in order here, if anything does."""
+        """The sequencer of its items; None at a plain stage."""
 
 
 class MemberJobs:
-    """Answers what a member is asked about its jobs.
+    """A member's answers to questions about its jobs.
 
     Args:
         me: incarnation of the member.
         jobs: what it has of each job; the member adds and removes them.
-        effects: where what is to be done is appended.
+        effects: list to which it appends what is to be done.
     """
 
     def __init__(self, me: bytes, jobs: Mapping[bytes, StampedJob], effects: list[Effect]) -> None:
@@ -43,7 +43,7 @@ class MemberJobs:
         self.ended = EndedJobs(me)
 
     def is_over(self, job: bytes, epoch: int) -> bool:
-        """Whether nobody misses a batch of this epoch: the job has ended, or was started over since."""
+        """Whether batches of this epoch are not needed any more: the job has ended, or has a higher epoch."""
         known = self._jobs.get(job)
         return job in self.ended or (known is not None and epoch < known.stamp.epoch)
 

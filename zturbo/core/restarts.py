@@ -1,9 +1,10 @@
 """When to start a child again: at once, then later and later.
 
-A child that ran for a while is started again at once. One that dies again and again waits 0.1 s, doubling
-up to 10 s; one that could not even start (its import or ``init()`` raised) three times in a row is
-*broken*: it is tried every 30 s, so that mending the code is enough. So is one that starts, and five times
-in a row dies soon, without a task: no task is to blame, and what it dies of is at work in each life.
+A child that ran for a while is started again at once. A child that dies again and again waits 0.1 s,
+doubling up to 10 s. A child that failed to start three times in a row (its import or ``init()`` raised) is
+*broken*: it is tried every 30 s, so that it comes back soon after its code is mended. A child is broken too
+if it starts, and five times in a row dies soon and before it has had a task. No task is to blame then, so the
+cause will be there in its next life too.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from __future__ import annotations
 __all__ = ["STABLE", "Restarts"]
 
 FIRST, LONGEST = 0.1, 10.0
-"""Seconds of waiting: after the second death, and at most."""
+"""Seconds to wait: after the second death in a row, and at most."""
 
 STABLE = 3.0
 """Seconds of life after which earlier deaths are forgotten."""
@@ -27,7 +28,7 @@ BROKEN_RETRY = 30.0
 
 
 class Restarts:
-    """The history of one place for a child."""
+    """The deaths of the children that one seat has had."""
 
     def __init__(self) -> None:
         self.deaths = 0
@@ -35,31 +36,31 @@ class Restarts:
         self.failed_starts = 0
         """In a row."""
         self.useless_lives = 0
-        """In a row: it had started, and died soon, without a task."""
+        """In a row: the child had started, and died soon, without a task."""
 
     @property
     def broken(self) -> bool:
-        """Whether it does not start at all, or for nothing."""
+        """Whether the child does not start at all, or starts in vain."""
         return self.failed_starts >= BROKEN_AFTER or self.useless
 
     @property
     def useless(self) -> bool:
-        """Whether it starts, and dies again and again before it has a task."""
+        """Whether the child starts, and dies again and again before it has a task."""
         return self.useless_lives >= USELESS_AFTER
 
     @property
     def breaking(self) -> bool:
-        """Whether one more failed start makes it broken, or it is."""
+        """Whether the child is useless, or one more failed start makes it broken."""
         return self.failed_starts + 1 >= BROKEN_AFTER or self.useless
 
     def died(self, *, lived: float, started: bool, worked: bool = True) -> float:
-        """It has died. Returns the seconds to wait before it is started again.
+        """Count a death. Returns the seconds to wait before the child is started again.
 
         Args:
-            lived: seconds.
-            started: whether it had said that it is ready.
-            worked: whether it had a task once it was ready, or lived on for a while; true of a child that has
-                no tasks.
+            lived: seconds from its start to its death.
+            started: whether it had said that it was ready.
+            worked: whether it had a task after it was ready, or lived on for a while. True for a child that
+                gets no tasks, such as a sink.
         """
         self.failed_starts = 0 if started else self.failed_starts + 1
         if started:

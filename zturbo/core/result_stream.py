@@ -1,7 +1,7 @@
 """The client's machine for one job's results: takes them once and in order, asks for the rest.
 
 It asks with an absolute index and limit, so that a lost or doubled question does no harm. A message
-that does not go on where the last one ended shows a loss; then it asks again from where it stands.
+that begins above the next index shows a loss: then it asks again, from that index.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class ResultStream:
 
     Args:
         job: id of the job.
-        token: higher than those of earlier readers, and a sink serves the highest; 0 if none is given yet.
+        token: of this reader; a sink serves the reader with the highest. 0 until the broker gives one.
         first: index of the first result wanted; -1 to go on at the sink's cursor.
     """
 
@@ -54,7 +54,7 @@ class ResultStream:
         return self.total is not None and self.next >= self.total
 
     def results(self, message: Results, nbytes: int, now: float) -> int | None:
-        """A sink's message. Returns how many of its leading results to skip, or None to drop it all."""
+        """Take a sink's message. Returns how many of its first results are copies; None to drop it all."""
         if message.job != self.job or message.token != self.token:
             return None
         if message.problem is not None:
@@ -84,17 +84,21 @@ class ResultStream:
         self.taken += n
 
     def turn(self, token: int) -> None:
-        """A token that the broker gives. The first is kept: to ask again is not to take over from others."""
+        """Take the token that the broker gives, and only the first one.
+
+        A later token is higher than that of any reader that came meanwhile. It would take the results
+        from that reader.
+        """
         self.token = self.token or token
 
     def restart(self) -> None:
-        """The results have moved to another sink, or the connection is new."""
+        """Ask anew: the results have moved to another sink, or the connection is new."""
         self._told = -1
         self._ask_at = -math.inf
         self.problem = None
 
     def want(self, now: float) -> Want | None:
-        """What to ask now, if anything."""
+        """The question that is due now; None if there is none."""
         if self.complete or self.problem is not None:
             return None
         limit = self.taken + self.window
@@ -108,7 +112,7 @@ class ResultStream:
         return Want(self.job, self.token, self.next, self._told, self.taken)
 
     def last_word(self) -> Want | None:
-        """The last word of a reader that wants no more: how far it has come, for the next reader."""
+        """A last question, for no results: it tells the sink how far this reader has come."""
         if self._told < 0 or self.problem is not None:
             return None
         return Want(self.job, self.token, self._told, self._told, self.taken)

@@ -1,7 +1,7 @@
-"""The states of one kind of object as a table: which may follow which, and why.
+"""Tables of states: which state of an object may follow which, and why.
 
-An object keeps its state in a field, and changes it by :meth:`Table.move` alone. A move that the table does
-not have raises :class:`ImpossibleTransition`, with the object's last moves. The docs draw the table.
+An object keeps its state in a field, and changes it by :meth:`Table.move` alone. A move that is not in the
+table raises :class:`ImpossibleTransition`, with the object's last moves. The docs draw the table.
 
 This is code of our own: ``transitions`` and ``python-statemachine`` put methods and callbacks on each object,
 and a move there costs microseconds. Here it is a look-up in a dict.
@@ -31,14 +31,14 @@ S = TypeVar("S", bound=Enum)
 
 
 class ImpossibleTransition(ZturboError):
-    """An object was to go where its table does not let it: a bug of ours."""
+    """An object was to make a move that is not in its table: a bug of zturbo."""
 
 
 class Table(Generic[S]):
     """The states of one kind of object.
 
     Args:
-        name: what it is a table of, as a heading.
+        name: the kind of object, as a heading.
         states: each state, and what it means; objects begin in the first.
         transitions: (from, to, why it happens), each pair once.
     """

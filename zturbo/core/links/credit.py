@@ -1,20 +1,20 @@
 """Credit: how many tasks does a worker get ahead?
 
-A receiver tells each of its senders a limit: what has left the queue, plus the sender's share of a window
+A receiver tells each of its senders a limit: the tasks that have left the queue, plus a share of a window
 (``receivers.py``, ``grant``). Limits are counts from the link's beginning, so a lost or doubled statement
 does no harm, and they never fall. Each sender has at least one task.
 
 * The window is about :data:`TARGET` seconds of work at the measured rate (:class:`Meter`), so that fast
   tasks travel in large batches and slow ones are not queued behind each other. It is one task until
-  something was measured, and :data:`MAX_WINDOW` tasks at most.
+  the first measurement, and :data:`MAX_WINDOW` tasks at most.
 * Above :data:`SLOW` seconds a task, a task leaves the queue when it is finished, not when it is begun. So no
   sender has a second task here; with n senders, up to n - 1 tasks wait behind the one that runs.
 * A stage with ``batch_size`` or ``concurrency`` has at least so many from each sender. An ordered stage and
   the sink have :data:`MAX_WINDOW` from each: a sequencer takes everything in.
 * :data:`WINDOW_BYTES` bounds the bytes in the same way.
 
-Of what has come, a worker's code has one piece of work that runs and, where tasks are fast, one at hand
-(``core/worker/feed.py``, which also gives back what is queued behind a task that runs for long).
+The user's code of a plain worker has one piece of work that runs and, where tasks are fast, a second one at
+hand (``core/worker/feed.py``). That module also gives back tasks that are queued behind a long one.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ TARGET = 0.05
 """Seconds of work that all senders together may have queued."""
 
 SLOW = 0.01
-"""Seconds a task, from which on nothing is prefetched."""
+"""Seconds a task takes; above that nothing is prefetched."""
 
 MAX_WINDOW = 4096
 """Tasks; larger windows gave no more throughput, only longer queues."""
@@ -45,7 +45,7 @@ class Meter:
         """Seconds a task; None before the first measurement."""
 
     def add(self, tasks: int, seconds: float) -> None:
-        """So many tasks took so long."""
+        """Take a measurement: so many tasks took so long."""
         if tasks <= 0:
             return
         each = max(0.0, seconds) / tasks
@@ -57,7 +57,7 @@ class Meter:
 
     @property
     def slow(self) -> bool:
-        """Whether nothing is to be prefetched."""
+        """Whether tasks are so slow that nothing is prefetched."""
         return self.mean is not None and self.mean > SLOW
 
     def window(self) -> int:
@@ -72,7 +72,7 @@ class Meter:
 
 
 class Window:
-    """The limits that one sender has been told, and what of them is used."""
+    """The limits that one sender is told, and how much has left its queue here."""
 
     __slots__ = ("left_bytes", "left_tasks", "limit_bytes", "limit_tasks", "told_tasks")
 
@@ -86,17 +86,17 @@ class Window:
         """The limit in the last statement."""
 
     def leave(self, tasks: int, nbytes: int) -> None:
-        """So much has left the queue."""
+        """Count tasks and bytes that have left the queue."""
         self.left_tasks += tasks
         self.left_bytes += nbytes
 
     def allow(self, tasks: int, nbytes: int) -> None:
-        """So much was sent before there was a limit."""
+        """Raise the limits to this: as much is here already, from a sender before this one."""
         self.limit_tasks = max(self.limit_tasks, tasks)
         self.limit_bytes = max(self.limit_bytes, nbytes)
 
     def grant(self, tasks: int, nbytes: int) -> bool:
-        """Raise the limits to a window of this size. Returns whether it is worth telling at once."""
+        """Raise the limits to a window of this size. Returns whether the sender is to be told at once."""
         limit = self.left_tasks + max(1, tasks)
         if limit > self.limit_tasks:
             self.limit_tasks = limit

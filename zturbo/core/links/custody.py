@@ -1,20 +1,21 @@
 """Custody: when is a batch acked?
 
-* A plain worker acks an input batch when nothing that came of it is un-acked any more. That is counted
-  here.
+* A plain worker acks an input batch when its tasks are finished, and all outbatches that came of them are
+  acked. This module counts both.
 * A worker of an ordered stage acks a batch as soon as it has entered the job's sequencer
   (``core/worker/machine.py``). If that worker is lost, the broker starts its jobs over.
 * The sink acks a batch when it is as safe as the job's durability asks (``core/sink/machine.py``,
   ``stored``).
-* All of them ack at once what is of a job that has ended, or of an epoch below the job's stamp.
-* A copy is acked with its first; a batch that cannot be read is acked when its job has ended.
+* All of them ack a batch at once if its job has ended, or if its epoch is below the job's stamp.
+* A batch that came twice is acked once, as its first copy is. A batch that cannot be read is acked when its
+  job has ended.
 
-The ack goes up in the link's next statement (``receiver.py``).
+The link's next statement has the ack (``receiver.py``).
 
-The count of a plain worker's input: its unfinished tasks, plus the un-acked outbatches that hold any child
-of it. At zero the batch is acked (E. W. Dijkstra and C. S. Scholten, "Termination detection for diffusing
-computations", 1980; here per batch). An outbatch that is split raises the counts of its origins before the
-first piece leaves.
+The count of a plain worker's input is the number of its unfinished tasks, plus the number of un-acked
+outbatches with children of it. At zero the batch is acked (E. W. Dijkstra and C. S. Scholten, "Termination
+detection for diffusing computations", 1980; here per batch). An outbatch that is split raises the counts of
+its origins before the first part leaves.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ class Custody(Generic[K]):
     def __init__(self) -> None:
         self._counts: dict[K, int] = {}
         self.zeroed: list[K] = []
-        """Inputs that have come to zero since the owner last looked; the owner empties it."""
+        """Inputs whose count has come to zero; the owner acks them and empties the list."""
 
     def __len__(self) -> int:
         return len(self._counts)
@@ -48,21 +49,21 @@ class Custody(Generic[K]):
         return list(self._counts)
 
     def admit(self, key: K, tasks: int) -> None:
-        """An input with this many unfinished tasks has come."""
+        """Begin to count an input with this many unfinished tasks."""
         if tasks <= 0:
             self.zeroed.append(key)
         else:
             self._counts[key] = self._counts.get(key, 0) + tasks
 
     def hold(self, keys: Iterable[K]) -> None:
-        """One more outbatch holds children of these inputs."""
+        """Count one more outbatch with children of these inputs."""
         counts = self._counts
         for key in keys:
             if key in counts:
                 counts[key] += 1
 
     def release(self, keys: Iterable[K], by: int = 1) -> None:
-        """An outbatch is acked, or ``by`` tasks are finished. Keys that were forgotten are passed over."""
+        """An outbatch is acked, or ``by`` tasks are finished: count down. Passes over forgotten inputs."""
         counts = self._counts
         for key in keys:
             left = counts.get(key)
@@ -75,7 +76,7 @@ class Custody(Generic[K]):
                 self.zeroed.append(key)
 
     def forget(self, key: K) -> None:
-        """Nobody waits for this input's ack any more."""
+        """Count this input no more: its sender is gone, or its job is over."""
         self._counts.pop(key, None)
 
     def check(self) -> None:

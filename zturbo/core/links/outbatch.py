@@ -1,4 +1,4 @@
-"""An outbatch: a batch on its way to somewhere, and the inputs that it came of."""
+"""An outbatch: a batch, its destination, and the inputs that it came of."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ class OutBatch:
     batch: Batch
     dest: Destination
     origins: tuple[Hashable, ...]
-    """Inputs whose custody waits for this outbatch's ack."""
+    """Inputs that are not acked before this outbatch is."""
     size: int
     nbytes: int
     hollow: bool = False
-    """It has no contents here: it stands for what a receiver had before this sender was started."""
+    """Whether it has no contents here: its receiver has them, from a sender before this one."""
 
     @classmethod
     def of(cls, batch: Batch, dest: Destination, origins: tuple[Hashable, ...] = ()) -> OutBatch:
@@ -56,10 +56,10 @@ def paths(runs: Iterable[PathRun]) -> Iterator[Path]:
 
 
 def split(outbatch: OutBatch, tasks: int) -> tuple[OutBatch, OutBatch] | None:
-    """Cut an outbatch in two, the first with this many tasks; None where it cannot be cut.
+    """Cut an outbatch in two, the first part with this size; None where it cannot be cut.
 
-    Records that are no tasks stay with the first part. A batch with out-of-band buffers is
-    whole: such contents are large, so batches of them are short.
+    ENDs, FAILs and the stamp stay with the first part. A batch with out-of-band buffers is not cut: such
+    contents are large, so such batches are short.
     """
     batch = outbatch.batch
     keep = tasks - (outbatch.size - batch.n)
@@ -71,7 +71,7 @@ def split(outbatch: OutBatch, tasks: int) -> tuple[OutBatch, OutBatch] | None:
 def cut(outbatch: OutBatch, index: int) -> tuple[OutBatch, OutBatch]:
     """Cut an outbatch before the task of this index; the first part may be empty, the second is not.
 
-    The first keeps its batch's number, and the records that are no tasks.
+    The first part keeps the batch's number, its ENDs, its FAILs and its stamp.
     """
     batch = outbatch.batch
     if outbatch.hollow:

@@ -1,17 +1,18 @@
 """The receiver's half of a link: takes batches in order and says where it stands.
 
-Batches are taken in the order of their numbers; one that is not the next is dropped and the gap
-reported, so that the sender probes. What it says is one absolute, repeatable statement. It is due at
-once after a greeting, a probe, a gap, or when a good part of the window has come free; acks alone
-wait up to :data:`FLUSH` seconds for company.
+Batches are taken in the order of their numbers. A batch that comes too early is dropped, and the gap is
+reported, so that the sender probes. A statement is absolute and can be repeated. It is due at once after a
+greeting, a new probe or a gap, and when a good part of the window has come free. Acks wait up to
+:data:`FLUSH` seconds, so that several share a statement.
 
-Tasks that were not started may be given back: each statement says so until a probe tells that the
-sender has taken them. Such a probe asks nothing: if each were answered at once, and each answer with
-one, it would never end while there is more to give back.
+A receiver may give back tasks that it has not started. Each statement lists them, until a probe confirms that
+the sender has taken them back. Such a probe has no new nonce and is not answered at once: probe and answer
+would follow one another without a pause while there is more to give back.
 
-A batch beyond the credit comes from no correct sender, and is dropped; so is one that cannot be read. The
-sender's probes make it come again. When the next batch has been of no use for :data:`USELESS_FOR` seconds, it
-never will be: its job is ended, or its sender is complained of (``receivers.py``).
+A batch beyond the credit comes from no correct sender, and is dropped. So is a batch that cannot be read. The
+sender's probes make it come again. If the next batch cannot be taken for :data:`USELESS_FOR` seconds, it
+never will be. Then ``receivers.py`` tells the broker, which ends the job of a batch that cannot be read, and
+counts a complaint against the sender of a batch beyond the credit.
 """
 
 from __future__ import annotations
@@ -23,14 +24,14 @@ from zturbo.wire.messages import Batch, Statement
 __all__ = ["FLUSH", "RECEIVER", "USELESS_FOR", "LinkReceiver", "ReceiverState"]
 
 FLUSH = 0.005
-"""Seconds that an ack, or what is given back, waits for others."""
+"""Seconds that an ack or a return waits, so that others can share its statement."""
 
 USELESS_FOR = 1.0
-"""Seconds for which the next batch comes in a form that is of no use, before that is told."""
+"""Seconds for which the next batch cannot be taken, before the broker is told."""
 
 
 class ReceiverState(State):
-    """Where a link stands for its receiver: in which form the next batch has come, if it has."""
+    """How a link stands for its receiver: whether the next batch has come in a form that cannot be taken."""
 
     TAKING = "taking"
     BEYOND = "beyond"
@@ -97,25 +98,26 @@ class LinkReceiver:
         self.story: list[str] = []
         """Its last moves from one state to another."""
         self._useless: tuple[bytes, int, float] | None = None
-        """Job and epoch of the next batch, if it came and was of no use; when it came first or was told."""
+        """(job, epoch, time) of the next batch while it cannot be taken: when it first came, or was last told
+        of."""
         self.nonce = 0
         self.gap = False
         self.returned: dict[int, int] = {}
-        """Batch -> index from which on its tasks are given back and not yet known to be taken."""
+        """Batch -> index. Its tasks from there on are given back, and the sender has not confirmed that."""
         self.due: float | None = None
-        """When a statement is owed; None if nothing new is to be said."""
+        """When a statement is owed; None if there is nothing new to say."""
         self.duplicates = 0
         """Batches that came again and were dropped."""
         self.gaps = 0
         """Batches that came too early and were dropped."""
 
     def urge(self, at: float) -> None:
-        """A statement is owed by then."""
+        """Owe a statement by then."""
         if self.due is None or at < self.due:
             self.due = at
 
     def batch(self, batch: Batch, now: float) -> bool:
-        """Whether the batch is the next one, and so taken."""
+        """Take the batch, if it is the next one and within the credit. Returns whether it is taken."""
         number = batch.number
         if number == self.received + 1:
             if self.arrived + batch.size > self.window.limit_tasks and not self._fits_alone(batch):
@@ -136,15 +138,16 @@ class LinkReceiver:
         return False
 
     def _fits_alone(self, batch: Batch) -> bool:
-        """Whether a batch beyond the credit is taken all the same, since nothing else is there.
+        """Whether to take a batch that exceeds the credit, because nothing else of its sender is queued.
 
-        A stranger may have told the sender of credit in this receiver's name. What the sender has numbered it
-        cannot cut any more; so it goes on, and no more is queued than the largest window.
+        A stranger may have promised the sender more credit in this receiver's name. A sender cannot cut a
+        batch that has a number, so a refusal would block the link for ever. The largest window still bounds
+        the queue.
         """
         return self.arrived <= self.window.left_tasks and batch.size <= MAX_WINDOW
 
     def refuse(self, batch: Batch, state: ReceiverState, now: float) -> None:
-        """A batch came in a form that is of no use."""
+        """Note why the next batch cannot be taken, and since when."""
         if batch.number != self.received + 1:
             return
         if self.state is not state:
@@ -153,7 +156,7 @@ class LinkReceiver:
             self._useless = (batch.job, batch.epoch, now)
 
     def hopeless(self, batch: Batch, now: float) -> bool:
-        """Whether this is the next batch, and has been of no use for long; said now and then."""
+        """Whether the next batch could not be taken for :data:`USELESS_FOR`; then False for as long again."""
         if self._useless is None or batch.number != self.received + 1:
             return False
         job, epoch, since = self._useless
@@ -169,13 +172,14 @@ class LinkReceiver:
 
     @property
     def waits_for(self) -> tuple[bytes, int] | None:
-        """Job and epoch of a batch that was of no use and keeps all behind it waiting."""
+        """Job and epoch of the next batch while it cannot be taken: all batches behind it wait."""
         return None if self._useless is None else self._useless[:2]
 
     def skip(self, number: int, now: float) -> None:
-        """Nobody waits any more for a batch that cannot be read: go on behind it.
+        """Go on behind a batch that cannot be read, since its job has ended.
 
-        How much credit it took is not known. It is at most what was left, so all of that comes back.
+        The credit that the batch took is not known. It is at most the credit that was left: all of that comes
+        back.
         """
         if number != self.received + 1:
             return
@@ -190,18 +194,18 @@ class LinkReceiver:
         self.ack(number, now)
 
     def probe(self, nonce: int, taken_back: tuple[int, ...], now: float) -> list[tuple[int, int]]:
-        """The sender asks. Returns (batch, index) of the returns that it has taken, each once."""
+        """Take a probe. Returns (batch, index) of the returns that it confirms, each once."""
         self.urge(now if nonce > self.nonce else now + FLUSH)
         self.nonce = max(self.nonce, nonce)
         return [(number, self.returned.pop(number)) for number in taken_back if number in self.returned]
 
     def give_back(self, number: int, index: int, now: float) -> None:
-        """The tasks of this batch from this index on were not started, and are not going to be."""
+        """Give back the tasks of this batch from this index on: they were not started, and will not be."""
         self.returned[number] = index
         self.urge(now + FLUSH)
 
     def ack(self, number: int, now: float) -> None:
-        """Everything that came of this batch is safe."""
+        """Ack this batch: everything that came of it is safe."""
         if number <= self.acked or number > self.received:
             return
         self.returned.pop(number, None)
@@ -212,7 +216,7 @@ class LinkReceiver:
         self.urge(now + FLUSH)
 
     def statement(self, busy: bool = False) -> Statement:
-        """All that there is to say, and whether what comes now is given back. Nothing is owed after it."""
+        """The present statement; ``busy``: tasks that come now are given back. Then none is owed."""
         tasks, nbytes = self.window.tell()
         ranges: list[tuple[int, int]] = []
         for number in sorted(self._above):

@@ -1,4 +1,4 @@
-"""All links of one receiver: who may send to it, what has come, what it owes a word on."""
+"""All links of one receiver: which senders it has, what has come, and which statements it owes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from zturbo.wire.messages import Batch, Greet, Probe
 __all__ = ["Receivers"]
 
 REPEAT = 0.25
-"""Seconds between two statements while something is given back and not taken."""
+"""Seconds between two statements, until the sender confirms what was given back."""
 
 FETCH_AFTER = 0.2
 """Seconds between two requests for a newer view."""
@@ -23,7 +23,7 @@ class Receivers:
 
     Args:
         me: this process's incarnation.
-        effects: where what is to be done is appended.
+        effects: list to which it appends what is to be done.
     """
 
     def __init__(self, me: bytes, effects: list[Effect]) -> None:
@@ -32,13 +32,13 @@ class Receivers:
         self.view = View(0, {})
         self.links: dict[bytes, LinkReceiver] = {}
         self.strays = 0
-        """Messages that were addressed to another incarnation or came from nobody in the view."""
+        """Messages for another incarnation, or from a process outside the view."""
         self.busy = False
-        """Whether what comes now is given back."""
+        """Whether tasks that come now are given back."""
         self._fetched = float("-inf")
 
     def set_view(self, view: View) -> list[bytes]:
-        """A newer view. Returns the senders that are gone."""
+        """Take a newer view. Returns the senders that are gone."""
         self.view = view
         gone = [peer for peer in self.links if peer not in view.members]
         for peer in gone:
@@ -46,18 +46,20 @@ class Receivers:
         return gone
 
     def adopt(self, peer: bytes, received: int) -> LinkReceiver:
-        """A sender that comes new to this link: its first batches are here already."""
+        """Begin a link of a new sender as if its first ``received`` batches had come over it already."""
         link = self.links[peer] = LinkReceiver(self.me, peer)
         link.received = received
         return link
 
     def unreadable(self, claim: Batch, why: str, *, ended: bool, now: float) -> None:
-        """A batch cannot be read. If it is asked for again in vain, its job ends by that: it cannot be whole.
+        """Take note of a batch that cannot be read; its sender sends it again.
+
+        If it still cannot be read after a while, the broker is told to end the job, which lacks these tasks.
 
         Args:
-            claim: the batch without what it carries.
+            claim: the head of the batch, without contents.
             why: what is wrong with it.
-            ended: whether its job has ended: then nobody misses it.
+            ended: whether its job has ended; then the batch is skipped.
             now: the time.
         """
         link = self.links.get(claim.source)
@@ -76,7 +78,7 @@ class Receivers:
             self.effects.append(Control(message))
 
     def greet(self, greet: Greet, now: float) -> LinkReceiver | None:
-        """A sender asks for a link; None if it may not have one (yet)."""
+        """Begin the link that a sender asks for; None if the sender is not in the view (yet)."""
         if greet.target != self.me:
             self.strays += 1
             return None
@@ -93,7 +95,7 @@ class Receivers:
         return link
 
     def probe(self, probe: Probe, now: float) -> list[tuple[int, int]]:
-        """A sender asks what has arrived. Returns what it has taken back: (batch, index)."""
+        """Take a sender's probe. Returns what the sender has taken back: (batch, index)."""
         link = self.links.get(probe.source)
         if link is None or probe.target != self.me:
             self.strays += 1
@@ -101,7 +103,7 @@ class Receivers:
         return link.probe(probe.nonce, probe.taken_back, now)
 
     def batch(self, batch: Batch, now: float) -> LinkReceiver | None:
-        """The link that takes the batch; None where it is dropped."""
+        """Return the link that takes the batch, or None if the batch is dropped."""
         link = self.links.get(batch.source)
         if link is None or batch.target != self.me:
             self.strays += 1
@@ -113,23 +115,26 @@ class Receivers:
         return None
 
     def waited_for(self) -> list[tuple[bytes, int, int]]:
-        """(job, epoch, 0) of jobs of which a batch cannot be read: that they have ended may have got lost."""
+        """Jobs with a batch that cannot be taken, as (job, epoch, revision 0).
+
+        They may have ended, and the broker's word of that may be lost.
+        """
         return [(*job, 0) for link in self.links.values() if (job := link.waits_for) is not None]
 
     def ack(self, peer: bytes, number: int, now: float) -> None:
-        """Everything that came of this batch is safe."""
+        """Ack this batch: everything that came of it is safe."""
         link = self.links.get(peer)
         if link is not None:
             link.ack(number, now)
 
     def leave(self, peer: bytes, tasks: int, nbytes: int) -> None:
-        """So much of this sender's has left the queue."""
+        """Count tasks and bytes of this sender that have left the queue."""
         link = self.links.get(peer)
         if link is not None:
             link.window.leave(tasks, nbytes)
 
     def grant(self, tasks: int, now: float) -> None:
-        """Give all senders their share of a window of this many tasks: each at least one."""
+        """Raise each sender's limits to its share of a window of this many tasks: at least one."""
         if not self.links:
             return
         share = max(1, tasks // len(self.links))
@@ -139,14 +144,14 @@ class Receivers:
                 link.urge(now)
 
     def turn(self, busy: bool, now: float) -> None:
-        """From now on, what comes is given back, or no longer: all senders are told."""
+        """Tell all senders whether tasks that come from now on are given back."""
         if busy != self.busy:
             self.busy = busy
             for link in self.links.values():
                 link.urge(now)
 
     def flush(self, now: float) -> None:
-        """Say what is due."""
+        """Send the statements that are due."""
         for peer, link in self.links.items():
             if link.due is not None and link.due <= now:
                 self.effects.append(Send(peer, link.statement(self.busy)))
@@ -154,7 +159,7 @@ class Receivers:
                     link.urge(now + REPEAT)
 
     def deadline(self) -> float | None:
-        """When a statement is due."""
+        """When the next statement is due."""
         return min((link.due for link in self.links.values() if link.due is not None), default=None)
 
     def check(self) -> None:

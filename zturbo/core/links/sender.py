@@ -1,11 +1,13 @@
-"""The sender's half of a link: numbers batches, keeps each until acked, sends within credit.
+"""The sender's half of a link: numbers batches, keeps each until it is acked, sends within credit.
 
-ZeroMQ loses messages while both ends live: a reconnect drops what was in its pipe or in TCP's
-buffers. So nothing here trusts a send. What a statement does not report as received, although a
-probe that was sent later has been answered, is lost, and goes again from there (a *resume*; a
-batch keeps its number, so what had arrived is dropped as a copy). Silence sends a probe, never data.
-Tasks that the receiver gives back un-started are cut off their outbatch, once.
-What becomes of a lost peer's batches is the owner's business (a *redelivery*): :meth:`abandon`.
+ZeroMQ loses messages while both ends live: a reconnect drops what was in its pipe or in TCP's buffers. So
+a send proves nothing, but the answer to a probe does. A batch that was sent before the probe, and is not in
+the answer, is lost. The sender then sends again from there (a *resume*). A batch keeps its number, so the
+receiver drops one that it has already. After a silence the sender probes. It never sends data again on
+silence alone.
+
+Tasks that the receiver gives back are cut off their outbatch, once. The owner of a link decides what becomes
+of a lost peer's batches (a *redelivery*): :meth:`LinkSender.abandon`.
 """
 
 from __future__ import annotations
@@ -26,7 +28,7 @@ PROBE_MAX = 1.0
 
 
 class SenderState(State):
-    """Where a link stands for its sender."""
+    """How a link stands for its sender."""
 
     GREETING = "greeting"
     OPEN = "open"
@@ -61,7 +63,7 @@ class LinkSender:
     Args:
         me: incarnation of the sender.
         peer: incarnation of the receiver.
-        effects: where what is to be done is appended.
+        effects: list to which it appends what is to be done.
     """
 
     __slots__ = (
@@ -102,7 +104,7 @@ class LinkSender:
         """Its last moves from one state to another."""
         self.sent = 0
         self.resent = 0
-        """Batches that had got lost and went again."""
+        """Batches that were lost and sent again."""
         self.received = 0
         self.acked = 0
         self.tasks_sent = 0
@@ -112,20 +114,20 @@ class LinkSender:
         self.retained: dict[int, OutBatch] = {}
         """Number -> outbatch, in the order of numbers, until acked."""
         self.stamped: dict[bytes, tuple[int, int]] = {}
-        """Job -> rank of the stamp that this link has carried."""
+        """Job -> rank of the last stamp that this link has carried."""
         self.taken_back: set[int] = set()
-        """Batches that were cut."""
+        """Numbers of batches whose returned tasks were cut off."""
         self.given_back: list[tuple[OutBatch, OutBatch, OutBatch]] = []
-        """(outbatch, what is kept of it, what was given back), until the owner has seen them."""
+        """(outbatch, its kept part, its returned part), until the owner has taken them."""
         self.heard = now
-        """When the receiver last answered, or when an answer began to be owed."""
+        """When the receiver last answered, or when the present wait for an answer began."""
         self.starved = False
-        """Whether the owner has something for this link and no credit."""
+        """Whether the owner has something to send over this link, which has no credit."""
         self.busy = False
-        """Whether the receiver would give back what it gets now."""
+        """Whether the receiver gives back tasks that it gets now."""
         self.nonce = 0
         self._probed = 0
-        """The last batch that was sent before the probe that is out."""
+        """Number of the last batch that was sent before the latest probe."""
         self._delay = PROBE_AFTER
         self.next_probe = now
         self.greet(now)
@@ -139,7 +141,7 @@ class LinkSender:
 
     @property
     def open(self) -> bool:
-        """Whether the receiver has answered, and is there."""
+        """Whether the receiver has answered, and has not left the view."""
         return self.state is OPEN or self.state is PROBING
 
     def _move(self, state: SenderState) -> None:
@@ -155,7 +157,7 @@ class LinkSender:
         self._delay = min(PROBE_MAX, 2 * self._delay)
 
     def send(self, outbatch: OutBatch, now: float) -> None:
-        """Number an outbatch, keep it, put it on the way. The owner has looked at :attr:`credit`."""
+        """Number an outbatch, keep it, and send it. The owner checks :attr:`credit` first."""
         self._begin_to_owe(now)
         self.sent += 1
         batch = outbatch.batch
@@ -168,7 +170,7 @@ class LinkSender:
         self.effects.append(Send(self.peer, batch))
 
     def starve(self, now: float) -> None:
-        """The owner has something for this link, and no credit: the word of it may have got lost, so ask."""
+        """Ask for credit, with probes: the statement that gave some may be lost."""
         self._begin_to_owe(now)
         self.starved = True
 
@@ -179,9 +181,9 @@ class LinkSender:
             self.heard = now
 
     def statement(self, st: Statement, now: float) -> list[OutBatch]:
-        """The receiver's word. Returns the outbatches that it acks for the first time."""
+        """Take the receiver's statement. Returns the outbatches that it acks for the first time."""
         if st.received > self.sent or st.acked > self.sent or st.nonce > self.nonce:
-            return []  # not said of anything that this link has sent
+            return []  # it tells of batches or probes that this link has not sent
         if self.state is GREETING:
             self._move(OPEN)
         self.heard = now
@@ -221,16 +223,20 @@ class LinkSender:
         return acked
 
     def _believe(self, st: Statement) -> None:
-        """The answer to a probe is newer than all that was said before it.
+        """Take position and limits from this answer alone, even if an earlier statement had higher ones.
 
-        What it does not say, another process has said in the receiver's name.
+        The answer to a probe is the receiver's latest statement, and its numbers never fall. So higher ones
+        came from another process, in the receiver's name.
         """
         self.received = st.received
         self.limit_tasks = max(self.tasks_sent, min(self.limit_tasks, st.tasks))
         self.limit_bytes = max(self.bytes_sent, min(self.limit_bytes, st.nbytes))
 
     def _take_back(self, returns: list[tuple[int, int]], now: float) -> None:
-        """What was not started over there is ours again. Said twice it is done once, and answered twice."""
+        """Take back tasks that the receiver has not started.
+
+        A return that is told twice is done once, and confirmed twice, since the first answer may be lost.
+        """
         numbers = []
         for number, index in returns:
             if number > self.sent:
@@ -245,11 +251,11 @@ class LinkSender:
         self.effects.append(Send(self.peer, Probe(self.me, self.peer, self.nonce, tuple(numbers))))
 
     def silent(self, now: float) -> float:
-        """Seconds for which an answer is owed and none has come."""
+        """Seconds for which the receiver has owed an answer; 0 if it owes none."""
         return now - self.heard if self._owed() else 0.0
 
     def adopt(self, outbatches: list[OutBatch], now: float) -> None:
-        """A receiver that was there before this sender holds these already, as batches 1 .. n of the link."""
+        """Number outbatches that the receiver has already, from an earlier sender, as batches 1 .. n."""
         for outbatch in outbatches:
             self.sent += 1
             outbatch.batch.number = self.sent
@@ -272,7 +278,7 @@ class LinkSender:
         """Ask what has arrived: after silence, or a gap."""
         self.nonce += 1
         self._probed = self.sent
-        if self.sent and self.state is not PROBING:  # else it asks for credit alone: nothing can be lost
+        if self.sent and self.state is not PROBING:  # else it asks for credit alone, and nothing can be lost
             self._move(PROBING)
         self.effects.append(Send(self.peer, Probe(self.me, self.peer, self.nonce)))
         self._postpone(now)
@@ -285,7 +291,7 @@ class LinkSender:
         return self.next_probe if self._owed() else None
 
     def tick(self, now: float) -> None:
-        """Probe or greet if it is time to."""
+        """Probe or greet, if that is due."""
         if self._owed() and now >= self.next_probe:
             if self.open:
                 self.probe(now)
@@ -293,7 +299,7 @@ class LinkSender:
                 self.greet(now)
 
     def abandon(self) -> list[OutBatch]:
-        """The peer is gone: what it had not acked, in order. The link is over."""
+        """End the link, since the peer is gone. Returns what the peer had not acked, in order."""
         self._move(OVER)
         left = list(self.retained.values())
         self.retained.clear()

@@ -1,9 +1,12 @@
-"""All links of one sender: which peer gets which outbatch, and what becomes of a lost peer's.
+"""All links of one sender: which peer gets which outbatch, and what becomes of a lost peer's outbatches.
 
-An outbatch goes to one incarnation (an ordered stage's worker, the sink) or to any worker of a stage;
-then the link with the most credit gets it, near peers first. OutBatches wait here for credit, in order.
-When a view no longer has a peer, what it had not acked goes to others of its stage; what was for it
-alone waits for the broker's word: a stamp that names the sink's next incarnation, or a higher epoch.
+An outbatch goes to one incarnation (the worker of an ordered stage, or the sink) or to any worker of a stage.
+In the second case a near peer comes first, and among these the link with the most credit. Outbatches wait
+here for credit, in order.
+
+When a peer is gone from the view, the outbatches that it had not acked go to other workers of its stage. An
+outbatch for this peer alone waits for the broker's word: a stamp with the sink's next incarnation, or a
+higher epoch.
 """
 
 from __future__ import annotations
@@ -27,7 +30,7 @@ MAX_PENDING_TASKS = 8192
 """Tasks that may wait for credit before the producer is paused."""
 MAX_PENDING_BYTES = 8 << 20
 MAX_RETAINED_TASKS = 1 << 16
-"""Tasks that may be un-acked before the producer is paused: pipelines are deep, acks come from below."""
+"""Tasks that may be un-acked before the producer is paused: in a deep pipeline acks take long."""
 MAX_RETAINED_BYTES = 128 << 20
 COMPLAIN_AFTER = 2.0
 """Seconds for which a peer owes an answer before the broker is told that the link is broken."""
@@ -40,8 +43,8 @@ class Senders:
     Args:
         me: this process's incarnation.
         host: its host; peers with the same one are near.
-        custody: where outbatches hold the inputs they came of.
-        effects: where what is to be done is appended.
+        custody: counts the outbatches that came of each input.
+        effects: list to which it appends what is to be done.
     """
 
     def __init__(self, me: bytes, host: str, custody: Custody[Any], effects: list[Effect]) -> None:
@@ -60,18 +63,18 @@ class Senders:
         """Tasks that were sent and are not acked."""
         self.retained_bytes = 0
         self.stamps: dict[bytes, Stamp] = {}
-        """Job -> its stamp, the first record of it on each link."""
+        """Job -> its stamp, which the job's next batch on each link carries."""
         self.redelivered = 0
-        """Tasks that went again because their peer was lost."""
+        """Tasks that go again because their receiver was lost."""
         self.returned = 0
-        """Tasks that went again because their peer had not started them."""
+        """Tasks that go again because their receiver gave them back."""
         self.orphans: list[OutBatch] = []
-        """Hollow outbatches that have to go again; the owner has their contents."""
+        """Hollow outbatches that have to go again: the owner has their contents."""
         self._complain_at = -math.inf
 
     # -- membership ---------------------------------------------------------------------------
     def set_view(self, view: View, peers: Iterable[Member], now: float) -> None:
-        """Link to these members of the view and to no others."""
+        """Keep a link to each of these members of the view, and no other link."""
         self.view = view.number
         wanted = {member.incarnation: member for member in peers}
         self.groups = {}
@@ -98,7 +101,7 @@ class Senders:
             self.redelivered += outbatch.size
 
     def _again(self, outbatch: OutBatch) -> None:
-        """An outbatch that goes again: first in its queue, to wherever its job is now."""
+        """Put an outbatch first in the queue again, for the receiver that its job's stamp has now."""
         if not outbatch.size:
             self.custody.release(outbatch.origins)
             return
@@ -127,7 +130,7 @@ class Senders:
         self.pending_bytes += outbatch.nbytes
 
     def put(self, outbatch: OutBatch) -> None:
-        """Take an outbatch into custody of its origins; :meth:`pump` sends it."""
+        """Queue an outbatch, and count it at its origins. :meth:`pump` sends it."""
         self.custody.hold(outbatch.origins)
         self._wait(outbatch)
 
@@ -174,7 +177,7 @@ class Senders:
         return best
 
     def credit(self, dest: Destination, now: float) -> int:
-        """Tasks that could be sent there now, beside what waits already. If none, credit is asked for."""
+        """Tasks that could be sent there now; 0 while others wait. Where there is no credit, ask for some."""
         if self.pending.get(dest):
             return 0
         links = [self.links[inc] for inc in self.groups.get(dest, ())]
@@ -195,7 +198,7 @@ class Senders:
         self.retained_bytes += outbatch.nbytes
 
     def statement(self, st: Statement, now: float) -> list[OutBatch]:
-        """A peer's word. Returns what it acked for the first time, after releasing its origins."""
+        """Take a peer's statement. Returns the outbatches that it acks for the first time."""
         link = self.links.get(st.source)
         if link is None or st.target != self.me:
             return []
@@ -222,7 +225,11 @@ class Senders:
 
     # -- jobs ---------------------------------------------------------------------------------
     def stamp(self, stamp: Stamp) -> None:
-        """A job's stamp; drops what waits of an older epoch, and follows a sink to its next incarnation."""
+        """Take a job's stamp.
+
+        A higher epoch drops the outbatches of older ones that wait. Another sink gets those that wait for the
+        sink before it.
+        """
         old = self.stamps.get(stamp.job)
         self.stamps[stamp.job] = stamp
         if old is None:
@@ -238,7 +245,7 @@ class Senders:
                 self._wait(outbatch)
 
     def forget(self, job: bytes) -> None:
-        """The job is over: nothing of it is sent any more."""
+        """Drop what waits of a job that is over."""
         self.stamps.pop(job, None)
         self._drop_pending(job, None)
         for link in self.links.values():
@@ -272,12 +279,12 @@ class Senders:
         return min(times, default=None)
 
     def tick(self, now: float) -> None:
-        """Probe what is due."""
+        """Send the probes that are due."""
         for link in self.links.values():
             link.tick(now)
 
     def adopt(self, peer: bytes, outbatches: list[OutBatch], now: float) -> None:
-        """A receiver that was there before this sender holds these."""
+        """Number outbatches that this receiver has already, from an earlier sender."""
         link = self.links.get(peer)
         if link is not None and not link.sent:
             link.adopt(outbatches, now)
@@ -285,20 +292,20 @@ class Senders:
             self.retained_bytes += sum(outbatch.nbytes for outbatch in outbatches)
 
     def complaints(self, now: float) -> list[bytes]:
-        """Peers who owe an answer for long; each second anew."""
+        """Peers that have owed an answer for :data:`COMPLAIN_AFTER` seconds; asked each second."""
         if now < self._complain_at:
             return []
         self._complain_at = now + COMPLAIN_EVERY
         return [peer for peer, link in self.links.items() if link.silent(now) > COMPLAIN_AFTER]
 
     def complain(self, now: float) -> None:
-        """Tell the broker of them."""
+        """Tell the broker of links on which an answer is owed for too long."""
         for peer in self.complaints(now):
             self.effects.append(Control(to_broker.Broken(incarnation=self.me, peer=peer)))
 
     @property
     def idle(self) -> bool:
-        """Nothing waits and nothing is un-acked."""
+        """Whether nothing waits and nothing is un-acked."""
         return not self.pending_tasks and not any(link.retained for link in self.links.values())
 
     def check(self) -> None:
