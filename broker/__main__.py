@@ -66,12 +66,12 @@ def main() -> int:
 
 
 def _clean_up(folder: Path, temporary: list[str]) -> None:
-    """What the node would have removed, had it not died."""
+    """Remove the folders that the node would have removed, had it not died."""
     for path in temporary:
         shutil.rmtree(path, ignore_errors=True)
     try:
         folder.parent.rmdir()
-    except OSError as error:  # other children are to do it
+    except OSError as error:  # another child still has a folder in it, and removes it
         logging.getLogger("zturbo.broker").debug("%s stays: %s", folder.parent, error)
 
 

@@ -1,4 +1,4 @@
-"""What happened lately, for ``zturbo logs``: a bounded memory of events and of what members logged."""
+"""The broker's log for ``zturbo logs``: its latest events and its members' log lines, in bounded memory."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from zturbo.wire.control import answers, to_broker
 __all__ = ["Logbook"]
 
 KEPT = 5000
-"""Entries; the oldest go first."""
+"""Entries at most; the oldest are dropped first."""
 
 KEPT_CHARACTERS = 4 << 20
-"""Characters of all of them."""
+"""Characters that all entries may have together."""
 
 PAGE = 500
-"""Entries in one answer."""
+"""Entries in one answer at most."""
 
 TEXT = 4000
-"""Characters of one entry."""
+"""Characters to which an entry is cut."""
 
 SOURCE = 200
-"""Characters of a source."""
+"""Characters to which the name of an entry's source is cut."""
 
 
 class Logbook:
@@ -33,7 +33,7 @@ class Logbook:
         self._last = 0
 
     def add(self, at: float, level: str, source: str, job: bytes, text: str) -> None:
-        """One more."""
+        """Append an entry."""
         self._last += 1
         entry = answers.LogEntry(
             number=self._last, at=at, level=level, source=source[:SOURCE], job=job, text=text[:TEXT]
@@ -45,7 +45,7 @@ class Logbook:
             self._characters -= len(oldest.text) + len(oldest.source)
 
     def add_records(self, at: float, message: to_broker.Log) -> None:
-        """Lines that a member has logged."""
+        """Append the lines that a member has logged."""
         source = message.source
         for level, job, text in message.records:
             self.add(at, level, source, job, text)
@@ -56,7 +56,7 @@ class Logbook:
     def page(self, after: int, job: bytes | None, source: str) -> answers.LogPage:
         """Entries after a number: of one job, of one source, or of all."""
         out: list[answers.LogEntry] = []
-        last = after if after <= self._last else 0  # that number was another broker's
+        last = after if after <= self._last else 0  # that number is from before this broker's start
         for entry in self._entries:
             if entry.number <= last:
                 continue

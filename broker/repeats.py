@@ -1,6 +1,7 @@
-"""What is said again while nothing can be written: members repeat their hellos, others their requests.
+"""Which deferred messages a later one makes needless, while the ledger's disk is full.
 
-Answers to these are deferred, and one of each is enough.
+Meanwhile members repeat their hellos, and clients and nodes their requests. The answers depend on the
+ledger, so they are deferred. The last answer of each kind is enough.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ __all__ = ["has_answer", "latest"]
 
 
 def latest(effects: list[Effect]) -> list[Effect]:
-    """Without what is said again later."""
+    """The effects without those that a later one repeats."""
     seen: set[tuple[Any, ...]] = set()
     kept: list[Effect] = []
     for effect in reversed(effects):
@@ -29,12 +30,12 @@ def latest(effects: list[Effect]) -> list[Effect]:
 
 
 def has_answer(effects: Iterable[Effect], to: bytes, ref: int) -> bool:
-    """Whether an answer to this request is among them."""
+    """Whether an answer to this request is among the effects."""
     return any(_what(effect) == (to, ref) for effect in effects)
 
 
 def _what(effect: Effect) -> tuple[Any, ...] | None:
-    """What is said to whom, if to say it once is enough."""
+    """The recipient and the kind of a message of which the last one is enough; None for any other effect."""
     if not isinstance(effect, (Confirm, Control)):
         return None
     match effect.message:

@@ -1,4 +1,4 @@
-"""The broker's control socket: what anybody says to it is measured, read, and handled behind a guard.
+"""The broker's control socket: each message is measured, read, and handled behind a guard.
 
 The socket is a ROUTER. Nodes, workers, sinks and clients are DEALERs to it.
 """
@@ -30,18 +30,18 @@ ROUND = 256
 """Control messages read in one round at most."""
 
 ROUND_BYTES = 64 << 20
-"""Bytes of them after which others get their turn."""
+"""Bytes of control messages after which a round reads no more, so that the inbox gets its turn."""
 
 
 class Router:
-    """The socket and what is read from it.
+    """The socket, and the reading of its messages.
 
     Args:
         context: zmq context.
         bind: control address, such as ``tcp://127.0.0.1:5555``.
-        handle: told who said what, and the time.
-        guard: what ``handle`` raises goes there.
-        arrivals: what watches its connections.
+        handle: called with the sender's identity, the message, and the time.
+        guard: counts and logs what ``handle`` raises.
+        arrivals: watches the socket's connections for messages without an end.
         longest: bytes that the contents of one message may have.
         security: CURVE keys, if they are configured.
 
@@ -69,14 +69,14 @@ class Router:
         )
         self.address = self.socket.getsockopt_string(zmq.LAST_ENDPOINT)
         self.bad = 0
-        """Messages that were dropped because they are not in zturbo's format, or out of bounds."""
+        """Messages that were dropped: they could not be read, or spoke in another's name."""
         self._file = Path(bind[6:]) if bind.startswith("ipc:///") else None
         self._handle = handle
         self._guard = guard
         self._arrivals = arrivals
 
     def read(self) -> None:
-        """Handle what has come, up to a round's share."""
+        """Handle the messages that have come, up to a round's share."""
         nbytes = 0
         for _ in range(ROUND):
             try:
@@ -88,7 +88,7 @@ class Router:
                 return
 
     def _take(self, who: bytes, frames: list[zmq.Frame]) -> int:
-        """One message from anybody: measured, read, handled. Returns its size."""
+        """Read and handle one message. Returns its size."""
         what = "a control message"
         try:
             if len(frames) > MAX_FRAMES:
@@ -100,7 +100,7 @@ class Router:
             self.bad += 1
             log.debug("dropped a message: %s", error)
             self._refuse(who, frames, "UsageError", str(error))
-        except Exception as error:  # the next message is another's
+        except Exception as error:  # the handler has failed for this message alone
             self._guard.failed(what, error)
             text = f"the broker could not do this: {error_text(error, 300)}; its log says more"
             self._refuse(who, frames, "JobError", text)
@@ -113,7 +113,7 @@ class Router:
             self.say(who, from_broker.Error(ref=ref, kind=kind, message=text))
 
     def say(self, who: bytes, message: Message) -> None:
-        """Say something to one of them. It is lost if that one is not there, who then asks again."""
+        """Send a message. If its recipient is not connected, it is lost, and the recipient asks again."""
         try:
             self.socket.send_multipart([who, *pack_control(message)], zmq.DONTWAIT)
         except zmq.ZMQError as error:  # unreachable or full
@@ -122,5 +122,5 @@ class Router:
     def close(self) -> None:
         """Close the socket."""
         self.socket.close()
-        if self._file is not None:  # ZeroMQ leaves it
+        if self._file is not None:  # ZeroMQ leaves the socket's file behind
             self._file.unlink(missing_ok=True)

@@ -1,7 +1,7 @@
-"""The broker's process: sockets and the ledger around :class:`zturbo_broker.machine.BrokerMachine`.
+"""The broker's process: sockets and the ledger around its machine.
 
-One round: wait, read, decide, write what was decided to the ledger and commit once, then send. So
-nothing that depends on the ledger leaves before it is on the disk, and many jobs share one sync.
+One round: wait, read, decide, write the decisions to the ledger and commit once, then send. So no message
+leaves before the decisions that it depends on are on the disk, and many jobs share one sync.
 """
 
 from __future__ import annotations
@@ -48,16 +48,16 @@ __all__ = ["Broker"]
 log = logging.getLogger("zturbo.broker")
 
 LONGEST = 64 << 20
-"""Bytes of what peers say to a broker: no contents."""
+"""Bytes of a peer's message to a broker at most: it has no contents."""
 
 AFTER_FAULT = 0.1
-"""Seconds to wait after a round that failed: what made it fail may still be there."""
+"""Seconds to wait after a round that failed: its cause may last."""
 
 STOOD_STILL = 0.5
-"""Seconds that waiting may take longer than it was to, before that counts as time without a broker."""
+"""Seconds by which a poll may outlast its time-out, before the excess counts as time without a broker."""
 
 FULL = "the disk of the broker's ledger is full"
-"""Why nothing is written."""
+"""What clients and nodes are told while nothing can be written."""
 
 RETRY_COMMIT = 1.0
 """Seconds between two tries to commit while the ledger's disk is full."""
@@ -69,12 +69,13 @@ class Broker:
     Args:
         bind: control address, such as ``tcp://127.0.0.1:5555``.
         ledger: its ledger, open.
-        pipelines: what it serves.
+        pipelines: the pipelines that it serves.
         host: name of this host.
-        folder: where its ipc socket goes; made here.
-        tcp: address to bind the inbox beside ipc; None for workers of this host alone.
+        folder: for its ipc socket; the broker makes it.
+        tcp: address that the inbox binds beside ipc; None if all workers are on this host.
         lease: seconds that a member lives without being renewed.
         feed_timeout: seconds that a client may be silent while it feeds a job.
+        security: CURVE keys, if they are configured.
 
     Raises:
         StartError: the address is in use, or the ledger is damaged.
@@ -121,13 +122,13 @@ class Broker:
         )
         ledger.set_view(number + 1)  # a number is never used twice, however soon this broker dies
         self._due = True
-        """Whether something is to be in the ledger before anything is said."""
+        """Whether there are records without a commit. Nothing deferred is sent before the commit."""
         self.stopping = False
         self._posted = Posted()
         self.dumping = False
         """Whether its state is to be written to the log."""
         self.bad = 0
-        """Messages of peers that were dropped because they are not in zturbo's format."""
+        """Messages of peers that were dropped because they could not be read."""
         self.logbook = Logbook()
         self._noted: dict[bytes, tuple[str, int]] = {}
         self._present: dict[bytes, str] = {}
@@ -144,8 +145,8 @@ class Broker:
     def _read_ledger(self) -> tuple[int, list[Member], list[Job]]:
         """(number, members) of the last view, and the jobs.
 
-        A row that is not as it was written is a damaged ledger, and nobody starts on it. A row that is as it
-        was written and has no sense, such as a member that nobody can connect to, is left out.
+        A row that is not as it was written means a damaged ledger, and the broker does not start. A row that
+        is as it was written and makes no sense, such as a member without a usable endpoint, is left out.
         """
         ledger = self.ledger
         try:
@@ -174,9 +175,9 @@ class Broker:
             unfinished = sum(job.state in LIVE for job in jobs)
             log.info("the ledger has %d jobs, %d of them unfinished", len(jobs), unfinished)
 
-    # -- what happened ------------------------------------------------------------------------
+    # -- the logbook --------------------------------------------------------------------------
     def _note(self, level: str, source: str, job: bytes, text: str) -> None:
-        """For ``zturbo logs``; warnings and up go to this process's stderr too."""
+        """Add a line for ``zturbo logs``; a warning or an error goes to this process's stderr too."""
         self.logbook.add(time.time(), level, source, job, text)
         number: int = getattr(logging, level)
         log.log(number if number > logging.INFO else logging.DEBUG, "%s", text)
@@ -190,7 +191,7 @@ class Broker:
         self.router.say(who, from_broker.Ok(ref=m.ref, value=page))
 
     def _note_members(self, members: list[Member]) -> None:
-        """The view has changed: who came, and who left or was fenced."""
+        """Log which members have joined the view, and which are out of it."""
         now = {member.incarnation: self.machine.known.name_of(member) for member in members}
         for incarnation, name in now.items():
             if incarnation not in self._present:
@@ -201,7 +202,7 @@ class Broker:
         self._present = now
 
     def _note_job(self, job: Job) -> None:
-        """A job has another state, or another epoch."""
+        """Log a job's new state or new epoch."""
         if self._noted.get(job.id) == (job.state, job.epoch):
             return
         self._noted[job.id] = (job.state, job.epoch)
@@ -228,10 +229,11 @@ class Broker:
         self._posted.wake()
 
     def run(self) -> None:
-        """Until :attr:`stopping`.
+        """Serve until :meth:`stop` is called.
 
         Raises:
-            LedgerCorrupt: the ledger is damaged. Nothing else that goes wrong in a round ends the broker.
+            LedgerCorrupt: the ledger is damaged.
+            StartError: the broker cannot go on. Any other error fails its round alone.
         """
         while not self.stopping:
             try:
@@ -270,7 +272,7 @@ class Broker:
         try:
             if due is not None and due <= now:
                 self.machine.tick(now)
-        finally:  # what was decided before is done all the same
+        finally:  # effects of earlier messages are performed even if the tick fails
             self._perform(now)
             self.peers.flush()
 
@@ -322,7 +324,7 @@ class Broker:
                 return
 
     def _do(self, effect: Effect) -> None:
-        """Say something. If that cannot be packed, all else is said nevertheless."""
+        """Send one message. If it cannot be packed, the others are sent nevertheless."""
         try:
             if isinstance(effect, Send):
                 self.peers.send(effect.peer, encode(effect.message))
@@ -332,14 +334,14 @@ class Broker:
             self.guard.failed(f"say {type(effect).__name__}", error)
 
     def _answer_questions(self) -> None:
-        """While nothing can be written, whoever asks is told so: answers depend on nothing deferred."""
+        """While nothing can be written, send the answers that depend on no record."""
         self._deferred = latest(self._deferred)
         for effect in [effect for effect in self._deferred if isinstance(effect, Reply)]:
             self._deferred.remove(effect)
             self.router.say(effect.to, effect.message)
 
     def _tell_who_waits(self, effects: list[Effect]) -> None:
-        """While nothing can be written, whoever asked for what has to be is told what it waits for."""
+        """While nothing can be written, tell each client or node with a deferred answer what it waits for."""
         for effect in effects:
             if isinstance(effect, Confirm) and isinstance(
                 effect.message, (from_broker.Ok, from_broker.Error)
@@ -347,7 +349,7 @@ class Broker:
                 self.router.say(effect.to, from_broker.Wait(ref=effect.message.ref, reason=FULL))
 
     def _commit(self, now: float) -> bool:
-        """Whether the ledger has everything; a full disk only pauses."""
+        """Commit. Returns whether the ledger has all records: on a full disk the broker tries again later."""
         if now < self._full_until:
             return False
         try:
@@ -366,7 +368,7 @@ class Broker:
         return True
 
     def _needs_sync(self, effect: Record) -> bool:
-        """Whether a record has to outlive the host: all but those of jobs that need not, and counts."""
+        """Whether a record has to outlive the host: the members, and jobs and roots with durability fsync."""
         if effect.op not in ("put_job", "put_chunk"):
             return effect.op == "set_members"
         first = effect.args[0]

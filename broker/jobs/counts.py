@@ -1,8 +1,8 @@
-"""How many tasks of each job are where, as its workers and its sink say.
+"""How many tasks of each job are where, as its workers and its sink report it.
 
-Each tells its counts twice a second while a job runs, and once more, exactly, when it hears that the job has
-ended. Until all have said that last word, a question about the job waits, for a while: a worker whose code
-holds the interpreter says it late.
+A member reports its counts twice a second while a job runs, and its last counts when it hears that the job
+has ended. Until all last counts are here, a question about the job waits, for :data:`PATIENCE` at most: a
+worker whose code holds the interpreter reports late.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ NOTHING = (0, 0, 0, 0)
 
 @dataclass(slots=True)
 class LastWords:
-    """Of the members that had to do with a job that has ended."""
+    """The last counts of a job that has ended."""
 
     awaited: set[bytes]
-    """Members whose last word is not here."""
+    """Members whose last counts are not here."""
     heard: list[tuple[int, int, int]] = field(default_factory=list)
-    """(stage, given, failed) of those whose is. They are the job's once all are here: part of them in the
-    ledger would count twice when a later broker asks again."""
+    """(stage, given, failed) of each worker whose last counts are here. The job gets them when all are here:
+    if the ledger had a part of them, they would count twice when a later broker asks again."""
 
 
 @dataclass(slots=True)
@@ -43,7 +43,7 @@ class Question:
     wanted: bytes | None
     """The job that it is about; None for all."""
     jobs: set[bytes]
-    """Those whose last counts are not here."""
+    """Jobs whose last counts it waits for."""
     until: float
     """When it is answered all the same."""
 
@@ -53,8 +53,8 @@ class Counts:
 
     def __init__(self) -> None:
         self.said: dict[bytes, dict[bytes, tuple[int, int, int, int]]] = {}
-        """Member -> job -> what its stage has given (outputs, failures, drops), failures among it, tasks that
-        wait there, tasks that run. Of a sink: results, failed tasks, and what waits for its order."""
+        """Member -> job -> (outputs, failures and drops that a worker has given; failures among these; tasks
+        that wait; tasks that run). Of a sink: (results; failed tasks; tasks that wait for their order; 0)."""
         self.ending: dict[bytes, LastWords] = {}
         """Jobs that have ended, and whose last counts are not here."""
         self.questions: dict[tuple[bytes, int], Question] = {}
@@ -65,17 +65,17 @@ class Counts:
         return self.said.get(member, {}).get(job, NOTHING)
 
     def note(self, member: bytes, counts: Mapping[bytes, tuple[int, int, int, int]]) -> None:
-        """A member says how far the jobs are that it has."""
+        """A member reports its counts of the jobs that it has."""
         self.said[member] = dict(counts)
 
     def started_over(self, job: Job) -> None:
-        """A new epoch is counted anew."""
+        """The job begins a new epoch, whose counts begin at zero."""
         job.counted.clear()
         for counts in self.said.values():
             counts.pop(job.id, None)
 
     def ended(self, job: Job, members: Iterable[Member]) -> None:
-        """The job has ended; these are told so, and answer with their last word."""
+        """The job has ended. These members are told so, and answer with their last counts."""
         awaited = {member.incarnation for member in members}
         job.counts_final = not awaited
         if awaited:
@@ -84,17 +84,17 @@ class Counts:
             self.forget(job.id)
 
     def last(self, job: Job, member: Member, epoch: int, done: int, failed: int) -> bool:
-        """A member's last word on a job. Returns whether all have said theirs with this."""
+        """A member's last counts of a job. Returns whether all are here now."""
         words = self.ending.get(job.id)
         if words is None or member.incarnation not in words.awaited:
-            return False  # said again
+            return False  # a repetition
         if epoch != job.epoch:
             done = failed = 0
         self.said.get(member.incarnation, {}).pop(job.id, None)
         return self._heard(job, words, member, done, failed)
 
     def gone(self, member: Member, jobs: Mapping[bytes, Job]) -> list[Job]:
-        """A member is dead: what it said last is what is known. Returns jobs that have other counts now."""
+        """A member is dead: its latest report counts as its last. Returns jobs whose counts this changes."""
         changed = []
         said = self.said.pop(member.incarnation, {})
         for name, (done, failed, *_) in said.items():
@@ -124,17 +124,17 @@ class Counts:
         return True
 
     def forget(self, job: bytes) -> None:
-        """Nothing more is to be said of this job."""
+        """No more counts of this job are awaited."""
         self.ending.pop(job, None)
         for question in self.questions.values():
             question.jobs.discard(job)
 
     def owed(self, member: bytes) -> list[bytes]:
-        """Jobs that have ended, of which this member has not said its last word."""
+        """Jobs that have ended, and whose last counts this member still owes."""
         return [job for job, words in self.ending.items() if member in words.awaited]
 
     def of_stages(self, job: Job, members: Iterable[Member], stages: int) -> list[list[int]]:
-        """Of each stage of a job, as far as is known: what is queued, runs, is done, failed."""
+        """[queued, running, done, failed] of each stage of a job, as far as is known."""
         counts = [[0, 0, *job.counted.get(stage, (0, 0))] for stage in range(stages)]
         over = job.state in ENDED
         words = self.ending.get(job.id, LastWords(set()))
@@ -166,12 +166,12 @@ class Counts:
             who: the client.
             ref: of its question.
             wanted: the job that it asks for; None for all.
-            over: jobs that it knows to be complete.
-            jobs: all that there are.
+            over: jobs that the client knows to be complete.
+            jobs: all jobs.
             now: monotonic seconds.
         """
         if (who, ref) in self.questions:
-            return True  # asked again
+            return True  # a repetition
         waits = {name: jobs[name].ended_at + PATIENCE for name in self.ending}
         waits |= {name: now + PATIENCE for name in over if name in jobs and jobs[name].state not in ENDED}
         late = {name for name, until in waits.items() if now < until and wanted in (None, name)}
@@ -188,5 +188,5 @@ class Counts:
         return [(who, ref, wanted) for (who, ref), wanted in due]
 
     def deadline(self) -> float | None:
-        """When a question is answered, whatever is here."""
+        """When the next question is answered with the counts that are here."""
         return min((question.until for question in self.questions.values()), default=None)

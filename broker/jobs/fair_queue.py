@@ -47,14 +47,14 @@ class FairQueue:
             del self._levels[priority]
 
     def first(self) -> bytes | None:
-        """Whose turn it is."""
+        """The job whose turn it is."""
         if not self._levels:
             return None
         clients = self._levels[max(self._levels)]
         return next(iter(next(iter(clients.values()))))
 
     def turn(self) -> None:
-        """The turn passes on, to the next client, and to the next job of this one."""
+        """Pass the turn on: to the next client, and among this client's jobs to the next one."""
         if self._levels:
             clients = self._levels[max(self._levels)]
             client, jobs = next(iter(clients.items()))
@@ -62,7 +62,7 @@ class FairQueue:
             clients.move_to_end(client)
 
     def back(self, job: bytes) -> None:
-        """The job gets back the turn that it had: it could not use it."""
+        """Give the job back the turn that it had, and could not use."""
         priority, client = self._where[job]
         clients = self._levels[priority]
         clients[client].move_to_end(job, last=False)

@@ -17,7 +17,7 @@ __all__ = ["Chunks", "Job"]
 
 
 class Chunks:
-    """Where a job's roots lie: 16 bytes for each chunk of them, since there may be millions."""
+    """Where a job's roots lie. A chunk costs 16 bytes here, since there may be millions of chunks."""
 
     __slots__ = ("_nbytes", "_stops", "first", "nbytes")
 
@@ -50,13 +50,13 @@ class Chunks:
         return self._stops[-1] - self.first if self._stops else 0
 
     def find(self, root: int) -> int:
-        """Which chunk has this root."""
+        """Number of the chunk that has this root."""
         return bisect_right(self._stops, root)
 
 
 @dataclass(slots=True)
 class Job:
-    """One job: what was asked, where it runs, how far its roots are."""
+    """One job: what its client asked for, where it runs, how far its roots are."""
 
     id: bytes
     name: str
@@ -102,23 +102,23 @@ class Job:
     strikes: dict[tuple[int, Path], list[tuple[int, str]]] = field(default_factory=dict)
     """(stage, path) -> (outputs given, what happened) of each death of a worker that ran this task."""
     incidents: deque[str] = field(default_factory=lambda: deque(maxlen=20))
-    """What died, and what was done about it."""
+    """Deaths and losses, and what the broker did about them, as sentences."""
     retries: int = 0
     """How often it has been started over for its failed tasks."""
     wild: bool = False
-    """Whether it has run where not all stages are deterministic: another run may give something else."""
+    """Whether it has run on a stage that is not deterministic: another run may give other outputs."""
     failures_known: bool = True
     """Whether it is known which failures of earlier epochs were given out; until then no roots are sent."""
     counted: dict[int, tuple[int, int]] = field(default_factory=dict)
-    """Stage -> (outputs and failures and drops, failures) in this epoch, of workers that will say no more of
-    it: the dead, and, once the job has ended and all have said their last word, those too."""
+    """Stage -> (outputs, failures and drops together; failures alone) in this epoch, of workers that report
+    no more: dead ones, and, once all last counts of an ended job are here, all others."""
     counts_final: bool = False
-    """Whether it has ended, and all have."""
+    """Whether the job has ended, and no last counts are awaited."""
     paused_until: float = 0.0
-    """Until then no roots are sent: nobody reads its results."""
+    """Monotonic time until which no roots are sent, because too many of its results are not read yet."""
 
     def notes(self) -> dict[str, Any]:
-        """What is to outlive the broker beside the job's columns."""
+        """Facts for the ledger's column ``notes``, which outlive the broker without a column of their own."""
         strikes = [(stage, path, deaths) for (stage, path), deaths in self.strikes.items()]
         return {
             "marks": self.marks,
@@ -132,7 +132,7 @@ class Job:
         }
 
     def take_notes(self, notes: dict[str, Any]) -> None:
-        """Read them back."""
+        """Take the facts of that column."""
         self.marks = tuple(Mark(stage, tuple(path), *rest) for stage, path, *rest in notes["marks"])
         self.strikes = {
             (stage, tuple(path)): [(given, text) for given, text in deaths]
@@ -146,13 +146,13 @@ class Job:
         self.counts_final = notes.get("counts_final", False)
 
     def count(self, stage: int, done: int, failed: int) -> None:
-        """What a worker of this stage has given in all."""
+        """Add the last counts of a worker of this stage."""
         before = self.counted.get(stage, (0, 0))
         self.counted[stage] = (min(COUNT, before[0] + done), min(COUNT, before[1] + failed))
 
     @property
     def backlog_bytes(self) -> int:
-        """Bytes of the roots in ``todo``, about."""
+        """About how many bytes the roots in ``todo`` have."""
         return self.backlog * self.chunks.nbytes // max(1, self.chunks.total)
 
     @property

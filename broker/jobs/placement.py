@@ -1,6 +1,7 @@
-"""Placement: which worker has a job at each ordered stage, and which sink its results.
+"""Placement: which worker of each ordered stage gets a job, and which sink.
 
-Least loaded first. A job is given all that it needs at once, or it waits and is told for what.
+The least loaded ones are chosen. A job gets all of its seats at once; if one is not free, it gets none and
+waits, and its status says for what.
 """
 
 from __future__ import annotations
@@ -25,9 +26,10 @@ class StageInfo:
 
 @dataclass(slots=True, frozen=True)
 class Placed:
-    """A job's places."""
+    """A job's seats."""
 
     ordered: dict[int, bytes]
+    """Ordered stage -> its worker."""
     sink: bytes
 
 
@@ -45,10 +47,10 @@ class Placement:
         sinks: list[Member],
         leaving: Set[bytes] = frozenset(),
     ) -> Placed | str:
-        """Choose, and count. A string says what the job waits for.
+        """Choose a job's seats and count them. A text in place of seats says what the job waits for.
 
         Args:
-            pipeline: its name, for the sentence.
+            pipeline: its name, for that text.
             stages: the pipeline's stages.
             workers: the living workers of each stage.
             sinks: the living sinks.
@@ -75,11 +77,11 @@ class Placement:
         return placed
 
     def take(self, placed: Placed) -> None:
-        """Count a place that was given before a restart."""
+        """Count seats that were given before a restart."""
         self._load.update([*placed.ordered.values(), placed.sink])
 
     def free(self, placed: Placed) -> None:
-        """The job has left its places."""
+        """The job has left its seats."""
         self._load.subtract([*placed.ordered.values(), placed.sink])
         for incarnation in (*placed.ordered.values(), placed.sink):
             if self._load[incarnation] <= 0:

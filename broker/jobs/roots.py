@@ -23,20 +23,21 @@ SLICE = 512
 """Roots in one outbatch at most."""
 
 CACHE_BYTES = 32 << 20
-"""Chunks of roots that are kept in memory until they are sent; the others are read again."""
+"""Bytes of chunks that stay in memory until they are sent; other chunks are read back from the ledger."""
 
 BACKLOG_BYTES = 16 << 20
 """Bytes of a job's roots that may wait before its feeder is held back."""
 
 BACKLOG_TASKS = 1 << 16
+"""Roots of a job that may wait before its feeder is held back."""
 
 
 class Roots:
     """The roots of all jobs.
 
     Args:
-        senders: the links to first stages, and to those who get a stream's END.
-        effects: where what is to be done is appended.
+        senders: the links to first stages, and to the sequencers that get a stream's END.
+        effects: to which effects are appended.
         acknowledge: answers a feed that was held back.
     """
 
@@ -67,7 +68,7 @@ class Roots:
         job.todo.append((start, stop))
 
     def again(self, job: Job, runs: list[PathRun]) -> None:
-        """These roots were lost, and are to go again, before all others."""
+        """Send these roots again, which were lost, before all others."""
         for first, n in reversed(runs):
             start = first[0] if first else -1
             stop = min(start + n, job.chunks.first + job.chunks.total)
@@ -89,11 +90,11 @@ class Roots:
         return job.backlog_bytes > BACKLOG_BYTES or job.backlog > BACKLOG_TASKS
 
     def rewind(self, job: Job) -> None:
-        """All of the job's roots go again."""
+        """Send all of the job's roots again."""
         self.resume(job, Intervals())
 
     def resume(self, job: Job, safe: Intervals) -> None:
-        """All of the job's roots go again but these."""
+        """Send all of the job's roots again except these."""
         job.ended_roots = job.recovering = False
         job.todo.clear()
         job.backlog = 0
@@ -105,19 +106,19 @@ class Roots:
             self._todo(job, start + shift, stop + shift)
 
     def drop(self, job: Job) -> None:
-        """The job has ended."""
+        """The job has ended: forget its roots."""
         self.senders.forget(job.id)
         for seq in list(job.cache):
             self._uncache(job, seq)
 
     def loaded(self, job: Job, seq: int, roots: Batch) -> None:
-        """A chunk was read from the ledger."""
+        """Keep a chunk that was read from the ledger, if its roots are next."""
         job.loading.discard(seq)
         if job.todo and seq not in job.cache and job.chunks.find(job.todo[0][0]) == seq:
             self._cache(job, seq, roots)
 
     def dispatch(self, queue: FairQueue, jobs: dict[bytes, Job], stages: int, now: float) -> None:
-        """Turns go round one pipeline's jobs, as long as something can be sent.
+        """Let one pipeline's jobs take turns, as long as something can be sent.
 
         Where all jobs go to the same workers, the round ends with the first job that these have no credit
         for. So it costs the same however many jobs wait. A job that cannot use its turn keeps it.
@@ -144,7 +145,7 @@ class Roots:
             queue.back(name)
 
     def finish(self, job: Job, stages: int) -> None:
-        """All roots of the job that are here have been sent: if it gets no more, their END goes too."""
+        """All roots that are here have been sent: if the feed is closed, send their END too."""
         if job.closed and job.stream and not job.ended_roots:
             assert job.stamp is not None
             job.ended_roots = True

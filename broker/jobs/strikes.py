@@ -9,8 +9,8 @@ outputs that it had given. A worker that meets it emits its failure, ``WorkerLos
 for its time-out is condemned at once, with ``TaskTimeout``.
 
 Where no task was running, the nearest is struck: the one that was to be next, or the one that had ended
-last. It may have started what the worker died of. A task that is done does not come again: a strike does it
-no harm.
+last. It may have caused the death, by a thread that it started, say. A strike does no harm to a task that is
+done, which does not come again.
 
 Where several tasks were running, in a batch or beside each other, nobody knows which one it was. Each gets a
 strike, and becomes a suspect as any other; but none is condemned in company: it runs alone first.
@@ -29,6 +29,7 @@ from zturbo_broker.jobs.job import Job
 __all__ = ["Death", "Running", "stand", "strike"]
 
 ANYWHERE = 4
+"""How many times the limit of deaths, at whatever output, condemns a task."""
 
 Running = tuple[bytes, int, Path, int]
 """(job, epoch, path) of a task that was running, and how many outputs it had given."""
@@ -104,7 +105,7 @@ def _strike_alone(job: Job, death: Death, path: Path, given: int, limit: int) ->
     here = sum(at == given for at, _ in deaths)
     if here >= limit or tries >= ANYWHERE * limit:
         times = "once" if tries == 1 else f"{tries} times"
-        text = f"task {_name(path)} killed whoever ran it, {times}; the last time, {death.sentence}"
+        text = f"task {_name(path)} killed its worker, {times}; the last time, {death.sentence}"
         stood = _stood(job, death.stage, [at for at, _ in deaths])
         return _mark(job, Mark(death.stage, path, "WorkerLost", text, stood))
     if here == limit - 1 or tries == ANYWHERE * limit - 1:
@@ -137,7 +138,7 @@ def stand(marks: tuple[Mark, ...], failures: Sequence[tuple[int, Path, int]]) ->
 
 
 def _fits(stage: int, path: Path, given: int) -> bool:
-    """Whether a stamp can carry a mark of this task: one that no member can read stops its job for good."""
+    """Whether a stamp can carry a mark of this task. A stamp that no member can read would stop its job."""
     return is_number(stage, 0, MAX_STAGES) and is_path(path) and is_number(given)
 
 

@@ -1,6 +1,6 @@
-"""When jobs end because of time: those that took too long, and those whose client feeds them no more.
+"""Jobs that end because of time: those that take too long, and those whose feeding client has gone silent.
 
-No event of one job looks at another: there may be a million of them.
+No event of one job looks at the others: there may be a million of them.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ class Deadlines:
     def __init__(self) -> None:
         self._at: dict[bytes, float] = {}
         self._heap: list[tuple[float, bytes]] = []
-        """Each job that has one, and some that have ended: these are passed over when their time comes."""
+        """Each job with a time-out, and some that have ended, which are skipped when their time comes."""
 
     def set(self, job: bytes, at: float) -> None:
         """The job has to be complete by then."""
@@ -30,12 +30,12 @@ class Deadlines:
             heapq.heapify(self._heap)
 
     def first(self) -> float | None:
-        """When the first of them is over."""
+        """When the next time-out is over."""
         self._skip()
         return self._heap[0][0] if self._heap else None
 
     def due(self, now: float) -> list[bytes]:
-        """Jobs whose time is over, the first one first. They are told once."""
+        """Jobs whose time is over, the earliest first. Each is returned once."""
         jobs = []
         while (at := self.first()) is not None and at <= now:
             job = heapq.heappop(self._heap)[1]
@@ -52,7 +52,7 @@ class Feeds:
     """Jobs that clients feed, and when each of these clients was last heard.
 
     Args:
-        patience: seconds that a client may be silent meanwhile.
+        patience: seconds that a client may be silent while it feeds a job.
     """
 
     def __init__(self, patience: float) -> None:
@@ -63,7 +63,7 @@ class Feeds:
         """Client -> when it was last heard; the one that has been silent for longest comes first."""
 
     def open(self, client: bytes, job: bytes, now: float) -> None:
-        """The client begins to feed this job."""
+        """This client begins to feed this job."""
         self._jobs.setdefault(client, {})[job] = None
         self.heard(client, now)
 
@@ -76,17 +76,17 @@ class Feeds:
             self._heard.pop(client, None)
 
     def heard(self, client: bytes, now: float) -> None:
-        """A sign of the client."""
+        """The client was heard."""
         if client in self._jobs:
             self._heard.pop(client, None)
             self._heard[client] = now
 
     def first(self) -> float | None:
-        """When the client that is silent for longest counts as gone."""
+        """When the client that has been silent for longest counts as gone."""
         return next((at + self.patience for at in self._heard.values()), None)
 
     def due(self, now: float) -> list[bytes]:
-        """Jobs whose client counts as gone. They are told once."""
+        """Jobs whose client counts as gone. Each is returned once."""
         jobs: list[bytes] = []
         while (at := self.first()) is not None and at <= now:
             client = next(iter(self._heard))

@@ -47,8 +47,8 @@ def test_a_content_whose_unpacking_ends_the_worker_is_condemned_alone() -> None:
             assert all(isinstance(error, WorkerLost) for error in errors), (kind, errors)
             exited, crashed = map(str, errors)
             assert "the code that unpacks it raised KeyboardInterrupt" in str(raised), (kind, raised)
-            assert "killed whoever ran it, 3 times" in exited and "exit code 9" in exited, (kind, exited)
-            assert "killed whoever ran it, 3 times" in crashed and "SIGSEGV" in crashed, (kind, crashed)
+            assert "killed its worker, 3 times" in exited and "exit code 9" in exited, (kind, exited)
+            assert "killed its worker, 3 times" in crashed and "SIGSEGV" in crashed, (kind, crashed)
 
 
 def test_a_content_that_cannot_be_unpacked_fails_alone_at_the_client() -> None:

@@ -30,7 +30,7 @@ def test_poison_takes_nobody_along(how: str, said: str) -> None:
         assert good == [value for value in range(1, 1001) if value != 500]
         (error,) = bad
         assert isinstance(error, WorkerLost)
-        assert "killed whoever ran it, 3 times" in str(error)
+        assert "killed its worker, 3 times" in str(error)
         assert said in str(error)
         assert "p.deadly" in str(error)
         assert "task 499" in str(error), "its path"
@@ -110,7 +110,7 @@ def test_poison_in_an_ordered_stage() -> None:
         good, bad = run(client, 1000)
         (error,) = bad
         assert isinstance(error, WorkerLost)
-        assert "killed whoever ran it, 3 times" in str(error)
+        assert "killed its worker, 3 times" in str(error)
         assert "SIGKILL" in str(error), "the cause"
         assert "p.ordered" in str(error)
         assert "task 499" in str(error), "its path"
