@@ -109,7 +109,7 @@ class AsyncClient:
             check=partial(connection.submissions.check_size, pipeline),
         )
         try:
-            async for content in reader.all_contents(None):
+            async for content in reader.contents(None):
                 if type(content) is not Failure:
                     yield content
                     continue
@@ -159,7 +159,7 @@ class AsyncClient:
         endings = Endings(found)
         while endings.left:
             ended = await endings.next(deadline)
-            failed = any(job.handle._failed for job in ended)
+            failed = any(job.handle.outcome.failed for job in ended)
             if not ended or return_when == "FIRST_COMPLETED" or (failed and return_when == "FIRST_EXCEPTION"):
                 break
         return set(found) - set(endings.left), set(endings.left)

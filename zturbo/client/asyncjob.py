@@ -13,9 +13,9 @@ from zturbo.api.task import Task
 from zturbo.checks import check_timeout
 from zturbo.client.connection import Connection
 from zturbo.client.handle import JobHandle, deadline_of
+from zturbo.client.incoming import Incoming
 from zturbo.client.io import ClientIO
-from zturbo.client.job_ids import with_text_ids
-from zturbo.client.reader import Failure, Reader, contents_of, tasks_of
+from zturbo.client.reader import Failure, contents_of, tasks_of
 from zturbo.errors import JobError, ResultTimeout, ZturboError
 from zturbo.jobstates import LIVE
 from zturbo.wire.control import answers, to_broker
@@ -25,51 +25,61 @@ from zturbo.wire.messages import Results
 __all__ = ["AsyncJob", "AsyncReader", "Endings", "ask", "quietly"]
 
 
-class AsyncReader(Reader):
-    """A reader whose results are awaited."""
+class AsyncReader:
+    """As :class:`~zturbo.client.reader.Reader`; its results are awaited."""
 
     def __init__(
         self, io: ClientIO, job: bytes, first: int, at: answers.Whereabouts | None, *, tell: bool = False
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._event = asyncio.Event()
-        super().__init__(io, job, first, at, tell=tell)
+        self._incoming = Incoming(io, job, first, at, self._wake, tell=tell)
 
     def _wake(self) -> None:
         if not self._loop.is_closed():
             self._loop.call_soon_threadsafe(self._event.set)
 
-    async def arriving(self, deadline: float | None) -> AsyncIterator[tuple[Results, int]]:
+    def fail(self, error: BaseException) -> None:
+        """As :meth:`Reader.fail`."""
+        self._incoming.fail(error)
+
+    def close(self) -> None:
+        """Stop reading."""
+        self._incoming.close()
+
+    async def batches(self, deadline: float | None) -> AsyncIterator[tuple[Results, int]]:
         """As :meth:`Reader.batches`."""
+        incoming = self._incoming
         try:
             while True:
-                self._io.check_process()
-                while not self._arrived:
-                    if self._over():
-                        return
+                incoming.check_process()
+                while incoming.waiting:
                     # What comes from here on sets it again, in a later turn of the loop.
                     self._event.clear()
                     left = None if deadline is None else max(0.0, deadline - time.monotonic())
                     try:
                         await asyncio.wait_for(self._event.wait(), left)
                     except asyncio.TimeoutError:
-                        raise self._late() from None
-                yield self._arrived.popleft()
+                        raise incoming.late() from None
+                part = incoming.take()
+                if part is None:
+                    return
+                yield part
         finally:
             self.close()
 
-    async def all_contents(self, deadline: float | None) -> AsyncIterator[Any]:
+    async def contents(self, deadline: float | None) -> AsyncIterator[Any]:
         """As :meth:`Reader.contents`."""
-        async for results, skip in self.arriving(deadline):
+        async for results, skip in self.batches(deadline):
             for taken, content in enumerate(contents_of(results)[skip:], results.first + skip):
-                self.stream.taken = taken
+                self._incoming.stream.taken = taken
                 yield content
 
-    async def all_tasks(self, deadline: float | None) -> AsyncIterator[Task]:
+    async def tasks(self, deadline: float | None) -> AsyncIterator[Task]:
         """As :meth:`Reader.tasks`."""
-        async for results, skip in self.arriving(deadline):
+        async for results, skip in self.batches(deadline):
             for taken, task in enumerate(tasks_of(results)[skip:], results.first + skip):
-                self.stream.taken = taken
+                self._incoming.stream.taken = taken
                 yield task
 
 
@@ -91,6 +101,8 @@ class AsyncJob:
         self.id = handle.id
         self.name = handle.name
         self.failed_tasks = handle.failed_tasks
+        self._reading = handle.reading
+        self._outcome = handle.outcome
         self._collecting = asyncio.Lock()
 
     def __repr__(self) -> str:
@@ -106,19 +118,18 @@ class AsyncJob:
         await quietly(self.release())
 
     def _reader(self, first: int, *, tell: bool = False) -> AsyncReader:
-        return AsyncReader(
-            self.handle._connection.io, self.handle._raw_id, first, self.handle._whereabouts(), tell=tell
-        )
+        reading = self._reading
+        return AsyncReader(reading.connection.io, reading.job, first, reading.whereabouts(), tell=tell)
 
     def stream(self, timeout: float | None = None) -> AsyncIterator[Any]:
         """As :meth:`zturbo.JobHandle.stream`."""
         return self._contents(deadline_of("stream: timeout", timeout))
 
     async def _contents(self, deadline: float | None) -> AsyncIterator[Any]:
-        self.handle._streamed = True
-        reader = self._reader(self.handle._first, tell=True)
+        self._reading.streamed = True
+        reader = self._reader(self._reading.first, tell=True)
         try:
-            async for content in reader.all_contents(deadline):
+            async for content in reader.contents(deadline):
                 if type(content) is Failure:
                     self.failed_tasks.append(content.task)
                 else:
@@ -131,10 +142,10 @@ class AsyncJob:
         return self._tasks(deadline_of("tasks: timeout", timeout))
 
     async def _tasks(self, deadline: float | None) -> AsyncIterator[Task]:
-        self.handle._streamed = True
-        reader = self._reader(self.handle._first, tell=True)
+        self._reading.streamed = True
+        reader = self._reader(self._reading.first, tell=True)
         try:
-            async for task in reader.all_tasks(deadline):
+            async for task in reader.tasks(deadline):
                 yield task
         finally:
             reader.close()
@@ -142,21 +153,21 @@ class AsyncJob:
     async def result(self, timeout: float | None = None) -> Result:
         """As :meth:`zturbo.JobHandle.result`."""
         deadline = deadline_of("result: timeout", timeout)
-        handle = self.handle
         async with self._collecting:
-            if handle._collected is None:
-                if handle._settled:
-                    handle._raise_outcome()
-                result = Result()
-                try:
-                    async for task in self._reader(0).all_tasks(deadline):
-                        result.collect(task)
-                except JobError as error:
-                    handle._note(error)
-                    raise
-                handle._take(result)
-        assert handle._collected is not None
-        return handle._collected
+            result = self._reading.result
+            if result is not None:
+                return result
+            if (ended := self._outcome.error) is not None:
+                raise ended
+            result = Result()
+            try:
+                async for task in self._reader(0).tasks(deadline):
+                    result.collect(task)
+            except JobError as error:
+                self._outcome.reading_ended(error)
+                raise
+            self._outcome.collected(result)
+            return result
 
     async def exception(self, timeout: float | None = None) -> BaseException | None:
         """As :meth:`zturbo.JobHandle.exception`."""
@@ -168,35 +179,33 @@ class AsyncJob:
 
     async def status(self) -> dict[str, Any]:
         """As :meth:`zturbo.JobHandle.status`."""
-        connection = self.handle._connection
-        value = await ask(connection, connection.io.complete.question(self.handle._raw_id))
-        return self.handle._told(with_text_ids(value)["jobs"])
+        connection = self._reading.connection
+        return self._outcome.status(await ask(connection, connection.io.complete.question(self._reading.job)))
 
     async def done(self) -> bool:
         """Whether the job has ended, in whatever way."""
-        return self.handle._settled or self.handle._look(await self.status()) not in LIVE
+        return self._outcome.settled or self._outcome.state(await self.status()) not in LIVE
 
     async def running(self) -> bool:
         """Whether it has its workers, and has not ended."""
-        return not self.handle._settled and self.handle._look(await self.status()) == "running"
+        return not self._outcome.settled and self._outcome.state(await self.status()) == "running"
 
     async def cancelled(self) -> bool:
-        """Whether somebody cancelled it."""
-        if not self.handle._settled:
-            self.handle._look(await self.status())
-        return self.handle._settled and self.handle.cancelled()
+        """Whether a client cancelled it."""
+        if not self._outcome.settled:
+            self._outcome.state(await self.status())
+        return self._outcome.cancelled
 
     async def cancel(self) -> bool:
         """As :meth:`zturbo.JobHandle.cancel`."""
-        if self.handle._settled:
-            return self.handle.cancelled()
-        return self.handle._cancelled(
-            await ask(self.handle._connection, to_broker.Cancel(job=self.handle._raw_id))
-        )
+        if self._outcome.settled:
+            return self._outcome.cancelled
+        answer = await ask(self._reading.connection, to_broker.Cancel(job=self._reading.job))
+        return self._outcome.after_cancel(answer)
 
     async def release(self) -> None:
         """As :meth:`zturbo.JobHandle.release`."""
-        await ask(self.handle._connection, to_broker.Release(job=self.handle._raw_id))
+        await ask(self._reading.connection, to_broker.Release(job=self._reading.job))
 
     async def retry_failed(self, timeout: float | None = None, **options: Any) -> AsyncJob:
         """As :meth:`zturbo.JobHandle.retry_failed`."""
@@ -214,17 +223,17 @@ class Endings:
         self._loop = asyncio.get_running_loop()
         self._event = asyncio.Event()
         self.left = list(jobs)
-        """Those whose end was not told yet."""
+        """Jobs whose end was not told yet."""
         for job in self.left:
-            job.handle._when_settled(self._wake)
+            job.handle.outcome.when_settled(self._wake)
 
     def _wake(self, handle: futures.Future[Result]) -> None:
         if not self._loop.is_closed():
             self._loop.call_soon_threadsafe(self._event.set)
 
     async def next(self, deadline: float | None) -> list[AsyncJob]:
-        """Those that have ended meanwhile, once one has; none if the time is over."""
-        while not (ended := [job for job in self.left if job.handle._settled]):
+        """Jobs that have ended meanwhile, once one has; none if the time is over."""
+        while not (ended := [job for job in self.left if job.handle.outcome.settled]):
             self._event.clear()
             left = None if deadline is None else deadline - time.monotonic()
             try:
@@ -245,4 +254,4 @@ async def quietly(call: Any) -> None:
     try:
         await asyncio.shield(call)
     except ZturboError:
-        pass  # it was to be let go of, and is gone with its client
+        pass  # the job was to be let go of, and is gone with its client

@@ -1,18 +1,16 @@
-"""Results of one job on their way from the I/O thread to the caller's, and from bytes to tasks."""
+"""Reads results of one job, and makes tasks of their bytes."""
 
 from __future__ import annotations
 
 import threading
 import time
-from collections import deque
 from collections.abc import Iterator
 from typing import Any
 
 from zturbo.api.task import Task, TaskLog, read_meta
+from zturbo.client.incoming import Incoming
 from zturbo.client.io import ClientIO
-from zturbo.client.subscription import Subscription
-from zturbo.core.result_stream import ResultStream
-from zturbo.errors import DecodeError, ResultTimeout, TaskError, by_name
+from zturbo.errors import DecodeError, TaskError, by_name
 from zturbo.errortext import safe_repr
 from zturbo.wire.control import answers
 from zturbo.wire.messages import Results
@@ -34,7 +32,7 @@ __all__ = ["FailedTask", "Failure", "Reader", "contents_of", "failed_task", "tas
 
 
 class Reader:
-    """Results of one job on their way from the I/O thread to the caller's.
+    """Reads results of one job in the caller's thread.
 
     Args:
         io: the client's I/O thread.
@@ -47,74 +45,47 @@ class Reader:
     def __init__(
         self, io: ClientIO, job: bytes, first: int, at: answers.Whereabouts | None, *, tell: bool = False
     ) -> None:
-        self._io = io
-        self._tell = tell
         self._ready = threading.Condition()
-        self._arrived: deque[tuple[Results, int]] = deque()
-        self._error: BaseException | None = None
-        self.stream = ResultStream(job, 0, first)
-        self._sub = Subscription(self.stream, self._deliver, self.fail)
-        io.subscribe(self._sub, at)
+        self._incoming = Incoming(io, job, first, at, self._wake, tell=tell)
 
     def _wake(self) -> None:
-        """Something has come, or will not."""
         with self._ready:
             self._ready.notify()
 
-    def _deliver(self, results: Results, skip: int) -> None:
-        self._arrived.append((results, skip))
-        self._wake()
-
     def fail(self, error: BaseException) -> None:
         """No more results will come: the reader gets this error, after those that have come."""
-        self._error = error
-        self._wake()
-
-    def _over(self) -> bool:
-        """Whether all has come; raises what ended the job otherwise."""
-        if self._error is not None:
-            raise self._error
-        if self.stream.complete:
-            self.stream.taken = self.stream.next
-            self._io.complete.add(self.stream.job)
-        return self.stream.complete
-
-    def _late(self) -> ResultTimeout:
-        return ResultTimeout(f"not all results were there in time; {self.stream.taken} were")
-
-    def close(self) -> None:
-        """Stop reading."""
-        self._io.unsubscribe(self._sub, tell=self._tell)
-        self._tell = False
+        self._incoming.fail(error)
 
     def batches(self, deadline: float | None) -> Iterator[tuple[Results, int]]:
         """Results as they come, and how many leading ones to skip; raises what ended the job otherwise."""
+        incoming = self._incoming
         try:
             while True:
-                self._io.check_process()  # a child has a copy of all this, in which nothing arrives
+                incoming.check_process()
                 with self._ready:
-                    while not self._arrived:
-                        if self._over():
-                            return
+                    while incoming.waiting:
                         left = None if deadline is None else deadline - time.monotonic()
                         if left is not None and left <= 0:
-                            raise self._late()
+                            raise incoming.late()
                         self._ready.wait(left)
-                    results, skip = self._arrived.popleft()
-                yield results, skip
+                part = incoming.take()
+                if part is None:
+                    return
+                yield part
         finally:
-            self.close()
+            incoming.close()
 
     def tasks(self, deadline: float | None) -> Iterator[Task]:
         """Tasks in order, failed ones too."""
+        stream = self._incoming.stream
         for results, skip in self.batches(deadline):
             for index, task in enumerate(tasks_of(results)[skip:], results.first + skip):
-                self.stream.taken = index
+                stream.taken = index
                 yield task
 
     def contents(self, deadline: float | None) -> Iterator[Any]:
         """Contents in order; a failed task comes as a :class:`Failure`."""
-        stream = self.stream
+        stream = self._incoming.stream
         for results, skip in self.batches(deadline):
             contents = contents_of(results)
             taken = results.first + skip

@@ -1,0 +1,92 @@
+"""Results of one job that have come, in the I/O thread, and that the reader has not taken yet."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+
+from zturbo.client.io import ClientIO
+from zturbo.client.subscription import Subscription
+from zturbo.core.result_stream import ResultStream
+from zturbo.errors import ResultTimeout
+from zturbo.wire.control import answers
+from zturbo.wire.messages import Results
+
+__all__ = ["Incoming"]
+
+
+class Incoming:
+    """What a reader waits for: results, and then the end of the job, or an error in its place.
+
+    All of it goes through one queue. So a reader that sees the end has taken all that came before it.
+
+    Args:
+        io: the client's I/O thread.
+        job: id of the job.
+        first: index of the first result wanted; -1 to go on at the sink's cursor.
+        at: where the results are, as the broker said last; None to ask it.
+        wake: called, in the I/O thread, when something has come.
+        tell: tell the sink at the end how far the caller has come: another reader goes on there.
+    """
+
+    def __init__(
+        self,
+        io: ClientIO,
+        job: bytes,
+        first: int,
+        at: answers.Whereabouts | None,
+        wake: Callable[[], None],
+        *,
+        tell: bool = False,
+    ) -> None:
+        self._io = io
+        self._wake = wake
+        self._tell = tell
+        self._queue: deque[tuple[Results, int] | BaseException | None] = deque()
+        """Results, and how many leading ones to skip; an error; None where all has come."""
+        self.stream = ResultStream(job, 0, first)
+        self._sub = Subscription(self.stream, self._deliver, self.fail)
+        io.subscribe(self._sub, at)
+
+    def _deliver(self, results: Results, skip: int) -> None:
+        self._queue.append((results, skip))
+        if self.stream.complete:
+            self._queue.append(None)
+        self._wake()
+
+    def fail(self, error: BaseException) -> None:
+        """No more results will come: the reader gets this error, after those that have come."""
+        self._queue.append(error)
+        self._wake()
+
+    def check_process(self) -> None:
+        """Raise UsageError in a forked child: it has a copy of all this, in which nothing arrives."""
+        self._io.check_process()
+
+    @property
+    def waiting(self) -> bool:
+        """Whether nothing is here to be taken."""
+        return not self._queue
+
+    def take(self) -> tuple[Results, int] | None:
+        """What has come next: results, and how many leading ones to skip; None if all has been taken.
+
+        Raises:
+            JobError: the job ended without (all) results.
+        """
+        part = self._queue.popleft()
+        if isinstance(part, BaseException):
+            raise part
+        if part is None:
+            self.stream.taken = self.stream.next
+            self._io.complete.add(self.stream.job)
+        return part
+
+    def late(self) -> ResultTimeout:
+        """The error of a reader whose time is over."""
+        return ResultTimeout(f"not all results were there in time; {self.stream.taken} were")
+
+    def close(self) -> None:
+        """Stop reading."""
+        self._io.unsubscribe(self._sub, tell=self._tell)
+        self._tell = False
