@@ -1,4 +1,4 @@
-"""The ledger's file: locked, made as a whole, and checked before anything of it is served."""
+"""The ledger's file: locked, made as a whole, and checked before any of it is used."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ from zturbo_broker.ledger.schema import MIGRATIONS, migrate, row_crc
 __all__ = ["DAMAGE", "connect", "damaged", "no_room", "take_lock"]
 
 DAMAGE = (sqlite3.DatabaseError, UnicodeError)
-"""What sqlite3 raises where a file is damaged: also a text of its own that quotes what is no text."""
+"""Exceptions of sqlite3 for a damaged file: UnicodeError where its message quotes bytes that are no text."""
 
 _NO_ROOM = ("SQLITE_FULL", "SQLITE_IOERR_WRITE", "SQLITE_IOERR_SHMSIZE")
 """Names of errors of a disk that is full; the last one where the file beside the WAL cannot be made."""
 
 LITTLE = 1 << 16
-"""Bytes: a disk with less room is full, whatever SQLite calls it. Python 3.10 has no names of errors."""
+"""A disk with fewer free bytes counts as full, whatever the error: Python 3.10 does not tell its name."""
 
 _NOT_DAMAGE = ("SQLITE_BUSY", "SQLITE_CANTOPEN", "SQLITE_LOCKED", "SQLITE_PERM", "SQLITE_READONLY")
-"""Starts of the names of other errors that say nothing of what is in the file."""
+"""How the names of other errors begin that say nothing about the file's contents."""
 
 
 def no_room(path: Path, error: Exception) -> bool:
-    """Whether this error of a ledger is that its disk is full, and says nothing of what is in the file."""
+    """Whether this error means that the ledger's disk is full, and nothing about the file's contents."""
     if getattr(error, "sqlite_errorname", "") in _NO_ROOM or "is full" in str(error):
         return True
     if is_read_only(path.parent):
@@ -40,7 +40,7 @@ def no_room(path: Path, error: Exception) -> bool:
 
 
 def damaged(path: Path, what: object) -> StartError:
-    """What a broker that cannot use its ledger ends with."""
+    """The error with which a broker ends that cannot use its ledger."""
     return StartError(
         f"the ledger {path} is damaged ({what}): put a backup in its place, or move it away, together with "
         f"{path.name}-wal, to begin with an empty one; the jobs in it are then lost, and unfinished ones are "
@@ -65,13 +65,13 @@ def take_lock(path: Path) -> int:
             "give this one a state folder of its own"
         ) from None
     os.ftruncate(handle, 0)
-    with contextlib.suppress(OSError):  # a full disk: it is for people alone
+    with contextlib.suppress(OSError):  # a full disk does no harm: the number is for people alone
         os.pwrite(handle, f"{os.getpid()}\n".encode(), 0)
     return handle
 
 
 def connect(path: Path) -> sqlite3.Connection:
-    """Open a ledger, in autocommit mode, checked and up to date; one that is not there is made.
+    """Open a ledger in autocommit mode, check it, and bring its schema up to date. Makes a missing one.
 
     Raises:
         StartError: it is damaged, cannot be opened, or was written by a newer zturbo.
@@ -115,7 +115,7 @@ def _check(db: sqlite3.Connection) -> int:
 
 
 def _make(path: Path) -> None:
-    """A new ledger, under another name until it is whole: one that is there and empty was damaged."""
+    """Make a ledger, under another name until it is whole: so an empty file is known as a damaged one."""
     new = path.with_name(path.name + ".new")
     for left in (new, new.with_name(new.name + "-journal")):
         left.unlink(missing_ok=True)

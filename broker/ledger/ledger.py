@@ -1,10 +1,10 @@
 """The ledger: jobs and their roots on disk, in SQLite.
 
-WAL with ``synchronous=FULL``: what :meth:`Ledger.commit` has returned for survives a power cut, as far as
-the disk keeps its word. A round that has written of jobs with a lesser durability alone does not wait
-for the disk. A row per job and per chunk of roots, never per task. Writes are queued in one
-transaction, and the broker commits once per round (group commit). Each row has a checksum, which is
-compared whenever it is read.
+The file is in WAL mode with ``synchronous=FULL``: once :meth:`Ledger.commit` has returned, its writes survive
+a power cut, as far as the disk keeps its word. A commit of jobs with a lesser durability does not wait for
+the disk. There is a row for each job and for each chunk of roots, but none for a task. Writes are queued, and
+the broker commits them once per round, in one transaction (group commit). Each row has a checksum, which is
+compared whenever the row is read.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ __all__ = ["Ledger", "LedgerFull"]
 
 
 class LedgerFull(ZturboError):
-    """The ledger's disk is full; what was queued is kept, and ``commit`` may be tried again."""
+    """The ledger's disk is full. The queued writes are kept, and ``commit`` may be tried again."""
 
 
 _JOB_COLUMNS = ", ".join(field.name for field in fields(JobRow))
@@ -62,7 +62,7 @@ class Ledger:
 
     # -- meta ---------------------------------------------------------------------------------
     def _meta(self, key: str) -> bytes | None:
-        """The value of a key. All rows are read: the damage may be in another's key."""
+        """The value of a key. All rows are checked: the key itself may be damaged."""
         found = None
         for name, value, crc in self._read("meta", "SELECT key, value, crc FROM meta"):
             if row_crc(name, value) != crc:
@@ -80,7 +80,7 @@ class Ledger:
 
     @property
     def cluster_id(self) -> bytes:
-        """Made with the ledger."""
+        """Id of the cluster, made with the ledger."""
         cluster = self._meta("cluster")
         if cluster is None:
             raise LedgerCorrupt(f"{self.path}: row 'cluster' of table meta is not there")
@@ -141,19 +141,19 @@ class Ledger:
         )
 
     def drop_chunks(self, job: bytes) -> None:
-        """The job's roots are not wanted any more."""
+        """Delete the job's roots, which are needed no more. Durable at ``commit``."""
         self._write("DELETE FROM chunk WHERE job = ?", (job,))
 
     def drop_job(self, job: bytes) -> None:
-        """Forget a job."""
+        """Delete a job and its roots. Durable at ``commit``."""
         self.drop_chunks(job)
         self._write("DELETE FROM job WHERE id = ?", (job,))
 
     def commit(self, *, sync: bool = True) -> None:
-        """Make everything queued durable.
+        """Make all queued writes durable.
 
         Args:
-            sync: wait for the disk; without it, what is committed outlives this process, not the host.
+            sync: wait for the disk; without it the writes outlive this process, but perhaps not the host.
 
         Raises:
             LedgerFull: the disk is full; the writes stay queued.
@@ -188,7 +188,7 @@ class Ledger:
         """All jobs, in the order of submission.
 
         Raises:
-            LedgerCorrupt: one is not what was written.
+            LedgerCorrupt: a row is not as it was written.
         """
         query = f"SELECT number, crc, {_JOB_COLUMNS} FROM job ORDER BY number"
         for number, crc, *values in self._read("job", query):
@@ -208,7 +208,7 @@ class Ledger:
         """(seq, first, n, bytes) of a job's chunks, in order.
 
         Raises:
-            LedgerCorrupt: one is not what was written, or is not there.
+            LedgerCorrupt: a chunk is not as it was written, or is missing.
         """
         query = f"SELECT {_CHUNK_HEAD}, head FROM chunk WHERE job = ? ORDER BY seq"
         index: list[tuple[int, int, int, int]] = []
@@ -223,7 +223,7 @@ class Ledger:
         """One chunk.
 
         Raises:
-            LedgerCorrupt: it is not there, or is not what was written.
+            LedgerCorrupt: it is missing, or is not as it was written.
         """
         query = f"SELECT {_CHUNK_HEAD}, head, payload FROM chunk WHERE job = ? AND seq = ?"
         for *row, payload in self._read("chunk", query, (job, seq)):
@@ -235,7 +235,7 @@ class Ledger:
         raise LedgerCorrupt(f"{self.path}: chunk {seq} of job {job.hex()} is not there")
 
     def close(self) -> None:
-        """Commit what is queued and let go of the file."""
+        """Commit the queued writes, close the file, and unlock it."""
         try:
             self.commit()
         finally:

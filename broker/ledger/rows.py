@@ -1,4 +1,4 @@
-"""The rows of the ledger, and a job in the broker's memory <-> a job in its ledger."""
+"""The rows of the ledger, and how jobs in the broker's memory are made of rows and rows of jobs."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["ChunkRow", "JobRow", "LedgerCorrupt", "RowUnreadable", "job_of", "me
 
 
 class LedgerCorrupt(ZturboError):
-    """A row does not have what was written; it is not served."""
+    """A row is not as it was written; no broker uses it."""
 
 
 @dataclass(slots=True)
@@ -45,7 +45,7 @@ class JobRow:
     error_kind: str | None
     error: str | None
     notes: bytes | None = None
-    """Packed map: marks, strikes, incidents, retries."""
+    """Packed map: all that ``Job.notes`` gives."""
 
 
 @dataclass(slots=True)
@@ -67,10 +67,10 @@ class RowUnreadable(LedgerCorrupt):
 
 
 def job_of(row: JobRow, index: list[tuple[int, int, int, int]]) -> Job:
-    """A job of its row and of (seq, first root, roots, bytes) of its chunks.
+    """Make a job of its row and of (seq, first root, roots, bytes) of its chunks.
 
     Raises:
-        RowUnreadable: its columns are as they were written, and yet are no job.
+        RowUnreadable: the row is as it was written, and yet no job can be made of it.
         LedgerCorrupt: roots are missing.
     """
     if row.state not in LIVE | ENDED:
@@ -86,10 +86,10 @@ def job_of(row: JobRow, index: list[tuple[int, int, int, int]]) -> Job:
 
 
 def member_of(raw: bytes) -> Member:
-    """A member of the last view.
+    """Make a member of its packed record in the last view.
 
     Raises:
-        RowUnreadable: it is none.
+        RowUnreadable: no member can be made of it.
     """
     try:
         return Member.from_wire(msgpack.unpackb(raw, use_list=False, raw=False))
@@ -133,7 +133,7 @@ def _job_of(row: JobRow, index: list[tuple[int, int, int, int]]) -> Job:
 
 
 def row_of(job: Job, ended: float | None = None) -> JobRow:
-    """A job's row; ``ended`` is wall time."""
+    """Make a job's row; ``ended`` is wall time."""
     return JobRow(
         id=job.id,
         name=job.name,

@@ -1,7 +1,7 @@
 """The ledger's tables, as an ordered list of migrations: each is applied once, in its turn.
 
-Each row has a checksum of its columns, made by :func:`row_crc`; of a chunk, two: ``crc`` of the payload, and
-``head`` of all else. A migration that adds a column has to make the checksums of its table anew.
+Each row has a checksum of its columns, made by :func:`row_crc`. A chunk has two: ``crc`` of the payload, and
+``head`` of all other columns. A migration that adds a column has to make the checksums of its table anew.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ MIGRATIONS: list[tuple[int, tuple[str, ...]]] = [
 
 
 def row_crc(*values: bytes | str | int | float | None) -> int:
-    """Checksum of a row's columns: of their values, and of the types that SQLite has of them."""
+    """Checksum of a row's columns: of their values, and of their types in SQLite."""
     return zlib.crc32(msgpack.packb(values))
 
 

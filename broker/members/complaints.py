@@ -1,9 +1,9 @@
 """Links that their ends report broken: after a lease, the member with most complaints is taken out.
 
 A complaint counts for both ends of its link, since either may be the one that is cut off. It counts only if
-the broker has heard the member that it is about since the complaint was first said. A member whose code
-holds the interpreter for a minute answers nobody, and is busy, not unreachable: when it is back, the broker
-hears it before it has answered all, so the complaints until then are void.
+the broker has heard the accused member since the complaint was first said. A member whose code holds the
+interpreter for a minute is busy, not unreachable: it answers no link, and says no hello either. Complaints
+about it are void meanwhile, and begin anew when the broker hears it again.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ SILENT_AFTER = 2.5
 """Seconds without a hello after which a complaint about a member is void: hellos are said each second."""
 
 LASTS_AFTER = 1.5
-"""Seconds for which a complaint is to last at least, however short a lease is: it is to be said thrice."""
+"""Seconds that a complaint has to last even if a lease is short: so it was said three times."""
 
 
 @dataclass(slots=True)
@@ -30,23 +30,23 @@ class _Complaint:
     first: float
     last: float
     lasts: bool = False
-    """Whether it has been said for half a lease, of somebody who was heard meanwhile: it has a vote."""
+    """Whether it has a vote: it was repeated for half a lease, and the broker heard the accused meanwhile."""
 
 
 class Complaints:
-    """Who complains of whom.
+    """The complaints of members, and of the broker, about each other.
 
     Args:
         lease: seconds that a link may be broken.
-        heard: when a member was last heard, which never goes back; None if it is none, or is none any more;
-            infinity for the broker itself, which is never taken out.
+        heard: tells when a member was last heard, a time that never decreases; None for an id that is no
+            member's (any more); infinity for the broker itself, which is never taken out.
     """
 
     def __init__(self, lease: float, heard: Callable[[bytes], float | None]) -> None:
         self.lease = lease
         self._heard = heard
         self._all: dict[tuple[bytes, bytes], _Complaint] = {}
-        """By who complains, and of whom."""
+        """(complaining member, accused member) -> complaint."""
 
     def add(self, who: bytes, about: bytes, now: float) -> None:
         """A member says that it gets no answer from another."""
@@ -62,7 +62,7 @@ class Complaints:
         known.lasts = now - known.first >= max(self.lease / 2, LASTS_AFTER) and heard > known.first
 
     def due(self, now: float) -> bytes | None:
-        """Who is to be taken out now, if anybody."""
+        """The member that is to be taken out of the view now, if there is one."""
         for pair, known in list(self._all.items()):
             if now - known.last > FORGET_AFTER or None in (self._heard(pair[0]), self._heard(pair[1])):
                 del self._all[pair]
@@ -74,11 +74,11 @@ class Complaints:
         if not votes:
             return None
         accused = {about for _, about in lasting}
-        # Of two that have as many votes, it is the one complained of.
+        # Of two with equally many votes it is the accused one.
         worst = max(votes, key=lambda inc: (votes[inc], inc in accused, inc))
         self._all = {pair: known for pair, known in self._all.items() if worst not in pair}
         return worst
 
     def deadline(self) -> float | None:
-        """When somebody may be due."""
+        """When a member may next have to be taken out."""
         return min((known.first + self.lease for known in self._all.values() if known.lasts), default=None)

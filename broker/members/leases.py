@@ -1,4 +1,4 @@
-"""Who lives: members, their leases, and the numbered view. When is a member declared dead?
+"""Which members live: their leases, and the numbered view. When is a member declared dead?
 
 The broker alone decides: a member lives as long as it is in the view. It joins by its hello. It leaves the
 view when
@@ -8,13 +8,13 @@ view when
   each second, and its node each quarter of a lease, unless the kernel shows the process as stopped or dead.
   So a process whose code holds the interpreter is busy, not dead;
 * its links are broken for a lease: ``complaints.py`` says which of two ends is taken out;
-* a newcomer may stay in its stead: another sink on its spool, or a member on the broker's host that it
-  cannot reach (``machine/from_members.py``, ``hello``).
+* it yields to another member: to a newer sink on its spool, or to a member that it cannot reach
+  (``machine/from_members.py``: ``hello`` has the first rule, ``_apart`` the second).
 
 A broker that was started again gives all members a full lease; one that stood still adds that time to each.
-Nobody is dead because a task takes long: a task's time-out ends the process, and the node sees that. A
-member that claims a view in which it is no more is fenced: it exits, and its node starts another. What
-follows for the jobs is in ``machine/departures.py``.
+A long task makes no member dead: a task's time-out ends the process, and the node sees that. A member that
+claims a view and is not in the present one is fenced: it exits, and its node starts another. What follows
+for the jobs is in ``machine/departures.py``.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class _Lease:
     heard: float
     """When it last said hello itself."""
     met: bool = True
-    """Whether it has said so to this broker, and not to the one before alone."""
+    """Whether it has said hello to this broker, not only to an earlier one."""
 
 
 class Membership:
@@ -55,7 +55,7 @@ class Membership:
         self._leases: dict[bytes, _Lease] = {}
 
     def restore(self, members: list[Member], now: float) -> None:
-        """After a restart: the same members, a full lease each."""
+        """Begin with the members of an earlier broker, with a full lease each."""
         for member in members:
             self._leases[member.incarnation] = _Lease(member, b"", 0, now + self.lease, now, met=False)
 
@@ -72,7 +72,7 @@ class Membership:
         ]
 
     def met(self) -> list[Member]:
-        """Members that have said hello to this broker itself: of those before it, some may be long dead."""
+        """Members that have said hello to this broker. Others, known from the ledger, may be long dead."""
         return [lease.member for lease in self._leases.values() if lease.met]
 
     def unmet(self, incarnation: bytes) -> bool:
@@ -105,7 +105,7 @@ class Membership:
         return [lease.member for lease in self._leases.values() if lease.member.role == "sink"]
 
     def join(self, member: Member, node: bytes, pid: int, claimed: int, now: float) -> bool | None:
-        """A hello. True if the view changed, False if not, None if the member is fenced."""
+        """A member says hello. Returns whether the view changed; None if the member is fenced."""
         known = self._leases.get(member.incarnation)
         if known is not None:
             known.until = max(known.until, now + self.lease)
@@ -120,19 +120,19 @@ class Membership:
         return True
 
     def renew(self, alive: Iterable[bytes], now: float) -> None:
-        """A node's word that these live."""
+        """A node says that these members live."""
         for incarnation in alive:
             lease = self._leases.get(incarnation)
             if lease is not None:
                 lease.until = now + self.lease
 
     def extend(self, seconds: float) -> None:
-        """For so long nobody could be heard: it is not theirs to answer for."""
+        """Add time in which the broker could hear no member to all leases."""
         for lease in self._leases.values():
             lease.until += seconds
 
     def remove(self, incarnation: bytes) -> Member | None:
-        """An exit that was seen. None if it was no member."""
+        """Take a member out of the view. Returns None if it is no member."""
         lease = self._leases.pop(incarnation, None)
         if lease is None:
             return None
@@ -140,7 +140,7 @@ class Membership:
         return lease.member
 
     def expire(self, now: float) -> list[Member]:
-        """Take out whose lease has run out."""
+        """Take out the members whose leases have run out, and return them."""
         late = [inc for inc, lease in self._leases.items() if lease.until <= now]
         return [member for inc in late if (member := self.remove(inc)) is not None]
 

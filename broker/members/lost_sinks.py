@@ -1,4 +1,4 @@
-"""Sinks that were lost and may come back."""
+"""Sinks that were lost and may come back: how long the broker waits for them."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ PATIENCE = 60.0
 class LostSinks:
     """Sinks that were lost and may come back with their spool.
 
-    One that is started again has time for it while its node is heard, up to :data:`PATIENCE`; if the node
-    starts another in its place, with an empty spool, there is nothing to wait for.
+    The broker waits for a sink as long as it hears the sink's node, up to :data:`PATIENCE`: the node starts
+    it again. If the node starts a sink with another spool in its seat, the broker waits no longer.
 
     Args:
-        grace: seconds that they have for it at least, and after the node was last heard.
+        grace: seconds that the broker waits at least, and seconds after it last heard the node.
     """
 
     def __init__(self, grace: float) -> None:
         self.grace = grace
         self._since: dict[bytes, float] = {}
-        """Lost spool -> when that was."""
+        """Lost spool -> when it was lost."""
         self._seats: dict[bytes, tuple[bytes, str]] = {}
         """Spool -> (node, name) of its sink."""
         self._heard: dict[bytes, float] = {}
         """Node of a lost sink -> when it was last heard."""
         self._replaced: set[bytes] = set()
-        """Lost spools whose seat another has."""
+        """Lost spools whose seat another sink has."""
 
     def __contains__(self, spool: bytes) -> bool:
         return spool in self._since
@@ -38,7 +38,7 @@ class LostSinks:
         self._replaced.update(old for old in self._since if old != spool and self._seats.get(old) == seat)
 
     def hear(self, node: bytes, now: float) -> None:
-        """A node gave a sign of life."""
+        """A node was heard."""
         if node in self._heard:
             self._heard[node] = now
 
@@ -49,7 +49,7 @@ class LostSinks:
             self._heard.setdefault(self._seats[spool][0], now)
 
     def back(self, spool: bytes) -> None:
-        """It is back."""
+        """The sink with this spool is back."""
         self._since.pop(spool, None)
         self._replaced.discard(spool)
         here = {self._seats[lost][0] for lost in self._since if lost in self._seats}
@@ -63,7 +63,7 @@ class LostSinks:
         return max(since + self.grace, min(heard + self.grace, since + PATIENCE))
 
     def given_up(self, now: float) -> list[bytes]:
-        """Those whose time is over, each once."""
+        """Spools that are waited for no longer, each once."""
         over = [spool for spool in self._since if self._until(spool) <= now]
         for spool in over:
             self.back(spool)
@@ -71,5 +71,5 @@ class LostSinks:
         return over
 
     def deadline(self) -> float | None:
-        """When the next one's time is over, as far as that is known."""
+        """When the next one is given up, as far as is known now."""
         return min(map(self._until, self._since), default=None)

@@ -1,4 +1,4 @@
-"""Why members do not start, or are refused: for those who wait for them."""
+"""Why members do not start or are refused, for the status of the jobs that wait for them."""
 
 from __future__ import annotations
 
@@ -7,28 +7,28 @@ import math
 __all__ = ["Problems"]
 
 REFUSED_FOR = 60.0
-"""Seconds for which a refusal is told: unless somebody has stopped it, who is refused comes again."""
+"""Seconds for which a refusal is told. A refused member comes again before that, unless it was stopped."""
 
 
 class Problems:
     """The latest problem of each stage, and of the sinks.
 
-    A stage is named by its pipeline and index; sinks, who serve all pipelines, by ``""`` and -1.
+    A stage is named by its pipeline and index. Sinks, which serve all pipelines, have ``""`` and -1.
     """
 
     def __init__(self) -> None:
         self._all: dict[tuple[str, int], tuple[str, float]] = {}
 
     def failed(self, pipeline: str, stage: int, text: str) -> None:
-        """One could not start; told until one has."""
+        """A member of this stage could not start: that is told until one has joined."""
         self._all[pipeline, stage] = (text, math.inf)
 
     def refused(self, pipeline: str, stage: int, text: str, now: float) -> None:
-        """One was refused; told for a while."""
+        """A member of this stage was refused: that is told for a while."""
         self._all[pipeline, stage] = (text, now + REFUSED_FOR)
 
     def over(self, pipeline: str, stage: int) -> None:
-        """One has joined."""
+        """A member of this stage has joined."""
         self._all.pop((pipeline, stage), None)
 
     def of(self, pipeline: str, stage: int, now: float) -> str | None:

@@ -1,4 +1,4 @@
-"""Whether those who have a link reach each other: on one host over ipc, on two over tcp, both ways."""
+"""Whether two members with a link reach each other: on one host over ipc; on two over tcp, both ways."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ class Apart(NamedTuple):
     """Two members that have a link and cannot reach each other."""
 
     other: Member
-    """The one that was there."""
+    """The one that was a member before."""
     text: str
-    """Why, and who is to be started anew, and how, for people."""
+    """Why, and which of the two is to be started again with which arguments, for people."""
 
 
 def out_of_reach(member: Member, others: Iterable[Member], name: Callable[[Member], str]) -> Apart | None:
     """The first of the others with whom this member cannot work; None if it can with all.
 
-    Without this, tasks that are sent to it, or its word on them, would never arrive, and one of the two
-    would be taken out of the view again and again. All that is before an ordered stage or a sink counts as
-    linked with it, though ENDs and failures go no further than to the next one.
+    Between two such members tasks, or the statements about them, would never arrive, and one of the two would
+    be taken out of the view again and again. A worker counts as linked with each later ordered stage and with
+    the sinks, though its ENDs and failures go to the next sequencer alone.
 
     Args:
-        member: who joins.
-        others: who is there.
-        name: of a worker, for people.
+        member: the newcomer.
+        others: the members that are there.
+        name: gives a worker's name, for people.
     """
     for other in others:
         if not _linked(member, other):
@@ -47,7 +47,7 @@ def out_of_reach(member: Member, others: Iterable[Member], name: Callable[[Membe
 
 
 def works(member: Member, others: Iterable[Member]) -> bool:
-    """Whether there is anybody that it has a link with, and each of the two reaches the other."""
+    """Whether it has a link with another member, and the two reach each other."""
     return any(
         _linked(member, other) and _hears(member, other) and _hears(other, member)
         for other in others
@@ -56,7 +56,7 @@ def works(member: Member, others: Iterable[Member]) -> bool:
 
 
 def _hears(member: Member, other: Member) -> bool:
-    """Whether it can be reached from where the other is."""
+    """Whether the other, from its host, can reach this member."""
     return member.host == other.host or any(end.startswith("tcp:") for end in member.endpoints)
 
 

@@ -1,7 +1,7 @@
-"""In whose name a message is said. What is said in another's name is refused.
+"""In whose name a message speaks. A message that speaks in another's name is refused.
 
 A connection's identity is a member's incarnation, or a node's id. Without keys a stranger may take any
-identity, so this keeps out mistakes and clumsy strangers, no others.
+identity: this check stops mistakes, and no attacker.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ OF_NODES = (to_broker.Renew, to_broker.Exited, to_broker.StartFailed)
 
 
 def speaker_of(message: Message) -> bytes | None:
-    """The member or the node in whose name this is said; None for what a client says."""
+    """The member or the node in whose name a message speaks; None for a client's message."""
     if isinstance(message, OF_NODES):
         return message.node
     if isinstance(message, to_broker.Hello):
@@ -26,7 +26,7 @@ def speaker_of(message: Message) -> bytes | None:
 
 
 def check_speaker(who: bytes, message: Message) -> None:
-    """Raise DecodeError if a message is said in the name of another than this connection's identity."""
+    """Raise DecodeError if a message speaks in the name of another than this connection's identity."""
     name = speaker_of(message)
     if name is not None and name != who:
         raise DecodeError(f"{message.type_name} is said in another's name")
