@@ -1,7 +1,7 @@
-"""Release by ids that the user gives, 0, 1, 2, ...
+"""Release by ids that the user gives: 0, 1, 2, ...
 
-An id that never comes, of a dropped or failed task, is a gap; gaps close when all of the job has
-entered. An id that was released or is buffered already, or is negative, or is no int, is refused.
+An id that never comes, because its task was dropped or failed, is a gap. Gaps close when all of the job has
+entered. An id is refused if it is no int, is negative, or has come before.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ class ById:
         return len(self._heap)
 
     def push(self, sequence_id: Any, item: Any) -> list[Any]:
-        """Take an item; returns what is released by that, in order.
+        """Take an item. Returns the items that this releases, in order.
 
         Raises:
-            ValueError: the id is none, or is not the only one of its kind; the item is not taken.
+            ValueError: the id is refused; the item is not taken.
         """
         if isinstance(sequence_id, bool) or not hasattr(sequence_id, "__index__"):
             raise ValueError(f"{self._says} {sequence_id!r:.80}, which is no int")
@@ -56,7 +56,7 @@ class ById:
         return out
 
     def flush(self) -> list[Any]:
-        """All of the job has entered: what is buffered, in order; gaps close."""
+        """Close all gaps, since all of the job has entered. Returns what is buffered, in order."""
         out = [heapq.heappop(self._heap)[1] for _ in range(len(self._heap))]
         if self._buffered:
             self.next = max(self._buffered) + 1

@@ -1,13 +1,13 @@
-"""How is a result ordered by meta? What a sink does, and debug mode, where ``order`` is ``meta:KEY``.
+"""How is a result ordered by meta? The rule of ``order = "meta:KEY"``, at a sink and in debug mode.
 
-Tasks come here in the order of their paths, as the job's sequencer releases them. From here they go on by
-the number under the key: 0, 1, 2, ... (``by_id.py``). A task without an int of 0 or more there, or with one
-that was there already, becomes a failure. A task that failed or was dropped leaves a gap, which holds back
-all higher numbers until all of the job has entered. Then the failures come, and behind them the tasks that
-stood behind gaps, by their numbers.
+The job's sequencer releases tasks in the order of their paths. This module then releases them by the number
+under the key: 0, 1, 2, ... (``by_id.py``). A task becomes a failure if it has no int of 0 or more under the
+key, or a number that has come before. A task that failed or was dropped leaves a gap. The gap holds back all
+higher numbers until all of the job has entered. Then the failures are released, and after them the tasks
+behind gaps, by their numbers.
 
-Since the order of paths comes first, it is the same one of two tasks with the same number that is refused,
-wherever and however often a job is run; what was given out before it started over is given again.
+Of two tasks with the same number, the later one by path is refused, wherever and however often the job runs.
+So a job that starts over gives the results again that it gave before.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ __all__ = ["ByMeta"]
 
 
 class _Keyed(NamedTuple):
-    """A stored batch, and what its tasks have under the key."""
+    """Stands for a stored batch, with the ids of its tasks."""
 
     token: int
     stage: int
-    """How many stages the pipeline has."""
+    """How many stages the pipeline has: errors give the sink this index."""
     ids: list[int | str]
-    """Of each task: its id, or why it has none."""
+    """For each task its id, or why it has none."""
 
 
 class ByMeta:
@@ -47,23 +47,23 @@ class ByMeta:
         self._host = host
         self._ids = ById(f"meta[{key!r}] is")
         self.failures: list[Any] = []
-        """What failed before, as it came, or here, as bytes: it has no id, and comes when all has entered."""
+        """Failures, which have no id and wait for the end: as they came, or of this module, as bytes."""
 
     def __len__(self) -> int:
         return len(self._ids) + len(self.failures)
 
     def keyed(self, token: int, batch: Batch) -> Any:
-        """What stands for a stored batch in the sequencer; :meth:`released` gets it back.
+        """The item that stands for a stored batch in the sequencer. :meth:`released` gets it back.
 
         Raises:
-            DecodeError: it cannot have as many tasks as it says.
+            DecodeError: the batch is too short for the tasks that it says it has.
         """
         if batch.n > len(batch.blob):
             raise DecodeError(f"{batch.n} tasks in {len(batch.blob)} bytes")
         return _Keyed(token, batch.stage, pick(batch.metas, batch.n, self._key))
 
     def released(self, piece: Released) -> list[tuple[int, int]]:
-        """What is next by path; returns (token, index in its batch) of what is next by id."""
+        """Take what is next by path. Returns (token, index in its batch) of the tasks that are next by id."""
         if piece.kind == "fail":
             self.failures.append(piece.item)
             return []
@@ -76,11 +76,11 @@ class ByMeta:
         return out
 
     def task(self, found: int | str, item: Any, path: Path, stage: int) -> list[Any]:
-        """The next task by path; returns the items that are next by id.
+        """Take the next task by path. Returns the items that are next by id.
 
         Args:
             found: its id, or why it has none, as :func:`zturbo.wire.metaids.pick` says it.
-            item: what stands for it.
+            item: stands for the task.
             path: of the task, for its error.
             stage: how many stages the pipeline has.
         """
@@ -95,6 +95,6 @@ class ByMeta:
             return []
 
     def flush(self) -> tuple[list[Any], list[Any]]:
-        """All of the job has entered: (failures, and then what stood behind the gaps that they left)."""
+        """All of the job has entered. Returns (failures, tasks that were behind gaps by their ids)."""
         failures, self.failures = self.failures, []
         return failures, self._ids.flush()

@@ -9,7 +9,7 @@ __all__ = ["Intervals"]
 
 
 class Intervals:
-    """What has been seen, where most of it is one stretch from 0."""
+    """A set of which most is one stretch from 0. It takes as much memory as it has stretches."""
 
     __slots__ = ("_starts", "_stops")
 
@@ -25,7 +25,7 @@ class Intervals:
         return bool(self._starts)
 
     def covers(self, stop: int) -> bool:
-        """Whether all of ``0 .. stop`` is in."""
+        """Whether all of ``0 .. stop`` is in the set."""
         return stop <= 0 or (bool(self._starts) and self._starts[0] == 0 and self._stops[0] >= stop)
 
     @property
@@ -38,7 +38,7 @@ class Intervals:
         return list(zip(self._starts, self._stops, strict=True))
 
     def missing(self, start: int, stop: int) -> list[tuple[int, int]]:
-        """The parts of ``start .. stop`` that are not in, in order."""
+        """The parts of ``start .. stop`` that are not in the set, in order."""
         starts, stops = self._starts, self._stops
         if not starts or start >= stops[-1]:
             return [(start, stop)] if start < stop else []
@@ -56,7 +56,7 @@ class Intervals:
         return out
 
     def add(self, start: int, stop: int) -> None:
-        """Put ``start .. stop`` in."""
+        """Add all of ``start .. stop``."""
         starts, stops = self._starts, self._stops
         if stops and stops[-1] == start:
             stops[-1] = stop
@@ -71,7 +71,7 @@ class Intervals:
 
     @classmethod
     def of(cls, pairs: Iterable[tuple[int, int]]) -> Intervals:
-        """These, in any order."""
+        """The set of these intervals, which come in any order."""
         out = cls()
         for start, stop in pairs:
             if start < stop:
@@ -79,7 +79,7 @@ class Intervals:
         return out
 
     def cut(self, stop: int) -> None:
-        """Take out everything from ``stop`` on."""
+        """Remove everything from ``stop`` on."""
         at = bisect_left(self._starts, stop)
         del self._starts[at:], self._stops[at:]
         if self._stops and self._stops[-1] > stop:

@@ -1,21 +1,21 @@
 """The sequencer of one job: takes all of its items in any order, drops copies, releases in order.
 
-A job is a tree of paths. At each path stands one of: a task (a leaf); an END with ``count`` children
-``path + (0,) .. path + (count - 1,)``; a FAIL, after ``count`` children that stand. The order of release
-is depth first, and a failure comes after its children.
+A job is a tree of paths. Each path has one of three items: a task (a leaf); an END with ``count`` children,
+``path + (0,) .. path + (count - 1,)``; a FAIL after ``count`` children, which stay results.
+The order of release is depth first, and a failure comes after its children.
 
-Items come as runs of siblings. A node of this tree stands for each path that has children which are not
-all released; it knows which child indices have wholly entered (as intervals), buffers runs that wait for
-their turn, and forgets what was released. So a run that is the next to be released costs the same
-whether it has one task or a thousand, and memory is that of open nodes, gaps and waiting runs.
+Items come as runs of siblings. Each path whose children are not all released has a node. The node knows which
+children have wholly entered (as intervals), and buffers runs that wait for their turn. It forgets what was
+released. So the next run in order costs the same whether it has one task or a thousand. Memory is taken by
+open nodes, gaps and waiting runs alone.
 
-A component of :data:`EXECUTION` or more stands for one execution of the task above it, at a stage that is
-not deterministic. Such a task has one child: the execution that is the first to be complete takes the
-place of child 0, and the others are dropped. Until then nothing of it is released.
+A component of :data:`EXECUTION` or more names one execution of the task above it, at a stage that is not
+deterministic. Such a task has one child: the first execution that is complete becomes child 0, and the others
+are dropped. Until then nothing of the task is released.
 
-The first to enter wins: what comes for a path that is closed is dropped. A path that closes with fewer
-children than have entered loses those that were not released; released items are never taken back, so
-its count is then at least what was released.
+The first item for a path wins: items for a closed path are dropped. A path may be closed with fewer children
+than have entered. Then it loses those that are not released. Released items are never taken back, so the
+count is raised to their number if it is lower.
 """
 
 from __future__ import annotations
@@ -46,8 +46,8 @@ class Sequencer:
     """All items of one job, at one ordered stage or at the sink.
 
     Args:
-        ordered: release by path; else as items enter (copies are dropped and completeness is known
-            all the same).
+        ordered: release by path; else in the order in which items enter. Both drop copies and know when the
+            job is complete.
     """
 
     def __init__(self, *, ordered: bool = True) -> None:
@@ -64,15 +64,15 @@ class Sequencer:
         self.failed = 0
         """Failures among them."""
         self.finished = False
-        """Whether the walk has come to its end."""
+        """Whether all is released, and nothing more can enter."""
         self._tagged = False
-        """Whether an execution was named."""
+        """Whether any path has named an execution."""
         self.nondeterministic: str | None = None
         """A sentence, once two executions of one task gave different fan-outs."""
 
     # -- entering -----------------------------------------------------------------------------
     def enter_run(self, first: Path, n: int, item: Any, offset: int = 0) -> int:
-        """n sibling tasks, the first of them at ``first``, tasks ``offset ..`` of the item.
+        """Take n sibling tasks, the first of them at ``first``: tasks ``offset ..`` of the item.
 
         Returns:
             How many of them are new.
@@ -103,15 +103,15 @@ class Sequencer:
         return taken
 
     def enter_end(self, path: Path, count: int, item: Any = None) -> bool:
-        """A path that is closed with ``count`` children. Returns whether that is new."""
+        """Close a path with ``count`` children. Returns whether that is new."""
         return self._close(path, count, False, item)
 
     def enter_fail(self, path: Path, count: int, item: Any) -> bool:
-        """A path that is closed by a failure after ``count`` children. Returns whether that is new."""
+        """Close a path by a failure after ``count`` children. Returns whether that is new."""
         return self._close(path, count, True, item)
 
     def _find(self, full: Path) -> Node | None:
-        """The node above the last component, made on the way; None if it is closed already."""
+        """The node above the last component, made if need be; None if its path is closed already."""
         node = self._top
         for component in full[:-1]:
             if component in node.done:
@@ -139,7 +139,7 @@ class Sequencer:
         return node
 
     def _won(self, node: Node, execution: int, leaf: Buffered | None) -> int:
-        """An execution is complete: it is the task's one child. Returns 1 if it is the first."""
+        """An execution is complete. Returns 1 if it is the first: then it becomes the task's one child."""
         if node.count is not None:
             return 0
         tries, node.tries = node.tries or {}, None
@@ -160,7 +160,7 @@ class Sequencer:
         return 1
 
     def _let_go(self, node: Node) -> None:
-        """Without an order: release what an execution buffered until it won."""
+        """Without an order: release what an execution has buffered until it won."""
         for index, buffered in sorted(node.buffered.items()):
             if buffered.kind != NOTHING:
                 self.buffered -= buffered.n
@@ -172,7 +172,7 @@ class Sequencer:
             self._buffer_failure(node.path(), node.fail)
 
     def _undecided(self, node: Node) -> bool:
-        """Whether it is in an execution that has not won."""
+        """Whether this node is in an execution that has not won."""
         at: Node | None = node
         while at is not None:
             if at.index >= EXECUTION:
@@ -181,7 +181,7 @@ class Sequencer:
         return False
 
     def _around_kids(self, node: Node, low: int, high: int) -> list[tuple[int, int]]:
-        """The parts of a new run that are not paths with children."""
+        """The parts of a new run of tasks, without the paths that have had children."""
         out = []
         for index in sorted(index for index in node.kids if low <= index < high):
             kid = node.kids[index]
@@ -275,7 +275,7 @@ class Sequencer:
         self._ready.append(Released(FAIL, path, 1, item, 0))  # type: ignore[arg-type]
 
     def _shorten(self, node: Node, count: int, failed: bool, path: Path) -> None:
-        """Close a node: children from ``count`` on are dropped, if they are not released."""
+        """Close a node: drop its children from ``count`` on, if they are not released."""
         current = node.kids.get(node.cursor)
         floor = node.cursor + (current is not None and is_touched(current))
         if self.ordered and floor > count:
@@ -313,7 +313,7 @@ class Sequencer:
         return False
 
     def _closed(self, node: Node) -> None:
-        """Tell the parents of a node that has wholly entered."""
+        """If a node has wholly entered, tell its parent, and so on upwards."""
         while node.count is not None and node.parent is not None and node.done.covers(node.count):
             parent = node.parent
             if node.index >= EXECUTION:
@@ -334,11 +334,11 @@ class Sequencer:
 
     # -- releasing ----------------------------------------------------------------------------
     def pop(self, limit: int, *, before_failure: bool = False) -> list[Released]:
-        """What is next.
+        """Release what is next.
 
         Args:
             limit: tasks and failures at most.
-            before_failure: stop before the first failure (where there is an order).
+            before_failure: stop before the first failure, if there is an order.
         """
         out: list[Released] = []
         if not self.ordered:
@@ -395,7 +395,7 @@ class Sequencer:
         return count + sum(piece.kind == FAIL for piece in self._ready)
 
     def _release_buffered(self, out: list[Released], node: Node, buffered: Buffered, limit: int) -> int:
-        """Release up to ``limit`` of what is next at a node; returns how much."""
+        """Release up to ``limit`` tasks that are next at a node. Returns how many."""
         index = node.cursor
         del node.buffered[index]
         if buffered.kind == NOTHING:
@@ -432,11 +432,11 @@ class Sequencer:
     # -- state --------------------------------------------------------------------------------
     @property
     def complete(self) -> bool:
-        """Whether every path is ended and entered."""
+        """Whether every path has entered and is ended."""
         return self._top.done.covers(1)
 
     def entered(self) -> list[tuple[int, int]]:
-        """Which roots have wholly entered, as half-open intervals; the single root of a job is -1."""
+        """The roots that have wholly entered, as half-open intervals. A single root has the number -1."""
         if self.complete:
             return [(-1, MAX_INT)]
         top = self._top.kids.get(0)
@@ -444,7 +444,7 @@ class Sequencer:
 
     @property
     def drained(self) -> bool:
-        """Whether it is complete and everything is released."""
+        """Whether the job is complete and all is released."""
         return self.finished or (self.complete and not self.buffered and self._walked_out())
 
     def _walked_out(self) -> bool:
@@ -453,10 +453,10 @@ class Sequencer:
         return self.finished or not self.ordered
 
     def keep_prefix(self) -> None:
-        """A new epoch: forget all that was not released; what was stays released.
+        """Begin a new epoch: forget all that is not released.
 
-        Then all of the job may enter again: the released prefix is dropped as copies. Without an
-        order, what has entered stays: nothing is released twice.
+        All of the job may enter again then, and the released prefix is dropped as copies. Without an order
+        nothing is forgotten: all that has entered is released once.
         """
         if not self.ordered or self.finished:
             return

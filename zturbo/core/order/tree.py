@@ -1,4 +1,4 @@
-"""The tree of a sequencer: a node for each path with children that are not all released."""
+"""The tree of a sequencer: a node for each path whose children are not all released."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ __all__ = [
 ]
 
 EXECUTION = 1 << 60
-"""Components from here on stand for executions of one task at a stage that is not deterministic."""
+"""Components from here on name executions of one task, at a stage that is not deterministic."""
 
 BEFORE_ID = EXECUTION - 1
-"""Last component of the path of a task whose id is being asked for: at its stage it has no number yet."""
+"""Last component of the path of a task while its ``get_sequence_id`` runs: it has no number there yet."""
 
 TASKS, FAIL, NOTHING = "tasks", "fail", "nothing"
 
 
 class Released(NamedTuple):
-    """The next n siblings, or one failure."""
+    """Part of what is released: n siblings, or one failure."""
 
     kind: Literal["tasks", "fail"]
     path: Path
@@ -40,11 +40,11 @@ class Released(NamedTuple):
     n: int
     item: Any
     offset: int
-    """Which of the item's tasks is the first; of a failure: how many children of its task came before it."""
+    """Index of the first task in the item; of a failure, how many children its task had given."""
 
 
 class Buffered(NamedTuple):
-    """What waits for its turn: siblings, or the failure or the nothing that stands for one."""
+    """Part of what waits for its turn: n siblings, or one failure, or one drop (``NOTHING``)."""
 
     kind: str
     n: int
@@ -53,7 +53,7 @@ class Buffered(NamedTuple):
 
 
 class Node:
-    """A path with children that are not all released."""
+    """A path whose children are not all released."""
 
     __slots__ = ("buffered", "count", "cursor", "done", "fail", "failed", "index", "kids", "parent", "tries")
 
@@ -63,7 +63,7 @@ class Node:
         self.cursor = 0
         """Children below this index are released."""
         self.count: int | None = None
-        """How many children it has, once its END or FAIL has entered."""
+        """How many children it has; None until its END or FAIL has entered."""
         self.failed = False
         self.fail: Any = None
         """The failure that is to be released after the children."""
@@ -72,15 +72,15 @@ class Node:
         self.buffered: dict[int, Buffered] = {}
         self.kids: dict[int, Node] = {}
         self.tries: dict[int, Node] | None = None
-        """Executions of this task that are not complete, if its stage is not deterministic."""
+        """If the task's stage is not deterministic: its executions, none of which is complete."""
 
     @property
     def blank(self) -> bool:
-        """Whether nothing is known of it but that somebody asked."""
+        """Whether nothing has entered at or below it: it was only made on the way to a path."""
         return self.count is None and not self.done and not self.kids and not self.tries
 
     def path(self) -> Path:
-        """Its path, without the component of the root that stands above all."""
+        """Its path, without the component for the topmost node."""
         out: list[int] = []
         node: Node = self
         while node.parent is not None:
@@ -90,7 +90,7 @@ class Node:
 
 
 def full_path(path: Path) -> Path:
-    """A path below the tree's root; raises DecodeError if it is none."""
+    """A path with the component for the topmost node. Raises DecodeError if it is no path."""
     if len(path) > MAX_DEPTH:
         raise DecodeError(f"a path of {len(path)} components")
     for component in path:
@@ -111,7 +111,7 @@ def weight_of(node: Node) -> int:
 
 
 def is_touched(node: Node) -> bool:
-    """Whether something at or below a node was released."""
+    """Whether anything at or below a node was released."""
     while True:
         if node.cursor:
             return True

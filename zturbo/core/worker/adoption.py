@@ -1,4 +1,4 @@
-"""Which broker a worker has its roots of, and the report that it makes to another one."""
+"""The broker as the sender of a worker's roots, and the report of these roots to a new broker."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ REPORT_EVERY = 1.0
 
 
 class Adoption:
-    """The broker, as the sender of roots.
+    """Which broker the roots of a worker belong to.
 
     Args:
         me: incarnation of the worker.
-        arrivals: where its roots are.
-        effects: where what is to be done is appended.
+        arrivals: the roots are among them.
+        effects: list to which it appends what is to be done.
     """
 
     def __init__(self, me: bytes, arrivals: Arrivals, effects: list[Effect]) -> None:
@@ -32,9 +32,14 @@ class Adoption:
         self._report_at = 0.0
 
     def adopt(self, broker: bytes, here: list[tuple[InputKey, int, int]], now: float) -> None:
-        """The broker is another one: it gets the roots of the one before, and a report of them.
+        """Hand the roots of the broker before this one over to this one, and report them to it.
 
-        The first one too: it may know this worker from its ledger, and wait for the report.
+        The first broker gets a report too: it may know this worker from its ledger, and wait for the report.
+
+        Args:
+            broker: its incarnation.
+            here: (input, tasks, bytes) of all tasks whose credit has not come back.
+            now: monotonic seconds.
         """
         items = self._arrivals.adopt(self.broker, broker, here, now)
         self.broker = broker
@@ -42,7 +47,7 @@ class Adoption:
         self._report_at = now
 
     def confirmed(self, broker: bytes) -> None:
-        """This broker knows what is held here."""
+        """This broker has confirmed the report."""
         if self._report is not None and self._report.broker == broker:
             self._report = None
 
@@ -51,7 +56,7 @@ class Adoption:
         return None if self._report is None else self._report_at
 
     def tick(self, now: float) -> None:
-        """Report what is held, until that is confirmed."""
+        """Report the held roots, until the broker confirms that."""
         if self._report is not None and now >= self._report_at:
             self._report_at = now + REPORT_EVERY
             self._effects.append(Control(self._report))

@@ -1,4 +1,4 @@
-"""Batches that have come to a worker and are not acked: their custody, their credit, what is given back."""
+"""Batches that have come to a worker and are not acked: their custody, their credit, their returns."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ __all__ = ["Arrivals"]
 
 
 class Arrivals:
-    """What a worker owes its senders a word on.
+    """What a worker owes its senders: acks, credit, and the tasks that it does not start.
 
     Args:
         me: incarnation of the worker.
-        effects: where what is to be done is appended.
+        effects: list to which it appends what is to be done.
     """
 
     def __init__(self, me: bytes, effects: list[Effect]) -> None:
@@ -27,25 +27,25 @@ class Arrivals:
         self.receivers = Receivers(me, effects)
         self.held = HeldRoots(self.custody)
         self.returned: dict[InputKey, tuple[InputKey, int]] = {}
-        """(sender, batch) -> (input, tasks of it that are given back and not yet known to be taken)."""
+        """(sender, batch) -> (input, tasks). They are given back, and the sender has not confirmed that."""
 
     def admit(self, batch: Batch, *, root: bool) -> None:
-        """Take a batch into custody; ``root``: it came from the broker."""
+        """Take a batch into custody; ``root``: whether it came from the broker."""
         self.custody.admit((batch.source, batch.number), batch.n)
         if batch.n and root:
             self.held.note(batch)
 
     def leave(self, key: InputKey, tasks: int, nbytes: int) -> None:
-        """So much of this input has left the queue: its credit comes back."""
+        """Give the sender of this input back the credit of tasks that have left the queue."""
         self.receivers.leave(self.held.now(key)[0], tasks, nbytes)
 
     def drop(self, key: InputKey, now: float) -> None:
-        """Nobody wants anymore what comes of this input: it is acked, whatever is un-acked further down."""
+        """Ack an input at once, whatever is un-acked further down: its outputs are not needed any more."""
         self.custody.forget(key)
         self._ack(key, now)
 
     def ack_zeroed(self, now: float) -> None:
-        """Ack inputs of which nothing is un-acked any more."""
+        """Ack the inputs whose count has come to zero."""
         zeroed = self.custody.zeroed
         if zeroed:
             for key in zeroed:
@@ -58,7 +58,7 @@ class Arrivals:
         self.held.done(key)
 
     def give_back(self, part: Slice, now: float) -> None:
-        """Tell the sender that it may have these tasks again."""
+        """Give these tasks back to their sender."""
         peer, number = self.held.now(part.key)
         link = self.receivers.links.get(peer)
         if link is None or part.key not in self.custody:
@@ -68,14 +68,14 @@ class Arrivals:
         link.give_back(number, part.start, now)
 
     def taken_back(self, sender: bytes, numbers: Iterable[int]) -> None:
-        """The sender has taken back what was given back of these batches."""
+        """The sender has taken the returned tasks of these batches back into its own custody."""
         for number in numbers:
             entry = self.returned.pop((sender, number), None)
             if entry is not None:
                 self.custody.release((entry[0],), entry[1])
 
     def forget_senders(self, gone: set[bytes]) -> None:
-        """These senders live no more: nobody waits for acks of what they sent."""
+        """These senders are gone: nothing that they sent is acked any more."""
         for key in self.custody.keys():
             if key[0] in gone:
                 self.custody.forget(key)
@@ -88,20 +88,20 @@ class Arrivals:
     def adopt(
         self, old: bytes, broker: bytes, here: list[tuple[InputKey, int, int]], now: float
     ) -> list[HeldItem]:
-        """Go on, as inputs of a new broker, with the roots that came from the old one.
+        """Hand the roots that came from an old broker over to a new one, as its inputs.
 
         Args:
             old: the broker that sent them.
-            broker: the broker that takes its place.
-            here: (input, tasks, bytes) of all whose credit has not come back.
+            broker: the new one.
+            here: (input, tasks, bytes) of all tasks whose credit has not come back.
             now: monotonic seconds.
 
         Returns:
-            What is held, in the order of its new numbers, from 1.
+            The held roots, in the order of their new numbers, from 1.
         """
         for (sender, _), (key, tasks) in list(self.returned.items()):
             if sender == old:
-                self.custody.release((key,), tasks)  # it is not in the report, and so goes again
+                self.custody.release((key,), tasks)  # they are not in the report, and so sent again
         self._forget_returns({old})
         self.ack_zeroed(now)
         items = self.held.adopt(broker)

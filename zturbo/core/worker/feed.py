@@ -1,4 +1,4 @@
-"""What the user's code of a worker is given, and when: the queue before it, and the work that it has."""
+"""The input of a worker's user code: the queue before it, and the work that it has."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ from zturbo.wire.messages import Batch, Path
 __all__ = ["Feed"]
 
 GIVE_BACK_AFTER = 0.25
-"""Seconds that a task runs at least before what is queued behind it is given back."""
+"""Seconds that a task runs at least, before the tasks queued behind it are given back."""
 
 
 class Feed:
-    """The user's code's input.
+    """Gives the user's code its input.
 
     Args:
-        arrivals: where its inputs come from, and go back to.
+        arrivals: get back the credit of tasks, and tasks that are not started.
         jobs: what the worker has of each job.
-        senders: their pressure pauses the code.
-        effects: where what is to be done is appended.
-        sequenced: gives the next work of an ordered stage; None at a plain one, which has a queue.
+        senders: the code gets no new work while they are pressed.
+        effects: list to which it appends what is to be done.
+        sequenced: gives the next work of an ordered stage; None at a plain stage, which has a queue.
         batch: tasks that the code takes at once; 0 for one by one.
-        batch_wait: seconds that it waits for so many.
+        batch_wait: seconds that the code waits for so many.
         concurrency: tasks that the code runs at a time, and finishes in any order; 0 for one by one.
     """
 
@@ -60,40 +60,40 @@ class Feed:
         self.handed: deque[Work] = deque()
         """Work that the user's code has and has not finished."""
         self._late: deque[list[tuple[InputKey, int, int]]] = deque()
-        """(input, tasks, bytes) whose credit comes back when the work of the same index is finished."""
+        """(input, tasks, bytes) whose credit comes back when the work of its index in ``handed`` ends."""
         self._open: dict[InputKey, tuple[int, int]] = {}
-        """Where tasks are finished in any order: input -> (tasks, bytes) that the code has of it."""
+        """Where tasks are finished in any order: input -> (tasks, bytes) of it that the code has."""
         self._running = 0
-        """How many tasks these are."""
+        """How many tasks are in ``_open``."""
         self.peers = False
         """Whether there are other workers of this stage."""
         self._alone = False
-        """Whether a suspect runs."""
+        """Whether a suspect runs, so that nothing else may."""
         self._moved_at = 0.0
-        """When the code was last given something, or gave something."""
+        """When the code last began work after a pause, or finished something."""
         self.given_back = False
-        """Whether what is behind the running task was given back already."""
+        """Whether the tasks behind the running one were given back already."""
 
     # -- in -----------------------------------------------------------------------------------
     def add(self, batch: Batch, now: float) -> None:
-        """A batch has come; it goes back at once while a task runs for long."""
+        """Queue a batch that has come. While a task runs for long, give it back at once."""
         self.queue.add(batch)
         if self.given_back:
             self.give_back(now)
 
     def drop_job(self, job: bytes, now: float) -> None:
-        """Old epochs leave no debt: what is queued of the job is acked and dropped."""
+        """Ack and drop what is queued of a job: an old epoch leaves no debt."""
         for part in self.queue.drop(lambda batch: batch.job == job):
             self._arrivals.leave(part.key, part.n, part.nbytes)
             self._arrivals.drop(part.key, now)
 
     def drop_senders(self, gone: set[bytes]) -> None:
-        """What these senders sent is run by others."""
+        """Drop what is queued from senders that are gone: their tasks are sent to other workers."""
         self.queue.drop(lambda batch: batch.source in gone)
 
     # -- to the code, and back ----------------------------------------------------------------
     def go_on(self, now: float) -> None:
-        """Give the user's code something to do: one piece running, one at hand if tasks are fast."""
+        """Give the user's code work: one piece to run, and a second one at hand if tasks are fast."""
         one = self.meter.slow or self.meter.mean is None or bool(self.queue.aside)
         while not self._alone and not self._senders.pressed:
             if self._concurrency:
@@ -140,7 +140,7 @@ class Feed:
         return Work(batch.job, batch.epoch, pieces, part.key, [], logs=job.stamp.logs, marks=job.marks)
 
     def finished(self, out: Produced, now: float) -> None:
-        """The code has finished tasks or pieces of work: their credit comes back."""
+        """The code has finished tasks or pieces of work: give their credit back."""
         if out.tasks or out.works:
             self._moved_at = now
             self.given_back &= not (out.works or self._concurrency)
@@ -157,7 +157,7 @@ class Feed:
         self.meter.add(out.tasks, out.seconds)
 
     def _shut(self, key: InputKey, tasks: int) -> None:
-        """The code has so many tasks less of this input: their credit comes back."""
+        """The code has so many tasks less of this input: give their credit back."""
         left, nbytes = self._open.pop(key)
         tasks = min(tasks, left)
         self._running -= tasks
@@ -167,7 +167,7 @@ class Feed:
 
     # -- giving back --------------------------------------------------------------------------
     def give_back(self, now: float) -> None:
-        """What was not started is for others: what is queued, and the rest of what was handed out."""
+        """Give back all tasks that are not started, queued or handed out, so that other workers run them."""
         self.given_back = True
         for part in self.queue.give_back():
             self._arrivals.give_back(part, now)
@@ -178,11 +178,11 @@ class Feed:
         for work in self.handed:
             batch, _, stop = work.pieces[-1]
             if stop == batch.n and not work.reclaimed:
-                work.reclaimed = True  # once: said again, it would count twice
+                work.reclaimed = True  # once: a second time, the same tasks would be counted again
                 self._effects.append(Reclaim(work))
 
     def reclaimed(self, work: Work, started: int, now: float) -> None:
-        """This work stops before the task of this index, counted over its pieces."""
+        """The code stops this work after ``started`` tasks: give back the others."""
         batch, start, stop = work.pieces[-1]
         if start + started < stop and any(work is other for other in self.handed):
             rest = Slice(batch, start + started, stop)
@@ -191,11 +191,11 @@ class Feed:
                 self._shut(rest.key, rest.n)
 
     def give_back_at(self) -> float | None:
-        """When what is behind the running task is to be given back."""
+        """When the tasks behind the running one are to be given back; None if they are not."""
         if self.given_back or self._sequenced is not None or not self.handed or not self.peers or self._alone:
             return None
         if self._concurrency and not len(self.queue) and self._running <= self._concurrency:
-            return None  # all of it runs
+            return None  # all tasks run
         ahead = self.queue.tasks + sum(work.pieces[-1][2] - work.pieces[-1][1] for work in self.handed)
         if ahead <= 1:
             return None
@@ -204,7 +204,7 @@ class Feed:
     # -- for others ---------------------------------------------------------------------------
     @property
     def paused(self) -> bool:
-        """Whether senders get no more credit: a suspect is here, or what comes is given back."""
+        """Whether senders get no more credit: a suspect is here, or tasks that come are given back."""
         return bool(self.queue.aside) or self._alone or self.given_back
 
     def window(self, senders: int) -> int:
@@ -212,7 +212,7 @@ class Feed:
         return max(self.meter.window(), self._batch * senders, self._concurrency * senders)
 
     def owed(self) -> list[tuple[InputKey, int, int]]:
-        """(input, tasks, bytes) of all whose credit has not come back."""
+        """(input, tasks, bytes) of all tasks whose credit has not come back."""
         owed = [(part.key, part.n, part.nbytes) for part in self.queue.parts()]
         owed += [late for parts in self._late for late in parts]
         return owed + [(key, tasks, nbytes) for key, (tasks, nbytes) in self._open.items()]

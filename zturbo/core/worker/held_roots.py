@@ -1,8 +1,8 @@
-"""The roots that a first stage holds, so that a restarted broker need not send them again.
+"""The roots that a worker holds for a broker, so that a restarted broker need not send them again.
 
-A broker that starts again has no links. A first stage goes on with what it had of the old one, tells the new
-one which roots these are, and both number them 1, 2, ... as if they had come over the new link; their
-acks then travel as any others do.
+A broker that starts again has no links. A worker of a first stage goes on with the roots of the old broker,
+and tells the new one which these are. Both number them 1, 2, ... as if they had come over the new link. Their
+acks then travel as all others do.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class _Root:
 
 
 class HeldRoots:
-    """Inputs that came from a broker and are not acked."""
+    """Roots that came from a broker and are not acked."""
 
     def __init__(self, custody: Custody[InputKey]) -> None:
         self._custody = custody
@@ -46,22 +46,22 @@ class HeldRoots:
         self._roots[key] = _Root(batch.job, batch.epoch, batch.runs, batch.n, batch.nbytes)
 
     def now(self, key: InputKey) -> InputKey:
-        """By which sender and number this input is known now."""
+        """The sender and number by which this input is known now."""
         return self._alias.get(key, key)
 
     def cut(self, key: InputKey, index: int) -> None:
-        """Its tasks from this index on were given back."""
+        """The tasks of this input from this index on were given back."""
         root = self._roots.get(key)
         if root is not None:
             root.runs = cut_runs(root.runs, 0, index)
             root.n = index
 
     def done(self, key: InputKey) -> None:
-        """It was acked. Its number stays known: the credit of what was given back of it may come later."""
+        """This input is acked. Its number stays known: the credit of returned tasks may come back later."""
         self._roots.pop(key, None)
 
     def adopt(self, broker: bytes) -> list[HeldItem]:
-        """A new broker: number what is held, and return it in that order."""
+        """Number the held roots for a new broker. Returns them in that order."""
         still = {key: root for key, root in self._roots.items() if key in self._custody}
         self._roots = still
         self._alias = {key: (broker, number) for number, key in enumerate(still, 1)}

@@ -16,29 +16,30 @@ class WorkerJob:
 
     stamp: Stamp
     sequencer: Sequencer | None = None
-    """At an ordered stage."""
+    """None at a plain stage."""
     marks: tuple[Mark, ...] = ()
-    """Those of this stage."""
+    """The stamp's marks on tasks of this stage."""
     suspects: frozenset[Path] = frozenset()
+    """Tasks that run alone, since they may have killed workers."""
     finished: bool = False
     """At an ordered stage: the final work has been handed out."""
     given: int = 0
-    """Outputs, failures and drops: a generator that is still running shows too."""
+    """Outputs, failures and drops that the code has given; of a task that still runs too."""
     failed: int = 0
     """Failures among them."""
     passing: int = 0
-    """Failures of stages above that were handed to the code of an ordered stage, to pass by."""
+    """Failures of stages above that pass by the code of an ordered stage."""
     failure: str | None = None
-    """Why the job is to end, if it has fail_fast: the first failure here, in a sentence."""
+    """Why the job is to end, if it has fail_fast: its first failure here, as a sentence."""
 
     def stamped(self, stamp: Stamp, stage: int) -> None:
-        """The broker's newest word, of which this stage has some marks."""
+        """Take a newer stamp, and from it the marks of this stage."""
         self.stamp = stamp
         self.marks = tuple(mark for mark in stamp.marks if mark.stage == stage)
         self.suspects = frozenset(mark.path for mark in self.marks if not mark.kind)
 
     def count(self, batch: Batch) -> None:
-        """The code has given this. An ordered stage's END of all has the path ``()``, and is no drop."""
+        """Count what the code has given. An ordered stage's END of all, at the path ``()``, is no drop."""
         ordered = self.sequencer is not None
         dropped = sum(not end.count and not (ordered and not end.path) for end in batch.ends)
         self.given += batch.n + len(batch.fails) + dropped
@@ -46,7 +47,7 @@ class WorkerJob:
 
     @property
     def done(self) -> int:
-        """What this stage has given, without what passed by."""
+        """Outputs, failures and drops of this stage itself, without failures that passed by."""
         return max(0, self.given - self.passing)
 
     @property

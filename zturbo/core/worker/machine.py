@@ -5,11 +5,11 @@ nothing that came of it is un-acked (custody). An ordered stage has a sequencer 
 code: it takes everything in at once, acks it at once, and releases in order; if this process is
 lost, the broker starts its jobs over.
 
-ENDs and FAILs do not travel through plain stages: they go straight to the next sequencer, who takes
+ENDs and FAILs do not travel through plain stages: they go straight to the next sequencer, which takes
 a job's items in any order.
 
-When a task runs much longer than those before it, or this worker is told to leave, what was not
-started is given back to its senders, for others to run.
+When a task runs much longer than those before it, or this worker is told to leave, a plain stage gives the
+tasks that it has not started back to their senders, for other workers to run.
 """
 
 from __future__ import annotations
@@ -54,10 +54,10 @@ FRESH, READY, DRAINING, FENCED = WorkerState
 WORKER: Table[WorkerState] = Table(
     "Worker",
     {
-        FRESH: "no view has it yet, so nobody sends it tasks",
+        FRESH: "no view has it yet, so no peer sends it tasks",
         READY: "it takes tasks, as far as it gives credit",
         DRAINING: "it finishes what runs, gives the rest back, and takes nothing new",
-        FENCED: "it leaves: whatever it still says is not taken",
+        FENCED: "it leaves; others drop what it still says",
     },
     [
         (FRESH, READY, "the first view that has it"),
@@ -70,7 +70,7 @@ WORKER: Table[WorkerState] = Table(
 
 
 class WorkerMachine:
-    """One worker: its events. Its parts have what it has.
+    """One worker. Its methods are its events, and its parts have its state.
 
     Args:
         me: incarnation.
@@ -81,7 +81,7 @@ class WorkerMachine:
         host: name of its host, as members of the view have it.
         spill_bytes: bytes that may wait for their order in memory.
         batch: tasks that the code takes at once; 0 for one by one.
-        batch_wait: seconds that it waits for so many.
+        batch_wait: seconds that the code waits for so many.
         concurrency: tasks that the code runs at a time, and finishes in any order; 0 for one by one.
     """
 
@@ -134,7 +134,7 @@ class WorkerMachine:
 
     # -- control ------------------------------------------------------------------------------
     def view(self, view: View, now: float) -> None:
-        """The broker's word on who lives."""
+        """Take the broker's word on which members live."""
         if view.number < self.receivers.view.number:
             return
         if self.me in view.members:
@@ -164,7 +164,7 @@ class WorkerMachine:
         self._settle(now)
 
     def control(self, message: Message, now: float) -> None:
-        """The broker's word."""
+        """Take a message of the broker."""
         match message:
             case from_broker.Welcome(view=view) | from_broker.NewView(view=view):
                 self.view(view, now)
@@ -207,7 +207,7 @@ class WorkerMachine:
 
     @property
     def idle(self) -> bool:
-        """Nothing is here that anybody waits for."""
+        """Whether nothing is here that another process waits for."""
         return (
             not self.feed.queue
             and not self.feed.handed
@@ -231,7 +231,7 @@ class WorkerMachine:
         self._settle(now)
 
     def unreadable(self, claim: Batch, why: str, now: float) -> None:
-        """A batch came that cannot be read, but for the record of whose it is."""
+        """A batch came of which only the head can be read."""
         self.receivers.unreadable(claim, why, ended=self.known_jobs.is_over(claim.job, claim.epoch), now=now)
         self._settle(now)
 
@@ -284,7 +284,7 @@ class WorkerMachine:
             for origin, tasks in out.done:
                 if origin is not None:
                     self.arrivals.custody.release((origin,), tasks)
-        else:  # its job was started over or has ended: nothing waits for what it gives
+        else:  # the job was started over or has ended: its outputs are not needed
             for origin, _ in out.done:
                 if origin is not None:
                     self.arrivals.drop(origin, now)
@@ -308,7 +308,7 @@ class WorkerMachine:
         self.senders.put(OutBatch.of(batch, dest, origins))
 
     def reclaimed(self, work: Work, started: int, now: float) -> None:
-        """This work stops before the task of this index, counted over its pieces."""
+        """The code stops this work after ``started`` tasks."""
         self.feed.reclaimed(work, started, now)
         self._settle(now)
 
@@ -351,8 +351,8 @@ class WorkerMachine:
 
     # -- for others ---------------------------------------------------------------------------
     def snapshot(self) -> dict[bytes, tuple[int, int, int, int]]:
-        """Job -> what its code has given of it in the present epoch: outputs, failures and drops; failures
-        alone; tasks that wait here; tasks that its code has.
+        """Job -> (outputs, failures and drops that the code has given; failures alone; tasks that wait; tasks
+        that the code has), all of the present epoch.
         """
         waiting = {
             name: 0 if job.sequencer is None else job.sequencer.buffered for name, job in self.jobs.items()
@@ -361,7 +361,7 @@ class WorkerMachine:
         return {name: (job.done, job.failures, *now[name]) for name, job in self.jobs.items()}
 
     def known(self) -> list[tuple[bytes, int, int]]:
-        """(job, epoch, revision) of each job here: a newer stamp may have got lost."""
+        """(job, epoch, revision) of each job here. The broker says so if it has a newer stamp."""
         return self.known_jobs.ranks() + self.receivers.waited_for()
 
     def check(self) -> None:
@@ -373,6 +373,6 @@ class WorkerMachine:
 
 
 def _ack_at_once(link: LinkReceiver, batch: Batch, now: float) -> None:
-    """Nothing of this batch is queued: all its credit comes back, and it is acked."""
+    """Ack a batch of which nothing is queued, and give all its credit back."""
     link.window.leave(batch.size, batch.nbytes)
     link.ack(batch.number, now)

@@ -1,4 +1,4 @@
-"""What a worker's machine is told of what the user's code gave."""
+"""What the user's code has given, as the worker's machine is told of it."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ class Produced:
     job: bytes
     epoch: int
     done: list[tuple[InputKey | None, int]]
-    """(origin, tasks of it that are finished): of everything that has a part in the batch."""
+    """(input, tasks of it that are finished) for each input that the batch came of."""
     batch: Batch | None
-    """Children, ENDs and FAILs; None if there are none."""
+    """The children, ENDs and FAILs; None if there are none."""
     tasks: int = 0
     """Tasks finished."""
     seconds: float = 0.0

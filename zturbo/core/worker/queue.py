@@ -1,8 +1,8 @@
-"""What a plain stage has queued for its code, and what of it is set aside to run alone.
+"""The queue before the code of a plain stage, and the tasks that are set aside to run alone.
 
-A task that was running when two workers died may have killed them: the broker marks it as a suspect in
-the job's stamp. A suspect is set aside, and runs when nothing else is here; so if it kills again,
-nobody else is with it, and nobody else is blamed.
+A task that ran when two workers died may have killed them: the broker marks it as a suspect in the job's
+stamp. A suspect is set aside, and runs when nothing else is queued. So no other task runs beside it, and none
+is blamed with it if the worker dies again.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ __all__ = ["InputQueue", "Slice", "find"]
 
 
 class Slice(NamedTuple):
-    """Tasks ``start .. stop`` of a batch, not started."""
+    """Tasks ``start .. stop`` of a batch, none of which is started."""
 
     batch: Batch
     start: int
@@ -26,7 +26,7 @@ class Slice(NamedTuple):
 
     @property
     def key(self) -> tuple[bytes, int]:
-        """The input that it is of."""
+        """The input that these tasks are of."""
         return self.batch.source, self.batch.number
 
     @property
@@ -36,12 +36,12 @@ class Slice(NamedTuple):
 
     @property
     def nbytes(self) -> int:
-        """Bytes that leave with it: the batch's, with its last task."""
+        """Bytes that leave the queue with it: all of the batch's with its last task, else none."""
         return self.batch.nbytes if self.stop == self.batch.n else 0
 
 
 def find(part: Slice, paths: Set[Path]) -> int | None:
-    """The first task of a slice that has one of these paths, as an index in the batch."""
+    """Index in the batch of the first task in a slice that has one of these paths; None if none has."""
     at = part.start
     for first, n in cut_runs(part.batch.runs, part.start, part.stop):
         hits = [
@@ -58,7 +58,7 @@ def find(part: Slice, paths: Set[Path]) -> int | None:
 
 
 class InputQueue:
-    """Slices in the order of coming. A batch has at most one slice here, up to its end."""
+    """Slices in the order in which they came. A batch has at most one here, which goes up to its end."""
 
     def __init__(self) -> None:
         self._items: deque[Slice] = deque()
@@ -74,12 +74,12 @@ class InputQueue:
         return bool(self._items or self.aside)
 
     def add(self, batch: Batch) -> None:
-        """A batch has come."""
+        """Queue a batch."""
         self._items.append(Slice(batch, 0, batch.n))
         self.tasks += batch.n
 
     def next(self, suspects: Callable[[bytes], Set[Path]]) -> Slice | None:
-        """The next to run; ``suspects`` gives the suspected paths of a job."""
+        """Take the next slice to run. Suspects before it are set aside; ``suspects`` tells those of a job."""
         while self._items:
             part = self._items.popleft()
             paths = suspects(part.batch.job)
@@ -96,7 +96,7 @@ class InputQueue:
         return None
 
     def next_alone(self) -> Slice | None:
-        """A suspect, once nothing else is here."""
+        """Take a suspect, once nothing else is queued."""
         if self._items or not self.aside:
             return None
         self.tasks -= 1
@@ -116,14 +116,14 @@ class InputQueue:
         return out
 
     def give_back(self) -> list[Slice]:
-        """Take out everything but suspects, so that others may run it."""
+        """Take out everything but suspects, so that other workers run it."""
         out = list(self._items)
         self._items.clear()
         self.tasks -= sum(part.n for part in out)
         return out
 
     def parts(self) -> list[Slice]:
-        """Everything that is here."""
+        """All slices, queued or set aside."""
         return [*self._items, *self.aside]
 
     def check(self) -> None:

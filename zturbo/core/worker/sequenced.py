@@ -1,4 +1,4 @@
-"""What an ordered stage has before its code: a sequencer for each job, and the batches that wait in them."""
+"""The sequencers before the code of an ordered stage, one for each job, and the batches that wait in them."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ MAX_WORK = 512
 
 
 class Sequenced:
-    """Items that wait for their order; jobs take turns.
+    """Items that wait for their order. Jobs take turns.
 
     Args:
         me: incarnation of the worker.
         jobs: what it has of each job.
-        effects: where what is to be done is appended.
+        effects: list to which it appends what is to be done.
         spill_bytes: bytes that may wait for their order in memory.
     """
 
@@ -38,14 +38,14 @@ class Sequenced:
         self.waiting = Waiting(effects, spill_bytes)
         self._ring: deque[bytes] = deque()
         self._blamed: dict[bytes, float] = {}
-        """Job that the broker is to end -> when that is said again."""
+        """Job that the broker is to end -> when to tell the broker so, again."""
 
     def begin(self, job: bytes) -> None:
-        """A job has come here for the first time."""
+        """Let a new job take turns with the others."""
         self._ring.append(job)
 
     def enter(self, job: WorkerJob, batch: Batch) -> None:
-        """Its sequencer takes all of this batch."""
+        """Put all of a batch into its job's sequencer."""
         sequencer = job.sequencer
         assert sequencer is not None
         offset = taken = 0
@@ -70,7 +70,7 @@ class Sequenced:
             self._blamed.setdefault(batch.job, 0.0)
 
     def next(self) -> Work | None:
-        """What the next job whose turn it is has released."""
+        """The next work: what the next job's sequencer has released. A job without any misses its turn."""
         for _ in range(len(self._ring)):
             name = self._ring[0]
             self._ring.rotate(-1)
@@ -92,7 +92,7 @@ class Sequenced:
         return None
 
     def blame(self, now: float) -> None:
-        """Tell the broker of jobs that cannot be whole, until it ends them."""
+        """Tell the broker to end jobs that cannot be whole or fail fast, until it has ended them."""
         for name, at in list(self._blamed.items()):
             job = self._jobs.get(name)
             sequencer = None if job is None else job.sequencer
@@ -108,5 +108,5 @@ class Sequenced:
                 self._effects.append(Control(message))
 
     def deadline(self) -> float | None:
-        """When the broker is to be told again."""
+        """When the broker is to be told (again)."""
         return min(self._blamed.values(), default=None)

@@ -1,4 +1,4 @@
-"""Batches that wait at an ordered stage for their order: counted, and spilled past a budget."""
+"""Batches that wait for their order at an ordered stage: counted, and spilled beyond a budget."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from zturbo.wire.payload import without_input
 __all__ = ["SPILL_BYTES", "Waiting"]
 
 SPILL_BYTES = 64 << 20
-"""Bytes of waiting batches in memory; what comes beyond goes to disk."""
+"""Bytes of waiting batches in memory; batches beyond that go to disk."""
 
 
 class Waiting:
     """All batches of all jobs that wait in one worker.
 
     Args:
-        effects: where what is to be done is appended.
+        effects: list to which it appends what is to be done.
         budget: bytes that may wait in memory.
     """
 
@@ -27,12 +27,12 @@ class Waiting:
         self.nbytes = 0
         """Bytes of batches that wait in memory."""
         self._batches: dict[int, tuple[Batch, int, int]] = {}
-        """id of a batch -> (it, its tasks that wait, its bytes that count; 0 once spilled)."""
+        """``id()`` of a batch -> (the batch, its tasks that wait, its bytes in memory: 0 once spilled)."""
         self._failures: dict[bytes, int] = {}
         """Job -> bytes of its failures that wait."""
 
     def add(self, batch: Batch, tasks: int) -> None:
-        """A batch waits. The latest is the one to be needed last, as a rule: it is spilled."""
+        """Count a batch that waits. Beyond the budget it is spilled: mostly the latest is needed last."""
         nbytes = batch.nbytes
         if self.nbytes and self.nbytes + nbytes > self._budget:
             self._effects.append(Spill(batch))
@@ -41,14 +41,14 @@ class Waiting:
         self._batches[id(batch)] = (batch, tasks, nbytes)
 
     def failure(self, job: bytes, error: bytes) -> bytes:
-        """A failure waits; past the budget without its task's input."""
+        """Count a failure that waits. Returns the failure; beyond the budget, without its task's input."""
         if sum(self._failures.values()) + len(error) > self._budget:
             error = without_input(error, "too many failures wait for their order")
         self._failures[job] = self._failures.get(job, 0) + len(error)
         return error
 
     def no_failure(self, job: bytes, error: bytes) -> None:
-        """It was a copy."""
+        """Count this failure no more: it was a copy."""
         self._failures[job] -= len(error)
 
     def _take(self, batch: Batch, tasks: int) -> None:
@@ -61,9 +61,9 @@ class Waiting:
     def take(
         self, job: bytes, released: list[Released]
     ) -> tuple[list[tuple[Batch, int, int]], list[tuple[int, bytes, int]]]:
-        """What a sequencer released: pieces of batches, and failures.
+        """Count what a sequencer has released. Returns it as pieces of batches, and failures.
 
-        A failure is (place before which it passes by, error, children of its task that came before it).
+        A failure is (index of the task before which it passes by, error, children of its own task before it).
         """
         pieces: list[tuple[Batch, int, int]] = []
         fails: list[tuple[int, bytes, int]] = []
@@ -79,7 +79,7 @@ class Waiting:
         return pieces, fails
 
     def forget(self, job: bytes) -> None:
-        """The job is over, or starts over."""
+        """Forget a job that is over, or starts over."""
         self._failures.pop(job, None)
         for batch, tasks, _ in list(self._batches.values()):
             if batch.job == job:
