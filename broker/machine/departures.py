@@ -1,4 +1,4 @@
-"""Members that leave, and their jobs: deaths are strikes against tasks; work that was lost is done again."""
+"""Members that leave, and what follows for jobs: strikes against tasks, and lost work that is done again."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ __all__ = ["Departures"]
 
 
 class Departures:
-    """Members that are out of the view.
+    """What follows when a member leaves the view.
 
     Args:
-        known: facts.
-        life: of jobs.
+        known: the facts that all parts use.
+        life: the lifecycle of jobs.
     """
 
     def __init__(self, known: Known, life: Lifecycle) -> None:
@@ -35,7 +35,7 @@ class Departures:
         self.life = life
 
     def gone(self, incarnation: bytes, now: float, death: Death | None = None) -> None:
-        """This member lives no more."""
+        """A member has died or left; ``death`` is what its node saw."""
         member = self.membership.remove(incarnation)
         if member is None:
             return
@@ -47,7 +47,10 @@ class Departures:
         self._lost([member], now)
 
     def _note_death(self, member: Member, death: Death, now: float) -> None:
-        """Tell the jobs that were running; count strikes. The marks are said before the view is."""
+        """Note a death in the jobs that it concerns, and count strikes.
+
+        New marks are sent before the new view, so that no peer runs the dead worker's task without its mark.
+        """
         running = {item[0]: item[3] for item in death.running}
         for job in self.jobs.values():
             stamp = job.stamp
@@ -66,9 +69,9 @@ class Departures:
         if strike(job, death, limit):
             mark = job.marks[-1]
             before = stood.get((mark.stage, mark.path))
-            unaware = before == given  # it got as far as is known, and had not heard that this is all
+            unaware = before == given  # the worker gave what the mark allows, before it had got the mark
             if mark.kind and not unaware and (before or (mark.given and job.epoch > 1)):
-                # It may have given more in an earlier epoch, and all that came after it with that.
+                # In an earlier epoch the task may have given more, and results after that were given out.
                 why = f"{mark.text}; what it had given cannot be made again"
                 self.life.end(job, JobState.FAILED, "ResultsLost", f"{why}: submit the job again", now)
                 return
@@ -77,13 +80,13 @@ class Departures:
             self.life.record(job)
 
     def taken_out(self, members: list[Member], why: str, now: float) -> None:
-        """These are out of the view, though nobody saw them exit."""
+        """Members are out of the view, though no node saw them exit."""
         for member in members:
             self._tell_jobs(member, f"{self.known.name_of(member)} on {member.host} {why}")
         self._lost(members, now)
 
     def _tell_jobs(self, member: Member, text: str) -> None:
-        """What became of a member, for the jobs that it worked for."""
+        """Note what became of a member in the jobs that it worked for."""
         for job in self.jobs.values():
             stamp = job.stamp
             if stamp is None or job.state is not JobState.RUNNING:
@@ -115,7 +118,7 @@ class Departures:
                 self.life.results_lost(job, "its sink is gone", now)
 
     def give_up_sinks(self, now: float) -> None:
-        """A sink has not come back: what it had is run again."""
+        """Give up sinks that have not come back in time: their jobs start over, or end."""
         for spool in self.life.lost_sinks.given_up(now):
             self.life.unplaced = True
             for job in list(self.jobs.values()):

@@ -1,4 +1,4 @@
-"""Messages of clients: submit, feed, attach, cancel, release, and how it goes."""
+"""Messages of clients: submit, feed, attach, watch, cancel, release, and the status of jobs."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from zturbo_broker.machine.lifecycle import Lifecycle
 __all__ = ["FromClients"]
 
 WATCH = 5.0
-"""Seconds after which a client that does not say so again does not wait any more."""
+"""Seconds after which a watch that its client does not repeat is forgotten."""
 
 
 class FromClients:
     """Handlers of the messages of clients.
 
     Args:
-        known: facts.
-        life: of jobs.
+        known: the facts that all parts use.
+        life: the lifecycle of jobs.
     """
 
     def __init__(self, known: Known, life: Lifecycle) -> None:
@@ -42,7 +42,7 @@ class FromClients:
         self.trouble = known.trouble
         self.life = life
         self._readers = known.membership.number << 32
-        """Numbers the readers of results: of two that attach to a job the later one has the higher."""
+        """Token of the last reader of results: of two that attach to a job the later one has the higher."""
 
     def client_hello(self, identity: bytes, message: to_broker.ClientHello, now: float) -> None:
         """A client introduces itself."""
@@ -61,10 +61,10 @@ class FromClients:
         self.say.now(identity, message.ref, greeting)
 
     def submit(self, identity: bytes, message: to_broker.Submit, now: float) -> None:
-        """A client submits a job; said twice it is one job.
+        """A client submits a job; repeated, it is the same job.
 
         Raises:
-            DecodeError: its root is none.
+            DecodeError: its root cannot be read.
         """
         root = None
         if not message.stream:
@@ -110,14 +110,14 @@ class FromClients:
         self.say.ok(identity, ref, self._whereabouts(job))
 
     def heard(self, client: bytes, now: float) -> None:
-        """A sign of a client."""
+        """A client was heard."""
         self.life.feeds.heard(client, now)
 
     def feed(self, identity: bytes, message: to_broker.Feed, now: float) -> None:
         """A chunk of a streamed job's roots.
 
         Raises:
-            DecodeError: it has other roots than it says.
+            DecodeError: it does not have as many roots as it says.
         """
         runs: list[PathRun] = [((message.first,), message.n)]
         roots = _roots(message.job, runs, message.n, message.metas, message.contents)
@@ -130,7 +130,7 @@ class FromClients:
         elif not job.stream or (job.closed and message.seq >= len(job.chunks)):
             self.say.error(identity, ref, "UsageError", "the job's feed is closed")
         elif message.seq > len(job.chunks):
-            return  # one before it got lost; the client says both again
+            return  # an earlier chunk got lost; the client repeats both
         elif message.seq < len(job.chunks):
             if (identity, ref) not in job.owed_acks:
                 self.say.ok(identity, ref, answers.Fed(fed=len(job.chunks)))
@@ -148,13 +148,13 @@ class FromClients:
                 self.say.ok(identity, ref, answers.Fed(fed=len(job.chunks)))
 
     def close_feed(self, identity: bytes, message: to_broker.CloseFeed, now: float) -> None:
-        """All roots of a streamed job are here."""
+        """A client says that it has fed all roots of a streamed job."""
         ref = message.ref
         job = self.jobs.get(message.job)
         if job is None or not job.stream:
             self.say.error(identity, ref, "UsageError", "no such streamed job")
         elif message.chunks > len(job.chunks):
-            return  # a chunk got lost; the client says it again, and this too
+            return  # a chunk got lost; the client repeats it, and this message
         elif message.chunks < len(job.chunks) or message.total != job.total:
             self.say.error(
                 identity, ref, "UsageError", f"{len(job.chunks)} chunks with {job.total} roots are here"
@@ -168,7 +168,7 @@ class FromClients:
             self.say.ok(identity, ref, answers.Fed(fed=len(job.chunks)))
 
     def attach(self, identity: bytes, message: to_broker.Attach, now: float) -> None:
-        """Where are a job's results?"""
+        """A client asks where a job's results are."""
         job = self.jobs.get(message.job)
         if job is None:
             self.say.error(
@@ -180,7 +180,7 @@ class FromClients:
     def watch(self, identity: bytes, message: to_broker.Watch, now: float) -> None:
         """A client waits for the end of these jobs: the answer comes when one has ended.
 
-        It says so again each second as long as it waits, and has one such question at a time.
+        The client repeats the question each second as long as it waits, and has one such question at a time.
         """
         ref, names = message.ref, message.jobs
         ended: list[tuple[bytes, str, str | None, str | None]] = []
@@ -224,7 +224,7 @@ class FromClients:
         return value
 
     def cancel(self, identity: bytes, message: to_broker.Cancel, now: float) -> None:
-        """End a job now."""
+        """A client ends a job now."""
         job = self.jobs.get(message.job)
         if job is None:
             self.say.error(identity, message.ref, "UsageError", "no such job")
@@ -234,7 +234,7 @@ class FromClients:
         self.say.ok(identity, message.ref, answers.State(state=job.state.value))
 
     def release(self, identity: bytes, message: to_broker.Release, now: float) -> None:
-        """Nobody wants this job's results any more."""
+        """A client lets go of a job: its results are needed no more, and if it runs it is cancelled."""
         job = self.jobs.get(message.job)
         if job is not None and job.state in ENDED:
             self.life.prune(job)
@@ -245,8 +245,10 @@ class FromClients:
         self.say.ok(identity, message.ref, answers.State(state=state))
 
     def describe(self, identity: bytes, message: to_broker.Jobs, now: float) -> None:
-        """What ``zturbo jobs`` shows. Of a job that has just ended, it waits for the last counts; also of one
-        whose results the client has had, while the sink's word on its end is on its way.
+        """A client asks what ``zturbo jobs`` shows.
+
+        The answer waits for the last counts of a job that has just ended. It also waits for those of a job
+        whose results the client has had, and whose end the sink is about to report.
         """
         if not self.counts.waits(identity, message.ref, message.job, message.over, self.jobs, now):
             self._describe(identity, message.ref, message.job, now)
@@ -311,7 +313,7 @@ class FromClients:
         )
 
     def _waits_for(self, job: Job) -> str | None:
-        """Why it does not go on just now, if there is a reason."""
+        """What the job waits for just now; None if it goes on."""
         if (trouble := self.trouble.get(self.known.me)) and job.state not in ENDED:
             return trouble
         if job.state is not JobState.RUNNING or job.stamp is None:
@@ -332,7 +334,7 @@ class FromClients:
         return None
 
     def _counts(self, job: Job, stages: int) -> list[list[int]]:
-        """Of each stage of a job: what is queued, runs, is done, failed."""
+        """[queued, running, done, failed] of each stage of a job."""
         counts = self.counts.of_stages(job, self.membership.members(job.pipeline), stages)
         if counts and job.state not in ENDED:
             waiting = (outbatch.batch for queue in self.life.senders.pending.values() for outbatch in queue)
@@ -341,7 +343,7 @@ class FromClients:
 
 
 def _roots(job: bytes, runs: list[PathRun], n: int, metas: bytes | None, contents: Sequence[Buffer]) -> Batch:
-    """Roots as a client sent them; raises DecodeError if they are not as many as it says."""
+    """Roots as a client sent them. Raises DecodeError if there are not ``n``."""
     if not contents:
         raise DecodeError("roots without their contents")
     if n > 1 and len(contents) > 1:

@@ -29,10 +29,10 @@ class FromMembers:
     """Handlers of the messages of workers, sinks and nodes.
 
     Args:
-        known: facts.
-        life: of jobs.
-        departures: of members.
-        complaints: of members about each other.
+        known: the facts that all parts use.
+        life: the lifecycle of jobs.
+        departures: told of members that leave.
+        complaints: told of links that members report broken.
     """
 
     def __init__(self, known: Known, life: Lifecycle, departures: Departures, complaints: Complaints) -> None:
@@ -60,7 +60,7 @@ class FromMembers:
             self.effects.append(Control(from_broker.Refused(reason=problem), identity))
             return
         if member.spool and new:
-            # A spool has one sink at a time: another that had it is gone, though that was not heard yet.
+            # A spool has one sink at a time: an earlier one has died, though the broker was not told.
             for sink in self.membership.sinks():
                 if sink.spool == member.spool:
                     self.departures.gone(sink.incarnation, now)
@@ -124,7 +124,7 @@ class FromMembers:
                 return apart.text
 
     def _welcome(self, identity: bytes, member: Member) -> None:
-        for job in self.jobs.values():  # first what else may have got lost: the view is what others act on
+        for job in self.jobs.values():  # stamps that may have got lost come first: members act on the view
             stamp = job.stamp
             if job.state is JobState.RUNNING and stamp is not None and stamp.rank > (1, 0):
                 if member.role == "sink" or member.pipeline == job.pipeline:
@@ -135,27 +135,27 @@ class FromMembers:
         self.effects.append(Control(welcome, identity))
 
     def get_view(self, identity: bytes, message: to_broker.GetView, now: float) -> None:
-        """Somebody met a peer with a newer view than his."""
+        """A member has met a peer with a newer view than its own."""
         self.effects.append(Control(from_broker.NewView(view=self.membership.view()), identity))
 
     def renew(self, identity: bytes, message: to_broker.Renew, now: float) -> None:
-        """A node's word that these live."""
+        """A node says which of its members live."""
         self.life.lost_sinks.hear(message.node, now)
         self.membership.renew(message.alive, now)
         voided = self.life.voided = {job: at for job, at in self.life.voided.items() if now - at < VOID_FOR}
-        if voided:  # the word may have got lost, and what hangs would hang on
+        if voided:  # the first message may have got lost, and a task that hangs would hang on
             self.effects.append(Control(from_broker.Forget(jobs=tuple(voided)), message.node))
         self.effects.append(Reply(identity, from_broker.Renewed()))
 
     def leave(self, identity: bytes, message: to_broker.Leave, now: float) -> None:
-        """A member says goodbye."""
+        """A member says that it leaves."""
         self.departures.gone(message.incarnation, now)
 
     def exited(self, identity: bytes, message: to_broker.Exited, now: float) -> None:
         """A node saw a member exit.
 
         Raises:
-            DecodeError: it is another node's member.
+            DecodeError: the member belongs to another node.
         """
         if self.membership.node_of(message.incarnation) not in (None, b"", identity):
             raise DecodeError("exited is said of another node's member")
@@ -182,13 +182,13 @@ class FromMembers:
             self.trouble[message.incarnation] = message.text
 
     def pause(self, identity: bytes, message: to_broker.Pause, now: float) -> None:
-        """A sink has more than a job's share of unread results: its sources wait. Repeated while it lasts."""
+        """A sink has too many unread results of a job: no roots are sent. Repeated while that lasts."""
         job = self.jobs.get(message.job)
         if job is not None and job.epoch == message.epoch:
             job.paused_until = now + PAUSE
 
     def start_failed(self, identity: bytes, message: to_broker.StartFailed, now: float) -> None:
-        """A worker of ``pipeline.stage`` could not start."""
+        """A node says that one of its children could not start."""
         text = f"{message.who} does not start: {message.error}"
         self.effects.append(LogLine("ERROR", message.who, b"", text))
         name, _, stage_name = message.who.rpartition(".")
@@ -204,7 +204,7 @@ class FromMembers:
             self.counts.note(message.incarnation, message.counts)
 
     def last_counts(self, identity: bytes, message: to_broker.LastCounts, now: float) -> None:
-        """A member's last word on jobs that have ended."""
+        """A member's last counts of jobs that have ended."""
         member = self.membership.get(message.incarnation)
         for name, numbers in message.counts.items():
             job = self.jobs.get(name)
@@ -212,7 +212,7 @@ class FromMembers:
                 self.effects.append(Record("note_job", (job,)))
 
     def complete(self, identity: bytes, message: to_broker.Complete, now: float) -> None:
-        """A sink has all of a job."""
+        """A sink says that it has all of a job."""
         job = self.jobs.get(message.job)
         if job is None or job.state in ENDED:
             self.effects.append(Confirm(identity, from_broker.Confirmed(job=message.job)))
@@ -232,7 +232,7 @@ class FromMembers:
         self.effects.append(Confirm(identity, from_broker.Confirmed(job=job.id)))
 
     def job_failed(self, identity: bytes, message: to_broker.JobFailed, now: float) -> None:
-        """A sequencer saw what cannot be mended."""
+        """A member says that a job has failed, for a reason that no retry can mend."""
         job = self.jobs.get(message.job)
         if job is not None and job.state is JobState.RUNNING and message.epoch == job.epoch:
             self.life.end(job, JobState.FAILED, message.kind, message.error, now)

@@ -1,4 +1,4 @@
-"""Facts of the broker that all parts of its machine use, and how it answers."""
+"""Facts that all parts of the broker's machine use, and the broker's answers."""
 
 from __future__ import annotations
 
@@ -33,29 +33,29 @@ class PipelineInfo:
     queue: FairQueue = field(default_factory=FairQueue)
     """Running jobs that have roots to send."""
     waiting: OrderedDict[bytes, None] = field(default_factory=OrderedDict)
-    """Jobs that have no place yet, in the order of coming."""
+    """Jobs that are not placed, in the order in which they began to wait."""
 
 
 class Answers:
     """Answers to clients and nodes.
 
     Args:
-        effects: to which they are appended.
+        effects: to which the answers are appended.
     """
 
     def __init__(self, effects: list[Effect]) -> None:
         self._effects = effects
 
     def ok(self, identity: bytes, ref: int, value: Any) -> None:
-        """Once all that was decided before is in the ledger."""
+        """An answer that is sent once the ledger has all records that were made before."""
         self._effects.append(Confirm(identity, from_broker.Ok(ref=ref, value=value)))
 
     def error(self, identity: bytes, ref: int, kind: str, text: str) -> None:
-        """A refusal, likewise."""
+        """A refusal that is sent once the ledger has all records that were made before."""
         self._effects.append(Confirm(identity, from_broker.Error(ref=ref, kind=kind, message=text)))
 
     def now(self, identity: bytes, ref: int, value: Any) -> None:
-        """An answer that depends on nothing that is still to be written."""
+        """An answer that depends on no record: it is sent even while the ledger's disk is full."""
         self._effects.append(Reply(identity, from_broker.Ok(ref=ref, value=value)))
 
 
@@ -64,10 +64,10 @@ class Known:
 
     Args:
         member: the broker's own record in the view.
-        pipelines: that it serves.
+        pipelines: the pipelines that the broker serves.
         view: number of the view to begin with.
         lease: seconds that a member lives without being renewed.
-        version: of zturbo: members of another are refused.
+        version: of zturbo; members of another version are refused.
         cluster: id of the ledger, for clients.
     """
 
@@ -92,10 +92,10 @@ class Known:
         self.counts = Counts()
         self.problems = Problems()
         self.trouble: dict[bytes, str] = {}
-        """Member -> what keeps it from going on, such as a full disk."""
+        """Member -> why it cannot go on, such as a full disk."""
 
     def name_of(self, member: Member) -> str:
-        """A member's stage, or what it is, for people."""
+        """A member's name for people: its stage, or its role."""
         pipeline = self.pipelines.get(member.pipeline)
         if pipeline is not None and 0 <= member.stage < len(pipeline.stages):
             return f"{member.pipeline}.{pipeline.stages[member.stage]}"

@@ -31,7 +31,7 @@ class Lifecycle:
     """What becomes of each job.
 
     Args:
-        known: facts.
+        known: the facts that all parts use.
         keep: seconds that results of an ended job are kept.
         feed_timeout: seconds that a client may be silent while it feeds a job.
         grace: seconds that a lost sink has to come back with its spool.
@@ -59,18 +59,19 @@ class Lifecycle:
         self.deadlines = Deadlines()
         self.feeds = Feeds(feed_timeout)
         self.watches: dict[bytes, tuple[int, frozenset[bytes], float]] = {}
-        """Client -> (ref, jobs whose end it waits for, when it last said so)."""
+        """Client -> (ref of its question, jobs whose end it waits for, when it last asked)."""
         self.voided: dict[bytes, float] = {}
-        """Job that has ended before its time -> when: nodes are told so again for a while."""
+        """Job that failed or was cancelled -> when it ended: nodes are told of it again for a while."""
         self.viewed = known.membership.number
-        """The view that all have been told of."""
+        """Number of the view that all members have been sent."""
         self.unplaced = True
-        """Whether something has happened that may give a waiting job its place."""
+        """Whether something has happened after which a waiting job may be placed."""
         self.ended: deque[tuple[float, bytes]] = deque()
-        """(when, job) of ended ones, in their order."""
+        """(time of its end, id) of each ended job, the oldest first."""
         self.now = 0.0
 
     def end(self, job: Job, state: JobState, kind: str | None, error: str | None, now: float) -> None:
+        """End a job in this state; tell its members, its watchers and, unless it is done, its nodes."""
         self._move(job, state)
         self.ended.append((now, job.id))
         while len(self.ended) > KEEP_JOBS:
@@ -105,7 +106,7 @@ class Lifecycle:
         if job.stamp is not None:
             sink = job.stamp.sink
             self.counts.ended(job, [m for m in told if m.role == "worker" or m.incarnation == sink])
-        if state is not JobState.DONE:  # their nodes end what does not stop by itself
+        if state is not JobState.DONE:  # a node ends workers that do not stop by themselves
             self.voided[job.id] = now
             for node in self.membership.nodes(job.pipeline):
                 self.effects.append(Control(from_broker.Forget(jobs=(job.id,)), node))
@@ -116,6 +117,7 @@ class Lifecycle:
                 self.say.ok(identity, ref, ((job.id, state.value, kind, error),))
 
     def prune(self, job: Job) -> None:
+        """Forget a job that has ended, and its results."""
         if job.stamp is not None:
             self.effects.append(Control(from_broker.Forget(jobs=(job.id,)), job.stamp.sink))
         self.effects.append(Record("drop_job", (job.id,)))
@@ -126,6 +128,7 @@ class Lifecycle:
         job.state = JOB.move(job.state, state, job.story)
 
     def record(self, job: Job) -> None:
+        """Write the job to the ledger."""
         self.effects.append(Record("put_job", (job,)))
 
     def wait_again(self, job: Job) -> None:
@@ -142,7 +145,7 @@ class Lifecycle:
         self.roots.rewind(job)
 
     def results_lost(self, job: Job, why: str, now: float) -> None:
-        """Its sink is gone for good, or has lost what it had: start over, if that can give the same."""
+        """The sink that had the job's results has lost them: start over, if a new run gives the same ones."""
         stamp = job.stamp
         if job.wild and stamp is not None and stamp.hold != "all":
             text = f"{why}; a stage is not deterministic, so that another run would not fit what was given"
@@ -158,7 +161,7 @@ class Lifecycle:
             job.placed = None
 
     def place_all(self) -> None:
-        """Place waiting jobs, first come first served: where one has to wait, so have those behind it."""
+        """Place waiting jobs, first come first served: those behind one that has to wait, wait too."""
         if not self.unplaced:
             return
         self.unplaced = False
@@ -171,7 +174,7 @@ class Lifecycle:
                 del pipeline.waiting[name]
 
     def queue(self, job: Job) -> None:
-        """The job may have roots to send, or the END behind them."""
+        """Let the job take turns if it has roots to send, or send its END if all are sent."""
         if job.state is JobState.RUNNING and job.failures_known and not job.recovering:
             pipeline = self.pipelines[job.pipeline]
             if job.todo:
@@ -225,7 +228,9 @@ class Lifecycle:
             self._tell_stamp(job.stamp)
 
     def _sinks(self, job: Job) -> list[Member]:
-        """Where its results may go: where they were, if that may come back: it knows what was given out."""
+        """Sinks that may get a job's results: only the one that had them, while it is there or may come back,
+        since it knows which results were given out.
+        """
         sinks = self.membership.sinks()
         if job.stamp is None:
             return sinks
@@ -234,14 +239,14 @@ class Lifecycle:
         return [member for member in sinks if member.spool == job.stamp.spool] or sinks
 
     def _hold(self, job: Job, placed: Placed, workers: list[list[Member]]) -> str:
-        """What its sink keeps back, because another epoch may give something else."""
+        """Which results the job's sink holds back, because a later epoch may give others in their place."""
         job.wild = job.wild or any(not member.deterministic for here in workers for member in here)
         if job.wild and (placed.ordered or job.retries_left):
             return "all"
         return "failures" if job.retries_left else ""
 
     def restamp(self, job: Job, stamp: Stamp) -> None:
-        """A higher revision: tell all who may have to do with the job."""
+        """Give a job a stamp of a higher revision, and send it to all members that may need it."""
         job.stamp = stamp
         self.record(job)
         if job.state is JobState.RUNNING:
@@ -249,13 +254,13 @@ class Lifecycle:
         self._tell_stamp(stamp)
 
     def _tell_stamp(self, stamp: Stamp) -> None:
-        """To all who may have to do with its job."""
+        """Send a stamp to all sinks, and to all workers of its pipeline."""
         for member in self.membership.members():
             if member.role == "sink" or member.pipeline == stamp.pipeline:
                 self.effects.append(Control(from_broker.NewStamp(stamp=stamp), member.incarnation))
 
     def ask_known_failures(self, now: float) -> None:
-        """The sinks of jobs that started over are told so again; they answer with what was given out."""
+        """Send a job that started over to its sink again: the sink answers with the failures it gave out."""
         for name, at in self.unknown_failures.items():
             stamp = self.jobs[name].stamp
             if now >= at and stamp is not None:
@@ -263,7 +268,7 @@ class Lifecycle:
                 self.effects.append(Control(from_broker.NewStamp(stamp=stamp), stamp.sink))
 
     def _adopt_orphans(self) -> None:
-        """Roots that a worker held since before this broker was started, and has lost or given back."""
+        """Send held roots again whose workers have died or have given them back."""
         for outbatch in self.senders.orphans:
             job = self.jobs.get(outbatch.batch.job)
             if job is None or job.epoch != outbatch.batch.epoch:
@@ -276,6 +281,7 @@ class Lifecycle:
         self.senders.orphans.clear()
 
     def settle(self, now: float) -> None:
+        """After each event: send a changed view, place waiting jobs, send roots."""
         self.now = now
         self.custody.zeroed.clear()
         if self.membership.number != self.viewed:
@@ -294,18 +300,18 @@ class Lifecycle:
         self.senders.pump(now)
 
     def _sender_peers(self) -> list[Member]:
-        """Who gets roots, and who gets their END: the first stage, ordered workers, and sinks."""
+        """The members to which the broker sends roots (first stages) or their END (ordered stages, sinks)."""
         return [m for m in self.membership.members() if m.stage == 0 or m.ordered or m.role == "sink"]
 
     def watch_time(self, job: Job, now: float) -> None:
-        """Time-outs of a job begin."""
+        """Begin a job's time-outs."""
         if "timeout" in job.options:
             self.deadlines.set(job.id, now + job.options["timeout"])
         if job.stream and not job.closed:
             self.feeds.open(job.client, job.id, now)
 
     def time_out(self, now: float) -> None:
-        """Jobs that took too long, and feeds whose client is gone."""
+        """End jobs that took too long, and jobs whose feeding client is gone."""
         for job in [self.jobs[name] for name in self.deadlines.due(now)]:
             text = f"the job was not complete within its time-out of {job.options['timeout']:g} s"
             self.end(job, JobState.FAILED, "JobTimeout", text, now)
@@ -315,7 +321,7 @@ class Lifecycle:
                 self.end(job, JobState.FAILED, "ClientLost", text, now)
 
     def remind(self, member: Member, known: Sequence[tuple[bytes, int, int]]) -> None:
-        """A member names jobs that it knows: that they have ended, or a newer stamp, may have got lost."""
+        """A member has named the jobs that it knows: tell it again which have ended or have a newer stamp."""
         ended = []
         for name, *rank in known:
             job = self.jobs.get(name)

@@ -1,7 +1,7 @@
 """The broker's machine: jobs in, roots out to the first stage, completion noted.
 
-It decides; the shell in :mod:`zturbo_broker.server` does. What it records goes to the ledger before anything
-that was decided after it leaves the process: the shell commits once per round (group commit).
+The machine decides, and its shell, :mod:`zturbo_broker.server`, performs. The shell sends no message before
+the ledger has all records that the machine made before it: it commits once per round (group commit).
 """
 
 from __future__ import annotations
@@ -30,17 +30,17 @@ __all__ = ["BrokerMachine"]
 
 
 class BrokerMachine:
-    """The broker: members and clients on one side, data and time on the other.
+    """The broker: what follows from each message, from each chunk that was read, and from time.
 
     Args:
         member: the broker's own record in the view.
-        pipelines: that it serves.
+        pipelines: the pipelines that it serves.
         view: number of the view to begin with.
         lease: seconds that a member lives without being renewed.
         keep: seconds that results of an ended job are kept.
         feed_timeout: seconds that a client may be silent while it feeds a job.
         grace: seconds that a lost sink has to come back with its spool.
-        version: of zturbo: members of another are refused.
+        version: of zturbo; members of another version are refused.
         cluster: id of the ledger, for clients.
     """
 
@@ -108,7 +108,7 @@ class BrokerMachine:
         }
 
     def _heard(self, incarnation: bytes) -> float | None:
-        """When this member was last heard; None if it is none. This broker always hears itself."""
+        """When this member was last heard; None if it is no member. The broker always hears itself."""
         return math.inf if incarnation == self.me else self.membership.heard(incarnation)
 
     def _settle(self, now: float) -> None:
@@ -116,16 +116,16 @@ class BrokerMachine:
         self.clients.answer(now)
 
     def restore(self, members: list[Member], jobs: list[Job], now: float) -> None:
-        """What the ledger has: the same members, and jobs that go on as far as they are known to."""
+        """Begin with what the ledger has: its members, and its jobs, which go on."""
         self.restarts.restore(members, jobs, now)
         self._settle(now)
 
     def control(self, who: bytes, message: Message, now: float) -> None:
-        """A control message.
+        """Handle a control message.
 
         Raises:
-            DecodeError: a relation between its fields that no schema has does not hold, or it is said in
-                another's name; nothing is changed.
+            DecodeError: it speaks in another's name, or its fields contradict each other in a way that the
+                schema does not check. Nothing is changed.
         """
         check_speaker(who, message)
         self.clients.heard(who, now)
@@ -133,7 +133,7 @@ class BrokerMachine:
         self._settle(now)
 
     def gone(self, incarnation: bytes, now: float, death: Death | None = None) -> None:
-        """This member lives no more."""
+        """A member has died or left."""
         self.departures.gone(incarnation, now, death)
         self._settle(now)
 
@@ -157,7 +157,7 @@ class BrokerMachine:
         self._settle(now)
 
     def stood_still(self, seconds: float) -> None:
-        """This broker did not run for so long, and perhaps its whole host: nodes there have not either."""
+        """This broker did not run for so long, and perhaps its whole host did not: no lease ran meanwhile."""
         self.membership.extend(seconds)
 
     def deadline(self) -> float | None:
@@ -171,7 +171,7 @@ class BrokerMachine:
         return min((at for at in times if at is not None), default=None)
 
     def tick(self, now: float) -> None:
-        """Time has passed."""
+        """Do what is due by now."""
         expired = self.membership.expire(now)
         if expired:
             self.departures.taken_out(expired, "was not heard of for its lease, and counts as dead", now)

@@ -1,9 +1,9 @@
-"""After the broker's restart: go on with jobs that run, without doing their work again.
+"""After the broker's restart: which roots of running jobs have to go again.
 
-They run on meanwhile. Workers of a first stage tell which roots they hold; when all of them have (or are
-gone), the first sequencer of each job is asked which roots have wholly entered it. All other roots go again.
-(A root leaves its first-stage worker's custody only once all that came of it has entered the first sequencer,
-so asking in this order misses none.)
+The jobs run on meanwhile. Workers of a first stage report which roots they hold. When all of them have
+reported or are gone, the first sequencer of each job is asked which roots have wholly entered it. All other
+roots go again. A root leaves the custody of its first-stage worker only when all that came of it has entered
+the first sequencer, so asking in this order misses none.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Recovery:
 
     Args:
         senders: the links to first stages.
-        effects: where what is to be done is appended.
+        effects: to which effects are appended.
     """
 
     senders: Senders
@@ -46,17 +46,17 @@ class Recovery:
     silent: dict[bytes, str] = field(default_factory=dict)
     """Workers of first stages that have not reported -> their pipeline."""
     jobs: dict[bytes, Job] = field(default_factory=dict)
-    """Jobs that it is not known of which roots go again."""
+    """Jobs whose roots to resend are not known yet."""
     _held: dict[bytes, dict[bytes, list[tuple[int, int]]]] = field(default_factory=dict)
-    """Job -> worker -> root ranges that it holds."""
+    """Job -> worker -> ranges of roots that it holds."""
     _returned: dict[bytes, list[tuple[int, int]]] = field(default_factory=dict)
-    """Job -> root ranges that were reported, and then given back or lost."""
+    """Job -> ranges of roots that were reported, and then given back or lost."""
     _asked: dict[bytes, _Asked] = field(default_factory=dict)
 
     def report(self, worker: bytes, items: tuple[Any, ...], now: float) -> None:
-        """A worker of a first stage says what it holds: (job, epoch, runs, tasks, bytes) of each input.
+        """A worker of a first stage reports what it holds: (job, epoch, runs, tasks, bytes) of each input.
 
-        Said again it changes nothing.
+        A repeated report changes nothing.
         """
         if self.silent.pop(worker, None) is None:
             return
@@ -70,13 +70,13 @@ class Recovery:
         self.senders.adopt(worker, outbatches, now)
 
     def lost(self, worker: bytes) -> None:
-        """It is gone: it reports nothing any more, and holds nothing."""
+        """A worker is gone: it reports nothing any more, and holds nothing."""
         self.silent.pop(worker, None)
         for holders in self._held.values():
             holders.pop(worker, None)
 
     def returned(self, job: Job, runs: list[PathRun]) -> None:
-        """Roots that were reported were given back meanwhile: nobody holds them."""
+        """Roots that were reported have been given back or lost: no worker holds them any more."""
         self._returned.setdefault(job.id, []).extend(_ranges(job, runs))
 
     def drop(self, job: bytes) -> None:
@@ -121,7 +121,7 @@ class Recovery:
 
 
 def _ranges(job: Job, runs: Sequence[PathRun]) -> list[tuple[int, int]]:
-    """Roots as half-open ranges that count from 0: a job's single root, -1, is shifted to it."""
+    """Roots as half-open ranges that count from 0. The single root of a job, -1, becomes 0."""
     shift = min(0, job.chunks.first)
     starts = [((first[0] if first else -1) - shift, n) for first, n in runs]
     return [(start, start + n) for start, n in starts]

@@ -1,8 +1,8 @@
-"""The restart of the broker, or of a sink: jobs go on with what others still have.
+"""The restart of the broker, or of a sink: jobs go on with what the other processes still have.
 
 A sink that comes back with the same spool has all that it had acked. Its jobs go on in their epoch; a stamp
-of a higher revision names its new incarnation. One that does not come back within a grace is gone, and its
-jobs start over.
+of a higher revision names its new incarnation. The broker gives up a sink that does not come back in time
+(``members/lost_sinks.py``), and its jobs start over.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ __all__ = ["Restart"]
 
 
 class Restart:
-    """Jobs of before.
+    """Takes up jobs again after a restart.
 
     Args:
-        known: facts.
-        life: of jobs.
+        known: the facts that all parts use.
+        life: the lifecycle of jobs.
     """
 
     def __init__(self, known: Known, life: Lifecycle) -> None:
@@ -41,9 +41,9 @@ class Restart:
         self.life = life
 
     def restore(self, members: list[Member], jobs: list[Job], now: float) -> None:
-        """What the ledger has: the same members, and jobs that go on as far as they are known to."""
+        """Begin with what the ledger has: its members, and its jobs, which go on."""
         self.membership.restore(members, now)
-        self.life.viewed = -1  # nobody has been told of this view
+        self.life.viewed = -1  # no member has been sent this view
         here = {member.incarnation for member in members}
         for member in members:
             if member.role == "worker" and member.stage == 0 and not member.ordered:
@@ -82,7 +82,7 @@ class Restart:
             self.life.unknown_failures[job.id] = now
 
     def held(self, identity: bytes, message: to_broker.Held, now: float) -> None:
-        """A worker of a first stage says which roots it has of this broker's predecessor."""
+        """A worker of a first stage says which roots it holds of an earlier broker."""
         for _, _, runs, n, _ in message.items:
             if sum(run[1] for run in runs) != n:
                 raise DecodeError("held: field 'items' is malformed")
@@ -99,7 +99,7 @@ class Restart:
             self.life.queue(job)
 
     def known_failures(self, identity: bytes, message: to_broker.KnownFailures, now: float) -> None:
-        """A sink says which failures it has given out of a job that started over: they are to stand."""
+        """A sink says which failures of a job that started over it has given out: these have to stand."""
         job = self.jobs.get(message.job)
         stamp = job.stamp if job is not None else None
         if (
