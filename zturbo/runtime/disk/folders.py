@@ -1,4 +1,4 @@
-"""Folders that our processes need: one for sockets, whose path has to be short, and one that keeps state."""
+"""Folders of zturbo's processes: one for sockets, whose path has to be short, and one for state."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from zturbo.errors import StartError
 __all__ = ["is_read_only", "runtime_dir", "short_enough", "state_folder"]
 
 _BELOW = 34
-"""Bytes of it that what our processes put below such a folder's parent may need."""
+"""Bytes of a socket's path below the folder in which :func:`runtime_dir` makes a new one, at most."""
 
 
 def short_enough(folder: str) -> bool:
-    """Whether sockets below a folder that is made in this one have paths that the kernel takes."""
+    """Whether the kernel takes the paths of sockets below a folder that is made in this one."""
     return len(os.fsencode(folder)) + _BELOW <= LONGEST_IPC
 
 
 def runtime_dir(prefix: str = "zturbo-") -> Path:
     """A new folder for this process's ipc sockets, for its user alone.
 
-    It is made in ``$XDG_RUNTIME_DIR``, else in ``$TMPDIR``. Where one of them is not there any more, cannot
-    be written, or has too long a path, the next one has to do, and in the end ``/tmp``.
+    It is made in ``$XDG_RUNTIME_DIR``, else in ``$TMPDIR``, else in ``/tmp``. A folder is passed over if it
+    is not there, cannot be written, or has too long a path.
 
     Raises:
         StartError: none of them will do.
@@ -59,7 +59,7 @@ def is_read_only(folder: Path) -> bool:
 
 
 def state_folder(path: Path) -> None:
-    """Make a folder that keeps state, if it is not there, for its user alone.
+    """Make a folder for state, if it is not there, for its user alone.
 
     Raises:
         StartError: it cannot be made or written.

@@ -1,11 +1,12 @@
-"""How long each spool file has to be: a witness of its own, so that a file that lost its end is noticed.
+"""How long each spool file has to be: a second record, which shows that a file has lost its end.
 
-A record that is cut short at the end of a spool may be the last one of a crash, which nobody was told is
-safe; or somebody has cut off what was acked. The file ``safe`` tells them apart. It is written before an
-ack, and not synced: a death of the process does not lose it, and after one of the host it says no more
-than had been synced. What cannot be read of it is taken for nothing said.
+A record at the end of a spool may be cut short for two reasons. Either a crash broke off its write: then it
+was never acked, and is not missed. Or records that were acked have been cut off. The file ``safe`` tells the
+two apart. It is written before an ack, and not synced. The death of a process does not lose what was written.
+After a death of the host an entry may be an older one, which tells of fewer bytes. An entry that cannot be
+read counts as none.
 
-A position is 32 bytes: the job (16), its spool's size in bytes (8), CRC-32 of both (4), four of nothing.
+An entry is 32 bytes: the job (16), its spool's size in bytes (8), CRC-32 of both (4), and four zeros.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ log = logging.getLogger("zturbo.sink")
 
 _RECORD = struct.Struct("<16sQI4x")
 _GROW = 1024
-"""Slots that room is made for at once, so that a disk that is full later has it."""
+"""Entries that room is made for at once: a disk that is full later has it already."""
 
 
 class SafeSizes:
@@ -50,15 +51,15 @@ class SafeSizes:
                 self._free.append(position)
 
     def __getitem__(self, job: bytes) -> int:
-        """Bytes that its spool has to have; 0 if nothing is known."""
+        """Bytes that a job's spool has to have; 0 if none were acked."""
         return self._sizes.get(job, 0)
 
     def jobs(self) -> list[bytes]:
-        """Jobs that have to have a spool."""
+        """Jobs whose spool has to be there."""
         return list(self._positions)
 
     def add(self, job: bytes) -> None:
-        """Its spool was begun."""
+        """Make an entry for a job whose spool has been begun."""
         with self._lock:
             if job in self._positions:
                 return
@@ -74,7 +75,7 @@ class SafeSizes:
             self._sizes[job] = 0
 
     def note(self, job: bytes, size: int) -> None:
-        """As many bytes of its spool are safe; nothing if the job is not here any more."""
+        """Note that so many bytes of a job's spool are safe, if the job still has an entry."""
         with self._lock:
             position = self._positions.get(job)
             if position is None or size <= self._sizes[job]:
@@ -84,7 +85,7 @@ class SafeSizes:
             self._write(position, _RECORD.pack(job, size, zlib.crc32(head)))
 
     def drop(self, job: bytes) -> None:
-        """Its spool is going to be removed."""
+        """Remove the entry of a job, whose spool is going to be removed."""
         with self._lock:
             position = self._positions.pop(job, None)
             if position is not None:
@@ -95,9 +96,9 @@ class SafeSizes:
     def _write(self, position: int, raw: bytes) -> None:
         try:
             os.pwrite(self._file, raw, position * _RECORD.size)
-        except OSError as error:  # an older size is as true
+        except OSError as error:  # the entry before it stays, and is true too
             log.debug("a spool's size was not noted: %s", error)
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file."""
         os.close(self._file)

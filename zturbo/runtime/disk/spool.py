@@ -1,8 +1,8 @@
-"""An append-only file of records: a sink's spool, or where a sequencer's waiting items go.
+"""An append-only file of records: a sink's spool, or the spilled items of a sequencer.
 
-A record is a header (magic, length, CRC-32 of the body) and a body of frames. A torn record at the end,
-of a write that a crash cut short, is cut off when the file is opened again; damage anywhere else is
-an error, and damaged data is never served.
+A record has a header (magic, length, CRC-32 of the body, CRC-32 of these) and a body of frames. A record at
+the end may be torn, because a crash cut its write short: it is cut off when the file is read again. Damage
+anywhere else is an error. Damaged data is never served.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from zturbo.wire.messages import Buffer
 
 __all__ = ["Location", "Spool", "SpoolCorrupt", "SpoolFull"]
 
-_HEADER = struct.Struct("<4sQII")  # magic, length of the body, CRC of the body, CRC of what is before
+_HEADER = struct.Struct("<4sQII")  # magic, length of the body, CRC of the body, CRC of the three
 _MAGIC = b"zts1"
 
 
@@ -29,11 +29,11 @@ class SpoolCorrupt(ZturboError):
 
 
 class SpoolFull(ZturboError):
-    """The disk is full; the file is as it was before."""
+    """The disk is full. The file is as it was before."""
 
 
 class Location(NamedTuple):
-    """Where a record is."""
+    """Where a record lies in the file."""
 
     offset: int
     length: int
@@ -47,13 +47,13 @@ class Spool:
         path: the file; made if it is not there.
 
     Raises:
-        SpoolFull: there is no room for it.
+        SpoolFull: there is no room for the file.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self._entered = path.exists()
-        """Whether its name is on the disk too."""
+        """Whether the folder's entry for it is on the disk too."""
         try:
             self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
@@ -64,7 +64,7 @@ class Spool:
         self._closed = False
 
     def append(self, frames: Sequence[Buffer]) -> Location:
-        """Write a record at the end; safe after :meth:`sync`.
+        """Write a record at the end. It is safe after :meth:`sync`.
 
         Raises:
             SpoolFull: there is no room; nothing was written.
@@ -93,7 +93,7 @@ class Spool:
         total = sum(memoryview(part).nbytes for part in parts)
         wrote = os.pwritev(self._file, parts[:1000], at)
         if wrote < total:
-            # Short: the disk is nearly full, or there were very many frames. Say the rest piece by piece.
+            # The disk is nearly full, or there are more frames than one call takes: write the rest by itself.
             rest = memoryview(b"".join(bytes(part) for part in parts))[wrote:]
             at += wrote
             while rest:
@@ -103,7 +103,7 @@ class Spool:
                 rest, at = rest[n:], at + n
 
     def sync(self) -> None:
-        """Everything appended so far is on the disk when this returns."""
+        """Return once all that was appended so far is on the disk."""
         os.fdatasync(self._file)
         if not self._entered:
             folder = os.open(self.path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -117,7 +117,7 @@ class Spool:
         """The frames of a record.
 
         Raises:
-            SpoolCorrupt: they are not what was written.
+            SpoolCorrupt: the record is not as it was written.
         """
         frames, length = self._read_at(location.offset)
         if length != location.length:
@@ -146,7 +146,7 @@ class Spool:
         return frames, length
 
     def recover(self) -> Iterator[tuple[Location, list[memoryview]]]:
-        """All records from the beginning; a torn one at the end is cut off.
+        """Read all records from the beginning. A torn one at the end is cut off.
 
         Raises:
             SpoolCorrupt: there is damage before the end.
@@ -163,13 +163,13 @@ class Spool:
             offset += _HEADER.size + length
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file."""
         if not self._closed:
             self._closed = True
             os.close(self._file)
 
     def delete(self) -> None:
-        """Let go of the file and remove it."""
+        """Close the file and remove it."""
         self.close()
         self.path.unlink(missing_ok=True)
 

@@ -1,11 +1,11 @@
-"""A sink's folder: its id, its lock, a spool file for each job, and marks of those that were damaged.
+"""A sink's folder: its id, its lock, a spool file for each job, and marks of damaged spools.
 
 id          16 random bytes, which outlive the sink's processes
-lock        held by the one sink that runs
-boot        the host's boot id, as of the last time that all of this was read
+lock        locked by the one sink that runs
+boot        the host's boot id, when a sink last read all of this
 safe        how much of each spool was acked: see :mod:`zturbo.runtime.disk.safesizes`
-HEX.spool   what a job gave
-HEX.damaged an empty file: that job's spool was not whole, and the broker has not confirmed that it knows
+HEX.spool   the results of a job
+HEX.damaged an empty file: that job's spool was damaged, and the broker has not yet confirmed that it knows
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
 class SpoolFolder:
-    """One sink's folder, and nobody else's while it runs.
+    """The folder of one sink, which no other may use while it runs.
 
     Args:
-        path: made if it is not there.
+        path: the folder; made if it is not there.
 
     Raises:
-        StartError: another sink has it, or it cannot be written.
+        StartError: another sink uses it, or it cannot be written.
     """
 
     def __init__(self, path: Path) -> None:
@@ -62,7 +62,7 @@ class SpoolFolder:
         new.rename(path)
 
     def open(self, job: bytes) -> Spool:
-        """A job's spool; raises SpoolFull if there is no room for the file."""
+        """Open a job's spool. Raises SpoolFull if there is no room for the file."""
         spool = Spool(self._spool(job))
         self._safe.add(job)
         return spool
@@ -71,11 +71,11 @@ class SpoolFolder:
         return self.path / f"{job.hex()}.spool"
 
     def note_safe(self, job: bytes, size: int) -> None:
-        """So many bytes of the job's spool are about to be acked. May be called from any thread."""
+        """Note the bytes of a job's spool that are about to be acked. May be called from any thread."""
         self._safe.note(job, size)
 
     def drop(self, job: bytes, spool: Spool) -> None:
-        """Remove the job's spool: nobody wants it any more."""
+        """Remove a job's spool, which is not needed any more."""
         self._safe.drop(job)
         spool.delete()
 
@@ -84,34 +84,37 @@ class SpoolFolder:
         for path in sorted(self.path.glob("*.spool")):
             yield bytes.fromhex(path.stem)
 
-    # -- what is not whole --------------------------------------------------------------------
+    # -- damage -------------------------------------------------------------------------------
     def check(self, job: bytes, spool: Spool) -> None:
-        """Raise SpoolCorrupt if what was read of a job's spool is less than what was acked of it."""
+        """Raise SpoolCorrupt if a job's spool is shorter than what was acked of it."""
         if spool.size < self._safe[job]:
             raise SpoolCorrupt(
                 f"{spool.path} ends after {spool.size} bytes, but {self._safe[job]} were safe: it was cut off"
             )
 
     def missing(self) -> list[bytes]:
-        """Jobs whose spool was removed by somebody else."""
+        """Jobs whose spool is gone, though no sink has removed it."""
         return [job for job in self._safe.jobs() if not self._spool(job).exists()]
 
     @property
     def rebooted(self) -> bool:
-        """Whether the host was started anew since :meth:`note_boot`: what was not synced may be gone."""
+        """Whether the host was started anew since :meth:`note_boot`: data that was not synced may be gone."""
         path = self.path / "boot"
         if not path.exists():
             return any(self.jobs())
         return path.read_bytes().strip() != _boot()
 
     def note_boot(self) -> None:
-        """All that a start of the host has cost is marked. Writes nothing twice: a disk may be full."""
+        """Note this start of the host, once all that the last one has damaged is marked.
+
+        Nothing is written if it is noted already: the disk may be full.
+        """
         path = self.path / "boot"
         if not path.exists() or path.read_bytes() != _boot():
             self._replace(path, _boot())
 
     def mark_damaged(self, job: bytes) -> None:
-        """Put a mark in the place of the job's spool, which stays until the broker knows."""
+        """Replace the job's spool by a mark, which stays until the broker knows of the damage."""
         mark = self.path / f"{job.hex()}.damaged"
         if self._spool(job).exists():
             self._spool(job).rename(mark)
@@ -119,16 +122,16 @@ class SpoolFolder:
         self._safe.drop(job)
 
     def damaged(self) -> list[bytes]:
-        """Jobs that have a mark."""
+        """Jobs whose spool was damaged, by their marks."""
         return [bytes.fromhex(path.stem) for path in sorted(self.path.glob("*.damaged"))]
 
     def clear_damaged(self, jobs: Iterable[bytes]) -> None:
-        """The broker knows of these."""
+        """Remove the marks of these jobs: the broker knows."""
         for job in jobs:
             (self.path / f"{job.hex()}.damaged").unlink(missing_ok=True)
 
     def close(self) -> None:
-        """Let go of the lock."""
+        """Unlock the folder."""
         self._safe.close()
         os.close(self._lock)
 

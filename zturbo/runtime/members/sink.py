@@ -64,11 +64,11 @@ class _Stored:
         self.offsets = array("q")
         self.lengths = array("q")
 
-    def add(self, token: int, place: Location) -> None:
+    def add(self, token: int, location: Location) -> None:
         """A batch was stored; tokens count up."""
         self.tokens.append(token)
-        self.offsets.append(place.offset)
-        self.lengths.append(place.length)
+        self.offsets.append(location.offset)
+        self.lengths.append(location.length)
 
     def read(self, token: int) -> Batch:
         """A batch, from the file."""
@@ -197,13 +197,13 @@ class SinkProcess:
         for job in folder.jobs():
             stored = _Stored(folder.open(job))
             try:
-                for place, frames in stored.spool.recover():
+                for location, frames in stored.spool.recover():
                     message = decode([bytes(frames[0]), *frames[1:]])
                     if isinstance(message, Want):
                         self.machine.recovered_cursor(job, message.taken)
                     elif isinstance(message, Batch) and message.job == job:
                         token += 1
-                        stored.add(token, place)
+                        stored.add(token, location)
                         self.machine.recovered(token, message, now)
                 folder.check(job, stored.spool)
                 if rebooted and self.machine.durability(job) != "fsync":
@@ -362,7 +362,7 @@ class SinkProcess:
         inside: list[tuple[int, bytes]] = []
         failed_bytes = 0
         first = at = results.first
-        fails = {index: (token, place) for index, token, place in effect.fails}
+        fails = {index: (token, nth) for index, token, nth in effect.fails}
         own = dict(results.fails)
         last: tuple[int, Batch] | None = None
         """The batch of the last failure: its neighbours lie in it too, as a rule."""
@@ -383,10 +383,10 @@ class SinkProcess:
                 if at in own:
                     error = own[at]
                 else:
-                    token, place = fails[at]
+                    token, nth = fails[at]
                     if last is None or last[0] != token:
                         last = (token, self._batch(results.job, token))
-                    error = last[1].fails[place].error
+                    error = last[1].fails[nth].error
                 inside.append((at, error))
                 at += 1
                 failed_bytes += len(error)

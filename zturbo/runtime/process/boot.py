@@ -1,7 +1,7 @@
-"""What a child of a node runs first: ``python PATH/boot.py MODULE``, in place of ``python -m MODULE``.
+"""The program that a child of a node begins as: ``python PATH/boot.py MODULE``, not ``python -m MODULE``.
 
 ``python -m`` puts the working directory first on the import path. Then a user's ``queue.py`` or ``random.py``
-there is imported in place of Python's, and the process dies before it has said anything. So a child starts
+there is imported in place of Python's, and the process dies before it can report anything. So a child starts
 with a path on which the working directory comes last, until it loads the user's code
 (:mod:`zturbo.runtime.code.theirs`).
 """
@@ -13,7 +13,7 @@ __all__ = ["command", "main", "ours_first", "split_path"]
 
 
 def command(module: str) -> list[str]:
-    """What starts a process of ours that runs this module, with this interpreter's ``-O``, ``-X``, ``-W``."""
+    """The command that runs this module in a child, with this interpreter's ``-O``, ``-X``, ``-W``."""
     import subprocess
 
     flags: list[str] = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]
@@ -40,7 +40,7 @@ def ours_first() -> None:
 
 
 def _load(name: str, bases: list[str]) -> None:
-    """Import a package from the first of these folders that has it; from anywhere if none has."""
+    """Import a package from the first of these folders that has it. If none has, a later import finds it."""
     from importlib.util import module_from_spec, spec_from_file_location
 
     for base in bases:
@@ -62,8 +62,8 @@ def main() -> None:
     import runpy
 
     module = sys.argv.pop(1)
-    # The same zturbo as the parent's, however that found it. A checkout has its packages in src/, under the
-    # names that they are imported by.
+    # The child has to get the parent's zturbo, wherever the parent found it. A checkout has its packages in
+    # src/, under the names by which they are imported.
     base = os.path.abspath(os.path.join(os.path.dirname(__file__), *[os.pardir] * 3))
     for name in ("zturbo", "zturbo_broker"):
         if name == "zturbo" or module.partition(".")[0] == name:

@@ -1,9 +1,10 @@
 """Processes that a stage's code has started: they end with their worker.
 
-A worker leads a session of its own. So a signal that its code sends to its own process group reaches nobody
-else, and all of that group can be killed at once. A process may have left the group, as a daemon does. So
-each worker has a mark in its environment. All that it starts inherit the mark, and are looked up by it in
-``/proc``. To let a program outlive the worker, start it in a session of its own and without that variable.
+A worker leads a session of its own. So a signal that its code sends to its own process group reaches no
+process outside, and all of that group can be killed at once. But a process may have left the group, as a
+daemon does. So each worker has a mark in its environment. All processes that it starts inherit the mark, and
+are found by it in ``/proc``. To let a program outlive the worker, start it in a session of its own and
+without that variable.
 """
 
 from __future__ import annotations
@@ -18,14 +19,14 @@ __all__ = ["MARK", "end_descendants", "marked"]
 log = logging.getLogger("zturbo.node")
 
 MARK = "ZTURBO_WORKER"
-"""The variable that names a worker to all processes which it starts."""
+"""The environment variable with a worker's mark."""
 
 ROUNDS = 20
-"""Looks at the table of processes, each of which has found a new one, before the rest is left alone."""
+"""Searches for marked processes at most: each may find another one."""
 
 
 def marked(mark: str) -> list[int]:
-    """Process ids of this user's processes that have this mark, without this process."""
+    """Process ids of this user's processes with this mark, without this process itself."""
     try:
         pids = [int(name) for name in os.listdir("/proc") if name.isdigit()]
     except OSError as error:  # this process has no descriptors left
@@ -44,18 +45,18 @@ def _has(pid: int, mark: str) -> bool:
 
 
 def end_descendants(mark: str, leader: int) -> None:
-    """Kill what a worker has started.
+    """Kill all processes that a worker has started.
 
     Args:
         mark: of the worker.
-        leader: the worker's process id. It has ended and is not reaped yet, so no other group has its number.
-            Or it is this process, about to end: then its group is the caller's to kill, as its last act.
+        leader: the worker's process id. The worker has ended and is not reaped yet, so no other group has its
+            number. Or it is this process, which is about to end: then it kills its group itself, at the end.
     """
     if leader != os.getpid():
         with contextlib.suppress(OSError):
             os.killpg(leader, signal.SIGKILL)
     killed: set[int] = set()
-    for _ in range(ROUNDS):  # one of them may just have started another
+    for _ in range(ROUNDS):  # a process may just have started another one
         new = [pid for pid in marked(mark) if pid not in killed]
         for pid in new:
             _kill(pid, mark)
@@ -65,7 +66,7 @@ def end_descendants(mark: str, leader: int) -> None:
 
 
 def _kill(pid: int, mark: str) -> None:
-    """Kill this process if it still is one with this mark: the number may be another's by now."""
+    """Kill this process if it still has the mark: its number may belong to another one by now."""
     with contextlib.suppress(OSError):
         pidfd = os.pidfd_open(pid)
         try:

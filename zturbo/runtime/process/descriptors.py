@@ -1,9 +1,9 @@
-"""A worker's file descriptors, which the stage's code can close, as any code of a process can.
+"""A worker's own file descriptors: the stage's code can close them, as any code of a process can.
 
-The few that Python owns lie above those that code closes in bulk (``os.closerange(3, 1000)``). Those of
-libzmq cannot be moved. libzmq aborts when it next uses one that is closed, at a moment that says nothing of
-the cause. So the worker looks after each piece of work whether they are there, and ends while that work is
-still noted as running.
+The worker moves those that Python owns above the numbers that code closes in bulk, with ``os.closerange``.
+Those of libzmq cannot be moved. When libzmq next uses a closed one, it aborts the process, at a moment that
+tells nothing of the cause. So after each piece of work the worker checks whether all are there. If not, it
+ends while that work is still noted as running.
 """
 
 from __future__ import annotations
@@ -22,17 +22,18 @@ from zturbo.wire.messages import Path
 __all__ = ["LOST_DESCRIPTORS", "Descriptors", "Watched", "opened", "out_of_the_way"]
 
 LOST_DESCRIPTORS = 71
-"""Exit code of a worker whose descriptors were closed by the stage's code; as ``EX_OSERR`` of sysexits.h."""
+"""Exit code of a worker whose descriptors the stage's code has closed; ``EX_OSERR`` of sysexits.h."""
 
 ABOVE = 1024, 1 << 15
-"""Moved above the usual limit, but no further than this: the kernel's table grows with the number."""
+"""Lowest and highest number that descriptors are moved to. The first is the usual limit of a process; above
+the second, the kernel's table of descriptors would become large."""
 
 ROOM = 64
-"""Numbers that are free for what is moved."""
+"""Numbers above the base for descriptors that are moved there."""
 
 
 def out_of_the_way(fd: int) -> int:
-    """Move a descriptor to a high number, where there is one; it is not inherited. Returns its number."""
+    """Move a descriptor to a high number, if there is one. It is not inherited. Returns its number."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     high = 1 << 62 if hard == resource.RLIM_INFINITY else hard
     base = min(max(ABOVE[0], min(soft, ABOVE[1])), high - ROOM)
@@ -66,13 +67,13 @@ def opened() -> set[int]:
 
 
 class Descriptors:
-    """Those that have to stay as long as the worker lives.
+    """The descriptors that have to stay open as long as the worker lives.
 
-    Connections come and go, so they are not among them.
+    Connections come and go, so they are not among these.
 
     Args:
-        fds: what the worker has opened; those are taken that are neither connections nor plain files.
-        loop: those of the stage's event loop, all of which are taken: it would spin or never wake again.
+        fds: descriptors that the worker has opened. Connections and plain files among them are left out.
+        loop: descriptors of the stage's event loop. Without one of them it would spin, or never wake again.
     """
 
     def __init__(self, fds: Set[int], loop: Set[int] = frozenset()) -> None:
@@ -80,10 +81,10 @@ class Descriptors:
         self._expected = [(fd, found) for fd in [*taken, *sorted(loop)] if (found := _identity(fd))]
 
     def there(self) -> bool:
-        """Whether all of them are what they were. A few microseconds.
+        """Whether all are still open, as the same files. Takes a few microseconds.
 
-        Standard input, output and error that are closed become ``/dev/null``. Else a socket of libzmq would
-        get such a number, and with it what is printed.
+        If standard input, output or error is closed, it becomes ``/dev/null``. Else a socket of libzmq would
+        get its number, and all that is printed would go there.
         """
         _mend_standard()
         try:
@@ -123,11 +124,11 @@ def _stays(fd: int) -> bool:
 
 
 class Watched:
-    """A note for work with suspects: it looks after each task, so that the one to blame is named.
+    """A note for work with suspects: it checks the descriptors after each task, to blame the right one.
 
     Args:
         running_note: the note itself.
-        descriptors: those that have to be there.
+        descriptors: the descriptors that have to be there.
     """
 
     def __init__(self, running_note: RunningNote, descriptors: Descriptors) -> None:
@@ -140,26 +141,26 @@ class Watched:
             os._exit(LOST_DESCRIPTORS)
 
     def begin(self, job: bytes, epoch: int, prefix: Path, root: bool) -> None:
-        """As the note has it."""
+        """Check, then do as the note does."""
         self._look()
         self.running_note.begin(job, epoch, prefix, root)
 
     def several(self, job: bytes, epoch: int, paths: list[Path]) -> None:
-        """As the note has it."""
+        """Check, then do as the note does."""
         self._look()
         self.running_note.several(job, epoch, paths)
 
     def nearest(self, job: bytes, epoch: int, paths: list[Path]) -> None:
-        """As the note has it."""
+        """Check, then do as the note does."""
         self._look()
         self.running_note.nearest(job, epoch, paths)
 
     def task(self, k: int) -> None:
-        """As the note has it."""
+        """Check, then do as the note does."""
         self._look()
         self.running_note.task(k)
 
     def end(self) -> None:
-        """As the note has it."""
+        """Check, then do as the note does."""
         self._look()
         self.running_note.end()

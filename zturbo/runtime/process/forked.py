@@ -1,9 +1,8 @@
-"""Processes that the stage's code forks from its worker: what they must not share with it.
+"""Processes that the stage's code forks from its worker, and the things that they must not share with it.
 
 ``os.fork``, and ``multiprocessing`` where it forks, copy the worker with its signal handlers and its note
-of what runs. A copy that returns from the stage's code, in place of ending there, would go on as a second
-worker: it would write into the note, and remove the worker's socket files at its end. So it ends as soon as
-it comes back.
+of what runs. A copy that returned from the stage's code would go on as a second worker: it would write into
+the note, and remove the worker's socket files at its end. So a copy ends as soon as it returns.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ __all__ = ["Copied", "part_on_fork"]
 
 
 class Copied(RunningNote):
-    """What a note becomes in a forked process: to note something there ends the process."""
+    """A note in a forked process: any call that notes something ends the process."""
 
     def _end(self, *args: Any) -> None:
         text = (
@@ -38,15 +37,15 @@ class Copied(RunningNote):
 
 
 def part_on_fork(running_note: RunningNote, ours: Mapping[int, Any]) -> None:
-    """From now on, let a process that is forked from this one leave the worker's part to this one.
+    """From now on, keep a process that is forked from this worker out of the worker's part.
 
-    Meanwhile these signals wait: a process that is sent SIGTERM as soon as it is there would else lose it to
-    the worker's handler.
+    During a fork these signals wait. Else the worker's handler would take a SIGTERM that is sent to the new
+    process at once.
 
     Args:
         running_note: the worker's note.
-        ours: signal -> the worker's handler. Each gets the effect that it has in any Python program, unless
-            the stage's code has replaced the handler.
+        ours: signal -> the worker's handler. In the copy each signal has its usual effect again, unless the
+            stage's code has replaced the handler.
     """
     here = threading.local()
 
@@ -57,7 +56,7 @@ def part_on_fork(running_note: RunningNote, ours: Mapping[int, Any]) -> None:
         signal.pthread_sigmask(signal.SIG_SETMASK, here.mask)
 
     def after_in_child() -> None:
-        running_note.close()  # for a method of it that was looked up before
+        running_note.close()  # a method of it may have been looked up before
         running_note.__class__ = Copied
         for number, handler in ours.items():
             if signal.getsignal(number) is handler:

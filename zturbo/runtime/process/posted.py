@@ -1,4 +1,4 @@
-"""Calls that other threads want a loop to make, and the descriptor that wakes it for them."""
+"""Calls that other threads hand to a loop, and the descriptor that wakes the loop for them."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ Call = Callable[[float], None]
 class Posted:
     """Calls for one loop.
 
-    The loop says when it is going to sleep, and a call that is added then wakes it. A call that is added
-    while the loop works costs no system call.
+    The loop tells when it is going to sleep, and a call that is added after that wakes it. A call that is
+    added while the loop works costs no system call.
 
     Attributes:
-        fd: readable when the loop is to look; to be polled by it.
+        fd: readable when the loop is to look; the loop polls it.
     """
 
     def __init__(self) -> None:
@@ -29,13 +29,13 @@ class Posted:
 
     # -- from any thread ----------------------------------------------------------------------
     def add(self, call: Call) -> None:
-        """Let the loop make this call. Raises OSError where the descriptor is gone."""
+        """Let the loop make this call. Raises OSError if the descriptor is closed."""
         self._calls.append(call)
         if not self._awake:
             self.wake()
 
     def wake(self) -> None:
-        """Let the loop look, also without a call. Safe in a signal handler."""
+        """Wake the loop, even without a call. Safe in a signal handler."""
         os.eventfd_write(self.fd, 1)
 
     # -- the loop's side ----------------------------------------------------------------------
@@ -45,18 +45,18 @@ class Posted:
         return not self._calls
 
     def woke(self) -> None:
-        """The loop waits no longer: until it does again, calls come without a word."""
+        """The loop is awake: until it sleeps again, calls are added without waking it."""
         self._awake = True
 
     def read(self) -> None:
-        """Take the wake-up off the descriptor, if there is one."""
+        """Take the wake-up from the descriptor, if there is one."""
         try:
             os.eventfd_read(self.fd)
         except BlockingIOError:
             pass
 
     def take(self) -> Iterator[Call]:
-        """The calls, also those that are added meanwhile."""
+        """Take the calls, also those that are added meanwhile."""
         while self._calls:
             yield self._calls.popleft()
 

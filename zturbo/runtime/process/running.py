@@ -1,12 +1,12 @@
-"""What a worker is running, written where its node can read it, also after the worker's death.
+"""The note of what a worker runs, in memory that it shares with its node: it outlives the worker.
 
-A piece of memory that node and worker share. The worker writes a serial number and the place of each
-task before it runs it; so the node knows what was running when the worker died, and for how long a
-task has been running: what has not changed between two looks has not ended between them. A worker that runs
-many tasks at a time, each of which ends by itself, writes them into a table behind the place of the one.
+The worker writes a serial number and the path of each task before it runs the task. So the node knows what
+ran when the worker died. It also knows for how long a task has run: a task whose serial number stands there
+at two looks has run from one to the other. The memory begins with a head for one task, or for one batch.
+Behind it is a table, for workers that run many tasks at a time, each of which ends by itself.
 
-A task that has ended stays there, marked as such, until the next begins: a worker that dies between two tasks
-may have died of the last one, of something that it had started, or of what was made of it.
+A task that has ended stays there, marked as ended, until the next one begins. A worker that dies between two
+tasks may have died of the last one: of something that the task had started, or of its outputs.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ from zturbo.wire.messages import Path
 __all__ = ["Running", "RunningNote"]
 
 HEAD_SIZE = 1 << 16
-"""Bytes of the one task or batch."""
+"""Bytes of the head."""
 
 ENTRY_SIZE = 256
 ENTRIES = 4096
-"""Tasks of a table; what runs beside that many is not noted."""
+"""Seats of the table; a task beyond them is not noted."""
 
 SIZE = HEAD_SIZE + ENTRY_SIZE * ENTRIES
-"""Bytes; the kernel gives memory for as much as is written."""
+"""Bytes in all. The kernel gives memory only for the pages that are written."""
 
 ENDED = 1 << 63
-"""A bit of the serial number of a task that has ended."""
+"""The bit of a serial number that marks its task as ended."""
 
 _TASK = struct.Struct("<QQQ")
 _GIVEN = struct.Struct("<Q")
@@ -47,23 +47,23 @@ _ENTRY_DEPTH = (ENTRY_SIZE - _ENTRY.size) // 8
 
 
 class Running(NamedTuple):
-    """The task that runs."""
+    """A task that runs, or ran last."""
 
     serial: int
     job: bytes
     epoch: int
     path: Path
     given: int
-    """Outputs that it had given."""
+    """How many outputs it has given."""
     beside: bool = False
-    """Whether it is of a table: each task there begins and ends by itself."""
+    """Whether it is from the table, where each task begins and ends by itself."""
 
 
 class RunningNote:
-    """What one worker runs, in shared memory.
+    """The note of one worker, in shared memory.
 
     Args:
-        fd: of the shared memory; it is closed here.
+        fd: descriptor of the shared memory; it is closed here.
     """
 
     def __init__(self, fd: int) -> None:
@@ -80,24 +80,24 @@ class RunningNote:
         return fd
 
     def begin(self, job: bytes, epoch: int, prefix: Path, root: bool) -> None:
-        """Tasks with paths ``prefix + (k,)`` are going to run; ``root``: the one with the path ``()``."""
+        """Tasks with paths ``prefix + (k,)`` are going to run; if ``root``, the task with the path ``()``."""
         _TASK.pack_into(self._map, 0, 0, 0, 0)
         struct.pack_into(f"<{len(prefix)}Q", self._map, _PREFIX_AT, *prefix)
         _HEAD.pack_into(self._map, _HEAD_AT, 0 if root else 1, len(prefix), job, epoch)
 
     def several(self, job: bytes, epoch: int, paths: list[Path]) -> None:
-        """These run now, all at once; as many are named as there is room for."""
+        """All of these run now, as one batch. As many are named as the head has room for."""
         if self._name(job, epoch, paths):
             self.task(0)
 
     def nearest(self, job: bytes, epoch: int, paths: list[Path]) -> None:
-        """None of these runs yet; what the worker dies of now counts against them."""
+        """None of these runs yet, but a death of the worker now counts against them."""
         if self._name(job, epoch, paths):
             self._serial += 1
             _TASK.pack_into(self._map, 0, self._serial | ENDED, 0, 0)
 
     def _name(self, job: bytes, epoch: int, paths: list[Path]) -> bool:
-        """Name these, none of which is noted as running. Returns whether there are any."""
+        """Name these tasks, without noting that they run. Returns whether there are any."""
         _TASK.pack_into(self._map, 0, 0, 0, 0)
         if not paths:
             return False
@@ -110,20 +110,20 @@ class RunningNote:
         return True
 
     def task(self, k: int) -> None:
-        """This one runs now."""
+        """The task number ``k`` runs now."""
         self._serial += 1
         _TASK.pack_into(self._map, 0, self._serial, k, 0)
 
     def given(self, count: int) -> None:
-        """It has given so many outputs."""
+        """The running task has given so many outputs."""
         _GIVEN.pack_into(self._map, _GIVEN_AT, count)
 
     def end(self) -> None:
-        """None runs; the last one that did stays noted as that."""
+        """No task runs. The last one stays noted as the last."""
         self._end_at(0)
 
     def enter(self, seat: int, job: bytes, epoch: int, path: Path) -> None:
-        """At this seat of the table, this task runs now."""
+        """This task runs now, at this seat of the table."""
         if seat >= ENTRIES or len(path) > _ENTRY_DEPTH:
             return
         if seat >= self._seats:
@@ -141,7 +141,7 @@ class RunningNote:
             _GIVEN.pack_into(self._map, HEAD_SIZE + ENTRY_SIZE * seat + 8, count)
 
     def leave(self, seat: int) -> None:
-        """Nothing runs at this seat; the last task that did stays noted as that."""
+        """No task runs at this seat. The last one stays noted as the last."""
         if seat < self._seats:
             self._end_at(HEAD_SIZE + ENTRY_SIZE * seat)
 
@@ -151,11 +151,11 @@ class RunningNote:
             _GIVEN.pack_into(self._map, at, serial | ENDED)
 
     def read(self) -> list[Running]:
-        """What runs, or ran when the worker died; nothing of what is just changing."""
+        """The tasks that run, or ran when the worker died, without entries that are just being written."""
         return [running for running in self._noted() if running.serial < ENDED]
 
     def last(self) -> list[Running]:
-        """The task that ended last, or all those of a batch; nothing while something runs."""
+        """The task that ended last, or all tasks of its batch. Empty while a task runs."""
         noted = self._noted()
         newest = max((running.serial for running in noted), default=0)
         if any(running.serial < ENDED for running in noted):
@@ -204,5 +204,5 @@ class RunningNote:
         return [Running(serial, job, epoch, tuple(path), given) for path in msgpack.unpackb(packed)]
 
     def close(self) -> None:
-        """Let go of it."""
+        """Let go of the memory."""
         self._map.close()
