@@ -1,4 +1,4 @@
-"""The client for asyncio: the same client, whose thread wakes the loop.
+"""The client for asyncio: a plain client, whose I/O thread wakes the loop.
 
 async with AsyncClient("tcp://127.0.0.1:5555") as client:
     job = await client.submit(Job("clip", Task("bikes.mp4")), pipeline="video")
@@ -40,7 +40,7 @@ class AsyncClient:
         timeout: seconds that a question to the broker may take.
 
     Raises:
-        BrokerUnavailable: nobody answers there (on entering).
+        BrokerUnavailable: no broker answers there (on entering).
     """
 
     def __init__(
@@ -57,7 +57,7 @@ class AsyncClient:
         await self.close()
 
     async def close(self) -> None:
-        """Leave. Jobs go on."""
+        """Disconnect. Jobs go on."""
         if self._client is not None:
             await asyncio.to_thread(self._client.close)
 
@@ -87,7 +87,7 @@ class AsyncClient:
     ) -> AsyncGenerator[Any, None]:
         """As :meth:`zturbo.Client.map`. A plain iterable is read in a thread, an async one in the loop.
 
-        The job begins with the first result that is asked for, and ends with the iterator: at its ``aclose``
+        The job begins when the first result is asked for. It ends with the iterator: at its ``aclose``
         (``contextlib.aclosing`` calls that), or when it is dropped.
         """
         submissions = self.client.connection.submissions
@@ -165,7 +165,7 @@ class AsyncClient:
         return set(found) - set(endings.left), set(endings.left)
 
     async def _find(self, field: str, job_id: bytes | str) -> bytes:
-        """The id of the job that is called so."""
+        """The id of the job that ``job_id`` names."""
         if isinstance(job_id, str) and not is_job_id(job_id):
             return job_id_of(field, pick_job(await self.jobs(), job_id)["id"])
         return job_id_of(field, job_id)
@@ -202,7 +202,7 @@ class _Source:
             except futures.CancelledError:
                 if self._closed:
                     return
-                raise  # the loop ends: this is not the end of the contents
+                raise  # the loop is ending, and the contents have not ended
             if error is not None:
                 raise error
             if content is self:
@@ -210,7 +210,7 @@ class _Source:
             yield content
 
     async def _one(self) -> tuple[Any, BaseException | None]:
-        """The next content, or what was raised in its place: that is for the job's reader, not the loop."""
+        """The next content, or the error in its place, which goes to the job's reader and not to the loop."""
         try:
             return await anext(self._contents, self), None
         except BaseException as error:

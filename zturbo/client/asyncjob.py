@@ -1,4 +1,4 @@
-"""What an asyncio client has of a job: its results to be awaited."""
+"""Jobs of the asyncio client: handles and readers whose results are awaited."""
 
 from __future__ import annotations
 
@@ -254,4 +254,4 @@ async def quietly(call: Any) -> None:
     try:
         await asyncio.shield(call)
     except ZturboError:
-        pass  # the job was to be let go of, and is gone with its client
+        pass  # the broker is away or the client is closed: the caller leaves all the same

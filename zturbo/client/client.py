@@ -65,11 +65,11 @@ class Client:
         timeout: seconds that a question to the broker may take.
 
     Raises:
-        BrokerUnavailable: nobody answers there.
+        BrokerUnavailable: no broker answers there.
         VersionMismatch: the broker speaks another protocol version.
 
     Attributes:
-        connection: what its handles share; not for programs.
+        connection: the parts that its handles share; not for programs.
     """
 
     def __init__(
@@ -94,9 +94,9 @@ class Client:
         self.close()
 
     def close(self) -> None:
-        """Leave. Jobs go on; handles that wait for one's end get BrokerUnavailable.
+        """Disconnect. Jobs go on; a handle that waits for its job's end gets BrokerUnavailable.
 
-        A client that is dropped is closed too. In a forked child this has no effect.
+        A client that the program drops is closed too. In a forked child this has no effect.
         """
         self.connection.close()
 
@@ -106,15 +106,15 @@ class Client:
         Args:
             job: a job, or its root task alone.
             pipeline: name of the pipeline.
-            options: ``durability`` ("fsync", "process", "memory"), ``order`` ("path"; "meta:KEY", by a
-                number from 0 that each output has in its meta; "none", as they come),
+            options: ``durability`` ("fsync", "process", "memory"), ``order`` of the outputs ("path";
+                "meta:KEY", by a number from 0 that each has in its meta; "none", as they come),
                 ``priority`` (higher goes first), ``timeout`` (seconds for the job as a whole),
                 ``max_retry`` (how often it is run again for its failed tasks), ``fail_fast`` (True: the first
                 failed task ends the job with JobFailed; else failed tasks are collected).
 
         Raises:
             UsageError: an argument or an option is unknown, or of a wrong type.
-            UnknownPipeline: the broker has none of that name.
+            UnknownPipeline: the broker has no pipeline of that name.
             EncodeError: the content cannot be carried.
             TooLarge: the content is over the pipeline's limit.
             BrokerUnavailable: the broker does not answer in time.
@@ -136,16 +136,16 @@ class Client:
         """Run each content through the pipeline, as one job of many root tasks.
 
         Memory is bounded: ``contents`` is read only as far ahead as the pipeline takes it, and the
-        results wait on the sink's disk. Closing the iterator, or dropping it, cancels the job
-        (``contextlib.closing`` does so at the end of a block).
+        results wait on the sink's disk. The job is cancelled when the iterator is closed or dropped
+        (``contextlib.closing`` closes it at the end of a block).
 
         Args:
             contents: any iterable; read in a thread of its own.
             pipeline: name of the pipeline.
             ordered: results in the order of ``contents``; else as they come.
             name: of the job.
-            on_error: what a failed task does: ``raise`` its error at its place, ``skip`` it, or
-                ``return`` its error among the contents; the error's ``task`` has its input, stage and host.
+            on_error: for a failed task, ``raise`` its error at its place, ``skip`` it, or ``return`` the
+                error among the contents; the error's ``task`` has its input, stage and host.
             options: as of :meth:`submit`.
 
         Yields:
@@ -157,7 +157,7 @@ class Client:
     def map_tasks(
         self, contents: Iterable[Any], pipeline: str, **options: Any
     ) -> Generator[Task, None, None]:
-        """As :meth:`map`, but tasks with their meta, failed ones in their places."""
+        """As :meth:`map`, but yields tasks with their meta, and failed tasks in their places."""
         submission = self.connection.submissions.mapping(contents, pipeline, True, "map", "raise", options)
         return self._begin(contents, pipeline, submission, None)
 
@@ -171,7 +171,7 @@ class Client:
         at = self.connection.ask(submission.message)
         check = partial(self.connection.submissions.check_size, pipeline)
         results = self._map(contents, submission.job, at, on_error, check)
-        next(results)  # it has begun: so its end ends the job, however early that comes
+        next(results)  # inside its try statement: so it ends the job even if no result is ever taken
         _maps.add(results)
         return results
 
@@ -183,7 +183,7 @@ class Client:
         on_error: OnError | None,
         check: Callable[[list[Any]], None],
     ) -> Generator[Any, None, None]:
-        """Contents; where ``on_error`` is None, tasks."""
+        """Yields None, then contents; tasks if ``on_error`` is None."""
         connection = self.connection
         reader = Reader(connection.io, job_id, 0, at)
         feeder = Feeder(connection.io, job_id, contents, fail=reader.fail, check=check)
@@ -199,19 +199,19 @@ class Client:
                     yield from content.take(on_error)
         finally:
             feeder.close()
-            if not connection.forked and not sys.is_finalizing():  # then no thread is left to say it
+            if not connection.forked and not sys.is_finalizing():  # then no thread is left to send it
                 _quietly(connection.send(to_broker.Release(job=job_id)), self.timeout)
 
     def attach(self, job_id: bytes | str, *, from_start: bool = False) -> JobHandle:
-        """A handle of a job that was submitted before, by anybody.
+        """A handle of a job that this client or another one has submitted.
 
         Args:
             job_id: the job's id, as many of its first digits as are unique, or its name.
-            from_start: ``stream()`` and ``tasks()`` give everything; else they go on at the cursor, behind
-                what has been taken before. ``result()`` gives everything in any case.
+            from_start: ``stream()`` and ``tasks()`` give all results; else they go on at the cursor, after
+                the results that clients have taken. ``result()`` gives all results in any case.
 
         Raises:
-            UsageError: the broker has no such job (any more), or more than one.
+            UsageError: the broker does not have such a job (any more), or has more than one.
         """
         raw = self._find("attach: job_id", job_id)
         check_type("attach: from_start", from_start, bool, "True or False")
@@ -219,18 +219,18 @@ class Client:
         return JobHandle(self.connection, raw, value.name, value, 0 if from_start else -1)
 
     def _find(self, field: str, job: bytes | str) -> bytes:
-        """The id of the job that is called so."""
+        """The id of the job that ``job`` names."""
         if isinstance(job, str) and not is_job_id(job):
             return job_id_of(field, pick_job(self.jobs(), job)["id"])
         return job_id_of(field, job)
 
     # -- many jobs ----------------------------------------------------------------------------
     def as_completed(self, handles: Iterable[JobHandle], timeout: float | None = None) -> Iterator[JobHandle]:
-        """Handles as their jobs end, in whatever way; those that have ended already come first.
+        """Yield each handle when its job ends, in whatever way; those of ended jobs come first.
 
         Args:
             handles: of any jobs; one that is given twice comes once.
-            timeout: seconds for all of them.
+            timeout: seconds for all of them together.
 
         Raises:
             ResultTimeout: not all ended in time.
@@ -257,9 +257,10 @@ class Client:
 
         Args:
             handles: of any jobs.
-            timeout: seconds after which what there is is returned.
-            return_when: ``ALL_COMPLETED``; ``FIRST_COMPLETED``; or ``FIRST_EXCEPTION``: when one has failed,
-                or all have ended. A job that is done with failed tasks has not failed; see ``fail_fast``.
+            timeout: seconds after which the call returns, however many have ended.
+            return_when: ``ALL_COMPLETED``; ``FIRST_COMPLETED``; or ``FIRST_EXCEPTION``: when one job has
+                failed, or all have ended. A job that is done with failed tasks has not failed (see
+                ``fail_fast``).
 
         Raises:
             UsageError: one of them is no handle, or another argument is wrong.
@@ -280,22 +281,22 @@ class Client:
         return list(self.describe(job_id)["jobs"])
 
     def pipelines(self) -> list[dict[str, Any]]:
-        """The broker's pipelines: stages, living workers of each, why some do not start."""
+        """The broker's pipelines: their stages, how many workers each stage has, why workers do not start."""
         return list(self.describe()["pipelines"])
 
     def logs(
         self, after: int = 0, *, job: bytes | str | None = None, source: str = ""
     ) -> tuple[list[dict[str, Any]], int, bool]:
-        """What happened lately, as ``zturbo logs`` shows it; the broker remembers some thousands of lines.
+        """The latest log entries, as ``zturbo logs`` shows them; the broker remembers some thousands.
 
         Args:
-            after: number of the last entry that is known already.
-            job: only what is about this job; named as for :meth:`attach`.
-            source: only what this one said: ``broker``, or a stage such as ``video.detect``.
+            after: number of the last entry that the caller has.
+            job: entries about this job only; named as for :meth:`attach`.
+            source: entries of this source only: ``broker``, or a stage such as ``video.detect``.
 
         Returns:
-            Entries (maps with ``number``, ``at``, ``level``, ``source``, ``job``, ``text``), the number to go
-            on after, and whether there are more of them now.
+            Entries (maps with ``number``, ``at``, ``level``, ``source``, ``job``, ``text``), the ``after`` of
+            the next call, and whether there are more entries now.
         """
         raw = None if job is None else self._find("logs: job", job)
         page = self.connection.ask(to_broker.Logs(after=after, job=raw, source=source))
@@ -303,7 +304,7 @@ class Client:
         return entries, page.last, page.more
 
     def describe(self, job_id: bytes | str | None = None) -> dict[str, Any]:
-        """What the broker says of itself: ``jobs``, ``pipelines``, and the ``trouble`` it is in, if any."""
+        """The broker's account of itself: ``jobs``, ``pipelines``, and the ``trouble`` it is in, or None."""
         raw = None if job_id is None else self._find("job_id", job_id)
         return with_text_ids(self.connection.ask(self.connection.io.complete.question(raw)))
 
@@ -319,7 +320,7 @@ def _handles(where: str, handles: Iterable[JobHandle]) -> list[JobHandle]:
 
 
 _maps: weakref.WeakSet[Generator[Any, None, None]] = weakref.WeakSet()
-"""Iterators of ``map`` that somebody has: those that are left at the program's end are closed."""
+"""Iterators of ``map`` that the program still has: at its end they are closed."""
 
 
 @atexit.register

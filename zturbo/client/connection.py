@@ -1,4 +1,4 @@
-"""What a client, its handles and its readers share: one I/O thread, questions to the broker, callbacks."""
+"""The connection that a client, its handles and its readers share: an I/O thread, a watch, callbacks."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ __all__ = ["Connection"]
 
 
 class Connection:
-    """A connection to a broker that has answered. One that is dropped is closed.
+    """A connection to a broker that has answered. A connection that the program drops is closed.
 
     Args:
         broker: its address.
         timeout: seconds that a question to the broker may take.
-        security: of the sockets.
+        security: CURVE keys, if there are any.
 
     Raises:
-        BrokerUnavailable: nobody answers there.
+        BrokerUnavailable: no broker answers there.
         VersionMismatch: the broker speaks another protocol version.
 
     Attributes:
         io: the I/O thread, which has the sockets.
         watch: tells when jobs end.
         callbacks: a thread for users' callbacks.
-        info: what the broker said of itself: its pipelines, and the limits of each.
+        info: the broker's greeting: its pipelines, and the limits of each.
         submissions: makes the messages that submit jobs.
     """
 
@@ -58,26 +58,26 @@ class Connection:
         self.io.check_process()
 
     def send(self, message: Request[Answer]) -> Future[Answer]:
-        """Ask the broker; the future has its answer, or an error of ours."""
+        """Ask the broker; the future gets its answer, or a ZturboError."""
         return self.io.ask(message, timeout=self.timeout)
 
     def ask(self, message: Request[Answer]) -> Answer:
         """Ask the broker and wait for its answer.
 
         Raises:
-            BrokerUnavailable: there was none in time.
-            ZturboError: what the broker answered with.
+            BrokerUnavailable: there was no answer in time.
+            ZturboError: the broker answered with this error.
         """
         return self.send(message).result()
 
     def close(self) -> None:
-        """Leave, once callbacks that wait have been called. Without effect in a forked child."""
+        """Disconnect, and call the callbacks that wait. Without effect in a forked child."""
         self.io.close()
         self.callbacks.close()
 
 
 def _leave(io: ClientIO, callbacks: Callbacks) -> None:
-    """Nobody has the connection any more. This may run in any thread, so it waits for none."""
+    """The program has dropped the connection. This may run in any thread, so it waits for none."""
     if not io.forked:
         io.stop()
         callbacks.stop()

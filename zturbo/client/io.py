@@ -1,8 +1,8 @@
-"""The client's I/O thread: one DEALER to the broker, one to each sink that has results for us.
+"""The client's I/O thread: one DEALER to the broker, one to each sink that has results for the client.
 
-Requests carry a ref and are repeated until they are answered, so that a broker may restart in
-between. Everything that touches a socket or a :class:`~zturbo.core.result_stream.ResultStream` runs in this
-thread; callers hand things over with :meth:`ClientIO.post`.
+A request carries a ref, and is repeated until it is answered, so that the broker may restart in between. Only
+this thread touches sockets and each :class:`~zturbo.core.result_stream.ResultStream`. Other threads hand it
+calls with :meth:`ClientIO.post`.
 """
 
 from __future__ import annotations
@@ -53,16 +53,16 @@ __all__ = ["CLOSED", "SUPERSEDED", "ClientIO"]
 log = logging.getLogger("zturbo.client")
 
 QUIET = 3.0
-"""Seconds without an answer after which it is said that the broker is away."""
+"""Seconds without an answer after which the log says that the broker is away."""
 
 REPEAT = 1.0
-"""Seconds after which a request that is not answered is said again."""
+"""Seconds after which a request without an answer is sent again."""
 
 ROUND = 256
-"""Answers read in one round at most."""
+"""Answers that are read in one round at most."""
 
 LOCATE = 0.5
-"""Seconds between two questions where a job's results are, while they do not flow."""
+"""Seconds between two questions to the broker where a job's results are, while none arrive."""
 
 FAR = (
     "results are at {} on {}, which that host alone reaches: start the sink there with --insecure and "
@@ -70,7 +70,7 @@ FAR = (
 )
 
 AFTER_FAULT = 0.1
-"""Seconds to wait after a round that failed: what made it fail may still be there."""
+"""Seconds to wait after a round that failed: its cause may last."""
 
 CLOSED = "the client was closed"
 
@@ -81,16 +81,16 @@ SUPERSEDED = "another client attached to this job and reads its results now"
 class _Request:
     frames: list[Buffer]
     answer: Kind
-    """Of the ``value`` in its ``ok``."""
+    """Kind of the ``value`` in the broker's ``ok``."""
     future: Future[Any]
     deadline: float | None
     again: float
     asked: float = field(default_factory=time.monotonic)
     waits: float = 0.0
-    """When the broker last said that it waits with its answer."""
+    """When the broker last said that it cannot answer yet."""
 
     def settle(self, value: Any, error: BaseException | None = None) -> None:
-        """The answer, if anybody still waits for it."""
+        """Give the answer or the error to the caller, unless it has cancelled the request."""
         if not self.future.set_running_or_notify_cancel():
             return
         if error is None:
@@ -100,7 +100,7 @@ class _Request:
 
 
 def _packed(message: Message) -> list[Buffer]:
-    """A request's frames; raises UsageError for one that no broker would take, at the call that made it."""
+    """A request's frames. Raises UsageError, in the caller's thread, for one that no broker would take."""
     packed = pack_control(message)
     try:
         read_request(packed)
@@ -138,12 +138,12 @@ class ClientIO:
         self._heard = 0.0
         self._away = False
         self._reason = ""
-        """What the broker waits for, as far as it said so."""
+        """Why the broker cannot answer, as it said; empty if it can."""
         self.complete = CompleteJobs()
         self._subscriptions: list[Subscription] = []
         self._ref = 0
         self._lock = threading.RLock()
-        """Of refs and of posted calls. Reentrant: a forgotten client may end at any point of a thread."""
+        """Guards refs and posted calls. Reentrant: a dropped client's finalizer may run while it is held."""
         self._pid = os.getpid()
         self._posted = Posted()
         self._stopping = False
@@ -163,7 +163,7 @@ class ClientIO:
 
     @property
     def forked(self) -> bool:
-        """Whether this is a forked child of the process that has the thread: nothing is served here."""
+        """Whether this is a copy in a forked child: the thread runs in the parent alone."""
         return os.getpid() != self._pid
 
     def check_process(self) -> None:
@@ -172,7 +172,7 @@ class ClientIO:
         check_process(self._pid, "this client", advice)
 
     def post(self, call: Callable[[float], None]) -> bool:
-        """Let the I/O thread call this with the time. Returns False if that thread has ended.
+        """Let the I/O thread make this call, with the time as argument. Returns False if it has ended.
 
         Raises:
             UsageError: this is a forked child.
@@ -185,7 +185,7 @@ class ClientIO:
         return True
 
     def ask(self, message: Request[Answer], *, timeout: float | None = None) -> Future[Answer]:
-        """Ask the broker; the future has the ``ok``'s value or the error, as an exception of ours."""
+        """Ask the broker; the future gets the value of its ``ok``, or its error as a ZturboError."""
         self.check_process()
         with self._lock:
             self._ref += 1
@@ -221,7 +221,7 @@ class ClientIO:
 
         Args:
             subscription: the reader's.
-            at: where the results are, if the broker has just said so: then it is not asked before they come.
+            at: where the results are, if the broker has just told; then it is not asked first.
         """
 
         def start(now: float) -> None:
@@ -233,7 +233,7 @@ class ClientIO:
             subscription.fail(BrokerUnavailable(CLOSED))
 
     def unsubscribe(self, subscription: Subscription, *, tell: bool = False) -> None:
-        """Stop reading; ``tell`` the sink how far that has come. Without effect in a forked child."""
+        """Stop reading; ``tell`` the sink how many results were taken. Without effect in a forked child."""
         if self.forked:
             return
 
@@ -241,7 +241,7 @@ class ClientIO:
             want = subscription.stream.last_word() if tell and not subscription.over else None
             subscription.end()
             if want is not None and subscription.sink:
-                with contextlib.suppress(zmq.Again):  # it was told not long ago anyway
+                with contextlib.suppress(zmq.Again):  # each earlier question told it too
                     self._sinks[subscription.sink].send_multipart(encode(want), zmq.DONTWAIT)
             if subscription in self._subscriptions:
                 self._subscriptions.remove(subscription)
@@ -249,7 +249,7 @@ class ClientIO:
         self.post(stop)
 
     def stop(self) -> None:
-        """Let the thread close the sockets and end. Waits for nothing; no effect in a forked child."""
+        """Let the thread close the sockets and end, without waiting for it. No effect in a forked child."""
         if self.forked:
             return
         with self._lock:
@@ -260,7 +260,7 @@ class ClientIO:
     def close(self) -> None:
         """End the thread, close the sockets. Without effect in a forked child: they are its parent's."""
         self.stop()
-        # At the interpreter's end daemon threads stand still, and nobody can wait for them.
+        # At the interpreter's end daemon threads stand still, and would never end.
         if not self.forked and self._thread is not threading.current_thread() and not sys.is_finalizing():
             self._thread.join()
 
@@ -270,7 +270,7 @@ class ClientIO:
             while not self._stopping:
                 try:
                     self._round()
-                except Exception as error:  # others wait for this thread
+                except Exception as error:  # callers wait for this thread: it goes on
                     self._guard.failed("a round", error)
                     time.sleep(AFTER_FAULT)
         finally:
@@ -296,7 +296,7 @@ class ClientIO:
             self._call(call, now)
 
     def _end(self) -> None:
-        """Nobody is served any more: all who wait are told so."""
+        """Close the sockets; give each caller that waits an error."""
         self._stopping = True
         with self._lock:
             self._over = True
@@ -314,7 +314,7 @@ class ClientIO:
         self._context.term()
 
     def _call(self, call: Callable[[float], None], now: float) -> None:
-        """What one call raises is not to end the thread, for which others wait."""
+        """Make a posted call. An exception of it does not end the thread, for which other callers wait."""
         try:
             call(now)
         except Exception as error:
@@ -350,7 +350,7 @@ class ClientIO:
         return until
 
     def _complain(self, deadlines: list[float | None], now: float) -> None:
-        """Say once that the broker does not answer, unless an error is about to say it."""
+        """Log once that the broker does not answer, unless an error is about to tell it."""
         ends = [end for end in deadlines if end is not None]
         left = max(ends) - now if len(ends) == len(deadlines) else math.inf
         if left < QUIET:
@@ -362,8 +362,8 @@ class ClientIO:
     def _unanswered(self, request: _Request) -> str:
         if request.waits + QUIET > time.monotonic():
             return (
-                f"the broker at {self.broker} waits, and has not taken this in time: {self._reason}. "
-                "It may still take it once that is over"
+                f"the broker at {self.broker} waits, and has not taken this request in time: {self._reason}. "
+                "It may still take it later"
             )
         return (
             f"no broker answers at {self.broker}: start one with 'zturbo up FILE', or name another address, "
@@ -380,11 +380,11 @@ class ClientIO:
                 self._hear(read_answer([frame.buffer for frame in frames]))
             except DecodeError as error:
                 log.debug("dropped a message: %s", error)
-            except Exception as error:  # other callers wait for other answers
+            except Exception as error:  # other callers still get their answers
                 self._guard.failed("the broker's answer", error)
 
     def _hear(self, message: Message) -> None:
-        """The broker's word."""
+        """Handle a message of the broker."""
         self._heard = time.monotonic()
         if self._away:
             self._away = False
@@ -412,7 +412,7 @@ class ClientIO:
             request.settle(value)
 
     def _waits(self, message: from_broker.Wait) -> None:
-        """The broker will answer later, and says why."""
+        """The broker says why it will answer later."""
         request = self._requests.get(message.ref)
         if request is None:
             return
@@ -423,7 +423,7 @@ class ClientIO:
 
     # -- results ------------------------------------------------------------------------------
     def _serve(self, sub: Subscription, now: float) -> float:
-        """Ask for what is due; returns when to come again."""
+        """Ask the broker and the sink what is due for a reader. Returns when to call again."""
         if sub.over:
             return now + 60
         if not sub.locating and now >= sub.locate_at:
@@ -440,7 +440,7 @@ class ClientIO:
         return sub.locate_at if due is None or not sub.sink else min(due, sub.locate_at)
 
     def _locate(self, sub: Subscription, now: float) -> None:
-        """Ask the broker where the results are; again and again, since they may move."""
+        """Ask the broker where the results are. This is repeated, since they may move."""
         sub.locating = True
         sub.locate_at = now + LOCATE
         future = self.ask(to_broker.Attach(job=sub.stream.job))
@@ -458,7 +458,7 @@ class ClientIO:
         future.add_done_callback(located)
 
     def located(self, sub: Subscription, value: answers.Whereabouts) -> None:
-        """Where the results are, as the broker says. In the I/O thread."""
+        """The broker says where the results are. Called in the I/O thread."""
         now = time.monotonic()
         sub.stream.turn(value.token)
         if value.state in ("failed", "cancelled"):
@@ -519,7 +519,7 @@ class ClientIO:
                 if sub.stream.job != message.job or sub.stream.token != message.token:
                     continue
                 if self._sinks.get(sub.sink) is not socket:
-                    break  # of a sink that had the results before
+                    break  # from a sink that had the results before
                 skip = sub.stream.results(message, nbytes, now)
                 sub.heard = now
                 if skip is not None:
@@ -531,7 +531,7 @@ class ClientIO:
                 break
 
     def _doubt(self, sub: Subscription, problem: str, now: float) -> None:
-        """A sink does not serve a job: the broker knows whether it has ended, and how."""
+        """The sink does not serve the job: ask the broker, which knows whether the job has ended."""
         if problem == "superseded":
             self._finish(sub, ResultsLost(SUPERSEDED))
         elif sub.state is SubscriptionState.READING:

@@ -1,4 +1,4 @@
-"""How a job is named: 16 bytes on the wire; to people 32 hexadecimal digits, their beginning, or its name."""
+"""Ids of jobs: 16 bytes on the wire; for people 32 hexadecimal digits, their beginning, or the job's name."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def job_id_of(field: str, value: Any) -> bytes:
     """The 16 bytes of a whole id.
 
     Raises:
-        UsageError: it is something else; it names the field.
+        UsageError: the value is no whole id; the error names the field.
     """
     if not is_job_id(value):
         raise wrong(field, value, "a job's id: 32 hexadecimal digits, or their 16 bytes")
@@ -35,19 +35,19 @@ def job_id_of(field: str, value: Any) -> bytes:
 
 
 def short(job_id: str) -> str:
-    """As much of a job's id as people need."""
+    """The beginning of a job's id, which is enough for people."""
     return job_id[:12]
 
 
 def pick_job(jobs: Sequence[dict[str, Any]], name: str) -> dict[str, Any]:
-    """Status of the job that is called so: by its id, by the first digits of its id, or by its name.
+    """Status of the job that a person names: by its id, by the first digits of its id, or by its name.
 
     Args:
         jobs: statuses, as :meth:`zturbo.Client.jobs` gives them.
-        name: what a person calls the job.
+        name: the id, digits or name.
 
     Raises:
-        UsageError: there is none, or more than one.
+        UsageError: there is no such job, or more than one.
     """
     check_type("job", name, str, "a job's id, as many of its first digits as are unique, or its name")
     word = name.lower()

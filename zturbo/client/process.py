@@ -1,4 +1,4 @@
-"""Objects that have threads are of use only in the process that made them."""
+"""Objects that have threads work only in the process that made them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def check_process(pid: int, what: str, advice: str) -> None:
     Args:
         pid: of the process that made the object.
         what: the object, for people.
-        advice: why it is of no use here, and what to do.
+        advice: why it does not work in the child, and what to do.
     """
     if os.getpid() != pid:
         raise UsageError(

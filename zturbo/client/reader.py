@@ -37,9 +37,9 @@ class Reader:
     Args:
         io: the client's I/O thread.
         job: id of the job.
-        first: index of the first result wanted; -1 to go on at the sink's cursor.
-        at: where the results are, as the broker said last; None to ask it.
-        tell: tell the sink at the end how far the caller has come: another reader goes on there.
+        first: index of the first result that the caller wants; -1 to go on at the sink's cursor.
+        at: where the results are, as the broker told last; None to ask it.
+        tell: tell the sink at the end how many results the caller has taken: the next reader goes on there.
     """
 
     def __init__(
@@ -53,11 +53,14 @@ class Reader:
             self._ready.notify()
 
     def fail(self, error: BaseException) -> None:
-        """No more results will come: the reader gets this error, after those that have come."""
+        """No more results will come: the caller gets this error after the results that have come."""
         self._incoming.fail(error)
 
     def batches(self, deadline: float | None) -> Iterator[tuple[Results, int]]:
-        """Results as they come, and how many leading ones to skip; raises what ended the job otherwise."""
+        """Results as they come, each message with the number of its first results to skip.
+
+        Raises the error that ended the job, if there is one, after the results.
+        """
         incoming = self._incoming
         try:
             while True:
@@ -76,7 +79,7 @@ class Reader:
             incoming.close()
 
     def tasks(self, deadline: float | None) -> Iterator[Task]:
-        """Tasks in order, failed ones too."""
+        """Tasks in order, failed ones in their places."""
         stream = self._incoming.stream
         for results, skip in self.batches(deadline):
             for index, task in enumerate(tasks_of(results)[skip:], results.first + skip):
@@ -104,10 +107,10 @@ class Failure:
         self.task = task
 
     def take(self, on_error: str) -> list[BaseException | None]:
-        """What ``map`` gives in its place: its error if that is to be returned, nothing if it is skipped.
+        """What ``map`` yields in its place: its error for "return", nothing for "skip".
 
         Raises:
-            TaskError: or whatever its error is, if that is to be raised.
+            TaskError: for "raise"; or the class of error that the task has.
         """
         if on_error == "raise":
             raise self.task.error or TaskError("a task failed")
@@ -152,18 +155,18 @@ def tasks_of(results: Results) -> list[Task]:
 class FailedTask(Task):
     """A task that failed, as the reader of the results gets it.
 
-    What code of the user's unpacks is unpacked when it is asked for: it may be what a worker has died of.
+    Values that the user's own code unpacks are unpacked at the first access: a worker may have died of that.
 
     Attributes:
-        content: what the stage got that failed; None if that was not kept.
-        meta: what went along with it; ``meta["zturbo"]`` says where and why it failed.
-        stage: name of that stage.
-        host: where that ran.
+        content: the input of the stage that failed; None if it was not kept.
+        meta: the task's meta when it failed; ``meta["zturbo"]`` says where and why it failed.
+        stage: name of the stage that failed.
+        host: of the worker.
         traceback: of the user's code there.
         error: all of that as an exception; ``raise`` it, or print it.
         index: of the stage in its pipeline.
         input_meta: meta and logs with which the task came to the stage.
-        note: why ``content`` is not there; empty if it is.
+        note: why there is no ``content``; empty if there is.
     """
 
     __slots__ = ("_content", "_failed", "_input_meta", "host", "index", "note", "stage", "traceback")
@@ -189,7 +192,7 @@ class FailedTask(Task):
 
     @property
     def content(self) -> Any:
-        """What the stage got that failed."""
+        """The input of the stage that failed."""
         self._content = content_of(self._content)
         self._tell_unreadable()
         return self._content
@@ -201,7 +204,7 @@ class FailedTask(Task):
     def root(self) -> tuple[list[Any], bytes]:
         """A root that runs it again at the stage where it failed: frames of its content, and its packed meta.
 
-        What code of the user's would have to unpack goes as it came: it may be what a worker has died of.
+        Values that the user's own code would unpack go as they came: a worker may have died of that.
         """
         content, meta = self._content, self._input_meta
         if type(content) is Packed:
@@ -220,7 +223,7 @@ class FailedTask(Task):
         return None if type(value) is Unreadable else value
 
     def went_along(self, packed: Any, note: dict[str, Any]) -> None:
-        """What went along with the task, and what is said of its failure."""
+        """Set the meta and logs that the task had, packed, and the note on its failure."""
         self._failed = packed, note
         if type(packed) is not Packed:
             self._unpack()
@@ -237,7 +240,7 @@ class FailedTask(Task):
 
     @property
     def meta(self) -> dict[Any, Any]:
-        """What went along with it."""
+        """The task's meta when it failed, with the note on its failure."""
         self._unpack()
         return super().meta
 
@@ -248,7 +251,7 @@ class FailedTask(Task):
 
     @property
     def logs(self) -> list[TaskLog]:
-        """What each stage did to it."""
+        """The log of each stage that the task has passed."""
         self._unpack()
         return super().logs
 
@@ -258,7 +261,7 @@ class FailedTask(Task):
 
     @property
     def shown(self) -> str:
-        """Its input for people; what code of the user's would have to unpack is not shown."""
+        """Its input for people; a value that the user's own code would unpack is not shown."""
         if type(self._content) is Packed:
             return "(not unpacked)"
         return self.note or safe_repr(self.content)
@@ -280,7 +283,7 @@ def _unreadable(why: DecodeError) -> FailedTask:
 
 
 def failed_task(packed: bytes) -> FailedTask:
-    """A failed task of a failure as it travels."""
+    """Make a failed task of a packed failure."""
     fields = failure_fields(packed)
     kind = by_name(fields["kind"], TaskError)
     where = f"stage {fields['stage']} on {fields['host']}"

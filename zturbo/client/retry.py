@@ -23,7 +23,7 @@ from zturbo.wire.control import answers, to_broker
 __all__ = ["Retried", "Root", "retry", "roots_of"]
 
 AHEAD = 8
-"""Chunks that may be on the way. Each has one task: where many failed, speed matters least."""
+"""Chunks that may be on the way. Each has one task only: speed does not matter here."""
 
 Root = tuple[list[Any], bytes]
 """(frames of its content, its packed meta)."""
@@ -38,10 +38,10 @@ class Retried(NamedTuple):
 
 
 def roots_of(name: str, failed: Iterable[Task]) -> list[Root]:
-    """Roots that run these tasks again.
+    """Make roots that run these tasks again.
 
     Raises:
-        UsageError: there are none, or one's input was not kept.
+        UsageError: there are no tasks, or the input of one was not kept.
     """
     roots = []
     for task in failed:
@@ -60,7 +60,7 @@ def roots_of(name: str, failed: Iterable[Task]) -> list[Root]:
 def retry(
     connection: Connection, status: dict[str, Any], failed: list[Task], options: dict[str, Any]
 ) -> Retried:
-    """Submit failed tasks of a job, whose status this is, as a new job."""
+    """Submit the failed tasks of the job with this status as a new job."""
     roots = roots_of(status["name"], failed)
     chosen = {**status["options"], **options}
     job, name, message = connection.submissions.stream(

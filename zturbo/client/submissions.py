@@ -31,11 +31,11 @@ class Submission(NamedTuple):
 
 
 class Submissions:
-    """Makes submissions of one client.
+    """Makes the submissions of one client.
 
     Args:
         client: the client's id.
-        info: what the broker said of its pipelines.
+        info: the broker's greeting, with its pipelines and their limits.
     """
 
     def __init__(self, client: bytes, info: dict[str, Any]) -> None:
@@ -43,12 +43,12 @@ class Submissions:
         self._info = info
 
     def job(self, job: Job | Task, pipeline: str, options: dict[str, Any]) -> Submission:
-        """A job with its root.
+        """Make the submission of a job with its root.
 
         Raises:
             UsageError: an argument is of a wrong type.
             EncodeError: the root's content cannot be carried.
-            TooLarge: it is over the pipeline's limit.
+            TooLarge: the root is over the pipeline's limit.
         """
         if isinstance(job, Task):
             job = Job("job", job)
@@ -70,7 +70,7 @@ class Submissions:
         on_error: OnError,
         options: dict[str, Any],
     ) -> Submission:
-        """A streamed job, of the arguments of ``map``. Raises UsageError."""
+        """Make the submission of a streamed job from the arguments of ``map``. Raises UsageError."""
         self._check_pipeline("map", pipeline)
         if not hasattr(contents, "__iter__") and not hasattr(contents, "__aiter__"):
             raise wrong("map: contents", contents, "an iterable of contents")
@@ -83,7 +83,7 @@ class Submissions:
         return self.stream(name, pipeline, options)
 
     def stream(self, name: str, pipeline: str, options: dict[str, Any]) -> Submission:
-        """A streamed job: its roots are fed."""
+        """Make the submission of a streamed job, whose roots are fed later."""
         return self._submission(os.urandom(16), name, pipeline, options, True)
 
     def check_size(self, pipeline: str, frames: list[Any]) -> None:

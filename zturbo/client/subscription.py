@@ -13,7 +13,7 @@ __all__ = ["SUBSCRIPTION", "Subscription", "SubscriptionState"]
 
 
 class SubscriptionState(State):
-    """Where a reader of results stands."""
+    """The state of a reader of results."""
 
     SEEKING = "seeking"
     READING = "reading"
@@ -44,20 +44,20 @@ SUBSCRIPTION: Table[SubscriptionState] = Table(
 
 @dataclass(slots=True, eq=False)
 class Subscription:
-    """One reader of one job's results. All of it happens in the client's I/O thread."""
+    """One reader of one job's results. All of its methods are called in the client's I/O thread."""
 
     stream: ResultStream
     deliver: Callable[[Results, int], None]
-    """Called with results and how many of them to skip."""
+    """Called with results, and how many of the first ones to skip."""
     fail: Callable[[BaseException], None]
-    """Called once if the job ends without (all) results."""
+    """Called once, with the error, if not all results will come."""
     state: SubscriptionState = SubscriptionState.SEEKING
     sink: bytes = b""
     """The sink that is asked."""
     doubt: str = ""
-    """Why it does not serve the job."""
+    """Why the sink does not serve the job."""
     locate_at: float = 0.0
-    """When the broker is asked again."""
+    """When to ask the broker again where the results are."""
     locating: bool = False
     """Whether the broker's answer is awaited."""
     heard: float = 0.0
@@ -82,7 +82,7 @@ class Subscription:
         self._move(SubscriptionState.DOUBTED)
 
     def seek(self) -> None:
-        """That sink has them no longer, and another one, or the same again, will."""
+        """The sink does not have the results now; the broker will name one that does."""
         self.doubt, self.sink = "", b""
         self._move(SubscriptionState.SEEKING)
 

@@ -1,7 +1,7 @@
-"""Who wants to know when jobs end: one question to the broker for all of them, and a thread for callbacks.
+"""The ends of jobs: one question to the broker for all jobs that are waited for, and a thread for callbacks.
 
-The broker answers when one of the jobs has ended; until then the question is repeated as every other, so that
-it outlives a broker's restart.
+The broker answers when one of the jobs has ended. Until then the client repeats the question, as it does with
+each request, so that it outlives a broker's restart.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ __all__ = ["Callbacks", "Watch", "ending"]
 log = logging.getLogger("zturbo.client")
 
 Ended = Callable[[BaseException | None], None]
-"""Called in the I/O thread: None if the job is done, else what ended it."""
+"""Called in the I/O thread, with None if the job is done, else with the error that ended it."""
 
 JOIN = 5.0
-"""Seconds that a client that is closed waits for callbacks that are under way."""
+"""Seconds for which closing a client waits for its callbacks."""
 
 
 def ending(state: str, kind: str | None, text: str | None) -> BaseException | None:
-    """What ended a job, of what the broker says of it; None if it is done."""
+    """The error that ended a job, made of the broker's answer; None if the job is done."""
     if state == "done":
         return None
     if state == "unknown":
@@ -51,7 +51,7 @@ class Watch:
         self._due = False
 
     def add(self, job: bytes, ended: Ended) -> None:
-        """From any thread: call this once when the job has ended, or the client is closed."""
+        """Call ``ended`` once when the job has ended, or when the client is closed. From any thread."""
         if self._io.closed:
             ended(BrokerUnavailable(CLOSED))
             return
@@ -69,7 +69,7 @@ class Watch:
             self._io.post(self._ask)
 
     def _ask(self, now: float) -> None:
-        """Ask of all that are watched now; the broker keeps a client's last question alone."""
+        """Ask about all jobs that are watched now. It replaces the question before: the broker keeps one."""
         self._due = False
         if self._asked is not None:
             self._asked.cancel()
@@ -94,7 +94,7 @@ class Watch:
 
 
 class Callbacks:
-    """A thread that calls users' callbacks, one after the other; it begins with the first."""
+    """A thread that calls users' callbacks, one after the other. It starts at the first callback."""
 
     def __init__(self) -> None:
         self._todo: SimpleQueue[Callable[[], object] | None] = SimpleQueue()
@@ -103,7 +103,7 @@ class Callbacks:
         self._closed = False
 
     def put(self, call: Callable[[], object]) -> None:
-        """Let it be called; what it raises is logged."""
+        """Let the thread make this call. An exception of it is logged."""
         with self._lock:
             if self._thread is None and not self._closed:
                 self._thread = threading.Thread(target=self._run, name="zturbo-callbacks", daemon=True)
@@ -114,18 +114,18 @@ class Callbacks:
         while (call := self._todo.get()) is not None:
             try:
                 call()
-            except BaseException as error:  # a callback is the user's code, and others are to be called
+            except BaseException as error:  # a callback is the user's code; the others go on
                 log.error("a callback raised\n%s", render(error).traceback)
-            del call  # it may be all that keeps a client that nobody has any more
+            del call  # it may be the last reference to a client that the program has dropped
 
     def stop(self) -> None:
-        """Call what waits, then end, without waiting for that."""
+        """Let the thread make the calls that wait and end. Does not wait for it."""
         self._closed = True
         self._todo.put(None)
 
     def close(self) -> None:
-        """Call what waits, then end."""
-        with self._lock:  # so that no thread is being started
+        """Let the thread make the calls that wait and end, and wait for it."""
+        with self._lock:  # so that no thread is just being started
             self.stop()
         if self._thread is not None and self._thread is not threading.current_thread():
             self._thread.join(JOIN)
