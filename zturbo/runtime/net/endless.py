@@ -1,18 +1,19 @@
-"""Messages without an end: connections that send more than one message may have are cut.
+"""Messages without an end: a connection that sends more than one message may have is cut.
 
-ZeroMQ hands a message over when its last frame has come. It keeps all frames before in memory, where no
-code sees them. Its limits are on one frame, so a stranger may send frames for ever; an empty one is 2 bytes
-on the wire and 64 in memory. But the kernel knows how much each TCP connection has brought, and each
-message tells of which connection it came. So what a connection has brought since its last whole message is
-known. If that is more than a message may have, or comes in tiny frames while this process grows, the
-connection is shut down, and ZeroMQ lets go of what it had. A correct peer connects anew, and its links go
-on.
+ZeroMQ delivers a message when its last frame has come. Until then it keeps all frames in memory, where no
+code sees them. Its limits are on single frames, so a stranger may send frames for ever. An empty frame is 2
+bytes on the wire and 64 in memory.
 
-That holds for connections that others make and for those that this process makes: a stranger may say
-that it is a member, or have the port of one that has ended. A PUSH takes no messages, but ZeroMQ keeps what
-its peer sends all the same.
+But the kernel knows how many bytes each TCP connection has brought, and each message tells which connection
+brought it. So the bytes since the last whole message of a connection are known. The connection is shut down
+if these are more than a message may have, or if they come in tiny frames while this process grows. Then
+ZeroMQ frees the frames. A correct peer connects anew, and its links go on.
 
-Sockets of this host's own user (``ipc://``) are not looked at: they lie in a folder that is the user's alone.
+That holds for connections that other processes make, and for those that this process makes: a stranger may
+claim to be a member, or may have the port of a member that has ended. A PUSH takes no messages, but ZeroMQ
+keeps the frames that its peer sends all the same.
+
+Sockets of this host's own user (``ipc://``) are not watched: they lie in a folder that is the user's alone.
 """
 
 from __future__ import annotations
@@ -41,31 +42,31 @@ __all__ = ["TAKES_NOTHING", "Arrivals"]
 log = logging.getLogger("zturbo")
 
 LOOK_EVERY, HURRY = 1.0, 0.1
-"""Seconds between two looks, and between two while a connection has brought much."""
+"""Seconds between two looks: as a rule, and while a connection has brought much."""
 
 MUCH = 1 << 20
-"""Bytes of one message that are nothing special."""
+"""Bytes of an unfinished message that are nothing special."""
 
 GROWN = 256 << 20
 """Bytes by which the process may grow while a message arrives, beside twice its size."""
 
 IDLE = 64
-"""Bytes a second that are heartbeats."""
+"""Bytes a second that may be heartbeats."""
 
 TAKES_NOTHING = 1 << 10
-"""Bytes that a frame may have to a socket that takes no messages: what shakes hands is not longer."""
+"""Bytes that a frame may have if it is sent to a socket that takes no messages; a handshake needs less."""
 
 TINY = 16
-"""Bytes of a frame below which it takes many times as much memory."""
+"""Bytes up to which a frame takes many times as much memory as bytes on the wire."""
 
 PEEK = 4096
-"""Bytes that are looked at, as they wait in the kernel, for what frames they are."""
+"""Bytes that are looked at in the kernel's buffer, to see how large their frames are."""
 
 PEEK_WAIT = 2
-"""Milliseconds to wait for such bytes: ZeroMQ takes them too."""
+"""Milliseconds to wait for such bytes, since ZeroMQ takes them from the buffer too."""
 
 UNCLEAR = 50
-"""Looks without any bytes to be seen after which growth alone decides."""
+"""Looks that found no bytes in the buffer, after which the growth of this process alone decides."""
 
 _RECEIVED = struct.Struct("=Q")
 _RECEIVED_AT = 128
@@ -73,7 +74,7 @@ _RECEIVED_AT = 128
 
 
 _addresses = itertools.count()
-"""Numbers for the addresses of monitors: two at once must not have the same."""
+"""Numbers for the addresses of monitors, of which no two may be alike."""
 
 
 class _Connection:
@@ -83,7 +84,7 @@ class _Connection:
         self.inode = inode
         self.longest = longest
         self.heard = True
-        """Whether a whole message has come of it since the last look."""
+        """Whether it has brought a whole message since the last look."""
         self.base = 0
         """Bytes that it had brought by then."""
         self.rss = 0
@@ -91,11 +92,11 @@ class _Connection:
         self.unclear = 0
 
     def heard_of(self, got: int, rss: int, now: float) -> None:
-        """A message has ended: it is counted from here."""
+        """A message has ended: count bytes from here."""
         self.heard, self.base, self.rss, self.since, self.unclear = False, got, rss, now, 0
 
     def is_endless(self, fd: int, more: float, rss: int) -> bool:
-        """Whether what has come since cannot be a part of a message of ours.
+        """Whether the bytes since the last whole message cannot be part of a correct one.
 
         That this process has grown proves little: its own code may have done that.
         """
@@ -120,15 +121,15 @@ class Connects(Protocol):
 
 
 class Arrivals:
-    """What the connections of some sockets have brought."""
+    """Watches how much the connections of some sockets bring."""
 
     def __init__(self) -> None:
         self._monitors: list[tuple[zmq.Socket[bytes], zmq.Socket[bytes], int]] = []
         self._followed: dict[Connects, int] = {}
         self._peers: dict[tuple[str, int] | None, int] = {}
-        """Where sockets that take no messages have connected to -> how many of them."""
+        """Address and port that sockets which take no messages have connected to -> how many sockets."""
         self._others: dict[int, int] = {}
-        """Descriptors that are no connections to these -> their inodes."""
+        """Descriptors that are not connections to these addresses -> their inodes."""
         self._connections: dict[int, _Connection] = {}
         self._look_at = 0.0
         self._told_at = float("-inf")
@@ -136,7 +137,7 @@ class Arrivals:
         """Connections that were shut down."""
 
     def watch(self, bound: zmq.Socket[bytes], longest: int) -> None:
-        """Watch a socket. To be called before it is bound.
+        """Watch a socket. Call it before the socket is bound.
 
         Args:
             bound: the socket.
@@ -151,7 +152,7 @@ class Arrivals:
         self._monitors.append((bound, monitor, longest))
 
     def follow(self, connecting: Connects, longest: int) -> None:
-        """Watch a socket that connects, and tells of its connection.
+        """Watch a socket that connects, and that knows its connection.
 
         Args:
             connecting: the socket.
@@ -160,20 +161,20 @@ class Arrivals:
         self._followed[connecting] = longest
 
     def expect_nothing(self, endpoint: str) -> None:
-        """A socket that takes no messages connects to this endpoint, which has a numeric address."""
+        """Watch a socket that takes no messages, and connects to this endpoint with a numeric address."""
         if (where := _address(endpoint)) is not None:
             self._peers[where] = self._peers.get(where, 0) + 1
             self._others.clear()
 
     def let_go(self, endpoint: str) -> None:
-        """Such a socket is closed."""
+        """Such a socket to this endpoint was closed."""
         if (where := _address(endpoint)) is not None and self._peers.get(where):
             self._peers[where] -= 1
             if not self._peers[where]:
                 del self._peers[where]
 
     def receive(self, source: zmq.Socket[bytes]) -> list[zmq.Frame]:
-        """The next message; of more frames than one may have, so many that its reader refuses it.
+        """The next message. Of one with too many frames it returns so many that the reader refuses it.
 
         Raises:
             zmq.Again: there is none.
@@ -188,7 +189,7 @@ class Arrivals:
         return frames
 
     def heard(self, frame: zmq.Frame) -> None:
-        """A whole message has come, and this is one of its frames (of a ROUTER, not the first)."""
+        """Note that a whole message has come; this is one of its frames (at a ROUTER, not the first)."""
         try:
             connection = self._connections.get(frame.get(zmq.SRCFD))
         except zmq.ZMQError:
@@ -197,7 +198,7 @@ class Arrivals:
             connection.heard = True
 
     def look(self, now: float) -> float:
-        """Shut down what is to be. Returns when to look again."""
+        """Shut down connections with messages without an end. Returns when to look again."""
         if now < self._look_at:
             return self._look_at
         self._take_events(now)
@@ -235,7 +236,7 @@ class Arrivals:
                     self._connections[fd] = _Connection(os.fstat(fd).st_ino, longest, now)
 
     def _find_connections(self, now: float) -> None:
-        """Find those that this process has made itself."""
+        """Find the connections that this process has made itself."""
         for dealer, longest in self._followed.items():
             fd = dealer.connection()
             inode = None if fd is None else _inode(fd)
@@ -260,7 +261,7 @@ class Arrivals:
                 self._others[fd] = inode
             if where in self._peers:
                 found = self._connections[fd] = _Connection(inode, MUCH, now)
-                found.heard = False  # it is to bring nothing at all
+                found.heard = False  # it is not to bring anything
 
     def _shut(self, fd: int, more: int, now: float) -> None:
         del self._connections[fd]
@@ -278,11 +279,11 @@ class Arrivals:
             log.warning(
                 "cut off a connection from %s: %d bytes came of a message without an end", where, more
             )
-        with contextlib.suppress(OSError, AttributeError):  # another C library keeps them for itself
+        with contextlib.suppress(OSError, AttributeError):  # another C library has no such function
             ctypes.CDLL(None).malloc_trim(0)
 
     def forget(self, bound: zmq.Socket[bytes] | None = None) -> None:
-        """Watch this bound socket no more, or no socket at all: to be called before it is closed."""
+        """Stop watching this bound socket, or all sockets. Call it before they are closed."""
         if bound is None:
             self._followed.clear()
             self._peers.clear()
@@ -293,7 +294,7 @@ class Arrivals:
 
 
 def _received(fd: int, inode: int) -> int | None:
-    """Bytes that a connection has brought; None if it is none over TCP, or is gone."""
+    """Bytes that a connection has brought; None if it is not over TCP, or is gone."""
     try:
         if os.fstat(fd).st_ino != inode:
             return None
@@ -310,7 +311,7 @@ def _received(fd: int, inode: int) -> int | None:
 
 
 def _resident() -> int:
-    """Bytes of memory that this process has, or has had at most while it has no descriptor left to ask."""
+    """Bytes of memory that this process has; its maximum so far if no descriptor is left to ask with."""
     try:
         with open("/proc/self/statm", "rb") as file:
             return int(file.read().split()[1]) * resource.getpagesize()
@@ -321,12 +322,12 @@ def _resident() -> int:
 def _descriptors() -> list[str]:
     try:
         return os.listdir("/proc/self/fd")
-    except OSError:  # there is none left to look with
+    except OSError:  # no descriptor is left to look with
         return []
 
 
 def _inode(fd: int) -> int | None:
-    """What a descriptor of a socket is of; None if it is gone, or no socket."""
+    """The inode of a socket; None if the descriptor is gone, or is no socket."""
     try:
         about = os.fstat(fd)
     except OSError:
@@ -335,7 +336,7 @@ def _inode(fd: int) -> int | None:
 
 
 def _address(endpoint: str) -> tuple[str, int] | None:
-    """Where a connection to ``tcp://IP:PORT`` ends, as the kernel says it."""
+    """Address and port of ``tcp://IP:PORT``, as the kernel tells them of a connection to it."""
     parts = urlsplit(endpoint)
     if parts.scheme != "tcp" or not parts.hostname or not parts.port:
         return None
@@ -343,20 +344,20 @@ def _address(endpoint: str) -> tuple[str, int] | None:
 
 
 def _plain(host: str) -> str:
-    """One text for all spellings of an address."""
+    """The same text for all spellings of an address."""
     ip = ipaddress.ip_address(host.partition("%")[0])
     if ip.version == 6 and ip.ipv4_mapped is not None:
         ip = ip.ipv4_mapped
-    if ip.is_unspecified:  # who connects there reaches the own host
+    if ip.is_unspecified:  # a connection to it reaches this host
         return "127.0.0.1" if ip.version == 4 else "::1"
     return str(ip)
 
 
 def _peer(fd: int) -> tuple[str, int] | None:
-    """Whom a descriptor is connected to over TCP; None while it is not connected.
+    """Address and port that a socket is connected to; None while it is not, ``("", 0)`` if not over TCP.
 
-    It may be a descriptor of the user's code. A ``socket.socket`` of it would take it over: where a default
-    timeout is set, the descriptor would not block any more.
+    The descriptor may belong to the user's code, so no ``socket.socket`` is made of it: that would make it
+    non-blocking if a default timeout is set.
     """
     raw = ctypes.create_string_buffer(28)
     length = ctypes.c_uint32(len(raw))
@@ -371,14 +372,14 @@ def _peer(fd: int) -> tuple[str, int] | None:
 
 
 def _in_tiny_frames(fd: int) -> bool | None:
-    """Whether what a connection brings now are frames of hardly any bytes; None if nothing can be seen."""
+    """Whether a connection brings frames of hardly any bytes now; None if there are none to see."""
     try:
         waiting = select.poll()
         waiting.register(fd, select.POLLIN)
         waiting.poll(PEEK_WAIT)
         peer = socket.socket(fileno=fd)
         try:
-            peer.setblocking(False)  # as libzmq has it; else a default timeout is waited for
+            peer.setblocking(False)  # as libzmq has it; else a default timeout would be waited for
             seen = peer.recv(PEEK, socket.MSG_PEEK)
         finally:
             peer.detach()
@@ -390,7 +391,7 @@ def _in_tiny_frames(fd: int) -> bool | None:
 
 
 def _is_chain(seen: bytes, start: int) -> bool:
-    """Whether tiny frames, each with more to come, follow one another from here on."""
+    """Whether from here on there are only tiny frames, each with more to come."""
     at = start
     while at + 1 < len(seen):
         if seen[at] != 1 or seen[at + 1] > TINY:

@@ -1,8 +1,8 @@
-"""The guard round the handlers of messages: what one raises is counted and logged, and ends no process.
+"""The guard round each handler of messages: it counts and logs errors, so that none ends the process.
 
-Whatever comes over a socket may be wrong in a way that nobody thought of. A handler that fails has failed for
-that message alone. The log says so at once, and then at most every :data:`TELL_EVERY` seconds, with how often
-it happened meanwhile: a stranger who sends a thousand such messages a second does not fill a disk.
+A message from a socket may be wrong in a way that no check foresees. Its handler then fails for this message
+alone. The log tells of the first such error at once, and of later ones at most every :data:`TELL_EVERY`
+seconds, with their number. So a stranger that sends a thousand such messages a second does not fill a disk.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ TELL_EVERY = 10.0
 """Seconds between two lines in the log."""
 
 SHOWN = 4000
-"""Characters of a traceback that are logged. Those of an error's text may be what a stranger sent."""
+"""Characters of a traceback that are logged: an error's text may have what a stranger sent."""
 
 
 class Guard:
-    """What handlers of one process have raised.
+    """The errors that handlers of one process have raised.
 
     Args:
-        log: where it is told.
+        log: they are logged here.
         clock: the time.
     """
 
@@ -39,11 +39,11 @@ class Guard:
         self._tell_at = float("-inf")
 
     def failed(self, what: str, error: Exception) -> None:
-        """A handler raised this. Never raises.
+        """Take an error that a handler has raised. Never raises itself.
 
         Args:
-            what: what was handled, as a sentence's object.
-            error: what it raised.
+            what: the thing that was handled, as the object of a sentence.
+            error: the error.
         """
         self.caught += 1
         now = self._clock()

@@ -1,4 +1,4 @@
-"""This host: its name, and the address by which others reach it."""
+"""This host: its name, and the address by which other hosts reach it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,10 @@ __all__ = ["address_towards", "host_name", "is_loopback", "same_network", "tcp_a
 
 
 def host_name() -> str:
-    """What members of one host have in common: its name and boot, so that copies of an image differ."""
+    """A name that all members of one host share, and no others.
+
+    Copies of a machine image have one name, so the boot id is added, and the network namespace.
+    """
     boot = Path("/proc/sys/kernel/random/boot_id")
     try:
         mark = boot.read_text().strip()[:8]
@@ -27,17 +30,17 @@ def host_name() -> str:
 
 
 def same_network(name: str) -> bool:
-    """Whether a host of this name has the same loopback as this one, whatever it is called now."""
+    """Whether a host with this name shares this one's loopback; it may have been renamed since."""
     return name.rsplit("-", 2)[1:] == host_name().rsplit("-", 2)[1:]
 
 
 def tcp_address(host: str, port: int | str) -> str:
-    """``tcp://HOST:PORT``; an IPv6 address in its brackets."""
+    """``tcp://HOST:PORT``, with an IPv6 address in brackets."""
     return f"tcp://[{host}]:{port}" if ":" in host else f"tcp://{host}:{port}"
 
 
 def is_loopback(address: str) -> bool:
-    """Whether ``tcp://HOST:PORT`` is reached by its own host alone."""
+    """Whether only its own host can reach ``tcp://HOST:PORT``."""
     try:
         host = urlsplit(address).hostname or ""
     except ValueError:
@@ -49,11 +52,12 @@ def is_loopback(address: str) -> bool:
 
 
 def address_towards(address: str) -> str | None:
-    """This host's address on its way to ``tcp://HOST:PORT``; None if other hosts do not reach it.
+    """This host's address on its way to ``tcp://HOST:PORT``; None if other hosts cannot reach
+    that address.
 
-    Nothing is sent: a UDP socket that is connected knows its way.
+    Nothing is sent: the kernel chooses a UDP socket's own address when it is connected.
     """
-    import socket  # workers, who start often, have no use for it
+    import socket  # imported here: workers start often, and do not need it
 
     parts = urlsplit(address)
     if parts.scheme != "tcp" or parts.hostname in (None, "*", "0.0.0.0", "::"):
@@ -69,7 +73,7 @@ def address_towards(address: str) -> str | None:
 
 
 def listens(address: str) -> bool:
-    """Whether something of this host takes connections at the address that is to be bound."""
+    """Whether a process of this host takes connections already at an address that is to be bound."""
     if address.startswith("ipc://"):
         name = address.removeprefix("ipc://")
         if name.startswith("@"):

@@ -1,7 +1,7 @@
-"""One PUSH per peer, and the inbox that they push to.
+"""One PUSH per peer, and the inbox that peers push to.
 
-Sends never block. What a connection cannot take at the moment waits here in order; credit bounds it.
-A peer that left the view takes its socket and what waits for it along.
+A send never blocks. Messages that a connection cannot take at the moment wait here, in order; credit bounds
+them. When a peer leaves the view, its socket is closed, and the messages that wait for it are dropped.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ __all__ = ["Inbox", "Peers"]
 log = logging.getLogger("zturbo")
 
 ZERO_COPY = 512 << 10
-"""Bytes from which on a frame is handed to ZeroMQ without a copy; below, the copy is the cheaper way."""
+"""Bytes from which on a frame is handed to ZeroMQ without a copy; for smaller ones a copy is cheaper."""
 
 VIEW = 1 << 16
-"""Bytes from which on a received frame is used in place."""
+"""Bytes from which on a received frame is not copied, and its buffer is used."""
 
 TRACK = 64
 """Messages taken from the inbox in one round at most, so that other events get their turn."""
@@ -46,8 +46,8 @@ class Peers:
 
     Args:
         context: zmq context.
-        host: this process's host; members with the same one are reached by their first endpoint.
-        arrivals: what watches their connections.
+        host: this process's host; members on it are reached over ipc, others over TCP.
+        arrivals: watches their connections.
         security: CURVE keys, if they are configured.
     """
 
@@ -66,12 +66,12 @@ class Peers:
         self._members: dict[bytes, Member] = {}
         self._stuck: set[bytes] = set()
         self.gone: list[zmq.Socket[bytes]] = []
-        """Sockets of peers that left; the loop closes them once it polls them no more."""
+        """Sockets of peers that left. The loop closes them when it does not poll them any more."""
         self.dropped = 0
-        """Messages for somebody who is not in the view."""
+        """Messages for a process outside the view, or without a connection to it."""
 
     def set_members(self, members: dict[bytes, Member]) -> None:
-        """The present view; closes what is not in it."""
+        """Take the present view; sockets of peers outside it are to be closed."""
         self._members = members
         for incarnation in [inc for inc in self._peers if inc not in members]:
             peer = self._peers.pop(incarnation)
@@ -96,14 +96,14 @@ class Peers:
                 security=self._security,
                 arrivals=self._arrivals,
             )
-        except StartError as error:  # no descriptors are left: what waits for an answer is said again
+        except StartError as error:  # no descriptors are left; links repeat their messages
             log.warning("no connection to %s: %s", endpoint, error)
             return None
         peer = self._peers[incarnation] = _Peer(socket, endpoint)
         return peer
 
     def send(self, incarnation: bytes, frames: list[Buffer]) -> None:
-        """Put a message on the way."""
+        """Send a message, or let it wait for its turn."""
         peer = self._peers.get(incarnation) or self._open(incarnation)
         if peer is None:
             self.dropped += 1
@@ -113,7 +113,7 @@ class Peers:
             self._stuck.add(incarnation)
 
     def flush(self) -> None:
-        """Try again what waits."""
+        """Try again to send the messages that wait."""
         for incarnation in list(self._stuck):
             peer = self._peers.get(incarnation)
             while peer is not None and peer.waiting and _try(peer.socket, peer.waiting[0]):
@@ -129,7 +129,7 @@ class Peers:
 
     @property
     def blocked(self) -> list[zmq.Socket[bytes]]:
-        """Sockets that something waits for."""
+        """Sockets that messages wait for."""
         return [self._peers[incarnation].socket for incarnation in self._stuck]
 
     def close(self) -> None:
@@ -156,12 +156,12 @@ def _try(socket: zmq.Socket[bytes], frames: list[Buffer]) -> bool:
 
 
 class Inbox:
-    """The PULL that everybody pushes to.
+    """The PULL sockets that peers push to.
 
     Args:
         context: zmq context.
         endpoints: addresses to bind; ``tcp://HOST:*`` takes a free port.
-        arrivals: what watches their connections.
+        arrivals: watches their connections.
         security: CURVE keys, if they are configured.
         longest: bytes that one message may have, all frames together.
     """
@@ -185,7 +185,7 @@ class Inbox:
             self.endpoints.append(socket.getsockopt_string(zmq.LAST_ENDPOINT))
 
     def receive(self, socket: zmq.Socket[bytes]) -> Iterable[list[Buffer]]:
-        """What has come, up to a round's share."""
+        """Take messages that have come, up to a round's share."""
         for _ in range(TRACK):
             try:
                 frames = self._arrivals.receive(socket)

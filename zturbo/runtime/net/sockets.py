@@ -1,21 +1,21 @@
-"""The one place that makes sockets, so that none is made without its options.
+"""The one factory of sockets, so that none is made without its options.
 
-A message is queued only for a connection that stands; ``LINGER=0``, bounds on size, heartbeats, never a
-blocking send; CURVE keys where they are configured. Sockets are disposable: nothing relies on what is in
-their queues.
+A message is queued only for a connection that stands, and no send blocks. ``LINGER`` is 0, sizes are bounded,
+heartbeats are on, and CURVE keys are used if they are configured. Sockets are disposable: no code relies on
+the contents of their queues.
 
 For a socket that only sends, libzmq's option ``IMMEDIATE`` keeps messages from being queued without a
 connection. A socket that connects and receives must not have it: libzmq 4.3.5 then aborts the process.
 
-- When such a socket's connection breaks, libzmq ends the connection's pipe at once, whatever is still in it
+- When the connection of such a socket breaks, libzmq ends its pipe at once, whatever is still in the pipe
   (``socket_base_t::hiccuped``: ``if (options.immediate == 1) pipe_->terminate (false)``).
-- The socket learns that from a command. ``recv`` processes commands at each hundredth call, before it reads,
-  also between two frames of one message. Of two-frame messages the hundredth frame is a second one.
+- A command tells the socket so. ``recv`` processes commands at each hundredth call, before it reads, and so
+  perhaps between two frames of one message: of messages with two frames, the hundredth frame is a second one.
 - The pipe cannot be read any more, but the first frame announced a second:
   ``Assertion failed: !_more (src/fq.cpp:80)``.
 
-Without the option the pipe outlives its connection, and a socket that binds lets its pipes be read to their
-ends: neither can lose the rest of a message. What the option is for, :class:`Dealer` does itself.
+Without the option the pipe outlives its connection. The pipes of a socket that binds are read to their ends
+too. So neither can lose the rest of a message. :class:`Dealer` does itself what the option is for.
 """
 
 from __future__ import annotations
@@ -44,16 +44,16 @@ MAX_MESSAGE = 1 << 30
 """Bytes that one frame may have on the wire. A larger task is an error in the task that made it."""
 
 HIGH_WATER = 10_000
-"""Messages in one socket's queue; credit keeps it far below."""
+"""Messages in one socket's queue at most; credit keeps their number far below."""
 
 HANDSHAKE = 3000
-"""Milliseconds that a connection has to say that it speaks ZeroMQ: one that does not holds a descriptor."""
+"""Milliseconds in which a connection has to show that it speaks ZeroMQ: each takes a descriptor."""
 
 GIVEN_UP = 5.0
-"""Seconds without a word about a connection that does not stand, after which it is made anew."""
+"""Seconds without an event of a connection that does not stand, after which it is made anew."""
 
 BACKLOG = 4096
-"""Connections that wait to be accepted: while descriptors are short, a client waits here for its turn."""
+"""Connections that may wait to be accepted: clients wait here while descriptors are short."""
 
 
 _IN_USE = "{} is in use: is another broker running there? Stop it, or bind to another address"
@@ -70,14 +70,14 @@ class Security:
     public: str
     secret: str
     server: str
-    """Public key that peers of this deployment present; all of its processes share one."""
+    """Public key that all peers present: the processes of one deployment share it."""
 
 
 def check_bind(address: str, *, insecure: bool, security: Security | None = None) -> None:
-    """Refuse an address that others can reach while nothing keeps them out.
+    """Refuse an address that other hosts can reach, if nothing keeps strangers out.
 
     Raises:
-        UsageError: it is no loopback and no ipc address, and there are neither keys nor ``insecure``.
+        UsageError: the address is neither loopback nor ipc, and there are neither keys nor ``insecure``.
     """
     parts = urlsplit(address)
     if parts.scheme in ("ipc", "inproc") or security is not None or insecure:
@@ -101,15 +101,17 @@ def _check_length(address: str) -> None:
 
 
 _monitors = itertools.count()
-"""Numbers for the addresses of monitors: two at once must not have the same."""
+"""Numbers for the addresses of monitors, of which no two may be alike."""
 
 
 class Dealer(zmq.Socket[bytes]):
     """A DEALER that queues nothing while it has no connection, and yet never loses the rest of a message.
 
-    Made with the factory :func:`make`. A monitor tells it when its one connection stands and when it breaks.
-    libzmq gives an address up for good where the other end has once said what is no ZeroMQ, or sent a frame
-    that is too large: a stranger may have had the port. So a connection that is not heard of is made anew.
+    :func:`make` makes it. A monitor tells it when its one connection stands and when it breaks.
+
+    libzmq gives an address up for good if the other end has once spoken something else than ZeroMQ, or sent a
+    frame that is too large. A stranger may have had the port for a while. So a connection without events for
+    :data:`GIVEN_UP` seconds is made anew.
     """
 
     _monitor: zmq.Socket[bytes] | None = None
@@ -150,10 +152,10 @@ class Dealer(zmq.Socket[bytes]):
         return self._connected
 
     def _connect_anew(self) -> None:
-        if self.poll(0):  # what has arrived is read first: its pipe is not to end within a message
+        if self.poll(0):  # messages that have arrived are read first, since their pipe ends now
             return
         self._heard = time.monotonic()
-        with contextlib.suppress(zmq.ZMQError):  # libzmq has dropped it
+        with contextlib.suppress(zmq.ZMQError):  # libzmq has given it up
             self.disconnect(self._address)
         self.connect(self._address)
 
@@ -163,7 +165,7 @@ class Dealer(zmq.Socket[bytes]):
         return self._fd
 
     def send_multipart(self, msg_parts: Sequence[Any], flags: int = 0, *args: Any, **kwargs: Any) -> Any:
-        """As a socket does. With ``DONTWAIT`` it raises Again while no connection stands."""
+        """Send as any socket does, but with ``DONTWAIT`` raise Again while no connection stands."""
         if flags & zmq.DONTWAIT and not self.connected():
             raise zmq.Again
         return super().send_multipart(msg_parts, flags, *args, **kwargs)
@@ -189,7 +191,7 @@ def make(
     arrivals: Arrivals | None = None,
     longest: int = 2 * MAX_MESSAGE,
 ) -> zmq.Socket[bytes]:
-    """A socket with the house's options.
+    """A socket with the options that all sockets of zturbo have.
 
     Args:
         context: zmq context.
@@ -198,12 +200,12 @@ def make(
         connect: address to connect to, if any.
         identity: routing id, for a DEALER.
         security: CURVE keys, if they are configured.
-        arrivals: what watches its connections over TCP. The socket's owner reads by it, and lets it look.
+        arrivals: watches its connections over TCP. The socket's owner reads with it, and calls its ``look``.
         longest: bytes that one message to it may have, all frames together.
 
     Raises:
-        StartError: the address cannot be bound, is none to connect to, or is too long, or there are no
-            descriptors; it says why and what to do.
+        StartError: the address cannot be bound or connected to, or is too long, or no descriptors are left.
+            It says why and what to do.
     """
     for address in (bind, connect):
         if address is not None:
@@ -216,7 +218,7 @@ def make(
     socket.setsockopt(zmq.RCVHWM, HIGH_WATER if takes else 1)
     socket.setsockopt(zmq.MAXMSGSIZE, min(longest, MAX_MESSAGE) if takes else TAKES_NOTHING)
     if any(address is not None and address.startswith("tcp://[") for address in (bind, connect)):
-        socket.setsockopt(zmq.IPV6, 1)  # for these alone: with it a name means its IPv6 address
+        socket.setsockopt(zmq.IPV6, 1)  # for these alone: with it, a host name means its IPv6 address
     if not takes:
         socket.setsockopt(zmq.IMMEDIATE, 1)
     socket.setsockopt(zmq.HEARTBEAT_IVL, 2000)
@@ -240,7 +242,7 @@ def make(
         else:
             socket.curve_serverkey = security.server.encode()
     if bind is not None:
-        if bind.startswith("ipc:") and listens(bind):  # libzmq would take its place without a word
+        if bind.startswith("ipc:") and listens(bind):  # libzmq would take the path over, without an error
             socket.close()
             raise StartError(_IN_USE.format(bind))
         if arrivals is not None and bind.startswith("tcp:"):
@@ -285,7 +287,7 @@ def check_room() -> None:
 
 
 def raise_descriptor_limit() -> None:
-    """Let this process have as many descriptors as it may: each connection takes one."""
+    """Raise this process's limit of descriptors as far as it may go: each connection takes one."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != hard:
         with contextlib.suppress(ValueError, OSError):  # "unlimited" may be more than the kernel allows
