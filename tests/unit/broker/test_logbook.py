@@ -62,12 +62,12 @@ def test_a_flood_of_records_is_counted_and_dropped() -> None:
     forwarder = Forwarder(logging.INFO, lambda: JOB)
     logger = logging.Logger("flood")
     logger.addHandler(forwarder)
-    for n in range(forward.HELD + 40):
+    for n in range(forward.MOST + 40):
         logger.warning("record %d", n)
     logger.debug("not to be told")
     records, dropped = forwarder.take()
-    assert len(records) <= forward.HELD <= to_broker.RECORDS
-    assert len(records) + dropped == forward.HELD + 40
+    assert len(records) <= forward.MOST <= to_broker.RECORDS
+    assert len(records) + dropped == forward.MOST + 40
     assert records[0] == ("WARNING", JOB, "record 0")
     book = Logbook()
     message = to_broker.Log(incarnation=JOB, source="p.a", records=tuple(records), dropped=dropped)

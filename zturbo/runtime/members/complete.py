@@ -1,7 +1,7 @@
-"""Jobs that a client knows to be complete before its broker may know it.
+"""Jobs of which a client has all results, perhaps before the broker knows that they are complete.
 
-The last results and the sink's word to the broker leave the sink at the same time. So a question about such
-a job names it, and the broker answers once it has that word.
+A sink sends the last results to the client and its report to the broker at the same time. So a client's
+question names such jobs, and the broker answers once it has the reports.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ class CompleteJobs:
         self._lock = threading.Lock()
 
     def add(self, job: bytes) -> None:
-        """All results of this job have come."""
+        """Note that all results of this job have come."""
         with self._lock:
             if job not in self._jobs:
                 self._jobs = (*self._jobs[1 - MAX_OVER :], job)
 
     def question(self, job: bytes | None) -> to_broker.Jobs:
-        """What asks for the status of this job, or of all."""
+        """The question for the status of this job, or of all jobs."""
         return to_broker.Jobs(job=job, over=self._jobs)

@@ -1,4 +1,4 @@
-"""What a member logs, on its way to the broker, which remembers the last of it for ``zturbo logs``."""
+"""The log records of a member, on their way to the broker and ``zturbo logs``."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from zturbo.wire.control.to_broker import LEVELS, Level
 
 __all__ = ["Forwarder"]
 
-HELD = 200
-"""Records that wait to be sent at most; more of them are counted and dropped."""
+MOST = 200
+"""Records that wait to be sent at most; others are counted and dropped."""
 
 RATE = 50.0
 """Records a second that are sent in the long run."""
@@ -26,7 +26,7 @@ class Forwarder(logging.Handler):
     """A handler that keeps records until the I/O thread takes them.
 
     Args:
-        level: from which on.
+        level: the lowest level of a record that is taken.
         current: the job whose task runs in the main thread; None if there is none.
     """
 
@@ -35,20 +35,20 @@ class Forwarder(logging.Handler):
         self.current = current
         self._records: deque[tuple[Level, bytes, str]] = deque()
         self._dropped = 0
-        self._budget = float(HELD)
+        self._budget = float(MOST)
         self._filled = time.monotonic()
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Keep a record, unless there are too many."""
+        """Keep a record, unless too many wait or come."""
         now = time.monotonic()
-        self._budget = min(float(HELD), self._budget + RATE * (now - self._filled))
+        self._budget = min(float(MOST), self._budget + RATE * (now - self._filled))
         self._filled = now
-        if len(self._records) >= HELD or self._budget < 1:
+        if len(self._records) >= MOST or self._budget < 1:
             self._dropped += 1
             return
         try:
             text = self.format(record)[:TEXT].encode(errors="replace").decode()
-        except Exception:  # a record whose arguments do not fit its text is the user's
+        except Exception:  # its arguments do not fit its text: logging tells so on stderr
             self.handleError(record)
             return
         self._budget -= 1
@@ -58,7 +58,7 @@ class Forwarder(logging.Handler):
         self._records.append((level, job, text))
 
     def take(self) -> tuple[list[tuple[Level, bytes, str]], int]:
-        """(records, how many were dropped beside them) since the last time."""
+        """(records, number of records that were dropped), both since the last call."""
         records = [self._records.popleft() for _ in range(len(self._records))]
         dropped, self._dropped = self._dropped, 0
         return records, dropped

@@ -1,7 +1,7 @@
 """The loop of a member process (worker, sink): sockets on one side, a pure machine on the other.
 
 One thread owns every socket. Each round: wait, read, let the machine decide, do what it wants.
-Other threads hand things over with :meth:`MemberLoop.post`, which wakes the loop.
+Other threads hand calls over with :meth:`MemberLoop.post`, which wakes the loop.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ PROGRESS_EVERY = 0.25
 """Seconds between two reports of progress, while jobs are here."""
 
 HELLO_EVERY = 1.0
-"""Seconds between two hellos: they are the heartbeat, and mend a view that got lost."""
+"""Seconds between two hellos: they are the heartbeat, and bring a view that was lost on its way."""
 
 
 ROUND = 256
@@ -58,13 +58,13 @@ class Role(Protocol):
     """What a worker or a sink adds to the loop."""
 
     def control(self, message: Message, now: float) -> None:
-        """The broker's word."""
+        """Take a message of the broker."""
 
     def data(self, message: DataMessage, now: float) -> None:
-        """A message from a peer."""
+        """Take a message of a peer."""
 
     def unreadable(self, claim: Batch, why: str, now: float) -> None:
-        """A batch from a peer that cannot be read, but for whose it says that it is."""
+        """Take note of a peer's batch of which only the head can be read."""
 
     def tick(self, now: float) -> None:
         """Time has passed."""
@@ -76,10 +76,10 @@ class Role(Protocol):
         """Do what the machine wants done."""
 
     def snapshot(self) -> dict[bytes, tuple[int, int, int, int]]:
-        """Job -> how far it is here."""
+        """Job -> its counts here."""
 
     def known(self) -> list[tuple[bytes, int, int]]:
-        """(job, epoch, revision) of each job here. Hellos name some of them, in turn."""
+        """(job, epoch, revision) of each job here. Each hello names some of them, in turn."""
 
 
 class MemberLoop:
@@ -92,7 +92,7 @@ class MemberLoop:
         host: name of this host.
         tcp: address to bind beside ipc, such as ``tcp://10.0.0.2:*``; None for this host alone.
         stage: name of the stage, for the broker's check; empty for a sink.
-        folder: where its ipc socket goes; made here, its parent is this user's alone.
+        folder: for its ipc socket. It is made here, in a folder that is this user's alone.
     """
 
     def __init__(
@@ -143,7 +143,7 @@ class MemberLoop:
         self._posted = Posted()
         self._posted.fd = out_of_the_way(self._posted.fd)
         self.on_lost: Callable[[], None] = lambda: None
-        """Called where this process's descriptors turn out to be closed by other code."""
+        """Called if other code has closed this process's descriptors."""
         self._poller = zmq.Poller()
         for socket in (*self.inbox.sockets, self.control):
             self._poller.register(socket, zmq.POLLIN)
@@ -156,13 +156,13 @@ class MemberLoop:
         self._told_jobs = 0
 
     def watch(self, socket: zmq.Socket[bytes], handler: Callable[[float], None]) -> None:
-        """Poll one more socket; the handler reads it."""
+        """Poll one more socket, which the handler reads."""
         self._poller.register(socket, zmq.POLLIN)
         self._extra[socket] = handler
 
     # -- from other threads -------------------------------------------------------------------
     def post(self, call: Callable[[float], None]) -> None:
-        """Let the loop's thread call this with the time. Thread-safe; wakes only a sleeper."""
+        """Let the loop's thread make this call, with the time. Thread-safe; wakes the loop if it sleeps."""
         try:
             self._posted.add(call)
         except OSError:
@@ -171,16 +171,16 @@ class MemberLoop:
 
     # -- effects ------------------------------------------------------------------------------
     def send(self, peer: bytes, message: DataMessage) -> None:
-        """To a peer's inbox."""
+        """Send a message to a peer's inbox."""
         try:
             frames = encode(message)
-        except Exception as error:  # the link stays silent, and its ends complain of that
+        except Exception as error:  # the link stays silent, and the other end complains of that
             self.guard.failed("a message to a peer", error)
             return
         self.peers.send(peer, frames)
 
     def tell(self, message: Message) -> None:
-        """Say something to the broker. It is lost while no broker is there: callers repeat what matters."""
+        """Send a message to the broker. It is lost while no broker is there: callers repeat what matters."""
         try:
             self.control.send_multipart(pack_control(message), zmq.DONTWAIT)
         except zmq.Again:
@@ -204,7 +204,7 @@ class MemberLoop:
         )
 
     def _some_jobs(self, role: Role) -> list[tuple[bytes, int, int]]:
-        """Some of the jobs that are known here: all of them in the course of some hellos."""
+        """Some of the jobs here. Several hellos in turn name all of them."""
         jobs = role.known()
         if self._told_jobs >= len(jobs):
             self._told_jobs = 0
@@ -214,7 +214,7 @@ class MemberLoop:
 
     # -- the loop -----------------------------------------------------------------------------
     def run(self, role: Role) -> None:
-        """Until :attr:`stopping`."""
+        """Run until :attr:`stopping`."""
         while not self.stopping:
             now = time.monotonic()
             if now >= self._hello_at:
@@ -246,7 +246,7 @@ class MemberLoop:
             self.peers.flush()
 
     def _report(self, role: Role, now: float) -> float:
-        """Report progress if it is time to; returns when it is the next time."""
+        """Report progress if that is due. Returns when it is due next."""
         if now < self._progress_at:
             return self._progress_at if self._told else self._hello_at
         self._progress_at = now + PROGRESS_EVERY
@@ -265,13 +265,13 @@ class MemberLoop:
         return dropped(self.bad, self.guard, self.peers, self.arrivals)
 
     def leave(self, role: Role) -> None:
-        """Say goodbye, and stop."""
+        """Tell the broker that this member leaves, and stop."""
         self._tell_counts(role.snapshot())
         self.tell(to_broker.Leave(incarnation=self.incarnation))
         self.stopping = True
 
     def _forward(self) -> None:
-        """Tell the broker what was logged here."""
+        """Send the log records of this process to the broker."""
         records, dropped = self.forwarder.take()
         if records:
             self.tell(
@@ -329,7 +329,7 @@ class MemberLoop:
                 self.guard.failed(kind, error)
 
     def _take_view(self, view: View) -> bool:
-        """Know another view, if it is not an older one."""
+        """Take a view, unless it is older than the present one. Returns whether it is taken."""
         if view.number < self.view.number:
             return False
         if self.incarnation in view.members:
@@ -354,7 +354,7 @@ class MemberLoop:
 def start_member(side: ChildSide, stage: str) -> MemberLoop:
     """The loop of a member that a node started."""
     spec = side.spec
-    side.at_exit(Path(spec["folder"]))  # before it is made: its node may be gone by then
+    side.at_exit(Path(spec["folder"]))  # before the folder is made, since the node may die at any time
     loop = MemberLoop(
         broker=spec["broker"],
         incarnation=spec["incarnation"],

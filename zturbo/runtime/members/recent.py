@@ -1,4 +1,4 @@
-"""Batches that a sink has stored lately: most results are read while they are here, and not from the disk."""
+"""Batches that a sink has stored lately: most results are read from here, and not from the disk."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ MOST = 4096
 
 
 class RecentBatches:
-    """The last batches of all jobs; the oldest go first. No step looks at the batches of other jobs."""
+    """The last batches of all jobs. The oldest is forgotten first. No step walks over other jobs' batches."""
 
     def __init__(self) -> None:
         self._batches: OrderedDict[int, Batch] = OrderedDict()
@@ -27,7 +27,7 @@ class RecentBatches:
         return len(self._batches)
 
     def add(self, token: int, batch: Batch) -> None:
-        """Remember a batch, under the number that it is stored by; the last one stays, however large."""
+        """Remember a batch by the number of its storing. The latest one stays, however large."""
         if token in self._batches:  # stored once more, after the disk was full
             self._forget(token)
         self._batches[token] = batch
@@ -37,11 +37,11 @@ class RecentBatches:
             self._forget(next(iter(self._batches)))
 
     def get(self, token: int) -> Batch | None:
-        """The batch of this number, if it is remembered."""
+        """The batch with this number, if it is remembered."""
         return self._batches.get(token)
 
     def forget(self, job: bytes) -> None:
-        """The job's batches are not asked for any more."""
+        """Forget the batches of a job."""
         for token in list(self._of_job.get(job, ())):
             self._forget(token)
 

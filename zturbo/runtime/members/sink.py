@@ -1,9 +1,9 @@
 """The sink's process: its machine, its spool, and the socket that clients read results from.
 
-Batches are appended to the job's spool file in the order of coming; a thread of its own syncs, so
-that the loop never waits for a disk; the machine then hears ``stored``. Contents are served from
-memory while they are young, else from the spool. A sink that is started on a spool reads it first, and
-goes on where its predecessor ended.
+Batches are appended to their job's spool file in the order in which they come. A thread of its own syncs, so
+that the loop never waits for that. Then the machine is told ``stored``. Contents are served from memory while
+they are recent, else from the spool. A sink that is started on a spool reads it first, and goes on where the
+sink before it ended.
 """
 
 from __future__ import annotations
@@ -47,10 +47,10 @@ RETRY_FULL = 0.5
 """Seconds between two tries to write while the disk is full."""
 
 FAILED_BYTES = 1 << 20
-"""Bytes of failures in one message to a client, about: they carry their tasks' inputs."""
+"""Bytes of failures in one message to a client, about. They may be large: they carry their inputs."""
 
 LONGEST_WANT = 64 << 10
-"""Bytes that a client's question may have."""
+"""Bytes that a client's message may have."""
 
 
 class _Stored:
@@ -65,13 +65,13 @@ class _Stored:
         self.lengths = array("q")
 
     def add(self, token: int, location: Location) -> None:
-        """A batch was stored; tokens count up."""
+        """Note a batch that was stored; tokens count up."""
         self.tokens.append(token)
         self.offsets.append(location.offset)
         self.lengths.append(location.length)
 
     def read(self, token: int) -> Batch:
-        """A batch, from the file."""
+        """Read a batch from the file."""
         at = bisect_left(self.tokens, token)
         frames = self.spool.read(Location(self.offsets[at], self.lengths[at]))
         message = decode([bytes(frames[0]), *frames[1:]])
@@ -84,12 +84,12 @@ class SinkProcess:
 
     Args:
         loop: its sockets.
-        spool: folder for spool files; one sink's alone.
+        spool: folder for spool files, for this sink alone.
         tcp: address for clients' sockets, such as ``tcp://127.0.0.1:*``.
         share: bytes of unread results that a job may have before its sources are paused.
 
     Raises:
-        StartError: another sink has the spool.
+        StartError: another sink uses the folder, or it cannot be written.
     """
 
     def __init__(self, loop: MemberLoop, spool: Path, tcp: str, share: int = 4 << 30) -> None:
@@ -127,19 +127,19 @@ class SinkProcess:
 
     # -- role ---------------------------------------------------------------------------------
     def control(self, message: Message, now: float) -> None:
-        """The broker's word."""
+        """Take a message of the broker."""
         self.machine.control(message, now)
 
     def data(self, message: DataMessage, now: float) -> None:
-        """A message from a worker or the broker."""
+        """Take a message of a worker or the broker."""
         self.machine.data(message, now)
 
     def unreadable(self, claim: Batch, why: str, now: float) -> None:
-        """A batch that cannot be read."""
+        """Take note of a batch that cannot be read."""
         self.machine.unreadable(claim, why, now)
 
     def snapshot(self) -> dict[bytes, tuple[int, int, int, int]]:
-        """Job -> how far it is here."""
+        """Job -> its counts here."""
         return self.machine.snapshot()
 
     def known(self) -> list[tuple[bytes, int, int]]:
@@ -188,7 +188,7 @@ class SinkProcess:
     def _recover(self) -> None:
         """Read the spool of an earlier incarnation.
 
-        After the host was started anew, only what was synced before it was acked is known to be whole.
+        After a new start of the host, only spools that were synced before each ack are known to be whole.
         """
         folder = self.folder
         rebooted = folder.rebooted
@@ -208,7 +208,7 @@ class SinkProcess:
                 folder.check(job, stored.spool)
                 if rebooted and self.machine.durability(job) != "fsync":
                     raise SpoolCorrupt(f"the host was started anew, and {job.hex()} was not to be synced")
-            except Exception as error:  # also of a record that is whole, and that no code of ours has written
+            except Exception as error:  # also of a whole record that zturbo has not written
                 text = str(error) if isinstance(error, (ZturboError, OSError)) else type(error).__name__
                 log.error("%s: its results are not served: %s", stored.spool.path, text)
                 stored.spool.close()
@@ -221,14 +221,14 @@ class SinkProcess:
         folder.note_boot()
         damaged = folder.damaged()
         for job in damaged:
-            if job in self.stored:  # it had begun again, and the broker may begin it once more
+            if job in self.stored:  # it had started over, and the broker may start it over once more
                 folder.drop(job, self.stored.pop(job).spool)
         if self.stored or damaged:
             log.info("the spool has %d jobs", len(self.stored))
         self.machine.recovery_done(damaged, now)
 
     def _write(self, effect: Store | Note, now: float) -> bool:
-        """Append to the job's spool. False if that has to wait for room on the disk."""
+        """Append to the job's spool. Returns False if that has to wait for room on the disk."""
         if self._unwritten:
             self._unwritten.append(effect)
             return False
@@ -247,7 +247,7 @@ class SinkProcess:
         self.loop.tell(to_broker.Trouble(incarnation=self.loop.incarnation, text=text))
 
     def _write_late(self, now: float) -> None:
-        """Try again what there was no room for."""
+        """Try again to write what there was no room for."""
         written: list[Store] = []
         self._write_at = now + RETRY_FULL
         try:
@@ -286,7 +286,7 @@ class SinkProcess:
         self.recent.add(effect.token, batch)
 
     def _make_safe(self, written: list[Store], now: float) -> None:
-        """Sync what is to be synced; the rest is as safe as it needs to be."""
+        """Sync the batches of ``fsync`` jobs. All others are as safe as their job asks."""
         to_sync = [effect for effect in written if effect.durability == "fsync"]
         if to_sync:
             self._to_sync.put(([effect.token for effect in to_sync], {effect.job for effect in to_sync}))
@@ -316,7 +316,8 @@ class SinkProcess:
                     except OSError as error:
                         if self.stored.get(job) is not stored:
                             continue  # the job was dropped meanwhile
-                        # What is not known to be on the disk is not acked: end, and read what there is.
+                        # Batches that may not be on the disk are not acked: end, and let the next sink read
+                        # the spool.
                         log.error("sync of %s failed: %s", stored.spool.path, error)
                         os._exit(6)
                     self.folder.note_safe(job, size)
@@ -365,7 +366,7 @@ class SinkProcess:
         fails = {index: (token, nth) for index, token, nth in effect.fails}
         own = dict(results.fails)
         last: tuple[int, Batch] | None = None
-        """The batch of the last failure: its neighbours lie in it too, as a rule."""
+        """The batch of the last failure: as a rule the next failures lie in it too."""
 
         def flush() -> None:
             nonlocal blobs, metas, any_metas, first, inside, failed_bytes
@@ -377,7 +378,7 @@ class SinkProcess:
             blobs, metas, any_metas, first, inside, failed_bytes = [], [], False, at, [], 0
 
         def failures() -> None:
-            """Those that come next."""
+            """Append the failures that come next."""
             nonlocal at, last, failed_bytes
             while at in fails or at in own:
                 if at in own:
@@ -425,7 +426,7 @@ class SinkProcess:
             log.debug("a client is not there: %s", error)
 
     def close(self) -> None:
-        """Stop the syncer and close the spools; what they hold stays."""
+        """Stop the syncer and close the spools, which stay."""
         self._to_sync.put(None)
         self._syncer.join(timeout=5)
         for stored in self.stored.values():

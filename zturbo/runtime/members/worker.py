@@ -1,7 +1,7 @@
 """The worker's process: user code in the main thread, sockets and the machine in an I/O thread.
 
-So statements and views go on while ``process()`` runs for an hour. Started by a node, see
-:mod:`zturbo.runtime.node.children`: ``python -m zturbo.runtime.members.worker``.
+So statements and views go on while ``process()`` runs for an hour. A node starts this process, see
+:mod:`zturbo.runtime.node.children`.
 """
 
 from __future__ import annotations
@@ -48,13 +48,13 @@ __all__ = ["WorkerProcess", "main", "make_worker", "serve"]
 log = logging.getLogger("zturbo.worker")
 
 DRAIN = 2.0
-"""Seconds that a worker that was told to stop may take to finish what it has."""
+"""Seconds in which a worker that is told to stop may finish its tasks."""
 
 IDLE_LOOK = 0.02
-"""Seconds between two looks whether a worker that was told to stop has finished."""
+"""Seconds between two looks whether a worker that is told to stop has finished."""
 
 LAST_WORDS = 0.1
-"""Seconds that a drained worker stays, so that its last acks arrive before the broker's word that it left."""
+"""Seconds that a drained worker stays: its last acks have to arrive before the view without it."""
 
 LEAVE = 1.0
 """Seconds that a task may go on after this worker has left; then the process ends all the same."""
@@ -63,10 +63,10 @@ EXIT = 2.0
 """Seconds that threads and ``atexit`` hooks of the stage's code may take at this process's end."""
 
 STEAL_AFTER, STEAL_MAX = 0.004, 0.064
-"""Seconds for which the code gives nothing before it is looked whether it has finished something."""
+"""Seconds without outputs, after which the I/O thread looks for finished ones: at first, and at most."""
 
 UNSEEN = 16
-"""Batches that the user's thread may be ahead of the I/O thread."""
+"""Batches that the user's thread may be ahead of the I/O thread, before it is paused."""
 
 
 class WorkerProcess:
@@ -118,25 +118,25 @@ class WorkerProcess:
         self.works: SimpleQueue[Work | EndJob | None] = SimpleQueue()
         self.epochs: dict[bytes, int] = {}
         self._overlapping: AsyncRunner | None = None
-        """The runner, if its stage is ``async def``."""
+        """The runner, if the stage is ``async def``; else None."""
         self.runner = self._make_runner(host, max_task_bytes, task_timeout)
         loop.forwarder.current = lambda: self.runner.job
         self._room = threading.Event()
         self._room.set()
         self._posted = 0
-        """Batches that were given to the I/O thread; the user's thread alone counts them."""
+        """Batches that the user's thread has handed over; it alone counts them."""
         self._taken = 0
-        """Batches that have arrived there; the I/O thread alone counts them."""
+        """Batches that the I/O thread has taken; it alone counts them."""
         self._drain_until: float | None = None
         self._look_at = 0.0
-        """When a worker that drains looks next whether it has finished."""
+        """When a worker that drains next looks whether it has finished."""
         self._leave_at: float | None = None
         self._code_ended = threading.Event()
         self._steal_at = 0.0
         self._steal_delay = STEAL_AFTER
         self._running_note = host.running_note
         self.descriptors: Descriptors | None = None
-        """Those that the stage's code must leave alone."""
+        """The descriptors that the stage's code must leave alone."""
 
     def _make_runner(self, host: StageHost, max_bytes: int, timeout: float | None) -> Runner:
         current = self.epochs.get
@@ -152,7 +152,7 @@ class WorkerProcess:
 
     # -- the user's thread --------------------------------------------------------------------
     def run_code(self) -> None:
-        """Run work until told to stop. In the main thread."""
+        """Run work in the main thread, until told to stop."""
         try:
             self._run_code()
         finally:
@@ -177,7 +177,7 @@ class WorkerProcess:
                 runner.job_ended(item.job)
 
     def _next_work(self) -> Work | EndJob | None:
-        """Nothing is at hand: perhaps a batch waits for more, for a while."""
+        """Wait for the next work. A batch that is not full is run after a while without more tasks."""
         wait = self.runner.wait()
         if wait is not None:
             self.runner.flush()
@@ -189,7 +189,7 @@ class WorkerProcess:
         return self._get()
 
     def _get(self, timeout: float | None = None) -> Work | EndJob | None:
-        """The next work. A signal handler of the stage's code that raises meanwhile ends nothing."""
+        """The next work. An error of the stage's own signal handler does not end the wait."""
         while True:
             try:
                 return self.works.get(timeout=timeout)
@@ -205,7 +205,7 @@ class WorkerProcess:
         self.loop.post(lambda now: self._take(produced, now))
 
     def _free(self) -> bool:
-        """Whether the code may go on; if not, ``_room`` is set when it may."""
+        """Whether the code may go on. If not, ``_room`` is set once it may."""
         if self._has_room(UNSEEN):
             return True
         self._room.clear()
@@ -230,15 +230,15 @@ class WorkerProcess:
         self.machine.produced(produced, now)
 
     def control(self, message: Message, now: float) -> None:
-        """The broker's word."""
+        """Take a message of the broker."""
         self.machine.control(message, now)
 
     def data(self, message: DataMessage, now: float) -> None:
-        """A message from a peer."""
+        """Take a message of a peer."""
         self.machine.data(message, now)
 
     def unreadable(self, claim: Batch, why: str, now: float) -> None:
-        """A batch that cannot be read."""
+        """Take note of a batch that cannot be read."""
         self.machine.unreadable(claim, why, now)
 
     def deadline(self) -> float | None:
@@ -253,7 +253,7 @@ class WorkerProcess:
         return min(times, default=None)
 
     def snapshot(self) -> dict[bytes, tuple[int, int, int, int]]:
-        """Job -> how far it is here."""
+        """Job -> its counts here."""
         return self.machine.snapshot()
 
     def known(self) -> list[tuple[bytes, int, int]]:
@@ -278,7 +278,7 @@ class WorkerProcess:
             self.loop.leave(self)
 
     def _steal(self, now: float) -> None:
-        """A task runs for long: what was finished before it need not wait for it."""
+        """A task runs for long: send the outputs that were finished before it."""
         stolen = self.runner.steal(lambda produced: self.machine.produced(produced, now))
         self._steal_delay = STEAL_AFTER if stolen else min(STEAL_MAX, 2 * self._steal_delay)
         self._steal_at = now + self._steal_delay
@@ -324,13 +324,13 @@ class WorkerProcess:
             self._overlapping.wake()
 
     def drain(self, now: float) -> None:
-        """Finish what is here, then leave."""
+        """Finish the tasks that run, then leave."""
         if self._drain_until is None:
             self._drain_until, self._look_at = now + DRAIN, now
             self.machine.drain(now)
 
     def dump(self, now: float) -> None:
-        """Write what is here to the log."""
+        """Write the state of this worker to the log."""
         machine = self.machine
         queued, custody = machine.feed.queue.tasks, len(machine.arrivals.custody)
         state: dict[str, Any] = {"queued": queued, "custody": custody, "idle": machine.idle}
@@ -345,20 +345,20 @@ class WorkerProcess:
             if self.descriptors is not None and not self.descriptors.there():
                 os._exit(LOST_DESCRIPTORS)
             log.exception("the I/O thread of %s failed", self.loop.stage)
-            os._exit(1)  # at once: what runs stays named, since it may be the reason
+            os._exit(1)  # at once: the running task stays noted, since it may be the cause
         finally:
             self.loop.stopping = True
             self._room.set()
             self._hand(None)
             if not self._code_ended.wait(LEAVE):
-                # A task goes on, that nobody waits for any more: others have it.
+                # The task that still runs here has gone to another worker.
                 self._running_note.end()
                 self.loop.close()
                 os._exit(3 if self.loop.refused else 0)
 
 
 def build(spec: dict[str, Any]) -> Callable[[], Stage]:
-    """What makes the stage's instances, as the spec names it: a class, or what ``System`` pickled."""
+    """The factory of the stage's instances: of the class that the spec names, or pickled by ``System``."""
     if "pickled" in spec:
         from zturbo.runtime.code.shipping import unpack_stage
 
@@ -376,7 +376,7 @@ def build(spec: dict[str, Any]) -> Callable[[], Stage]:
 
 
 def make_worker(side: ChildSide) -> WorkerProcess:
-    """The worker that a spec describes; its stage is made and ``init()``-ed here."""
+    """The worker that the spec describes. Its stage is made here, and its ``init()`` is called."""
     spec = side.spec
     part_on_fork(side.running_note, side.handlers)
     host = StageHost(
@@ -417,10 +417,10 @@ def serve(
 
     Args:
         worker: the worker.
-        side: what its node has told it.
+        side: its side of being a child; it has the spec.
         name: ``pipeline.stage``, for people.
         ready: called once it runs.
-        leave: what ends the code by being raised in it, where the terminal is this process's own.
+        leave: exceptions that end the code, in a process that owns its terminal.
 
     Returns:
         The exit status.
@@ -440,7 +440,7 @@ def serve(
     except leave:
         status = 130
         loop.post(worker.drain)
-    except BaseException as error:  # ours, or no memory: at once, so that what ran stays noted
+    except BaseException as error:  # a bug of zturbo, or no memory: at once, so that the task stays noted
         log.critical("%s cannot go on\n%s", name, render(error).traceback)
         os._exit(1)
     thread.join(timeout=5)
@@ -469,7 +469,7 @@ def _end_soon(status: int) -> int:
         last = threading.Timer(EXIT, os._exit, (status,))
         last.daemon = True
         last.start()
-    except Exception:  # the code has left this process no threads
+    except Exception:  # this process cannot start a thread any more
         os._exit(status)
     return status
 

@@ -1,11 +1,12 @@
-"""How a node starts its children, and what a child does to be one.
+"""Both sides of a child process: how a node starts it, and what the child does from its start on.
 
-The parent writes a spec (a msgpack map) to the child's stdin and keeps the pipe open: when it closes, the
-parent is gone, and the child ends itself; so there are no orphans, ever. The child reports through a second
-pipe that it is ready, or why it could not start. Children do nothing at SIGINT: in a terminal Ctrl-C goes
-to the whole group, and it is the parent's to stop them. A worker leads a session of its own, see
-:mod:`zturbo.runtime.process.descendants`. It is told to stop through the pipe, since its code may have
-changed what SIGTERM does.
+The parent writes a spec (a msgpack map) to the child's stdin and keeps the pipe open. When the pipe closes,
+the parent is gone, and the child ends itself: so there are no orphans. The child reports through a second
+pipe that it is ready, or why it could not start. Children do nothing at SIGINT: in a terminal Ctrl-C goes to
+the whole group, and the parent alone decides to stop them.
+
+A worker leads a session of its own, see :mod:`zturbo.runtime.process.descendants`. Its parent tells it to
+stop through the pipe, since its code may have changed what SIGTERM does.
 """
 
 from __future__ import annotations
@@ -43,24 +44,24 @@ log = logging.getLogger("zturbo.node")
 _LENGTH = struct.Struct("<I")
 
 STOP = b"s"
-"""What a worker reads from its node's pipe when it is to leave."""
+"""The word on a worker's pipe that tells it to leave."""
 
 UNKNOWN = 1 << 16
-"""In place of an exit code that nobody could tell any more; greater than any."""
+"""Stands for an exit code that is not known; greater than any."""
 
 REFUSED = 3
-"""Exit code of a member that the broker has refused, or taken out: nothing is wrong with its code."""
+"""Exit code of a member that the broker has refused, or taken out: its code is not to blame."""
 
 
 @dataclass(slots=True)
 class ChildSpec:
-    """What to start.
+    """A child to start.
 
     Args:
         role: ``broker``, ``sink`` or ``worker``.
         name: for people, such as ``video.detect``.
-        module: what it runs, as ``python -m`` would.
-        spec: what it is told. Its ``resources`` (name -> list) are what its process is bound to.
+        module: the module that it runs, as ``python -m`` would.
+        spec: what the child is told. Its process is bound to the ``resources`` in it (name -> list).
     """
 
     role: str
@@ -79,7 +80,7 @@ class Child:
         output: descriptor of its stdout and stderr; None for the parent's.
 
     Raises:
-        OSError: this host, or this process, has no room for one more process, descriptor or piece of memory.
+        OSError: this host or this process has no room for another process, descriptor or piece of memory.
     """
 
     def __init__(
@@ -106,7 +107,7 @@ class Child:
             undo.pop_all()
 
     def _start(self, env: dict[str, str] | None, output: int | None, undo: contextlib.ExitStack) -> None:
-        """Start it. What is done by then is undone by the caller if that fails."""
+        """Start it. The caller undoes what is in ``undo`` if that fails."""
         what = self.what
         self.ready_fd, writer = os.pipe()
         undo.callback(os.close, self.ready_fd)
@@ -148,7 +149,7 @@ class Child:
         self.pidfd = os.pidfd_open(self.pid)
 
     def _abandon(self) -> None:
-        """End the process, which cannot be watched."""
+        """End the process, since it cannot be watched."""
         self.process.kill()
         self.process.wait()
         assert self.process.stdin is not None
@@ -156,7 +157,7 @@ class Child:
             self.process.stdin.close()
 
     def read_report(self) -> bool:
-        """Read what the child says of its start. Returns whether there is something new."""
+        """Read the child's report of its start. Returns whether there is a new one."""
         try:
             raw = os.read(self.ready_fd, 1 << 16)
         except BlockingIOError:
@@ -184,7 +185,7 @@ class Child:
         return text
 
     def exited(self) -> int | None:
-        """Its exit code (negative: a signal), None while it runs. Reaps it and ends all it has started."""
+        """Its exit code (negative: a signal); None while it runs. Reaps it, and ends what it has started."""
         if self._code is not None:
             return self._code
         code: int | None = UNKNOWN
@@ -203,12 +204,12 @@ class Child:
         return code
 
     def frozen(self) -> bool:
-        """Whether the kernel shows it stopped or dead: nothing to renew a lease for."""
+        """Whether the kernel shows it as stopped or dead, so that its lease is not to be renewed."""
         try:
             stat = Path(f"/proc/{self.pid}/stat").read_text()
         except (FileNotFoundError, ProcessLookupError):
             return True
-        except OSError:  # this process has no descriptors left: that is not the child's fault
+        except OSError:  # this process has no descriptors left, which tells nothing of the child
             return False
         return stat[stat.rindex(")") + 2] in "TtZX"
 
@@ -220,7 +221,7 @@ class Child:
             log.debug("%s is gone already", self.what.name)
 
     def stop(self) -> None:
-        """Ask it to finish what it has and to leave."""
+        """Ask it to finish its tasks and to leave."""
         if self.what.role != "worker" or not self.is_ready:
             self.signal(signal.SIGTERM)
             return
@@ -231,7 +232,7 @@ class Child:
             self.signal(signal.SIGTERM)
 
     def close(self) -> None:
-        """Let go of its pipes. It must have exited."""
+        """Close its pipes. It must have exited."""
         if self.process.stdin is not None:
             try:
                 self.process.stdin.close()
@@ -243,7 +244,7 @@ class Child:
 
 
 def _ended(pidfd: int) -> bool:
-    """Whether the process is gone; it need not be this one's child any more."""
+    """Whether the process is gone. It need not be a child of this one any more."""
     poll = select.poll()
     poll.register(pidfd, select.POLLIN)
     return bool(poll.poll(0))
@@ -268,7 +269,7 @@ def describe_exit(code: int) -> str:
 
 
 def _oom_kills() -> int:
-    """How many processes the kernel has killed for want of memory, on this host and in this cgroup."""
+    """How many processes the kernel has killed for lack of memory, on this host and in this cgroup."""
     count = 0
     for path, key in (("/proc/vmstat", "oom_kill "), ("/sys/fs/cgroup/memory.events", "oom_kill ")):
         try:
@@ -287,7 +288,7 @@ class _Fanout(logging.Handler):
         self.handlers = handlers
 
     def emit(self, record: logging.LogRecord) -> None:
-        """To all of them."""
+        """Hand the record to all of them."""
         for handler in self.handlers:
             handler.handle(record)
 
@@ -300,15 +301,15 @@ class ChildSide:
         self._ready_fd: int = spec["ready_fd"]
         self._folders: list[Path] = []
         self.running_note = self._open_note(spec["running_fd"])
-        """Where it notes what it runs."""
+        """Its note of what it runs."""
         self.handlers: dict[int, Any] = {}
         """Signal -> the handler that it has here."""
         self.on_stop: Callable[[], None] | None = None
-        """What is done, in another thread, when the parent asks it to leave."""
+        """Called in another thread when the parent tells it to leave."""
 
     @classmethod
     def open(cls) -> ChildSide:
-        """Read the spec; from now on end with the parent."""
+        """Read the spec. From now on this process ends with its parent."""
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # it may be ignored where the node was started
         stdin = out_of_the_way(os.dup(0))
         head = _read(stdin, _LENGTH.size)
@@ -316,7 +317,7 @@ class ChildSide:
         null = os.open(os.devnull, os.O_RDONLY)
         os.dup2(null, 0)
         os.close(null)
-        # A copy of stderr: the stage's code may close its own.
+        # A copy of stderr, since the stage's code may close stderr itself.
         errors = open(out_of_the_way(os.dup(2)), "w", buffering=1, errors="backslashreplace")
         level = logging.DEBUG if spec.get("debug") else logging.INFO
         handlers: list[logging.Handler] = [logging.StreamHandler(errors)]
@@ -328,18 +329,18 @@ class ChildSide:
         logging.lastResort = _Fanout(handlers)
         spec["ready_fd"] = out_of_the_way(spec["ready_fd"])
         side = cls(spec)
-        side.handle(signal.SIGINT, lambda: None)  # no SIG_IGN, which a stage's programs would inherit
+        side.handle(signal.SIGINT, lambda: None)  # not SIG_IGN: programs that a stage starts would inherit it
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
         threading.Thread(target=side._watch, args=(stdin,), name="parent", daemon=True).start()
         return side
 
     @staticmethod
     def settle_logging() -> None:
-        """Let this process's log lines go where they belong, once the user's code is loaded.
+        """Send this process's log lines where they belong, once the user's code is loaded.
 
-        Code that has set up the root logger by itself has its lines where it says; zturbo's own go to stderr
-        as well. (``logging.basicConfig`` does nothing where the root logger has a handler, so it has none
-        until here.)
+        If this code has set up the root logger, its lines go where it says. zturbo's own go to stderr as
+        well. (``logging.basicConfig`` does nothing if the root logger has a handler, so it has none until
+        here.)
         """
         root = logging.getLogger()
         logger = root if not root.handlers else logging.getLogger("zturbo")
@@ -351,7 +352,7 @@ class ChildSide:
         return RunningNote(fd)
 
     def handle(self, number: int, call: Callable[[], None]) -> None:
-        """At this signal, call this."""
+        """Make this call at this signal."""
 
         def handler(number: int, frame: object) -> None:
             call()
@@ -383,7 +384,7 @@ class ChildSide:
         os._exit(4)
 
     def _read_word(self, stdin: int) -> bytes:
-        """What the parent says; empty if it is gone."""
+        """The parent's next word; empty if the parent is gone."""
         try:
             return os.read(stdin, 4096)
         except OSError:  # the stage's code has closed it
@@ -397,11 +398,11 @@ class ChildSide:
             log.debug("the parent does not listen: %s", error)
 
     def ready(self, **info: Any) -> None:
-        """Say that it runs."""
+        """Report that this process runs."""
         self._say({"ready": True, **info})
 
     def failed(self, error: BaseException, name: str, hint: str = "") -> int:
-        """Say why it cannot start, and what may help. Returns the exit status."""
+        """Report why this process cannot start, and what may help. Returns the exit status."""
         told = render(error)
         sentence = told.message if told.type == "StartError" else told.sentence
         self._say(

@@ -1,8 +1,8 @@
-"""The node: the one parent of a host's workers and sinks. Runs no user code.
+"""The node: the parent of all processes that one command starts on a host. It runs no user code.
 
-It starts children, sees them exit at once (pidfd), tells the broker, starts them again, and renews
-the leases of those that the kernel does not show as stopped or dead. It ends a worker whose task runs longer
-than the stage's ``task_timeout``, and one that goes on with a task of a job that has ended.
+It starts children, sees at once when one exits (pidfd), tells the broker, and starts it again. It renews the
+leases of children that the kernel does not show as stopped or dead. It ends a worker whose task runs longer
+than the stage's ``task_timeout``, and a worker that goes on with a task of a job that has ended.
 """
 
 from __future__ import annotations
@@ -47,10 +47,10 @@ LOOK_EVERY = 0.1
 """Seconds between two looks at what runs, while something has a time limit."""
 
 GRACE = 0.5
-"""Seconds that a worker that runs many tasks at a time has to end one of them by itself."""
+"""Seconds more, in which a worker that runs many tasks at a time may end one of them by itself."""
 
 REPORTED = 1000
-"""Tasks that a death is reported with at most."""
+"""Tasks that the report of a death names at most."""
 
 REPEAT = 1.0
 """Seconds after which a report that the broker has not confirmed is repeated."""
@@ -62,7 +62,7 @@ OnEvent = Callable[[str, Child, str], None]
 
 
 class _Seat:
-    """A seat for a child, and the child that has it."""
+    """A seat for a child, and the child in it."""
 
     def __init__(self, what: ChildSpec) -> None:
         self.what = what
@@ -74,16 +74,16 @@ class _Seat:
         self.leaving = False
         """Whether it is not to be started again."""
         self.since: dict[int, float] = {}
-        """The tasks that ran at the last look -> since when they have been seen."""
+        """Serial number of a task that ran at the last look -> when it was first seen."""
         self.guilty: list[Running] = []
-        """Those for which the child was ended."""
+        """The tasks for which the child was ended."""
 
     def overdue(self, now: float, ended: dict[bytes, float]) -> Cause:
-        """Why a running task is to be ended now: ``timeout``, ``cancelled``; empty if none is.
+        """Why to end the child now for a running task: ``timeout``, ``cancelled``; empty for no reason.
 
         Args:
             now: the time.
-            ended: job that has ended -> when its tasks are to be gone.
+            ended: job that has ended -> when its tasks have to be gone.
         """
         child = self.child
         limit = self.what.spec.get("task_timeout")
@@ -111,11 +111,11 @@ class Node:
     Args:
         broker: the broker's control address.
         host: name of this host.
-        lease: seconds that the broker lets a member live without being renewed.
-        on_event: told ``started``, ``ready``, ``failed``, ``exited`` with the child and a text.
+        lease: seconds after which the broker takes a member for dead, if its lease is not renewed.
+        on_event: called with ``started``, ``ready``, ``failed`` or ``exited``, the child, and a text.
         env: environment of the children.
-        broker_first: no other child starts before its own broker has its address. Where that cannot be had,
-            another broker is there, and nothing of this node is to join it.
+        broker_first: let the other children wait until the node's own broker is ready. If its address is in
+            use, another broker is there, and no child of this node is to join that one.
         output: descriptor of the children's stdout and stderr; None for this process's.
     """
 
@@ -156,18 +156,18 @@ class Node:
         self._ref = 0
         self._renew_at = 0.0
         self._heard: float | None = None
-        """When the broker last answered; None before it did so at all."""
+        """When the broker last answered; None if it never has."""
         self._away = False
         self._wait_for_bind = broker_first
         self._ended: dict[bytes, float] = {}
-        """Job that has ended before its time -> when its tasks are to be gone."""
+        """Job that has ended, whose tasks may still run -> when they have to be gone."""
         self._stop_at: float | None = None
         self._posted = Posted()
         self.stopping = False
         self._kill = False
 
     def add(self, what: ChildSpec) -> None:
-        """One more child."""
+        """Add a child."""
         what.spec.setdefault("node", self.id)
         what.spec.setdefault("host", self.host)
         what.spec.setdefault("broker", self.broker)
@@ -175,7 +175,7 @@ class Node:
         self.seats.append(_Seat(what))
 
     def remove(self, what: ChildSpec) -> None:
-        """One child fewer: it drains and leaves, and is not started again."""
+        """Take a child out: it drains and leaves, and is not started again."""
         for seat in self.seats:
             if seat.what is what:
                 seat.leaving = True
@@ -185,7 +185,7 @@ class Node:
 
     @property
     def children(self) -> list[Child]:
-        """Those that run."""
+        """The children that run."""
         return [seat.child for seat in self.seats if seat.child is not None]
 
     @property
@@ -194,11 +194,11 @@ class Node:
         return all(seat.child is not None and seat.child.is_ready for seat in self.seats)
 
     def wake(self) -> None:
-        """Let :meth:`run` look at once at what is to be started. Safe in a signal handler."""
+        """Let :meth:`run` look at once for children to start. Safe in a signal handler."""
         self._posted.wake()
 
     def stop(self) -> None:
-        """End the children; said a second time, kill them. Safe in a signal handler."""
+        """End the children; the second call kills them. Safe in a signal handler."""
         if self.stopping:
             self._kill = True
         self.stopping = True
@@ -206,7 +206,7 @@ class Node:
 
     # -- the loop -----------------------------------------------------------------------------
     def run(self, until: Callable[[], bool] | None = None) -> None:
-        """Until :meth:`stop` and all children are gone, or ``until()`` says so (asked every round)."""
+        """Run until :meth:`stop` has ended all children, or until ``until()``, asked each round, is true."""
         while True:
             now = time.monotonic()
             if self.stopping and self._stop_children(now):
@@ -250,10 +250,10 @@ class Node:
                     self._tell("started", seat.child, "")
 
     def _no_room(self, seat: _Seat, incarnation: bytes, error: BaseException, now: float) -> None:
-        """This host has no room for one more process: those that run go on, and it is tried again.
+        """Go on without a child for which this host has no room, and try again later.
 
         Raises:
-            StartError: none has run yet, so there is nothing to go on with.
+            StartError: no child has been ready yet, so there is nothing to go on with.
         """
         name = seat.what.name
         text = f"no process can be started for {name}: {error_text(error, 300)}; 'ulimit -a' tells the limits"
@@ -355,7 +355,7 @@ class Node:
 
     # -- stopping -----------------------------------------------------------------------------
     def _stop_children(self, now: float) -> bool:
-        """Whether all are gone. Workers and sinks go first, so that a broker hears of it."""
+        """Stop the children. Returns whether all are gone. The broker is last, to hear of the others."""
         alive = self.children
         if not alive:
             return True
@@ -402,7 +402,7 @@ class Node:
                 self._obey(read_answer([frame.buffer for frame in frames]))
             except DecodeError as error:
                 log.debug("dropped a message: %s", error)
-            except Exception as error:  # the node's children need it, whatever that was
+            except Exception as error:  # the children need their node, whatever the message was
                 self._guard.failed("a control message", error)
         for ref, (frames, due) in list(self._reports.items()):
             if now >= due:
@@ -422,7 +422,7 @@ class Node:
                 self._send(pack_control(to_broker.Renew(node=self.id, alive=tuple(alive))))
 
     def _late(self, now: float) -> bool:
-        """Whether a child has been ready for a lease, with no broker of this node's own to wait for."""
+        """Whether a ready child is older than a lease, with no broker of this node to wait for."""
         if any(seat.what.role == "broker" for seat in self.seats):
             return False
         return any(child.is_ready and now - child.started > self._lease for child in self.children)
