@@ -1,7 +1,7 @@
 """Debug mode: a pipeline's stages in this process, one task at a time, no sockets.
 
-The same stages through the same host and codec as in workers, so that what works here works there;
-breakpoints in ``process`` work as anywhere. Results come in the same order.
+The stages run through the same host and codec as in workers, so a stage that works here works there. A
+breakpoint in ``process`` works as in any function. Results come in the same order as from workers.
 """
 
 from __future__ import annotations
@@ -37,13 +37,13 @@ _AFTER_ALL = 1 << 63
 
 
 _PROMPTS = ("bdb", "pdb", "code", "_sitebuiltins", "IPython", "ipdb", "pudb")
-"""Modules that show a prompt, and the one of ``exit()`` and ``quit()``."""
+"""Modules that show a prompt, and the module of ``exit()`` and ``quit()``."""
 
 
 def quits(error: BaseException) -> bool:
-    """Whether a person ended the session with it: ``q`` in a debugger, or ``exit()`` at a prompt.
+    """Whether a person ended the session by this error: ``q`` in a debugger, or ``exit()`` at a prompt.
 
-    A ``sys.exit`` of the stage's own code is no such end: in a worker it fails its task alone, so here too.
+    A ``sys.exit`` of the stage's own code does not end the session: it fails its task alone, as in a worker.
     """
     if not isinstance(error, SystemExit):
         return isinstance(error, bdb.BdbQuit)
@@ -52,13 +52,13 @@ def quits(error: BaseException) -> bool:
 
 
 class _Host(StageHost):
-    """A stage's instances. The end of the session is raised, and with ``raising`` each failure."""
+    """A stage's instances. Raises the end of the session, and with ``raising`` the first failure."""
 
     raising = False
     _raised: BaseException | None = None
 
     def error(self, error: BaseException, path: Path, task: Task | None, kind: str = "TaskError") -> bytes:
-        """A failure as it travels, or raised with the traceback of the user's code, for a debugger."""
+        """The failure, packed. With ``raising`` it is raised, with the user's traceback, for a debugger."""
         if error is self._raised or quits(error):
             raise error
         packed = super().error(error, path, task, kind)
@@ -73,7 +73,7 @@ class DebugPipeline:
     """Stages in this process.
 
     Args:
-        stages: instances, or what makes them.
+        stages: instances, or callables that make instances.
         names: of the stages; default their classes' names.
 
     Raises:
@@ -88,7 +88,7 @@ class DebugPipeline:
             build = _copies(stage) if isinstance(stage, Stage) else stage
             name = names[index] if names else getattr(stage, "__name__", type(stage).__name__)
             host = _Host(build, name=name, index=index, host="this process")
-            host.through += (KeyboardInterrupt,)  # here Ctrl-C is a person's
+            host.through += (KeyboardInterrupt,)  # here a person presses Ctrl-C; a worker gets none
             self.hosts.append(host)
 
     def run(
@@ -102,13 +102,13 @@ class DebugPipeline:
         """Output tasks of a job, in order, failed ones in their places.
 
         Args:
-            task: the root, or several roots; they are left as they are.
+            task: the root, or several roots; they are not changed.
             logs: keep a log of stages in each task.
-            raising: raise the first failure where it happens, in place of going on.
-            order: of the results, as in a network file; without one they come by path here.
+            raising: raise the first failure where it happens, and stop there.
+            order: of the results, as in a network file; with "none" they come by path here.
 
         Raises:
-            UsageError: there is no such order.
+            UsageError: ``order`` is no order.
             EncodeError: the root's content or meta cannot be carried.
         """
         if not is_order(order):
@@ -128,7 +128,7 @@ class DebugPipeline:
                 host.job_ended(job)
 
     def _through(self, host: StageHost, job: bytes, items: Iterable[_Item], logs: bool) -> Iterator[_Item]:
-        """One stage. Depth first: what one task gives goes on before the next task is begun."""
+        """Run one stage, depth first: a task's outputs go on before the next task begins."""
         given: list[_Item] = []
         out = Output(lambda: _take(host, out, given), lambda: None)
         for path, kind, value, meta in items:
@@ -155,7 +155,7 @@ class DebugPipeline:
             yield from given
 
     def _sorted(self, key: str, items: Iterable[_Item], raising: bool) -> Iterator[_Item]:
-        """Results in the order of a key in their meta, as a sink gives them."""
+        """Results in the order of the numbers under a key in their meta, as a sink gives them."""
         by_meta = ByMeta(key, "this process")
         for item in items:
             path, kind, value, meta = item
@@ -174,26 +174,26 @@ class DebugPipeline:
 
 
 def _copies(stage: Stage) -> Callable[[], Stage]:
-    """What makes instances of it, each with nothing in common with the others, as in workers."""
+    """A callable that makes instances of a stage. They share nothing with each other, as in workers."""
     try:
         first = copy.deepcopy(stage)
     except Exception as error:  # copying runs the object's own code
         raise UsageError(
-            f"stage {type(stage).__name__} cannot be copied: {error}. Make what cannot be (models, files, "
-            "locks) in init(): workers get a copy too"
+            f"stage {type(stage).__name__} cannot be copied: {error}. Make models, files, locks and the like "
+            "in init(): workers get a copy too"
         ) from error
     return lambda: copy.deepcopy(first)
 
 
 def _piece(job: bytes, path: Path, content: Any, meta: Any) -> tuple[Batch, int, int]:
-    """A task as a batch of its own, in which its input is found if it fails."""
+    """A task as a batch of its own, out of which its input is cut if it fails."""
     blob, buffers = pack_one(content)
     metas = None if meta is None else pack_many([meta])
     return Batch(job, 0, 0, [(path, 1)], 1, blob, metas, buffers), 0, 1
 
 
 def _carry(content: Any, meta: Any) -> tuple[Any, Any]:
-    """Content and packed meta as they come out of the codec on the other side."""
+    """Content and meta, packed and unpacked again, as the next process would get them."""
     blob, buffers = pack_one(content)
     if meta is not None:
         packed, frames = pack_one(meta)
@@ -202,7 +202,7 @@ def _carry(content: Any, meta: Any) -> tuple[Any, Any]:
 
 
 def _roots(task: Task | Iterable[Task]) -> Iterator[_Item]:
-    """A job's roots: the one has the path (), the k-th of several (k,)."""
+    """A job's roots. A single root has the path (), the k-th of several has (k,)."""
     roots = [((), task)] if isinstance(task, Task) else (((k,), root) for k, root in enumerate(task))
     for path, root in roots:
         yield (path, "task", *_carry(root.content, pack_meta(root._meta, root._logs)))
@@ -216,7 +216,7 @@ def _task(content: Any, meta: Any) -> Task:
 
 
 def _take(host: StageHost, out: Output, given: list[_Item]) -> None:
-    """Empty an output, by path; contents go through the codec, as on their way between processes."""
+    """Take all of an output, in the order of paths. Contents go through the codec, as between processes."""
     contents = iter(out.contents)
     metas = iter(out.metas or ())
     taken: list[tuple[Path, _Item]] = []

@@ -1,7 +1,8 @@
-"""The jobs of a ``System``: what waits, what is under way, what has ended and is to be taken.
+"""The jobs of a ``System``: those that wait, those that are under way, and those that have ended.
 
-Threads do one job after the other: submit it, hand its results to the user's code, run it again if it fails.
-In debug mode there are none: the thread that waits for a job does the next one.
+Each of some threads does one job after the other: it submits the job, hands the results to the user's code,
+and runs the job again if it fails. In debug mode there are no such threads: a thread that waits for a job
+runs the next one itself.
 """
 
 from __future__ import annotations
@@ -34,27 +35,30 @@ JOBS_AT_ONCE = 16
 
 
 FAILURES_TOLD = 20
-"""Failed tasks of one job that get a line each in the log; the rest is counted."""
+"""Failed tasks of one job that get a line each in the log; the others are only counted."""
 
 
 @dataclass(slots=True)
 class _Attempt:
-    """To run a job once: in which pipeline, its tasks as they come, and what ended them."""
+    """One run of a job."""
 
     number: int
+    """Of its pipeline."""
     tasks: Iterator[Task]
+    """The output tasks, as they come."""
     failure: list[BaseException] = field(default_factory=list)
+    """The error that ended the run; empty if there is none."""
 
 
 class SystemJobs:
     """Jobs of one System.
 
     Args:
-        num_pipeline: pipelines among which they are shared out.
-        collect: the user's code: sets a job's results, of its tasks.
-        interrupted: called when Ctrl-C comes while a job is waited for.
+        num_pipeline: number of pipelines, among which the jobs are divided.
+        collect: the user's code, which sets a job's results from its tasks.
+        interrupted: called when Ctrl-C comes while a thread waits for a job.
         logger: of the System.
-        ended: called with each job that has ended, before it is let go of.
+        ended: called with each job that has ended, before the broker forgets it.
 
     Attributes:
         state: ``new``, ``started`` or ``ended``.
@@ -80,19 +84,19 @@ class SystemJobs:
         self._todo: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
         self._under_way: set[int] = set()
         self._roots: dict[int, Task] = {}
-        """Job that is under way -> its root task, as it was when the job was added."""
+        """id of a job that is under way -> its root task, as it was when the job was added."""
         self._handles: dict[str, JobHandle] = {}
         self._threads: list[threading.Thread] = []
         self._lock = threading.RLock()
         self._turn = threading.Lock()
-        """Of who takes a job and submits it: so that they are submitted in the order of adding."""
+        """Held by a thread that takes a job and submits it: so jobs are submitted in the order of adding."""
         self._records: JobRecords | None = None
         self._debug: DebugPipeline | None = None
         self._client: Client | None = None
 
     @property
     def forked(self) -> bool:
-        """Whether this is a forked child: threads and processes are its parent's."""
+        """Whether this is a copy in a forked child: the threads and processes are the parent's."""
         return os.getpid() != self._pid
 
     def check_process(self) -> None:
@@ -101,14 +105,14 @@ class SystemJobs:
         check_process(self._pid, "this System", advice)
 
     def __len__(self) -> int:
-        """Jobs that nobody has taken yet."""
+        """Jobs that were added and not taken yet."""
         return len(self._under_way)
 
     # -- life ---------------------------------------------------------------------------------
     def _attach(
         self, client: Client, records: JobRecords, restored: list[Job], pipelines: dict[str, list[str]]
     ) -> None:
-        """Take over what the broker has of an earlier System's jobs; let go of what nobody waits for."""
+        """Take over the jobs that the broker has of an earlier System. Release those without a record."""
         same = records.stages() == pipelines
         jobs = {job.id: job for job in restored}
         for known in client.jobs():
@@ -132,14 +136,14 @@ class SystemJobs:
         client: Client | None,
         debug: DebugPipeline | None,
     ) -> None:
-        """Begin: first with what an earlier System left, then with what was added before the start.
+        """Begin, first with an earlier System's jobs, then with the jobs that were added before the start.
 
         Args:
-            restored: jobs of the records.
-            pipelines: names of the stages of each pipeline, as they are now.
-            records: the records, if there are any.
+            restored: the jobs that have a record.
+            pipelines: pipeline -> names of its stages, as they are now.
+            records: the records; None without a ``state_dir``.
             client: of the broker; None in debug mode.
-            debug: the pipeline of debug mode.
+            debug: the pipeline of debug mode; None else.
         """
         self._records, self._client, self._debug = records, client, debug
         if client is not None and records is not None:
@@ -162,7 +166,7 @@ class SystemJobs:
 
     # -- jobs ---------------------------------------------------------------------------------
     def add(self, job: Job, root: Task) -> None:
-        """One more job, whose root task is to be this; raises UsageError if it is here already."""
+        """Add a job, with this task as its root. Raises UsageError if the job is under way already."""
         self.check_process()
         with self._lock:
             if id(job) in self._under_way:
@@ -181,7 +185,7 @@ class SystemJobs:
         self._enqueue(job)
 
     def _sent(self, job: Job) -> Job:
-        """The job with its root as it was when it was added."""
+        """A copy of the job, with its root as it was when the job was added."""
         sent = copy.copy(job)
         sent.task = self._roots.get(id(job), job.task)
         return sent
@@ -207,14 +211,14 @@ class SystemJobs:
             self._do(job, attempt)
 
     def _do(self, job: Job, attempt: _Attempt) -> None:
-        """See to a job that has begun, run it again if it fails, and give it back."""
+        """Finish a job that has begun, run it again if it fails, and put it into the queue of ended ones."""
         while True:
             try:
                 self._finish(job, attempt)
                 job.success = True
             except BaseException as error:  # get_results and collect_results are the user's code
                 if self._debug is not None and (quits(error) or not isinstance(error, Exception)):
-                    raise  # in the thread of who waits for the job
+                    raise  # in the thread that waits for the job
                 if self.state == "ended":
                     return
                 remote = isinstance(error, ZturboError)
@@ -234,7 +238,7 @@ class SystemJobs:
         self.ended.put(job)
 
     def _again(self, job: Job) -> None:
-        """Make it a new job, to be run from the beginning."""
+        """Give the job a new id, so that it runs from the beginning, and release the old one."""
         before = job.id
         self._release(before)
         job.begin()
@@ -243,7 +247,7 @@ class SystemJobs:
             self._records.drop(before)
 
     def _release(self, job_id: str) -> None:
-        """Nobody asks the broker for it any more."""
+        """Let the broker forget the job."""
         handle = self._handles.pop(job_id, None)
         if handle is not None:
             try:
@@ -252,7 +256,7 @@ class SystemJobs:
                 self._log.debug("not released: %s", error)
 
     def _attempt(self, job: Job) -> _Attempt:
-        """Begin to run a job once."""
+        """Begin one run of a job."""
         with self._lock:
             if job.id not in self._handles or job.pipeline_id is None:
                 job.pipeline_id = min(range(len(self._in_flight)), key=self._in_flight.__getitem__)
@@ -262,11 +266,11 @@ class SystemJobs:
             self._log.info("job %s: begun in pipeline %d", job.name, number)
         try:
             return _Attempt(number, self._tasks(job, number))
-        except Exception as error:  # it is raised where the job is finished
+        except Exception as error:  # _finish raises it
             return _Attempt(number, iter(()), [error])
 
     def _finish(self, job: Job, attempt: _Attempt) -> None:
-        """Hand its tasks to the user's code, to their end."""
+        """Hand all tasks of a run to the user's code."""
         try:
             if not attempt.failure:
                 self._collect(job, _checked(self._told(job, attempt.tasks), attempt.failure))
@@ -277,7 +281,7 @@ class SystemJobs:
                 self._in_flight[attempt.number] -= 1
 
     def _told(self, job: Job, tasks: Iterator[Task]) -> Iterator[Task]:
-        """The tasks; those that failed are told of in the log, the first ones each."""
+        """The tasks. The log gets a line for each of the first failed ones."""
         failed = 0
         for task in tasks:
             if not task.success:
@@ -308,7 +312,7 @@ class SystemJobs:
 
     # -- for the queue of jobs that have ended ------------------------------------------------
     def wanted(self) -> None:
-        """Somebody waits for a job."""
+        """A thread is about to wait for a job; in debug mode it runs the next one."""
         if self.state == "new":
             raise UsageError("the system is not started: call start(), or use it in a with statement")
         if self._debug is not None and self.state == "started" and self._todo.qsize():
@@ -319,7 +323,7 @@ class SystemJobs:
             self._log.warning("a job is waited for, and none is under way: each has been taken")
 
     def taken(self, job: Job) -> None:
-        """Somebody has got it."""
+        """The program has taken a job from the queue."""
         with self._lock:
             self._under_way.discard(id(job))
         if self._records is not None:
@@ -335,10 +339,10 @@ class SystemJobs:
 
 
 class ResultQueue(queue.Queue[Job]):
-    """Jobs that have ended; to take one is to have its results.
+    """Jobs that have ended, with their results.
 
-    In debug mode ``get`` runs the next job, in the caller's thread. Ctrl-C in ``get`` ends the system, and
-    so does the end of the system end a ``get`` that waits.
+    In debug mode ``get`` runs the next job, in the caller's thread. Ctrl-C in ``get`` ends the system. A
+    ``get`` that waits when the system ends raises UsageError.
     """
 
     def __init__(self, jobs: SystemJobs, interrupted: Callable[[], None]) -> None:
@@ -347,7 +351,7 @@ class ResultQueue(queue.Queue[Job]):
         self._interrupted = interrupted
 
     def get(self, block: bool = True, timeout: float | None = None) -> Job:
-        """The next job; raises ``queue.Empty`` if there is none in time, UsageError if none can come."""
+        """The next job. Raises ``queue.Empty`` if none ends in time, UsageError if none can come."""
         jobs = self._jobs
         jobs.check_process()
         try:
@@ -371,18 +375,18 @@ class ResultQueue(queue.Queue[Job]):
         return job
 
     def wake(self) -> None:
-        """Let those who wait look again."""
+        """Wake the threads that wait, so that they see the end of the system."""
         with self.not_empty:
             self.not_empty.notify_all()
 
 
 def _checked(tasks: Iterator[Task], failure: list[BaseException]) -> Iterator[Task]:
-    """The tasks; whatever ends them, or has to, is noted in ``failure`` and raised."""
+    """The tasks. An error that ends them is put into ``failure`` and raised."""
     try:
         for task in tasks:
             if not task.success and Options.raise_exception and task.error is not None:
                 raise task.error
             yield task
-    except Exception as error:  # whatever a job or, with raise_exception, a task raises
+    except Exception as error:  # the job's error or, with raise_exception, a task's
         failure.append(error)
         raise

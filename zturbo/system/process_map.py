@@ -22,7 +22,7 @@ R = TypeVar("R")
 
 
 class _Calls(System):
-    """One stage, which calls the function."""
+    """A system with one stage, which calls the function."""
 
     show_progress = False
 
@@ -39,16 +39,16 @@ def process_map(
 ) -> Iterator[R]:
     """Call ``worker(job)`` for each job, in processes; results come as they are ready, in any order.
 
-    ``jobs`` is read only as far ahead as the workers take it. A call that raises ends the iteration with
-    its exception: of its type and text, with the worker's traceback as its cause; a ``TaskError`` says what
-    it was where it cannot be sent. A worker that dies is replaced; a job that keeps killing workers raises
-    ``WorkerLost``. When the iterator is closed, or Ctrl-C comes, the processes end. With the option
-    ``single_sync_pipeline`` the calls are made in this process.
+    ``jobs`` is read only as far ahead as the workers take it. A call that raises ends the iteration with an
+    exception of the same type and text, whose cause is the worker's traceback. An exception that cannot be
+    sent becomes a ``TaskError`` that tells it. A worker that dies is replaced; a job that keeps killing
+    workers raises ``WorkerLost``. The processes end when the iterator is closed, or at Ctrl-C. With the
+    option ``single_sync_pipeline`` this process makes the calls itself.
 
     Args:
         worker: a function of one argument; it, its arguments and its results are pickled.
         jobs: the arguments.
-        num_worker: how many processes; default as many as CPUs may be used.
+        num_worker: number of processes; default the number of CPUs that this process may use.
         kwargs: for :func:`zturbo.progressbar`: ``desc``, ``total``, ``silent``.
 
     Raises:

@@ -1,8 +1,8 @@
 """The processes of a ``System``: a broker, a sink, and the workers of its pipelines, under one node.
 
-The node is made and runs in a thread, with SIGINT blocked, so that a child that has just been started is
-not hit by a Ctrl-C that is its parent's to handle. KeyboardInterrupt is raised in the main thread alone, so
-it cannot come between the making of something and its being noted down for removal.
+A thread makes the node and runs it, with SIGINT blocked: so Ctrl-C, which the parent handles, does not hit a
+child that has just been started. Python raises KeyboardInterrupt in the main thread alone, so none comes
+between the making of a folder or process and the note that it has to be removed.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ __all__ = ["Processes"]
 log = logging.getLogger("zturbo.system")
 
 SAY_EVERY = 30.0
-"""Seconds between two words on what is waited for at the start."""
+"""Seconds between two log lines that tell which processes are not ready at the start."""
 
 ANSWER = 60.0
 """Seconds that a question to the broker may take."""
 
 STARTED = 5.0
-"""Seconds after which a thread that was to be started, and shows no sign, is taken for one that was not."""
+"""Seconds after which the node's thread, if it has made no node, counts as not started."""
 
 
 class Processes:
@@ -44,12 +44,12 @@ class Processes:
 
     Args:
         pipelines: name -> (names of its stages, the stages).
-        state: where ledger and spool are kept; None for a temporary folder.
+        state: folder of ledger and spool; None for a temporary one.
         task_timeout: seconds that one task may run; None for no limit.
         output: descriptor of the processes' stdout and stderr; None for this process's.
 
     Raises:
-        StartError: one of them could not start; with its traceback. None is left behind.
+        StartError: a process could not start; with its traceback. No process is left behind.
     """
 
     def __init__(
@@ -95,7 +95,7 @@ class Processes:
         return self._client
 
     def _wait(self) -> None:
-        """Until all are ready."""
+        """Wait until all processes are ready, and make a client."""
         while not self._ready.wait(SAY_EVERY):
             children = self._node.children if self._node is not None else []
             late = [child.what.name for child in children if not child.is_ready]
@@ -114,10 +114,10 @@ class Processes:
             self._made.set()
             if not self._stopping:
                 node.run(self._look)
-        except BaseException as error:  # it is raised where the start is waited for
+        except BaseException as error:  # _wait raises it
             log.debug("the node has failed", exc_info=True)
             self._error = error
-            if self._client is not None:  # the start is over; others wait for jobs that nobody keeps alive
+            if self._client is not None:  # after the start: no process is restarted, so jobs may never end
                 log.critical("the processes are not watched any more: %s", error_text(error), exc_info=True)
                 self._client.close()
         finally:
@@ -174,11 +174,11 @@ class Processes:
             log.warning("%s (process %d) exited: %s; it is started again", child.what.name, child.pid, text)
 
     def stop(self, *, kill: bool = False, timeout: float | None = None) -> None:
-        """End them all; what was asked to stay is on disk then. Ctrl-C meanwhile kills those that are left.
+        """End all processes. Ctrl-C meanwhile kills those that are left.
 
         Args:
-            kill: at once, without letting them finish anything.
-            timeout: seconds after which those that are left are killed; None for the node's own.
+            kill: at once, so that they finish nothing.
+            timeout: seconds after which processes that are left are killed; None for the node's own.
         """
         interrupt: KeyboardInterrupt | None = None
         while True:

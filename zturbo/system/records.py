@@ -1,7 +1,7 @@
-"""Jobs of a ``System`` that outlive it: a record of each in ``state_dir``, until somebody takes its results.
+"""Jobs of a ``System`` that outlive it: each has a record in ``state_dir`` until its results are taken.
 
-The record has what the user said: name, content, meta, length, retries left. What became of the job so
-far is in the broker's ledger and in the sink's spool, in the same folder.
+The record has the job as the user made it: name, content, meta, length, retries left. The broker's ledger and
+the sink's spool, in the same folder, have the job's progress.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ LEAVE = 15.0
 
 
 class JobRecords:
-    """The folder.
+    """The folder of records.
 
     Args:
-        folder: of one System's alone; made if it is not there.
+        folder: the ``state_dir`` of one System alone; made if it does not exist.
 
     Raises:
-        StartError: another System has it, or processes of an earlier one do not end.
+        StartError: another System has the folder, or processes of an earlier one do not end.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -108,7 +108,7 @@ class JobRecords:
         self._paths[job.id] = path
 
     def drop(self, job_id: str) -> None:
-        """Its results have been taken."""
+        """Remove a job's record: its results have been taken, or the job has another id now."""
         path = self._paths.pop(job_id, None)
         if path is not None:
             path.unlink(missing_ok=True)
@@ -125,7 +125,7 @@ class JobRecords:
 
     # -- the pipelines that they run in -------------------------------------------------------
     def stages(self) -> dict[str, list[str]]:
-        """Names of each pipeline's stages, as they were noted; empty if they were not."""
+        """Pipeline -> names of its stages, as an earlier System noted them; empty if none did."""
         try:
             stages: dict[str, list[str]] = json.loads((self.folder / "stages.json").read_text())
         except (FileNotFoundError, ValueError):
@@ -133,11 +133,11 @@ class JobRecords:
         return stages
 
     def note_stages(self, stages: dict[str, list[str]]) -> None:
-        """The jobs that the broker has now are of these."""
+        """Note the stages of which the broker's jobs are now."""
         (self.folder / "stages.json").write_text(json.dumps(stages))
 
     def close(self) -> None:
-        """Let go of the folder."""
+        """Unlock the folder."""
         os.close(self._lock)
 
 
@@ -168,7 +168,7 @@ def _lock(handle: int) -> bool:
 
 
 def _holder(path: Path) -> str | None:
-    """Who holds a lock file; None if nobody does."""
+    """The process that holds a lock file, as text; None if none does."""
     try:
         handle = os.open(path, os.O_RDWR | os.O_CLOEXEC)
     except FileNotFoundError:

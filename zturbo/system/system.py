@@ -1,4 +1,4 @@
-"""System: all of it on one host behind one object, as pyturbo has it."""
+"""System: broker, sink and workers on one host behind one object, as pyturbo has it."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ __all__ = ["JobWaitTimeout", "System", "as_stages", "stage_names"]
 
 
 class JobWaitTimeout(ResultTimeout, queue.Empty):
-    """No job ended in time; it is a ``TimeoutError``, and the ``queue.Empty`` of pyturbo."""
+    """No job ended in time. It is a ``TimeoutError``, and a ``queue.Empty`` as in pyturbo."""
 
 
 class System:
@@ -54,26 +54,26 @@ class System:
     Ctrl-C while a job is waited for, or in the with statement, ends all processes.
 
     Args:
-        num_pipeline: how many pipelines; default what :meth:`get_num_pipeline` says.
+        num_pipeline: number of pipelines; default :meth:`get_num_pipeline`.
         debug: run all stages in this process, one after another.
-        pipeline_queue_size: kept for pyturbo's sake; queues are bounded by themselves.
+        pipeline_queue_size: accepted as in pyturbo, without effect: queues are bounded by themselves.
         resource_scan_args: for :class:`zturbo.Resources`.
-        state_dir: a folder where jobs are kept until their results are taken; another System on it
-            later goes on with them. None: they end with this object.
+        state_dir: a folder that keeps jobs until their results are taken; a later System on the same folder
+            goes on with them. None: jobs end with this object.
         custom: for :meth:`get_num_pipeline`.
 
     Attributes:
-        resources: what this host has.
+        resources: CPUs and GPUs of this host.
         result_queue: jobs that have ended, to be taken by its ``get``, or by :meth:`wait_job`.
         restored: jobs that an earlier System left in ``state_dir``; known once it is started.
-        logger: for your own use.
+        logger: for the program's own use.
 
     Raises:
         UsageError: an argument is unknown, or of a wrong type.
     """
 
     show_progress = True
-    """Whether progress is shown on stderr, if the option ``no_progress_bar`` does not say otherwise."""
+    """Whether progress is shown on stderr, unless the option ``no_progress_bar`` forbids it."""
     _built = False
 
     def __init__(
@@ -133,15 +133,15 @@ class System:
 
     # -- what subclasses say ------------------------------------------------------------------
     def get_num_pipeline(self, resources: Resources, **custom: Any) -> int:
-        """How many pipelines share the host."""
+        """Number of pipelines among which the host is divided."""
         return 1
 
     def get_stages(self, resources: Resources) -> list[Stage]:
-        """The stages of one pipeline, with its part of the resources."""
+        """The stages of one pipeline, for its part of the resources."""
         raise NotImplementedError(f"{type(self).__name__}.get_stages is not written")
 
     def get_results(self, results_gen: Iterable[Task]) -> Any:
-        """What becomes ``job.results``, of the job's output tasks in order.
+        """Make ``job.results`` of the job's output tasks, which come in order.
 
         An override may also take ``(job, results_gen)``.
         """
@@ -153,9 +153,10 @@ class System:
     def collect_results(
         self, job: Job, results_gen: Iterable[Task], *, result_cls: type[Result] = Result
     ) -> None:
-        """Sets ``job.results``; override it, or ``get_results``.
+        """Set ``job.results``; override this method, or ``get_results``.
 
-        A ``collect`` that raises costs that task alone: the error is logged, and the first is ``job.error``.
+        If ``collect`` raises for a task, that task alone is left out. The error is logged, and the first one
+        becomes ``job.error``.
         """
         if type(self).get_results is not System.get_results:
             get_results: Any = self.get_results
@@ -183,16 +184,16 @@ class System:
             self.terminate()
 
     def start(self, *, task_timeout: float | None = None, queue_timeout: float | None = None) -> None:
-        """Start all processes; returns when they run, however long that takes.
+        """Start all processes. Returns when they run, however long that takes.
 
         Args:
             task_timeout: seconds that one task may run in one stage; then its worker is ended, and the
                 task fails with ``TaskTimeout``. Without effect in debug mode.
-            queue_timeout: kept for pyturbo's sake; without effect.
+            queue_timeout: accepted as in pyturbo, without effect.
 
         Raises:
-            StartError: one of them could not start, with its traceback; or ``state_dir`` is in use.
-            UsageError: what ``get_stages`` gives is wrong, or the system was started before.
+            StartError: a process could not start (with its traceback), or ``state_dir`` is in use.
+            UsageError: ``get_stages`` gives no list of stages, or the system was started before.
         """
         check_seconds("start: task_timeout", task_timeout)
         check_seconds("start: queue_timeout", queue_timeout)
@@ -235,10 +236,10 @@ class System:
         self._jobs.open(self.restored, pipelines, records=records, client=client, debug=debug)
 
     def describe(self) -> dict[str, tuple[list[str], list[Stage]]]:
-        """Its pipelines: name -> (names of the stages, the stages), as ``get_stages`` gives them.
+        """The system's pipelines: name -> (names of the stages, the stages), as ``get_stages`` gives them.
 
         Raises:
-            UsageError: it gives something else.
+            UsageError: ``get_stages`` gives no list of stages.
         """
         pipelines = [self._stages(part) for part in self.resources.split(self.num_pipeline)]
         return {f"pipeline-{n}": (stage_names(stages), stages) for n, stages in enumerate(pipelines)}
@@ -249,7 +250,7 @@ class System:
     def _watch(self, progress: Progress, client: Client) -> None:
         try:
             progress.follow(client.jobs, lambda: self._jobs.state == "started")
-        except Exception as error:  # whatever it is, the work goes on without a display
+        except Exception as error:  # the work goes on without a display
             self.logger.debug("progress is not shown any more: %s", error)
 
     def _ended(self, job: Job) -> None:
@@ -260,10 +261,10 @@ class System:
             self._progress.ended(job.id, job.name, success=job.success, results=len(results), failed=failed)
 
     def end(self, *, timeout: float | None = None) -> None:
-        """Stop all processes. Jobs that are not done are lost, or kept in ``state_dir``.
+        """Stop all processes. Jobs that are not done are lost, or stay in ``state_dir``.
 
         Args:
-            timeout: seconds after which processes that do not end are killed; default 5.
+            timeout: seconds after which processes that have not ended are killed; default 5.
         """
         check_seconds("end: timeout", timeout)
         if self._jobs.state == "started" and len(self._jobs):
@@ -272,13 +273,13 @@ class System:
         self._stop(kill=False, timeout=timeout)
 
     def terminate(self, *, timeout: float | None = None) -> None:
-        """Stop all processes at once; else as :meth:`end`."""
+        """Kill all processes; in all else as :meth:`end`."""
         check_seconds("terminate: timeout", timeout)
         self._stop(kill=True, timeout=timeout)
 
     def _stop(self, *, kill: bool, timeout: float | None) -> None:
         if self._jobs.forked:
-            return  # all of it is the parent's, which goes on with it
+            return  # the processes are the parent's, which goes on
         self._jobs.state = "ended"
         atexit.unregister(self.terminate)
         progress, self._progress = self._progress, None
@@ -296,16 +297,16 @@ class System:
 
     # -- jobs ---------------------------------------------------------------------------------
     def add_job(self, job: Job, *, timeout: float | None = None) -> None:
-        """Submit a job, with its root task as it is now; it comes back through :meth:`wait_job` or
+        """Submit a job, with its root task as it is now. It comes back through :meth:`wait_job` or
         ``result_queue``.
 
         Args:
-            job: it may be one that has come back: it is run again.
-            timeout: kept for pyturbo's sake; nothing is waited for.
+            job: a job that has come back may be added again: it runs again.
+            timeout: accepted as in pyturbo, without effect: this call does not wait.
 
         Raises:
-            UsageError: it is no Job, or is under way already, or the system has ended.
-            EncodeError: its content or meta cannot be carried.
+            UsageError: ``job`` is no Job, or is under way already, or the system has ended.
+            EncodeError: the root's content or meta cannot be carried.
         """
         check_seconds("add_job: timeout", timeout)
         if not isinstance(job, Job):
@@ -331,11 +332,11 @@ class System:
 
         Args:
             job_timeout: seconds to wait.
-            queue_timeout: kept for pyturbo's sake; without effect.
+            queue_timeout: accepted as in pyturbo, without effect.
 
         Raises:
             JobWaitTimeout: none ended in time.
-            TaskError: with the option ``raise_exception``, what failed; the system is terminated.
+            TaskError: with the option ``raise_exception``, the failed task's error; the system is terminated.
             UsageError: the system is not started, or has ended.
         """
         check_seconds("wait_job: job_timeout", job_timeout)
@@ -352,7 +353,7 @@ class System:
     def wait_jobs(
         self, num_jobs: int, *, job_timeout: float | None = None, queue_timeout: float | None = None
     ) -> Iterator[Job]:
-        """The next so many jobs, as they end; ``job_timeout`` is for each."""
+        """The next ``num_jobs`` jobs, as they end; ``job_timeout`` is for each."""
         check_count("wait_jobs: num_jobs", num_jobs, 0)
         for _ in range(num_jobs):
             yield self.wait_job(job_timeout=job_timeout, queue_timeout=queue_timeout)
@@ -365,7 +366,7 @@ def as_stages(field: str, stages: Any) -> list[Stage]:
     """Stages as a user gives them: a list of instances and functions.
 
     Raises:
-        UsageError: it is something else; it names the field.
+        UsageError: the value is no such list; the error names the field.
     """
     if not isinstance(stages, (list, tuple)) or not stages:
         raise wrong(field, stages, "a list of stages")
@@ -379,7 +380,7 @@ def as_stages(field: str, stages: Any) -> list[Stage]:
 
 
 def stage_names(stages: list[Stage]) -> list[str]:
-    """Names of a pipeline's stages: their classes', with numbers where these repeat."""
+    """Names of a pipeline's stages: the names of their classes, with numbers where these repeat."""
     names: list[str] = []
     for stage in stages:
         name = stage.name if isinstance(stage, FunctionStage) else type(stage).__name__
@@ -389,7 +390,10 @@ def stage_names(stages: list[Stage]) -> list[str]:
 
 
 def _as_it_is(task: Task) -> Task:
-    """A root task whose content and meta are packed, or cannot change. Raises EncodeError."""
+    """A copy of a root task that the program cannot change: packed, or of types that cannot change.
+
+    Raises EncodeError.
+    """
     content = take(task.content, task._owned)
     pack_one(content)
     return restore(content, unpack_one(*pack_one(pack_meta(task._meta, task._logs))))

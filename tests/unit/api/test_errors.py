@@ -135,7 +135,7 @@ WRONG: dict[str, tuple[Callable[[], object], str]] = {
     "a thing": (lambda: Gives([3]).start(), "each item, is to be a Stage or a function, not 3"),
     "locked": (
         lambda: Gives([Locked()]).start(),
-        r"Locked cannot be copied: .* Make what cannot be .* in init",
+        r"Locked cannot be copied: .* Make models, .* in init",
     ),
     "task_timeout": (
         lambda: Plain().start(task_timeout=0),
