@@ -17,7 +17,7 @@ from typing import Any
 from zturbo.client.io import ClientIO
 from zturbo.errors import TooLarge
 from zturbo.wire.control import answers, to_broker
-from zturbo.wire.payload import NeedsBuffers, pack_many, pack_one, take
+from zturbo.wire.payload import UNCHANGING, NeedsBuffers, pack_many, pack_one, take
 
 __all__ = ["Feeder"]
 
@@ -89,7 +89,9 @@ class Feeder:
             for content in self._contents:
                 if self._closed:
                     return
-                waiting.append(take(content))  # as it is now: the iterable may use it again
+                if type(content) not in UNCHANGING:
+                    content = take(content)  # as it is now: the iterable may use it again
+                waiting.append(content)
                 if self._asleep or len(waiting) >= self._limit:
                     with changed:
                         changed.notify_all()
@@ -132,7 +134,7 @@ class Feeder:
     def _send(self, waiting: list[Any]) -> None:
         """Send what waits as one chunk, or one by one where contents are large."""
         try:
-            blob = pack_many(waiting)
+            blob = pack_many(waiting, taken=True)
             self._check([blob])
         except (NeedsBuffers, TooLarge):
             blob = None  # one by one: what is too large then fails alone

@@ -109,13 +109,15 @@ class Encoder:
     Args:
         buffers: list that large buffers are appended to; None if there may be none.
         owned: whether no code changes the packed values any more, so that large buffers need no copy.
+        plain: whether msgpack packs no part of the values as another type, so that none is to be wrapped.
     """
 
-    __slots__ = ("_depth", "_errors", "buffers", "owned")
+    __slots__ = ("_depth", "_errors", "buffers", "owned", "plain")
 
-    def __init__(self, buffers: list[Any] | None, owned: bool = True) -> None:
+    def __init__(self, buffers: list[Any] | None, owned: bool = True, *, plain: bool = False) -> None:
         self.buffers = buffers
         self.owned = owned
+        self.plain = plain
         self._depth = 0
         self._errors: str | None = None
 
@@ -144,7 +146,7 @@ class Encoder:
         if self._depth > MANY_PARTS:
             _check_flat(value)
         return msgpack.packb(  # type: ignore[no-any-return]
-            _wrapped(value),
+            value if self.plain else _wrapped(value),
             default=self,
             strict_types=True,
             use_bin_type=True,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import datetime as dt
 import math
 import uuid
@@ -19,6 +20,7 @@ from hypothesis import strategies as st
 from zturbo.errors import DecodeError, EncodeError, UsageError
 from zturbo.wire.metaids import pick
 from zturbo.wire.payload import (
+    COPIED_ITEMS,
     MAX_INPUT,
     NeedsBuffers,
     Packed,
@@ -325,3 +327,54 @@ def test_what_cannot_be_read_hides_nothing_that_waits() -> None:
 
 class _Asked:
     """Of a type whose unpacking is noted."""
+
+
+SMALL = [1, 2.5, None, True, "text \udce9", b"bytes", 1 << 70]
+PLAIN = [SMALL, {"boxes": [[1, 2], [3, 4]]}, [{"k": 1}, [["stage", 1.0, True]]], {1: "one", b"k": []}, [], {}]
+ODD = [
+    [bytearray(b"abc")],
+    {"a": (1, 2)},
+    {(1, 2): 3},
+    [[[[1]]]],
+    list(range(COPIED_ITEMS + 1)),
+    [{"a": {1}}],
+    [b"x" * 20_000],
+]
+
+
+@pytest.mark.parametrize("value", PLAIN + ODD, ids=lambda value: repr(value)[:30])
+def test_a_content_is_taken_as_it_is_now(value: Any) -> None:
+    changed, before = copy.deepcopy(value), copy.deepcopy(value)
+    taken = take(changed)
+    spoil(changed)
+    blob, buffers = pack_one(taken)
+    found = unpack_one(blob, buffers)
+    assert found == before and repr(found) == repr(before)  # the same types, also of bytearrays
+    if len(blob) < 1000:
+        assert pack_many([1, taken, 2], taken=True) == pack_many([1, before, 2])
+
+
+def spoil(value: Any) -> None:
+    """Change a value, in every list and dict in it."""
+    if isinstance(value, (list, dict)):
+        for part in list(value.values() if isinstance(value, dict) else value):
+            spoil(part)
+        value.clear()
+        value.append(0) if isinstance(value, list) else value.update(spoiled=0)
+    elif isinstance(value, bytearray):
+        value[:] = b"spoiled"
+
+
+@pytest.mark.parametrize("value", PLAIN, ids=lambda value: repr(value)[:30])
+def test_small_plain_contents_are_packed_together(value: Any) -> None:
+    assert type(take(value)) in (list, dict)
+
+
+class Subclass(dict[Any, Any]):
+    """Arrives as itself or not at all."""
+
+
+@pytest.mark.parametrize("value", [[Subclass()], Subclass(), {"a": [Subclass()]}])
+def test_a_subclass_inside_a_taken_content_is_refused(value: Any) -> None:
+    with pytest.raises(EncodeError, match="Subclass"):
+        pack_one(take(value))
