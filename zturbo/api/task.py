@@ -11,7 +11,7 @@ from zturbo.errors import DecodeError, UsageError
 from zturbo.errortext import safe_repr
 from zturbo.wire.payload import Unreadable, unpack_meta
 
-__all__ = ["Job", "Task", "TaskLog", "read_meta"]
+__all__ = ["Job", "Task", "TaskLog", "bare_task", "read_meta"]
 
 
 class TaskLog(NamedTuple):
@@ -139,6 +139,20 @@ class Task:
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({safe_repr(self.content)}, meta={safe_repr(self._meta or {})})"
+
+
+def bare_task(content: Any) -> Task:
+    """A task with this content and nothing else, as ``Task(content)`` in half the time: workers make many."""
+    task = _new(Task)
+    task.content = content
+    task.success = True
+    task.error = None
+    task._owned = False
+    task._meta = task._logs = None
+    return task
+
+
+_new = object.__new__
 
 
 class Job:

@@ -220,7 +220,7 @@ def _take(host: StageHost, out: Output, given: list[_Item]) -> None:
     contents = iter(out.contents)
     metas = iter(out.metas or ())
     taken: list[tuple[Path, _Item]] = []
-    for path in paths(out.runs):
+    for path in paths(out.runs()):
         try:
             taken.append((path, (path, "task", *_carry(next(contents), next(metas, None)))))
         except (EncodeError, NeedsBuffers, DecodeError) as error:

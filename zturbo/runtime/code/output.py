@@ -1,4 +1,8 @@
-"""What the user's code has given and nobody has taken yet, and when it is time to take it."""
+"""The outputs of a stage's code that nobody has taken yet, and when it is time to take them.
+
+The thread that runs the code holds the output's lock, except while the code itself runs. So another thread
+that gets the lock knows that a task runs for long, and may take the outputs of the tasks before it.
+"""
 
 from __future__ import annotations
 
@@ -24,49 +28,47 @@ FLUSH_AFTER = 0.001
 
 
 class Output:
-    """What the code has given and nobody has taken yet.
+    """The outputs of a stage's code that nobody has taken yet.
 
     Args:
-        flush: called when it is time to take it; it empties the output with :meth:`clear`.
+        flush: called when it is time to take them; it empties the output with :meth:`clear`.
         check: called whenever the clock is looked at; raises Stale if the job is void.
     """
 
     __slots__ = (
         "_check",
         "_checked",
-        "_due_in",
         "_failed_bytes",
         "_step",
         "contents",
+        "due_in",
         "ends",
         "fails",
         "finished",
         "flush",
-        "inside",
         "lock",
         "metas",
-        "runs",
         "since",
-        "wanted",
+        "starts",
     )
 
     def __init__(self, flush: Callable[[], None], check: Callable[[], None]) -> None:
         self.flush = flush
         self._check = check
         self._checked = 0.0
-        self._step = self._due_in = 1
+        self._step = self.due_in = 1
+        """``due_in``: outputs until the clock is looked at again."""
         self.finished = 0
         """Input tasks that are finished; the thread that takes the outputs sets it back."""
-        self.inside = False
-        """Whether the user's code runs: nothing changes here until it gives something."""
-        self.wanted = False
-        """Whether another thread takes what is here."""
         self.lock = threading.Lock()
+        """Held by the thread that runs the stage's code, except while the code itself runs."""
+        self.lock.acquire()
         self.clear()
 
     def clear(self) -> None:
-        """It has been taken."""
-        self.runs: list[PathRun] = []
+        """The outputs have been taken."""
+        self.starts: list[tuple[Path, int]] = []
+        """Of each run of siblings: the path of the first, and its index among the contents."""
         self.contents: list[Any] = []
         self.metas: list[Any] | None = None
         self.ends: list[End] = []
@@ -74,10 +76,13 @@ class Output:
         self._failed_bytes = 0
         self.since = 0.0
 
-    def settle(self) -> None:
-        """Another thread takes what is here: wait until it has."""
-        with self.lock:
-            self.inside = False
+    def call(self, function: Callable[..., Any], *args: Any) -> Any:
+        """Call the stage's code; meanwhile another thread may take the outputs."""
+        self.lock.release()
+        try:
+            return function(*args)
+        finally:
+            self.lock.acquire()
 
     def __len__(self) -> int:
         return len(self.contents) + len(self.ends) + len(self.fails)
@@ -97,27 +102,37 @@ class Output:
             self.metas = [None] * len(contents)
         if self.metas is not None:
             self.metas.append(meta)
+        self.begin_run(path, len(contents))
         contents.append(content)
-        runs = self.runs
-        if runs and path:
-            first, n = runs[-1]
-            if len(first) == len(path) and first[-1] + n == path[-1] and first[:-1] == path[:-1]:
-                runs[-1] = (first, n + 1)
-            else:
-                runs.append((path, 1))
-        else:
-            runs.append((path, 1))
         self.added()
 
+    def begin_run(self, path: Path, index: int) -> None:
+        """The content of this index has this path: it begins a run of siblings, or goes on with the last."""
+        starts = self.starts
+        if starts and path:
+            first, start = starts[-1]
+            if len(first) == len(path) and first[-1] + index - start == path[-1] and first[:-1] == path[:-1]:
+                return
+        starts.append((path, index))
+
+    def runs(self) -> list[PathRun]:
+        """The paths of the contents."""
+        ends = [start for _, start in self.starts[1:]]
+        ends.append(len(self.contents))
+        return [(first, end - start) for (first, start), end in zip(self.starts, ends, strict=False)]
+
     def added(self) -> None:
-        """One more is in: flush if it is time to. The clock is looked at about four times a millisecond."""
-        self._due_in -= 1
-        if self._due_in:
-            return
+        """One more is in."""
+        self.due_in -= 1
+        if not self.due_in:
+            self.look()
+
+    def look(self) -> None:
+        """Flush if it is time to. The clock is looked at about four times a millisecond."""
         now = perf_counter()
         each = max(1e-9, (now - self._checked) / self._step)
         self._checked = now
-        self._step = self._due_in = max(1, min(64, int(FLUSH_AFTER / 4 / each)))
+        self._step = self.due_in = max(1, min(64, int(FLUSH_AFTER / 4 / each)))
         if not self.since:
             self.since = now
         elif now - self.since > FLUSH_AFTER or len(self) >= FLUSH_COUNT:

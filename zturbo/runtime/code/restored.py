@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from zturbo.api.task import Task, read_meta
+from zturbo.api.task import Task, bare_task, read_meta
 from zturbo.errors import DecodeError
 from zturbo.wire.payload import Packed, Unreadable
 
@@ -13,7 +13,7 @@ __all__ = ["restore", "unopened"]
 
 def restore(content: Any, packed: Any) -> Task:
     """A task of its content, and of meta and logs as :func:`pack_meta` made them, or None."""
-    task = Task(content)
+    task = bare_task(content)
     if packed is not None:
         try:
             task._meta, logs = read_meta(packed)

@@ -168,20 +168,15 @@ class Runner:
     def steal(self, give: Callable[[Produced], None]) -> bool:
         """From another thread: take what is finished while a long task runs. Returns whether there was any.
 
-        The runner's thread writes ``inside`` and then reads ``wanted``, this one the other way round
-        (T. J. Dekker's algorithm): so if the user's code is seen to run, it cannot come out unnoticed.
+        The runner's thread has the output's lock whenever the stage's code does not run.
         """
         out = self._out
-        if not out and not out.finished:
+        if not (out or out.finished) or not out.lock.acquire(blocking=False):
             return False
-        with out.lock:
-            out.wanted = True
-            try:
-                if not out.inside:
-                    return False
-                self.flush(give)
-            finally:
-                out.wanted = False
+        try:
+            self.flush(give)
+        finally:
+            out.lock.release()
         return True
 
     def flush(self, give: Callable[[Produced], None] | None = None) -> None:
@@ -204,7 +199,7 @@ class Runner:
         if not out and not self._works and not self._done:
             return
         now = perf_counter()
-        runs, contents, metas = out.runs, out.contents, out.metas
+        runs, contents, metas = out.runs(), out.contents, out.metas
         ends, fails = out.ends, out.fails
         out.clear()
         batches: list[Batch] = []
@@ -251,8 +246,8 @@ class Runner:
         self, runs: list[PathRun], contents: list[Any], metas: list[Any] | None, fails: list[Fail]
     ) -> list[Batch]:
         try:
-            blob = pack_many(contents)
-            packed = None if metas is None else pack_many(metas)
+            blob = pack_many(contents, taken=True)
+            packed = None if metas is None else pack_many(metas, taken=True)
             if len(blob) > self._max_bytes:
                 raise NeedsBuffers  # one of them may be over the limit
         except BaseException:  # no memory, or the code of a registered type: perhaps for one of them alone

@@ -291,16 +291,12 @@ class StageCode:
             task.start(self.name)
         result: Any = None
         error: BaseException | None = None
-        out.inside = True
         try:
-            result = process(task)
+            result = out.call(process, task)
         except self.through:
             raise
         except BaseException as raised:  # whatever the user's code raises fails this task alone
             error = raised
-        out.inside = False
-        if out.wanted:
-            out.settle()
         self._settle(result, error, path, task, out, had, mark)
 
     def _settle(
@@ -373,14 +369,15 @@ class StageCode:
             if isinstance(result, (str, bytes, dict)) or not isinstance(result, Iterable):
                 raise TypeError(self._wrong("returned", result))
             children = iter(result)
+            leave, enter = out.lock.release, out.lock.acquire
             while True:
                 if mark is not None and count == mark.given:
                     raise Condemned(mark.text)
-                out.inside = True
-                child = next(children, _END)
-                out.inside = False
-                if out.wanted:
-                    out.settle()
+                leave()
+                try:
+                    child = next(children, _END)
+                finally:
+                    enter()
                 if child is _END:
                     break
                 self._check_child(child, path)
@@ -390,9 +387,6 @@ class StageCode:
         except self.through:
             raise
         except BaseException as error:  # whatever the user's code raises fails this task alone
-            out.inside = False
-            if out.wanted:
-                out.settle()
             self._log_failed(task, had)
             kind = mark.kind if mark is not None and type(error) is Condemned else "TaskError"
             out.fail(path, count, self.error(error, path, task, kind))

@@ -13,7 +13,7 @@ from typing import Any
 
 from zturbo.api.stage import ReorderStage
 from zturbo.api.stage_kinds import BatchStage
-from zturbo.api.task import Task
+from zturbo.api.task import Task, bare_task
 from zturbo.core.links.outbatch import paths
 from zturbo.core.order.tree import BEFORE_ID
 from zturbo.runtime.code.cutting import start_next
@@ -162,22 +162,28 @@ class StageHost(StageCode):
     ) -> None:
         """The fast way: tasks without meta and logs, most of which give one task without them too."""
         note, start = self.running_note.task, unstarted.popleft
+        leave, enter = out.lock.release, out.lock.acquire
+        starts: list[Any] = []
         i = 0
         for first, n in runs:
             prefix = first[:-1]
             last = first[-1] if first else 0
             self.running_note.begin(job, epoch, prefix, not first)
+            joins = False
             for at in range(last, last + n):
                 try:
                     start()
                 except IndexError:  # the rest was taken back
                     return
                 note(at)
-                task = Task(contents[i])
+                task = bare_task(contents[i])
                 i += 1
-                out.inside = True
+                leave()
                 try:
-                    result = process(task)
+                    try:
+                        result = process(task)
+                    finally:
+                        enter()
                     # What the user's code has put into a task may raise when it is looked at.
                     bare = (
                         type(result) is Task
@@ -191,29 +197,21 @@ class StageHost(StageCode):
                 except self.through:
                     raise
                 except BaseException as error:  # whatever the user's code raises fails this task alone
-                    out.inside = False
-                    if out.wanted:
-                        out.settle()
+                    joins = False
                     path = (*prefix, at) if first else first
                     out.fail(path, 0, self.error(error, path, task))
                     out.finished += 1
                     continue
-                out.inside = False
-                if out.wanted:
-                    out.settle()
                 if bare and first and out.metas is None:
-                    out_runs = out.runs
-                    if out_runs:
-                        begin, count = out_runs[-1]
-                        if begin[-1:] == (at - count,) and begin[:-1] == prefix:
-                            out_runs[-1] = (begin, count + 1)
-                        else:
-                            out_runs.append(((*prefix, at), 1))
-                    else:
-                        out_runs.append(((*prefix, at), 1))
+                    if not joins or out.starts is not starts:
+                        out.begin_run((*prefix, at), len(out.contents))
+                        starts, joins = out.starts, True
                     out.contents.append(content)
-                    out.added()
+                    out.due_in -= 1
+                    if not out.due_in:
+                        out.look()
                 else:
+                    joins = False
                     self._result(result, (*prefix, at) if first else first, task, out, -1)
                 out.finished += 1
 
@@ -312,16 +310,12 @@ class StageHost(StageCode):
             return []
         error: BaseException | None = None
         results: list[Any] = []
-        out.inside = True
         try:
-            results = stage.results_of(tasks)
+            results = out.call(stage.results_of, tasks)
         except self.through:
             raise
         except BaseException as raised:  # whatever the user's code raises fails these tasks alone
             error = raised
-        out.inside = False
-        if out.wanted:
-            out.settle()
         if error is None:
             return [(result, None) for result in results]
         if len(tasks) == 1:

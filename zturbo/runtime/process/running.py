@@ -14,6 +14,7 @@ from __future__ import annotations
 import mmap
 import os
 import struct
+from functools import partial
 from typing import NamedTuple
 
 import msgpack
@@ -69,6 +70,7 @@ class RunningNote:
     def __init__(self, fd: int) -> None:
         self._map = mmap.mmap(fd, SIZE)
         os.close(fd)
+        self._write_task = partial(_TASK.pack_into, self._map, 0)
         self._serial = 0
         self._seats = 0
 
@@ -111,8 +113,8 @@ class RunningNote:
 
     def task(self, k: int) -> None:
         """The task number ``k`` runs now."""
-        self._serial += 1
-        _TASK.pack_into(self._map, 0, self._serial, k, 0)
+        self._serial = serial = self._serial + 1
+        self._write_task(serial, k, 0)
 
     def given(self, count: int) -> None:
         """The running task has given so many outputs."""
