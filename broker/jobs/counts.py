@@ -1,8 +1,8 @@
 """How many tasks of each job are where, as its workers and its sink report it.
 
-A member reports its counts twice a second while a job runs, and its last counts when it hears that the job
-has ended. Until all last counts are here, a question about the job waits, for :data:`PATIENCE` at most: a
-worker whose code holds the interpreter reports late.
+A member reports its counts four times a second while they change. It reports its last counts when it hears
+that the job has ended. Until all last counts are here, a question about the job waits, for :data:`PATIENCE`
+at most: a worker whose code holds the interpreter reports late.
 """
 
 from __future__ import annotations
