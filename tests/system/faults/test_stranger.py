@@ -247,8 +247,13 @@ def test_garbage_on_every_bound_port(capfd: pytest.CaptureFixture[str]) -> None:
             return [f"ipc://{path}" for path in cluster.node._folder.glob("*/in")]
 
         eventually(lambda: len(endpoints()) == 1 + 1 + 5)
-        results = client.submit(Task(1), pipeline="p")._at.results[0]  # type: ignore[union-attr]
         context = zmq.Context()
+        with contextlib.closing(context.socket(zmq.DEALER)) as control:
+            control.connect(cluster.address)
+            control.send_multipart(pack_control(to_broker.GetView()))
+            answer = read_answer(control.recv_multipart())
+        assert isinstance(answer, from_broker.NewView)
+        (results,) = [member.results[0] for member in answer.view.members.values() if member.role == "sink"]
         truth = msgpack.packb((0x7A74, 1, 1, b"x" * 16))
         rubbish = [
             [b""],
