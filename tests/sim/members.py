@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from tests.sim.broker import BROKER
 from tests.sim.loop import SimLoop
+from tests.sim.places import Tracker
 from tests.sim.stages import Die
 from zturbo import Stage
 from zturbo.core.effects import (
@@ -237,6 +238,7 @@ class SimWorker(SimMember):
             batch_wait=self.host.batch_wait,
             concurrency=self.host.concurrency,
         )
+        self.places = Tracker(self.machine)
         self.spilled: dict[int, tuple[Batch, Any, Any]] = {}
         self.member = Member(
             self.incarnation,
@@ -267,6 +269,11 @@ class SimWorker(SimMember):
         self._leaves = False
         self.hello()
 
+    def perform(self) -> None:
+        """Do what the machine wants done after an event."""
+        self.places.look()
+        super().perform()
+
     def _current(self, job: bytes) -> int | None:
         state = self.machine.jobs.get(job)
         return None if state is None else state.stamp.epoch
@@ -279,6 +286,7 @@ class SimWorker(SimMember):
             return
         if isinstance(effect, Reclaim):
             self.machine.reclaimed(effect.work, cut_short(effect.work), self.now)
+            self.places.look()
             return
         assert isinstance(effect, (Run, EndJob))
         if isinstance(effect, Run):

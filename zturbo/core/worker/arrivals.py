@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import NamedTuple
 
 from zturbo.core.effects import Effect
 from zturbo.core.links.custody import Custody
@@ -11,7 +12,20 @@ from zturbo.core.worker.held_roots import HeldItem, HeldRoots, InputKey
 from zturbo.core.worker.queue import Slice
 from zturbo.wire.messages import Batch
 
-__all__ = ["Arrivals"]
+__all__ = ["Arrivals", "Returned"]
+
+
+class Returned(NamedTuple):
+    """Tasks ``start .. stop`` of an input that are given back, until their sender has taken them back."""
+
+    key: InputKey
+    start: int
+    stop: int
+
+    @property
+    def n(self) -> int:
+        """How many these are."""
+        return self.stop - self.start
 
 
 class Arrivals:
@@ -26,7 +40,7 @@ class Arrivals:
         self.custody: Custody[InputKey] = Custody()
         self.receivers = Receivers(me, effects)
         self.held = HeldRoots(self.custody)
-        self.returned: dict[InputKey, tuple[InputKey, int]] = {}
+        self.returned: dict[InputKey, Returned] = {}
         """(sender, batch) -> (input, tasks). They are given back, and the sender has not confirmed that."""
 
     def admit(self, batch: Batch, *, root: bool) -> None:
@@ -64,15 +78,15 @@ class Arrivals:
         if link is None or part.key not in self.custody:
             return
         self.held.cut(part.key, part.start)
-        self.returned[(peer, number)] = (part.key, part.n)
+        self.returned[(peer, number)] = Returned(part.key, part.start, part.stop)
         link.give_back(number, part.start, now)
 
     def taken_back(self, sender: bytes, numbers: Iterable[int]) -> None:
         """The sender has taken the returned tasks of these batches back into its own custody."""
         for number in numbers:
-            entry = self.returned.pop((sender, number), None)
-            if entry is not None:
-                self.custody.release((entry[0],), entry[1])
+            part = self.returned.pop((sender, number), None)
+            if part is not None:
+                self.custody.release((part.key,), part.n)
 
     def forget_senders(self, gone: set[bytes]) -> None:
         """These senders are gone: nothing that they sent is acked any more."""
@@ -99,9 +113,9 @@ class Arrivals:
         Returns:
             The held roots, in the order of their new numbers, from 1.
         """
-        for (sender, _), (key, tasks) in list(self.returned.items()):
+        for (sender, _), part in list(self.returned.items()):
             if sender == old:
-                self.custody.release((key,), tasks)  # they are not in the report, and so sent again
+                self.custody.release((part.key,), part.n)  # they are not in the report, and so sent again
         self._forget_returns({old})
         self.ack_zeroed(now)
         items = self.held.adopt(broker)

@@ -15,6 +15,7 @@ tasks that it has not started back to their senders, for other workers to run.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 from zturbo.core.effects import Control, Effect, EndJob, Exit, Work
 from zturbo.core.links.credit import MAX_WINDOW
@@ -29,6 +30,7 @@ from zturbo.core.worker.arrivals import Arrivals
 from zturbo.core.worker.counts import waiting_and_running
 from zturbo.core.worker.feed import Feed
 from zturbo.core.worker.job import WorkerJob
+from zturbo.core.worker.places import Located, located
 from zturbo.core.worker.produced import Produced
 from zturbo.core.worker.sequenced import Sequenced
 from zturbo.core.worker.waiting import SPILL_BYTES
@@ -364,12 +366,19 @@ class WorkerMachine:
         """(job, epoch, revision) of each job here. The broker says so if it has a newer stamp."""
         return self.known_jobs.ranks() + self.receivers.waited_for()
 
+    def located(self) -> list[Located]:
+        """Where tasks are that the code has not finished, beside those that wait for their order."""
+        return located(self.feed.queue, self.feed.handed, self.arrivals.returned.values())
+
     def check(self) -> None:
         """Assert every invariant."""
         self.arrivals.check()
         self.senders.check()
         self.sequenced.waiting.check()
         self.feed.check()
+        parts = sorted(self.located())
+        for (key, _, stop, place), (other, start, _, also) in pairwise(parts):
+            assert key != other or stop <= start, f"task {start} of {key} is in two places: {place}, {also}"
 
 
 def _ack_at_once(link: LinkReceiver, batch: Batch, now: float) -> None:

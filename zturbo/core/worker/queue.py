@@ -122,6 +122,10 @@ class InputQueue:
         self.tasks -= sum(part.n for part in out)
         return out
 
+    def queued(self) -> list[Slice]:
+        """All slices that are queued, and not set aside."""
+        return list(self._items)
+
     def parts(self) -> list[Slice]:
         """All slices, queued or set aside."""
         return [*self._items, *self.aside]

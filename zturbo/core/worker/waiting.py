@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from zturbo.core.effects import Effect, Spill
 from zturbo.core.order.tree import Released
+from zturbo.core.worker.held_roots import InputKey
 from zturbo.wire.messages import Batch
 from zturbo.wire.payload import without_input
 
@@ -84,6 +85,10 @@ class Waiting:
         for batch, tasks, _ in list(self._batches.values()):
             if batch.job == job:
                 self._take(batch, tasks)
+
+    def tasks(self) -> dict[InputKey, int]:
+        """Batch -> its tasks that wait."""
+        return {(batch.source, batch.number): tasks for batch, tasks, _ in self._batches.values()}
 
     def check(self) -> None:
         """Assert every invariant."""
