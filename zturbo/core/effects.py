@@ -1,4 +1,4 @@
-"""What a machine wants done; its shell does it."""
+"""Effects: the things that a machine wants done, and that its shell does."""
 
 from __future__ import annotations
 
@@ -72,7 +72,8 @@ class Work:
     """Tasks at its end that were taken back: the code does not get them."""
     unstarted: deque[None] = field(init=False)
     """One entry for each task that is neither started nor taken back. The code's thread takes one from the
-    left before each task. The I/O thread takes those that are left from the right, to cut the work short."""
+    left before each task. To cut the work short, the I/O thread takes the others
+    from the right."""
 
     def __post_init__(self) -> None:
         self.unstarted = deque((None,) * self.size)

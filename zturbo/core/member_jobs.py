@@ -18,7 +18,7 @@ class _Sequencer(Protocol):
 
 
 class StampedJob(Protocol):
-    """What a member has of one job: the parts that are used here."""
+    """The state of one job at a member: the part that is used here."""
 
     stamp: Stamp
 
@@ -32,8 +32,8 @@ class MemberJobs:
 
     Args:
         me: incarnation of the member.
-        jobs: what it has of each job; the member adds and removes them.
-        effects: list to which it appends what is to be done.
+        jobs: the state of each job; the member adds and removes them.
+        effects: list to which it appends its effects.
     """
 
     def __init__(self, me: bytes, jobs: Mapping[bytes, StampedJob], effects: list[Effect]) -> None:

@@ -2,7 +2,7 @@
 
 A child that ran for a while is started again at once. A child that dies again and again waits 0.1 s,
 doubling up to 10 s. A child that failed to start three times in a row (its import or ``init()`` raised) is
-*broken*: it is tried every 30 s, so that it comes back soon after its code is mended. A child is broken too
+*broken*. It is tried every 30 s, so that it comes back soon after its code is mended. A child is broken too
 if it starts, and five times in a row dies soon and before it has had a task. No task is to blame then, so the
 cause will be there in its next life too.
 """

@@ -4,8 +4,8 @@ A receiver tells each of its senders a limit: the tasks that have left the queue
 (``receivers.py``, ``grant``). Limits are counts from the link's beginning, so a lost or doubled statement
 does no harm, and they never fall. Each sender has at least one task.
 
-* The window is about :data:`TARGET` seconds of work at the measured rate (:class:`Meter`), so that fast
-  tasks travel in large batches and slow ones are not queued behind each other. It is one task until
+* The window is about :data:`TARGET` seconds of work at the measured rate (:class:`Meter`). So fast tasks
+  travel in large batches, and slow ones are not queued behind each other. It is one task until
   the first measurement, and :data:`MAX_WINDOW` tasks at most.
 * Above :data:`SLOW` seconds a task, a task leaves the queue when it is finished, not when it is begun. So no
   sender has a second task here; with n senders, up to n - 1 tasks wait behind the one that runs.

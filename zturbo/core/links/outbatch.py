@@ -17,7 +17,7 @@ Destination = Any
 
 @dataclass(slots=True)
 class OutBatch:
-    """What a member sends and retains as a unit."""
+    """A batch that is sent and retained as a unit."""
 
     batch: Batch
     dest: Destination

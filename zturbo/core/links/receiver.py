@@ -6,13 +6,13 @@ greeting, a new probe or a gap, and when a good part of the window has come free
 :data:`FLUSH` seconds, so that several share a statement.
 
 A receiver may give back tasks that it has not started. Each statement lists them, until a probe confirms that
-the sender has taken them back. Such a probe has no new nonce and is not answered at once: probe and answer
-would follow one another without a pause while there is more to give back.
+the sender has taken them back. Such a probe has no new nonce, and is not answered at once. Else probe and
+answer would follow one another without a pause, while there is more to give back.
 
 A batch beyond the credit comes from no correct sender, and is dropped. So is a batch that cannot be read. The
 sender's probes make it come again. If the next batch cannot be taken for :data:`USELESS_FOR` seconds, it
-never will be. Then ``receivers.py`` tells the broker, which ends the job of a batch that cannot be read, and
-counts a complaint against the sender of a batch beyond the credit.
+never will be. Then ``receivers.py`` tells the broker. The broker ends the job of a batch that cannot be read.
+A batch beyond the credit counts as a complaint against its sender.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ from zturbo.wire.messages import Batch, Greet, Probe
 __all__ = ["Receivers"]
 
 REPEAT = 0.25
-"""Seconds between two statements, until the sender confirms what was given back."""
+"""Seconds between two statements, until the sender confirms a return."""
 
 FETCH_AFTER = 0.2
 """Seconds between two requests for a newer view."""
@@ -23,7 +23,7 @@ class Receivers:
 
     Args:
         me: this process's incarnation.
-        effects: list to which it appends what is to be done.
+        effects: list to which it appends its effects.
     """
 
     def __init__(self, me: bytes, effects: list[Effect]) -> None:
@@ -95,7 +95,7 @@ class Receivers:
         return link
 
     def probe(self, probe: Probe, now: float) -> list[tuple[int, int]]:
-        """Take a sender's probe. Returns what the sender has taken back: (batch, index)."""
+        """Take a sender's probe, and return the (batch, index) of each return that it confirms."""
         link = self.links.get(probe.source)
         if link is None or probe.target != self.me:
             self.strays += 1

@@ -1,6 +1,6 @@
 """The sender's half of a link: numbers batches, keeps each until it is acked, sends within credit.
 
-ZeroMQ loses messages while both ends live: a reconnect drops what was in its pipe or in TCP's buffers. So
+ZeroMQ loses messages while both ends live: a reconnect drops all that is in its pipe or in TCP's buffers. So
 a send proves nothing, but the answer to a probe does. A batch that was sent before the probe, and is not in
 the answer, is lost. The sender then sends again from there (a *resume*). A batch keeps its number, so the
 receiver drops one that it has already. After a silence the sender probes. It never sends data again on
@@ -43,13 +43,13 @@ SENDER: Table[SenderState] = Table(
     {
         GREETING: "the receiver is asked for the link and has not answered: there is no credit yet",
         OPEN: "batches go as credit allows",
-        PROBING: "a probe is out: what was sent before it, and is not in its answer, is lost",
-        OVER: "what the receiver had not acked goes to others, or waits for the broker's word",
+        PROBING: "a probe is out: a batch that was sent before it, and is not in its answer, is lost",
+        OVER: "batches that were not acked go to other receivers, or wait for the broker's word",
     },
     [
         (GREETING, OPEN, "the receiver's first statement"),
         (OPEN, PROBING, "an answer is owed and none comes, or the receiver has seen a gap"),
-        (PROBING, OPEN, "the probe is answered; what is lost goes again"),
+        (PROBING, OPEN, "the probe is answered; lost batches go again"),
         (GREETING, OVER, "a view comes without the receiver"),
         (OPEN, OVER, "a view comes without the receiver"),
         (PROBING, OVER, "a view comes without the receiver"),
@@ -63,7 +63,7 @@ class LinkSender:
     Args:
         me: incarnation of the sender.
         peer: incarnation of the receiver.
-        effects: list to which it appends what is to be done.
+        effects: list to which it appends its effects.
     """
 
     __slots__ = (
@@ -275,7 +275,7 @@ class LinkSender:
                 self.effects.append(Send(self.peer, outbatch.batch))
 
     def probe(self, now: float) -> None:
-        """Ask what has arrived: after silence, or a gap."""
+        """Ask which batches have arrived: after silence, or a gap."""
         self.nonce += 1
         self._probed = self.sent
         if self.sent and self.state is not PROBING:  # else it asks for credit alone, and nothing can be lost
@@ -299,7 +299,7 @@ class LinkSender:
                 self.greet(now)
 
     def abandon(self) -> list[OutBatch]:
-        """End the link, since the peer is gone. Returns what the peer had not acked, in order."""
+        """End the link, since the peer is gone. Returns the outbatches that it had not acked, in order."""
         self._move(OVER)
         left = list(self.retained.values())
         self.retained.clear()

@@ -44,7 +44,7 @@ class Senders:
         me: this process's incarnation.
         host: its host; peers with the same one are near.
         custody: counts the outbatches that came of each input.
-        effects: list to which it appends what is to be done.
+        effects: list to which it appends its effects.
     """
 
     def __init__(self, me: bytes, host: str, custody: Custody[Any], effects: list[Effect]) -> None:
@@ -141,7 +141,7 @@ class Senders:
         return outbatch
 
     def pump(self, now: float) -> None:
-        """Send what credit allows."""
+        """Send as many outbatches as credit allows."""
         for dest, queue in self.pending.items():
             while queue:
                 link = self._pick(dest, now)
@@ -227,8 +227,8 @@ class Senders:
     def stamp(self, stamp: Stamp) -> None:
         """Take a job's stamp.
 
-        A higher epoch drops the outbatches of older ones that wait. Another sink gets those that wait for the
-        sink before it.
+        A higher epoch drops the outbatches of older ones that wait. A new sink gets the outbatches that wait
+        for the sink before it.
         """
         old = self.stamps.get(stamp.job)
         self.stamps[stamp.job] = stamp
@@ -245,7 +245,7 @@ class Senders:
                 self._wait(outbatch)
 
     def forget(self, job: bytes) -> None:
-        """Drop what waits of a job that is over."""
+        """Drop the waiting outbatches of a job that is over."""
         self.stamps.pop(job, None)
         self._drop_pending(job, None)
         for link in self.links.values():

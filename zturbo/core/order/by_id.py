@@ -56,7 +56,7 @@ class ById:
         return out
 
     def flush(self) -> list[Any]:
-        """Close all gaps, since all of the job has entered. Returns what is buffered, in order."""
+        """Close all gaps, since all of the job has entered. Returns the buffered items, in order."""
         out = [heapq.heappop(self._heap)[1] for _ in range(len(self._heap))]
         if self._buffered:
             self.next = max(self._buffered) + 1

@@ -63,7 +63,7 @@ class ByMeta:
         return _Keyed(token, batch.stage, pick(batch.metas, batch.n, self._key))
 
     def released(self, piece: Released) -> list[tuple[int, int]]:
-        """Take what is next by path. Returns (token, index in its batch) of the tasks that are next by id."""
+        """Take the next piece by path. Returns (token, index in its batch) of tasks that are next by id."""
         if piece.kind == "fail":
             self.failures.append(piece.item)
             return []

@@ -5,8 +5,8 @@ A job is a tree of paths. Each path has one of three items: a task (a leaf); an 
 The order of release is depth first, and a failure comes after its children.
 
 Items come as runs of siblings. Each path whose children are not all released has a node. The node knows which
-children have wholly entered (as intervals), and buffers runs that wait for their turn. It forgets what was
-released. So the next run in order costs the same whether it has one task or a thousand. Memory is taken by
+children have wholly entered (as intervals), and buffers runs that wait for their turn. It forgets released
+runs. So the next run in order costs the same whether it has one task or a thousand. Memory is taken by
 open nodes, gaps and waiting runs alone.
 
 A component of :data:`EXECUTION` or more names one execution of the task above it, at a stage that is not
@@ -14,8 +14,8 @@ deterministic. Such a task has one child: the first execution that is complete b
 are dropped. Until then nothing of the task is released.
 
 The first item for a path wins: items for a closed path are dropped. A path may be closed with fewer children
-than have entered. Then it loses those that are not released. Released items are never taken back, so the
-count is raised to their number if it is lower.
+than have entered. Then the children beyond its count are dropped, except those that are released already.
+Released items are never taken back, so the count is raised to include them.
 """
 
 from __future__ import annotations
@@ -160,7 +160,7 @@ class Sequencer:
         return 1
 
     def _let_go(self, node: Node) -> None:
-        """Without an order: release what an execution has buffered until it won."""
+        """Without an order: release the items that an execution has buffered until it won."""
         for index, buffered in sorted(node.buffered.items()):
             if buffered.kind != NOTHING:
                 self.buffered -= buffered.n
@@ -334,7 +334,7 @@ class Sequencer:
 
     # -- releasing ----------------------------------------------------------------------------
     def pop(self, limit: int, *, before_failure: bool = False) -> list[Released]:
-        """Release what is next.
+        """Release the next items.
 
         Args:
             limit: tasks and failures at most.
@@ -453,10 +453,10 @@ class Sequencer:
         return self.finished or not self.ordered
 
     def keep_prefix(self) -> None:
-        """Begin a new epoch: forget all that is not released.
+        """Begin a new epoch: forget all items that are not released.
 
         All of the job may enter again then, and the released prefix is dropped as copies. Without an order
-        nothing is forgotten: all that has entered is released once.
+        nothing is forgotten: each item that has entered is released once.
         """
         if not self.ordered or self.finished:
             return

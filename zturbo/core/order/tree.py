@@ -32,7 +32,7 @@ TASKS, FAIL, NOTHING = "tasks", "fail", "nothing"
 
 
 class Released(NamedTuple):
-    """Part of what is released: n siblings, or one failure."""
+    """Items that are released together: n siblings, or one failure."""
 
     kind: Literal["tasks", "fail"]
     path: Path
@@ -44,7 +44,7 @@ class Released(NamedTuple):
 
 
 class Buffered(NamedTuple):
-    """Part of what waits for its turn: n siblings, or one failure, or one drop (``NOTHING``)."""
+    """Items that wait for their turn together: n siblings, or one failure, or one drop (``NOTHING``)."""
 
     kind: str
     n: int

@@ -19,7 +19,7 @@ class Adoption:
     Args:
         me: incarnation of the worker.
         arrivals: the roots are among them.
-        effects: list to which it appends what is to be done.
+        effects: list to which it appends its effects.
     """
 
     def __init__(self, me: bytes, arrivals: Arrivals, effects: list[Effect]) -> None:

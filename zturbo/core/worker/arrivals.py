@@ -33,7 +33,7 @@ class Arrivals:
 
     Args:
         me: incarnation of the worker.
-        effects: list to which it appends what is to be done.
+        effects: list to which it appends its effects.
     """
 
     def __init__(self, me: bytes, effects: list[Effect]) -> None:
@@ -54,7 +54,7 @@ class Arrivals:
         self.receivers.leave(self.held.now(key)[0], tasks, nbytes)
 
     def drop(self, key: InputKey, now: float) -> None:
-        """Ack an input at once, whatever is un-acked further down: its outputs are not needed any more."""
+        """Ack an input at once, even if its outputs are not acked: they are not needed any more."""
         self.custody.forget(key)
         self._ack(key, now)
 

@@ -26,9 +26,9 @@ class Feed:
 
     Args:
         arrivals: get back the credit of tasks, and tasks that are not started.
-        jobs: what the worker has of each job.
+        jobs: the state of each job at the worker.
         senders: the code gets no new work while they are pressed.
-        effects: list to which it appends what is to be done.
+        effects: list to which it appends its effects.
         sequenced: gives the next work of an ordered stage; None at a plain stage, which has a queue.
         batch: tasks that the code takes at once; 0 for one by one.
         batch_wait: seconds that the code waits for so many.
@@ -70,7 +70,7 @@ class Feed:
         self._alone = False
         """Whether a suspect runs, so that nothing else may."""
         self._moved_at = 0.0
-        """When the code last began work after a pause, or finished something."""
+        """When the code last began work after a pause, or finished a task or some work."""
         self.given_back = False
         """Whether the tasks behind the running one were given back already."""
 
@@ -82,13 +82,13 @@ class Feed:
             self.give_back(now)
 
     def drop_job(self, job: bytes, now: float) -> None:
-        """Ack and drop what is queued of a job: an old epoch leaves no debt."""
+        """Ack and drop the queued tasks of a job: an old epoch leaves no debt."""
         for part in self.queue.drop(lambda batch: batch.job == job):
             self._arrivals.leave(part.key, part.n, part.nbytes)
             self._arrivals.drop(part.key, now)
 
     def drop_senders(self, gone: set[bytes]) -> None:
-        """Drop what is queued from senders that are gone: their tasks are sent to other workers."""
+        """Drop the queued tasks of senders that are gone: other workers get these tasks."""
         self.queue.drop(lambda batch: batch.source in gone)
 
     # -- to the code, and back ----------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""What a worker has of one job."""
+"""The state of one job at a worker."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["WorkerJob"]
 
 @dataclass(slots=True)
 class WorkerJob:
-    """A job in one epoch: its stamp, and the counts of what its code has given."""
+    """A job in one epoch: its stamp, and the counts of its code's outputs."""
 
     stamp: Stamp
     sequencer: Sequencer | None = None

@@ -8,8 +8,8 @@ lost, the broker starts its jobs over.
 ENDs and FAILs do not travel through plain stages: they go straight to the next sequencer, which takes
 a job's items in any order.
 
-When a task runs much longer than those before it, or this worker is told to leave, a plain stage gives the
-tasks that it has not started back to their senders, for other workers to run.
+A plain stage may give tasks that it has not started back to their senders, for other workers to run. It does
+so when a task runs much longer than those before it, and when this worker is told to leave.
 """
 
 from __future__ import annotations
@@ -58,8 +58,8 @@ WORKER: Table[WorkerState] = Table(
     {
         FRESH: "no view has it yet, so no peer sends it tasks",
         READY: "it takes tasks, as far as it gives credit",
-        DRAINING: "it finishes what runs, gives the rest back, and takes nothing new",
-        FENCED: "it leaves; others drop what it still says",
+        DRAINING: "it finishes the tasks that run, gives the others back, and takes no new ones",
+        FENCED: "it leaves; others drop its messages",
     },
     [
         (FRESH, READY, "the first view that has it"),
@@ -180,7 +180,7 @@ class WorkerMachine:
                 self._adoption.confirmed(broker)
 
     def stamp(self, stamp: Stamp, now: float) -> None:
-        """The broker has decided something new about a job: a higher epoch, a mark, another sink."""
+        """Take a new stamp of a job: with a higher epoch, a mark, another sink."""
         if stamp.job in self.jobs:
             self._accept_stamp(stamp, now)
             self._settle(now)
@@ -199,7 +199,7 @@ class WorkerMachine:
         self._settle(now)
 
     def drain(self, now: float) -> None:
-        """Finish what runs, give the rest back, take nothing new."""
+        """Finish the tasks that run, give the others back, and take no new ones."""
         if self.state in (FRESH, READY):
             self._move(DRAINING)
         self.effects.append(Control(to_broker.Draining(incarnation=self.me)))
@@ -276,7 +276,7 @@ class WorkerMachine:
 
     # -- user code ----------------------------------------------------------------------------
     def produced(self, out: Produced, now: float) -> None:
-        """The user's code gave something, or finished something, or both."""
+        """The user's code gave outputs, or finished tasks, or both."""
         self.feed.finished(out, now)
         job = self.jobs.get(out.job)
         if job is not None and job.stamp.epoch == out.epoch:
@@ -316,7 +316,7 @@ class WorkerMachine:
 
     # -- time ---------------------------------------------------------------------------------
     def _settle(self, now: float) -> None:
-        """After each event: ack what came to zero, feed the code, give credit, send."""
+        """After each event: send, feed the code, ack, give credit."""
         self.senders.pump(now)
         self.feed.go_on(now)
         self.arrivals.ack_zeroed(now)

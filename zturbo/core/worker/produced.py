@@ -1,4 +1,4 @@
-"""What the user's code has given, as the worker's machine is told of it."""
+"""Outputs of the user's code, on their way to the worker's machine."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["Produced"]
 
 @dataclass(slots=True)
 class Produced:
-    """What the user's code gave, of one job and epoch."""
+    """Outputs of one job and epoch, and the tasks and work that are finished with them."""
 
     job: bytes
     epoch: int
@@ -24,6 +24,6 @@ class Produced:
     tasks: int = 0
     """Tasks finished."""
     seconds: float = 0.0
-    """What they took."""
+    """Seconds that these tasks took."""
     works: tuple[Work, ...] = ()
     """Pieces of work that are finished with this."""

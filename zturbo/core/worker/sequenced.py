@@ -24,8 +24,8 @@ class Sequenced:
 
     Args:
         me: incarnation of the worker.
-        jobs: what it has of each job.
-        effects: list to which it appends what is to be done.
+        jobs: the state of each job at the worker.
+        effects: list to which it appends its effects.
         spill_bytes: bytes that may wait for their order in memory.
     """
 

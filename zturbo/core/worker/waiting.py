@@ -18,7 +18,7 @@ class Waiting:
     """All batches of all jobs that wait in one worker.
 
     Args:
-        effects: list to which it appends what is to be done.
+        effects: list to which it appends its effects.
         budget: bytes that may wait in memory.
     """
 
@@ -62,7 +62,7 @@ class Waiting:
     def take(
         self, job: bytes, released: list[Released]
     ) -> tuple[list[tuple[Batch, int, int]], list[tuple[int, bytes, int]]]:
-        """Count what a sequencer has released. Returns it as pieces of batches, and failures.
+        """Count released items no more. Returns them as pieces of batches, and failures.
 
         A failure is (index of the task before which it passes by, error, children of its own task before it).
         """

@@ -2,7 +2,7 @@
 
 A record at the end of a spool may be cut short for two reasons. Either a crash broke off its write: then it
 was never acked, and is not missed. Or records that were acked have been cut off. The file ``safe`` tells the
-two apart. It is written before an ack, and not synced. The death of a process does not lose what was written.
+two apart. It is written before an ack, and not synced. Its entries outlive the process.
 After a death of the host an entry may be an older one, which tells of fewer bytes. An entry that cannot be
 read counts as none.
 

@@ -25,7 +25,7 @@ _MAGIC = b"zts1"
 
 
 class SpoolCorrupt(ZturboError):
-    """A record is not what was written; it is not served."""
+    """A record is not as it was written. It is not served."""
 
 
 class SpoolFull(ZturboError):

@@ -86,7 +86,7 @@ class SpoolFolder:
 
     # -- damage -------------------------------------------------------------------------------
     def check(self, job: bytes, spool: Spool) -> None:
-        """Raise SpoolCorrupt if a job's spool is shorter than what was acked of it."""
+        """Raise SpoolCorrupt if a job's spool is shorter than its acked part."""
         if spool.size < self._safe[job]:
             raise SpoolCorrupt(
                 f"{spool.path} ends after {spool.size} bytes, but {self._safe[job]} were safe: it was cut off"
@@ -105,7 +105,7 @@ class SpoolFolder:
         return path.read_bytes().strip() != _boot()
 
     def note_boot(self) -> None:
-        """Note this start of the host, once all that the last one has damaged is marked.
+        """Note this start of the host, once all spools that it has damaged are marked.
 
         Nothing is written if it is noted already: the disk may be full.
         """

@@ -1,6 +1,6 @@
 """The loop of a member process (worker, sink): sockets on one side, a pure machine on the other.
 
-One thread owns every socket. Each round: wait, read, let the machine decide, do what it wants.
+One thread owns every socket. Each round: wait, read, let the machine decide, carry out its effects.
 Other threads hand calls over with :meth:`MemberLoop.post`, which wakes the loop.
 """
 
@@ -55,7 +55,7 @@ HELLO_JOBS = 64
 
 
 class Role(Protocol):
-    """What a worker or a sink adds to the loop."""
+    """The handlers that a worker or a sink adds to the loop."""
 
     def control(self, message: Message, now: float) -> None:
         """Take a message of the broker."""
@@ -73,7 +73,7 @@ class Role(Protocol):
         """When ``tick`` is due."""
 
     def perform(self, now: float) -> None:
-        """Do what the machine wants done."""
+        """Carry out the machine's effects."""
 
     def snapshot(self) -> dict[bytes, tuple[int, int, int, int]]:
         """Job -> its counts here."""
@@ -180,7 +180,7 @@ class MemberLoop:
         self.peers.send(peer, frames)
 
     def tell(self, message: Message) -> None:
-        """Send a message to the broker. It is lost while no broker is there: callers repeat what matters."""
+        """Send a message to the broker. It is lost if no broker is there: callers repeat it if need be."""
         try:
             self.control.send_multipart(pack_control(message), zmq.DONTWAIT)
         except zmq.Again:

@@ -158,7 +158,7 @@ class SinkProcess:
         return due
 
     def perform(self, now: float) -> None:
-        """Do what the machine wants done."""
+        """Carry out the machine's effects."""
         if self._unwritten and now >= self._write_at:
             self._write_late(now)
         effects, self.machine.effects[:] = list(self.machine.effects), []
@@ -247,7 +247,7 @@ class SinkProcess:
         self.loop.tell(to_broker.Trouble(incarnation=self.loop.incarnation, text=text))
 
     def _write_late(self, now: float) -> None:
-        """Try again to write what there was no room for."""
+        """Try again to write records for which there was no room."""
         written: list[Store] = []
         self._write_at = now + RETRY_FULL
         try:

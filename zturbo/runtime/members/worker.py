@@ -284,7 +284,7 @@ class WorkerProcess:
         self._steal_at = now + self._steal_delay
 
     def perform(self, now: float) -> None:
-        """Do what the machine wants done."""
+        """Carry out the machine's effects."""
         effects = self.machine.effects
         while effects:
             todo = list(effects)

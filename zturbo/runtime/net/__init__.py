@@ -1,1 +1,1 @@
-"""What goes over sockets, and what is done about what comes."""
+"""Sockets, and the bounds of all that comes over them."""

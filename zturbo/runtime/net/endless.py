@@ -9,7 +9,7 @@ brought it. So the bytes since the last whole message of a connection are known.
 if these are more than a message may have, or if they come in tiny frames while this process grows. Then
 ZeroMQ frees the frames. A correct peer connects anew, and its links go on.
 
-That holds for connections that other processes make, and for those that this process makes: a stranger may
+That holds for connections that other processes make, and for those that this process makes. A stranger may
 claim to be a member, or may have the port of a member that has ended. A PUSH takes no messages, but ZeroMQ
 keeps the frames that its peer sends all the same.
 

@@ -19,7 +19,7 @@ TELL_EVERY = 10.0
 """Seconds between two lines in the log."""
 
 SHOWN = 4000
-"""Characters of a traceback that are logged: an error's text may have what a stranger sent."""
+"""Characters of a traceback that are logged: an error's text may be a stranger's."""
 
 
 class Guard:

@@ -9,8 +9,8 @@ connection. A socket that connects and receives must not have it: libzmq 4.3.5 t
 
 - When the connection of such a socket breaks, libzmq ends its pipe at once, whatever is still in the pipe
   (``socket_base_t::hiccuped``: ``if (options.immediate == 1) pipe_->terminate (false)``).
-- A command tells the socket so. ``recv`` processes commands at each hundredth call, before it reads, and so
-  perhaps between two frames of one message: of messages with two frames, the hundredth frame is a second one.
+- A command tells the socket so. ``recv`` processes commands at each hundredth call, before it reads. That may
+  be between two frames of one message: of messages with two frames, the hundredth frame is a second one.
 - The pipe cannot be read any more, but the first frame announced a second:
   ``Assertion failed: !_more (src/fq.cpp:80)``.
 
@@ -86,7 +86,7 @@ def check_bind(address: str, *, insecure: bool, security: Security | None = None
         raise UsageError(f"{address!r} is no address of the form tcp://HOST:PORT or ipc://PATH")
     if not is_loopback(address):
         raise UsageError(
-            f"{address} can be reached from other hosts, and anybody there could run jobs: bind to "
+            f"{address} can be reached from other hosts, and any process there could run jobs: bind to "
             "127.0.0.1, or accept that on a network you trust with --insecure"
         )
 

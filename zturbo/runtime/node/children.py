@@ -61,7 +61,7 @@ class ChildSpec:
         role: ``broker``, ``sink`` or ``worker``.
         name: for people, such as ``video.detect``.
         module: the module that it runs, as ``python -m`` would.
-        spec: what the child is told. Its process is bound to the ``resources`` in it (name -> list).
+        spec: told to the child. Its process is bound to the ``resources`` in it (name -> list).
     """
 
     role: str
@@ -107,7 +107,7 @@ class Child:
             undo.pop_all()
 
     def _start(self, env: dict[str, str] | None, output: int | None, undo: contextlib.ExitStack) -> None:
-        """Start it. The caller undoes what is in ``undo`` if that fails."""
+        """Start it. If that fails, the caller makes the calls in ``undo``."""
         what = self.what
         self.ready_fd, writer = os.pipe()
         undo.callback(os.close, self.ready_fd)
@@ -301,7 +301,7 @@ class ChildSide:
         self._ready_fd: int = spec["ready_fd"]
         self._folders: list[Path] = []
         self.running_note = self._open_note(spec["running_fd"])
-        """Its note of what it runs."""
+        """Its note of the tasks that it runs."""
         self.handlers: dict[int, Any] = {}
         """Signal -> the handler that it has here."""
         self.on_stop: Callable[[], None] | None = None

@@ -44,7 +44,7 @@ CANCEL_AFTER = 0.5
 """Seconds that a running task of an ended job may go on before its worker is ended."""
 
 LOOK_EVERY = 0.1
-"""Seconds between two looks at what runs, while something has a time limit."""
+"""Seconds between two looks at the tasks that run, while any has a time limit."""
 
 GRACE = 0.5
 """Seconds more, in which a worker that runs many tasks at a time may end one of them by itself."""

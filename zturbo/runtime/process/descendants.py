@@ -30,7 +30,7 @@ def marked(mark: str) -> list[int]:
     try:
         pids = [int(name) for name in os.listdir("/proc") if name.isdigit()]
     except OSError as error:  # this process has no descriptors left
-        log.error("what a worker has started cannot be looked up, and may go on: %s", error)
+        log.error("processes that a worker has started cannot be looked up, and may go on: %s", error)
         return []
     return [pid for pid in pids if pid != os.getpid() and _has(pid, mark)]
 

@@ -1,9 +1,9 @@
 """A worker's own file descriptors: the stage's code can close them, as any code of a process can.
 
-The worker moves those that Python owns above the numbers that code closes in bulk, with ``os.closerange``.
-Those of libzmq cannot be moved. When libzmq next uses a closed one, it aborts the process, at a moment that
-tells nothing of the cause. So after each piece of work the worker checks whether all are there. If not, it
-ends while that work is still noted as running.
+The worker moves Python's own descriptors above the numbers that code closes in bulk (``os.closerange``). The
+descriptors of libzmq cannot be moved. When libzmq next uses a closed one, it aborts the process, at a moment
+that tells nothing of the cause. So after each piece of work the worker checks whether all are there. If not,
+it ends while that work is still noted as running.
 """
 
 from __future__ import annotations

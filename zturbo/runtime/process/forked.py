@@ -1,7 +1,7 @@
 """Processes that the stage's code forks from its worker, and the things that they must not share with it.
 
 ``os.fork``, and ``multiprocessing`` where it forks, copy the worker with its signal handlers and its note
-of what runs. A copy that returned from the stage's code would go on as a second worker: it would write into
+of what runs. A copy that returned from the stage's code would go on as a second worker. It would write into
 the note, and remove the worker's socket files at its end. So a copy ends as soon as it returns.
 """
 
