@@ -50,7 +50,7 @@ class Logbook:
         for level, job, text in message.records:
             self.add(at, level, source, job, text)
         if message.dropped:
-            text = f"{message.dropped} more lines were too many to be sent; its own stderr has them"
+            text = f"{message.dropped} more lines were too many to be sent; the stderr of {source} has them"
             self.add(at, "WARNING", source, b"", text)
 
     def page(self, after: int, job: bytes | None, source: str) -> answers.LogPage:

@@ -117,7 +117,7 @@ class Router:
         try:
             self.socket.send_multipart([who, *pack_control(message)], zmq.DONTWAIT)
         except zmq.ZMQError as error:  # unreachable or full
-            log.debug("%s was not said: %s", message.type_name, error)
+            log.debug("%s was not sent: %s", message.type_name, error)
 
     def close(self) -> None:
         """Close the socket."""

@@ -420,4 +420,4 @@ class Broker:
         try:
             self.ledger.close()
         except LedgerFull as error:
-            log.error("the ledger's disk is still full; what has got no answer is not in it: %s", error)
+            log.error("the ledger's disk is still full; requests without an answer are not in it: %s", error)

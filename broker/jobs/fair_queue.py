@@ -1,7 +1,7 @@
 """Dispatch order: the highest priority first; within it round robin between clients, then jobs.
 
-So a million-task job starves nobody: each turn gives one slice of one job's roots. No step costs more where
-more jobs wait.
+So a job of a million tasks starves no other job: at each turn one slice of one job's roots is sent. No step
+costs more where more jobs wait.
 """
 
 from __future__ import annotations

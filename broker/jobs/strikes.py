@@ -12,8 +12,8 @@ Where no task was running, the nearest is struck: the one that was to be next, o
 last. It may have caused the death, by a thread that it started, say. A strike does no harm to a task that is
 done, which does not come again.
 
-Where several tasks were running, in a batch or beside each other, nobody knows which one it was. Each gets a
-strike, and becomes a suspect as any other; but none is condemned in company: it runs alone first.
+Where several tasks were running, in a batch or beside each other, the broker cannot know which one it was.
+Each gets a strike, and becomes a suspect as any other. But none is condemned in company: it runs alone first.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from zturbo_broker.jobs.job import Job
 __all__ = ["Death", "Running", "stand", "strike"]
 
 ANYWHERE = 4
-"""How many times the limit of deaths, at whatever output, condemns a task."""
+"""A task with this many times the limit of deaths, after any numbers of outputs, is condemned too."""
 
 Running = tuple[bytes, int, Path, int]
 """(job, epoch, path) of a task that was running, and how many outputs it had given."""
@@ -61,7 +61,7 @@ class Death:
         if not self.running:
             return f"{self.worker} {ended}"
         others = f" and {len(self.running) - 1} others" if len(self.running) > 1 else ""
-        while_ = "while no task ran; nearest was" if self.cause == "between" else "while it ran"
+        while_ = "while no task ran; the nearest was" if self.cause == "between" else "while it ran"
         return f"{self.worker} {ended}, {while_} task {_name(self.running[0][2])}{others}"
 
 
@@ -117,7 +117,7 @@ def _stood(job: Job, stage: int, given: list[int]) -> int:
     """How many children of a condemned task stand.
 
     Before an ordered stage it has to be the same number in each epoch, and no fewer than may have been given
-    out: as many as the task ever gave. Elsewhere the next sequencer knows, and nobody runs the task again.
+    out: as many as the task ever gave. Elsewhere the next sequencer knows, and no worker runs the task again.
     """
     stamp = job.stamp
     later = stamp is not None and any(ordered > stage for ordered in stamp.ordered)
@@ -132,7 +132,9 @@ def stand(marks: tuple[Mark, ...], failures: Sequence[tuple[int, Path, int]]) ->
             continue
         old = known.get((stage, path))
         if old is None or not old.kind:
-            old = Mark(stage, path, "TaskError", "it failed in an earlier epoch, and that was given out")
+            old = Mark(
+                stage, path, "TaskError", "it failed in an earlier epoch, and the failure was given out"
+            )
         known[(stage, path)] = old._replace(given=count)
     return tuple(known.values())
 

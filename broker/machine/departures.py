@@ -72,7 +72,7 @@ class Departures:
             unaware = before == given  # the worker gave what the mark allows, before it had got the mark
             if mark.kind and not unaware and (before or (mark.given and job.epoch > 1)):
                 # In an earlier epoch the task may have given more, and results after that were given out.
-                why = f"{mark.text}; what it had given cannot be made again"
+                why = f"{mark.text}; the outputs that it had given cannot be made again"
                 self.life.end(job, JobState.FAILED, "ResultsLost", f"{why}: submit the job again", now)
                 return
             self.life.restamp(job, replace(stamp, marks=job.marks, revision=stamp.revision + 1))

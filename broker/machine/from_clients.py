@@ -330,7 +330,7 @@ class FromClients:
             if problem and not self.membership.members(job.pipeline, index):
                 return f"a worker of {job.pipeline}.{stage}: it does not start: {problem}"
         if job.backlog and job.paused_until > self.life.now:
-            return "its results to be read: it has its share of the sink's spool"
+            return "its results to be read: they fill its share of the sink's spool"
         return None
 
     def _counts(self, job: Job, stages: int) -> list[list[int]]:

@@ -158,7 +158,7 @@ class FromMembers:
             DecodeError: the member belongs to another node.
         """
         if self.membership.node_of(message.incarnation) not in (None, b"", identity):
-            raise DecodeError("exited is said of another node's member")
+            raise DecodeError("exited is about another node's member")
         running = message.running
         death = Death(-1, message.who, message.text, message.cause, running)
         source = message.who.split(" (")[0]

@@ -148,7 +148,7 @@ class Lifecycle:
         """The sink that had the job's results has lost them: start over, if a new run gives the same ones."""
         stamp = job.stamp
         if job.wild and stamp is not None and stamp.hold != "all":
-            text = f"{why}; a stage is not deterministic, so that another run would not fit what was given"
+            text = f"{why}; a stage is not deterministic, so another run would not fit the results given out"
             self.end(job, JobState.FAILED, "ResultsLost", f"{text}: submit the job again", now)
         else:
             job.incidents.append(f"{why}: the job starts over")
@@ -317,7 +317,7 @@ class Lifecycle:
             self.end(job, JobState.FAILED, "JobTimeout", text, now)
         for job in [self.jobs[name] for name in self.feeds.due(now)]:
             if job.state not in ENDED:
-                text = f"its client fed it and was not heard of for {self.feeds.patience:g} s"
+                text = f"the client that fed the job was not heard of for {self.feeds.patience:g} s"
                 self.end(job, JobState.FAILED, "ClientLost", text, now)
 
     def remind(self, member: Member, known: Sequence[tuple[bytes, int, int]]) -> None:

@@ -20,7 +20,7 @@ class Apart(NamedTuple):
 
 
 def out_of_reach(member: Member, others: Iterable[Member], name: Callable[[Member], str]) -> Apart | None:
-    """The first of the others with whom this member cannot work; None if it can with all.
+    """The first of the others with which this member cannot work; None if it can work with all.
 
     Between two such members tasks, or the statements about them, would never arrive, and one of the two would
     be taken out of the view again and again. A worker counts as linked with each later ordered stage and with

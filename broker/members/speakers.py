@@ -29,4 +29,4 @@ def check_speaker(who: bytes, message: Message) -> None:
     """Raise DecodeError if a message speaks in the name of another than this connection's identity."""
     name = speaker_of(message)
     if name is not None and name != who:
-        raise DecodeError(f"{message.type_name} is said in another's name")
+        raise DecodeError(f"{message.type_name} speaks in another's name")

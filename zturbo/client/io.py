@@ -357,7 +357,7 @@ class ClientIO:
             return
         self._away = True
         how_long = "until it does" if left == math.inf else f"for {left:.0f} s more"
-        log.warning("the broker at %s does not answer; it is asked again %s", self.broker, how_long)
+        log.warning("the broker at %s does not answer; the client asks again %s", self.broker, how_long)
 
     def _unanswered(self, request: _Request) -> str:
         if request.waits + QUIET > time.monotonic():

@@ -28,7 +28,7 @@ SUBSCRIPTION: Table[SubscriptionState] = Table(
     {
         _S.SEEKING: "no sink is known that has the results; the broker is asked which one does",
         _S.READING: "a sink is asked for results; the broker is asked now and then whether they moved",
-        _S.DOUBTED: "the sink does not serve the job; the broker is asked before that is believed",
+        _S.DOUBTED: "the sink does not serve the job; the broker is asked whether the results are lost",
         _S.OVER: "the reader has stopped, or was told an error",
     },
     [

@@ -320,7 +320,7 @@ class SystemJobs:
             assert job is not None
             self._do(job, self._attempt(job))
         elif self.state == "started" and not self._under_way:
-            self._log.warning("a job is waited for, and none is under way: each has been taken")
+            self._log.warning("the program waits for a job, and none is under way: it has taken each one")
 
     def taken(self, job: Job) -> None:
         """The program has taken a job from the queue."""

@@ -1,4 +1,4 @@
-"""What is said in another's name is refused."""
+"""A message that speaks in another's name is refused."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def test_what_is_said_in_anothers_name_is_refused(message: Message) -> None:
     submit(machine, b"j" * 16)
     machine.effects.clear()
     for stranger in (CLIENT, b"o" * 16):
-        with pytest.raises(DecodeError, match="said in another's name"):
+        with pytest.raises(DecodeError, match="speaks in another's name"):
             machine.control(stranger, message, 1.0)
     other = b"o" * 16
     if isinstance(message, to_broker.Exited):
