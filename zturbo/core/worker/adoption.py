@@ -32,7 +32,7 @@ class Adoption:
         self._report_at = 0.0
 
     def adopt(self, broker: bytes, here: list[tuple[InputKey, int, int]], now: float) -> None:
-        """Hand the roots of the broker before this one over to this one, and report them to it.
+        """Make this broker the owner of the roots of the broker before it, and report them to it.
 
         The first broker gets a report too: it may know this worker from its ledger, and wait for the report.
 

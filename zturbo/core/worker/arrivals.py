@@ -16,7 +16,7 @@ __all__ = ["Arrivals", "Returned"]
 
 
 class Returned(NamedTuple):
-    """Tasks ``start .. stop`` of an input that are given back, until their sender has taken them back."""
+    """Tasks ``start .. stop`` of an input, which are given back and not yet taken back by their sender."""
 
     key: InputKey
     start: int
@@ -24,7 +24,7 @@ class Returned(NamedTuple):
 
     @property
     def n(self) -> int:
-        """How many these are."""
+        """Tasks."""
         return self.stop - self.start
 
 
@@ -41,7 +41,7 @@ class Arrivals:
         self.receivers = Receivers(me, effects)
         self.held = HeldRoots(self.custody)
         self.returned: dict[InputKey, Returned] = {}
-        """(sender, batch) -> (input, tasks). They are given back, and the sender has not confirmed that."""
+        """(sender, batch) -> its tasks that are given back; the sender has not confirmed that."""
 
     def admit(self, batch: Batch, *, root: bool) -> None:
         """Take a batch into custody; ``root``: whether it came from the broker."""

@@ -25,7 +25,7 @@ class Feed:
     """Gives the user's code its input.
 
     Args:
-        arrivals: get back the credit of tasks, and tasks that are not started.
+        arrivals: gives credit, and tasks that are not started, back to senders.
         jobs: the state of each job at the worker.
         senders: the code gets no new work while they are pressed.
         effects: list to which it appends its effects.

@@ -24,7 +24,7 @@ class WorkerJob:
     finished: bool = False
     """At an ordered stage: the final work has been handed out."""
     given: int = 0
-    """Outputs, failures and drops that the code has given; of a task that still runs too."""
+    """Outputs, failures and drops that the code has given, including those of a task that still runs."""
     failed: int = 0
     """Failures among them."""
     passing: int = 0

@@ -2,8 +2,8 @@
 
 A plain stage queues input batches, hands them to the user's code one by one, and acks each when
 nothing that came of it is un-acked (custody). An ordered stage has a sequencer per job before its
-code: it takes everything in at once, acks it at once, and releases in order; if this process is
-lost, the broker starts its jobs over.
+code. The sequencer takes every batch at once, so that it is acked, and releases tasks in order. If this
+process is lost, the broker starts its jobs over.
 
 ENDs and FAILs do not travel through plain stages: they go straight to the next sequencer, which takes
 a job's items in any order.
@@ -367,7 +367,7 @@ class WorkerMachine:
         return self.known_jobs.ranks() + self.receivers.waited_for()
 
     def located(self) -> list[Located]:
-        """Where tasks are that the code has not finished, beside those that wait for their order."""
+        """The places of tasks that the code has not finished, without those that wait for their order."""
         return located(self.feed.queue, self.feed.handed, self.arrivals.returned.values())
 
     def check(self) -> None:

@@ -1,14 +1,15 @@
-"""Where can a task be in a worker? The table of places, and what has the tasks that are there.
+"""Where can a task be in a worker? The table of places, and the tasks at each place.
 
 A plain stage keeps its batches in custody: a task counts until it is gone. An ordered stage acks a batch as
 soon as it has entered the job's sequencer; if that worker is lost, the broker starts its jobs over.
 
-A task's place is not the whole story of its credit, which comes back when its code may have the next one:
-when a fast task is handed out, when a slow one or one of several that overlap is finished (``feed.py``). Nor
-is it the story of roots: a first stage can name the ones that it holds to a new broker (``held_roots.py``).
+A task's place alone does not tell when its credit comes back (``feed.py``). The credit of a fast task comes
+back when the task is handed out. That of a slow task, or of one of several that overlap, comes back when the
+task is finished. Nor does the table tell of held roots, which a worker of a first stage names to a new broker
+(``held_roots.py``).
 
-No worker moves its tasks by this table, which would cost time for each of them. The simulated worlds look
-after each event where all tasks are, and compare that with the table.
+A worker does not move its tasks by this table, since that would cost time for each task. The simulated worlds
+compare the places of all tasks with the table, after each event.
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ PLACES: Table[TaskPlace] = Table(
         QUEUED: "in a plain stage's queue (InputQueue): the feed takes it from there",
         ASIDE: "a suspect (InputQueue.aside): the feed takes it when nothing else is here",
         WAITING: "in an ordered stage's sequencer (Waiting): the feed takes it in its turn",
-        HANDED: "the code has it (Feed.handed), whether it has begun, until its piece of work is finished",
+        HANDED: "the code has it (Feed.handed), begun or not, until its piece of work is finished",
         RETURNED: "given back (Arrivals.returned), and reported until its sender has taken it back",
         FINISHED: "a plain stage's code is through with it; its batch is in custody until it is acked",
         GONE: "this worker owes nothing for it",
@@ -65,18 +66,18 @@ PLACES: Table[TaskPlace] = Table(
         (WAITING, GONE, "its job has ended or starts over"),
         (HANDED, FINISHED, "its piece of work is finished"),
         (HANDED, RETURNED, "it had not begun when the rest of the work was taken back"),
-        (HANDED, GONE, "finished, and nobody waits for an ack of its batch"),
+        (HANDED, GONE, "its work is finished, and its batch need not be acked any more"),
         (RETURNED, GONE, "its sender has taken it back, or is gone"),
         (FINISHED, GONE, "all that came of its batch is acked, or its job has ended"),
     ],
 )
 
 Located = tuple[InputKey, int, int, TaskPlace]
-"""(input, first task, first task that is not meant, place)."""
+"""(input, start, stop, place): tasks ``start .. stop`` of the input."""
 
 
 def located(queue: InputQueue, handed: Iterable[Work], returned: Iterable[Returned]) -> list[Located]:
-    """Where tasks are that the code has not finished; those that wait in a sequencer have no index there."""
+    """The places of tasks that the code has not finished, without those that wait in a sequencer."""
     out = [(part.key, part.start, part.stop, QUEUED) for part in queue.queued()]
     out += [(part.key, part.start, part.stop, ASIDE) for part in queue.aside]
     for work in handed:

@@ -79,7 +79,7 @@ class InputQueue:
         self.tasks += batch.n
 
     def next(self, suspects: Callable[[bytes], Set[Path]]) -> Slice | None:
-        """Take the next slice to run. Suspects before it are set aside; ``suspects`` tells those of a job."""
+        """Take the next slice to run. Suspects before it are set aside; ``suspects`` gives those of a job."""
         while self._items:
             part = self._items.popleft()
             paths = suspects(part.batch.job)

@@ -63,7 +63,7 @@ class Sequenced:
                 elif job.stamp.fail_fast and job.failure is None:
                     job.failure = failure_text(fail.error)
         except DecodeError:
-            pass  # no correct sender sends such an item: what came before it has entered
+            pass  # no correct sender sends such an item; the items before it have entered
         if taken:
             self.waiting.add(batch, taken)
         if sequencer.nondeterministic or job.failure:
@@ -92,7 +92,7 @@ class Sequenced:
         return None
 
     def blame(self, now: float) -> None:
-        """Tell the broker to end jobs that cannot be whole or fail fast, until it has ended them."""
+        """Tell the broker to end jobs that are nondeterministic, or that fail fast, until it has."""
         for name, at in list(self._blamed.items()):
             job = self._jobs.get(name)
             sequencer = None if job is None else job.sequencer

@@ -33,7 +33,7 @@ class Waiting:
         """Job -> bytes of its failures that wait."""
 
     def add(self, batch: Batch, tasks: int) -> None:
-        """Count a batch that waits. Beyond the budget it is spilled: mostly the latest is needed last."""
+        """Count a batch that waits. Spill it beyond the budget: the latest batch is mostly needed last."""
         nbytes = batch.nbytes
         if self.nbytes and self.nbytes + nbytes > self._budget:
             self._effects.append(Spill(batch))

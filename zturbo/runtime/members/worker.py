@@ -63,7 +63,7 @@ EXIT = 2.0
 """Seconds that threads and ``atexit`` hooks of the stage's code may take at this process's end."""
 
 STEAL_AFTER, STEAL_MAX = 0.004, 0.064
-"""Seconds without outputs, after which the I/O thread looks for finished ones: at first, and at most."""
+"""Seconds without outputs, after which the I/O thread fetches finished ones: at first, and at most."""
 
 UNSEEN = 16
 """Batches that the user's thread may be ahead of the I/O thread, before it is paused."""
@@ -78,7 +78,7 @@ class WorkerProcess:
         pipeline: name of the pipeline.
         stages: how many stages that has.
         max_task_bytes: bytes that one output may have.
-        task_timeout: seconds that a task of a stage that is ``async def`` may take; others the node ends.
+        task_timeout: seconds that a task of an ``async def`` stage may take; the node ends other tasks.
     """
 
     def __init__(

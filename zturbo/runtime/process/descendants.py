@@ -50,7 +50,8 @@ def end_descendants(mark: str, leader: int) -> None:
     Args:
         mark: of the worker.
         leader: the worker's process id. The worker has ended and is not reaped yet, so no other group has its
-            number. Or it is this process, which is about to end: then it kills its group itself, at the end.
+            number. Or the worker is this process, and about to end: then the caller kills its group, as its
+            last act.
     """
     if leader != os.getpid():
         with contextlib.suppress(OSError):

@@ -124,7 +124,7 @@ def _stays(fd: int) -> bool:
 
 
 class Watched:
-    """A note for work with suspects: it checks the descriptors after each task, to blame the right one.
+    """A note for work with suspects. It checks the descriptors between tasks, to blame the right task.
 
     Args:
         running_note: the note itself.
