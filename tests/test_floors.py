@@ -325,15 +325,6 @@ def test_each_class_that_the_pages_name_exists(page: Path) -> None:
 
 
 NO_TEST_FILE = {
-    "zturbo.core.counts",
-    "zturbo.core.effects",
-    "zturbo.core.worker.adoption",
-    "zturbo.core.worker.arrivals",
-    "zturbo.core.worker.counts",
-    "zturbo.core.worker.feed",
-    "zturbo.core.worker.job",
-    "zturbo.core.worker.produced",
-    "zturbo.core.worker.sequenced",
     "zturbo_broker.machine.known",
     "zturbo_broker.machine.machine",
     "zturbo_broker.machine.recovery",
