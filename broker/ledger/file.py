@@ -107,7 +107,7 @@ def connect(path: Path) -> sqlite3.Connection:
 def _check(db: sqlite3.Connection) -> int:
     db.execute("PRAGMA journal_mode = WAL")
     db.execute("PRAGMA synchronous = FULL")
-    db.execute("PRAGMA secure_delete = OFF")  # on, it writes zeros over roots that are done
+    db.execute("PRAGMA secure_delete = OFF")  # with ON, SQLite writes zeros over deleted roots
     (verdict,) = db.execute("PRAGMA integrity_check(1)").fetchone()
     if verdict != "ok":
         raise sqlite3.DatabaseError(verdict)

@@ -106,7 +106,7 @@ class FromClients:
             self.life.roots.add(job, -1, 1, root)
             job.closed, job.total = True, 1
             self.life.record(job)
-        self.life.settle(now)  # it may have its place now
+        self.life.settle(now)  # if it can be placed now, the answer tells its sink
         self.say.ok(identity, ref, self._whereabouts(job))
 
     def heard(self, client: bytes, now: float) -> None:

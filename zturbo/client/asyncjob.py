@@ -54,7 +54,7 @@ class AsyncReader:
             while True:
                 incoming.check_process()
                 while incoming.waiting:
-                    # What comes from here on sets it again, in a later turn of the loop.
+                    # Results that come from here on set it again, in a later turn of the loop.
                     self._event.clear()
                     left = None if deadline is None else max(0.0, deadline - time.monotonic())
                     try:

@@ -241,7 +241,7 @@ class ClientIO:
             want = subscription.stream.last_word() if tell and not subscription.over else None
             subscription.end()
             if want is not None and subscription.sink:
-                with contextlib.suppress(zmq.Again):  # each earlier question told it too
+                with contextlib.suppress(zmq.Again):  # the last question told it nearly the same
                     self._sinks[subscription.sink].send_multipart(encode(want), zmq.DONTWAIT)
             if subscription in self._subscriptions:
                 self._subscriptions.remove(subscription)

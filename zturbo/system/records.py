@@ -59,7 +59,7 @@ class JobRecords:
             if path.stem.isdigit() and len(path.suffix) == 33:
                 yield path
             else:
-                path.unlink()  # begun and not finished by a System that was killed
+                path.unlink()  # half written by a System that was killed
 
     def _take_lock(self) -> int:
         handle = os.open(self.folder / "system.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
