@@ -55,7 +55,7 @@ def address_towards(address: str) -> str | None:
     """This host's address on its way to ``tcp://HOST:PORT``; None if other hosts cannot reach
     that address.
 
-    Nothing is sent: the kernel chooses a UDP socket's own address when it is connected.
+    Nothing is sent: the kernel chooses the address of a UDP socket when the socket is connected.
     """
     import socket  # imported here: workers start often, and do not need it
 
