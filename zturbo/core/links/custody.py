@@ -7,7 +7,7 @@
 * The sink acks a batch when it is as safe as the job's durability asks (``core/sink/machine.py``,
   ``stored``).
 * All of them ack a batch at once if its job has ended, or if its epoch is below the job's stamp.
-* A batch that came twice is acked once, as its first copy is. A batch that cannot be read is acked when its
+* A copy of a batch is dropped: the ack of the batch covers it. A batch that cannot be read is acked when its
   job has ended.
 
 The link's next statement has the ack (``receiver.py``).

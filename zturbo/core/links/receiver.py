@@ -44,8 +44,8 @@ RECEIVER: Table[ReceiverState] = Table(
     "Link, at its receiver",
     {
         TAKING: "the next batch is taken when it comes",
-        BEYOND: "the next batch takes more than the credit; its sender is complained of if that lasts",
-        UNREADABLE: "the next batch cannot be read; its job is ended if that lasts",
+        BEYOND: "the next batch takes more than the credit; if that lasts, the broker is told of its sender",
+        UNREADABLE: "the next batch cannot be read; if that lasts, the broker is told to end its job",
     },
     [
         (TAKING, BEYOND, "the next batch comes, and takes more than the credit"),

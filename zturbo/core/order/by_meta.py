@@ -7,7 +7,7 @@ higher numbers until all of the job has entered. Then the failures are released,
 behind gaps, by their numbers.
 
 Of two tasks with the same number, the later one by path is refused, wherever and however often the job runs.
-So a job that starts over gives the results again that it gave before.
+So a job that starts over gives the same results again.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class ByMeta:
         self._host = host
         self._ids = ById(f"meta[{key!r}] is")
         self.failures: list[Any] = []
-        """Failures, which have no id and wait for the end: as they came, or of this module, as bytes."""
+        """Failures, which have no id and so wait for the end: items of the sequencer, or bytes made here."""
 
     def __len__(self) -> int:
         return len(self._ids) + len(self.failures)

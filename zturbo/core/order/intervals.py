@@ -9,7 +9,7 @@ __all__ = ["Intervals"]
 
 
 class Intervals:
-    """A set of which most is one stretch from 0. It takes as much memory as it has stretches."""
+    """A set of which most is one stretch from 0. Its memory grows with the number of stretches."""
 
     __slots__ = ("_starts", "_stops")
 

@@ -1,7 +1,8 @@
 """The sequencer of one job: takes all of its items in any order, drops copies, releases in order.
 
 A job is a tree of paths. Each path has one of three items: a task (a leaf); an END with ``count`` children,
-``path + (0,) .. path + (count - 1,)``; a FAIL after ``count`` children, which stay results.
+``path + (0,) .. path + (count - 1,)``; a FAIL after ``count`` children, which are results
+all the same.
 The order of release is depth first, and a failure comes after its children.
 
 Items come as runs of siblings. Each path whose children are not all released has a node. The node knows which

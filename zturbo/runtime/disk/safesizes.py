@@ -1,4 +1,4 @@
-"""How long each spool file has to be: a second record, which shows that a file has lost its end.
+"""How long each spool file has to be, noted apart from it: this shows that a file has lost its end.
 
 A record at the end of a spool may be cut short for two reasons. Either a crash broke off its write: then it
 was never acked, and is not missed. Or records that were acked have been cut off. The file ``safe`` tells the
