@@ -114,6 +114,8 @@ class Job:
     no more: dead ones, and, once all last counts of an ended job are here, all others."""
     counts_final: bool = False
     """Whether the job has ended, and no last counts are awaited."""
+    reader: int = 0
+    """Token of its client's first reader, to which a sink sends few and small results unasked; 0 for none."""
     paused_until: float = 0.0
     """Monotonic time until which no roots are sent, because too many of its results are not read yet."""
 

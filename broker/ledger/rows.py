@@ -122,6 +122,7 @@ def _job_of(row: JobRow, index: list[tuple[int, int, int, int]]) -> Job:
         total=chunks.total if unfinished else row.total,
         closed=row.closed,
         stamp=stamp,
+        reader=0 if stamp is None else stamp.token,
         results=row.results,
         failed=row.failed,
         error=row.error,

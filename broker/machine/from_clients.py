@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
-from typing import Any
 
 from zturbo.core.effects import Reply
 from zturbo.errors import DecodeError
 from zturbo.jobstates import ENDED, JobState
 from zturbo.wire.control import answers, from_broker, to_broker
-from zturbo.wire.messages import ORDERS, PROTOCOL, Batch, Buffer, PathRun, is_order
+from zturbo.wire.control.newjob import NewJob, options_problem
+from zturbo.wire.messages import PROTOCOL, Batch, Buffer, PathRun
 from zturbo.wire.payload import check_blob
 from zturbo_broker.jobs.job import Job
 from zturbo_broker.machine.known import Known
@@ -61,53 +60,69 @@ class FromClients:
         self.say.now(identity, message.ref, greeting)
 
     def submit(self, identity: bytes, message: to_broker.Submit, now: float) -> None:
-        """A client submits a job; repeated, it is the same job.
+        """A client submits jobs; one that comes twice is one job.
+
+        Raises:
+            DecodeError: the frames are not those of these jobs.
+        """
+        if sum(new.parts for new in message.jobs) != len(message.contents):
+            raise DecodeError(f"jobs of other frames than the {len(message.contents)} that came")
+        found: list[tuple[Job, int] | answers.Outcome] = []
+        at = 0
+        for new in message.jobs:
+            contents = message.contents[at : at + new.parts]
+            at += new.parts
+            try:
+                found.append(self._take(message.client, new, contents, now))
+            except DecodeError as error:
+                found.append(_refusal("UsageError", f"submit: {error}"))
+        self.life.settle(now)  # they may have their places now
+        outcomes = [
+            one if isinstance(one, answers.Outcome) else _accepted(self._whereabouts(*one)) for one in found
+        ]
+        self.say.ok(identity, message.ref, tuple(outcomes))
+
+    def _take(
+        self, client: bytes, new: NewJob, contents: Sequence[Buffer], now: float
+    ) -> tuple[Job, int] | answers.Outcome:
+        """A new job, or one that is known, with the token of its client as a reader; or why it is refused.
 
         Raises:
             DecodeError: its root cannot be read.
         """
-        root = None
-        if not message.stream:
-            root = _roots(message.job, [((), 1)], 1, message.meta, message.contents)
-        ref, name = message.ref, message.job
-        known = self.jobs.get(name)
+        root = None if new.stream else _roots(new.job, [((), 1)], 1, new.meta, contents)
+        known = self.jobs.get(new.job)
         if known is not None:
-            if known.digest != message.digest:
-                self.say.error(identity, ref, "JobConflict", "this job id was submitted with other content")
-            else:
-                self.say.ok(identity, ref, self._whereabouts(known))
-            return
-        pipeline = self.pipelines.get(message.pipeline)
+            if known.digest != new.digest:
+                return _refusal("JobConflict", "this job id was submitted with other content")
+            return known, self._next_reader()
+        pipeline = self.pipelines.get(new.pipeline)
         if pipeline is None:
             names = ", ".join(sorted(self.pipelines)) or "none"
-            text = f"no pipeline {message.pipeline!r} here; this broker has: {names}"
-            self.say.error(identity, ref, "UnknownPipeline", text)
-            return
-        options = message.options
-        problem = _check_options(options)
-        if problem:
-            self.say.error(identity, ref, "UsageError", problem)
-            return
+            text = f"no pipeline {new.pipeline!r} here; this broker has: {names}"
+            return _refusal("UnknownPipeline", text)
+        if problem := options_problem(new.options):
+            return _refusal("UsageError", problem)
         job = Job(
-            id=name,
-            name=message.name,
+            id=new.job,
+            name=new.name,
             pipeline=pipeline.name,
-            client=message.client,
-            stream=message.stream,
-            options=options,
-            digest=message.digest,
+            client=client,
+            stream=new.stream,
+            options=new.options,
+            digest=new.digest,
         )
-        self.jobs[name] = job
+        token = self._next_reader()
+        self.jobs[job.id] = job
         self.life.watch_time(job, now)
-        pipeline.waiting[name] = None
+        pipeline.waiting[job.id] = None
         self.life.unplaced = True
-        self.life.record(job)
         if root is not None:
             self.life.roots.add(job, -1, 1, root)
             job.closed, job.total = True, 1
-            self.life.record(job)
-        self.life.settle(now)  # if it can be placed now, the answer tells its sink
-        self.say.ok(identity, ref, self._whereabouts(job))
+            job.reader = token
+        self.life.record(job)
+        return job, token
 
     def heard(self, client: bytes, now: float) -> None:
         """A client was heard."""
@@ -175,7 +190,7 @@ class FromClients:
                 identity, message.ref, "UsageError", "no such job, or its results are not kept any more"
             )
         else:
-            self.say.ok(identity, message.ref, self._whereabouts(job))
+            self.say.ok(identity, message.ref, self._whereabouts(job, self._next_reader()))
 
     def watch(self, identity: bytes, message: to_broker.Watch, now: float) -> None:
         """A client waits for the end of these jobs: the answer comes when one has ended.
@@ -198,12 +213,15 @@ class FromClients:
         for gone in [who for who, (_, _, at) in self.life.watches.items() if now - at > WATCH]:
             del self.life.watches[gone]
 
-    def _whereabouts(self, job: Job) -> answers.Whereabouts:
+    def _next_reader(self) -> int:
         self._readers += 1
+        return self._readers
+
+    def _whereabouts(self, job: Job, token: int) -> answers.Whereabouts:
         value = answers.Whereabouts(
             name=job.name,
             fed=len(job.chunks),
-            token=self._readers,
+            token=token,
             state=job.state.value,
             epoch=job.epoch,
             error=job.error,
@@ -342,6 +360,14 @@ class FromClients:
         return counts
 
 
+def _accepted(at: answers.Whereabouts) -> answers.Outcome:
+    return answers.Outcome(at=at, kind=None, error=None)
+
+
+def _refusal(kind: str, text: str) -> answers.Outcome:
+    return answers.Outcome(at=None, kind=kind, error=text)
+
+
 def _roots(job: bytes, runs: list[PathRun], n: int, metas: bytes | None, contents: Sequence[Buffer]) -> Batch:
     """Roots as a client sent them. Raises DecodeError if there are not ``n``."""
     if not contents:
@@ -353,30 +379,3 @@ def _roots(job: bytes, runs: list[PathRun], n: int, metas: bytes | None, content
     if metas is not None:
         check_blob(metas, n)
     return Batch(job, 0, 0, runs, n, blob, metas, buffers)
-
-
-def _check_options(options: dict[Any, Any]) -> str | None:
-    known: dict[str, tuple[type, ...]] = {
-        "durability": (str,),
-        "order": (str,),
-        "priority": (int,),
-        "timeout": (float, int),
-        "max_retry": (int,),
-        "fail_fast": (bool,),
-    }
-    for key, value in options.items():
-        if key not in known:
-            return f"unknown job option {key!r}; there are: {', '.join(sorted(known))}"
-        if type(value) not in known[key]:
-            return f"job option {key!r} is to be of type {known[key][0].__name__}"
-    if not 0 < options.get("timeout", 1) < math.inf:
-        return "job option 'timeout' is to be seconds, more than 0"
-    if options.get("max_retry", 0) < 0:
-        return "job option 'max_retry' is to be 0 or more"
-    if options.get("max_retry") and options.get("order") == "none":
-        return "job option 'max_retry' needs an order: without one, failures are given out as they come"
-    if options.get("durability", "fsync") not in ("fsync", "process", "memory"):
-        return "job option 'durability' is to be 'fsync', 'process' or 'memory'"
-    if not is_order(options.get("order", "path")):
-        return f"job option 'order' is to be {ORDERS}"
-    return None

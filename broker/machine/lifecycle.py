@@ -220,6 +220,8 @@ class Lifecycle:
             spool=next(member.spool for member in sinks if member.incarnation == placed.sink),
             hold=self._hold(job, placed, workers),
             fail_fast=bool(job.options.get("fail_fast")) and not job.retries_left,
+            reader=job.client if job.reader else b"",
+            token=job.reader,
         )
         self.record(job)
         self.senders.stamp(job.stamp)

@@ -17,6 +17,7 @@ from zturbo.wire.codec import stamp_from_wire, stamp_to_wire
 from zturbo.wire.control import fields, from_broker, to_broker
 from zturbo.wire.control.codec import MAX_CONTROL, pack_control, read_answer, read_request, ref_of
 from zturbo.wire.control.message import Message
+from zturbo.wire.control.newjob import NewJob
 from zturbo.wire.control.view import Member
 from zturbo.wire.messages import MAX_DEPTH, MAX_TEXT
 from zturbo.wire.payload import pack_many
@@ -73,6 +74,9 @@ def values(kind: Any) -> st.SearchStrategy[Any]:
             return st.dictionaries(names if isinstance(key, fields.Text) else values(key), values(inner))
         case fields.Parsed(read) if read == Member.from_wire:
             return MEMBERS
+        case fields.Parsed(read) if read == NewJob.from_wire:
+            drawn = {field: values(inner) for field, inner in NewJob.kinds().items()}
+            return st.fixed_dictionaries({**drawn, "parts": st.integers(0, 2)}).map(lambda new: NewJob(**new))
     raise AssertionError(f"no values for {kind}")
 
 
@@ -80,11 +84,14 @@ def messages(name: str) -> st.SearchStrategy[Message]:
     """Messages of one type, as they are read off a socket."""
     cls = to_broker.MESSAGES[name]
     drawn = st.fixed_dictionaries({field: values(kind) for field, kind in cls.kinds().items()})
-    contents = (pack_many([0]),)
-    return drawn.map(lambda wild: cls(**wild, contents=contents) if name in ROOTS else cls(**wild))
+    root = (pack_many([0]),)
+    if name == "submit":
+        return st.builds(lambda wild, parts: cls(**wild, contents=root * parts), drawn, st.integers(0, 2)) | (
+            drawn.map(lambda wild: cls(**wild, contents=root * sum(new.parts for new in wild["jobs"])))
+        )
+    return drawn.map(lambda wild: cls(**wild, contents=root) if name == "feed" else cls(**wild))
 
 
-ROOTS = ("submit", "feed")
 OF_THE_SHELL = ("log", "logs")
 """The machine has no part in these."""
 MESSAGES = st.one_of(*map(messages, to_broker.MESSAGES.keys() - {*OF_THE_SHELL}))
@@ -118,17 +125,8 @@ def test_a_broker_takes_any_message_that_the_schema_allows(said: list[tuple[Mess
             jobs=(),
         )
         machine.control(incarnation, hello, now)
-    job = to_broker.Submit(
-        ref=1,
-        client=IDS[4],
-        job=IDS[5],
-        name="n",
-        pipeline="p",
-        stream=True,
-        options={},
-        digest=b"",
-        meta=None,
-    )
+    new = NewJob(job=IDS[5], name="n", pipeline="p", stream=True, options={}, digest=b"", meta=None, parts=0)
+    job = to_broker.Submit(ref=1, client=IDS[4], jobs=(new,))
     machine.control(IDS[4], job, now)
     for message, later in said:
         now += 1.5 if later else 0.0

@@ -29,6 +29,7 @@ from zturbo.wire.codec import decode, encode
 from zturbo.wire.control import from_broker, to_broker
 from zturbo.wire.control.codec import pack_control, read_answer, read_request
 from zturbo.wire.control.message import Message
+from zturbo.wire.control.newjob import NewJob
 from zturbo.wire.control.view import Member, View
 from zturbo.wire.messages import (
     Batch,
@@ -266,22 +267,25 @@ def test_a_broker_takes_anything(seed: int) -> None:
         machine.control(speaker_of(message) or client, message, now)
 
     def submit() -> None:
-        stream = rng.random() < 0.7
-        job = rng.choice(JOBS)
-        options = rng.choice([{}, {"timeout": 5.0}, {"max_retry": 1}, {"bad": 1}, {"durability": "memory"}])
-        say(
-            to_broker.Submit(
-                client=client,
-                job=job,
+        news, contents = [], []
+        for _ in range(rng.choice([1, 1, 2, 3])):
+            stream = rng.random() < 0.7
+            options = rng.choice(
+                [{}, {"timeout": 5.0}, {"max_retry": 1}, {"bad": 1}, {"durability": "memory"}]
+            )
+            new = NewJob(
+                job=rng.choice(JOBS),
                 name="n",
                 pipeline=rng.choice(["p", "q"]),
                 stream=stream,
                 options=options,
                 meta=None,
                 digest=rng.choice([b"1", b"2"]),
-                contents=() if stream else (pack_many([1]),),
+                parts=0 if stream else 1,
             )
-        )
+            news.append(new)
+            contents += [] if stream else [pack_many([1])]
+        say(to_broker.Submit(client=client, jobs=tuple(news), contents=contents))
 
     def feed() -> None:
         job, n, first = rng.choice(JOBS), rng.randint(1, 3), rng.randrange(6)

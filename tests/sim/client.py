@@ -11,6 +11,7 @@ from zturbo.wire.codec import decode, encode
 from zturbo.wire.control import answers, from_broker, to_broker
 from zturbo.wire.control.codec import pack_control, read_answer
 from zturbo.wire.control.message import Answer, Request
+from zturbo.wire.control.newjob import NewJob
 from zturbo.wire.messages import Results
 from zturbo.wire.payload import pack_many, unpack_error_map, unpack_many
 
@@ -52,8 +53,7 @@ class SimClient:
     def submit(self, job: bytes, pipeline: str, roots: list[int] | int, options: dict[str, Any]) -> None:
         """Submit a job of one root, or a stream of them."""
         stream = isinstance(roots, list)
-        message = to_broker.Submit(
-            client=CLIENT,
+        new = NewJob(
             job=job,
             name=job.hex(),
             pipeline=pipeline,
@@ -61,14 +61,21 @@ class SimClient:
             options=options,
             meta=None,
             digest=b"",
-            contents=() if isinstance(roots, list) else (pack_many([roots]),),
+            parts=0 if stream else 1,
         )
+        contents = () if isinstance(roots, list) else (pack_many([roots]),)
+        message = to_broker.Submit(client=CLIENT, jobs=(new,), contents=contents)
         self.got[job] = []
         self.streams[job] = ResultStream(job, 0, 0)
         if isinstance(roots, list):
             self.ask(message, then=lambda value: (self._feed(job, roots), self._watch(job)))
         else:
-            self.ask(message, then=lambda value: self._watch(job))
+            self.ask(message, then=lambda value: self._taken(job, value[0].at))
+
+    def _taken(self, job: bytes, at: answers.Whereabouts) -> None:
+        """The broker has it: results may come unasked, or are asked for, soon or late."""
+        self._placed(job, at)
+        self.world.later(self.world.more.choice([0.0, 3.0]), lambda: self._watch(job))
 
     def cancel(self, job: bytes) -> None:
         """End a job."""

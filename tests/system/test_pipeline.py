@@ -225,7 +225,12 @@ def test_a_repeated_submit_is_one_job(client: Client) -> None:
     assert len([one for one in client.jobs() if one["id"] == job.id]) == 1
     job.task = Task(2)
     with pytest.raises(JobConflict, match="other content"):
-        client.submit(job, pipeline="add")
+        client.submit(job, pipeline="add", wait=True)
+    refused = client.submit(job, pipeline="add")
+    for call in (refused.result, refused.accepted, refused.status, refused.cancel, refused.release):
+        with pytest.raises(JobConflict, match="other content"):
+            call()
+    assert isinstance(refused.exception(timeout=20), JobConflict)
 
 
 def test_nobody_at_the_address(tmp_path: Path) -> None:

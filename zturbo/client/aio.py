@@ -18,8 +18,9 @@ from typing import Any
 
 from zturbo.api.task import Job, Task
 from zturbo.checks import check_type, wrong
-from zturbo.client.asyncjob import AsyncJob, AsyncReader, Endings, ask, quietly
-from zturbo.client.client import Client, ReturnWhen
+from zturbo.client.acceptance import Acceptance
+from zturbo.client.asyncjob import AsyncJob, AsyncReader, Endings, ask, quietly, settled
+from zturbo.client.client import Client, ReturnWhen, wait_for_answer
 from zturbo.client.feeder import Feeder
 from zturbo.client.handle import JobHandle, deadline_of
 from zturbo.client.job_ids import is_job_id, job_id_of, pick_job, with_text_ids
@@ -68,12 +69,25 @@ class AsyncClient:
             raise UsageError("the client is not connected: use it in an async with statement")
         return self._client
 
-    async def submit(self, job: Job | Task, pipeline: str, **options: Any) -> AsyncJob:
+    async def submit(self, job: Job | Task, pipeline: str, *, wait: bool = False, **options: Any) -> AsyncJob:
         """As :meth:`zturbo.Client.submit`."""
-        connection = self.client.connection
-        job_id, name, message = connection.submissions.job(job, pipeline, options)
-        at = await ask(connection, message)
-        return AsyncJob(JobHandle(connection, job_id, name, at, 0))
+        client = self.client
+        submission = client.connection.submissions.job(job, pipeline, options)
+        wait = wait_for_answer(client.connection, wait, pipeline)
+        if not client.connection.outbox.has_room():
+            await asyncio.to_thread(client.connection.outbox.wait_for_room)
+        acceptance = client.connection.submit(submission)
+        if wait:
+            await settled(acceptance)
+        return AsyncJob(JobHandle(client.connection, submission.job, submission.new.name, acceptance, 0))
+
+    async def submit_many(self, jobs: Iterable[Job | Task], pipeline: str, **options: Any) -> list[AsyncJob]:
+        """As :meth:`zturbo.Client.submit_many`."""
+        return [await self.submit(job, pipeline, **options) for job in jobs]
+
+    async def flush(self, timeout: float | None = None) -> None:
+        """As :meth:`zturbo.Client.flush`."""
+        await asyncio.to_thread(self.client.flush, timeout)
 
     def map(
         self,
@@ -99,8 +113,9 @@ class AsyncClient:
     ) -> AsyncGenerator[Any, None]:
         connection, job_id = self.client.connection, submission.job
         source = _Source(contents) if hasattr(contents, "__aiter__") else None
-        at = await ask(connection, submission.message)
-        reader = AsyncReader(connection.io, job_id, 0, at)
+        acceptance = connection.submit(submission)
+        await settled(acceptance)
+        reader = AsyncReader(connection.io, job_id, 0, acceptance)
         feeder = Feeder(
             connection.io,
             job_id,
@@ -128,7 +143,9 @@ class AsyncClient:
         raw = await self._find("attach: job_id", job_id)
         check_type("attach: from_start", from_start, bool, "True or False")
         value = await ask(self.client.connection, to_broker.Attach(job=raw))
-        return AsyncJob(JobHandle(self.client.connection, raw, value.name, value, 0 if from_start else -1))
+        return AsyncJob(
+            JobHandle(self.client.connection, raw, value.name, Acceptance.of(value), 0 if from_start else -1)
+        )
 
     def as_completed(self, jobs: Iterable[AsyncJob], timeout: float | None = None) -> AsyncIterator[AsyncJob]:
         """As :meth:`zturbo.Client.as_completed`."""

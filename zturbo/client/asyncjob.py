@@ -11,6 +11,7 @@ from typing import Any
 from zturbo.api.result import Result
 from zturbo.api.task import Task
 from zturbo.checks import check_timeout
+from zturbo.client.acceptance import Acceptance
 from zturbo.client.connection import Connection
 from zturbo.client.handle import JobHandle, deadline_of
 from zturbo.client.incoming import Incoming
@@ -22,18 +23,18 @@ from zturbo.wire.control import answers, to_broker
 from zturbo.wire.control.message import Answer, Request
 from zturbo.wire.messages import Results
 
-__all__ = ["AsyncJob", "AsyncReader", "Endings", "ask", "quietly"]
+__all__ = ["AsyncJob", "AsyncReader", "Endings", "ask", "quietly", "settled"]
 
 
 class AsyncReader:
     """As :class:`~zturbo.client.reader.Reader`; its results are awaited."""
 
     def __init__(
-        self, io: ClientIO, job: bytes, first: int, at: answers.Whereabouts | None, *, tell: bool = False
+        self, io: ClientIO, job: bytes, first: int, accepted: Acceptance, *, tell: bool = False
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._event = asyncio.Event()
-        self._incoming = Incoming(io, job, first, at, self._wake, tell=tell)
+        self._incoming = Incoming(io, job, first, accepted, self._wake, tell=tell)
 
     def _wake(self) -> None:
         if not self._loop.is_closed():
@@ -117,9 +118,19 @@ class AsyncJob:
     async def __aexit__(self, *exc: object) -> None:
         await quietly(self.release())
 
+    async def accepted(self, timeout: float | None = None) -> AsyncJob:
+        """As :meth:`zturbo.JobHandle.accepted`."""
+        await asyncio.to_thread(self.handle.accepted, timeout)
+        return self
+
+    async def _ask(self, message: Request[Answer]) -> Answer:
+        """Ask the broker about the job, once it has it."""
+        await settled(self._reading.acceptance)
+        return await ask(self._reading.connection, message)
+
     def _reader(self, first: int, *, tell: bool = False) -> AsyncReader:
         reading = self._reading
-        return AsyncReader(reading.connection.io, reading.job, first, reading.whereabouts(), tell=tell)
+        return AsyncReader(reading.connection.io, reading.job, first, reading.acceptance, tell=tell)
 
     def stream(self, timeout: float | None = None) -> AsyncIterator[Any]:
         """As :meth:`zturbo.JobHandle.stream`."""
@@ -179,8 +190,8 @@ class AsyncJob:
 
     async def status(self) -> dict[str, Any]:
         """As :meth:`zturbo.JobHandle.status`."""
-        connection = self._reading.connection
-        return self._outcome.status(await ask(connection, connection.io.complete.question(self._reading.job)))
+        question = self._reading.connection.io.complete.question(self._reading.job)
+        return self._outcome.status(await self._ask(question))
 
     async def done(self) -> bool:
         """Whether the job has ended, in whatever way."""
@@ -200,12 +211,12 @@ class AsyncJob:
         """As :meth:`zturbo.JobHandle.cancel`."""
         if self._outcome.settled:
             return self._outcome.cancelled
-        answer = await ask(self._reading.connection, to_broker.Cancel(job=self._reading.job))
+        answer = await self._ask(to_broker.Cancel(job=self._reading.job))
         return self._outcome.after_cancel(answer)
 
     async def release(self) -> None:
         """As :meth:`zturbo.JobHandle.release`."""
-        await ask(self._reading.connection, to_broker.Release(job=self._reading.job))
+        await self._ask(to_broker.Release(job=self._reading.job))
 
     async def retry_failed(self, timeout: float | None = None, **options: Any) -> AsyncJob:
         """As :meth:`zturbo.JobHandle.retry_failed`."""
@@ -248,6 +259,11 @@ class Endings:
 
 async def ask(connection: Connection, message: Request[Answer]) -> Answer:
     return await asyncio.wrap_future(connection.send(message))
+
+
+async def settled(acceptance: Acceptance) -> answers.Whereabouts:
+    """The broker's answer to a job. A task that is cancelled meanwhile does not cancel that for others."""
+    return await asyncio.shield(asyncio.wrap_future(acceptance))
 
 
 async def quietly(call: Any) -> None:

@@ -30,6 +30,7 @@ from zturbo.checks import (
     is_address,
     wrong,
 )
+from zturbo.client.acceptance import Acceptance
 from zturbo.client.connection import Connection
 from zturbo.client.feeder import Feeder
 from zturbo.client.handle import JobHandle
@@ -38,9 +39,9 @@ from zturbo.client.reader import Failure, Reader
 from zturbo.client.submissions import OnError, Submission
 from zturbo.errors import ResultTimeout, UsageError, ZturboError
 from zturbo.runtime.net.sockets import Security
-from zturbo.wire.control import answers, to_broker
+from zturbo.wire.control import to_broker
 
-__all__ = ["DEFAULT_BROKER", "Client", "JobHandle", "OnError", "ReturnWhen", "Waited"]
+__all__ = ["DEFAULT_BROKER", "Client", "JobHandle", "OnError", "ReturnWhen", "Waited", "wait_for_answer"]
 
 DEFAULT_BROKER = "tcp://127.0.0.1:5555"
 
@@ -94,18 +95,30 @@ class Client:
         self.close()
 
     def close(self) -> None:
-        """Disconnect. Jobs go on; a handle that waits for its job's end gets BrokerUnavailable.
+        """Disconnect, once the broker has answered for all jobs that were submitted. Jobs go on; a handle that
+        waits for its job's end gets BrokerUnavailable.
 
         A client that the program drops is closed too. In a forked child this has no effect.
+
+        Raises:
+            BrokerUnavailable: the broker did not answer for some jobs; the client is closed all the same.
         """
         self.connection.close()
 
-    def submit(self, job: Job | Task, pipeline: str, **options: Any) -> JobHandle:
-        """Submit a job; returns at once when the broker has it in its ledger.
+    def submit(self, job: Job | Task, pipeline: str, *, wait: bool = False, **options: Any) -> JobHandle:
+        """Submit a job; returns its handle at once.
+
+        The job is safe once the broker has it in its ledger: from the return of :meth:`JobHandle.accepted`,
+        of :meth:`flush`, or of the ``with`` block on.
+
+        Jobs go to the broker in their order, many in one message where they come fast. With very many that
+        the broker has not answered for, this waits until there is room.
 
         Args:
             job: a job, or its root task alone.
             pipeline: name of the pipeline.
+            wait: return when the broker has the job in its ledger, and raise if it refuses the job. Otherwise a
+                refusal comes from the handle.
             options: ``durability`` ("fsync", "process", "memory"), ``order`` of the outputs ("path";
                 "meta:KEY", by a number from 0 that each has in its meta; "none", as they come),
                 ``priority`` (higher goes first), ``timeout`` (seconds for the job as a whole),
@@ -117,11 +130,34 @@ class Client:
             UnknownPipeline: the broker has no pipeline of that name.
             EncodeError: the content cannot be carried.
             TooLarge: the content is over the pipeline's limit.
-            BrokerUnavailable: the broker does not answer in time.
+            JobConflict: with ``wait``; else from the handle: another job was submitted under this id.
+            BrokerUnavailable: likewise: the broker does not answer in time. Submit the same Job object again:
+                it stays one job, if the broker has taken it after all.
         """
         connection = self.connection
-        job_id, name, message = connection.submissions.job(job, pipeline, options)
-        return JobHandle(connection, job_id, name, connection.ask(message), 0)
+        submission = connection.submissions.job(job, pipeline, options)
+        wait = wait_for_answer(connection, wait, pipeline)
+        handle = JobHandle(connection, submission.job, submission.new.name, connection.submit(submission), 0)
+        return handle.accepted() if wait else handle
+
+    def submit_many(self, jobs: Iterable[Job | Task], pipeline: str, **options: Any) -> list[JobHandle]:
+        """Submit each of these jobs. Arguments, and what is raised, as of :meth:`submit`.
+
+        Jobs before one that raises have been submitted; give such a list ids of your own to submit it again.
+        """
+        return [self.submit(job, pipeline, **options) for job in jobs]
+
+    def flush(self, timeout: float | None = None) -> None:
+        """Wait until the broker has answered for all jobs that were submitted: those that it took are safe.
+
+        Args:
+            timeout: seconds to wait; None for as long as the client's questions to the broker may take.
+
+        Raises:
+            BrokerUnavailable: it did not answer for some of them. A refusal comes from the job's handle.
+        """
+        check_timeout("flush: timeout", timeout)
+        self.connection.flush(timeout)
 
     def map(
         self,
@@ -168,9 +204,10 @@ class Client:
         submission: Submission,
         on_error: OnError | None,
     ) -> Generator[Any, None, None]:
-        at = self.connection.ask(submission.message)
+        acceptance = self.connection.submit(submission)
+        acceptance.result()
         check = partial(self.connection.submissions.check_size, pipeline)
-        results = self._map(contents, submission.job, at, on_error, check)
+        results = self._map(contents, submission.job, acceptance, on_error, check)
         next(results)  # inside its try statement: so it ends the job even if no result is ever taken
         _maps.add(results)
         return results
@@ -179,13 +216,13 @@ class Client:
         self,
         contents: Iterable[Any],
         job_id: bytes,
-        at: answers.Whereabouts,
+        acceptance: Acceptance,
         on_error: OnError | None,
         check: Callable[[list[Any]], None],
     ) -> Generator[Any, None, None]:
         """Yields None, then contents; tasks if ``on_error`` is None."""
         connection = self.connection
-        reader = Reader(connection.io, job_id, 0, at)
+        reader = Reader(connection.io, job_id, 0, acceptance)
         feeder = Feeder(connection.io, job_id, contents, fail=reader.fail, check=check)
         try:
             yield None
@@ -216,7 +253,7 @@ class Client:
         raw = self._find("attach: job_id", job_id)
         check_type("attach: from_start", from_start, bool, "True or False")
         value = self.connection.ask(to_broker.Attach(job=raw))
-        return JobHandle(self.connection, raw, value.name, value, 0 if from_start else -1)
+        return JobHandle(self.connection, raw, value.name, Acceptance.of(value), 0 if from_start else -1)
 
     def _find(self, field: str, job: bytes | str) -> bytes:
         """The id of the job that ``job`` names."""
@@ -307,6 +344,16 @@ class Client:
         """The broker's account of itself: ``jobs``, ``pipelines``, and the ``trouble`` it is in, or None."""
         raw = None if job_id is None else self._find("job_id", job_id)
         return with_text_ids(self.connection.ask(self.connection.io.complete.question(raw)))
+
+
+def wait_for_answer(connection: Connection, wait: object, pipeline: str) -> bool:
+    """Whether ``submit`` waits for the broker: told to, or for a pipeline that the broker did not have.
+
+    Raises:
+        UsageError: ``wait`` is not a bool.
+    """
+    check_type("submit: wait", wait, bool, "True or False")
+    return bool(wait) or pipeline not in connection.info["pipelines"]
 
 
 def _handles(where: str, handles: Iterable[JobHandle]) -> list[JobHandle]:

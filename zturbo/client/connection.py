@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import atexit
+import logging
 import weakref
 from concurrent.futures import Future
 
+from zturbo.client.acceptance import Acceptance
 from zturbo.client.io import ClientIO
-from zturbo.client.submissions import Submissions
+from zturbo.client.outbox import Outbox
+from zturbo.client.submissions import Submission, Submissions
 from zturbo.client.watch import Callbacks, Watch
+from zturbo.errors import BrokerUnavailable
 from zturbo.runtime.net.sockets import Security
 from zturbo.wire.control.message import Answer, Request
 
 __all__ = ["Connection"]
+
+log = logging.getLogger("zturbo.client")
 
 
 class Connection:
@@ -31,22 +38,25 @@ class Connection:
         watch: tells when jobs end.
         callbacks: a thread for users' callbacks.
         info: the broker's greeting: its pipelines, and the limits of each.
-        submissions: makes the messages that submit jobs.
+        submissions: checks and packs jobs that are to be submitted.
+        outbox: the jobs that the broker has not answered for.
     """
 
     def __init__(self, broker: str, timeout: float, security: Security | None) -> None:
         self.timeout = timeout
         self.io = ClientIO(broker, security)
         self.watch = Watch(self.io)
+        self.outbox = Outbox(self.io, timeout)
         self.callbacks = Callbacks()
-        forgotten = weakref.finalize(self, _leave, self.io, self.callbacks)
+        forgotten = weakref.finalize(self, _leave, self.io, self.outbox, self.callbacks)
         forgotten.atexit = False
         try:
             self.info = self.io.hello(timeout).as_map()
         except BaseException:
             self.io.close()
             raise
-        self.submissions = Submissions(self.io.identity, self.info)
+        self.submissions = Submissions(self.info)
+        _open.add(self)
 
     @property
     def forked(self) -> bool:
@@ -70,14 +80,51 @@ class Connection:
         """
         return self.send(message).result()
 
+    def submit(self, submission: Submission) -> Acceptance:
+        """Let a job be sent to the broker."""
+        return self.outbox.put(submission.new, submission.frames)
+
+    def flush(self, timeout: float | None) -> None:
+        """Wait until the broker has answered for all jobs.
+
+        Raises:
+            BrokerUnavailable: it has not: there was no answer, or none in time.
+        """
+        if not self.outbox.flush(timeout):
+            raise BrokerUnavailable(f"the broker has not answered for all jobs within {timeout:g} s")
+
     def close(self) -> None:
-        """Disconnect, and call the callbacks that wait. Without effect in a forked child."""
-        self.io.close()
-        self.callbacks.close()
+        """Disconnect, once the broker has answered for all jobs, and call the callbacks that wait.
+
+        Without effect in a forked child.
+
+        Raises:
+            BrokerUnavailable: it has not answered; all else is closed all the same.
+        """
+        try:
+            if not self.forked and not self.io.closed:
+                self.flush(None)
+        finally:
+            self.io.close()
+            self.callbacks.close()
 
 
-def _leave(io: ClientIO, callbacks: Callbacks) -> None:
+def _leave(io: ClientIO, outbox: Outbox, callbacks: Callbacks) -> None:
     """The program has dropped the connection. This may run in any thread, so it waits for none."""
     if not io.forked:
-        io.stop()
+        outbox.when_empty(io.stop)
         callbacks.stop()
+
+
+_open: weakref.WeakSet[Connection] = weakref.WeakSet()
+"""Connections of this process; jobs of those that are left at the program's end are sent before it."""
+
+
+@atexit.register
+def _flush_all() -> None:
+    for connection in list(_open):
+        if not connection.forked and not connection.io.closed:
+            try:
+                connection.flush(connection.timeout)
+            except BrokerUnavailable as error:
+                log.error("jobs may not have been submitted: %s", error)

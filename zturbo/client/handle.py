@@ -11,14 +11,16 @@ from typing import Any
 from zturbo.api.result import Result
 from zturbo.api.task import Task
 from zturbo.checks import check_timeout, wrong
+from zturbo.client.acceptance import Acceptance
 from zturbo.client.connection import Connection
 from zturbo.client.job_ids import short
 from zturbo.client.outcome import JobOutcome
 from zturbo.client.reading import JobReading
 from zturbo.client.retry import retry
-from zturbo.errors import JobCancelled, JobError, ResultTimeout, ZturboError
+from zturbo.errors import BrokerUnavailable, JobCancelled, JobError, ResultTimeout, ZturboError
 from zturbo.jobstates import LIVE
-from zturbo.wire.control import answers, to_broker
+from zturbo.wire.control import to_broker
+from zturbo.wire.control.message import Answer, Request
 
 __all__ = ["JobHandle", "deadline_of"]
 
@@ -61,14 +63,14 @@ class JobHandle(futures.Future[Result]):
     """
 
     def __init__(
-        self, connection: Connection, job_id: bytes, name: str, at: answers.Whereabouts | None, first: int
+        self, connection: Connection, job_id: bytes, name: str, acceptance: Acceptance, first: int
     ) -> None:
         super().__init__()
         self._connection = connection
         self.id = job_id.hex()
         self._raw_id = job_id
         self.name = name
-        self.reading = JobReading(connection, job_id, at, first)
+        self.reading = JobReading(connection, job_id, acceptance, first)
         self.failed_tasks = self.reading.failed_tasks
         self.outcome = JobOutcome(self, self.reading, self.result)
         self._waiters: list[Any] = _Waiters(self.outcome.watch)
@@ -84,6 +86,31 @@ class JobHandle(futures.Future[Result]):
             self.release()
         except ZturboError as error:
             log.debug("not released: %s", error)
+
+    # -- the broker ---------------------------------------------------------------------------
+    def accepted(self, timeout: float | None = None) -> JobHandle:
+        """Wait until the job is in the broker's ledger, as safe as its durability says. Returns this handle.
+
+        Args:
+            timeout: seconds to wait; None for as long as the client's questions to the broker may take.
+
+        Raises:
+            JobConflict: the broker has another job under this id.
+            UnknownPipeline: it has no such pipeline (any more).
+            BrokerUnavailable: it does not answer, or not in time. It may still take the job later.
+        """
+        check_timeout("accepted: timeout", timeout)
+        try:
+            self.reading.acceptance.result(timeout)
+        except futures.TimeoutError:
+            raise BrokerUnavailable(f"the broker has not answered within {timeout:g} s") from None
+        return self
+
+    def _ask(self, message: Request[Answer]) -> Answer:
+        """Ask the broker about the job, once it has it."""
+        self._connection.check_process()
+        self.reading.acceptance.result()
+        return self._connection.ask(message)
 
     # -- results ------------------------------------------------------------------------------
     def stream(self, timeout: float | None = None) -> Iterator[Any]:
@@ -170,8 +197,8 @@ class JobHandle(futures.Future[Result]):
         else:
             with self.reading.turn(timeout, "the job was not complete in time"):
                 failed = [task for task in self.reading.all_tasks(deadline) if not task.success]
-        job, name, at = retry(self._connection, self.status(), failed, options)
-        return JobHandle(self._connection, job, name, at, 0)
+        job, name, acceptance = retry(self._connection, self.status(), failed, options)
+        return JobHandle(self._connection, job, name, acceptance, 0)
 
     # -- how it ended -------------------------------------------------------------------------
     def exception(self, timeout: float | None = None) -> BaseException | None:
@@ -215,7 +242,7 @@ class JobHandle(futures.Future[Result]):
         and drops) and ``failed``, as far as the broker has been told: about twice a second. Once this handle
         has all results the state is ``done``, though the sink's word of it may still be on its way.
         """
-        return self.outcome.status(self._connection.ask(self._connection.io.complete.question(self._raw_id)))
+        return self.outcome.status(self._ask(self._connection.io.complete.question(self._raw_id)))
 
     def done(self) -> bool:
         """Whether the job has ended, in whatever way."""
@@ -235,8 +262,8 @@ class JobHandle(futures.Future[Result]):
         """End the job now, running or not. Returns whether it is cancelled: False if it had ended before."""
         if self.outcome.settled:
             return self.outcome.cancelled
-        return self.outcome.after_cancel(self._connection.ask(to_broker.Cancel(job=self._raw_id)))
+        return self.outcome.after_cancel(self._ask(to_broker.Cancel(job=self._raw_id)))
 
     def release(self) -> None:
         """Let the job and its results go: nobody can attach to it any more."""
-        self._connection.ask(to_broker.Release(job=self._raw_id))
+        self._ask(to_broker.Release(job=self._raw_id))

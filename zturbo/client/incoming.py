@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 
+from zturbo.client.acceptance import Acceptance
 from zturbo.client.io import ClientIO
 from zturbo.client.subscription import Subscription
 from zturbo.core.result_stream import ResultStream
 from zturbo.errors import ResultTimeout
-from zturbo.wire.control import answers
 from zturbo.wire.messages import Results
 
 __all__ = ["Incoming"]
@@ -24,7 +24,7 @@ class Incoming:
         io: the client's I/O thread.
         job: id of the job.
         first: index of the first result wanted; -1 to go on at the sink's cursor.
-        at: where the results are, as the broker said last; None to ask it.
+        accepted: the broker's answer to the job.
         wake: called, in the I/O thread, when something has come.
         tell: tell the sink at the end how far the caller has come: another reader goes on there.
     """
@@ -34,7 +34,7 @@ class Incoming:
         io: ClientIO,
         job: bytes,
         first: int,
-        at: answers.Whereabouts | None,
+        accepted: Acceptance,
         wake: Callable[[], None],
         *,
         tell: bool = False,
@@ -46,7 +46,7 @@ class Incoming:
         """Results, and how many leading ones to skip; an error; None where all has come."""
         self.stream = ResultStream(job, 0, first)
         self._sub = Subscription(self.stream, self._deliver, self.fail)
-        io.subscribe(self._sub, at)
+        io.subscribe(self._sub, accepted)
 
     def _deliver(self, results: Results, skip: int) -> None:
         self._queue.append((results, skip))

@@ -7,7 +7,6 @@ calls with :meth:`ClientIO.post`.
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import math
 import os
@@ -21,34 +20,30 @@ from typing import Any
 
 import zmq
 
+from zturbo.client.acceptance import Acceptance
 from zturbo.client.process import check_process
-from zturbo.client.subscription import Subscription, SubscriptionState
+from zturbo.client.subscription import Subscription
+from zturbo.client.subscriptions import Subscriptions
 from zturbo.errors import (
     BrokerUnavailable,
     DecodeError,
-    JobFailed,
-    ResultsLost,
-    StartError,
     UsageError,
-    VersionMismatch,
     ZturboError,
     by_name,
 )
 from zturbo.runtime.members.complete import CompleteJobs
 from zturbo.runtime.net.endless import Arrivals
 from zturbo.runtime.net.guard import Guard
-from zturbo.runtime.net.host import is_loopback, same_network
 from zturbo.runtime.net.sockets import Security, check_room, make
 from zturbo.runtime.process.posted import Posted
 from zturbo.version import __version__
-from zturbo.wire.codec import decode, encode
 from zturbo.wire.control import answers, from_broker, to_broker
 from zturbo.wire.control.codec import MAX_ANSWER, pack_control, read_answer, read_request
 from zturbo.wire.control.fields import Kind
 from zturbo.wire.control.message import Answer, Message, Request
-from zturbo.wire.messages import PROTOCOL, Buffer, Results
+from zturbo.wire.messages import PROTOCOL, Buffer
 
-__all__ = ["CLOSED", "SUPERSEDED", "ClientIO"]
+__all__ = ["CLOSED", "ClientIO"]
 
 log = logging.getLogger("zturbo.client")
 
@@ -61,20 +56,11 @@ REPEAT = 1.0
 ROUND = 256
 """Answers that are read in one round at most."""
 
-LOCATE = 0.5
-"""Seconds between two questions to the broker where a job's results are, while none arrive."""
-
-FAR = (
-    "results are at {} on {}, which that host alone reaches: start the sink there with --insecure and "
-    "--address, the address by which others reach its host, or read them there"
-)
 
 AFTER_FAULT = 0.1
 """Seconds to wait after a round that failed: its cause may last."""
 
 CLOSED = "the client was closed"
-
-SUPERSEDED = "another client attached to this job and reads its results now"
 
 
 @dataclass(slots=True)
@@ -132,7 +118,6 @@ class ClientIO:
             arrivals=self._arrivals,
             longest=MAX_ANSWER,
         )
-        self._sinks: dict[bytes, zmq.Socket[bytes]] = {}
         self._guard = Guard(log)
         self._requests: dict[int, _Request] = {}
         self._heard = 0.0
@@ -140,7 +125,7 @@ class ClientIO:
         self._reason = ""
         """Why the broker cannot answer, as it said; empty if it can."""
         self.complete = CompleteJobs()
-        self._subscriptions: list[Subscription] = []
+        self.results = Subscriptions(self._connect, self.ask, self._arrivals)
         self._ref = 0
         self._lock = threading.RLock()
         """Guards refs and posted calls. Reentrant: a dropped client's finalizer may run while it is held."""
@@ -216,37 +201,27 @@ class ClientIO:
         message = to_broker.ClientHello(client=self.identity, protocol=PROTOCOL, version=__version__)
         return self.ask(message, timeout=timeout).result()
 
-    def subscribe(self, subscription: Subscription, at: answers.Whereabouts | None) -> None:
-        """Begin to read a job's results.
+    def subscribe(self, subscription: Subscription, accepted: Acceptance) -> None:
+        """Begin to read a job's results, once the broker has the job.
 
         Args:
             subscription: the reader's.
-            at: where the results are, if the broker has just told; then it is not asked first.
+            accepted: the broker's answer to the job. It tells where the results are; a reader that may not
+                use that asks the broker.
         """
+        self.check_process()
+        turn = accepted.take_turn()
 
-        def start(now: float) -> None:
-            self._subscriptions.append(subscription)
-            if at is not None:
-                self.located(subscription, at)
+        def begin(_: object) -> None:
+            if not self.post(lambda now: self.results.begin(subscription, accepted, turn, now)):
+                subscription.fail(BrokerUnavailable(CLOSED))
 
-        if not self.post(start):
-            subscription.fail(BrokerUnavailable(CLOSED))
+        accepted.add_done_callback(begin)
 
     def unsubscribe(self, subscription: Subscription, *, tell: bool = False) -> None:
         """Stop reading; ``tell`` the sink how many results were taken. Without effect in a forked child."""
-        if self.forked:
-            return
-
-        def stop(now: float) -> None:
-            want = subscription.stream.last_word() if tell and not subscription.over else None
-            subscription.end()
-            if want is not None and subscription.sink:
-                with contextlib.suppress(zmq.Again):  # the last question told it nearly the same
-                    self._sinks[subscription.sink].send_multipart(encode(want), zmq.DONTWAIT)
-            if subscription in self._subscriptions:
-                self._subscriptions.remove(subscription)
-
-        self.post(stop)
+        if not self.forked:
+            self.post(lambda now: self.results.end(subscription, tell=tell))
 
     def stop(self) -> None:
         """Let the thread close the sockets and end, without waiting for it. No effect in a forked child."""
@@ -279,8 +254,7 @@ class ClientIO:
     def _round(self) -> None:
         now = time.monotonic()
         until = min(now + 0.5, self._requests_due(now), self._arrivals.look(now))
-        for subscription in list(self._subscriptions):
-            until = min(until, self._serve(subscription, now))
+        until = min(until, self.results.serve(now))
         timeout = max(0.0, until - now) if self._posted.may_sleep() else 0.0
         ready = self._poller.poll(math.ceil(timeout * 1000))
         self._posted.woke()
@@ -291,7 +265,7 @@ class ClientIO:
             elif socket is self._control:
                 self._read_control()
             elif isinstance(socket, zmq.Socket):
-                self._read_sink(socket, now)
+                self.results.read(socket, now)
         for call in self._posted.take():
             self._call(call, now)
 
@@ -305,12 +279,9 @@ class ClientIO:
             self._call(call, time.monotonic())
         for request in list(self._requests.values()):
             request.settle(None, BrokerUnavailable(CLOSED))
-        for subscription in list(self._subscriptions):
-            subscription.fail(BrokerUnavailable(CLOSED))
+        self.results.close(BrokerUnavailable(CLOSED))
         self._arrivals.forget()
         self._control.close()
-        for sink in self._sinks.values():
-            sink.close()
         self._context.term()
 
     def _call(self, call: Callable[[float], None], now: float) -> None:
@@ -319,6 +290,19 @@ class ClientIO:
             call(now)
         except Exception as error:
             self._guard.failed("a call", error)
+
+    def _connect(self, address: str) -> zmq.Socket[bytes]:
+        """A socket to a sink; raises StartError."""
+        socket = make(
+            self._context,
+            zmq.DEALER,
+            connect=address,
+            identity=self.identity,
+            security=self._security,
+            arrivals=self._arrivals,
+        )
+        self._poller.register(socket, zmq.POLLIN)
+        return socket
 
     def _say(self, ref: int, request: _Request, now: float) -> None:
         request.again = now + REPEAT
@@ -422,125 +406,3 @@ class ClientIO:
             log.warning("the broker at %s waits: %s", self.broker, self._reason)
 
     # -- results ------------------------------------------------------------------------------
-    def _serve(self, sub: Subscription, now: float) -> float:
-        """Ask the broker and the sink what is due for a reader. Returns when to call again."""
-        if sub.over:
-            return now + 60
-        if not sub.locating and now >= sub.locate_at:
-            self._locate(sub, now)
-        if sub.sink:
-            want = sub.stream.want(now)
-            if want is not None:
-                try:
-                    self._sinks[sub.sink].send_multipart(encode(want), zmq.DONTWAIT)
-                except zmq.Again:
-                    sub.stream.restart()
-                    return now + 0.01
-        due = sub.stream.deadline()
-        return sub.locate_at if due is None or not sub.sink else min(due, sub.locate_at)
-
-    def _locate(self, sub: Subscription, now: float) -> None:
-        """Ask the broker where the results are. This is repeated, since they may move."""
-        sub.locating = True
-        sub.locate_at = now + LOCATE
-        future = self.ask(to_broker.Attach(job=sub.stream.job))
-
-        def located(done: Future[answers.Whereabouts]) -> None:
-            sub.locating = False
-            error = done.exception()
-            if sub.over:
-                return
-            if error is not None:
-                self._finish(sub, error)
-                return
-            self.located(sub, done.result())
-
-        future.add_done_callback(located)
-
-    def located(self, sub: Subscription, value: answers.Whereabouts) -> None:
-        """The broker says where the results are. Called in the I/O thread."""
-        now = time.monotonic()
-        sub.stream.turn(value.token)
-        if value.state in ("failed", "cancelled"):
-            kind = by_name(value.kind or "", JobFailed)
-            self._finish(sub, kind(value.error or value.state))
-            return
-        idle = now - sub.heard > 2 * LOCATE
-        sub.locate_at = now + (LOCATE if idle else 4 * LOCATE)
-        sink = value.sink
-        if sub.state is SubscriptionState.DOUBTED:
-            if value.state == "done" and sink == sub.sink:
-                self._finish(sub, ResultsLost(sub.doubt))
-                return
-            sub.seek()
-        if not sink:
-            sub.locate_at = now + 0.05
-            return
-        if sink == sub.sink:
-            return
-        if sink not in self._sinks:
-            if is_loopback(value.results[0]) and not same_network(value.host):
-                self._finish(sub, UsageError(FAR.format(value.results[0], value.host)))
-                return
-            try:
-                socket = self._connect(value.results[0])
-            except StartError as error:
-                self._finish(sub, StartError(f"no connection to the sink: {error}"))
-                return
-            self._sinks[sink] = socket
-            self._poller.register(socket, zmq.POLLIN)
-        sub.read_from(sink)
-
-    def _connect(self, address: str) -> zmq.Socket[bytes]:
-        return make(
-            self._context,
-            zmq.DEALER,
-            connect=address,
-            identity=self.identity,
-            security=self._security,
-            arrivals=self._arrivals,
-        )
-
-    def _read_sink(self, socket: zmq.Socket[bytes], now: float) -> None:
-        for _ in range(64):
-            try:
-                frames = self._arrivals.receive(socket)
-            except zmq.Again:
-                return
-            try:
-                message = decode([frame.buffer for frame in frames])
-            except (DecodeError, VersionMismatch) as error:
-                log.debug("dropped a message: %s", error)
-                continue
-            if type(message) is not Results:
-                continue
-            nbytes = sum(len(frame) for frame in frames)
-            for sub in self._subscriptions:
-                if sub.stream.job != message.job or sub.stream.token != message.token:
-                    continue
-                if self._sinks.get(sub.sink) is not socket:
-                    break  # from a sink that had the results before
-                skip = sub.stream.results(message, nbytes, now)
-                sub.heard = now
-                if skip is not None:
-                    sub.deliver(message, skip)
-                if sub.stream.problem is not None:
-                    self._doubt(sub, sub.stream.problem, now)
-                elif sub.stream.complete and skip is None:
-                    sub.deliver(message, message.n)
-                break
-
-    def _doubt(self, sub: Subscription, problem: str, now: float) -> None:
-        """The sink does not serve the job: ask the broker, which knows whether the job has ended."""
-        if problem == "superseded":
-            self._finish(sub, ResultsLost(SUPERSEDED))
-        elif sub.state is SubscriptionState.READING:
-            sub.doubted(problem)
-            sub.locate_at = now
-
-    def _finish(self, sub: Subscription, error: BaseException) -> None:
-        if sub in self._subscriptions:
-            self._subscriptions.remove(sub)
-        if not sub.over:
-            sub.end()
-            sub.fail(error)

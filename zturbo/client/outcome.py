@@ -13,9 +13,9 @@ from functools import partial
 from typing import Any
 
 from zturbo.api.result import Result
-from zturbo.client.io import SUPERSEDED
 from zturbo.client.job_ids import with_text_ids
 from zturbo.client.reading import JobReading
+from zturbo.client.subscriptions import SUPERSEDED
 from zturbo.client.watch import ending
 from zturbo.core.states import State, Table
 from zturbo.errors import JobCancelled, UsageError
@@ -119,7 +119,15 @@ class JobOutcome:
             return
         self._connection.check_process()
         if self._move(_H.WATCHED, after=(_H.OPEN,)):
+            self._reading.acceptance.add_done_callback(self._watch_accepted)
+
+    def _watch_accepted(self, acceptance: Future[answers.Whereabouts]) -> None:
+        """The broker has the job, or will not have it."""
+        error = acceptance.exception()
+        if error is None:
             self._connection.watch.add(self._reading.job, self.ended)
+        else:
+            self.ended(error)
 
     def ended(self, error: BaseException | None) -> None:
         """The broker says that it has ended."""

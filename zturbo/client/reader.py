@@ -8,11 +8,11 @@ from collections.abc import Iterator
 from typing import Any
 
 from zturbo.api.task import Task, TaskLog, read_meta
+from zturbo.client.acceptance import Acceptance
 from zturbo.client.incoming import Incoming
 from zturbo.client.io import ClientIO
 from zturbo.errors import DecodeError, TaskError, by_name
 from zturbo.errortext import safe_repr
-from zturbo.wire.control import answers
 from zturbo.wire.messages import Results
 from zturbo.wire.payload import (
     Packed,
@@ -38,15 +38,15 @@ class Reader:
         io: the client's I/O thread.
         job: id of the job.
         first: index of the first result that the caller wants; -1 to go on at the sink's cursor.
-        at: where the results are, as the broker told last; None to ask it.
+        accepted: the broker's answer to the job.
         tell: tell the sink at the end how many results the caller has taken: the next reader goes on there.
     """
 
     def __init__(
-        self, io: ClientIO, job: bytes, first: int, at: answers.Whereabouts | None, *, tell: bool = False
+        self, io: ClientIO, job: bytes, first: int, accepted: Acceptance, *, tell: bool = False
     ) -> None:
         self._ready = threading.Condition()
-        self._incoming = Incoming(io, job, first, at, self._wake, tell=tell)
+        self._incoming = Incoming(io, job, first, accepted, self._wake, tell=tell)
 
     def _wake(self) -> None:
         with self._ready:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from threading import Lock
@@ -10,16 +9,12 @@ from typing import Any
 
 from zturbo.api.result import Result
 from zturbo.api.task import Task
+from zturbo.client.acceptance import Acceptance
 from zturbo.client.connection import Connection
 from zturbo.client.reader import Failure, Reader
 from zturbo.errors import ResultTimeout
-from zturbo.wire.control import answers
 
 __all__ = ["JobReading"]
-
-FRESH = 0.25
-"""Seconds for which the broker's answer to a submit says where results are. Each reader takes over from the
-one before it, by a turn that the broker gives. So a reader that comes later asks for its own."""
 
 
 class JobReading:
@@ -28,18 +23,15 @@ class JobReading:
     Args:
         connection: the client's.
         job: its id.
-        at: where results are, as the broker has just said.
+        acceptance: the broker's answer to the job.
         first: index of the first result for :meth:`contents` and :meth:`tasks`; -1 for the sink's cursor.
     """
 
-    def __init__(
-        self, connection: Connection, job: bytes, at: answers.Whereabouts | None, first: int
-    ) -> None:
+    def __init__(self, connection: Connection, job: bytes, acceptance: Acceptance, first: int) -> None:
         self.connection = connection
         self.job = job
         self.first = first
-        self._at = at
-        self._at_until = time.monotonic() + FRESH
+        self.acceptance = acceptance
         self._turn = Lock()
         self.failed_tasks: list[Task] = []
         """Failed tasks that have come among contents."""
@@ -48,13 +40,8 @@ class JobReading:
         self.streamed = False
         """Whether results are read one by one, and so are not collected unasked."""
 
-    def whereabouts(self) -> answers.Whereabouts | None:
-        """Where results are, if the broker has just said so; else None: the reader is to ask."""
-        at, self._at = self._at, None
-        return at if time.monotonic() < self._at_until else None
-
     def _reader(self, first: int, *, tell: bool = False) -> Reader:
-        return Reader(self.connection.io, self.job, first, self.whereabouts(), tell=tell)
+        return Reader(self.connection.io, self.job, first, self.acceptance, tell=tell)
 
     @contextmanager
     def turn(self, timeout: float | None, late: str) -> Iterator[None]:

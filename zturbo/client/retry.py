@@ -15,10 +15,11 @@ from concurrent.futures import Future
 from typing import Any, NamedTuple
 
 from zturbo.api.task import Task
+from zturbo.client.acceptance import Acceptance
 from zturbo.client.connection import Connection
 from zturbo.client.reader import FailedTask
 from zturbo.errors import UsageError
-from zturbo.wire.control import answers, to_broker
+from zturbo.wire.control import to_broker
 
 __all__ = ["Retried", "Root", "retry", "roots_of"]
 
@@ -34,7 +35,7 @@ class Retried(NamedTuple):
 
     job: bytes
     name: str
-    at: answers.Whereabouts
+    acceptance: Acceptance
 
 
 def roots_of(name: str, failed: Iterable[Task]) -> list[Root]:
@@ -63,16 +64,15 @@ def retry(
     """Submit the failed tasks of the job with this status as a new job."""
     roots = roots_of(status["name"], failed)
     chosen = {**status["options"], **options}
-    job, name, message = connection.submissions.stream(
-        f"{status['name']} (retry)", status["pipeline"], chosen
-    )
-    at = connection.ask(message)
+    submission = connection.submissions.stream(f"{status['name']} (retry)", status["pipeline"], chosen)
+    job, acceptance = submission.job, connection.submit(submission)
+    acceptance.result()
     try:
         _feed(connection, job, roots)
     except BaseException:
         connection.ask(to_broker.Release(job=job))
         raise
-    return Retried(job, name, at)
+    return Retried(job, submission.new.name, acceptance)
 
 
 def _feed(connection: Connection, job: bytes, roots: list[Root]) -> None:

@@ -1,4 +1,4 @@
-"""The messages that submit jobs: arguments are checked and contents packed at the call."""
+"""Jobs as they are submitted: arguments are checked and contents packed at the call."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from typing import Any, Literal, NamedTuple
 from zturbo.api.task import Job, Task
 from zturbo.checks import check_text, check_type, plain_options, wrong
 from zturbo.client.job_ids import job_id_of
-from zturbo.errors import TooLarge
+from zturbo.errors import DecodeError, TooLarge, UsageError
 from zturbo.runtime.net.sockets import MAX_MESSAGE
-from zturbo.wire.control import to_broker
+from zturbo.wire.control.newjob import NewJob, options_problem
 from zturbo.wire.messages import Buffer
 from zturbo.wire.payload import pack_one, pack_root_meta
 
@@ -22,24 +22,25 @@ OnError = Literal["raise", "skip", "return"]
 
 
 class Submission(NamedTuple):
-    """A job that is to be submitted."""
+    """A job that is to be submitted, and its root's frames."""
 
-    job: bytes
-    """Its id."""
-    name: str
-    message: to_broker.Submit
+    new: NewJob
+    frames: Sequence[Buffer] = ()
+
+    @property
+    def job(self) -> bytes:
+        """Its id."""
+        return self.new.job
 
 
 class Submissions:
     """Makes the submissions of one client.
 
     Args:
-        client: the client's id.
         info: the broker's greeting, with its pipelines and their limits.
     """
 
-    def __init__(self, client: bytes, info: dict[str, Any]) -> None:
-        self._client = client
+    def __init__(self, info: dict[str, Any]) -> None:
         self._info = info
 
     def job(self, job: Job | Task, pipeline: str, options: dict[str, Any]) -> Submission:
@@ -107,11 +108,12 @@ class Submissions:
         meta: bytes | None = None,
     ) -> Submission:
         options = plain_options(options)
+        if problem := options_problem(options):
+            raise UsageError(problem)
         digest = hashlib.blake2b(f"{name}\0{pipeline}\0{sorted(options.items())}".encode(), digest_size=16)
         for frame in frames:
             digest.update(frame)
-        message = to_broker.Submit(
-            client=self._client,
+        new = NewJob(
             job=job_id,
             name=name,
             pipeline=pipeline,
@@ -119,6 +121,10 @@ class Submissions:
             options=options,
             meta=meta,
             digest=digest.digest(),
-            contents=frames,
+            parts=len(frames),
         )
-        return Submission(job_id, name, message)
+        try:
+            NewJob.from_wire(new.to_wire())
+        except DecodeError as error:
+            raise UsageError(f"a broker does not take this: {error}") from None
+        return Submission(new, frames)

@@ -45,6 +45,7 @@ class ResultStream:
         self.window = 64
         self._told = -1
         self._ask_at = -math.inf
+        self._quiet_until = -math.inf
         self._bytes = 0
         self._count = 0
 
@@ -91,6 +92,10 @@ class ResultStream:
         """
         self.token = self.token or token
 
+    def quiet_until(self, at: float) -> None:
+        """Results are about to come unasked: ask for none before this time."""
+        self._quiet_until = at
+
     def restart(self) -> None:
         """Ask anew: the results have moved to another sink, or the connection is new."""
         self._told = -1
@@ -99,7 +104,7 @@ class ResultStream:
 
     def want(self, now: float) -> Want | None:
         """The question that is due now; None if there is none."""
-        if self.complete or self.problem is not None:
+        if self.complete or self.problem is not None or now < self._quiet_until:
             return None
         limit = self.taken + self.window
         due = now >= self._ask_at
@@ -119,4 +124,5 @@ class ResultStream:
 
     def deadline(self) -> float | None:
         """When to ask again."""
-        return None if self.complete or self.problem is not None else self._ask_at
+        done = self.complete or self.problem is not None
+        return None if done else max(self._ask_at, self._quiet_until)

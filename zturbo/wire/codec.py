@@ -138,15 +138,17 @@ def stamp_to_wire(stamp: Stamp) -> tuple[Any, ...]:
         stamp.spool,
         stamp.hold,
         stamp.fail_fast,
+        stamp.reader,
+        stamp.token,
     )
 
 
 def stamp_from_wire(value: Any) -> Stamp:
     """The stamp that a decoded tuple describes; raises DecodeError."""
     (job, epoch, pipeline, ordered, sink, durability, marks, order, logs, revision, spool, *more) = _tuple(
-        value, "stamp", 13
+        value, "stamp", 15
     )
-    hold, fail_fast = more
+    hold, fail_fast, reader, token = more
     if type(logs) is not bool or type(fail_fast) is not bool:
         raise _bad("stamp")
     if type(durability) is not str or durability not in ("fsync", "process", "memory"):
@@ -176,6 +178,8 @@ def stamp_from_wire(value: Any) -> Stamp:
         spool=spool,
         hold=hold,
         fail_fast=fail_fast,
+        reader=_id(reader, "stamp.reader") if reader != b"" else b"",
+        token=_int(token, "stamp.token"),
     )
 
 

@@ -192,6 +192,10 @@ class Stamp:
     there are retries left. ``all``: all of them, until the job is complete. Empty: none."""
     fail_fast: bool = False
     """Whether the first failed task ends the job: a process with a sequencer reports it to the broker."""
+    reader: bytes = b""
+    """The client that gets the results unasked if they are few and small; empty for none."""
+    token: int = 0
+    """Its number among the readers of the results."""
 
     @property
     def rank(self) -> tuple[int, int]:

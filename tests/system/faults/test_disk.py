@@ -54,7 +54,7 @@ def test_a_broker_whose_disk_is_full_says_so_and_can_be_stopped(small_disk: Path
             assert cluster.child("sink-0").is_ready, "it has its spool"
             ballast = fill(small_disk)
             with pytest.raises(BrokerUnavailable, match="the disk of the broker's ledger is full"):
-                client.submit(Task(1), pipeline="p")
+                client.submit(Task(1), pipeline="p", wait=True)
             cluster.away.add("broker")
             os.kill(cluster.child("broker").pid, signal.SIGTERM)
             eventually(lambda: any(event[:2] == ("exited", "broker") for event in cluster.events))

@@ -40,6 +40,7 @@ from zturbo.wire.codec import encode
 from zturbo.wire.control import from_broker, to_broker
 from zturbo.wire.control.codec import pack_control, read_answer
 from zturbo.wire.control.message import Message
+from zturbo.wire.control.newjob import NewJob
 from zturbo.wire.control.view import Member
 from zturbo.wire.messages import PROTOCOL, Batch, Want
 from zturbo.wire.payload import pack_many
@@ -105,13 +106,18 @@ SUBMITS = st.builds(
     lambda job, content, meta, options: to_broker.Submit(
         ref=1,
         client=job,
-        job=job,
-        name="wild",
-        pipeline="p",
-        stream=False,
-        options=options,
-        meta=meta,
-        digest=b"",
+        jobs=(
+            NewJob(
+                job=job,
+                name="wild",
+                pipeline="p",
+                stream=False,
+                options=options,
+                meta=meta,
+                digest=b"",
+                parts=1,
+            ),
+        ),
         contents=(content,),
     ),
     st.binary(min_size=16, max_size=16),
@@ -247,6 +253,7 @@ def test_garbage_on_every_bound_port(capfd: pytest.CaptureFixture[str]) -> None:
             return [f"ipc://{path}" for path in cluster.node._folder.glob("*/in")]
 
         eventually(lambda: len(endpoints()) == 1 + 1 + 5)
+        results = client.submit(Task(1), pipeline="p").reading.acceptance.result().results[0]
         context = zmq.Context()
         with contextlib.closing(context.socket(zmq.DEALER)) as control:
             control.connect(cluster.address)
@@ -309,8 +316,9 @@ def test_garbage_on_every_bound_port(capfd: pytest.CaptureFixture[str]) -> None:
 def test_a_feed_that_lies_is_told_so(n: int, contents: list[int], said: str) -> None:
     with Cluster({"p": PIPELINE}) as cluster, cluster.client() as client:
         connection = client.connection
-        job, _, message = connection.submissions.stream("lies", "p", {})
-        connection.ask(message)
+        submission = connection.submissions.stream("lies", "p", {})
+        job = submission.job
+        connection.submit(submission).result()
         feed = to_broker.Feed(job=job, seq=0, first=0, n=n, metas=None, contents=(pack_many(contents),))
         with pytest.raises(UsageError, match=said):
             connection.ask(feed)

@@ -6,7 +6,9 @@ from typing import Any
 
 from zturbo.core.effects import Confirm, Control, Reply
 from zturbo.wire.control import from_broker, to_broker
+from zturbo.wire.control.answers import Outcome
 from zturbo.wire.control.message import Message
+from zturbo.wire.control.newjob import NewJob
 from zturbo.wire.control.view import Member
 from zturbo.wire.messages import PROTOCOL, Statement
 from zturbo.wire.payload import pack_many
@@ -47,22 +49,17 @@ def sink() -> Member:
     return Member(SINK, "sink", "", -1, "h", ("ipc://s",), ("ipc://r",))
 
 
-def submit(machine: BrokerMachine, job: bytes, *, client: bytes = CLIENT, **options: Any) -> Message:
+def submit(machine: BrokerMachine, job: bytes, *, client: bytes = CLIENT, **options: Any) -> Outcome:
     machine.effects.clear()
-    message = to_broker.Submit(
-        ref=1,
-        client=client,
-        job=job,
-        name="n",
-        pipeline="p",
-        stream=True,
-        options=options,
-        meta=None,
-        digest=b"d",
+    new = NewJob(
+        job=job, name="n", pipeline="p", stream=True, options=options, meta=None, digest=b"d", parts=0
     )
+    message = to_broker.Submit(ref=1, client=client, jobs=(new,))
     machine.control(client, message, 0.0)
     (answer,) = [effect.message for effect in machine.effects if isinstance(effect, Confirm)]
-    return answer
+    assert isinstance(answer, from_broker.Ok)
+    outcome: Outcome = answer.value[0]
+    return outcome
 
 
 def feed(machine: BrokerMachine, job: bytes, seq: int, n: int) -> None:

@@ -9,11 +9,13 @@ from typing import Any
 
 import pytest
 
+from tests.unit.client.played import at
 from zturbo.api.result import Result
-from zturbo.client.io import SUPERSEDED
+from zturbo.client.acceptance import Acceptance
 from zturbo.client.outcome import JobOutcome
 from zturbo.client.reading import JobReading
-from zturbo.errors import JobCancelled, JobError, JobFailed
+from zturbo.client.subscriptions import SUPERSEDED
+from zturbo.errors import JobCancelled, JobConflict, JobError, JobFailed
 from zturbo.wire.control import answers
 
 JOB = b"j" * 16
@@ -46,10 +48,14 @@ class Played:
 class Watched:
     """The outcome of a job, and a future that gets it."""
 
-    def __init__(self, collect: Callable[[Watched], object] = lambda job: None) -> None:
+    def __init__(
+        self, collect: Callable[[Watched], object] = lambda job: None, *, waiting: bool = False
+    ) -> None:
         self.connection: Any = Played()
         self.future: Future[Result] = Future()
-        self.reading = JobReading(self.connection, JOB, None, 0)
+        self.reading = JobReading(
+            self.connection, JOB, Acceptance() if waiting else Acceptance.of(at(None, 1)), 0
+        )
         self.outcome = JobOutcome(self.future, self.reading, lambda: collect(self))
         self.called: list[bool] = []
         """Of each callback: whether the result was here."""
@@ -71,6 +77,22 @@ def test_nobody_asks_for_the_end_before_somebody_waits_for_it_and_then_once() ->
     job.connection.watched[0](None)
     job.outcome.watch()
     assert job.outcome.settled and len(job.connection.watched) == 1
+
+
+def test_the_end_is_asked_for_once_the_broker_has_the_job() -> None:
+    job = Watched(waiting=True)
+    job.outcome.watch()
+    assert not job.connection.watched
+    job.reading.acceptance.accept(at(None, 1))
+    assert len(job.connection.watched) == 1
+
+
+def test_a_refusal_is_the_outcome() -> None:
+    job = Watched(waiting=True)
+    job.call_back()
+    job.reading.acceptance.refuse(JobConflict("another one"))
+    assert isinstance(job.outcome.error, JobConflict)
+    assert not job.connection.watched
 
 
 def test_a_callback_is_called_when_the_result_is_here() -> None:

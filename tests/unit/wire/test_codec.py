@@ -239,6 +239,8 @@ def raw_stamp(**changed: Any) -> tuple[Any, ...]:
         "spool": b"",
         "hold": "",
         "fail_fast": False,
+        "reader": b"",
+        "token": 0,
     }
     return tuple({**fields, **changed}.values())
 

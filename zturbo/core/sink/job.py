@@ -16,13 +16,27 @@ from zturbo.errors import DecodeError
 from zturbo.wire.messages import Batch, Path, Stamp, meta_key
 from zturbo.wire.payload import failure_text
 
-__all__ = ["JOB", "JobReader", "KnownFailure", "Origin", "OriginOf", "ResultIndex", "SinkJob", "SinkJobState"]
+__all__ = [
+    "JOB",
+    "PUSHED_RESULTS",
+    "JobReader",
+    "KnownFailure",
+    "Origin",
+    "OriginOf",
+    "ResultIndex",
+    "SinkJob",
+    "SinkJobState",
+]
 
 Origin = tuple[int, Path, int]
 """Where a failure began: (stage, path, children before it)."""
 
 OriginOf = Callable[[bytes], Origin | None]
 """Reads a failure's origin from its error as it travels; None if it has none."""
+
+
+PUSHED_RESULTS, PUSHED_BYTES = 64, 16 << 10
+"""Results, and bytes of them, that a reader gets unasked."""
 
 
 class SinkJobState(State):
@@ -138,6 +152,8 @@ class JobReader:
     next: int
     limit: int
     told_total: bool = False
+    unasked: bool = False
+    """Whether it has not asked, and gets a small job's results once all of them are here."""
 
 
 @dataclass(slots=True)
@@ -175,7 +191,10 @@ class SinkJob:
         """A job that is stamped for a sink on this host."""
         key = meta_key(stamp.order)
         by_meta = None if key is None else ByMeta(key, host)
-        return cls(stamp, Sequencer(ordered=stamp.order != "none"), by_meta)
+        job = cls(stamp, Sequencer(ordered=stamp.order != "none"), by_meta)
+        if stamp.reader:
+            job.reader = JobReader(stamp.reader, stamp.token, 0, PUSHED_RESULTS, unasked=True)
+        return job
 
     def move(self, state: SinkJobState) -> None:
         """It has another state."""
@@ -306,6 +325,11 @@ class SinkJob:
         """Whether it is complete, nothing of it is kept back, and it is not about to be ended."""
         kept_back = self.sequencer.buffered or self.by_meta or self.unsafe
         return self.complete and not kept_back and self.failure is None
+
+    @property
+    def small(self) -> bool:
+        """Whether all of its results are here, and its reader gets them unasked."""
+        return self.over and self.released <= PUSHED_RESULTS and self.stored_bytes <= PUSHED_BYTES
 
     @property
     def unread(self) -> int:

@@ -61,6 +61,8 @@ class Readers:
             if reader is not None and reader.client != client:
                 self._refuse(reader.client, want.job, reader.token, SUPERSEDED)
             reader = job.reader = JobReader(client, want.token, first, 0)
+        elif reader.unasked:
+            reader.unasked, reader.next, reader.limit = False, first, 0
         elif first < reader.next and (want.first < 0 or reader.limit == limit):
             # The same limit again: what was sent is lost, or still on its way. The client drops copies.
             reader.next = first
@@ -100,7 +102,7 @@ class Readers:
     def serve(self, job: SinkJob) -> None:
         """Give the job's reader what it may have, and the total once all of it is here."""
         reader = job.reader
-        if reader is None:
+        if reader is None or (reader.unasked and not job.small):
             return
         while reader.next < min(reader.limit, job.servable):
             self._serve_segment(job, reader)

@@ -5,7 +5,7 @@ A client does not trust the broker either. So it checks the broker's answers lik
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from zturbo.wire.control.fields import (
     MANY,
@@ -16,13 +16,14 @@ from zturbo.wire.control.fields import (
     Epoch,
     Id,
     IdOrNone,
+    JobOptions,
     Name,
     Number,
     Real,
-    Scalar,
     Text,
 )
 from zturbo.wire.control.message import Message
+from zturbo.wire.control.newjob import MAX_SUBMIT
 from zturbo.wire.messages import MAX_STAGES
 
 __all__ = [
@@ -33,9 +34,11 @@ __all__ = [
     "Greeting",
     "LogEntry",
     "LogPage",
+    "Outcome",
     "Pipeline",
     "State",
     "Status",
+    "Submitted",
     "Whereabouts",
 ]
 
@@ -90,6 +93,18 @@ class Whereabouts(Message):
     host: Name
 
 
+class Outcome(Message):
+    """What became of one job that was submitted: where it is, or why the broker does not take it."""
+
+    at: Whereabouts | None
+    kind: Code | None
+    """Kind of the error."""
+    error: Sentence | None
+
+
+Submitted = Annotated[tuple[Outcome, ...], AtMost(MAX_SUBMIT)]
+
+
 class Counts(Message):
     """Numbers of tasks of one job at one stage."""
 
@@ -119,7 +134,7 @@ class Status(Message):
     failed: Count
     error: Sentence | None
     error_kind: Code | None
-    options: Annotated[dict[Annotated[str, Text(100)], Annotated[Any, Scalar(1000)]], AtMost(32)]
+    options: JobOptions
     created: Annotated[float, Real()]
     """The broker's wall time at the submit, in seconds since 1970."""
 

@@ -19,6 +19,7 @@ __all__ = [
     "COUNT",
     "FAILURES",
     "MANY",
+    "MAX_CONTROL",
     "AtMost",
     "Bool",
     "Bytes",
@@ -30,12 +31,14 @@ __all__ = [
     "Id",
     "IdOrNone",
     "Int",
+    "JobOptions",
     "Key",
     "Kind",
     "Line",
     "ListOf",
     "MapOf",
     "Maybe",
+    "Metas",
     "Name",
     "Nothing",
     "Number",
@@ -314,6 +317,8 @@ COUNT = 1 << 53
 """Largest count of tasks or jobs. The sum of a thousand such counts still fits into a message."""
 MANY = 200_000
 """Most entries in a list of jobs or members."""
+MAX_CONTROL = 16 << 20
+"""Most bytes of a message to a broker, without the contents that come with it out of band."""
 FAILURES = 10_000
 """Most failures of one job that its clients have got before it starts over; a job with more of them ends."""
 
@@ -337,4 +342,8 @@ StageIndex = Annotated[int, Int(0, MAX_STAGES)]
 Path = Annotated[tuple[Number, ...], AtMost(MAX_DEPTH)]
 Rank = tuple[Id, Epoch, Number]
 """(job, epoch, revision)"""
+Metas = Annotated[bytes, Bytes(MAX_CONTROL)]
+"""Packed metas of roots; see :mod:`zturbo.wire.payload`."""
+JobOptions = Annotated[dict[Annotated[str, Text(100)], Annotated[Any, Scalar(1000)]], AtMost(32)]
+"""Options of a job; see :func:`zturbo.wire.control.newjob.options_problem`."""
 OutOfBand = Annotated[Sequence[Buffer], Contents()]

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from zturbo.wire.control import answers
 from zturbo.wire.control.fields import (
     FAILURES,
     MANY,
+    MAX_CONTROL,
     AtMost,
-    Bytes,
     Code,
     Count,
     Epoch,
@@ -17,18 +17,18 @@ from zturbo.wire.control.fields import (
     IdOrNone,
     Int,
     Line,
+    Metas,
     Name,
     Number,
     OutOfBand,
     Page,
     Path,
     Rank,
-    Scalar,
     Signed,
     StageIndex,
-    Text,
 )
 from zturbo.wire.control.message import Message, Request, vocabulary
+from zturbo.wire.control.newjob import MAX_SUBMIT, NewJob
 from zturbo.wire.control.view import Member
 
 __all__ = [
@@ -70,9 +70,6 @@ __all__ = [
     "Watch",
 ]
 
-MAX_CONTROL = 16 << 20
-"""Most bytes of a message to a broker, without the contents that come with it out of band."""
-
 Level = Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"]
 """Level of a line that a member logs."""
 LEVELS: dict[int, Level] = {10: "DEBUG", 20: "INFO", 30: "WARNING", 40: "ERROR", 50: "CRITICAL"}
@@ -83,8 +80,6 @@ MAX_OVER = 64
 """Most jobs that a client names as complete when it asks for their status."""
 RECORDS = 200
 """Most lines in one ``log``."""
-Metas = Annotated[bytes, Bytes(MAX_CONTROL)]
-"""Packed metas of roots; see :mod:`zturbo.wire.payload`."""
 RootRun = tuple[Annotated[tuple[Count, ...], AtMost(1)], Annotated[int, Int(1, 1 << 53)]]
 """(path of the first root, number of roots); the path of a job's single root is empty."""
 Pid = Annotated[int, Int(0, 1 << 31)]
@@ -275,20 +270,16 @@ class ClientHello(Request[answers.Greeting], type_name="client_hello"):
     version: Code
 
 
-class Submit(Request[answers.Whereabouts]):
-    """A client submits a job. If the message comes twice, it is still one job."""
+class Submit(Request[answers.Submitted]):
+    """A client submits jobs. If the message comes twice, each of them is still one job.
+
+    The answer has an outcome for each job, in their order: a job that is refused does not hold up the others.
+    """
 
     client: Id
-    job: Id
-    name: Name
-    pipeline: Name
-    stream: bool
-    """Whether the job's roots follow in ``feed``; if not, ``contents`` is its single root."""
-    options: Annotated[dict[Annotated[str, Text(100)], Annotated[Any, Scalar(1000)]], AtMost(32)]
-    meta: Metas | None
-    digest: Annotated[bytes, Bytes(64)]
-    """Digest of the whole job: it tells a repeated submit from another job under the same id."""
+    jobs: Annotated[tuple[NewJob, ...], AtMost(MAX_SUBMIT)]
     contents: OutOfBand = ()
+    """The frames of all roots, in the order of the jobs."""
 
 
 class Feed(Request[answers.Fed]):

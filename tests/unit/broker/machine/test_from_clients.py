@@ -35,14 +35,13 @@ def test_what_was_decided_is_recorded_before_it_is_said() -> None:
 )
 def test_wrong_options_are_named(options: dict[str, Any], said: str) -> None:
     answer = submit(broker(), b"j" * 16, **options)
-    assert isinstance(answer, from_broker.Error) and said in answer.message
+    assert answer.kind == "UsageError" and said in str(answer.error)
 
 
 @pytest.mark.parametrize("timeout", [float("nan"), float("inf"), 0, -1.0])
 def test_a_time_out_that_is_none_is_refused(timeout: float) -> None:
     answer = submit(broker(), b"j" * 16, timeout=timeout)
-    assert isinstance(answer, from_broker.Error)
-    assert answer.kind == "UsageError" and "'timeout'" in answer.message
+    assert answer.kind == "UsageError" and "'timeout'" in str(answer.error)
 
 
 def test_the_end_of_jobs_is_told_to_who_waits_for_it() -> None:

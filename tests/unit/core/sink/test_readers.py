@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from tests.unit.core.sink.jobs import JOB, ME, a_batch, a_fail, a_job, enter
 from zturbo.core.counts import EndedJobs
 from zturbo.core.effects import Deliver, Effect, Note
-from zturbo.core.sink.job import SinkJob
+from zturbo.core.sink.job import PUSHED_RESULTS, SinkJob
 from zturbo.core.sink.readers import MAX_SEGMENT, MAX_WAITING, NOTE_CURSOR, Readers
 from zturbo.wire.messages import Results, Want
 
@@ -188,3 +188,52 @@ def test_whatever_is_asked_only_results_that_are_there_are_given(
             assert results.n == 0 or results.first + results.n <= min(10, limits[token, client])
             assert results.total in (None, 10)
         assert sink.jobs[JOB].cursor >= cursor, "it never goes back"
+
+
+def pushed(n: int, complete: bool = True) -> tuple[Sink, SinkJob]:
+    """A job whose stamp names its first reader."""
+    job = a_job(reader=b"A" * 16, token=5)
+    enter(job, 1, a_batch(*range(n), ends=n if complete else None))
+    sink = Sink(job)
+    sink.readers.serve(job)
+    return sink, job
+
+
+def test_few_results_are_given_unasked_once_all_are_here() -> None:
+    sink, job = pushed(3)
+    ((client, results),) = sink.got()
+    assert (client, results.token, results.n, results.total) == (b"A" * 16, 5, 3, 3)
+    sink.readers.serve(job)
+    assert sink.got() == []
+    assert job.cursor == 0, "nobody has taken them"
+
+
+@pytest.mark.parametrize("n, complete", [(PUSHED_RESULTS + 1, True), (3, False)])
+def test_many_results_or_a_part_of_them_are_not(n: int, complete: bool) -> None:
+    sink, _ = pushed(n, complete)
+    assert sink.got() == []
+
+
+def test_large_results_are_not_given_unasked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("zturbo.core.sink.job.PUSHED_BYTES", 1)
+    sink, _ = pushed(3)
+    assert sink.got() == []
+
+
+def test_what_was_given_unasked_and_lost_is_given_again_to_who_asks() -> None:
+    sink, _ = pushed(3)
+    sink.got()
+    assert indices(sink.ask(b"A" * 16, 5, 0, 64)) == [0, 1, 2]
+
+
+def test_a_reader_that_asks_gets_results_as_they_come() -> None:
+    sink, _ = pushed(3, complete=False)
+    assert indices(sink.ask(b"A" * 16, 5, 0, 64)) == [0, 1, 2]
+
+
+def test_results_are_not_given_unasked_to_who_was_superseded() -> None:
+    sink, job = pushed(3, complete=False)
+    assert indices(sink.ask(BOB, 6, 0, 64)) == [0, 1, 2]
+    enter(job, 2, a_batch(ends=3))
+    sink.readers.serve(job)
+    assert [client for client, _ in sink.got()] == [BOB]

@@ -1,0 +1,169 @@
+"""Jobs on their way to a broker that the test plays: what goes together, what waits, who is told what."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+
+from tests.unit.client.played import Played, at
+from zturbo.client import outbox as module
+from zturbo.client.acceptance import Acceptance
+from zturbo.client.io import ClientIO
+from zturbo.client.outbox import Outbox
+from zturbo.errors import BrokerUnavailable, JobConflict
+from zturbo.wire.control import answers, to_broker
+from zturbo.wire.control.newjob import NewJob
+from zturbo.wire.messages import Buffer
+
+
+def new(i: int, parts: int = 0) -> NewJob:
+    name = i.to_bytes(16, "big")
+    return NewJob(
+        job=name, name=str(i), pipeline="p", stream=not parts, options={}, meta=None, digest=b"", parts=parts
+    )
+
+
+def taken() -> answers.Outcome:
+    return answers.Outcome(at=at(None, 1), kind=None, error=None)
+
+
+def submitted(broker: Played) -> to_broker.Submit:
+    message = broker.asked()
+    assert isinstance(message, to_broker.Submit)
+    return message
+
+
+@pytest.fixture
+def broker(played: list[Played]) -> Played:
+    return played[0]
+
+
+def held_up(io: ClientIO) -> threading.Event:
+    """The I/O thread does nothing until this is set."""
+    there, go = threading.Event(), threading.Event()
+
+    def hold(now: float) -> None:
+        there.set()
+        go.wait(10)
+
+    io.post(hold)
+    assert there.wait(10)
+    return go
+
+
+def test_what_has_come_together_goes_in_one_message(io: ClientIO, broker: Played) -> None:
+    outbox = Outbox(io, 10.0)
+    go = held_up(io)
+    frames: list[list[Buffer]] = [[b"a"], [b"b", b"c"], []]
+    found = [outbox.put(new(i, len(part)), part) for i, part in enumerate(frames)]
+    go.set()
+    message = submitted(broker)
+    assert [job.name for job in message.jobs] == ["0", "1", "2"]
+    assert [bytes(frame) for frame in message.contents] == [b"a", b"b", b"c"]
+    refusal = answers.Outcome(at=None, kind="JobConflict", error="another one")
+    broker.answer(message, (taken(), refusal, taken()))
+    assert found[0].result(10).token == 1 and found[2].result(10).token == 1
+    with pytest.raises(JobConflict, match="another one"):
+        found[1].result(10)
+    assert outbox.flush(10.0)
+
+
+def test_few_messages_are_under_way(io: ClientIO, broker: Played, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "JOBS", 2)
+    outbox = Outbox(io, 60.0)
+    go = held_up(io)
+    for i in range(2 * module.UNDER_WAY + 3):
+        outbox.put(new(i), [])
+    go.set()
+    first = [submitted(broker) for _ in range(module.UNDER_WAY)]
+    assert [len(message.jobs) for message in first] == [2] * module.UNDER_WAY
+    assert not outbox.flush(0.0)
+    for message in first:
+        broker.answer(message, (taken(), taken()))
+    rest = [submitted(broker), submitted(broker)]
+    assert [len(message.jobs) for message in rest] == [2, 1]
+    for message in rest:
+        broker.answer(message, (taken(),) * len(message.jobs))
+    assert outbox.flush(10.0)
+
+
+def test_a_large_job_goes_alone(io: ClientIO, broker: Played, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "BYTES", 1000)
+    outbox = Outbox(io, 10.0)
+    go = held_up(io)
+    outbox.put(new(0, 1), [b"x" * 5000])
+    outbox.put(new(1, 1), [b"y"])
+    go.set()
+    assert [len(submitted(broker).jobs) for _ in range(2)] == [1, 1]
+
+
+def test_with_very_many_jobs_a_caller_waits(
+    io: ClientIO, broker: Played, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "MOST_JOBS", 2)
+    outbox = Outbox(io, 10.0)
+    outbox.put(new(0), [])
+    message = submitted(broker)
+    outbox.put(new(1), [])
+    found: list[Acceptance] = []
+    caller = threading.Thread(target=lambda: found.append(outbox.put(new(2), [])))
+    caller.start()
+    assert not outbox.has_room()
+    broker.answer(message, (taken(),))
+    broker.answer(submitted(broker), (taken(),))
+    caller.join(10)
+    broker.answer(submitted(broker), (taken(),))
+    assert found[0].result(10).token == 1
+
+
+def test_a_broker_that_does_not_answer_is_told_by_handle_and_flush(io: ClientIO, broker: Played) -> None:
+    outbox = Outbox(io, 0.1)
+    first = outbox.put(new(0), [])
+    with pytest.raises(BrokerUnavailable):
+        first.result(10)
+    assert outbox.flush(0.0), "its handle has told it"
+    outbox.put(new(1), [])
+    with pytest.raises(BrokerUnavailable):
+        outbox.flush(10.0)
+    assert outbox.flush(0.0), "it was told"
+
+
+def test_a_refusal_that_nobody_has_asked_for_is_logged(
+    io: ClientIO, broker: Played, caplog: pytest.LogCaptureFixture
+) -> None:
+    outbox = Outbox(io, 10.0)
+    outbox.put(new(0), [])
+    broker.answer(submitted(broker), (answers.Outcome(at=None, kind="JobConflict", error="another one"),))
+    assert outbox.flush(10.0)
+    assert "job '0' was not taken: another one" in caplog.text
+
+
+def test_an_answer_for_fewer_jobs_leaves_nobody_waiting(io: ClientIO, broker: Played) -> None:
+    outbox = Outbox(io, 10.0)
+    acceptance = outbox.put(new(0), [])
+    broker.answer(submitted(broker), ())
+    assert acceptance.exception(10) is not None
+
+
+def test_a_client_that_ends_leaves_nobody_waiting(io: ClientIO, broker: Played) -> None:
+    outbox = Outbox(io, 60.0)
+    sent = outbox.put(new(0), [])
+    submitted(broker)
+    io.close()
+    with pytest.raises(BrokerUnavailable):
+        sent.result(10)
+    with pytest.raises(BrokerUnavailable, match="closed"):
+        outbox.put(new(1), [])
+    assert outbox.has_room()
+
+
+def test_a_client_that_is_let_go_sends_what_is_here(io: ClientIO, broker: Played) -> None:
+    outbox = Outbox(io, 60.0)
+    outbox.put(new(0), [])
+    outbox.when_empty(io.stop)
+    message = submitted(broker)
+    assert not io.closed
+    broker.answer(message, (taken(),))
+    io._thread.join(10)
+    assert io.closed

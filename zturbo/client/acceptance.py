@@ -1,0 +1,65 @@
+"""The broker's answer to a job that was submitted, as a future."""
+
+from __future__ import annotations
+
+import time
+from concurrent.futures import Future
+
+from zturbo.wire.control import answers
+
+__all__ = ["Acceptance"]
+
+FRESH = 0.25
+"""Seconds for which the broker's answer to a submit says where results are. Each reader takes over from the
+one before it, by a turn that the broker gives. So a reader that comes later asks for its own."""
+
+
+class Acceptance(Future[answers.Whereabouts]):
+    """The broker's answer to a job: where it is, once it is in the ledger; else the refusal, as an error."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._at = 0.0
+        self._given = False
+        self.error: BaseException | None = None
+        """Why the broker does not have the job."""
+        self.told = False
+        """Whether somebody has asked for the answer."""
+
+    def result(self, timeout: float | None = None) -> answers.Whereabouts:
+        """As :meth:`concurrent.futures.Future.result`."""
+        try:
+            return super().result(timeout)
+        finally:
+            self.told = self.told or self.done()
+
+    def exception(self, timeout: float | None = None) -> BaseException | None:
+        """As :meth:`concurrent.futures.Future.exception`."""
+        try:
+            return super().exception(timeout)
+        finally:
+            self.told = self.told or self.done()
+
+    @classmethod
+    def of(cls, at: answers.Whereabouts) -> Acceptance:
+        """One that is there already."""
+        acceptance = cls()
+        acceptance.accept(at)
+        return acceptance
+
+    def accept(self, at: answers.Whereabouts) -> None:
+        """The broker has the job."""
+        self._at = time.monotonic()
+        if self.set_running_or_notify_cancel():
+            self.set_result(at)
+
+    def refuse(self, error: BaseException) -> None:
+        """The broker does not take it, or does not answer."""
+        self.error = error
+        if self.set_running_or_notify_cancel():
+            self.set_exception(error)
+
+    def take_turn(self) -> bool:
+        """Whether a reader of the results may use the answer. Only the first one may, and only soon."""
+        given, self._given = self._given, True
+        return not given and (not self.done() or time.monotonic() < self._at + FRESH)

@@ -1,0 +1,202 @@
+"""Jobs on their way to the broker: what has come together meanwhile goes in one message.
+
+``submit`` puts a job here and returns. The I/O thread sends what is here, as much as fits into a message. At
+most :data:`UNDER_WAY` messages have no answer: a slow broker gets larger messages, and no more of them. Each
+message is repeated until it is answered, like every question to the broker.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from typing import NamedTuple
+
+from zturbo.client.acceptance import Acceptance
+from zturbo.client.io import CLOSED, ClientIO
+from zturbo.errors import BrokerUnavailable, ZturboError, by_name
+from zturbo.wire.control import answers, to_broker
+from zturbo.wire.control.newjob import NewJob
+from zturbo.wire.messages import Buffer
+
+__all__ = ["Outbox"]
+
+log = logging.getLogger("zturbo.client")
+
+JOBS = 256
+"""Jobs in one message at most."""
+
+BYTES = 1 << 20
+"""Bytes in one message, about; a job of more has a message of its own."""
+
+UNDER_WAY = 4
+"""Messages that are not answered."""
+
+MOST_JOBS, MOST_BYTES = 16_384, 64 << 20
+"""Jobs, and bytes of them, that the broker has not answered for; with more, ``submit`` waits."""
+
+MOST_FAILED = 1000
+"""Failed jobs that are remembered for :meth:`Outbox.flush`."""
+
+HEAD = 300
+"""Bytes of a job beside its name, meta and contents, about."""
+
+
+class _Waiting(NamedTuple):
+    job: NewJob
+    frames: Sequence[Buffer]
+    nbytes: int
+    acceptance: Acceptance
+
+
+class Outbox:
+    """The jobs of one client that the broker has not answered for.
+
+    Args:
+        io: the client's I/O thread.
+        timeout: seconds that the broker has to answer a message.
+    """
+
+    def __init__(self, io: ClientIO, timeout: float) -> None:
+        self._io = io
+        self._timeout = timeout
+        self._changed = threading.Condition(threading.RLock())
+        """Of all below. Reentrant: a forgotten client may end at any point of a thread."""
+        self._waiting: deque[_Waiting] = deque()
+        self._jobs = 0
+        self._nbytes = 0
+        self._under_way = 0
+        self._due = False
+        """Whether the I/O thread is to look."""
+        self._failed: deque[tuple[str, Acceptance]] = deque(maxlen=MOST_FAILED)
+        """(name, acceptance) of jobs that the broker does not have, as far as nobody may have been told."""
+        self._then: Callable[[], None] | None = None
+
+    # -- from any thread ----------------------------------------------------------------------
+    def has_room(self) -> bool:
+        """Whether :meth:`put` would not wait."""
+        return self._jobs < MOST_JOBS and self._nbytes < MOST_BYTES
+
+    def wait_for_room(self) -> None:
+        """Wait until the broker has answered for some jobs, if there are very many."""
+        with self._changed:
+            self._changed.wait_for(self.has_room)
+
+    def put(self, job: NewJob, frames: Sequence[Buffer]) -> Acceptance:
+        """Let a job be sent; raises BrokerUnavailable if the client was closed."""
+        self._io.check_process()
+        if self._io.closed:
+            raise BrokerUnavailable(CLOSED)
+        nbytes = HEAD + len(job.name) + len(job.meta or b"")
+        nbytes += sum(memoryview(frame).nbytes for frame in frames)
+        acceptance = Acceptance()
+        with self._changed:
+            self._changed.wait_for(self.has_room)
+            self._waiting.append(_Waiting(job, frames, nbytes, acceptance))
+            self._jobs += 1
+            self._nbytes += nbytes
+            due, self._due = self._due, True
+        if not due and not self._io.post(self._send):
+            self._give_up(BrokerUnavailable(CLOSED))
+        return acceptance
+
+    def flush(self, timeout: float | None) -> bool:
+        """Wait until the broker has answered for all jobs. Returns False if it has not in time.
+
+        A refusal that nobody has asked for at its handle is logged.
+
+        Raises:
+            BrokerUnavailable: it did not answer for some, so that they may not have arrived, and nobody has
+                been told that yet.
+        """
+        self._io.check_process()
+        with self._changed:
+            done = self._changed.wait_for(lambda: not self._jobs, timeout)
+            failed, self._failed = self._failed, deque(maxlen=MOST_FAILED)
+        lost: BrokerUnavailable | None = None
+        for name, acceptance in failed:
+            if acceptance.told:
+                continue
+            if isinstance(acceptance.error, BrokerUnavailable):
+                lost = lost or acceptance.error
+            else:
+                log.warning("job %r was not taken: %s", name, acceptance.error)
+        if lost is not None:
+            raise lost
+        return done
+
+    def when_empty(self, then: Callable[[], None]) -> None:
+        """Call this once there are no jobs here: at once, or in the I/O thread."""
+        with self._changed:
+            if self._jobs:
+                self._then = then
+                return
+        then()
+
+    # -- the I/O thread -----------------------------------------------------------------------
+    def _send(self, now: float) -> None:
+        while True:
+            with self._changed:
+                if not self._waiting or self._under_way >= UNDER_WAY:
+                    self._due = False
+                    return
+                part = [self._waiting.popleft()]
+                nbytes = part[0].nbytes
+                while self._waiting and len(part) < JOBS:
+                    nbytes += self._waiting[0].nbytes
+                    if nbytes > BYTES:
+                        break
+                    part.append(self._waiting.popleft())
+                self._under_way += 1
+            message = to_broker.Submit(
+                client=self._io.identity,
+                jobs=tuple(one.job for one in part),
+                contents=[frame for one in part for frame in one.frames],
+            )
+            future = self._io.ask(message, timeout=self._timeout)
+            future.add_done_callback(lambda done, part=part: self._answered(part, done))  # type: ignore[misc]
+
+    def _answered(self, part: list[_Waiting], future: Future[answers.Submitted]) -> None:
+        error = future.exception()
+        outcomes = [] if error is not None else future.result()
+        for i, one in enumerate(part):
+            if i >= len(outcomes):
+                self._refuse(one, error or ZturboError("the broker has answered for fewer jobs"))
+            elif (at := outcomes[i].at) is not None:
+                if not one.job.stream:
+                    self._io.results.expect(one.job.job, at)
+                one.acceptance.accept(at)
+            else:
+                kind = by_name(outcomes[i].kind or "", ZturboError)
+                self._refuse(one, kind(outcomes[i].error or "refused"))
+        with self._changed:
+            self._under_way -= 1
+            self._gone(part)
+            due, self._due = self._due, True
+        if not due:
+            self._send(0.0)
+
+    def _refuse(self, one: _Waiting, error: BaseException) -> None:
+        with self._changed:
+            self._failed.append((one.job.name, one.acceptance))
+        one.acceptance.refuse(error)
+
+    def _gone(self, part: list[_Waiting]) -> None:
+        """There is an answer for these, or will be none."""
+        self._jobs -= len(part)
+        self._nbytes -= sum(one.nbytes for one in part)
+        self._changed.notify_all()
+        if not self._jobs and self._then is not None:
+            then, self._then = self._then, None
+            then()
+
+    def _give_up(self, error: BrokerUnavailable) -> None:
+        """The I/O thread has ended."""
+        with self._changed:
+            part, self._waiting = list(self._waiting), deque()
+        for one in part:
+            self._refuse(one, error)
+        with self._changed:
+            self._gone(part)

@@ -1,0 +1,68 @@
+"""Results of small jobs that a sink sends as soon as the job is complete, before anybody asks for them.
+
+A job's stamp names the client that has submitted it, and a token for its first reader. The results wait here
+until that reader comes. What is not here, because it was lost or too much, the reader asks for as always.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import NamedTuple
+
+from zturbo.wire.messages import Results
+
+__all__ = ["Pushed"]
+
+MOST_JOBS, MOST_BYTES = 65_536, 64 << 20
+"""Jobs that are expected, and bytes that wait for their readers. Beyond them the oldest go."""
+
+
+class _Expected(NamedTuple):
+    token: int
+    sink: bytes
+    arrived: list[tuple[Results, int]]
+    """With their numbers of bytes."""
+
+
+class Pushed:
+    """What sinks have sent unasked. Used in the client's I/O thread alone."""
+
+    def __init__(self) -> None:
+        self._jobs: OrderedDict[bytes, _Expected] = OrderedDict()
+        self.nbytes = 0
+
+    def __len__(self) -> int:
+        return len(self._jobs)
+
+    def expect(self, job: bytes, token: int, sink: bytes) -> None:
+        """The broker has this job; the sink's results may come."""
+        self._jobs[job] = _Expected(token, sink, [])
+        if len(self._jobs) > MOST_JOBS:
+            self._forget_oldest()
+
+    def sink_of(self, job: bytes) -> bytes:
+        """The sink that the results of a job are expected of; empty if they are not."""
+        expected = self._jobs.get(job)
+        return b"" if expected is None else expected.sink
+
+    def take(self, results: Results, nbytes: int) -> None:
+        """Results have come for which there is no reader."""
+        expected = self._jobs.get(results.job)
+        if expected is None or results.token != expected.token or results.problem is not None:
+            return
+        expected.arrived.append((results, nbytes))
+        self.nbytes += nbytes
+        while self.nbytes > MOST_BYTES:
+            self._forget_oldest()
+
+    def give(self, job: bytes) -> tuple[int, list[tuple[Results, int]]] | None:
+        """A reader has come: (token, results with their sizes). None if nothing is expected."""
+        expected = self._jobs.pop(job, None)
+        if expected is None:
+            return None
+        self.nbytes -= sum(nbytes for _, nbytes in expected.arrived)
+        return expected.token, expected.arrived
+
+    def _forget_oldest(self) -> None:
+        _, expected = self._jobs.popitem(last=False)
+        self.nbytes -= sum(nbytes for _, nbytes in expected.arrived)

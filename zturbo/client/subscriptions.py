@@ -1,0 +1,266 @@
+"""The readers of one client, and its sockets to the sinks. All of it happens in the client's I/O thread."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+
+import zmq
+
+from zturbo.client.acceptance import Acceptance
+from zturbo.client.pushed import Pushed
+from zturbo.client.subscription import Subscription, SubscriptionState
+from zturbo.errors import (
+    DecodeError,
+    JobFailed,
+    ResultsLost,
+    StartError,
+    UsageError,
+    VersionMismatch,
+    ZturboError,
+    by_name,
+)
+from zturbo.runtime.net.endless import Arrivals
+from zturbo.runtime.net.host import is_loopback, same_network
+from zturbo.wire.codec import decode, encode
+from zturbo.wire.control import answers, to_broker
+from zturbo.wire.messages import Results
+
+__all__ = ["SUPERSEDED", "Subscriptions"]
+
+log = logging.getLogger("zturbo.client")
+
+ROUND = 64
+"""Messages of one sink that are read in one round at most."""
+
+PUSH_WAIT = 0.02
+"""Seconds for which a reader waits for results that a sink sends unasked before it asks for them."""
+
+LOCATE = 0.5
+"""Seconds between two questions to the broker where a job's results are, while none arrive."""
+
+FAR = (
+    "results are at {} on {}, which that host alone reaches: start the sink there with --insecure and "
+    "--address, the address by which others reach its host, or read them there"
+)
+
+SUPERSEDED = "another client attached to this job and reads its results now"
+
+
+class Subscriptions:
+    """All readers.
+
+    Args:
+        connect: makes a socket to a sink, which the I/O thread polls; raises StartError.
+        ask: asks the broker.
+        arrivals: counts bytes that have come.
+    """
+
+    def __init__(
+        self,
+        connect: Callable[[str], zmq.Socket[bytes]],
+        ask: Callable[[to_broker.Attach], Future[answers.Whereabouts]],
+        arrivals: Arrivals,
+    ) -> None:
+        self._connect = connect
+        self._ask = ask
+        self._arrivals = arrivals
+        self._sinks: dict[bytes, zmq.Socket[bytes]] = {}
+        self._jobs: dict[bytes, list[Subscription]] = {}
+        """Job -> its readers, which take turns."""
+        self._pushed = Pushed()
+
+    def _all(self) -> Iterator[Subscription]:
+        return (sub for subs in list(self._jobs.values()) for sub in list(subs))
+
+    # -- readers ------------------------------------------------------------------------------
+    def begin(self, sub: Subscription, accepted: Acceptance, turn: bool, now: float) -> None:
+        """The broker has answered to a job that this reader waits for.
+
+        Args:
+            sub: the reader.
+            accepted: the answer.
+            turn: whether the reader may use the answer; else the broker is asked for its turn.
+            now: monotonic seconds.
+        """
+        error = accepted.exception()
+        if sub.over:
+            return
+        if error is not None:
+            self._finish(sub, error)
+            return
+        self._jobs.setdefault(sub.stream.job, []).append(sub)
+        pushed = self._pushed.give(sub.stream.job)
+        if pushed is not None and self._take_pushed(sub, *pushed, now):
+            return
+        if turn:
+            if pushed is not None:
+                sub.stream.quiet_until(now + PUSH_WAIT)
+            self._located(sub, accepted.result())
+
+    def _take_pushed(
+        self, sub: Subscription, token: int, arrived: list[tuple[Results, int]], now: float
+    ) -> bool:
+        """Give a reader what has come before it. Returns whether that is all."""
+        if sub.stream.next != 0 or not arrived or arrived[-1][0].total is None:
+            return False
+        sub.stream.turn(token)
+        for results, nbytes in arrived:
+            self._give(sub, results, nbytes, now)
+        return sub.stream.complete
+
+    def end(self, sub: Subscription, *, tell: bool) -> None:
+        """Stop reading; ``tell`` the sink how many results were taken."""
+        want = sub.stream.last_word() if tell and not sub.over else None
+        sub.end()
+        if want is not None and sub.sink:
+            with contextlib.suppress(zmq.Again):  # the last question told it nearly the same
+                self._sinks[sub.sink].send_multipart(encode(want), zmq.DONTWAIT)
+        self._drop(sub)
+
+    def _drop(self, sub: Subscription) -> None:
+        subs = self._jobs.get(sub.stream.job, [])
+        if sub in subs:
+            subs.remove(sub)
+        if not subs:
+            self._jobs.pop(sub.stream.job, None)
+
+    def _finish(self, sub: Subscription, error: BaseException) -> None:
+        self._drop(sub)
+        if not sub.over:
+            sub.end()
+            sub.fail(error)
+
+    def close(self, error: BaseException) -> None:
+        """The client is closed: all readers get this error."""
+        for sub in self._all():
+            sub.fail(error)
+        for sink in self._sinks.values():
+            sink.close()
+
+    # -- where results are --------------------------------------------------------------------
+    def expect(self, job: bytes, at: answers.Whereabouts) -> None:
+        """A sink may send a job's results unasked: have a connection to it."""
+        if at.sink and (at.sink in self._sinks or self._reach(at) is None):
+            self._pushed.expect(job, at.token, at.sink)
+
+    def _locate(self, sub: Subscription, now: float) -> None:
+        """Ask the broker where the results are. This is repeated, since they may move."""
+        sub.locating = True
+        sub.locate_at = now + LOCATE
+        future = self._ask(to_broker.Attach(job=sub.stream.job))
+
+        def located(done: Future[answers.Whereabouts]) -> None:
+            sub.locating = False
+            error = done.exception()
+            if sub.over:
+                return
+            if error is not None:
+                self._finish(sub, error)
+                return
+            self._located(sub, done.result())
+
+        future.add_done_callback(located)
+
+    def _located(self, sub: Subscription, value: answers.Whereabouts) -> None:
+        """The broker says where the results are."""
+        now = time.monotonic()
+        sub.stream.turn(value.token)
+        if value.state in ("failed", "cancelled"):
+            kind = by_name(value.kind or "", JobFailed)
+            self._finish(sub, kind(value.error or value.state))
+            return
+        idle = now - sub.heard > 2 * LOCATE
+        sub.locate_at = now + (LOCATE if idle else 4 * LOCATE)
+        sink = value.sink
+        if sub.state is SubscriptionState.DOUBTED:
+            if value.state == "done" and sink == sub.sink:
+                self._finish(sub, ResultsLost(sub.doubt))
+                return
+            sub.seek()
+        if not sink:
+            sub.locate_at = now + 0.05
+            return
+        if sink == sub.sink:
+            return
+        if sink not in self._sinks and (problem := self._reach(value)) is not None:
+            self._finish(sub, problem)
+            return
+        sub.read_from(sink)
+
+    def _reach(self, at: answers.Whereabouts) -> ZturboError | None:
+        """Connect to a sink. Returns the reason if that cannot be."""
+        if is_loopback(at.results[0]) and not same_network(at.host):
+            return UsageError(FAR.format(at.results[0], at.host))
+        try:
+            self._sinks[at.sink] = self._connect(at.results[0])
+        except StartError as error:
+            return StartError(f"no connection to the sink: {error}")
+        return None
+
+    # -- questions and answers ----------------------------------------------------------------
+    def serve(self, now: float) -> float:
+        """Ask for what is due; returns when to come again."""
+        return min((self._serve(sub, now) for sub in self._all()), default=now + 60)
+
+    def _serve(self, sub: Subscription, now: float) -> float:
+        if sub.over:
+            return now + 60
+        if not sub.locating and now >= sub.locate_at:
+            self._locate(sub, now)
+        if sub.sink:
+            want = sub.stream.want(now)
+            if want is not None:
+                try:
+                    self._sinks[sub.sink].send_multipart(encode(want), zmq.DONTWAIT)
+                except zmq.Again:
+                    sub.stream.restart()
+                    return now + 0.01
+        due = sub.stream.deadline()
+        return sub.locate_at if due is None or not sub.sink else min(due, sub.locate_at)
+
+    def read(self, socket: zmq.Socket[bytes], now: float) -> None:
+        """Take what a sink has sent."""
+        for _ in range(ROUND):
+            try:
+                frames = self._arrivals.receive(socket)
+            except zmq.Again:
+                return
+            try:
+                message = decode([frame.buffer for frame in frames])
+            except (DecodeError, VersionMismatch) as error:
+                log.debug("dropped a message: %s", error)
+                continue
+            if type(message) is Results:
+                self._results(socket, message, sum(len(frame) for frame in frames), now)
+
+    def _results(self, socket: zmq.Socket[bytes], message: Results, nbytes: int, now: float) -> None:
+        for sub in self._jobs.get(message.job, ()):
+            if sub.stream.token == message.token:
+                if self._sinks.get(sub.sink) is socket:  # else from a sink that had the results before
+                    self._give(sub, message, nbytes, now)
+                return
+        if self._sinks.get(self._pushed.sink_of(message.job)) is socket:
+            self._pushed.take(message, nbytes)
+
+    def _give(self, sub: Subscription, message: Results, nbytes: int, now: float) -> None:
+        """Results have come for this reader."""
+        skip = sub.stream.results(message, nbytes, now)
+        sub.heard = now
+        if skip is not None:
+            sub.deliver(message, skip)
+        if sub.stream.problem is not None:
+            self._doubt(sub, sub.stream.problem, now)
+        elif sub.stream.complete and skip is None:
+            sub.deliver(message, message.n)
+
+    def _doubt(self, sub: Subscription, problem: str, now: float) -> None:
+        """The sink does not serve the job: ask the broker, which knows whether the job has ended."""
+        if problem == "superseded":
+            self._finish(sub, ResultsLost(SUPERSEDED))
+        elif sub.state is SubscriptionState.READING:
+            sub.doubted(problem)
+            sub.locate_at = now
