@@ -95,8 +95,9 @@ class Client:
         self.close()
 
     def close(self) -> None:
-        """Disconnect, once the broker has answered for all jobs that were submitted. Jobs go on; a handle that
-        waits for its job's end gets BrokerUnavailable.
+        """Disconnect, once the broker has answered for all jobs that were submitted.
+
+        Jobs go on; a handle that waits for its job's end gets BrokerUnavailable.
 
         A client that the program drops is closed too. In a forked child this has no effect.
 
@@ -117,8 +118,8 @@ class Client:
         Args:
             job: a job, or its root task alone.
             pipeline: name of the pipeline.
-            wait: return when the broker has the job in its ledger, and raise if it refuses the job. Otherwise a
-                refusal comes from the handle.
+            wait: return when the broker has the job in its ledger, and raise if it refuses the job.
+                Otherwise a refusal comes from the handle.
             options: ``durability`` ("fsync", "process", "memory"), ``order`` of the outputs ("path";
                 "meta:KEY", by a number from 0 that each has in its meta; "none", as they come),
                 ``priority`` (higher goes first), ``timeout`` (seconds for the job as a whole),
