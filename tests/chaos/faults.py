@@ -148,13 +148,13 @@ class Victims:
         children = self.children("broker")[:1]
         if not children:
             return None
-        (place,) = (p for p in self.cluster.node.seats if p.what is children[0].what)
+        (seat,) = (seat for seat in self.cluster.node.seats if seat.what is children[0].what)
         seconds = self.rng.choice(AWAY)
 
         def down() -> None:
-            eventually(lambda: place.child is not children[0])
-            if place.child is None:
-                place.start_at = time.monotonic() + seconds
+            eventually(lambda: seat.child is not children[0])
+            if seat.child is None:
+                seat.start_at = time.monotonic() + seconds
 
         hit = self.send(children, signal.SIGKILL)
         self.aside(down)

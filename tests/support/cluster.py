@@ -62,10 +62,10 @@ class Cluster:
         state: where ledger and spools are kept; a new folder, if it is not given.
         sinks: how many.
         broker: more keys of the broker's table.
-        network: a whole network, in place of all that; its workers are the caller's to start.
+        network: a whole network, in seat of all that; its workers are the caller's to start.
         address: of this host, where members of other hosts are to reach broker, sinks and workers.
         env: more variables of the processes' environment.
-        modules: role -> what ``python -m`` runs for it, in place of the real one.
+        modules: role -> what ``python -m`` runs for it, in seat of the real one.
     """
 
     def __init__(
@@ -124,11 +124,11 @@ class Cluster:
         if kind == "ready":
             self.took[child.pid] = time.monotonic() - child.started
         if kind == "exited" and child.what.name in self.away:
-            self._place(child.what.name).start_at = None
+            self._seat(child.what.name).start_at = None
         self.events.append((kind, child.what.name, text))
 
-    def _place(self, name: str) -> _Seat:
-        return next(place for place in self.node.seats if place.what.name == name)
+    def _seat(self, name: str) -> _Seat:
+        return next(seat for seat in self.node.seats if seat.what.name == name)
 
     def client(self) -> Client:
         """A new client."""
@@ -156,12 +156,12 @@ class Cluster:
         child = self.child(name)
         self.away.add(name)
         os.kill(child.pid, signal.SIGKILL)
-        eventually(lambda: self._place(name).child is None)
+        eventually(lambda: self._seat(name).child is None)
 
     def let_back(self, name: str) -> None:
         """Start what was kept away."""
         self.away.remove(name)
-        self._place(name).start_at = 0.0
+        self._seat(name).start_at = 0.0
         self.node.wake()
 
     def close(self) -> None:

@@ -42,12 +42,12 @@ def test_a_stage_that_crashes_at_every_start_is_told_and_recovers(tmp_path: Path
             job = client.submit(Task(1), pipeline="p")
             eventually(lambda: "SIGABRT" in str(job.status()["waiting"]))
             assert "died before it was ready" in str(job.status()["waiting"])
-            place = next(place for place in cluster.node.seats if place.what.name == "p.crash")
+            seat = next(seat for seat in cluster.node.seats if seat.what.name == "p.crash")
             eventually(lambda: "it is tried again every 30 s" in str(job.status()["waiting"]))
-            eventually(lambda: place.restarts.broken)
+            eventually(lambda: seat.restarts.broken)
             code.write_text(MENDED)
-            assert place.start_at is not None
-            place.start_at = 0.0  # instead of waiting for half a minute
+            assert seat.start_at is not None
+            seat.start_at = 0.0  # instead of waiting for half a minute
             assert job.result(timeout=20) == [1]
 
 
@@ -71,8 +71,8 @@ def test_a_stage_that_cannot_start_is_told_to_all() -> None:
         assert "a worker of stage p.bad" in job.status()["waiting"]
         assert "no model file" in client.pipelines()[0]["problems"]["bad"]
         assert any(kind == "failed" and "no model file" in text for kind, _, text in cluster.events)
-        place = next(place for place in cluster.node.seats if place.what.name == "p.bad")
-        eventually(lambda: place.restarts.broken)
+        seat = next(seat for seat in cluster.node.seats if seat.what.name == "p.bad")
+        eventually(lambda: seat.restarts.broken)
         starts = sum(kind == "started" and name == "p.bad" for kind, name, _ in cluster.events)
         assert starts <= 4, "it is not started again in a busy loop"
 

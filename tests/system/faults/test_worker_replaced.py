@@ -39,9 +39,9 @@ def test_from_one_worker_to_eight_to_two(tmp_path: Path) -> None:
         eventually(lambda: len([c for c in cluster.node.children if c.is_ready]) == 10)
         got += [next(stream) for _ in range(400)]
         print(f"400 tasks of 10 ms in {time.monotonic() - began:.1f} s with 8 workers, their start included")
-        places = [place for place in cluster.node.seats if place.what.name == "p.slow"]
-        for place in places[2:]:
-            cluster.node.remove(place.what)
+        seats = [seat for seat in cluster.node.seats if seat.what.name == "p.slow"]
+        for seat in seats[2:]:
+            cluster.node.remove(seat.what)
         got += list(stream)
         assert got == list(range(1500))
         eventually(lambda: len([c for c in cluster.node.children if c.what.name == "p.slow"]) == 2)

@@ -89,7 +89,7 @@ def test_a_failure_passes_by_at_its_turn() -> None:
     stage.come(a_batch(1, 1, first=2), a_failure(1), a_batch(2, 1, first=0))
     work = stage.sequenced.next()
     assert tasks(work) == [(2, 0), (1, 0)]
-    assert work is not None and [place for place, _, _ in work.fails] == [1], "before the second task"
+    assert work is not None and [index for index, _, _ in work.fails] == [1], "before the second task"
     assert stage.jobs[JOB].passing == 1
 
 

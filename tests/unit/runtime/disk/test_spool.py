@@ -20,14 +20,14 @@ records = st.lists(st.lists(st.binary(max_size=50), max_size=5), max_size=8)
 def test_records_come_back(tmp_path: Path, frames: list[list[bytes]]) -> None:
     path = tmp_path / "s"
     spool = Spool(path)
-    places = [spool.append(record) for record in frames]
+    locations = [spool.append(record) for record in frames]
     spool.sync()
-    for place, record in zip(places, frames, strict=True):
-        assert [bytes(frame) for frame in spool.read(place)] == record
+    for location, record in zip(locations, frames, strict=True):
+        assert [bytes(frame) for frame in spool.read(location)] == record
     spool.close()
     again = Spool(path)
-    got = [(place, [bytes(frame) for frame in read]) for place, read in again.recover()]
-    assert got == list(zip(places, frames, strict=True))
+    got = [(location, [bytes(frame) for frame in read]) for location, read in again.recover()]
+    assert got == list(zip(locations, frames, strict=True))
     again.delete()
     assert not path.exists()
 
@@ -45,15 +45,15 @@ def test_a_torn_end_is_cut_off_at_every_byte(tmp_path: Path) -> None:
         torn = Spool(path)
         assert [[bytes(f) for f in frames] for _, frames in torn.recover()] == [[b"first"]]
         assert torn.size == whole == path.stat().st_size
-        place = torn.append([b"third"])
-        assert bytes(torn.read(place)[0]) == b"third"
+        location = torn.append([b"third"])
+        assert bytes(torn.read(location)[0]) == b"third"
         torn.close()
 
 
 def test_every_flipped_bit_is_found(tmp_path: Path) -> None:
     path = tmp_path / "s"
     spool = Spool(path)
-    place = spool.append([b"some", b"frames"])
+    location = spool.append([b"some", b"frames"])
     end = spool.size
     spool.append([b"after"])
     spool.close()
@@ -63,7 +63,7 @@ def test_every_flipped_bit_is_found(tmp_path: Path) -> None:
         path.write_bytes(raw)
         damaged = Spool(path)
         with pytest.raises(SpoolCorrupt):
-            damaged.read(place)
+            damaged.read(location)
         with pytest.raises(SpoolCorrupt):
             list(damaged.recover())
         damaged.close()
@@ -73,15 +73,15 @@ def test_every_flipped_bit_is_found(tmp_path: Path) -> None:
 def test_a_wrong_place_is_refused(tmp_path: Path) -> None:
     spool = Spool(tmp_path / "s")
     spool.append([b"some", b"frames"])
-    for place in (Location(3, 10), Location(0, 5), Location(10_000, 5)):
+    for location in (Location(3, 10), Location(0, 5), Location(10_000, 5)):
         with pytest.raises(SpoolCorrupt):
-            spool.read(place)
+            spool.read(location)
     spool.close()
 
 
 def test_a_full_disk_leaves_the_file_as_it_was(tmp_path: Path) -> None:
     spool = Spool(tmp_path / "s")
-    place = spool.append([b"fits"])
+    location = spool.append([b"fits"])
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     try:
@@ -93,5 +93,5 @@ def test_a_full_disk_leaves_the_file_as_it_was(tmp_path: Path) -> None:
         signal.signal(signal.SIGXFSZ, handler)
     assert (tmp_path / "s").stat().st_size == spool.size
     after = spool.append([b"x" * 5000])
-    assert bytes(spool.read(place)[0]) == b"fits" and len(spool.read(after)[0]) == 5000
+    assert bytes(spool.read(location)[0]) == b"fits" and len(spool.read(after)[0]) == 5000
     spool.close()
