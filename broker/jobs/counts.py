@@ -26,7 +26,7 @@ NOTHING = (0, 0, 0, 0)
 
 
 @dataclass(slots=True)
-class LastWords:
+class LastCounts:
     """The last counts of a job that has ended."""
 
     awaited: set[bytes]
@@ -55,7 +55,7 @@ class Counts:
         self.said: dict[bytes, dict[bytes, tuple[int, int, int, int]]] = {}
         """Member -> job -> (outputs, failures and drops that a worker has given; failures among these; tasks
         that wait; tasks that run). Of a sink: (results; failed tasks; tasks that wait for their order; 0)."""
-        self.ending: dict[bytes, LastWords] = {}
+        self.ending: dict[bytes, LastCounts] = {}
         """Jobs that have ended, and whose last counts are not here."""
         self.questions: dict[tuple[bytes, int], Question] = {}
         """(client, ref) -> what it asked."""
@@ -79,19 +79,19 @@ class Counts:
         awaited = {member.incarnation for member in members}
         job.counts_final = not awaited
         if awaited:
-            self.ending[job.id] = LastWords(awaited)
+            self.ending[job.id] = LastCounts(awaited)
         else:
             self.forget(job.id)
 
     def last(self, job: Job, member: Member, epoch: int, done: int, failed: int) -> bool:
         """A member's last counts of a job. Returns whether all are here now."""
-        words = self.ending.get(job.id)
-        if words is None or member.incarnation not in words.awaited:
+        last = self.ending.get(job.id)
+        if last is None or member.incarnation not in last.awaited:
             return False  # a repetition
         if epoch != job.epoch:
             done = failed = 0
         self.said.get(member.incarnation, {}).pop(job.id, None)
-        return self._heard(job, words, member, done, failed)
+        return self._heard(job, last, member, done, failed)
 
     def gone(self, member: Member, jobs: Mapping[bytes, Job]) -> list[Job]:
         """A member is dead: its latest report counts as its last. Returns jobs whose counts this changes."""
@@ -102,22 +102,22 @@ class Counts:
             if job is not None and job.state not in ENDED and member.role != "sink":
                 job.count(member.stage, done, failed)
                 changed.append(job)
-        for name, words in list(self.ending.items()):
-            if member.incarnation in words.awaited:
+        for name, last in list(self.ending.items()):
+            if member.incarnation in last.awaited:
                 done, failed, *_ = said.get(name, NOTHING)
-                if self._heard(jobs[name], words, member, done, failed):
+                if self._heard(jobs[name], last, member, done, failed):
                     changed.append(jobs[name])
         return changed
 
-    def _heard(self, job: Job, words: LastWords, member: Member, done: int, failed: int) -> bool:
-        words.awaited.discard(member.incarnation)
+    def _heard(self, job: Job, last: LastCounts, member: Member, done: int, failed: int) -> bool:
+        last.awaited.discard(member.incarnation)
         if member.role == "sink":
             job.results, job.failed = done, failed
         else:
-            words.heard.append((member.stage, done, failed))
-        if words.awaited:
+            last.heard.append((member.stage, done, failed))
+        if last.awaited:
             return False
-        for numbers in words.heard:
+        for numbers in last.heard:
             job.count(*numbers)
         job.counts_final = True
         self.forget(job.id)
@@ -131,19 +131,19 @@ class Counts:
 
     def owed(self, member: bytes) -> list[bytes]:
         """Jobs that have ended, and whose last counts this member still owes."""
-        return [job for job, words in self.ending.items() if member in words.awaited]
+        return [job for job, last in self.ending.items() if member in last.awaited]
 
     def of_stages(self, job: Job, members: Iterable[Member], stages: int) -> list[list[int]]:
         """[queued, running, done, failed] of each stage of a job, as far as is known."""
         counts = [[0, 0, *job.counted.get(stage, (0, 0))] for stage in range(stages)]
         over = job.state in ENDED
-        words = self.ending.get(job.id, LastWords(set()))
-        told = [(stage, 0, 0, done, failed) for stage, done, failed in words.heard]
+        last = self.ending.get(job.id, LastCounts(set()))
+        told = [(stage, 0, 0, done, failed) for stage, done, failed in last.heard]
         for member in members:
             done, failed, queued, running = self.of(member.incarnation, job.id)
             if not over:
                 told.append((member.stage, queued, running, done, failed))
-            elif member.incarnation in words.awaited:
+            elif member.incarnation in last.awaited:
                 told.append((member.stage, 0, 0, done, failed))
         for stage, *numbers in told:
             if 0 <= stage < stages:

@@ -2,11 +2,12 @@
 
 Each death is a strike for (job, stage, path), remembered across epochs. A task that is poison dies at the
 same place each time; a task that merely runs for long, and is hit by other things, does not. So deaths count
-together if the task had given the same number of outputs. :data:`ANYWHERE` times the limit of deaths in all
-also condemn it. A task with one strike less than the pipeline's ``max_task_retries`` is a suspect and runs
-alone. One with as many is condemned: no worker runs it any more, except above an ordered stage, for the
-outputs that it had given. A worker that meets it emits its failure, ``WorkerLost``. A task that was ended
-for its time-out is condemned at once, with ``TaskTimeout``.
+together if the task had given the same number of outputs. The limit is the pipeline's ``max_task_retries``.
+
+With one strike less than the limit a task is a suspect, and runs alone. At the limit, or with
+:data:`ANYWHERE` times the limit of deaths in all, it is condemned: a worker that meets it emits its failure,
+``WorkerLost``, and does not run it. Above an ordered stage the worker first runs it for the outputs that it
+had given. A task that was ended for its time-out is condemned at once, with ``TaskTimeout``.
 
 Where no task was running, the nearest is struck: the one that was to be next, or the one that had ended
 last. It may have caused the death, by a thread that it started, say. A strike does no harm to a task that is
@@ -125,7 +126,7 @@ def _stood(job: Job, stage: int, given: list[int]) -> int:
 
 
 def stand(marks: tuple[Mark, ...], failures: Sequence[tuple[int, Path, int]]) -> tuple[Mark, ...]:
-    """Marks with those of failures, (stage, path, children before it), that another epoch is to repeat."""
+    """Marks, with those of the failures (stage, path, children before it) that each later epoch repeats."""
     known = {(mark.stage, mark.path): mark for mark in marks}
     for stage, path, count in failures:
         if not _fits(stage, path, count):

@@ -24,7 +24,7 @@ from zturbo_broker.members.lost_sinks import LostSinks
 __all__ = ["Lifecycle"]
 
 KEEP_JOBS = 10_000
-"""Ended jobs whose results are kept at most; the oldest go first."""
+"""Ended jobs that are kept at most, with their results; the oldest are forgotten first."""
 
 
 class Lifecycle:
@@ -69,6 +69,7 @@ class Lifecycle:
         self.ended: deque[tuple[float, bytes]] = deque()
         """(time of its end, id) of each ended job, the oldest first."""
         self.now = 0.0
+        """The time of the last :meth:`settle`."""
 
     def end(self, job: Job, state: JobState, kind: str | None, error: str | None, now: float) -> None:
         """End a job in this state; tell its members, its watchers and, unless it is done, its nodes."""
@@ -132,7 +133,7 @@ class Lifecycle:
         self.effects.append(Record("put_job", (job,)))
 
     def wait_again(self, job: Job) -> None:
-        """The job starts over in a higher epoch: a stamped worker or its sink is gone, or it is retried."""
+        """The job starts over in a higher epoch: a stamped worker or its sink is gone, or tasks failed."""
         self._move(job, JobState.WAITING)
         self.recovery.drop(job.id)
         self._unplace(job)
@@ -155,6 +156,7 @@ class Lifecycle:
             self.wait_again(job)
 
     def _unplace(self, job: Job) -> None:
+        """Give back the job's seats."""
         self.unknown_failures.pop(job.id, None)
         if job.placed is not None:
             self.placement.free(job.placed)
@@ -183,6 +185,7 @@ class Lifecycle:
                 self.roots.finish(job, len(pipeline.stages))
 
     def _place(self, job: Job, pipeline: PipelineInfo) -> None:
+        """Give a job its seats and its stamp, in a new epoch; or note what it waits for."""
         workers = [self.membership.members(pipeline.name, index) for index in range(len(pipeline.stages))]
         stages = [
             StageInfo(name, here[0].ordered if here else None)

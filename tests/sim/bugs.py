@@ -191,8 +191,8 @@ BUGS = [
     # counts
     Bug("wall time says when last counts are said", _ENDED + "add", "self._say_at = now + SAY_AFTER", "self._say_at = __import__('time').time() + SAY_AFTER"),
     Bug("an ordered stage's end counts as a drop", "zturbo.core.worker.job:WorkerJob.count", "(ordered and not end.path)", "False", within=("ordered", "twice", "by-id")),
-    Bug("last counts that got lost are not asked for again", _COUNTS + "owed", "member in words.awaited", "False"),
-    Bug("last counts that are said twice count twice", _COUNTS + "last", "member.incarnation not in words.awaited", "False"),
+    Bug("last counts that got lost are not asked for again", _COUNTS + "owed", "member in last.awaited", "False"),
+    Bug("last counts that are said twice count twice", _COUNTS + "last", "member.incarnation not in last.awaited", "False"),
     Bug("a question does not wait for last counts", _COUNTS + "waits", "late and", "False and"),
     Bug("a restarted broker does not ask for last counts", _RESTART + "restore", "and not job.counts_final", "and False", only=("broker", "broker-after")),
     # broker

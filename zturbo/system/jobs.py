@@ -81,11 +81,15 @@ class SystemJobs:
         self._collect = collect
         self._log = logger
         self._in_flight = [0] * num_pipeline
+        """Runs that are under way in each pipeline."""
         self._todo: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
+        """Jobs that wait for a thread; None ends a thread."""
         self._under_way: set[int] = set()
+        """``id`` of each job that was added and not taken yet."""
         self._roots: dict[int, Task] = {}
-        """id of a job that is under way -> its root task, as it was when the job was added."""
+        """``id`` of a job that has not ended -> its root task, as it was when the job was added."""
         self._handles: dict[str, JobHandle] = {}
+        """Jobs that the broker has, by their ids there."""
         self._threads: list[threading.Thread] = []
         self._lock = threading.RLock()
         self._turn = threading.Lock()
