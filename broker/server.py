@@ -131,6 +131,8 @@ class Broker:
         """Messages of peers that were dropped because they could not be read."""
         self.logbook = Logbook()
         self._noted: dict[bytes, tuple[str, int]] = {}
+        self._changed: dict[bytes, Job] = {}
+        """Jobs whose rows are to be written."""
         self._present: dict[bytes, str] = {}
         self._full_until = 0.0
         self._sync = True
@@ -352,6 +354,7 @@ class Broker:
         """Commit. Returns whether the ledger has all records: on a full disk the broker tries again later."""
         if now < self._full_until:
             return False
+        self._write_jobs()
         try:
             self.ledger.commit(sync=self._sync)
         except LedgerFull as error:
@@ -383,8 +386,17 @@ class Broker:
         if not job.created:
             job.created = time.time()
         self._note_job(job)
-        ended = time.time() if job.state in ENDED else None
-        self.ledger.put_job(row_of(job, ended))
+        self._changed[job.id] = job
+
+    def _write_jobs(self) -> None:
+        """Write each job that has changed in this round, once, as it is now."""
+        changed, self._changed = self._changed, {}
+        for job in changed.values():
+            try:
+                ended = time.time() if job.state in ENDED else None
+                self.ledger.put_job(row_of(job, ended))
+            except Exception as error:  # a value that no row can have: the other rows are written
+                self.guard.failed("write a job", error)
 
     def _record(self, effect: Record) -> None:
         args = effect.args
@@ -397,6 +409,7 @@ class Broker:
             self.ledger.drop_chunks(args[0])
         elif effect.op == "drop_job":
             self._noted.pop(args[0], None)
+            self._changed.pop(args[0], None)
             self.ledger.drop_job(args[0])
         elif effect.op == "set_members":
             number, members = args

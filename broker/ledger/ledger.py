@@ -12,7 +12,8 @@ from __future__ import annotations
 import os
 import zlib
 from collections.abc import Iterator
-from dataclasses import astuple, fields
+from dataclasses import fields
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,7 @@ class LedgerFull(ZturboError):
     """The ledger's disk is full. The queued writes are kept, and ``commit`` may be tried again."""
 
 
+_columns = attrgetter(*(field.name for field in fields(JobRow)))
 _JOB_COLUMNS = ", ".join(field.name for field in fields(JobRow))
 _JOB_MARKS = ", ".join("?" for _ in fields(JobRow))
 _JOB_UPDATES = ", ".join(f"{f.name} = excluded.{f.name}" for f in fields(JobRow) if f.name != "id")
@@ -115,7 +117,7 @@ class Ledger:
 
     def put_job(self, job: JobRow) -> None:
         """Insert or update a job. Durable at ``commit``."""
-        values = tuple(int(value) if value is True or value is False else value for value in astuple(job))
+        values = tuple(int(value) if value is True or value is False else value for value in _columns(job))
         self._write(
             f"INSERT INTO job ({_JOB_COLUMNS}, crc) VALUES ({_JOB_MARKS}, ?) "
             f"ON CONFLICT (id) DO UPDATE SET {_JOB_UPDATES}, crc = excluded.crc",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Sequence
 
+from zturbo.core.deadlines import Deadlines
 from zturbo.core.effects import Control, Record
 from zturbo.core.links.custody import Custody
 from zturbo.core.links.senders import Senders
@@ -12,11 +13,11 @@ from zturbo.jobstates import ENDED, JobState
 from zturbo.wire.control import from_broker
 from zturbo.wire.control.view import Member
 from zturbo.wire.messages import Stamp
+from zturbo_broker.jobs.feeds import Feeds
 from zturbo_broker.jobs.job import Job
 from zturbo_broker.jobs.placement import Placed, Placement, StageInfo
 from zturbo_broker.jobs.roots import Roots
 from zturbo_broker.jobs.states import JOB
-from zturbo_broker.jobs.timeouts import Deadlines, Feeds
 from zturbo_broker.machine.known import Known, PipelineInfo
 from zturbo_broker.machine.recovery import ASK_EVERY, Recovery
 from zturbo_broker.members.lost_sinks import LostSinks

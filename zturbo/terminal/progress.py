@@ -24,7 +24,7 @@ __all__ = ["Progress"]
 REFRESH = 0.25
 """Seconds between two looks at the jobs."""
 
-REST = 4
+REST = 19
 """Times as long as an answer takes until the next question: a display must not fill the broker's time."""
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from zturbo.core.deadlines import Deadlines
 from zturbo.core.effects import Drop, Effect, Exit, Note, Store
 from zturbo.core.links.credit import MAX_WINDOW
 from zturbo.core.links.receivers import Receivers
@@ -66,7 +67,8 @@ class SinkMachine:
         self.stale = 0
         """Tasks of ended jobs and of old epochs, which were acked and dropped."""
         self._busy: dict[bytes, None] = {}
-        """Jobs that something may be due for: a reader, a report."""
+        """Jobs that something has happened to since the last settling."""
+        self._reports_due = Deadlines()
 
     # -- control ------------------------------------------------------------------------------
     def control(self, message: Message, now: float) -> None:
@@ -125,10 +127,12 @@ class SinkMachine:
         job = self.jobs.get(name)
         if job is not None and job.state is SinkJobState.COMPLETE:
             job.move(SinkJobState.CONFIRMED)
+            self._busy[name] = None
 
     def _drop(self, job: bytes) -> None:
         del self.jobs[job]
         self._busy.pop(job, None)
+        self._reports_due.drop(job)
         self.effects.append(Drop(job))
 
     # -- data ---------------------------------------------------------------------------------
@@ -232,6 +236,7 @@ class SinkMachine:
         for job in damaged:
             self.jobs.pop(job, None)
             self._busy.pop(job, None)
+            self._reports_due.drop(job)
         self.recovery.read(damaged, now)
 
     def durability(self, name: bytes) -> str:
@@ -249,14 +254,17 @@ class SinkMachine:
     # -- time ---------------------------------------------------------------------------------
     def _settle(self, now: float) -> None:
         """After each event: release, report and serve what is due, give credit, send."""
-        for name in list(self._busy):
+        for name in self._busy:
             job = self.jobs[name]
             job.release()
             self.reports.outcome(job, now)
             self.readers.serve(job)
             self.reports.crowding(job, now)
-            if not self.reports.pending(job):
-                del self._busy[name]
+            if (at := self.reports.deadline(job)) is None:
+                self._reports_due.drop(name)
+            else:
+                self._reports_due.set(name, at)
+        self._busy.clear()
         if self.joined:
             self.recovery.tell(self.known_jobs.ranks, now)
         if not self.paused:
@@ -265,15 +273,15 @@ class SinkMachine:
 
     def deadline(self) -> float | None:
         """When ``tick`` is due."""
-        times = [self.reports.deadline(self.jobs[name]) for name in self._busy]
+        times = [self._reports_due.first(), self.ended.deadline(), self.receivers.deadline()]
         if self.joined:
             times.append(self.recovery.deadline())
-        times += [self.ended.deadline(), self.receivers.deadline()]
         return min((at for at in times if at is not None), default=None)
 
     def tick(self, now: float) -> None:
         """Time has passed."""
         self.effects.extend(self.ended.say(now))
+        self._busy.update(dict.fromkeys(self._reports_due.due(now)))
         self._settle(now)
 
     # -- for others ---------------------------------------------------------------------------

@@ -32,10 +32,6 @@ class Reports:
         self._effects = effects
         self._share = share
 
-    def pending(self, job: SinkJob) -> bool:
-        """Whether there is, or soon may be, something to report of this job."""
-        return job.blame is not None or job.unconfirmed or self._crowded(job)
-
     def deadline(self, job: SinkJob) -> float | None:
         """When a report of this job is due."""
         if job.blame is not None or (job.unconfirmed and not job.unsafe):

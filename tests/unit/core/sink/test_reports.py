@@ -43,26 +43,26 @@ def test_of_a_job_that_goes_on_there_is_nothing_to_report() -> None:
     job = a_job()
     enter(job, 1, a_batch(0, 1))
     told = Told()
-    assert not told.reports.pending(job) and told.reports.deadline(job) is None
+    assert told.reports.deadline(job) is None
     assert told.at(job, 9.0) == []
 
 
 def test_a_complete_job_is_reported_until_the_broker_confirms_it() -> None:
     job, told = done(), Told()
     report = to_broker.Complete(incarnation=ME, job=JOB, epoch=1, results=2, failed=1)
-    assert told.reports.pending(job) and told.reports.deadline(job) == 0.0
+    assert told.reports.deadline(job) == 0.0
     assert told.at(job, 0.0) == [report]
     assert told.at(job, REPORT_AFTER / 2) == [], "the answer may be on its way"
     assert told.reports.deadline(job) == REPORT_AFTER and told.at(job, REPORT_AFTER) == [report]
     job.move(SinkJobState.CONFIRMED)
-    assert not told.reports.pending(job) and told.reports.deadline(job) is None
+    assert told.reports.deadline(job) is None
     assert told.at(job, 99.0) == []
 
 
 def test_a_job_is_not_complete_for_the_broker_before_its_results_are_safe() -> None:
     job, told = done(), Told()
     job.unsafe.add(1)
-    assert told.reports.pending(job) and told.reports.deadline(job) is None
+    assert told.reports.deadline(job) is None
     assert told.at(job, 5.0) == []
     job.unsafe.clear()
     assert len(told.at(job, 5.0)) == 1
@@ -89,12 +89,11 @@ def test_sources_are_paused_while_nobody_reads_and_no_longer() -> None:
     job, told = a_job(), Told(share=5)
     enter(job, 1, a_batch(*range(10)))
     pause = to_broker.Pause(incarnation=ME, job=JOB, epoch=1)
-    assert told.reports.pending(job)
     assert told.at(job, 0.0) == [pause]
     assert told.reports.deadline(job) == PAUSE_EVERY
     assert told.at(job, PAUSE_EVERY / 2) == [] and told.at(job, PAUSE_EVERY) == [pause]
     job.take(9)
-    assert not told.reports.pending(job) and told.at(job, 9.0) == []
+    assert told.at(job, 9.0) == []
 
 
 def test_a_complete_job_has_no_sources_to_pause() -> None:

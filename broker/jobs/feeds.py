@@ -1,51 +1,11 @@
-"""Jobs that end because of time: those that take too long, and those whose feeding client has gone silent.
+"""Jobs that end because the client that feeds them has gone silent.
 
 No event of one job looks at the others: there may be a million of them.
 """
 
 from __future__ import annotations
 
-import heapq
-
-__all__ = ["Deadlines", "Feeds"]
-
-
-class Deadlines:
-    """The jobs that have a time-out. An event costs the logarithm of their number."""
-
-    def __init__(self) -> None:
-        self._at: dict[bytes, float] = {}
-        self._heap: list[tuple[float, bytes]] = []
-        """Each job with a time-out, and some that have ended, which are skipped when their time comes."""
-
-    def set(self, job: bytes, at: float) -> None:
-        """The job has to be complete by then."""
-        self._at[job] = at
-        heapq.heappush(self._heap, (at, job))
-
-    def drop(self, job: bytes) -> None:
-        """The job has ended."""
-        if self._at.pop(job, None) is not None and len(self._heap) > 2 * len(self._at) + 100:
-            self._heap = [(at, job) for job, at in self._at.items()]
-            heapq.heapify(self._heap)
-
-    def first(self) -> float | None:
-        """When the next time-out is over."""
-        self._skip()
-        return self._heap[0][0] if self._heap else None
-
-    def due(self, now: float) -> list[bytes]:
-        """Jobs whose time is over, the earliest first. Each is returned once."""
-        jobs = []
-        while (at := self.first()) is not None and at <= now:
-            job = heapq.heappop(self._heap)[1]
-            del self._at[job]
-            jobs.append(job)
-        return jobs
-
-    def _skip(self) -> None:
-        while self._heap and self._at.get(self._heap[0][1]) != self._heap[0][0]:
-            heapq.heappop(self._heap)
+__all__ = ["Feeds"]
 
 
 class Feeds:

@@ -1,11 +1,11 @@
-"""Time-outs of jobs: each is told once, and only those that are over."""
+"""What is due for jobs: each is told once, and only when its time has come."""
 
 from __future__ import annotations
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from zturbo_broker.jobs.timeouts import Deadlines, Feeds
+from zturbo.core.deadlines import Deadlines
 
 JOBS = [bytes([i]) * 16 for i in range(6)]
 
@@ -37,15 +37,8 @@ def test_deadlines_of_jobs_that_have_ended_take_no_room() -> None:
     assert len(deadlines._heap) <= 200
 
 
-def test_a_silent_client_loses_all_jobs_that_it_feeds() -> None:
-    feeds = Feeds(60.0)
-    feeds.open(b"a", JOBS[0], 0.0)
-    feeds.open(b"b", JOBS[1], 10.0)
-    feeds.open(b"a", JOBS[2], 20.0)
-    assert feeds.first() == 70.0, "the one that is silent for longest"
-    feeds.heard(b"b", 40.0)
-    feeds.heard(b"c", 41.0)
-    assert feeds.first() == 80.0 and feeds.due(79.0) == []
-    assert feeds.due(80.0) == [JOBS[0], JOBS[2]] and feeds.due(80.0) == []
-    feeds.close(b"b", JOBS[1])
-    assert feeds.first() is None and feeds.due(1e9) == []
+def test_a_time_that_is_set_again_and_again_takes_no_room() -> None:
+    deadlines = Deadlines()
+    for i in range(10_000):
+        deadlines.set(JOBS[0], float(i))
+    assert len(deadlines._heap) <= 200 and deadlines.due(1e9) == [JOBS[0]]
