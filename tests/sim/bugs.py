@@ -156,10 +156,10 @@ BUGS = [
     Bug("roots are not kept for a new broker", _WORKER + "view", "gone.discard(self._adoption.broker)", "pass"),
     Bug("a new broker is told that nothing is held", "zturbo.core.worker.held_roots:HeldRoots.adopt", "return [(root.job, root.epoch, tuple(root.runs), root.n, root.nbytes) for root in still.values()]", "return []", only=("broker", "broker-after")),
     Bug("a new broker's link begins without its credit", _ARRIVALS + "adopt", "window.leave(tasks, nbytes)", "pass"),
-    Bug("jobs share an instance", "zturbo.runtime.code.stagehost:StageHost._state", "instance = self._spare.pop() if self._spare else self._new()", "instance = self.base", within=("sticky", "sticky-first", "twice")),
+    Bug("jobs share an instance", "zturbo.runtime.code.instances:Instances.job", "instance = self._spare.pop() if self._spare else self._new()", "instance = self.base", within=("sticky", "sticky-first", "twice")),
     Bug("what is finished in any order gives no credit back", _FEED + "finished", "self._shut(origin, tasks)", "pass", within=("async", "async-order")),
     Bug("what is finished in any order gives all credit back at once", _FEED + "_shut", "if left > tasks:", "if False:", within=("async", "async-order")),
-    Bug("a coroutine's outputs go out with another's input", _ASYNC + "_begin", "self._turn_to(work)", "self._origin = self._origin or work.origin\nself._done.setdefault(self._origin, 0)", only=("worker", "stage"), within=("async", "async-order")),
+    Bug("a coroutine's outputs go out with another's input", _ASYNC + "_begin", "self.production.begin(work)", "first = self.production.origin or work.origin\nself.production.begin(work)\nself.production.origin = first\nself.production.done.setdefault(first, 0)", only=("worker", "stage"), within=("async", "async-order")),
     Bug("what waits of an ended job is never acked", _ASYNC + "job_ended", "self._finish(item.of)", "pass", only=("cancel", "stage"), within=("async", "async-order")),
     Bug("a task of an ended job is not finished", _ASYNC + "_ended", "self._finish(item.of)", "self._stale(item) or self._finish(item.of)", only=("cancel", "stage"), within=("async", "async-order")),
     # sequencer

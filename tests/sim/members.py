@@ -225,8 +225,8 @@ class SimWorker(SimMember):
         self.place = (pipeline, index, stages)
         self.loop = SimLoop(world.clock, lambda: world.later(world.rng.random() * 0.001, self._turn))
         self.host = StageHost(cls, name=self.stage, index=index, loop=self.loop)
-        self.host.through += (Die,)  # it stands for a kill from outside, of which no stage's code has a word
-        self.running_note = self.host.running_note = _Slot(world, index)
+        self.host.context.through += (Die,)  # a kill from outside, of which no stage's code has a word
+        self.running_note = self.host.context.running_note = _Slot(world, index)
         self.machine: WorkerMachine = WorkerMachine(
             self.incarnation,
             pipeline=pipeline,
@@ -319,8 +319,8 @@ class SimWorker(SimMember):
             if self.world.slow and self.world.rng.random() < 0.01:
                 self.hangs_until = self.world.now + self.world.rng.random() * 1.5
             self.loop.step()
-            if isinstance(self.runner, AsyncRunner) and self.runner.fatal is not None:
-                assert isinstance(self.runner.fatal, Die), self.runner.fatal
+            if isinstance(self.runner, AsyncRunner) and self.runner.turns.fatal is not None:
+                assert isinstance(self.runner.turns.fatal, Die), self.runner.turns.fatal
                 self.world.dies(self, self.running_note.table)
 
     def _free(self) -> bool:

@@ -26,7 +26,7 @@ from tests.sim.members import SimMember, SimSink, SimWorker
 from tests.sim.network import Clock, Faults, Network
 from tests.sim.oracle import Oracle
 from tests.sim.stages import ORDERS, PIPELINES, Flaky, Wild
-from zturbo.runtime.code import output, overlapping, runner
+from zturbo.runtime.code import output, production
 from zturbo_broker.jobs.strikes import Death, Running
 from zturbo_broker.machine.known import PipelineInfo
 
@@ -385,8 +385,7 @@ class World:
         with (
             patch.object(time, "time", lambda: self.now + self._wall),
             patch.object(output, "perf_counter", self._perf_counter),
-            patch.object(runner, "perf_counter", self._perf_counter),
-            patch.object(overlapping, "perf_counter", self._perf_counter),
+            patch.object(production, "perf_counter", self._perf_counter),
         ):
             try:
                 self._run()

@@ -9,6 +9,7 @@ from __future__ import annotations
 import bdb
 import copy
 import os
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from traceback import walk_tb
 from typing import Any
@@ -21,6 +22,7 @@ from zturbo.client.reader import failed_task
 from zturbo.core.links.outbatch import paths
 from zturbo.core.order.by_meta import ByMeta
 from zturbo.errors import DecodeError, EncodeError, UsageError
+from zturbo.runtime.code.call import Call
 from zturbo.runtime.code.output import Output
 from zturbo.runtime.code.stagehost import StageHost
 from zturbo.wire.messages import ORDERS, Batch, Path, is_order, meta_key
@@ -51,22 +53,21 @@ def quits(error: BaseException) -> bool:
     return any(str(name).partition(".")[0] in _PROMPTS for name in modules)
 
 
-class _Host(StageHost):
-    """A stage's instances. Raises the end of the session, and with ``raising`` the first failure."""
+class _Watch:
+    """Raises the end of the session, and with ``raising`` the first failure, in place of going on."""
 
-    raising = False
-    _raised: BaseException | None = None
+    def __init__(self) -> None:
+        self.raising = False
+        self._raised: BaseException | None = None
 
-    def error(self, error: BaseException, path: Path, task: Task | None, kind: str = "TaskError") -> bytes:
-        """The failure, packed. With ``raising`` it is raised, with the user's traceback, for a debugger."""
+    def __call__(self, error: BaseException, failure: bytes) -> None:
+        """Look at an error. With ``raising`` it is raised, with the user's traceback, for a debugger."""
         if error is self._raised or quits(error):
             raise error
-        packed = super().error(error, path, task, kind)
         if self.raising:
-            raised = self._raised = failed_task(packed).error
+            raised = self._raised = failed_task(failure).error
             assert raised is not None
             raise raised.with_traceback(error.__traceback__) from error
-        return packed
 
 
 class DebugPipeline:
@@ -83,12 +84,14 @@ class DebugPipeline:
     def __init__(
         self, stages: Sequence[Stage | Callable[[], Stage]], names: Sequence[str] | None = None
     ) -> None:
-        self.hosts = []
+        self.hosts: list[StageHost] = []
+        self._watch = _Watch()
         for index, stage in enumerate(stages):
             build = _copies(stage) if isinstance(stage, Stage) else stage
             name = names[index] if names else getattr(stage, "__name__", type(stage).__name__)
-            host = _Host(build, name=name, index=index, host="this process")
-            host.through += (KeyboardInterrupt,)  # here a person presses Ctrl-C; a worker gets none
+            host = StageHost(build, name=name, index=index, host="this process")
+            host.failures.watch = self._watch
+            host.context.through += (KeyboardInterrupt,)  # here a person presses Ctrl-C; a worker gets none
             self.hosts.append(host)
 
     def run(
@@ -115,8 +118,8 @@ class DebugPipeline:
             raise wrong("order", order, ORDERS)
         job = os.urandom(16)
         items = _roots(task)
+        self._watch.raising = raising
         for host in self.hosts:
-            host.raising = raising
             items = self._through(host, job, items, logs)
         if (key := meta_key(order)) is not None:
             items = self._sorted(key, items, raising)
@@ -125,32 +128,32 @@ class DebugPipeline:
                 yield failed_task(value) if kind == "fail" else _task(value, meta)
         finally:
             for host in self.hosts:
-                host.job_ended(job)
+                host.instances.job_ended(job)
 
     def _through(self, host: StageHost, job: bytes, items: Iterable[_Item], logs: bool) -> Iterator[_Item]:
         """Run one stage, depth first: a task's outputs go on before the next task begins."""
         given: list[_Item] = []
         out = Output(lambda: _take(host, out, given), lambda: None)
         for path, kind, value, meta in items:
+            call = Call(job, 0, out, deque([None]), logs=logs)
+            metas = [meta] if meta is not None else None
             if kind == "fail":
                 if host.ordered:
-                    host.run_ordered(job, [], [(0, value, 0)], out, final=False)
+                    host.in_order.run(call, [], [(0, value, 0)], final=False)
                 else:
                     given.append((path, kind, value, meta))
-            elif host.ordered:
-                metas = [meta] if meta is not None else None
-                host.inputs.begin([_piece(job, path, value, meta)])
-                host.run_ordered(job, [([(path, 1)], [value], metas)], [], out, final=False, logs=logs)
             else:
-                metas = [meta] if meta is not None else None
                 host.inputs.begin([_piece(job, path, value, meta)])
-                host.run(job, [(path, 1)], [value], metas, out, logs=logs)
+                if host.ordered:
+                    host.in_order.run(call, [([(path, 1)], [value], metas)], [], final=False)
+                else:
+                    host.plain.run(call, [(path, 1)], [value], metas)
             _take(host, out, given)
             host.inputs.clear()
             yield from given
             given.clear()
         if host.ordered:
-            host.run_ordered(job, [], [], out, final=True, logs=logs)
+            host.in_order.run(Call(job, 0, out, logs=logs), [], [], final=True)
             _take(host, out, given)
             yield from given
 
@@ -224,7 +227,7 @@ def _take(host: StageHost, out: Output, given: list[_Item]) -> None:
         try:
             taken.append((path, (path, "task", *_carry(next(contents), next(metas, None)))))
         except (EncodeError, NeedsBuffers, DecodeError) as error:
-            packed = host.error(error, path, None, type(error).__name__)
+            packed = host.failures.error(error, path, None, type(error).__name__)
             taken.append((path, (path, "fail", packed, None)))
     taken.extend(((*f.path, _AFTER_ALL), (f.path, "fail", f.error, None)) for f in out.fails)
     out.clear()

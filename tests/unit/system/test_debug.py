@@ -78,7 +78,7 @@ def test_instances_are_copies_with_nothing_in_common() -> None:
     assert [next(first).content, next(second).content] == [1, 2]
     first.close()  # type: ignore[attr-defined] - a job that is left early is over too
     second.close()  # type: ignore[attr-defined]
-    assert not pipeline.hosts[0]._jobs
+    assert not pipeline.hosts[0].instances.jobs
 
 
 class Twice(Stage):

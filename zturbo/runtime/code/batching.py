@@ -11,9 +11,12 @@ from zturbo.core.effects import Work
 from zturbo.core.links.outbatch import paths
 from zturbo.core.worker.produced import Produced
 from zturbo.errors import DecodeError
+from zturbo.runtime.code.call import Call
+from zturbo.runtime.code.context import Stale
 from zturbo.runtime.code.cutting import start_next
-from zturbo.runtime.code.runner import Runner, open_piece
-from zturbo.runtime.code.stagehost import StageHost, Stale
+from zturbo.runtime.code.production import Production
+from zturbo.runtime.code.runner import open_piece
+from zturbo.runtime.code.stagehost import StageHost
 from zturbo.wire.messages import Path
 
 __all__ = ["BatchRunner"]
@@ -30,8 +33,15 @@ class _Item(NamedTuple):
     meta: Any
 
 
-class BatchRunner(Runner):
-    """Runs a batch stage's code, see :class:`zturbo.BatchStage`. Work is finished in the order of coming."""
+class BatchRunner:
+    """Runs a batch stage's code, see :class:`zturbo.BatchStage`. Work is finished in the order of coming.
+
+    Args:
+        host: the stage.
+        give: takes what was produced; called in this thread.
+        current: the present epoch of a job, or None if it has ended.
+        max_bytes: bytes that one output may have.
+    """
 
     def __init__(
         self,
@@ -40,26 +50,30 @@ class BatchRunner(Runner):
         current: Callable[[bytes], int | None],
         max_bytes: int,
     ) -> None:
-        super().__init__(host, give, current, max_bytes)
+        self.host = host
+        self.production = Production(host, give, current, max_bytes)
+        self.steal = self.production.steal
+        self.flush = self.production.flush
         self._waiting: deque[_Item] = deque()
         self._due = 0.0
-        """When what waits is run in any case."""
+        """When the tasks that wait are run in any case."""
 
     def run(self, work: Work) -> None:
         """Take its tasks; batches that are full run now."""
-        if self._waiting and (work.job, work.epoch) != (self._job, self._epoch):
+        production = self.production
+        if self._waiting and (work.job, work.epoch) != (production.job, production.epoch):
             self._run_waiting()
-        self._begin(work)
+        production.begin(work)
         try:
-            items = list(_items(work)) if self._current(work.job) == work.epoch else []
+            items = list(_items(work)) if production.is_current(work) else []
         except DecodeError as error:
             self._run_waiting()
-            self._turn_to(work)
-            self._fail_work(work, error)
+            production.turn_to(work)
+            production.fail_work(work, error)
             items = []
         if not items:
             self._run_waiting()
-            self._works.append(work)
+            production.finish(work)
             return
         if not self._waiting:
             self._due = perf_counter() + self.host.batch_wait
@@ -73,47 +87,47 @@ class BatchRunner(Runner):
             self._run_batch()
 
     def _run_batch(self) -> None:
-        waiting = self._waiting
+        waiting, production = self._waiting, self.production
         items = [waiting.popleft() for _ in range(min(len(waiting), self.host.batch))]
         ready: list[_Item] = []
-        if self._current(self._job) == self._epoch:
+        if production.is_current(items[0].work):
             ready = [item for item in items if start_next(item.work.unstarted)]
         if ready:
-            newest = ready[-1].work
-            works = {id(item.work): item.work for item in ready}.values()
-            self.host.inputs.begin([piece for work in works for piece in work.pieces])
-            try:
-                self.host.run_batch(
-                    self._job,
-                    [(item.path, item.content, item.meta) for item in ready],
-                    self._out,
-                    begin=lambda i: self._turn_to(ready[i].work),
-                    epoch=self._epoch,
-                    marks=newest.marks,
-                    logs=newest.logs,
-                )
-            except Stale:
-                self._out.clear()
-            self._look_after(self._job, self._epoch, lambda: [item.path for item in ready])
+            self._call(ready)
         for item in items:
             if item.last:
-                self._turn_to(item.work)
-                self._works.append(item.work)
-        self._count()
+                production.turn_to(item.work)
+                production.finish(item.work)
+        production.count()
+
+    def _call(self, ready: list[_Item]) -> None:
+        production, newest = self.production, ready[-1].work
+        works = {id(item.work): item.work for item in ready}.values()
+        self.host.inputs.begin([piece for work in works for piece in work.pieces])
+        try:
+            self.host.batches.run(
+                Call.of(newest, production.out),
+                [(item.path, item.content, item.meta) for item in ready],
+                begin=lambda i: production.turn_to(ready[i].work),
+            )
+        except Stale:
+            production.out.clear()
+        self.host.context.look_after(newest.job, newest.epoch, lambda: [item.path for item in ready])
 
     def job_ended(self, job: bytes) -> None:
-        """The job is over here, or starts over: what waits of it is dropped."""
+        """The job has ended here, or starts over: tasks that wait are dropped where they are of it."""
         self._run_waiting()
-        super().job_ended(job)
+        self.flush()
+        self.host.instances.job_ended(job)
 
     def wait(self) -> float | None:
-        """Seconds until what waits is run, full or not."""
+        """Seconds until the tasks that wait are run, whether they fill a batch or not."""
         return max(0.0, self._due - perf_counter()) if self._waiting else None
 
     def idle(self) -> None:
         """No work came meanwhile."""
         self._run_waiting()
-        super().idle()
+        self.production.idle()
 
 
 def _items(work: Work) -> Iterator[_Item]:

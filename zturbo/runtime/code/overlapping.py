@@ -8,11 +8,9 @@ runner to its own work.
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections import deque
 from collections.abc import AsyncIterable, Awaitable, Callable
 from queue import Empty, SimpleQueue
-from time import perf_counter
 from typing import Any
 
 from zturbo.api.task import Task
@@ -20,25 +18,27 @@ from zturbo.core.effects import EndJob, Work
 from zturbo.core.links.outbatch import cut_runs, paths
 from zturbo.core.worker.produced import Produced
 from zturbo.errors import DecodeError
-from zturbo.errortext import type_name
+from zturbo.runtime.code.context import Stale
 from zturbo.runtime.code.coroutines import END, LAST_CHANCE, next_of
 from zturbo.runtime.code.cutting import start_next
+from zturbo.runtime.code.failures import Condemned
+from zturbo.runtime.code.instances import StageJob
+from zturbo.runtime.code.onetask import log_failed
+from zturbo.runtime.code.production import Production
 from zturbo.runtime.code.restored import restore, unopened
-from zturbo.runtime.code.runner import Runner, open_piece
-from zturbo.runtime.code.stagecode import Condemned, JobState
-from zturbo.runtime.code.stagehost import StageHost, Stale
-from zturbo.wire.messages import Fail, Mark, Path
+from zturbo.runtime.code.runner import open_piece
+from zturbo.runtime.code.stagehost import StageHost
+from zturbo.runtime.code.turns import Turns
+from zturbo.wire.messages import Mark, Path
 from zturbo.wire.payload import Unreadable
 
 __all__ = ["AsyncRunner"]
-
-log = logging.getLogger("zturbo.worker")
 
 
 class _Here:
     """A job that is here, in one epoch."""
 
-    def __init__(self, making: asyncio.Task[JobState]) -> None:
+    def __init__(self, making: asyncio.Task[StageJob]) -> None:
         self.making = making
         self.running: dict[asyncio.Task[None], None] = {}
         self.ended = False
@@ -73,7 +73,7 @@ class _Item:
         self.overdue = False
 
 
-class AsyncRunner(Runner):
+class AsyncRunner:
     """Runs coroutines, up to the stage's ``max_concurrency`` at a time.
 
     Args:
@@ -95,11 +95,12 @@ class AsyncRunner(Runner):
         free: Callable[[], bool] = lambda: True,
         timeout: float | None = None,
     ) -> None:
-        super().__init__(host, give, current, max_bytes)
-        assert host.coroutines is not None
-        self.loop = host.coroutines.loop
-        self.fatal: BaseException | None = None
-        """What ends this process: an error of ours."""
+        assert host.instances.coroutines is not None
+        self.host = host
+        self.production = Production(host, give, current, max_bytes)
+        self.flush = self.production.flush
+        self.loop = host.instances.coroutines.loop
+        self.turns = Turns(self.loop, host.context)
         self._free = free
         self._timeout = timeout
         self._waiting: deque[_Item] = deque()
@@ -122,41 +123,21 @@ class AsyncRunner(Runner):
             BaseException: this process cannot go on.
         """
         self._todo = todo
-        self._soon(self._take_todo)
-        while not self._run_loop():
-            pass
-        if self.fatal is None and self._running:
+        self.turns.soon(self._take_todo)
+        self.turns.run()
+        if self.turns.fatal is None and self._running:
             self._leaving = True
             for task in self._running:
                 task.cancel()
             self.loop.run_until_complete(asyncio.wait([*self._running], timeout=LAST_CHANCE))
-        if self.fatal is not None:
-            raise self.fatal
-
-    def _run_loop(self) -> bool:
-        """Run the loop until it is stopped. Returns whether it was.
-
-        A loop passes on the SystemExit and KeyboardInterrupt of each of its tasks and callbacks; those of the
-        user's code are noted where they belong, or belong to nobody. All else that it raises is its own: it
-        cannot go on, such as without its descriptors.
-        """
-        try:
-            self.loop.run_forever()
-        except self.host.through:
-            raise
-        except (SystemExit, KeyboardInterrupt) as error:
-            log.debug("the event loop goes on after %s", type_name(error))
-            return False
-        return True
+        if self.turns.fatal is not None:
+            raise self.turns.fatal
 
     def wake(self) -> None:
         """Something has come, or more may be given. From any thread."""
         if not self._woken:
             self._woken = True
-            try:
-                self.loop.call_soon_threadsafe(self._guarded, self._take_todo)
-            except RuntimeError:
-                return  # the loop is closed: this worker is leaving
+            self.turns.from_any_thread(self._take_todo)
 
     def _take_todo(self) -> None:
         self._woken = False
@@ -174,25 +155,10 @@ class AsyncRunner(Runner):
                 self.job_ended(item.job)
         self.go()
 
-    def _soon(self, call: Callable[[], None]) -> None:
-        self.loop.call_soon(self._guarded, call)
-
-    def _guarded(self, call: Callable[..., None], *args: Any) -> None:
-        """A loop only logs what its callbacks raise."""
-        try:
-            call(*args)
-        except BaseException as error:
-            self._end(error)
-
-    def _end(self, error: BaseException) -> None:
-        self.fatal = self.fatal or error
-        self.loop.stop()
-
     # -- work ---------------------------------------------------------------------------------
     def run(self, work: Work) -> None:
         """Begin it, as far as there is room."""
-        if not self._since:
-            self._since = perf_counter()
+        self.production.arrived()
         opened = _Open(work)
         batch, start, stop = work.pieces[-1]
         try:
@@ -201,7 +167,7 @@ class AsyncRunner(Runner):
             for index, path in enumerate(paths(cut_runs(batch.runs, start, stop))):
                 if self._is_mine(_Item(opened, index, path, None, None)):
                     self._begin(work)
-                    self._out.fails.append(Fail(path, 0, self.host.error(error, path, None, "DecodeError")))
+                    self.production.fail_unreadable(path, error)
                     self._finish(opened)
             return
         self._waiting.extend(
@@ -235,12 +201,11 @@ class AsyncRunner(Runner):
             return True
         item.of.left -= 1
         if not item.of.left:
-            self._works.append(work)
+            self.production.finish(work)
         return False
 
     def _stale(self, item: _Item) -> bool:
-        work = item.of.work
-        return self._current(work.job) != work.epoch
+        return not self.production.is_current(item.of.work)
 
     def _is_condemned(self, item: _Item) -> bool:
         """Fail a task that is known to fail; no state is made for it, of which a worker may have died."""
@@ -257,13 +222,13 @@ class AsyncRunner(Runner):
         work = item.of.work
         here = self._here.get(work.job)
         if here is None:
-            here = self._here[work.job] = _Here(self.loop.create_task(self.host.make_state()))
+            here = self._here[work.job] = _Here(self.loop.create_task(self.host.instances.begin_job()))
         item.seat = self._seats.pop()
-        self.host.running_note.enter(item.seat, work.job, work.epoch, item.path)
+        self.host.context.running_note.enter(item.seat, work.job, work.epoch, item.path)
         task = self.loop.create_task(self._process(item, here))
         self._running[task] = item
         here.running[task] = None
-        task.add_done_callback(lambda task: self._guarded(self._ended, task, here))
+        task.add_done_callback(lambda task: self.turns.guard(self._ended, task, here))
         if self._timeout is not None:
             item.timer = self.loop.call_later(self._timeout, self._overdue, task, item)
 
@@ -274,11 +239,11 @@ class AsyncRunner(Runner):
     def _ended(self, task: asyncio.Task[None], here: _Here) -> None:
         error = None if task.cancelled() else task.exception()
         if error is not None and not isinstance(error, Stale):
-            self._end(error)  # and it stays noted: it was running when this process died
+            self.turns.end(error)  # and it stays noted: it was running when this process died
             return
         item = self._running.pop(task)
-        self._look_after(item.of.work.job, item.of.work.epoch, lambda: [item.path])
-        self.host.running_note.leave(item.seat)
+        self.host.context.look_after(item.of.work.job, item.of.work.epoch, lambda: [item.path])
+        self.host.context.running_note.leave(item.seat)
         self._seats.append(item.seat)
         if item.timer is not None:
             item.timer.cancel()
@@ -294,21 +259,19 @@ class AsyncRunner(Runner):
 
     def _finish(self, opened: _Open) -> None:
         """One more task of it is finished; the runner is turned to it."""
-        self._done[self._origin] += 1
-        self._tasks += 1
+        self.production.finish_one()
         opened.left -= 1
         if not opened.left:
-            self._works.append(opened.work)
+            self.production.finish(opened.work)
 
-    def _check(self) -> None:
-        """What is put out now is of a job that may be void."""
-        if self._current(self._job) != self._epoch:
-            self._out.clear()
-            raise Stale
+    def _begin(self, work: Work) -> None:
+        """Outputs and finished tasks are of this work from now on."""
+        self.production.begin(work)
 
     # -- a task -------------------------------------------------------------------------------
     async def _process(self, item: _Item, here: _Here) -> None:
-        host, out, work, path = self.host, self._out, item.of.work, item.path
+        host, out, work, path = self.host, self.production.out, item.of.work, item.path
+        one = host.one
         try:
             if not here.making.done():
                 await asyncio.wait([here.making])
@@ -322,35 +285,35 @@ class AsyncRunner(Runner):
             return
         state.mark(work.marks)
         mark = state.condemned.get(path)
-        task = restore(item.content, host.opened(item.meta))
-        if task._meta is not None and host.passes(task):
+        task = restore(item.content, one.opened(item.meta))
+        if task._meta is not None and one.passes(task):
             self._begin(work)
             out.add(path, task)
             return
-        task.content = host.opened(task.content)
+        task.content = one.opened(task.content)
         if type(task.content) is Unreadable:
             self._begin(work)
-            with host.holding(work.pieces, item.index):
-                host._unreadable(path, task, out)
+            with host.failures.input_of(work.pieces, item.index):
+                one.unreadable(path, task, out)
             return
         had = len(task._logs or ()) if work.logs else -1
         if work.logs:
-            task.start(host.name)
-        path = host._execution(path)
+            task.start(host.context.name)
+        path = one.execution(path)
         try:
             result = state.instance.process(task)
             if isinstance(result, Awaitable):
                 result = await result
             if not isinstance(result, AsyncIterable):
                 self._begin(work)
-                with host.holding(work.pieces, item.index):
-                    host._result(result, path, task, out, had, mark, executed=True)
+                with host.failures.input_of(work.pieces, item.index):
+                    one.result(result, path, task, out, had, mark)
                 return
             await self._stream(item, result, path, task, had, mark)
         except BaseException as error:  # whatever it is, it fails this task alone
             if self._is_end(error, item):
                 raise
-            host._log_failed(task, had)
+            log_failed(task, had)
             kind = mark.kind if mark is not None and type(error) is Condemned else "TaskError"
             self._fail(item, item.count, error, path, task, kind)
             return
@@ -364,7 +327,7 @@ class AsyncRunner(Runner):
             return self._stale(item) or self._leaving
         if issubclass(kind, GeneratorExit):
             return not self.loop.is_running()  # the coroutine is closed, which nobody waits for any more
-        return issubclass(kind, self.host.through)
+        return issubclass(kind, self.host.context.through)
 
     async def _stream(
         self, item: _Item, source: AsyncIterable[Any], path: Path, task: Task, had: int, mark: Mark | None
@@ -379,13 +342,13 @@ class AsyncRunner(Runner):
                 child = await next_of(children)
                 if child is END:
                     return
-                host._check_child(child, path)
+                host.one.check_child(child, path)
                 item.count += 1
-                host.running_note.gave(item.seat, item.count)
+                host.context.running_note.gave(item.seat, item.count)
                 work = item.of.work
                 self._begin(work)
-                with host.holding(work.pieces, item.index):
-                    host._child(child, (*path, item.count - 1), task, self._out, had)
+                with host.failures.input_of(work.pieces, item.index):
+                    host.one.child(child, (*path, item.count - 1), task, self.production.out, had)
                 self._flush_soon()
                 await self._room()
         except BaseException:
@@ -407,10 +370,10 @@ class AsyncRunner(Runner):
             kind, error = "TaskTimeout", TimeoutError(f"it ran longer than {self._timeout:g} s, task_timeout")
         work = item.of.work
         self._begin(work)
-        with self.host.holding(work.pieces, item.index):
+        with self.host.failures.input_of(work.pieces, item.index):
             given = task or restore(item.content, unopened(item.meta))
-            packed = self.host.error(error, item.path, given, kind)
-        self._out.fail(item.path if path is None else path, count, packed)
+            packed = self.host.failures.error(error, item.path, given, kind)
+        self.production.out.fail(item.path if path is None else path, count, packed)
 
     async def _room(self) -> None:
         """Until more may be given; others get their turn in any case."""
@@ -446,7 +409,7 @@ class AsyncRunner(Runner):
         if not here.making.done():
             here.making.add_done_callback(lambda _: self._let_go(here))
         elif not here.making.cancelled() and here.making.exception() is None:
-            self.host.spare(here.making.result().instance)
+            self.host.instances.spare(here.making.result().instance)
 
     def steal(self, give: Callable[[Produced], None]) -> bool:
         """Nothing waits here for a task that runs for long."""
@@ -456,11 +419,11 @@ class AsyncRunner(Runner):
         """Give what there is, with what else becomes ready in this turn of the loop."""
         if not self._flushing:
             self._flushing = True
-            self._soon(self._flush_now)
+            self.turns.soon(self._flush_now)
 
     def _flush_now(self) -> None:
         self._flushing = False
         if self._running or self._waiting:
             self.flush()
         else:
-            self.idle()
+            self.production.idle()

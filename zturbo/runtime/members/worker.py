@@ -95,7 +95,7 @@ class WorkerProcess:
         self.machine = WorkerMachine(
             loop.incarnation,
             pipeline=pipeline,
-            stage=host.index,
+            stage=host.context.index,
             stages=stages,
             ordered=host.ordered,
             host=loop.host,
@@ -107,7 +107,7 @@ class WorkerProcess:
             loop.incarnation,
             "worker",
             pipeline,
-            host.index,
+            host.context.index,
             loop.host,
             tuple(loop.inbox.endpoints),
             slots=host.slots if host.ordered else 0,
@@ -120,7 +120,7 @@ class WorkerProcess:
         self._overlapping: AsyncRunner | None = None
         """The runner, if the stage is ``async def``; else None."""
         self.runner = self._make_runner(host, max_task_bytes, task_timeout)
-        loop.forwarder.current = lambda: self.runner.job
+        loop.forwarder.current = lambda: self.runner.production.job or None
         self._room = threading.Event()
         self._room.set()
         self._posted = 0
@@ -134,11 +134,13 @@ class WorkerProcess:
         self._code_ended = threading.Event()
         self._steal_at = 0.0
         self._steal_delay = STEAL_AFTER
-        self._running_note = host.running_note
+        self._running_note = host.context.running_note
         self.descriptors: Descriptors | None = None
         """The descriptors that the stage's code must leave alone."""
 
-    def _make_runner(self, host: StageHost, max_bytes: int, timeout: float | None) -> Runner:
+    def _make_runner(
+        self, host: StageHost, max_bytes: int, timeout: float | None
+    ) -> Runner | BatchRunner | AsyncRunner:
         current = self.epochs.get
         if host.concurrency:
             from zturbo.runtime.code.overlapping import AsyncRunner
@@ -163,11 +165,12 @@ class WorkerProcess:
         if self._overlapping is not None:
             self._overlapping.serve(works)
             return
+        assert isinstance(runner, (Runner, BatchRunner))
         while True:
             try:
                 item = works.get_nowait()
             except Empty:
-                item = self._next_work()
+                item = self._next_work(runner)
             if item is None:
                 return
             if type(item) is Work:
@@ -176,16 +179,16 @@ class WorkerProcess:
                 assert isinstance(item, EndJob)
                 runner.job_ended(item.job)
 
-    def _next_work(self) -> Work | EndJob | None:
+    def _next_work(self, runner: Runner | BatchRunner) -> Work | EndJob | None:
         """Wait for the next work. A batch that is not full is run after a while without more tasks."""
-        wait = self.runner.wait()
+        wait = runner.wait()
         if wait is not None:
-            self.runner.flush()
+            runner.flush()
             try:
                 return self._get(timeout=wait)
             except Empty:
                 pass
-        self.runner.idle()
+        runner.idle()
         return self._get()
 
     def _get(self, timeout: float | None = None) -> Work | EndJob | None:
@@ -196,7 +199,7 @@ class WorkerProcess:
             except Empty:
                 raise
             except BaseException as error:
-                if isinstance(error, self.runner.host.through):
+                if isinstance(error, self.runner.host.context.through):
                     raise
                 log.warning("%s: a signal handler raised while no task ran", self.loop.stage, exc_info=True)
 
@@ -386,7 +389,7 @@ def make_worker(side: ChildSide) -> WorkerProcess:
         worker_id=spec["worker_id"],
         host=spec["host"],
     )
-    host.running_note = side.running_note
+    host.context.running_note = side.running_note
     before = opened()
     loop = start_member(side, spec["stage"])
     base = host.base
@@ -400,8 +403,9 @@ def make_worker(side: ChildSide) -> WorkerProcess:
         max_task_bytes=spec["max_task_bytes"],
         task_timeout=spec.get("task_timeout"),
     )
-    of_loop = host.coroutines.fds if host.coroutines is not None else frozenset[int]()
-    worker.descriptors = worker.runner.descriptors = Descriptors(opened() - before, of_loop)
+    coroutines = host.instances.coroutines
+    of_loop = coroutines.fds if coroutines is not None else frozenset[int]()
+    worker.descriptors = host.context.descriptors = Descriptors(opened() - before, of_loop)
     return worker
 
 
@@ -426,7 +430,7 @@ def serve(
         The exit status.
     """
     loop = worker.loop
-    worker.runner.host.through += leave
+    worker.runner.host.context.through += leave
     side.handle(signal.SIGTERM, lambda: loop.post(worker.drain))
     side.handle(signal.SIGUSR1, lambda: loop.post(worker.dump))
     side.on_stop = lambda: loop.post(worker.drain)

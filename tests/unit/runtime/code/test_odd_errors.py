@@ -18,7 +18,7 @@ from zturbo.client.reader import failed_task
 from zturbo.core.effects import Work
 from zturbo.core.worker.produced import Produced
 from zturbo.errortext import MAX_MESSAGE, MAX_TRACEBACK, message_of, render
-from zturbo.runtime.code import runner as module
+from zturbo.runtime.code import production as module
 from zturbo.runtime.code.batching import BatchRunner
 from zturbo.runtime.code.failedmeta import carried_meta
 from zturbo.runtime.code.overlapping import AsyncRunner
@@ -435,7 +435,7 @@ def test_outputs_that_cannot_be_packed_fail_alone(odd: str, monkeypatch: pytest.
             raise ODD[odd]()
 
     pack_all, pack_alone = module.pack_many, module.pack_one
-    monkeypatch.setattr(module, "pack_many", lambda contents: (check(contents), pack_all(contents))[1])
+    monkeypatch.setattr(module, "pack_many", lambda all_, **how: (check(all_), pack_all(all_, **how))[1])
     monkeypatch.setattr(module, "pack_one", lambda content: (check([content]), pack_alone(content))[1])
     good, bad = run(lambda: Same(), [0, 1, 2])
     assert good == [0, 2]

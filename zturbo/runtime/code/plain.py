@@ -1,0 +1,191 @@
+"""Calls of a plain stage's code: one task after another, as they come."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from zturbo.api.task import Task, bare_task
+from zturbo.core.links.outbatch import paths
+from zturbo.runtime.code.call import Call, never_run
+from zturbo.runtime.code.context import StageContext, Stale
+from zturbo.runtime.code.cutting import start_next
+from zturbo.runtime.code.failures import Failures
+from zturbo.runtime.code.instances import Instances
+from zturbo.runtime.code.onetask import OneTask
+from zturbo.runtime.code.restored import restore, unopened
+from zturbo.wire.messages import Mark, Path, PathRun
+from zturbo.wire.payload import UNCHANGING, Packed, take
+
+__all__ = ["PlainCalls"]
+
+
+class PlainCalls:
+    """Runs tasks of a plain stage.
+
+    Args:
+        context: the stage.
+        instances: of the stage.
+        failures: makes the failures of its tasks.
+        one: runs single tasks.
+    """
+
+    def __init__(self, context: StageContext, instances: Instances, failures: Failures, one: OneTask) -> None:
+        self._context = context
+        self._instances = instances
+        self._failures = failures
+        self._one = one
+
+    def run(self, call: Call, runs: Iterable[PathRun], contents: list[Any], metas: list[Any] | None) -> None:
+        """Process tasks.
+
+        Args:
+            call: what they have in common.
+            runs: their paths.
+            contents: one per task.
+            metas: one per task, as :func:`pack_meta` made them, or None.
+        """
+        marks, note = call.marks, self._context.running_note
+        if marks and _all_known(marks, runs):
+            self._condemn_all(call, runs, contents, metas)
+            return
+        self._note_next(call, runs)
+        try:
+            job = self._instances.job(call.job)
+        except self._context.through:
+            raise
+        except BaseException as error:  # reset() is the user's code
+            self._fail_all(call, runs, error)
+            return
+        process = self._instances.code(job)
+        job.mark(marks)
+        try:
+            if metas is None and not call.logs and not marks and self._one.deterministic:
+                self._run_bare(process, call, runs, contents)
+            else:
+                self._run_any(process, call, runs, contents, metas, job.condemned)
+        except Stale:
+            note.end()
+            raise
+        note.end()  # not where this process is to end: what runs stays noted until it is gone
+
+    def _condemn_all(
+        self, call: Call, runs: Iterable[PathRun], contents: list[Any], metas: list[Any] | None
+    ) -> None:
+        """Fail tasks that are all known to fail, without an instance: a worker may have died making one."""
+        for i, path in enumerate(paths(runs)):
+            if not start_next(call.unstarted):
+                return
+            mark = next(mark for mark in reversed(call.marks) if mark.path == path)
+            task = restore(contents[i], unopened(metas[i]) if metas else None)
+            self._failures.condemn(mark, path, task, call.out)
+            call.out.finished += 1
+
+    def _note_next(self, call: Call, runs: Iterable[PathRun]) -> None:
+        """Where a job is to begin here, name the first task: what dies in ``reset()`` counts against it."""
+        if call.job in self._instances.jobs:
+            return
+        known = never_run(call.marks)
+        path = next((path for path in paths(runs) if path not in known), None)
+        if path is not None:  # it does not run yet: its time-out is for process()
+            self._context.running_note.nearest(call.job, call.epoch, [path])
+
+    def _fail_all(self, call: Call, runs: Iterable[PathRun], error: BaseException) -> None:
+        for path in paths(runs):
+            if not start_next(call.unstarted):
+                return
+            call.out.fail(path, 0, self._failures.error(error, path, None))
+            call.out.finished += 1
+
+    def _run_any(
+        self,
+        process: Callable[[Task], Any],
+        call: Call,
+        runs: Iterable[PathRun],
+        contents: list[Any],
+        metas: list[Any] | None,
+        condemned: dict[Path, Mark],
+    ) -> None:
+        one, out = self._one, call.out
+        i = 0
+        for first, n in runs:
+            self._context.running_note.begin(call.job, call.epoch, first[:-1], not first)
+            for k in range(n):
+                if not start_next(call.unstarted):
+                    return
+                path = (*first[:-1], first[-1] + k) if first else first
+                mark = condemned.get(path)
+                meta = None if metas is None else metas[i]
+                if type(meta) is Packed:
+                    meta = one.noted(meta, mark, path[-1] if path else 0)
+                task = restore(contents[i], meta)
+                i += 1
+                if task._meta is not None and one.passes(task):
+                    out.add(path, task)
+                else:
+                    one.run_marked(process, path, task, call, mark)
+                out.finished += 1
+
+    def _run_bare(
+        self, process: Callable[[Task], Any], call: Call, runs: Iterable[PathRun], contents: list[Any]
+    ) -> None:
+        """The fast way: tasks without meta and logs, most of which give one task without them too."""
+        out, note, start = call.out, self._context.running_note.task, call.unstarted.popleft
+        leave, enter = out.lock.release, out.lock.acquire
+        starts: list[Any] = []
+        i = 0
+        for first, n in runs:
+            prefix = first[:-1]
+            last = first[-1] if first else 0
+            self._context.running_note.begin(call.job, call.epoch, prefix, not first)
+            joins = False
+            for at in range(last, last + n):
+                try:
+                    start()
+                except IndexError:  # the rest was taken back
+                    return
+                note(at)
+                task = bare_task(contents[i])
+                i += 1
+                leave()  # as in Output.call, which costs too much for each task
+                try:
+                    try:
+                        result = process(task)
+                    finally:
+                        enter()
+                    # What the user's code has put into a task may raise when it is looked at.
+                    bare = (
+                        type(result) is Task
+                        and result.success
+                        and result._meta is None
+                        and result._logs is None
+                    )
+                    content = result.content if bare else None
+                    if type(content) not in UNCHANGING:  # the code may change it later: it is taken now
+                        content = take(content, result._owned)
+                except self._context.through:
+                    raise
+                except BaseException as error:  # whatever the user's code raises fails this task alone
+                    joins = False
+                    path = (*prefix, at) if first else first
+                    out.fail(path, 0, self._failures.error(error, path, task))
+                    out.finished += 1
+                    continue
+                if bare and first and out.metas is None:
+                    if not joins or out.starts is not starts:
+                        out.begin_run((*prefix, at), len(out.contents))
+                        starts, joins = out.starts, True
+                    out.contents.append(content)
+                    out.due_in -= 1
+                    if not out.due_in:
+                        out.look()
+                else:
+                    joins = False
+                    self._one.result(result, (*prefix, at) if first else first, task, out, -1)
+                out.finished += 1
+
+
+def _all_known(marks: tuple[Mark, ...], runs: Iterable[PathRun]) -> bool:
+    """Whether all of these tasks are known to fail."""
+    known = never_run(marks)
+    return bool(known) and all(path in known for path in paths(runs))

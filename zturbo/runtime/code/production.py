@@ -1,0 +1,226 @@
+"""The outputs of a stage's code on their way out of the code's thread.
+
+The production packs them into batches, and says which inputs they came of and how many of each are finished.
+Outputs of several pieces of work of one job share a batch, as long as work is at hand.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from time import perf_counter
+from typing import Any
+
+from zturbo.core.effects import Work
+from zturbo.core.links.outbatch import cut_runs, paths
+from zturbo.core.worker.held_roots import InputKey
+from zturbo.core.worker.produced import Produced
+from zturbo.errors import DecodeError, EncodeError, TooLarge
+from zturbo.runtime.code.context import Broken, Stale
+from zturbo.runtime.code.cutting import start_next
+from zturbo.runtime.code.output import Output
+from zturbo.runtime.code.stagehost import StageHost
+from zturbo.wire.messages import Batch, Fail, Path, PathRun
+from zturbo.wire.payload import NeedsBuffers, pack_many, pack_one
+
+__all__ = ["Production", "paths_of"]
+
+
+class Production:
+    """What a stage's code has made of pieces of work, and has not given away yet.
+
+    Args:
+        host: the stage.
+        give: takes what was produced; called in the code's thread.
+        current: the present epoch of a job, or None if it has ended.
+        max_bytes: bytes that one output may have.
+    """
+
+    def __init__(
+        self,
+        host: StageHost,
+        give: Callable[[Produced], None],
+        current: Callable[[bytes], int | None],
+        max_bytes: int,
+    ) -> None:
+        self._host = host
+        self._give = give
+        self._current = current
+        self._max_bytes = max_bytes
+        self.out = Output(self.flush, self._check)
+        self.job = b""
+        self.epoch = 0
+        self.done: dict[InputKey | None, int] = {}
+        """Input -> its tasks that were finished since the last flush; all inputs of what is not given yet."""
+        self.origin: InputKey | None = None
+        """The input that runs: tasks that are finished count for it."""
+        self.tasks = 0
+        """Tasks that were finished since the last flush."""
+        self._works: list[Work] = []
+        self._since = 0.0
+
+    def is_current(self, work: Work) -> bool:
+        """Whether the work's job has not ended or started over since the work was made."""
+        return self._current(work.job) == work.epoch
+
+    def arrived(self) -> None:
+        """Work is at hand: its time begins, unless it runs already."""
+        if not self._since:
+            self._since = perf_counter()
+
+    def begin(self, work: Work) -> None:
+        """Outputs and finished tasks are of this work from now on."""
+        if (work.job, work.epoch) != (self.job, self.epoch):
+            self.flush()
+            self.done = {}  # what another job gives has no part in this one's inputs
+            self.job, self.epoch = work.job, work.epoch
+        self.arrived()
+        self.turn_to(work)
+
+    def turn_to(self, work: Work) -> None:
+        """As :meth:`begin`, for work of the same job and epoch."""
+        self.count()
+        self.origin = work.origin
+        self.done.setdefault(work.origin, 0)
+
+    def count(self) -> None:
+        """Tasks that have been finished since the last look count for the input that runs."""
+        finished, self.out.finished = self.out.finished, 0
+        if finished:
+            self.done[self.origin] += finished
+            self.tasks += finished
+
+    def finish_one(self) -> None:
+        """One more task of the work that runs is finished."""
+        self.done[self.origin] += 1
+        self.tasks += 1
+
+    def finish(self, work: Work) -> None:
+        """All tasks of this work are finished, or taken back."""
+        self._works.append(work)
+
+    def fail_work(self, work: Work, error: DecodeError) -> None:
+        """Contents that cannot be unpacked here: each task that is left fails, without its input."""
+        self._host.inputs.clear()
+        for path in paths_of(work):
+            if not start_next(work.unstarted):
+                return
+            self.fail_unreadable(path, error)
+            if work.origin is not None:
+                self.done[work.origin] += 1
+
+    def fail_unreadable(self, path: Path, error: DecodeError) -> None:
+        """A task fails because its batch cannot be unpacked."""
+        self.out.fails.append(Fail(path, 0, self._host.failures.error(error, path, None, "DecodeError")))
+
+    def steal(self, give: Callable[[Produced], None]) -> bool:
+        """From another thread: take what is finished while a task runs. Returns whether there was any.
+
+        The code's thread has the output's lock whenever the stage's code does not run.
+        """
+        out = self.out
+        if not (out or out.finished) or not out.lock.acquire(blocking=False):
+            return False
+        try:
+            self.flush(give)
+        finally:
+            out.lock.release()
+        return True
+
+    def flush(self, give: Callable[[Produced], None] | None = None) -> None:
+        """Give what there is.
+
+        Raises:
+            Broken: it could not be given, and is lost to this process.
+        """
+        try:
+            self._flush(give or self._give)
+        except self._host.context.through:
+            raise
+        except BaseException as error:
+            raise Broken("what was made could not be given") from error
+
+    def _flush(self, give: Callable[[Produced], None]) -> None:
+        out = self.out
+        if self.done:
+            self.count()
+        if not out and not self._works and not self.done:
+            return
+        now = perf_counter()
+        runs, contents, metas = out.runs(), out.contents, out.metas
+        ends, fails = out.ends, out.fails
+        out.clear()
+        batches: list[Batch] = []
+        if contents:
+            batches = self._pack(runs, contents, metas, fails)
+        if ends or fails:
+            if not batches or batches[-1].buffers:
+                batches.append(self._batch([], 0, b"", None))
+            batches[-1].ends, batches[-1].fails = ends, fails
+        # All but the last batch leave with no task finished, so that custody outlives them.
+        for batch in batches[:-1]:
+            give(Produced(self.job, self.epoch, [(origin, 0) for origin in self.done], batch))
+        self._host.inputs.packed()
+        last = batches[-1] if batches else None
+        done, works = list(self.done.items()), tuple(self._works)
+        produced = Produced(self.job, self.epoch, done, last, self.tasks, now - self._since, works)
+        self.done = {self.origin: 0}
+        self.tasks, self._works = 0, []
+        self._since = now
+        give(produced)
+
+    def _check(self) -> None:
+        """The stage's code has just given something; it ends here if its job is void."""
+        if self._current(self.job) != self.epoch:
+            self.out.clear()
+            raise Stale
+
+    def idle(self) -> None:
+        """No work is at hand: give what there is, and measure time anew from the next piece of work on."""
+        self.flush()
+        self._host.inputs.clear()
+        self.done = {}
+        self._since = 0.0
+
+    def _batch(self, runs: list[PathRun], n: int, blob: Any, metas: bytes | None) -> Batch:
+        return Batch(self.job, self.epoch, 0, runs, n, blob, metas)
+
+    def _pack(
+        self, runs: list[PathRun], contents: list[Any], metas: list[Any] | None, fails: list[Fail]
+    ) -> list[Batch]:
+        try:
+            blob = pack_many(contents, taken=True)
+            packed = None if metas is None else pack_many(metas, taken=True)
+            if len(blob) > self._max_bytes:
+                raise NeedsBuffers  # one of them may be over the limit
+        except BaseException:  # no memory, or the code of a registered type: perhaps for one of them alone
+            return self._pack_each(runs, contents, metas, fails)
+        return [self._batch(runs, len(contents), blob, packed)]
+
+    def _pack_each(
+        self, runs: list[PathRun], contents: list[Any], metas: list[Any] | None, fails: list[Fail]
+    ) -> list[Batch]:
+        """One by one: large contents travel alone, and one that cannot travel fails alone."""
+        batches = []
+        for i, content in enumerate(contents):
+            path = cut_runs(runs, i, i + 1)[0][0]
+            try:
+                blob, buffers = pack_one(content)
+                size = len(blob) + sum(memoryview(buffer).nbytes for buffer in buffers)
+                if size > self._max_bytes:
+                    raise TooLarge(size, self._max_bytes)
+                meta = None if metas is None else pack_many([metas[i]])
+            except BaseException as error:
+                ours = issubclass(type(error), (EncodeError, TooLarge, NeedsBuffers))
+                kind = type(error).__name__ if ours else "TaskError"
+                fails.append(Fail(path, 0, self._host.failures.error(error, path, None, kind)))
+                continue
+            batch = self._batch([(path, 1)], 1, blob, meta)
+            batch.buffers = buffers
+            batches.append(batch)
+        return batches
+
+
+def paths_of(work: Work) -> Iterator[Path]:
+    """The paths of a work's tasks, in order."""
+    for batch, start, stop in work.pieces:
+        yield from paths(cut_runs(batch.runs, start, stop))
