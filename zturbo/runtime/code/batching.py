@@ -1,4 +1,4 @@
-"""The runner of a batch stage: tasks of several pieces of work wait for each other until a batch is full."""
+"""The runner of a batch stage: tasks wait, over several pieces of work, until a batch is full."""
 
 from __future__ import annotations
 

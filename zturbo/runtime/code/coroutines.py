@@ -1,7 +1,6 @@
-"""The event loop of a stage that is ``async def``, and its coroutines run one by one, each to its end.
+"""The event loop of a stage that is ``async def``, which runs coroutines one by one, each to its end.
 
-So debug mode and ordered stages run them; many at a time are the business of
-:mod:`zturbo.runtime.code.overlapping`.
+Debug mode and ordered stages run coroutines so. :mod:`zturbo.runtime.code.overlapping` runs many at a time.
 """
 
 from __future__ import annotations
@@ -43,7 +42,7 @@ class Coroutines:
         weakref.finalize(self, self.loop.close)
 
     def call(self, function: Callable[..., Any], *args: Any) -> Any:
-        """Call a function while the loop runs, and await what it gives, if that can be."""
+        """Call a function while the loop runs, and await its result if that is awaitable."""
         return self._to_end(settled(function, *args))
 
     def one_by_one(self, process: Callable[[Task], Any]) -> Callable[[Task], Any]:
@@ -72,7 +71,7 @@ class Coroutines:
         return self._elsewhere(coroutine)
 
     def _run(self, coroutine: Coroutine[Any, Any, T]) -> T:
-        """A loop passes on SystemExit and KeyboardInterrupt of any of its tasks: then this one ends too."""
+        """Run a coroutine; it ends too if the loop passes on another task's SystemExit or KeyboardInterrupt."""
         task = self.loop.create_task(coroutine)
         try:
             return self.loop.run_until_complete(task)
@@ -83,7 +82,7 @@ class Coroutines:
             raise
 
     def _elsewhere(self, coroutine: Coroutine[Any, Any, T]) -> T:
-        """A loop runs in this thread already, such as a notebook's: run this one in another thread."""
+        """Run a coroutine in another thread: in this one a loop runs already, such as a notebook's."""
         given: list[T] = []
         raised: list[BaseException] = []
 

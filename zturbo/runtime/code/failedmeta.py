@@ -1,4 +1,4 @@
-"""What can be carried of a failed task's meta, in which the user's code may have put anything."""
+"""The part of a failed task's meta that can be carried; the user's code may have put anything there."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ def carried_meta(task: Task | None) -> Any:
     why = _why_not((meta, logs))
     if why is None:
         return pack_meta(meta, logs)
-    kept: dict[Any, Any] = {}
+    carried: dict[Any, Any] = {}
     for key, value in _pairs(meta):
         if _why_not(({key: None}, None)) is None:
             why = _why_not(({key: value}, None))
-            kept[key] = value if why is None else why
-    return pack_meta(kept, logs if _why_not((None, logs)) is None else None)
+            carried[key] = value if why is None else why
+    return pack_meta(carried, logs if _why_not((None, logs)) is None else None)
 
 
 def _pairs(meta: Any) -> list[tuple[Any, Any]]:

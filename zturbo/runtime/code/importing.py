@@ -38,14 +38,14 @@ def _nearest_module(module_name: str) -> str:
 
 
 def load_object(name: str, kind: type = Stage) -> Any:
-    """What ``module:name`` says; the current directory is on the import path.
+    """The object that ``module:name`` names; the current directory is on the import path.
 
     Args:
         name: what to import.
-        kind: subclasses of this are named where it is not there.
+        kind: if the module has no such object, the error names its subclasses of this class.
 
     Raises:
-        StartError: it does not import; the import's own error is its cause.
+        StartError: the module cannot be imported, or has no such object; the import's error is the cause.
     """
     module_name, _, class_name = name.partition(":")
     if module_name == "__main__":
@@ -81,10 +81,10 @@ def load_object(name: str, kind: type = Stage) -> Any:
 
 
 def load_class(name: str) -> type[Stage] | Callable[..., Any]:
-    """The stage class or function that ``module:name`` says.
+    """The stage class or function that ``module:name`` names.
 
     Raises:
-        StartError: it does not import, or is neither; the import's own error is its cause.
+        StartError: as :func:`load_object`, or the object is neither.
     """
     cls = load_object(name)
     if inspect.isclass(cls) and issubclass(cls, Stage):
@@ -98,7 +98,7 @@ def load_class(name: str) -> type[Stage] | Callable[..., Any]:
 def build_stage(
     cls: type[Stage] | Callable[..., Any], args: Mapping[str, Any], resources: Resources
 ) -> Stage:
-    """An instance, with ``resources`` where its ``__init__`` takes them; a function as a stage.
+    """Make an instance, with ``resources`` if its ``__init__`` takes them; or make a stage of a function.
 
     Raises:
         UsageError: a function does not take these arguments.

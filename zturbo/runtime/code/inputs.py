@@ -1,7 +1,7 @@
-"""Inputs of tasks that are being run, as they came: for those that fail.
+"""The inputs of the tasks that run, as they came. A task that fails takes its input along.
 
-Nothing is copied or unpacked until a task fails: its input is then cut out of the batch that it came in, so
-that it is what the stage got, whatever the stage's code has done to it meanwhile.
+Nothing is copied or unpacked until a task fails. Its input is then cut out of the batch in which it came. So
+it is what the stage got, whatever the stage's code has done to its own copy since.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ Pieces = list[tuple[Batch, int, int]]
 
 
 class Inputs:
-    """The inputs of what is being run, and of what was run and whose outputs are not packed yet.
+    """The inputs of the work that runs, and of earlier work with outputs that are not packed yet.
 
     Args:
         ordered: whether tasks are renumbered, as :meth:`number` says, and not found by their paths.
@@ -32,20 +32,20 @@ class Inputs:
         self._works: list[tuple[Pieces, list[int]]] = []
 
     def begin(self, pieces: Pieces) -> None:
-        """These tasks are run now."""
+        """These tasks run from now on."""
         self._works.append((pieces, []))
 
     def number(self, number: int) -> None:
-        """The next task of what is being run gets this number for its path; -1 if it gets one later."""
+        """The next task of the work that runs gets this number for its path; -1 if it gets one later."""
         if self._works:
             self._works[-1][1].append(number)
 
     def packed(self) -> None:
-        """The outputs of all works but the present one are on their way."""
+        """The outputs of all work but the present one are on their way."""
         del self._works[:-1]
 
     def clear(self) -> None:
-        """Nothing is being run."""
+        """Nothing runs."""
         self._works.clear()
 
     def here(self) -> tuple[Pieces, int] | None:
@@ -55,14 +55,14 @@ class Inputs:
         pieces, numbers = self._works[-1]
         return pieces, len(numbers) - 1
 
-    def fields(self, path: Path, held: tuple[Pieces, int] | None = None) -> dict[str, Any]:
+    def fields(self, path: Path, input_at: tuple[Pieces, int] | None = None) -> dict[str, Any]:
         """What a failure says of its task's input.
 
         Args:
             path: of the task, or of one of its outputs.
-            held: where the input lies, if that is known better.
+            input_at: where the input lies, if the caller knows that better.
         """
-        lies = held or self._find(path)
+        lies = input_at or self._find(path)
         try:
             return {} if lies is None else _cut(*lies)
         except DecodeError:
@@ -79,7 +79,7 @@ class Inputs:
         for pieces, _ in self._works:
             runs = [run for batch, start, stop in pieces for run in cut_runs(batch.runs, start, stop)]
             known.update((one, (pieces, index)) for index, one in enumerate(paths(runs)))
-        # An output's path is its input's, with a component for the execution, and one for its place.
+        # An output's path is its input's, with one component for the execution, and one for its number.
         above = (path[:length] for length in range(len(path), max(-1, len(path) - 3), -1))
         return next((known[one] for one in above if one in known), None)
 

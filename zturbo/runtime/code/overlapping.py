@@ -1,8 +1,8 @@
 """The runner of a stage that is ``async def``: many tasks at a time on one event loop, in the main thread.
 
-Each task is a coroutine. It puts its outputs out as it has them, under paths of its own, so the order of
-finishing does not matter. Between two ``await`` nothing else runs. So a task with an output first turns the
-runner to its own work.
+Each task is a coroutine. It puts its outputs out as soon as it has them, under paths of its own, so the order
+in which tasks finish does not matter. Between two ``await`` nothing else runs. So a task with an output first
+turns the production to its own work.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ __all__ = ["AsyncRunner"]
 
 
 class _Here:
-    """A job that is here, in one epoch."""
+    """A job in one epoch, and its tasks that run."""
 
     def __init__(self, making: asyncio.Task[StageJob]) -> None:
         self.making = making
@@ -109,7 +109,7 @@ class AsyncRunner:
         """Those of the running note that are free."""
         self._here: dict[bytes, _Here] = {}
         self._blocked: list[asyncio.Future[None]] = []
-        """Who waits until more may be given."""
+        """Of coroutines that wait until more may be given."""
         self._todo: SimpleQueue[Work | EndJob | None] = SimpleQueue()
         self._woken = False
         self._flushing = False
@@ -117,7 +117,7 @@ class AsyncRunner:
 
     # -- the thread ---------------------------------------------------------------------------
     def serve(self, todo: SimpleQueue[Work | EndJob | None]) -> None:
-        """Run what comes in this queue, until it gives None; :meth:`wake` says that something has come.
+        """Run the work in this queue, until it gives None; :meth:`wake` says that there is more in it.
 
         Raises:
             BaseException: this process cannot go on.
@@ -134,7 +134,7 @@ class AsyncRunner:
             raise self.turns.fatal
 
     def wake(self) -> None:
-        """Something has come, or more may be given. From any thread."""
+        """From any thread: work has come, or more may be given."""
         if not self._woken:
             self._woken = True
             self.turns.from_any_thread(self._take_todo)
@@ -157,7 +157,7 @@ class AsyncRunner:
 
     # -- work ---------------------------------------------------------------------------------
     def run(self, work: Work) -> None:
-        """Begin it, as far as there is room."""
+        """Start its tasks, as far as there is room."""
         self.production.arrived()
         opened = _Open(work)
         batch, start, stop = work.pieces[-1]
@@ -177,7 +177,7 @@ class AsyncRunner:
         self.go()
 
     def go(self) -> None:
-        """Go on, as far as there is room."""
+        """Start tasks that wait, and let coroutines give more, as far as there is room."""
         if self._free():
             for blocked in self._blocked:
                 if not blocked.done():
@@ -208,7 +208,7 @@ class AsyncRunner:
         return not self.production.is_current(item.of.work)
 
     def _is_condemned(self, item: _Item) -> bool:
-        """Fail a task that is known to fail; no state is made for it, of which a worker may have died."""
+        """Fail a task that is known to fail, without an instance: a worker may have died making one."""
         work = item.of.work
         known = (mark for mark in work.marks if mark.path == item.path and mark.kind and not mark.given)
         mark = next(known, None)
@@ -258,7 +258,7 @@ class AsyncRunner:
         self.go()
 
     def _finish(self, opened: _Open) -> None:
-        """One more task of it is finished; the runner is turned to it."""
+        """One more task of this work is finished; the production is turned to it."""
         self.production.finish_one()
         opened.left -= 1
         if not opened.left:
@@ -332,7 +332,7 @@ class AsyncRunner:
     async def _stream(
         self, item: _Item, source: AsyncIterable[Any], path: Path, task: Task, had: int, mark: Mark | None
     ) -> None:
-        """Put out what an asynchronous generator gives, as it comes."""
+        """Put out each task that an asynchronous generator gives, as it comes."""
         host = self.host
         children = aiter(source)
         try:
@@ -376,7 +376,7 @@ class AsyncRunner:
         self.production.out.fail(item.path if path is None else path, count, packed)
 
     async def _room(self) -> None:
-        """Until more may be given; others get their turn in any case."""
+        """Wait until more may be given; other coroutines get their turn in any case."""
         await asyncio.sleep(0)
         while not self._free():
             blocked = self.loop.create_future()
@@ -385,7 +385,7 @@ class AsyncRunner:
 
     # -- jobs, and what was given -------------------------------------------------------------
     def job_ended(self, job: bytes) -> None:
-        """The job is over here, or starts over: what runs of it gets a CancelledError at its ``await``."""
+        """The job has ended here, or starts over: its coroutines get a CancelledError at their ``await``."""
         keep: deque[_Item] = deque()
         for item in self._waiting:
             if item.of.work.job != job or not self._stale(item):
@@ -403,7 +403,7 @@ class AsyncRunner:
         self.flush()
 
     def _let_go(self, here: _Here) -> None:
-        """The state of a job that has ended is for another, once nothing runs with it."""
+        """The instance of a job that has ended goes to another, once no task of the job runs."""
         if not here.ended or here.running:
             return
         if not here.making.done():
@@ -412,11 +412,11 @@ class AsyncRunner:
             self.host.instances.spare(here.making.result().instance)
 
     def steal(self, give: Callable[[Produced], None]) -> bool:
-        """Nothing waits here for a task that runs for long."""
+        """Nothing to take: no output waits here for a task that runs for long."""
         return False
 
     def _flush_soon(self) -> None:
-        """Give what there is, with what else becomes ready in this turn of the loop."""
+        """Give the outputs at the end of this turn of the loop, with those that it still adds."""
         if not self._flushing:
             self._flushing = True
             self.turns.soon(self._flush_now)

@@ -1,4 +1,4 @@
-"""Tasks for a stage's code, out of what came in a batch."""
+"""Makes the tasks for a stage's code, from the contents and metas of a batch."""
 
 from __future__ import annotations
 
@@ -25,5 +25,5 @@ def restore(content: Any, packed: Any) -> Task:
 
 
 def unopened(meta: Any) -> Any:
-    """A meta of a task that is not to run: none where code of the user's would have to unpack it."""
+    """The meta of a task that is not to run: None if the user's code would have to unpack it."""
     return None if type(meta) is Packed else meta

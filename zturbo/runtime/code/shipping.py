@@ -1,12 +1,12 @@
 """Python objects of a ``System`` on their way to its own children, and of ``process_map`` there and back.
 
-The one module that uses pickle. Stages go from a parent to a child that it has just started, over the
-child's stdin. The calls of :func:`zturbo.process_map` and their results go between this process and its
-own children, over ipc sockets in a folder of this user's alone. Nothing else comes here.
+No other module uses pickle. A parent sends stages to a child that it has just started, over the child's
+stdin. The calls of :func:`zturbo.process_map` and their results go between this process and its own
+children, over ipc sockets in a folder that no other user can enter. Nothing else is unpickled.
 
-A main script is imported by the workers, as ``multiprocessing`` does it. What has no file (a notebook, an
-interactive interpreter, ``python -c``, a script on stdin) cannot be imported, so its classes and
-functions, and the types that it has registered, travel by value, with cloudpickle.
+Workers import a main script as ``multiprocessing`` does. A notebook, an interactive interpreter,
+``python -c`` and a script on stdin have no file to import. So their classes, functions and registered types
+travel by value, with cloudpickle.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ _MAIN_FILE = ("init_main_from_name", "init_main_from_path")
 _MAIN = ("sys_path", "sys_argv", "orig_dir", "dir", *_MAIN_FILE)
 
 _state: dict[str, Any] = {"main": None, "importing": False}
-"""``main``: in a child, how it found what its parent runs. ``importing``: whether it just imports that."""
+"""``main``: in a child, how it found its parent's script. ``importing``: whether it is importing that now."""
 
 
 def refuse_in_child(what: str) -> None:
@@ -53,7 +53,7 @@ def refuse_in_child(what: str) -> None:
 
 
 def _main() -> dict[str, Any]:
-    """How a child is to find what this process, or its parent, runs; without a file if there is none."""
+    """How a child is to find the script of this process or of its parent, if that is a file."""
     if (main := _state["main"]) is not None:
         return main  # type: ignore[no-any-return]
     data: dict[str, Any] = spawn.get_preparation_data("zturbo")
@@ -78,7 +78,7 @@ def pack_stage(stage: Stage) -> bytes:
     """A stage object, how to find the script that defines its class, and this process's options.
 
     Raises:
-        UsageError: it cannot be pickled; it says what to do.
+        UsageError: the stage cannot be pickled; the error says what to do.
     """
     try:
         types = [] if _has_file() else [entry for entry in registered() if entry[0].__module__ == "__main__"]
@@ -91,7 +91,7 @@ def pack_stage(stage: Stage) -> bytes:
 
 
 def _take_path(path: list[str]) -> None:
-    """Import what the parent imports; what it has before Python's own library is the user's."""
+    """Import from the parent's folders; those before Python's own library are the user's."""
     sys.path[:] = path or sys.path
     own, _ = split_path()
     first = min((sys.path.index(entry) for entry in own), default=0)
@@ -100,10 +100,10 @@ def _take_path(path: list[str]) -> None:
 
 
 def unpack_stage(raw: bytes) -> Callable[[], Stage]:
-    """What makes the stage again, any number of times. Takes over the parent's options.
+    """Take over the parent's options. Returns a function that makes the stage, any number of times.
 
     Raises:
-        StartError: the class is not there once the script is imported.
+        StartError: the imported script has no such class.
     """
     main, options, types, pickled = pickle.loads(raw)
     _state["main"] = main
@@ -152,7 +152,7 @@ class CallStage(Stage):
         self._call: Callable[[Any], Any] = pickle.loads(self._packed)
 
     def process(self, task: Task) -> Task:
-        """Call it; what it raises is a result too."""
+        """Call the function; an exception that it raises is a result too."""
         try:
             value = self._call(pickle.loads(task.content))
         except (Exception, SystemExit) as error:  # it is raised again where the results are read
@@ -179,7 +179,7 @@ def pack_call(value: Any) -> bytes:
 
 
 def _pack_raised(error: BaseException) -> bytes:
-    """What a call raised: the exception as whole as it can be sent, and its traceback as text."""
+    """The exception of a call, as whole as it can be sent, and its traceback as text."""
     trace = traceback_text(error)
     bare = _Bare(type(error), error.args, dict(vars(error)))
     shown = _Bare(type(error), tuple(map(_sendable, bare.args)), _each_sendable(bare.attributes))
@@ -239,7 +239,7 @@ def unpack_result(raw: bytes) -> Any:
 
 
 class RemoteTraceback(Exception):
-    """The traceback of a call in another process, shown as the cause of what it raised."""
+    """The traceback of a call in another process, shown as the cause of the call's exception."""
 
     def __str__(self) -> str:
         return f"\n{self.args[0]}"

@@ -1,8 +1,8 @@
 """A user's modules whose names are taken: ``queue.py``, ``random.py``, ``types.py`` beside the user's stages.
 
 Two modules of one name cannot both be ``sys.modules[name]``. Python's own library and ours go on using the
-first; the user's module is imported under another name, and an import statement in a file of the user's
-folders gets that one. Where no name is taken, nothing of this is at work.
+first. The user's module is imported under another name, and an import statement in a file of the user's
+folders gets that one. If no name is taken, import statements stay as they are.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from zturbo.runtime.process.boot import split_path
 __all__ = ["find_theirs", "import_theirs", "plain"]
 
 _ALIAS = "zturbo_theirs"
-"""The package that the user's modules with a name that is taken are imported as part of."""
+"""The package of the user's modules with a name that is taken."""
 
 _OURS = ("zturbo", "zturbo_broker")
 
@@ -32,10 +32,10 @@ _python = builtins.__import__
 
 
 def find_theirs(folders: Sequence[str]) -> None:
-    """Let the modules of these folders be imported, before what is installed.
+    """Let the modules of these folders be imported, before those that are installed.
 
     Args:
-        folders: the working directory, or what the user's own process has first on its path.
+        folders: the working directory, or the folders that the user's own process has first on its path.
     """
     own, rest = split_path()
     new = [folder for folder in dict.fromkeys(folders) if folder not in own]
@@ -51,7 +51,7 @@ def find_theirs(folders: Sequence[str]) -> None:
 
 
 def import_theirs(name: str) -> ModuleType:
-    """Import a module for the user: theirs, where a name is taken."""
+    """Import a module for the user: the user's own, if its name is taken."""
     return importlib.import_module(f"{_ALIAS}.{name}" if name.partition(".")[0] in _names else name)
 
 
@@ -78,7 +78,7 @@ def _is_module(folder: str, name: str, there: set[str]) -> bool:
 
 
 def _is_loaded(folder: str, name: str) -> bool:
-    """Whether the module of this name that is imported is this folder's own."""
+    """Whether this folder's module is the one that is imported under this name."""
     file = getattr(sys.modules.get(name), "__file__", None)
     own = [os.path.join(folder, f"{name}.py"), os.path.join(folder, name, "__init__.py")]
     return isinstance(file, str) and os.path.realpath(file) in map(os.path.realpath, own)
@@ -90,9 +90,9 @@ def _is_theirs(module: Mapping[str, Any]) -> bool:
     if not isinstance(file, str):  # of a notebook, or of ``python -c``
         return module.get("__name__") in _MAIN
     path = os.path.abspath(file)
-    places = [*sys.path, *_folders, *(place for name in _OURS if (place := _home(name)))]
-    inside = [place for place in places if place and path.startswith(place.rstrip("/") + "/")]
-    return not inside or max(inside, key=len) in _folders
+    folders = [*sys.path, *_folders, *(home for name in _OURS if (home := _home(name)))]
+    around = [folder for folder in folders if folder and path.startswith(folder.rstrip("/") + "/")]
+    return not around or max(around, key=len) in _folders
 
 
 def _home(package: str) -> str:
@@ -106,7 +106,7 @@ def _import(
     fromlist: Sequence[str] | None = (),
     level: int = 0,
 ) -> ModuleType:
-    """What an import statement calls."""
+    """An import statement calls this in place of Python's own ``__import__``."""
     top = name.partition(".")[0]
     if level or top not in _names or globals is None or not _is_theirs(globals):
         return _python(name, globals, locals, fromlist or (), level)
