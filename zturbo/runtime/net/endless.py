@@ -19,7 +19,6 @@ Sockets of this host's own user (``ipc://``) are not watched: they lie in a fold
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import ipaddress
 import itertools
 import logging
@@ -279,6 +278,8 @@ class Arrivals:
             log.warning(
                 "cut off a connection from %s: %d bytes came of a message without an end", where, more
             )
+        import ctypes  # each process imports this module, and few need this
+
         with contextlib.suppress(OSError, AttributeError):  # another C library has no such function
             ctypes.CDLL(None).malloc_trim(0)
 
@@ -359,6 +360,8 @@ def _peer(fd: int) -> tuple[str, int] | None:
     The descriptor may belong to the user's code, so no ``socket.socket`` is made of it: that would make it
     non-blocking if a default timeout is set.
     """
+    import ctypes  # each process imports this module, and few need this
+
     raw = ctypes.create_string_buffer(28)
     length = ctypes.c_uint32(len(raw))
     if ctypes.CDLL(None).getpeername(fd, raw, ctypes.byref(length)):
