@@ -4,6 +4,10 @@ The sender takes what is there, so a fast iterable gives chunks of up to :data:`
 that waits for its source has each root sent within :data:`FLUSH` seconds. At most :data:`AHEAD` chunks
 are not acknowledged; the broker holds an acknowledgement back while it has enough, so memory is
 bounded here and there.
+
+Both threads use one deque, of which each end may be used by one thread at a time without a lock. The sender
+sleeps only while the deque is empty. So the reader wakes it when it has appended the only content there, and
+takes the lock for that alone.
 """
 
 from __future__ import annotations
@@ -62,7 +66,6 @@ class Feeder:
         self._changed = threading.Condition()
         self._room = threading.Semaphore(AHEAD)
         self._waiting: deque[Any] = deque()
-        self._asleep = False
         self._sent = 0
         """Chunks that were sent; the sending thread alone counts them."""
         self._answered = 0
@@ -92,7 +95,7 @@ class Feeder:
                 if type(content) not in UNCHANGING:
                     content = take(content)  # as it is now: the iterable may use it again
                 waiting.append(content)
-                if self._asleep or len(waiting) >= self._limit:
+                if not 1 < len(waiting) < self._limit:
                     with changed:
                         changed.notify_all()
                         while len(waiting) >= self._limit and not self._closed:
@@ -110,13 +113,10 @@ class Feeder:
         try:
             while True:
                 with changed:
-                    # The flag goes up before the look: a thread that appends after the look sees the flag.
-                    self._asleep = True
                     while not waiting and not self._ended and not self._closed:
                         changed.wait()
                     if self._sent > self._answered and len(waiting) < self._limit and not self._ended:
                         changed.wait(FLUSH)  # something is on the way: there is time for company
-                    self._asleep = False
                     ended = self._ended
                     part = [waiting.popleft() for _ in range(min(len(waiting), self._limit))]
                     changed.notify_all()
