@@ -71,7 +71,7 @@ class Coroutines:
         return self._elsewhere(coroutine)
 
     def _run(self, coroutine: Coroutine[Any, Any, T]) -> T:
-        """Run a coroutine; it ends too if the loop passes on another task's SystemExit or KeyboardInterrupt."""
+        """Run a coroutine; it ends too if the loop passes on another one's exit or interrupt."""
         task = self.loop.create_task(coroutine)
         try:
             return self.loop.run_until_complete(task)
