@@ -62,10 +62,10 @@ class Cluster:
         state: where ledger and spools are kept; a new folder, if it is not given.
         sinks: how many.
         broker: more keys of the broker's table.
-        network: a whole network, in seat of all that; its workers are the caller's to start.
+        network: a whole network, in place of all that; its workers are the caller's to start.
         address: of this host, where members of other hosts are to reach broker, sinks and workers.
         env: more variables of the processes' environment.
-        modules: role -> what ``python -m`` runs for it, in seat of the real one.
+        modules: role -> what ``python -m`` runs for it, in place of the real one.
     """
 
     def __init__(
