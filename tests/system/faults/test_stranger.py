@@ -302,6 +302,7 @@ def test_garbage_on_every_bound_port(capfd: pytest.CaptureFixture[str]) -> None:
 
         eventually(each_has_counted_it)
         assert not any(state["failed"] for state in states.values()), "no handler has raised"
+        assert [state["stale"] for state in states.values() if state["name"] == "sink"] == [0]
 
 
 @pytest.mark.parametrize(

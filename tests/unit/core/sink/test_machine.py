@@ -1,28 +1,49 @@
-"""What a sink reports to the broker."""
+"""What a sink reports to the broker, and what it counts."""
 
 from __future__ import annotations
 
-from zturbo.core.effects import Control
+from zturbo.core.effects import Control, Store
 from zturbo.core.sink.machine import SinkMachine
 from zturbo.wire.control import to_broker
 from zturbo.wire.control.view import Member, View
 from zturbo.wire.messages import Batch, End, Greet, Stamp
 
+ME, BROKER, JOB = b"s" * 16, b"b" * 16, b"j" * 16
 
-def test_a_sink_reports_a_stage_that_is_not_deterministic() -> None:
-    me, broker, job = b"s" * 16, b"b" * 16, b"j" * 16
-    sink = SinkMachine(me)
+
+def a_sink() -> SinkMachine:
+    """A sink with a link from the broker."""
+    sink = SinkMachine(ME)
     members = {
-        me: Member(me, "sink", "", -1, "h", ()),
-        broker: Member(broker, "broker", "", -1, "h", ()),
+        ME: Member(ME, "sink", "", -1, "h", ()),
+        BROKER: Member(BROKER, "broker", "", -1, "h", ()),
     }
     sink.view(View(1, members), 0.0)
-    sink.data(Greet(broker, me, 1), 0.0)
+    sink.data(Greet(BROKER, ME, 1), 0.0)
+    return sink
+
+
+def test_a_sink_reports_a_stage_that_is_not_deterministic() -> None:
+    sink = a_sink()
     for number, count in ((1, 3), (2, 4)):
-        stamp = Stamp(job, 1, "p", {}, me) if number == 1 else None
-        batch = Batch(job, 1, 1, ends=[End((), count)], stamp=stamp, number=number, source=broker, target=me)
+        stamp = Stamp(JOB, 1, "p", {}, ME) if number == 1 else None
+        batch = Batch(JOB, 1, 1, ends=[End((), count)], stamp=stamp, number=number, source=BROKER, target=ME)
         sink.data(batch, 0.0)
         sink.stored([number], 0.0)
     said = [effect.message for effect in sink.effects if isinstance(effect, Control)]
     (report,) = [message for message in said if isinstance(message, to_broker.JobFailed)]
     assert report.kind == "NondeterministicStage" and "3 children, and then 4" in report.error
+
+
+def test_tasks_of_an_old_epoch_are_acked_counted_and_not_stored() -> None:
+    sink = a_sink()
+    first = Batch(JOB, 2, 1, ends=[End((), 9)], stamp=Stamp(JOB, 2, "p", {}, ME), number=1)
+    old = Batch(JOB, 1, 1, [((0,), 2)], 2, b"\x01\x02", number=2)
+    for batch in (first, old):
+        batch.source, batch.target = BROKER, ME
+        sink.data(batch, 0.0)
+    stored = [effect.batch for effect in sink.effects if isinstance(effect, Store)]
+    assert stored == [first]
+    assert sink.stale == 2
+    sink.stored([1], 0.0)
+    assert sink.receivers.links[BROKER].acked == 2
