@@ -110,8 +110,8 @@ class Job:
     failures_known: bool = True
     """Whether it is known which failures of earlier epochs were given out; until then no roots are sent."""
     counted: dict[int, tuple[int, int]] = field(default_factory=dict)
-    """Stage -> (outputs, failures and drops together; failures alone) in this epoch, of workers that report
-    no more: dead ones, and, once all last counts of an ended job are here, all others."""
+    """Stage -> (outputs, failures and drops together; failures alone) in this epoch. It counts workers that
+    report no more: dead ones and, once all last counts of an ended job are here, all of them."""
     counts_final: bool = False
     """Whether the job has ended, and no last counts are awaited."""
     reader: int = 0

@@ -1,7 +1,7 @@
 """Roots on their way out: chunks of them, in memory or on the ledger's disk, sent as credit allows.
 
-A slice of one job's roots goes at each turn, no larger than the first stage has credit for, so that a
-large job does not get ahead of a small one by standing in a queue.
+At each turn a slice of one job's roots is sent, no larger than the first stage has credit for. So the roots
+of a large job do not stand in a queue before those of a small one.
 """
 
 from __future__ import annotations

@@ -4,10 +4,10 @@ Each death is a strike for (job, stage, path), remembered across epochs. A task 
 same place each time; a task that merely runs for long, and is hit by other things, does not. So deaths count
 together if the task had given the same number of outputs. The limit is the pipeline's ``max_task_retries``.
 
-With one strike less than the limit a task is a suspect, and runs alone. At the limit, or with
-:data:`ANYWHERE` times the limit of deaths in all, it is condemned: a worker that meets it emits its failure,
-``WorkerLost``, and does not run it. Above an ordered stage the worker first runs it for the outputs that it
-had given. A task that was ended for its time-out is condemned at once, with ``TaskTimeout``.
+With one strike less than the limit a task is a suspect, and runs alone. At the limit it is condemned. So is a
+task with :data:`ANYWHERE` times the limit of deaths in all. A worker that meets a condemned task emits its
+failure, ``WorkerLost``, and does not run it. Above an ordered stage the worker first runs it for the outputs
+that it had given. A task that was ended for its time-out is condemned at once, with ``TaskTimeout``.
 
 Where no task was running, the nearest is struck: the one that was to be next, or the one that had ended
 last. It may have caused the death, by a thread that it started, say. A strike does no harm to a task that is

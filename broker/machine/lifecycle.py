@@ -234,8 +234,10 @@ class Lifecycle:
             self._tell_stamp(job.stamp)
 
     def _sinks(self, job: Job) -> list[Member]:
-        """Sinks that may get a job's results: only the one that had them, while it is there or may come back,
-        since it knows which results were given out.
+        """Sinks that may get a job's results.
+
+        While the one that had them is there or may come back, it alone may get them: it knows which results
+        were given out.
         """
         sinks = self.membership.sinks()
         if job.stamp is None:

@@ -1,11 +1,11 @@
 """What ``retry_failed`` sends: the failed tasks of a job as the roots of a new one.
 
 The new job is called "NAME (retry)", on the same pipeline, with the options of the old one unless others
-are given. It has one root for each failed task, in the order of the failures: the content and the meta with
-which the task came to the stage where it failed, and a mark in the meta that names that stage
-(``enter_at``). The stages above pass a root with the mark through; that stage takes it off
-(``runtime/code/stagecode.py``). What did not fail is not sent. If the input of one was not kept, nothing is
-sent at all.
+are given. It has one root for each failed task, in the order of the failures. A root has the content and the
+meta with which the task came to the stage where it failed. A mark in the meta names that stage
+(``enter_at``). The stages above it pass a root with the mark through; that stage takes the mark off
+(``runtime/code/stagecode.py``). Tasks that did not fail are not sent. If the input of a failed task was not
+kept, nothing is sent at all.
 """
 
 from __future__ import annotations

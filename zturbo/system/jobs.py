@@ -1,8 +1,8 @@
 """The jobs of a ``System``: those that wait, those that are under way, and those that have ended.
 
-Each of some threads does one job after the other: it submits the job, hands the results to the user's code,
-and runs the job again if it fails. In debug mode there are no such threads: a thread that waits for a job
-runs the next one itself.
+Threads do one job after the other: each submits its job, hands the results to the user's code, and runs the
+job again if it fails. In debug mode there are no such threads: a thread that waits for a job runs the next
+one itself.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """The processes of a ``System``: a broker, a sink, and the workers of its pipelines, under one node.
 
 A thread makes the node and runs it, with SIGINT blocked: so Ctrl-C, which the parent handles, does not hit a
-child that has just been started. Python raises KeyboardInterrupt in the main thread alone, so none comes
-between the making of a folder or process and the note that it has to be removed.
+child that has just been started. Python raises KeyboardInterrupt in the main thread alone. So none comes
+between the making of a folder or a process and the note that it has to be removed.
 """
 
 from __future__ import annotations
