@@ -22,7 +22,7 @@ import zturbo.cli
 from zturbo.deploy import network
 from zturbo.errors import NetworkFileError
 
-__all__ = ["cli_page", "network_page", "on_config", "on_files", "on_page_content"]
+__all__ = ["TABLES", "cli_page", "commands", "network_page", "on_config", "on_files", "on_page_content"]
 
 
 # -- the command line ---------------------------------------------------------------------------
@@ -36,12 +36,12 @@ def cli_page(parser: argparse.ArgumentParser | None = None) -> str:
     lines += ["", "| exit code | |", "| --- | --- |"]
     lines += [f"| {code} | {_cell(about)} |" for code, about in zturbo.cli.EXIT_CODES.items()]
     lines += [""]
-    for name, command in _commands(parser, parser.prog):
+    for name, command in commands(parser, parser.prog):
         lines += [f"## {name}", "", *_command(command)]
     return "\n".join(lines)
 
 
-def _commands(parser: argparse.ArgumentParser, name: str) -> Iterator[tuple[str, argparse.ArgumentParser]]:
+def commands(parser: argparse.ArgumentParser, name: str) -> Iterator[tuple[str, argparse.ArgumentParser]]:
     for action in parser._actions:
         if isinstance(action, argparse._SubParsersAction):
             seen = set()
@@ -49,7 +49,7 @@ def _commands(parser: argparse.ArgumentParser, name: str) -> Iterator[tuple[str,
                 if id(command) not in seen:  # an alias is the same parser again
                     seen.add(id(command))
                     yield f"{name} {word}", command
-                    yield from _commands(command, f"{name} {word}")
+                    yield from commands(command, f"{name} {word}")
 
 
 def _command(parser: argparse.ArgumentParser) -> list[str]:
@@ -76,7 +76,7 @@ def _cell(text: str) -> str:
 
 
 # -- the network file ---------------------------------------------------------------------------
-_TABLES: list[tuple[str, type, str, dict[str, Any]]] = [
+TABLES: list[tuple[str, type, str, dict[str, Any]]] = [
     ("[broker]", network.BrokerSpec, "The broker. All of it may be left out.", {}),
     ("[[pipeline]]", network.PipelineSpec, "A pipeline; there may be several.", {"stage": "stages"}),
     ("[[pipeline.stage]]", network.StageSpec, "A stage of it, in the order of the file.", {"class": "cls"}),
@@ -100,7 +100,7 @@ def network_page() -> str:
     """The page of all keys, made from the parser and the classes that ``zturbo`` itself uses."""
     example = (inspect.getdoc(network) or "").partition("\n\n")[2].partition("\nA mistake")[0]
     parts = [NETWORK_INTRO.format(example=inspect.cleandoc(example))]
-    for table, cls, about, renamed in _TABLES:
+    for table, cls, about, renamed in TABLES:
         docs = attribute_docs(cls)
         known = {field.name: field for field in fields(cls)}
         rows = []
@@ -159,7 +159,7 @@ def keys(table: str) -> list[str]:
     """The keys that the parser takes, in the order of the class's fields."""
     problem = _problem(table, "0", 0)
     names = problem.partition("there are: ")[2].split(", ")
-    cls, renamed = next((c, r) for t, c, _, r in _TABLES if t == table)
+    cls, renamed = next((c, r) for t, c, _, r in TABLES if t == table)
     order = [field.name for field in fields(cls)]
     return sorted(names, key=lambda name: order.index(renamed.get(name, name)))
 

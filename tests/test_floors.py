@@ -329,3 +329,78 @@ def test_each_module_of_a_machine_has_a_test_file_of_its_name() -> None:
             if not (folder / f"test_{last}.py").exists():
                 missing.add(name)
     assert not missing
+
+
+TASK_FIELDS = {"_meta", "_logs", "_owned"}
+"""Of a Task, as they are: its properties make what is not there, for the user's code. Ours is not to."""
+
+OF_NAMED_TUPLES = {"_replace", "_asdict"}
+"""Private by their looks alone."""
+
+BOUNDED = "counts what is kept, to see that memory is bounded"
+
+PRIVATE_USES = {
+    "zturbo/system/process_map.py": ({"_stream"}, "users see this method of a System only as process_map"),
+    "tests/property/test_sequencer.py": ({"_top"}, BOUNDED),
+    "tests/unit/core/test_deadlines.py": ({"_heap"}, BOUNDED),
+    "tests/unit/broker/test_logbook.py": ({"_entries", "_characters"}, BOUNDED),
+    "tests/unit/runtime/net/test_endless.py": ({"_connections"}, BOUNDED),
+    "tests/unit/runtime/node/test_no_room.py": ({"_reports"}, BOUNDED),
+    "tests/property/test_from_broker.py": (
+        {"_hear", "_look", "_ref", "_obey", "_guard"},
+        "gives a node and a client one message each, without the sockets that they read",
+    ),
+    "tests/system/test_state_dir.py": ({"_processes"}, "asks a System's broker what it has"),
+    "tests/system/test_system.py": (
+        {"_processes", "_jobs"},
+        "looks what is left of a System that has failed",
+    ),
+    "tests/unit/broker/ledger/test_ledger.py": ({"_db"}, "spoils rows, and reads what was written"),
+    "tests/unit/client/test_outbox.py": ({"_thread"}, "waits until a client's thread has ended by itself"),
+    "tests/unit/runtime/process/test_running.py": ({"_map"}, "writes into this memory as native code may"),
+    "tests/sim/loop.py": ({"_run"}, "asyncio's: a loop of our own has to call it"),
+}
+"""Modules that use private names of another one: these names, and why."""
+
+
+def private_names(tree: ast.Module) -> set[str]:
+    """Private names that a module gives to what is its own: functions, classes, attributes of its objects."""
+    found = set()
+    for node in ast.walk(tree):
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
+            found.add(node.name)
+        elif isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store):
+            if isinstance(node.value, ast.Name) and node.value.id in ("self", "cls"):
+                found.add(node.attr)
+        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            found.add(node.id)
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+            found.add(node.value)  # of __slots__
+    return {name for name in found if re.fullmatch(r"_[a-zA-Z]\w*", name)}
+
+
+def uses_of_private_names(tree: ast.Module, theirs: set[str]) -> set[str]:
+    """Names of other modules that this one uses, by an import or as another object's attribute."""
+    mine, found = private_names(tree), set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.Attribute) and ast.unparse(node.value) not in ("self", "cls", "super()"):
+            found.add(node.attr)
+    return (found & theirs) - mine
+
+
+TREES = {
+    str(path.relative_to(ROOT)): ast.parse(path.read_text())
+    for top in ("zturbo", "broker", "tests", "examples", "benchmarks", "scripts")
+    for path in sorted((ROOT / top).rglob("*.py"))
+}
+
+
+def test_no_module_uses_what_another_one_keeps_to_itself() -> None:
+    """But for a few, each for a reason. A name that the module itself has too is not counted."""
+    theirs = set().union(*(private_names(tree) for tree in TREES.values())) - TASK_FIELDS - OF_NAMED_TUPLES
+    for path, tree in TREES.items():
+        listed, _ = PRIVATE_USES.get(path, (set(), ""))
+        wrong = uses_of_private_names(tree, theirs) - listed
+        assert not wrong, f"{path} uses {wrong}, which another module keeps to itself"

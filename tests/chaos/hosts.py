@@ -43,7 +43,7 @@ class OtherHosts:
         self.nodes: dict[str, subprocess.Popen[bytes]] = {}
         self._killing = threading.Lock()
         self._links = threading.Lock()
-        space = os.open(f"/run/netns/{hosts._space['a']}", os.O_RDONLY)
+        space = os.open(f"/run/netns/{hosts.namespaces['a']}", os.O_RDONLY)
         libc = ctypes.CDLL(None, use_errno=True)
         if libc.setns(space, _NEWNET):
             raise OSError(ctypes.get_errno(), "setns")

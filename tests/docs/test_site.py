@@ -68,7 +68,7 @@ def test_a_broken_link_is_an_error(tmp_path: Path, link: str) -> None:
 
 
 def test_each_key_of_the_network_file_is_told(pages: ModuleType) -> None:
-    for _, cls, _, _ in pages._TABLES:
+    for _, cls, _, _ in pages.TABLES:
         for name, text in pages.attribute_docs(cls).items():
             assert text, f"say below {cls.__name__}.{name} what it is, for the network file's page"
     page = pages.network_page()
@@ -79,7 +79,7 @@ def test_each_key_of_the_network_file_is_told(pages: ModuleType) -> None:
 
 def test_each_command_and_argument_is_told(pages: ModuleType) -> None:
     page = pages.cli_page()
-    commands = dict(pages._commands(pages.zturbo.cli.parser(), "zturbo"))
+    commands = dict(pages.commands(pages.zturbo.cli.parser(), "zturbo"))
     assert "zturbo up" in commands
     for name, command in commands.items():
         assert f"## {name}\n" in page

@@ -22,7 +22,7 @@ from zturbo.deploy.children import broker_child, sink_child, worker_children
 from zturbo.deploy.network import Network
 from zturbo.runtime.net.host import host_name
 from zturbo.runtime.node.children import Child
-from zturbo.runtime.node.node import Node, _Seat
+from zturbo.runtime.node.node import Node, Seat
 
 __all__ = ["Cluster", "children", "eventually", "stage"]
 
@@ -127,7 +127,7 @@ class Cluster:
             self._seat(child.what.name).start_at = None
         self.events.append((kind, child.what.name, text))
 
-    def _seat(self, name: str) -> _Seat:
+    def _seat(self, name: str) -> Seat:
         return next(seat for seat in self.node.seats if seat.what.name == name)
 
     def client(self) -> Client:
@@ -168,7 +168,7 @@ class Cluster:
         """Stop everything; fails if something stays behind."""
         self.node.stop()
         self.thread.join()
-        folder = self.node._folder
+        folder = self.node.folder
         self.node.close()
         left = [pid for pid, process in self.processes.items() if process.is_running()]
         assert not left, f"processes {left} stayed behind"

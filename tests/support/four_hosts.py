@@ -65,7 +65,7 @@ class Run:
     """A client on host a that maps a range, and says how far it is."""
 
     def __init__(self, hosts: Hosts, n: int = N) -> None:
-        space = hosts._space["a"]
+        space = hosts.namespaces["a"]
         command = ["ip", "netns", "exec", space, sys.executable, "-c", CLIENT, str(n)]
         self.n = n
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
@@ -120,5 +120,5 @@ def ask(hosts: Hosts, host: str, *words: str) -> subprocess.CompletedProcess[str
     """``zturbo`` with these words, on a host."""
     command = [sys.executable, "-m", "zturbo", *words, "--broker", "tcp://10.99.0.1:5555"]
     return subprocess.run(
-        ["ip", "netns", "exec", hosts._space[host], *command], capture_output=True, text=True, timeout=60
+        ["ip", "netns", "exec", hosts.namespaces[host], *command], capture_output=True, text=True, timeout=60
     )

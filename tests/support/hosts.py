@@ -46,7 +46,7 @@ class Hosts:
     def __init__(self, names: list[str]) -> None:
         mark = uuid.uuid4().hex[:6]
         self.names = names
-        self._space = {name: f"zt-{mark}-{name}" for name in [*names, "net"]}
+        self.namespaces = {name: f"zt-{mark}-{name}" for name in [*names, "net"]}
         self._mac: dict[str, str] = {}
         self.address = {name: f"10.99.0.{i}" for i, name in enumerate(names, 1)}
         self.folder = Path(tempfile.mkdtemp(prefix="zt-hosts-"))
@@ -54,13 +54,13 @@ class Hosts:
 
     def __enter__(self) -> Hosts:
         try:
-            for space in self._space.values():
+            for space in self.namespaces.values():
                 _ip("netns", "add", space)
-            net = self._space["net"]
+            net = self.namespaces["net"]
             _ip("-n", net, "link", "add", "br0", "type", "bridge")
             _ip("-n", net, "link", "set", "br0", "up")
             for name in self.names:
-                space = self._space[name]
+                space = self.namespaces[name]
                 _ip(
                     "-n",
                     net,
@@ -94,13 +94,13 @@ class Hosts:
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
-        for space in self._space.values():
+        for space in self.namespaces.values():
             subprocess.run(["ip", "netns", "del", space], capture_output=True)
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def run(self, host: str, *words: str, **options: Any) -> subprocess.Popen[bytes]:
         """A process on a host: ``python -m`` and these words."""
-        command = ["ip", "netns", "exec", self._space[host], sys.executable, "-m", *words]
+        command = ["ip", "netns", "exec", self.namespaces[host], sys.executable, "-m", *words]
         log = open(self.folder / f"{len(self.processes)}-{host}.log", "wb")
         process = subprocess.Popen(command, stdout=log, stderr=log, **options)
         log.close()
@@ -126,21 +126,21 @@ class Hosts:
 
     def unplug(self, host: str) -> None:
         """Cut a host off, without notice to anybody."""
-        _ip("-n", self._space["net"], "link", "set", f"v{host}", "nomaster")
+        _ip("-n", self.namespaces["net"], "link", "set", f"v{host}", "nomaster")
 
     def plug(self, host: str) -> None:
         """Connect it again."""
-        _ip("-n", self._space["net"], "link", "set", f"v{host}", "master", "br0")
+        _ip("-n", self.namespaces["net"], "link", "set", f"v{host}", "master", "br0")
 
     def break_link(self, one: str, other: str) -> None:
         """These two do not reach each other any more; everybody else does."""
         for here, there in ((one, other), (other, one)):
             _ip(
-                *("-n", self._space[here], "neigh", "replace", self.address[there]),
+                *("-n", self.namespaces[here], "neigh", "replace", self.address[there]),
                 *("lladdr", "02:00:00:00:00:99", "dev", "eth0", "nud", "permanent"),
             )
 
     def mend_link(self, one: str, other: str) -> None:
         """They do again."""
         for here, there in ((one, other), (other, one)):
-            _ip("-n", self._space[here], "neigh", "del", self.address[there], "dev", "eth0")
+            _ip("-n", self.namespaces[here], "neigh", "del", self.address[there], "dev", "eth0")

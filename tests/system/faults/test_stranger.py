@@ -250,7 +250,7 @@ def test_garbage_on_every_bound_port(capfd: pytest.CaptureFixture[str]) -> None:
         assert client.submit(Task(1), pipeline="p").result(timeout=20) == [2]
 
         def endpoints() -> list[str]:
-            return [f"ipc://{path}" for path in cluster.node._folder.glob("*/in")]
+            return [f"ipc://{path}" for path in cluster.node.folder.glob("*/in")]
 
         eventually(lambda: len(endpoints()) == 1 + 1 + 5)
         results = client.submit(Task(1), pipeline="p").reading.acceptance.result().results[0]

@@ -36,7 +36,7 @@ import zmq
 
 from zturbo.wire.messages import MAX_FRAMES
 
-__all__ = ["TAKES_NOTHING", "Arrivals"]
+__all__ = ["TAKES_NOTHING", "Arrivals", "address_of"]
 
 log = logging.getLogger("zturbo")
 
@@ -161,13 +161,13 @@ class Arrivals:
 
     def expect_nothing(self, endpoint: str) -> None:
         """Watch a socket that takes no messages, and connects to this endpoint with a numeric address."""
-        if (where := _address(endpoint)) is not None:
+        if (where := address_of(endpoint)) is not None:
             self._peers[where] = self._peers.get(where, 0) + 1
             self._others.clear()
 
     def let_go(self, endpoint: str) -> None:
         """Such a socket to this endpoint was closed."""
-        if (where := _address(endpoint)) is not None and self._peers.get(where):
+        if (where := address_of(endpoint)) is not None and self._peers.get(where):
             self._peers[where] -= 1
             if not self._peers[where]:
                 del self._peers[where]
@@ -336,7 +336,7 @@ def _inode(fd: int) -> int | None:
     return about.st_ino if stat.S_ISSOCK(about.st_mode) else None
 
 
-def _address(endpoint: str) -> tuple[str, int] | None:
+def address_of(endpoint: str) -> tuple[str, int] | None:
     """Address and port of ``tcp://IP:PORT``, as the kernel tells them of a connection to it."""
     parts = urlsplit(endpoint)
     if parts.scheme != "tcp" or not parts.hostname or not parts.port:

@@ -33,7 +33,7 @@ from zturbo.wire.control.codec import MAX_ANSWER, pack_control, read_answer
 from zturbo.wire.control.message import Message, Request
 from zturbo.wire.control.to_broker import Cause
 
-__all__ = ["Node"]
+__all__ = ["Node", "Seat"]
 
 log = logging.getLogger("zturbo.node")
 
@@ -61,7 +61,7 @@ ROUND = 256
 OnEvent = Callable[[str, Child, str], None]
 
 
-class _Seat:
+class Seat:
     """A seat for a child, and the child in it."""
 
     def __init__(self, what: ChildSpec) -> None:
@@ -138,8 +138,8 @@ class Node:
         self._on_event = on_event
         self._env = env
         self._output = output
-        self._folder = runtime_dir()
-        self.seats: list[_Seat] = []
+        self.folder = runtime_dir()
+        self.seats: list[Seat] = []
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context(1)
         self._arrivals = Arrivals()
         self._control = make(
@@ -172,7 +172,7 @@ class Node:
         what.spec.setdefault("host", self.host)
         what.spec.setdefault("broker", self.broker)
         what.spec.setdefault("role", what.role)
-        self.seats.append(_Seat(what))
+        self.seats.append(Seat(what))
 
     def remove(self, what: ChildSpec) -> None:
         """Take a child out: it drains and leaves, and is not started again."""
@@ -241,7 +241,7 @@ class Node:
                 continue
             if seat.child is None and seat.start_at is not None and now >= seat.start_at:
                 incarnation = os.urandom(16)
-                seat.what.spec["folder"] = str(self._folder / incarnation.hex()[:8])
+                seat.what.spec["folder"] = str(self.folder / incarnation.hex()[:8])
                 try:
                     seat.child = Child(seat.what, incarnation, self._env, self._output)
                 except (OSError, MemoryError) as error:
@@ -249,7 +249,7 @@ class Node:
                 else:
                     self._tell("started", seat.child, "")
 
-    def _no_room(self, seat: _Seat, incarnation: bytes, error: BaseException, now: float) -> None:
+    def _no_room(self, seat: Seat, incarnation: bytes, error: BaseException, now: float) -> None:
         """Go on without a child for which this host has no room, and try again later.
 
         Raises:
@@ -289,7 +289,7 @@ class Node:
             if now > at + 10 * CANCEL_AFTER:
                 del self._ended[job]
 
-    def _failed(self, seat: _Seat, child: Child) -> None:
+    def _failed(self, seat: Seat, child: Child) -> None:
         self._tell("failed", child, child.error or "")
         again = "; it is tried again every 30 s" if seat.restarts.breaking else ""
         if child.what.role == "worker":
@@ -304,7 +304,7 @@ class Node:
             )
         )
 
-    def _exited(self, seat: _Seat, child: Child, code: int) -> None:
+    def _exited(self, seat: Seat, child: Child, code: int) -> None:
         text = child.describe_exit(code)
         is_worker = child.what.role == "worker"
         running = child.running_note.read() if is_worker else []
@@ -377,7 +377,7 @@ class Node:
         self._control.close()
         self._context.term()
         self._posted.close()
-        shutil.rmtree(self._folder, ignore_errors=True)
+        shutil.rmtree(self.folder, ignore_errors=True)
 
     # -- the broker ---------------------------------------------------------------------------
     def _send(self, frames: list[Any]) -> None:

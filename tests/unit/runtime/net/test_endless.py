@@ -305,7 +305,7 @@ def test_a_dealers_whole_messages_are_read(connecting: Callable[[int, int], Conn
     ],
 )
 def test_spellings_of_an_address(host: str, same: str) -> None:
-    assert endless._address(f"tcp://{host}:5555") == endless._address(f"tcp://{same}:5555")
+    assert endless.address_of(f"tcp://{host}:5555") == endless.address_of(f"tcp://{same}:5555")
 
 
 def test_descriptors_of_others_stay_as_they_are(connecting: Callable[[int, int], Connecting]) -> None:
