@@ -268,7 +268,9 @@ class FromClients:
         The answer waits for the last counts of a job that has just ended. It also waits for those of a job
         whose results the client has had, and whose end the sink is about to report.
         """
-        if not self.counts.waits(identity, message.ref, message.job, message.over, self.jobs, now):
+        if self.counts.waits(identity, message.ref, message.job, message.over, self.jobs, now):
+            self.effects.extend(self.life.forgets.say_now())  # the members answer with last counts
+        else:
             self._describe(identity, message.ref, message.job, now)
 
     def answer(self, now: float) -> None:

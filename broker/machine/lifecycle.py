@@ -14,6 +14,7 @@ from zturbo.wire.control import from_broker
 from zturbo.wire.control.view import Member
 from zturbo.wire.messages import Stamp
 from zturbo_broker.jobs.feeds import Feeds
+from zturbo_broker.jobs.forgets import Forgets
 from zturbo_broker.jobs.job import Job
 from zturbo_broker.jobs.placement import Placed, Placement, StageInfo
 from zturbo_broker.jobs.roots import Roots
@@ -58,6 +59,7 @@ class Lifecycle:
         self.draining: set[bytes] = set()
         """Members that are about to leave: no job is placed on them."""
         self.deadlines = Deadlines()
+        self.forgets = Forgets()
         self.feeds = Feeds(feed_timeout)
         self.watches: dict[bytes, tuple[int, frozenset[bytes], float]] = {}
         """Client -> (ref of its question, jobs whose end it waits for, when it last asked)."""
@@ -103,8 +105,9 @@ class Lifecycle:
             for member in self.membership.members()
             if member.pipeline == job.pipeline or (member.role == "sink" and state is not JobState.DONE)
         ]
-        for member in told:
-            self.effects.append(Control(from_broker.Forget(jobs=(job.id,)), member.incarnation))
+        self.forgets.add([member.incarnation for member in told], job.id, now)
+        if state is not JobState.DONE:
+            self.effects.extend(self.forgets.say_now())
         if job.stamp is not None:
             sink = job.stamp.sink
             self.counts.ended(job, [m for m in told if m.role == "worker" or m.incarnation == sink])
@@ -120,6 +123,7 @@ class Lifecycle:
 
     def prune(self, job: Job) -> None:
         """Forget a job that has ended, and its results."""
+        self.effects.extend(self.forgets.say_now())  # the id may be used again
         if job.stamp is not None:
             self.effects.append(Control(from_broker.Forget(jobs=(job.id,)), job.stamp.sink))
         self.effects.append(Record("drop_job", (job.id,)))
@@ -361,6 +365,7 @@ class Lifecycle:
             min(self.unknown_failures.values(), default=None),
             self.deadlines.first(),
             self.feeds.first(),
+            self.forgets.deadline(),
         ]
         return min((at for at in times if at is not None), default=None)
 

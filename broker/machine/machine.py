@@ -184,6 +184,7 @@ class BrokerMachine:
             why = "was taken out: it and others do not reach each other"
             self.departures.taken_out([fenced], why, now)
         self.life.time_out(now)
+        self.effects.extend(self.life.forgets.say(now))
         self.life.ask_known_failures(now)
         self.life.prune_old(now)
         self.senders.tick(now)

@@ -1,0 +1,52 @@
+"""Members that are to forget jobs which are done: each is told of many jobs in one message.
+
+Nothing waits for this word but memory and last counts, so it may come some milliseconds later.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from zturbo.core.effects import Control
+from zturbo.wire.control import from_broker
+
+__all__ = ["Forgets"]
+
+SAY_AFTER = 0.02
+"""Seconds in which jobs come together into one message."""
+
+AT_ONCE = 10_000
+"""Jobs in one message."""
+
+
+class Forgets:
+    """What members are to be told soon."""
+
+    def __init__(self) -> None:
+        self._jobs: dict[bytes, list[bytes]] = {}
+        """Member -> jobs."""
+        self._at = 0.0
+
+    def add(self, members: Iterable[bytes], job: bytes, now: float) -> None:
+        """These members are to forget a job."""
+        if not self._jobs:
+            self._at = now + SAY_AFTER
+        for member in members:
+            self._jobs.setdefault(member, []).append(job)
+
+    def deadline(self) -> float | None:
+        """When there is something to say."""
+        return self._at if self._jobs else None
+
+    def say(self, now: float) -> list[Control]:
+        """The messages that are due."""
+        return self.say_now() if self._jobs and now >= self._at else []
+
+    def say_now(self) -> list[Control]:
+        """All messages, due or not."""
+        jobs, self._jobs = self._jobs, {}
+        return [
+            Control(from_broker.Forget(jobs=tuple(part[at : at + AT_ONCE])), member)
+            for member, part in jobs.items()
+            for at in range(0, len(part), AT_ONCE)
+        ]
