@@ -212,24 +212,27 @@ class FromMembers:
                 self.effects.append(Record("note_job", (job,)))
 
     def complete(self, identity: bytes, message: to_broker.Complete, now: float) -> None:
-        """A sink says that it has all of a job."""
-        job = self.jobs.get(message.job)
+        """A sink says that it has all of some jobs."""
+        ended = [told[0] for told in message.jobs if self._ended(message.incarnation, *told, now)]
+        if ended:
+            self.effects.append(Confirm(identity, from_broker.Confirmed(jobs=tuple(ended))))
+
+    def _ended(self, sink: bytes, name: bytes, epoch: int, results: int, failed: int, now: float) -> bool:
+        """A sink says that it has all of a job. Returns whether the job has ended."""
+        job = self.jobs.get(name)
         if job is None or job.state in ENDED:
-            self.effects.append(Confirm(identity, from_broker.Confirmed(job=message.job)))
-            return
+            return True
         stamp = job.stamp
-        if stamp is None or job.state is not JobState.RUNNING or message.epoch != job.epoch:
-            return
-        if message.incarnation != stamp.sink:
-            return
-        job.results, job.failed = message.results, message.failed
+        if stamp is None or job.state is not JobState.RUNNING or epoch != job.epoch or sink != stamp.sink:
+            return False
+        job.results, job.failed = results, failed
         if job.failed and job.retries_left:
             job.retries += 1
             job.incidents.append(f"{job.failed} tasks failed: retry {job.retries}")
             self.life.wait_again(job)
-            return
+            return False
         self.life.end(job, JobState.DONE, None, None, now)
-        self.effects.append(Confirm(identity, from_broker.Confirmed(job=job.id)))
+        return True
 
     def job_failed(self, identity: bytes, message: to_broker.JobFailed, now: float) -> None:
         """A member says that a job has failed, for a reason that no retry can mend."""

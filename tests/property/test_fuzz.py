@@ -240,7 +240,7 @@ def test_a_sink_takes_anything(seed: int) -> None:
             )
             machine.want(rng.choice(IDS), want, now)
         else:
-            machine.confirm(rng.choice(JOBS))
+            machine.confirm([rng.choice(JOBS)], now)
             machine.control(from_broker.AskEntered(job=rng.choice(JOBS), epoch=rng.randrange(4)), now)
         machine.tick(now)
         storing += [effect.token for effect in machine.effects if isinstance(effect, Store)]
@@ -355,7 +355,10 @@ def test_a_broker_takes_anything(seed: int) -> None:
         of(to_broker.Cancel),
         of(to_broker.Release),
         lambda: say(to_broker.Jobs(job=None, over=())),
-        of(to_broker.Complete, epoch=1, results=1, failed=lambda: rng.randrange(2)),
+        of(
+            to_broker.Complete,
+            jobs=lambda: tuple((rng.choice(JOBS), 1, 1, rng.randrange(2)) for _ in range(2)),
+        ),
         of(to_broker.JobFailed, epoch=1, kind="JobFailed", error="e"),
         of(to_broker.Broken, peer=lambda: rng.choice(IDS)),
         of(to_broker.Draining),
@@ -461,7 +464,7 @@ def test_control_messages_that_were_changed_on_the_way(seed: int) -> None:
         from_broker.NewStamp(stamp=any_.stamp()),
         from_broker.NewView(view=any_.view()),
         to_broker.Held(incarnation=IDS[0], broker=IDS[1], items=()),
-        to_broker.Complete(incarnation=IDS[0], job=JOBS[0], epoch=1, results=2, failed=0),
+        to_broker.Complete(incarnation=IDS[0], jobs=((JOBS[0], 1, 2, 0),)),
     ]
     for message in whole * 40:
         raw = bytearray(pack_control(message)[0])

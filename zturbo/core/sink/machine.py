@@ -80,8 +80,8 @@ class SinkMachine:
                 self.stamp(stamp, now)
             case from_broker.Forget(jobs=jobs):
                 self.forget(jobs, now)
-            case from_broker.Confirmed(job=job):
-                self.confirm(job)
+            case from_broker.Confirmed(jobs=jobs):
+                self.confirm(jobs, now)
             case from_broker.AskEntered(job=job, epoch=epoch):
                 self.known_jobs.say_entered(job, epoch)
             case from_broker.RecoveredOk():
@@ -122,12 +122,14 @@ class SinkMachine:
             self.ended.add(name, counts, now)
         self._settle(now)
 
-    def confirm(self, name: bytes) -> None:
-        """The broker has a job's completion in its ledger."""
-        job = self.jobs.get(name)
-        if job is not None and job.state is SinkJobState.COMPLETE:
-            job.move(SinkJobState.CONFIRMED)
-            self._busy[name] = None
+    def confirm(self, jobs: Sequence[bytes], now: float) -> None:
+        """The broker has the ends of these jobs in its ledger."""
+        for name in jobs:
+            job = self.jobs.get(name)
+            if job is not None and job.state is SinkJobState.COMPLETE:
+                job.move(SinkJobState.CONFIRMED)
+                self._busy[name] = None
+        self._settle(now)
 
     def _drop(self, job: bytes) -> None:
         del self.jobs[job]
@@ -265,6 +267,7 @@ class SinkMachine:
             else:
                 self._reports_due.set(name, at)
         self._busy.clear()
+        self.reports.say_complete()
         if self.joined:
             self.recovery.tell(self.known_jobs.ranks, now)
         if not self.paused:

@@ -31,6 +31,8 @@ class Reports:
         self._me = me
         self._effects = effects
         self._share = share
+        self._complete: list[tuple[bytes, int, int, int]] = []
+        """(job, epoch, results, failed tasks) of jobs whose end is about to be reported."""
 
     def deadline(self, job: SinkJob) -> float | None:
         """When a report of this job is due."""
@@ -52,14 +54,14 @@ class Reports:
             self._failed(job, *blame)
         elif job.unconfirmed and not job.unsafe:
             job.report_at = now + REPORT_AFTER
-            complete = to_broker.Complete(
-                incarnation=self._me,
-                job=job.stamp.job,
-                epoch=job.stamp.epoch,
-                results=job.good,
-                failed=job.failed,
-            )
-            self._effects.append(Control(complete))
+            complete = (job.stamp.job, job.stamp.epoch, job.good, job.failed)
+            self._complete.append(complete)
+
+    def say_complete(self) -> None:
+        """Report all jobs that were found complete since this was called last, in one message."""
+        if self._complete:
+            complete, self._complete = tuple(self._complete), []
+            self._effects.append(Control(to_broker.Complete(incarnation=self._me, jobs=complete)))
 
     def crowding(self, job: SinkJob, now: float) -> None:
         """Have the job's sources paused, if its readers are far behind."""

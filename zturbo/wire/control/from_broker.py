@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 from zturbo.wire.codec import stamp_from_wire
-from zturbo.wire.control.fields import AtMost, Code, Epoch, Id, Line, Parsed, Raw, Ref
+from zturbo.wire.control.fields import MANY, AtMost, Code, Epoch, Id, Line, Parsed, Raw, Ref
 from zturbo.wire.control.message import Message, vocabulary
 from zturbo.wire.control.view import View
 from zturbo.wire.messages import Stamp
@@ -55,9 +55,9 @@ class Forget(Message):
 
 
 class Confirmed(Message):
-    """A sink's ``complete`` is in the ledger."""
+    """The ends of these jobs, which their sink has told, are in the ledger."""
 
-    job: Id
+    jobs: Annotated[tuple[Id, ...], AtMost(MANY)]
 
 
 class Refused(Message):

@@ -199,13 +199,11 @@ class Pause(Message):
 
 
 class Complete(Message):
-    """All of a job has entered its sink."""
+    """All of these jobs has entered their sink."""
 
     incarnation: Id
-    job: Id
-    epoch: Epoch
-    results: Count
-    failed: Count
+    jobs: Annotated[tuple[tuple[Id, Epoch, Count, Count], ...], AtMost(MANY)]
+    """(job, epoch, results, failed tasks)"""
 
 
 class KnownFailures(Message, type_name="known_failures"):

@@ -58,7 +58,7 @@ def ended_job() -> tuple[BrokerMachine, bytes]:
     job = b"j" * 16
     submit(machine, job)
     progress(machine, {job: (25, 0, 3, 1)})
-    whole = to_broker.Complete(incarnation=SINK, job=job, epoch=1, results=50, failed=0)
+    whole = to_broker.Complete(incarnation=SINK, jobs=((job, 1, 50, 0),))
     machine.control(SINK, whole, 1.0)
     machine.effects.clear()
     return machine, job
@@ -111,7 +111,7 @@ def test_a_client_that_has_all_results_waits_for_the_job_to_be_done() -> None:
     machine.effects.clear()
     assert len(asked(machine, [], 1.0)) == 2, "it runs, and is told so at once"
     assert asked(machine, [job], 1.0) == []
-    whole = to_broker.Complete(incarnation=SINK, job=job, epoch=1, results=50, failed=0)
+    whole = to_broker.Complete(incarnation=SINK, jobs=((job, 1, 50, 0),))
     machine.control(SINK, whole, 1.0)
     last_counts(machine, job, (1, 50, 0), 1.1)
     answer = next(answer for answer in answers(machine) if answer.ref == 7)

@@ -41,7 +41,7 @@ def test_a_client_that_is_gone_for_an_hour_finds_its_job() -> None:
         feed(machine, job, 0, 5)
     machine.control(CLIENT, to_broker.CloseFeed(ref=3, job=done, chunks=1, total=5), 0.0)
     epoch = machine.jobs[done].epoch
-    told = to_broker.Complete(incarnation=SINK, job=done, epoch=epoch, results=5, failed=0)
+    told = to_broker.Complete(incarnation=SINK, jobs=((done, epoch, 5, 0),))
 
     def until(end: float, now: float) -> None:
         while now < end:

@@ -15,7 +15,7 @@ NODE = b"n" * 16
 SAID = [
     to_broker.Leave(incarnation=WORKER),
     to_broker.Broken(incarnation=SINK, peer=WORKER),
-    to_broker.Complete(incarnation=SINK, job=b"j" * 16, epoch=1, results=0, failed=0),
+    to_broker.Complete(incarnation=SINK, jobs=((b"j" * 16, 1, 0, 0),)),
     to_broker.JobFailed(incarnation=WORKER, job=b"j" * 16, epoch=1, kind="JobFailed", error="no"),
     to_broker.Exited(node=NODE, incarnation=WORKER, code=-9, text="SIGKILL", who="p.a", cause="", running=()),
     to_broker.StartFailed(node=NODE, incarnation=WORKER, who="p.a", error="no", traceback=""),

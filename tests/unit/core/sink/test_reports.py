@@ -24,6 +24,7 @@ class Told:
         """What is told at this time."""
         self.reports.outcome(job, now)
         self.reports.crowding(job, now)
+        self.reports.say_complete()
         return self.heard()
 
     def heard(self) -> list[Message]:
@@ -49,7 +50,7 @@ def test_of_a_job_that_goes_on_there_is_nothing_to_report() -> None:
 
 def test_a_complete_job_is_reported_until_the_broker_confirms_it() -> None:
     job, told = done(), Told()
-    report = to_broker.Complete(incarnation=ME, job=JOB, epoch=1, results=2, failed=1)
+    report = to_broker.Complete(incarnation=ME, jobs=((JOB, 1, 2, 1),))
     assert told.reports.deadline(job) == 0.0
     assert told.at(job, 0.0) == [report]
     assert told.at(job, REPORT_AFTER / 2) == [], "the answer may be on its way"
