@@ -24,7 +24,7 @@ class Acceptance(Future[answers.Whereabouts]):
         self.error: BaseException | None = None
         """Why the broker does not have the job."""
         self.told = False
-        """Whether somebody has asked for the answer."""
+        """Whether the program has asked for the answer."""
 
     def result(self, timeout: float | None = None) -> answers.Whereabouts:
         """As :meth:`concurrent.futures.Future.result`."""
@@ -42,7 +42,7 @@ class Acceptance(Future[answers.Whereabouts]):
 
     @classmethod
     def of(cls, at: answers.Whereabouts) -> Acceptance:
-        """One that is there already."""
+        """An answer that is here already."""
         acceptance = cls()
         acceptance.accept(at)
         return acceptance
@@ -54,7 +54,7 @@ class Acceptance(Future[answers.Whereabouts]):
             self.set_result(at)
 
     def refuse(self, error: BaseException) -> None:
-        """The broker does not take it, or does not answer."""
+        """The broker does not take the job, or does not answer."""
         self.error = error
         if self.set_running_or_notify_cancel():
             self.set_exception(error)

@@ -1,8 +1,8 @@
-"""Jobs on their way to the broker: what has come together meanwhile goes in one message.
+"""Jobs on their way to the broker: jobs that are here together go in one message.
 
-``submit`` puts a job here and returns. The I/O thread sends what is here, as much as fits into a message. At
-most :data:`UNDER_WAY` messages have no answer: a slow broker gets larger messages, and no more of them. Each
-message is repeated until it is answered, like every question to the broker.
+``submit`` puts a job here and returns. The I/O thread sends the jobs that are here, as many as fit into a
+message. At most :data:`UNDER_WAY` messages are without an answer: so a slow broker gets larger messages, not
+more of them. Each message is repeated until the broker answers it, like every question to the broker.
 """
 
 from __future__ import annotations
@@ -29,19 +29,19 @@ JOBS = 256
 """Jobs in one message at most."""
 
 BYTES = 1 << 20
-"""Bytes in one message, about; a job of more has a message of its own."""
+"""About how many bytes a message has at most; a larger job has a message of its own."""
 
 UNDER_WAY = 4
-"""Messages that are not answered."""
+"""Messages without an answer at most."""
 
 MOST_JOBS, MOST_BYTES = 16_384, 64 << 20
-"""Jobs, and bytes of them, that the broker has not answered for; with more, ``submit`` waits."""
+"""Jobs, and bytes of them, without an answer of the broker. Beyond either, ``submit`` waits."""
 
 MOST_FAILED = 1000
 """Failed jobs that are remembered for :meth:`Outbox.flush`."""
 
 HEAD = 300
-"""Bytes of a job beside its name, meta and contents, about."""
+"""About how many bytes a job has beside its name, meta and contents."""
 
 
 class _Waiting(NamedTuple):
@@ -63,15 +63,15 @@ class Outbox:
         self._io = io
         self._timeout = timeout
         self._changed = threading.Condition(threading.RLock())
-        """Of all below. Reentrant: a forgotten client may end at any point of a thread."""
+        """Guards all below. Reentrant: a dropped client's finalizer may run while it is held."""
         self._waiting: deque[_Waiting] = deque()
         self._jobs = 0
         self._nbytes = 0
         self._under_way = 0
         self._due = False
-        """Whether the I/O thread is to look."""
+        """Whether the I/O thread was asked to look here."""
         self._failed: deque[tuple[str, Acceptance]] = deque(maxlen=MOST_FAILED)
-        """(name, acceptance) of jobs that the broker does not have, as far as nobody may have been told."""
+        """(name, acceptance) of jobs that the broker does not have, and of which the program may not know."""
         self._then: Callable[[], None] | None = None
 
     # -- from any thread ----------------------------------------------------------------------
@@ -184,7 +184,7 @@ class Outbox:
         one.acceptance.refuse(error)
 
     def _gone(self, part: list[_Waiting]) -> None:
-        """There is an answer for these, or will be none."""
+        """These jobs have an answer, or will get none."""
         self._jobs -= len(part)
         self._nbytes -= sum(one.nbytes for one in part)
         self._changed.notify_all()

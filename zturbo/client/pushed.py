@@ -1,7 +1,8 @@
-"""Results of small jobs that a sink sends as soon as the job is complete, before anybody asks for them.
+"""Results of small jobs that a sink sends as soon as the job is complete, before a reader asks for them.
 
 A job's stamp names the client that has submitted it, and a token for its first reader. The results wait here
-until that reader comes. What is not here, because it was lost or too much, the reader asks for as always.
+until that reader comes. If some are not here, because they were lost or too many, the reader asks for them as
+always.
 """
 
 from __future__ import annotations
@@ -14,18 +15,18 @@ from zturbo.wire.messages import Results
 __all__ = ["Pushed"]
 
 MOST_JOBS, MOST_BYTES = 65_536, 64 << 20
-"""Jobs that are expected, and bytes that wait for their readers. Beyond them the oldest go."""
+"""Jobs whose results are expected, and bytes that wait for readers. Beyond either, the oldest are dropped."""
 
 
 class _Expected(NamedTuple):
     token: int
     sink: bytes
     arrived: list[tuple[Results, int]]
-    """With their numbers of bytes."""
+    """Messages that wait for the reader, each with its number of bytes."""
 
 
 class Pushed:
-    """What sinks have sent unasked. Used in the client's I/O thread alone."""
+    """Results that sinks have sent unasked. Used in the client's I/O thread alone."""
 
     def __init__(self) -> None:
         self._jobs: OrderedDict[bytes, _Expected] = OrderedDict()
@@ -41,7 +42,7 @@ class Pushed:
             self._forget_oldest()
 
     def sink_of(self, job: bytes) -> bytes:
-        """The sink that the results of a job are expected of; empty if they are not."""
+        """The sink from which a job's results are expected; empty if they are not expected."""
         expected = self._jobs.get(job)
         return b"" if expected is None else expected.sink
 
