@@ -21,7 +21,8 @@ from typing import Any
 from zturbo.client.io import ClientIO
 from zturbo.errors import TooLarge
 from zturbo.wire.control import answers, to_broker
-from zturbo.wire.payload import UNCHANGING, NeedsBuffers, pack_many, pack_one, take
+from zturbo.wire.payload import NeedsBuffers, pack_many, pack_one, take
+from zturbo.wire.plain import UNCHANGING
 
 __all__ = ["Feeder"]
 

@@ -22,10 +22,9 @@ from zturbo.wire.bounds import Bounds, unpack
 from zturbo.wire.codes import BUFFER, OUT_OF_BAND, NeedsBuffers
 from zturbo.wire.extensions import Decoder, Encoder, OwnCode, register
 from zturbo.wire.messages import MAX_ERROR, MAX_FRAMES, MAX_INT, Buffer
+from zturbo.wire.plain import UNCHANGING, copy_plain
 
 __all__ = [
-    "COPIED_ITEMS",
-    "UNCHANGING",
     "NeedsBuffers",
     "Packed",
     "Unreadable",
@@ -51,6 +50,7 @@ __all__ = [
     "register",
     "slice_blob",
     "take",
+    "take_meta",
     "unpack_error_map",
     "unpack_many",
     "unpack_meta",
@@ -67,15 +67,6 @@ waits for its turn in memory. That is too expensive for a large input, which the
 
 _OURS = "zturbo"
 """The key in a task's meta that zturbo itself uses."""
-
-
-UNCHANGING = frozenset({type(None), bool, int, float, str, bytes})
-"""Types whose values no code can change: such contents may be packed later."""
-
-
-COPIED_ITEMS, COPIED_DEPTH = 64, 3
-"""A list or dict of unchanging values is copied if no part of it has more items or lies deeper: that takes a
-fraction of the time of packing it alone."""
 
 
 class _Taken:
@@ -114,33 +105,12 @@ def take(content: Any, owned: bool = False) -> Any:
     if type(content) is Packed:  # no code has read it here: it goes on as it came
         return _Taken(bytes(content.blob), list(content.buffers))
     try:
-        copied = _copy_plain(content, COPIED_DEPTH)
+        copied = copy_plain(content)
         if copied is not None:
             return copied
         return _Taken(*pack_one(content, owned=owned))
     except BaseException as error:  # the pack function of a registered type is user code
         return _Refused(error)
-
-
-def _copy_plain(value: Any, depth: int) -> Any:
-    """A copy of a small list or dict of unchanging values; None for any other value."""
-    kind = type(value)
-    if (kind is not list and kind is not dict) or len(value) > COPIED_ITEMS or not depth:
-        return None
-    copy = value.copy()  # what is looked at is the copy, which no other thread can change
-    if kind is dict:
-        if not UNCHANGING.issuperset(map(type, copy)):
-            return None
-        parts, places = copy.values(), copy.items()
-    else:
-        parts, places = copy, enumerate(copy)
-    if not UNCHANGING.issuperset(map(type, parts)):
-        for place, part in places:
-            if type(part) not in UNCHANGING:
-                copy[place] = part = _copy_plain(part, depth - 1)
-                if part is None:
-                    return None
-    return copy
 
 
 def _pack_part(value: Any) -> bytes:
@@ -577,6 +547,18 @@ def pack_meta(meta: Any, logs: Any) -> Any:
     if not meta and not logs:
         return None
     return [meta, [list(log) for log in logs] if logs else None]
+
+
+def take_meta(meta: Any, logs: Any) -> Any:
+    """As :func:`take`, for a task's meta and logs, as :func:`pack_meta` joins them; None without any."""
+    if not logs and type(meta) is dict:
+        if not meta:
+            return None
+        copied = copy_plain(meta)
+        if copied is not None:
+            return [copied, None]
+    value = pack_meta(meta, logs)
+    return None if value is None else take(value, True)
 
 
 def unpack_meta(value: Any) -> tuple[Any, list[Any]]:

@@ -20,7 +20,6 @@ from hypothesis import strategies as st
 from zturbo.errors import DecodeError, EncodeError, UsageError
 from zturbo.wire.metaids import pick
 from zturbo.wire.payload import (
-    COPIED_ITEMS,
     MAX_INPUT,
     NeedsBuffers,
     Packed,
@@ -35,16 +34,19 @@ from zturbo.wire.payload import (
     note_given,
     pack_error,
     pack_many,
+    pack_meta,
     pack_one,
     read_later,
     register,
     slice_blob,
     take,
+    take_meta,
     unpack_error_map,
     unpack_many,
     unpack_one,
     without_input,
 )
+from zturbo.wire.plain import COPIED_ITEMS
 
 scalars = (
     st.none()
@@ -378,3 +380,17 @@ class Subclass(dict[Any, Any]):
 def test_a_subclass_inside_a_taken_content_is_refused(value: Any) -> None:
     with pytest.raises(EncodeError, match="Subclass"):
         pack_one(take(value))
+
+
+@pytest.mark.parametrize("logs", [None, [("stage", 1.0, 2.0, 3.0, True)]])
+@pytest.mark.parametrize(
+    "meta", [None, {}, {"a": 1}, {"a": [1, {"b": 2}]}, {"a": (1, 2)}, {(1, 2): [[[[3]]]]}]
+)
+def test_a_meta_is_taken_as_it_is_now(meta: Any, logs: Any) -> None:
+    changed, before = copy.deepcopy(meta), pack_meta(copy.deepcopy(meta), logs)
+    taken = take_meta(changed, logs)
+    spoil(changed)
+    if before is None:
+        assert taken is None
+    else:
+        assert pack_many([taken], taken=True) == pack_many([before])

@@ -13,7 +13,8 @@ from typing import Any
 
 from zturbo.api.task import Task
 from zturbo.wire.messages import End, Fail, Path, PathRun
-from zturbo.wire.payload import UNCHANGING, pack_meta, take
+from zturbo.wire.payload import take, take_meta
+from zturbo.wire.plain import UNCHANGING
 
 __all__ = ["Output"]
 
@@ -78,8 +79,8 @@ class Output:
 
     def call(self, function: Callable[..., Any], *args: Any) -> Any:
         """Call the stage's code; meanwhile another thread may take the outputs."""
-        self.lock.release()
-        try:
+        try:  # a signal handler of the stage's code may raise at once
+            self.lock.release()
             return function(*args)
         finally:
             self.lock.acquire()
@@ -88,16 +89,14 @@ class Output:
         return len(self.contents) + len(self.ends) + len(self.fails)
 
     def add(self, path: Path, task: Task) -> None:
-        """One output task."""
+        """Add an output task."""
         contents = self.contents
-        # All that may raise comes first: what the user's code has taken off the task, or put there. What may
-        # still change is packed now: the code may use it again for its next output.
+        # All that may raise comes first: the user's code may have taken attributes off the task, or put odd
+        # ones there. Values that may still change are taken now: the code may use them for its next output.
         content = task.content
         if type(content) not in UNCHANGING:
             content = take(content, task._owned)
-        meta = pack_meta(task._meta, task._logs)
-        if meta is not None:
-            meta = take(meta, True)
+        meta = take_meta(task._meta, task._logs)
         if meta is not None and self.metas is None:
             self.metas = [None] * len(contents)
         if self.metas is not None:
@@ -122,7 +121,7 @@ class Output:
         return [(first, end - start) for (first, start), end in zip(self.starts, ends, strict=False)]
 
     def added(self) -> None:
-        """One more is in."""
+        """One more is added: look at the clock now and then."""
         self.due_in -= 1
         if not self.due_in:
             self.look()
@@ -140,12 +139,12 @@ class Output:
         self._check()
 
     def end(self, path: Path, count: int) -> None:
-        """A path is closed."""
+        """Close a path."""
         self.ends.append(End(path, count))
         self.added()
 
     def fail(self, path: Path, count: int, error: bytes) -> None:
-        """A path is closed by a failure."""
+        """Close a path by a failure."""
         self.fails.append(Fail(path, count, error))
         self._failed_bytes += len(error)
         if self._failed_bytes > FAILED_BYTES:  # they carry their tasks' inputs

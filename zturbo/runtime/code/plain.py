@@ -15,7 +15,8 @@ from zturbo.runtime.code.instances import Instances
 from zturbo.runtime.code.onetask import OneTask
 from zturbo.runtime.code.restored import restore, unopened
 from zturbo.wire.messages import Mark, Path, PathRun
-from zturbo.wire.payload import UNCHANGING, Packed, take
+from zturbo.wire.payload import Packed, take
+from zturbo.wire.plain import UNCHANGING
 
 __all__ = ["PlainCalls"]
 
@@ -147,9 +148,9 @@ class PlainCalls:
                 note(at)
                 task = bare_task(contents[i])
                 i += 1
-                leave()  # as in Output.call, which costs too much for each task
                 try:
-                    try:
+                    try:  # as in Output.call, which costs too much for each task
+                        leave()
                         result = process(task)
                     finally:
                         enter()
