@@ -171,8 +171,8 @@ class OneTask:
             while True:
                 if mark is not None and count == mark.given:
                     raise Condemned(mark.text)
-                leave()  # as in Output.call, which costs too much for each child
-                try:
+                try:  # as in Output.call, which costs too much for each child
+                    leave()
                     child = next(children, _END)
                 finally:
                     enter()
