@@ -105,11 +105,11 @@ class Outbox:
     def flush(self, timeout: float | None) -> bool:
         """Wait until the broker has answered for all jobs. Returns False if it has not in time.
 
-        A refusal that nobody has asked for at its handle is logged.
+        Logs the refusals that the program has not asked for at the jobs' handles.
 
         Raises:
-            BrokerUnavailable: it did not answer for some, so that they may not have arrived, and nobody has
-                been told that yet.
+            BrokerUnavailable: the broker did not answer for some jobs, so they may not have arrived; and the
+                program has not been told so at their handles.
         """
         self._io.check_process()
         with self._changed:

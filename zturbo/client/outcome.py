@@ -41,7 +41,7 @@ _H = HandleState
 HANDLE: Table[HandleState] = Table(
     "Handle of a job, at a client",
     {
-        _H.OPEN: "nothing is known of the job's end, and nobody waits for it here",
+        _H.OPEN: "nothing is known of the job's end, and no caller waits for it here",
         _H.WATCHED: "the broker is asked to tell the job's end",
         _H.COLLECTING: "the job is done; its result is read for callbacks that wait for it",
         _H.DONE: "the job is done; its result is here, or is read when it is asked for",
