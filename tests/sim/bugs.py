@@ -207,7 +207,7 @@ BUGS = [
     Bug("a stamp that got lost is not said again", _LIFE + "remind", "job.stamp.rank > tuple(rank)", "False", only=("sink", "sink", "worker", "stage")),
     Bug("a chunk that is said twice is taken twice", _CLIENTS + "feed", 'elif message.seq < len(job.chunks):', "elif False:"),
     Bug("a chunk that overtakes another is taken", _CLIENTS + "feed", 'elif message.seq > len(job.chunks):', 'elif False:'),
-    Bug("a repeated submit is another job", _CLIENTS + "submit", "if known is not None:", "if False:"),
+    Bug("a repeated submit is another job", _CLIENTS + "_take", "if known is not None:", "if False:"),
     Bug("the stream's END is forgotten", _ROOTS + "finish", "self.senders.put(OutBatch.of(batch, dest))", "pass"),
     Bug("a slice of roots is sent twice", _ROOTS + "_send_some", "job.todo[0] = (end, stop)", "job.todo[0] = (end - 1, stop)"),
     Bug("roots go again without need", _RECOVERY + "entered", "for held in self._held.get(job_id, {}).values():", "for held in ():", only=("broker", "broker-after")),
