@@ -168,7 +168,8 @@ class Lifecycle:
             job.placed = None
 
     def place_all(self) -> None:
-        """Place waiting jobs, first come first served: those behind one that has to wait, wait too."""
+        """Place each pipeline's waiting jobs in the order of their coming. Behind a job that has to wait, all
+        wait."""
         if not self.unplaced:
             return
         self.unplaced = False
@@ -272,7 +273,8 @@ class Lifecycle:
                 self.effects.append(Control(from_broker.NewStamp(stamp=stamp), member.incarnation))
 
     def ask_known_failures(self, now: float) -> None:
-        """Send a job that started over to its sink again: the sink answers with the failures it gave out."""
+        """Send the stamp of each job that started over to its sink again. The sink answers with the failures
+        that it has given out."""
         for name, at in self.unknown_failures.items():
             stamp = self.jobs[name].stamp
             if now >= at and stamp is not None:
@@ -280,7 +282,7 @@ class Lifecycle:
                 self.effects.append(Control(from_broker.NewStamp(stamp=stamp), stamp.sink))
 
     def _adopt_orphans(self) -> None:
-        """Send held roots again whose workers have died or have given them back."""
+        """Take roots whose worker has died or has given them back, and let them be sent again."""
         for outbatch in self.senders.orphans:
             job = self.jobs.get(outbatch.batch.job)
             if job is None or job.epoch != outbatch.batch.epoch:

@@ -1,8 +1,9 @@
 """Jobs on their way to the broker: jobs that are here together go in one message.
 
 ``submit`` puts a job here and returns. The I/O thread sends the jobs that are here, as many as fit into a
-message. At most :data:`UNDER_WAY` messages are without an answer: so a slow broker gets larger messages, not
-more of them. Each message is repeated until the broker answers it, like every question to the broker.
+message. At most :data:`UNDER_WAY` messages wait for the broker's answer; meanwhile new jobs gather here. So a
+slow broker gets larger messages, not more of them. Each message is repeated until the broker answers it, like
+every question to the broker.
 """
 
 from __future__ import annotations
@@ -71,7 +72,8 @@ class Outbox:
         self._due = False
         """Whether the I/O thread was asked to look here."""
         self._failed: deque[tuple[str, Acceptance]] = deque(maxlen=MOST_FAILED)
-        """(name, acceptance) of jobs that the broker does not have, and of which the program may not know."""
+        """(name, acceptance) of each job that the broker refused or did not answer for, as far as the program
+        may not have seen the error."""
         self._then: Callable[[], None] | None = None
 
     # -- from any thread ----------------------------------------------------------------------
@@ -108,8 +110,8 @@ class Outbox:
         Logs the refusals that the program has not asked for at the jobs' handles.
 
         Raises:
-            BrokerUnavailable: the broker did not answer for some jobs, so they may not have arrived; and the
-                program has not been told so at their handles.
+            BrokerUnavailable: it did not answer for some jobs, which may not have arrived, and the program
+                has not seen that error at their handles.
         """
         self._io.check_process()
         with self._changed:

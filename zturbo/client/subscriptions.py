@@ -37,7 +37,7 @@ ROUND = 64
 """Messages of one sink that are read in one round at most."""
 
 PUSH_WAIT = 0.02
-"""Seconds for which a reader waits for results that a sink sends unasked before it asks for them."""
+"""Where a sink may send results unasked, the reader waits so many seconds for them. Then it asks."""
 
 LOCATE = 0.5
 """Seconds between two questions to the broker where a job's results are, while none arrive."""
@@ -47,7 +47,7 @@ FAR = (
     "--address, the address by which others reach its host, or read them there"
 )
 
-SUPERSEDED = "another client attached to this job and reads its results now"
+SUPERSEDED = "another reader attached to this job and reads its results now"
 
 
 class Subscriptions:
@@ -83,7 +83,7 @@ class Subscriptions:
         Args:
             sub: the reader.
             accepted: the answer.
-            turn: whether the reader may use the answer; else the broker is asked for its turn.
+            turn: whether the token in the answer is this reader's; else the broker is asked for another.
             now: monotonic seconds.
         """
         error = accepted.exception()
@@ -104,7 +104,7 @@ class Subscriptions:
     def _take_pushed(
         self, sub: Subscription, token: int, arrived: list[tuple[Results, int]], now: float
     ) -> bool:
-        """Give a reader what has come before it. Returns whether that is all."""
+        """Give a reader the results that have come before it. Returns whether the job has no others."""
         if sub.stream.next != 0 or not arrived or arrived[-1][0].total is None:
             return False
         sub.stream.turn(token)
@@ -258,7 +258,8 @@ class Subscriptions:
             sub.deliver(message, message.n)
 
     def _doubt(self, sub: Subscription, problem: str, now: float) -> None:
-        """The sink does not serve the job: ask the broker, which knows whether the job has ended."""
+        """The sink refuses this reader. One that another reader has replaced ends; else the broker is
+        asked."""
         if problem == "superseded":
             self._finish(sub, ResultsLost(SUPERSEDED))
         elif sub.state is SubscriptionState.READING:

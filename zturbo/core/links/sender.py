@@ -6,8 +6,8 @@ the answer, is lost. The sender then sends again from there (a *resume*). A batc
 receiver drops one that it has already. After a silence the sender probes. It never sends data again on
 silence alone.
 
-Tasks that the receiver gives back are cut off their outbatch, once. The owner of a link decides what becomes
-of a lost peer's batches (a *redelivery*): :meth:`LinkSender.abandon`.
+Tasks that the receiver gives back are cut off their outbatch once, however often it says so. The owner of a
+link decides what becomes of a lost peer's batches (a *redelivery*): :meth:`LinkSender.abandon`.
 """
 
 from __future__ import annotations
@@ -114,7 +114,7 @@ class LinkSender:
         self.retained: dict[int, OutBatch] = {}
         """Number -> outbatch, in the order of numbers, until acked."""
         self.stamped: dict[bytes, tuple[int, int]] = {}
-        """Job -> rank of the last stamp that this link has carried."""
+        """Job -> (epoch, revision) of the last stamp that this link has carried."""
         self.taken_back: set[int] = set()
         """Numbers of batches whose returned tasks were cut off."""
         self.given_back: list[tuple[OutBatch, OutBatch, OutBatch]] = []
@@ -124,7 +124,7 @@ class LinkSender:
         self.starved = False
         """Whether the owner has something to send over this link, which has no credit."""
         self.busy = False
-        """Whether the receiver gives back tasks that it gets now."""
+        """Whether the receiver would give back each task that it gets now."""
         self.nonce = 0
         self._probed = 0
         """Number of the last batch that was sent before the latest probe."""
@@ -235,7 +235,8 @@ class LinkSender:
     def _take_back(self, returns: list[tuple[int, int]], now: float) -> None:
         """Take back tasks that the receiver has not started.
 
-        A return that is told twice is done once, and confirmed twice, since the first answer may be lost.
+        The receiver may report a return twice. The tasks are taken back once, but each report is confirmed,
+        because a confirmation may be lost.
         """
         numbers = []
         for number, index in returns:

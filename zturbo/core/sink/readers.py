@@ -1,7 +1,7 @@
 """What clients have asked a sink for, and what they get.
 
-A client asks for results by index, with a limit that is absolute. So a question that is asked twice does no
-harm. A later reader of a job has a higher token, and supersedes the one before it.
+A client asks for the results from one index up to another, not for the next so many. So a question that is
+asked twice does no harm. A later reader of a job has a higher token, and supersedes the one before it.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ SUPERSEDED = "superseded"
 
 
 class Readers:
-    """The clients of a sink. What one of them has of a job lies with the job.
+    """The clients that read from a sink. How far one has read a job is noted with the job.
 
     Args:
         jobs: what the sink has of each job.
-        ended: jobs that have ended, so that nobody gets their results any more.
+        ended: jobs that the broker has told this sink to forget: it has no results of them.
         effects: where what is to be done is appended.
     """
 
@@ -72,7 +72,8 @@ class Readers:
         return True
 
     def _want_later(self, client: bytes, want: Want) -> None:
-        """The job is not here: it has ended, or its stamp is still on the way."""
+        """The sink does not have this job: it was told to forget it, or the job's stamp is still on the
+        way."""
         if want.job in self._ended:
             self._refuse(client, want.job, want.token, NOT_KEPT)
             return
@@ -81,7 +82,8 @@ class Readers:
             del self._waiting[next(iter(self._waiting))]  # its client asks again
 
     def _taken(self, job: SinkJob, taken: int, now: float) -> None:
-        """A client has so many of the job's results: the spool has that too, now and then."""
+        """A client has taken so many of the job's results. The spool has that too, noted twice a second at
+        most."""
         job.take(taken)
         if job.cursor > job.noted[1] and now >= job.noted[0] + NOTE_CURSOR:
             job.noted = (now, job.cursor)

@@ -60,7 +60,8 @@ class Feed:
         self.handed: deque[Work] = deque()
         """Work that the user's code has and has not finished."""
         self._late: deque[list[tuple[InputKey, int, int]]] = deque()
-        """(input, tasks, bytes) whose credit comes back when the work of its index in ``handed`` ends."""
+        """For each work in ``handed``, at its index: (input, tasks, bytes) whose credit comes back when it
+        ends."""
         self._open: dict[InputKey, tuple[int, int]] = {}
         """Where tasks are finished in any order: input -> (tasks, bytes) of it that the code has."""
         self._running = 0
@@ -76,13 +77,15 @@ class Feed:
 
     # -- in -----------------------------------------------------------------------------------
     def add(self, batch: Batch, now: float) -> None:
-        """Queue a batch that has come. While a task runs for long, give it back at once."""
+        """Queue a batch that has come. If the tasks behind a long one were given back, give this batch back
+        too."""
         self.queue.add(batch)
         if self.given_back:
             self.give_back(now)
 
     def drop_job(self, job: bytes, now: float) -> None:
-        """Ack and drop the queued tasks of a job: an old epoch leaves no debt."""
+        """Drop the queued tasks of a job. They are acked and their credit returned: senders wait for nothing
+        of an old epoch."""
         for part in self.queue.drop(lambda batch: batch.job == job):
             self._arrivals.leave(part.key, part.n, part.nbytes)
             self._arrivals.drop(part.key, now)
@@ -93,7 +96,8 @@ class Feed:
 
     # -- to the code, and back ----------------------------------------------------------------
     def go_on(self, now: float) -> None:
-        """Give the user's code work: one piece to run, and a second one at hand if tasks are fast."""
+        """Give the user's code work: one piece to run, and a second one at hand if tasks are fast. A stage
+        with batches gets enough for two batches, an ``async def`` stage as many tasks as run at a time."""
         one = self.meter.slow or self.meter.mean is None or bool(self.queue.aside)
         while not self._alone and not self._senders.pressed:
             if self._concurrency:
@@ -167,7 +171,8 @@ class Feed:
 
     # -- giving back --------------------------------------------------------------------------
     def give_back(self, now: float) -> None:
-        """Give back all tasks that are not started, queued or handed out, so that other workers run them."""
+        """Give back all tasks that have not started, both queued ones and those that the code has. Other
+        workers run them."""
         self.given_back = True
         for part in self.queue.give_back():
             self._arrivals.give_back(part, now)

@@ -25,8 +25,8 @@ class PlainCalls:
     """Runs tasks of a plain stage.
 
     Args:
-        context: the stage.
-        instances: of the stage.
+        context: the stage's names, for its failures.
+        instances: the stage's objects, by job.
         failures: makes the failures of its tasks.
         one: runs single tasks.
     """
@@ -68,7 +68,7 @@ class PlainCalls:
         except Stale:
             note.end()
             raise
-        note.end()  # not where this process is to end: what runs stays noted until it is gone
+        note.end()  # no finally: where an exception ends this process, the running task stays noted
 
     def _condemn_all(
         self, call: Call, runs: Iterable[PathRun], contents: list[Any], metas: list[Any] | None
@@ -83,7 +83,8 @@ class PlainCalls:
             call.out.finished += 1
 
     def _note_next(self, call: Call, runs: Iterable[PathRun]) -> None:
-        """Where a job is to begin here, name the first task: what dies in ``reset()`` counts against it."""
+        """Where a job is new here, note its first task. If the worker dies in ``reset()``, that task gets the
+        strike."""
         if call.job in self._instances.jobs:
             return
         known = never_run(call.marks)

@@ -50,7 +50,8 @@ class Production:
         self.job = b""
         self.epoch = 0
         self.done: dict[InputKey | None, int] = {}
-        """Input -> its tasks that were finished since the last flush; all inputs of what is not given yet."""
+        """Input -> number of its tasks that were finished since the last flush, for each input of the outputs
+        that are not given yet."""
         self.origin: InputKey | None = None
         """The input that runs: tasks that are finished count for it."""
         self.tasks = 0
@@ -115,7 +116,8 @@ class Production:
     def steal(self, give: Callable[[Produced], None]) -> bool:
         """From another thread: take what is finished while a task runs. Returns whether there was any.
 
-        The code's thread has the output's lock whenever the stage's code does not run.
+        The code's thread lets go of the output's lock only while the stage's code runs. So this gets the lock
+        only then.
         """
         out = self.out
         if not (out or out.finished) or not out.lock.acquire(blocking=False):
@@ -156,7 +158,7 @@ class Production:
             if not batches or batches[-1].buffers:
                 batches.append(self._batch([], 0, b"", None))
             batches[-1].ends, batches[-1].fails = ends, fails
-        # All but the last batch leave with no task finished, so that custody outlives them.
+        # Only the last batch reports tasks as finished. So the inputs stay in custody until all are given.
         for batch in batches[:-1]:
             give(Produced(self.job, self.epoch, [(origin, 0) for origin in self.done], batch))
         self._host.inputs.packed()

@@ -63,7 +63,8 @@ EXIT = 2.0
 """Seconds that threads and ``atexit`` hooks of the stage's code may take at this process's end."""
 
 STEAL_AFTER, STEAL_MAX = 0.004, 0.064
-"""Seconds without outputs, after which the I/O thread fetches finished ones: at first, and at most."""
+"""If the code's thread gives nothing for so many seconds, the I/O thread takes finished outputs itself:
+first, and longest."""
 
 UNSEEN = 16
 """Batches that the user's thread may be ahead of the I/O thread, before it is paused."""
@@ -327,7 +328,7 @@ class WorkerProcess:
             self._overlapping.wake()
 
     def drain(self, now: float) -> None:
-        """Finish the tasks that run, then leave."""
+        """Finish the tasks that run, for :data:`DRAIN` seconds at most, then leave."""
         if self._drain_until is None:
             self._drain_until, self._look_at = now + DRAIN, now
             self.machine.drain(now)
