@@ -43,6 +43,9 @@ log = logging.getLogger("zturbo")
 LOOK_EVERY, HURRY = 1.0, 0.1
 """Seconds between two looks: as a rule, and while a connection has brought much."""
 
+TRIMS = 30
+"""Looks after a cut at which memory is given back: ZeroMQ takes some seconds to free very many frames."""
+
 MUCH = 1 << 20
 """Bytes of an unfinished message that are nothing special."""
 
@@ -127,11 +130,15 @@ class Arrivals:
         self._followed: dict[Connects, int] = {}
         self._peers: dict[tuple[str, int] | None, int] = {}
         """Address and port that sockets which take no messages have connected to -> how many sockets."""
+        self._early: set[int] = set()
+        """Descriptors that a whole message has come of since the last look, and that were not known then."""
         self._others: dict[int, int] = {}
         """Descriptors that are not connections to these addresses -> their inodes."""
         self._connections: dict[int, _Connection] = {}
         self._look_at = 0.0
         self._told_at = float("-inf")
+        self._trims = 0
+        """Looks at which memory is given back, after ZeroMQ has let go of frames."""
         self.cut = 0
         """Connections that were shut down."""
 
@@ -195,6 +202,8 @@ class Arrivals:
             return
         if connection is not None:
             connection.heard = True
+        else:
+            self._early.add(frame.get(zmq.SRCFD))
 
     def look(self, now: float) -> float:
         """Shut down connections with messages without an end. Returns when to look again."""
@@ -204,6 +213,10 @@ class Arrivals:
         self._find_connections(now)
         rss = _resident()
         wait = LOOK_EVERY
+        if self._trims:
+            self._trims -= 1
+            _trim()
+            wait = HURRY
         for fd, connection in list(self._connections.items()):
             got = _received(fd, connection.inode)
             if got is None:
@@ -232,7 +245,10 @@ class Arrivals:
                     self._connections.pop(fd, None)
                     continue
                 with contextlib.suppress(OSError):  # it is gone already
-                    self._connections[fd] = _Connection(os.fstat(fd).st_ino, longest, now)
+                    found = self._connections[fd] = _Connection(os.fstat(fd).st_ino, longest, now)
+                    found.heard = fd in self._early
+                    found.rss = _resident()
+        self._early.clear()
 
     def _find_connections(self, now: float) -> None:
         """Find the connections that this process has made itself."""
@@ -278,10 +294,7 @@ class Arrivals:
             log.warning(
                 "cut off a connection from %s: %d bytes came of a message without an end", where, more
             )
-        import ctypes  # each process imports this module, and few need this
-
-        with contextlib.suppress(OSError, AttributeError):  # another C library has no such function
-            ctypes.CDLL(None).malloc_trim(0)
+        self._trims = TRIMS
 
     def forget(self, bound: zmq.Socket[bytes] | None = None) -> None:
         """Stop watching this bound socket, or all sockets. Call it before they are closed."""
@@ -309,6 +322,14 @@ def _received(fd: int, inode: int) -> int | None:
     except OSError:
         return None
     return _RECEIVED.unpack_from(info, _RECEIVED_AT)[0] if len(info) >= _RECEIVED_AT + 8 else None
+
+
+def _trim() -> None:
+    """Give the memory back that the C library keeps for later use."""
+    import ctypes  # each process imports this module, and few need this
+
+    with contextlib.suppress(OSError, AttributeError):  # another C library has no such function
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def _resident() -> int:
