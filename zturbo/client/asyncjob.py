@@ -126,7 +126,7 @@ class AsyncJob:
     async def _ask(self, message: Request[Answer]) -> Answer:
         """Ask the broker about the job, once it has it."""
         await settled(self._reading.acceptance)
-        return await ask(self._reading.connection, message)
+        return await asyncio.wrap_future(self._reading.connection.send(message))
 
     def _reader(self, first: int, *, tell: bool = False) -> AsyncReader:
         reading = self._reading
@@ -258,6 +258,9 @@ class Endings:
 
 
 async def ask(connection: Connection, message: Request[Answer]) -> Answer:
+    """As :meth:`zturbo.client.connection.Connection.ask`."""
+    if connection.outbox.waiting:
+        await asyncio.to_thread(connection.outbox.wait_for_answers)
     return await asyncio.wrap_future(connection.send(message))
 
 

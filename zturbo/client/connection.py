@@ -72,12 +72,14 @@ class Connection:
         return self.io.ask(message, timeout=self.timeout)
 
     def ask(self, message: Request[Answer]) -> Answer:
-        """Ask the broker and wait for its answer.
+        """Ask the broker and wait for its answer. Jobs that were submitted before are there before.
 
         Raises:
             BrokerUnavailable: there was no answer in time.
             ZturboError: the broker answered with this error.
         """
+        self.check_process()
+        self.outbox.wait_for_answers()
         return self.send(message).result()
 
     def submit(self, submission: Submission) -> Acceptance:

@@ -110,7 +110,7 @@ class JobHandle(futures.Future[Result]):
         """Ask the broker about the job, once it has it."""
         self._connection.check_process()
         self.reading.acceptance.result()
-        return self._connection.ask(message)
+        return self._connection.send(message).result()
 
     # -- results ------------------------------------------------------------------------------
     def stream(self, timeout: float | None = None) -> Iterator[Any]:

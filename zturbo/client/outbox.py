@@ -68,6 +68,8 @@ class Outbox:
         self._waiting: deque[_Waiting] = deque()
         self._jobs = 0
         self._nbytes = 0
+        self._put = self._answered_jobs = 0
+        """Jobs that were ever put here, and those that the broker has answered for, or will not."""
         self._under_way = 0
         self._due = False
         """Whether the I/O thread was asked to look here."""
@@ -98,11 +100,26 @@ class Outbox:
             self._changed.wait_for(self.has_room)
             self._waiting.append(_Waiting(job, frames, nbytes, acceptance))
             self._jobs += 1
+            self._put += 1
             self._nbytes += nbytes
             due, self._due = self._due, True
         if not due and not self._io.post(self._send):
             self._give_up(BrokerUnavailable(CLOSED))
         return acceptance
+
+    @property
+    def waiting(self) -> bool:
+        """Whether there are jobs that the broker has not answered for."""
+        return self._jobs > 0
+
+    def wait_for_answers(self) -> None:
+        """Wait until the broker has answered for as many jobs as have been put here.
+
+        So a question that comes after a submit, in one thread, finds the job.
+        """
+        with self._changed:
+            until = self._put
+            self._changed.wait_for(lambda: self._answered_jobs >= until)
 
     def flush(self, timeout: float | None) -> bool:
         """Wait until the broker has answered for all jobs. Returns False if it has not in time.
@@ -188,6 +205,7 @@ class Outbox:
     def _gone(self, part: list[_Waiting]) -> None:
         """These jobs have an answer, or will get none."""
         self._jobs -= len(part)
+        self._answered_jobs += len(part)
         self._nbytes -= sum(one.nbytes for one in part)
         self._changed.notify_all()
         if not self._jobs and self._then is not None:

@@ -88,6 +88,19 @@ def test_few_messages_are_under_way(io: ClientIO, broker: Played, monkeypatch: p
     assert outbox.flush(10.0)
 
 
+def test_a_question_waits_for_the_jobs_before_it(io: ClientIO, broker: Played) -> None:
+    outbox = Outbox(io, 60.0)
+    outbox.wait_for_answers()
+    outbox.put(new(0), [])
+    asked = threading.Thread(target=outbox.wait_for_answers)
+    asked.start()
+    message = submitted(broker)
+    assert asked.is_alive() and outbox.waiting
+    broker.answer(message, (taken(),))
+    asked.join(10)
+    assert not asked.is_alive() and not outbox.waiting
+
+
 def test_a_large_job_goes_alone(io: ClientIO, broker: Played, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "BYTES", 1000)
     outbox = Outbox(io, 10.0)
