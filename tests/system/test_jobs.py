@@ -195,8 +195,10 @@ def test_a_stage_that_changes_without_saying_so_fails_its_job_by_name(tmp_path: 
         stage("gate", "Gate", path=str(gate), below=3),
     ]
     with Cluster({"p": stages}) as cluster, cluster.client() as client:
-        stream = client.submit(Task(0), pipeline="p").stream(timeout=30)
+        job = client.submit(Task(0), pipeline="p")
+        stream = job.stream(timeout=60)
         assert [next(stream) for _ in range(3)] == [0, 1, 2]
+        eventually(lambda: job.status()["counts"][0]["done"] == 6)
         cluster.kill("p.changing")  # it has ended with 6 outputs, three of which are not acked
         with pytest.raises(NondeterministicStage, match="6"):
             list(stream)
