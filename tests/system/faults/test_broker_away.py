@@ -59,7 +59,7 @@ def test_a_broker_that_is_away_while_a_million_roots_are_fed(
         def others() -> None:
             """What happens beside the long job."""
             half.wait()
-            submitter = threading.Thread(target=client.submit, args=(meanwhile, "add"))
+            submitter = threading.Thread(target=client.submit, args=(meanwhile, "add"), kwargs={"wait": True})
             submitter.start()
             threading.Event().wait(AWAY)
             for name in ("zturbo.client", "zturbo.node"):
