@@ -122,7 +122,8 @@ class Broker:
         )
         ledger.set_view(number + 1)  # a number is never used twice, however soon this broker dies
         self._due = True
-        """Whether there are records without a commit. Nothing deferred is sent before the commit."""
+        """Whether there are records without a commit. Until then only a ``Reply`` is sent, which depends on
+        none."""
         self.stopping = False
         self._posted = Posted()
         self.dumping = False
