@@ -21,8 +21,6 @@ class Acceptance(Future[answers.Whereabouts]):
         super().__init__()
         self._at = 0.0
         self._given = False
-        self.error: BaseException | None = None
-        """Why the broker does not have the job."""
         self.told = False
         """Whether the program has asked for the answer."""
 
@@ -55,7 +53,6 @@ class Acceptance(Future[answers.Whereabouts]):
 
     def refuse(self, error: BaseException) -> None:
         """The broker does not take the job, or does not answer."""
-        self.error = error
         if self.set_running_or_notify_cancel():
             self.set_exception(error)
 

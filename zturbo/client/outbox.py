@@ -66,22 +66,27 @@ class Outbox:
         self._changed = threading.Condition(threading.RLock())
         """Guards all below. Reentrant: a dropped client's finalizer may run while it is held."""
         self._waiting: deque[_Waiting] = deque()
-        self._jobs = 0
-        self._nbytes = 0
-        self._put = self._answered_jobs = 0
+        self._put = self._gone = 0
         """Jobs that were ever put here, and those that the broker has answered for, or will not."""
+        self._nbytes = 0
+        """Bytes of the jobs that it has not."""
         self._under_way = 0
         self._due = False
         """Whether the I/O thread was asked to look here."""
-        self._failed: deque[tuple[str, Acceptance]] = deque(maxlen=MOST_FAILED)
-        """(name, acceptance) of each job that the broker refused or did not answer for, as far as the program
-        may not have seen the error."""
+        self._failed: deque[tuple[str, Acceptance, BaseException]] = deque(maxlen=MOST_FAILED)
+        """(name, acceptance, error) of each job that the broker refused or did not answer for, as far as the
+        program may not have seen the error."""
         self._then: Callable[[], None] | None = None
 
     # -- from any thread ----------------------------------------------------------------------
+    @property
+    def waiting(self) -> bool:
+        """Whether there are jobs that the broker has not answered for."""
+        return self._gone < self._put
+
     def has_room(self) -> bool:
         """Whether :meth:`put` would not wait."""
-        return self._jobs < MOST_JOBS and self._nbytes < MOST_BYTES
+        return self._put - self._gone < MOST_JOBS and self._nbytes < MOST_BYTES
 
     def wait_for_room(self) -> None:
         """Wait until the broker has answered for some jobs, if there are very many."""
@@ -99,18 +104,12 @@ class Outbox:
         with self._changed:
             self._changed.wait_for(self.has_room)
             self._waiting.append(_Waiting(job, frames, nbytes, acceptance))
-            self._jobs += 1
             self._put += 1
             self._nbytes += nbytes
             due, self._due = self._due, True
         if not due and not self._io.post(self._send):
             self._give_up(BrokerUnavailable(CLOSED))
         return acceptance
-
-    @property
-    def waiting(self) -> bool:
-        """Whether there are jobs that the broker has not answered for."""
-        return self._jobs > 0
 
     def wait_for_answers(self) -> None:
         """Wait until the broker has answered for as many jobs as have been put here.
@@ -119,7 +118,7 @@ class Outbox:
         """
         with self._changed:
             until = self._put
-            self._changed.wait_for(lambda: self._answered_jobs >= until)
+            self._changed.wait_for(lambda: self._gone >= until)
 
     def flush(self, timeout: float | None) -> bool:
         """Wait until the broker has answered for all jobs. Returns False if it has not in time.
@@ -132,16 +131,16 @@ class Outbox:
         """
         self._io.check_process()
         with self._changed:
-            done = self._changed.wait_for(lambda: not self._jobs, timeout)
+            done = self._changed.wait_for(lambda: not self.waiting, timeout)
             failed, self._failed = self._failed, deque(maxlen=MOST_FAILED)
         lost: BrokerUnavailable | None = None
-        for name, acceptance in failed:
+        for name, acceptance, error in failed:
             if acceptance.told:
                 continue
-            if isinstance(acceptance.error, BrokerUnavailable):
-                lost = lost or acceptance.error
+            if isinstance(error, BrokerUnavailable):
+                lost = lost or error
             else:
-                log.warning("job %r was not taken: %s", name, acceptance.error)
+                log.warning("job %r was not taken: %s", name, error)
         if lost is not None:
             raise lost
         return done
@@ -149,7 +148,7 @@ class Outbox:
     def when_empty(self, then: Callable[[], None]) -> None:
         """Call this once there are no jobs here: at once, or in the I/O thread."""
         with self._changed:
-            if self._jobs:
+            if self.waiting:
                 self._then = then
                 return
         then()
@@ -174,7 +173,11 @@ class Outbox:
                 jobs=tuple(one.job for one in part),
                 contents=[frame for one in part for frame in one.frames],
             )
-            future = self._io.ask(message, timeout=self._timeout)
+            try:
+                future = self._io.ask(message, timeout=self._timeout)
+            except Exception as error:  # it is larger than a message may be
+                future = Future()
+                future.set_exception(error)
             future.add_done_callback(lambda done, part=part: self._answered(part, done))  # type: ignore[misc]
 
     def _answered(self, part: list[_Waiting], future: Future[answers.Submitted]) -> None:
@@ -192,23 +195,22 @@ class Outbox:
                 self._refuse(one, kind(outcomes[i].error or "refused"))
         with self._changed:
             self._under_way -= 1
-            self._gone(part)
+            self._let_go(part)
             due, self._due = self._due, True
         if not due:
             self._send(0.0)
 
     def _refuse(self, one: _Waiting, error: BaseException) -> None:
         with self._changed:
-            self._failed.append((one.job.name, one.acceptance))
+            self._failed.append((one.job.name, one.acceptance, error))
         one.acceptance.refuse(error)
 
-    def _gone(self, part: list[_Waiting]) -> None:
+    def _let_go(self, part: list[_Waiting]) -> None:
         """These jobs have an answer, or will get none."""
-        self._jobs -= len(part)
-        self._answered_jobs += len(part)
+        self._gone += len(part)
         self._nbytes -= sum(one.nbytes for one in part)
         self._changed.notify_all()
-        if not self._jobs and self._then is not None:
+        if not self.waiting and self._then is not None:
             then, self._then = self._then, None
             then()
 
@@ -219,4 +221,4 @@ class Outbox:
         for one in part:
             self._refuse(one, error)
         with self._changed:
-            self._gone(part)
+            self._let_go(part)

@@ -11,8 +11,9 @@ from zturbo.client import outbox as module
 from zturbo.client.acceptance import Acceptance
 from zturbo.client.io import ClientIO
 from zturbo.client.outbox import Outbox
-from zturbo.errors import BrokerUnavailable, JobConflict
+from zturbo.errors import BrokerUnavailable, JobConflict, UsageError
 from zturbo.wire.control import answers, to_broker
+from zturbo.wire.control.fields import MAX_CONTROL
 from zturbo.wire.control.newjob import NewJob
 from zturbo.wire.messages import Buffer
 
@@ -153,6 +154,18 @@ def test_a_refusal_that_nobody_has_asked_for_is_logged(
     broker.answer(submitted(broker), (answers.Outcome(at=None, kind="JobConflict", error="another one"),))
     assert outbox.flush(10.0)
     assert "job '0' was not taken: another one" in caplog.text
+
+
+def test_a_job_that_no_message_can_carry_is_refused_and_holds_up_no_other(
+    io: ClientIO, broker: Played
+) -> None:
+    outbox = Outbox(io, 10.0)
+    large = outbox.put(new(0).but(meta=bytes(MAX_CONTROL)), [])
+    with pytest.raises(UsageError, match="does not take this"):
+        large.result(10)
+    outbox.put(new(1), [])
+    broker.answer(submitted(broker), (taken(),))
+    assert outbox.flush(10.0)
 
 
 def test_an_answer_for_fewer_jobs_leaves_nobody_waiting(io: ClientIO, broker: Played) -> None:
