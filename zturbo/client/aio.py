@@ -20,7 +20,7 @@ from zturbo.api.task import Job, Task
 from zturbo.checks import check_type, wrong
 from zturbo.client.acceptance import Acceptance
 from zturbo.client.asyncjob import AsyncJob, AsyncReader, Endings, ask, quietly, settled
-from zturbo.client.client import Client, ReturnWhen, wait_for_answer
+from zturbo.client.client import Client, ReturnWhen
 from zturbo.client.feeder import Feeder
 from zturbo.client.handle import JobHandle, deadline_of
 from zturbo.client.job_ids import is_job_id, job_id_of, pick_job, with_text_ids
@@ -73,7 +73,7 @@ class AsyncClient:
         """As :meth:`zturbo.Client.submit`."""
         client = self.client
         submission = client.connection.submissions.job(job, pipeline, options)
-        wait = wait_for_answer(client.connection, wait, pipeline)
+        wait = client.connection.submissions.awaits_answer(wait, pipeline)
         if not client.connection.outbox.has_room():
             await asyncio.to_thread(client.connection.outbox.wait_for_room)
         acceptance = client.connection.submit(submission)
@@ -136,7 +136,7 @@ class AsyncClient:
                 source.close()
             reader.close()
             if not connection.forked:
-                await quietly(ask(connection, to_broker.Release(job=job_id)))
+                await quietly(asyncio.wrap_future(connection.send(to_broker.Release(job=job_id))))
 
     async def attach(self, job_id: bytes | str, *, from_start: bool = False) -> AsyncJob:
         """As :meth:`zturbo.Client.attach`."""

@@ -41,7 +41,7 @@ from zturbo.errors import ResultTimeout, UsageError, ZturboError
 from zturbo.runtime.net.sockets import Security
 from zturbo.wire.control import to_broker
 
-__all__ = ["DEFAULT_BROKER", "Client", "JobHandle", "OnError", "ReturnWhen", "Waited", "wait_for_answer"]
+__all__ = ["DEFAULT_BROKER", "Client", "JobHandle", "OnError", "ReturnWhen", "Waited"]
 
 DEFAULT_BROKER = "tcp://127.0.0.1:5555"
 
@@ -137,7 +137,7 @@ class Client:
         """
         connection = self.connection
         submission = connection.submissions.job(job, pipeline, options)
-        wait = wait_for_answer(connection, wait, pipeline)
+        wait = connection.submissions.awaits_answer(wait, pipeline)
         handle = JobHandle(connection, submission.job, submission.new.name, connection.submit(submission), 0)
         return handle.accepted() if wait else handle
 
@@ -345,16 +345,6 @@ class Client:
         """The broker's account of itself: ``jobs``, ``pipelines``, and the ``trouble`` it is in, or None."""
         raw = None if job_id is None else self._find("job_id", job_id)
         return with_text_ids(self.connection.ask(self.connection.io.complete.question(raw)))
-
-
-def wait_for_answer(connection: Connection, wait: object, pipeline: str) -> bool:
-    """Whether ``submit`` waits for the broker: told to, or for a pipeline that the broker did not have.
-
-    Raises:
-        UsageError: ``wait`` is not a bool.
-    """
-    check_type("submit: wait", wait, bool, "True or False")
-    return bool(wait) or pipeline not in connection.info["pipelines"]
 
 
 def _handles(where: str, handles: Iterable[JobHandle]) -> list[JobHandle]:

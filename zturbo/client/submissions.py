@@ -94,6 +94,15 @@ class Submissions:
         if size > limit:
             raise TooLarge(size, limit)
 
+    def awaits_answer(self, wait: object, pipeline: str) -> bool:
+        """Whether ``submit`` waits for the broker: if told to, or for a pipeline that was not there before.
+
+        Raises:
+            UsageError: ``wait`` is not a bool.
+        """
+        check_type("submit: wait", wait, bool, "True or False")
+        return bool(wait) or pipeline not in self._info["pipelines"]
+
     def _check_pipeline(self, where: str, pipeline: str) -> None:
         check_text(f"{where}: pipeline", pipeline, f"the name of one, a str: {list(self._info['pipelines'])}")
 

@@ -197,21 +197,22 @@ class Arrivals:
     def heard(self, frame: zmq.Frame) -> None:
         """Note that a whole message has come; this is one of its frames (at a ROUTER, not the first)."""
         try:
-            connection = self._connections.get(frame.get(zmq.SRCFD))
+            fd = frame.get(zmq.SRCFD)
         except zmq.ZMQError:
             return
+        connection = self._connections.get(fd)
         if connection is not None:
             connection.heard = True
         else:
-            self._early.add(frame.get(zmq.SRCFD))
+            self._early.add(fd)
 
     def look(self, now: float) -> float:
         """Shut down connections with messages without an end. Returns when to look again."""
         if now < self._look_at:
             return self._look_at
-        self._take_events(now)
-        self._find_connections(now)
         rss = _resident()
+        self._take_events(rss, now)
+        self._find_connections(now)
         wait = LOOK_EVERY
         if self._trims:
             self._trims -= 1
@@ -236,7 +237,7 @@ class Arrivals:
         self._look_at = now + wait
         return self._look_at
 
-    def _take_events(self, now: float) -> None:
+    def _take_events(self, rss: int, now: float) -> None:
         for _, monitor, longest in self._monitors:
             while monitor.poll(0):
                 # As zmq.utils.monitor reads it; that module imports asyncio, which most processes do without.
@@ -247,7 +248,7 @@ class Arrivals:
                 with contextlib.suppress(OSError):  # it is gone already
                     found = self._connections[fd] = _Connection(os.fstat(fd).st_ino, longest, now)
                     found.heard = fd in self._early
-                    found.rss = _resident()
+                    found.rss = rss
         self._early.clear()
 
     def _find_connections(self, now: float) -> None:
