@@ -31,6 +31,7 @@ from zturbo.core.worker.produced import Produced
 from zturbo.runtime.code.batching import BatchRunner
 from zturbo.runtime.code.cutting import cut_short
 from zturbo.runtime.code.overlapping import AsyncRunner
+from zturbo.runtime.code.production import Production
 from zturbo.runtime.code.runner import Runner
 from zturbo.runtime.code.stagehost import StageHost
 from zturbo.wire.codec import decode, encode
@@ -261,9 +262,9 @@ class SimWorker(SimMember):
         self._gave_at = 0.0
         kind = BatchRunner if self.host.batch else Runner
         self.runner = (
-            AsyncRunner(self.host, self._post, self._current, 1 << 20, free=self._free)
+            AsyncRunner(Production(self.host, self._post, self._current, 1 << 20), free=self._free)
             if self.host.concurrency
-            else kind(self.host, self.given.append, self._current, 1 << 20)
+            else kind(Production(self.host, self.given.append, self._current, 1 << 20))
         )
         self._drain_until: float | None = None
         self._leaves = False

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from time import perf_counter
 from typing import Any, NamedTuple
 
 from zturbo.core.effects import Work
 from zturbo.core.links.outbatch import paths
-from zturbo.core.worker.produced import Produced
 from zturbo.errors import DecodeError
 from zturbo.runtime.code.call import Call
 from zturbo.runtime.code.context import Stale
 from zturbo.runtime.code.cutting import start_next
 from zturbo.runtime.code.production import Production
 from zturbo.runtime.code.runner import open_piece
-from zturbo.runtime.code.stagehost import StageHost
 from zturbo.wire.messages import Path
 
 __all__ = ["BatchRunner"]
@@ -37,23 +35,14 @@ class BatchRunner:
     """Runs a batch stage's code, see :class:`zturbo.BatchStage`. Work is finished in the order of coming.
 
     Args:
-        host: the stage.
-        give: takes what was produced; called in this thread.
-        current: the present epoch of a job, or None if it has ended.
-        max_bytes: bytes that one output may have.
+        production: takes what the stage's code makes, and knows the stage.
     """
 
-    def __init__(
-        self,
-        host: StageHost,
-        give: Callable[[Produced], None],
-        current: Callable[[bytes], int | None],
-        max_bytes: int,
-    ) -> None:
-        self.host = host
-        self.production = Production(host, give, current, max_bytes)
-        self.steal = self.production.steal
-        self.flush = self.production.flush
+    def __init__(self, production: Production) -> None:
+        self.host = production.host
+        self.production = production
+        self.steal = production.steal
+        self.flush = production.flush
         self._waiting: deque[_Item] = deque()
         self._due = 0.0
         """When the tasks that wait are run in any case."""

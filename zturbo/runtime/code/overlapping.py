@@ -27,7 +27,6 @@ from zturbo.runtime.code.onetask import log_failed
 from zturbo.runtime.code.production import Production
 from zturbo.runtime.code.restored import restore, unopened
 from zturbo.runtime.code.runner import open_piece
-from zturbo.runtime.code.stagehost import StageHost
 from zturbo.runtime.code.turns import Turns
 from zturbo.wire.messages import Mark, Path
 from zturbo.wire.payload import Unreadable
@@ -77,28 +76,24 @@ class AsyncRunner:
     """Runs coroutines, up to the stage's ``max_concurrency`` at a time.
 
     Args:
-        host: the stage; its coroutines' loop is the one that is used.
-        give: takes what was produced; called in this thread, and does not wait.
-        current: the present epoch of a job, or None if it has ended.
-        max_bytes: bytes that one output may have.
+        production: takes what the stage's code makes, and knows the stage, whose coroutines' loop is used. It
+            gives without waiting.
         free: whether more may be given now; when it is so again, :meth:`wake` is called.
         timeout: seconds that a task may take; None for any.
     """
 
     def __init__(
         self,
-        host: StageHost,
-        give: Callable[[Produced], None],
-        current: Callable[[bytes], int | None],
-        max_bytes: int,
+        production: Production,
         *,
         free: Callable[[], bool] = lambda: True,
         timeout: float | None = None,
     ) -> None:
+        host = production.host
         assert host.instances.coroutines is not None
         self.host = host
-        self.production = Production(host, give, current, max_bytes)
-        self.flush = self.production.flush
+        self.production = production
+        self.flush = production.flush
         self.loop = host.instances.coroutines.loop
         self.turns = Turns(self.loop, host.context)
         self._free = free

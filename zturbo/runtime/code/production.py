@@ -42,7 +42,7 @@ class Production:
         current: Callable[[bytes], int | None],
         max_bytes: int,
     ) -> None:
-        self._host = host
+        self.host = host
         self._give = give
         self._current = current
         self._max_bytes = max_bytes
@@ -101,7 +101,7 @@ class Production:
 
     def fail_work(self, work: Work, error: DecodeError) -> None:
         """Contents that cannot be unpacked here: each task that is left fails, without its input."""
-        self._host.inputs.clear()
+        self.host.inputs.clear()
         for path in paths_of(work):
             if not start_next(work.unstarted):
                 return
@@ -111,7 +111,7 @@ class Production:
 
     def fail_unreadable(self, path: Path, error: DecodeError) -> None:
         """A task fails because its batch cannot be unpacked."""
-        self.out.fails.append(Fail(path, 0, self._host.failures.error(error, path, None, "DecodeError")))
+        self.out.fails.append(Fail(path, 0, self.host.failures.error(error, path, None, "DecodeError")))
 
     def steal(self, give: Callable[[Produced], None]) -> bool:
         """From another thread: take what is finished while a task runs. Returns whether there was any.
@@ -136,7 +136,7 @@ class Production:
         """
         try:
             self._flush(give or self._give)
-        except self._host.context.through:
+        except self.host.context.through:
             raise
         except BaseException as error:
             raise Broken("what was made could not be given") from error
@@ -161,7 +161,7 @@ class Production:
         # Only the last batch reports tasks as finished. So the inputs stay in custody until all are given.
         for batch in batches[:-1]:
             give(Produced(self.job, self.epoch, [(origin, 0) for origin in self.done], batch))
-        self._host.inputs.packed()
+        self.host.inputs.packed()
         last = batches[-1] if batches else None
         done, works = list(self.done.items()), tuple(self._works)
         produced = Produced(self.job, self.epoch, done, last, self.tasks, now - self._since, works)
@@ -179,7 +179,7 @@ class Production:
     def idle(self) -> None:
         """No work is at hand: give what there is, and measure time anew from the next piece of work on."""
         self.flush()
-        self._host.inputs.clear()
+        self.host.inputs.clear()
         self.done = {}
         self._since = 0.0
 
@@ -214,7 +214,7 @@ class Production:
             except BaseException as error:
                 ours = issubclass(type(error), (EncodeError, TooLarge, NeedsBuffers))
                 kind = type(error).__name__ if ours else "TaskError"
-                fails.append(Fail(path, 0, self._host.failures.error(error, path, None, kind)))
+                fails.append(Fail(path, 0, self.host.failures.error(error, path, None, kind)))
                 continue
             batch = self._batch([(path, 1)], 1, blob, meta)
             batch.buffers = buffers

@@ -6,17 +6,14 @@ and the I/O thread.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 from zturbo.core.effects import Work
 from zturbo.core.links.outbatch import cut_runs
-from zturbo.core.worker.produced import Produced
 from zturbo.errors import DecodeError
 from zturbo.runtime.code.call import Call
 from zturbo.runtime.code.context import Stale
 from zturbo.runtime.code.production import Production, paths_of
-from zturbo.runtime.code.stagehost import StageHost
 from zturbo.wire.messages import Batch, PathRun
 from zturbo.wire.payload import Packed, Unreadable, read_later, slice_blob
 
@@ -27,23 +24,14 @@ class Runner:
     """Runs a plain or ordered stage's code on work.
 
     Args:
-        host: the stage.
-        give: takes what was produced; called in this thread.
-        current: the present epoch of a job, or None if it has ended.
-        max_bytes: bytes that one output may have.
+        production: takes what the stage's code makes, and knows the stage.
     """
 
-    def __init__(
-        self,
-        host: StageHost,
-        give: Callable[[Produced], None],
-        current: Callable[[bytes], int | None],
-        max_bytes: int,
-    ) -> None:
-        self.host = host
-        self.production = Production(host, give, current, max_bytes)
-        self.steal = self.production.steal
-        self.flush = self.production.flush
+    def __init__(self, production: Production) -> None:
+        self.host = production.host
+        self.production = production
+        self.steal = production.steal
+        self.flush = production.flush
 
     def run(self, work: Work) -> None:
         """Do it. Outputs are given in batches, the last ones by :meth:`Production.flush`."""

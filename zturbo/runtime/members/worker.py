@@ -28,6 +28,7 @@ from zturbo.hardware.resources import Resources
 from zturbo.runtime.code.batching import BatchRunner
 from zturbo.runtime.code.cutting import cut_short
 from zturbo.runtime.code.importing import build_stage, code_hash, load_class
+from zturbo.runtime.code.production import Production
 from zturbo.runtime.code.runner import Runner
 from zturbo.runtime.code.stagehost import StageHost
 from zturbo.runtime.disk.spill import SpillFile
@@ -146,12 +147,11 @@ class WorkerProcess:
         if host.concurrency:
             from zturbo.runtime.code.overlapping import AsyncRunner
 
-            self._overlapping = AsyncRunner(
-                host, self._post, current, max_bytes, free=self._free, timeout=timeout
-            )
+            production = Production(host, self._post, current, max_bytes)
+            self._overlapping = AsyncRunner(production, free=self._free, timeout=timeout)
             return self._overlapping
         kind = BatchRunner if host.batch else Runner
-        return kind(host, self._give, current, max_bytes)
+        return kind(Production(host, self._give, current, max_bytes))
 
     # -- the user's thread --------------------------------------------------------------------
     def run_code(self) -> None:

@@ -22,6 +22,7 @@ from zturbo.runtime.code import production as module
 from zturbo.runtime.code.batching import BatchRunner
 from zturbo.runtime.code.failedmeta import carried_meta
 from zturbo.runtime.code.overlapping import AsyncRunner
+from zturbo.runtime.code.production import Production
 from zturbo.runtime.code.runner import Runner
 from zturbo.runtime.code.stagehost import StageHost
 from zturbo.wire.messages import Batch
@@ -307,7 +308,7 @@ def run(build: Callable[[], Stage], contents: list[Any], logs: bool = False) -> 
     given: list[Produced] = []
     host = StageHost(build, name="s", index=0)
     kind = AsyncRunner if host.concurrency else BatchRunner if host.batch else Runner
-    runner = kind(host, given.append, lambda job: 1, 1 << 20)
+    runner = kind(Production(host, given.append, lambda job: 1, 1 << 20))
     if isinstance(runner, AsyncRunner):
         todo: SimpleQueue[Any] = SimpleQueue()
         todo.put(work(contents, False, logs))

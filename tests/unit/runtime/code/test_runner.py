@@ -8,6 +8,7 @@ from zturbo import BatchStage, Stage, Task
 from zturbo.core.effects import Work
 from zturbo.core.worker.produced import Produced
 from zturbo.runtime.code.batching import BatchRunner
+from zturbo.runtime.code.production import Production
 from zturbo.runtime.code.runner import Runner
 from zturbo.runtime.code.stagehost import StageHost
 from zturbo.wire.messages import Batch
@@ -41,7 +42,9 @@ def test_outputs_of_one_job_and_epoch_name_no_input_of_another(
     """When a job ends, the inputs that its outputs name are let go: another's must not be among them."""
     epochs: list[int | None] = [1]
     given: list[Produced] = []
-    runner = kind(StageHost(stage, name="s", index=0), given.append, lambda job: epochs[-1], 1 << 20)
+    runner = kind(
+        Production(StageHost(stage, name="s", index=0), given.append, lambda job: epochs[-1], 1 << 20)
+    )
     runner.run(work(A, 1, 1))
     epochs.append(other[1])
     runner.run(work(*other, 2))
