@@ -221,7 +221,7 @@ def _is_frozen(numpy: Any, value: Any) -> bool:
         value = value.base
     if type(value) is memoryview and value.readonly:
         value = value.obj
-    return type(value) is bytes or type(value).__module__.startswith("zmq.")
+    return type(value) is bytes or type(value).__module__.startswith(("zmq.", "zturbo."))
 
 
 def read_array(reader: Reader, data: Any) -> Any:

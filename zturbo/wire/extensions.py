@@ -18,7 +18,7 @@ from dataclasses import is_dataclass
 from decimal import Decimal
 from fractions import Fraction
 from pathlib import PosixPath, PurePath, PurePosixPath, PureWindowsPath
-from typing import Any
+from typing import Any, ClassVar
 
 import msgpack
 
@@ -114,6 +114,10 @@ class Encoder:
 
     __slots__ = ("_depth", "_errors", "buffers", "owned", "plain")
 
+    keeper: ClassVar[Callable[[memoryview], memoryview | None] | None] = None
+    """Copies a large buffer to where this process keeps such buffers, and returns a view of the copy; or None
+    if the buffer is to stay as it is. It is called in the thread that packs. None: there is no such place."""
+
     def __init__(self, buffers: list[Any] | None, owned: bool = True, *, plain: bool = False) -> None:
         self.buffers = buffers
         self.owned = owned
@@ -158,7 +162,11 @@ class Encoder:
         """Send a buffer as a frame of its own, copied if code might still change it. Returns its index."""
         if self.buffers is None:
             raise NeedsBuffers
-        self.buffers.append(view if frozen or self.owned else memoryview(bytes(view)))
+        keep = Encoder.keeper
+        kept = None if keep is None else keep(view)
+        if kept is None:
+            kept = view if frozen or self.owned else memoryview(bytes(view))
+        self.buffers.append(kept)
         return len(self.buffers) - 1
 
     def __call__(self, value: Any) -> Any:
@@ -398,10 +406,10 @@ class Decoder:
         return value
 
     def buffer(self, index: Any) -> Any:
-        """The out-of-band buffer of this index; raises DecodeError."""
+        """A read-only view of the out-of-band buffer of this index; raises DecodeError."""
         if type(index) is not int or not 0 <= index < len(self._buffers):
             raise DecodeError("a content refers to a buffer that is not there")
-        return self._buffers[index]
+        return memoryview(self._buffers[index]).toreadonly()
 
 
 def _read_buffer(decoder: Decoder, data: Any) -> Any:

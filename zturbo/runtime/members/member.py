@@ -28,13 +28,15 @@ from zturbo.runtime.net.sockets import Security, make
 from zturbo.runtime.node.children import ChildSide
 from zturbo.runtime.process.descriptors import out_of_the_way
 from zturbo.runtime.process.posted import Posted
+from zturbo.runtime.shared.contents import SharedContents, has_references
+from zturbo.runtime.shared.folder import pool_path
 from zturbo.version import __version__
 from zturbo.wire.codec import BadBatch, decode, encode
 from zturbo.wire.control import from_broker, to_broker
 from zturbo.wire.control.codec import MAX_ANSWER, pack_control, read_answer
 from zturbo.wire.control.message import Message
 from zturbo.wire.control.view import Member, View
-from zturbo.wire.messages import PROTOCOL, Batch, DataMessage
+from zturbo.wire.messages import PROTOCOL, Batch, Buffer, DataMessage
 
 __all__ = ["HELLO_EVERY", "MemberLoop", "Role", "start_member"]
 
@@ -138,6 +140,10 @@ class MemberLoop:
         self.bad = 0
         """Messages that were dropped because they are not in zturbo's format."""
         self.guard = Guard(log)
+        self.shared = SharedContents.make(incarnation)
+        """What this process has in shared memory; None if there is none."""
+        if self.shared is not None:
+            self.shared.folder.lock = out_of_the_way(self.shared.folder.lock)
         self.refused: str | None = None
         self.stopping = False
         self._posted = Posted()
@@ -177,6 +183,8 @@ class MemberLoop:
         except Exception as error:  # the link stays silent, and the other end complains of that
             self.guard.failed("a message to a peer", error)
             return
+        if len(frames) > 2 and self.shared is not None and self.peers.is_near(peer):
+            frames = self.shared.outgoing(peer, frames)
         self.peers.send(peer, frames)
 
     def tell(self, message: Message) -> None:
@@ -220,6 +228,8 @@ class MemberLoop:
             if now >= self._hello_at:
                 self._hello_at = now + (HELLO_EVERY if self.joined else 0.1)
                 self._hello(role)
+                if self.shared is not None:
+                    self.shared.trim()
             until = min(self._hello_at, self._report(role, now), self.arrivals.look(now))
             due = role.deadline()
             until = until if due is None else min(due, until)
@@ -294,7 +304,7 @@ class MemberLoop:
     def _read_inbox(self, role: Role, socket: zmq.Socket[bytes], now: float) -> None:
         for frames in self.inbox.receive(socket):
             try:
-                role.data(decode(frames), now)
+                role.data(decode(self._resolved(socket, frames)), now)
             except BadBatch as error:
                 self.bad += 1
                 log.debug("dropped a batch: %s", error)
@@ -304,6 +314,14 @@ class MemberLoop:
                 log.debug("dropped a message: %s", error)
             except Exception as error:
                 self.guard.failed("a peer's message", error)
+
+    def _resolved(self, socket: zmq.Socket[bytes], frames: list[Buffer]) -> list[Buffer]:
+        """The frames of a peer's message, with those that it has by reference; raises DecodeError."""
+        if not has_references(frames):
+            return frames
+        if self.shared is None or socket is not self.inbox.sockets[0]:
+            raise DecodeError("references from a process that this one shares no memory with")
+        return self.shared.incoming(frames)
 
     def _read_control(self, role: Role, now: float) -> None:
         for _ in range(ROUND):
@@ -336,6 +354,9 @@ class MemberLoop:
             self.joined = self.joined or view.number
         self.view = view
         self.peers.set_members(view.members)
+        if self.shared is not None:
+            near = [m for m in view.members.values() if m.host == self.host and m.role in ("worker", "sink")]
+            self.shared.wanted = any(member.incarnation != self.incarnation for member in near)
         return True
 
     def close(self) -> None:
@@ -347,6 +368,8 @@ class MemberLoop:
         for socket in self._extra:
             socket.close()
         self.context.term()
+        if self.shared is not None:
+            self.shared.close()
         self._posted.close()
         shutil.rmtree(self.folder, ignore_errors=True)
 
@@ -355,6 +378,8 @@ def start_member(side: ChildSide, stage: str) -> MemberLoop:
     """The loop of a member that a node started."""
     spec = side.spec
     side.at_exit(Path(spec["folder"]))  # before the folder is made, since the node may die at any time
+    if (pool := pool_path()) is not None:
+        side.at_exit(pool / spec["incarnation"].hex())
     loop = MemberLoop(
         broker=spec["broker"],
         incarnation=spec["incarnation"],

@@ -39,6 +39,7 @@ from zturbo.runtime.process.descriptors import LOST_DESCRIPTORS, Descriptors, op
 from zturbo.runtime.process.forked import part_on_fork
 from zturbo.wire.control.message import Message
 from zturbo.wire.control.view import Member
+from zturbo.wire.extensions import Encoder
 from zturbo.wire.messages import Batch, DataMessage
 
 if TYPE_CHECKING:
@@ -406,6 +407,9 @@ def make_worker(side: ChildSide) -> WorkerProcess:
     )
     coroutines = host.instances.coroutines
     of_loop = coroutines.fds if coroutines is not None else frozenset[int]()
+    if loop.shared is not None:
+        Encoder.keeper = loop.shared.put
+        os.register_at_fork(before=loop.shared.forking)
     worker.descriptors = host.context.descriptors = Descriptors(opened() - before, of_loop)
     return worker
 

@@ -102,6 +102,11 @@ class Peers:
         peer = self._peers[incarnation] = _Peer(socket, endpoint)
         return peer
 
+    def is_near(self, incarnation: bytes) -> bool:
+        """Whether this peer is reached over ipc, so that its inbox is this user's alone."""
+        peer = self._peers.get(incarnation) or self._open(incarnation)
+        return peer is not None and peer.endpoint.startswith("ipc:")
+
     def send(self, incarnation: bytes, frames: list[Buffer]) -> None:
         """Send a message, or let it wait for its turn."""
         peer = self._peers.get(incarnation) or self._open(incarnation)

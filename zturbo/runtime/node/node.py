@@ -28,6 +28,7 @@ from zturbo.runtime.net.sockets import Security, make
 from zturbo.runtime.node.children import REFUSED, Child, ChildSpec
 from zturbo.runtime.process.posted import Posted
 from zturbo.runtime.process.running import Running
+from zturbo.runtime.shared import folder as shared
 from zturbo.wire.control import from_broker, to_broker
 from zturbo.wire.control.codec import MAX_ANSWER, pack_control, read_answer
 from zturbo.wire.control.message import Message, Request
@@ -332,6 +333,7 @@ class Node:
         )
         child.close()
         shutil.rmtree(seat.what.spec["folder"], ignore_errors=True)
+        shared.remove(child.incarnation)
         seat.child = None
         now = time.monotonic()
         if self.stopping or seat.leaving:

@@ -1,0 +1,164 @@
+"""Contents in shared memory: they are right whoever dies, and nothing stays in the memory."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.stages.large import number_of
+from tests.support.cluster import Cluster, eventually, stage
+from zturbo import Client, Task
+
+FRAMES = 60
+
+
+@pytest.fixture(autouse=True)
+def pool(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The pool of this test alone; the test fails if something stays in it."""
+    base = tempfile.mkdtemp(prefix="zt-test-", dir="/dev/shm")
+    monkeypatch.setenv("ZTURBO_SHM", base)
+    yield Path(base, f"zturbo-{os.geteuid()}")
+    left = [str(path) for path in Path(base).rglob("*")]
+    shutil.rmtree(base)
+    assert not left
+
+
+def large(name: str, cls: str, workers: int = 1, **args: Any) -> dict[str, Any]:
+    return stage(name, f"tests.stages.large:{cls}", workers, **args)
+
+
+def segments(pool: Path) -> list[Path]:
+    """All segments and links to them."""
+    return [path for path in pool.rglob("*") if path.name.isdigit()]
+
+
+def test_stages_read_frames_where_the_first_one_has_written_them(pool: Path) -> None:
+    stages = [large("make", "Frames"), large("pass", "Keeps"), large("lies", "Lies")]
+    with Cluster({"p": stages}) as cluster, cluster.client() as client:
+        assert client.submit(Task(FRAMES), pipeline="p").result(timeout=30) == [True] * FRAMES
+        inodes = {path.stat().st_ino for path in segments(pool)}
+        assert len(inodes) < FRAMES, "segments were used again"
+
+
+def test_without_a_pool_they_go_in_messages(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ZTURBO_SHM", "/dev/shm/there-is-no-such-folder")
+    stages = [large("make", "Frames"), large("pass", "Keeps"), large("lies", "Lies")]
+    with Cluster({"p": stages}) as cluster, cluster.client() as client:
+        tasks = list(client.submit(Task(3), pipeline="p").tasks(timeout=30))
+        assert [task.content for task in tasks] == [False] * 3, tasks[0].error
+
+
+def test_bytes_and_parts_of_arrays(pool: Path) -> None:
+    stages = [large("make", "Frames"), large("halve", "Halves"), large("pass", "Passes")]
+    with Cluster({"p": stages}) as cluster, cluster.client() as client:
+        results = client.submit(Task(9), pipeline="p").result(timeout=30)
+        for number, (raw, array) in enumerate(results):
+            assert type(raw) is bytes
+            assert int.from_bytes(raw[:8], "little") == number
+            assert array[-1] == number + 2 * len(array) - 1
+
+
+@pytest.mark.parametrize("role", ["p.make", "p.first", "p.second", "sink-0", "broker"])
+def test_each_role_is_killed(role: str, pool: Path, tmp_path: Path) -> None:
+    go = tmp_path / "go"
+    stages = [
+        large("make", "Frames"),
+        large("first", "Keeps", kept=2),
+        large("second", "Keeps", wait=str(go)),
+    ]
+    with Cluster({"p": stages}, lease=1.0) as cluster, cluster.client() as client:
+        job = client.submit(Task(FRAMES), pipeline="p")
+        stream = job.stream(timeout=60)
+        got = [number_of(next(stream)) for _ in range(10)]
+        eventually(lambda: bool(segments(pool)))
+        victim = cluster.child(role)
+        cluster.kill(role)
+        eventually(lambda: victim not in cluster.node.children)
+        assert not (pool / victim.incarnation.hex()).exists(), "its node has removed what it had"
+        go.touch()
+        got += [number_of(array) for array in stream]
+        assert got == list(range(FRAMES))
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_what_a_killed_worker_has_passed_on_stays(workers: int, pool: Path, tmp_path: Path) -> None:
+    """An ordered stage acks at once; and the next stage has frames of a worker that is gone."""
+    go = tmp_path / "go"
+    stages = [
+        large("make", "Frames"),
+        large("order", "Orders"),
+        large("last", "Keeps", workers, wait=str(go)),
+    ]
+    with Cluster({"p": stages}, lease=1.0) as cluster, cluster.client() as client:
+        stream = client.submit(Task(FRAMES), pipeline="p").stream(timeout=60)
+        got = [number_of(next(stream)) for _ in range(10)]
+        cluster.kill("p.make")
+        go.touch()
+        got += [number_of(array) for array in stream]
+        assert got == list(range(FRAMES))
+
+
+NETWORK = """
+[broker]
+bind = "ipc://{folder}/broker"
+state = "{folder}/state"
+[[pipeline]]
+name = "p"
+[[pipeline.stage]]
+name = "make"
+class = "tests.stages.large:Frames"
+[[pipeline.stage]]
+name = "pass"
+class = "tests.stages.large:Keeps"
+args = {{wait = "{folder}/never"}}
+"""
+
+
+def test_all_processes_of_a_node_are_killed(pool: Path, tmp_path: Path) -> None:
+    (tmp_path / "net.toml").write_text(NETWORK.format(folder=tmp_path))
+    command = [sys.executable, "-m", "zturbo", "up", str(tmp_path / "net.toml")]
+
+    def run() -> tuple[subprocess.Popen[bytes], Client]:
+        node = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        client = Client(f"ipc://{tmp_path}/broker", timeout=30)
+        client.submit(Task(FRAMES), pipeline="p")
+        eventually(lambda: len(segments(pool)) > 5 and len(list(pool.iterdir())) == 3)  # a sink, two workers
+        return node, client
+
+    node, client = run()
+    node.kill()  # its children see that it is gone
+    node.wait()
+    client.close()
+    eventually(lambda: not pool.exists())
+
+    node, client = run()
+    family = [node.pid, *child_pids(node.pid)]
+    for pid in family:
+        os.kill(pid, signal.SIGSTOP)  # none of them sees another one die
+    for pid in family:
+        os.kill(pid, signal.SIGKILL)
+    node.wait()
+    client.close()
+    eventually(lambda: not any(Path(f"/proc/{pid}").exists() for pid in family))
+    left = {path.name for path in pool.iterdir()}
+    assert len(left) == 3
+    with Cluster({"p": [large("make", "Frames")]}) as cluster, cluster.client() as client:
+        client.submit(Task(1), pipeline="p").result(timeout=30)
+        assert not left & {path.name for path in pool.iterdir()}, "the next start has swept"
+
+
+def child_pids(pid: int) -> list[int]:
+    return [
+        int(word)
+        for path in Path(f"/proc/{pid}/task").glob("*/children")
+        for word in path.read_text().split()
+    ]

@@ -1,0 +1,1 @@
+"""Large contents in shared memory, for processes of one host."""

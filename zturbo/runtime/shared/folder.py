@@ -1,0 +1,150 @@
+"""A process's folder in shared memory, and the removal of folders whose processes have died.
+
+All processes of a user on a host have a folder each, named after their incarnations, in one pool::
+
+    /dev/shm/zturbo-UID/INCARNATION/NUMBER      a segment
+    /dev/shm/zturbo-UID/INCARNATION/reads       there as long as this process can read segments of others
+
+The pool is for its user alone. A process holds a lock on its folder. The kernel lets go of the lock when the
+process ends, however it ends: so any other process can tell that a folder has no owner, and removes it.
+``$ZTURBO_SHM`` names another place than ``/dev/shm``; if it is empty, no memory is shared.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import itertools
+import os
+import shutil
+import stat
+from contextlib import suppress
+from pathlib import Path
+
+__all__ = ["SharedFolder", "pool_path", "remove", "sweep"]
+
+TRIES = 5
+"""Tries to make a folder, while other processes remove an empty pool or sweep it."""
+
+_READS = "reads"
+
+
+def pool_path() -> Path | None:
+    """The pool of this user on this host; None if no memory is to be shared. It need not be there."""
+    base = os.environ.get("ZTURBO_SHM", "/dev/shm")
+    return Path(base, f"zturbo-{os.geteuid()}") if os.path.isabs(base) else None
+
+
+def _is_ours(pool: Path) -> bool:
+    """Whether the pool is this user's folder, for this user alone. Others can write to ``/dev/shm`` too."""
+    try:
+        found = pool.lstat()
+    except OSError:
+        return False
+    return stat.S_ISDIR(found.st_mode) and found.st_uid == os.geteuid() and not found.st_mode & 0o077
+
+
+def _lock(folder: Path) -> int | None:
+    """Lock a folder. Returns the descriptor that holds the lock; None if another process has it."""
+    try:
+        fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError:
+        return None
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if os.path.samestat(os.fstat(fd), folder.lstat()):  # it may have been removed before it was locked
+            return fd
+    except OSError:
+        pass
+    os.close(fd)
+    return None
+
+
+def sweep() -> None:
+    """Remove the folders of this user whose processes have ended."""
+    pool = pool_path()
+    if pool is None or not _is_ours(pool):
+        return
+    with suppress(OSError):
+        for folder in list(pool.iterdir()):
+            fd = _lock(folder)
+            if fd is not None:
+                shutil.rmtree(folder, ignore_errors=True)
+                os.close(fd)
+
+
+def remove(incarnation: bytes) -> None:
+    """Remove the folder of a process of this user that has ended, and the pool if that was the last one."""
+    pool = pool_path()
+    if pool is not None and _is_ours(pool):
+        shutil.rmtree(pool / incarnation.hex(), ignore_errors=True)
+        with suppress(OSError):
+            pool.rmdir()
+
+
+class SharedFolder:
+    """The folder of this process.
+
+    Args:
+        incarnation: of this process.
+        pool: where it is made.
+
+    Raises:
+        OSError: it cannot be made.
+    """
+
+    def __init__(self, incarnation: bytes, pool: Path) -> None:
+        self.incarnation = incarnation
+        self._pool = str(pool)
+        self.path = f"{pool}/{incarnation.hex()}"
+        self.lock = self._make(pool)
+        """Descriptor that holds the lock."""
+        self._reads = f"{self.path}/{_READS}"
+        os.close(os.open(self._reads, os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0o600))
+        self._numbers = itertools.count(1)
+
+    def _make(self, pool: Path) -> int:
+        for _ in range(TRIES):
+            with suppress(FileExistsError):
+                pool.mkdir(mode=0o700)
+            if not _is_ours(pool):
+                raise PermissionError(f"{pool} is not this user's alone")
+            try:
+                os.mkdir(self.path, 0o700)
+            except FileNotFoundError:  # another process has removed the empty pool
+                continue
+            fd = _lock(Path(self.path))
+            if fd is not None:
+                return fd
+        raise OSError(f"{self.path} cannot be made")
+
+    def new(self) -> int:
+        """A number for a file that no other file here has had. Thread-safe."""
+        return next(self._numbers)
+
+    def file(self, number: int) -> str:
+        """The path of the file with this number."""
+        return f"{self.path}/{number}"
+
+    def file_of(self, incarnation: bytes, number: int) -> str:
+        """The path of a file of another process."""
+        return f"{self._pool}/{incarnation.hex()}/{number}"
+
+    def can_read(self, incarnation: bytes) -> bool:
+        """Whether another process reads segments of the pool that this one has."""
+        return os.access(f"{self._pool}/{incarnation.hex()}/{_READS}", os.F_OK)
+
+    def stop_reading(self) -> None:
+        """Let no process refer this one to segments from now on."""
+        with suppress(OSError):
+            os.unlink(self._reads)
+
+    def room(self, nbytes: int) -> bool:
+        """Whether the file system has room for so many bytes, and still a quarter of its size for others."""
+        found = os.statvfs(self.path)
+        return found.f_bavail * found.f_frsize - nbytes >= found.f_blocks * found.f_frsize // 4
+
+    def close(self) -> None:
+        """Remove it."""
+        remove(self.incarnation)
+        with suppress(OSError):
+            os.close(self.lock)
