@@ -8,9 +8,9 @@ at most: a worker whose code holds the interpreter reports late.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 
 from zturbo.jobstates import ENDED
+from zturbo.slotted import field, slotted
 from zturbo.wire.control.view import Member
 from zturbo_broker.jobs.job import Job
 
@@ -25,7 +25,7 @@ MOST = 1000
 NOTHING = (0, 0, 0, 0)
 
 
-@dataclass(slots=True)
+@slotted
 class LastCounts:
     """The last counts of a job that has ended."""
 
@@ -36,7 +36,7 @@ class LastCounts:
     if the ledger had a part of them, they would count twice when a later broker asks again."""
 
 
-@dataclass(slots=True)
+@slotted
 class Question:
     """A client's question that waits for last counts."""
 

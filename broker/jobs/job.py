@@ -5,10 +5,10 @@ from __future__ import annotations
 from array import array
 from bisect import bisect_right
 from collections import deque
-from dataclasses import dataclass, field
 from typing import Any
 
 from zturbo.jobstates import JobState
+from zturbo.slotted import field, slotted
 from zturbo.wire.control.fields import COUNT
 from zturbo.wire.messages import Batch, Mark, Path, Stamp
 from zturbo_broker.jobs.placement import Placed
@@ -54,7 +54,7 @@ class Chunks:
         return bisect_right(self._stops, root)
 
 
-@dataclass(slots=True)
+@slotted
 class Job:
     """One job: what its client asked for, where it runs, how far its roots are."""
 

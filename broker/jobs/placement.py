@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Set
-from dataclasses import dataclass
 
+from zturbo.slotted import slotted
 from zturbo.wire.control.view import Member
 
 __all__ = ["Placed", "Placement", "StageInfo"]
 
 
-@dataclass(slots=True, frozen=True)
+@slotted(frozen=True)
 class StageInfo:
     """What placement knows of a stage."""
 
@@ -24,7 +24,7 @@ class StageInfo:
     """Whether a sequencer precedes its code; None as long as no worker of it has said so."""
 
 
-@dataclass(slots=True, frozen=True)
+@slotted(frozen=True)
 class Placed:
     """A job's seats."""
 

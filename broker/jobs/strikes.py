@@ -20,10 +20,10 @@ Each gets a strike, and becomes a suspect as any other. But none is condemned in
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from zturbo.core.order.tree import BEFORE_ID
 from zturbo.errortext import clip
+from zturbo.slotted import slotted
 from zturbo.wire.messages import MAX_MARKS, MAX_STAGES, Mark, Path, is_number, is_path
 from zturbo_broker.jobs.job import Job
 
@@ -36,7 +36,7 @@ Running = tuple[bytes, int, Path, int]
 """(job, epoch, path) of a task that was running, and how many outputs it had given."""
 
 
-@dataclass(slots=True, frozen=True)
+@slotted(frozen=True)
 class Death:
     """A worker's end, as its node tells it."""
 

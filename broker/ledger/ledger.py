@@ -12,7 +12,6 @@ from __future__ import annotations
 import os
 import zlib
 from collections.abc import Iterator
-from dataclasses import fields
 from operator import attrgetter
 from pathlib import Path
 from typing import Any
@@ -33,10 +32,11 @@ class LedgerFull(ZturboError):
     """The ledger's disk is full. The queued writes are kept, and ``commit`` may be tried again."""
 
 
-_columns = attrgetter(*(field.name for field in fields(JobRow)))
-_JOB_COLUMNS = ", ".join(field.name for field in fields(JobRow))
-_JOB_MARKS = ", ".join("?" for _ in fields(JobRow))
-_JOB_UPDATES = ", ".join(f"{f.name} = excluded.{f.name}" for f in fields(JobRow) if f.name != "id")
+_NAMES = tuple(JobRow.__annotations__)
+_columns = attrgetter(*_NAMES)
+_JOB_COLUMNS = ", ".join(_NAMES)
+_JOB_MARKS = ", ".join("?" for _ in _NAMES)
+_JOB_UPDATES = ", ".join(f"{name} = excluded.{name}" for name in _NAMES if name != "id")
 _CHUNK_HEAD = "job, seq, first, n, nbytes, crc"
 
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import msgpack
 
 from zturbo.errors import ZturboError
 from zturbo.errortext import error_text
 from zturbo.jobstates import ENDED, LIVE, JobState
+from zturbo.slotted import slotted
 from zturbo.wire.codec import stamp_from_wire, stamp_to_wire
 from zturbo.wire.control.view import Member
 from zturbo_broker.jobs.job import Chunks, Job
@@ -20,7 +19,7 @@ class LedgerCorrupt(ZturboError):
     """A row is not as it was written; no broker uses it."""
 
 
-@dataclass(slots=True)
+@slotted
 class JobRow:
     """A job as the ledger has it."""
 
@@ -48,7 +47,7 @@ class JobRow:
     """Packed map: all that ``Job.notes`` gives."""
 
 
-@dataclass(slots=True)
+@slotted
 class ChunkRow:
     """A chunk of roots."""
 

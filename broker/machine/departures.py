@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from zturbo.core.effects import Record
 from zturbo.jobstates import ENDED, JobState
+from zturbo.slotted import replace
 from zturbo.wire.control.view import Member
 from zturbo.wire.messages import Stamp
 from zturbo_broker.jobs.job import Job

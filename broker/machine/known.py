@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from dataclasses import dataclass, field
 from typing import Any
 
 from zturbo.core.effects import Confirm, Effect, Record, Reply
+from zturbo.slotted import field, slotted
 from zturbo.wire.control import from_broker
 from zturbo.wire.control.view import Member
 from zturbo_broker.jobs.counts import Counts
@@ -18,7 +18,7 @@ from zturbo_broker.members.problems import Problems
 __all__ = ["Answers", "Known", "PipelineInfo"]
 
 
-@dataclass(slots=True)
+@slotted
 class PipelineInfo:
     """A pipeline as the network file has it."""
 

@@ -9,13 +9,13 @@ the first sequencer, so asking in this order misses none.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 from zturbo.core.effects import Control, Effect
 from zturbo.core.links.outbatch import OutBatch
 from zturbo.core.links.senders import Senders
 from zturbo.core.order.intervals import Intervals
+from zturbo.slotted import field, slotted
 from zturbo.wire.control import from_broker
 from zturbo.wire.messages import Batch, PathRun
 from zturbo_broker.jobs.job import Job
@@ -26,13 +26,13 @@ ASK_EVERY = 1.0
 """Seconds between two questions to a sequencer that has not answered."""
 
 
-@dataclass(slots=True)
+@slotted
 class _Asked:
     job: Job
     again: float
 
 
-@dataclass(slots=True)
+@slotted
 class Recovery:
     """What a restarted broker does not know yet.
 

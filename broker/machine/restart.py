@@ -7,11 +7,10 @@ of a higher revision names its new incarnation. The broker gives up a sink that 
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from zturbo.core.effects import Control
 from zturbo.errors import DecodeError
 from zturbo.jobstates import ENDED, JobState
+from zturbo.slotted import replace
 from zturbo.wire.control import from_broker, to_broker
 from zturbo.wire.control.view import Member
 from zturbo_broker.jobs.job import Job

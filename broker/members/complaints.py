@@ -11,7 +11,8 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
+
+from zturbo.slotted import slotted
 
 __all__ = ["Complaints"]
 
@@ -25,7 +26,7 @@ LASTS_AFTER = 1.5
 """Seconds that a complaint has to last even if a lease is short: so it was said three times."""
 
 
-@dataclass(slots=True)
+@slotted
 class _Complaint:
     first: float
     last: float

@@ -20,14 +20,14 @@ for the jobs is in ``machine/departures.py``.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 
+from zturbo.slotted import slotted
 from zturbo.wire.control.view import Member, View
 
 __all__ = ["Membership"]
 
 
-@dataclass(slots=True)
+@slotted
 class _Lease:
     member: Member
     node: bytes

@@ -6,13 +6,14 @@ import os
 import random
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from zturbo.errors import StartError
+from zturbo.slotted import replace
 from zturbo_broker.ledger.ledger import Ledger
 from zturbo_broker.ledger.rows import JobRow, LedgerCorrupt
 

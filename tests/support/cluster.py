@@ -11,7 +11,6 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +22,7 @@ from zturbo.deploy.network import Network
 from zturbo.runtime.net.host import host_name
 from zturbo.runtime.node.children import Child
 from zturbo.runtime.node.node import Node, Seat
+from zturbo.slotted import replace
 
 __all__ = ["Cluster", "children", "eventually", "stage"]
 

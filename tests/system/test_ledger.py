@@ -8,7 +8,6 @@ import sys
 import tempfile
 import threading
 from collections.abc import Iterator
-from dataclasses import astuple
 from pathlib import Path
 
 import pytest
@@ -19,6 +18,7 @@ from zturbo.deploy.children import sink_child, worker_children
 from zturbo.runtime.net.host import host_name
 from zturbo.runtime.node.node import Node
 from zturbo_broker.ledger.ledger import Ledger
+from zturbo_broker.ledger.rows import JobRow
 
 N = 2000
 
@@ -63,11 +63,11 @@ def stop_node(cluster: Cluster) -> None:
     cluster.thread.join()
 
 
-def jobs(ledger: Path) -> list[tuple[object, ...]]:
+def jobs(ledger: Path) -> list[JobRow]:
     """What a ledger that no broker has says of its jobs."""
     opened = Ledger(ledger)
     try:
-        return [astuple(job) for job in opened.jobs()]
+        return list(opened.jobs())
     finally:
         opened.close()
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 import warnings
-from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from zturbo.checks import did_you_mean, wrong
 from zturbo.errors import UsageError
+from zturbo.slotted import slotted
 
 __all__ = ["OptionSet", "Options"]
 
@@ -19,7 +19,7 @@ ANCESTOR = "PYTURBO_OPTIONS"
 """pyturbo's name of the variable, which has the same form."""
 
 
-@dataclass
+@slotted
 class OptionSet:
     """Options of a process. Set them in ``ZTURBO_OPTIONS``, as ``name`` or ``name=value`` with spaces between
     them, or by assignment.
@@ -50,7 +50,7 @@ class OptionSet:
             value = None if value is None else os.fspath(value)
         elif not isinstance(value, bool):
             raise wrong(f"Options.{name}", value, "True or False")
-        super().__setattr__(name, value)
+        object.__setattr__(self, name, value)
 
     @classmethod
     def parse(cls, text: str) -> OptionSet:
@@ -72,7 +72,7 @@ class OptionSet:
 
     def as_dict(self) -> dict[str, Any]:
         """All options, to be sent to another process."""
-        return asdict(self)
+        return {name: getattr(self, name) for name in _NAMES}
 
     def update(self, values: dict[str, Any]) -> None:
         """Set several options; raises UsageError."""
@@ -80,7 +80,7 @@ class OptionSet:
             setattr(self, name, value)
 
 
-_NAMES = tuple(field.name for field in fields(OptionSet))
+_NAMES = tuple(OptionSet.__annotations__)
 
 
 def _from_environment() -> OptionSet:

@@ -15,7 +15,6 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
-from dataclasses import dataclass, field
 from typing import Any
 
 import zmq
@@ -36,6 +35,7 @@ from zturbo.runtime.net.endless import Arrivals
 from zturbo.runtime.net.guard import Guard
 from zturbo.runtime.net.sockets import Security, check_room, make
 from zturbo.runtime.process.posted import Posted
+from zturbo.slotted import field, slotted
 from zturbo.version import __version__
 from zturbo.wire.control import answers, from_broker, to_broker
 from zturbo.wire.control.codec import MAX_ANSWER, pack_control, read_answer, read_request
@@ -63,7 +63,7 @@ AFTER_FAULT = 0.1
 CLOSED = "the client was closed"
 
 
-@dataclass(slots=True)
+@slotted
 class _Request:
     frames: list[Buffer]
     answer: Kind

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
 
 from zturbo.core.result_stream import ResultStream
 from zturbo.core.states import State, Table
+from zturbo.slotted import field, slotted
 from zturbo.wire.messages import Results
 
 __all__ = ["SUBSCRIPTION", "Subscription", "SubscriptionState"]
@@ -42,7 +42,7 @@ SUBSCRIPTION: Table[SubscriptionState] = Table(
 )
 
 
-@dataclass(slots=True, eq=False)
+@slotted(eq=False)
 class Subscription:
     """One reader of one job's results. All of its methods are called in the client's I/O thread."""
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass, field
 from typing import Any
 
+from zturbo.slotted import field, slotted
 from zturbo.wire.control.message import Message
 from zturbo.wire.messages import Batch, DataMessage, Mark, Results, Stamp
 
@@ -32,7 +32,7 @@ __all__ = [
 ]
 
 
-@dataclass(slots=True)
+@slotted
 class Send:
     """Send a data message to a peer's inbox."""
 
@@ -40,7 +40,7 @@ class Send:
     message: DataMessage
 
 
-@dataclass(slots=True)
+@slotted
 class Control:
     """Send a control message: to the broker, or, at the broker, to one identity."""
 
@@ -48,7 +48,7 @@ class Control:
     to: bytes = b""
 
 
-@dataclass(slots=True)
+@slotted
 class Work:
     """Tasks of one job for the user's code, in order."""
 
@@ -89,35 +89,35 @@ class Work:
         return self.size - self.cut - len(self.unstarted)
 
 
-@dataclass(slots=True)
+@slotted
 class Run:
     """Give this work to the user's code."""
 
     work: Work
 
 
-@dataclass(slots=True)
+@slotted
 class Reclaim:
     """Take back the tasks of this work that are not started, then say ``reclaimed(work, started)``."""
 
     work: Work
 
 
-@dataclass(slots=True)
+@slotted
 class EndJob:
     """The job is over here: let its state go."""
 
     job: bytes
 
 
-@dataclass(slots=True)
+@slotted
 class Spill:
     """Put the contents of a waiting batch on disk, until it is handed out as work."""
 
     batch: Batch
 
 
-@dataclass(slots=True)
+@slotted
 class Store:
     """Append to the job's spool and sync as its durability says, then say ``stored(token)``."""
 
@@ -127,7 +127,7 @@ class Store:
     durability: str
 
 
-@dataclass(slots=True)
+@slotted
 class Note:
     """Append to the job's spool, in order: a stamp for all that follows, or the cursor."""
 
@@ -136,21 +136,21 @@ class Note:
     cursor: int
 
 
-@dataclass(slots=True)
+@slotted
 class Drop:
     """Delete the job's spool."""
 
     job: bytes
 
 
-@dataclass(slots=True)
+@slotted
 class ForgetDamaged:
     """Remove the marks of these jobs' damaged spools: the broker knows of them."""
 
     jobs: list[bytes]
 
 
-@dataclass(slots=True)
+@slotted
 class Deliver:
     """Send results to a client. ``results`` has no contents; the pieces tell where these lie."""
 
@@ -163,7 +163,7 @@ class Deliver:
     beside those in ``results``."""
 
 
-@dataclass(slots=True)
+@slotted
 class Record:
     """Write to the ledger, before any later effect leaves the process."""
 
@@ -171,7 +171,7 @@ class Record:
     args: tuple[Any, ...]
 
 
-@dataclass(slots=True)
+@slotted
 class Load:
     """Read a chunk of roots from the ledger, then say ``loaded``."""
 
@@ -179,7 +179,7 @@ class Load:
     seq: int
 
 
-@dataclass(slots=True)
+@slotted
 class Confirm:
     """Answer a request, once all records before it are in the ledger."""
 
@@ -187,7 +187,7 @@ class Confirm:
     message: Message
 
 
-@dataclass(slots=True)
+@slotted
 class Reply:
     """Answer at once: the answer depends on no record that is still to be written."""
 
@@ -195,7 +195,7 @@ class Reply:
     message: Message
 
 
-@dataclass(slots=True)
+@slotted
 class LogLine:
     """A line for ``zturbo logs``: something that happened at a broker."""
 
@@ -206,7 +206,7 @@ class LogLine:
     text: str
 
 
-@dataclass(slots=True)
+@slotted
 class Exit:
     """Leave: this incarnation is fenced, or was told to stop."""
 

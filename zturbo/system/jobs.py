@@ -13,7 +13,6 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from logging import Logger
 
 from zturbo.api.log import log_with_remote_traceback
@@ -24,6 +23,7 @@ from zturbo.client.client import Client, JobHandle
 from zturbo.client.process import check_process
 from zturbo.client.reader import FailedTask
 from zturbo.errors import UsageError, ZturboError
+from zturbo.slotted import field, slotted
 from zturbo.system.debug import DebugPipeline, quits
 from zturbo.system.records import JobRecords
 from zturbo.terminal.board import one_line
@@ -38,7 +38,7 @@ FAILURES_TOLD = 20
 """Failed tasks of one job that get a line each in the log; the others are only counted."""
 
 
-@dataclass(slots=True)
+@slotted
 class _Attempt:
     """One run of a job."""
 

@@ -7,10 +7,10 @@ its client has released it. So the job has ended, even if the board never saw ho
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from zturbo.jobstates import LIVE
+from zturbo.slotted import field, slotted
 
 __all__ = ["Board", "Row", "one_line", "sentence"]
 
@@ -35,7 +35,7 @@ class Row(NamedTuple):
     """Whether the row is about one stage of the job above it."""
 
 
-@dataclass(slots=True)
+@slotted
 class _Seen:
     """A job, as the broker last described it."""
 

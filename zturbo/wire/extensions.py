@@ -14,7 +14,6 @@ import sys
 import uuid
 from collections import Counter, OrderedDict, deque
 from collections.abc import Callable
-from dataclasses import is_dataclass
 from decimal import Decimal
 from fractions import Fraction
 from pathlib import PosixPath, PurePath, PurePosixPath, PureWindowsPath
@@ -254,7 +253,7 @@ def _refusal(value: Any) -> str:
     name = kind.__qualname__
     if isinstance(value, enum.Enum):
         recipe = f'send its value, or zturbo.register({name}, "{name}", lambda e: e.value, {name})'
-    elif is_dataclass(value):
+    elif hasattr(kind, "__dataclass_fields__"):
         recipe = f'zturbo.register({name}, "{name}", vars, lambda fields: {name}(**fields))'
     elif isinstance(value, tuple) and hasattr(value, "_fields"):
         recipe = f'send tuple(x), or zturbo.register({name}, "{name}", tuple, {name}._make)'

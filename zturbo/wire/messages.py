@@ -21,8 +21,9 @@ stands for the root alone, with ``n == 1``.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import Any, NamedTuple
+
+from zturbo.slotted import field, slotted
 
 __all__ = [
     "MAX_DEPTH",
@@ -159,7 +160,7 @@ def meta_key(order: str) -> str | None:
     return order[5:] if order.startswith("meta:") else None
 
 
-@dataclass(slots=True, frozen=True)
+@slotted(frozen=True)
 class Stamp:
     """The broker's decision on a job in an epoch. It is the first record of the job on each link.
 
@@ -212,7 +213,7 @@ class Stamp:
         return self.sink if stage >= stages else self.ordered.get(stage)
 
 
-@dataclass(slots=True)
+@slotted
 class Batch:
     """Records of one job and epoch, which one message carries."""
 
@@ -258,7 +259,7 @@ class Batch:
         return total
 
 
-@dataclass(slots=True)
+@slotted
 class Greet:
     """A sender asks for a link."""
 
@@ -268,7 +269,7 @@ class Greet:
     """The sender's view number."""
 
 
-@dataclass(slots=True)
+@slotted
 class Probe:
     """A sender asks what has arrived."""
 
@@ -281,7 +282,7 @@ class Probe:
     """Numbers of the batches whose returned tasks the sender has taken back."""
 
 
-@dataclass(slots=True)
+@slotted
 class Statement:
     """A receiver's statement on a link: absolute and repeatable. Only ``busy`` may be withdrawn later."""
 
@@ -310,7 +311,7 @@ class Statement:
     the credit."""
 
 
-@dataclass(slots=True)
+@slotted
 class Want:
     """A client asks a sink for a job's results: absolute and repeatable."""
 
@@ -325,7 +326,7 @@ class Want:
     """The new cursor: the caller's code has taken the results below this index."""
 
 
-@dataclass(slots=True)
+@slotted
 class Results:
     """A sink's answer: the job's results ``first .. first + n``, in order."""
 

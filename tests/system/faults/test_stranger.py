@@ -11,7 +11,7 @@ import signal
 import socket
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +35,7 @@ from zturbo.errors import UsageError
 from zturbo.runtime.net.host import host_name
 from zturbo.runtime.net.sockets import make
 from zturbo.runtime.node.node import Node
+from zturbo.slotted import replace
 from zturbo.version import __version__
 from zturbo.wire.codec import encode
 from zturbo.wire.control import from_broker, to_broker

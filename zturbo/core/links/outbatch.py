@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Iterator
-from dataclasses import dataclass, replace
 from typing import Any
 
+from zturbo.slotted import replace, slotted
 from zturbo.wire.messages import Batch, Path, PathRun
 from zturbo.wire.payload import slice_blob
 
@@ -15,7 +15,7 @@ Destination = Any
 """``(pipeline, stage)`` for any worker of that stage, or an incarnation."""
 
 
-@dataclass(slots=True)
+@slotted
 class OutBatch:
     """A batch that is sent and retained as a unit."""
 

@@ -6,13 +6,13 @@ import math
 from array import array
 from bisect import bisect_right
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from zturbo.core.order.by_meta import ByMeta
 from zturbo.core.order.sequencer import Sequencer
 from zturbo.core.states import State, Table
 from zturbo.errors import DecodeError
+from zturbo.slotted import field, slotted
 from zturbo.wire.messages import Batch, Path, Stamp, meta_key
 from zturbo.wire.payload import failure_text
 
@@ -143,7 +143,7 @@ class ResultIndex:
         return pieces, fails, own
 
 
-@dataclass(slots=True)
+@slotted
 class JobReader:
     """The client that reads a job."""
 
@@ -156,7 +156,7 @@ class JobReader:
     """Whether it has not asked, and gets a small job's results once all of them are here."""
 
 
-@dataclass(slots=True)
+@slotted
 class SinkJob:
     """One job at its sink."""
 

@@ -7,10 +7,9 @@ acks then travel as all others do.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from zturbo.core.links.custody import Custody
 from zturbo.core.links.outbatch import cut_runs
+from zturbo.slotted import slotted
 from zturbo.wire.messages import Batch, PathRun
 
 __all__ = ["HeldItem", "HeldRoots", "InputKey"]
@@ -22,7 +21,7 @@ HeldItem = tuple[bytes, int, tuple[PathRun, ...], int, int]
 """(job, epoch, runs, tasks, bytes) of a held input."""
 
 
-@dataclass(slots=True)
+@slotted
 class _Root:
     job: bytes
     epoch: int

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from zturbo.core.order.sequencer import Sequencer
+from zturbo.slotted import slotted
 from zturbo.wire.messages import Batch, Mark, Path, Stamp
 
 __all__ = ["WorkerJob"]
 
 
-@dataclass(slots=True)
+@slotted
 class WorkerJob:
     """A job in one epoch: its stamp, and the counts of its code's outputs."""
 

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from zturbo.core.effects import Work
 from zturbo.core.worker.held_roots import InputKey
+from zturbo.slotted import slotted
 from zturbo.wire.messages import Batch
 
 __all__ = ["Produced"]
 
 
-@dataclass(slots=True)
+@slotted
 class Produced:
     """Outputs of one job and epoch, and the tasks and work that are finished with them."""
 

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass, field
 
 from zturbo.core.effects import Work
 from zturbo.runtime.code.output import Output
+from zturbo.slotted import field, slotted
 from zturbo.wire.messages import Mark, Path
 
 __all__ = ["Call", "never_run"]
 
 
-@dataclass(slots=True)
+@slotted
 class Call:
     """What all tasks of one call have in common."""
 

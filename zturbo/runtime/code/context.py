@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Any
 
 from zturbo.runtime.process.descriptors import LOST_DESCRIPTORS, Descriptors, Watched
+from zturbo.slotted import field, slotted
 from zturbo.wire.messages import Mark, Path
 
 __all__ = ["Broken", "StageContext", "Stale"]
@@ -46,7 +46,7 @@ class _NoRunningNote:
     def leave(self, seat: int) -> None: ...
 
 
-@dataclass(slots=True)
+@slotted
 class StageContext:
     """A stage in one process, as all parts of its host see it."""
 

@@ -27,7 +27,6 @@ import resource
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -37,6 +36,7 @@ from zturbo.checks import LONGEST_IPC
 from zturbo.errors import StartError, UsageError
 from zturbo.runtime.net.endless import TAKES_NOTHING, Arrivals
 from zturbo.runtime.net.host import is_loopback, listens
+from zturbo.slotted import slotted
 
 __all__ = ["MAX_MESSAGE", "Dealer", "Security", "check_bind", "check_room", "make", "raise_descriptor_limit"]
 
@@ -63,7 +63,7 @@ ROOM = 24
 """Descriptors that a context and its first socket take together, and some to spare."""
 
 
-@dataclass(slots=True, frozen=True)
+@slotted(frozen=True)
 class Security:
     """CURVE keys of this process (Z85, 40 characters each)."""
 

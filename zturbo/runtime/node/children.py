@@ -22,7 +22,6 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +34,7 @@ from zturbo.runtime.process.boot import command
 from zturbo.runtime.process.descendants import MARK, end_descendants
 from zturbo.runtime.process.descriptors import LOST_DESCRIPTORS, out_of_the_way
 from zturbo.runtime.process.running import RunningNote
+from zturbo.slotted import field, slotted
 from zturbo.wire.control.to_broker import Cause
 
 __all__ = ["REFUSED", "Child", "ChildSide", "ChildSpec", "describe_exit"]
@@ -53,7 +53,7 @@ REFUSED = 3
 """Exit code of a member that the broker has refused, or taken out: its code is not to blame."""
 
 
-@dataclass(slots=True)
+@slotted
 class ChildSpec:
     """A child to start.
 

@@ -4,28 +4,23 @@ Mypy reads the annotation, and so do the check of bytes from a socket and the te
 ``Annotated[int, Int(0, 9)]`` is a number from 0 to 9. A class with a field without bounds is refused when it
 is first used.
 
-The classes are not dataclasses, because every worker imports them all: to generate forty constructors would
-take a tenth of a worker's start.
+The classes have no constructors of their own, because every worker imports all of them: to make forty takes
+longer than all else of their definition.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar, get_type_hints
 
 from zturbo.errors import DecodeError
 from zturbo.errortext import clip
+from zturbo.slotted import dataclass_transform
 from zturbo.wire.control.fields import Contents, Kind, Ref, Text, kind_of
 from zturbo.wire.messages import Buffer
 
 if TYPE_CHECKING:
-    from typing_extensions import Self, dataclass_transform
-else:
-
-    def dataclass_transform(**_: Any) -> Callable[[type], type]:
-        """Stands for the decorator that mypy knows."""
-        return lambda cls: cls
-
+    from typing_extensions import Self
 
 __all__ = ["Answer", "Message", "Request", "vocabulary"]
 

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 from zturbo.checks import is_endpoint
 from zturbo.errors import DecodeError
+from zturbo.slotted import slotted
 from zturbo.wire.control.fields import Bool, Bytes, Choice, Int, Key, ListOf, Parsed, Text, TupleOf
 from zturbo.wire.messages import MAX_STAGES
 
 __all__ = ["Member", "View"]
 
 
-@dataclass(slots=True, frozen=True)
+@slotted(frozen=True)
 class Member:
     """One process in a view."""
 
@@ -88,7 +88,7 @@ _MEMBER = TupleOf(
 )
 
 
-@dataclass(slots=True, frozen=True)
+@slotted(frozen=True)
 class View:
     """A numbered membership; only the broker makes one."""
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from tests.unit.broker.ledger.rows import row
+from zturbo.slotted import replace
 from zturbo_broker.ledger.rows import LedgerCorrupt, job_of, member_of
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import zlib
-from dataclasses import astuple, fields
+from operator import attrgetter
 from pathlib import Path
 
 import msgpack
@@ -35,8 +35,8 @@ def test_a_ledger_without_checksums_is_given_them(tmp_path: Path) -> None:
             old.execute(statement)
     old.execute("PRAGMA user_version = 2")
     old.execute("INSERT INTO meta VALUES ('cluster', ?), ('view', ?)", (b"c" * 16, b"\0" * 7 + b"\x07"))
-    columns = ", ".join(field.name for field in fields(JobRow))
-    values = astuple(row(state="running"))
+    columns = ", ".join(JobRow.__annotations__)
+    values = attrgetter(*JobRow.__annotations__)(row(state="running"))
     old.execute(f"INSERT INTO job ({columns}) VALUES ({', '.join('?' * len(values))})", values)
     payload = msgpack.packb([b"blob", None, []])
     old.execute(

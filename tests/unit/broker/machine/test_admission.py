@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from tests.unit.broker.hosts import BOTH, IPC, hello, machine_on_a, member, numbered, problems
 from zturbo.errors import DecodeError
+from zturbo.slotted import replace
 from zturbo.wire.control.codec import pack_control, read_request
 
 FIRST = member("worker", 0, host="a", ends=IPC)

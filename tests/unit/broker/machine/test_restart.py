@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -11,6 +10,7 @@ from tests.unit.broker.driven import ME, SINK, WORKER, broker, hello, sink, work
 from zturbo.core.effects import Control
 from zturbo.errors import DecodeError
 from zturbo.jobstates import JobState
+from zturbo.slotted import replace
 from zturbo.wire.control import from_broker, to_broker
 from zturbo.wire.control.view import Member
 from zturbo.wire.messages import Stamp
