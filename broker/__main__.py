@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from zturbo.runtime.net.sockets import raise_descriptor_limit
-from zturbo.runtime.node.children import ChildSide
+from zturbo.runtime.process.childside import ChildSide
 from zturbo_broker.ledger.ledger import Ledger
 from zturbo_broker.machine.known import PipelineInfo
 from zturbo_broker.server import Broker

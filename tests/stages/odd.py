@@ -134,7 +134,7 @@ class DeadlyStart(Stage):
     """Dies as soon as it has started."""
 
     def init(self, worker_id: int = 0) -> None:
-        from zturbo.runtime.node.children import ChildSide
+        from zturbo.runtime.process.childside import ChildSide
 
         ready = ChildSide.ready
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from functools import partial
+from types import FunctionType
 from typing import Any
 
 from zturbo.api.stage import Outputs, Stage
@@ -118,6 +118,8 @@ class FunctionStage(Stage):
     """
 
     def __init__(self, function: Callable[..., Any], **kwargs: Any) -> None:
+        import inspect
+
         super().__init__()
         name = getattr(function, "__name__", type(function).__name__)
         try:
@@ -164,12 +166,23 @@ def is_async(code: Any) -> bool:
     """Whether a function, method or callable object is ``async def``; asynchronous generators are, too."""
     while isinstance(code, partial):
         code = code.func
+    plain = getattr(code, "__func__", code)
+    if type(plain) is FunctionType and not vars(plain):
+        return bool(plain.__code__.co_flags & _ASYNC)
+    import inspect  # which knows marks and wrappers
+
     if not inspect.isroutine(code):
         code = getattr(code, "__call__", None)  # noqa: B004 - it is looked at, not called
     return inspect.iscoroutinefunction(code) or inspect.isasyncgenfunction(code)
 
 
+_ASYNC = 0x80 | 0x200
+"""Flags of the code of a coroutine and of an asynchronous generator, as ``inspect`` names them."""
+
+
 async def settled(function: Callable[..., Any], *args: Any) -> Any:
     """Call a function, ``async def`` or not, while a loop runs; returns its result."""
+    import inspect  # as the loop has done
+
     result = function(*args)
     return await result if inspect.isawaitable(result) else result

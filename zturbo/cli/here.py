@@ -15,7 +15,8 @@ from zturbo.errortext import render
 from zturbo.hardware.binding import bound_environment
 from zturbo.runtime.members.worker import make_worker, serve
 from zturbo.runtime.net.host import host_name
-from zturbo.runtime.node.children import ChildSide, ChildSpec
+from zturbo.runtime.node.children import ChildSpec
+from zturbo.runtime.process.childside import ChildSide
 from zturbo.runtime.process.running import RunningNote
 
 __all__ = ["run_here"]

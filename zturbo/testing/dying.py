@@ -9,7 +9,7 @@ from typing import Any
 
 from zturbo.core.order.tree import BEFORE_ID
 from zturbo.runtime.members import worker
-from zturbo.runtime.node.children import ChildSide
+from zturbo.runtime.process.childside import ChildSide
 from zturbo.runtime.process.running import RunningNote
 
 __all__ = ["main"]

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
-import hashlib
 import importlib
-import inspect
 import os
-import pkgutil
+import sys
+import zlib
 from collections.abc import Callable, Mapping
+from importlib.machinery import EXTENSION_SUFFIXES
+from types import FunctionType
 from typing import Any
 
 from zturbo.api.stage import Stage
@@ -22,12 +22,17 @@ __all__ = ["build_stage", "code_hash", "load_class", "load_object"]
 
 
 def _nearest(word: str, kind: type, names: list[str]) -> str:
+    import difflib
+
     near = difflib.get_close_matches(word, names, 1)
     return f"did you mean {near[0]!r}?" if near else f"its {kind.__name__}s are: {', '.join(names) or 'none'}"
 
 
 def _nearest_module(module_name: str) -> str:
     """The module beside it whose name is nearest, as a hint; empty if there is none."""
+    import difflib
+    import pkgutil
+
     parent, _, last = module_name.rpartition(".")
     try:
         path = list(importlib.import_module(parent).__path__) if parent else [os.getcwd()]
@@ -74,7 +79,7 @@ def load_object(name: str, kind: type = Stage) -> Any:
     cls = getattr(module, class_name, None)
     if cls is None:
         here = module.__name__
-        mine = [v for v in vars(module).values() if inspect.isclass(v) and v.__module__ == here]
+        mine = [v for v in vars(module).values() if isinstance(v, type) and v.__module__ == here]
         have = [v.__name__ for v in mine if issubclass(v, kind)]
         raise StartError(f"{name}: {module_name} has no {class_name!r}; {_nearest(class_name, kind, have)}")
     return cls
@@ -87,9 +92,9 @@ def load_class(name: str) -> type[Stage] | Callable[..., Any]:
         StartError: as :func:`load_object`, or the object is neither.
     """
     cls = load_object(name)
-    if inspect.isclass(cls) and issubclass(cls, Stage):
+    if isinstance(cls, type) and issubclass(cls, Stage):
         return cls
-    if inspect.isclass(cls) or not callable(cls):
+    if isinstance(cls, type) or not callable(cls):
         raise StartError(f"{name} is neither a subclass of zturbo.Stage nor a function")
     function: Callable[..., Any] = cls
     return function
@@ -105,7 +110,7 @@ def build_stage(
     """
     if not isinstance(cls, type):
         return FunctionStage(cls, **args)
-    parameters = list(inspect.signature(cls).parameters)
+    parameters = _parameters(cls)
     if "resources" not in parameters or "resources" in args:
         stage: Stage = cls(**args)
     elif parameters[0] == "resources":
@@ -115,13 +120,39 @@ def build_stage(
     return stage
 
 
-def code_hash(cls: type | Callable[..., Any]) -> str:
+def _parameters(cls: type[Stage]) -> list[str]:
+    """Names of the arguments that a class takes."""
+    init: Any = cls.__init__
+    new: Any = cls.__new__
+    if type(cls) is type and new is object.__new__ and type(init) is FunctionType and not vars(init):
+        code = init.__code__
+        if not code.co_kwonlyargcount:
+            return list(code.co_varnames[1 : code.co_argcount])
+    import inspect  # here, because few stages need it, and it takes a thirtieth of a worker's start
+
+    return list(inspect.signature(cls).parameters)
+
+
+def code_hash(code: type | Callable[..., Any]) -> str:
     """A hash of the source file of a class or function, to tell hosts with different code apart."""
-    try:
-        path = inspect.getsourcefile(cls)
-        if path is None:
-            return ""
-        with open(path, "rb") as file:
-            return hashlib.blake2b(file.read(), digest_size=8).hexdigest()
-    except (OSError, TypeError):
+    path = _source_file(code)
+    if path is None:
         return ""
+    try:
+        with open(path, "rb") as file:
+            source = file.read()
+    except OSError:
+        return ""
+    return f"{zlib.crc32(source):08x}{len(source):08x}"
+
+
+def _source_file(code: type | Callable[..., Any]) -> str | None:
+    """As ``inspect.getsourcefile`` tells it, without the import of ``inspect``."""
+    path: str | None
+    if isinstance(code, type):
+        path = getattr(sys.modules.get(code.__module__), "__file__", None)
+    else:
+        path = code.__code__.co_filename if isinstance(code, FunctionType) else None
+    if path is None or path.endswith(tuple(EXTENSION_SUFFIXES)):
+        return None
+    return path.removesuffix("c") if path.endswith(".pyc") else path

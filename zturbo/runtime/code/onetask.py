@@ -5,10 +5,10 @@ What ``process`` gives becomes paths, contents, ENDs and FAILs. There are no soc
 
 from __future__ import annotations
 
-import inspect
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import AsyncIterable, Awaitable, Callable, Iterable
 from time import perf_counter
+from types import CoroutineType
 from typing import Any
 
 from zturbo.api.task import Task, TaskLog
@@ -216,8 +216,8 @@ class OneTask:
         out.add(path, given)
 
     def _wrong(self, verb: str, what: object) -> str:
-        if inspect.isawaitable(what) or hasattr(what, "__aiter__"):
-            if inspect.iscoroutine(what):
+        if isinstance(what, (Awaitable, AsyncIterable)):
+            if isinstance(what, CoroutineType):
                 what.close()
             return f"{self._cls}.process {verb} {what!r:.80}, but is no async def: write it as one"
         return (

@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 import math
 import os
-import shutil
 import sys
 import time
 from collections.abc import Callable
@@ -25,7 +24,7 @@ from zturbo.runtime.net.endless import Arrivals
 from zturbo.runtime.net.guard import Guard
 from zturbo.runtime.net.peers import Inbox, Peers
 from zturbo.runtime.net.sockets import Security, make
-from zturbo.runtime.node.children import ChildSide
+from zturbo.runtime.process.childside import ChildSide, remove_folder
 from zturbo.runtime.process.descriptors import out_of_the_way
 from zturbo.runtime.process.posted import Posted
 from zturbo.runtime.shared.contents import SharedContents, has_references
@@ -371,7 +370,7 @@ class MemberLoop:
         if self.shared is not None:
             self.shared.close()
         self._posted.close()
-        shutil.rmtree(self.folder, ignore_errors=True)
+        remove_folder(self.folder)
 
 
 def start_member(side: ChildSide, stage: str) -> MemberLoop:

@@ -31,7 +31,7 @@ from zturbo.runtime.members.dump import dump, links
 from zturbo.runtime.members.member import MemberLoop, start_member
 from zturbo.runtime.members.recent import RecentBatches
 from zturbo.runtime.net.sockets import make, raise_descriptor_limit
-from zturbo.runtime.node.children import REFUSED, ChildSide
+from zturbo.runtime.process.childside import REFUSED, ChildSide
 from zturbo.wire.codec import decode, encode
 from zturbo.wire.control import to_broker
 from zturbo.wire.control.message import Message

@@ -34,7 +34,7 @@ from zturbo.runtime.code.stagehost import StageHost
 from zturbo.runtime.disk.spill import SpillFile
 from zturbo.runtime.members.dump import dump, links
 from zturbo.runtime.members.member import MemberLoop, start_member
-from zturbo.runtime.node.children import REFUSED, ChildSide
+from zturbo.runtime.process.childside import REFUSED, ChildSide
 from zturbo.runtime.process.descriptors import LOST_DESCRIPTORS, Descriptors, opened
 from zturbo.runtime.process.forked import part_on_fork
 from zturbo.wire.control.message import Message

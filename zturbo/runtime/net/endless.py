@@ -18,6 +18,7 @@ Sockets of this host's own user (``ipc://``) are not watched: they lie in a fold
 
 from __future__ import annotations
 
+import _socket as socket  # all that is used of socket, whose import takes ten times as long
 import contextlib
 import ipaddress
 import itertools
@@ -25,7 +26,6 @@ import logging
 import os
 import resource
 import select
-import socket
 import stat
 import struct
 import sys

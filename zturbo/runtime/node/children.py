@@ -1,12 +1,6 @@
-"""Both sides of a child process: how a node starts it, and what the child does from its start on.
+"""A child process, seen from its node: how it is started, told to stop, and found to have ended.
 
-The parent writes a spec (a msgpack map) to the child's stdin and keeps the pipe open. When the pipe closes,
-the parent is gone, and the child ends itself: so there are no orphans. The child reports through a second
-pipe that it is ready, or why it could not start. Children do nothing at SIGINT: in a terminal Ctrl-C goes to
-the whole group, and the parent alone decides to stop them.
-
-A worker leads a session of its own, see :mod:`zturbo.runtime.process.descendants`. Its parent tells it to
-stop through the pipe, since its code may have changed what SIGTERM does.
+The node talks to it as :mod:`zturbo.runtime.process.childside` says, which is the child's side.
 """
 
 from __future__ import annotations
@@ -15,42 +9,29 @@ import contextlib
 import logging
 import os
 import select
-import shutil
 import signal
-import struct
 import subprocess
-import threading
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import msgpack
 
-from zturbo.api.log import FORMAT, SafeFormatter
-from zturbo.errortext import clip, plain_text, render
 from zturbo.hardware.binding import bound_environment, cpus_to_bind, on_cpus
 from zturbo.runtime.process.boot import command
+from zturbo.runtime.process.childside import LENGTH, STOP
 from zturbo.runtime.process.descendants import MARK, end_descendants
-from zturbo.runtime.process.descriptors import LOST_DESCRIPTORS, out_of_the_way
+from zturbo.runtime.process.descriptors import LOST_DESCRIPTORS
 from zturbo.runtime.process.running import RunningNote
 from zturbo.slotted import field, slotted
 from zturbo.wire.control.to_broker import Cause
 
-__all__ = ["REFUSED", "Child", "ChildSide", "ChildSpec", "describe_exit"]
+__all__ = ["Child", "ChildSpec", "describe_exit"]
 
 log = logging.getLogger("zturbo.node")
 
-_LENGTH = struct.Struct("<I")
-
-STOP = b"s"
-"""The word on a worker's pipe that tells it to leave."""
-
 UNKNOWN = 1 << 16
 """Stands for an exit code that is not known; greater than any."""
-
-REFUSED = 3
-"""Exit code of a member that the broker has refused, or taken out: its code is not to blame."""
 
 
 @slotted
@@ -141,7 +122,7 @@ class Child:
         raw = msgpack.packb(spec)
         assert self.process.stdin is not None
         try:
-            self.process.stdin.write(_LENGTH.pack(len(raw)) + raw)
+            self.process.stdin.write(LENGTH.pack(len(raw)) + raw)
             self.process.stdin.flush()
         except BrokenPipeError:
             log.debug("%s ended before it was told anything", what.name)
@@ -278,147 +259,3 @@ def _oom_kills() -> int:
             continue
         count += sum(int(line.split()[1]) for line in lines if line.startswith(key))
     return count
-
-
-class _Fanout(logging.Handler):
-    """Hands each record to several handlers."""
-
-    def __init__(self, handlers: list[logging.Handler]) -> None:
-        super().__init__()
-        self.handlers = handlers
-
-    def emit(self, record: logging.LogRecord) -> None:
-        """Hand the record to all of them."""
-        for handler in self.handlers:
-            handler.handle(record)
-
-
-class ChildSide:
-    """A child process, seen from inside."""
-
-    def __init__(self, spec: dict[str, Any]) -> None:
-        self.spec = spec
-        self._ready_fd: int = spec["ready_fd"]
-        self._folders: list[Path] = []
-        self.running_note = self._open_note(spec["running_fd"])
-        """Its note of the tasks that it runs."""
-        self.handlers: dict[int, Any] = {}
-        """Signal -> the handler that it has here."""
-        self.on_stop: Callable[[], None] | None = None
-        """Called in another thread when the parent tells it to leave."""
-
-    @classmethod
-    def open(cls) -> ChildSide:
-        """Read the spec. From now on this process ends with its parent."""
-        signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # it may be ignored where the node was started
-        stdin = out_of_the_way(os.dup(0))
-        head = _read(stdin, _LENGTH.size)
-        spec = msgpack.unpackb(_read(stdin, _LENGTH.unpack(head)[0]), raw=False, strict_map_key=False)
-        null = os.open(os.devnull, os.O_RDONLY)
-        os.dup2(null, 0)
-        os.close(null)
-        # A copy of stderr, since the stage's code may close stderr itself.
-        errors = open(out_of_the_way(os.dup(2)), "w", buffering=1, errors="backslashreplace")
-        level = logging.DEBUG if spec.get("debug") else logging.INFO
-        handlers: list[logging.Handler] = [logging.StreamHandler(errors)]
-        if spec.get("log_file"):
-            handlers.append(logging.FileHandler(spec["log_file"]))
-        for handler in handlers:
-            handler.setFormatter(SafeFormatter(FORMAT))
-        logging.getLogger().setLevel(level)
-        logging.lastResort = _Fanout(handlers)
-        spec["ready_fd"] = out_of_the_way(spec["ready_fd"])
-        side = cls(spec)
-        side.handle(signal.SIGINT, lambda: None)  # not SIG_IGN: programs that a stage starts would inherit it
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
-        threading.Thread(target=side._watch, args=(stdin,), name="parent", daemon=True).start()
-        return side
-
-    @staticmethod
-    def settle_logging() -> None:
-        """Send this process's log lines where they belong, once the user's code is loaded.
-
-        If this code has set up the root logger, its lines go where it says. zturbo's own go to stderr as
-        well. (``logging.basicConfig`` does nothing if the root logger has a handler, so it has none until
-        here.)
-        """
-        root = logging.getLogger()
-        logger = root if not root.handlers else logging.getLogger("zturbo")
-        if isinstance(logging.lastResort, _Fanout):
-            for handler in logging.lastResort.handlers:
-                logger.addHandler(handler)
-
-    def _open_note(self, fd: int) -> RunningNote:
-        return RunningNote(fd)
-
-    def handle(self, number: int, call: Callable[[], None]) -> None:
-        """Make this call at this signal."""
-
-        def handler(number: int, frame: object) -> None:
-            call()
-
-        self.handlers[number] = handler
-        signal.signal(number, handler)
-
-    def at_exit(self, folder: Path) -> None:
-        """Remove this folder if the parent dies."""
-        self._folders.append(folder)
-
-    def _watch(self, stdin: int) -> None:
-        while self._read_word(stdin):
-            if self.on_stop is not None:
-                self.on_stop()
-        if self.spec.get("role") == "broker":
-            os.kill(os.getpid(), signal.SIGTERM)
-            time.sleep(2)
-        for folder in self._folders:
-            shutil.rmtree(folder, ignore_errors=True)
-            try:
-                folder.parent.rmdir()  # the node's, once its last child is gone
-            except OSError:
-                continue
-        if self.spec.get("role") == "worker":
-            end_descendants(self.spec["incarnation"].hex(), os.getpid())
-            if os.getpgrp() == os.getpid():
-                os.killpg(0, signal.SIGKILL)
-        os._exit(4)
-
-    def _read_word(self, stdin: int) -> bytes:
-        """The parent's next word; empty if the parent is gone."""
-        try:
-            return os.read(stdin, 4096)
-        except OSError:  # the stage's code has closed it
-            os._exit(LOST_DESCRIPTORS)
-
-    def _say(self, report: dict[str, Any]) -> None:
-        try:
-            os.write(self._ready_fd, msgpack.packb(report))
-            os.close(self._ready_fd)
-        except OSError as error:
-            log.debug("the parent does not listen: %s", error)
-
-    def ready(self, **info: Any) -> None:
-        """Report that this process runs."""
-        self._say({"ready": True, **info})
-
-    def failed(self, error: BaseException, name: str, hint: str = "") -> int:
-        """Report why this process cannot start, and what may help. Returns the exit status."""
-        told = render(error)
-        sentence = told.message if told.type == "StartError" else told.sentence
-        self._say(
-            {
-                "error": clip(plain_text(f"{name}: {sentence}"), 3500) + hint,
-                "traceback": clip(told.traceback, 32_000),
-            }
-        )
-        return 2
-
-
-def _read(fd: int, n: int) -> bytes:
-    out = b""
-    while len(out) < n:
-        part = os.read(fd, n - len(out))
-        if not part:
-            os._exit(4)
-        out += part
-    return out

@@ -25,7 +25,8 @@ from zturbo.runtime.disk.folders import runtime_dir
 from zturbo.runtime.net.endless import Arrivals
 from zturbo.runtime.net.guard import Guard
 from zturbo.runtime.net.sockets import Security, make
-from zturbo.runtime.node.children import REFUSED, Child, ChildSpec
+from zturbo.runtime.node.children import Child, ChildSpec
+from zturbo.runtime.process.childside import REFUSED
 from zturbo.runtime.process.posted import Posted
 from zturbo.runtime.process.running import Running
 from zturbo.runtime.shared import folder as shared

@@ -8,10 +8,10 @@ it ends while that work is still noted as running.
 
 from __future__ import annotations
 
+import _socket as socket  # all that is used of socket, whose import takes ten times as long
 import fcntl
 import os
 import resource
-import socket
 import stat
 from collections.abc import Set
 from contextlib import suppress
@@ -119,8 +119,11 @@ def _stays(fd: int) -> bool:
     """Whether it is an eventfd or epoll of ours, or a socket that listens."""
     if not stat.S_ISSOCK(os.fstat(fd).st_mode):
         return os.readlink(f"/proc/self/fd/{fd}").startswith("anon_inode:")
-    with socket.socket(fileno=os.dup(fd)) as found:
+    found = socket.socket(fileno=fd)
+    try:
         return bool(found.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN))
+    finally:
+        found.detach()
 
 
 class Watched:
