@@ -1,8 +1,8 @@
 """Classes with slots whose constructor is made of their fields, as ``dataclasses`` makes it.
 
 Every process of a network defines dozens of such classes at its start. ``dataclass(slots=True)`` takes 0.6 ms
-for each of them, and the import of ``dataclasses`` takes as long as twenty; :func:`slotted` takes a tenth of
-that. It has what zturbo uses of ``dataclass``: defaults, ``__repr__``, ``__eq__``, and ``frozen``.
+for each of them, and the import of ``dataclasses`` as long as for twenty; :func:`slotted` takes 0.1 ms. It
+has what zturbo uses of ``dataclass``: defaults, ``__repr__``, ``__eq__``, and ``frozen``.
 """
 
 from __future__ import annotations
