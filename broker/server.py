@@ -1,7 +1,9 @@
 """The broker's process: sockets and the ledger around its machine.
 
 One round: wait, read, decide, write the decisions to the ledger and commit once, then send. So no message
-leaves before the decisions that it depends on are on the disk, and many jobs share one sync.
+leaves before the decisions that it depends on are committed, and many jobs share one sync. A round that wrote
+only of jobs with durability ``process`` or ``memory`` commits without a sync: what it wrote outlives this
+process, but perhaps not the host.
 """
 
 from __future__ import annotations
@@ -148,8 +150,8 @@ class Broker:
     def _read_ledger(self) -> tuple[int, list[Member], list[Job]]:
         """(number, members) of the last view, and the jobs.
 
-        A row that is not as it was written means a damaged ledger, and the broker does not start. A row that
-        is as it was written and makes no sense, such as a member without a usable endpoint, is left out.
+        A row with a wrong checksum means a damaged ledger, and the broker does not start. A row with a right
+        checksum that makes no sense, such as a member without a usable endpoint, is left out.
         """
         ledger = self.ledger
         try:
@@ -434,4 +436,4 @@ class Broker:
         try:
             self.ledger.close()
         except LedgerFull as error:
-            log.error("the ledger's disk is still full; requests without an answer are not in it: %s", error)
+            log.error("the ledger's disk is still full; requests that were not answered are lost: %s", error)

@@ -1,6 +1,7 @@
-"""Members that are to forget jobs which are done: each is told of many jobs in one message.
+"""Which members are to forget which ended jobs: the broker tells a member of many jobs in one message.
 
-Nothing waits for this word but memory and last counts, so it may come some milliseconds later.
+A member frees memory when it hears of an end, and sends its last counts of the job. Neither is urgent, so the
+message may come some milliseconds later.
 """
 
 from __future__ import annotations
@@ -13,14 +14,14 @@ from zturbo.wire.control import from_broker
 __all__ = ["Forgets"]
 
 SAY_AFTER = 0.02
-"""Seconds in which jobs come together into one message."""
+"""Seconds in which jobs gather for one message."""
 
 AT_ONCE = 10_000
-"""Jobs in one message."""
+"""Most jobs in one message."""
 
 
 class Forgets:
-    """What members are to be told soon."""
+    """Jobs that members are to forget, and have not been told of."""
 
     def __init__(self) -> None:
         self._jobs: dict[bytes, list[bytes]] = {}
@@ -28,14 +29,14 @@ class Forgets:
         self._at = 0.0
 
     def add(self, members: Iterable[bytes], job: bytes, now: float) -> None:
-        """These members are to forget a job."""
+        """Tell these members soon that they are to forget a job."""
         if not self._jobs:
             self._at = now + SAY_AFTER
         for member in members:
             self._jobs.setdefault(member, []).append(job)
 
     def deadline(self) -> float | None:
-        """When there is something to say."""
+        """When the next messages are due; None if there are none."""
         return self._at if self._jobs else None
 
     def say(self, now: float) -> list[Control]:

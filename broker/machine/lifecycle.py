@@ -26,7 +26,7 @@ from zturbo_broker.members.lost_sinks import LostSinks
 __all__ = ["Lifecycle"]
 
 KEEP_JOBS = 10_000
-"""Ended jobs that are kept at most, with their results; the oldest are forgotten first."""
+"""Most ended jobs that the broker keeps, with their results; it forgets the oldest first."""
 
 
 class Lifecycle:
@@ -55,7 +55,7 @@ class Lifecycle:
         self.recovery = Recovery(self.senders, known.effects)
         self.lost_sinks = LostSinks(grace)
         self.unknown_failures: dict[bytes, float] = {}
-        """Job that started over -> when its sink is asked again which failures were given out."""
+        """Job that started over -> when to ask its sink again which failures it has given out."""
         self.draining: set[bytes] = set()
         """Members that are about to leave: no job is placed on them."""
         self.deadlines = Deadlines()
@@ -168,8 +168,8 @@ class Lifecycle:
             job.placed = None
 
     def place_all(self) -> None:
-        """Place each pipeline's waiting jobs in the order of their coming. Behind a job that has to wait, all
-        wait."""
+        """Place each pipeline's waiting jobs in the order in which they came. If one cannot be placed, those
+        behind it wait too."""
         if not self.unplaced:
             return
         self.unplaced = False
@@ -182,7 +182,7 @@ class Lifecycle:
                 del pipeline.waiting[name]
 
     def queue(self, job: Job) -> None:
-        """Let the job take turns if it has roots to send, or send its END if all are sent."""
+        """Put the job into its pipeline's queue if it has roots to send; if all are sent, send its END."""
         if job.state is JobState.RUNNING and job.failures_known and not job.recovering:
             pipeline = self.pipelines[job.pipeline]
             if job.todo:
@@ -282,7 +282,7 @@ class Lifecycle:
                 self.effects.append(Control(from_broker.NewStamp(stamp=stamp), stamp.sink))
 
     def _adopt_orphans(self) -> None:
-        """Take roots whose worker has died or has given them back, and let them be sent again."""
+        """Send the roots again whose worker has died or has given them back."""
         for outbatch in self.senders.orphans:
             job = self.jobs.get(outbatch.batch.job)
             if job is None or job.epoch != outbatch.batch.epoch:

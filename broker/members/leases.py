@@ -4,17 +4,17 @@ The broker alone decides: a member lives as long as it is in the view. It joins 
 view when
 
 * its node saw it exit, or it said itself that it leaves;
-* its lease, five seconds if nothing else is set, has run out on this clock. Its own hello renews the lease
-  each second, and its node each quarter of a lease, unless the kernel shows the process as stopped or dead.
-  So a process whose code holds the interpreter is busy, not dead;
+* its lease, five seconds if nothing else is set, has run out on the broker's clock. The member's hello renews
+  it each second. Its node renews it each quarter of a lease, unless the kernel shows the process as stopped
+  or dead. So a process whose code holds the interpreter is busy, not dead;
 * its links are broken for a lease: ``complaints.py`` says which of two ends is taken out;
 * it yields to another member: to a newer sink on its spool, or to a member that it cannot reach
   (``machine/from_members.py``: ``hello`` has the first rule, ``_apart`` the second).
 
-A broker that was started again gives all members a full lease; one that stood still adds that time to each.
-A long task makes no member dead: a task's time-out ends the process, and the node sees that. A member that
-claims a view and is not in the present one is fenced: it exits, and its node starts another. What follows
-for the jobs is in ``machine/departures.py``.
+A broker that was started again gives all members a full lease. A broker that stood still for a while adds
+that time to all leases. A long task makes no member dead: a task's time-out ends the process, and the node
+sees that. A member that says it has a view, and is not in the present one, is fenced: it exits, and its node
+starts another. What follows for the jobs is in ``machine/departures.py``.
 """
 
 from __future__ import annotations

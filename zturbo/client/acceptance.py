@@ -10,12 +10,13 @@ from zturbo.wire.control import answers
 __all__ = ["Acceptance"]
 
 FRESH = 0.25
-"""Seconds for which the broker's answer to a submit says where results are. Each reader takes over from the
-one before it, by a turn that the broker gives. So a reader that comes later asks for its own."""
+"""Seconds after the broker's answer to a submit in which a job's first reader may use it to find the results.
+A later reader asks the broker, which gives it a turn of its own, above that of the reader before it."""
 
 
 class Acceptance(Future[answers.Whereabouts]):
-    """The broker's answer to a job: where it is, once it is in the ledger; else the refusal, as an error."""
+    """The broker's answer: where the job's results will be, once the ledger has the job; or a refusal, as an
+    error."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -57,6 +58,7 @@ class Acceptance(Future[answers.Whereabouts]):
             self.set_exception(error)
 
     def take_turn(self) -> bool:
-        """Whether a reader of the results may use the answer. Only the first one may, and only soon."""
+        """Whether a reader of the results may use the answer: only the first reader may, and only for
+        ``FRESH`` seconds."""
         given, self._given = self._given, True
         return not given and (not self.done() or time.monotonic() < self._at + FRESH)

@@ -1,9 +1,9 @@
-"""Jobs on their way to the broker: jobs that are here together go in one message.
+"""Jobs on their way to the broker, many in one message.
 
-``submit`` puts a job here and returns. The I/O thread sends the jobs that are here, as many as fit into a
-message. At most :data:`UNDER_WAY` messages wait for the broker's answer; meanwhile new jobs gather here. So a
-slow broker gets larger messages, not more of them. Each message is repeated until the broker answers it, like
-every question to the broker.
+``submit`` puts a job into the outbox and returns. The I/O thread sends as many jobs in one message as fit
+into it. At most :data:`UNDER_WAY` messages wait for the broker's answer; meanwhile new jobs gather in the
+outbox. So a slow broker gets larger messages, not more of them. The I/O thread repeats each message until the
+broker answers it, as it does with all questions to the broker.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ JOBS = 256
 """Jobs in one message at most."""
 
 BYTES = 1 << 20
-"""About how many bytes a message has at most; a larger job has a message of its own."""
+"""About how many bytes a message has at most; a job with more bytes has a message of its own."""
 
 UNDER_WAY = 4
 """Messages without an answer at most."""
@@ -39,10 +39,10 @@ MOST_JOBS, MOST_BYTES = 16_384, 64 << 20
 """Jobs, and bytes of them, without an answer of the broker. Beyond either, ``submit`` waits."""
 
 MOST_FAILED = 1000
-"""Failed jobs that are remembered for :meth:`Outbox.flush`."""
+"""Jobs without acceptance that are remembered at most, for :meth:`Outbox.flush` to tell of."""
 
 HEAD = 300
-"""About how many bytes a job has beside its name, meta and contents."""
+"""About how many bytes of a message a job takes beside its name, meta and contents."""
 
 
 class _Waiting(NamedTuple):
@@ -64,18 +64,18 @@ class Outbox:
         self._io = io
         self._timeout = timeout
         self._changed = threading.Condition(threading.RLock())
-        """Guards all below. Reentrant: a dropped client's finalizer may run while it is held."""
+        """Guards the fields below. Reentrant: a dropped client's finalizer may run while it is held."""
         self._waiting: deque[_Waiting] = deque()
         self._put = self._gone = 0
-        """Jobs that were ever put here, and those that the broker has answered for, or will not."""
+        """Jobs that were ever put here, and how many of them wait for no answer any more."""
         self._nbytes = 0
-        """Bytes of the jobs that it has not."""
+        """Bytes of the jobs that wait for an answer."""
         self._under_way = 0
         self._due = False
-        """Whether the I/O thread was asked to look here."""
+        """Whether the I/O thread is sending, or has been asked to."""
         self._failed: deque[tuple[str, Acceptance, BaseException]] = deque(maxlen=MOST_FAILED)
-        """(name, acceptance, error) of each job that the broker refused or did not answer for, as far as the
-        program may not have seen the error."""
+        """(name, acceptance, error) of jobs that the broker refused or did not answer for, since the last
+        :meth:`flush`. The program may have seen an error at the job's handle."""
         self._then: Callable[[], None] | None = None
 
     # -- from any thread ----------------------------------------------------------------------
@@ -94,7 +94,7 @@ class Outbox:
             self._changed.wait_for(self.has_room)
 
     def put(self, job: NewJob, frames: Sequence[Buffer]) -> Acceptance:
-        """Let a job be sent; raises BrokerUnavailable if the client was closed."""
+        """Send a job, once there is room for it; raises BrokerUnavailable if the client was closed."""
         self._io.check_process()
         if self._io.closed:
             raise BrokerUnavailable(CLOSED)
@@ -123,11 +123,10 @@ class Outbox:
     def flush(self, timeout: float | None) -> bool:
         """Wait until the broker has answered for all jobs. Returns False if it has not in time.
 
-        Logs the refusals that the program has not asked for at the jobs' handles.
+        Errors that the program has seen at a job's handle are not told again. Refusals are logged.
 
         Raises:
-            BrokerUnavailable: it did not answer for some jobs, which may not have arrived, and the program
-                has not seen that error at their handles.
+            BrokerUnavailable: the broker did not answer for some jobs, which may not have arrived.
         """
         self._io.check_process()
         with self._changed:
@@ -146,7 +145,7 @@ class Outbox:
         return done
 
     def when_empty(self, then: Callable[[], None]) -> None:
-        """Call this once there are no jobs here: at once, or in the I/O thread."""
+        """Call this when no job waits for an answer: at once if none does, else in the I/O thread."""
         with self._changed:
             if self.waiting:
                 self._then = then
@@ -206,7 +205,7 @@ class Outbox:
         one.acceptance.refuse(error)
 
     def _let_go(self, part: list[_Waiting]) -> None:
-        """These jobs have an answer, or will get none."""
+        """Stop waiting for an answer for these jobs."""
         self._gone += len(part)
         self._nbytes -= sum(one.nbytes for one in part)
         self._changed.notify_all()
@@ -215,7 +214,7 @@ class Outbox:
             then()
 
     def _give_up(self, error: BrokerUnavailable) -> None:
-        """The I/O thread has ended."""
+        """The I/O thread has ended: refuse the jobs that were not sent."""
         with self._changed:
             part, self._waiting = list(self._waiting), deque()
         for one in part:

@@ -1,8 +1,8 @@
 """Results of small jobs that a sink sends as soon as the job is complete, before a reader asks for them.
 
 A job's stamp names the client that has submitted it, and a token for its first reader. The results wait here
-until that reader comes. If some are not here, because they were lost or too many, the reader asks for them as
-always.
+until that reader comes. If some of them are missing, because they were lost or dropped, the reader asks the
+sink for them.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class Pushed:
         return len(self._jobs)
 
     def expect(self, job: bytes, token: int, sink: bytes) -> None:
-        """The broker has this job; the sink's results may come."""
+        """Results of this job may come: the broker has accepted it."""
         self._jobs[job] = _Expected(token, sink, [])
         if len(self._jobs) > MOST_JOBS:
             self._forget_oldest()
@@ -47,7 +47,7 @@ class Pushed:
         return b"" if expected is None else expected.sink
 
     def take(self, results: Results, nbytes: int) -> None:
-        """Results have come for which there is no reader."""
+        """Keep results that have come before their reader."""
         expected = self._jobs.get(results.job)
         if expected is None or results.token != expected.token or results.problem is not None:
             return
@@ -57,7 +57,7 @@ class Pushed:
             self._forget_oldest()
 
     def give(self, job: bytes) -> tuple[int, list[tuple[Results, int]]] | None:
-        """A reader has come: (token, results with their sizes). None if nothing is expected."""
+        """For a job's first reader: (token, results with their sizes). None if no results are expected."""
         expected = self._jobs.pop(job, None)
         if expected is None:
             return None

@@ -37,10 +37,10 @@ ROUND = 64
 """Messages of one sink that are read in one round at most."""
 
 PUSH_WAIT = 0.02
-"""Where a sink may send results unasked, the reader waits so many seconds for them. Then it asks."""
+"""Seconds that a reader waits for results that may come unasked, before it asks for them."""
 
 LOCATE = 0.5
-"""Seconds between two questions to the broker where a job's results are, while none arrive."""
+"""While no results of a job arrive: seconds between two questions to the broker where they are."""
 
 FAR = (
     "results are at {} on {}, which that host alone reaches: start the sink there with --insecure and "
@@ -78,12 +78,12 @@ class Subscriptions:
 
     # -- readers ------------------------------------------------------------------------------
     def begin(self, sub: Subscription, accepted: Acceptance, turn: bool, now: float) -> None:
-        """The broker has answered to a job that this reader waits for.
+        """Begin to read a job, now that the broker has answered for it.
 
         Args:
             sub: the reader.
             accepted: the answer.
-            turn: whether the token in the answer is this reader's; else the broker is asked for another.
+            turn: whether this reader may use the token in the answer; if not, it asks the broker for another.
             now: monotonic seconds.
         """
         error = accepted.exception()
@@ -104,7 +104,7 @@ class Subscriptions:
     def _take_pushed(
         self, sub: Subscription, token: int, arrived: list[tuple[Results, int]], now: float
     ) -> bool:
-        """Give a reader the results that have come before it. Returns whether the job has no others."""
+        """Give a reader the results that have come before it. Returns whether they are all of the job's."""
         if sub.stream.next != 0 or not arrived or arrived[-1][0].total is None:
             return False
         sub.stream.turn(token)
@@ -113,7 +113,7 @@ class Subscriptions:
         return sub.stream.complete
 
     def end(self, sub: Subscription, *, tell: bool) -> None:
-        """Stop reading; ``tell`` the sink how many results were taken."""
+        """Stop reading. With ``tell``, tell the sink how many results were taken."""
         want = sub.stream.last_word() if tell and not sub.over else None
         sub.end()
         if want is not None and sub.sink:
@@ -143,7 +143,7 @@ class Subscriptions:
 
     # -- where results are --------------------------------------------------------------------
     def expect(self, job: bytes, at: answers.Whereabouts) -> None:
-        """A sink may send a job's results unasked: have a connection to it."""
+        """Connect to the sink of a job whose results may come unasked."""
         if at.sink and (at.sink in self._sinks or self._reach(at) is None):
             self._pushed.expect(job, at.token, at.sink)
 
@@ -166,7 +166,7 @@ class Subscriptions:
         future.add_done_callback(located)
 
     def _located(self, sub: Subscription, value: answers.Whereabouts) -> None:
-        """The broker says where the results are."""
+        """Read from the sink that the broker has named, or end if there will be no results."""
         now = time.monotonic()
         sub.stream.turn(value.token)
         if value.state in ("failed", "cancelled"):
@@ -192,7 +192,7 @@ class Subscriptions:
         sub.read_from(sink)
 
     def _reach(self, at: answers.Whereabouts) -> ZturboError | None:
-        """Connect to a sink. Returns the reason if that cannot be."""
+        """Connect to a sink. Returns an error if this client cannot reach it."""
         if is_loopback(at.results[0]) and not same_network(at.host):
             return UsageError(FAR.format(at.results[0], at.host))
         try:
@@ -203,7 +203,7 @@ class Subscriptions:
 
     # -- questions and answers ----------------------------------------------------------------
     def serve(self, now: float) -> float:
-        """Ask for what is due; returns when to come again."""
+        """Send the questions that are due. Returns when the next ones are."""
         return min((self._serve(sub, now) for sub in self._all()), default=now + 60)
 
     def _serve(self, sub: Subscription, now: float) -> float:
@@ -247,7 +247,7 @@ class Subscriptions:
             self._pushed.take(message, nbytes)
 
     def _give(self, sub: Subscription, message: Results, nbytes: int, now: float) -> None:
-        """Results have come for this reader."""
+        """Give a reader results that have come for it."""
         skip = sub.stream.results(message, nbytes, now)
         sub.heard = now
         if skip is not None:
@@ -258,8 +258,8 @@ class Subscriptions:
             sub.deliver(message, message.n)
 
     def _doubt(self, sub: Subscription, problem: str, now: float) -> None:
-        """The sink refuses this reader. One that another reader has replaced ends; else the broker is
-        asked."""
+        """The sink refuses this reader. If another reader has replaced it, it ends. Else it asks the broker
+        where the results are now."""
         if problem == "superseded":
             self._finish(sub, ResultsLost(SUPERSEDED))
         elif sub.state is SubscriptionState.READING:

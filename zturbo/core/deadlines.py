@@ -1,6 +1,6 @@
-"""When something is due for jobs, such as a time-out or a report.
+"""For each of many jobs, the time at which something is due: a time-out, or a report.
 
-No event of one job looks at the others: there may be a million of them.
+There may be a million jobs, so an event of one job looks at no other.
 """
 
 from __future__ import annotations
@@ -11,15 +11,15 @@ __all__ = ["Deadlines"]
 
 
 class Deadlines:
-    """Jobs for which something is due. An event costs the logarithm of their number."""
+    """A time for each job for which something is due. To set one costs the logarithm of their number."""
 
     def __init__(self) -> None:
         self._at: dict[bytes, float] = {}
         self._heap: list[tuple[float, bytes]] = []
-        """Each job with its time, and times that hold no longer, which are skipped when they come."""
+        """Each job with its time. A time that was changed or dropped stays, and is skipped when it comes."""
 
     def set(self, job: bytes, at: float) -> None:
-        """Something is due then for this job, in place of what was due before."""
+        """Set a job's time, in place of the one that it had."""
         if self._at.get(job) == at:
             return
         self._at[job] = at
@@ -27,23 +27,23 @@ class Deadlines:
         self._tidy()
 
     def drop(self, job: bytes) -> None:
-        """Nothing is due for this job."""
+        """Remove a job's time, if it has one."""
         if self._at.pop(job, None) is not None:
             self._tidy()
 
     def _tidy(self) -> None:
-        """Most times on the heap may hold no longer: then keep only the others."""
+        """Make the heap anew if most of its times were changed or dropped."""
         if len(self._heap) > 2 * len(self._at) + 100:
             self._heap = [(at, job) for job, at in self._at.items()]
             heapq.heapify(self._heap)
 
     def first(self) -> float | None:
-        """When something is due next."""
+        """The earliest time; None if no job has one."""
         self._skip()
         return self._heap[0][0] if self._heap else None
 
     def due(self, now: float) -> list[bytes]:
-        """Jobs whose time has come, the earliest first. Each is returned once."""
+        """Jobs whose time has come, the earliest first. They have no time any more."""
         jobs = []
         while (at := self.first()) is not None and at <= now:
             job = heapq.heappop(self._heap)[1]

@@ -324,7 +324,7 @@ class SystemJobs:
             assert job is not None
             self._do(job, self._attempt(job))
         elif self.state == "started" and not self._under_way:
-            self._log.warning("the program waits for a job, and none is under way: it has taken each one")
+            self._log.warning("the program waits for a job, but it has taken all jobs that it has added")
 
     def taken(self, job: Job) -> None:
         """The program has taken a job from the queue."""

@@ -8,7 +8,8 @@ The order of release is depth first, and a failure comes after its children.
 Items come as runs of siblings. Each path whose children are not all released has a node. The node knows which
 children have wholly entered (as intervals), and buffers runs that wait for their turn. It forgets released
 runs. So the next run in order costs the same whether it has one task or a thousand. Memory is taken by
-open nodes, gaps and waiting runs alone.
+open nodes, gaps and waiting runs alone. Without an order no item waits for another, and a node is there only
+until all of its children have entered.
 
 A component of :data:`EXECUTION` or more names one execution of the task above it, at a stage that is not
 deterministic. Such a task has one child: the first execution that is complete becomes child 0, and the others
@@ -73,13 +74,19 @@ class Sequencer:
 
     # -- entering -----------------------------------------------------------------------------
     def enter_run(self, first: Path, n: int, item: Any, offset: int = 0) -> int:
-        """Take n sibling tasks, the first of them at ``first``: tasks ``offset ..`` of the item.
+        """Take n sibling tasks.
+
+        Args:
+            first: path of the first.
+            n: how many there are.
+            item: the caller's object that has them, such as their batch.
+            offset: index of the first among the item's tasks.
 
         Returns:
             How many of them are new.
 
         Raises:
-            DecodeError: no correct sender says this.
+            DecodeError: no correct sender sends such tasks.
         """
         full = full_path(first)
         if n < 1 or (n > 1 and not first):
@@ -161,7 +168,7 @@ class Sequencer:
         return 1
 
     def _let_go(self, node: Node) -> None:
-        """Without an order: release the items that an execution has buffered until it won."""
+        """Release the items of an execution that has won. It has buffered them, though there is no order."""
         for index, buffered in sorted(node.buffered.items()):
             if buffered.kind != NOTHING:
                 self.buffered -= buffered.n
@@ -182,7 +189,7 @@ class Sequencer:
         return False
 
     def _around_kids(self, node: Node, low: int, high: int) -> list[tuple[int, int]]:
-        """The parts of a new run of tasks, without the paths that have had children."""
+        """The parts of a new run of tasks that may enter: a path that has had children is no task."""
         out = []
         for index in sorted(index for index in node.kids if low <= index < high):
             kid = node.kids[index]
@@ -454,10 +461,10 @@ class Sequencer:
         return self.finished or not self.ordered
 
     def keep_prefix(self) -> None:
-        """Begin a new epoch: forget all items that are not released.
+        """Begin a new epoch: forget all items that are not released, since all of the job may enter again.
 
-        All of the job may enter again then, and the released prefix is dropped as copies. Without an order
-        nothing is forgotten: each item that has entered is released once.
+        Items of the released prefix are then dropped as copies. Without an order the sequencer forgets
+        nothing, and drops each item that has entered before.
         """
         if not self.ordered or self.finished:
             return

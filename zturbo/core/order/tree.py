@@ -1,4 +1,7 @@
-"""The tree of a sequencer: a node for each path whose children are not all released."""
+"""The tree of a sequencer: a node for each path whose children are not all released.
+
+Without an order, a path has a node only until all of its children have entered.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +29,7 @@ EXECUTION = 1 << 60
 """Components from here on name executions of one task, at a stage that is not deterministic."""
 
 BEFORE_ID = EXECUTION - 1
-"""Last component of the path of a task while its ``get_sequence_id`` runs: it has no number there yet."""
+"""Stands for a task's number in an ordered stage while ``get_sequence_id`` runs, which decides the number."""
 
 TASKS, FAIL, NOTHING = "tasks", "fail", "nothing"
 
@@ -53,7 +56,7 @@ class Buffered(NamedTuple):
 
 
 class Node:
-    """A path whose children are not all released."""
+    """A path whose children are not all released; without an order, not all entered."""
 
     __slots__ = ("buffered", "count", "cursor", "done", "fail", "failed", "index", "kids", "parent", "tries")
 
@@ -61,7 +64,7 @@ class Node:
         self.parent = parent
         self.index = index
         self.cursor = 0
-        """Children below this index are released."""
+        """Children below this index are released. Always 0 without an order."""
         self.count: int | None = None
         """How many children it has; None until its END or FAIL has entered."""
         self.failed = False

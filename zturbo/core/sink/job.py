@@ -70,16 +70,17 @@ JOB: Table[SinkJobState] = Table(
 
 
 class KnownFailure(NamedTuple):
-    """A failed result. One that has come lies in the spool, as it may have its task's input with it."""
+    """A failed result. A failure that a worker has sent lies in the spool, since it may have its task's input
+    with it; the sink makes others itself."""
 
     token: int
-    """Of the batch that has it; 0 for a failure of the sink's own."""
+    """Of the batch that has it; 0 for a failure that the sink has made."""
     nth: int
     """Which of the batch's failures."""
     origin: Origin | None
     """Where it began, if the job may have to start over."""
     error: bytes = b""
-    """Of the sink's own."""
+    """Of a failure that the sink has made."""
 
 
 class ResultIndex:
@@ -153,7 +154,7 @@ class JobReader:
     limit: int
     told_total: bool = False
     unasked: bool = False
-    """Whether it has not asked, and gets a small job's results once all of them are here."""
+    """Whether it has not asked yet. If the job is small, it gets all results once they are here."""
 
 
 @slotted
@@ -163,7 +164,7 @@ class SinkJob:
     stamp: Stamp
     sequencer: Sequencer
     by_meta: ByMeta | None = None
-    """Where a key in their meta orders results: those that the sequencer has released, until their turn."""
+    """If a key in their meta orders the results: those that the sequencer has released, until their turn."""
     results: ResultIndex = field(default_factory=ResultIndex)
     state: SinkJobState = COLLECTING
     story: list[str] = field(default_factory=list)
@@ -171,20 +172,20 @@ class SinkJob:
     report_at: float = -math.inf
     """When the broker is told, or told again, how the job ended."""
     cursor: int = 0
-    """Index of the first result that no client has said it has."""
+    """Number of results that clients have said they have: the first so many."""
     reader: JobReader | None = None
     stored_bytes: int = 0
     """Of all of its batches."""
     noted: tuple[float, int] = (0.0, 0)
     """When the cursor was last noted in the spool, and where it was."""
     pause_at: float = -math.inf
-    """When its sources may be paused again."""
+    """When the broker may next be asked to pause its sources."""
     unsafe: set[int] = field(default_factory=set)
-    """Tokens of batches that have entered, since the job started over, before they were safe."""
+    """Tokens of batches that are not safe and have entered all the same, because the job started over."""
     shown: int = 0
     """Results that may be given out while there are such batches."""
     failure: str | None = None
-    """Why the job is to end, if it has fail_fast: its first failure, in a sentence."""
+    """Its first failure, in a sentence, if that is to end the job (``fail_fast``)."""
 
     @classmethod
     def of(cls, stamp: Stamp, host: str) -> SinkJob:
@@ -236,7 +237,7 @@ class SinkJob:
                 self.report_at = now
 
     def release(self) -> None:
-        """Results get an index as soon as their order, and what the stamp has held back, let them go."""
+        """Give an index to the results whose turn has come and which the stamp does not hold back."""
         hold = self.stamp.hold
         if hold == "all" and not self.sequencer.complete:
             return
@@ -253,7 +254,8 @@ class SinkJob:
             self._flush(self.by_meta)
 
     def _flush(self, by_meta: ByMeta) -> None:
-        """All is here: failures, whose keys nobody knows, and then what waits behind gaps in the keys."""
+        """Release the rest, since all is here: first failures, whose keys are not known, then tasks that wait
+        behind gaps in the keys."""
         failures, ready = by_meta.flush()
         for failure in failures:
             if not isinstance(failure, KnownFailure):
@@ -265,7 +267,8 @@ class SinkJob:
             self.results.add(1, token, offset)
 
     def start_over(self, stamp: Stamp) -> None:
-        """A higher epoch: results that clients may have stay, and the rest comes again if it has to."""
+        """Begin a higher epoch: keep the results that clients may have, and forget the others if they come
+        again."""
         if self.stamp.hold == "failures" or (stamp.ordered and not self.complete):
             self.sequencer.keep_prefix()
             if self.complete and not self.sequencer.complete:
@@ -284,12 +287,12 @@ class SinkJob:
 
     @property
     def confirmed(self) -> bool:
-        """Whether the broker knows that."""
+        """Whether the broker has confirmed that the job is complete."""
         return self.state is CONFIRMED
 
     @property
     def unconfirmed(self) -> bool:
-        """Whether the broker is to hear that."""
+        """Whether the job is complete and the broker has not confirmed it."""
         return self.state is COMPLETE
 
     @property
@@ -301,12 +304,12 @@ class SinkJob:
 
     @property
     def released(self) -> int:
-        """Results that the order has let go."""
+        """Results that have an index."""
         return self.results.count
 
     @property
     def good(self) -> int:
-        """Those of them that are no failures."""
+        """Results with an index that are no failures."""
         return self.released - len(self.results.errors)
 
     @property
@@ -316,7 +319,7 @@ class SinkJob:
 
     @property
     def failed(self) -> int:
-        """Failures among them, and failures that are kept back."""
+        """Failures with an index, and failures that are kept back."""
         waiting = len(self.by_meta.failures) if self.by_meta else 0
         return len(self.results.errors) + waiting + (self.sequencer.failures() if self.stamp.hold else 0)
 

@@ -29,7 +29,7 @@ __all__ = ["SinkMachine"]
 
 
 class SinkMachine:
-    """One sink: its events. Its parts have what it has.
+    """One sink. Its methods are its events, and its parts have its state.
 
     Args:
         me: incarnation.
@@ -72,7 +72,7 @@ class SinkMachine:
 
     # -- control ------------------------------------------------------------------------------
     def control(self, message: Message, now: float) -> None:
-        """The broker's word."""
+        """Take a message of the broker."""
         match message:
             case from_broker.Welcome(view=view) | from_broker.NewView(view=view):
                 self.view(view, now)
@@ -88,7 +88,7 @@ class SinkMachine:
                 self.recovery.confirmed()
 
     def view(self, view: View, now: float) -> None:
-        """The broker's word on who lives."""
+        """Take a view: the members that the broker knows to live."""
         if view.number < self.receivers.view.number:
             return
         if self.me in view.members:
@@ -112,7 +112,7 @@ class SinkMachine:
         self._settle(now)
 
     def forget(self, jobs: Sequence[bytes], now: float) -> None:
-        """Nobody wants these jobs' results any more."""
+        """Forget these jobs and their results, as the broker says."""
         for name in jobs:
             counts, job = None, self.jobs.get(name)
             if job is not None:
@@ -139,7 +139,7 @@ class SinkMachine:
 
     # -- data ---------------------------------------------------------------------------------
     def data(self, message: DataMessage, now: float) -> None:
-        """A message from a peer; one that no sink gets is dropped."""
+        """Take a message of a peer. A message of a kind that is not for sinks is dropped."""
         if type(message) is Batch:
             self._batch(message, now)
         elif type(message) is Probe:
@@ -149,7 +149,7 @@ class SinkMachine:
         self._settle(now)
 
     def unreadable(self, claim: Batch, why: str, now: float) -> None:
-        """A batch came that cannot be read, but for the record of whose it is."""
+        """A batch came of which only its claim can be read: its sender, number and job."""
         self.receivers.unreadable(claim, why, ended=self.known_jobs.is_over(claim.job, claim.epoch), now=now)
         self._settle(now)
 
@@ -187,10 +187,10 @@ class SinkMachine:
         self._busy[stamp.job] = None
 
     def _enter_early(self, job: SinkJob, now: float) -> None:
-        """The job starts over: what is being stored of it enters before that, as it does in the spool.
+        """A job is about to start over: let the batches that are being stored enter in its old epoch.
 
-        So a sink that reads the spool later keeps the same prefix. Such results are given out when they are
-        safe.
+        The spool has them there, so a sink that reads it later keeps the same prefix. Results from such
+        batches are given out when the batches are safe.
         """
         if not job.unsafe:
             job.shown = job.released
@@ -219,7 +219,7 @@ class SinkMachine:
 
     # -- the spool of an earlier incarnation --------------------------------------------------
     def recovered(self, token: int, batch: Batch, now: float) -> None:
-        """A batch was read from the spool; they come in the order of storing."""
+        """A batch was read from the spool; batches come in the order in which they were stored."""
         self.storing.recovered(token)
         if batch.stamp is not None:
             self._accept_stamp(batch.stamp, now, note=False)
@@ -242,7 +242,7 @@ class SinkMachine:
         self.recovery.read(damaged, now)
 
     def durability(self, name: bytes) -> str:
-        """What a job's batches waited for before they were acked."""
+        """How safe a job's batches had to be before they were acked."""
         job = self.jobs.get(name)
         return "fsync" if job is None else job.stamp.durability
 

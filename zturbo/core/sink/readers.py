@@ -1,7 +1,8 @@
 """What clients have asked a sink for, and what they get.
 
-A client asks for the results from one index up to another, not for the next so many. So a question that is
-asked twice does no harm. A later reader of a job has a higher token, and supersedes the one before it.
+A client asks for the results from one index up to another, not for some number of further ones. So a
+question that is asked twice does no harm. A later reader of a job has a higher token, and supersedes the one
+before it.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ MAX_SEGMENT = 1024
 """Results in one message to a client."""
 
 MAX_WAITING = 10_000
-"""Unknown jobs that clients may have asked for at once."""
+"""Most jobs that clients have asked for and that are not here yet."""
 
 NOT_KEPT = "these results are not kept any more"
 SUPERSEDED = "superseded"
@@ -82,7 +83,7 @@ class Readers:
             del self._waiting[next(iter(self._waiting))]  # its client asks again
 
     def _taken(self, job: SinkJob, taken: int, now: float) -> None:
-        """A client has taken so many of the job's results. The spool has that too, noted twice a second at
+        """A client has taken so many of the job's results. That is noted in the spool, twice a second at
         most."""
         job.take(taken)
         if job.cursor > job.noted[1] and now >= job.noted[0] + NOTE_CURSOR:
@@ -90,11 +91,11 @@ class Readers:
             self._effects.append(Note(job.stamp.job, None, job.cursor))
 
     def begin(self, job: bytes) -> list[tuple[bytes, Want]]:
-        """A job has come here: (client, what it wants) of those that have waited for it."""
+        """A job has come to this sink: (client, what it wants) for each client that has asked for it."""
         return list(self._waiting.pop(job, {}).items())
 
     def end(self, job: SinkJob) -> None:
-        """The job is let go of: its reader gets no more."""
+        """A job is forgotten: tell its reader."""
         if job.reader is not None:
             self._refuse(job.reader.client, job.stamp.job, job.reader.token, NOT_KEPT)
 
@@ -102,7 +103,7 @@ class Readers:
         self._effects.append(Deliver(client, Results(job, token, 0, 0, problem=problem), []))
 
     def serve(self, job: SinkJob) -> None:
-        """Give the job's reader what it may have, and the total once all of it is here."""
+        """Give a job's reader the results that it may have, and the total once all results are here."""
         reader = job.reader
         if reader is None or (reader.unasked and not job.small):
             return

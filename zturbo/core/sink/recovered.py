@@ -1,4 +1,4 @@
-"""What a sink found in its spool when it started, as the broker is told until it confirms that."""
+"""What a sink found in its spool when it started. The sink reports it until the broker confirms it."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class RecoveredSpool:
         self._effects = effects
         self._damaged: tuple[bytes, ...] = ()
         self.untold = False
-        """Whether the broker does not know yet what was recovered."""
+        """Whether there is a report that the broker has not confirmed."""
         self._tell_at = -math.inf
 
     def read(self, damaged: list[bytes], now: float) -> None:
@@ -37,7 +37,7 @@ class RecoveredSpool:
         self._tell_at = now
 
     def confirmed(self) -> None:
-        """The broker knows of it: the marks of damaged files may go."""
+        """The broker has confirmed the report: the marks of damaged files may go."""
         self.untold = False
         self._effects.append(ForgetDamaged(list(self._damaged)))
 

@@ -12,10 +12,10 @@ REPORT_AFTER = 1.0
 """Seconds after which a job's end that was not confirmed is reported again."""
 
 PAUSE_EVERY = 1.0
-"""Seconds between two words that a job has more than its share of unread results."""
+"""Seconds between two reports that a job has more than its share of unread results."""
 
 MAX_KNOWN_FAILURES = 10_000
-"""Failures that may have been given out before an ordered job starts over."""
+"""Most failures that may have been given out when an ordered job starts over: with more it ends."""
 
 
 class Reports:

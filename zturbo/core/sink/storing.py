@@ -1,4 +1,4 @@
-"""Batches that a sink is storing: each has a token, by which the spool says that it is safe."""
+"""Batches that a sink is storing. Each has a token, and the spool tells the tokens of those that are safe."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ class Storing:
         return self._token
 
     def end(self, token: int) -> Batch:
-        """It is safe."""
+        """A batch is safe: returns it."""
         return self._batches.pop(token)
 
     def recovered(self, token: int) -> None:
-        """An earlier incarnation has stored a batch, which has this token now: no other gets it."""
+        """A batch of an earlier incarnation was read with this token: later batches get higher ones."""
         self._token = max(self._token, token)
 
     def of(self, job: bytes, epoch: int) -> list[tuple[int, Batch]]:
-        """(token, batch) of what is being stored of a job in this epoch."""
+        """(token, batch) of each batch of a job in this epoch that is being stored."""
         return [
             (token, batch)
             for token, batch in self._batches.items()

@@ -31,7 +31,7 @@ class Feed:
         effects: list to which it appends its effects.
         sequenced: gives the next work of an ordered stage; None at a plain stage, which has a queue.
         batch: tasks that the code takes at once; 0 for one by one.
-        batch_wait: seconds that the code waits for so many.
+        batch_wait: seconds that the code waits until it has ``batch`` tasks.
         concurrency: tasks that the code runs at a time, and finishes in any order; 0 for one by one.
     """
 

@@ -1,12 +1,12 @@
 """The worker's machine: tasks in by its receivers, through user code, out by its senders.
 
-A plain stage queues input batches, hands them to the user's code one by one, and acks each when
-nothing that came of it is un-acked (custody). An ordered stage has a sequencer per job before its
-code. The sequencer takes every batch at once, so that it is acked, and releases tasks in order. If this
-process is lost, the broker starts its jobs over.
+A plain stage queues its input batches and hands them to the user's code one by one. It acks a batch when all
+that came of the batch is acked in its turn (custody). An ordered stage has a sequencer for each job, before
+its code. The sequencer takes each batch as it comes, so the batch is acked at once, and releases the tasks in
+order. If this process is lost, the broker starts its jobs over.
 
-ENDs and FAILs do not travel through plain stages: they go straight to the next sequencer, which takes
-a job's items in any order.
+ENDs and FAILs do not travel through plain stages. A worker sends them straight to the next sequencer, which
+takes a job's items in any order.
 
 A plain stage may give tasks that it has not started back to their senders, for other workers to run. It does
 so when a task runs much longer than those before it, and when this worker is told to leave.
@@ -58,7 +58,8 @@ WORKER: Table[WorkerState] = Table(
     {
         FRESH: "no view has it yet, so no peer sends it tasks",
         READY: "it takes tasks, as far as it gives credit",
-        DRAINING: "it finishes the tasks that run, gives the others back, and takes no new ones",
+        DRAINING: "a plain stage finishes the tasks that run and gives the others back; an ordered one "
+        "finishes its jobs",
         FENCED: "it leaves; others drop its messages",
     },
     [
@@ -83,7 +84,7 @@ class WorkerMachine:
         host: name of its host, as members of the view have it.
         spill_bytes: bytes that may wait for their order in memory.
         batch: tasks that the code takes at once; 0 for one by one.
-        batch_wait: seconds that the code waits for so many.
+        batch_wait: seconds that the code waits until it has ``batch`` tasks.
         concurrency: tasks that the code runs at a time, and finishes in any order; 0 for one by one.
     """
 
@@ -199,7 +200,11 @@ class WorkerMachine:
         self._settle(now)
 
     def drain(self, now: float) -> None:
-        """Finish the tasks that run, give the others back, and take no new ones."""
+        """Prepare to leave.
+
+        A plain stage finishes the tasks that run, gives the others back, and takes no new ones. An ordered
+        stage finishes its jobs, and takes their tasks until then; the broker places no other job on it.
+        """
         if self.state in (FRESH, READY):
             self._move(DRAINING)
         self.effects.append(Control(to_broker.Draining(incarnation=self.me)))
@@ -220,7 +225,7 @@ class WorkerMachine:
 
     # -- data ---------------------------------------------------------------------------------
     def data(self, message: DataMessage, now: float) -> None:
-        """A message from a peer; one that no worker gets is dropped."""
+        """Take a message of a peer. A message of a kind that is not for workers is dropped."""
         if type(message) is Batch:
             self._batch(message, now)
         elif type(message) is Statement:
@@ -363,7 +368,7 @@ class WorkerMachine:
         return {name: (job.done, job.failures, *now[name]) for name, job in self.jobs.items()}
 
     def known(self) -> list[tuple[bytes, int, int]]:
-        """(job, epoch, revision) of each job here. The broker says so if it has a newer stamp."""
+        """(job, epoch, revision) of each job here, so that the broker sends the newer stamps that it has."""
         return self.known_jobs.ranks() + self.receivers.waited_for()
 
     def located(self) -> list[Located]:

@@ -1,7 +1,7 @@
 """Where can a task be in a worker? The table of places, and the tasks at each place.
 
-A plain stage keeps its batches in custody: a task counts until it is gone. An ordered stage acks a batch as
-soon as it has entered the job's sequencer; if that worker is lost, the broker starts its jobs over.
+A plain stage keeps each batch in custody until its last task is gone. An ordered stage acks a batch as soon
+as the batch has entered the job's sequencer. If that worker is lost, the broker starts its jobs over.
 
 A task's place alone does not tell when its credit comes back (``feed.py``). The credit of a fast task comes
 back when the task is handed out. That of a slow task, or of one of several that overlap, comes back when the
@@ -66,7 +66,7 @@ PLACES: Table[TaskPlace] = Table(
         (WAITING, GONE, "its job has ended or starts over"),
         (HANDED, FINISHED, "its piece of work is finished"),
         (HANDED, RETURNED, "it had not begun when the rest of the work was taken back"),
-        (HANDED, GONE, "its work is finished, and its batch need not be acked any more"),
+        (HANDED, GONE, "its work is finished; its batch is acked already, or its job has ended"),
         (RETURNED, GONE, "its sender has taken it back, or is gone"),
         (FINISHED, GONE, "all that came of its batch is acked, or its job has ended"),
     ],

@@ -1,17 +1,18 @@
-"""Messages without an end: a connection that sends more than one message may have is cut.
+"""Messages without an end: this process cuts a connection whose message becomes too large.
 
-ZeroMQ delivers a message when its last frame has come. Until then it keeps all frames in memory, where no
-code sees them. Its limits are on single frames, so a stranger may send frames for ever. An empty frame is 2
-bytes on the wire and 64 in memory.
+A message may have many frames, and ZeroMQ delivers it when its last frame has come. Until then ZeroMQ keeps
+the frames in memory, where no code of ours sees them. It limits the size of a frame, not the number of
+frames. So a stranger may send frames for ever. An empty frame takes 2 bytes on the wire and 64 in memory.
 
-But the kernel knows how many bytes each TCP connection has brought, and each message tells which connection
-brought it. So the bytes since the last whole message of a connection are known. The connection is shut down
-if these are more than a message may have, or if they come in tiny frames while this process grows. Then
-ZeroMQ frees the frames. A correct peer connects anew, and its links go on.
+But the kernel counts the bytes that each TCP connection has brought, and ZeroMQ tells for each message which
+connection brought it. So this process knows how many bytes a connection has brought since its last whole
+message. It shuts the connection down in two cases: if these are more bytes than a message may have, or if
+they come in tiny frames while this process grows. Then ZeroMQ frees the frames. A correct peer connects anew,
+and its links go on.
 
-That holds for connections that other processes make, and for those that this process makes. A stranger may
-claim to be a member, or may have the port of a member that has ended. A PUSH takes no messages, but ZeroMQ
-keeps the frames that its peer sends all the same.
+This process watches the connections that others make to it, and those that it makes itself. At the other end
+of one of its own, a stranger may claim to be a member, or may have the port of a member that has ended. A
+PUSH socket takes no messages, and ZeroMQ keeps the frames that the peer sends to it all the same.
 
 Sockets of this host's own user (``ipc://``) are not watched: they lie in a folder that is the user's alone.
 """
@@ -41,34 +42,34 @@ __all__ = ["TAKES_NOTHING", "Arrivals", "address_of"]
 log = logging.getLogger("zturbo")
 
 LOOK_EVERY, HURRY = 1.0, 0.1
-"""Seconds between two looks: as a rule, and while a connection has brought much."""
+"""Seconds between two looks at the connections: as a rule, and while one of them has brought much."""
 
 TRIMS = 30
-"""Looks after a cut at which memory is given back: ZeroMQ takes some seconds to free very many frames."""
+"""After a cut, memory is given back at so many looks: ZeroMQ takes some seconds to free very many frames."""
 
 MUCH = 1 << 20
-"""Bytes of an unfinished message that are nothing special."""
+"""Bytes that any unfinished message may have; beyond them a connection is looked at more often."""
 
 GROWN = 256 << 20
-"""Bytes by which the process may grow while a message arrives, beside twice its size."""
+"""While a message arrives, this process may grow by so many bytes and twice the message's size."""
 
 IDLE = 64
-"""Bytes a second that may be heartbeats."""
+"""Bytes a second that a connection may bring without a message: they may be heartbeats."""
 
 TAKES_NOTHING = 1 << 10
-"""Bytes that a frame may have if it is sent to a socket that takes no messages; a handshake needs less."""
+"""Most bytes of a frame that is sent to a socket which takes no messages; a handshake needs less."""
 
 TINY = 16
-"""Bytes up to which a frame takes many times as much memory as bytes on the wire."""
+"""Most bytes of a tiny frame: it takes many times as much memory as bytes on the wire."""
 
 PEEK = 4096
-"""Bytes that are looked at in the kernel's buffer, to see how large their frames are."""
+"""Bytes of the kernel's buffer that are read, and left there, to see how large the frames are."""
 
 PEEK_WAIT = 2
 """Milliseconds to wait for such bytes, since ZeroMQ takes them from the buffer too."""
 
 UNCLEAR = 50
-"""Looks that found no bytes in the buffer, after which the growth of this process alone decides."""
+"""Looks, one after another, that find too few bytes there. Then the growth of this process alone decides."""
 
 _RECEIVED = struct.Struct("=Q")
 _RECEIVED_AT = 128

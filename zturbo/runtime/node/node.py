@@ -116,8 +116,8 @@ class Node:
         lease: seconds after which the broker takes a member for dead, if its lease is not renewed.
         on_event: called with ``started``, ``ready``, ``failed`` or ``exited``, the child, and a text.
         env: environment of the children.
-        broker_first: let the other children wait until the node's own broker is ready. If its address is in
-            use, another broker is there, and no child of this node is to join that one.
+        broker_first: start the other children once the node's own broker is ready. If the address of this
+            broker is in use, another broker is there, and no child of this node is to join that one.
         output: descriptor of the children's stdout and stderr; None for this process's.
     """
 
@@ -358,7 +358,10 @@ class Node:
 
     # -- stopping -----------------------------------------------------------------------------
     def _stop_children(self, now: float) -> bool:
-        """Stop the children. Returns whether all are gone. The broker is last, to hear of the others."""
+        """Stop the children. Returns whether all are gone.
+
+        The broker is the last to stop, so that it hears of the ends of the others.
+        """
         alive = self.children
         if not alive:
             return True
@@ -425,7 +428,7 @@ class Node:
                 self._send(pack_control(to_broker.Renew(node=self.id, alive=tuple(alive))))
 
     def _late(self, now: float) -> bool:
-        """Whether a ready child is older than a lease, with no broker of this node to wait for."""
+        """Whether a broker elsewhere has not answered in time: a ready child is older than a lease."""
         if any(seat.what.role == "broker" for seat in self.seats):
             return False
         return any(child.is_ready and now - child.started > self._lease for child in self.children)

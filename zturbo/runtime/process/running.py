@@ -1,9 +1,9 @@
 """The note of the tasks that a worker runs, in memory that it shares with its node.
 
 The worker writes a serial number and the path of each task before it runs the task. So the node knows what
-ran when the worker died. It also knows for how long a task has run: if it finds the same serial number at two
-looks, the task has run from one to the other. The memory begins with a head for one task, or for one batch.
-Behind it is a table, for workers that run many tasks at a time, each of which ends by itself.
+ran when the worker died. It also knows for how long a task has run: a task whose serial number the node finds
+at two looks has run from the first look to the second. The memory begins with a head, for one task or one
+batch. Behind the head is a table, for workers that run many tasks at a time: there each task has an entry.
 
 A task that has ended stays there, marked as ended, until the next one begins. A worker that dies between two
 tasks may have died of the last one: of something that the task had started, or of its outputs.
