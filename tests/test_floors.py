@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ast
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -257,6 +259,51 @@ def test_every_module_says_what_it_is_for_and_what_it_exports(name: str) -> None
         defined = {n.name for n in tree.body if isinstance(n, (ast.FunctionDef, ast.ClassDef))}
         text = MODULES[name].read_text()
         assert all(n in defined or n in text for n in names)
+
+
+WITHOUT = (
+    "asyncio ast dataclasses difflib dis hashlib inspect pkgutil selectors socket subprocess tempfile".split()
+)
+"""Modules that take milliseconds each, and that no member needs before it runs code that uses them."""
+
+START = """
+import logging, msgpack, pathlib, sys, zmq
+before = set(sys.modules)
+import {module}
+if "{module}".endswith("worker"):
+    from zturbo.hardware.resources import Resources
+    from zturbo.runtime.code.importing import build_stage, code_hash, load_class
+    from zturbo.runtime.code.stagehost import StageHost
+    cls = load_class("stages:Add")
+    build_stage(cls, {{"number": 1}}, Resources())
+    assert code_hash(cls)
+print(*(set(sys.modules) - before).intersection({without}))
+"""
+"""A start, up to a stage that is made: what Python, libzmq and msgpack import themselves does not count."""
+
+STAGES = """
+from zturbo import Stage, Task
+
+class Add(Stage):
+    def __init__(self, resources, number):
+        super().__init__(resources)
+        self.number = number
+
+    def process(self, task):
+        return Task(task.content + self.number, parent_task=task)
+"""
+
+
+@pytest.mark.parametrize(
+    "module", ["zturbo.runtime.members.worker", "zturbo.runtime.members.sink", "zturbo_broker.server"]
+)
+def test_a_process_imports_at_its_start_what_it_needs(module: str, tmp_path: Path) -> None:
+    (tmp_path / "stages.py").write_text(STAGES)
+    code = START.format(module=module, without=WITHOUT)
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert (done.stdout.split(), done.stderr) == ([], "")
 
 
 WORDS = ROOT / "docs/words.md"

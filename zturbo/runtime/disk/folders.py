@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import tempfile
 from pathlib import Path
 
 from zturbo.checks import LONGEST_IPC
@@ -30,6 +29,8 @@ def runtime_dir(prefix: str = "zturbo-") -> Path:
     Raises:
         StartError: none of them will do.
     """
+    import tempfile  # here, because workers and sinks get a folder of their node's
+
     tried = []
     named = [os.environ.get(name) for name in ("XDG_RUNTIME_DIR", "TMPDIR")]
     wanted = [*named, tempfile.gettempdir(), "/tmp", "/var/tmp"]
