@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import errno
 import os
+from contextlib import suppress
 from pathlib import Path
 
 from zturbo.checks import LONGEST_IPC
 from zturbo.errors import StartError
 
-__all__ = ["is_read_only", "runtime_dir", "short_enough", "state_folder"]
+__all__ = ["is_read_only", "remove_folder", "runtime_dir", "short_enough", "state_folder"]
 
 _BELOW = 34
 """Bytes of a socket's path below the folder in which :func:`runtime_dir` makes a new one, at most."""
@@ -49,6 +50,18 @@ def runtime_dir(prefix: str = "zturbo-") -> Path:
         f"there is no folder for sockets ({'; '.join(tried)}): let TMPDIR name one that is there, can "
         "be written, and has a short path"
     )
+
+
+def remove_folder(folder: Path) -> None:
+    """Remove a folder that has no folders in it, as far as that can be done.
+
+    ``shutil`` does more, but no worker needs that, and its import takes a hundredth of a worker's start.
+    """
+    with suppress(OSError):
+        for path in list(folder.iterdir()):
+            with suppress(OSError):
+                path.unlink()
+        folder.rmdir()
 
 
 def is_read_only(folder: Path) -> bool:

@@ -18,13 +18,14 @@ from typing import Protocol
 import zmq
 
 from zturbo.errors import DecodeError, VersionMismatch
+from zturbo.runtime.disk.folders import remove_folder
 from zturbo.runtime.members.dump import dropped
 from zturbo.runtime.members.forward import Forwarder
 from zturbo.runtime.net.endless import Arrivals
 from zturbo.runtime.net.guard import Guard
 from zturbo.runtime.net.peers import Inbox, Peers
 from zturbo.runtime.net.sockets import Security, make
-from zturbo.runtime.process.childside import ChildSide, remove_folder
+from zturbo.runtime.process.childside import ChildSide
 from zturbo.runtime.process.descriptors import out_of_the_way
 from zturbo.runtime.process.posted import Posted
 from zturbo.runtime.shared.contents import SharedContents, has_references

@@ -26,11 +26,12 @@ import msgpack
 
 from zturbo.api.log import FORMAT, SafeFormatter
 from zturbo.errortext import clip, plain_text, render
+from zturbo.runtime.disk.folders import remove_folder
 from zturbo.runtime.process.descendants import end_descendants
 from zturbo.runtime.process.descriptors import LOST_DESCRIPTORS, out_of_the_way
 from zturbo.runtime.process.running import RunningNote
 
-__all__ = ["LENGTH", "REFUSED", "STOP", "ChildSide", "remove_folder"]
+__all__ = ["LENGTH", "REFUSED", "STOP", "ChildSide"]
 
 log = logging.getLogger("zturbo.node")
 
@@ -42,14 +43,6 @@ STOP = b"s"
 
 REFUSED = 3
 """Exit code of a member that the broker has refused, or taken out: its code is not to blame."""
-
-
-def remove_folder(folder: Path) -> None:
-    """Remove a folder of sockets, if it is there; it has no folders in it."""
-    with suppress(OSError):
-        for path in folder.iterdir():
-            path.unlink()
-        folder.rmdir()
 
 
 class _Fanout(logging.Handler):

@@ -15,10 +15,11 @@ from __future__ import annotations
 import fcntl
 import itertools
 import os
-import shutil
 import stat
 from contextlib import suppress
 from pathlib import Path
+
+from zturbo.runtime.disk.folders import remove_folder
 
 __all__ = ["SharedFolder", "pool_path", "remove", "sweep"]
 
@@ -68,7 +69,7 @@ def sweep() -> None:
         for folder in list(pool.iterdir()):
             fd = _lock(folder)
             if fd is not None:
-                shutil.rmtree(folder, ignore_errors=True)
+                remove_folder(folder)
                 os.close(fd)
 
 
@@ -76,7 +77,7 @@ def remove(incarnation: bytes) -> None:
     """Remove the folder of a process of this user that has ended, and the pool if that was the last one."""
     pool = pool_path()
     if pool is not None and _is_ours(pool):
-        shutil.rmtree(pool / incarnation.hex(), ignore_errors=True)
+        remove_folder(pool / incarnation.hex())
         with suppress(OSError):
             pool.rmdir()
 
