@@ -86,7 +86,3 @@ class Placement:
         for incarnation in (*placed.ordered.values(), placed.sink):
             if self._load[incarnation] <= 0:
                 del self._load[incarnation]
-
-    def load(self, incarnation: bytes) -> int:
-        """Jobs that it has."""
-        return self._load[incarnation]
