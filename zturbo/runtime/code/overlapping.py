@@ -130,6 +130,8 @@ class AsyncRunner:
 
     def wake(self) -> None:
         """From any thread: work has come, or more may be given."""
+        # Without a lock: the flag is lowered before the queue is read, so what comes later raises it anew. If
+        # two threads raise it at once, the second call finds an empty queue.
         if not self._woken:
             self._woken = True
             self.turns.from_any_thread(self._take_todo)
