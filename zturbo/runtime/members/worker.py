@@ -138,8 +138,7 @@ class WorkerProcess:
         self._steal_at = 0.0
         self._steal_delay = STEAL_AFTER
         self._running_note = host.context.running_note
-        self.descriptors: Descriptors | None = None
-        """The descriptors that the stage's code must leave alone."""
+        self._context = host.context
 
     def _make_runner(
         self, host: StageHost, max_bytes: int, timeout: float | None
@@ -347,7 +346,8 @@ class WorkerProcess:
         try:
             self.loop.run(self)
         except BaseException:
-            if self.descriptors is not None and not self.descriptors.there():
+            descriptors = self._context.descriptors
+            if descriptors is not None and not descriptors.there():
                 os._exit(LOST_DESCRIPTORS)
             log.exception("the I/O thread of %s failed", self.loop.stage)
             os._exit(1)  # at once: the running task stays noted, since it may be the cause
@@ -410,7 +410,7 @@ def make_worker(side: ChildSide) -> WorkerProcess:
     if loop.shared is not None:
         Encoder.keeper = loop.shared.put
         os.register_at_fork(before=loop.shared.forking)
-    worker.descriptors = host.context.descriptors = Descriptors(opened() - before, of_loop)
+    host.context.descriptors = Descriptors(opened() - before, of_loop)
     return worker
 
 
