@@ -20,7 +20,7 @@ import msgpack
 import zmq
 
 from zturbo.core.effects import Confirm, Control, Effect, Load, LogLine, Record, Reply, Send
-from zturbo.errors import DecodeError, StartError, VersionMismatch
+from zturbo.errors import DecodeError, VersionMismatch
 from zturbo.jobstates import ENDED, LIVE
 from zturbo.runtime.members.dump import dropped, dump, links
 from zturbo.runtime.net.endless import Arrivals
@@ -237,13 +237,12 @@ class Broker:
         """Serve until :meth:`stop` is called.
 
         Raises:
-            LedgerCorrupt: the ledger is damaged.
-            StartError: the broker cannot go on. Any other error fails its round alone.
+            LedgerCorrupt: the ledger is damaged. Any other error fails its round alone.
         """
         while not self.stopping:
             try:
                 self._round()
-            except (LedgerCorrupt, StartError):
+            except LedgerCorrupt:
                 raise
             except Exception as error:
                 self.guard.failed("a round", error)
