@@ -1,13 +1,19 @@
-"""The states of a job, in the broker and in all that it tells members and clients."""
+"""States: the base of all enums of states, and those of a job, as members and clients are told them."""
 
 from __future__ import annotations
 
 from enum import Enum
 
-__all__ = ["ENDED", "LIVE", "JobState"]
+__all__ = ["ENDED", "LIVE", "JobState", "State"]
 
 
-class JobState(str, Enum):
+class State(str, Enum):
+    """A base for the states of an object; each is its own name as a text, and is hashed as quickly."""
+
+    __str__ = str.__str__
+
+
+class JobState(State):
     """State of a job; each value is the name on the wire and in a status."""
 
     WAITING = "waiting"
@@ -15,8 +21,6 @@ class JobState(str, Enum):
     DONE = "done"
     FAILED = "failed"
     CANCELLED = "cancelled"
-
-    __str__ = str.__str__
 
 
 LIVE = frozenset({JobState.WAITING, JobState.RUNNING})

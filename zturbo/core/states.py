@@ -14,17 +14,12 @@ from enum import Enum
 from typing import Generic, TypeVar
 
 from zturbo.errors import ZturboError
+from zturbo.jobstates import State
 
 __all__ = ["STORY", "ImpossibleTransition", "State", "Table"]
 
 STORY = 50
 """Events that are kept of one object."""
-
-
-class State(str, Enum):
-    """A base for the states of an object; each is its own name as a text, and is hashed as quickly."""
-
-    __str__ = str.__str__
 
 
 S = TypeVar("S", bound=Enum)
