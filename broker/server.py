@@ -122,6 +122,7 @@ class Broker:
             version=__version__,
             cluster=self.cluster_id,
         )
+        self.machine.rounds.together = True
         ledger.set_view(number + 1)  # a number is never used twice, however soon this broker dies
         self._due = True
         """Whether there are records without a commit. Until then only a ``Reply`` is sent, which depends on
@@ -293,6 +294,7 @@ class Broker:
     # -- effects ------------------------------------------------------------------------------
     def _perform(self, now: float) -> None:
         while True:
+            self.machine.rounds.end(now)
             effects, self.machine.effects[:] = list(self.machine.effects), []
             self._deferred.extend(effects)
             for effect in effects:
@@ -324,7 +326,7 @@ class Broker:
                     continue
                 self.machine.loaded(load.job, load.seq, self._batch_of(row), now)
             self.peers.set_members(self.machine.membership.view().members)
-            if not self.machine.effects:
+            if not self.machine.effects and not self.machine.rounds.due:
                 return
 
     def _do(self, effect: Effect) -> None:

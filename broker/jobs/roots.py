@@ -183,7 +183,6 @@ class Roots:
             self._uncache(job, seq)
         self._free_acks(job)
         self.senders.put(outbatch)
-        self.senders.pump(now)
         return True
 
     def _free_acks(self, job: Job) -> None:

@@ -10,6 +10,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+from zturbo.core.rounds import Rounds
 from zturbo.jobstates import ENDED, JobState
 from zturbo.wire.control import to_broker
 from zturbo.wire.control.message import Message
@@ -73,6 +74,7 @@ class BrokerMachine:
         self.clients = FromClients(known, self.life)
         self.restarts = Restart(known, self.life)
         self.handlers = self._handlers()
+        self.rounds = Rounds(self._settle)
 
     def _handlers(self) -> dict[type[Message], Callable[[bytes, Any, float], None]]:
         """Class of message -> its handler: (who said it, message, time)."""
@@ -118,7 +120,7 @@ class BrokerMachine:
     def restore(self, members: list[Member], jobs: list[Job], now: float) -> None:
         """Begin with what the ledger has: its members, and its jobs, which go on."""
         self.restarts.restore(members, jobs, now)
-        self._settle(now)
+        self.rounds.event(now)
 
     def control(self, who: bytes, message: Message, now: float) -> None:
         """Handle a control message.
@@ -130,31 +132,31 @@ class BrokerMachine:
         check_speaker(who, message)
         self.clients.heard(who, now)
         self.handlers[type(message)](who, message, now)
-        self._settle(now)
+        self.rounds.event(now)
 
     def gone(self, incarnation: bytes, now: float, death: Death | None = None) -> None:
         """A member has died or left."""
         self.departures.gone(incarnation, now, death)
-        self._settle(now)
+        self.rounds.event(now)
 
     def loaded(self, job_id: bytes, seq: int, roots: Batch, now: float) -> None:
         """A chunk was read from the ledger."""
         if (job := self.jobs.get(job_id)) is not None:
             self.life.roots.loaded(job, seq, roots)
-        self._settle(now)
+        self.rounds.event(now)
 
     def unreadable(self, job_id: bytes, error: str, now: float) -> None:
         """A chunk cannot be read from the ledger any more: its job cannot be whole."""
         job = self.jobs.get(job_id)
         if job is not None and job.state not in ENDED:
             self.life.end(job, JobState.FAILED, "JobFailed", error, now)
-        self._settle(now)
+        self.rounds.event(now)
 
     def data(self, message: DataMessage, now: float) -> None:
         """A first stage's word on its input; a message of another kind is dropped."""
         if type(message) is Statement:
             self.senders.statement(message, now)
-        self._settle(now)
+        self.rounds.event(now)
 
     def stood_still(self, seconds: float) -> None:
         """This broker did not run for so long, and perhaps its whole host did not: no lease ran meanwhile."""
@@ -188,7 +190,7 @@ class BrokerMachine:
         self.life.ask_known_failures(now)
         self.life.prune_old(now)
         self.senders.tick(now)
-        self._settle(now)
+        self.rounds.event(now)
 
     def check(self) -> None:
         """Assert every invariant."""

@@ -101,6 +101,16 @@ class Anything:
         )
 
     def batch(self) -> Batch:
+        """A batch, with riders at times."""
+        head = self._part()
+        for sub in range(1, self.rng.choice([1, 1, 1, 2, 4])):
+            rider = self._part()
+            rider.stage, rider.number, rider.sub = head.stage, head.number, sub
+            rider.source, rider.target = head.source, head.target
+            head.riders.append(rider)
+        return head
+
+    def _part(self) -> Batch:
         rng = self.rng
         job = rng.choice(JOBS)
         runs: list[Any] = []
@@ -138,7 +148,7 @@ class Anything:
             rng.randrange(10_000),
             rng.randrange(4),
             rng.random() < 0.3,
-            pairs,
+            [(number, rng.randrange(3), index) for number, index in pairs],
             rng.random() < 0.2,
         )
 
@@ -151,7 +161,7 @@ class Anything:
                 self.batch,
                 self.statement,
                 lambda: Greet(rng.choice(IDS), rng.choice(IDS), rng.randrange(6)),
-                lambda: Probe(rng.choice(IDS), rng.choice(IDS), rng.randrange(5), (rng.randrange(6),)),
+                lambda: Probe(rng.choice(IDS), rng.choice(IDS), rng.randrange(5), ((rng.randrange(6), 0),)),
                 lambda: Results(rng.choice(JOBS), 1, 0, 1),
                 lambda: Want(rng.choice(JOBS), rng.randrange(4), rng.randint(-1, 5), rng.randrange(9)),
             ]

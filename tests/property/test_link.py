@@ -52,16 +52,17 @@ def test_everything_arrives_once_in_order_and_all_credit_returns(seed: int) -> N
     sent = 0
     arrived: list[int] = []
     queue: list[Batch] = []
-    unacked: list[int] = []
+    unacked: list[Batch] = []
     acked: list[int] = []
     window = rng.choice([1, 3, 10])
     for step in range(20_000):
         now += rng.random() * 0.05
         wire.lying = step < 1500
         while sent < total and sender.credit >= 1 and rng.random() < 0.7:
-            batch = Batch(b"j" * 16, 1, 0, ends=[End((sent,), 0)])
-            sender.send(OutBatch.of(batch, B), now)
-            sent += 1
+            some = range(sent, min(total, sent + min(sender.credit, rng.choice([1, 1, 2, 5]))))
+            first, *riders = [OutBatch.of(Batch(b"j" * 16, 1, 0, ends=[End((i,), 0)]), B) for i in some]
+            sender.send(first, now, riders)
+            sent += len(some)
         if sent < total:
             sender.starve(now)
         sender.tick(now)
@@ -73,8 +74,9 @@ def test_everything_arrives_once_in_order_and_all_credit_returns(seed: int) -> N
             message = decode(wire.down.pop(0))
             if isinstance(message, Batch):
                 if receiver.batch(message, now):
-                    arrived.append(message.ends[0].path[0])
-                    queue.append(message)
+                    for part in message.apart():
+                        arrived.append(part.ends[0].path[0])
+                        queue.append(part)
             elif isinstance(message, Probe):
                 receiver.probe(message.nonce, message.taken_back, now)
             elif isinstance(message, Greet):
@@ -82,9 +84,10 @@ def test_everything_arrives_once_in_order_and_all_credit_returns(seed: int) -> N
         if queue and rng.random() < 0.5:
             done = queue.pop(0)
             receiver.window.leave(done.size, done.nbytes)
-            unacked.append(done.number)
+            unacked.append(done)
         if unacked and rng.random() < 0.5:
-            receiver.ack(unacked.pop(rng.randrange(len(unacked))), now)
+            part = unacked.pop(rng.randrange(len(unacked)))
+            receiver.ack(part.number, now, part.sub)
         if receiver.window.grant(window, 1 << 20):
             receiver.urge(now)
         if receiver.due is not None and receiver.due <= now:

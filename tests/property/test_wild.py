@@ -19,6 +19,7 @@ from zturbo.wire.control.view import Member, View
 from zturbo.wire.messages import (
     MAX_DEPTH,
     MAX_INT,
+    MAX_RIDERS,
     MAX_STAGES,
     Batch,
     End,
@@ -113,7 +114,7 @@ statements = st.builds(
     wild,
     wild,
     st.booleans(),
-    pairs,
+    st.lists(st.tuples(wild, st.integers(0, MAX_RIDERS), wild), max_size=3),
     st.booleans(),
 )
 peers = st.sampled_from([PEER, BROKER])
@@ -124,7 +125,7 @@ messages = (
     | statements
     | wants
     | st.builds(Greet, peers, st.just(ME), wild)
-    | st.builds(Probe, peers, st.just(ME), wild, st.lists(wild, max_size=3).map(tuple))
+    | st.builds(Probe, peers, st.just(ME), wild, pairs.map(tuple))
 )
 
 

@@ -56,8 +56,8 @@ class Work:
     epoch: int
     pieces: list[tuple[Batch, int, int]]
     """(batch, start, stop): tasks ``start .. stop`` of the batch."""
-    origin: tuple[bytes, int] | None
-    """(link, number) of the input batch whose custody they count for; None at an ordered stage."""
+    origin: tuple[bytes, int, int] | None
+    """(link, number, part) of the input whose custody they count for; None at an ordered stage."""
     fails: list[tuple[int, bytes, int]]
     """At an ordered stage: (index, error, count), in order. Each is a failure of a stage above. It passes by
     before the task of this index, counted over all pieces. Its own task had given so many children."""

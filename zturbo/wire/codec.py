@@ -23,6 +23,7 @@ from zturbo.wire.messages import (
     MAX_FRAMES,
     MAX_INT,
     MAX_MARKS,
+    MAX_RIDERS,
     MAX_STAGES,
     MAX_TEXT,
     PROTOCOL,
@@ -57,12 +58,19 @@ _pack = msgpack.Packer(use_bin_type=True, autoreset=True).pack
 
 
 class BadBatch(DecodeError):
-    """A batch whose records cannot be read, although its source, target, number, job and epoch can."""
+    """A batch whose records cannot be read, although its source, target, number, job and epoch can.
 
-    def __init__(self, why: str, claim: Batch) -> None:
+    Args:
+        why: what is wrong.
+        claims: an empty batch for each part that cannot be read, with the source, target, number, job and
+            epoch that it names. There is one at least.
+        riders: the parts that can be read.
+    """
+
+    def __init__(self, why: str, claims: Sequence[Batch], riders: Sequence[Batch] = ()) -> None:
         super().__init__(why)
-        self.claim = claim
-        """An empty batch with the source, target, number, job and epoch that the bad batch names."""
+        self.claims = claims
+        self.riders = riders
 
 
 def _bad(field: str) -> DecodeError:
@@ -197,7 +205,7 @@ def _mark(value: Any) -> Mark:
 def encode(message: DataMessage) -> list[Buffer]:
     """The frames of a message; large contents are not copied."""
     if type(message) is Batch:
-        stamp = stamp_to_wire(message.stamp) if message.stamp is not None else None
+        riders = message.riders
         header = _pack(
             (
                 _MAGIC,
@@ -213,7 +221,8 @@ def encode(message: DataMessage) -> list[Buffer]:
                 message.metas,
                 message.ends,
                 message.fails,
-                stamp,
+                stamp_to_wire(message.stamp) if message.stamp is not None else None,
+                [_rider_to_wire(rider) for rider in riders],
             )
         )
         if not message.n:
@@ -283,6 +292,11 @@ def encode(message: DataMessage) -> list[Buffer]:
     raise TypeError(f"no data message: {type(message).__name__}")
 
 
+def _rider_to_wire(rider: Batch) -> tuple[Any, ...]:
+    stamp = stamp_to_wire(rider.stamp) if rider.stamp is not None else None
+    return rider.job, rider.epoch, rider.runs, bytes(rider.blob), rider.metas, rider.ends, rider.fails, stamp
+
+
 def decode(frames: Sequence[Buffer]) -> DataMessage:
     """The message in the frames of one multipart message.
 
@@ -309,7 +323,7 @@ def decode(frames: Sequence[Buffer]) -> DataMessage:
 
 
 def _read_batch(header: tuple[Any, ...], frames: Sequence[Buffer]) -> Batch:
-    if len(header) != 14:
+    if len(header) != 15 or len(_tuple(header[14], "riders")) > MAX_RIDERS:
         raise _bad("batch")
     batch = Batch(
         source=_id(header[3], "source"),
@@ -319,24 +333,55 @@ def _read_batch(header: tuple[Any, ...], frames: Sequence[Buffer]) -> Batch:
         epoch=_int(header[7], "epoch"),
         stage=_int(header[8], "stage", 0, MAX_STAGES),
     )
-    try:
-        _fill(batch, header, frames)
-    except DecodeError as error:
-        claim = Batch(
-            batch.job,
-            batch.epoch,
-            batch.stage,
-            number=batch.number,
-            source=batch.source,
-            target=batch.target,
-        )
-        raise BadBatch(f"a batch of job {batch.job.hex()[:8]}: {error}", claim) from None
+    parts = [batch, *[_rider(batch, sub, part) for sub, part in enumerate(header[14], 1)]]
+    bad: list[tuple[Batch, DecodeError]] = []
+    good: list[Batch] = []
+    for part in parts:
+        try:
+            if part is batch:
+                _fill(batch, header[9:14], frames)
+            else:
+                _fill_rider(part, header[14][part.sub - 1])
+            good.append(part)
+        except DecodeError as error:
+            bad.append((_claim(part), error))
+    if bad:
+        claim, why = bad[0]
+        raise BadBatch(f"a batch of job {claim.job.hex()[:8]}: {why}", [claim for claim, _ in bad], good)
+    batch.riders = parts[1:]
     return batch
 
 
-def _fill(batch: Batch, header: tuple[Any, ...], frames: Sequence[Buffer]) -> None:
-    """Read the records of a batch."""
-    batch.runs, n = _runs(header[9])
+def _rider(head: Batch, sub: int, part: Any) -> Batch:
+    """An empty batch that travels with another."""
+    job, epoch, *_ = _tuple(part, "rider", 8)
+    return Batch(
+        _id(job, "job"),
+        _int(epoch, "epoch"),
+        head.stage,
+        number=head.number,
+        source=head.source,
+        target=head.target,
+        sub=sub,
+    )
+
+
+def _claim(part: Batch) -> Batch:
+    return Batch(
+        part.job,
+        part.epoch,
+        part.stage,
+        number=part.number,
+        source=part.source,
+        target=part.target,
+        sub=part.sub,
+    )
+
+
+def _fill(batch: Batch, fields: tuple[Any, ...], frames: Sequence[Buffer]) -> None:
+    """Read the records of a message's first batch: runs, metas, ENDs, FAILs and stamp; contents in frames."""
+    runs, metas, ends, fails, stamp = fields
+    batch.runs, n = _runs(runs)
     if n and len(frames) < 2:
         raise DecodeError("a batch of tasks without its contents")
     if not n and len(frames) != 1:
@@ -345,8 +390,21 @@ def _fill(batch: Batch, header: tuple[Any, ...], frames: Sequence[Buffer]) -> No
         batch.n, batch.blob, batch.buffers = n, frames[1], list(frames[2:])
         if n > len(batch.blob):
             raise DecodeError("a batch with more tasks than bytes")
-    ends = batch.ends
-    for end in _tuple(header[11], "ends"):
+    _fill_records(batch, metas, ends, fails, stamp)
+
+
+def _fill_rider(batch: Batch, fields: tuple[Any, ...]) -> None:
+    """Read the records of a rider: as those of a first batch, with its contents among them."""
+    _, _, runs, blob, metas, ends, fails, stamp = fields
+    batch.runs, batch.n = _runs(runs)
+    batch.blob = _bytes(blob, "contents")
+    if batch.n > len(batch.blob) or (blob and not batch.n):
+        raise DecodeError("a batch with more tasks than bytes, or with contents alone")
+    _fill_records(batch, metas, ends, fails, stamp)
+
+
+def _fill_records(batch: Batch, metas: Any, ends: Any, fails: Any, stamp: Any) -> None:
+    for end in _tuple(ends, "ends"):
         if type(end) is not tuple or len(end) != 3:
             raise _bad("end")
         path, count, meta = end
@@ -354,14 +412,14 @@ def _fill(batch: Batch, header: tuple[Any, ...], frames: Sequence[Buffer]) -> No
             raise _bad("end")
         if meta is not None:
             _bytes(meta, "end.meta")
-        ends.append(End(path, count, meta))
-    for fail in _tuple(header[12], "fails"):
+        batch.ends.append(End(path, count, meta))
+    for fail in _tuple(fails, "fails"):
         path, count, error = _tuple(fail, "fail", 3)
         batch.fails.append(Fail(_path(path), _int(count, "fail.count"), _error(error)))
-    if header[10] is not None:
-        batch.metas = _bytes(header[10], "metas")
-    if header[13] is not None:
-        batch.stamp = stamp_from_wire(header[13])
+    if metas is not None:
+        batch.metas = _bytes(metas, "metas")
+    if stamp is not None:
+        batch.stamp = stamp_from_wire(stamp)
 
 
 def _error(value: Any) -> bytes:
@@ -373,6 +431,14 @@ def _error(value: Any) -> bytes:
 def _pairs(value: Any, field: str) -> list[tuple[int, int]]:
     pairs = [_tuple(pair, field, 2) for pair in _tuple(value, field)]
     return [(_int(first, field), _int(last, field)) for first, last in pairs]
+
+
+def _returns(value: Any) -> list[tuple[int, int, int]]:
+    returns = [_tuple(one, "return", 3) for one in _tuple(value, "return")]
+    return [
+        (_int(number, "return"), _int(sub, "return", 0, MAX_RIDERS), _int(index, "return"))
+        for number, sub, index in returns
+    ]
 
 
 def _read_statement(header: tuple[Any, ...], _: Sequence[Buffer]) -> Statement:
@@ -388,7 +454,7 @@ def _read_statement(header: tuple[Any, ...], _: Sequence[Buffer]) -> Statement:
         nbytes=_int(header[9], "nbytes"),
         nonce=_int(header[10], "nonce"),
         gap=header[11],
-        returns=_pairs(header[12], "return"),
+        returns=_returns(header[12]),
         busy=header[13],
     )
 
@@ -396,7 +462,7 @@ def _read_statement(header: tuple[Any, ...], _: Sequence[Buffer]) -> Statement:
 def _read_probe(header: tuple[Any, ...], _: Sequence[Buffer]) -> Probe:
     if len(header) != 7:
         raise _bad("probe")
-    taken = tuple(_int(number, "probe") for number in _tuple(header[6], "probe"))
+    taken = tuple(_pairs(header[6], "probe"))
     return Probe(_id(header[3], "source"), _id(header[4], "target"), _int(header[5], "nonce"), taken)
 
 

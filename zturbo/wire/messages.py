@@ -6,6 +6,7 @@ addressed to. A process drops messages that are addressed to another incarnation
 
 * :class:`Greet`      sender -> receiver: asks to open a link.
 * :class:`Batch`      sender -> receiver: records of one job and epoch; numbered, and retained until acked.
+  Small batches of other jobs may travel with it, as its *riders*: then the number is that of all of them.
 * :class:`Probe`      sender -> receiver: asks what has arrived. Silence makes a sender send this, never data.
 * :class:`Statement`  receiver -> sender: what has arrived and is acked, and the credit; absolute, repeatable.
 
@@ -32,6 +33,7 @@ __all__ = [
     "MAX_INT",
     "MAX_MARKS",
     "MAX_ORDER",
+    "MAX_RIDERS",
     "MAX_STAGES",
     "MAX_TEXT",
     "ORDERS",
@@ -85,6 +87,9 @@ MAX_ERROR = 4 << 20
 
 MAX_FRAMES = 1 << 16
 """Most frames of one message."""
+
+MAX_RIDERS = 255
+"""Most riders of a batch."""
 
 Path = tuple[int, ...]
 """A task's position in its job: the number of its root, then of its child, and so on."""
@@ -240,6 +245,22 @@ class Batch:
     """Incarnation of the sender."""
     target: bytes = b""
     """Incarnation of the receiver."""
+    sub: int = 0
+    """Which part of the message it is: 0 for the first one, which has the others as riders."""
+    riders: list[Batch] = field(default_factory=list)
+    """More batches for the same stage, as a rule of other jobs, that travel under this one's number."""
+
+    @property
+    def key(self) -> tuple[bytes, int, int]:
+        """(sender, number, part): which input it is for its receiver."""
+        return self.source, self.number, self.sub
+
+    def apart(self) -> list[Batch]:
+        """This batch and its riders, each by itself from now on."""
+        if not self.riders:
+            return [self]
+        riders, self.riders = self.riders, []
+        return [self, *riders]
 
     @property
     def size(self) -> int:
@@ -278,8 +299,8 @@ class Probe:
     nonce: int
     """Number of the probe, which a statement repeats. Batches sent before the probe that have not arrived by
     then are lost."""
-    taken_back: tuple[int, ...] = ()
-    """Numbers of the batches whose returned tasks the sender has taken back."""
+    taken_back: tuple[tuple[int, int], ...] = ()
+    """(batch, part) of those whose returned tasks the sender has taken back."""
 
 
 @slotted
@@ -304,8 +325,9 @@ class Statement:
     """The highest nonce of the probes that have arrived."""
     gap: bool = False
     """Whether a batch is missing before one that arrived, so that the sender has to probe."""
-    returns: list[tuple[int, int]] = field(default_factory=list)
-    """(batch, index): the batch's tasks from this index on were not started, and go back to the sender."""
+    returns: list[tuple[int, int, int]] = field(default_factory=list)
+    """(batch, part, index): the part's tasks from this index on were not started, and go back to the
+    sender."""
     busy: bool = False
     """Whether the receiver would return new tasks. While it is busy, the sender sends to others, whatever
     the credit."""

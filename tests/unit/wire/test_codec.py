@@ -22,6 +22,7 @@ from zturbo.wire.messages import (
     MAX_INT,
     MAX_MARKS,
     MAX_ORDER,
+    MAX_RIDERS,
     MAX_STAGES,
     MAX_TEXT,
     Batch,
@@ -82,6 +83,18 @@ def batches(draw: Any) -> Batch:
 
 
 @st.composite
+def shared(draw: Any) -> Batch:
+    """A batch with riders, as its sender numbers it."""
+    head = draw(batches())
+    riders = draw(st.lists(batches(), max_size=3))
+    for sub, rider in enumerate(riders, 1):
+        rider.stage, rider.number, rider.sub = head.stage, head.number, sub
+        rider.source, rider.target, rider.buffers = head.source, head.target, []
+    head.riders = riders
+    return head
+
+
+@st.composite
 def results(draw: Any) -> Results:
     n, first = draw(st.integers(0, 9)), draw(st.integers(0, 2**61))
     failed = st.tuples(st.integers(first, first + n - 1), st.binary(max_size=5))
@@ -101,9 +114,9 @@ def results(draw: Any) -> Results:
 
 
 messages = (
-    batches()
+    shared()
     | st.builds(Greet, ids, ids, ints)
-    | st.builds(Probe, ids, ids, ints)
+    | st.builds(Probe, ids, ids, ints, st.lists(st.tuples(ints, ints), max_size=3).map(tuple))
     | st.builds(
         Statement,
         ids,
@@ -115,7 +128,7 @@ messages = (
         ints,
         ints,
         st.booleans(),
-        st.lists(st.tuples(ints, ints), max_size=3),
+        st.lists(st.tuples(ints, st.integers(0, MAX_RIDERS), ints), max_size=3),
         st.booleans(),
     )
     | st.builds(Want, ids, ints, st.integers(-1, 99), ints, ints)
@@ -220,6 +233,7 @@ def raw_batch(**changed: Any) -> list[bytes]:
         "ends": (),
         "fails": (),
         "stamp": None,
+        "riders": (),
     }
     return [msgpack.packb(tuple({**fields, **changed}.values())), b"\x01"]
 
@@ -295,7 +309,7 @@ def test_wild_values_are_refused_or_read_in_every_field(wild: Any) -> None:
 def test_a_batch_beyond_its_bounds_says_whose_it_is(changed: Any) -> None:
     with pytest.raises(BadBatch) as caught:
         decode(raw_batch(**changed))
-    claim = caught.value.claim
+    (claim,) = caught.value.claims
     assert (claim.source, claim.target, claim.number, claim.job, claim.epoch) == (PEER, ME, 1, JOB, 1)
     assert not claim.size
 

@@ -78,11 +78,11 @@ def cut(outbatch: OutBatch, index: int) -> tuple[OutBatch, OutBatch]:
         return _cut_hollow(outbatch, index)
     if index <= 0:
         first = Batch(batch.job, batch.epoch, batch.stage)
-        second = replace(batch, ends=[], fails=[], stamp=None, number=0)
+        second = replace(batch, ends=[], fails=[], stamp=None, number=0, sub=0)
     else:
         first, second = (part(batch, start, stop) for start, stop in ((0, index), (index, batch.n)))
     first.ends, first.fails, first.stamp = batch.ends, batch.fails, batch.stamp
-    first.number, first.source, first.target = batch.number, batch.source, batch.target
+    first.number, first.source, first.target, first.sub = batch.number, batch.source, batch.target, batch.sub
     a, b = (OutBatch.of(part, outbatch.dest, outbatch.origins) for part in (first, second))
     return a, b
 

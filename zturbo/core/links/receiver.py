@@ -17,6 +17,8 @@ A batch beyond the credit counts as a complaint against its sender.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from zturbo.core.links.credit import MAX_WINDOW, Window
 from zturbo.core.states import State, Table
 from zturbo.wire.messages import Batch, Statement
@@ -68,6 +70,7 @@ class LinkReceiver:
 
     __slots__ = (
         "_above",
+        "_open",
         "_useless",
         "acked",
         "arrived",
@@ -91,6 +94,8 @@ class LinkReceiver:
         self.received = 0
         self.acked = 0
         self._above: set[int] = set()
+        self._open: dict[int, int] = {}
+        """Batch with riders -> how many of these and itself are not acked."""
         self.window = Window()
         self.arrived = 0
         """Tasks in all batches that were taken."""
@@ -102,8 +107,9 @@ class LinkReceiver:
         of."""
         self.nonce = 0
         self.gap = False
-        self.returned: dict[int, int] = {}
-        """Batch -> index. Its tasks from there on are given back, and the sender has not confirmed that."""
+        self.returned: dict[tuple[int, int], int] = {}
+        """(batch, part) -> index. Its tasks from there on are given back, and the sender has not confirmed
+        that."""
         self.due: float | None = None
         """When a statement is owed; None if there is nothing new to say."""
         self.duplicates = 0
@@ -120,13 +126,12 @@ class LinkReceiver:
         """Take the batch, if it is the next one and within the credit. Returns whether it is taken."""
         number = batch.number
         if number == self.received + 1:
-            if self.arrived + batch.size > self.window.limit_tasks and not self._fits_alone(batch):
+            size = batch.size + sum([rider.size for rider in batch.riders])
+            if self.arrived + size > self.window.limit_tasks and not self._fits_alone(size):
                 self.refuse(batch, BEYOND, now)
                 return False
-            if self.state is not TAKING:
-                self._move(TAKING)
-            self.received = number
-            self.arrived += batch.size
+            self._take(number, 1 + len(batch.riders))
+            self.arrived += size
             return True
         if number <= self.received:
             self.duplicates += 1
@@ -137,14 +142,21 @@ class LinkReceiver:
             self.urge(now)
         return False
 
-    def _fits_alone(self, batch: Batch) -> bool:
-        """Whether to take a batch that exceeds the credit, because nothing else of its sender is queued.
+    def _take(self, number: int, parts: int) -> None:
+        if self.state is not TAKING:
+            self._move(TAKING)
+        self.received = number
+        if parts > 1:
+            self._open[number] = parts
+
+    def _fits_alone(self, size: int) -> bool:
+        """Whether to take so many tasks beyond the credit, because nothing else of their sender is queued.
 
         A stranger may have promised the sender more credit in this receiver's name. A sender cannot cut a
         batch that has a number, so a refusal would block the link for ever. The largest window still bounds
         the queue.
         """
-        return self.arrived <= self.window.left_tasks and batch.size <= MAX_WINDOW
+        return self.arrived <= self.window.left_tasks and size <= MAX_WINDOW
 
     def refuse(self, batch: Batch, state: ReceiverState, now: float) -> None:
         """Note why the next batch cannot be taken, and since when."""
@@ -152,7 +164,7 @@ class LinkReceiver:
             return
         if self.state is not state:
             self._move(state)
-        if self._useless is None:
+        if self._useless is None or self._useless[:2] != (batch.job, batch.epoch):
             self._useless = (batch.job, batch.epoch, now)
 
     def hopeless(self, batch: Batch, now: float) -> bool:
@@ -175,40 +187,49 @@ class LinkReceiver:
         """Job and epoch of the next batch while it cannot be taken: all batches behind it wait."""
         return None if self._useless is None else self._useless[:2]
 
-    def skip(self, number: int, now: float) -> None:
-        """Go on behind a batch that cannot be read, since its job has ended.
+    def skip(self, claims: Sequence[Batch], riders: Sequence[Batch], now: float) -> bool:
+        """Go on behind a batch of which parts cannot be read, since their jobs have ended; take its riders.
 
-        The credit that the batch took is not known. It is at most the credit that was left: all of that comes
-        back.
+        The credit that those parts took is not known. It is at most the credit that was left: all of that
+        comes back, but for the credit of the riders. Returns whether it was the next batch.
         """
+        number = claims[0].number
         if number != self.received + 1:
-            return
+            return False
         window = self.window
-        window.leave(
-            max(0, window.limit_tasks - self.arrived), max(0, window.limit_bytes - window.left_bytes)
-        )
+        tasks = window.limit_tasks - self.arrived - sum(rider.size for rider in riders)
+        nbytes = window.limit_bytes - window.left_bytes - sum(rider.nbytes for rider in riders)
+        window.leave(max(0, tasks), max(0, nbytes))
         self.arrived = max(self.arrived, window.limit_tasks)
-        if self.state is not TAKING:
-            self._move(TAKING)
-        self.received = number
-        self.ack(number, now)
+        self._take(number, len(claims) + len(riders))
+        for claim in claims:
+            self.ack(number, now, claim.sub)
+        return True
 
-    def probe(self, nonce: int, taken_back: tuple[int, ...], now: float) -> list[tuple[int, int]]:
-        """Take a probe. Returns (batch, index) of the returns that it confirms, each once."""
+    def probe(self, nonce: int, taken_back: tuple[tuple[int, int], ...], now: float) -> list[tuple[int, int]]:
+        """Take a probe. Returns (batch, part) of the returns that it confirms, each once."""
         self.urge(now if nonce > self.nonce else now + FLUSH)
         self.nonce = max(self.nonce, nonce)
-        return [(number, self.returned.pop(number)) for number in taken_back if number in self.returned]
+        return [part for part in taken_back if self.returned.pop(part, None) is not None]
 
-    def give_back(self, number: int, index: int, now: float) -> None:
-        """Give back the tasks of this batch from this index on: they were not started, and will not be."""
-        self.returned[number] = index
+    def give_back(self, number: int, sub: int, index: int, now: float) -> None:
+        """Give back the tasks of this part of a batch from this index on: they will not be started here."""
+        self.returned[number, sub] = index
         self.urge(now + FLUSH)
 
-    def ack(self, number: int, now: float) -> None:
-        """Ack this batch: everything that came of it is safe."""
+    def ack(self, number: int, now: float, sub: int = 0) -> None:
+        """Ack this part of a batch: everything that came of it is safe. Each part is acked once.
+
+        The batch is acked with the last of its parts.
+        """
         if number <= self.acked or number > self.received:
             return
-        self.returned.pop(number, None)
+        self.returned.pop((number, sub), None)
+        if number in self._open:
+            self._open[number] -= 1
+            if self._open[number]:
+                return
+            del self._open[number]
         self._above.add(number)
         while self.acked + 1 in self._above:
             self.acked += 1
@@ -236,7 +257,7 @@ class LinkReceiver:
             nbytes=nbytes,
             nonce=self.nonce,
             gap=gap,
-            returns=list(self.returned.items()),
+            returns=[(number, sub, index) for (number, sub), index in self.returned.items()],
             busy=busy,
         )
 
@@ -246,3 +267,7 @@ class LinkReceiver:
         assert self.acked <= self.received
         if self._above:
             assert self.acked < min(self._above) <= max(self._above) <= self.received
+        for number, parts in self._open.items():
+            assert parts > 0
+            assert self.acked < number <= self.received
+            assert number not in self._above

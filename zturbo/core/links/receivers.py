@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from zturbo.core.effects import Control, Effect, Send
 from zturbo.core.links.credit import WINDOW_BYTES
 from zturbo.core.links.receiver import LinkReceiver, ReceiverState
+from zturbo.wire.codec import BadBatch
 from zturbo.wire.control import to_broker
 from zturbo.wire.control.view import View
 from zturbo.wire.messages import Batch, Greet, Probe
@@ -51,31 +54,38 @@ class Receivers:
         link.received = received
         return link
 
-    def unreadable(self, claim: Batch, why: str, *, ended: bool, now: float) -> None:
+    def unreadable(
+        self, bad: BadBatch, is_over: Callable[[bytes, int], bool], now: float
+    ) -> LinkReceiver | None:
         """Take note of a batch that cannot be read; its sender sends it again.
 
         If it still cannot be read after a while, the broker is told to end the job, which lacks these tasks.
 
         Args:
-            claim: the head of the batch, without contents.
-            why: what is wrong with it.
-            ended: whether its job has ended; then the batch is skipped.
+            bad: the batch.
+            is_over: whether tasks of a job and an epoch are not needed any more. If that is so for all parts
+                that cannot be read, the batch is skipped.
             now: the time.
+
+        Returns:
+            The link that takes the parts that can be read, if the batch is skipped.
         """
-        link = self.links.get(claim.source)
-        if link is None or claim.target != self.me:
+        claim = next((one for one in bad.claims if not is_over(one.job, one.epoch)), None)
+        head = bad.claims[0]
+        link = self.links.get(head.source)
+        if link is None or head.target != self.me:
             self.strays += 1
-            return
-        if ended:
-            link.skip(claim.number, now)
-            return
+            return None
+        if claim is None:
+            return link if link.skip(bad.claims, bad.riders, now) else None
         link.refuse(claim, ReceiverState.UNREADABLE, now)
         if link.hopeless(claim, now):
-            error = f"a batch of its tasks cannot be read where it is to go: {why}"
+            error = f"a batch of its tasks cannot be read where it is to go: {bad}"
             message = to_broker.JobFailed(
                 incarnation=self.me, job=claim.job, epoch=claim.epoch, kind="JobFailed", error=error
             )
             self.effects.append(Control(message))
+        return None
 
     def greet(self, greet: Greet, now: float) -> LinkReceiver | None:
         """Begin the link that a sender asks for; None if the sender is not in the view (yet)."""
@@ -95,7 +105,7 @@ class Receivers:
         return link
 
     def probe(self, probe: Probe, now: float) -> list[tuple[int, int]]:
-        """Take a sender's probe, and return the (batch, index) of each return that it confirms."""
+        """Take a sender's probe, and return the (batch, part) of each return that it confirms."""
         link = self.links.get(probe.source)
         if link is None or probe.target != self.me:
             self.strays += 1
@@ -121,11 +131,12 @@ class Receivers:
         """
         return [(*job, 0) for link in self.links.values() if (job := link.waits_for) is not None]
 
-    def ack(self, peer: bytes, number: int, now: float) -> None:
-        """Ack this batch: everything that came of it is safe."""
+    def ack(self, key: tuple[bytes, int, int], now: float) -> None:
+        """Ack this (sender, batch, part): everything that came of it is safe."""
+        peer, number, sub = key
         link = self.links.get(peer)
         if link is not None:
-            link.ack(number, now)
+            link.ack(number, now, sub)
 
     def leave(self, peer: bytes, tasks: int, nbytes: int) -> None:
         """Count tasks and bytes of this sender that have left the queue."""

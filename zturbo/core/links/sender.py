@@ -12,6 +12,8 @@ link decides what becomes of a lost peer's batches (a *redelivery*): :meth:`Link
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from zturbo.core.effects import Effect, Send
 from zturbo.core.links.credit import MAX_WINDOW, WINDOW_BYTES
 from zturbo.core.links.outbatch import OutBatch, cut
@@ -111,12 +113,12 @@ class LinkSender:
         self.bytes_sent = 0
         self.limit_tasks = 0
         self.limit_bytes = 0
-        self.retained: dict[int, OutBatch] = {}
-        """Number -> outbatch, in the order of numbers, until acked."""
+        self.retained: dict[int, list[OutBatch]] = {}
+        """Number -> outbatch and its riders, in the order of numbers, until acked."""
         self.stamped: dict[bytes, tuple[int, int]] = {}
         """Job -> (epoch, revision) of the last stamp that this link has carried."""
-        self.taken_back: set[int] = set()
-        """Numbers of batches whose returned tasks were cut off."""
+        self.taken_back: set[tuple[int, int]] = set()
+        """(batch, part) of those whose returned tasks were cut off."""
         self.given_back: list[tuple[OutBatch, OutBatch, OutBatch]] = []
         """(outbatch, its kept part, its returned part), until the owner has taken them."""
         self.heard = now
@@ -156,18 +158,27 @@ class LinkSender:
         self.next_probe = now + self._delay
         self._delay = min(PROBE_MAX, 2 * self._delay)
 
-    def send(self, outbatch: OutBatch, now: float) -> None:
-        """Number an outbatch, keep it, and send it. The owner checks :attr:`credit` first."""
+    def send(self, outbatch: OutBatch, now: float, riders: Sequence[OutBatch] = ()) -> None:
+        """Number an outbatch and its riders, keep them, and send them in one message.
+
+        The owner checks :attr:`credit` first.
+        """
         self._begin_to_owe(now)
+        self._number([outbatch, *riders])
+        self.effects.append(Send(self.peer, outbatch.batch))
+
+    def _number(self, parts: list[OutBatch]) -> None:
+        """Give these the next number, and keep them until they are acked."""
         self.sent += 1
-        batch = outbatch.batch
-        batch.number = self.sent
-        batch.source = self.me
-        batch.target = self.peer
-        self.retained[self.sent] = outbatch
-        self.tasks_sent += outbatch.size
-        self.bytes_sent += outbatch.nbytes
-        self.effects.append(Send(self.peer, batch))
+        self.retained[self.sent] = parts
+        for sub, part in enumerate(parts):
+            batch = part.batch
+            batch.source, batch.target, batch.number, batch.sub = self.me, self.peer, self.sent, sub
+            batch.riders = []
+            self.tasks_sent += part.size
+            self.bytes_sent += part.nbytes
+        if len(parts) > 1:
+            _join(parts)
 
     def starve(self, now: float) -> None:
         """Ask for credit, with probes: the statement that gave some may be lost."""
@@ -193,23 +204,19 @@ class LinkSender:
         self.limit_bytes = max(self.limit_bytes, min(st.nbytes, self.bytes_sent + WINDOW_BYTES))
         if self.credit > 0:
             self.starved = False
-        acked = []
+        acked: list[OutBatch] = []
         retained = self.retained
         if st.returns:
             self._take_back(st.returns, now)
         if st.acked > self.acked:
             for number in range(self.acked + 1, st.acked + 1):
-                outbatch = retained.pop(number, None)
-                if outbatch is not None:
-                    acked.append(outbatch)
+                acked += retained.pop(number, ())
             self.acked = st.acked
             if self.taken_back:
-                self.taken_back = {number for number in self.taken_back if number > st.acked}
+                self.taken_back = {part for part in self.taken_back if part[0] > st.acked}
         for first, last in st.ranges:
             for number in range(max(first, self.acked + 1), min(last, self.sent) + 1):
-                outbatch = retained.pop(number, None)
-                if outbatch is not None:
-                    acked.append(outbatch)
+                acked += retained.pop(number, ())
         self._delay = PROBE_AFTER
         self.next_probe = now + self._delay
         if st.nonce and st.nonce == self.nonce:
@@ -232,24 +239,27 @@ class LinkSender:
         self.limit_tasks = max(self.tasks_sent, min(self.limit_tasks, st.tasks))
         self.limit_bytes = max(self.bytes_sent, min(self.limit_bytes, st.nbytes))
 
-    def _take_back(self, returns: list[tuple[int, int]], now: float) -> None:
+    def _take_back(self, returns: list[tuple[int, int, int]], now: float) -> None:
         """Take back tasks that the receiver has not started.
 
         The receiver may report a return twice. The tasks are taken back once, but each report is confirmed,
         because a confirmation may be lost.
         """
-        numbers = []
-        for number, index in returns:
+        confirmed = []
+        for number, sub, index in returns:
             if number > self.sent:
                 continue
-            outbatch = self.retained.get(number)
-            if outbatch is not None and number not in self.taken_back and index < outbatch.batch.n:
+            parts = self.retained.get(number, [])
+            if sub < len(parts) and (number, sub) not in self.taken_back and index < parts[sub].batch.n:
+                outbatch = parts[sub]
+                outbatch.batch.riders = []
                 kept, rest = cut(outbatch, index)
-                self.retained[number] = kept
+                parts[sub] = kept
+                _join(parts)
                 self.given_back.append((outbatch, kept, rest))
-                self.taken_back.add(number)
-            numbers.append(number)
-        self.effects.append(Send(self.peer, Probe(self.me, self.peer, self.nonce, tuple(numbers))))
+                self.taken_back.add((number, sub))
+            confirmed.append((number, sub))
+        self.effects.append(Send(self.peer, Probe(self.me, self.peer, self.nonce, tuple(confirmed))))
 
     def silent(self, now: float) -> float:
         """Seconds for which the receiver has owed an answer; 0 if it owes none."""
@@ -258,22 +268,17 @@ class LinkSender:
     def adopt(self, outbatches: list[OutBatch], now: float) -> None:
         """Number outbatches that the receiver has already, from an earlier sender, as batches 1 .. n."""
         for outbatch in outbatches:
-            self.sent += 1
-            outbatch.batch.number = self.sent
-            outbatch.batch.source, outbatch.batch.target = self.me, self.peer
-            self.retained[self.sent] = outbatch
-            self.tasks_sent += outbatch.size
-            self.bytes_sent += outbatch.nbytes
+            self._number([outbatch])
         self.received = self.sent
         self.limit_tasks = max(self.limit_tasks, self.tasks_sent)
         self.limit_bytes = max(self.limit_bytes, self.bytes_sent)
         self.greet(now)
 
     def _resume(self) -> None:
-        for number, outbatch in self.retained.items():
+        for number, parts in self.retained.items():
             if number > self.received:
                 self.resent += 1
-                self.effects.append(Send(self.peer, outbatch.batch))
+                self.effects.append(Send(self.peer, parts[0].batch))
 
     def probe(self, now: float) -> None:
         """Ask which batches have arrived: after silence, or a gap."""
@@ -302,8 +307,10 @@ class LinkSender:
     def abandon(self) -> list[OutBatch]:
         """End the link, since the peer is gone. Returns the outbatches that it had not acked, in order."""
         self._move(OVER)
-        left = list(self.retained.values())
+        left = [part for parts in self.retained.values() for part in parts]
         self.retained.clear()
+        for part in left:
+            part.batch.riders = []
         return left
 
     def check(self) -> None:
@@ -312,4 +319,14 @@ class LinkSender:
         if self.retained:
             numbers = list(self.retained)
             assert numbers == sorted(numbers)
+            for number, parts in self.retained.items():
+                assert [(part.batch.number, part.batch.sub) for part in parts] == [
+                    (number, sub) for sub in range(len(parts))
+                ]
+                assert parts[0].batch.riders == [part.batch for part in parts[1:]]
             assert self.acked < numbers[0] <= numbers[-1] <= self.sent
+
+
+def _join(parts: list[OutBatch]) -> None:
+    """Let all but the first travel with the first."""
+    parts[0].batch.riders = [part.batch for part in parts[1:]]

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from zturbo.core.effects import Control, Effect
@@ -22,7 +22,7 @@ from zturbo.core.links.outbatch import Destination, OutBatch, split
 from zturbo.core.links.sender import LinkSender
 from zturbo.wire.control import to_broker
 from zturbo.wire.control.view import Member, View
-from zturbo.wire.messages import Stamp, Statement
+from zturbo.wire.messages import MAX_RIDERS, Stamp, Statement
 
 __all__ = ["MAX_PENDING_BYTES", "MAX_PENDING_TASKS", "MAX_RETAINED_BYTES", "MAX_RETAINED_TASKS", "Senders"]
 
@@ -32,6 +32,10 @@ MAX_PENDING_BYTES = 8 << 20
 MAX_RETAINED_TASKS = 1 << 16
 """Tasks that may be un-acked before the producer is paused: in a deep pipeline acks take long."""
 MAX_RETAINED_BYTES = 128 << 20
+RIDER_BYTES = 4 << 10
+"""Bytes of an outbatch that shares a message with others, at most."""
+MESSAGE_BYTES = 64 << 10
+"""Bytes of the riders in one message, about."""
 COMPLAIN_AFTER = 2.0
 """Seconds for which a peer owes an answer before the broker is told that the link is broken."""
 COMPLAIN_EVERY = 1.0
@@ -59,6 +63,8 @@ class Senders:
         self.pending: dict[Destination, deque[OutBatch]] = {}
         self.pending_tasks = 0
         self.pending_bytes = 0
+        self._waiting: dict[Destination, int] = {}
+        """Destination -> tasks among ``pending_tasks`` that go there."""
         self.retained_tasks = 0
         """Tasks that were sent and are not acked."""
         self.retained_bytes = 0
@@ -126,8 +132,13 @@ class Senders:
             queue.appendleft(outbatch)
         else:
             queue.append(outbatch)
-        self.pending_tasks += outbatch.size
-        self.pending_bytes += outbatch.nbytes
+        self._count(outbatch, 1)
+
+    def _count(self, outbatch: OutBatch, sign: int) -> None:
+        """It waits from now on, or no more."""
+        self.pending_tasks += sign * outbatch.size
+        self.pending_bytes += sign * outbatch.nbytes
+        self._waiting[outbatch.dest] = self._waiting.get(outbatch.dest, 0) + sign * outbatch.size
 
     def put(self, outbatch: OutBatch) -> None:
         """Queue an outbatch, and count it at its origins. :meth:`pump` sends it."""
@@ -136,13 +147,13 @@ class Senders:
 
     def _take(self, queue: deque[OutBatch]) -> OutBatch:
         outbatch = queue.popleft()
-        self.pending_tasks -= outbatch.size
-        self.pending_bytes -= outbatch.nbytes
+        self._count(outbatch, -1)
         return outbatch
 
     def pump(self, now: float) -> None:
-        """Send as many outbatches as credit allows."""
+        """Send as many outbatches as credit allows. Small ones that follow one another share a message."""
         for dest, queue in self.pending.items():
+            share = len(queue) // max(1, len(self.groups.get(dest, ())))
             while queue:
                 link = self._pick(dest, now)
                 if link is None:
@@ -160,9 +171,11 @@ class Senders:
                     outbatch = halves[0]
                 else:
                     self._take(queue)
-                self._send(link, outbatch, now)
+                riders = self._riders(outbatch, queue, credit - outbatch.size, share) if queue else ()
+                self._send(link, outbatch, riders, now)
         if self.pending_tasks == 0 and self.pending:
             self.pending = {dest: queue for dest, queue in self.pending.items() if queue}
+            self._waiting.clear()
 
     def _pick(self, dest: Destination, now: float) -> LinkSender | None:
         best: LinkSender | None = None
@@ -177,25 +190,47 @@ class Senders:
         return best
 
     def credit(self, dest: Destination, now: float) -> int:
-        """Tasks that could be sent there now; 0 while others wait. Where there is no credit, ask for some."""
-        if self.pending.get(dest):
-            return 0
+        """Tasks that could be sent there beside those that wait. Where there is no credit, ask for some."""
         links = [self.links[inc] for inc in self.groups.get(dest, ())]
         credit = sum(max(0, link.credit) for link in links)
         if not credit:
             for link in links:
                 link.starve(now)
-        return credit
+        return max(0, credit - self._waiting.get(dest, 0))
 
-    def _send(self, link: LinkSender, outbatch: OutBatch, now: float) -> None:
-        batch = outbatch.batch
-        stamp = self.stamps[batch.job]
-        if link.stamped.get(batch.job) != stamp.rank:
-            batch.stamp = stamp
-            link.stamped[batch.job] = stamp.rank
-        link.send(outbatch, now)
-        self.retained_tasks += outbatch.size
-        self.retained_bytes += outbatch.nbytes
+    def _riders(self, outbatch: OutBatch, queue: deque[OutBatch], credit: int, share: int) -> list[OutBatch]:
+        """Take the outbatches that travel with this one.
+
+        Args:
+            outbatch: the first of the message.
+            queue: what follows it.
+            credit: tasks that they may have.
+            share: how many outbatches a peer gets at a time, so that the next peer gets as many.
+        """
+        riders: list[OutBatch] = []
+        if outbatch.batch.buffers or outbatch.nbytes > RIDER_BYTES:
+            return riders
+        room = MESSAGE_BYTES
+        most = min(share - 1, MAX_RIDERS)
+        while queue and len(riders) < most:
+            rider = queue[0]
+            credit -= rider.size
+            room -= rider.nbytes
+            if credit < 0 or room < 0 or rider.nbytes > RIDER_BYTES or rider.batch.buffers:
+                break
+            riders.append(self._take(queue))
+        return riders
+
+    def _send(self, link: LinkSender, outbatch: OutBatch, riders: Sequence[OutBatch], now: float) -> None:
+        for part in (outbatch, *riders):
+            batch = part.batch
+            stamp = self.stamps[batch.job]
+            if link.stamped.get(batch.job) != stamp.rank:
+                batch.stamp = stamp
+                link.stamped[batch.job] = stamp.rank
+            self.retained_tasks += part.size
+            self.retained_bytes += part.nbytes
+        link.send(outbatch, now, riders)
 
     def statement(self, st: Statement, now: float) -> list[OutBatch]:
         """Take a peer's statement. Returns the outbatches that it acks for the first time."""
@@ -259,8 +294,7 @@ class Senders:
                     self.custody.release(outbatch.origins)
                 else:
                     queue.append(outbatch)
-                    self.pending_tasks += outbatch.size
-                    self.pending_bytes += outbatch.nbytes
+                    self._count(outbatch, 1)
 
     # -- time and state -----------------------------------------------------------------------
     @property
@@ -311,8 +345,10 @@ class Senders:
     def check(self) -> None:
         """Assert every invariant."""
         assert (self.pending_tasks, self.pending_bytes) == _size(self.pending.values())
+        for dest, queue in self.pending.items():
+            assert self._waiting.get(dest, 0) == sum(outbatch.size for outbatch in queue)
         assert (self.retained_tasks, self.retained_bytes) == _size(
-            link.retained.values() for link in self.links.values()
+            parts for link in self.links.values() for parts in link.retained.values()
         )
         for link in self.links.values():
             link.check()

@@ -13,13 +13,16 @@ from collections.abc import Sequence
 from zturbo.core.deadlines import Deadlines
 from zturbo.core.effects import Drop, Effect, Exit, Note, Store
 from zturbo.core.links.credit import MAX_WINDOW
+from zturbo.core.links.receiver import LinkReceiver
 from zturbo.core.links.receivers import Receivers
 from zturbo.core.member_jobs import MemberJobs
+from zturbo.core.rounds import Rounds
 from zturbo.core.sink.job import OriginOf, SinkJob, SinkJobState
 from zturbo.core.sink.readers import Readers
 from zturbo.core.sink.recovered import RecoveredSpool
 from zturbo.core.sink.reports import Reports
 from zturbo.core.sink.storing import Storing
+from zturbo.wire.codec import BadBatch
 from zturbo.wire.control import from_broker
 from zturbo.wire.control.message import Message
 from zturbo.wire.control.view import View
@@ -54,6 +57,7 @@ class SinkMachine:
         self.paused = False
         """Whether the disk is full: nothing new is taken."""
         self.effects: list[Effect] = []
+        self.rounds = Rounds(self._settle)
         self.receivers = Receivers(me, self.effects)
         self.jobs: dict[bytes, SinkJob] = {}
         self.known_jobs = MemberJobs(me, self.jobs, self.effects)
@@ -97,7 +101,7 @@ class SinkMachine:
             self.effects.append(Exit("the broker's view is without this sink", 3))
             return
         self.receivers.set_view(view)
-        self._settle(now)
+        self.rounds.event(now)
 
     def stamp(self, stamp: Stamp, now: float) -> None:
         """The broker stamped a job for this sink, perhaps in a higher epoch."""
@@ -109,7 +113,7 @@ class SinkMachine:
                 self.reports.known_failures(job)
         elif known is not None and stamp.rank > known.stamp.rank and stamp.spool != self._spool:
             self._drop(stamp.job)
-        self._settle(now)
+        self.rounds.event(now)
 
     def forget(self, jobs: Sequence[bytes], now: float) -> None:
         """Forget these jobs and their results, as the broker says."""
@@ -120,7 +124,7 @@ class SinkMachine:
                 self.readers.end(job)
                 self._drop(name)
             self.ended.add(name, counts, now)
-        self._settle(now)
+        self.rounds.event(now)
 
     def confirm(self, jobs: Sequence[bytes], now: float) -> None:
         """The broker has the ends of these jobs in its ledger."""
@@ -129,7 +133,7 @@ class SinkMachine:
             if job is not None and job.state is SinkJobState.COMPLETE:
                 job.move(SinkJobState.CONFIRMED)
                 self._busy[name] = None
-        self._settle(now)
+        self.rounds.event(now)
 
     def _drop(self, job: bytes) -> None:
         del self.jobs[job]
@@ -146,24 +150,30 @@ class SinkMachine:
             self.receivers.probe(message, now)
         elif type(message) is Greet:
             self.receivers.greet(message, now)
-        self._settle(now)
+        self.rounds.event(now)
 
-    def unreadable(self, claim: Batch, why: str, now: float) -> None:
-        """A batch came of which only its claim can be read: its sender, number and job."""
-        self.receivers.unreadable(claim, why, ended=self.known_jobs.is_over(claim.job, claim.epoch), now=now)
-        self._settle(now)
+    def unreadable(self, bad: BadBatch, now: float) -> None:
+        """A batch came of which only the head can be read, or a part only."""
+        link = self.receivers.unreadable(bad, self.known_jobs.is_over, now)
+        if link is not None:
+            for part in bad.riders:
+                self._part(link, part, now)
+        self.rounds.event(now)
 
     def _batch(self, batch: Batch, now: float) -> None:
         link = self.receivers.batch(batch, now)
-        if link is None:
-            return
+        if link is not None:
+            for part in batch.apart():
+                self._part(link, part, now)
+
+    def _part(self, link: LinkReceiver, batch: Batch, now: float) -> None:
         link.window.leave(batch.size, batch.nbytes)
         if batch.stamp is not None and batch.job not in self.ended and batch.stamp.sink == self.me:
             self._accept_stamp(batch.stamp, now)
         job = self.jobs.get(batch.job)
         if job is None or batch.epoch < job.stamp.epoch:
             self.stale += batch.size
-            link.ack(batch.number, now)
+            link.ack(batch.number, now, batch.sub)
             return
         token = self.storing.begin(batch)
         self.effects.append(Store(batch.job, token, batch, job.stamp.durability))
@@ -210,8 +220,8 @@ class SinkMachine:
                 self._enter(job, token, batch, now)
             else:
                 self.stale += batch.size
-            self.receivers.ack(batch.source, batch.number, now)
-        self._settle(now)
+            self.receivers.ack(batch.key, now)
+        self.rounds.event(now)
 
     def _enter(self, job: SinkJob, token: int, batch: Batch, now: float) -> None:
         self._busy[job.stamp.job] = None
@@ -251,11 +261,11 @@ class SinkMachine:
         """A client asks for results."""
         if self.readers.want(client, want, now):
             self._busy[want.job] = None
-            self._settle(now)
+            self.rounds.event(now)
 
     # -- time ---------------------------------------------------------------------------------
     def _settle(self, now: float) -> None:
-        """After each event: release, report and serve what is due, give credit, send."""
+        """Do what follows from events: release, report and serve what is due, give credit, send."""
         for name in self._busy:
             job = self.jobs[name]
             job.release()
@@ -285,7 +295,7 @@ class SinkMachine:
         """Time has passed."""
         self.effects.extend(self.ended.say(now))
         self._busy.update(dict.fromkeys(self._reports_due.due(now)))
-        self._settle(now)
+        self.rounds.event(now)
 
     # -- for others ---------------------------------------------------------------------------
     @property

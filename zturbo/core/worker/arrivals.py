@@ -41,11 +41,11 @@ class Arrivals:
         self.receivers = Receivers(me, effects)
         self.held = HeldRoots(self.custody)
         self.returned: dict[InputKey, Returned] = {}
-        """(sender, batch) -> its tasks that are given back; the sender has not confirmed that."""
+        """(sender, batch, part) -> its tasks that are given back; the sender has not confirmed that."""
 
     def admit(self, batch: Batch, *, root: bool) -> None:
         """Take a batch into custody; ``root``: whether it came from the broker."""
-        self.custody.admit((batch.source, batch.number), batch.n)
+        self.custody.admit(batch.key, batch.n)
         if batch.n and root:
             self.held.note(batch)
 
@@ -55,8 +55,9 @@ class Arrivals:
 
     def drop(self, key: InputKey, now: float) -> None:
         """Ack an input at once, even if its outputs are not acked: they are not needed any more."""
-        self.custody.forget(key)
-        self._ack(key, now)
+        if key in self.custody:
+            self.custody.forget(key)
+            self._ack(key, now)
 
     def ack_zeroed(self, now: float) -> None:
         """Ack the inputs whose count has come to zero."""
@@ -67,24 +68,24 @@ class Arrivals:
             zeroed.clear()
 
     def _ack(self, key: InputKey, now: float) -> None:
-        self.receivers.ack(*self.held.now(key), now)
+        self.receivers.ack(self.held.now(key), now)
         self.returned.pop(self.held.now(key), None)
         self.held.done(key)
 
     def give_back(self, part: Slice, now: float) -> None:
         """Give these tasks back to their sender."""
-        peer, number = self.held.now(part.key)
+        peer, number, sub = key = self.held.now(part.key)
         link = self.receivers.links.get(peer)
         if link is None or part.key not in self.custody:
             return
         self.held.cut(part.key, part.start)
-        self.returned[(peer, number)] = Returned(part.key, part.start, part.stop)
-        link.give_back(number, part.start, now)
+        self.returned[key] = Returned(part.key, part.start, part.stop)
+        link.give_back(number, sub, part.start, now)
 
-    def taken_back(self, sender: bytes, numbers: Iterable[int]) -> None:
-        """The sender has taken the returned tasks of these batches back into its own custody."""
-        for number in numbers:
-            part = self.returned.pop((sender, number), None)
+    def taken_back(self, sender: bytes, parts: Iterable[tuple[int, int]]) -> None:
+        """The sender has taken the returned tasks of these (batch, part) back into its own custody."""
+        for number, sub in parts:
+            part = self.returned.pop((sender, number, sub), None)
             if part is not None:
                 self.custody.release((part.key,), part.n)
 
@@ -113,7 +114,7 @@ class Arrivals:
         Returns:
             The held roots, in the order of their new numbers, from 1.
         """
-        for (sender, _), part in list(self.returned.items()):
+        for (sender, _, _), part in list(self.returned.items()):
             if sender == old:
                 self.custody.release((part.key,), part.n)  # they are not in the report, and so sent again
         self._forget_returns({old})

@@ -14,8 +14,8 @@ from zturbo.wire.messages import Batch, PathRun
 
 __all__ = ["HeldItem", "HeldRoots", "InputKey"]
 
-InputKey = tuple[bytes, int]
-"""(sender, number of the batch on its link)."""
+InputKey = tuple[bytes, int, int]
+"""(sender, number of the batch on its link, part of the batch)."""
 
 HeldItem = tuple[bytes, int, tuple[PathRun, ...], int, int]
 """(job, epoch, runs, tasks, bytes) of a held input."""
@@ -41,8 +41,7 @@ class HeldRoots:
 
     def note(self, batch: Batch) -> None:
         """A batch of roots has come."""
-        key = (batch.source, batch.number)
-        self._roots[key] = _Root(batch.job, batch.epoch, batch.runs, batch.n, batch.nbytes)
+        self._roots[batch.key] = _Root(batch.job, batch.epoch, batch.runs, batch.n, batch.nbytes)
 
     def now(self, key: InputKey) -> InputKey:
         """The sender and number by which this input is known now."""
@@ -63,7 +62,7 @@ class HeldRoots:
         """Number the held roots for a new broker. Returns them in that order."""
         still = {key: root for key, root in self._roots.items() if key in self._custody}
         self._roots = still
-        self._alias = {key: (broker, number) for number, key in enumerate(still, 1)}
+        self._alias = {key: (broker, number, 0) for number, key in enumerate(still, 1)}
         return [(root.job, root.epoch, tuple(root.runs), root.n, root.nbytes) for root in still.values()]
 
     def __len__(self) -> int:

@@ -24,6 +24,7 @@ from zturbo.core.links.receiver import LinkReceiver
 from zturbo.core.links.senders import Senders
 from zturbo.core.member_jobs import MemberJobs
 from zturbo.core.order.sequencer import Sequencer
+from zturbo.core.rounds import Rounds
 from zturbo.core.states import State, Table
 from zturbo.core.worker.adoption import Adoption
 from zturbo.core.worker.arrivals import Arrivals
@@ -34,6 +35,7 @@ from zturbo.core.worker.places import Located, located
 from zturbo.core.worker.produced import Produced
 from zturbo.core.worker.sequenced import Sequenced
 from zturbo.core.worker.waiting import SPILL_BYTES
+from zturbo.wire.codec import BadBatch
 from zturbo.wire.control import from_broker, to_broker
 from zturbo.wire.control.message import Message
 from zturbo.wire.control.view import View
@@ -108,6 +110,7 @@ class WorkerMachine:
         self._stages = stages
         self._ordered = ordered
         self.effects: list[Effect] = []
+        self.rounds = Rounds(self._settle)
         self.jobs: dict[bytes, WorkerJob] = {}
         self.known_jobs = MemberJobs(me, self.jobs, self.effects)
         self.ended = self.known_jobs.ended
@@ -164,7 +167,7 @@ class WorkerMachine:
         broker = next((m.incarnation for m in members if m.role == "broker"), b"")
         if broker and broker != self._adoption.broker:
             self._adoption.adopt(broker, self.feed.owed(), now)
-        self._settle(now)
+        self.rounds.event(now)
 
     def control(self, message: Message, now: float) -> None:
         """Take a message of the broker."""
@@ -184,7 +187,7 @@ class WorkerMachine:
         """Take a new stamp of a job: with a higher epoch, a mark, another sink."""
         if stamp.job in self.jobs:
             self._accept_stamp(stamp, now)
-            self._settle(now)
+            self.rounds.event(now)
 
     def forget(self, jobs: Sequence[bytes], now: float) -> None:
         """These jobs have ended."""
@@ -197,7 +200,7 @@ class WorkerMachine:
                 self.senders.forget(job)
                 self.effects.append(EndJob(job))
             self.ended.add(job, counts, now)
-        self._settle(now)
+        self.rounds.event(now)
 
     def drain(self, now: float) -> None:
         """Prepare to leave.
@@ -210,7 +213,7 @@ class WorkerMachine:
         self.effects.append(Control(to_broker.Draining(incarnation=self.me)))
         if not self._ordered:
             self.feed.give_back(now)
-        self._settle(now)
+        self.rounds.event(now)
 
     @property
     def idle(self) -> bool:
@@ -232,20 +235,26 @@ class WorkerMachine:
             self.senders.statement(message, now)
         elif type(message) is Probe:
             taken = self.receivers.probe(message, now)
-            self.arrivals.taken_back(message.source, [number for number, _ in taken])
+            self.arrivals.taken_back(message.source, taken)
         elif type(message) is Greet:
             self.receivers.greet(message, now)
-        self._settle(now)
+        self.rounds.event(now)
 
-    def unreadable(self, claim: Batch, why: str, now: float) -> None:
-        """A batch came of which only the head can be read."""
-        self.receivers.unreadable(claim, why, ended=self.known_jobs.is_over(claim.job, claim.epoch), now=now)
-        self._settle(now)
+    def unreadable(self, bad: BadBatch, now: float) -> None:
+        """A batch came of which only the head can be read, or a part only."""
+        link = self.receivers.unreadable(bad, self.known_jobs.is_over, now)
+        if link is not None:
+            for part in bad.riders:
+                self._part(link, part, now)
+        self.rounds.event(now)
 
     def _batch(self, batch: Batch, now: float) -> None:
         link = self.receivers.batch(batch, now)
-        if link is None:
-            return
+        if link is not None:
+            for part in batch.apart():
+                self._part(link, part, now)
+
+    def _part(self, link: LinkReceiver, batch: Batch, now: float) -> None:
         if batch.stamp is not None and batch.job not in self.ended:
             self._accept_stamp(batch.stamp, now)
         job = self.jobs.get(batch.job)
@@ -295,7 +304,7 @@ class WorkerMachine:
             for origin, _ in out.done:
                 if origin is not None:
                     self.arrivals.drop(origin, now)
-        self._settle(now)
+        self.rounds.event(now)
 
     def _put(self, stamp: Stamp, batch: Batch, out: Produced) -> None:
         origins = tuple({origin for origin, _ in out.done if origin is not None})
@@ -317,11 +326,11 @@ class WorkerMachine:
     def reclaimed(self, work: Work, started: int, now: float) -> None:
         """The code stops this work after ``started`` tasks."""
         self.feed.reclaimed(work, started, now)
-        self._settle(now)
+        self.rounds.event(now)
 
     # -- time ---------------------------------------------------------------------------------
     def _settle(self, now: float) -> None:
-        """After each event: send, feed the code, ack, give credit."""
+        """Do what follows from events: send, feed the code, ack, give credit."""
         self.senders.pump(now)
         self.feed.go_on(now)
         self.arrivals.ack_zeroed(now)
@@ -354,7 +363,7 @@ class WorkerMachine:
         if at is not None and now >= at:
             self.feed.give_back(now)
         self._adoption.tick(now)
-        self._settle(now)
+        self.rounds.event(now)
 
     # -- for others ---------------------------------------------------------------------------
     def snapshot(self) -> dict[bytes, tuple[int, int, int, int]]:
@@ -389,4 +398,4 @@ class WorkerMachine:
 def _ack_at_once(link: LinkReceiver, batch: Batch, now: float) -> None:
     """Ack a batch of which nothing is queued, and give all its credit back."""
     link.window.leave(batch.size, batch.nbytes)
-    link.ack(batch.number, now)
+    link.ack(batch.number, now, batch.sub)

@@ -85,6 +85,6 @@ def located(queue: InputQueue, handed: Iterable[Work], returned: Iterable[Return
         for batch, start, stop in reversed(work.pieces):  # tasks are cut off from the end
             taken = min(cut, stop - start)
             cut -= taken
-            out.append(((batch.source, batch.number), start, stop - taken, HANDED))
+            out.append((batch.key, start, stop - taken, HANDED))
     out += [(part.key, part.start, part.stop, RETURNED) for part in returned]
     return [part for part in out if part[1] < part[2]]

@@ -25,9 +25,9 @@ class Slice(NamedTuple):
     stop: int
 
     @property
-    def key(self) -> tuple[bytes, int]:
+    def key(self) -> tuple[bytes, int, int]:
         """The input that these tasks are of."""
-        return self.batch.source, self.batch.number
+        return self.batch.key
 
     @property
     def n(self) -> int:

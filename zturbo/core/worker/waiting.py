@@ -88,7 +88,7 @@ class Waiting:
 
     def tasks(self) -> dict[InputKey, int]:
         """Batch -> its tasks that wait."""
-        return {(batch.source, batch.number): tasks for batch, tasks, _ in self._batches.values()}
+        return {batch.key: tasks for batch, tasks, _ in self._batches.values()}
 
     def check(self) -> None:
         """Assert every invariant."""

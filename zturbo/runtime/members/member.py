@@ -36,7 +36,7 @@ from zturbo.wire.control import from_broker, to_broker
 from zturbo.wire.control.codec import MAX_ANSWER, pack_control, read_answer
 from zturbo.wire.control.message import Message
 from zturbo.wire.control.view import Member, View
-from zturbo.wire.messages import PROTOCOL, Batch, Buffer, DataMessage
+from zturbo.wire.messages import PROTOCOL, Buffer, DataMessage
 
 __all__ = ["HELLO_EVERY", "MemberLoop", "Role", "start_member"]
 
@@ -65,8 +65,8 @@ class Role(Protocol):
     def data(self, message: DataMessage, now: float) -> None:
         """Take a message of a peer."""
 
-    def unreadable(self, claim: Batch, why: str, now: float) -> None:
-        """Take note of a peer's batch of which only the head can be read."""
+    def unreadable(self, bad: BadBatch, now: float) -> None:
+        """Take note of a peer's batch that cannot be read."""
 
     def tick(self, now: float) -> None:
         """Time has passed."""
@@ -308,7 +308,7 @@ class MemberLoop:
             except BadBatch as error:
                 self.bad += 1
                 log.debug("dropped a batch: %s", error)
-                role.unreadable(error.claim, str(error), now)
+                role.unreadable(error, now)
             except (DecodeError, VersionMismatch) as error:
                 self.bad += 1
                 log.debug("dropped a message: %s", error)

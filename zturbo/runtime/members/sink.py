@@ -32,7 +32,7 @@ from zturbo.runtime.members.member import MemberLoop, start_member
 from zturbo.runtime.members.recent import RecentBatches
 from zturbo.runtime.net.sockets import make, raise_descriptor_limit
 from zturbo.runtime.process.childside import REFUSED, ChildSide
-from zturbo.wire.codec import decode, encode
+from zturbo.wire.codec import BadBatch, decode, encode
 from zturbo.wire.control import to_broker
 from zturbo.wire.control.message import Message
 from zturbo.wire.control.view import Member
@@ -96,6 +96,7 @@ class SinkProcess:
         self.loop = loop
         self.folder = SpoolFolder(spool)
         self.machine = SinkMachine(loop.incarnation, self.folder.id, share, failure_origin, loop.host)
+        self.machine.rounds.together = True
         self.stored: dict[bytes, _Stored] = {}
         self._unwritten: deque[Store | Note] = deque()
         self._write_at = 0.0
@@ -134,9 +135,9 @@ class SinkProcess:
         """Take a message of a worker or the broker."""
         self.machine.data(message, now)
 
-    def unreadable(self, claim: Batch, why: str, now: float) -> None:
+    def unreadable(self, bad: BadBatch, now: float) -> None:
         """Take note of a batch that cannot be read."""
-        self.machine.unreadable(claim, why, now)
+        self.machine.unreadable(bad, now)
 
     def snapshot(self) -> dict[bytes, tuple[int, int, int, int]]:
         """Job -> its counts here."""
@@ -161,6 +162,7 @@ class SinkProcess:
         """Carry out the machine's effects."""
         if self._unwritten and now >= self._write_at:
             self._write_late(now)
+        self.machine.rounds.end(now)
         effects, self.machine.effects[:] = list(self.machine.effects), []
         written: list[Store] = []
         for effect in effects:

@@ -37,10 +37,11 @@ from zturbo.runtime.members.member import MemberLoop, start_member
 from zturbo.runtime.process.childside import REFUSED, ChildSide
 from zturbo.runtime.process.descriptors import LOST_DESCRIPTORS, Descriptors, opened
 from zturbo.runtime.process.forked import part_on_fork
+from zturbo.wire.codec import BadBatch
 from zturbo.wire.control.message import Message
 from zturbo.wire.control.view import Member
 from zturbo.wire.extensions import Encoder
-from zturbo.wire.messages import Batch, DataMessage
+from zturbo.wire.messages import DataMessage
 
 if TYPE_CHECKING:
     from zturbo.runtime.code.overlapping import AsyncRunner
@@ -106,6 +107,7 @@ class WorkerProcess:
             batch_wait=host.batch_wait,
             concurrency=host.concurrency,
         )
+        self.machine.rounds.together = True
         loop.member = Member(
             loop.incarnation,
             "worker",
@@ -241,9 +243,9 @@ class WorkerProcess:
         """Take a message of a peer."""
         self.machine.data(message, now)
 
-    def unreadable(self, claim: Batch, why: str, now: float) -> None:
+    def unreadable(self, bad: BadBatch, now: float) -> None:
         """Take note of a batch that cannot be read."""
-        self.machine.unreadable(claim, why, now)
+        self.machine.unreadable(bad, now)
 
     def deadline(self) -> float | None:
         """When ``tick`` is due."""
@@ -289,8 +291,9 @@ class WorkerProcess:
 
     def perform(self, now: float) -> None:
         """Carry out the machine's effects."""
-        effects = self.machine.effects
-        while effects:
+        effects, rounds = self.machine.effects, self.machine.rounds
+        while effects or rounds.due:
+            rounds.end(now)
             todo = list(effects)
             effects.clear()
             for effect in todo:

@@ -34,9 +34,10 @@ def test_a_small_job_does_not_wait_behind_a_large_one() -> None:
     for _ in range(4):
         credit(machine, 100)
         sent += [
-            (effect.message.job, effect.message.n)
+            (part.job, part.n)
             for effect in machine.effects
             if isinstance(effect, Send) and isinstance(effect.message, Batch)
+            for part in [effect.message, *effect.message.riders]
         ]
         machine.effects.clear()
     assert sum(n for job, n in sent if job == small) == 10, "all of it, after at most one slice of the other"
@@ -99,9 +100,10 @@ def test_a_job_that_cannot_use_its_turn_does_not_end_the_round_of_others() -> No
     machine.effects.clear()
     credit(machine, 3000)
     sent = [
-        (effect.message.job, effect.message.n)
+        (part.job, part.n)
         for effect in machine.effects
         if isinstance(effect, Send) and isinstance(effect.message, Batch)
+        for part in [effect.message, *effect.message.riders]
     ]
     assert sum(n for job, n in sent if job == large) == 3000, "all slices, in one round"
     assert machine.pipelines["p"].queue.first() == paused, "it has kept its turn"

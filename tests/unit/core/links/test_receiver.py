@@ -48,7 +48,7 @@ def test_what_lasts_is_told_each_second_of_the_next_batch_alone() -> None:
     receiver.refuse(batch(2), UNREADABLE, 2 * USELESS_FOR)
     assert receiver.state is UNREADABLE
     assert receiver.hopeless(batch(2), 2 * USELESS_FOR)
-    receiver.skip(2, 2 * USELESS_FOR)
+    receiver.skip([batch(2)], [], 2 * USELESS_FOR)
     assert (receiver.state, receiver.received) == (TAKING, 2)
     receiver.refuse(batch(9), UNREADABLE, 2 * USELESS_FOR)
     assert receiver.state is TAKING, "it is not the next one"

@@ -67,7 +67,7 @@ class Pair:
             try:
                 self.receiver.data(decode([bytes(frame) for frame in encode(effect.message)]), self.now)
             except BadBatch as error:
-                self.receiver.unreadable(error.claim, str(error), self.now)
+                self.receiver.unreadable(error, self.now)
         back = list(self.receiver.effects)
         self.receiver.effects.clear()
         for effect in back:

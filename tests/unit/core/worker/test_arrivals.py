@@ -13,7 +13,7 @@ NEW = b"n" * 16
 
 
 def test_a_batch_is_acked_when_nothing_of_it_is_left() -> None:
-    inputs, key = Inputs(), (SENDER, 1)
+    inputs, key = Inputs(), (SENDER, 1, 0)
     inputs.come(a_batch(1, 2))
     inputs.arrivals.custody.hold([key])
     inputs.arrivals.custody.release([key], 2)
@@ -27,9 +27,9 @@ def test_a_batch_is_acked_when_nothing_of_it_is_left() -> None:
 def test_what_nobody_wants_any_more_is_acked_at_once() -> None:
     inputs = Inputs()
     inputs.come(a_batch(1, 5))
-    inputs.arrivals.drop((SENDER, 1), 0.0)
+    inputs.arrivals.drop((SENDER, 1, 0), 0.0)
     assert inputs.said().acked == 1 and not len(inputs.arrivals.custody)
-    inputs.arrivals.custody.release([(SENDER, 1)], 5)
+    inputs.arrivals.custody.release([(SENDER, 1, 0)], 5)
     inputs.arrivals.ack_zeroed(0.0)
     assert inputs.said().acked == 1, "what is finished of it later does no harm"
 
@@ -38,12 +38,12 @@ def test_tasks_that_are_given_back_are_told_until_they_are_taken_back() -> None:
     inputs, batch = Inputs(), a_batch(1, 5)
     inputs.come(batch)
     inputs.arrivals.give_back(Slice(batch, 2, 5), 0.0)
-    assert inputs.said().returns == inputs.said().returns == [(1, 2)]
-    inputs.arrivals.custody.release([(SENDER, 1)], 2)
+    assert inputs.said().returns == inputs.said().returns == [(1, 0, 2)]
+    inputs.arrivals.custody.release([(SENDER, 1, 0)], 2)
     inputs.arrivals.ack_zeroed(0.0)
     assert inputs.said().acked == 0, "three are still in custody"
-    inputs.arrivals.taken_back(SENDER, [1, 7])
-    inputs.arrivals.taken_back(SENDER, [1])
+    inputs.arrivals.taken_back(SENDER, [(1, 0), (7, 0)])
+    inputs.arrivals.taken_back(SENDER, [(1, 0)])
     inputs.arrivals.ack_zeroed(0.0)
     assert inputs.said().acked == 1 and not inputs.arrivals.returned
 
@@ -51,7 +51,7 @@ def test_tasks_that_are_given_back_are_told_until_they_are_taken_back() -> None:
 def test_nothing_is_given_back_to_a_sender_that_is_gone_or_of_a_batch_that_is_acked() -> None:
     inputs, first, second = Inputs(), a_batch(1, 5), a_batch(1, 5, source=OTHER)
     inputs.come(first, second)
-    inputs.arrivals.drop((SENDER, 1), 0.0)
+    inputs.arrivals.drop((SENDER, 1, 0), 0.0)
     gone = View(2, {name: member for name, member in VIEW.members.items() if name != OTHER})
     inputs.arrivals.forget_senders(set(inputs.arrivals.receivers.set_view(gone)))
     for batch in (first, second):
@@ -65,18 +65,18 @@ def test_of_a_sender_that_is_gone_nothing_is_kept() -> None:
     inputs.arrivals.give_back(Slice(lost, 3, 5), 0.0)
     inputs.arrivals.give_back(Slice(kept, 3, 5), 0.0)
     inputs.arrivals.forget_senders({OTHER})
-    assert inputs.arrivals.custody.keys() == [(SENDER, 1)]
-    assert [part.key for part in inputs.arrivals.returned.values()] == [(SENDER, 1)]
+    assert inputs.arrivals.custody.keys() == [(SENDER, 1, 0)]
+    assert [part.key for part in inputs.arrivals.returned.values()] == [(SENDER, 1, 0)]
 
 
 def test_credit_comes_back_over_the_link_by_which_the_batch_came() -> None:
     inputs = Inputs()
     inputs.come(a_batch(1, 5), a_batch(1, 3, source=OTHER))
-    inputs.arrivals.leave((SENDER, 1), 5, 50)
+    inputs.arrivals.leave((SENDER, 1, 0), 5, 50)
     windows = {peer: inputs.arrivals.receivers.links[peer].window for peer in (SENDER, OTHER)}
     assert (windows[SENDER].left_tasks, windows[SENDER].left_bytes) == (5, 50)
     assert windows[OTHER].left_tasks == 0
-    inputs.arrivals.leave((NEW, 1), 1, 1)  # a sender that is gone has no window
+    inputs.arrivals.leave((NEW, 1, 0), 1, 1)  # a sender that is gone has no window
 
 
 # -- a new broker -------------------------------------------------------------------------------
@@ -94,12 +94,12 @@ def test_roots_that_are_held_become_inputs_of_the_new_broker() -> None:
     inputs = Inputs()
     batches = [a_batch(number, 4, source=BROKER, first=10 * number) for number in (1, 2, 3)]
     inputs.come(*batches, a_batch(1, 2))
-    inputs.arrivals.drop((BROKER, 2), 0.0)
+    inputs.arrivals.drop((BROKER, 2, 0), 0.0)
     inputs.arrivals.give_back(Slice(batches[2], 1, 4), 0.0)
-    told = adopt(inputs, [((BROKER, 1), 4, 4), ((BROKER, 3), 1, 1)])
+    told = adopt(inputs, [((BROKER, 1, 0), 4, 4), ((BROKER, 3, 0), 1, 1)])
     assert told == [(10, 4), (30, 1)], "neither what is acked, nor what was given back, nor another sender's"
     assert not inputs.arrivals.returned
-    inputs.arrivals.custody.release([(BROKER, 3)])
+    inputs.arrivals.custody.release([(BROKER, 3, 0)])
     inputs.arrivals.ack_zeroed(0.0)
     said = inputs.said(NEW)
     assert (said.received, said.acked, said.ranges) == (2, 0, [(2, 2)]), "numbered anew"
@@ -108,11 +108,11 @@ def test_roots_that_are_held_become_inputs_of_the_new_broker() -> None:
 def test_credit_that_the_old_broker_had_is_owed_to_the_new_one() -> None:
     inputs = Inputs()
     inputs.come(a_batch(1, 4, source=BROKER), a_batch(2, 3, source=BROKER, first=4))
-    inputs.arrivals.leave((BROKER, 1), 4, 4)
-    adopt(inputs, [((BROKER, 2), 3, 3)])
+    inputs.arrivals.leave((BROKER, 1, 0), 4, 4)
+    adopt(inputs, [((BROKER, 2, 0), 3, 3)])
     window = inputs.arrivals.receivers.links[NEW].window
     assert (window.limit_tasks, window.left_tasks) == (7, 4), "seven are here, four have left the queue"
-    inputs.arrivals.leave((BROKER, 2), 3, 3)
+    inputs.arrivals.leave((BROKER, 2, 0), 3, 3)
     assert window.left_tasks == 7
 
 
@@ -132,7 +132,7 @@ def test_a_batch_is_acked_once_when_all_of_it_is_done(sizes: list[int], steps: l
     custody = inputs.arrivals.custody
     for what, which in steps:
         at = which % len(sizes)
-        key, running = (SENDER, at + 1), left[at] - back.get(at, 0)
+        key, running = (SENDER, at + 1, 0), left[at] - back.get(at, 0)
         if what == "finish" and running:
             left[at] -= 1
             custody.release([key])
@@ -148,7 +148,7 @@ def test_a_batch_is_acked_once_when_all_of_it_is_done(sizes: list[int], steps: l
             inputs.arrivals.give_back(Slice(batches[at], n - running, n), 0.0)
         elif what == "taken" and at in back:
             left[at] -= back.pop(at)
-            inputs.arrivals.taken_back(SENDER, [at + 1])
+            inputs.arrivals.taken_back(SENDER, [(at + 1, 0)])
             back[at] = 0
         inputs.arrivals.ack_zeroed(0.0)
         inputs.arrivals.check()

@@ -70,6 +70,11 @@ def numbers(works: list[Work]) -> list[int]:
     return [work.pieces[0][0].number for work in works]
 
 
+def returned(fed: Fed) -> dict[int, int]:
+    """Batch -> index from which its tasks are given back."""
+    return {number: index for number, _, index in fed.inputs.said().returns}
+
+
 def batches(*sizes: int) -> list[Batch]:
     return [a_batch(number, n) for number, n in enumerate(sizes, 1)]
 
@@ -114,13 +119,13 @@ def test_a_code_whose_outputs_are_not_taken_gets_nothing(monkeypatch: pytest.Mon
 def test_credit_of_fast_tasks_comes_back_when_they_are_handed_out() -> None:
     fed = Fed(FAST)
     fed.come(*batches(2, 3, 4))
-    assert fed.left == 5 and fed.feed.owed() == [((SENDER, 3), 4, a_batch(3, 4).nbytes)]
+    assert fed.left == 5 and fed.feed.owed() == [((SENDER, 3, 0), 4, a_batch(3, 4).nbytes)]
 
 
 def test_credit_of_slow_tasks_comes_back_when_they_are_finished() -> None:
     fed = Fed(SLOW)
     (work,) = fed.come(*batches(2, 3))
-    assert fed.left == 0 and [key for key, _, _ in fed.feed.owed()] == [(SENDER, 2), (SENDER, 1)]
+    assert fed.left == 0 and [key for key, _, _ in fed.feed.owed()] == [(SENDER, 2, 0), (SENDER, 1, 0)]
     fed.finish(work, seconds=SLOW)
     assert fed.left == 2
 
@@ -178,11 +183,11 @@ def test_the_rest_of_the_work_is_asked_back_once() -> None:
     fed.feed.give_back(2.0)
     asked = [effect.work for effect in fed.inputs.effects if isinstance(effect, Reclaim)]
     assert asked == [work] and fed.feed.paused
-    assert dict(fed.inputs.said().returns) == {2: 0}
+    assert returned(fed) == {2: 0}
     fed.feed.reclaimed(work, 1, 2.0)
-    assert dict(fed.inputs.said().returns) == {1: 1, 2: 0}
+    assert returned(fed) == {1: 1, 2: 0}
     fed.feed.reclaimed(Work(JOB, 1, work.pieces, work.origin, []), 0, 2.0)
-    assert dict(fed.inputs.said().returns) == {1: 1, 2: 0}, "that is not the code's any more"
+    assert returned(fed) == {1: 1, 2: 0}, "that is not the code's any more"
 
 
 def test_what_comes_meanwhile_goes_back_at_once_and_no_longer_than_the_task_runs() -> None:
@@ -190,7 +195,7 @@ def test_what_comes_meanwhile_goes_back_at_once_and_no_longer_than_the_task_runs
     (work,) = fed.come(*batches(1, 1))
     fed.feed.give_back(1.0)
     assert fed.come(a_batch(3, 2), now=1.5) == [] and not fed.feed.queue
-    assert dict(fed.inputs.said().returns) == {2: 0, 3: 0}
+    assert returned(fed) == {2: 0, 3: 0}
     fed.finish(work, 2.0, seconds=SLOW)
     assert not fed.feed.given_back and not fed.feed.paused
     assert numbers(fed.come(a_batch(4, 1), now=2.5)) == [4]
@@ -209,7 +214,7 @@ def test_what_a_lost_sender_sent_is_not_run() -> None:
     fed = Fed(SLOW)
     fed.come(a_batch(1, 1), a_batch(1, 3, source=OTHER), a_batch(2, 2))
     fed.feed.drop_senders({OTHER})
-    assert [part.key for part in fed.feed.queue.parts()] == [(SENDER, 2)]
+    assert [part.key for part in fed.feed.queue.parts()] == [(SENDER, 2, 0)]
 
 
 sizes = st.lists(st.integers(1, 4), min_size=1, max_size=6)

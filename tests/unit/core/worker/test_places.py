@@ -32,16 +32,16 @@ def test_no_task_has_to_stay_in_a_worker() -> None:
 
 
 def test_each_container_is_a_place() -> None:
-    queue, key = InputQueue(), (SENDER, 1)
+    queue, key = InputQueue(), (SENDER, 1, 0)
     queue.add(a_batch(1, 9))
     part = queue.next(lambda job: {(3,)})
     assert part is not None
-    returned = Returned((SENDER, 2), 4, 6)
+    returned = Returned((SENDER, 2, 0), 4, 6)
     assert sorted(located(queue, [work_of(part)], [returned])) == [
         (key, 0, 3, P.HANDED),
         (key, 3, 4, P.ASIDE),
         (key, 4, 9, P.QUEUED),
-        ((SENDER, 2), 4, 6, P.RETURNED),
+        ((SENDER, 2, 0), 4, 6, P.RETURNED),
     ]
 
 
@@ -76,7 +76,7 @@ def test_whatever_is_done_with_a_queue_each_task_is_in_one_place(
         elif (part := queue.next(lambda job: paths) if step == "next" else queue.next_alone()) is not None:
             handed.append(work_of(part))
         now: dict[tuple[int, int], TaskPlace] = {}
-        for (_, of), start, stop, place in located(queue, handed, returned):
+        for (_, of, _), start, stop, place in located(queue, handed, returned):
             for index in range(start, stop):
                 assert (of, index) not in now, "it is in two places"
                 now[of, index] = place
