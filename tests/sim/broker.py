@@ -78,6 +78,8 @@ class SimBroker:
         self.world = world
         self.ledger = ledger
         self.alive = True
+        self.reading = False
+        """Whether a round is going on."""
         self.shift = 0.0
         self.due: float | None = 0.0
         """When its machine wants a tick."""
@@ -106,12 +108,14 @@ class SimBroker:
             self.machine.data(decode([frames[0][1:], *frames[1:]]), self.world.now)
         else:
             self.machine.control(source, read_request([frames[0][1:], *frames[1:]]), self.world.now)
-        self.perform()
+        self.world.round(self)
 
     def perform(self) -> None:
         """Write, commit, send: in this order."""
         self.world.touch(self)
-        while (self.machine.effects or self.deferred) and self.alive:
+        rounds = self.machine.rounds
+        while (self.machine.effects or self.deferred or rounds.due) and self.alive:
+            rounds.end(self.world.now)
             effects: list[Effect] = list(self.machine.effects)
             self.machine.effects.clear()
             self.deferred.extend(effects)

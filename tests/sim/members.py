@@ -65,6 +65,8 @@ class SimMember:
         self.shift = world.shifts[self.where]
         """How far its host's monotonic clock, which only counts from a start, is from the world's."""
         self.stopped = False
+        self.reading = False
+        """Whether a round is going on."""
         self.member: Member
         self.stage = ""
         self.machine: Any
@@ -128,7 +130,9 @@ class SimMember:
                 self.machine.data(message, now)
         else:
             self._control(read_answer([frames[0][1:]]), now)
-        self.perform()
+        if self.alive:
+            self.look()
+            self.world.round(self)
 
     def _control(self, message: Message, now: float) -> None:
         if isinstance(message, from_broker.Refused):
@@ -145,7 +149,11 @@ class SimMember:
     def perform(self) -> None:
         """Do what the machine wants done."""
         self.world.touch(self)
-        while self.machine.effects and self.alive:
+        rounds = self.machine.rounds
+        while (self.machine.effects or rounds.due) and self.alive:
+            self.look()
+            rounds.end(self.now)
+            self.look()
             effects, self.machine.effects[:] = list(self.machine.effects), []
             for effect in effects:
                 if not self.alive:
@@ -162,6 +170,9 @@ class SimMember:
     def special(self, effect: Any) -> None:
         """An effect of this role alone."""
         raise NotImplementedError
+
+    def look(self) -> None:
+        """An event is over."""
 
 
 class _Slot:
@@ -270,10 +281,9 @@ class SimWorker(SimMember):
         self._leaves = False
         self.hello()
 
-    def perform(self) -> None:
-        """Do what the machine wants done after an event."""
+    def look(self) -> None:
+        """Compare the places of its tasks with the table."""
         self.places.look()
-        super().perform()
 
     def _current(self, job: bytes) -> int | None:
         state = self.machine.jobs.get(job)

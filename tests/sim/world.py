@@ -53,6 +53,8 @@ FAULTS = (
 )
 """What may happen to a world, beside what its network does."""
 
+ROUND = 0.003
+"""Seconds that a process reads messages before it acts, at most."""
 STUCK_AFTER = 60.0
 """Seconds without progress after which a world has come to a stand-still."""
 LULL = 9.0
@@ -98,6 +100,9 @@ class World:
         self.clock = Clock()
         self.more = random.Random(f"more {seed}")
         """For what came later: not of the world's own numbers, so that a world stays what it was."""
+        self.rounds = random.Random(f"rounds {seed}")
+        """For rounds alone, in half of the worlds: there, processes read more than one message at a time."""
+        self.by_rounds = self.rounds.random() < 0.5
         two = self.more.random() < 0.3
         self.hosts = ("host", "far") if two else ("host",)
         self.shifts = {"host": 0.0, "far": self.more.choice([-4096.0, 1024.0])}
@@ -185,6 +190,21 @@ class World:
         """A new id."""
         self._ids += 1
         return b"%016d" % self._ids
+
+    def round(self, actor: Any) -> None:
+        """It has read a message: its round ends now, or after the messages that come soon."""
+        self.touched[actor] = self.stepped[actor] = None
+        actor.machine.rounds.together = self.by_rounds
+        if not self.by_rounds:
+            actor.perform()
+        elif not actor.reading:
+            actor.reading = True
+            self.later(self.rounds.random() * ROUND, lambda: self._end_round(actor))
+
+    def _end_round(self, actor: Any) -> None:
+        actor.reading = False
+        if actor.alive:
+            actor.perform()
 
     def later(self, delay: float, call: Callable[[], None]) -> None:
         """Let this happen after so many seconds."""
