@@ -112,7 +112,7 @@ BUGS = [
     Bug("a resume is forgotten", _SENDER + "statement", "self._resume()", "pass"),
     Bug("credit is an increment", _SENDER + "statement", "self.limit_tasks = max(self.limit_tasks, min(st.tasks, self.tasks_sent + MAX_WINDOW))", "self.limit_tasks += st.tasks"),
     Bug("ranges are one too wide", _SENDER + "statement", "min(last, self.sent) + 1)", "min(last + 1, self.sent) + 1)"),
-    Bug("what was given back is kept too", _SENDER + "_take_back", "self.retained[number] = kept", "pass"),
+    Bug("what was given back is kept too", _SENDER + "_take_back", "parts[sub] = kept", "pass"),
     Bug("the incarnation is not checked", _RECEIVERS + "batch", "link is None or batch.target != self.me", "link is None", only=("worker", "stage")),
     Bug("whoever greets is taken", _RECEIVERS + "greet", "if greet.source not in self.view.members:", "if False:"),
     Bug("a newer view is not fetched, and the greeting forgotten", _SENDER + "greet", "self.effects.append(Send(self.peer, Greet(self.me, self.peer, self.view)))", "if not self.nonce:\n    self.effects.append(Send(self.peer, Greet(self.me, self.peer, self.view)))\n    self.nonce = 1"),
@@ -130,6 +130,13 @@ BUGS = [
     Bug("wall time says when a probe is due", _SENDER + "tick", "now >= self.next_probe", "__import__('time').time() >= self.next_probe"),
     Bug("wall time says when a statement came", _SENDER + "statement", "self.heard = now", "self.heard = __import__('time').time()", only=("idle",)),
     Bug("wall time says when the next probe is due", _SENDER + "statement", "self.next_probe = now + self._delay", "self.next_probe = __import__('time').time() + self._delay"),
+    # riders
+    Bug("a batch is acked with its first part", _RECEIVER + "ack", "if number in self._open:", "if self._open.pop(number, None):\n    pass\nif False:"),
+    Bug("the riders of a lost peer's batches are forgotten", _SENDER + "abandon", "for part in parts]", "for part in parts[:1]]", only=("worker", "stage")),
+    Bug("riders are not released when they are acked", _SENDER + "statement", "acked += retained.pop(number, ())", "acked += retained.pop(number, ())[:1]"),
+    Bug("riders have no stamp", _SENDERS + "_send", "batch.stamp = stamp", "batch.stamp = stamp if part is outbatch else None"),
+    Bug("of a batch one part alone is taken back", _SENDER + "_take_back", "(number, sub) not in self.taken_back", "not any(number == other for other, _ in self.taken_back)", only=("drain", "stop")),
+    Bug("riders go beyond the credit", _SENDERS + "_riders", "if credit < 0 or room < 0", "if room < 0"),
     # custody and senders
     Bug("the count is raised after the first piece left", _SENDERS + "pump", "self.custody.hold(outbatch.origins)\nself._take", "self._take"),
     Bug("an outbatch does not hold its origins", _SENDERS + "put", "self.custody.hold(outbatch.origins)", "pass"),
@@ -142,7 +149,7 @@ BUGS = [
     Bug("an ended job's outbatches wait on", _SENDERS + "forget", "self._drop_pending(job, None)", "pass"),
     Bug("an input is finished with its first task", _CUSTODY + "release", "if left > by:", "if left > by + 2:"),
     # worker
-    Bug("acked on arrival", _WORKER + "_batch", "self.feed.add(batch, now)", "self.feed.add(batch, now)\nlink.ack(batch.number, now)"),
+    Bug("acked on arrival", _WORKER + "_part", "self.feed.add(batch, now)", "self.feed.add(batch, now)\nlink.ack(batch.number, now)"),
     Bug("old epochs leave debt", _FEED + "drop_job", "self._arrivals.drop(part.key, now)", "pass", only=("cancel", "stage", "cancel")),
     Bug("an ended job's inputs are never acked", _WORKER + "produced", "self.arrivals.drop(origin, now)", "pass"),
     Bug("ENDs go to the next stage", _WORKER + "_put", "if after != below:", "if False:"),
@@ -163,7 +170,7 @@ BUGS = [
     Bug("what waits of an ended job is never acked", _ASYNC + "job_ended", "self._finish(item.of)", "pass", only=("cancel", "stage"), within=("async", "async-order")),
     Bug("a task of an ended job is not finished", _ASYNC + "_ended", "self._finish(item.of)", "self._stale(item) or self._finish(item.of)", only=("cancel", "stage"), within=("async", "async-order")),
     # sequencer
-    Bug("a sequencer refuses for order's sake", _SINK + "_batch", "token = self.storing.begin(batch)", "if job.sequencer.buffered > 3:\n    link.received -= 1\n    return\ntoken = self.storing.begin(batch)"),
+    Bug("a sequencer refuses for order's sake", _SINK + "_part", "token = self.storing.begin(batch)", "if job.sequencer.buffered > 3:\n    link.received -= 1\n    return\ntoken = self.storing.begin(batch)"),
     Bug("END 0 is not counted", _SEQUENCER + "_close", "parent.done.add(index, index + 1)\nself._buffer(parent", "self._buffer(parent"),
     Bug("complete with the first child", _SEQUENCER + "_closed", "node.done.covers(node.count)", "node.done.covers(min(1, node.count))"),
     Bug("a run that is known in part is taken whole", _SEQUENCER + "enter_run", "for low, high in node.done.missing(start, stop):", "for low, high in [(start, stop)] if node.done.missing(start, stop) else []:"),
@@ -177,7 +184,7 @@ BUGS = [
     # sink and results
     Bug("of two results with one id the first that comes is taken", _SINK_JOB + "of", 'ordered=stamp.order != "none"', 'ordered=stamp.order == "path"', within=("keyed",)),
     Bug("results whose place nobody has are lost", _SINK_JOB + "_flush", "for failure in failures:", "for failure in ():", within=("keyed", "keyed-order")),
-    Bug("acked before it is synced", _SINK + "_batch", "token = self.storing.begin(batch)", "link.ack(batch.number, now)\ntoken = self.storing.begin(batch)", only=("sink-host",)),
+    Bug("acked before it is synced", _SINK + "_part", "token = self.storing.begin(batch)", "link.ack(batch.number, now)\ntoken = self.storing.begin(batch)", only=("sink-host",)),
     Bug("recovered tokens are used again", "zturbo.core.sink.storing:Storing.recovered", "self._token = max(self._token, token)", "pass", only=("sink",)),
     Bug("a recovered batch's failures are lost", _SINK + "recovered", "and batch.size:", "and batch.n:", only=("sink",)),
     Bug("recovery is not told", "zturbo.core.sink.recovered:RecoveredSpool.read", "self.untold = True", "pass", only=("sink",)),

@@ -52,8 +52,29 @@ class SimClient:
 
     def submit(self, job: bytes, pipeline: str, roots: list[int] | int, options: dict[str, Any]) -> None:
         """Submit a job of one root, or a stream of them."""
-        stream = isinstance(roots, list)
-        new = NewJob(
+        new = self._new(job, pipeline, options, stream=isinstance(roots, list))
+        contents = () if isinstance(roots, list) else (pack_many([roots]),)
+        message = to_broker.Submit(client=CLIENT, jobs=(new,), contents=contents)
+        if isinstance(roots, list):
+            self.ask(message, then=lambda value: (self._feed(job, roots), self._watch(job)))
+        else:
+            self.ask(message, then=lambda value: self._taken(job, value[0].at))
+
+    def submit_crowd(self, crowd: list[tuple[bytes, int]], pipeline: str, options: dict[str, Any]) -> None:
+        """Submit jobs of one root each, in one message."""
+        jobs = tuple(self._new(job, pipeline, options, stream=False) for job, _ in crowd)
+        contents = tuple(pack_many([root]) for _, root in crowd)
+
+        def taken(value: Any) -> None:
+            for (job, _), outcome in zip(crowd, value, strict=True):
+                self._taken(job, outcome.at)
+
+        self.ask(to_broker.Submit(client=CLIENT, jobs=jobs, contents=contents), then=taken)
+
+    def _new(self, job: bytes, pipeline: str, options: dict[str, Any], *, stream: bool) -> NewJob:
+        self.got[job] = []
+        self.streams[job] = ResultStream(job, 0, 0)
+        return NewJob(
             job=job,
             name=job.hex(),
             pipeline=pipeline,
@@ -63,14 +84,6 @@ class SimClient:
             digest=b"",
             parts=0 if stream else 1,
         )
-        contents = () if isinstance(roots, list) else (pack_many([roots]),)
-        message = to_broker.Submit(client=CLIENT, jobs=(new,), contents=contents)
-        self.got[job] = []
-        self.streams[job] = ResultStream(job, 0, 0)
-        if isinstance(roots, list):
-            self.ask(message, then=lambda value: (self._feed(job, roots), self._watch(job)))
-        else:
-            self.ask(message, then=lambda value: self._taken(job, value[0].at))
 
     def _taken(self, job: bytes, at: answers.Whereabouts) -> None:
         """The broker has it: results may come unasked, or are asked for, soon or late."""

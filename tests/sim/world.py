@@ -167,6 +167,8 @@ class World:
         self.oracles: dict[bytes, Oracle] = {}
         for _ in range(rng.choice([1, 1, 2, 4])):
             self._job()
+        if self.rounds.random() < 0.3:
+            self._crowd(self.rounds.choice([8, 24]))
         if self._idle:
             self.later(LULL, self._break_idle)
         if faults:
@@ -229,6 +231,15 @@ class World:
         options = {"durability": self.rng.choice(["fsync", "fsync", "process", "memory"])}
         self.oracles[job] = Oracle(self.stages, roots, self.order)
         self.later(self.rng.random(), lambda: self.client.submit(job, self.name, roots, options))
+
+    def _crowd(self, n: int) -> None:
+        """Many small jobs, submitted at once."""
+        self.pace = self.rounds.choice([0.0005, self.pace])  # quick work, so that its outputs share messages
+        crowd = [(self.fresh(), self.rounds.randrange(10_000)) for _ in range(n)]
+        for job, root in crowd:
+            self.oracles[job] = Oracle(self.stages, root, self.order)
+        options = {"durability": self.rounds.choice(["fsync", "process", "memory"])}
+        self.later(self.rounds.random(), lambda: self.client.submit_crowd(crowd, self.name, options))
 
     # -- faults -------------------------------------------------------------------------------
     def _happen(self, what: str) -> None:
