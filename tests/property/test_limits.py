@@ -89,7 +89,7 @@ class FansWildly(Fans):
 @given(st.sampled_from([Fans, FansWildly]), st.integers(MAX_DEPTH - 2, MAX_DEPTH))
 def test_a_fan_out_that_is_too_deep_fails_its_task(stage: type[Stage], depth: int) -> None:
     given_: list[Produced] = []
-    runner = Runner(Production(StageHost(stage, name="s", index=0), given_.append, lambda job: 1, 1 << 20))
+    runner = Runner(Production(StageHost(stage, name="s", index=0), given_.extend, lambda job: 1, 1 << 20))
     task = Batch(JOB, 1, 0, [((0,) * depth, 1)], 1, pack_many([7]), number=1, source=PEER)
     runner.run(Work(JOB, 1, [(task, 0, 1)], (PEER, 1), []))
     runner.idle()

@@ -275,7 +275,7 @@ class SimWorker(SimMember):
         self.runner = (
             AsyncRunner(Production(self.host, self._post, self._current, 1 << 20), free=self._free)
             if self.host.concurrency
-            else kind(Production(self.host, self.given.append, self._current, 1 << 20))
+            else kind(Production(self.host, self.given.extend, self._current, 1 << 20))
         )
         self._drain_until: float | None = None
         self._leaves = False
@@ -337,7 +337,11 @@ class SimWorker(SimMember):
     def _free(self) -> bool:
         return len(self.posted) <= 16 and not self.machine.senders.pressed
 
-    def _post(self, produced: Produced) -> None:
+    def _post(self, given: list[Produced]) -> None:
+        for produced in given:
+            self._post_one(produced)
+
+    def _post_one(self, produced: Produced) -> None:
         now = self.world.now
         produced.seconds, self._gave_at = now - self._gave_at, now
         self.posted.append(produced)

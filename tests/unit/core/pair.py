@@ -31,7 +31,7 @@ class Pair:
         self.effects: list[Effect] = []
         self.senders = Senders(SENDER, "host", Custody(), self.effects)
         self.worker = WorkerMachine(BUSY, pipeline="p", stage=1, stages=2, ordered=False)
-        self.worker.feed.meter.add(100, 0.001)
+        self.worker.feed.meter.add(100, 0.2)
         self.said: list[Statement] = []
         self.runs: list[Run] = []
         self.worker.view(VIEW, 0.0)

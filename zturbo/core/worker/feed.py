@@ -17,6 +17,10 @@ from zturbo.wire.messages import Batch, Path
 
 __all__ = ["Feed"]
 
+AT_HAND, AT_HAND_SECONDS = 64, 0.002
+"""Tasks that the code has at hand if they come in many small batches, and seconds that they take: either
+is enough."""
+
 GIVE_BACK_AFTER = 0.25
 """Seconds that a task runs at least, before the tasks queued behind it are given back."""
 
@@ -59,6 +63,8 @@ class Feed:
         self.queue = InputQueue()
         self.handed: deque[Work] = deque()
         """Work that the user's code has and has not finished."""
+        self._handed_tasks = 0
+        """Tasks in ``handed``, as it was handed out."""
         self._late: deque[list[tuple[InputKey, int, int]]] = deque()
         """For each work in ``handed``, at its index: (input, tasks, bytes) whose credit comes back when it
         ends."""
@@ -105,7 +111,7 @@ class Feed:
                     return
             else:
                 enough = len(self.handed) >= (1 if one else 2)
-                if enough and (self.queue.aside or sum(work.size for work in self.handed) >= 2 * self._batch):
+                if enough and (self.queue.aside or self._plenty(one)):
                     return
             if self._sequenced is None:
                 work = self._next_queued()
@@ -116,7 +122,15 @@ class Feed:
             if not self.handed:
                 self._moved_at = now
             self.handed.append(work)
+            self._handed_tasks += len(work.unstarted)
             self._effects.append(Run(work))
+
+    def _plenty(self, one: bool) -> bool:
+        """Whether the code has enough tasks at hand to be busy for a while; ``one``: if it has any."""
+        tasks = self._handed_tasks
+        if tasks < 2 * self._batch:
+            return False
+        return one or tasks >= AT_HAND or tasks * (self.meter.mean or 0.0) >= AT_HAND_SECONDS
 
     def _suspects(self, job: bytes) -> frozenset[Path]:
         return self._jobs[job].suspects
@@ -151,6 +165,7 @@ class Feed:
         for work in out.works:
             at = next(at for at, other in enumerate(self.handed) if other is work)
             del self.handed[at]
+            self._handed_tasks -= work.size
             for key, tasks, nbytes in self._late[at]:
                 self._arrivals.leave(key, tasks, nbytes)
             del self._late[at]
@@ -201,7 +216,7 @@ class Feed:
             return None
         if self._concurrency and not len(self.queue) and self._running <= self._concurrency:
             return None  # all tasks run
-        ahead = self.queue.tasks + sum(work.pieces[-1][2] - work.pieces[-1][1] for work in self.handed)
+        ahead = self.queue.tasks + self._handed_tasks
         if ahead <= 1:
             return None
         return self._moved_at + max(self._patience, 2 * ahead * (self.meter.mean or 0.0))
@@ -226,4 +241,5 @@ class Feed:
         """Assert every invariant."""
         self.queue.check()
         assert len(self._late) == len(self.handed)
+        assert self._handed_tasks == sum(work.size for work in self.handed)
         assert self._running == sum(tasks for tasks, _ in self._open.values())

@@ -16,7 +16,7 @@ from zturbo.wire.messages import End, Fail, Path, PathRun
 from zturbo.wire.payload import take, take_meta
 from zturbo.wire.plain import UNCHANGING
 
-__all__ = ["Output"]
+__all__ = ["FLUSH_AFTER", "Output"]
 
 FLUSH_COUNT = 512
 """Outputs in one batch at most."""

@@ -408,7 +408,7 @@ class AsyncRunner:
         elif not here.making.cancelled() and here.making.exception() is None:
             self.host.instances.spare(here.making.result().instance)
 
-    def steal(self, give: Callable[[Produced], None]) -> bool:
+    def steal(self, give: Callable[[list[Produced]], None]) -> bool:
         """Nothing to take: no output waits here for a task that runs for long."""
         return False
 

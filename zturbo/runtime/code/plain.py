@@ -85,7 +85,7 @@ class PlainCalls:
     def _note_next(self, call: Call, runs: Iterable[PathRun]) -> None:
         """Where a job is new here, note its first task. If the worker dies in ``reset()``, that task gets the
         strike."""
-        if call.job in self._instances.jobs:
+        if call.job in self._instances.jobs or not self._instances.has_state:
             return
         known = never_run(call.marks)
         path = next((path for path in paths(runs) if path not in known), None)

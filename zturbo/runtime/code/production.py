@@ -1,7 +1,8 @@
 """The outputs of a stage's code on their way out of the code's thread.
 
 The production packs them into batches, and says which inputs they came of and how many of each are finished.
-Outputs of several pieces of work of one job share a batch, as long as work is at hand.
+Outputs of several pieces of work of one job share a batch, as long as work is at hand. So do outputs of
+several jobs share a hand-over.
 """
 
 from __future__ import annotations
@@ -17,12 +18,18 @@ from zturbo.core.worker.produced import Produced
 from zturbo.errors import DecodeError, EncodeError, TooLarge
 from zturbo.runtime.code.context import Broken, Stale
 from zturbo.runtime.code.cutting import start_next
-from zturbo.runtime.code.output import Output
+from zturbo.runtime.code.output import FLUSH_AFTER, Output
 from zturbo.runtime.code.stagehost import StageHost
 from zturbo.wire.messages import Batch, Fail, Path, PathRun
 from zturbo.wire.payload import NeedsBuffers, pack_many, pack_one
 
 __all__ = ["Production", "paths_of"]
+
+TOGETHER = 64
+"""Jobs' outputs that are handed over at once, at most."""
+
+TOGETHER_BYTES = 64 << 10
+"""Bytes of outputs that wait for those of other jobs, about."""
 
 
 class Production:
@@ -30,7 +37,7 @@ class Production:
 
     Args:
         host: the stage.
-        give: takes what was produced; called in the code's thread.
+        give: takes what was produced, in order; called in the code's thread.
         current: the present epoch of a job, or None if it has ended.
         max_bytes: bytes that one output may have.
     """
@@ -38,7 +45,7 @@ class Production:
     def __init__(
         self,
         host: StageHost,
-        give: Callable[[Produced], None],
+        give: Callable[[list[Produced]], None],
         current: Callable[[bytes], int | None],
         max_bytes: int,
     ) -> None:
@@ -58,6 +65,11 @@ class Production:
         """Tasks that were finished since the last flush."""
         self._works: list[Work] = []
         self._since = 0.0
+        self._ready: list[Produced] = []
+        """What is packed, and waits to be given."""
+        self._ready_bytes = 0
+        self._ready_at = 0.0
+        """Since when something is ready."""
 
     def is_current(self, work: Work) -> bool:
         """Whether the work's job has not ended or started over since the work was made."""
@@ -70,8 +82,8 @@ class Production:
 
     def begin(self, work: Work) -> None:
         """Outputs and finished tasks are of this work from now on."""
-        if (work.job, work.epoch) != (self.job, self.epoch):
-            self.flush()
+        if work.job != self.job or work.epoch != self.epoch:
+            self.end_job()
             self.done = {}  # what another job gives has no part in this one's inputs
             self.job, self.epoch = work.job, work.epoch
         self.arrived()
@@ -113,14 +125,14 @@ class Production:
         """A task fails because its batch cannot be unpacked."""
         self.out.fails.append(Fail(path, 0, self.host.failures.error(error, path, None, "DecodeError")))
 
-    def steal(self, give: Callable[[Produced], None]) -> bool:
+    def steal(self, give: Callable[[list[Produced]], None]) -> bool:
         """From another thread: take what is finished while a task runs. Returns whether there was any.
 
         The code's thread lets go of the output's lock only while the stage's code runs. So this gets the lock
         only then.
         """
         out = self.out
-        if not (out or out.finished) or not out.lock.acquire(blocking=False):
+        if not (self._ready or out or out.finished) or not out.lock.acquire(blocking=False):
             return False
         try:
             self.flush(give)
@@ -128,20 +140,41 @@ class Production:
             out.lock.release()
         return True
 
-    def flush(self, give: Callable[[Produced], None] | None = None) -> None:
+    def flush(self, give: Callable[[list[Produced]], None] | None = None) -> None:
         """Give what there is.
 
         Raises:
             Broken: it could not be given, and is lost to this process.
         """
         try:
-            self._flush(give or self._give)
+            self._pack_up()
+            ready, self._ready, self._ready_bytes = self._ready, [], 0
+            if ready:
+                (give or self._give)(ready)
         except self.host.context.through:
             raise
         except BaseException as error:
             raise Broken("what was made could not be given") from error
 
-    def _flush(self, give: Callable[[Produced], None]) -> None:
+    def end_job(self) -> None:
+        """What comes next is of another job: pack what there is, and give it with that, or if it is time."""
+        if not self._ready:
+            self._ready_at = perf_counter()
+        try:
+            self._pack_up()
+        except self.host.context.through:
+            raise
+        except BaseException as error:
+            raise Broken("what was made could not be packed") from error
+        if (
+            len(self._ready) >= TOGETHER
+            or self._ready_bytes > TOGETHER_BYTES
+            or perf_counter() - self._ready_at > FLUSH_AFTER
+        ):
+            self.flush()
+
+    def _pack_up(self) -> None:
+        """Pack what there is."""
         out = self.out
         if self.done:
             self.count()
@@ -160,7 +193,8 @@ class Production:
             batches[-1].ends, batches[-1].fails = ends, fails
         # Only the last batch reports tasks as finished. So the inputs stay in custody until all are given.
         for batch in batches[:-1]:
-            give(Produced(self.job, self.epoch, [(origin, 0) for origin in self.done], batch))
+            origins: list[tuple[InputKey | None, int]] = [(origin, 0) for origin in self.done]
+            self._add(Produced(self.job, self.epoch, origins, batch))
         self.host.inputs.packed()
         last = batches[-1] if batches else None
         done, works = list(self.done.items()), tuple(self._works)
@@ -168,7 +202,12 @@ class Production:
         self.done = {self.origin: 0}
         self.tasks, self._works = 0, []
         self._since = now
-        give(produced)
+        self._add(produced)
+
+    def _add(self, produced: Produced) -> None:
+        self._ready.append(produced)
+        if produced.batch is not None:
+            self._ready_bytes += produced.batch.nbytes
 
     def _check(self) -> None:
         """The stage's code has just given something; it ends here if its job is void."""

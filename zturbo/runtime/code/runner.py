@@ -62,7 +62,7 @@ class Runner:
 
     def job_ended(self, job: bytes) -> None:
         """The job has ended here, or starts over."""
-        self.flush()
+        self.production.end_job()
         self.host.instances.job_ended(job)
 
     def wait(self) -> float | None:

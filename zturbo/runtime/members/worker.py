@@ -70,7 +70,7 @@ STEAL_AFTER, STEAL_MAX = 0.004, 0.064
 first, and longest."""
 
 UNSEEN = 16
-"""Batches that the user's thread may be ahead of the I/O thread, before it is paused."""
+"""Hand-overs that the user's thread may be ahead of the I/O thread, before it is paused."""
 
 
 class WorkerProcess:
@@ -129,9 +129,9 @@ class WorkerProcess:
         self._room = threading.Event()
         self._room.set()
         self._posted = 0
-        """Batches that the user's thread has handed over; it alone counts them."""
+        """How often the user's thread has handed outputs over; it alone counts that."""
         self._taken = 0
-        """Batches that the I/O thread has taken; it alone counts them."""
+        """How often the I/O thread has taken them; it alone counts that."""
         self._drain_until: float | None = None
         self._look_at = 0.0
         """When a worker that drains next looks whether it has finished."""
@@ -206,9 +206,9 @@ class WorkerProcess:
                     raise
                 log.warning("%s: a signal handler raised while no task ran", self.loop.stage, exc_info=True)
 
-    def _post(self, produced: Produced) -> None:
+    def _post(self, given: list[Produced]) -> None:
         self._posted += 1
-        self.loop.post(lambda now: self._take(produced, now))
+        self.loop.post(lambda now: self._take(given, now))
 
     def _free(self) -> bool:
         """Whether the code may go on. If not, ``_room`` is set once it may."""
@@ -218,22 +218,26 @@ class WorkerProcess:
         return self._has_room(UNSEEN)
 
     def _has_room(self, ahead: int) -> bool:
-        """Whether the user's thread is at most so many batches ahead, and the senders are not pressed."""
+        """Whether the user's thread is at most so far ahead, and the senders are not pressed."""
         return self._posted - self._taken <= ahead and not self.machine.senders.pressed
 
-    def _give(self, produced: Produced) -> None:
-        self._post(produced)
+    def _give(self, given: list[Produced]) -> None:
+        self._post(given)
         while not self._free():
-            if self.loop.stopping or self.epochs.get(produced.job) != produced.epoch:
+            if self.loop.stopping or all(self.epochs.get(one.job) != one.epoch for one in given):
                 break
             self._room.wait(0.1)
 
     # -- the I/O thread -----------------------------------------------------------------------
-    def _take(self, produced: Produced, now: float) -> None:
+    def _take(self, given: list[Produced], now: float) -> None:
         self._taken += 1
         self._steal_delay = STEAL_AFTER
         self._steal_at = now + STEAL_AFTER
-        self.machine.produced(produced, now)
+        self._produced(given, now)
+
+    def _produced(self, given: list[Produced], now: float) -> None:
+        for produced in given:
+            self.machine.produced(produced, now)
 
     def control(self, message: Message, now: float) -> None:
         """Take a message of the broker."""
@@ -285,7 +289,7 @@ class WorkerProcess:
 
     def _steal(self, now: float) -> None:
         """A task runs for long: send the outputs that were finished before it."""
-        stolen = self.runner.steal(lambda produced: self.machine.produced(produced, now))
+        stolen = self.runner.steal(lambda given: self._produced(given, now))
         self._steal_delay = STEAL_AFTER if stolen else min(STEAL_MAX, 2 * self._steal_delay)
         self._steal_at = now + self._steal_delay
 

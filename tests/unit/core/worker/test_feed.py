@@ -87,15 +87,20 @@ def test_a_second_piece_is_at_hand_if_tasks_are_known_to_be_fast(
     seconds: float, first: list[int], then: list[int]
 ) -> None:
     fed = Fed(seconds)
-    works = fed.come(*batches(2, 2, 2))
+    works = fed.come(*batches(40, 40, 40))
     assert numbers(works) == first
     assert numbers(fed.finish(works[0], seconds=seconds or FAST)) == then
 
 
 def test_as_many_pieces_are_handed_out_as_a_batching_code_takes_twice() -> None:
-    fed = Fed(batch=5)
-    assert numbers(fed.come(*batches(2, 2, 2, 2, 2, 2))) == [1, 2, 3, 4, 5]
-    assert numbers(Fed(SLOW, batch=5).come(*batches(2, 2, 2, 2, 2, 2))) == [1, 2, 3, 4, 5]
+    for seconds in (FAST, SLOW):
+        fed = Fed(seconds, batch=40)
+        assert numbers(fed.come(*batches(20, 20, 20, 20, 20, 20))) == [1, 2, 3, 4]
+
+
+def test_many_small_pieces_are_at_hand_if_tasks_are_known_to_be_fast() -> None:
+    assert numbers(Fed(FAST / 10).come(*batches(*[1] * 90))) == [*range(1, 65)]
+    assert numbers(Fed(0.001).come(*batches(*[1] * 90))) == [1, 2], "they take two milliseconds"
 
 
 def test_as_many_tasks_are_handed_out_as_the_code_runs_at_a_time() -> None:
@@ -118,8 +123,8 @@ def test_a_code_whose_outputs_are_not_taken_gets_nothing(monkeypatch: pytest.Mon
 # -- credit -------------------------------------------------------------------------------------
 def test_credit_of_fast_tasks_comes_back_when_they_are_handed_out() -> None:
     fed = Fed(FAST)
-    fed.come(*batches(2, 3, 4))
-    assert fed.left == 5 and fed.feed.owed() == [((SENDER, 3, 0), 4, a_batch(3, 4).nbytes)]
+    fed.come(*batches(40, 30, 4))
+    assert fed.left == 70 and fed.feed.owed() == [((SENDER, 3, 0), 4, a_batch(3, 4).nbytes)]
 
 
 def test_credit_of_slow_tasks_comes_back_when_they_are_finished() -> None:

@@ -308,7 +308,7 @@ def run(build: Callable[[], Stage], contents: list[Any], logs: bool = False) -> 
     given: list[Produced] = []
     host = StageHost(build, name="s", index=0)
     kind = AsyncRunner if host.concurrency else BatchRunner if host.batch else Runner
-    runner = kind(Production(host, given.append, lambda job: 1, 1 << 20))
+    runner = kind(Production(host, given.extend, lambda job: 1, 1 << 20))
     if isinstance(runner, AsyncRunner):
         todo: SimpleQueue[Any] = SimpleQueue()
         todo.put(work(contents, False, logs))

@@ -43,7 +43,7 @@ def test_outputs_of_one_job_and_epoch_name_no_input_of_another(
     epochs: list[int | None] = [1]
     given: list[Produced] = []
     runner = kind(
-        Production(StageHost(stage, name="s", index=0), given.append, lambda job: epochs[-1], 1 << 20)
+        Production(StageHost(stage, name="s", index=0), given.extend, lambda job: epochs[-1], 1 << 20)
     )
     runner.run(work(A, 1, 1))
     epochs.append(other[1])
