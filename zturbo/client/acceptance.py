@@ -10,8 +10,8 @@ from zturbo.wire.control import answers
 __all__ = ["Acceptance"]
 
 FRESH = 0.25
-"""Seconds after the broker's answer to a submit in which a job's first reader may use it to find the results.
-A later reader asks the broker, which gives it a turn of its own, above that of the reader before it."""
+"""Seconds for which the broker's answer gives a reader the newest turn. A reader that comes later asks for a
+turn of its own, if the sink says that another reader has a newer one."""
 
 
 class Acceptance(Future[answers.Whereabouts]):
@@ -58,7 +58,11 @@ class Acceptance(Future[answers.Whereabouts]):
             self.set_exception(error)
 
     def take_turn(self) -> bool:
-        """Whether a reader of the results may use the answer: only the first reader may, and only for
-        ``FRESH`` seconds."""
+        """Whether a reader of the results may use the turn in the answer: only the first one may."""
         given, self._given = self._given, True
-        return not given and (not self.done() or time.monotonic() < self._at + FRESH)
+        return not given
+
+    @property
+    def fresh(self) -> bool:
+        """Whether the answer has just come, or has not come yet."""
+        return not self.done() or time.monotonic() < self._at + FRESH

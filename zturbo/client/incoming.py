@@ -45,8 +45,31 @@ class Incoming:
         self._queue: deque[tuple[Results, int] | BaseException | None] = deque()
         """Results, and how many leading ones to skip; an error; None where all has come."""
         self.stream = ResultStream(job, 0, first)
-        self._sub = Subscription(self.stream, self._deliver, self.fail)
-        io.subscribe(self._sub, accepted)
+        self._sub: Subscription | None = None
+        """What the I/O thread has of this reader; None if all results had come before it."""
+        if first == 0 and self._take_pushed(job):
+            accepted.take_turn()
+        else:
+            self._sub = Subscription(self.stream, self._deliver, self.fail)
+            io.subscribe(self._sub, accepted)
+
+    def _take_pushed(self, job: bytes) -> bool:
+        """Take results that have come unasked. Returns whether these are all."""
+        pushed = self._io.results.pushed.give_all(job)
+        if pushed is None:
+            return False
+        token, arrived = pushed
+        self.stream.turn(token)
+        for results, nbytes in arrived:
+            skip = self.stream.results(results, nbytes, 0.0)
+            if skip is not None:
+                self._queue.append((results, skip))
+        if not self.stream.complete:
+            self._queue.clear()
+            self.stream = ResultStream(job, 0, 0)
+            return False
+        self._queue.append(None)
+        return True
 
     def _deliver(self, results: Results, skip: int) -> None:
         self._queue.append((results, skip))
@@ -88,5 +111,6 @@ class Incoming:
 
     def close(self) -> None:
         """Stop reading."""
-        self._io.unsubscribe(self._sub, tell=self._tell)
+        if self._sub is not None:
+            self._io.unsubscribe(self._sub, tell=self._tell)
         self._tell = False

@@ -211,6 +211,7 @@ class ClientIO:
         """
         self.check_process()
         turn = accepted.take_turn()
+        subscription.late = not accepted.fresh
 
         def begin(_: object) -> None:
             if not self.post(lambda now: self.results.begin(subscription, accepted, turn, now)):

@@ -7,6 +7,7 @@ sink for them.
 
 from __future__ import annotations
 
+import threading
 from collections import OrderedDict
 from typing import NamedTuple
 
@@ -26,9 +27,10 @@ class _Expected(NamedTuple):
 
 
 class Pushed:
-    """Results that sinks have sent unasked. Used in the client's I/O thread alone."""
+    """Results that sinks have sent unasked. Thread-safe: readers take results in their own threads."""
 
     def __init__(self) -> None:
+        self._lock = threading.Lock()
         self._jobs: OrderedDict[bytes, _Expected] = OrderedDict()
         self.nbytes = 0
 
@@ -37,9 +39,10 @@ class Pushed:
 
     def expect(self, job: bytes, token: int, sink: bytes) -> None:
         """Results of this job may come: the broker has accepted it."""
-        self._jobs[job] = _Expected(token, sink, [])
-        if len(self._jobs) > MOST_JOBS:
-            self._forget_oldest()
+        with self._lock:
+            self._jobs[job] = _Expected(token, sink, [])
+            if len(self._jobs) > MOST_JOBS:
+                self._forget_oldest()
 
     def sink_of(self, job: bytes) -> bytes:
         """The sink from which a job's results are expected; empty if they are not expected."""
@@ -48,21 +51,30 @@ class Pushed:
 
     def take(self, results: Results, nbytes: int) -> None:
         """Keep results that have come before their reader."""
-        expected = self._jobs.get(results.job)
-        if expected is None or results.token != expected.token or results.problem is not None:
-            return
-        expected.arrived.append((results, nbytes))
-        self.nbytes += nbytes
-        while self.nbytes > MOST_BYTES:
-            self._forget_oldest()
+        with self._lock:
+            expected = self._jobs.get(results.job)
+            if expected is None or results.token != expected.token or results.problem is not None:
+                return
+            expected.arrived.append((results, nbytes))
+            self.nbytes += nbytes
+            while self.nbytes > MOST_BYTES:
+                self._forget_oldest()
 
     def give(self, job: bytes) -> tuple[int, list[tuple[Results, int]]] | None:
         """For a job's first reader: (token, results with their sizes). None if no results are expected."""
-        expected = self._jobs.pop(job, None)
-        if expected is None:
+        with self._lock:
+            expected = self._jobs.pop(job, None)
+            if expected is None:
+                return None
+            self.nbytes -= sum(nbytes for _, nbytes in expected.arrived)
+            return expected.token, expected.arrived
+
+    def give_all(self, job: bytes) -> tuple[int, list[tuple[Results, int]]] | None:
+        """As :meth:`give`, if all results of the job seem to be here."""
+        expected = self._jobs.get(job)
+        if expected is None or not expected.arrived or expected.arrived[-1][0].total is None:
             return None
-        self.nbytes -= sum(nbytes for _, nbytes in expected.arrived)
-        return expected.token, expected.arrived
+        return self.give(job)
 
     def _forget_oldest(self) -> None:
         _, expected = self._jobs.popitem(last=False)

@@ -62,6 +62,10 @@ class Subscription:
     """Whether the broker's answer is awaited."""
     heard: float = 0.0
     """When results came last."""
+    late: bool = False
+    """Whether its turn is an old one, and another reader may have a newer one."""
+    late_until: float = 0.0
+    """Until when the sink's word that this is so makes it ask for a newer turn."""
     story: list[str] = field(default_factory=list)
 
     @property
@@ -85,6 +89,16 @@ class Subscription:
         """The sink does not have the results now; the broker will name one that does."""
         self.doubt, self.sink = "", b""
         self._move(SubscriptionState.SEEKING)
+
+    def overtaken(self, now: float) -> bool:
+        """Another reader has a newer turn. Returns whether this one came later, and asks for one too."""
+        late, self.late = self.late and now < self.late_until, False
+        if late:
+            self.stream.token = 0
+            self.doubted("another reader has come")
+            self.seek()
+            self.stream.restart()
+        return late
 
     def end(self) -> None:
         """Nothing more is to be delivered."""

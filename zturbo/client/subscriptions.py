@@ -36,6 +36,13 @@ log = logging.getLogger("zturbo.client")
 ROUND = 64
 """Messages of one sink that are read in one round at most."""
 
+HEAD = 64
+"""About how many bytes results have beside their contents."""
+
+LATE = 0.5
+"""Seconds in which a sink tells a reader with an old turn that another reader has a newer one. A reader that
+comes after that takes over."""
+
 PUSH_WAIT = 0.02
 """Seconds that a reader waits for results that may come unasked, before it asks for them."""
 
@@ -71,7 +78,8 @@ class Subscriptions:
         self._sinks: dict[bytes, zmq.Socket[bytes]] = {}
         self._jobs: dict[bytes, list[Subscription]] = {}
         """Job -> its readers, which take turns."""
-        self._pushed = Pushed()
+        self.pushed = Pushed()
+        """Results that have come before their readers."""
 
     def _all(self) -> Iterator[Subscription]:
         return (sub for subs in list(self._jobs.values()) for sub in list(subs))
@@ -87,13 +95,14 @@ class Subscriptions:
             now: monotonic seconds.
         """
         error = accepted.exception()
+        sub.late_until = now + LATE
         if sub.over:
             return
         if error is not None:
             self._finish(sub, error)
             return
         self._jobs.setdefault(sub.stream.job, []).append(sub)
-        pushed = self._pushed.give(sub.stream.job)
+        pushed = self.pushed.give(sub.stream.job)
         if pushed is not None and self._take_pushed(sub, *pushed, now):
             return
         if turn:
@@ -145,7 +154,7 @@ class Subscriptions:
     def expect(self, job: bytes, at: answers.Whereabouts) -> None:
         """Connect to the sink of a job whose results may come unasked."""
         if at.sink and (at.sink in self._sinks or self._reach(at) is None):
-            self._pushed.expect(job, at.token, at.sink)
+            self.pushed.expect(job, at.token, at.sink)
 
     def _locate(self, sub: Subscription, now: float) -> None:
         """Ask the broker where the results are. This is repeated, since they may move."""
@@ -235,7 +244,9 @@ class Subscriptions:
                 log.debug("dropped a message: %s", error)
                 continue
             if type(message) is Results:
-                self._results(socket, message, sum(len(frame) for frame in frames), now)
+                riders, message.riders = message.riders, []
+                for results in (message, *riders):
+                    self._results(socket, results, _size(results), now)
 
     def _results(self, socket: zmq.Socket[bytes], message: Results, nbytes: int, now: float) -> None:
         for sub in self._jobs.get(message.job, ()):
@@ -243,8 +254,8 @@ class Subscriptions:
                 if self._sinks.get(sub.sink) is socket:  # else from a sink that had the results before
                     self._give(sub, message, nbytes, now)
                 return
-        if self._sinks.get(self._pushed.sink_of(message.job)) is socket:
-            self._pushed.take(message, nbytes)
+        if self._sinks.get(self.pushed.sink_of(message.job)) is socket:
+            self.pushed.take(message, nbytes)
 
     def _give(self, sub: Subscription, message: Results, nbytes: int, now: float) -> None:
         """Give a reader results that have come for it."""
@@ -261,7 +272,16 @@ class Subscriptions:
         """The sink refuses this reader. If another reader has replaced it, it ends. Else it asks the broker
         where the results are now."""
         if problem == "superseded":
-            self._finish(sub, ResultsLost(SUPERSEDED))
+            if sub.overtaken(now):
+                sub.locate_at = now
+            else:
+                self._finish(sub, ResultsLost(SUPERSEDED))
         elif sub.state is SubscriptionState.READING:
             sub.doubted(problem)
             sub.locate_at = now
+
+
+def _size(results: Results) -> int:
+    """About how many bytes these results have."""
+    nbytes = HEAD + len(results.blob) + sum(memoryview(buffer).nbytes for buffer in results.buffers)
+    return nbytes + len(results.metas or b"") + sum(len(error) for _, error in results.fails)

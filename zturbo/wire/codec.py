@@ -286,6 +286,7 @@ def encode(message: DataMessage) -> list[Buffer]:
                 message.fails,
                 message.total,
                 message.problem,
+                [_results_to_wire(rider) for rider in message.riders],
             )
         )
         return [header, message.blob, *message.buffers]
@@ -295,6 +296,12 @@ def encode(message: DataMessage) -> list[Buffer]:
 def _rider_to_wire(rider: Batch) -> tuple[Any, ...]:
     stamp = stamp_to_wire(rider.stamp) if rider.stamp is not None else None
     return rider.job, rider.epoch, rider.runs, bytes(rider.blob), rider.metas, rider.ends, rider.fails, stamp
+
+
+def _results_to_wire(rider: Results) -> tuple[Any, ...]:
+    """Results that travel with others: as in a header, and their contents."""
+    job, token, first, n = rider.job, rider.token, rider.first, rider.n
+    return job, token, first, n, rider.metas, rider.fails, rider.total, rider.problem, bytes(rider.blob)
 
 
 def decode(frames: Sequence[Buffer]) -> DataMessage:
@@ -485,15 +492,25 @@ def _read_want(header: tuple[Any, ...], _: Sequence[Buffer]) -> Want:
 
 
 def _read_results(header: tuple[Any, ...], frames: Sequence[Buffer]) -> Results:
-    if len(header) != 11 or len(frames) < 2:
+    if len(header) != 12 or len(frames) < 2 or len(_tuple(header[11], "riders")) > MAX_RIDERS:
         raise _bad("results")
-    first, n = _int(header[5], "first"), _int(header[6], "n")
+    results = _results(header[3:11], frames[1])
+    results.buffers = list(frames[2:])
+    for rider in header[11]:
+        *fields, blob = _tuple(rider, "rider", 9)
+        results.riders.append(_results(fields, _bytes(blob, "contents")))
+    return results
+
+
+def _results(fields: Sequence[Any], blob: Buffer) -> Results:
+    job, token, first, n, metas, failed, total, problem = fields
+    _int(first, "first")
+    _int(n, "n")
     fails = []
-    for pair in _tuple(header[8], "fails"):
+    for pair in _tuple(failed, "fails"):
         index, error = _tuple(pair, "fail", 2)
         fails.append((_int(index, "fail", first, first + n - 1), _error(error)))
-    metas, total, problem = header[7], header[9], header[10]
-    if not 0 <= n - len(fails) <= len(frames[1]):
+    if not 0 <= n - len(fails) <= len(blob):
         raise DecodeError("results that are more than their bytes")
     if metas is not None:
         _bytes(metas, "metas")
@@ -501,18 +518,7 @@ def _read_results(header: tuple[Any, ...], frames: Sequence[Buffer]) -> Results:
         _int(total, "total")
     if problem is not None:
         _text(problem, "problem")
-    return Results(
-        job=_id(header[3], "job"),
-        token=_int(header[4], "token"),
-        first=first,
-        n=n,
-        blob=frames[1],
-        metas=metas,
-        buffers=list(frames[2:]),
-        fails=fails,
-        total=total,
-        problem=problem,
-    )
+    return Results(_id(job, "job"), _int(token, "token"), first, n, blob, metas, [], fails, total, problem)
 
 
 _READERS: dict[int, Callable[[tuple[Any, ...], Sequence[Buffer]], DataMessage]] = {

@@ -367,6 +367,8 @@ class Results:
     """Number of the job's results; None until it is known."""
     problem: str | None = None
     """Why there are no results: ``unknown`` job, ``superseded`` by another reader, or a sentence."""
+    riders: list[Results] = field(default_factory=list)
+    """Small results of other jobs that travel with these."""
 
 
 DataMessage = Batch | Greet | Probe | Statement | Want | Results

@@ -6,7 +6,9 @@ from typing import Any
 
 import pytest
 
+from zturbo.client.acceptance import Acceptance
 from zturbo.client.incoming import Incoming
+from zturbo.client.pushed import Pushed
 from zturbo.client.subscription import Subscription
 from zturbo.errors import JobFailed, UsageError
 from zturbo.wire.messages import Results
@@ -19,6 +21,8 @@ class Thread:
 
     def __init__(self) -> None:
         self.complete: Any = set()
+        self.results = self
+        self.pushed = Pushed()
         self.woken = 0
         self.left: list[bool] = []
         self.incoming = Incoming(self, JOB, 0, None, self._wake, tell=True)  # type: ignore[arg-type]
@@ -113,3 +117,16 @@ def test_the_sink_is_told_once_how_far_the_caller_came() -> None:
 def test_in_a_forked_child_nothing_is_waited_for() -> None:
     with pytest.raises(UsageError, match="forked"):
         Thread().incoming.check_process()
+
+
+def test_results_that_came_before_their_reader_are_taken_without_the_thread() -> None:
+    thread, accepted = Thread(), Acceptance()
+    thread.pushed.expect(JOB, 7, b"s")
+    thread.pushed.take(Results(JOB, 7, 0, 2, b"ab"), 2)
+    assert thread.pushed.give_all(JOB) is None, "there may be more"
+    thread.pushed.take(Results(JOB, 7, 2, 1, b"c", total=3), 1)
+    incoming = Incoming(thread, JOB, 0, accepted, thread._wake, tell=True)  # type: ignore[arg-type]
+    assert taken(incoming) == [0, 1, 2] and JOB in thread.complete
+    incoming.close()
+    assert not thread.left, "it has no subscription"
+    assert not accepted.take_turn(), "the next reader asks for a turn of its own"

@@ -29,6 +29,7 @@ from zturbo.runtime.disk.spool import Location, Spool, SpoolCorrupt, SpoolFull
 from zturbo.runtime.disk.spoolfolder import SpoolFolder
 from zturbo.runtime.members.dump import dump, links
 from zturbo.runtime.members.member import MemberLoop, start_member
+from zturbo.runtime.members.outgoing import OutgoingResults
 from zturbo.runtime.members.recent import RecentBatches
 from zturbo.runtime.net.sockets import make, raise_descriptor_limit
 from zturbo.runtime.process.childside import REFUSED, ChildSide
@@ -122,6 +123,7 @@ class SinkProcess:
             (results,),
             spool=self.folder.id,
         )
+        self._outgoing = OutgoingResults(self._send_results)
         self._to_sync: SimpleQueue[tuple[list[int], set[bytes]] | None] = SimpleQueue()
         self._syncer = threading.Thread(target=self._sync_loop, name="sync", daemon=True)
         self._syncer.start()
@@ -185,6 +187,7 @@ class SinkProcess:
                 self.loop.stopping = True
         if written:
             self._make_safe(written, now)
+        self._outgoing.send()
 
     # -- spool --------------------------------------------------------------------------------
     def _recover(self) -> None:
@@ -356,7 +359,7 @@ class SinkProcess:
     def _deliver(self, effect: Deliver) -> None:
         results = effect.results
         if not effect.pieces and not effect.fails:
-            self._send_results(effect.client, results)
+            self._outgoing.add(effect.client, results)
             return
         # Small pieces share a message; a piece with out-of-band buffers has one of its own.
         blobs: list[bytes] = []
@@ -370,13 +373,13 @@ class SinkProcess:
         last: tuple[int, Batch] | None = None
         """The batch of the last failure: as a rule the next failures lie in it too."""
 
-        def flush() -> None:
+        def flush(total: int | None = None) -> None:
             nonlocal blobs, metas, any_metas, first, inside, failed_bytes
-            if at > first:
+            if at > first or total is not None:
                 packed = b"".join(metas) if any_metas else None
                 part = Results(results.job, results.token, first, at - first, b"".join(blobs), packed)
-                part.fails = inside
-                self._send_results(effect.client, part)
+                part.fails, part.total = inside, total
+                self._outgoing.add(effect.client, part)
             blobs, metas, any_metas, first, inside, failed_bytes = [], [], False, at, [], 0
 
         def failures() -> None:
@@ -405,7 +408,7 @@ class SinkProcess:
                     results.job, results.token, at, batch.n, batch.blob, batch.metas, batch.buffers
                 )
                 at += batch.n
-                self._send_results(effect.client, part)
+                self._outgoing.add(effect.client, part)
                 first = at
                 continue
             whole = start == 0 and stop == batch.n
@@ -417,9 +420,7 @@ class SinkProcess:
                 metas.append(b"\xc0" * (stop - start))
             at += stop - start
         failures()
-        flush()
-        if results.total is not None:
-            self._send_results(effect.client, Results(results.job, results.token, at, 0, total=results.total))
+        flush(results.total)
 
     def _send_results(self, client: bytes, results: Results) -> None:
         try:
