@@ -252,7 +252,9 @@ class Broker:
     def _round(self) -> None:
         now = time.monotonic()
         due = self.machine.deadline()
-        until = min(now + 0.5, self.arrivals.look(now))
+        until = self.arrivals.look(now)
+        if self._full_until:
+            until = min(until, self._full_until)
         timeout = max(0.0, (until if due is None else min(due, until)) - now)
         if self.peers.blocked:
             timeout = min(timeout, 0.005)

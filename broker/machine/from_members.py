@@ -169,7 +169,12 @@ class FromMembers:
 
     def broken(self, identity: bytes, message: to_broker.Broken, now: float) -> None:
         """A member gets no answer from another, though the broker hears both."""
-        self.complaints.add(message.incarnation, message.peer, now)
+        self.accuse(message.incarnation, message.peer, now)
+
+    def accuse(self, who: bytes, about: bytes, now: float) -> None:
+        """Note that a member, or the broker, gets no answer from another member."""
+        if self.complaints.add(who, about, now):  # a view wakes a member that rests, and then it says hello
+            self.effects.append(Control(from_broker.NewView(view=self.membership.view()), about))
 
     def drain(self, identity: bytes, message: to_broker.Draining, now: float) -> None:
         """A member is about to leave."""

@@ -179,7 +179,7 @@ class BrokerMachine:
             self.departures.taken_out(expired, "was not heard of for its lease, and counts as dead", now)
         self.departures.give_up_sinks(now)
         for peer in self.senders.complaints(now):
-            self.complaints.add(self.me, peer, now)
+            self.members.accuse(self.me, peer, now)
         worst = self.complaints.due(now)
         fenced = self.membership.remove(worst) if worst is not None else None
         if fenced is not None:

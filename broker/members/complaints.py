@@ -20,7 +20,11 @@ FORGET_AFTER = 2.5
 """Seconds after which a complaint that is not repeated is over."""
 
 SILENT_AFTER = 2.5
-"""Seconds without a hello after which a complaint about a member is void: hellos are said each second."""
+"""Seconds without a hello after which a complaint about a member is void. One that is awake says it each
+second; one that rests is asked for it."""
+
+PROMPT = 1.5
+"""Seconds in which a member that only rested answers. Then the complaint counts from the question on."""
 
 LASTS_AFTER = 1.5
 """Seconds that a complaint has to last even if a lease is short: so it was said three times."""
@@ -48,22 +52,38 @@ class Complaints:
         self._heard = heard
         self._all: dict[tuple[bytes, bytes], _Complaint] = {}
         """(complaining member, accused member) -> complaint."""
+        self._asked: dict[bytes, float] = {}
+        """Accused member -> when it was asked for a hello."""
 
-    def add(self, who: bytes, about: bytes, now: float) -> None:
-        """A member says that it gets no answer from another."""
+    def add(self, who: bytes, about: bytes, now: float) -> bool:
+        """A member says that it gets no answer from another.
+
+        Returns:
+            Whether to ask the accused member for a hello: one that rests says it seldom by itself.
+        """
         heard = self._heard(about)
-        if heard is None or now - heard > SILENT_AFTER or self._heard(who) is None:
+        if heard is None or self._heard(who) is None:
             self._all.pop((who, about), None)
-            return
+            return False
+        asked = self._asked.get(about, -math.inf)
+        if now - heard > SILENT_AFTER:
+            self._all.pop((who, about), None)
+            if now - asked <= FORGET_AFTER:
+                return False
+            self._asked[about] = now
+            return True
         known = self._all.get((who, about))
         if known is None or now - known.last > FORGET_AFTER:
-            self._all[who, about] = _Complaint(now, now)
-            return
+            prompt = asked < heard <= asked + PROMPT and now - asked <= FORGET_AFTER
+            self._all[who, about] = _Complaint(asked if prompt else now, now)
+            return False
         known.last = now
         known.lasts = now - known.first >= max(self.lease / 2, LASTS_AFTER) and heard > known.first
+        return False
 
     def due(self, now: float) -> bytes | None:
         """The member that is to be taken out of the view now, if there is one."""
+        self._asked = {about: at for about, at in self._asked.items() if now - at <= FORGET_AFTER}
         for pair, known in list(self._all.items()):
             if now - known.last > FORGET_AFTER or None in (self._heard(pair[0]), self._heard(pair[1])):
                 del self._all[pair]

@@ -254,8 +254,7 @@ class ClientIO:
 
     def _round(self) -> None:
         now = time.monotonic()
-        until = min(now + 0.5, self._requests_due(now), self._arrivals.look(now))
-        until = min(until, self.results.serve(now))
+        until = min(self._requests_due(now), self._arrivals.look(now), self.results.serve(now))
         timeout = max(0.0, until - now) if self._posted.may_sleep() else 0.0
         ready = self._poller.poll(math.ceil(timeout * 1000))
         self._posted.woke()
@@ -313,7 +312,7 @@ class ClientIO:
             request.again = now + 0.05
 
     def _requests_due(self, now: float) -> float:
-        until = now + REPEAT
+        until = math.inf
         if self._reason and not any(request.waits for request in self._requests.values()):
             self._reason = ""
         waiting = [request for request in self._requests.values() if request.asked + QUIET < now]

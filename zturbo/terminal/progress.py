@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from zturbo.jobstates import LIVE
 from zturbo.terminal.board import Board, Row
 from zturbo.terminal.output import ChildOutput
 
@@ -22,7 +23,10 @@ if TYPE_CHECKING:
 __all__ = ["Progress"]
 
 REFRESH = 0.25
-"""Seconds between two looks at the jobs."""
+"""Seconds between two looks at the jobs, while a job runs or waits."""
+
+IDLE = 1.0
+"""Seconds between two looks while there is none."""
 
 REST = 19
 """Times as long as an answer takes until the next question: a display must not fill the broker's time."""
@@ -161,10 +165,11 @@ class Progress:
         pause = threading.Event()
         while goes_on():
             asked = time.monotonic()
-            self.update(jobs())
+            statuses = jobs()
+            self.update(statuses)
             now = time.monotonic()
             until = now + REST * (now - asked)
-            pause.wait(REFRESH)
+            pause.wait(REFRESH if any(status["state"] in LIVE for status in statuses) else IDLE)
             while time.monotonic() < until and goes_on():
                 pause.wait(REFRESH)
 

@@ -7,12 +7,17 @@ from typing import Any
 import pytest
 
 from zturbo.terminal import progress
-from zturbo.terminal.progress import REFRESH, REST, Progress
+from zturbo.terminal.progress import IDLE, REFRESH, REST, Progress
+
+JOB = {"id": "1", "name": "one", "state": "running", "error": None, "waiting": None, "counts": []}
 
 
-@pytest.mark.parametrize("answer, most", [(0.0, 60 / REFRESH), (1.0, 60 / (1 + REST))])
+@pytest.mark.parametrize(
+    "jobs_there, answer, most",
+    [([JOB], 0.0, 60 / REFRESH), ([], 0.0, 60 / IDLE), ([JOB], 1.0, 60 / (1 + REST))],
+)
 def test_a_display_takes_a_share_of_the_brokers_time(
-    answer: float, most: float, monkeypatch: pytest.MonkeyPatch
+    jobs_there: list[dict[str, object]], answer: float, most: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = 0.0
     asked = 0
@@ -34,7 +39,7 @@ def test_a_display_takes_a_share_of_the_brokers_time(
         nonlocal now, asked
         now += answer
         asked += 1
-        return []
+        return jobs_there
 
     shown = Progress(show=False)
     monkeypatch.setattr(progress, "time", Clock())

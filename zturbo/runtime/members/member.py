@@ -17,6 +17,7 @@ from typing import Protocol
 
 import zmq
 
+from zturbo.core.hellos import Hellos
 from zturbo.errors import DecodeError, VersionMismatch
 from zturbo.runtime.disk.folders import remove_folder
 from zturbo.runtime.members.dump import dropped
@@ -24,9 +25,10 @@ from zturbo.runtime.members.forward import Forwarder
 from zturbo.runtime.net.endless import Arrivals
 from zturbo.runtime.net.guard import Guard
 from zturbo.runtime.net.peers import Inbox, Peers
-from zturbo.runtime.net.sockets import Security, make
+from zturbo.runtime.net.sockets import Dealer, Security, make
 from zturbo.runtime.process.childside import ChildSide
 from zturbo.runtime.process.descriptors import out_of_the_way
+from zturbo.runtime.process.frozen import frozen
 from zturbo.runtime.process.posted import Posted
 from zturbo.runtime.shared.contents import SharedContents, has_references
 from zturbo.runtime.shared.folder import pool_path
@@ -38,16 +40,12 @@ from zturbo.wire.control.message import Message
 from zturbo.wire.control.view import Member, View
 from zturbo.wire.messages import PROTOCOL, Buffer, DataMessage
 
-__all__ = ["HELLO_EVERY", "MemberLoop", "Role", "start_member"]
+__all__ = ["MemberLoop", "Role", "start_member"]
 
 log = logging.getLogger("zturbo")
 
 PROGRESS_EVERY = 0.25
 """Seconds between two reports of progress, while jobs are here."""
-
-HELLO_EVERY = 1.0
-"""Seconds between two hellos: they are the heartbeat, and bring a view that was lost on its way."""
-
 
 ROUND = 256
 """Control messages read in one round at most."""
@@ -121,7 +119,7 @@ class MemberLoop:
         self.arrivals = Arrivals()
         self.inbox = Inbox(self.context, endpoints, self.arrivals, security)
         self.peers = Peers(self.context, host, self.arrivals, security)
-        self.control = make(
+        control = make(
             self.context,
             zmq.DEALER,
             connect=broker,
@@ -130,6 +128,8 @@ class MemberLoop:
             arrivals=self.arrivals,
             longest=MAX_ANSWER,
         )
+        assert isinstance(control, Dealer)
+        self.control = control
         self.member: Member | None = None
         self.name = stage
         """For people, such as ``video.detect``."""
@@ -151,12 +151,15 @@ class MemberLoop:
         self.on_lost: Callable[[], None] = lambda: None
         """Called if other code has closed this process's descriptors."""
         self._poller = zmq.Poller()
-        for socket in (*self.inbox.sockets, self.control):
+        for socket in (*self.inbox.sockets, self.control, self.control.changes):
             self._poller.register(socket, zmq.POLLIN)
         self._poller.register(self._posted.fd, zmq.POLLIN)
         self._extra: dict[zmq.Socket[bytes], Callable[[float], None]] = {}
         self._watched: set[zmq.Socket[bytes]] = set()
-        self._hello_at = 0.0
+        self.parent = 0
+        """Process id of the node that renews this member's lease; 0 if there is none."""
+        self._hellos = Hellos()
+        self._connections = 0
         self._progress_at = 0.0
         self._told: dict[bytes, tuple[int, int, int, int]] = {}
         self._told_jobs = 0
@@ -225,12 +228,13 @@ class MemberLoop:
         """Run until :attr:`stopping`."""
         while not self.stopping:
             now = time.monotonic()
-            if now >= self._hello_at:
-                self._hello_at = now + (HELLO_EVERY if self.joined else 0.1)
-                self._hello(role)
+            hellos = self._hellos
+            if now >= hellos.at:
+                if hellos.due(now, joined=bool(self.joined), renewed=self._renewed()):
+                    self._hello(role)
                 if self.shared is not None:
                     self.shared.trim()
-            until = min(self._hello_at, self._report(role, now), self.arrivals.look(now))
+            until = min(hellos.at, self._report(role, now), self.arrivals.look(now))
             due = role.deadline()
             until = until if due is None else min(due, until)
             timeout = max(0.0, until - now) if self._posted.may_sleep() else 0.0
@@ -242,10 +246,14 @@ class MemberLoop:
                 if socket == self._posted.fd:
                     self._posted.read()
                 elif socket is self.control:
+                    hellos.event(now)
                     self._read_control(role, now)
+                elif socket is self.control.changes:
+                    self._follow_connection(now)
                 elif socket in self._extra:
                     self._extra[socket](now)
                 elif socket in self.inbox.sockets:
+                    hellos.event(now)
                     self._read_inbox(role, socket, now)
             for call in self._posted.take():
                 call(now)
@@ -255,15 +263,29 @@ class MemberLoop:
             role.perform(now)
             self.peers.flush()
 
+    def _renewed(self) -> bool:
+        """Whether a node renews this member's lease."""
+        return bool(self.parent) and not frozen(self.parent)
+
+    def _follow_connection(self, now: float) -> None:
+        """Say hello at once to a broker that a new connection leads to."""
+        self.control.connected()
+        if self.control.connections != self._connections:
+            self._connections = self.control.connections
+            self._hellos.connected(now)
+
     def _report(self, role: Role, now: float) -> float:
         """Report progress if that is due. Returns when it is due next."""
         if now < self._progress_at:
-            return self._progress_at if self._told else self._hello_at
+            return self._progress_at if self._told else math.inf
         self._progress_at = now + PROGRESS_EVERY
         self._forward()
         counts = role.snapshot()
         self._tell_counts(counts)
-        return self._progress_at if counts else self._hello_at
+        if not counts:
+            return math.inf
+        self._hellos.event(now)
+        return self._progress_at
 
     def _tell_counts(self, counts: dict[bytes, tuple[int, int, int, int]]) -> None:
         if counts != self._told:
@@ -392,6 +414,7 @@ def start_member(side: ChildSide, stage: str) -> MemberLoop:
     side.settle_logging()
     if "pipeline" in spec:
         loop.name = f"{spec['pipeline']}.{stage}"
+    loop.parent = spec.get("parent", 0)
     loop.forwarder.setLevel(logging.INFO if spec.get("debug") else logging.WARNING)
     logging.getLogger().addHandler(loop.forwarder)
     return loop

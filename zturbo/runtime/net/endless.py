@@ -41,8 +41,12 @@ __all__ = ["TAKES_NOTHING", "Arrivals", "address_of"]
 
 log = logging.getLogger("zturbo")
 
-LOOK_EVERY, HURRY = 1.0, 0.1
+LOOK_EVERY, HURRY = 1.25, 0.1
 """Seconds between two looks at the connections: as a rule, and while one of them has brought much."""
+
+EARLY = 0.5
+"""Seconds by which a look may be early, where its process is awake for something else: a look alone need not
+wake an idle process that has something to do each second."""
 
 TRIMS = 30
 """After a cut, memory is given back at so many looks: ZeroMQ takes some seconds to free very many frames."""
@@ -137,6 +141,8 @@ class Arrivals:
         """Descriptors that are not connections to these addresses -> their inodes."""
         self._connections: dict[int, _Connection] = {}
         self._look_at = 0.0
+        self._calm = False
+        """Whether the next look may be early."""
         self._told_at = float("-inf")
         self._trims = 0
         """Looks at which memory is given back, after ZeroMQ has let go of frames."""
@@ -208,8 +214,8 @@ class Arrivals:
             self._early.add(fd)
 
     def look(self, now: float) -> float:
-        """Shut down connections with messages without an end. Returns when to look again."""
-        if now < self._look_at:
+        """Shut down connections with messages without an end. Returns when to look again at the latest."""
+        if now < self._look_at - (EARLY if self._calm else 0.0):
             return self._look_at
         rss = _resident()
         self._take_events(rss, now)
@@ -235,7 +241,7 @@ class Arrivals:
             wait = HURRY
             if connection.is_endless(fd, more, rss):
                 self._shut(fd, int(more), now)
-        self._look_at = now + wait
+        self._look_at, self._calm = now + wait, wait == LOOK_EVERY
         return self._look_at
 
     def _take_events(self, rss: int, now: float) -> None:

@@ -1,8 +1,8 @@
 """The one factory of sockets, so that none is made without its options.
 
-A message is queued only for a connection that stands, and no send blocks. ``LINGER`` is 0, sizes are bounded,
-heartbeats are on, and CURVE keys are used if they are configured. Sockets are disposable: no code relies on
-the contents of their queues.
+A message is queued only for a connection that stands, and no send blocks. ``LINGER`` is 0, sizes are
+bounded, connections between hosts have heartbeats, and CURVE keys are used if they are configured. Sockets
+are disposable: no code relies on the contents of their queues.
 
 For a socket that only sends, libzmq's option ``IMMEDIATE`` keeps messages from being queued without a
 connection. A socket that connects and receives must not have it: libzmq 4.3.5 then aborts the process.
@@ -116,6 +116,8 @@ class Dealer(zmq.Socket[bytes]):
 
     _monitor: zmq.Socket[bytes] | None = None
     _connected = False
+    connections = 0
+    """How often its connection has stood, as far as :meth:`connected` has noticed."""
     _fd: int | None = None
     _address = ""
     _heard = 0.0
@@ -133,6 +135,12 @@ class Dealer(zmq.Socket[bytes]):
         self._address, self._heard = address, time.monotonic()
         self.connect(address)
 
+    @property
+    def changes(self) -> zmq.Socket[bytes]:
+        """A socket to poll: when it can be read, :meth:`connected` may have something new to say."""
+        assert self._monitor is not None
+        return self._monitor
+
     def connected(self) -> bool:
         """Whether its connection stands, as far as libzmq has noticed."""
         while self._monitor is not None:
@@ -143,6 +151,7 @@ class Dealer(zmq.Socket[bytes]):
             self._heard = time.monotonic()
             what = int.from_bytes(event[:2], sys.byteorder)
             self._connected = what == zmq.EVENT_HANDSHAKE_SUCCEEDED
+            self.connections += self._connected
             if what == zmq.EVENT_CONNECTED:
                 self._fd = int.from_bytes(event[2:6], sys.byteorder)
             elif what == zmq.EVENT_DISCONNECTED:
@@ -221,9 +230,10 @@ def make(
         socket.setsockopt(zmq.IPV6, 1)  # for these alone: with it, a host name means its IPv6 address
     if not takes:
         socket.setsockopt(zmq.IMMEDIATE, 1)
-    socket.setsockopt(zmq.HEARTBEAT_IVL, 2000)
-    socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, 10_000)
-    socket.setsockopt(zmq.HEARTBEAT_TTL, 20_000)
+    if any(address is not None and _leaves_host(address) for address in (bind, connect)):
+        socket.setsockopt(zmq.HEARTBEAT_IVL, 2000)
+        socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, 10_000)
+        socket.setsockopt(zmq.HEARTBEAT_TTL, 20_000)
     socket.setsockopt(zmq.HANDSHAKE_IVL, HANDSHAKE)
     if bind is not None:
         socket.setsockopt(zmq.BACKLOG, BACKLOG)
@@ -267,6 +277,15 @@ def make(
         elif arrivals is not None:
             arrivals.expect_nothing(connect)
     return socket
+
+
+def _leaves_host(address: str) -> bool:
+    """Whether connections at this address may go to other hosts.
+
+    Within a host the kernel closes the connections of a process that ends. A heartbeat would tell nothing
+    more, and each connection's would wake both ends some times a second.
+    """
+    return address.startswith("tcp:") and not is_loopback(address)
 
 
 def check_room() -> None:

@@ -22,6 +22,7 @@ from zturbo.runtime.process.boot import command
 from zturbo.runtime.process.childside import LENGTH, STOP
 from zturbo.runtime.process.descendants import MARK, end_descendants
 from zturbo.runtime.process.descriptors import LOST_DESCRIPTORS
+from zturbo.runtime.process.frozen import frozen
 from zturbo.runtime.process.running import RunningNote
 from zturbo.slotted import field, slotted
 from zturbo.wire.control.to_broker import Cause
@@ -186,13 +187,7 @@ class Child:
 
     def frozen(self) -> bool:
         """Whether the kernel shows it as stopped or dead, so that its lease is not to be renewed."""
-        try:
-            stat = Path(f"/proc/{self.pid}/stat").read_text()
-        except (FileNotFoundError, ProcessLookupError):
-            return True
-        except OSError:  # this process has no descriptors left, which tells nothing of the child
-            return False
-        return stat[stat.rindex(")") + 2] in "TtZX"
+        return frozen(self.pid)
 
     def signal(self, number: int) -> None:
         """Send a signal, if it still runs."""

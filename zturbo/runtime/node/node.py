@@ -230,7 +230,11 @@ class Node:
             if not child.is_ready and child.error is None:
                 poller.register(child.ready_fd, zmq.POLLIN)
         limited = self._ended or any(seat.what.spec.get("task_timeout") for seat in self.seats)
-        until = min(now + (LOOK_EVERY if limited else 0.5), self._renew_at, self._arrivals.look(now))
+        until = min(self._renew_at, self._arrivals.look(now), *(due for _, due in self._reports.values()))
+        if limited:
+            until = min(until, now + LOOK_EVERY)
+        if self._stop_at is not None and now < self._stop_at:
+            until = min(until, self._stop_at)
         for seat in self.seats:
             if seat.child is None and seat.start_at is not None and not self.stopping:
                 until = min(until, seat.start_at)

@@ -92,3 +92,24 @@ def test_the_broker_itself_is_never_taken_out() -> None:
         if out[-1] is not None:
             del hearing.heard[out[-1]]
     assert [member for member in out if member is not None] == [b"b", b"a"]
+
+
+def test_one_that_rests_is_asked_for_a_hello_and_the_complaint_counts_from_there() -> None:
+    hearing = Hearing(b"a", b"b")
+    for _ in range(20):
+        hearing.second(silent=b"b")
+    hearing.now += 1.0
+    assert hearing.complaints.add(b"a", b"b", hearing.now), "it is asked"
+    assert not hearing.complaints.add(b"a", b"b", hearing.now), "once"
+    hearing.heard[b"b"] = hearing.now + 0.1
+    out = [hearing.second((b"a", b"b")) for _ in range(5)]
+    assert out == [None] * 4 + [b"b"]
+
+
+def test_one_that_answers_late_was_busy() -> None:
+    hearing = Hearing(b"a", b"b")
+    for _ in range(20):
+        hearing.second(silent=b"b")
+    out = [hearing.second((b"a", b"b"), silent=b"b") for _ in range(3)]
+    out += [hearing.second((b"a", b"b")) for _ in range(5)]
+    assert out == [None] * 8

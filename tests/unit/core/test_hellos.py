@@ -1,0 +1,53 @@
+"""How often a member says hello."""
+
+from __future__ import annotations
+
+from zturbo.core.hellos import AWAKE, HELLO_EVERY, REST, Hellos
+
+
+class Member:
+    """A member that says hello as often as it is to."""
+
+    def __init__(self, *, renewed: bool = True) -> None:
+        self.hellos = Hellos()
+        self.renewed = renewed
+        self.now = 0.0
+
+    def said(self, seconds: float, *, joined: bool = True) -> list[float]:
+        """When it says hello in the next seconds."""
+        said = []
+        until = self.now + seconds
+        while (at := max(self.now, self.hellos.at)) < until:
+            self.now = at
+            if self.hellos.due(at, joined=joined, renewed=self.renewed):
+                said.append(at)
+        self.now = until
+        return said
+
+
+def test_a_member_without_a_node_says_hello_each_second() -> None:
+    assert len(Member(renewed=False).said(60)) == 60 / HELLO_EVERY
+
+
+def test_one_that_has_not_joined_says_it_more_often() -> None:
+    assert 9 <= len(Member().said(1, joined=False)) <= 11
+
+
+def test_one_that_rests_says_it_seldom() -> None:
+    assert len(Member().said(10 * REST)) == 10
+
+
+def test_an_event_ends_the_rest_for_a_while() -> None:
+    member = Member()
+    member.said(REST / 2)
+    member.hellos.event(member.now)
+    assert len(member.said(AWAKE)) == AWAKE / HELLO_EVERY
+    assert member.said(REST / 2) == []
+
+
+def test_a_new_connection_is_greeted_at_once() -> None:
+    member = Member()
+    member.said(REST / 2)
+    now = member.now
+    member.hellos.connected(now)
+    assert member.said(2)[0] == now

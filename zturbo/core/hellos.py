@@ -1,0 +1,57 @@
+"""When a member says hello, which is its heartbeat, and brings what got lost on its way.
+
+A member says hello each second. One that has nothing to do does so seldom, as long as a node beside it renews
+its lease: so the broker of an idle network sleeps, however many members there are. A message to the member
+is the end of its rest. So is a new connection to the broker, which may be another broker.
+"""
+
+from __future__ import annotations
+
+__all__ = ["HELLO_EVERY", "REST", "Hellos"]
+
+HELLO_EVERY = 1.0
+"""Seconds between two hellos."""
+
+JOINING = 0.1
+"""Seconds between two hellos of a process that is no member yet."""
+
+AWAKE = 5.0
+"""Seconds after the last event in which hellos are said as often: they mend what got lost after it."""
+
+REST = 30.0
+"""Seconds between two hellos of a member that rests."""
+
+
+class Hellos:
+    """The hellos of one member."""
+
+    def __init__(self) -> None:
+        self.at = 0.0
+        """When to ask :meth:`due` again."""
+        self._said = float("-inf")
+        self._awake_until = 0.0
+
+    def event(self, now: float) -> None:
+        """A message came, or a job is here."""
+        self._awake_until = now + AWAKE
+
+    def connected(self, now: float) -> None:
+        """A new connection to a broker stands: say hello at once."""
+        self.event(now)
+        self.at = now
+
+    def due(self, now: float, *, joined: bool, renewed: bool) -> bool:
+        """Whether to say hello now.
+
+        Args:
+            now: monotonic seconds.
+            joined: whether this process is a member.
+            renewed: whether a node renews its lease.
+        """
+        if now < self.at:
+            return False
+        self.at = now + (HELLO_EVERY if joined else JOINING)
+        if joined and renewed and now >= self._awake_until and now < self._said + REST:
+            return False
+        self._said = now
+        return True
