@@ -35,6 +35,7 @@ from zturbo.wire.control.message import Message
 from zturbo.wire.control.view import Member
 from zturbo.wire.messages import Batch
 from zturbo_broker.jobs.job import Job
+from zturbo_broker.ledger.archive import LedgerArchive
 from zturbo_broker.ledger.file import damaged
 from zturbo_broker.ledger.ledger import Ledger, LedgerFull
 from zturbo_broker.ledger.rows import ChunkRow, LedgerCorrupt, RowUnreadable, job_of, member_of, row_of
@@ -121,6 +122,7 @@ class Broker:
             grace=2 * lease,
             version=__version__,
             cluster=self.cluster_id,
+            archive=LedgerArchive(ledger),
         )
         self.machine.rounds.together = True
         ledger.set_view(number + 1)  # a number is never used twice, however soon this broker dies
@@ -134,7 +136,6 @@ class Broker:
         self.bad = 0
         """Messages of peers that were dropped because they could not be read."""
         self.logbook = Logbook()
-        self._noted: dict[bytes, tuple[str, int]] = {}
         self._changed: dict[bytes, Job] = {}
         """Jobs whose rows are to be written."""
         self._present: dict[bytes, str] = {}
@@ -209,9 +210,9 @@ class Broker:
 
     def _note_job(self, job: Job) -> None:
         """Log a job's new state or new epoch."""
-        if self._noted.get(job.id) == (job.state, job.epoch):
+        if job.logged == (job.state, job.epoch):
             return
-        self._noted[job.id] = (job.state, job.epoch)
+        job.logged = (job.state, job.epoch)
         text = f"job {job.name!r} in {job.pipeline} is {job.state}"
         if job.state in ENDED:
             text += f": {job.error}" if job.error else f": {job.results} results, {job.failed} failed tasks"
@@ -374,6 +375,7 @@ class Broker:
             self.machine.trouble.pop(self.machine.me, None)
         self._full_until = 0.0
         self._due = self._sync = False
+        self.machine.recorded()
         return True
 
     def _needs_sync(self, effect: Record) -> bool:
@@ -381,7 +383,7 @@ class Broker:
         if effect.op not in ("put_job", "put_chunk"):
             return effect.op == "set_members"
         first = effect.args[0]
-        job = first if isinstance(first, Job) else self.machine.jobs.get(first)
+        job = first if isinstance(first, Job) else self.machine.jobs.get(first)  # jobs with roots are there
         if job is None:
             return True
         pipeline = self.machine.pipelines.get(job.pipeline)
@@ -414,7 +416,6 @@ class Broker:
         elif effect.op == "drop_chunks":
             self.ledger.drop_chunks(args[0])
         elif effect.op == "drop_job":
-            self._noted.pop(args[0], None)
             self._changed.pop(args[0], None)
             self.ledger.drop_job(args[0])
         elif effect.op == "set_members":

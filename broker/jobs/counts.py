@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 
 from zturbo.jobstates import ENDED
 from zturbo.slotted import field, slotted
+from zturbo.wire.control import to_broker
 from zturbo.wire.control.view import Member
 from zturbo_broker.jobs.job import Job
 
@@ -40,8 +41,8 @@ class LastCounts:
 class Question:
     """A client's question that waits for last counts."""
 
-    wanted: bytes | None
-    """The job that it is about; None for all."""
+    asked: to_broker.Jobs
+    """What it asks for."""
     jobs: set[bytes]
     """Jobs whose last counts it waits for."""
     until: float
@@ -154,9 +155,7 @@ class Counts:
     def waits(
         self,
         who: bytes,
-        ref: int,
-        wanted: bytes | None,
-        over: Iterable[bytes],
+        asked: to_broker.Jobs,
         jobs: Mapping[bytes, Job],
         now: float,
     ) -> bool:
@@ -164,28 +163,29 @@ class Counts:
 
         Args:
             who: the client.
-            ref: of its question.
-            wanted: the job that it asks for; None for all.
-            over: jobs that the client knows to be complete.
-            jobs: all jobs.
+            asked: its question.
+            jobs: the jobs in memory.
             now: monotonic seconds.
         """
-        if (who, ref) in self.questions:
+        key = (who, asked.ref)
+        if key in self.questions:
             return True  # a repetition
         waits = {name: jobs[name].ended_at + PATIENCE for name in self.ending}
-        waits |= {name: now + PATIENCE for name in over if name in jobs and jobs[name].state not in ENDED}
-        late = {name for name, until in waits.items() if now < until and wanted in (None, name)}
+        waits |= {
+            name: now + PATIENCE for name in asked.over if name in jobs and jobs[name].state not in ENDED
+        }
+        late = {name for name, until in waits.items() if now < until and asked.job in (None, name)}
         if late and len(self.questions) < MOST:
-            self.questions[(who, ref)] = Question(wanted, late, max(waits[name] for name in late))
+            self.questions[key] = Question(asked, late, max(waits[name] for name in late))
             return True
         return False
 
-    def answerable(self, now: float) -> list[tuple[bytes, int, bytes | None]]:
-        """(client, ref, job) of each question that waits no longer."""
-        due = [(key, q.wanted) for key, q in self.questions.items() if not q.jobs or now >= q.until]
+    def answerable(self, now: float) -> list[tuple[bytes, to_broker.Jobs]]:
+        """(client, what it asked) of each question that waits no longer."""
+        due = [(key, q.asked) for key, q in self.questions.items() if not q.jobs or now >= q.until]
         for key, _ in due:
             del self.questions[key]
-        return [(who, ref, wanted) for (who, ref), wanted in due]
+        return [(who, asked) for (who, _), asked in due]
 
     def deadline(self) -> float | None:
         """When the next question is answered with the counts that are here."""

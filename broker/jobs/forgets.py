@@ -26,12 +26,18 @@ class Forgets:
     def __init__(self) -> None:
         self._jobs: dict[bytes, list[bytes]] = {}
         """Member -> jobs."""
+        self._told: set[bytes] = set()
+        """The jobs among these."""
         self._at = 0.0
+
+    def __contains__(self, job: bytes) -> bool:
+        return job in self._told
 
     def add(self, members: Iterable[bytes], job: bytes, now: float) -> None:
         """Tell these members soon that they are to forget a job."""
         if not self._jobs:
             self._at = now + SAY_AFTER
+        self._told.add(job)
         for member in members:
             self._jobs.setdefault(member, []).append(job)
 
@@ -46,6 +52,7 @@ class Forgets:
     def say_now(self) -> list[Control]:
         """All messages, due or not."""
         jobs, self._jobs = self._jobs, {}
+        self._told.clear()
         return [
             Control(from_broker.Forget(jobs=tuple(part[at : at + AT_ONCE])), member)
             for member, part in jobs.items()

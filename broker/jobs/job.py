@@ -67,6 +67,8 @@ class Job:
     options: dict[str, Any]
     digest: bytes
     """Tells a repeated submit from another job under the same id."""
+    number: int = 0
+    """Numbers count up in the order of submission."""
     state: JobState = JobState.WAITING
     story: list[str] = field(default_factory=list)
     """Its last moves from one state to another."""
@@ -76,6 +78,8 @@ class Job:
     created: float = 0.0
     """Wall time, for the record only."""
     chunks: Chunks = field(default_factory=Chunks)
+    chunks_were: int = 0
+    """How many chunks it had, after the ledger has dropped them."""
     total: int = 0
     """Roots so far; all of them once the feed is closed."""
     closed: bool = False
@@ -118,6 +122,8 @@ class Job:
     """Token of its client's first reader, to which a sink sends few and small results unasked; 0 for none."""
     paused_until: float = 0.0
     """Monotonic time until which no roots are sent, because too many of its results are not read yet."""
+    logged: tuple[JobState, int] | None = None
+    """State and epoch of which the log has a line."""
 
     def notes(self) -> dict[str, Any]:
         """Facts for the ledger's column ``notes``, which outlive the broker without a column of their own."""
@@ -131,6 +137,7 @@ class Job:
             "kept": self.failures_known,
             "counted": [(stage, *numbers) for stage, numbers in self.counted.items()],
             "counts_final": self.counts_final,
+            "chunks": self.fed,
         }
 
     def take_notes(self, notes: dict[str, Any]) -> None:
@@ -146,11 +153,17 @@ class Job:
         self.failures_known = notes["kept"]
         self.counted = {stage: (done, failed) for stage, done, failed in notes.get("counted", ())}
         self.counts_final = notes.get("counts_final", False)
+        self.chunks_were = notes.get("chunks", 0)
 
     def count(self, stage: int, done: int, failed: int) -> None:
         """Add the last counts of a worker of this stage."""
         before = self.counted.get(stage, (0, 0))
         self.counted[stage] = (min(COUNT, before[0] + done), min(COUNT, before[1] + failed))
+
+    @property
+    def fed(self) -> int:
+        """How many chunks of roots have come."""
+        return len(self.chunks) or self.chunks_were
 
     @property
     def backlog_bytes(self) -> int:

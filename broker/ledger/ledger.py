@@ -32,11 +32,14 @@ class LedgerFull(ZturboError):
     """The ledger's disk is full. The queued writes are kept, and ``commit`` may be tried again."""
 
 
-_NAMES = tuple(JobRow.__annotations__)
+_NAMES = tuple(name for name in JobRow.__annotations__ if name != "number")
 _columns = attrgetter(*_NAMES)
 _JOB_COLUMNS = ", ".join(_NAMES)
 _JOB_MARKS = ", ".join("?" for _ in _NAMES)
 _JOB_UPDATES = ", ".join(f"{name} = excluded.{name}" for name in _NAMES if name != "id")
+_LAST = (1 << 63) - 1
+"""Greater than any job's number."""
+
 _CHUNK_HEAD = "job, seq, first, n, nbytes, crc"
 
 
@@ -119,9 +122,9 @@ class Ledger:
         """Insert or update a job. Durable at ``commit``."""
         values = tuple(int(value) if value is True or value is False else value for value in _columns(job))
         self._write(
-            f"INSERT INTO job ({_JOB_COLUMNS}, crc) VALUES ({_JOB_MARKS}, ?) "
+            f"INSERT INTO job ({_JOB_COLUMNS}, crc, number) VALUES ({_JOB_MARKS}, ?, ?) "
             f"ON CONFLICT (id) DO UPDATE SET {_JOB_UPDATES}, crc = excluded.crc",
-            (*values, row_crc(*values)),
+            (*values, row_crc(*values), job.number or None),
         )
 
     def put_chunk(
@@ -192,11 +195,36 @@ class Ledger:
         Raises:
             LedgerCorrupt: a row is not as it was written.
         """
-        query = f"SELECT number, crc, {_JOB_COLUMNS} FROM job ORDER BY number"
-        for number, crc, *values in self._read("job", query):
-            if row_crc(*values) != crc:
+        yield from self._jobs("ORDER BY number", ())
+
+    def job(self, job: bytes) -> JobRow | None:
+        """One job; None if there is none.
+
+        Raises:
+            LedgerCorrupt: its row is not as it was written.
+        """
+        return next(self._jobs("WHERE id = ?", (job,)), None)
+
+    def ended_jobs(self, before: int | None, most: int) -> list[JobRow]:
+        """Jobs that have ended, the one that was submitted last first.
+
+        Args:
+            before: number of a job: only jobs before it are returned. None for all.
+            most: how many are returned at most.
+
+        Raises:
+            LedgerCorrupt: a row is not as it was written.
+        """
+        where = "WHERE ended IS NOT NULL AND number < ? ORDER BY number DESC LIMIT ?"
+        return list(self._jobs(where, (_LAST if before is None else before, most)))
+
+    def _jobs(self, which: str, values: tuple[Any, ...]) -> Iterator[JobRow]:
+        query = f"SELECT number, crc, {_JOB_COLUMNS} FROM job {which}"
+        for number, crc, *columns in self._read("job", query, values):
+            if row_crc(*columns) != crc:
                 raise LedgerCorrupt(f"{self.path}: row {number} of table job is damaged")
-            job = JobRow(*values)
+            job = JobRow(*columns)
+            job.number = number
             job.stream, job.closed = bool(job.stream), bool(job.closed)
             yield job
 

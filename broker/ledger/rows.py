@@ -45,6 +45,8 @@ class JobRow:
     error: str | None
     notes: bytes | None = None
     """Packed map: all that ``Job.notes`` gives."""
+    number: int = 0
+    """Its place in the order of submission. The checksum is without it."""
 
 
 @slotted
@@ -126,6 +128,8 @@ def _job_of(row: JobRow, index: list[tuple[int, int, int, int]]) -> Job:
         failed=row.failed,
         error=row.error,
         error_kind=row.error_kind,
+        number=row.number,
+        logged=(JobState(row.state), row.epoch),
     )
     if row.notes is not None:
         job.take_notes(msgpack.unpackb(row.notes, raw=False))
@@ -154,4 +158,5 @@ def row_of(job: Job, ended: float | None = None) -> JobRow:
         error_kind=job.error_kind,
         error=job.error,
         notes=msgpack.packb(job.notes()),
+        number=job.number,
     )

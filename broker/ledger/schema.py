@@ -66,6 +66,7 @@ MIGRATIONS: list[tuple[int, tuple[str, ...]]] = [
             "UPDATE chunk SET head = row_crc(job, seq, first, n, nbytes, crc)",
         ),
     ),
+    (4, ("CREATE INDEX ended_job ON job (number) WHERE ended IS NOT NULL",)),
 ]
 """(version, statements), versions counting up from 1."""
 

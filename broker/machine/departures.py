@@ -105,6 +105,8 @@ class Departures:
         for member in members:
             for job in self.counts.gone(member, self.jobs):
                 self.effects.append(Record("note_job", (job,)))
+                if job.state in ENDED:
+                    self.life.table.leave(job)
             if member.role == "sink" and member.spool:
                 self.life.lost_sinks.add(member.spool, now)
         for job in list(self.jobs.values()):

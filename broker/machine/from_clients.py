@@ -8,6 +8,7 @@ from zturbo.core.effects import Reply
 from zturbo.errors import DecodeError
 from zturbo.jobstates import ENDED, JobState
 from zturbo.wire.control import answers, from_broker, to_broker
+from zturbo.wire.control.fields import MAX_PAGE
 from zturbo.wire.control.newjob import NewJob, options_problem
 from zturbo.wire.messages import PROTOCOL, Batch, Buffer, PathRun
 from zturbo.wire.payload import check_blob
@@ -35,6 +36,7 @@ class FromClients:
         self.effects = known.effects
         self.pipelines = known.pipelines
         self.membership = known.membership
+        self.table = known.table
         self.jobs = known.jobs
         self.counts = known.counts
         self.problems = known.problems
@@ -91,7 +93,7 @@ class FromClients:
             DecodeError: its root cannot be read.
         """
         root = None if new.stream else _roots(new.job, [((), 1)], 1, new.meta, contents)
-        known = self.jobs.get(new.job)
+        known = self.table.find(new.job)
         if known is not None:
             if known.digest != new.digest:
                 return _refusal("JobConflict", "this job id was submitted with other content")
@@ -113,7 +115,9 @@ class FromClients:
             digest=new.digest,
         )
         token = self._next_reader()
-        self.jobs[job.id] = job
+        if job.id in self.life.forgets:  # of an earlier job that had this id
+            self.effects.extend(self.life.forgets.say_now())
+        self.table.add(job)
         self.life.watch_time(job, now)
         pipeline.waiting[job.id] = None
         self.life.unplaced = True
@@ -137,18 +141,18 @@ class FromClients:
         runs: list[PathRun] = [((message.first,), message.n)]
         roots = _roots(message.job, runs, message.n, message.metas, message.contents)
         ref = message.ref
-        job = self.jobs.get(message.job)
+        job = self.table.find(message.job)
         if job is None:
             self.say.error(identity, ref, "UsageError", "no such job")
-        elif job.state in ENDED and (job.state is not JobState.DONE or message.seq >= len(job.chunks)):
+        elif job.state in ENDED and (job.state is not JobState.DONE or message.seq >= job.fed):
             self.say.error(identity, ref, "JobError", f"the job is {job.state}")
-        elif not job.stream or (job.closed and message.seq >= len(job.chunks)):
+        elif not job.stream or (job.closed and message.seq >= job.fed):
             self.say.error(identity, ref, "UsageError", "the job's feed is closed")
-        elif message.seq > len(job.chunks):
+        elif message.seq > job.fed:
             return  # an earlier chunk got lost; the client repeats both
-        elif message.seq < len(job.chunks):
+        elif message.seq < job.fed:
             if (identity, ref) not in job.owed_acks:
-                self.say.ok(identity, ref, answers.Fed(fed=len(job.chunks)))
+                self.say.ok(identity, ref, answers.Fed(fed=job.fed))
         else:
             first = job.total
             if message.first != first or message.n != roots.n:
@@ -160,31 +164,29 @@ class FromClients:
             if self.life.roots.crowded(job):
                 job.owed_acks.append((identity, ref))
             else:
-                self.say.ok(identity, ref, answers.Fed(fed=len(job.chunks)))
+                self.say.ok(identity, ref, answers.Fed(fed=job.fed))
 
     def close_feed(self, identity: bytes, message: to_broker.CloseFeed, now: float) -> None:
         """A client says that it has fed all roots of a streamed job."""
         ref = message.ref
-        job = self.jobs.get(message.job)
+        job = self.table.find(message.job)
         if job is None or not job.stream:
             self.say.error(identity, ref, "UsageError", "no such streamed job")
-        elif message.chunks > len(job.chunks):
+        elif message.chunks > job.fed:
             return  # a chunk got lost; the client repeats it, and this message
-        elif message.chunks < len(job.chunks) or message.total != job.total:
-            self.say.error(
-                identity, ref, "UsageError", f"{len(job.chunks)} chunks with {job.total} roots are here"
-            )
+        elif message.chunks < job.fed or message.total != job.total:
+            self.say.error(identity, ref, "UsageError", f"{job.fed} chunks with {job.total} roots are here")
         else:
             if not job.closed:
                 job.closed = True
                 self.life.feeds.close(job.client, job.id)
                 self.life.record(job)
                 self.life.queue(job)
-            self.say.ok(identity, ref, answers.Fed(fed=len(job.chunks)))
+            self.say.ok(identity, ref, answers.Fed(fed=job.fed))
 
     def attach(self, identity: bytes, message: to_broker.Attach, now: float) -> None:
         """A client asks where a job's results are."""
-        job = self.jobs.get(message.job)
+        job = self.table.find(message.job)
         if job is None:
             self.say.error(
                 identity, message.ref, "UsageError", "no such job, or its results are not kept any more"
@@ -200,7 +202,7 @@ class FromClients:
         ref, names = message.ref, message.jobs
         ended: list[tuple[bytes, str, str | None, str | None]] = []
         for name in names:
-            job = self.jobs.get(name)
+            job = self.table.find(name)
             if job is None:
                 ended.append((name, "unknown", None, None))
             elif job.state in ENDED:
@@ -220,7 +222,7 @@ class FromClients:
     def _whereabouts(self, job: Job, token: int) -> answers.Whereabouts:
         value = answers.Whereabouts(
             name=job.name,
-            fed=len(job.chunks),
+            fed=job.fed,
             token=token,
             state=job.state.value,
             epoch=job.epoch,
@@ -232,8 +234,7 @@ class FromClients:
             host="",
         )
         if job.stamp is not None:
-            sinks = {member.incarnation: member for member in self.membership.sinks()}
-            sink = sinks.get(job.stamp.sink)
+            sink = self.life.sink_of(job)
             if sink is not None:
                 return value.but(sink=sink.incarnation, results=sink.results, host=sink.host)
             if job.state is JobState.DONE and job.stamp.spool not in self.life.lost_sinks:
@@ -243,7 +244,7 @@ class FromClients:
 
     def cancel(self, identity: bytes, message: to_broker.Cancel, now: float) -> None:
         """A client ends a job now."""
-        job = self.jobs.get(message.job)
+        job = self.table.find(message.job)
         if job is None:
             self.say.error(identity, message.ref, "UsageError", "no such job")
             return
@@ -253,7 +254,7 @@ class FromClients:
 
     def release(self, identity: bytes, message: to_broker.Release, now: float) -> None:
         """A client lets go of a job: its results are needed no more, and if it runs it is cancelled."""
-        job = self.jobs.get(message.job)
+        job = self.table.find(message.job)
         if job is not None and job.state in ENDED:
             self.life.prune(job)
         elif job is not None:
@@ -268,19 +269,23 @@ class FromClients:
         The answer waits for the last counts of a job that has just ended. It also waits for those of a job
         whose results the client has had, and whose end the sink is about to report.
         """
-        if self.counts.waits(identity, message.ref, message.job, message.over, self.jobs, now):
+        if self.counts.waits(identity, message, self.jobs, now):
             self.effects.extend(self.life.forgets.say_now())  # the members answer with last counts
         else:
-            self._describe(identity, message.ref, message.job, now)
+            self._describe(identity, message, now)
 
     def answer(self, now: float) -> None:
         """Answer questions that wait no longer."""
-        for identity, ref, wanted in self.counts.answerable(now):
-            self._describe(identity, ref, wanted, now)
+        for identity, asked in self.counts.answerable(now):
+            self._describe(identity, asked, now)
 
-    def _describe(self, identity: bytes, ref: int, wanted: bytes | None, now: float) -> None:
-        wanted_jobs = list(self.jobs.values()) if wanted is None else [self.jobs.get(wanted)]
-        jobs = [self.status(job) for job in wanted_jobs if job is not None]
+    def _describe(self, identity: bytes, asked: to_broker.Jobs, now: float) -> None:
+        after = 0
+        if asked.job is None:
+            jobs, after = self.table.page(asked.after, min(asked.most, MAX_PAGE))
+        else:
+            job = self.table.find(asked.job)
+            jobs = [] if job is None else [job]
         pipelines = []
         for pipeline in self.pipelines.values():
             counts = [len(self.membership.members(pipeline.name, i)) for i in range(len(pipeline.stages))]
@@ -296,9 +301,13 @@ class FromClients:
                 )
             )
         description = answers.Description(
-            jobs=tuple(jobs), pipelines=tuple(pipelines), trouble=self.trouble.get(self.known.me)
+            jobs=tuple(map(self.status, jobs)),
+            next=after,
+            totals={state.value: count for state, count in self.table.totals.items() if count},
+            pipelines=tuple(pipelines),
+            trouble=self.trouble.get(self.known.me),
         )
-        self.say.now(identity, ref, description)
+        self.say.now(identity, asked.ref, description)
 
     def status(self, job: Job) -> answers.Status:
         """One job's status."""
@@ -310,6 +319,7 @@ class FromClients:
             results, failed, *_ = self.counts.of(job.stamp.sink, job.id)
         return answers.Status(
             id=job.id,
+            number=job.number,
             name=job.name,
             pipeline=job.pipeline,
             state=job.state.value,

@@ -215,6 +215,7 @@ class FromMembers:
             job = self.jobs.get(name)
             if member is not None and job is not None and self.counts.last(job, member, *numbers):
                 self.effects.append(Record("note_job", (job,)))
+                self.life.table.leave(job)
 
     def complete(self, identity: bytes, message: to_broker.Complete, now: float) -> None:
         """A sink says that it has all of some jobs."""

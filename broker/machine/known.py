@@ -11,7 +11,7 @@ from zturbo.wire.control import from_broker
 from zturbo.wire.control.view import Member
 from zturbo_broker.jobs.counts import Counts
 from zturbo_broker.jobs.fair_queue import FairQueue
-from zturbo_broker.jobs.job import Job
+from zturbo_broker.jobs.table import Archive, JobTable
 from zturbo_broker.members.leases import Membership
 from zturbo_broker.members.problems import Problems
 
@@ -69,6 +69,7 @@ class Known:
         lease: seconds that a member lives without being renewed.
         version: of zturbo; members of another version are refused.
         cluster: id of the ledger, for clients.
+        archive: the jobs that the ledger has.
     """
 
     def __init__(
@@ -80,6 +81,7 @@ class Known:
         lease: float,
         version: str,
         cluster: bytes,
+        archive: Archive,
     ) -> None:
         self.me = member.incarnation
         self.version = version
@@ -88,7 +90,8 @@ class Known:
         self.say = Answers(self.effects)
         self.pipelines = {pipeline.name: pipeline for pipeline in pipelines}
         self.membership = Membership(member, number=view, lease=lease)
-        self.jobs: dict[bytes, Job] = {}
+        self.table = JobTable(archive)
+        self.jobs = self.table.here
         self.counts = Counts()
         self.problems = Problems()
         self.trouble: dict[bytes, str] = {}

@@ -44,6 +44,7 @@ class Lifecycle:
         self.effects = known.effects
         self.pipelines = known.pipelines
         self.membership = known.membership
+        self.table = known.table
         self.jobs = known.jobs
         self.counts = known.counts
         self.problems = known.problems
@@ -79,9 +80,7 @@ class Lifecycle:
         self._move(job, state)
         self.ended.append((now, job.id))
         while len(self.ended) > KEEP_JOBS:
-            oldest = self.jobs.get(self.ended.popleft()[1])
-            if oldest is not None:
-                self.prune(oldest)
+            self._prune_oldest()
         self.unplaced = True
         job.error_kind, job.error, job.waiting = kind, error, None
         job.ended_at = now
@@ -111,6 +110,8 @@ class Lifecycle:
         if job.stamp is not None:
             sink = job.stamp.sink
             self.counts.ended(job, [m for m in told if m.role == "worker" or m.incarnation == sink])
+        if job.id not in self.counts.ending:
+            self.table.leave(job)
         if state is not JobState.DONE:  # a node ends workers that do not stop by themselves
             self.voided[job.id] = now
             for node in self.membership.nodes(job.pipeline):
@@ -123,15 +124,34 @@ class Lifecycle:
 
     def prune(self, job: Job) -> None:
         """Forget a job that has ended, and its results."""
-        self.effects.extend(self.forgets.say_now())  # the id may be used again
-        if job.stamp is not None:
-            self.effects.append(Control(from_broker.Forget(jobs=(job.id,)), job.stamp.sink))
+        if (sink := self.sink_of(job)) is not None:
+            self.forgets.add([sink.incarnation], job.id, self.now)
         self.effects.append(Record("drop_job", (job.id,)))
         self.counts.forget(job.id)
-        del self.jobs[job.id]
+        self.table.drop(job)
+
+    def _prune_oldest(self) -> None:
+        """Forget the job that ended first of those that are known, if it is not forgotten yet."""
+        job = self.table.find(self.ended.popleft()[1])
+        if job is not None and job.state in ENDED:
+            self.prune(job)
+
+    def sink_of(self, job: Job) -> Member | None:
+        """The living sink that has a job's results: the stamped one. Where the job has ended it may be the
+        successor on the same spool, since the stamp is not renewed then."""
+        stamp = job.stamp
+        if stamp is None:
+            return None
+        sinks = self.membership.sinks()
+        found = [sink for sink in sinks if sink.incarnation == stamp.sink]
+        if job.state in ENDED and stamp.spool and stamp.spool not in self.lost_sinks:
+            found += [sink for sink in sinks if sink.spool == stamp.spool]
+        return found[0] if found else None
 
     def _move(self, job: Job, state: JobState) -> None:
-        job.state = JOB.move(job.state, state, job.story)
+        before = job.state
+        job.state = JOB.move(before, state, job.story)
+        self.table.moved(before, state)
 
     def record(self, job: Job) -> None:
         """Write the job to the ledger."""
@@ -338,7 +358,7 @@ class Lifecycle:
         """A member has named the jobs that it knows: tell it again which have ended or have a newer stamp."""
         ended = []
         for name, *rank in known:
-            job = self.jobs.get(name)
+            job = self.table.find(name) if member.role == "sink" else self.jobs.get(name)
             if job is None or (member.role == "worker" and job.state in ENDED):
                 ended.append(name)
             elif (
@@ -354,9 +374,7 @@ class Lifecycle:
     def prune_old(self, now: float) -> None:
         """Forget jobs that ended long ago."""
         while self.ended and now - self.ended[0][0] > self.keep:
-            job = self.jobs.get(self.ended.popleft()[1])
-            if job is not None:
-                self.prune(job)
+            self._prune_oldest()
 
     def deadline(self) -> float | None:
         """When something is due."""

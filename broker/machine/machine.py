@@ -18,6 +18,7 @@ from zturbo.wire.control.view import Member
 from zturbo.wire.messages import Batch, DataMessage, Statement
 from zturbo_broker.jobs.job import Job
 from zturbo_broker.jobs.strikes import Death
+from zturbo_broker.jobs.table import Archive, NoArchive
 from zturbo_broker.machine.departures import Departures
 from zturbo_broker.machine.from_clients import FromClients
 from zturbo_broker.machine.from_members import FromMembers
@@ -43,6 +44,7 @@ class BrokerMachine:
         grace: seconds that a lost sink has to come back with its spool.
         version: of zturbo; members of another version are refused.
         cluster: id of the ledger, for clients.
+        archive: the jobs that the ledger has; None if there is no ledger.
     """
 
     def __init__(
@@ -57,8 +59,17 @@ class BrokerMachine:
         grace: float = 10.0,
         version: str = "",
         cluster: bytes = b"",
+        archive: Archive | None = None,
     ) -> None:
-        known = Known(member, pipelines, view=view, lease=lease, version=version, cluster=cluster)
+        known = Known(
+            member,
+            pipelines,
+            view=view,
+            lease=lease,
+            version=version,
+            cluster=cluster,
+            archive=archive or NoArchive(),
+        )
         self.known = known
         self.me = known.me
         self.effects = known.effects
@@ -133,6 +144,10 @@ class BrokerMachine:
         self.clients.heard(who, now)
         self.handlers[type(message)](who, message, now)
         self.rounds.event(now)
+
+    def recorded(self) -> None:
+        """The ledger has all that was recorded."""
+        self.known.table.recorded()
 
     def gone(self, incarnation: bytes, now: float, death: Death | None = None) -> None:
         """A member has died or left."""

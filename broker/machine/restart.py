@@ -48,7 +48,7 @@ class Restart:
             if member.role == "worker" and member.stage == 0 and not member.ordered:
                 self.life.recovery.silent[member.incarnation] = member.pipeline
         for job in jobs:
-            self.jobs[job.id] = job
+            self.life.table.restore(job)
             if job.state not in (JobState.FAILED, JobState.CANCELLED) and job.stamp is not None:
                 if job.stamp.sink not in here:
                     self.life.lost_sinks.add(job.stamp.spool, now)
@@ -57,6 +57,9 @@ class Restart:
                 self.life.ended.append((now, job.id))
                 if job.stamp is not None and not job.counts_final:
                     self.counts.ended(job, [m for m in members if m.pipeline == job.pipeline])
+                if job.id not in self.counts.ending:
+                    self.life.table.leave(job)
+                    self.life.table.recorded()  # the ledger has it
                 continue
             self.life.watch_time(job, now)
             if job.state is JobState.RUNNING:
@@ -124,16 +127,23 @@ class Restart:
         self.life.lost_sinks.back(sink.spool)
         self.life.unplaced = True
         damaged = set(message.damaged)
+        why = f"the spool of {sink.host} is damaged where it had this job"
+        for name in damaged:
+            job = self.life.table.find(name)
+            if job is None or job.stamp is None or job.stamp.spool != sink.spool:
+                continue
+            if job.state is JobState.RUNNING and job.stamp.sink != sink.incarnation:
+                self.life.results_lost(job, why, now)
+                continue
+            job.incidents.append(why)
+            if job.state in ENDED:
+                job.stamp = replace(job.stamp, spool=b"")  # so no sink has its results
+                self.life.record(job)
         for job in list(self.jobs.values()):
             stamp = job.stamp
             if stamp is None or stamp.spool != sink.spool or stamp.sink == sink.incarnation:
                 continue
-            if job.id in damaged:
-                why = f"the spool of {sink.host} is damaged where it had this job"
-                if job.state is JobState.RUNNING:
-                    self.life.results_lost(job, why, now)
-                else:
-                    job.incidents.append(why)
+            if job.state in ENDED or job.id in damaged:
                 continue
             if job.placed is not None:
                 self.life.placement.free(job.placed)

@@ -6,10 +6,12 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from zturbo.core.effects import Confirm, Control, Effect, Load, Record, Reply, Send
+from zturbo.jobstates import ENDED
 from zturbo.wire.codec import decode, encode
 from zturbo.wire.control.codec import pack_control, read_request
 from zturbo.wire.control.view import Member
 from zturbo.wire.messages import Batch
+from zturbo_broker.jobs.job import Job
 from zturbo_broker.jobs.strikes import Death
 from zturbo_broker.ledger.rows import JobRow, job_of, row_of
 from zturbo_broker.machine.known import PipelineInfo
@@ -70,6 +72,17 @@ class Ledger:
         rows = sorted((seq, *rest) for (name, seq), rest in self.chunks.items() if name == job)
         return [(seq, first, n, roots.nbytes) for seq, first, n, roots in rows]
 
+    def find(self, job: bytes) -> Job | None:
+        """A job, as it was committed."""
+        row = self.jobs.get(job)
+        return None if row is None else job_of(row, self.index(job))
+
+    def ended(self, before: int | None, most: int) -> list[Job]:
+        """Jobs that have ended, the last one first."""
+        rows = sorted(self.jobs.values(), key=lambda row: -row.number)
+        over = [row for row in rows if row.state in ENDED and (before is None or row.number < before)]
+        return [job_of(row, []) for row in over[:most]]
+
 
 class SimBroker:
     """One life of the broker."""
@@ -90,7 +103,13 @@ class SimBroker:
         self.me = world.fresh()
         member = Member(self.me, "broker", "", -1, "host", ("ipc://sim", "tcp://127.0.0.1:1"))
         self.machine = BrokerMachine(
-            member, pipelines, view=ledger.view + 1, lease=5.0, feed_timeout=60.0, grace=10.0
+            member,
+            pipelines,
+            view=ledger.view + 1,
+            lease=5.0,
+            feed_timeout=60.0,
+            grace=10.0,
+            archive=ledger,
         )
         ledger.view += 1
         world.net.receivers[BROKER] = world.net.receivers[self.me] = self.receive
@@ -99,6 +118,10 @@ class SimBroker:
         jobs = [job_of(row, ledger.index(row.id)) for row in ledger.jobs.values()]
         self.machine.restore(list(ledger.members), jobs, world.now)
         self.perform()
+
+    def jobs(self) -> dict[bytes, Job]:
+        """All jobs: those in memory, and those that only the ledger has."""
+        return {name: job_of(row, []) for name, row in self.ledger.jobs.items()} | self.machine.jobs
 
     def receive(self, source: bytes, frames: list[bytes]) -> None:
         """A message, to the control socket or to the inbox."""
@@ -150,6 +173,7 @@ class SimBroker:
             self.world.clock.at(self.ledger.full_until, self._room)
             return False
         self.ledger.commit()
+        self.machine.recorded()
         if doomed == "after":
             self.die()
         return self.alive

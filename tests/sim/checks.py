@@ -35,7 +35,7 @@ def check_results(world: World) -> None:
             got = world.client.got[job]
             assert oracle.fits(got, whole=True), world.story(f"wrong results of job {job!r}")
         else:
-            known = world.broker.machine.jobs.get(job)
+            known = world.broker.jobs().get(job)
             again = Half in world.stages and known is not None and known.epoch > 1
             fits = (over == "JobCancelled" and job in world.cancelled) or (
                 over == "ResultsLost" and (job in world.void or again)
@@ -74,7 +74,7 @@ def check_counts(world: World) -> None:
     if world.lost_workers:
         return  # the last half a second of theirs is not known
     calm = not world.happened and not world.net.lost
-    for job in machine.jobs.values():
+    for job in world.broker.jobs().values():
         truth = [world.given.get((job.id, job.epoch, index), [0, 0]) for index in range(len(world.stages))]
         told = [machine.clients.status(job)]
         if calm and job.id in world.client.told:
@@ -97,7 +97,7 @@ def check_executions(world: World) -> None:
     if (drained or gentle) and not DEADLY & {*world.stages}:
         again = [key for key, count in world.executions.items() if count > 1]
         assert not again, world.story(f"{len(again)} tasks were done again, such as {again[0]}")
-        epochs = [job.epoch for job in world.broker.machine.jobs.values()]
+        epochs = [job.epoch for job in world.broker.jobs().values()]
         if "drain" not in world.happened:
             assert all(epoch <= 1 for epoch in epochs), world.story("a job was started over")
     limit = 3 if not world.net.faults.drop and not {*world.happened} - {"sink", "disk"} else 5

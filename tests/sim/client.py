@@ -155,7 +155,7 @@ class SimClient:
         skip = stream.results(message, len(message.blob), self.world.now)
         if skip is None:
             if stream.problem is not None:
-                job = self.world.broker.machine.jobs.get(message.job)
+                job = self.world.broker.jobs().get(message.job)
                 ended = job is not None and job.state in ("cancelled", "failed")
                 assert stream.problem == "superseded" or ended, stream.problem
             return

@@ -67,4 +67,4 @@ def test_without_faults_nothing_is_done_twice() -> None:
         world.run()
         assert world.net.lost == 0
         assert all(worker.machine.senders.redelivered == 0 for worker in world.workers)
-        assert all(job.epoch == 1 for job in world.broker.machine.jobs.values())
+        assert all(job.epoch == 1 for job in world.broker.jobs().values())

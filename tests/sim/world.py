@@ -473,7 +473,7 @@ class World:
         return (
             self.executions.total(),
             sum(map(len, self.client.got.values())),
-            sum(job.state in ("done", "failed", "cancelled") for job in self.broker.machine.jobs.values()),
+            sum(job.state in ("done", "failed", "cancelled") for job in self.broker.jobs().values()),
             sum(job.released + job.sequencer.buffered for s in self.sinks for job in s.machine.jobs.values()),
         )
 
@@ -508,7 +508,7 @@ class World:
             and all(
                 job in streams and (streams[job].complete or job in self.client.over) for job in self.oracles
             )
-            and all(job.state in ("done", "failed", "cancelled") for job in self.broker.machine.jobs.values())
+            and all(job.state in ("done", "failed", "cancelled") for job in self.broker.jobs().values())
             and len(self.sinks) == len(self.disks)
         )
 
@@ -524,7 +524,7 @@ class World:
 
     def story(self, what: str) -> str:
         """What to print of a world that failed."""
-        jobs = [self.broker.machine.clients.status(job) for job in self.broker.machine.jobs.values()]
+        jobs = [self.broker.machine.clients.status(job) for job in self.broker.jobs().values()]
         states = [(j.state, j.epoch, j.waiting) for j in jobs]
         return (
             f"seed {self.seed}: {what} at {self.now:.3f} s; pipeline {self.name}, happened {self.happened}, "

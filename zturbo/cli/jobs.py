@@ -8,6 +8,7 @@ import time
 from typing import Any
 
 from zturbo.cli.ask import add_broker, connect, fit, one_line, paint, print_json, print_line, table
+from zturbo.client.client import Client
 from zturbo.client.job_ids import short
 from zturbo.errortext import shown
 from zturbo.jobstates import ENDED, LIVE
@@ -24,6 +25,9 @@ examples:
 
 EVERY = 1.0
 """Seconds between two questions to the broker, with --watch."""
+
+PAGE = 100
+"""Jobs in one answer of the broker."""
 
 SHOWN = 20
 """Number of ended jobs that are shown without --all."""
@@ -53,7 +57,7 @@ def run(args: argparse.Namespace) -> int:
     with connect(args) as client:
         while True:
             asked = time.monotonic()
-            value = client.describe()
+            value = client.describe() if args.all or args.json else _latest(client)
             took = time.monotonic() - asked
             if args.json:
                 (print_line if args.watch else print_json)(value)
@@ -65,6 +69,16 @@ def run(args: argparse.Namespace) -> int:
             if not args.watch:
                 return 0
             time.sleep(max(EVERY, REST * took))  # many jobs must not fill the broker's time
+
+
+def _latest(client: Client) -> dict[str, Any]:
+    """The broker's description with all jobs that are not over, and the last ones that have ended."""
+    value = client.describe(most=PAGE)
+    jobs = value["jobs"]
+    while value["next"] and jobs[-1]["state"] in LIVE:
+        value = client.describe(most=PAGE, after=value["next"])
+        jobs += value["jobs"]
+    return {**value, "jobs": sorted(jobs, key=lambda job: job["number"])}
 
 
 def _show(value: dict[str, Any], *, whole: bool) -> None:
@@ -103,7 +117,8 @@ def _show(value: dict[str, Any], *, whole: bool) -> None:
             for text in job["incidents"][-3:]:
                 print(f"{short(job['id'])}  {one_line(text)}")
     if hidden:
-        print(f"and {len(hidden)} that have ended before; --all shows them")
+        over = sum(count for state, count in value["totals"].items() if state in ENDED)
+        print(f"and {over - len(ended) + len(hidden)} that have ended before; --all shows them")
 
 
 def _note(job: dict[str, Any]) -> str:

@@ -87,7 +87,7 @@ def _watch(node: Node, broker: str, progress: Progress) -> None:
     while not node.stopping:
         try:
             with Client(broker, timeout=5) as client:
-                progress.follow(client.jobs, lambda: not node.stopping)
+                progress.follow(client.describe, lambda: not node.stopping)
         except ZturboError:
             stop.wait(0.5)
         except Exception as error:  # without a display, the work goes on all the same

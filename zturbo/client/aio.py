@@ -23,12 +23,13 @@ from zturbo.client.asyncjob import AsyncJob, AsyncReader, Endings, ask, quietly,
 from zturbo.client.client import Client, ReturnWhen
 from zturbo.client.feeder import Feeder
 from zturbo.client.handle import JobHandle, deadline_of
-from zturbo.client.job_ids import is_job_id, job_id_of, pick_job, with_text_ids
+from zturbo.client.job_ids import is_job_id, job_id_of, joined, pick_job, with_text_ids
 from zturbo.client.reader import Failure
 from zturbo.client.submissions import OnError, Submission
 from zturbo.errors import ResultTimeout, UsageError
 from zturbo.runtime.net.sockets import Security
 from zturbo.wire.control import to_broker
+from zturbo.wire.control.fields import MAX_PAGE
 
 __all__ = ["AsyncClient", "AsyncJob"]
 
@@ -193,13 +194,22 @@ class AsyncClient:
 
     async def pipelines(self) -> list[dict[str, Any]]:
         """As :meth:`zturbo.Client.pipelines`."""
-        return list((await self.describe())["pipelines"])
+        return list((await self.describe(most=0))["pipelines"])
 
-    async def describe(self, job_id: bytes | str | None = None) -> dict[str, Any]:
+    async def describe(
+        self, job_id: bytes | str | None = None, *, most: int | None = None, after: int = 0
+    ) -> dict[str, Any]:
         """As :meth:`zturbo.Client.describe`."""
         raw = None if job_id is None else await self._find("job_id", job_id)
         connection = self.client.connection
-        return with_text_ids(await ask(connection, connection.io.complete.question(raw)))
+        question = connection.io.complete.question
+        if raw is not None or most is not None:
+            page = question(raw, MAX_PAGE if most is None else most, after)
+            return with_text_ids(await ask(connection, page))
+        pages = [await ask(connection, question(None))]
+        while pages[-1].next:
+            pages.append(await ask(connection, question(None, after=pages[-1].next)))
+        return with_text_ids(joined(pages))
 
 
 class _Source:

@@ -34,12 +34,13 @@ from zturbo.client.acceptance import Acceptance
 from zturbo.client.connection import Connection
 from zturbo.client.feeder import Feeder
 from zturbo.client.handle import JobHandle
-from zturbo.client.job_ids import is_job_id, job_id_of, pick_job, with_text_ids
+from zturbo.client.job_ids import is_job_id, job_id_of, joined, pick_job, with_text_ids
 from zturbo.client.reader import Failure, Reader
 from zturbo.client.submissions import OnError, Submission
 from zturbo.errors import ResultTimeout, UsageError, ZturboError
 from zturbo.runtime.net.sockets import Security
 from zturbo.wire.control import to_broker
+from zturbo.wire.control.fields import MAX_PAGE
 
 __all__ = ["DEFAULT_BROKER", "Client", "JobHandle", "OnError", "ReturnWhen", "Waited"]
 
@@ -320,7 +321,7 @@ class Client:
 
     def pipelines(self) -> list[dict[str, Any]]:
         """The broker's pipelines: their stages, how many workers each stage has, why workers do not start."""
-        return list(self.describe()["pipelines"])
+        return list(self.describe(most=0)["pipelines"])
 
     def logs(
         self, after: int = 0, *, job: bytes | str | None = None, source: str = ""
@@ -341,10 +342,30 @@ class Client:
         entries = [{**entry.as_map(), "job": entry.job and entry.job.hex()} for entry in page.entries]
         return entries, page.last, page.more
 
-    def describe(self, job_id: bytes | str | None = None) -> dict[str, Any]:
-        """The broker's account of itself: ``jobs``, ``pipelines``, and the ``trouble`` it is in, or None."""
+    def describe(
+        self, job_id: bytes | str | None = None, *, most: int | None = None, after: int = 0
+    ) -> dict[str, Any]:
+        """The broker's account of itself.
+
+        Args:
+            job_id: the only job to describe, named as for :meth:`attach`; None for all jobs.
+            most: describe so many jobs at most, 1000 at once: those that are not over first, in the order of
+                submission; then those that have ended, the one that was submitted last first.
+            after: where this page of jobs begins: the ``next`` of the page before.
+
+        Returns:
+            A map with ``jobs``, ``pipelines``, the ``trouble`` that the broker is in or None, ``totals`` (the
+            number of jobs in each state), and ``next`` (0 if no page is left).
+        """
         raw = None if job_id is None else self._find("job_id", job_id)
-        return with_text_ids(self.connection.ask(self.connection.io.complete.question(raw)))
+        question = self.connection.io.complete.question
+        if raw is not None or most is not None:
+            page = question(raw, MAX_PAGE if most is None else most, after)
+            return with_text_ids(self.connection.ask(page))
+        pages = [self.connection.ask(question(None))]
+        while pages[-1].next:
+            pages.append(self.connection.ask(question(None, after=pages[-1].next)))
+        return with_text_ids(joined(pages))
 
 
 def _handles(where: str, handles: Iterable[JobHandle]) -> list[JobHandle]:

@@ -68,6 +68,12 @@ def pick_job(jobs: Sequence[dict[str, Any]], name: str) -> dict[str, Any]:
     raise UsageError(f"there is no job {name!r}; {hint}")
 
 
+def joined(pages: Sequence[answers.Description]) -> answers.Description:
+    """One description of all pages, with the jobs in the order of submission."""
+    jobs = {job.id: job for page in pages for job in page.jobs}
+    return pages[-1].but(jobs=tuple(sorted(jobs.values(), key=lambda job: job.number)))
+
+
 def with_text_ids(description: answers.Description) -> dict[str, Any]:
     """A broker's description as a map, the ids of its jobs as text."""
     described = description.as_map()

@@ -249,7 +249,7 @@ class System:
 
     def _watch(self, progress: Progress, client: Client) -> None:
         try:
-            progress.follow(client.jobs, lambda: self._jobs.state == "started")
+            progress.follow(client.describe, lambda: self._jobs.state == "started")
         except Exception as error:  # the work goes on without a display
             self.logger.debug("progress is not shown any more: %s", error)
 

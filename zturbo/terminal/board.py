@@ -20,6 +20,9 @@ WINDOW = 10.0
 NAME = 40
 """Characters of a name that are shown."""
 
+REMEMBERED = 100_000
+"""Jobs that have ended and are not counted again."""
+
 LINE = 500
 """Characters of a sentence that are shown."""
 
@@ -57,14 +60,16 @@ class Board:
     def __init__(self) -> None:
         self.done = self.failed = self.failed_tasks = 0
         self._open: dict[str, _Seen] = {}
-        self._ended: set[str] = set()
+        self._ended: dict[str, None] = {}
+        """Jobs whose end is noted; the oldest are forgotten."""
 
-    def update(self, jobs: list[dict[str, Any]], now: float) -> list[str]:
-        """Take the statuses of all jobs that the broker knows.
+    def update(self, jobs: list[dict[str, Any]], now: float, *, whole: bool = True) -> list[str]:
+        """Take the statuses of jobs.
 
         Args:
-            jobs: as :meth:`zturbo.Client.jobs` gives them.
+            jobs: the latest jobs that the broker knows, as :meth:`zturbo.Client.jobs` gives them.
             now: monotonic seconds.
+            whole: whether all jobs that are not over are among them.
 
         Returns:
             A sentence for each job that has begun or ended since the last call.
@@ -81,7 +86,7 @@ class Board:
             else:
                 self._end(status)
         known = {status["id"] for status in jobs}
-        for gone in [seen for name, seen in self._open.items() if name not in known]:
+        for gone in [seen for name, seen in self._open.items() if whole and name not in known]:
             status = {**gone.status, "state": "done"}
             sentences.append(f"{one_line(status['name'])}: {sentence(status)}")
             self._end(status)
@@ -117,7 +122,9 @@ class Board:
 
     def _end(self, status: dict[str, Any]) -> None:
         self._open.pop(status["id"], None)
-        self._ended.add(status["id"])
+        self._ended[status["id"]] = None
+        while len(self._ended) > REMEMBERED:
+            del self._ended[next(iter(self._ended))]
         if status["state"] == "done":
             self.done += 1
         else:

@@ -25,6 +25,9 @@ __all__ = ["Progress"]
 REFRESH = 0.25
 """Seconds between two looks at the jobs, while a job runs or waits."""
 
+PAGE = 500
+"""Jobs that are looked at."""
+
 IDLE = 1.0
 """Seconds between two looks while there is none."""
 
@@ -147,29 +150,35 @@ class Progress:
 
             self._live.console.print(Text.from_ansi(line), soft_wrap=True)
 
-    def update(self, jobs: list[dict[str, Any]]) -> None:
-        """Show the statuses of all jobs that the broker knows."""
+    def update(self, jobs: list[dict[str, Any]], *, whole: bool = True) -> None:
+        """Show the statuses of jobs.
+
+        Args:
+            jobs: the latest jobs that the broker knows.
+            whole: whether all jobs that are not over are among them.
+        """
         with self._lock:
-            sentences = self._board.update(jobs, time.monotonic())
+            sentences = self._board.update(jobs, time.monotonic(), whole=whole)
             if self._live is not None:
                 self._live.refresh()
         self._tell(sentences)
 
-    def follow(self, jobs: Callable[[], list[dict[str, Any]]], goes_on: Callable[[], bool]) -> None:
-        """Show the jobs again and again. What ``jobs`` raises ends it.
+    def follow(self, describe: Callable[..., dict[str, Any]], goes_on: Callable[[], bool]) -> None:
+        """Show the jobs again and again. What ``describe`` raises ends it.
 
         Args:
-            jobs: asks for the statuses of all jobs.
+            describe: asks for a page of the jobs, as :meth:`zturbo.Client.describe` does.
             goes_on: whether they are to be shown still.
         """
         pause = threading.Event()
         while goes_on():
             asked = time.monotonic()
-            statuses = jobs()
-            self.update(statuses)
+            page = describe(most=PAGE)
+            states = {status["state"] for status in page["jobs"]}
+            self.update(page["jobs"], whole=not page["next"] or bool(states - LIVE))
             now = time.monotonic()
             until = now + REST * (now - asked)
-            pause.wait(REFRESH if any(status["state"] in LIVE for status in statuses) else IDLE)
+            pause.wait(REFRESH if states & LIVE else IDLE)
             while time.monotonic() < until and goes_on():
                 pause.wait(REFRESH)
 

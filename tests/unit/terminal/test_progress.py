@@ -35,14 +35,14 @@ def test_a_display_takes_a_share_of_the_brokers_time(
             nonlocal now
             now += seconds
 
-    def jobs() -> list[dict[str, object]]:
+    def describe(*, most: int) -> dict[str, object]:
         nonlocal now, asked
         now += answer
         asked += 1
-        return jobs_there
+        return {"jobs": jobs_there[:most], "next": 0}
 
     shown = Progress(show=False)
     monkeypatch.setattr(progress, "time", Clock())
     monkeypatch.setattr(progress, "threading", Clock())
-    shown.follow(jobs, lambda: now < 60)
+    shown.follow(describe, lambda: now < 60)
     assert most * 0.9 <= asked <= most + 1

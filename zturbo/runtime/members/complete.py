@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 
 from zturbo.wire.control import to_broker
+from zturbo.wire.control.fields import MAX_PAGE
 from zturbo.wire.control.to_broker import MAX_OVER
 
 __all__ = ["CompleteJobs"]
@@ -27,6 +28,6 @@ class CompleteJobs:
             if job not in self._jobs:
                 self._jobs = (*self._jobs[1 - MAX_OVER :], job)
 
-    def question(self, job: bytes | None) -> to_broker.Jobs:
-        """The question for the status of this job, or of all jobs."""
-        return to_broker.Jobs(job=job, over=self._jobs)
+    def question(self, job: bytes | None, most: int = MAX_PAGE, after: int = 0) -> to_broker.Jobs:
+        """The question for the status of this job, or for a page of all jobs."""
+        return to_broker.Jobs(job=job, over=self._jobs, most=most, after=after)

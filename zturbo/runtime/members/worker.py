@@ -57,7 +57,8 @@ IDLE_LOOK = 0.02
 """Seconds between two looks whether a worker that is told to stop has finished."""
 
 LAST_WORDS = 0.1
-"""Seconds that a drained worker stays: its last acks have to arrive before the view without it."""
+"""Seconds that a drained worker stays after its last message: its last acks have to arrive before the view
+without it."""
 
 LEAVE = 1.0
 """Seconds that a task may go on after this worker has left; then the process ends all the same."""
@@ -136,6 +137,8 @@ class WorkerProcess:
         self._look_at = 0.0
         """When a worker that drains next looks whether it has finished."""
         self._leave_at: float | None = None
+        self._worked_at = 0.0
+        """When a peer's message or an output last came."""
         self._code_ended = threading.Event()
         self._steal_at = 0.0
         self._steal_delay = STEAL_AFTER
@@ -231,6 +234,7 @@ class WorkerProcess:
     # -- the I/O thread -----------------------------------------------------------------------
     def _take(self, given: list[Produced], now: float) -> None:
         self._taken += 1
+        self._worked_at = now
         self._steal_delay = STEAL_AFTER
         self._steal_at = now + STEAL_AFTER
         self._produced(given, now)
@@ -245,6 +249,7 @@ class WorkerProcess:
 
     def data(self, message: DataMessage, now: float) -> None:
         """Take a message of a peer."""
+        self._worked_at = now
         self.machine.data(message, now)
 
     def unreadable(self, bad: BadBatch, now: float) -> None:
@@ -281,7 +286,7 @@ class WorkerProcess:
         if not self.machine.idle:
             self._leave_at = None
         elif self._leave_at is None:
-            self._leave_at = now + LAST_WORDS
+            self._leave_at = self._worked_at + LAST_WORDS
         if now >= self._drain_until or (self._leave_at is not None and now >= self._leave_at):
             for last in self.machine.ended.say(math.inf):
                 self.loop.tell(last.message)

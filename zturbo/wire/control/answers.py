@@ -9,6 +9,7 @@ from typing import Annotated
 
 from zturbo.wire.control.fields import (
     MANY,
+    MAX_PAGE,
     AtMost,
     Bytes,
     Code,
@@ -20,6 +21,7 @@ from zturbo.wire.control.fields import (
     Name,
     Number,
     Real,
+    Signed,
     Text,
 )
 from zturbo.wire.control.message import Message
@@ -119,6 +121,8 @@ class Status(Message):
     """A job's status. ``JobHandle.status()`` and ``Client.jobs()`` give it as a map, the id as a text."""
 
     id: Id
+    number: Count
+    """Its place in the order of submission."""
     name: Name
     pipeline: Name
     state: StateName
@@ -151,9 +155,15 @@ class Pipeline(Message):
 
 
 class Description(Message):
-    """A broker's jobs and pipelines."""
+    """A page of a broker's jobs, and its pipelines."""
 
-    jobs: Annotated[tuple[Status, ...], AtMost(1 << 24)]
+    jobs: Annotated[tuple[Status, ...], AtMost(MAX_PAGE)]
+    """Jobs that are not over come first, in the order of submission. Then come those that have ended, the one
+    that was submitted last first."""
+    next: Signed
+    """Where the next page begins; 0 if there is none."""
+    totals: Annotated[dict[StateName, Count], AtMost(16)]
+    """State -> number of jobs."""
     pipelines: Annotated[tuple[Pipeline, ...], AtMost(MANY)]
     trouble: Sentence | None
     """What the broker itself waits for, such as space on its disk."""

@@ -20,6 +20,7 @@ __all__ = [
     "FAILURES",
     "MANY",
     "MAX_CONTROL",
+    "MAX_PAGE",
     "AtMost",
     "Bool",
     "Bytes",
@@ -317,6 +318,8 @@ COUNT = 1 << 53
 """Largest count of tasks or jobs. The sum of a thousand such counts still fits into a message."""
 MANY = 200_000
 """Most entries in a list of jobs or members."""
+MAX_PAGE = 1000
+"""Most jobs in one answer that describes jobs."""
 MAX_CONTROL = 16 << 20
 """Most bytes of a message to a broker, without the contents that come with it out of band."""
 FAILURES = 10_000

@@ -9,6 +9,7 @@ from zturbo.wire.control.fields import (
     FAILURES,
     MANY,
     MAX_CONTROL,
+    MAX_PAGE,
     AtMost,
     Code,
     Count,
@@ -330,6 +331,10 @@ class Jobs(Request[answers.Description]):
     """The only job to describe; None for all jobs."""
     over: Annotated[tuple[Id, ...], AtMost(MAX_OVER)]
     """Jobs that the client knows to be complete."""
+    most: Count = MAX_PAGE
+    """How many jobs the answer may have; no answer has more than ``MAX_PAGE``."""
+    after: Signed = 0
+    """0 for the first page; then what the page before has as its ``next``."""
 
 
 class Logs(Request[answers.LogPage]):

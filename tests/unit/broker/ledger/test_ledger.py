@@ -68,7 +68,7 @@ def test_a_damaged_chunk_is_never_served(tmp_path: Path) -> None:
     ledger.close()
 
 
-@pytest.mark.parametrize("column", list(JobRow.__annotations__))
+@pytest.mark.parametrize("column", [name for name in JobRow.__annotations__ if name != "number"])
 def test_a_damaged_job_is_never_served(column: str, tmp_path: Path) -> None:
     ledger = Ledger(tmp_path / "l.db")
     ledger.put_job(row())

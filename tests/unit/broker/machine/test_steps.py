@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Callable
 from types import FrameType
@@ -9,8 +10,22 @@ from typing import Any
 
 import pytest
 
-from tests.unit.broker.driven import CLIENT, broker, cancel, credit, feed, hello, sink, submit, worker
+from tests.unit.broker.driven import (
+    CLIENT,
+    SINK,
+    WORKER,
+    broker,
+    cancel,
+    credit,
+    feed,
+    hello,
+    sink,
+    submit,
+    worker,
+)
+from zturbo.jobstates import JobState
 from zturbo.wire.control import to_broker
+from zturbo_broker.jobs.job import Job
 from zturbo_broker.machine.machine import BrokerMachine
 
 FEW, MANY = 50, 2000
@@ -63,6 +78,66 @@ EVENTS: dict[str, Callable[[BrokerMachine], object]] = {
     "deadline": BrokerMachine.deadline,
     "tick": lambda machine: machine.tick(2.0),
 }
+
+
+class Rows:
+    """A ledger that has many jobs which have ended."""
+
+    def __init__(self, jobs: int) -> None:
+        self.jobs = {
+            name(i): Job(name(i), "n", "p", CLIENT, True, {}, b"d", number=i + 1, state=JobState.DONE)
+            for i in range(jobs)
+        }
+
+    def find(self, job: bytes) -> Job | None:
+        return self.jobs.get(job)
+
+    def ended(self, before: int | None, most: int) -> list[Job]:
+        numbers = range(min(before or math.inf, len(self.jobs) + 1) - 1, 0, -1)  # type: ignore[type-var]
+        return [self.jobs[name(number - 1)] for number in numbers[:most]]
+
+
+def archived(jobs: int) -> BrokerMachine:
+    """A broker that knows this many jobs, which have ended."""
+    rows = Rows(jobs)
+    machine = broker(archive=rows)
+    machine.restore([worker(), sink()], list(rows.jobs.values()), 0.0)
+    hello(machine, worker(), view=1)
+    hello(machine, sink(), view=1)
+    return machine
+
+
+def whole_life(machine: BrokerMachine) -> None:
+    submit(machine, b"m" * 16)
+    cancel(machine, b"m" * 16, 1.0)
+    for member in (WORKER, SINK):
+        counts = to_broker.LastCounts(incarnation=member, counts={b"m" * 16: (1, 0, 0)})
+        machine.control(member, counts, 1.0)
+    machine.tick(2.0)
+    machine.recorded()
+
+
+LATER: dict[str, Callable[[BrokerMachine], object]] = {
+    "life": whole_life,
+    "page": lambda machine: machine.control(
+        CLIENT, to_broker.Jobs(ref=1, job=None, over=(), most=20, after=0), 1.0
+    ),
+    "attach": lambda machine: machine.control(CLIENT, to_broker.Attach(ref=1, job=name(7)), 1.0),
+    "release": lambda machine: machine.control(CLIENT, to_broker.Release(ref=1, job=name(7)), 1.0),
+    "hello": lambda machine: hello(machine, sink(), view=machine.membership.number),
+    "deadline": BrokerMachine.deadline,
+    "tick": lambda machine: machine.tick(2.0),
+}
+
+
+@pytest.mark.parametrize("event", LATER)
+def test_an_event_costs_the_same_with_many_jobs_that_have_ended(event: str) -> None:
+    few, many = archived(FEW), archived(MANY)
+    LATER[event](archived(1))  # what is done once in a process is not counted
+    assert not many.jobs, "they are not in memory"
+    assert many.known.table.totals[JobState.DONE] == MANY
+    assert steps(lambda: LATER[event](many)) <= steps(lambda: LATER[event](few)) + 20
+    assert len(many.jobs) == 0
 
 
 @pytest.mark.parametrize("event", EVENTS)

@@ -1,0 +1,138 @@
+"""All jobs: those in memory, and those of which only the ledger knows.
+
+A job that has ended leaves memory as soon as the ledger has its end and its last counts. It stays in the
+ledger until its retention ends: what is asked of it reads its row. So the broker's memory does not grow with
+the number of jobs that have ended.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from itertools import islice
+from typing import Protocol
+
+from zturbo.jobstates import ENDED, JobState
+from zturbo_broker.jobs.job import Job
+
+__all__ = ["Archive", "JobTable", "NoArchive"]
+
+
+class Archive(Protocol):
+    """The jobs that the ledger has."""
+
+    def find(self, job: bytes) -> Job | None:
+        """A job, as it was committed; None if there is none."""
+
+    def ended(self, before: int | None, most: int) -> list[Job]:
+        """Jobs that have ended, the one that was submitted last first.
+
+        Args:
+            before: number of a job; only jobs that were submitted before it are returned. None for all.
+            most: how many jobs are returned at most.
+        """
+
+
+class NoArchive:
+    """The archive of a broker that has no ledger."""
+
+    def find(self, job: bytes) -> Job | None:
+        """No job."""
+
+    def ended(self, before: int | None, most: int) -> list[Job]:
+        """No jobs."""
+        return []
+
+
+class JobTable:
+    """The jobs.
+
+    Args:
+        archive: the jobs that the ledger has.
+    """
+
+    def __init__(self, archive: Archive) -> None:
+        self.here: dict[bytes, Job] = {}
+        """The jobs in memory, in the order of submission."""
+        self.totals: Counter[JobState] = Counter()
+        """State -> number of jobs, in memory or not."""
+        self._archive = archive
+        self._number = 0
+        """Number of the last job."""
+        self._leaving: list[bytes] = []
+        """Ended jobs that leave memory once the ledger has them."""
+        self._dropped: set[bytes] = set()
+        """Jobs that are forgotten, and that the ledger may still have."""
+
+    def add(self, job: Job) -> None:
+        """A job was submitted."""
+        self._number += 1
+        job.number = self._number
+        self.restore(job)
+
+    def restore(self, job: Job) -> None:
+        """Take a job of the ledger into memory."""
+        self._number = max(self._number, job.number)
+        self.here[job.id] = job
+        self.totals[job.state] += 1
+
+    def find(self, job: bytes) -> Job | None:
+        """A job, in memory or not."""
+        known = self.here.get(job)
+        if known is None and job not in self._dropped:
+            known = self._archive.find(job)
+        return known
+
+    def moved(self, before: JobState, after: JobState) -> None:
+        """A job has gone from one state to another."""
+        self.totals[before] -= 1
+        self.totals[after] += 1
+
+    def leave(self, job: Job) -> None:
+        """A job has ended, and nothing more is awaited of it: it need not stay in memory."""
+        self._leaving.append(job.id)
+
+    def drop(self, job: Job) -> None:
+        """Forget a job."""
+        self.here.pop(job.id, None)
+        self._dropped.add(job.id)
+        self.totals[job.state] -= 1
+
+    def recorded(self) -> None:
+        """The ledger has all that was recorded: let jobs leave."""
+        for name in self._leaving:
+            job = self.here.get(name)
+            if job is not None and job.state in ENDED:
+                del self.here[name]
+        self._leaving.clear()
+        self._dropped.clear()
+
+    def page(self, after: int, most: int) -> tuple[list[Job], int]:
+        """Some jobs: first those in memory, in the order of submission; then those that have ended, the one
+        that was submitted last first.
+
+        Args:
+            after: 0 to begin; then what the call before has returned.
+            most: how many jobs are returned at most.
+
+        Returns:
+            The jobs, and where the next page begins; 0 if there is none.
+        """
+        jobs: list[Job] = []
+        if not most:
+            return jobs, after
+        if after >= 0:
+            jobs = list(islice((job for job in self.here.values() if job.number > after), most))
+            if len(jobs) == most:
+                return jobs, jobs[-1].number
+        before = -after if after < 0 else None
+        while len(jobs) < most:
+            rows = self._archive.ended(before, most)
+            if not rows:
+                return jobs, 0
+            for job in rows:
+                before = job.number
+                if job.id not in self.here and job.id not in self._dropped:
+                    jobs.append(job)
+                if len(jobs) == most:
+                    break
+        return jobs, -before if before else 0
