@@ -56,7 +56,7 @@ class JobTable:
         self.totals: Counter[JobState] = Counter()
         """State -> number of jobs, in memory or not."""
         self._archive = archive
-        self._number = 0
+        self.last = 0
         """Number of the last job."""
         self._leaving: list[bytes] = []
         """Ended jobs that leave memory once the ledger has them."""
@@ -65,13 +65,13 @@ class JobTable:
 
     def add(self, job: Job) -> None:
         """A job was submitted."""
-        self._number += 1
-        job.number = self._number
+        self.last += 1
+        job.number = self.last
         self.restore(job)
 
     def restore(self, job: Job) -> None:
         """Take a job of the ledger into memory."""
-        self._number = max(self._number, job.number)
+        self.last = max(self.last, job.number)
         self.here[job.id] = job
         self.totals[job.state] += 1
 

@@ -36,7 +36,7 @@ class Broker:
         self.dropped: list[Job] = []
 
     def submit(self) -> Job:
-        number = self.table._number + 1
+        number = self.table.last + 1
         job = Job(number.to_bytes(16, "big"), "n", "p", b"c", False, {}, b"")
         self.table.add(job)
         return job
