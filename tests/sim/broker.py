@@ -121,7 +121,8 @@ class SimBroker:
 
     def jobs(self) -> dict[bytes, Job]:
         """All jobs: those in memory, and those that only the ledger has."""
-        return {name: job_of(row, []) for name, row in self.ledger.jobs.items()} | self.machine.jobs
+        rows = {name: row for name, row in self.ledger.jobs.items() if name not in self.machine.jobs}
+        return {**self.machine.jobs, **{name: job_of(row, []) for name, row in rows.items()}}
 
     def receive(self, source: bytes, frames: list[bytes]) -> None:
         """A message, to the control socket or to the inbox."""
