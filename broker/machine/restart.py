@@ -126,14 +126,15 @@ class Restart:
             return
         self.life.lost_sinks.back(sink.spool)
         self.life.unplaced = True
-        damaged = set(message.damaged)
+        damaged = dict.fromkeys(message.damaged)
         why = f"the spool of {sink.host} is damaged where it had this job"
         for name in damaged:
             job = self.life.table.find(name)
             if job is None or job.stamp is None or job.stamp.spool != sink.spool:
                 continue
-            if job.state is JobState.RUNNING and job.stamp.sink != sink.incarnation:
-                self.life.results_lost(job, why, now)
+            if job.state is JobState.RUNNING:
+                if job.stamp.sink != sink.incarnation:
+                    self.life.results_lost(job, why, now)
                 continue
             job.incidents.append(why)
             if job.state in ENDED:
