@@ -6,12 +6,10 @@ breakpoint in ``process`` works as in any function. Results come in the same ord
 
 from __future__ import annotations
 
-import bdb
 import copy
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from traceback import walk_tb
 from typing import Any
 
 from zturbo.api.result import Result
@@ -25,32 +23,18 @@ from zturbo.errors import DecodeError, EncodeError, UsageError
 from zturbo.runtime.code.call import Call
 from zturbo.runtime.code.output import Output
 from zturbo.runtime.code.stagehost import StageHost
+from zturbo.system.quitting import quits
 from zturbo.wire.messages import ORDERS, Batch, Path, is_order, meta_key
 from zturbo.wire.metaids import pick
 from zturbo.wire.payload import NeedsBuffers, pack_many, pack_meta, pack_one, unpack_one
 
-__all__ = ["DebugPipeline", "quits", "run_debug"]
+__all__ = ["DebugPipeline", "run_debug"]
 
 _Item = tuple[Path, str, Any, Any]
 """(path, "task" or "fail", content or error, meta)."""
 
 _AFTER_ALL = 1 << 63
 """A path component that comes after all others: a failure stands after the children of its path."""
-
-
-_PROMPTS = ("bdb", "pdb", "code", "_sitebuiltins", "IPython", "ipdb", "pudb")
-"""Modules that show a prompt, and the module of ``exit()`` and ``quit()``."""
-
-
-def quits(error: BaseException) -> bool:
-    """Whether a person ended the session by this error: ``q`` in a debugger, or ``exit()`` at a prompt.
-
-    A ``sys.exit`` of the stage's own code does not end the session: it fails its task alone, as in a worker.
-    """
-    if not isinstance(error, SystemExit):
-        return isinstance(error, bdb.BdbQuit)
-    modules = (frame.f_globals.get("__name__") for frame, _ in walk_tb(error.__traceback__))
-    return any(str(name).partition(".")[0] in _PROMPTS for name in modules)
 
 
 class _Watch:

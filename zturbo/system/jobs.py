@@ -14,6 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from logging import Logger
+from typing import TYPE_CHECKING
 
 from zturbo.api.log import log_with_remote_traceback
 from zturbo.api.options import Options
@@ -24,9 +25,12 @@ from zturbo.client.process import check_process
 from zturbo.client.reader import FailedTask
 from zturbo.errors import UsageError, ZturboError
 from zturbo.slotted import field, slotted
-from zturbo.system.debug import DebugPipeline, quits
+from zturbo.system.quitting import quits
 from zturbo.system.records import JobRecords
 from zturbo.terminal.board import one_line
+
+if TYPE_CHECKING:
+    from zturbo.system.debug import DebugPipeline
 
 __all__ = ["ResultQueue", "SystemJobs"]
 

@@ -23,7 +23,6 @@ from zturbo.errors import ResultTimeout, UsageError
 from zturbo.hardware.resources import Resources
 from zturbo.runtime.code.restored import restore
 from zturbo.runtime.code.shipping import refuse_in_child
-from zturbo.system.debug import DebugPipeline
 from zturbo.system.jobs import ResultQueue, SystemJobs
 from zturbo.system.processes import Processes
 from zturbo.system.records import JobRecords
@@ -218,6 +217,8 @@ class System:
             records = self._records = JobRecords(self.state_dir)
             self.restored = records.load()
         if self.debug_mode:
+            from zturbo.system.debug import DebugPipeline  # here, since it imports all that runs a stage
+
             names, stages = described["pipeline-0"]
             debug = DebugPipeline(stages, names)
         else:
