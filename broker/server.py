@@ -187,7 +187,8 @@ class Broker:
         """Add a line for ``zturbo logs``; a warning or an error goes to this process's stderr too."""
         self.logbook.add(time.time(), level, source, job, text)
         number: int = getattr(logging, level)
-        log.log(number if number > logging.INFO else logging.DEBUG, "%s", text)
+        if number > logging.INFO or log.isEnabledFor(logging.DEBUG):
+            log.log(number if number > logging.INFO else logging.DEBUG, "%s", text)
 
     def _log(self, m: to_broker.Log) -> None:
         if m.incarnation in self.machine.membership:

@@ -73,16 +73,17 @@ class Placement:
             return "a sink"
         sink = min(sinks, key=lambda m: self._load[m.incarnation]).incarnation
         placed = Placed(ordered, sink)
-        self._load.update([*ordered.values(), sink])
+        self.take(placed)
         return placed
 
     def take(self, placed: Placed) -> None:
         """Count seats that were given before a restart."""
-        self._load.update([*placed.ordered.values(), placed.sink])
+        for incarnation in (*placed.ordered.values(), placed.sink):
+            self._load[incarnation] += 1
 
     def free(self, placed: Placed) -> None:
         """The job has left its seats."""
-        self._load.subtract([*placed.ordered.values(), placed.sink])
         for incarnation in (*placed.ordered.values(), placed.sink):
+            self._load[incarnation] -= 1
             if self._load[incarnation] <= 0:
                 del self._load[incarnation]

@@ -12,7 +12,8 @@ from __future__ import annotations
 import os
 import zlib
 from collections.abc import Iterator
-from operator import attrgetter
+from itertools import groupby
+from operator import attrgetter, itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,11 @@ _LAST = (1 << 63) - 1
 """Greater than any job's number."""
 
 _CHUNK_HEAD = "job, seq, first, n, nbytes, crc"
+_PUT_JOB = (
+    f"INSERT INTO job ({_JOB_COLUMNS}, crc, number) VALUES ({_JOB_MARKS}, ?, ?) "
+    f"ON CONFLICT (id) DO UPDATE SET {_JOB_UPDATES}, crc = excluded.crc"
+)
+_PUT_CHUNK = f"INSERT OR REPLACE INTO chunk ({_CHUNK_HEAD}, head, payload) VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
 
 
 class Ledger:
@@ -121,11 +127,7 @@ class Ledger:
     def put_job(self, job: JobRow) -> None:
         """Insert or update a job. Durable at ``commit``."""
         values = tuple(int(value) if value is True or value is False else value for value in _columns(job))
-        self._write(
-            f"INSERT INTO job ({_JOB_COLUMNS}, crc, number) VALUES ({_JOB_MARKS}, ?, ?) "
-            f"ON CONFLICT (id) DO UPDATE SET {_JOB_UPDATES}, crc = excluded.crc",
-            (*values, row_crc(*values), job.number or None),
-        )
+        self._write(_PUT_JOB, (*values, row_crc(*values), job.number or None))
 
     def put_chunk(
         self,
@@ -140,10 +142,7 @@ class Ledger:
         """Append a chunk of roots. Durable at ``commit``."""
         payload = msgpack.packb([bytes(blob), metas, [bytes(buffer) for buffer in buffers]])
         head = (job, seq, first, n, len(payload), zlib.crc32(payload))
-        self._write(
-            f"INSERT OR REPLACE INTO chunk ({_CHUNK_HEAD}, head, payload) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-            (*head, row_crc(*head), payload),
-        )
+        self._write(_PUT_CHUNK, (*head, row_crc(*head), payload))
 
     def drop_chunks(self, job: bytes) -> None:
         """Delete the job's roots, which are needed no more. Durable at ``commit``."""
@@ -171,8 +170,8 @@ class Ledger:
                 self._db.execute(f"PRAGMA synchronous = {'FULL' if sync else 'NORMAL'}")
                 self._synced = sync
             self._db.execute("BEGIN IMMEDIATE")
-            for statement, values in self._queue:
-                self._db.execute(statement, values)
+            for statement, writes in groupby(self._queue, key=itemgetter(0)):
+                self._db.executemany(statement, [values for _, values in writes])
             self._db.execute("COMMIT")
         except BaseException as error:
             if self._db.in_transaction:

@@ -220,27 +220,24 @@ class FromClients:
         return self._readers
 
     def _whereabouts(self, job: Job, token: int) -> answers.Whereabouts:
-        value = answers.Whereabouts(
+        state, kind, error = job.state, job.error_kind, job.error
+        sink = self.life.sink_of(job)
+        gone = sink is None and job.stamp is not None and job.stamp.spool not in self.life.lost_sinks
+        if gone and state is JobState.DONE:
+            state, kind, error = JobState.FAILED, "ResultsLost", "the sink that had the results is gone"
+        return answers.Whereabouts(
             name=job.name,
             fed=job.fed,
             token=token,
-            state=job.state.value,
+            state=state.value,
             epoch=job.epoch,
-            error=job.error,
-            kind=job.error_kind,
+            error=error,
+            kind=kind,
             waiting=job.waiting,
-            sink=b"",
-            results=(),
-            host="",
+            sink=b"" if sink is None else sink.incarnation,
+            results=() if sink is None else sink.results,
+            host="" if sink is None else sink.host,
         )
-        if job.stamp is not None:
-            sink = self.life.sink_of(job)
-            if sink is not None:
-                return value.but(sink=sink.incarnation, results=sink.results, host=sink.host)
-            if job.state is JobState.DONE and job.stamp.spool not in self.life.lost_sinks:
-                error = "the sink that had the results is gone"
-                return value.but(state=JobState.FAILED.value, kind="ResultsLost", error=error)
-        return value
 
     def cancel(self, identity: bytes, message: to_broker.Cancel, now: float) -> None:
         """A client ends a job now."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from zturbo.core.deadlines import Deadlines
 from zturbo.core.effects import Control, Record
@@ -27,6 +28,15 @@ __all__ = ["Lifecycle"]
 
 KEEP_JOBS = 10_000
 """Most ended jobs that the broker keeps, with their results; it forgets the oldest first."""
+
+
+class _Here(NamedTuple):
+    """The living members that a pipeline's jobs are placed on."""
+
+    stages: list[StageInfo]
+    workers: list[list[Member]]
+    """Of each stage."""
+    sinks: list[Member]
 
 
 class Lifecycle:
@@ -194,9 +204,12 @@ class Lifecycle:
             return
         self.unplaced = False
         for pipeline in self.pipelines.values():
+            if not pipeline.waiting:
+                continue
+            here = self._here(pipeline)
             while pipeline.waiting:
                 name = next(iter(pipeline.waiting))
-                self._place(self.jobs[name], pipeline)
+                self._place(self.jobs[name], pipeline, here)
                 if self.jobs[name].state is JobState.WAITING:
                     break
                 del pipeline.waiting[name]
@@ -210,18 +223,22 @@ class Lifecycle:
             else:
                 self.roots.finish(job, len(pipeline.stages))
 
-    def _place(self, job: Job, pipeline: PipelineInfo) -> None:
-        """Give a job its seats and its stamp, in a new epoch; or note what it waits for."""
+    def _here(self, pipeline: PipelineInfo) -> _Here:
+        """The members that may get jobs of this pipeline now."""
         workers = [self.membership.members(pipeline.name, index) for index in range(len(pipeline.stages))]
         stages = [
             StageInfo(name, here[0].ordered if here else None)
             for name, here in zip(pipeline.stages, workers, strict=True)
         ]
-        sinks = self._sinks(job)
-        placed = self.placement.place(pipeline.name, stages, workers, sinks, self.draining)
+        return _Here(stages, workers, self.membership.sinks())
+
+    def _place(self, job: Job, pipeline: PipelineInfo, here: _Here) -> None:
+        """Give a job its seats and its stamp, in a new epoch; or note what it waits for."""
+        sinks = self._sinks(job, here.sinks)
+        placed = self.placement.place(pipeline.name, here.stages, here.workers, sinks, self.draining)
         if not isinstance(placed, Placed):
             job.waiting = placed
-            missing = [(pipeline.name, index) for index, here in enumerate(workers) if not here]
+            missing = [(pipeline.name, index) for index, workers in enumerate(here.workers) if not workers]
             if not sinks:
                 missing.append(("", -1))
             for stage in missing:
@@ -247,7 +264,7 @@ class Lifecycle:
             order=job.options.get("order", pipeline.order),
             logs=pipeline.logs,
             spool=next(member.spool for member in sinks if member.incarnation == placed.sink),
-            hold=self._hold(job, placed, workers),
+            hold=self._hold(job, placed, here.workers),
             fail_fast=bool(job.options.get("fail_fast")) and not job.retries_left,
             reader=job.client if job.reader else b"",
             token=job.reader,
@@ -258,13 +275,12 @@ class Lifecycle:
         if job.epoch > 1:
             self._tell_stamp(job.stamp)
 
-    def _sinks(self, job: Job) -> list[Member]:
-        """Sinks that may get a job's results.
+    def _sinks(self, job: Job, sinks: list[Member]) -> list[Member]:
+        """Those of the living sinks that may get a job's results.
 
         While the one that had them is there or may come back, it alone may get them: it knows which results
         were given out.
         """
-        sinks = self.membership.sinks()
         if job.stamp is None:
             return sinks
         if job.stamp.spool in self.lost_sinks:
