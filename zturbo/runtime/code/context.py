@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from time import perf_counter
 from typing import Any
 
 from zturbo.runtime.process.descriptors import LOST_DESCRIPTORS, Descriptors, Watched
@@ -14,6 +15,12 @@ from zturbo.slotted import field, slotted
 from zturbo.wire.messages import Mark, Path
 
 __all__ = ["Broken", "StageContext", "Stale"]
+
+LOOK_EVERY = 0.0005
+"""Seconds of quick work between two looks for the descriptors."""
+
+MOST_RAN = 64
+"""Pieces of work between two looks at most."""
 
 
 class Stale(BaseException):
@@ -65,6 +72,9 @@ class StageContext:
     descriptors: Descriptors | None = None
     """Those of this process that the stage's code must leave alone; None if nobody looks after them."""
     _unwatched: Any = None
+    _ran: list[tuple[bytes, int, Callable[[], list[Path]]]] = field(default_factory=list)
+    """(job, epoch, tasks) of work that has run since the last look."""
+    _looked: float = 0.0
 
     def watch(self, marks: tuple[Mark, ...]) -> None:
         """Before work with these marks: if there are any, look for the descriptors after each task.
@@ -80,9 +90,40 @@ class StageContext:
             self.running_note = Watched(self._unwatched, self.descriptors)
 
     def look_after(self, job: bytes, epoch: int, ran: Callable[[], list[Path]]) -> None:
-        """End this process if the stage's code has closed our descriptors, with the last tasks noted."""
-        if self.descriptors is None or self.descriptors.there():
+        """After a piece of work: look whether our descriptors are there, unless the last look was just now.
+
+        A look takes as long as some quick tasks do. So work that comes right after a look waits for the next
+        one, or for :meth:`look`.
+
+        Args:
+            job: of the work.
+            epoch: of the job.
+            ran: gives the paths of the tasks that have run.
+        """
+        if self.descriptors is None:
+            return
+        self._ran.append((job, epoch, ran))
+        if perf_counter() - self._looked > LOOK_EVERY or len(self._ran) >= MOST_RAN:
+            self.look()
+
+    def look(self) -> None:
+        """End this process if the stage's code has closed our descriptors, with all tasks noted that have run
+        since they were there."""
+        if self.descriptors is None or not self._ran:
+            return
+        if self.descriptors.there():
+            self._ran.clear()
+            self._looked = perf_counter()
             return
         if not self.running_note.read():
-            self.running_note.several(job, epoch, ran())
+            self._note_all()
         os._exit(LOST_DESCRIPTORS)
+
+    def _note_all(self) -> None:
+        if len(self._ran) == 1:
+            ((job, epoch, ran),) = self._ran
+            self.running_note.several(job, epoch, ran())
+            return
+        tasks = [(job, epoch, path) for job, epoch, ran in self._ran for path in ran()]
+        for seat, task in enumerate(tasks):
+            self.running_note.enter(seat, *task)

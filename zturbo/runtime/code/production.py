@@ -217,6 +217,7 @@ class Production:
 
     def idle(self) -> None:
         """No work is at hand: give what there is, and measure time anew from the next piece of work on."""
+        self.host.context.look()
         self.flush()
         self.host.inputs.clear()
         self.done = {}

@@ -2,8 +2,8 @@
 
 The worker moves Python's own descriptors above the numbers that code closes in bulk (``os.closerange``). The
 descriptors of libzmq cannot be moved. When libzmq next uses a closed one, it aborts the process, at a moment
-that tells nothing of the cause. So after each piece of work the worker checks whether all are there. If not,
-it ends while that work is still noted as running.
+that tells nothing of the cause. So after each piece of work, or after some quick ones, the worker checks
+whether all are there. If not, it ends, and all work since the last check is noted as running.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ class Descriptors:
         self._expected = [(fd, found) for fd in [*taken, *sorted(loop)] if (found := _identity(fd))]
 
     def there(self) -> bool:
-        """Whether all are still open, as the same files. Takes a few microseconds.
+        """Whether all are still open, as the same files. Takes some microseconds for each.
 
         If standard input, output or error is closed, it becomes ``/dev/null``. Else a socket of libzmq would
         get its number, and all that is printed would go there.
