@@ -16,7 +16,7 @@ from zturbo.errors import DecodeError
 from zturbo.errortext import error_text
 from zturbo.runtime.net.endless import Arrivals
 from zturbo.runtime.net.guard import Guard
-from zturbo.runtime.net.sockets import Security, make
+from zturbo.runtime.net.sockets import DONTWAIT, Security, make
 from zturbo.wire.control import from_broker
 from zturbo.wire.control.codec import MAX_CONTROL, pack_control, read_request, ref_of
 from zturbo.wire.control.message import Message
@@ -115,7 +115,7 @@ class Router:
     def say(self, who: bytes, message: Message) -> None:
         """Send a message. If its recipient is not connected, it is lost, and the recipient asks again."""
         try:
-            self.socket.send_multipart([who, *pack_control(message)], zmq.DONTWAIT)
+            self.socket.send_multipart([who, *pack_control(message)], DONTWAIT)
         except zmq.ZMQError as error:  # unreachable or full
             log.debug("%s was not sent: %s", message.type_name, error)
 

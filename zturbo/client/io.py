@@ -33,7 +33,7 @@ from zturbo.errors import (
 from zturbo.runtime.members.complete import CompleteJobs
 from zturbo.runtime.net.endless import Arrivals
 from zturbo.runtime.net.guard import Guard
-from zturbo.runtime.net.sockets import Security, check_room, make
+from zturbo.runtime.net.sockets import DONTWAIT, Security, check_room, make
 from zturbo.runtime.process.posted import Posted
 from zturbo.slotted import field, slotted
 from zturbo.version import __version__
@@ -307,7 +307,7 @@ class ClientIO:
     def _say(self, ref: int, request: _Request, now: float) -> None:
         request.again = now + REPEAT
         try:
-            self._control.send_multipart(request.frames, zmq.DONTWAIT)
+            self._control.send_multipart(request.frames, DONTWAIT)
         except zmq.Again:
             request.again = now + 0.05
 

@@ -52,15 +52,19 @@ class Spool:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._entered = path.exists()
+        self._entered = False
         """Whether the folder's entry for it is on the disk too."""
+        self.size = 0
+        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
         try:
-            self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            self._file = os.open(path, flags | os.O_EXCL, 0o600)
+        except FileExistsError:
+            self._file = os.open(path, flags, 0o600)
+            self._entered, self.size = True, os.fstat(self._file).st_size
         except OSError as error:
             if error.errno in (errno.ENOSPC, errno.EDQUOT):
                 raise SpoolFull(f"{path}: {error.strerror}") from None
             raise
-        self.size = os.fstat(self._file).st_size
         self._closed = False
 
     def append(self, frames: Sequence[Buffer]) -> Location:
@@ -79,7 +83,7 @@ class Spool:
         head += struct.pack("<I", zlib.crc32(head))
         location = Location(self.size, length)
         try:
-            self._write([head, index, *views])
+            self._write([head, index, *views], _HEADER.size + length)
         except OSError as error:
             os.ftruncate(self._file, self.size)
             if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
@@ -88,9 +92,9 @@ class Spool:
         self.size += _HEADER.size + length
         return location
 
-    def _write(self, parts: list[Buffer]) -> None:
+    def _write(self, parts: list[Buffer], total: int) -> None:
+        """Write these at the end; ``total``: their bytes."""
         at = self.size
-        total = sum(memoryview(part).nbytes for part in parts)
         wrote = os.pwritev(self._file, parts[:1000], at)
         if wrote < total:
             # The disk is nearly full, or there are more frames than one call takes: write the rest by itself.

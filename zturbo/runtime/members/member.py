@@ -25,7 +25,7 @@ from zturbo.runtime.members.forward import Forwarder
 from zturbo.runtime.net.endless import Arrivals
 from zturbo.runtime.net.guard import Guard
 from zturbo.runtime.net.peers import Inbox, Peers
-from zturbo.runtime.net.sockets import Dealer, Security, make
+from zturbo.runtime.net.sockets import DONTWAIT, Dealer, Security, make
 from zturbo.runtime.process.childside import ChildSide
 from zturbo.runtime.process.descriptors import out_of_the_way
 from zturbo.runtime.process.frozen import frozen
@@ -193,7 +193,7 @@ class MemberLoop:
     def tell(self, message: Message) -> None:
         """Send a message to the broker. It is lost if no broker is there: callers repeat it if need be."""
         try:
-            self.control.send_multipart(pack_control(message), zmq.DONTWAIT)
+            self.control.send_multipart(pack_control(message), DONTWAIT)
         except zmq.Again:
             log.debug("the broker is not there: %s was not said", message.type_name)
 

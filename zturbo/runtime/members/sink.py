@@ -31,7 +31,7 @@ from zturbo.runtime.members.dump import dump, links
 from zturbo.runtime.members.member import MemberLoop, start_member
 from zturbo.runtime.members.outgoing import OutgoingResults
 from zturbo.runtime.members.recent import RecentBatches
-from zturbo.runtime.net.sockets import make, raise_descriptor_limit
+from zturbo.runtime.net.sockets import DONTWAIT, make, raise_descriptor_limit
 from zturbo.runtime.process.childside import REFUSED, ChildSide
 from zturbo.wire.codec import BadBatch, decode, encode
 from zturbo.wire.control import to_broker
@@ -424,7 +424,7 @@ class SinkProcess:
 
     def _send_results(self, client: bytes, results: Results) -> None:
         try:
-            self.router.send_multipart([client, *encode(results)], zmq.DONTWAIT, copy=False)
+            self.router.send_multipart([client, *encode(results)], DONTWAIT, copy=False)
         except (zmq.Again, zmq.ZMQError) as error:
             log.debug("a client is not there: %s", error)
 

@@ -14,7 +14,7 @@ import zmq
 
 from zturbo.errors import StartError
 from zturbo.runtime.net.endless import Arrivals
-from zturbo.runtime.net.sockets import MAX_MESSAGE, Security, make
+from zturbo.runtime.net.sockets import DONTWAIT, MAX_MESSAGE, SNDMORE, Security, make
 from zturbo.wire.control.view import Member
 from zturbo.wire.messages import Buffer
 
@@ -148,11 +148,11 @@ class Peers:
 def _try(socket: zmq.Socket[bytes], frames: list[Buffer]) -> bool:
     try:
         if len(frames) == 1:
-            socket.send(frames[0], zmq.DONTWAIT)
+            socket.send(frames[0], DONTWAIT)
         else:
             last = len(frames) - 1
             for i, frame in enumerate(frames):
-                flags = zmq.DONTWAIT | (zmq.SNDMORE if i < last else 0)
+                flags = DONTWAIT | SNDMORE if i < last else DONTWAIT
                 big = memoryview(frame).nbytes > ZERO_COPY
                 socket.send(frame, flags, copy=not big)
     except zmq.Again:

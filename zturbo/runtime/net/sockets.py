@@ -38,7 +38,20 @@ from zturbo.runtime.net.endless import TAKES_NOTHING, Arrivals
 from zturbo.runtime.net.host import is_loopback, listens
 from zturbo.slotted import slotted
 
-__all__ = ["MAX_MESSAGE", "Dealer", "Security", "check_bind", "check_room", "make", "raise_descriptor_limit"]
+__all__ = [
+    "DONTWAIT",
+    "MAX_MESSAGE",
+    "SNDMORE",
+    "Dealer",
+    "Security",
+    "check_bind",
+    "check_room",
+    "make",
+    "raise_descriptor_limit",
+]
+
+DONTWAIT, SNDMORE = int(zmq.DONTWAIT), int(zmq.SNDMORE)
+"""As plain numbers: to join two flags of pyzmq's own enum takes longer than to send a small message."""
 
 MAX_MESSAGE = 1 << 30
 """Bytes that one frame may have on the wire. A larger task is an error in the task that made it."""
@@ -145,7 +158,7 @@ class Dealer(zmq.Socket[bytes]):
         """Whether its connection stands, as far as libzmq has noticed."""
         while self._monitor is not None:
             try:
-                event, _ = self._monitor.recv_multipart(zmq.DONTWAIT)
+                event, _ = self._monitor.recv_multipart(DONTWAIT)
             except zmq.Again:
                 break
             self._heard = time.monotonic()
@@ -175,7 +188,7 @@ class Dealer(zmq.Socket[bytes]):
 
     def send_multipart(self, msg_parts: Sequence[Any], flags: int = 0, *args: Any, **kwargs: Any) -> Any:
         """Send as any socket does, but with ``DONTWAIT`` raise Again while no connection stands."""
-        if flags & zmq.DONTWAIT and not self.connected():
+        if flags & DONTWAIT and not self.connected():
             raise zmq.Again
         return super().send_multipart(msg_parts, flags, *args, **kwargs)
 

@@ -24,7 +24,7 @@ from zturbo.errortext import error_text
 from zturbo.runtime.disk.folders import runtime_dir
 from zturbo.runtime.net.endless import Arrivals
 from zturbo.runtime.net.guard import Guard
-from zturbo.runtime.net.sockets import Security, make
+from zturbo.runtime.net.sockets import DONTWAIT, Security, make
 from zturbo.runtime.node.children import Child, ChildSpec
 from zturbo.runtime.process.childside import REFUSED
 from zturbo.runtime.process.posted import Posted
@@ -392,7 +392,7 @@ class Node:
     # -- the broker ---------------------------------------------------------------------------
     def _send(self, frames: list[Any]) -> None:
         try:
-            self._control.send_multipart(frames, zmq.DONTWAIT)
+            self._control.send_multipart(frames, DONTWAIT)
         except zmq.Again:
             log.debug("the broker is not there")
 
