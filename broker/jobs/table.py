@@ -91,11 +91,11 @@ class JobTable:
         """A job has ended, and nothing more is awaited of it: it need not stay in memory."""
         self._leaving.append(job.id)
 
-    def drop(self, job: Job) -> None:
-        """Forget a job."""
-        self.here.pop(job.id, None)
-        self._dropped.add(job.id)
-        self.totals[job.state] -= 1
+    def drop(self, job: bytes, state: JobState) -> None:
+        """Forget a job, which is in this state."""
+        self.here.pop(job, None)
+        self._dropped.add(job)
+        self.totals[state] -= 1
 
     def recorded(self) -> None:
         """The ledger has all that was recorded: let jobs leave."""

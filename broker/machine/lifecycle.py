@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import deque
+from collections import OrderedDict
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -80,15 +80,15 @@ class Lifecycle:
         """Number of the view that all members have been sent."""
         self.unplaced = True
         """Whether something has happened after which a waiting job may be placed."""
-        self.ended: deque[tuple[float, bytes]] = deque()
-        """(time of its end, id) of each ended job, the oldest first."""
+        self.ended: OrderedDict[bytes, tuple[float, JobState, bytes, bytes]] = OrderedDict()
+        """Each ended job, the one that ended first comes first -> (time of its end, state, sink, spool)."""
         self.now = 0.0
         """The time of the last :meth:`settle`."""
 
     def end(self, job: Job, state: JobState, kind: str | None, error: str | None, now: float) -> None:
         """End a job in this state; tell its members, its watchers and, unless it is done, its nodes."""
         self._move(job, state)
-        self.ended.append((now, job.id))
+        self.note_end(job, now)
         while len(self.ended) > KEEP_JOBS:
             self._prune_oldest()
         self.unplaced = True
@@ -134,17 +134,33 @@ class Lifecycle:
 
     def prune(self, job: Job) -> None:
         """Forget a job that has ended, and its results."""
-        if (sink := self.sink_of(job)) is not None:
-            self.forgets.add([sink.incarnation], job.id, self.now)
-        self.effects.append(Record("drop_job", (job.id,)))
-        self.counts.forget(job.id)
-        self.table.drop(job)
+        self.ended.pop(job.id, None)
+        self._forget(job.id, job.state, self.sink_of(job))
+
+    def note_end(self, job: Job, now: float) -> None:
+        """The job has ended: it is forgotten after a while."""
+        sink, spool = (b"", b"") if job.stamp is None else (job.stamp.sink, job.stamp.spool)
+        self.ended[job.id] = (now, job.state, sink, spool)
 
     def _prune_oldest(self) -> None:
-        """Forget the job that ended first of those that are known, if it is not forgotten yet."""
-        job = self.table.find(self.ended.popleft()[1])
-        if job is not None and job.state in ENDED:
-            self.prune(job)
+        """Forget the job that ended first. Its row is not read for that."""
+        name, (_, state, sink, spool) = self.ended.popitem(last=False)
+        self._forget(name, state, self._sink(sink, spool))
+
+    def _forget(self, job: bytes, state: JobState, sink: Member | None) -> None:
+        if sink is not None:
+            self.forgets.add([sink.incarnation], job, self.now)
+        self.effects.append(Record("drop_job", (job,)))
+        self.counts.forget(job)
+        self.table.drop(job, state)
+
+    def _sink(self, incarnation: bytes, spool: bytes) -> Member | None:
+        """This sink, or else the one that has this spool now."""
+        sinks = self.membership.sinks()
+        found = [sink for sink in sinks if sink.incarnation == incarnation]
+        if spool and spool not in self.lost_sinks:
+            found += [sink for sink in sinks if sink.spool == spool]
+        return found[0] if found else None
 
     def sink_of(self, job: Job) -> Member | None:
         """The living sink that has a job's results: the stamped one. Where the job has ended it may be the
@@ -152,11 +168,7 @@ class Lifecycle:
         stamp = job.stamp
         if stamp is None:
             return None
-        sinks = self.membership.sinks()
-        found = [sink for sink in sinks if sink.incarnation == stamp.sink]
-        if job.state in ENDED and stamp.spool and stamp.spool not in self.lost_sinks:
-            found += [sink for sink in sinks if sink.spool == stamp.spool]
-        return found[0] if found else None
+        return self._sink(stamp.sink, stamp.spool if job.state in ENDED else b"")
 
     def _move(self, job: Job, state: JobState) -> None:
         before = job.state
@@ -389,7 +401,7 @@ class Lifecycle:
 
     def prune_old(self, now: float) -> None:
         """Forget jobs that ended long ago."""
-        while self.ended and now - self.ended[0][0] > self.keep:
+        while self.ended and now - next(iter(self.ended.values()))[0] > self.keep:
             self._prune_oldest()
 
     def deadline(self) -> float | None:

@@ -47,7 +47,7 @@ class Broker:
         self.table.leave(job)
 
     def drop(self, job: Job) -> None:
-        self.table.drop(job)
+        self.table.drop(job.id, job.state)
         self.dropped.append(job)
 
     def commit(self) -> None:
