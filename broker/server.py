@@ -264,7 +264,9 @@ class Broker:
         if self.dumping:
             self.dumping = False
             losses = dropped(self.bad + self.router.bad, self.guard, self.peers, self.arrivals)
-            dump("broker", self.machine.me, {**links(None, self.machine.senders), **losses})
+            totals = {state.value: count for state, count in self.machine.known.table.totals.items()}
+            jobs = {"in_memory": len(self.machine.jobs), **totals}
+            dump("broker", self.machine.me, {"jobs": jobs, **links(None, self.machine.senders), **losses})
         ready = self._poller.poll(math.ceil(timeout * 1000))
         late = time.monotonic() - now - timeout
         if late > STOOD_STILL:

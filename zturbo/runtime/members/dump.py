@@ -11,7 +11,7 @@ from typing import Any
 
 from zturbo.core.links.receivers import Receivers
 from zturbo.core.links.senders import Senders
-from zturbo.runtime.net.endless import Arrivals
+from zturbo.runtime.net.endless import Arrivals, resident
 from zturbo.runtime.net.guard import Guard
 from zturbo.runtime.net.peers import Peers
 
@@ -73,5 +73,6 @@ def dropped(bad: int, guard: Guard, peers: Peers, arrivals: Arrivals) -> dict[st
 
 
 def dump(name: str, incarnation: bytes, state: dict[str, Any]) -> None:
-    """Write the state to the log."""
-    log.warning("state %s", json.dumps({"name": name, "incarnation": incarnation.hex(), **state}))
+    """Write the state to the log, with ``resident``, the bytes of memory that this process has."""
+    who = {"name": name, "incarnation": incarnation.hex(), "resident": resident()}
+    log.warning("state %s", json.dumps({**who, **state}))

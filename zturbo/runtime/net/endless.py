@@ -37,7 +37,7 @@ import zmq
 
 from zturbo.wire.messages import MAX_FRAMES
 
-__all__ = ["TAKES_NOTHING", "Arrivals", "address_of"]
+__all__ = ["TAKES_NOTHING", "Arrivals", "address_of", "resident"]
 
 log = logging.getLogger("zturbo")
 
@@ -217,7 +217,7 @@ class Arrivals:
         """Shut down connections with messages without an end. Returns when to look again at the latest."""
         if now < self._look_at - (EARLY if self._calm else 0.0):
             return self._look_at
-        rss = _resident()
+        rss = resident()
         self._take_events(rss, now)
         self._find_connections(now)
         wait = LOOK_EVERY
@@ -340,7 +340,7 @@ def _trim() -> None:
         ctypes.CDLL(None).malloc_trim(0)
 
 
-def _resident() -> int:
+def resident() -> int:
     """Bytes of memory that this process has; its maximum so far if no descriptor is left to ask with."""
     try:
         with open("/proc/self/statm", "rb") as file:

@@ -332,7 +332,7 @@ def test_growth_of_ones_own_code_cuts_off_nobody(
         grown[0] += 1 << 30
         return grown[0]
 
-    monkeypatch.setattr(endless, "_resident", grow)
+    monkeypatch.setattr(endless, "resident", grow)
     bound = bind(zmq.PULL, 1 << 30)
     with connect(bound.endpoint, b"PUSH") as raw:
         bound.look()
