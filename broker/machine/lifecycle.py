@@ -145,7 +145,7 @@ class Lifecycle:
     def _prune_oldest(self) -> None:
         """Forget the job that ended first. Its row is not read for that."""
         name, (_, state, sink, spool) = self.ended.popitem(last=False)
-        self._forget(name, state, self._sink(sink, spool))
+        self._forget(name, state, _sink(self.membership.sinks(), sink, spool))
 
     def _forget(self, job: bytes, state: JobState, sink: Member | None) -> None:
         if sink is not None:
@@ -154,21 +154,14 @@ class Lifecycle:
         self.counts.forget(job)
         self.table.drop(job, state)
 
-    def _sink(self, incarnation: bytes, spool: bytes) -> Member | None:
-        """This sink, or else the one that has this spool now."""
-        sinks = self.membership.sinks()
-        found = [sink for sink in sinks if sink.incarnation == incarnation]
-        if spool and spool not in self.lost_sinks:
-            found += [sink for sink in sinks if sink.spool == spool]
-        return found[0] if found else None
-
     def sink_of(self, job: Job) -> Member | None:
         """The living sink that has a job's results: the stamped one. Where the job has ended it may be the
         successor on the same spool, since the stamp is not renewed then."""
         stamp = job.stamp
         if stamp is None:
             return None
-        return self._sink(stamp.sink, stamp.spool if job.state in ENDED else b"")
+        spool = stamp.spool if job.state in ENDED and stamp.spool not in self.lost_sinks else b""
+        return _sink(self.membership.sinks(), stamp.sink, spool)
 
     def _move(self, job: Job, state: JobState) -> None:
         before = job.state
@@ -421,3 +414,10 @@ class Lifecycle:
         """Assert every invariant."""
         self.senders.check()
         assert self.roots.cached == sum(b.nbytes for job in self.jobs.values() for b in job.cache.values())
+
+
+def _sink(sinks: Sequence[Member], incarnation: bytes, spool: bytes) -> Member | None:
+    """This sink, or else the one that has this spool now."""
+    found = [sink for sink in sinks if sink.incarnation == incarnation]
+    found += [sink for sink in sinks if spool and sink.spool == spool]
+    return found[0] if found else None
