@@ -16,11 +16,13 @@ from zturbo.errors import DecodeError
 from zturbo.errortext import error_text
 from zturbo.runtime.net.endless import Arrivals
 from zturbo.runtime.net.guard import Guard
+from zturbo.runtime.net.host import host_name
 from zturbo.runtime.net.sockets import DONTWAIT, Security, make
+from zturbo.runtime.shared.contents import SharedContents, at_address, has_references
 from zturbo.wire.control import from_broker
 from zturbo.wire.control.codec import MAX_CONTROL, pack_control, read_request, ref_of
 from zturbo.wire.control.message import Message
-from zturbo.wire.messages import MAX_FRAMES
+from zturbo.wire.messages import MAX_FRAMES, Buffer
 
 __all__ = ["Router"]
 
@@ -44,6 +46,9 @@ class Router:
         arrivals: watches the socket's connections for messages without an end.
         longest: bytes that the contents of one message may have.
         security: CURVE keys, if they are configured.
+
+    Attributes:
+        shared: what this process has in shared memory, to which clients refer; None if there is none.
 
     Raises:
         StartError: the address is in use.
@@ -70,6 +75,7 @@ class Router:
         self.address = self.socket.getsockopt_string(zmq.LAST_ENDPOINT)
         self.bad = 0
         """Messages that were dropped: they could not be read, or spoke in another's name."""
+        self.shared = SharedContents.make(at_address(host_name(), self.address))
         self._file = Path(bind[6:]) if bind.startswith("ipc:///") else None
         self._handle = handle
         self._guard = guard
@@ -93,7 +99,10 @@ class Router:
         try:
             if len(frames) > MAX_FRAMES:
                 raise DecodeError(f"a message of more than {MAX_FRAMES} frames")
-            message = read_request([frame.buffer for frame in frames])
+            parts: list[Buffer] = [frame.buffer for frame in frames]
+            if has_references(parts):
+                parts = self._resolved(parts)
+            message = read_request(parts)
             what = message.type_name
             self._handle(who, message, time.monotonic())
         except DecodeError as error:
@@ -105,6 +114,16 @@ class Router:
             text = f"the broker could not do this: {error_text(error, 300)}; its log says more"
             self._refuse(who, frames, "JobError", text)
         return sum(len(frame) for frame in frames)
+
+    def _resolved(self, frames: list[Buffer]) -> list[Buffer]:
+        """The frames of a client's message, with those that it has by reference.
+
+        Raises:
+            DecodeError: they are not there. The client says it once more, without references.
+        """
+        if self.shared is None:
+            raise DecodeError("references from a process that this one shares no memory with")
+        return self.shared.incoming(frames)
 
     def _refuse(self, who: bytes, frames: list[zmq.Frame], kind: str, text: str) -> None:
         """Answer a request that has a ref, so that its client need not wait."""
@@ -122,5 +141,7 @@ class Router:
     def close(self) -> None:
         """Close the socket."""
         self.socket.close()
+        if self.shared is not None:
+            self.shared.close()
         if self._file is not None:  # ZeroMQ leaves the socket's file behind
             self._file.unlink(missing_ok=True)

@@ -62,6 +62,9 @@ STOOD_STILL = 0.5
 FULL = "the disk of the broker's ledger is full"
 """What clients and nodes are told while nothing can be written."""
 
+TRIM = 1.0
+"""Seconds between two looks at shared memory that is not used any more."""
+
 RETRY_COMMIT = 1.0
 """Seconds between two tries to commit while the ledger's disk is full."""
 
@@ -139,7 +142,7 @@ class Broker:
         self._changed: dict[bytes, Job] = {}
         """Jobs whose rows are to be written."""
         self._present: dict[bytes, str] = {}
-        self._full_until = 0.0
+        self._full_until = self._trim_at = 0.0
         self._sync = True
         self._deferred: list[Effect] = []
         self._loads: list[Load] = []
@@ -261,6 +264,9 @@ class Broker:
         if self.peers.blocked:
             timeout = min(timeout, 0.005)
         self.peers.bury()
+        if self.router.shared is not None and now >= self._trim_at:
+            self._trim_at = now + TRIM
+            self.router.shared.trim()
         if self.dumping:
             self.dumping = False
             losses = dropped(self.bad + self.router.bad, self.guard, self.peers, self.arrivals)
@@ -339,7 +345,10 @@ class Broker:
         """Send one message. If it cannot be packed, the others are sent nevertheless."""
         try:
             if isinstance(effect, Send):
-                self.peers.send(effect.peer, encode(effect.message))
+                frames = encode(effect.message)
+                if len(frames) > 2 and self.router.shared is not None and self.peers.is_near(effect.peer):
+                    frames = self.router.shared.outgoing(effect.peer, frames)
+                self.peers.send(effect.peer, frames)
             elif isinstance(effect, (Control, Confirm, Reply)):
                 self.router.say(effect.to, effect.message)
         except Exception as error:

@@ -33,6 +33,25 @@ class LedgerFull(ZturboError):
     """The ledger's disk is full. The queued writes are kept, and ``commit`` may be tried again."""
 
 
+def _packed(value: Any) -> bytes:
+    """Lists of buffers as msgpack, with one copy of each: msgpack itself takes several of large ones."""
+    parts: list[Buffer] = []
+
+    def add(value: Any) -> None:
+        if type(value) is list:
+            parts.append(b"\xdd" + len(value).to_bytes(4, "big"))
+            for one in value:
+                add(one)
+        elif value is None:
+            parts.append(b"\xc0")
+        else:
+            view = memoryview(value).cast("B")
+            parts.extend((b"\xc6" + view.nbytes.to_bytes(4, "big"), view))
+
+    add(value)
+    return b"".join(parts)
+
+
 _NAMES = tuple(name for name in JobRow.__annotations__ if name != "number")
 _columns = attrgetter(*_NAMES)
 _JOB_COLUMNS = ", ".join(_NAMES)
@@ -140,7 +159,7 @@ class Ledger:
         buffers: list[Buffer],
     ) -> None:
         """Append a chunk of roots. Durable at ``commit``."""
-        payload = msgpack.packb([bytes(blob), metas, [bytes(buffer) for buffer in buffers]])
+        payload = _packed([blob, metas, buffers])
         head = (job, seq, first, n, len(payload), zlib.crc32(payload))
         self._write(_PUT_CHUNK, (*head, row_crc(*head), payload))
 

@@ -383,7 +383,7 @@ def _roots(job: bytes, runs: list[PathRun], n: int, metas: bytes | None, content
         raise DecodeError("roots without their contents")
     if n > 1 and len(contents) > 1:
         raise DecodeError("a chunk with out-of-band buffers is to have one root")
-    blob, *buffers = map(bytes, contents)
+    blob, buffers = bytes(contents[0]), list(contents[1:])
     check_blob(blob, n)
     if metas is not None:
         check_blob(metas, n)

@@ -88,14 +88,19 @@ class Passes(Stage):
         return Task(task.content)
 
 
+def is_shared(array: np.ndarray[Any, Any]) -> bool:
+    """Whether an array lies in shared memory."""
+    pool = f"{os.environ['ZTURBO_SHM']}/zturbo-{os.geteuid()}"
+    address = array.__array_interface__["data"][0]
+    for line in Path("/proc/self/maps").read_text().splitlines():
+        low, high = (int(part, 16) for part in line.split()[0].split("-"))
+        if low <= address < high:
+            return pool in line
+    raise ValueError("there is no such address")
+
+
 class Lies(Stage):
     """Tells for each frame whether it lies in shared memory."""
 
     def process(self, task: Task) -> Task:
-        pool = f"{os.environ['ZTURBO_SHM']}/zturbo-{os.geteuid()}"
-        address = task.content.__array_interface__["data"][0]
-        for line in Path("/proc/self/maps").read_text().splitlines():
-            low, high = (int(part, 16) for part in line.split()[0].split("-"))
-            if low <= address < high:
-                return Task(pool in line)
-        raise ValueError("there is no such address")
+        return Task(is_shared(task.content))

@@ -20,6 +20,7 @@ from typing import Any
 import zmq
 
 from zturbo.client.acceptance import Acceptance
+from zturbo.client.memory import ClientMemory
 from zturbo.client.process import check_process
 from zturbo.client.subscription import Subscription
 from zturbo.client.subscriptions import Subscriptions
@@ -53,6 +54,10 @@ QUIET = 3.0
 REPEAT = 1.0
 """Seconds after which a request without an answer is sent again."""
 
+WHOLE = 3
+"""Each time that it is sent so often, a request has all its bytes: a broker that has not found what it was
+referred to does not say so."""
+
 ROUND = 256
 """Answers that are read in one round at most."""
 
@@ -72,6 +77,7 @@ class _Request:
     deadline: float | None
     again: float
     asked: float = field(default_factory=time.monotonic)
+    tries: int = 0
     waits: float = 0.0
     """When the broker last said that it cannot answer yet."""
 
@@ -125,7 +131,8 @@ class ClientIO:
         self._reason = ""
         """Why the broker cannot answer, as it said; empty if it can."""
         self.complete = CompleteJobs()
-        self.results = Subscriptions(self._connect, self.ask, self._arrivals)
+        self.memory = ClientMemory(self.identity, broker)
+        self.results = Subscriptions(self._connect, self.ask, self._arrivals, self.memory)
         self._ref = 0
         self._lock = threading.RLock()
         """Guards refs and posted calls. Reentrant: a dropped client's finalizer may run while it is held."""
@@ -280,6 +287,7 @@ class ClientIO:
         for request in list(self._requests.values()):
             request.settle(None, BrokerUnavailable(CLOSED))
         self.results.close(BrokerUnavailable(CLOSED))
+        self.memory.close()
         self._arrivals.forget()
         self._control.close()
         self._context.term()
@@ -306,8 +314,12 @@ class ClientIO:
 
     def _say(self, ref: int, request: _Request, now: float) -> None:
         request.again = now + REPEAT
+        request.tries += 1
+        frames = request.frames
+        if request.tries % WHOLE:
+            frames = self.memory.to_broker(frames)
         try:
-            self._control.send_multipart(request.frames, DONTWAIT)
+            self._control.send_multipart(frames, DONTWAIT)
         except zmq.Again:
             request.again = now + 0.05
 

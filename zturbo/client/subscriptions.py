@@ -11,6 +11,7 @@ from concurrent.futures import Future
 import zmq
 
 from zturbo.client.acceptance import Acceptance
+from zturbo.client.memory import ClientMemory
 from zturbo.client.pushed import Pushed
 from zturbo.client.subscription import Subscription, SubscriptionState
 from zturbo.errors import (
@@ -27,7 +28,7 @@ from zturbo.runtime.net.endless import Arrivals
 from zturbo.runtime.net.host import is_loopback, same_network
 from zturbo.wire.codec import decode, encode
 from zturbo.wire.control import answers, to_broker
-from zturbo.wire.messages import Results
+from zturbo.wire.messages import Buffer, DataMessage, Results
 
 __all__ = ["SUPERSEDED", "Subscriptions"]
 
@@ -64,6 +65,7 @@ class Subscriptions:
         connect: makes a socket to a sink, which the I/O thread polls; raises StartError.
         ask: asks the broker.
         arrivals: counts bytes that have come.
+        memory: reads what a sink on this host has in shared memory.
     """
 
     def __init__(
@@ -71,6 +73,7 @@ class Subscriptions:
         connect: Callable[[str], zmq.Socket[bytes]],
         ask: Callable[[to_broker.Attach], Future[answers.Whereabouts]],
         arrivals: Arrivals,
+        memory: ClientMemory,
     ) -> None:
         self._connect = connect
         self._ask = ask
@@ -80,6 +83,9 @@ class Subscriptions:
         """Job -> its readers, which take turns."""
         self.pushed = Pushed()
         """Results that have come before their readers."""
+        self._memory = memory
+        self._near: set[zmq.Socket[bytes]] = set()
+        """Sockets to sinks on this host."""
 
     def _all(self) -> Iterator[Subscription]:
         return (sub for subs in list(self._jobs.values()) for sub in list(subs))
@@ -204,16 +210,22 @@ class Subscriptions:
         """Connect to a sink. Returns an error if this client cannot reach it."""
         if is_loopback(at.results[0]) and not same_network(at.host):
             return UsageError(FAR.format(at.results[0], at.host))
+        near = same_network(at.host)
+        if near:  # before the sink is asked, which looks whether it is there
+            self._memory.make()
         try:
-            self._sinks[at.sink] = self._connect(at.results[0])
+            socket = self._sinks[at.sink] = self._connect(at.results[0])
         except StartError as error:
             return StartError(f"no connection to the sink: {error}")
+        if near:
+            self._near.add(socket)
         return None
 
     # -- questions and answers ----------------------------------------------------------------
     def serve(self, now: float) -> float:
         """Send the questions that are due. Returns when the next ones are."""
-        return min((self._serve(sub, now) for sub in self._all()), default=now + 60)
+        due = min((self._serve(sub, now) for sub in self._all()), default=now + 60)
+        return min(due, self._memory.trim(now))
 
     def _serve(self, sub: Subscription, now: float) -> float:
         if sub.over:
@@ -239,7 +251,7 @@ class Subscriptions:
             except zmq.Again:
                 return
             try:
-                message = decode([frame.buffer for frame in frames])
+                message = self._message(socket, [frame.buffer for frame in frames])
             except (DecodeError, VersionMismatch) as error:
                 log.debug("dropped a message: %s", error)
                 continue
@@ -247,6 +259,10 @@ class Subscriptions:
                 riders, message.riders = message.riders, []
                 for results in (message, *riders):
                     self._results(socket, results, _size(results), now)
+
+    def _message(self, socket: zmq.Socket[bytes], frames: list[Buffer]) -> DataMessage:
+        """The message in the frames; raises DecodeError."""
+        return decode(self._memory.incoming(frames) if socket in self._near else frames)
 
     def _results(self, socket: zmq.Socket[bytes], message: Results, nbytes: int, now: float) -> None:
         for sub in self._jobs.get(message.job, ()):

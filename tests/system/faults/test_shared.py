@@ -14,9 +14,10 @@ from typing import Any
 
 import pytest
 
-from tests.stages.large import number_of
+from tests.stages.large import frame, is_shared, number_of
 from tests.support.cluster import Cluster, eventually, stage
 from zturbo import Client, Task
+from zturbo.runtime.shared import opened
 
 FRAMES = 60
 
@@ -29,7 +30,7 @@ def pool(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     yield Path(base, f"zturbo-{os.geteuid()}")
     left = [str(path) for path in Path(base).rglob("*")]
     shutil.rmtree(base)
-    assert not left
+    assert not left, left
 
 
 def large(name: str, cls: str, workers: int = 1, **args: Any) -> dict[str, Any]:
@@ -47,6 +48,81 @@ def test_stages_read_frames_where_the_first_one_has_written_them(pool: Path) -> 
         assert client.submit(Task(FRAMES), pipeline="p").result(timeout=30) == [True] * FRAMES
         inodes = {path.stat().st_ino for path in segments(pool)}
         assert len(inodes) < FRAMES, "segments were used again"
+
+
+def test_a_client_reads_results_where_they_are(pool: Path) -> None:
+    with Cluster({"p": [large("make", "Frames")]}) as cluster:
+        with cluster.client() as client:
+            result = list(client.submit(Task(FRAMES), pipeline="p").result(timeout=30))
+            assert [number_of(array) for array in result] == list(range(FRAMES))
+        shared = [number for number, array in enumerate(result) if is_shared(array)]
+        assert shared, "the sink had those that were last in memory"
+        cluster.kill("p.make")
+        cluster.kill("sink-0")
+        assert [number_of(result[number]) for number in shared] == shared, "the program has kept them"
+
+
+def test_a_client_that_keeps_all_has_most_in_memory_of_its_own(
+    pool: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(opened, "MOST", 5)
+    with Cluster({"p": [large("make", "Frames")]}) as cluster, cluster.client() as client:
+        result = client.submit(Task(FRAMES), pipeline="p").result(timeout=30)
+        assert [number_of(array) for array in result] == list(range(FRAMES))
+        assert sum(is_shared(array) for array in result) <= 5
+
+
+def test_a_client_that_comes_late_reads_the_spool(pool: Path) -> None:
+    with Cluster({"p": [large("make", "Frames")]}) as cluster, cluster.client() as client:
+        job = client.submit(Task(FRAMES), pipeline="p")
+        client.wait_jobs([job])
+        for _ in range(2):
+            again = client.attach(job.id, from_start=True).stream(timeout=30)
+            assert [number_of(array) for array in again] == list(range(FRAMES))
+
+
+def test_roots_of_a_client_are_read_where_it_has_written_them(pool: Path) -> None:
+    with Cluster({"p": [large("lies", "Lies")]}) as cluster, cluster.client() as client:
+        jobs = [client.submit(Task(frame(number)), pipeline="p") for number in range(5)]
+        assert [list(job.result(timeout=30)) for job in jobs] == [[True]] * 5
+        assert list(client.map((frame(number) for number in range(FRAMES)), pipeline="p")) == [True] * FRAMES
+
+
+def test_roots_come_from_the_ledger_where_a_broker_was_killed(pool: Path, tmp_path: Path) -> None:
+    go = tmp_path / "go"
+    with Cluster({"p": [large("wait", "Keeps", wait=str(go))]}, lease=1.0) as cluster:
+        with cluster.client() as client:
+            stream = client.map((frame(number) for number in range(FRAMES)), pipeline="p")
+            got = [number_of(next(stream)) for _ in range(10)]
+            cluster.kill("broker")
+            cluster.kill("p.wait")
+            go.touch()
+            got += [number_of(array) for array in stream]
+            assert got == list(range(FRAMES))
+
+
+CLIENT = """
+import sys
+from zturbo import Client, Task
+client = Client(sys.argv[1], timeout=30)
+stream = client.submit(Task(60), pipeline="p").stream()
+kept = [next(stream) for _ in range(3)]
+print("ready", flush=True)
+sys.stdin.read()
+"""
+
+
+def test_a_killed_client(pool: Path) -> None:
+    with Cluster({"p": [large("make", "Frames")]}) as cluster:
+        for name in ("broker", "sink-0", "p.make"):
+            cluster.child(name)
+        before = {path.name for path in pool.iterdir()}
+        command = [sys.executable, "-c", CLIENT, cluster.address]
+        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as program:
+            assert program.stdout is not None and program.stdout.readline() == b"ready\n"
+            assert len({path.name for path in pool.iterdir()} - before) == 1
+            program.kill()
+        eventually(lambda: {path.name for path in pool.iterdir()} == before)
 
 
 def test_without_a_pool_they_go_in_messages(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -131,7 +207,7 @@ def test_all_processes_of_a_node_are_killed(pool: Path, tmp_path: Path) -> None:
         node = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         client = Client(f"ipc://{tmp_path}/broker", timeout=30)
         client.submit(Task(FRAMES), pipeline="p")
-        eventually(lambda: len(segments(pool)) > 5 and len(list(pool.iterdir())) == 3)  # a sink, two workers
+        eventually(lambda: len(segments(pool)) > 5)
         return node, client
 
     node, client = run()
@@ -150,7 +226,7 @@ def test_all_processes_of_a_node_are_killed(pool: Path, tmp_path: Path) -> None:
     client.close()
     eventually(lambda: not any(Path(f"/proc/{pid}").exists() for pid in family))
     left = {path.name for path in pool.iterdir()}
-    assert len(left) == 3
+    assert len(left) >= 2, "those of the workers"
     with Cluster({"p": [large("make", "Frames")]}) as cluster, cluster.client() as client:
         client.submit(Task(1), pipeline="p").result(timeout=30)
         assert not left & {path.name for path in pool.iterdir()}, "the next start has swept"

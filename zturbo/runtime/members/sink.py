@@ -349,6 +349,8 @@ class SinkProcess:
                 message = decode([frame.bytes for frame in frames])
                 if type(message) is not Want:
                     raise DecodeError("nothing to say to a sink")
+                if self.loop.shared is not None:
+                    self.loop.shared.got(who.bytes, message.job, message.first)
                 self.machine.want(who.bytes, message, now)
             except (DecodeError, VersionMismatch) as error:
                 self.loop.bad += 1
@@ -423,8 +425,11 @@ class SinkProcess:
         flush(results.total)
 
     def _send_results(self, client: bytes, results: Results) -> None:
+        frames = encode(results)
+        if len(frames) > 2 and self.loop.shared is not None:
+            frames = self.loop.shared.lend(client, results.job, results.first, frames)
         try:
-            self.router.send_multipart([client, *encode(results)], DONTWAIT, copy=False)
+            self.router.send_multipart([client, *frames], DONTWAIT, copy=False)
         except (zmq.Again, zmq.ZMQError) as error:
             log.debug("a client is not there: %s", error)
 

@@ -421,7 +421,6 @@ def make_worker(side: ChildSide) -> WorkerProcess:
     of_loop = coroutines.fds if coroutines is not None else frozenset[int]()
     if loop.shared is not None:
         Encoder.keeper = loop.shared.put
-        os.register_at_fork(before=loop.shared.forking)
     host.context.descriptors = Descriptors(opened() - before, of_loop)
     return worker
 

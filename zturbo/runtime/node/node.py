@@ -48,6 +48,9 @@ CANCEL_AFTER = 0.5
 LOOK_EVERY = 0.1
 """Seconds between two looks at the tasks that run, while any has a time limit."""
 
+SWEEP_EVERY = 5.0
+"""Seconds between two looks for shared memory of processes that have died, such as clients."""
+
 GRACE = 0.5
 """Seconds more, in which a worker that runs many tasks at a time may end one of them by itself."""
 
@@ -156,7 +159,7 @@ class Node:
         self._guard = Guard(log)
         self._reports: dict[int, tuple[list[Any], float]] = {}
         self._ref = 0
-        self._renew_at = 0.0
+        self._renew_at = self._sweep_at = 0.0
         self._heard: float | None = None
         """When the broker last answered; None if it never has."""
         self._away = False
@@ -291,6 +294,9 @@ class Node:
                 if not child.is_ready and child.error is None and child.read_report() and child.error:
                     self._failed(seat, child)
                 self._exited(seat, child, code)
+        if now >= self._sweep_at:
+            self._sweep_at = now + SWEEP_EVERY
+            shared.sweep()
         for job, at in list(self._ended.items()):
             if now > at + 10 * CANCEL_AFTER:
                 del self._ended[job]
@@ -339,6 +345,8 @@ class Node:
         child.close()
         shutil.rmtree(seat.what.spec["folder"], ignore_errors=True)
         shared.remove(child.incarnation)
+        if child.what.role == "broker":  # it has its folder under another name
+            shared.sweep()
         seat.child = None
         now = time.monotonic()
         if self.stopping or seat.leaving:

@@ -8,9 +8,12 @@ others. References are taken only from a socket that no other user's processes r
 
 from __future__ import annotations
 
+import atexit
 import logging
 import os
 import stat
+import time
+import weakref
 from collections.abc import Sequence
 from typing import Any
 
@@ -19,12 +22,13 @@ import msgpack
 from zturbo.errors import DecodeError
 from zturbo.runtime.shared.extent import Extent, Reference, extent_under, part_of
 from zturbo.runtime.shared.folder import SharedFolder, pool_path, sweep
+from zturbo.runtime.shared.lent import Lent
 from zturbo.runtime.shared.opened import Gone, OpenedSegments
 from zturbo.runtime.shared.segments import Segments
 from zturbo.wire.bounds import Bounds, unpack
 from zturbo.wire.messages import MAX_FRAMES, Buffer, is_number
 
-__all__ = ["SHARED_FROM", "SharedContents", "has_references"]
+__all__ = ["SHARED_FROM", "SharedContents", "at_address", "has_references"]
 
 log = logging.getLogger("zturbo")
 
@@ -35,6 +39,13 @@ _MARK = b"zth1"
 """The first bytes of a frame with references. No header of a message begins with them."""
 
 _BOUNDS = Bounds(nbytes=4 << 20, items=5 * MAX_FRAMES, depth=3, trusted=64 << 10)
+
+
+def at_address(host: str, address: str) -> bytes:
+    """The incarnation by which a broker's folder is found: clients know its address alone."""
+    import hashlib  # imported here: workers start often, and do not need it
+
+    return hashlib.blake2b(f"{host} {address}".encode(), digest_size=16).digest()
 
 
 def has_references(frames: Sequence[Buffer]) -> bool:
@@ -53,6 +64,9 @@ class SharedContents:
         self.folder = folder
         self.segments = Segments(folder)
         self._opened = OpenedSegments(folder)
+        self._lent = Lent()
+        self._pid = os.getpid()
+        _here.add(self)
         self.wanted = False
         """Whether there is a peer on this host that may get contents."""
         self.lost = 0
@@ -72,11 +86,16 @@ class SharedContents:
             return None
 
     def put(self, view: memoryview) -> memoryview | None:
-        """Let a buffer lie in shared memory. Returns a view of it there; None if it is to stay as it is."""
-        if view.nbytes < SHARED_FROM or not self.wanted:
+        """Let a buffer lie in shared memory. Returns a view of it there; None if it is to stay as it is.
+
+        A forked process puts nothing there: its parent writes to the same segments.
+        """
+        if view.nbytes < SHARED_FROM or not self.wanted or os.getpid() != self._pid:
             return None
         found = extent_under(view) if view.readonly else None
-        if found is not None:  # it has come by reference, and goes on by reference
+        if (
+            found is not None and found[0].owner == self.folder.incarnation
+        ):  # it has come by reference, and goes on by reference
             return part_of(*found, view.nbytes)
         return self.segments.write(view)
 
@@ -86,7 +105,7 @@ class SharedContents:
         rest = []
         for index, frame in enumerate(frames):
             extent: Any = frame.obj if type(frame) is memoryview else None
-            if isinstance(extent, Extent) and self._is_there(extent.reference):
+            if isinstance(extent, Extent) and self._has(extent):
                 references.append((index, *extent.reference))
             else:
                 rest.append(frame)
@@ -94,10 +113,28 @@ class SharedContents:
             return frames
         return [_MARK + msgpack.packb((self.folder.incarnation, references)), *rest]
 
-    def _is_there(self, reference: Reference) -> bool:
-        """Whether a file is there still. At a logout, systemd may remove all shared memory of a user."""
+    def lend(self, client: bytes, job: bytes, first: int, frames: list[Buffer]) -> list[Buffer]:
+        """As :meth:`outgoing`, for results that a client may get, from the result ``first`` on."""
+        if self._lent.full:
+            return frames
+        out = self.outgoing(client, frames)
+        if out is not frames:
+            self._lent.lend(client, job, first, frames, time.monotonic())
+        return out
+
+    def got(self, client: bytes, job: bytes, first: int) -> None:
+        """A client has opened all that it was lent of a job before the result ``first``."""
+        self._lent.got(client, job, first)
+
+    def _has(self, extent: Extent) -> bool:
+        """Whether an extent is in this folder, and its file is there still.
+
+        A process may have several folders, one for each of its clients. At a logout, systemd may remove all
+        shared memory of a user.
+        """
         try:
-            return stat.S_ISREG(os.lstat(self.folder.file(reference.number)).st_mode)
+            file = os.lstat(self.folder.file(extent.reference.number))
+            return extent.owner == self.folder.incarnation and stat.S_ISREG(file.st_mode)
         except OSError:
             return False
 
@@ -128,14 +165,34 @@ class SharedContents:
         """Another process of this code begins, with all views that are here."""
         self._opened.pin()
 
-    def trim(self) -> None:
-        """Give back what was not used for a while."""
-        self.segments.trim()
-        self._opened.trim()
+    def trim(self) -> bool:
+        """Give back what was not used for a while. Returns whether there is more that may be given back."""
+        self._lent.trim(time.monotonic())
+        return self.segments.trim() | self._opened.trim()
 
     def close(self) -> None:
-        """Remove this process's folder. Views stay valid."""
-        self.folder.close()
+        """Remove this process's folder. Views stay valid. Without effect in a forked child."""
+        if self._pid == os.getpid() and self in _here:
+            _here.discard(self)
+            self.folder.close()
+
+
+_here: weakref.WeakSet[SharedContents] = weakref.WeakSet()
+"""All of this process. A program may have several clients."""
+
+
+def _before_fork() -> None:
+    for shared in list(_here):
+        shared.forking()
+
+
+os.register_at_fork(before=_before_fork)
+
+
+@atexit.register
+def _at_end() -> None:
+    for shared in list(_here):
+        shared.close()
 
 
 def _read(frame: Buffer) -> tuple[bytes, list[tuple[int, Reference]]]:

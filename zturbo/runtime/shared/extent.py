@@ -78,8 +78,10 @@ def rounded(nbytes: int) -> int:
 class Extent:
     """Bytes in shared memory, as long as a view of them is left."""
 
+    owner: bytes
+    """The incarnation in whose folder they are."""
     reference: Reference
-    """Where they are, for other processes: in this process's folder."""
+    """Where they are in it."""
     end: Callable[[], None] | None
     """Called when the last view is gone, in any thread."""
     above: Any
@@ -97,19 +99,21 @@ _types: dict[int, Any] = {}
 """Size -> a type of ctypes with that many bytes, whose objects are extents."""
 
 
-def _make(address: int, reference: Reference, end: Callable[[], None] | None, above: Any) -> memoryview:
+def _make(
+    address: int, owner: bytes, reference: Reference, end: Callable[[], None] | None, above: Any
+) -> memoryview:
     size = rounded(reference.nbytes)
     kind: Any = _types.get(size)
     if kind is None:
         kind = _types[size] = type("SharedExtent", (Extent, ctypes.c_ubyte * size), {})
     extent = kind.from_address(address)
-    extent.reference, extent.end, extent.above = reference, end, above
+    extent.owner, extent.reference, extent.end, extent.above = owner, reference, end, above
     return memoryview(extent).cast("B")[: reference.nbytes].toreadonly()
 
 
-def view_of(address: int, reference: Reference, end: Callable[[], None]) -> memoryview:
+def view_of(address: int, owner: bytes, reference: Reference, end: Callable[[], None]) -> memoryview:
     """A read-only view of an extent at an address, which is mapped as far as the reference goes."""
-    return _make(address, reference, end, None)
+    return _make(address, owner, reference, end, None)
 
 
 def fill(view: memoryview, source: memoryview) -> None:
@@ -142,4 +146,4 @@ def part_of(extent: Extent, offset: int, nbytes: int) -> memoryview:
     """A view of a part of an extent, as an extent of its own."""
     number, start, _ = extent.reference
     address = ctypes.addressof(extent)  # type: ignore[arg-type]
-    return _make(address + offset, Reference(number, start + offset, nbytes), None, extent)
+    return _make(address + offset, extent.owner, Reference(number, start + offset, nbytes), None, extent)

@@ -111,7 +111,10 @@ class SharedFolder:
                 raise PermissionError(f"{pool} is not this user's alone")
             try:
                 os.mkdir(self.path, 0o700)
-            except FileNotFoundError:  # another process has removed the empty pool
+            except (
+                FileNotFoundError,
+                FileExistsError,
+            ):  # another process removes the pool, or a dead one's folder
                 continue
             fd = _lock(Path(self.path))
             if fd is not None:

@@ -20,8 +20,9 @@ from zturbo.runtime.shared.folder import SharedFolder
 
 __all__ = ["Gone", "OpenedSegments"]
 
-MOST = 256
-"""Extents of others that this process has at once. Beyond these, it copies what it is referred to."""
+MOST, MOST_BYTES = 256, 256 << 20
+"""Extents of others, and their bytes, that this process has at once. Beyond these, it copies: a program that
+keeps all contents has them in memory of its own."""
 
 MOST_PINNED = 64
 """Extents that may stay until this process ends, because a forked process may have a view of them."""
@@ -57,7 +58,8 @@ class OpenedSegments:
         self._pid = os.getpid()
         self._mappings: dict[int, _Mapping] = {}
         """Inode -> mapping. A mapped file keeps its inode, so no other file gets this number."""
-        self._links: dict[int, _Mapping] = {}
+        self._links: dict[int, int] = {}
+        """Link of this process that a view is left of -> its bytes."""
         self._pinned: set[int] = set()
 
     def open(self, owner: bytes, reference: Reference) -> memoryview:
@@ -80,12 +82,19 @@ class OpenedSegments:
         except BaseException:
             os.unlink(path)
             raise
-        self._links[own] = mapping
         mapping.users.add(own)
-        view = view_of(mapping.address + offset, Reference(own, offset, nbytes), self._ender(own, mapping))
-        if len(self._links) > MOST or len(self._pinned) > MOST_PINNED:
+        mine = Reference(own, offset, nbytes)
+        view = view_of(mapping.address + offset, self._folder.incarnation, mine, self._ender(own, mapping))
+        if self._full(nbytes):
             return memoryview(bytes(view))
+        self._links[own] = nbytes
         return view
+
+    def _full(self, nbytes: int) -> bool:
+        """Whether this process has no more views of this size."""
+        if len(self._links) >= MOST or len(self._pinned) >= MOST_PINNED:
+            return True
+        return sum(list(self._links.values())) + nbytes > MOST_BYTES
 
     def _mapping(self, path: str, least: int) -> _Mapping:
         found = os.stat(path, follow_symlinks=False)
@@ -117,11 +126,12 @@ class OpenedSegments:
         """Before a fork: the new process may use all views that are here, for as long as it likes."""
         self._pinned.update(list(self._links))
 
-    def trim(self) -> None:
-        """Unmap segments that have not been used for a while."""
+    def trim(self) -> bool:
+        """Unmap segments that have not been used for a while. Returns whether some are left."""
         if self._mappings:
             before = monotonic() - KEEP
             for inode, mapping in list(self._mappings.items()):
                 if not mapping.users and mapping.used < before:
                     del self._mappings[inode]
                     unmap(mapping.address, mapping.size)
+        return bool(self._mappings)

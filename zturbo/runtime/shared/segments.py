@@ -74,7 +74,8 @@ class Segments:
             if os.getpid() == self._pid:
                 self._freed.append(segment)
 
-        copy = view_of(segment.address, Reference(segment.number, 0, nbytes), end)
+        reference = Reference(segment.number, 0, nbytes)
+        copy = view_of(segment.address, self._folder.incarnation, reference, end)
         fill(copy, view)
         return copy
 
@@ -139,15 +140,16 @@ class Segments:
         except OSError as error:  # something has cleaned the pool
             log.debug("a segment is gone: %s", error)
 
-    def trim(self) -> None:
-        """Remove segments that have been free for a while."""
+    def trim(self) -> bool:
+        """Remove segments that have been free for a while. Returns whether there are others."""
         if not self.nbytes:
-            return
+            return False
         with self._lock:
             self._collect()
             before = monotonic() - KEEP
             for segment in [segment for segment in self._free if segment.used < before]:
                 self._drop(segment)
+            return self.nbytes > 0
 
     def _tell(self, why: str) -> None:
         if not self._told:

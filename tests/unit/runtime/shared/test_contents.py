@@ -338,7 +338,7 @@ def test_a_forked_process_ends_no_view_of_its_parent(
     pid = os.fork()
     if not pid:
         del view
-        os._exit(0)
-    os.waitpid(pid, 0)
+        os._exit(0 if b.put(some(2)) is None else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0, "it writes to no segment of its parent's"
     assert sorted(os.listdir(pool / B.hex())) == before
     assert view == some(1)
