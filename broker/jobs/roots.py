@@ -11,7 +11,7 @@ from typing import Any
 
 from zturbo.core.effects import Effect, Load, Record
 from zturbo.core.links.outbatch import Destination, OutBatch, part
-from zturbo.core.links.senders import Senders
+from zturbo.core.links.senders import MESSAGE_BYTES, Senders
 from zturbo.core.order.intervals import Intervals
 from zturbo.wire.messages import Batch, End, PathRun
 from zturbo_broker.jobs.fair_queue import FairQueue
@@ -183,6 +183,8 @@ class Roots:
             self._uncache(job, seq)
         self._free_acks(job)
         self.senders.put(outbatch)
+        if self.senders.pending_bytes > MESSAGE_BYTES:  # small ones wait, so that they share a message
+            self.senders.pump(now)
         return True
 
     def _free_acks(self, job: Job) -> None:

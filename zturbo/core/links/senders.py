@@ -24,7 +24,14 @@ from zturbo.wire.control import to_broker
 from zturbo.wire.control.view import Member, View
 from zturbo.wire.messages import MAX_RIDERS, Stamp, Statement
 
-__all__ = ["MAX_PENDING_BYTES", "MAX_PENDING_TASKS", "MAX_RETAINED_BYTES", "MAX_RETAINED_TASKS", "Senders"]
+__all__ = [
+    "MAX_PENDING_BYTES",
+    "MAX_PENDING_TASKS",
+    "MAX_RETAINED_BYTES",
+    "MAX_RETAINED_TASKS",
+    "MESSAGE_BYTES",
+    "Senders",
+]
 
 MAX_PENDING_TASKS = 8192
 """Tasks that may wait for credit before the producer is paused."""
@@ -190,13 +197,19 @@ class Senders:
         return best
 
     def credit(self, dest: Destination, now: float) -> int:
-        """Tasks that could be sent there beside those that wait. Where there is no credit, ask for some."""
+        """Tasks that could be sent there beside those that wait. Where there is no credit, ask for some.
+
+        None while more bytes wait than a message has: the credit in bytes counts only what was sent.
+        """
+        waiting = self._waiting.get(dest, 0)
+        if waiting and self.pending_bytes > MESSAGE_BYTES:
+            return 0
         links = [self.links[inc] for inc in self.groups.get(dest, ())]
         credit = sum(max(0, link.credit) for link in links)
         if not credit:
             for link in links:
                 link.starve(now)
-        return max(0, credit - self._waiting.get(dest, 0))
+        return max(0, credit - waiting)
 
     def _riders(self, outbatch: OutBatch, queue: deque[OutBatch], credit: int, share: int) -> list[OutBatch]:
         """Take the outbatches that travel with this one.

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from tests.unit.broker.driven import (
     CLIENT,
+    ME,
+    WORKER,
     answers,
     broker,
     credit,
@@ -15,8 +17,8 @@ from tests.unit.broker.driven import (
 )
 from zturbo.core.effects import Load, Send
 from zturbo.wire.control import from_broker, to_broker
-from zturbo.wire.messages import Batch
-from zturbo.wire.payload import pack_many
+from zturbo.wire.messages import Batch, Statement
+from zturbo.wire.payload import pack_many, pack_one
 
 
 def test_a_small_job_does_not_wait_behind_a_large_one() -> None:
@@ -107,3 +109,25 @@ def test_a_job_that_cannot_use_its_turn_does_not_end_the_round_of_others() -> No
     ]
     assert sum(n for job, n in sent if job == large) == 3000, "all slices, in one round"
     assert machine.pipelines["p"].queue.first() == paused, "it has kept its turn"
+
+
+def test_large_roots_wait_in_the_ledger_and_not_in_the_queue_of_a_link() -> None:
+    machine = broker()
+    hello(machine, worker())
+    hello(machine, sink())
+    job = b"L" * 16
+    submit(machine, job)
+    size = 1 << 20
+    machine.data(Statement(WORKER, ME, 0, 0, [], 1000, 4 * size), 0.0)
+    blob, buffers = pack_one(bytes(size))
+    machine.rounds.together = True
+    for seq in range(20):
+        message = to_broker.Feed(
+            ref=2, job=job, seq=seq, first=seq, n=1, metas=None, contents=(blob, *buffers)
+        )
+        machine.control(CLIENT, message, 0.0)
+    machine.rounds.end(0.0)
+    assert machine.senders.retained_tasks == 4, "as much as the credit in bytes lets go"
+    assert machine.senders.pending_bytes <= 2 * size
+    assert machine.jobs[job].backlog >= 14
+    machine.check()
