@@ -306,8 +306,7 @@ class Senders:
                 if outbatch.batch.job == job and (below is None or outbatch.batch.epoch < below):
                     self.custody.release(outbatch.origins)
                 else:
-                    queue.append(outbatch)
-                    self._count(outbatch, 1)
+                    self._wait(outbatch)
 
     # -- time and state -----------------------------------------------------------------------
     @property
