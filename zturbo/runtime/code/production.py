@@ -140,14 +140,20 @@ class Production:
             out.lock.release()
         return True
 
-    def flush(self, give: Callable[[list[Produced]], None] | None = None) -> None:
+    def flush(self, give: Callable[[list[Produced]], None] | None = None, *, wait: bool = False) -> None:
         """Give what there is.
+
+        Args:
+            give: takes it in place of the taker that this was made with.
+            wait: give it only if it is time to; else pack it, and give it with what comes next.
 
         Raises:
             Broken: it could not be given, and is lost to this process.
         """
         try:
             self._pack_up()
+            if wait and not self._due():
+                return
             ready, self._ready, self._ready_bytes = self._ready, [], 0
             if ready:
                 (give or self._give)(ready)
@@ -160,18 +166,15 @@ class Production:
         """What comes next is of another job: pack what there is, and give it with that, or if it is time."""
         if not self._ready:
             self._ready_at = perf_counter()
-        try:
-            self._pack_up()
-        except self.host.context.through:
-            raise
-        except BaseException as error:
-            raise Broken("what was made could not be packed") from error
-        if (
+        self.flush(wait=True)
+
+    def _due(self) -> bool:
+        """Whether what is packed is to be given: it is much, or has waited for a while."""
+        return (
             len(self._ready) >= TOGETHER
             or self._ready_bytes > TOGETHER_BYTES
             or perf_counter() - self._ready_at > FLUSH_AFTER
-        ):
-            self.flush()
+        )
 
     def _pack_up(self) -> None:
         """Pack what there is."""
