@@ -258,7 +258,7 @@ class Subscriptions:
             if type(message) is Results:
                 riders, message.riders = message.riders, []
                 for results in (message, *riders):
-                    self._results(socket, results, _size(results), now)
+                    self._results(socket, results, HEAD + results.nbytes, now)
 
     def _message(self, socket: zmq.Socket[bytes], frames: list[Buffer]) -> DataMessage:
         """The message in the frames; raises DecodeError."""
@@ -295,9 +295,3 @@ class Subscriptions:
         elif sub.state is SubscriptionState.READING:
             sub.doubted(problem)
             sub.locate_at = now
-
-
-def _size(results: Results) -> int:
-    """About how many bytes these results have."""
-    nbytes = HEAD + len(results.blob) + sum(memoryview(buffer).nbytes for buffer in results.buffers)
-    return nbytes + len(results.metas or b"") + sum(len(error) for _, error in results.fails)

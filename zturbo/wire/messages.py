@@ -370,5 +370,11 @@ class Results:
     riders: list[Results] = field(default_factory=list)
     """Small results of other jobs that travel with these."""
 
+    @property
+    def nbytes(self) -> int:
+        """About how many bytes these results have, without riders."""
+        total = len(self.blob) + len(self.metas or b"") + sum(len(error) for _, error in self.fails)
+        return total + sum(memoryview(buffer).nbytes for buffer in self.buffers)
+
 
 DataMessage = Batch | Greet | Probe | Statement | Want | Results

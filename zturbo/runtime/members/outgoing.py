@@ -29,7 +29,7 @@ class OutgoingResults:
 
     def add(self, client: bytes, results: Results) -> None:
         """Let these results go out, after all that was added for this client before."""
-        nbytes = len(results.blob) + len(results.metas or b"") + sum(len(error) for _, error in results.fails)
+        nbytes = results.nbytes
         if nbytes > SMALL or results.buffers:
             self._go(client)
             self._send(client, results)
