@@ -22,12 +22,11 @@ class WorkerJob:
     """Tasks that run alone, since they may have killed workers."""
     finished: bool = False
     """At an ordered stage: the final work has been handed out."""
-    given: int = 0
-    """Outputs, failures and drops that the code has given, including those of a task that still runs."""
-    failed: int = 0
-    """Failures among them."""
-    passing: int = 0
-    """Failures of stages above that pass by the code of an ordered stage."""
+    done: int = 0
+    """Outputs, failures and drops that the code has given, including those of a task that still runs.
+    Failures of stages above that passed by are not counted."""
+    failures: int = 0
+    """Failures among them: those that began here."""
     failure: str | None = None
     """Why the job is to end, if it has fail_fast: its first failure here, as a sentence."""
 
@@ -37,19 +36,16 @@ class WorkerJob:
         self.marks = tuple(mark for mark in stamp.marks if mark.stage == stage)
         self.suspects = frozenset(mark.path for mark in self.marks if not mark.kind)
 
-    def count(self, batch: Batch) -> None:
-        """Count what the code has given. An ordered stage's END of all, at the path ``()``, is no drop."""
+    def count(self, batch: Batch, passing: int = 0) -> None:
+        """Count what the code has given.
+
+        An ordered stage's END of all, at the path ``()``, is no drop.
+
+        Args:
+            batch: outputs, ENDs and FAILs.
+            passing: failures of stages above among them, which pass by the code of an ordered stage.
+        """
         ordered = self.sequencer is not None
         dropped = sum(not end.count and not (ordered and not end.path) for end in batch.ends)
-        self.given += batch.n + len(batch.fails) + dropped
-        self.failed += len(batch.fails)
-
-    @property
-    def done(self) -> int:
-        """Outputs, failures and drops of this stage itself, without failures that passed by."""
-        return max(0, self.given - self.passing)
-
-    @property
-    def failures(self) -> int:
-        """Failures that began here."""
-        return max(0, self.failed - self.passing)
+        self.done += batch.n + len(batch.fails) - passing + dropped
+        self.failures += len(batch.fails) - passing

@@ -295,7 +295,7 @@ class WorkerMachine:
         job = self.jobs.get(out.job)
         if job is not None and job.stamp.epoch == out.epoch:
             if out.batch is not None:
-                job.count(out.batch)
+                job.count(out.batch, out.passing)
                 self._put(job.stamp, out.batch, out)
             for origin, tasks in out.done:
                 if origin is not None:

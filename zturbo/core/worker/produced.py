@@ -26,3 +26,5 @@ class Produced:
     """Seconds that these tasks took."""
     works: tuple[Work, ...] = ()
     """Pieces of work that are finished with this."""
+    passing: int = 0
+    """Failures of stages above among those of the batch."""

@@ -87,7 +87,6 @@ class Sequenced:
                 continue
             job.finished = final
             pieces, fails = self.waiting.take(name, released)
-            job.passing += len(fails)
             return Work(name, job.stamp.epoch, pieces, None, fails, final, job.stamp.logs, job.marks)
         return None
 

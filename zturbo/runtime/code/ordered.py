@@ -127,9 +127,11 @@ class OrderedCalls:
         if self._by_id:
             # Tasks from behind gaps come last. A client that has one of them has every failure, too, so a
             # later epoch closes the same gaps.
-            for _, late in sorted(job.late, key=lambda pair: pair[0]):
+            for (index, _), late in sorted(job.late, key=lambda pair: pair[0]):
                 if isinstance(late, Task):
                     call.out.add((job.number,), late)
+                elif index != self._context.index:
+                    call.out.pass_by((job.number,), late)
                 else:
                     call.out.fail((job.number,), 0, late)
                 job.number += 1
@@ -165,7 +167,7 @@ class OrderedCalls:
         """A failure of an earlier stage gets a number as a task does."""
         error = note_given(error, given)
         if not self._by_id:
-            call.out.fail((job.number,), 0, error)
+            call.out.pass_by((job.number,), error)
             job.number += 1
             return
         fields = failure_fields(error)  # it has no id: it gets its number at the end

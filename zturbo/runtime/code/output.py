@@ -49,6 +49,7 @@ class Output:
         "flush",
         "lock",
         "metas",
+        "passing",
         "since",
         "starts",
     )
@@ -74,6 +75,8 @@ class Output:
         self.metas: list[Any] | None = None
         self.ends: list[End] = []
         self.fails: list[Fail] = []
+        self.passing = 0
+        """Failures of stages above among them."""
         self._failed_bytes = 0
         self.since = 0.0
 
@@ -152,3 +155,8 @@ class Output:
             self._check()
         else:
             self.added()
+
+    def pass_by(self, path: Path, error: bytes) -> None:
+        """Give on a failure of a stage above, at the path that it has from here on."""
+        self.passing += 1
+        self.fail(path, 0, error)

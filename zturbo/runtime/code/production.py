@@ -185,7 +185,7 @@ class Production:
             return
         now = perf_counter()
         runs, contents, metas = out.runs(), out.contents, out.metas
-        ends, fails = out.ends, out.fails
+        ends, fails, passing = out.ends, out.fails, out.passing
         out.clear()
         batches: list[Batch] = []
         if contents:
@@ -201,7 +201,7 @@ class Production:
         self.host.inputs.packed()
         last = batches[-1] if batches else None
         done, works = list(self.done.items()), tuple(self._works)
-        produced = Produced(self.job, self.epoch, done, last, self.tasks, now - self._since, works)
+        produced = Produced(self.job, self.epoch, done, last, self.tasks, now - self._since, works, passing)
         self.done = {self.origin: 0}
         self.tasks, self._works = 0, []
         self._since = now

@@ -36,9 +36,7 @@ def test_a_drop_of_the_single_root_counts_at_a_plain_stage_alone() -> None:
 
 def test_failures_from_above_pass_an_ordered_stage_uncounted() -> None:
     job = a_job(ordered=True)
-    job.passing += 2
-    assert (job.done, job.failures) == (0, 0), "they are handed out, and not given yet"
-    job.count(gave(1, fails=3))
+    job.count(gave(1, fails=3), passing=2)
     assert (job.done, job.failures) == (2, 1)
 
 

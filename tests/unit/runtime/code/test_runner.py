@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from zturbo import BatchStage, Stage, Task
+from zturbo import BatchStage, ReorderStage, Stage, Task
 from zturbo.core.effects import Work
 from zturbo.core.worker.produced import Produced
 from zturbo.runtime.code.batching import BatchRunner
@@ -52,3 +52,29 @@ def test_outputs_of_one_job_and_epoch_name_no_input_of_another(
     named = {(out.job, out.epoch, origin) for out in given for origin, _ in out.done}
     assert named == {(A, 1, (SENDER, 1)), (*other, (SENDER, 2))}
     assert sum(len(out.works) for out in given) == 2
+
+
+class InOrder(ReorderStage):
+    def process(self, task: Task) -> Task:
+        if task.content == 1:
+            raise ValueError("own")
+        return task
+
+
+class ById(InOrder):
+    def get_sequence_id(self, task: Task) -> int:
+        return int(task.content)
+
+
+@pytest.mark.parametrize("stage", [InOrder, ById])
+def test_failures_of_stages_above_are_counted_when_they_are_given(stage: type[Stage]) -> None:
+    given: list[Produced] = []
+    host = StageHost(stage, name="s", index=1)
+    runner = Runner(Production(host, given.extend, lambda job: 1, 1 << 20))
+    above = StageHost(One, name="above", index=0).failures.error(ValueError("above"), (2,), None)
+    batch = Batch(A, 1, 1, [((0,), 2)], 2, pack_many([0, 1]), number=1, source=SENDER)
+    runner.run(Work(A, 1, [(batch, 0, 2)], None, [(2, above, 0)], final=True))
+    runner.idle()
+    fails = [fail for out in given if out.batch is not None for fail in out.batch.fails]
+    assert [fail.path for fail in fails] == [(1,), (2,)]
+    assert sum(out.passing for out in given) == 1
