@@ -21,6 +21,8 @@ from benchmarks.work import Work, shown
 
 __all__ = ["Measurement", "run"]
 
+LEAST = 100.0
+"""Seconds that a measurement may take, however short it is; :attr:`Work.limit` adds to it."""
 PATIENCE = 15.0
 """Seconds that a measurement which is told to stop may take before it is killed."""
 LAST_LINES = 15
@@ -120,7 +122,7 @@ def _measured(
     turn: int,
     seconds: float,
 ) -> Measurement:
-    limit = 60 + work.limit * seconds
+    limit = LEAST + work.limit * seconds
     late = False
     with open(folder / "log", "wb") as log:
         # A session of its own: Ctrl-C comes here alone, and what is below is ended in order.

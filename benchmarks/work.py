@@ -45,7 +45,7 @@ class Work:
         title: what is done, in a line.
         run: does it, in about so many seconds, and gives the figures as they are known.
         axis: what :attr:`Figure.at` counts, where a work is done at several sizes.
-        limit: how many times its seconds a measurement may take, beside a minute.
+        limit: how many times its seconds a measurement may take, beside those of its start.
         two_hosts: it runs in two network namespaces.
     """
 

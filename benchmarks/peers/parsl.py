@@ -29,6 +29,7 @@ class Here(Peer):
         """Start the executor, with a worker for each worker of each stage."""
         if flow.away or MANY & set(flow.steps):
             raise CannotDo("one host here, and one output for each input")
+        os.environ["PYTHONPATH"] = os.getcwd()  # the workers import the steps
         beside = os.path.dirname(sys.executable)  # of interchange.py, which Parsl runs by name
         os.environ["PATH"] = os.pathsep.join([beside, os.environ.get("PATH", "")])
         executor = HighThroughputExecutor(

@@ -66,9 +66,8 @@ def workers(begin: Begin, seconds: float) -> Iterator[Figure]:
 
 def contents(begin: Begin, seconds: float) -> Iterator[Figure]:
     """Larger contents."""
-    for size in [10**i for i in range(1, 8)] + [64 * 10**6]:
-        if seconds < 1 and size > 10**5:
-            return
+    sizes = [10**i for i in range(1, 8)] + [64 * 10**6] if seconds >= 1 else [10, 10**5]
+    for size in sizes:
         sent = bytes(size)
         large = size >= 10**5
 

@@ -16,7 +16,7 @@ __all__ = ["WORKS"]
 
 
 def _used(peer: Peer, run: Callable[[int], None], few: int, many: int) -> Iterator[Figure]:
-    """CPU of one more task: a run of few is taken from a run of many, so that what a run costs is left out."""
+    """CPU of one more task: that of a run of many less that of a run of few."""
     run(few)  # to warm up
     pids = {"client": [os.getpid()], **peer.processes()}
     used = {name: dict.fromkeys((few, many), 0.0) for name in pids}
