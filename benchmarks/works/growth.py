@@ -64,6 +64,12 @@ def workers(begin: Begin, seconds: float) -> Iterator[Figure]:
             yield Figure("µs each", _small(peer, 1, seconds / 2), less=True, at=count)
 
 
+def _length(content: object) -> int:
+    if not isinstance(content, bytes):
+        raise Wrong(f"a result is no bytes but {type(content).__name__}")
+    return len(content)
+
+
 def contents(begin: Begin, seconds: float) -> Iterator[Figure]:
     """Larger contents."""
     sizes = [10**i for i in range(1, 8)] + [64 * 10**6] if seconds >= 1 else [10, 10**5]
@@ -77,7 +83,7 @@ def contents(begin: Begin, seconds: float) -> Iterator[Figure]:
 
         def run(n: int, sent: bytes = sent, window: int = 4 if large else WINDOW) -> list[int]:
             through = peer.stream if peer.streams else peer.jobs
-            return [len(content) for content in through((sent for _ in range(n)), window)]
+            return [_length(content) for content in through((sent for _ in range(n)), window)]
 
         with begin(Flow(("same", "same", "same"), large=large)) as peer:
             count, took = timed(run, check, seconds / 2, least=4 if large else 64)

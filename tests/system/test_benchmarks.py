@@ -1,4 +1,7 @@
-"""The benchmarks work: zturbo and the chain do each work once, at a tiny size; no figure is judged."""
+"""The benchmarks work, at tiny sizes: each work by calls in this process, a few with zturbo and the chain.
+
+No figure is judged.
+"""
 
 from __future__ import annotations
 
@@ -6,69 +9,34 @@ import json
 import signal
 import subprocess
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
 
+from benchmarks.machine import machine
 from benchmarks.measure import Found, measure
 from benchmarks.peer import Flow, Peer
+from benchmarks.picture import draw
 from benchmarks.registry import WORKS
+from benchmarks.report import Results
+from benchmarks.run import Measurement
+from benchmarks.steps import MANY, STEPS
 from tests.docs.blocks import ROOT
 from tests.support.cluster import eventually
 from tests.support.hosts import need_hosts
 
-ONLY_ZTURBO = {"W2b", "W10"}
-"""Works for which the chain has no way."""
-LOCAL = [work for work in WORKS if not WORKS[work].two_hosts]
+BY_CALLS = [name for name, work in WORKS.items() if not work.two_hosts and name != "W10"]
+"""Works that a peer without processes can do."""
 
 
-def benchmark(*words: str) -> list[str]:
-    return [sys.executable, "-m", "benchmarks", "--repeat", "1", "--seconds", "0.02", *words]
-
-
-def measured(folder: Path) -> list[dict[str, Any]]:
-    """The measurements of a run."""
-    everything = json.loads((folder / "results.json").read_text())
-    return [{**done, **done["found"]} for done in everything["measurements"]]
-
-
-def check(works: list[str], folder: Path) -> None:
-    """Run works, and look at what was written."""
-    command = benchmark("--work", ",".join(works), "--peers", "chain,zturbo", "--out", str(folder))
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=290, check=False)
-    assert done.returncode == 0, done.stderr
-    found = {(one["work"], one["peer"]): one for one in measured(folder)}
-    assert set(found) == {(work, peer) for work in works for peer in ("chain", "zturbo")}
-    for (work, peer), one in found.items():
-        cannot = peer == "chain" and work in ONLY_ZTURBO
-        assert one["kind"] == ("cannot" if cannot else "figures"), f"{work} {peer}: {one['why']}"
-        assert one["left"] == 0, f"{peer} left processes after {work}"
-        assert bool(one["figures"]) != cannot
-    assert all(f"| {work} " in done.stdout for work in works)
-    for work in works:
-        assert (folder / f"{work}.png").exists() == bool(WORKS[work].axis)
-
-
-@pytest.mark.parametrize("part", range(3))
-def test_each_work_gives_figures(tmp_path: Path, part: int) -> None:
-    pytest.importorskip("matplotlib")
-    check(LOCAL[part::3], tmp_path)
-
-
-def test_frames_between_two_hosts(tmp_path: Path) -> None:
-    pytest.importorskip("matplotlib")
-    need_hosts()
-    check([work for work in WORKS if WORKS[work].two_hosts], tmp_path)
-
-
-class Swaps(Peer):
-    """Gives all results, but two of them in the wrong order."""
+class Calls(Peer):
+    """Calls the steps in this process."""
 
     def start(self, flow: Flow) -> None:
-        pass
+        self._steps = flow.steps
 
     def stop(self) -> None:
         pass
@@ -76,15 +44,68 @@ class Swaps(Peer):
     def versions(self) -> dict[str, str]:
         return {}
 
-    def jobs(self, contents: Iterable[int], in_flight: int) -> Iterator[int]:
-        first, second, *rest = contents
-        yield from (second + 3, first + 3, *(content + 3 for content in rest))
+    def _results(self, contents: Iterable[Any], first: int = 0) -> Generator[Any, None, None]:
+        for content in contents:
+            for step in self._steps[first:]:
+                content = STEPS[step](content)
+            yield content
+
+    def jobs(self, contents: Iterable[Any], in_flight: int) -> Iterator[Any]:
+        return self._results(contents)
+
+    def stream(self, contents: Iterable[Any], in_flight: int) -> Generator[Any, None, None]:
+        return self._results(contents)
+
+    def fan_out(self, content: Any, results: int) -> Iterator[Any]:
+        assert self._steps[0] in MANY
+        return self._results(STEPS[self._steps[0]](content), first=1)
+
+    def processes(self) -> dict[str, list[int]]:
+        return {}
+
+
+class Spoils(Calls):
+    """Gives ``None`` in place of a run's first result."""
+
+    def _results(self, contents: Iterable[Any], first: int = 0) -> Generator[Any, None, None]:
+        results = super()._results(contents, first)
+        next(results)
+        yield None
+        yield from results
+
+
+class Swaps(Calls):
+    """Gives the first two results of a run in the wrong order."""
+
+    def _results(self, contents: Iterable[Any], first: int = 0) -> Generator[Any, None, None]:
+        results = super()._results(contents, first)
+        one, two = next(results), next(results)
+        yield from (two, one, *results)
+
+
+def measured_with(peer: Peer, work: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Found:
+    """What a measurement of this peer finds."""
+    monkeypatch.setattr("benchmarks.measure.make", lambda name: peer)
+    found = Found()
+    measure("a peer", WORKS[work], 0.01, found, folder / "found")
+    return found
+
+
+@pytest.mark.parametrize("work", BY_CALLS)
+def test_each_work_gives_figures(work: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = measured_with(Calls(), work, tmp_path, monkeypatch)
+    assert (found.kind, found.why) == ("figures", "")
+    assert found.figures
+
+
+@pytest.mark.parametrize("work", BY_CALLS)
+def test_a_wrong_result_gives_no_figure(work: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = measured_with(Spoils(), work, tmp_path, monkeypatch)
+    assert (found.kind, found.figures) == ("wrong", [])
 
 
 def test_results_out_of_order_give_no_figure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("benchmarks.measure.make", lambda name: Swaps())
-    found = Found()
-    measure("swaps", WORKS["W2"], 0.01, found, tmp_path / "found")
+    found = measured_with(Swaps(), "W2", tmp_path, monkeypatch)
     assert (found.kind, found.figures) == ("wrong", [])
     assert found.why == "wrong results: result 0 is 4, not 3"
 
@@ -98,15 +119,56 @@ def test_a_peer_that_is_not_installed_is_named(tmp_path: Path, monkeypatch: pyte
     assert found.why.startswith("not installed: ") and "pyturbo" in found.why
 
 
+def benchmark(*words: str) -> list[str]:
+    return [sys.executable, "-m", "benchmarks", "--repeat", "1", "--seconds", "0.02", *words]
+
+
+def check(work: str, folder: Path) -> None:
+    """Do a work with the chain and zturbo, and look at what was written."""
+    command = benchmark("--work", work, "--peers", "chain,zturbo", "--out", str(folder))
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    measurements = json.loads((folder / "results.json").read_text())["measurements"]
+    found = {one["peer"]: one["found"] for one in measurements}
+    assert set(found) == {"chain", "zturbo"}
+    for peer, one in found.items():
+        assert one["kind"] == "figures", f"{peer}: {one['why']}"
+        assert one["figures"]
+        assert one["left"] == 0, f"{peer} left processes"
+    assert f"| {work} " in done.stdout
+    assert (folder / "table.md").read_text() == done.stdout
+    assert (folder / "ratios.png").stat().st_size > 0
+
+
+def test_the_command_measures_each_peer(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    check("W1", tmp_path)
+
+
+def test_frames_between_two_hosts(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    need_hosts()
+    check("W5", tmp_path)
+
+
+def test_a_work_at_several_sizes_is_drawn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("matplotlib")
+    found = measured_with(Calls(), "W8-stages", tmp_path, monkeypatch)
+    results = Results(
+        [Measurement("W8-stages", "zturbo", 1, found)], {**machine(), "rounds": 1, "seconds": 0.01}
+    )
+    assert draw(results, tmp_path) == [tmp_path / "W8-stages.png"]
+    assert "| W8-stages µs each, 2 stages ↓ | " in results.table()
+
+
 def test_ctrl_c_ends_every_process_and_shows_what_is_known(tmp_path: Path) -> None:
-    words = ("--work", "W3,W11", "--seconds", "60", "--peers", "zturbo", "--out", str(tmp_path))
+    words = ("--work", "W3", "--seconds", "60", "--peers", "zturbo", "--out", str(tmp_path))
     process = subprocess.Popen(
         benchmark(*words), cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
     below = psutil.Process(process.pid)
-    eventually(
-        lambda: len(below.children(recursive=True)) >= 7
-    )  # measurement, node, broker, sink, three workers
+    # Measurement, node, broker, sink, three workers.
+    eventually(lambda: len(below.children(recursive=True)) >= 7)
     started = below.children(recursive=True)
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=60)
