@@ -1,4 +1,4 @@
-"""The ledger: jobs and their roots on disk, in SQLite.
+"""The ledger: jobs and their roots on disk, in SQLite, and in files beside it those roots that are large.
 
 The file is in WAL mode with ``synchronous=FULL``: once :meth:`Ledger.commit` has returned, its writes survive
 a power cut, as far as the disk keeps its word. A commit of jobs with a lesser durability does not wait for
@@ -21,8 +21,10 @@ import msgpack
 
 from zturbo.errors import ZturboError
 from zturbo.runtime.disk.folders import state_folder
+from zturbo.runtime.disk.spool import Location, SpoolCorrupt, SpoolFull
 from zturbo.wire.messages import Buffer
 from zturbo_broker.ledger.file import DAMAGE, connect, no_room, take_lock
+from zturbo_broker.ledger.rootfiles import RootFiles
 from zturbo_broker.ledger.rows import ChunkRow, JobRow, LedgerCorrupt
 from zturbo_broker.ledger.schema import row_crc
 
@@ -52,6 +54,25 @@ def _packed(value: Any) -> bytes:
     return b"".join(parts)
 
 
+_LARGE = 128 << 10
+"""Bytes from which on a chunk of roots is in a file."""
+
+
+class _LargeChunk:
+    """A chunk that goes into its job's file before its row is written."""
+
+    __slots__ = ("first", "frames", "job", "n", "place", "seq")
+
+    def __init__(self, job: bytes, seq: int, first: int, n: int, frames: list[Buffer]) -> None:
+        self.job = job
+        self.seq = seq
+        self.first = first
+        self.n = n
+        self.frames = frames
+        self.place: Location | None = None
+        """Where it is in the file; None before."""
+
+
 _NAMES = tuple(name for name in JobRow.__annotations__ if name != "number")
 _columns = attrgetter(*_NAMES)
 _JOB_COLUMNS = ", ".join(_NAMES)
@@ -66,6 +87,21 @@ _PUT_JOB = (
     f"ON CONFLICT (id) DO UPDATE SET {_JOB_UPDATES}, crc = excluded.crc"
 )
 _PUT_CHUNK = f"INSERT OR REPLACE INTO chunk ({_CHUNK_HEAD}, head, payload) VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+
+
+def _chunk_row(job: bytes, seq: int, first: int, n: int, nbytes: int, payload: bytes) -> tuple[Any, ...]:
+    head = (job, seq, first, n, nbytes, zlib.crc32(payload))
+    return (*head, row_crc(*head), payload)
+
+
+def _row(values: tuple[Any, ...] | _LargeChunk) -> tuple[Any, ...]:
+    """The columns of a row that is queued; that of a large chunk has its place in the job's file."""
+    if type(values) is not _LargeChunk:
+        assert type(values) is tuple
+        return values
+    assert values.place is not None
+    place = msgpack.packb(values.place)
+    return _chunk_row(values.job, values.seq, values.first, values.n, values.place.length, place)
 
 
 class Ledger:
@@ -88,7 +124,19 @@ class Ledger:
             os.close(self._lock)
             raise
         self._synced = True
-        self._queue: list[tuple[str, tuple[Any, ...]]] = []
+        self._queue: list[tuple[str, tuple[Any, ...] | _LargeChunk]] = []
+        self._dropped: list[bytes] = []
+        """Jobs whose roots the next commit deletes."""
+        self._files = self._root_files()
+
+    def _root_files(self) -> RootFiles:
+        """Files of another ledger that lay here are let be: their ledger may come back."""
+        try:
+            files = RootFiles(self.path.with_name(f"roots-{self.cluster_id.hex()[:16]}"))
+            files.keep([job for (job,) in self._read("chunk", "SELECT DISTINCT job FROM chunk")])
+        except LedgerCorrupt:  # it is told when the rows are read
+            return RootFiles(self.path.with_name("roots"))
+        return files
 
     # -- meta ---------------------------------------------------------------------------------
     def _meta(self, key: str) -> bytes | None:
@@ -135,7 +183,7 @@ class Ledger:
         self._set_meta("members", msgpack.packb(members))
 
     # -- writes -------------------------------------------------------------------------------
-    def _write(self, statement: str, values: tuple[Any, ...]) -> None:
+    def _write(self, statement: str, values: tuple[Any, ...] | _LargeChunk) -> None:
         self._queue.append((statement, values))
 
     def _full(self, error: Exception) -> ZturboError:
@@ -159,13 +207,17 @@ class Ledger:
         buffers: list[Buffer],
     ) -> None:
         """Append a chunk of roots. Durable at ``commit``."""
-        payload = _packed([blob, metas, buffers])
-        head = (job, seq, first, n, len(payload), zlib.crc32(payload))
-        self._write(_PUT_CHUNK, (*head, row_crc(*head), payload))
+        if sum(memoryview(part).nbytes for part in (blob, metas or b"", *buffers)) < _LARGE:
+            payload = _packed([blob, metas, buffers])
+            self._write(_PUT_CHUNK, _chunk_row(job, seq, first, n, len(payload), payload))
+        else:
+            frames = [b"" if metas is None else b"\1", blob, metas or b"", *buffers]
+            self._write(_PUT_CHUNK, _LargeChunk(job, seq, first, n, frames))
 
     def drop_chunks(self, job: bytes) -> None:
         """Delete the job's roots, which are needed no more. Durable at ``commit``."""
         self._write("DELETE FROM chunk WHERE job = ?", (job,))
+        self._dropped.append(job)
 
     def drop_job(self, job: bytes) -> None:
         """Delete a job and its roots. Durable at ``commit``."""
@@ -184,13 +236,14 @@ class Ledger:
         """
         if not self._queue:
             return
+        self._write_files(sync=sync)
         try:
             if sync != self._synced:
                 self._db.execute(f"PRAGMA synchronous = {'FULL' if sync else 'NORMAL'}")
                 self._synced = sync
             self._db.execute("BEGIN IMMEDIATE")
             for statement, writes in groupby(self._queue, key=itemgetter(0)):
-                self._db.executemany(statement, [values for _, values in writes])
+                self._db.executemany(statement, [_row(values) for _, values in writes])
             self._db.execute("COMMIT")
         except BaseException as error:
             if self._db.in_transaction:
@@ -199,6 +252,24 @@ class Ledger:
                 raise self._full(error) from None
             raise
         self._queue.clear()
+        dropped, self._dropped = self._dropped, []
+        for job in dropped:
+            self._files.remove(job)
+
+    def _write_files(self, *, sync: bool) -> None:
+        """Write the large chunks among what is queued; one that was written before stays where it is."""
+        try:
+            for _, values in self._queue:
+                if type(values) is _LargeChunk and values.place is None:
+                    values.place = self._files.append(values.job, values.seq, values.frames)
+            if sync:
+                self._files.sync()
+            else:
+                self._files.written()
+        except SpoolFull as error:
+            raise LedgerFull(str(error)) from None
+        except OSError as error:
+            raise self._full(error) from None
 
     # -- reads --------------------------------------------------------------------------------
     def _read(self, table: str, query: str, values: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
@@ -278,14 +349,26 @@ class Ledger:
             _, first, n, _, crc = self._chunk_head(job, tuple(row))
             if type(payload) is not bytes or zlib.crc32(payload) != crc:
                 raise LedgerCorrupt(f"{self.path}: chunk {seq} of job {job.hex()} is damaged")
-            blob, metas, buffers = msgpack.unpackb(payload)
+            blob, metas, buffers = self._contents(job, seq, msgpack.unpackb(payload))
             return ChunkRow(job, seq, first, n, blob, metas, buffers)
         raise LedgerCorrupt(f"{self.path}: chunk {seq} of job {job.hex()} is not there")
+
+    def _contents(self, job: bytes, seq: int, found: list[Any]) -> tuple[bytes, bytes | None, list[Buffer]]:
+        """(blob, metas, buffers): of a chunk's payload, or of the place in the job's file that this names."""
+        if len(found) == 3:
+            blob, metas, buffers = found
+            return blob, metas, buffers
+        try:
+            has_metas, blob, metas, *buffers = self._files.read(job, seq, Location(*found))
+        except SpoolCorrupt as error:
+            raise LedgerCorrupt(f"chunk {seq} of job {job.hex()} is damaged: {error}") from None
+        return bytes(blob), bytes(metas) if has_metas else None, buffers
 
     def close(self) -> None:
         """Commit the queued writes, close the file, and unlock it."""
         try:
             self.commit()
         finally:
+            self._files.close()
             self._db.close()
             os.close(self._lock)

@@ -10,6 +10,7 @@ from zturbo.jobstates import ENDED, LIVE, JobState
 from zturbo.slotted import slotted
 from zturbo.wire.codec import stamp_from_wire, stamp_to_wire
 from zturbo.wire.control.view import Member
+from zturbo.wire.messages import Buffer
 from zturbo_broker.jobs.job import Chunks, Job
 
 __all__ = ["ChunkRow", "JobRow", "LedgerCorrupt", "RowUnreadable", "job_of", "member_of", "row_of"]
@@ -60,7 +61,7 @@ class ChunkRow:
     n: int
     blob: bytes
     metas: bytes | None
-    buffers: list[bytes]
+    buffers: list[Buffer]
 
 
 class RowUnreadable(LedgerCorrupt):

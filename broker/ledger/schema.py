@@ -67,6 +67,7 @@ MIGRATIONS: list[tuple[int, tuple[str, ...]]] = [
         ),
     ),
     (4, ("CREATE INDEX ended_job ON job (number) WHERE ended IS NOT NULL",)),
+    (5, ()),  # the payload of a large chunk is its place in a file beside the ledger
 ]
 """(version, statements), versions counting up from 1."""
 

@@ -15,6 +15,7 @@ import pytest
 from tests.support.cluster import Cluster, eventually, stage
 from zturbo import Job, Task
 from zturbo.deploy.children import sink_child, worker_children
+from zturbo.errors import JobFailed
 from zturbo.runtime.net.host import host_name
 from zturbo.runtime.node.node import Node
 from zturbo_broker.ledger.ledger import Ledger
@@ -152,6 +153,29 @@ def test_the_broker_alone_is_moved(moved: Path, tmp_path: Path) -> None:
             thread.join()
             node.close()
             there.close()
+
+
+def test_large_roots_move_with_the_ledger_and_one_that_is_gone_ends_its_job_alone(
+    moved: Path, tmp_path: Path
+) -> None:
+    gate = tmp_path / "gate"
+    stages = {"p": [stage("gate", "Gate", 1, path=str(gate))]}
+    contents = [bytes([n]) * 300_000 for n in range(3)]
+    with Cluster(stages) as cluster, cluster.client() as client:
+        handles = [client.submit(Task(content), pipeline="p", wait=True) for content in contents]
+        stop_broker(cluster)
+        stop_node(cluster)
+        shutil.copytree(cluster.network.state, moved, ignore=SOCKET)
+    (folder,) = moved.glob("roots-*")
+    assert {path.name for path in folder.iterdir()} == {handle.id for handle in handles}
+    (folder / handles[1].id).unlink()
+    gate.touch()
+    with Cluster(stages, state=moved) as cluster, cluster.client() as client:
+        for n in (0, 2):
+            assert client.attach(handles[n].id).result(timeout=60) == [contents[n]]
+        with pytest.raises(JobFailed, match=r"chunk 0 of job \w+ is damaged"):
+            client.attach(handles[1].id).result(timeout=60)
+        eventually(lambda: not list(folder.iterdir()))
 
 
 @pytest.mark.parametrize("what", ["cut off", "a job's row"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,9 @@ import pytest
 from tests.unit.broker.ledger.rows import row
 from zturbo.slotted import replace
 from zturbo_broker.ledger.ledger import Ledger, LedgerFull
+from zturbo_broker.ledger.rootfiles import OPEN
 from zturbo_broker.ledger.rows import JobRow, LedgerCorrupt, job_of
+from zturbo_broker.ledger.schema import row_crc
 
 
 def test_what_was_committed_is_there_again(tmp_path: Path) -> None:
@@ -152,4 +155,112 @@ def test_a_full_disk_keeps_what_is_queued(tmp_path: Path) -> None:
     ledger._db.execute("PRAGMA max_page_count = 1000000")
     ledger.commit()
     assert list(ledger.jobs()) == [row()] and len(ledger.chunk(b"j" * 16, 0).blob) == 100_000
+    ledger.close()
+
+
+LARGE = bytes(range(256)) * 1024
+
+
+def folder_of(ledger: Ledger) -> Path:
+    return ledger.path.with_name(f"roots-{ledger.cluster_id.hex()[:16]}")
+
+
+def with_large_chunks(path: Path) -> Ledger:
+    ledger = Ledger(path)
+    ledger.put_job(row())
+    ledger.put_chunk(b"j" * 16, 0, 0, 1, b"small", None, [])
+    ledger.put_chunk(b"j" * 16, 1, 1, 1, b"b", None, [LARGE, memoryview(LARGE)])
+    ledger.put_chunk(b"j" * 16, 2, 2, 1, LARGE, b"m", [])
+    ledger.commit()
+    return ledger
+
+
+def test_large_chunks_are_in_a_file_of_their_job(tmp_path: Path) -> None:
+    with_large_chunks(tmp_path / "l.db").close()
+    ledger = Ledger(tmp_path / "l.db")
+    (file,) = folder_of(ledger).iterdir()
+    assert file.name == (b"j" * 16).hex() and file.stat().st_size > 3 * len(LARGE)
+    assert [nbytes > len(LARGE) for *_, nbytes in ledger.chunk_index(b"j" * 16)] == [False, True, True]
+    chunks = [ledger.chunk(b"j" * 16, seq) for seq in range(3)]
+    assert [(chunk.blob, chunk.metas) for chunk in chunks] == [(b"small", None), (b"b", None), (LARGE, b"m")]
+    assert [bytes(buffer) for buffer in chunks[1].buffers] == [LARGE, LARGE]
+    ledger.drop_job(b"j" * 16)
+    assert file.exists(), "not before the commit"
+    ledger.commit()
+    assert not file.exists()
+    ledger.close()
+    assert not list(tmp_path.glob("roots-*"))
+
+
+@pytest.mark.parametrize("damage", ["flipped", "cut", "gone", "another"])
+def test_a_large_chunk_that_is_damaged_is_never_served(tmp_path: Path, damage: str) -> None:
+    ledger = with_large_chunks(tmp_path / "l.db")
+    file = folder_of(ledger) / (b"j" * 16).hex()
+    ledger.close()
+    content = bytearray(file.read_bytes())
+    content[len(content) // 4] ^= 1
+    if damage == "flipped":
+        file.write_bytes(content)
+    elif damage == "cut":
+        os.truncate(file, 1000)
+    elif damage == "gone":
+        file.unlink()
+    ledger = Ledger(tmp_path / "l.db")
+    if damage == "another":
+        (payload,) = ledger._db.execute("SELECT payload FROM chunk WHERE seq = 2").fetchone()
+        head = ledger._db.execute("SELECT job, seq, first, n, nbytes FROM chunk WHERE seq = 1").fetchone()
+        head = (*head, zlib.crc32(payload))
+        ledger._db.execute(
+            "UPDATE chunk SET payload = ?, crc = ?, head = ? WHERE seq = 1",
+            (payload, head[-1], row_crc(*head)),
+        )
+    with pytest.raises(LedgerCorrupt, match=r"chunk 1 of job 6a6a\w+ is damaged"):
+        ledger.chunk(b"j" * 16, 1)
+    assert ledger.chunk(b"j" * 16, 0).blob == b"small"
+    ledger.close()
+
+
+def test_files_of_jobs_that_are_gone_are_removed_and_those_of_another_ledger_are_let_be(
+    tmp_path: Path,
+) -> None:
+    ledger = with_large_chunks(tmp_path / "l.db")
+    folder = folder_of(ledger)
+    ledger.close()
+    (folder / (b"k" * 16).hex()).write_bytes(b"left by a crash")
+    other = tmp_path / "roots-0123456789abcdef"
+    other.mkdir()
+    (other / (b"k" * 16).hex()).write_bytes(b"another's")
+    Ledger(tmp_path / "l.db").close()
+    assert [path.name for path in folder.iterdir()] == [(b"j" * 16).hex()]
+    assert len(list(other.iterdir())) == 1
+
+
+def test_a_full_disk_keeps_large_chunks_that_are_queued(tmp_path: Path) -> None:
+    """They are written once, however often the commit is tried."""
+    ledger = Ledger(tmp_path / "l.db")
+    (pages,) = ledger._db.execute("PRAGMA page_count").fetchone()
+    ledger._db.execute(f"PRAGMA max_page_count = {pages}")
+    ledger.put_job(replace(row(), name="n" * 50_000))
+    ledger.put_chunk(b"j" * 16, 0, 0, 1, LARGE, None, [])
+    sizes = []
+    for _ in range(3):
+        with pytest.raises(LedgerFull):
+            ledger.commit()
+        sizes.append((folder_of(ledger) / (b"j" * 16).hex()).stat().st_size)
+    assert sizes[0] == sizes[-1]
+    ledger._db.execute("PRAGMA max_page_count = 1000000")
+    ledger.commit()
+    assert ledger.chunk(b"j" * 16, 0).blob == LARGE
+    ledger.close()
+
+
+def test_many_files_share_a_few_descriptors(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path / "l.db")
+    jobs = [n.to_bytes(16, "big") for n in range(2 * OPEN)]
+    for job in jobs:
+        ledger.put_chunk(job, 0, 0, 1, LARGE + job, None, [])
+    before = len(os.listdir("/proc/self/fd"))
+    ledger.commit()
+    assert len(os.listdir("/proc/self/fd")) <= before + OPEN
+    assert all(ledger.chunk(job, 0).blob == LARGE + job for job in jobs)
     ledger.close()

@@ -1,0 +1,145 @@
+"""Large chunks of roots, beside the ledger: one file of records for each job that has such chunks.
+
+A database takes many times as long for a large value as a file does. So the ledger's row of a large chunk
+tells where in the job's file it is. A chunk is in the file before its row is in the ledger, and a file is
+removed after its last row. So a crash may leave a file, or records, that no row names: the next broker
+removes the one, and the others do no harm.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections import OrderedDict
+from collections.abc import Collection, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from zturbo.runtime.disk.spool import Location, Spool, SpoolCorrupt
+from zturbo.wire.messages import Buffer
+
+__all__ = ["RootFiles", "RootsUnreadable"]
+
+OPEN = 64
+"""Files that are open at once."""
+
+SLOW_FROM = 32 << 20
+"""Bytes from which on the removal of a file takes so long that a thread does it."""
+
+
+class RootsUnreadable(SpoolCorrupt):
+    """A chunk is not in its file as it was written there."""
+
+
+class RootFiles:
+    """The files of one ledger.
+
+    Args:
+        folder: where they are; it is made with the first of them.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._open: OrderedDict[bytes, Spool] = OrderedDict()
+        """Job -> its file, the one that was used last at the end."""
+        self._unsynced: set[bytes] = set()
+        """Jobs whose files have records that may not be on the disk yet."""
+
+    def _path(self, job: bytes) -> Path:
+        return self._folder / job.hex()
+
+    def _file(self, job: bytes) -> Spool:
+        file = self._open.get(job)
+        if file is None:
+            while len(self._open) >= OPEN:
+                other, oldest = next(iter(self._open.items()))
+                if other in self._unsynced:
+                    oldest.sync()
+                    self._unsynced.discard(other)
+                del self._open[other]
+                oldest.close()
+            file = self._open[job] = Spool(self._path(job))
+        self._open.move_to_end(job)
+        return file
+
+    def append(self, job: bytes, seq: int, frames: Sequence[Buffer]) -> Location:
+        """Write a chunk to its job's file. It outlives this process, and after :meth:`sync` the host.
+
+        Args:
+            job: its id.
+            seq: number of the chunk.
+            frames: of the chunk.
+
+        Raises:
+            SpoolFull: there is no room; nothing was written.
+            OSError: the file cannot be written.
+        """
+        self._folder.mkdir(mode=0o700, exist_ok=True)
+        place = self._file(job).append([seq.to_bytes(8, "big"), *frames])
+        self._unsynced.add(job)
+        return place
+
+    def sync(self) -> None:
+        """Return once all that was appended is on the disk.
+
+        Raises:
+            OSError: a file cannot be written.
+        """
+        for job in list(self._unsynced):
+            self._open[job].sync()
+            self._unsynced.discard(job)
+
+    def written(self) -> None:
+        """What was appended need not be synced: it is of jobs that may be lost with the host."""
+        self._unsynced.clear()
+
+    def read(self, job: bytes, seq: int, place: Location) -> list[memoryview]:
+        """The frames of a chunk.
+
+        Raises:
+            RootsUnreadable: it is not there as it was written.
+        """
+        try:
+            if job not in self._open and not self._path(job).is_file():
+                raise RootsUnreadable(f"{self._path(job)} is not there")
+            number, *frames = self._file(job).read(place)
+        except (OSError, SpoolCorrupt) as error:
+            raise RootsUnreadable(str(error)) from None
+        if number != seq.to_bytes(8, "big"):
+            raise RootsUnreadable(f"{self._path(job)}: another chunk is at {place.offset}")
+        return frames
+
+    def remove(self, job: bytes) -> None:
+        """Remove a job's file, if it has one. No row of the ledger names it any more."""
+        file = self._open.pop(job, None)
+        self._unsynced.discard(job)
+        path = self._path(job)
+        if file is None:
+            _unlink(path)
+        elif file.size < SLOW_FROM:
+            file.close()
+            _unlink(path)
+        else:
+            _unlink(path)  # the kernel frees the pages when it is closed
+            threading.Thread(target=file.close, daemon=True).start()
+
+    def keep(self, jobs: Collection[bytes]) -> None:
+        """Remove the files of all other jobs, which an earlier broker left."""
+        names = {job.hex() for job in jobs}
+        with suppress(FileNotFoundError):
+            for path in list(self._folder.iterdir()):
+                if path.name not in names:
+                    _unlink(path)
+
+    def close(self) -> None:
+        """Close all files; remove the folder if it is empty."""
+        for file in self._open.values():
+            file.close()
+        self._open.clear()
+        with suppress(OSError):
+            self._folder.rmdir()
+
+
+def _unlink(path: Path) -> None:
+    with suppress(OSError):  # one that stays is removed at the next start
+        os.unlink(path)
