@@ -78,7 +78,7 @@ class Broker:
         pipelines: the pipelines that it serves.
         host: name of this host.
         folder: for its ipc socket; the broker makes it.
-        tcp: address that the inbox binds beside ipc; None if all workers are on this host.
+        tcp: address that the inbox binds beside ipc; None if all workers share this process's files.
         lease: seconds that a member lives without being renewed.
         feed_timeout: seconds that a client may be silent while it feeds a job.
         security: CURVE keys, if they are configured.

@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterable, Mapping
 from numbers import Integral, Real
 from typing import Any
+from urllib.parse import urlsplit
 
 from zturbo.errors import UsageError
 
@@ -22,6 +23,7 @@ __all__ = [
     "did_you_mean",
     "is_address",
     "is_endpoint",
+    "is_loopback",
     "is_number",
     "plain_number",
     "plain_options",
@@ -58,6 +60,18 @@ def is_endpoint(text: str) -> bool:
         and 0 < len(path.encode(errors="surrogateescape")) <= LONGEST_IPC
         and path.isprintable()
     )
+
+
+def is_loopback(address: str) -> bool:
+    """Whether only its own host can reach ``tcp://HOST:PORT``."""
+    try:
+        host = urlsplit(address).hostname or ""
+    except ValueError:
+        return False
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def plain_number(value: object) -> int | float | None:

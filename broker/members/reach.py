@@ -1,10 +1,11 @@
-"""Whether two members with a link reach each other: on one host over ipc; on two over tcp, both ways."""
+"""Whether the addresses of two members with a link fit: on two hosts, others have to reach both."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
+from zturbo.checks import is_loopback
 from zturbo.wire.control.view import Member
 
 __all__ = ["Apart", "out_of_reach", "works"]
@@ -56,8 +57,10 @@ def works(member: Member, others: Iterable[Member]) -> bool:
 
 
 def _hears(member: Member, other: Member) -> bool:
-    """Whether the other, from its host, can reach this member."""
-    return member.host == other.host or any(end.startswith("tcp:") for end in member.endpoints)
+    """Whether this member has an address for the other's host."""
+    return member.host == other.host or any(
+        end.startswith("tcp:") and not is_loopback(end) for end in member.endpoints
+    )
 
 
 def _linked(one: Member, other: Member) -> bool:

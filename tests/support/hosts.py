@@ -98,9 +98,24 @@ class Hosts:
             subprocess.run(["ip", "netns", "del", space], capture_output=True)
         shutil.rmtree(self.folder, ignore_errors=True)
 
-    def run(self, host: str, *words: str, **options: Any) -> subprocess.Popen[bytes]:
-        """A process on a host: ``python -m`` and these words."""
-        command = ["ip", "netns", "exec", self.namespaces[host], sys.executable, "-m", *words]
+    def run(self, host: str, *words: str, own_files: bool = False, **options: Any) -> subprocess.Popen[bytes]:
+        """A process on a host: ``python -m`` and these words.
+
+        Args:
+            host: its name, which the process's host has too.
+            words: the module and its arguments.
+            own_files: give it a folder for temporary files that has the same path as all others', and is
+                another folder, as in a container.
+            options: of ``Popen``.
+        """
+        tmp = self.folder / "tmp"
+        tmp.mkdir(exist_ok=True)
+        script = 'echo "$0" >/proc/sys/kernel/hostname'
+        if own_files:  # 'ip netns exec' has given it a mount namespace
+            script += f" && mount -t tmpfs tmpfs {tmp}"
+        command = ["ip", "netns", "exec", self.namespaces[host], "unshare", "--uts"]
+        command += ["sh", "-c", f'{script} && exec "$@"', host, sys.executable, "-m", *words]
+        options["env"] = {**options.get("env", os.environ), "TMPDIR": str(tmp)}
         log = open(self.folder / f"{len(self.processes)}-{host}.log", "wb")
         process = subprocess.Popen(command, stdout=log, stderr=log, **options)
         log.close()

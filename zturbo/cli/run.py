@@ -11,14 +11,14 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from zturbo.checks import is_address
+from zturbo.checks import is_address, is_loopback
 from zturbo.cli.ask import print_line
 from zturbo.cli.fromsystem import is_system_name, network_of
 from zturbo.client.client import Client
 from zturbo.deploy.network import Network
 from zturbo.errors import StartError, UsageError, ZturboError
 from zturbo.errortext import shown_text
-from zturbo.runtime.net.host import address_towards, host_name, is_loopback, listens, tcp_address
+from zturbo.runtime.net.host import address_towards, host_name, listens, tcp_address
 from zturbo.runtime.net.sockets import check_bind
 from zturbo.runtime.node.children import Child, ChildSpec
 from zturbo.runtime.node.node import Node

@@ -10,6 +10,7 @@ from concurrent.futures import Future
 
 import zmq
 
+from zturbo.checks import is_loopback
 from zturbo.client.acceptance import Acceptance
 from zturbo.client.memory import ClientMemory
 from zturbo.client.pushed import Pushed
@@ -25,7 +26,7 @@ from zturbo.errors import (
     by_name,
 )
 from zturbo.runtime.net.endless import Arrivals
-from zturbo.runtime.net.host import is_loopback, same_network
+from zturbo.runtime.net.host import same_network
 from zturbo.wire.codec import decode, encode
 from zturbo.wire.control import answers, to_broker
 from zturbo.wire.messages import Buffer, DataMessage, Results

@@ -13,8 +13,9 @@ from zturbo.runtime.node.children import ChildSpec
 __all__ = ["broker_child", "sink_child", "worker_children"]
 
 
-def _tcp(address: str | None) -> str | None:
-    return tcp_address(address, "*") if address else None
+def _tcp(address: str | None) -> str:
+    """Where a process listens beside ipc, which processes of one host need not share."""
+    return tcp_address(address or "127.0.0.1", "*")
 
 
 def broker_child(network: Network, *, address: str | None = None, debug: bool = False) -> ChildSpec:
@@ -63,7 +64,7 @@ def sink_child(
     spec = {
         "name": f"sink-{number}",
         "spool": str(network.state / f"sink-{number}"),
-        "results": _tcp(address or "127.0.0.1"),
+        "results": _tcp(address),
         "share": network.broker.spool_share,
         "tcp": _tcp(address),
         "debug": debug,

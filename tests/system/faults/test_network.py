@@ -54,6 +54,20 @@ def test_a_link_that_is_broken_for_good_between_two_living_hosts(hosts: Hosts) -
     print(f"done {time.monotonic() - began:.1f} s after the link broke; {done_again(hosts)} tasks done again")
 
 
+def test_processes_of_one_host_that_share_no_files() -> None:
+    """As those of two containers: one host name, and for each another folder of one name."""
+    with some_hosts("a") as (hosts, file):
+        there = ("--broker", "tcp://10.99.0.1:5555")
+        hosts.run("a", "zturbo", "broker", file, "--insecure", own_files=True)
+        hosts.run("a", "zturbo", "sink", file, *there)
+        hosts.run("a", "zturbo", "stage", file, "p.first", *there, own_files=True)
+        hosts.run("a", "zturbo", "stage", file, "p.second", *there)
+        Run(hosts, 600).end()
+        assert done_again(hosts) == 0
+        assert "out of the view" not in ask(hosts, "a", "logs").stdout
+        eventually(lambda: credit_is_whole(hosts))
+
+
 def test_hosts_that_cannot_reach_each_other_are_told_what_to_do() -> None:
     there = ("--broker", "tcp://10.99.0.1:5555")
     parts = {"sink": ("sink",), "p.first": ("stage", "p.first"), "p.second": ("stage", "p.second")}

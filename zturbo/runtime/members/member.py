@@ -90,7 +90,8 @@ class MemberLoop:
         incarnation: this process's id.
         node: id of the node that started it.
         host: name of this host.
-        tcp: address to bind beside ipc, such as ``tcp://10.0.0.2:*``; None for this host alone.
+        tcp: address to bind beside ipc, such as ``tcp://10.0.0.2:*``, for peers that do not share this
+            process's files; None if all do.
         stage: name of the stage, for the broker's check; empty for a sink.
         folder: for its ipc socket. It is made here, in a folder that is this user's alone.
     """

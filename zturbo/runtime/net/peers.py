@@ -1,5 +1,10 @@
 """One PUSH per peer, and the inbox that peers push to.
 
+A peer on this host is reached over ipc if that works. Processes whose hosts have one name may yet have no
+files in common: each container, and each service with a ``/tmp`` of its own, has its own. So ipc is tried
+first: the path of a peer's socket has random numbers in it, and what listens there is the peer. Else the
+peer is reached over TCP.
+
 A send never blocks. Messages that a connection cannot take at the moment wait here, in order; credit bounds
 them. When a peer leaves the view, its socket is closed, and the messages that wait for it are dropped.
 """
@@ -12,8 +17,10 @@ from collections.abc import Iterable
 
 import zmq
 
+from zturbo.checks import is_loopback
 from zturbo.errors import StartError
 from zturbo.runtime.net.endless import Arrivals
+from zturbo.runtime.net.host import listens
 from zturbo.runtime.net.sockets import DONTWAIT, MAX_MESSAGE, SNDMORE, Security, make
 from zturbo.wire.control.view import Member
 from zturbo.wire.messages import Buffer
@@ -46,7 +53,7 @@ class Peers:
 
     Args:
         context: zmq context.
-        host: this process's host; members on it are reached over ipc, others over TCP.
+        host: name of this process's host.
         arrivals: watches their connections.
         security: CURVE keys, if they are configured.
     """
@@ -82,11 +89,10 @@ class Peers:
 
     def _open(self, incarnation: bytes) -> _Peer | None:
         member = self._members.get(incarnation)
-        if member is None or not member.endpoints:
+        if member is None:
             return None
-        near = member.host == self._host
-        endpoint = next((e for e in member.endpoints if e.startswith("ipc:") == near), member.endpoints[-1])
-        if endpoint.startswith("ipc:") and not near:
+        endpoint = self._endpoint(member)
+        if endpoint is None:
             return None
         try:
             socket = make(
@@ -101,6 +107,13 @@ class Peers:
             return None
         peer = self._peers[incarnation] = _Peer(socket, endpoint)
         return peer
+
+    def _endpoint(self, member: Member) -> str | None:
+        """The address at which to reach a member; None if it has none for this host."""
+        near = member.host == self._host
+        tcp = [end for end in member.endpoints if end.startswith("tcp:") and (near or not is_loopback(end))]
+        shared = [end for end in member.endpoints if near and end.startswith("ipc:") and listens(end)]
+        return next(iter([*shared, *tcp]), None)
 
     def is_near(self, incarnation: bytes) -> bool:
         """Whether this peer is reached over ipc, so that its inbox is this user's alone."""

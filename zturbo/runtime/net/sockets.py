@@ -32,10 +32,10 @@ from urllib.parse import urlsplit
 
 import zmq
 
-from zturbo.checks import LONGEST_IPC
+from zturbo.checks import LONGEST_IPC, is_loopback
 from zturbo.errors import StartError, UsageError
 from zturbo.runtime.net.endless import TAKES_NOTHING, Arrivals
-from zturbo.runtime.net.host import is_loopback, listens
+from zturbo.runtime.net.host import listens
 from zturbo.slotted import slotted
 
 __all__ = [

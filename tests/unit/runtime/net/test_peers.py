@@ -1,0 +1,59 @@
+"""Over which address a peer is reached."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import zmq
+
+from zturbo.runtime.net.endless import Arrivals
+from zturbo.runtime.net.peers import Inbox, Peers
+from zturbo.wire.control.view import Member
+
+PEER = b"p" * 16
+
+
+@pytest.fixture
+def context() -> Iterator[zmq.Context[zmq.Socket[bytes]]]:
+    made: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+    yield made
+    made.destroy(linger=0)
+
+
+def way(context: zmq.Context[zmq.Socket[bytes]], inbox: Inbox, host: str, ends: list[str]) -> str | None:
+    """The scheme over which a message comes; None if there is no way."""
+    peers = Peers(context, "here", Arrivals())
+    peers.set_members({PEER: Member(PEER, "worker", "p", 0, host, tuple(ends))})
+    peers.send(PEER, [b"hello"])
+    if peers.dropped:
+        return None
+    while not any(socket.poll(10) for socket in inbox.sockets):
+        peers.flush()
+    (came,) = [socket for socket in inbox.sockets if socket.poll(0)]
+    assert list(inbox.receive(came)) == [[b"hello"]]
+    assert peers.is_near(PEER) == (came is inbox.sockets[0])
+    peers.close()
+    return inbox.endpoints[inbox.sockets.index(came)].partition(":")[0]
+
+
+def test_ipc_is_used_where_both_have_the_same_files(
+    context: zmq.Context[zmq.Socket[bytes]], tmp_path: Path
+) -> None:
+    inbox = Inbox(context, [f"ipc://{tmp_path}/in", "tcp://127.0.0.1:*"], Arrivals())
+    assert way(context, inbox, "here", inbox.endpoints) == "ipc"
+    os.rename(tmp_path / "in", tmp_path / "elsewhere")
+    assert way(context, inbox, "here", inbox.endpoints) == "tcp", "its folder is another container's"
+    (tmp_path / "in").touch()
+    assert way(context, inbox, "here", inbox.endpoints) == "tcp", "nobody listens there"
+    assert way(context, inbox, "here", inbox.endpoints[:1]) is None
+
+
+def test_loopback_leads_to_no_other_host(context: zmq.Context[zmq.Socket[bytes]], tmp_path: Path) -> None:
+    inbox = Inbox(context, [f"ipc://{tmp_path}/in", "tcp://127.0.0.1:*"], Arrivals())
+    assert way(context, inbox, "there", inbox.endpoints) is None
+    other = Inbox(context, [f"ipc://{tmp_path}/other", "tcp://0.0.0.0:*"], Arrivals())
+    port = other.endpoints[1].rpartition(":")[2]
+    assert way(context, other, "there", [inbox.endpoints[1], f"tcp://0.0.0.0:{port}"]) == "tcp"
