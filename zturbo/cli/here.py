@@ -6,6 +6,8 @@ import os
 import pdb
 import sys
 import tempfile
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ from zturbo.errors import ZturboError
 from zturbo.errortext import render
 from zturbo.hardware.binding import bound_environment
 from zturbo.runtime.members.worker import make_worker, serve
+from zturbo.runtime.net.findings import LOOK, Examiner
 from zturbo.runtime.net.host import host_name
 from zturbo.runtime.node.children import ChildSpec
 from zturbo.runtime.process.childside import ChildSide
@@ -41,6 +44,15 @@ class _Debugger(pdb.Pdb):
 
 def _open_debugger(*args: Any, **kwargs: Any) -> None:
     _Debugger().set_trace(sys._getframe(1))
+
+
+def _tell_of_broker(broker: str, joined: threading.Event) -> None:
+    """Say what is seen of the broker until the worker has joined it, and that it has."""
+    examiner = Examiner(broker, "broker")
+    while not joined.wait(LOOK):
+        if seen := examiner.news(time.monotonic(), answers=False):
+            fail(f"no broker answers at {broker} yet: {seen}; this worker waits for it")
+    fail(f"this worker has joined the broker at {broker}")
 
 
 def run_here(child: ChildSpec, broker: str) -> int:
@@ -77,5 +89,8 @@ def run_here(child: ChildSpec, broker: str) -> int:
             fail(render(error).traceback.rstrip())
             fail(f"{child.name} does not start")
             return 2
+        joined = threading.Event()
+        worker.loop.on_joined = joined.set
+        threading.Thread(target=_tell_of_broker, args=(broker, joined), name="broker", daemon=True).start()
         line = f"{child.name} runs here, in process {os.getpid()}; breakpoint() works, Ctrl-C stops it"
         return serve(worker, side, child.name, lambda: fail(line), leave=(KeyboardInterrupt, _Quit))

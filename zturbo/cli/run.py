@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -18,6 +19,7 @@ from zturbo.client.client import Client
 from zturbo.deploy.network import Network
 from zturbo.errors import StartError, UsageError, ZturboError
 from zturbo.errortext import shown_text
+from zturbo.runtime.net.findings import LOOK, Examiner, is_resolved
 from zturbo.runtime.net.host import address_towards, host_name, listens, tcp_address
 from zturbo.runtime.net.sockets import check_bind
 from zturbo.runtime.node.children import Child, ChildSpec
@@ -114,12 +116,36 @@ def load(args: argparse.Namespace) -> Network:
     if named:
         check_bind(tcp_address(named, 1), insecure=args.insecure)
     elif args.insecure and not is_loopback(network.broker.bind):
-        named = address_towards(network.broker.bind)
+        named = _own_address(network.broker.bind, wait=not binds)
         if named is None and network.broker.bind.startswith("tcp:"):
             text = f"{network.broker.bind} does not tell by which address others reach this host"
             print(f"zturbo: {text}, so they cannot: --address does", file=sys.stderr)
     args.address = named
     return network
+
+
+def _own_address(broker: str, *, wait: bool) -> str | None:
+    """This host's address on its way to the broker, if others can reach the broker.
+
+    Args:
+        broker: its address.
+        wait: wait until its name is known here, and say so meanwhile.
+    """
+    found: list[str | None] = []
+
+    def look() -> None:
+        while wait and not is_resolved(broker):
+            time.sleep(0.5)
+        found.append(address_towards(broker))
+
+    thread = threading.Thread(target=look, daemon=True)
+    thread.start()
+    examiner = Examiner(broker, "broker")
+    while not found:
+        if seen := examiner.news(time.monotonic(), answers=False):
+            print(f"zturbo: no broker answers at {broker} yet: {seen}", file=sys.stderr)
+        thread.join(LOOK)
+    return found[0]
 
 
 def _env(name: str) -> str | None:
@@ -209,6 +235,8 @@ def foreground(
             if child.what.role == "broker" and shows:
                 shows.pop()(node)
             tell(kind, f"{name} runs (process {child.pid})", **who)
+        elif kind == "joined":
+            tell(kind, f"{name} (process {child.pid}) has joined the broker at {network.broker.bind}", **who)
         elif kind == "failed":
             line = f"{name} does not start: {text}"
             if child.traceback and child.what.role == "worker":

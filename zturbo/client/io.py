@@ -33,8 +33,9 @@ from zturbo.errors import (
 )
 from zturbo.runtime.members.complete import CompleteJobs
 from zturbo.runtime.net.endless import Arrivals
+from zturbo.runtime.net.findings import Examiner
 from zturbo.runtime.net.guard import Guard
-from zturbo.runtime.net.sockets import DONTWAIT, Security, check_room, make
+from zturbo.runtime.net.sockets import DONTWAIT, Dealer, Security, check_room, make
 from zturbo.runtime.process.posted import Posted
 from zturbo.slotted import field, slotted
 from zturbo.version import __version__
@@ -50,6 +51,9 @@ log = logging.getLogger("zturbo.client")
 
 QUIET = 3.0
 """Seconds without an answer after which the log says that the broker is away."""
+
+PATIENCE = 0.3
+"""Seconds without an answer after which the client looks what there is at the broker's address."""
 
 REPEAT = 1.0
 """Seconds after which a request without an answer is sent again."""
@@ -76,6 +80,8 @@ class _Request:
     future: Future[Any]
     deadline: float | None
     again: float
+    patient: bool
+    """Whether a broker that is well may leave it without an answer for long."""
     asked: float = field(default_factory=time.monotonic)
     tries: int = 0
     waits: float = 0.0
@@ -127,6 +133,9 @@ class ClientIO:
         self._guard = Guard(log)
         self._requests: dict[int, _Request] = {}
         self._heard = 0.0
+        self._examiner = Examiner(broker, "broker", PATIENCE)
+        self._silent_since = math.inf
+        """Since when the broker has been silent, though it owes an answer."""
         self._away = False
         self._reason = ""
         """Why the broker cannot answer, as it said; empty if it can."""
@@ -193,6 +202,7 @@ class ClientIO:
             future,
             None if timeout is None else now + timeout,
             now,
+            isinstance(message, (to_broker.Watch, to_broker.Feed)),
         )
 
         def start(now: float) -> None:
@@ -324,12 +334,14 @@ class ClientIO:
             request.again = now + 0.05
 
     def _requests_due(self, now: float) -> float:
-        until = math.inf
         if self._reason and not any(request.waits for request in self._requests.values()):
             self._reason = ""
-        waiting = [request for request in self._requests.values() if request.asked + QUIET < now]
-        if waiting and self._heard + QUIET < now and not self._away:
-            self._complain([request.deadline for request in waiting], now)
+        silent = self._is_silent(now)
+        self._silent_since = min(self._silent_since, now) if silent else math.inf
+        seen = self._examiner.news(now, answers=not silent)
+        if self._silent_since + QUIET <= now and (seen or not self._away):
+            self._complain([request.deadline for request in self._requests.values()], now)
+        until = self._examiner.deadline()
         for ref, request in list(self._requests.items()):
             if request.deadline is not None and now >= request.deadline:
                 del self._requests[ref]
@@ -345,15 +357,27 @@ class ClientIO:
                 until = min(until, request.deadline)
         return until
 
+    def _is_silent(self, now: float) -> bool:
+        """Whether the broker owes an answer, and there is no connection to it or no answer in time."""
+        if not self._requests:
+            return False
+        if not (isinstance(self._control, Dealer) and self._control.connected()):
+            return True
+        if self._heard + REPEAT >= now:
+            return False
+        return any(not one.patient and one.asked + REPEAT < now for one in self._requests.values())
+
     def _complain(self, deadlines: list[float | None], now: float) -> None:
-        """Log once that the broker does not answer, unless an error is about to tell it."""
+        """Log that the broker does not answer, and what is seen, unless an error is about to tell it."""
         ends = [end for end in deadlines if end is not None]
         left = max(ends) - now if len(ends) == len(deadlines) else math.inf
         if left < QUIET:
             return
         self._away = True
         how_long = "until it does" if left == math.inf else f"for {left:.0f} s more"
-        log.warning("the broker at %s does not answer; the client asks again %s", self.broker, how_long)
+        seen = f": {self._examiner.seen}" if self._examiner.seen else ""
+        text = "the broker at %s does not answer%s; the client asks again %s"
+        log.warning(text, self.broker, seen, how_long)
 
     def _unanswered(self, request: _Request) -> str:
         if request.waits + QUIET > time.monotonic():
@@ -361,9 +385,10 @@ class ClientIO:
                 f"the broker at {self.broker} waits, and has not taken this request in time: {self._reason}. "
                 "It may still take it later"
             )
+        seen = f". Seen there: {self._examiner.seen}" if self._examiner.seen else ""
         return (
             f"no broker answers at {self.broker}: start one with 'zturbo up FILE', or name another address, "
-            "with --broker or in $ZTURBO_BROKER"
+            f"with --broker or in $ZTURBO_BROKER{seen}"
         )
 
     def _read_control(self) -> None:

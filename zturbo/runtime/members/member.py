@@ -151,6 +151,8 @@ class MemberLoop:
         self._posted.fd = out_of_the_way(self._posted.fd)
         self.on_lost: Callable[[], None] = lambda: None
         """Called if other code has closed this process's descriptors."""
+        self.on_joined: Callable[[], None] = lambda: None
+        """Called when the broker has taken this process into its view."""
         self._poller = zmq.Poller()
         for socket in (*self.inbox.sockets, self.control, self.control.changes):
             self._poller.register(socket, zmq.POLLIN)
@@ -373,8 +375,9 @@ class MemberLoop:
         """Take a view, unless it is older than the present one. Returns whether it is taken."""
         if view.number < self.view.number:
             return False
-        if self.incarnation in view.members:
-            self.joined = self.joined or view.number
+        if self.incarnation in view.members and not self.joined:
+            self.joined = view.number
+            self.on_joined()
         self.view = view
         self.peers.set_members(view.members)
         if self.shared is not None:
@@ -416,6 +419,7 @@ def start_member(side: ChildSide, stage: str) -> MemberLoop:
     if "pipeline" in spec:
         loop.name = f"{spec['pipeline']}.{stage}"
     loop.parent = spec.get("parent", 0)
+    loop.on_joined = side.joined
     loop.forwarder.setLevel(logging.INFO if spec.get("debug") else logging.WARNING)
     logging.getLogger().addHandler(loop.forwarder)
     return loop

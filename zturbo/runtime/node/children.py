@@ -83,7 +83,9 @@ class Child:
         """Why its node ended it: ``timeout``, ``cancelled``, ``stopped``; empty if it did not."""
         self._code: int | None = None
         self._oom_kills = _oom_kills()
-        self._report = b""
+        self.reports_over = False
+        """Whether no more reports will come of it."""
+        self._reports = msgpack.Unpacker(raw=False)
         with contextlib.ExitStack() as undo:
             self._start(env, output, undo)
             undo.pop_all()
@@ -138,26 +140,35 @@ class Child:
         with contextlib.suppress(OSError):
             self.process.stdin.close()
 
-    def read_report(self) -> bool:
-        """Read the child's report of its start. Returns whether there is a new one."""
-        try:
-            raw = os.read(self.ready_fd, 1 << 16)
-        except BlockingIOError:
-            return False
-        self._report += raw
-        if raw and len(raw) == 1 << 16:
-            return self.read_report()
-        if not self._report:
-            return False
-        try:
-            report = msgpack.unpackb(self._report, raw=False)
-        except ValueError:
-            return False
-        self.is_ready = bool(report.get("ready"))
-        self.error = report.get("error")
-        self.traceback = report.get("traceback", "")
-        self.info = report
-        return True
+    def read_reports(self) -> list[str]:
+        """Read the child's new reports, in their order: ``ready``, ``joined`` or ``failed``."""
+        new: list[str] = []
+        while not self.reports_over:
+            try:
+                raw = os.read(self.ready_fd, 1 << 16)
+            except BlockingIOError:
+                break
+            self.reports_over = not raw
+            self._reports.feed(raw)
+            try:
+                new += [kind for report in self._reports if (kind := self._take_report(report))]
+            except Exception as error:  # the stage's code has written to this descriptor
+                log.debug("%s: a report that cannot be read: %s", self.what.name, error)
+                self.reports_over = True
+        return new
+
+    def _take_report(self, report: dict[str, Any]) -> str:
+        """Note a report. Returns its kind; empty for one that tells nothing new."""
+        if report.get("error") is not None and self.error is None and not self.is_ready:
+            self.error = report["error"]
+            self.traceback = report.get("traceback", "")
+            self.info = report
+            return "failed"
+        if report.get("ready") and not self.is_ready:
+            self.is_ready = True
+            self.info = report
+            return "ready"
+        return "joined" if report.get("joined") else ""
 
     def describe_exit(self, code: int) -> str:
         """How it ended, for people: ``exit code 3``, ``SIGSEGV``, ``SIGKILL, likely out of memory``."""

@@ -24,7 +24,8 @@ from zturbo.errortext import error_text
 from zturbo.runtime.disk.folders import runtime_dir
 from zturbo.runtime.net.endless import Arrivals
 from zturbo.runtime.net.guard import Guard
-from zturbo.runtime.net.sockets import DONTWAIT, Security, make
+from zturbo.runtime.net.sockets import DONTWAIT, Dealer, Security, make
+from zturbo.runtime.node.brokerwatch import BrokerWatch
 from zturbo.runtime.node.children import Child, ChildSpec
 from zturbo.runtime.process.childside import REFUSED
 from zturbo.runtime.process.posted import Posted
@@ -117,7 +118,8 @@ class Node:
         broker: the broker's control address.
         host: name of this host.
         lease: seconds after which the broker takes a member for dead, if its lease is not renewed.
-        on_event: called with ``started``, ``ready``, ``failed`` or ``exited``, the child, and a text.
+        on_event: called with ``started``, ``ready``, ``joined``, ``failed`` or ``exited``, the child, and a
+            text.
         env: environment of the children.
         broker_first: start the other children once the node's own broker is ready. If the address of this
             broker is in use, another broker is there, and no child of this node is to join that one.
@@ -159,10 +161,8 @@ class Node:
         self._guard = Guard(log)
         self._reports: dict[int, tuple[list[Any], float]] = {}
         self._ref = 0
-        self._renew_at = self._sweep_at = 0.0
-        self._heard: float | None = None
-        """When the broker last answered; None if it never has."""
-        self._away = False
+        self._renew_at = self._sweep_at = self._look_at = 0.0
+        self._watch = BrokerWatch(broker, lease)
         self._wait_for_bind = broker_first
         self._ended: dict[bytes, float] = {}
         """Job that has ended, whose tasks may still run -> when they have to be gone."""
@@ -230,10 +230,11 @@ class Node:
         poller.register(self._posted.fd, zmq.POLLIN)
         for child in self.children:
             poller.register(child.pidfd, zmq.POLLIN)
-            if not child.is_ready and child.error is None:
+            if not child.reports_over:
                 poller.register(child.ready_fd, zmq.POLLIN)
         limited = self._ended or any(seat.what.spec.get("task_timeout") for seat in self.seats)
-        until = min(self._renew_at, self._arrivals.look(now), *(due for _, due in self._reports.values()))
+        reports = (due for _, due in self._reports.values())
+        until = min(self._renew_at, self._look_at, self._arrivals.look(now), *reports)
         if limited:
             until = min(until, now + LOOK_EVERY)
         if self._stop_at is not None and now < self._stop_at:
@@ -282,16 +283,19 @@ class Node:
             if not child.cause and (cause := seat.overdue(now, self._ended)):
                 child.cause = cause
                 child.signal(signal.SIGKILL)
-            if not child.is_ready and child.error is None and child.read_report():
-                if child.is_ready:
+            for kind in child.read_reports():
+                if kind == "ready":
                     self._wait_for_bind = self._wait_for_bind and child.what.role != "broker"
                     seat.ready_at = now
-                    self._tell("ready", child, "")
-                else:
+                elif kind == "joined":
+                    self._watch.heard(now)
+                if kind == "failed":
                     self._failed(seat, child)
+                else:
+                    self._tell(kind, child, "")
             code = child.exited()
             if code is not None:
-                if not child.is_ready and child.error is None and child.read_report() and child.error:
+                if "failed" in child.read_reports():
                     self._failed(seat, child)
                 self._exited(seat, child, code)
         if now >= self._sweep_at:
@@ -430,26 +434,15 @@ class Node:
             self._renew_at = now + self._lease / 4
             members = [child for child in self.children if child.what.role != "broker"]
             alive = [child.incarnation for child in members if not child.frozen()]
-            if self._heard is None and not self._away and self._late(now):
-                self._away = True
-                log.warning("no broker answers at %s yet; workers wait for it", self.broker)
-            if self._heard is not None and alive and now - self._heard > self._lease and not self._away:
-                self._away = True
-                log.warning("the broker at %s does not answer; workers go on, and wait for it", self.broker)
             if alive:
+                self._watch.asked(now)
                 self._send(pack_control(to_broker.Renew(node=self.id, alive=tuple(alive))))
-
-    def _late(self, now: float) -> bool:
-        """Whether a broker elsewhere has not answered in time: a ready child is older than a lease."""
-        if any(seat.what.role == "broker" for seat in self.seats):
-            return False
-        return any(child.is_ready and now - child.started > self._lease for child in self.children)
+        own = any(seat.what.role == "broker" for seat in self.seats)
+        connected = isinstance(self._control, Dealer) and self._control.connected()
+        self._look_at = self._watch.look(now, connected=connected, own=own)
 
     def _obey(self, message: Message) -> None:
-        self._heard = time.monotonic()
-        if self._away:
-            self._away = False
-            log.warning("the broker at %s answers again", self.broker)
+        self._watch.heard(time.monotonic())
         if isinstance(message, (from_broker.Ok, from_broker.Error)):
             self._reports.pop(message.ref, None)
         elif isinstance(message, from_broker.Forget):

@@ -2,8 +2,8 @@
 
 The parent writes a spec (a msgpack map) to the child's stdin and keeps the pipe open. When the pipe closes,
 the parent is gone, and the child ends itself: so there are no orphans. The child reports through a second
-pipe that it is ready, or why it could not start. Children do nothing at SIGINT: in a terminal Ctrl-C goes to
-the whole group, and the parent alone decides to stop them.
+pipe that it is ready, and then that it has joined the broker's view, or why it could not start. Children do
+nothing at SIGINT: in a terminal Ctrl-C goes to the whole group, and the parent alone decides to stop them.
 
 A worker leads a session of its own, see :mod:`zturbo.runtime.process.descendants`. Its parent tells it to
 stop through the pipe, since its code may have changed what SIGTERM does.
@@ -64,6 +64,8 @@ class ChildSide:
     def __init__(self, spec: dict[str, Any]) -> None:
         self.spec = spec
         self._ready_fd: int = spec["ready_fd"]
+        self._saying = threading.Lock()
+        self._is_ready = self._has_joined = False
         self._folders: list[Path] = []
         self.running_note = self._open_note(spec["running_fd"])
         """Its note of the tasks that it runs."""
@@ -153,16 +155,30 @@ class ChildSide:
         except OSError:  # the stage's code has closed it
             os._exit(LOST_DESCRIPTORS)
 
-    def _say(self, report: dict[str, Any]) -> None:
+    def _say(self, report: dict[str, Any], *, last: bool) -> None:
         try:
             os.write(self._ready_fd, msgpack.packb(report))
-            os.close(self._ready_fd)
+            if last:
+                os.close(self._ready_fd)
         except OSError as error:
             log.debug("the parent does not listen: %s", error)
 
     def ready(self, **info: Any) -> None:
         """Report that this process runs."""
-        self._say({"ready": True, **info})
+        with self._saying:
+            self._is_ready = True
+            self._say({"ready": True, **info}, last=False)
+            if self._has_joined:
+                self._say({"joined": True}, last=True)
+
+    def joined(self) -> None:
+        """Report that this process is a member of the broker's view: after it is ready, and once."""
+        with self._saying:
+            if self._has_joined:
+                return
+            self._has_joined = True
+            if self._is_ready:
+                self._say({"joined": True}, last=True)
 
     def failed(self, error: BaseException, name: str, hint: str = "") -> int:
         """Report why this process cannot start, and what may help. Returns the exit status."""
@@ -172,7 +188,8 @@ class ChildSide:
             {
                 "error": clip(plain_text(f"{name}: {sentence}"), 3500) + hint,
                 "traceback": clip(told.traceback, 32_000),
-            }
+            },
+            last=True,
         )
         return 2
 
