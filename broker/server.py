@@ -14,6 +14,7 @@ import os
 import shutil
 import time
 from pathlib import Path
+from platform import python_version
 from typing import Any
 
 import msgpack
@@ -28,6 +29,7 @@ from zturbo.runtime.net.guard import Guard
 from zturbo.runtime.net.peers import Inbox, Peers
 from zturbo.runtime.net.sockets import Security
 from zturbo.runtime.process.posted import Posted
+from zturbo.runtime.process.usage import Usage
 from zturbo.version import __version__
 from zturbo.wire.codec import decode, encode
 from zturbo.wire.control import from_broker, to_broker
@@ -42,6 +44,7 @@ from zturbo_broker.ledger.rows import ChunkRow, LedgerCorrupt, RowUnreadable, jo
 from zturbo_broker.logbook import Logbook
 from zturbo_broker.machine.known import PipelineInfo
 from zturbo_broker.machine.machine import BrokerMachine
+from zturbo_broker.members.leases import About
 from zturbo_broker.members.speakers import check_speaker
 from zturbo_broker.repeats import has_answer, latest
 from zturbo_broker.router import Router
@@ -139,6 +142,7 @@ class Broker:
         self.bad = 0
         """Messages of peers that were dropped because they could not be read."""
         self.logbook = Logbook()
+        self._usage = Usage()
         self._changed: dict[bytes, Job] = {}
         """Jobs whose rows are to be written."""
         self._present: dict[bytes, str] = {}
@@ -201,6 +205,12 @@ class Broker:
         page = self.logbook.page(m.after, m.job, m.source)
         self.router.say(who, from_broker.Ok(ref=m.ref, value=page))
 
+    def _look_at_itself(self, now: float) -> None:
+        """Note what ``zturbo hosts`` shows of this process."""
+        cpu, memory = self._usage.look(now)
+        known = self.machine.known
+        known.pid, known.about = os.getpid(), About(__version__, python_version(), "", cpu, memory)
+
     def _note_members(self, members: list[Member]) -> None:
         """Log which members have joined the view, and which are out of it."""
         now = {member.incarnation: self.machine.known.name_of(member) for member in members}
@@ -230,6 +240,9 @@ class Broker:
             self._log(message)
         elif isinstance(message, to_broker.Logs):
             self._logs(who, message)
+        elif isinstance(message, to_broker.Members):
+            self._look_at_itself(now)
+            self.machine.control(who, message, now)
         elif not (isinstance(message, to_broker.Exited) and has_answer(self._deferred, who, message.ref)):
             self.machine.control(who, message, now)
 

@@ -306,6 +306,28 @@ class FromClients:
         )
         self.say.now(identity, asked.ref, description)
 
+    def list_members(self, identity: bytes, message: to_broker.Members, now: float) -> None:
+        """A client asks what ``zturbo hosts`` shows."""
+        known = self.known
+        told = [(self.membership.broker, known.pid, known.about, 0.0), *self.membership.told(now)]
+        processes = tuple(
+            answers.Process(
+                name=known.name_of(member),
+                host=member.host,
+                addresses=member.endpoints,
+                incarnation=member.incarnation,
+                pid=pid,
+                version=about.version,
+                python=about.python,
+                code=about.code,
+                heard=heard,
+                cpu=about.cpu,
+                memory=about.memory,
+            )
+            for member, pid, about, heard in told
+        )
+        self.say.now(identity, message.ref, answers.Members(processes=processes))
+
     def status(self, job: Job) -> answers.Status:
         """One job's status."""
         pipeline = self.pipelines.get(job.pipeline)

@@ -14,6 +14,7 @@ from zturbo_broker.machine.departures import Departures
 from zturbo_broker.machine.known import Known
 from zturbo_broker.machine.lifecycle import Lifecycle
 from zturbo_broker.members.complaints import Complaints
+from zturbo_broker.members.leases import About
 from zturbo_broker.members.reach import out_of_reach, works
 
 __all__ = ["FromMembers"]
@@ -78,6 +79,8 @@ class FromMembers:
         if changed is not None and member.spool:
             self.life.lost_sinks.seen(member.spool, message.node, message.stage_name)
         if changed is not None:
+            about = About(message.version, message.python, message.code, message.cpu, message.memory)
+            self.membership.note(member.incarnation, about)
             self.life.remind(member, message.jobs)
 
     def _misfit(self, member: Member, message: to_broker.Hello) -> str | None:

@@ -12,7 +12,7 @@ from zturbo.wire.control.view import Member
 from zturbo_broker.jobs.counts import Counts
 from zturbo_broker.jobs.fair_queue import FairQueue
 from zturbo_broker.jobs.table import Archive, JobTable
-from zturbo_broker.members.leases import Membership
+from zturbo_broker.members.leases import UNKNOWN, Membership
 from zturbo_broker.members.problems import Problems
 
 __all__ = ["Answers", "Known", "PipelineInfo"]
@@ -85,6 +85,10 @@ class Known:
     ) -> None:
         self.me = member.incarnation
         self.version = version
+        self.pid = 0
+        """Process id of this broker."""
+        self.about = UNKNOWN
+        """What this broker tells of itself."""
         self.cluster = cluster
         self.effects: list[Effect] = []
         self.say = Answers(self.effects)

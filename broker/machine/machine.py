@@ -118,6 +118,7 @@ class BrokerMachine:
             to_broker.Cancel: clients.cancel,
             to_broker.Release: clients.release,
             to_broker.Jobs: clients.describe,
+            to_broker.Members: clients.list_members,
         }
 
     def _heard(self, incarnation: bytes) -> float | None:

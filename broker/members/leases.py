@@ -24,7 +24,26 @@ from collections.abc import Iterable
 from zturbo.slotted import slotted
 from zturbo.wire.control.view import Member, View
 
-__all__ = ["Membership"]
+__all__ = ["UNKNOWN", "About", "Membership"]
+
+
+@slotted(frozen=True)
+class About:
+    """What a process tells of itself, for people. Nothing is decided by it."""
+
+    version: str = ""
+    """Of zturbo."""
+    python: str = ""
+    code: str = ""
+    """Fingerprint of its stage's code."""
+    cpu: int = 0
+    """Percent of one core, lately."""
+    memory: int = 0
+    """Bytes."""
+
+
+UNKNOWN = About()
+"""Of a member that has not said hello to this broker yet."""
 
 
 @slotted
@@ -37,6 +56,7 @@ class _Lease:
     """When it last said hello itself."""
     met: bool = True
     """Whether it has said hello to this broker, not only to an earlier one."""
+    about: About = UNKNOWN
 
 
 class Membership:
@@ -118,6 +138,19 @@ class Membership:
         self._leases[member.incarnation] = _Lease(member, node, pid, now + self.lease, now)
         self.number += 1
         return True
+
+    def note(self, incarnation: bytes, about: About) -> None:
+        """Note what a member tells of itself."""
+        lease = self._leases.get(incarnation)
+        if lease is not None:
+            lease.about = about
+
+    def told(self, now: float) -> list[tuple[Member, int, About, float]]:
+        """(member, process id, what it tells, seconds since it or its node was heard) of each member."""
+        return [
+            (lease.member, lease.pid, lease.about, max(0.0, now - max(lease.heard, lease.until - self.lease)))
+            for lease in self._leases.values()
+        ]
 
     def renew(self, alive: Iterable[bytes], now: float) -> None:
         """A node says that these members live."""

@@ -21,6 +21,7 @@ from zturbo.cli import (
     cancel,
     check,
     completion,
+    hosts,
     job,
     jobs,
     logs,
@@ -39,7 +40,23 @@ from zturbo.version import __version__
 
 __all__ = ["ENVIRONMENT", "EXIT_CODES", "main", "parser"]
 
-COMMANDS = (new, check, up, broker, sink, stage, submit, jobs, job, result, logs, cancel, retry, completion)
+COMMANDS = (
+    new,
+    check,
+    up,
+    broker,
+    sink,
+    stage,
+    submit,
+    jobs,
+    job,
+    hosts,
+    result,
+    logs,
+    cancel,
+    retry,
+    completion,
+)
 
 EXIT_CODES = {
     0: "done",

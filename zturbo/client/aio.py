@@ -23,6 +23,7 @@ from zturbo.client.asyncjob import AsyncJob, AsyncReader, Endings, ask, quietly,
 from zturbo.client.client import Client, ReturnWhen
 from zturbo.client.feeder import Feeder
 from zturbo.client.handle import JobHandle, deadline_of
+from zturbo.client.hosts import by_host
 from zturbo.client.job_ids import is_job_id, job_id_of, joined, pick_job, with_text_ids
 from zturbo.client.reader import Failure
 from zturbo.client.submissions import OnError, Submission
@@ -195,6 +196,10 @@ class AsyncClient:
     async def pipelines(self) -> list[dict[str, Any]]:
         """As :meth:`zturbo.Client.pipelines`."""
         return list((await self.describe(most=0))["pipelines"])
+
+    async def hosts(self) -> list[dict[str, Any]]:
+        """As :meth:`zturbo.Client.hosts`."""
+        return by_host(await ask(self.client.connection, to_broker.Members()))
 
     async def describe(
         self, job_id: bytes | str | None = None, *, most: int | None = None, after: int = 0

@@ -34,6 +34,7 @@ from zturbo.client.acceptance import Acceptance
 from zturbo.client.connection import Connection
 from zturbo.client.feeder import Feeder
 from zturbo.client.handle import JobHandle
+from zturbo.client.hosts import by_host
 from zturbo.client.job_ids import is_job_id, job_id_of, joined, pick_job, with_text_ids
 from zturbo.client.reader import Failure, Reader
 from zturbo.client.submissions import OnError, Submission
@@ -322,6 +323,18 @@ class Client:
     def pipelines(self) -> list[dict[str, Any]]:
         """The broker's pipelines: their stages, how many workers each stage has, why workers do not start."""
         return list(self.describe(most=0)["pipelines"])
+
+    def hosts(self) -> list[dict[str, Any]]:
+        """The hosts on which the broker knows processes, its own host first, as ``zturbo hosts`` shows them.
+
+        Returns:
+            For each a map with ``host``; ``address``, at which others reach it, or None; ``cpu`` (percent of
+            one core) and ``memory`` (bytes) of all its processes together; ``heard``, the seconds since the
+            broker last heard of it; and ``processes``. Each process has ``name``, ``pid``, ``addresses``,
+            ``incarnation``, ``version`` (of zturbo), ``python``, ``code`` (the stage's fingerprint),
+            ``heard``, ``cpu`` and ``memory``.
+        """
+        return by_host(self.connection.ask(to_broker.Members()))
 
     def logs(
         self, after: int = 0, *, job: bytes | str | None = None, source: str = ""

@@ -30,6 +30,7 @@ from zturbo.runtime.process.childside import ChildSide
 from zturbo.runtime.process.descriptors import out_of_the_way
 from zturbo.runtime.process.frozen import frozen
 from zturbo.runtime.process.posted import Posted
+from zturbo.runtime.process.usage import Usage
 from zturbo.runtime.shared.contents import SharedContents, has_references
 from zturbo.runtime.shared.folder import pool_path
 from zturbo.version import __version__
@@ -162,6 +163,7 @@ class MemberLoop:
         self.parent = 0
         """Process id of the node that renews this member's lease; 0 if there is none."""
         self._hellos = Hellos()
+        self._usage = Usage()
         self._connections = 0
         self._progress_at = 0.0
         self._told: dict[bytes, tuple[int, int, int, int]] = {}
@@ -202,6 +204,7 @@ class MemberLoop:
 
     def _hello(self, role: Role) -> None:
         assert self.member is not None
+        cpu, memory = self._usage.look(time.monotonic())
         self.tell(
             to_broker.Hello(
                 member=self.member,
@@ -214,6 +217,8 @@ class MemberLoop:
                 code=self.code,
                 view=self.view.number if self.joined else 0,
                 jobs=tuple(self._some_jobs(role)),
+                cpu=cpu,
+                memory=memory,
             )
         )
 

@@ -36,8 +36,10 @@ __all__ = [
     "Greeting",
     "LogEntry",
     "LogPage",
+    "Members",
     "Outcome",
     "Pipeline",
+    "Process",
     "State",
     "Status",
     "Submitted",
@@ -167,6 +169,36 @@ class Description(Message):
     pipelines: Annotated[tuple[Pipeline, ...], AtMost(MANY)]
     trouble: Sentence | None
     """What the broker itself waits for, such as space on its disk."""
+
+
+class Process(Message):
+    """A process that the broker knows as living: a member, or the broker itself."""
+
+    name: Name
+    """For people: ``video.detect``, ``sink`` or ``broker``."""
+    host: Name
+    addresses: Annotated[tuple[Name, ...], AtMost(16)]
+    """Addresses of its inbox, ipc first."""
+    incarnation: Id
+    pid: Count
+    """0 if it has not said hello since the broker's start."""
+    version: Code
+    """Of zturbo."""
+    python: Code
+    code: Name
+    """Fingerprint of its stage's code; empty for a broker or a sink."""
+    heard: Annotated[float, Real()]
+    """Seconds since the broker last heard of it: by its own hello, or from its node."""
+    cpu: Count
+    """Percent of one core, lately."""
+    memory: Count
+    """Bytes."""
+
+
+class Members(Message):
+    """All processes that the broker knows as living, itself first, the others in the order of joining."""
+
+    processes: Annotated[tuple[Process, ...], AtMost(MANY)]
 
 
 class LogEntry(Message):

@@ -60,6 +60,7 @@ __all__ = [
     "Level",
     "Log",
     "Logs",
+    "Members",
     "Pause",
     "Progress",
     "Recovered",
@@ -102,6 +103,10 @@ class Hello(Message):
     """Number of the member's view; 0 before it has joined."""
     jobs: Annotated[tuple[Rank, ...], AtMost(1000)]
     """Some of the jobs that the member knows."""
+    cpu: Annotated[int, Int(0, 1 << 31)] = 0
+    """Its use of the CPU lately, in percent of one core."""
+    memory: Number = 0
+    """Bytes of memory that it has."""
 
 
 class GetView(Message, type_name="get_view"):
@@ -335,6 +340,10 @@ class Jobs(Request[answers.Description]):
     """How many jobs the answer may have; no answer has more than ``MAX_PAGE``."""
     after: Signed = 0
     """0 for the first page; then what the page before has as its ``next``."""
+
+
+class Members(Request[answers.Members]):
+    """Asks for all processes that the broker knows as living."""
 
 
 class Logs(Request[answers.LogPage]):

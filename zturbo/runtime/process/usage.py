@@ -1,0 +1,40 @@
+"""How much CPU and memory this process uses, cheaply: for ``zturbo hosts``."""
+
+from __future__ import annotations
+
+import os
+import time
+
+__all__ = ["Usage"]
+
+EVERY = 3.0
+"""Seconds between two looks at most."""
+
+PAGE = os.sysconf("SC_PAGE_SIZE")
+
+
+class Usage:
+    """The CPU time and the memory of this process. A look takes some 20 microseconds."""
+
+    def __init__(self) -> None:
+        self._at = time.monotonic()
+        self._spent = time.process_time()
+        self._latest: tuple[int, int] | None = None
+
+    def look(self, now: float) -> tuple[int, int]:
+        """(percent of one core since the last look, bytes of memory); the same until the next look is due."""
+        if self._latest is None or now >= self._at + EVERY:
+            spent = time.process_time()
+            cpu = round(100 * (spent - self._spent) / max(now - self._at, 0.001))
+            self._at, self._spent = now, spent
+            self._latest = max(0, cpu), _memory()
+        return self._latest
+
+
+def _memory() -> int:
+    """Bytes of this process that are in memory; 0 where the kernel does not tell."""
+    try:
+        with open("/proc/self/statm", "rb") as file:
+            return int(file.read().split()[1]) * PAGE
+    except (OSError, ValueError, IndexError):
+        return 0
