@@ -20,7 +20,7 @@ from typing import Any
 import msgpack
 import zmq
 
-from zturbo.core.effects import Confirm, Control, Effect, Load, LogLine, Record, Reply, Send
+from zturbo.core.effects import Confirm, Control, Effect, Load, LogLine, Meet, Record, Reply, Send
 from zturbo.errors import DecodeError, VersionMismatch
 from zturbo.jobstates import ENDED, LIVE
 from zturbo.runtime.members.dump import dropped, dump, links
@@ -276,6 +276,7 @@ class Broker:
         timeout = max(0.0, (until if due is None else min(due, until)) - now)
         if self.peers.blocked:
             timeout = min(timeout, 0.005)
+        self.peers.look(now)
         self.peers.bury()
         if self.router.shared is not None and now >= self._trim_at:
             self._trim_at = now + TRIM
@@ -357,7 +358,9 @@ class Broker:
     def _do(self, effect: Effect) -> None:
         """Send one message. If it cannot be packed, the others are sent nevertheless."""
         try:
-            if isinstance(effect, Send):
+            if isinstance(effect, Meet):
+                self.peers.meet(effect.members, time.monotonic())
+            elif isinstance(effect, Send):
                 frames = encode(effect.message)
                 if len(frames) > 2 and self.router.shared is not None and self.peers.is_near(effect.peer):
                     frames = self.router.shared.outgoing(effect.peer, frames)

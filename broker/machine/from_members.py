@@ -13,6 +13,7 @@ from zturbo_broker.jobs.strikes import Death
 from zturbo_broker.machine.departures import Departures
 from zturbo_broker.machine.known import Known
 from zturbo_broker.machine.lifecycle import Lifecycle
+from zturbo_broker.machine.reachability import Reachability
 from zturbo_broker.members.complaints import Complaints
 from zturbo_broker.members.leases import About
 from zturbo_broker.members.reach import out_of_reach, works
@@ -34,9 +35,17 @@ class FromMembers:
         life: the lifecycle of jobs.
         departures: told of members that leave.
         complaints: told of links that members report broken.
+        reachability: tries newcomers and broken links.
     """
 
-    def __init__(self, known: Known, life: Lifecycle, departures: Departures, complaints: Complaints) -> None:
+    def __init__(
+        self,
+        known: Known,
+        life: Lifecycle,
+        departures: Departures,
+        complaints: Complaints,
+        reachability: Reachability,
+    ) -> None:
         self.known = known
         self.say = known.say
         self.effects = known.effects
@@ -49,6 +58,7 @@ class FromMembers:
         self.life = life
         self.departures = departures
         self.complaints = complaints
+        self.reachability = reachability
 
     def hello(self, identity: bytes, message: to_broker.Hello, now: float) -> None:
         """A worker or a sink introduces itself, and repeats it as its heartbeat."""
@@ -60,7 +70,30 @@ class FromMembers:
         if problem:
             self.effects.append(Control(from_broker.Refused(reason=problem), identity))
             return
-        if member.spool and new:
+        if not new or self.reachability.may_join(message, now):
+            self._join(message, now)
+
+    def admit(self, now: float) -> None:
+        """Let newcomers join that have passed their trials. Members of lonely hosts go for them."""
+        for hello, yielding in self.reachability.passed(now):
+            for member, why in yielding:
+                self.cut_off(member, why, now)
+            if hello.member.incarnation not in self.membership:
+                self._join(hello, now)
+
+    def cut_off(self, member: Member, why: str, now: float) -> None:
+        """Take a member out of the view, since it and another do not reach each other."""
+        if self.membership.remove(member.incarnation) is None:
+            return
+        self.effects.append(Control(from_broker.Refused(reason=why), member.incarnation))
+        self.effects.append(LogLine("WARNING", self.known.name_of(member), b"", why))
+        self.problems.refused(member.pipeline, member.stage, why, now)
+        self.departures.taken_out([member], f"was taken out: {why}", now)
+
+    def _join(self, message: to_broker.Hello, now: float) -> None:
+        member = message.member
+        identity = member.incarnation
+        if member.spool and not message.view and identity not in self.membership:
             # A spool has one sink at a time: an earlier one has died, though the broker was not told.
             for sink in self.membership.sinks():
                 if sink.spool == member.spool:
@@ -170,14 +203,46 @@ class FromMembers:
         self.departures.gone(message.incarnation, now, death)
         self.say.ok(identity, message.ref, None)
 
+    def pinging(self, identity: bytes, message: to_broker.Pinging, now: float) -> None:
+        """A process has sent the pings that it was asked for."""
+        self.reachability.pinging(identity, message.trial, now)
+
+    def pinged(self, identity: bytes, message: to_broker.Pinged, now: float) -> None:
+        """A process has got another's ping."""
+        self.reachability.pinged(message.source, identity, message.trial)
+        self.admit(now)
+
     def broken(self, identity: bytes, message: to_broker.Broken, now: float) -> None:
         """A member gets no answer from another, though the broker hears both."""
         self.accuse(message.incarnation, message.peer, now)
 
     def accuse(self, who: bytes, about: bytes, now: float) -> None:
         """Note that a member, or the broker, gets no answer from another member."""
+        self.reachability.suspect(who, about, now)
         if self.complaints.add(who, about, now):  # a view wakes a member that rests, and then it says hello
             self.effects.append(Control(from_broker.NewView(view=self.membership.view()), about))
+
+    def break_off(self, now: float) -> None:
+        """Take out one end of a link that has been broken for a lease."""
+        overdue = self.complaints.overdue(now)
+        untried = [pair for pair in overdue if not self.reachability.tried(*pair, now)]
+        for who, about in overdue:
+            if (found := self.reachability.verdict(who, about, now)) is not None:
+                member, why = found
+                self.complaints.settle(member.incarnation)
+                self.cut_off(member, why, now)
+                return
+        if untried:
+            self.complaints.postpone(now)
+            return
+        partners = {inc: other for pair in overdue for inc, other in (pair, pair[::-1])}
+        worst = self.complaints.due(now)
+        gone = None if worst is None else self.membership.get(worst)
+        if worst is None or gone is None:
+            return
+        other = partners.get(worst, self.known.me)
+        partner = self.membership.get(other) or self.membership.broker
+        self.cut_off(gone, self.reachability.unclear(gone, partner), now)
 
     def drain(self, identity: bytes, message: to_broker.Draining, now: float) -> None:
         """A member is about to leave."""

@@ -15,7 +15,7 @@ from zturbo.jobstates import ENDED, JobState
 from zturbo.wire.control import to_broker
 from zturbo.wire.control.message import Message
 from zturbo.wire.control.view import Member
-from zturbo.wire.messages import Batch, DataMessage, Statement
+from zturbo.wire.messages import Batch, DataMessage, Ping, Statement
 from zturbo_broker.jobs.job import Job
 from zturbo_broker.jobs.strikes import Death
 from zturbo_broker.jobs.table import Archive, NoArchive
@@ -24,6 +24,7 @@ from zturbo_broker.machine.from_clients import FromClients
 from zturbo_broker.machine.from_members import FromMembers
 from zturbo_broker.machine.known import Known, PipelineInfo
 from zturbo_broker.machine.lifecycle import Lifecycle
+from zturbo_broker.machine.reachability import Reachability
 from zturbo_broker.machine.restart import Restart
 from zturbo_broker.members.complaints import Complaints
 from zturbo_broker.members.speakers import check_speaker
@@ -81,7 +82,8 @@ class BrokerMachine:
         self.senders = self.life.senders
         self.complaints = Complaints(lease, self._heard)
         self.departures = Departures(known, self.life)
-        self.members = FromMembers(known, self.life, self.departures, self.complaints)
+        self.reachability = Reachability(known)
+        self.members = FromMembers(known, self.life, self.departures, self.complaints, self.reachability)
         self.clients = FromClients(known, self.life)
         self.restarts = Restart(known, self.life)
         self.handlers = self._handlers()
@@ -97,6 +99,8 @@ class BrokerMachine:
             to_broker.Progress: members.note_progress,
             to_broker.LastCounts: members.last_counts,
             to_broker.Broken: members.broken,
+            to_broker.Pinging: members.pinging,
+            to_broker.Pinged: members.pinged,
             to_broker.Draining: members.drain,
             to_broker.Trouble: members.note_trouble,
             to_broker.Pause: members.pause,
@@ -169,9 +173,12 @@ class BrokerMachine:
         self.rounds.event(now)
 
     def data(self, message: DataMessage, now: float) -> None:
-        """A first stage's word on its input; a message of another kind is dropped."""
+        """A first stage's word on its input, or a ping; a message of another kind is dropped."""
         if type(message) is Statement:
             self.senders.statement(message, now)
+        elif type(message) is Ping and message.target == self.me:
+            self.reachability.pinged(message.source, self.me, message.trial)
+            self.members.admit(now)
         self.rounds.event(now)
 
     def stood_still(self, seconds: float) -> None:
@@ -183,6 +190,7 @@ class BrokerMachine:
         times = [
             self.membership.deadline(),
             self.complaints.deadline(),
+            self.reachability.deadline(),
             self.known.counts.deadline(),
             self.life.deadline(),
         ]
@@ -196,11 +204,9 @@ class BrokerMachine:
         self.departures.give_up_sinks(now)
         for peer in self.senders.complaints(now):
             self.members.accuse(self.me, peer, now)
-        worst = self.complaints.due(now)
-        fenced = self.membership.remove(worst) if worst is not None else None
-        if fenced is not None:
-            why = "was taken out: it and others do not reach each other"
-            self.departures.taken_out([fenced], why, now)
+        self.members.break_off(now)
+        self.members.admit(now)
+        self.reachability.tick(now)
         self.life.time_out(now)
         self.effects.extend(self.life.forgets.say(now))
         self.life.ask_known_failures(now)

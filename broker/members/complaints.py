@@ -1,9 +1,10 @@
-"""Links that their ends report broken: after a lease, the member with most complaints is taken out.
+"""Links that their ends report broken, for a lease: then one end is taken out of the view.
 
-A complaint counts for both ends of its link, since either may be the one that is cut off. It counts only if
-the broker has heard the accused member since the complaint was first said. A member whose code holds the
-interpreter for a minute is busy, not unreachable: it answers no link, and says no hello either. Complaints
-about it are void meanwhile, and begin anew when the broker hears it again.
+Which one, ``verdict.py`` decides from who reaches whom (``trials.py``). Where that is not known,
+:meth:`Complaints.due` decides by the complaints alone. A complaint counts only if the broker has heard the
+accused member since the complaint was first said. A member whose code holds the interpreter for a minute is
+busy, not unreachable: it answers no link, and says no hello either. Complaints about it are void meanwhile,
+and begin anew when the broker hears it again.
 """
 
 from __future__ import annotations
@@ -25,6 +26,9 @@ second; one that rests is asked for it."""
 
 PROMPT = 1.5
 """Seconds in which a member that only rested answers. Then the complaint counts from the question on."""
+
+LOOK_AGAIN = 0.25
+"""Seconds until the next look at a link that is being tried."""
 
 LASTS_AFTER = 1.5
 """Seconds that a complaint has to last even if a lease is short: so it was said three times."""
@@ -49,6 +53,7 @@ class Complaints:
 
     def __init__(self, lease: float, heard: Callable[[bytes], float | None]) -> None:
         self.lease = lease
+        self._not_before = -math.inf
         self._heard = heard
         self._all: dict[tuple[bytes, bytes], _Complaint] = {}
         """(complaining member, accused member) -> complaint."""
@@ -81,14 +86,25 @@ class Complaints:
         known.lasts = now - known.first >= max(self.lease / 2, LASTS_AFTER) and heard > known.first
         return False
 
-    def due(self, now: float) -> bytes | None:
-        """The member that is to be taken out of the view now, if there is one."""
+    def overdue(self, now: float) -> list[tuple[bytes, bytes]]:
+        """(who, about whom) of each link that was broken for a lease."""
+        self._forget(now)
+        return [pair for pair, known in self._all.items() if known.lasts and now >= known.first + self.lease]
+
+    def settle(self, member: bytes) -> None:
+        """This member is taken out: forget all complaints of it and about it."""
+        self._all = {pair: known for pair, known in self._all.items() if member not in pair}
+
+    def _forget(self, now: float) -> None:
         self._asked = {about: at for about, at in self._asked.items() if now - at <= FORGET_AFTER}
         for pair, known in list(self._all.items()):
             if now - known.last > FORGET_AFTER or None in (self._heard(pair[0]), self._heard(pair[1])):
                 del self._all[pair]
-        at = self.deadline()
-        if at is None or now < at:
+
+    def due(self, now: float) -> bytes | None:
+        """The member that is to be taken out of the view now, by what members complain of alone: the end of
+        most broken links."""
+        if not self.overdue(now):
             return None
         lasting = [pair for pair, known in self._all.items() if known.lasts]
         votes = Counter(inc for pair in lasting for inc in pair if self._heard(inc) != math.inf)
@@ -97,9 +113,14 @@ class Complaints:
         accused = {about for _, about in lasting}
         # Of two with equally many votes it is the accused one.
         worst = max(votes, key=lambda inc: (votes[inc], inc in accused, inc))
-        self._all = {pair: known for pair, known in self._all.items() if worst not in pair}
+        self.settle(worst)
         return worst
+
+    def postpone(self, now: float) -> None:
+        """Decide a little later: it is being tried who reaches whom."""
+        self._not_before = now + LOOK_AGAIN
 
     def deadline(self) -> float | None:
         """When a member may next have to be taken out."""
-        return min((known.first + self.lease for known in self._all.values() if known.lasts), default=None)
+        times = [known.first + self.lease for known in self._all.values() if known.lasts]
+        return max(min(times), self._not_before) if times else None

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 
+from zturbo.wire.control.view import Member
+
 __all__ = ["Problems"]
 
 REFUSED_FOR = 60.0
@@ -18,6 +20,8 @@ class Problems:
 
     def __init__(self) -> None:
         self._all: dict[tuple[str, int], tuple[str, float]] = {}
+        self._outside: dict[bytes, tuple[str, int, str, float]] = {}
+        """Process that is not let in -> its pipeline and stage, why, and until when that is told."""
 
     def failed(self, pipeline: str, stage: int, text: str) -> None:
         """A member of this stage could not start: that is told until one has joined."""
@@ -27,6 +31,14 @@ class Problems:
         """A member of this stage was refused: that is told for a while."""
         self._all[pipeline, stage] = (text, now + REFUSED_FOR)
 
+    def kept_out(self, member: Member, text: str, until: float) -> None:
+        """This process is not let in yet: that is told until then, or until it is let in or gone."""
+        self._outside[member.incarnation] = (member.pipeline, member.stage, text, until)
+
+    def let_in(self, incarnation: bytes) -> None:
+        """It was let in, or is gone."""
+        self._outside.pop(incarnation, None)
+
     def over(self, pipeline: str, stage: int) -> None:
         """A member of this stage has joined."""
         self._all.pop((pipeline, stage), None)
@@ -34,4 +46,12 @@ class Problems:
     def of(self, pipeline: str, stage: int, now: float) -> str | None:
         """The problem, if there is one."""
         text, until = self._all.get((pipeline, stage), (None, math.inf))
-        return text if now < until else None
+        if text is not None and now < until:
+            return text
+        outside = [
+            text
+            for *place, text, until in self._outside.values()
+            if place == [pipeline, stage] and now < until
+        ]
+        more = f" (and {len(outside) - 1} more)" if len(outside) > 1 else ""
+        return f"{outside[-1]}{more}" if outside else None

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from zturbo.checks import is_loopback
 from zturbo.wire.control.view import Member
 
-__all__ = ["Apart", "out_of_reach", "works"]
+__all__ = ["Apart", "linked", "out_of_reach", "works"]
 
 
 class Apart(NamedTuple):
@@ -33,7 +33,7 @@ def out_of_reach(member: Member, others: Iterable[Member], name: Callable[[Membe
         name: gives a worker's name, for people.
     """
     for other in others:
-        if not _linked(member, other):
+        if not linked(member, other):
             continue
         for deaf, far in ((member, other), (other, member)):
             if not _hears(deaf, far):
@@ -50,7 +50,7 @@ def out_of_reach(member: Member, others: Iterable[Member], name: Callable[[Membe
 def works(member: Member, others: Iterable[Member]) -> bool:
     """Whether it has a link with another member, and the two reach each other."""
     return any(
-        _linked(member, other) and _hears(member, other) and _hears(other, member)
+        linked(member, other) and _hears(member, other) and _hears(other, member)
         for other in others
         if other.incarnation != member.incarnation
     )
@@ -63,7 +63,7 @@ def _hears(member: Member, other: Member) -> bool:
     )
 
 
-def _linked(one: Member, other: Member) -> bool:
+def linked(one: Member, other: Member) -> bool:
     """Whether roots, tasks, ENDs or failures go from one to the other."""
     first, second = sorted((one, other), key=_place)
     if second.role == "sink":

@@ -101,7 +101,7 @@ class SimBroker:
         self.deferred: list[Effect] = []
         """What waits for the ledger's disk."""
         self.me = world.fresh()
-        member = Member(self.me, "broker", "", -1, "host", ("ipc://sim", "tcp://127.0.0.1:1"))
+        member = Member(self.me, "broker", "", -1, "host", ("ipc://sim", "tcp://10.0.0.1:1"))
         self.machine = BrokerMachine(
             member,
             pipelines,

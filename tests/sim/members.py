@@ -17,6 +17,7 @@ from zturbo.core.effects import (
     EndJob,
     Exit,
     ForgetDamaged,
+    Meet,
     Note,
     Reclaim,
     Run,
@@ -48,7 +49,7 @@ if TYPE_CHECKING:
 
 __all__ = ["SimMember", "SimSink", "SimWorker"]
 
-ENDPOINTS = ("ipc://sim", "tcp://127.0.0.1:1")
+ENDPOINTS = ("ipc://sim", "tcp://10.0.0.1:1")
 """Of each process: ipc for its own host, tcp for others."""
 
 
@@ -164,6 +165,8 @@ class SimMember:
                     self.world.control(self.incarnation, BROKER, pack_control(effect.message))
                 elif isinstance(effect, Exit):
                     self.world.leaves(self)
+                elif isinstance(effect, Meet):
+                    pass  # all can be reached here, unless a link is broken
                 else:
                     self.special(effect)
 

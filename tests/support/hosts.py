@@ -159,3 +159,17 @@ class Hosts:
         """They do again."""
         for here, there in ((one, other), (other, one)):
             _ip("-n", self.namespaces[here], "neigh", "del", self.address[there], "dev", "eth0")
+
+    def ip(self, host: str, *words: str) -> None:
+        """The command ``ip`` on a host."""
+        _ip("-n", self.namespaces[host], *words)
+
+    def close_ports(self, host: str) -> None:
+        """A firewall: what other hosts say to the ports at which this one listens now gets no answer."""
+        listed = ["ip", "netns", "exec", self.namespaces[host], "ss", "-Htln"]
+        found = subprocess.run(listed, check=True, capture_output=True, text=True).stdout
+        here = self.address[host]
+        ports = re.findall(rf"{re.escape(here)}:(\d+)", found)
+        assert ports, f"nothing listens at {here}: {found}"
+        for port in ports:
+            self.ip(host, "rule", "add", "from", here, "ipproto", "tcp", "sport", port, "blackhole")

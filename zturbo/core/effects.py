@@ -7,6 +7,7 @@ from typing import Any
 
 from zturbo.slotted import field, slotted
 from zturbo.wire.control.message import Message
+from zturbo.wire.control.view import Member
 from zturbo.wire.messages import Batch, DataMessage, Mark, Results, Stamp
 
 __all__ = [
@@ -20,6 +21,7 @@ __all__ = [
     "ForgetDamaged",
     "Load",
     "LogLine",
+    "Meet",
     "Note",
     "Reclaim",
     "Record",
@@ -38,6 +40,13 @@ class Send:
 
     peer: bytes
     message: DataMessage
+
+
+@slotted
+class Meet:
+    """Reach these processes for a while too, though they are in no view yet."""
+
+    members: tuple[Member, ...]
 
 
 @slotted
@@ -216,6 +225,7 @@ class Exit:
 
 Effect = (
     Send
+    | Meet
     | Control
     | Run
     | Reclaim

@@ -28,6 +28,8 @@ class Hellos:
     def __init__(self) -> None:
         self.at = 0.0
         """When to ask :meth:`due` again."""
+        self.waits = False
+        """Whether the broker has said that this process is to wait before it can join."""
         self._said = float("-inf")
         self._awake_until = 0.0
 
@@ -50,7 +52,7 @@ class Hellos:
         """
         if now < self.at:
             return False
-        self.at = now + (HELLO_EVERY if joined else JOINING)
+        self.at = now + (HELLO_EVERY if joined or self.waits else JOINING)
         if joined and renewed and now >= self._awake_until and now < self._said + REST:
             return False
         self._said = now

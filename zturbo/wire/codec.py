@@ -36,6 +36,7 @@ from zturbo.wire.messages import (
     Mark,
     Path,
     PathRun,
+    Ping,
     Probe,
     Results,
     Stamp,
@@ -51,7 +52,7 @@ _BOUNDS = Bounds(nbytes=1 << 30, items=1 << 20, depth=16, trusted=256 << 10)
 """Bounds of a header. It has metas and errors as bytes, so it may be as large as a task."""
 
 _MAGIC = 0x7A74  # "zt"
-_BATCH, _GREET, _PROBE, _STATEMENT, _WANT, _RESULTS = range(1, 7)
+_BATCH, _GREET, _PROBE, _STATEMENT, _WANT, _RESULTS, _PING = range(1, 8)
 _ID = 16
 
 _pack = msgpack.Packer(use_bin_type=True, autoreset=True).pack
@@ -257,6 +258,8 @@ def encode(message: DataMessage) -> list[Buffer]:
         ]
     if type(message) is Greet:
         return [_pack((_MAGIC, PROTOCOL, _GREET, message.source, message.target, message.view))]
+    if type(message) is Ping:
+        return [_pack((_MAGIC, PROTOCOL, _PING, message.source, message.target, message.trial))]
     if type(message) is Want:
         return [
             _pack(
@@ -479,6 +482,12 @@ def _read_greet(header: tuple[Any, ...], _: Sequence[Buffer]) -> Greet:
     return Greet(_id(header[3], "source"), _id(header[4], "target"), _int(header[5], "view"))
 
 
+def _read_ping(header: tuple[Any, ...], _: Sequence[Buffer]) -> Ping:
+    if len(header) != 6:
+        raise _bad("ping")
+    return Ping(_id(header[3], "source"), _id(header[4], "target"), _int(header[5], "trial"))
+
+
 def _read_want(header: tuple[Any, ...], _: Sequence[Buffer]) -> Want:
     if len(header) != 8:
         raise _bad("want")
@@ -528,4 +537,5 @@ _READERS: dict[int, Callable[[tuple[Any, ...], Sequence[Buffer]], DataMessage]] 
     _STATEMENT: _read_statement,
     _WANT: _read_want,
     _RESULTS: _read_results,
+    _PING: _read_ping,
 }

@@ -47,6 +47,7 @@ __all__ = [
     "Mark",
     "Path",
     "PathRun",
+    "Ping",
     "Probe",
     "Results",
     "Stamp",
@@ -304,6 +305,16 @@ class Probe:
 
 
 @slotted
+class Ping:
+    """A process shows that its messages arrive, because the broker asks for that."""
+
+    source: bytes
+    target: bytes
+    trial: int
+    """The broker's number for what it wants to know."""
+
+
+@slotted
 class Statement:
     """A receiver's statement on a link: absolute and repeatable. Only ``busy`` may be withdrawn later."""
 
@@ -377,4 +388,4 @@ class Results:
         return total + sum(memoryview(buffer).nbytes for buffer in self.buffers)
 
 
-DataMessage = Batch | Greet | Probe | Statement | Want | Results
+DataMessage = Batch | Greet | Ping | Probe | Statement | Want | Results

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from zturbo.core.effects import Control, Reply
+from zturbo.core.effects import Control, Reply, Send
 from zturbo.slotted import replace
 from zturbo.wire.control import from_broker, to_broker
 from zturbo.wire.control.view import Member
-from zturbo.wire.messages import PROTOCOL
+from zturbo.wire.messages import PROTOCOL, Ping
 from zturbo_broker.machine.known import PipelineInfo
 from zturbo_broker.machine.machine import BrokerMachine
 
@@ -42,8 +42,28 @@ def hello(machine: BrokerMachine, who: Member, now: float = 0.0, view: int = 0) 
         jobs=(),
     )
     machine.control(who.incarnation, message, now)
+    all_pings_come(machine, now)
     said = [e.message for e in machine.effects if isinstance(e, Control) and e.to == who.incarnation]
     return next((message.reason for message in said if isinstance(message, from_broker.Refused)), None)
+
+
+def all_pings_come(machine: BrokerMachine, now: float, but: set[tuple[bytes, bytes]] | None = None) -> None:
+    """Each process that is asked for pings sends them, and they come; but for some, (source, target)."""
+    for effect in machine.effects:  # it grows meanwhile
+        pings: list[tuple[bytes, bytes, int]] = []
+        if isinstance(effect, Control) and isinstance(effect.message, from_broker.PingThem):
+            order = effect.message
+            machine.control(effect.to, to_broker.Pinging(incarnation=effect.to, trial=order.trial), now)
+            pings = [(effect.to, target.incarnation, order.trial) for target in order.members]
+        elif isinstance(effect, Send) and isinstance(effect.message, Ping):
+            pings = [(machine.me, effect.peer, effect.message.trial)]
+        for source, target, trial in pings:
+            if (source, target) in (but or ()):
+                continue
+            if target == machine.me:
+                machine.data(Ping(source, target, trial), now)
+            else:
+                machine.control(target, to_broker.Pinged(incarnation=target, source=source, trial=trial), now)
 
 
 def problems(machine: BrokerMachine, now: float = 0.0) -> dict[str, str]:

@@ -30,6 +30,7 @@ from zturbo.wire.messages import (
     Fail,
     Greet,
     Mark,
+    Ping,
     Probe,
     Results,
     Stamp,
@@ -116,6 +117,7 @@ def results(draw: Any) -> Results:
 messages = (
     shared()
     | st.builds(Greet, ids, ids, ints)
+    | st.builds(Ping, ids, ids, ints)
     | st.builds(Probe, ids, ids, ints, st.lists(st.tuples(ints, ints), max_size=3).map(tuple))
     | st.builds(
         Statement,

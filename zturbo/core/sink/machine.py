@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from zturbo.core.deadlines import Deadlines
 from zturbo.core.effects import Drop, Effect, Exit, Note, Store
 from zturbo.core.links.credit import MAX_WINDOW
+from zturbo.core.links.pings import report_ping, take_order
 from zturbo.core.links.receiver import LinkReceiver
 from zturbo.core.links.receivers import Receivers
 from zturbo.core.member_jobs import MemberJobs
@@ -26,7 +27,7 @@ from zturbo.wire.codec import BadBatch
 from zturbo.wire.control import from_broker
 from zturbo.wire.control.message import Message
 from zturbo.wire.control.view import View
-from zturbo.wire.messages import Batch, DataMessage, Greet, Probe, Stamp, Want
+from zturbo.wire.messages import Batch, DataMessage, Greet, Ping, Probe, Stamp, Want
 
 __all__ = ["SinkMachine"]
 
@@ -88,6 +89,8 @@ class SinkMachine:
                 self.confirm(jobs, now)
             case from_broker.AskEntered(job=job, epoch=epoch):
                 self.known_jobs.say_entered(job, epoch)
+            case from_broker.PingThem():
+                take_order(self.me, message, self.effects)
             case from_broker.RecoveredOk():
                 self.recovery.confirmed()
 
@@ -150,6 +153,8 @@ class SinkMachine:
             self.receivers.probe(message, now)
         elif type(message) is Greet:
             self.receivers.greet(message, now)
+        elif type(message) is Ping:
+            report_ping(self.me, message, self.effects)
         self.rounds.event(now)
 
     def unreadable(self, bad: BadBatch, now: float) -> None:

@@ -20,6 +20,7 @@ from itertools import pairwise
 from zturbo.core.effects import Control, Effect, EndJob, Exit, Work
 from zturbo.core.links.credit import MAX_WINDOW
 from zturbo.core.links.outbatch import OutBatch
+from zturbo.core.links.pings import report_ping, take_order
 from zturbo.core.links.receiver import LinkReceiver
 from zturbo.core.links.senders import Senders
 from zturbo.core.member_jobs import MemberJobs
@@ -39,7 +40,7 @@ from zturbo.wire.codec import BadBatch
 from zturbo.wire.control import from_broker, to_broker
 from zturbo.wire.control.message import Message
 from zturbo.wire.control.view import View
-from zturbo.wire.messages import Batch, DataMessage, Greet, Probe, Stamp, Statement
+from zturbo.wire.messages import Batch, DataMessage, Greet, Ping, Probe, Stamp, Statement
 
 __all__ = ["WORKER", "WorkerMachine", "WorkerState"]
 
@@ -180,6 +181,8 @@ class WorkerMachine:
                 self.forget(jobs, now)
             case from_broker.AskEntered(job=job, epoch=epoch):
                 self.known_jobs.say_entered(job, epoch)
+            case from_broker.PingThem():
+                take_order(self.me, message, self.effects)
             case from_broker.HeldOk(broker=broker):
                 self._adoption.confirmed(broker)
 
@@ -238,6 +241,8 @@ class WorkerMachine:
             self.arrivals.taken_back(message.source, taken)
         elif type(message) is Greet:
             self.receivers.greet(message, now)
+        elif type(message) is Ping:
+            report_ping(self.me, message, self.effects)
         self.rounds.event(now)
 
     def unreadable(self, bad: BadBatch, now: float) -> None:

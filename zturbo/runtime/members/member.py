@@ -147,6 +147,8 @@ class MemberLoop:
         if self.shared is not None:
             self.shared.folder.lock = out_of_the_way(self.shared.folder.lock)
         self.refused: str | None = None
+        self._kept_out = ""
+        """Why the broker does not let this process in yet."""
         self.stopping = False
         self._posted = Posted()
         self._posted.fd = out_of_the_way(self._posted.fd)
@@ -240,6 +242,7 @@ class MemberLoop:
             if now >= hellos.at:
                 if hellos.due(now, joined=bool(self.joined), renewed=self._renewed()):
                     self._hello(role)
+                self.peers.look(now)
                 if self.shared is not None:
                     self.shared.trim()
             until = min(hellos.at, self._report(role, now), self.arrivals.look(now))
@@ -366,6 +369,8 @@ class MemberLoop:
                 if isinstance(message, from_broker.Refused):
                     self.refused = message.reason
                     self.stopping = True
+                elif isinstance(message, from_broker.NotAdmitted):
+                    self._wait_outside(message.reason)
                 elif not isinstance(message, (from_broker.Welcome, from_broker.NewView)) or self._take_view(
                     message.view
                 ):
@@ -375,6 +380,13 @@ class MemberLoop:
                 log.debug("dropped a control message: %s", error)
             except Exception as error:
                 self.guard.failed(kind, error)
+
+    def _wait_outside(self, reason: str) -> None:
+        """The broker does not let this process in yet, and tries again by itself."""
+        self._hellos.waits = True
+        if reason != self._kept_out:
+            self._kept_out = reason
+            log.warning("%s does not join yet: %s. It is tried again", self.name or "sink", reason)
 
     def _take_view(self, view: View) -> bool:
         """Take a view, unless it is older than the present one. Returns whether it is taken."""

@@ -22,7 +22,7 @@ from queue import SimpleQueue
 
 import zmq
 
-from zturbo.core.effects import Control, Deliver, Drop, Exit, ForgetDamaged, Note, Send, Store
+from zturbo.core.effects import Control, Deliver, Drop, Exit, ForgetDamaged, Meet, Note, Send, Store
 from zturbo.core.sink.machine import SinkMachine
 from zturbo.errors import DecodeError, VersionMismatch, ZturboError
 from zturbo.runtime.disk.spool import Location, Spool, SpoolCorrupt, SpoolFull
@@ -170,6 +170,8 @@ class SinkProcess:
         for effect in effects:
             if isinstance(effect, Send):
                 self.loop.send(effect.peer, effect.message)
+            elif isinstance(effect, Meet):
+                self.loop.peers.meet(effect.members, now)
             elif isinstance(effect, (Store, Note)):
                 if self._write(effect, now) and isinstance(effect, Store):
                     written.append(effect)

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from zturbo.api.stage import Stage
 from zturbo.api.stage_kinds import FunctionStage
-from zturbo.core.effects import Control, EndJob, Exit, Reclaim, Run, Send, Spill, Work
+from zturbo.core.effects import Control, EndJob, Exit, Meet, Reclaim, Run, Send, Spill, Work
 from zturbo.core.worker.machine import WorkerMachine
 from zturbo.core.worker.produced import Produced
 from zturbo.errors import StartError
@@ -308,6 +308,8 @@ class WorkerProcess:
             for effect in todo:
                 if isinstance(effect, Send):
                     self.loop.send(effect.peer, effect.message)
+                elif isinstance(effect, Meet):
+                    self.loop.peers.meet(effect.members, now)
                 elif isinstance(effect, Run):
                     work = effect.work
                     self.epochs[work.job] = work.epoch

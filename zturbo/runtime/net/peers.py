@@ -35,6 +35,12 @@ ZERO_COPY = 512 << 10
 VIEW = 1 << 16
 """Bytes from which on a received frame is not copied, and its buffer is used."""
 
+GUESTS = 256
+"""Most processes that are reached though they are in no view."""
+
+GUEST = 10.0
+"""Seconds for which such a process is reached."""
+
 TRACK = 64
 """Messages taken from the inbox in one round at most, so that other events get their turn."""
 
@@ -71,6 +77,8 @@ class Peers:
         self._security = security
         self._peers: dict[bytes, _Peer] = {}
         self._members: dict[bytes, Member] = {}
+        self._guests: dict[bytes, tuple[Member, float]] = {}
+        """Process that is in no view (yet) -> itself, and until when it is reached."""
         self._stuck: set[bytes] = set()
         self.gone: list[zmq.Socket[bytes]] = []
         """Sockets of peers that left. The loop closes them when it does not poll them any more."""
@@ -80,7 +88,28 @@ class Peers:
     def set_members(self, members: dict[bytes, Member]) -> None:
         """Take the present view; sockets of peers outside it are to be closed."""
         self._members = members
-        for incarnation in [inc for inc in self._peers if inc not in members]:
+        self._part()
+
+    def meet(self, members: Iterable[Member], now: float) -> None:
+        """Reach these processes for a while too, though they are in no view yet."""
+        for member in members:
+            self._guests.pop(member.incarnation, None)
+            self._guests[member.incarnation] = (member, now + GUEST)
+        while len(self._guests) > GUESTS:
+            del self._guests[next(iter(self._guests))]
+        self._part()
+
+    def look(self, now: float) -> None:
+        """Part with processes that did not come into the view."""
+        if self._guests:
+            self._guests = {inc: guest for inc, guest in self._guests.items() if guest[1] > now}
+            self._part()
+
+    def _part(self) -> None:
+        """Let the sockets of all others be closed."""
+        for incarnation in [inc for inc in self._peers if inc not in self._members]:
+            if incarnation in self._guests:
+                continue
             peer = self._peers.pop(incarnation)
             self._stuck.discard(incarnation)
             self.gone.append(peer.socket)
@@ -89,6 +118,8 @@ class Peers:
 
     def _open(self, incarnation: bytes) -> _Peer | None:
         member = self._members.get(incarnation)
+        if member is None and incarnation in self._guests:
+            member, _ = self._guests[incarnation]
         if member is None:
             return None
         endpoint = self._endpoint(member)

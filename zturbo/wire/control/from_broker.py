@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 from zturbo.wire.codec import stamp_from_wire
-from zturbo.wire.control.fields import MANY, AtMost, Code, Epoch, Id, Line, Parsed, Raw, Ref
+from zturbo.wire.control.fields import MANY, AtMost, Code, Count, Epoch, Id, Line, Parsed, Raw, Ref
 from zturbo.wire.control.message import Message, vocabulary
-from zturbo.wire.control.view import View
+from zturbo.wire.control.view import Member, View
 from zturbo.wire.messages import Stamp
 
 __all__ = [
@@ -19,13 +19,19 @@ __all__ = [
     "HeldOk",
     "NewStamp",
     "NewView",
+    "NotAdmitted",
     "Ok",
+    "PingThem",
     "RecoveredOk",
     "Refused",
     "Renewed",
     "Wait",
     "Welcome",
 ]
+
+
+MAX_PINGS = 64
+"""Most processes that one is asked to ping at a time."""
 
 
 class Welcome(Message):
@@ -64,6 +70,19 @@ class Refused(Message):
     """A member cannot join, or was taken out."""
 
     reason: Line
+
+
+class NotAdmitted(Message):
+    """A process is no member yet: it and a member do not reach each other. It is tried again later."""
+
+    reason: Line
+
+
+class PingThem(Message, type_name="ping"):
+    """Asks a process to ping some members, or processes that want to be members."""
+
+    trial: Count
+    members: Annotated[tuple[Member, ...], AtMost(MAX_PINGS)]
 
 
 class Renewed(Message):

@@ -62,6 +62,8 @@ __all__ = [
     "Logs",
     "Members",
     "Pause",
+    "Pinged",
+    "Pinging",
     "Progress",
     "Recovered",
     "Release",
@@ -140,6 +142,21 @@ class Broken(Message):
 
     incarnation: Id
     peer: Id
+
+
+class Pinging(Message):
+    """A member, or a process that wants to be one, has sent the pings that it was asked for."""
+
+    incarnation: Id
+    trial: Count
+
+
+class Pinged(Message):
+    """A ping has come."""
+
+    incarnation: Id
+    source: Id
+    trial: Count
 
 
 class Draining(Message):

@@ -1,0 +1,168 @@
+"""Newcomers that are tried, kept out and let in, and links that break."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.unit.broker.hosts import BOTH, all_pings_come, machine_on_a, member, numbered, problems
+from zturbo.core.effects import Control, LogLine, Send
+from zturbo.wire.control import from_broker, to_broker
+from zturbo.wire.control.view import Member
+from zturbo.wire.messages import PROTOCOL, Greet, Probe, Statement
+from zturbo_broker.members.trials import PATIENCE
+
+FIRST = numbered(member("worker", 0, host="b", ends=BOTH), 1)
+SECOND = numbered(member("worker", 1, host="c", ends=BOTH), 2)
+TWIN = numbered(member("worker", 1, host="d", ends=BOTH), 3)
+SINK = numbered(member("sink", host="a", ends=BOTH), 4)
+
+
+class Network:
+    """A broker, and processes that say hello each second and ping when they are asked to."""
+
+    def __init__(self, *members: Member) -> None:
+        self.machine = machine_on_a()
+        self.now = 0.0
+        self.here: list[Member] = []
+        self.broken: set[tuple[bytes, bytes]] = set()
+        self.said: list[Any] = []
+        for one in members:
+            self.here.append(one)
+            self.until(self.now + 0.1)
+
+    def break_way(self, source: Member, target: Member) -> None:
+        """What one sends does not get to the other."""
+        self.broken.add((source.incarnation, target.incarnation))
+
+    def hello(self, who: Member) -> None:
+        number = self.machine.membership.number
+        message = to_broker.Hello(
+            member=who,
+            node=b"n" * 16,
+            pid=1,
+            protocol=PROTOCOL,
+            version="1",
+            python="3",
+            stage_name="xy"[who.stage] if who.role == "worker" else "",
+            code="",
+            view=number if who.incarnation in self.machine.membership else 0,
+            jobs=(),
+        )
+        self.machine.control(who.incarnation, message, self.now)
+
+    def until(self, then: float, *complaints: tuple[Member, Member]) -> None:
+        while self.now <= then:
+            for who in self.here:
+                self.hello(who)
+            for who, about in complaints:
+                broken = to_broker.Broken(incarnation=who.incarnation, peer=about.incarnation)
+                self.machine.control(who.incarnation, broken, self.now)
+            self.machine.tick(self.now)
+            all_pings_come(self.machine, self.now, self.broken)
+            for effect in self.machine.effects:
+                if isinstance(effect, Control) and isinstance(effect.message, from_broker.Refused):
+                    self.here = [who for who in self.here if who.incarnation != effect.to]
+                    self.said.append((effect.to, effect.message.reason))
+                elif isinstance(effect, Control) and isinstance(effect.message, from_broker.NotAdmitted):
+                    self.said.append((effect.to, effect.message.reason))
+                elif isinstance(effect, Send) and isinstance(effect.message, (Greet, Probe)):
+                    nonce = effect.message.nonce if isinstance(effect.message, Probe) else 0
+                    answer = Statement(effect.peer, self.machine.me, 0, 0, [], 1, 1, nonce)
+                    self.machine.data(answer, self.now)
+                elif isinstance(effect, LogLine):
+                    self.said.append((b"log", effect.text))
+            self.machine.effects.clear()
+            self.now += 0.5
+
+    def members(self) -> set[Member]:
+        return set(self.machine.membership.members())
+
+
+def test_a_newcomer_is_tried_and_joins_at_once() -> None:
+    network = Network(SINK, FIRST, SECOND, TWIN)
+    assert network.members() == {SINK, FIRST, SECOND, TWIN} and not network.said
+
+
+def test_a_newcomer_that_is_not_reached_waits_and_joins_when_it_is() -> None:
+    network = Network(SINK, FIRST, TWIN)
+    network.break_way(FIRST, SECOND)
+    network.here.append(SECOND)
+    network.until(network.now + PATIENCE + 1.0)
+    assert network.members() == {SINK, FIRST, TWIN}
+    text = problems(network.machine, network.now)["y"]
+    assert text.startswith("p.y on c at 10.0.0.1:7000 does not answer p.x on b: open that port of c for b")
+    assert network.said == [(SECOND.incarnation, text), (b"log", text)]
+    network.until(network.now + 100.0)
+    told = [said for said in network.said if said[0] != b"log"]
+    assert 4 <= len(told) <= 8, "at growing intervals"
+    assert len(network.said) == len(told) + 1, "the log has it once"
+    network.broken.clear()
+    network.until(network.now + 40.0)
+    assert network.members() == {SINK, FIRST, TWIN, SECOND}
+    assert not problems(network.machine, network.now)
+
+
+def test_a_newcomer_that_goes_away_is_forgotten() -> None:
+    network = Network(SINK, FIRST, TWIN)
+    network.break_way(FIRST, SECOND)
+    network.here.append(SECOND)
+    network.until(network.now + PATIENCE + 1.0)
+    network.here.remove(SECOND)
+    network.until(network.now + 60.0)
+    assert not problems(network.machine, network.now)
+    assert network.machine.reachability.deadline() is None
+
+
+def test_one_that_is_kept_out_keeps_no_other_out() -> None:
+    network = Network(SINK, FIRST)
+    network.break_way(FIRST, SECOND)
+    network.here += [SECOND, TWIN]
+    network.until(network.now + PATIENCE + 1.0)
+    assert network.members() == {SINK, FIRST, TWIN}
+
+
+def test_a_lonely_member_yields_to_a_sink() -> None:
+    network = Network(SECOND)
+    network.break_way(SINK, SECOND)
+    network.here.append(SINK)
+    network.until(network.now + PATIENCE + 1.0)
+    assert network.members() == {SINK}
+    assert network.said[0][0] == SECOND.incarnation, "its terminal has the reason"
+    assert network.said[0][1].startswith("p.y on c at 10.0.0.1:7000 does not answer the sink on a: ")
+
+
+@pytest.mark.parametrize("complains", [FIRST, SECOND])
+def test_a_link_that_breaks_costs_the_end_that_another_can_stand_in_for(complains: Member) -> None:
+    network = Network(SINK, SECOND, TWIN, FIRST)
+    network.break_way(FIRST, SECOND)
+    other = SECOND if complains is FIRST else FIRST
+    network.until(network.now + 9.0, (complains, other))
+    assert network.members() == {SINK, FIRST, TWIN}
+    assert network.said[0][1].startswith("p.y on c at 10.0.0.1:7000 does not answer p.x on b: ")
+
+
+def test_a_sink_stays_of_which_a_worker_complains_that_none_reaches() -> None:
+    network = Network(SECOND, SINK, FIRST)
+    for other in (SINK, FIRST):
+        network.break_way(SECOND, other)
+    network.until(network.now + 9.0, (SECOND, SINK))
+    assert network.members() == {SINK, FIRST}
+
+
+def test_a_member_whose_link_is_silent_though_pings_come_goes_by_the_complaints() -> None:
+    network = Network(SINK, FIRST, SECOND)
+    network.until(network.now + 9.0, (FIRST, SECOND))
+    assert network.members() == {SINK, FIRST}
+    assert "do not answer each other on their link" in network.said[0][1]
+
+
+def test_a_ping_that_is_late_changes_nothing() -> None:
+    network = Network(SINK, FIRST)
+    stale = to_broker.Pinged(incarnation=FIRST.incarnation, source=SINK.incarnation, trial=99)
+    network.machine.control(FIRST.incarnation, stale, network.now)
+    network.machine.control(
+        FIRST.incarnation, to_broker.Pinging(incarnation=FIRST.incarnation, trial=99), network.now
+    )
+    assert network.members() == {SINK, FIRST}
