@@ -192,7 +192,8 @@ class FromClients:
                 identity, message.ref, "UsageError", "no such job, or its results are not kept any more"
             )
         else:
-            self.say.ok(identity, message.ref, self._whereabouts(job, self._next_reader()))
+            at = self._whereabouts(job, self._next_reader())
+            self.say.ok(identity, message.ref, at.but(waiting=self._waits_for(job)))
 
     def watch(self, identity: bytes, message: to_broker.Watch, now: float) -> None:
         """A client waits for the end of these jobs: the answer comes when one has ended.
@@ -365,22 +366,32 @@ class FromClients:
         """What the job waits for just now; None if it goes on."""
         if (trouble := self.trouble.get(self.known.me)) and job.state not in ENDED:
             return trouble
+        pipeline = self.pipelines.get(job.pipeline)
         if job.state is not JobState.RUNNING or job.stamp is None:
-            return job.waiting
+            return self._turn(job) if job.state is JobState.WAITING else None
         if job.stamp.spool in self.life.lost_sinks:
             return "its sink to come back"
         if trouble := self.trouble.get(job.stamp.sink):
             return f"its sink: {trouble}"
         if job.recovering:
             return "its workers' reports, after the broker's restart"
-        pipeline = self.pipelines.get(job.pipeline)
         for index, stage in enumerate(pipeline.stages if pipeline is not None else ()):
-            problem = self.problems.of(job.pipeline, index, self.life.now)
-            if problem and not self.membership.members(job.pipeline, index):
-                return f"a worker of {job.pipeline}.{stage}: it does not start: {problem}"
+            if not self.membership.members(job.pipeline, index):
+                problem = self.problems.of(job.pipeline, index, self.life.now)
+                why = f": it does not start: {problem}" if problem else ""
+                return f"a worker of stage {job.pipeline}.{stage}{why}"
         if job.backlog and job.paused_until > self.life.now:
             return "its results to be read: they fill its share of the sink's spool"
         return None
+
+    def _turn(self, job: Job) -> str | None:
+        """What a job waits for that has no seats yet: jobs get theirs in the order in which they came."""
+        pipeline = self.pipelines.get(job.pipeline)
+        if job.waiting is None and pipeline is not None:
+            first = self.jobs.get(next(iter(pipeline.waiting), b""))
+            if first is not None and first is not job and first.waiting:
+                return f"its turn: a job before it waits for {first.waiting}"
+        return job.waiting
 
     def _counts(self, job: Job, stages: int) -> list[list[int]]:
         """[queued, running, done, failed] of each stage of a job."""

@@ -10,14 +10,19 @@ from typing import Any
 
 from zturbo.api.stage import ReorderStage, Stage
 from zturbo.api.stage_kinds import BatchStage, FunctionStage
-from zturbo.checks import did_you_mean
+from zturbo.checks import did_you_mean, is_loopback
 from zturbo.cli.ask import fail, print_json, table
 from zturbo.cli.run import add_file, network_file
-from zturbo.deploy.network import PipelineSpec, StageSpec
-from zturbo.errors import NetworkFileError, ZturboError
+from zturbo.deploy.network import Network, PipelineSpec, StageSpec
+from zturbo.errors import NetworkFileError, StartError, UsageError, ZturboError
 from zturbo.errortext import error_text, shown, shown_text
+from zturbo.hardware.allot import Allotment
 from zturbo.hardware.resources import Resources
 from zturbo.runtime.code.importing import build_stage, load_class
+from zturbo.runtime.code.instances import check_settings
+from zturbo.runtime.disk.folders import state_problem
+from zturbo.runtime.net.binds import bind_problem
+from zturbo.runtime.net.sockets import check_length
 
 __all__ = ["add", "run"]
 
@@ -53,6 +58,7 @@ def run(args: argparse.Namespace) -> int:
         with contextlib.redirect_stdout(sys.stderr):  # stdout is for the answer, not for prints of user code
             network = network_file(args.file)
             bind = network.broker.bind
+            problems += _here(network)
             for pipeline in network.pipelines:
                 for spec in pipeline.stages:
                     kind, mistake = _look(network.path, f"pipeline.{pipeline.name}.stage.{spec.name}", spec)
@@ -76,8 +82,35 @@ def run(args: argparse.Namespace) -> int:
     cells += [(row["stage"], row["kind"], str(row["workers"]), row["class"]) for row in rows]
     table(cells)
     file = shown_text(args.file)
-    print(f"\n{file} is right; 'zturbo up {file}' runs it")
+    assert bind is not None
+    if is_loopback(bind) or not bind.startswith("tcp:"):
+        print(f"\n{file} is right; 'zturbo up {file}' runs it")
+        return 0
+    print(f"\n{file} is right; 'zturbo up {file} --insecure' runs it: other hosts reach {bind}")
+    if why := bind_problem(bind):
+        print(f"it has to run on another host: {why}")
     return 0
+
+
+def _here(network: Network) -> list[ZturboError]:
+    """What keeps ``zturbo up`` from running a network on this host, whatever its stages are."""
+    found: list[ZturboError] = []
+    try:
+        check_length(network.broker.bind)
+    except StartError as error:
+        found.append(NetworkFileError(network.path, "broker.bind", str(error)))
+    if why := state_problem(network.state):
+        found.append(NetworkFileError(network.path, "broker.state", why))
+    allotment = Allotment()
+    for pipeline in network.pipelines:
+        for spec in pipeline.stages:
+            if spec.stage is None and spec.resources:
+                key = f"pipeline.{pipeline.name}.stage.{spec.name}"
+                try:
+                    allotment.take(f"{pipeline.name}.{spec.name}", spec.resources, spec.workers)
+                except StartError as error:
+                    found.append(NetworkFileError(network.path, f"{key}.resources", str(error)))
+    return found
 
 
 def _row(pipeline: PipelineSpec, spec: StageSpec, kind: str) -> dict[str, Any]:
@@ -100,6 +133,10 @@ def _look(path: str, key: str, spec: StageSpec) -> tuple[str, NetworkFileError |
         except (Exception, SystemExit) as error:  # __init__ is user code
             text = f"{spec.cls} raises, made with these: {error_text(error)}"
             return "", NetworkFileError(path, f"{key}.args", text)
+    try:
+        check_settings(stage)
+    except UsageError as error:
+        return "", NetworkFileError(path, f"{key}.class", str(error))
     return _kind(stage), None
 
 

@@ -61,13 +61,21 @@ class AsyncReader:
                     try:
                         await asyncio.wait_for(self._event.wait(), left)
                     except asyncio.TimeoutError:
-                        raise incoming.late() from None
+                        raise await self._late() from None
                 part = incoming.take()
                 if part is None:
                     return
                 yield part
         finally:
             self.close()
+
+    async def _late(self) -> ResultTimeout:
+        """The error where the time is over, with what the broker says of the job."""
+        try:
+            told = await asyncio.wrap_future(self._incoming.ask())
+        except ZturboError:
+            told = None
+        return self._incoming.late(told)
 
     async def contents(self, deadline: float | None) -> AsyncIterator[Any]:
         """As :meth:`Reader.contents`."""
@@ -185,7 +193,11 @@ class AsyncJob:
         check_timeout("exception: timeout", timeout)
         deadline = None if timeout is None else time.monotonic() + timeout
         if not await Endings([self]).next(deadline):
-            raise ResultTimeout("the job had not ended in time")
+            try:
+                told = await asyncio.wrap_future(self.handle.outcome.ask())
+            except ZturboError:
+                told = None
+            raise self.handle.outcome.late(told)
         return self.handle.exception(0)
 
     async def status(self) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from zturbo.client.job_ids import short
 from zturbo.client.outcome import JobOutcome
 from zturbo.client.reading import JobReading
 from zturbo.client.retry import retry
-from zturbo.errors import BrokerUnavailable, JobCancelled, JobError, ResultTimeout, ZturboError
+from zturbo.errors import BrokerUnavailable, JobCancelled, JobError, ZturboError
 from zturbo.jobstates import LIVE
 from zturbo.wire.control import to_broker
 from zturbo.wire.control.message import Answer, Request
@@ -220,7 +220,11 @@ class JobHandle(futures.Future[Result]):
         except futures.CancelledError:
             raise JobCancelled("cancelled by a client") from None
         except futures.TimeoutError:
-            raise ResultTimeout("the job had not ended in time") from None
+            try:
+                told = self.outcome.ask().result()
+            except ZturboError:
+                told = None
+            raise self.outcome.late(told) from None
         except KeyboardInterrupt:
             self._goes_on()
             raise

@@ -4,15 +4,21 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
+from concurrent.futures import Future
 
 from zturbo.client.acceptance import Acceptance
 from zturbo.client.io import ClientIO
 from zturbo.client.subscription import Subscription
+from zturbo.client.waits import told_of
 from zturbo.core.result_stream import ResultStream
 from zturbo.errors import ResultTimeout
+from zturbo.wire.control import answers
 from zturbo.wire.messages import Results
 
-__all__ = ["Incoming"]
+__all__ = ["ASK", "Incoming"]
+
+ASK = 0.5
+"""Seconds that the broker has to tell about a job whose reader's time is over."""
 
 
 class Incoming:
@@ -105,9 +111,20 @@ class Incoming:
             self._io.complete.add(self.stream.job)
         return part
 
-    def late(self) -> ResultTimeout:
-        """The error of a reader whose time is over."""
-        return ResultTimeout(f"not all results were there in time; {self.stream.taken} were")
+    def ask(self) -> Future[answers.Description]:
+        """Ask the broker about the job, for the error of a reader whose time is over."""
+        return self._io.ask(self._io.complete.question(self.stream.job), timeout=ASK)
+
+    def late(self, told: answers.Description | None) -> ResultTimeout:
+        """The error of a reader whose time is over.
+
+        Args:
+            told: what the broker says of the job; None if it has not answered.
+        """
+        text = f"not all results were there in time; {self.stream.taken} were"
+        unreached = self._sub.unreached if self._sub is not None else ""
+        known = f"the client does not reach {unreached}" if unreached else told_of(told, self.stream.job)
+        return ResultTimeout(f"{text}; {known}" if known else text)
 
     def close(self) -> None:
         """Stop reading."""

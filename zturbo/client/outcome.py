@@ -13,12 +13,14 @@ from functools import partial
 from typing import Any
 
 from zturbo.api.result import Result
+from zturbo.client.incoming import ASK
 from zturbo.client.job_ids import with_text_ids
 from zturbo.client.reading import JobReading
 from zturbo.client.subscriptions import SUPERSEDED
+from zturbo.client.waits import told_of
 from zturbo.client.watch import ending
 from zturbo.core.states import State, Table
-from zturbo.errors import JobCancelled, UsageError
+from zturbo.errors import JobCancelled, ResultTimeout, UsageError
 from zturbo.jobstates import LIVE
 from zturbo.wire.control import answers
 
@@ -152,6 +154,16 @@ class JobOutcome:
         """Reading ended with this error: so has the job, unless only another reader took over."""
         if str(error) != SUPERSEDED:
             self._settle(error)
+
+    def ask(self) -> Future[answers.Description]:
+        """Ask the broker about the job, for the error of a caller whose time is over."""
+        io = self._connection.io
+        return io.ask(io.complete.question(self._reading.job), timeout=ASK)
+
+    def late(self, told: answers.Description | None) -> ResultTimeout:
+        """The error of a caller whose time is over, with what the broker has told of the job."""
+        known = told_of(told, self._reading.job)
+        return ResultTimeout("the job had not ended in time" + (f"; {known}" if known else ""))
 
     def after_cancel(self, answer: answers.State) -> bool:
         """The broker was asked to cancel the job. Returns whether it is cancelled."""

@@ -11,7 +11,7 @@ from zturbo.api.task import Task, TaskLog, read_meta
 from zturbo.client.acceptance import Acceptance
 from zturbo.client.incoming import Incoming
 from zturbo.client.io import ClientIO
-from zturbo.errors import DecodeError, TaskError, by_name
+from zturbo.errors import DecodeError, ResultTimeout, TaskError, ZturboError, by_name
 from zturbo.errortext import safe_repr
 from zturbo.wire.messages import Results
 from zturbo.wire.payload import (
@@ -66,17 +66,24 @@ class Reader:
             while True:
                 incoming.check_process()
                 with self._ready:
-                    while incoming.waiting:
-                        left = None if deadline is None else deadline - time.monotonic()
-                        if left is not None and left <= 0:
-                            raise incoming.late()
-                        self._ready.wait(left)
+                    while incoming.waiting and (deadline is None or time.monotonic() < deadline):
+                        self._ready.wait(None if deadline is None else deadline - time.monotonic())
+                if incoming.waiting:
+                    raise self._late()
                 part = incoming.take()
                 if part is None:
                     return
                 yield part
         finally:
             incoming.close()
+
+    def _late(self) -> ResultTimeout:
+        """The error where the time is over, with what the broker says of the job."""
+        try:
+            told = self._incoming.ask().result()
+        except ZturboError:
+            told = None
+        return self._incoming.late(told)
 
     def tasks(self, deadline: float | None) -> Iterator[Task]:
         """Tasks in order, failed ones in their places."""

@@ -66,6 +66,12 @@ class Subscription:
     """Whether its turn is an old one, and another reader may have a newer one."""
     late_until: float = 0.0
     """Until when the sink's word that this is so makes it ask for a newer turn."""
+    name: str = ""
+    """The job's."""
+    waits: str = ""
+    """What the job waits for, as the broker says; empty if it goes on."""
+    unreached: str = ""
+    """The sink that has its results, if this client does not reach it, and what is seen of it."""
     story: list[str] = field(default_factory=list)
 
     @property

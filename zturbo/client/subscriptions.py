@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
@@ -15,6 +16,7 @@ from zturbo.client.acceptance import Acceptance
 from zturbo.client.memory import ClientMemory
 from zturbo.client.pushed import Pushed
 from zturbo.client.subscription import Subscription, SubscriptionState
+from zturbo.client.waits import Waits
 from zturbo.errors import (
     DecodeError,
     JobFailed,
@@ -26,7 +28,9 @@ from zturbo.errors import (
     by_name,
 )
 from zturbo.runtime.net.endless import Arrivals
+from zturbo.runtime.net.findings import Examiner
 from zturbo.runtime.net.host import same_network
+from zturbo.runtime.net.sockets import Dealer
 from zturbo.wire.codec import decode, encode
 from zturbo.wire.control import answers, to_broker
 from zturbo.wire.messages import Buffer, DataMessage, Results
@@ -50,6 +54,12 @@ PUSH_WAIT = 0.02
 
 LOCATE = 0.5
 """While no results of a job arrive: seconds between two questions to the broker where they are."""
+
+PATIENCE = 0.2
+"""Seconds without a connection to a sink, after which the client looks what there is at its address."""
+
+LOOK_EVERY = 0.25
+"""Seconds between two looks what the jobs wait for that are read."""
 
 FAR = (
     "results are at {} on {}, which that host alone reaches: start the sink there with --insecure and "
@@ -84,6 +94,10 @@ class Subscriptions:
         """Job -> its readers, which take turns."""
         self.pushed = Pushed()
         """Results that have come before their readers."""
+        self._examiners: dict[bytes, Examiner] = {}
+        """Sink -> what is seen at its address while there is no connection to it."""
+        self._waits = Waits()
+        self._look_at = 0.0
         self._memory = memory
         self._near: set[zmq.Socket[bytes]] = set()
         """Sockets to sinks on this host."""
@@ -185,11 +199,14 @@ class Subscriptions:
         """Read from the sink that the broker has named, or end if there will be no results."""
         now = time.monotonic()
         sub.stream.turn(value.token)
+        sub.name = value.name
         if value.state in ("failed", "cancelled"):
             kind = by_name(value.kind or "", JobFailed)
             self._finish(sub, kind(value.error or value.state))
             return
         idle = now - sub.heard > 2 * LOCATE
+        sub.waits = (value.waiting or "") if idle else ""
+        sub.unreached = self._unreached(value) if idle else ""
         sub.locate_at = now + (LOCATE if idle else 4 * LOCATE)
         sink = value.sink
         if sub.state is SubscriptionState.DOUBTED:
@@ -218,15 +235,36 @@ class Subscriptions:
             socket = self._sinks[at.sink] = self._connect(at.results[0])
         except StartError as error:
             return StartError(f"no connection to the sink: {error}")
+        self._examiners[at.sink] = Examiner(at.results[0], "sink", PATIENCE)
         if near:
             self._near.add(socket)
         return None
+
+    def _unreached(self, at: answers.Whereabouts) -> str:
+        """A sink to which there is no connection, and what is seen of it; empty if there is one."""
+        examiner = self._examiners.get(at.sink)
+        seen = "" if examiner is None else examiner.seen
+        return f"the sink on {at.host}: {seen}" if seen else ""
+
+    def _look(self, now: float) -> float:
+        """Look what the jobs wait for that are read, and for sinks to which there is no connection. Returns
+        when to look again."""
+        if now < self._look_at:
+            return self._look_at if self._jobs else math.inf
+        self._look_at = now + LOOK_EVERY
+        reading = {sub.sink for sub in self._all() if sub.sink}
+        for sink, examiner in self._examiners.items():
+            socket = self._sinks[sink]
+            there = sink not in reading or (isinstance(socket, Dealer) and socket.connected())
+            examiner.news(now, answers=there)
+        self._waits.look(self._all(), now)
+        return self._look_at if self._jobs else math.inf
 
     # -- questions and answers ----------------------------------------------------------------
     def serve(self, now: float) -> float:
         """Send the questions that are due. Returns when the next ones are."""
         due = min((self._serve(sub, now) for sub in self._all()), default=now + 60)
-        return min(due, self._memory.trim(now))
+        return min(due, self._look(now), self._memory.trim(now))
 
     def _serve(self, sub: Subscription, now: float) -> float:
         if sub.over:

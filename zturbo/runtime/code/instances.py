@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from zturbo.runtime.code.coroutines import Coroutines
 
-__all__ = ["Instances", "StageJob"]
+__all__ = ["Instances", "StageJob", "check_settings"]
 
 
 class StageJob:
@@ -70,7 +70,7 @@ class Instances:
         """Runs the stage's coroutines, if any of its code is ``async def``."""
         self.base = self._new()
         cls = type(self.base)
-        _check_state(self.base)
+        check_settings(self.base)
         self.ordered = isinstance(self.base, ReorderStage) or self.base.sticky
         """Whether one worker sees all of a job, in order: a sticky stage runs as an ordered one does."""
         self.has_state = cls.reset is not Stage.reset and cls.reset is not ReorderStage.reset
@@ -79,8 +79,7 @@ class Instances:
         self.concurrency = 0
         """Tasks that run at a time, where ``process`` is ``async def``; 0 where they run one by one."""
         if is_async(_process(self.base)):
-            most = check_count(f"{cls.__name__}: max_concurrency", self.base.max_concurrency, 1)
-            self.concurrency = 0 if self.ordered else most
+            self.concurrency = 0 if self.ordered else self.base.max_concurrency
         self._spare: list[Stage] = [self.base]
         self.jobs: dict[bytes, StageJob] = {}
         """The jobs that are here; to begin one runs the user's code."""
@@ -157,12 +156,14 @@ def _process(stage: Stage) -> Any:
     return stage.function if isinstance(stage, FunctionStage) else stage.process
 
 
-def _check_state(stage: Stage) -> None:
-    """Raise UsageError if a stage's settings about a job's state contradict each other."""
+def check_settings(stage: Stage) -> None:
+    """Raise UsageError if a stage's settings are wrong, or contradict each other."""
     name = type(stage).__name__
     check_type(f"{name}.sticky", stage.sticky, bool, "True or False")
     check_type(f"{name}.interleave", stage.interleave, bool, "True or False")
     check_count(f"{name}.job_slots", stage.job_slots, 1)
+    if is_async(_process(stage)):
+        check_count(f"{name}: max_concurrency", stage.max_concurrency, 1)
     for what, is_so in ("sticky = True", stage.sticky), ("a ReorderStage", isinstance(stage, ReorderStage)):
         if is_so and isinstance(stage, BatchStage):
             raise UsageError(

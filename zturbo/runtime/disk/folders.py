@@ -10,7 +10,7 @@ from pathlib import Path
 from zturbo.checks import LONGEST_IPC
 from zturbo.errors import StartError
 
-__all__ = ["is_read_only", "remove_folder", "runtime_dir", "short_enough", "state_folder"]
+__all__ = ["is_read_only", "remove_folder", "runtime_dir", "short_enough", "state_folder", "state_problem"]
 
 _BELOW = 34
 """Bytes of a socket's path below the folder in which :func:`runtime_dir` makes a new one, at most."""
@@ -84,6 +84,16 @@ def state_folder(path: Path) -> None:
         raise _refused(path, error.strerror) from None
     if not os.access(path, os.W_OK | os.X_OK):
         raise _refused(path, os.strerror(errno.EROFS) if is_read_only(path) else os.strerror(errno.EACCES))
+
+
+def state_problem(path: Path) -> str:
+    """Why :func:`state_folder` would refuse a folder, as far as can be told without making it; or empty."""
+    there = next((folder for folder in (path, *path.parents) if os.path.lexists(folder)), Path("/"))
+    if not there.is_dir():
+        return str(_refused(path, f"{there} is no folder"))
+    if os.access(there, os.W_OK | os.X_OK):
+        return ""
+    return str(_refused(path, os.strerror(errno.EROFS if is_read_only(there) else errno.EACCES)))
 
 
 def _refused(path: Path, why: str | None) -> StartError:

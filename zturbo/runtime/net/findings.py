@@ -75,11 +75,13 @@ def is_numeric(host: str) -> bool:
 
 
 def is_resolved(address: str) -> bool:
-    """Whether this host knows the name in an address now, as ZeroMQ resolves it."""
+    """Whether this host knows the name in an address now, as ZeroMQ resolves it. True if there is no name."""
     import socket
 
     try:
-        host = urlsplit(address).hostname or ""
+        host = urlsplit(address).hostname
+        if not address.startswith("tcp:") or not host:
+            return True
         socket.getaddrinfo(host, None, socket.AF_INET6 if ":" in host else socket.AF_INET)
     except (OSError, ValueError):
         return False

@@ -45,6 +45,7 @@ __all__ = [
     "Dealer",
     "Security",
     "check_bind",
+    "check_length",
     "check_room",
     "make",
     "raise_descriptor_limit",
@@ -104,7 +105,8 @@ def check_bind(address: str, *, insecure: bool, security: Security | None = None
         )
 
 
-def _check_length(address: str) -> None:
+def check_length(address: str) -> None:
+    """Raise StartError if an ipc address is too long for the kernel."""
     path = address.removeprefix("ipc://")
     if path != address and len(os.fsencode(path)) > LONGEST_IPC:
         raise StartError(
@@ -231,7 +233,7 @@ def make(
     """
     for address in (bind, connect):
         if address is not None:
-            _check_length(address)
+            check_length(address)
     check_room()
     socket = context.socket(kind, Dealer) if kind == zmq.DEALER else context.socket(kind)
     socket.linger = 0
@@ -278,7 +280,9 @@ def make(
             socket.close()
             if error.errno == zmq.EADDRINUSE:
                 raise StartError(_IN_USE.format(bind)) from None
-            raise StartError(f"cannot bind {bind}: {error.strerror}") from None
+            from zturbo.runtime.net.binds import bind_failure  # it imports much, and only this needs it
+
+            raise StartError(bind_failure(bind, error.errno)) from None
     if connect is not None:
         try:
             socket.follow(connect) if isinstance(socket, Dealer) else socket.connect(connect)

@@ -13,7 +13,7 @@ import pytest
 
 from tests.support.cluster import eventually
 from zturbo.runtime.net import findings
-from zturbo.runtime.net.findings import Examiner, examine
+from zturbo.runtime.net.findings import Examiner, examine, is_resolved
 
 
 @pytest.fixture
@@ -69,6 +69,7 @@ def test_a_name(monkeypatch: pytest.MonkeyPatch, port: int) -> None:
     assert examine(f"tcp://head:{port}")[1].startswith(f"head is 127.0.0.1, and 127.0.0.1:{port} refuses")
     assert examine("tcp://hed:5")[1] == "this host does not know the name hed (Name or service not known)"
     assert examine("tcp://away:5")[1] == "no name server answers for the name away (Temporary failure)"
+    assert is_resolved("tcp://head:5") and not is_resolved("tcp://hed:5") and is_resolved("ipc:///no/name")
     assert "only ::1: write it as tcp://[::1]:PORT" in examine("tcp://six:5")[1]
 
 

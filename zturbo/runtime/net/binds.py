@@ -1,0 +1,51 @@
+"""Why an address cannot be bound: in an error, and for checks before anything starts."""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+from urllib.parse import urlsplit
+
+__all__ = ["bind_failure", "bind_problem", "own_addresses"]
+
+
+def own_addresses() -> list[str]:
+    """The IP addresses of this host, loopback last."""
+    import psutil  # imported here: members start often, and do not need it
+
+    families = (socket.AF_INET, socket.AF_INET6)
+    found = [one.address for card in psutil.net_if_addrs().values() for one in card if one.family in families]
+    return sorted(dict.fromkeys(found), key=lambda address: address.startswith(("127.", "::1")))
+
+
+def bind_failure(address: str, code: int | None) -> str:
+    """A sentence about an address that could not be bound, of the number of the error."""
+    parts = urlsplit(address)
+    if code == errno.EADDRINUSE:
+        return f"cannot bind {address}: it is in use by another program"
+    if code in (errno.EADDRNOTAVAIL, errno.ENODEV):
+        have = ", ".join(own_addresses())
+        return f"cannot bind {address}: {parts.hostname} is no address of this host; it has {have}"
+    if code == errno.EACCES and parts.scheme == "tcp":
+        return f"cannot bind {address}: only root may listen at this port; take one from 1024 on"
+    return f"cannot bind {address}: {os.strerror(code) if code else 'unknown error'}"
+
+
+def bind_problem(address: str) -> str:
+    """Why no process of this host can listen at ``tcp://HOST:PORT``, whoever has the port now; or empty."""
+    try:
+        parts = urlsplit(address)
+        host = parts.hostname or ""
+        if host in ("*", "0.0.0.0", "::"):
+            return ""
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        where = socket.getaddrinfo(host, 0, family, socket.SOCK_STREAM)[0][4]
+    except (OSError, ValueError):
+        return f"{address} has a name that this host does not know"
+    try:
+        with socket.socket(family, socket.SOCK_STREAM) as probe:
+            probe.bind(where)
+    except OSError as error:
+        return bind_failure(address, error.errno)
+    return ""
