@@ -286,7 +286,7 @@ class FromClients:
             jobs = [] if job is None else [job]
         pipelines = []
         for pipeline in self.pipelines.values():
-            counts = [len(self.membership.members(pipeline.name, i)) for i in range(len(pipeline.stages))]
+            counts = [self.membership.count(pipeline.name, i) for i in range(len(pipeline.stages))]
             problems = {"sink": self.problems.of("", -1, now)}
             for index, stage in enumerate(pipeline.stages):
                 problems[stage] = self.problems.of(pipeline.name, index, now)
@@ -376,7 +376,7 @@ class FromClients:
         if job.recovering:
             return "its workers' reports, after the broker's restart"
         for index, stage in enumerate(pipeline.stages if pipeline is not None else ()):
-            if not self.membership.members(job.pipeline, index):
+            if not self.membership.count(job.pipeline, index):
                 problem = self.problems.of(job.pipeline, index, self.life.now)
                 why = f": it does not start: {problem}" if problem else ""
                 return f"a worker of stage {job.pipeline}.{stage}{why}"

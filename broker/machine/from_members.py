@@ -63,6 +63,10 @@ class FromMembers:
     def hello(self, identity: bytes, message: to_broker.Hello, now: float) -> None:
         """A worker or a sink introduces itself, and repeats it as its heartbeat."""
         member = message.member
+        if foreign := self._foreign(message):
+            self._note_foreign(member, foreign, now)
+            self.effects.append(Control(from_broker.Refused(reason=foreign, final=True), identity))
+            return
         problem = self._misfit(member, message)
         new = not message.view and member.incarnation not in self.membership
         if problem is None and (new or self.membership.unmet(member.incarnation)):
@@ -116,15 +120,33 @@ class FromMembers:
             self.membership.note(member.incarnation, about)
             self.life.remind(member, message.jobs)
 
-    def _misfit(self, member: Member, message: to_broker.Hello) -> str | None:
-        if member.incarnation == self.known.me:
-            return "it has this broker's own id"
+    def _foreign(self, message: to_broker.Hello) -> str:
+        """Why no process of the member's installation can join, however often it comes; empty if one can."""
         if message.protocol != PROTOCOL:
             return f"it speaks protocol {message.protocol}, this broker {PROTOCOL}"
         if message.version != self.known.version:
             return (
                 f"it is zturbo {message.version}, this broker {self.known.version}: install one on all hosts"
             )
+        return ""
+
+    def _note_foreign(self, member: Member, why: str, now: float) -> None:
+        """Tell of such a member in ``zturbo jobs`` and ``zturbo logs``."""
+        pipeline = self.pipelines.get(member.pipeline)
+        known = pipeline is not None and 0 <= member.stage < len(pipeline.stages)
+        if not known and member.role != "sink":
+            return  # a stranger's name: nothing is kept of it
+        name = self.known.name_of(member)
+        place = (member.pipeline, member.stage) if known else ("", -1)
+        text = f"the one on {member.host} is refused: {why}"
+        if self.problems.of(*place, now) != text:
+            self.effects.append(LogLine("ERROR", name, b"", f"{name}: {text}"))
+        self.problems.refused(*place, text, now)
+        self.life.unplaced = True
+
+    def _misfit(self, member: Member, message: to_broker.Hello) -> str | None:
+        if member.incarnation == self.known.me:
+            return "it has this broker's own id"
         if member.role == "sink":
             fits = member.results and all(map(is_address, member.results))
             return None if fits else f"a sink gives results at tcp://HOST:PORT, not at {member.results!r:.80}"

@@ -91,6 +91,11 @@ class Membership:
             and (stage is None or lease.member.stage == stage)
         ]
 
+    def count(self, pipeline: str, stage: int) -> int:
+        """How many workers of a stage have said hello to this broker. Others may be long dead."""
+        found = (lease for lease in self._leases.values() if lease.met)
+        return sum(lease.member.pipeline == pipeline and lease.member.stage == stage for lease in found)
+
     def met(self) -> list[Member]:
         """Members that have said hello to this broker. Others, known from the ledger, may be long dead."""
         return [lease.member for lease in self._leases.values() if lease.met]
@@ -146,10 +151,12 @@ class Membership:
             lease.about = about
 
     def told(self, now: float) -> list[tuple[Member, int, About, float]]:
-        """(member, process id, what it tells, seconds since it or its node was heard) of each member."""
+        """(member, process id, what it tells, seconds since it or its node was heard) of each member that has
+        said hello to this broker."""
         return [
             (lease.member, lease.pid, lease.about, max(0.0, now - max(lease.heard, lease.until - self.lease)))
             for lease in self._leases.values()
+            if lease.met
         ]
 
     def renew(self, alive: Iterable[bytes], now: float) -> None:

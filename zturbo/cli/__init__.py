@@ -34,6 +34,7 @@ from zturbo.cli import (
     up,
 )
 from zturbo.cli.ask import fail
+from zturbo.cli.run import UNFIT_CODE
 from zturbo.errors import BrokerUnavailable, JobError, ResultTimeout, ZturboError
 from zturbo.errortext import error_text
 from zturbo.version import __version__
@@ -63,6 +64,7 @@ EXIT_CODES = {
     1: "a job failed, has failed tasks, or did not end in time",
     2: "a mistake in arguments or network file, or an unknown name",
     3: "no broker answers",
+    UNFIT_CODE: "the broker refuses each process of this command for good: it has another version of zturbo",
     130: "stopped by Ctrl-C",
 }
 """Exit code -> what it means."""

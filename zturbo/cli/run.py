@@ -27,6 +27,9 @@ from zturbo.runtime.node.node import Node
 
 __all__ = ["add_common", "add_file", "foreground", "load", "network_file", "refuse_second"]
 
+UNFIT_CODE = 4
+"""Exit code of a command whose processes can never join the broker."""
+
 
 def add_file(parser: argparse.ArgumentParser) -> None:
     """Add the argument that names a network file."""
@@ -222,6 +225,7 @@ def foreground(
         StartError: the broker or a sink did not start at all, or another broker is running already.
     """
     failed: list[str] = []
+    unfit: list[str] = []
     ran: set[str] = set()
     shows = [beside] if beside is not None else []
     code = 0
@@ -244,6 +248,13 @@ def foreground(
             tell(kind, line, **who, error=text, traceback=child.traceback)
             if child.what.role in ("broker", "sink") and name not in ran:
                 failed.append(text)
+                node.stop()
+        elif kind == "unfit":
+            tell(
+                kind, f"{name} (process {child.pid}) exited: {text}; it is not started again", **who, how=text
+            )
+            unfit.append(name)
+            if node.over:
                 node.stop()
         elif kind == "exited" and not node.stopping:
             line = f"{name} (process {child.pid}) exited: {text}; it is started again"
@@ -301,4 +312,4 @@ def foreground(
         raise errors[0]
     if failed:
         raise StartError(failed[0])
-    return code
+    return UNFIT_CODE if unfit and not asked else code

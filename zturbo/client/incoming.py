@@ -115,7 +115,7 @@ class Incoming:
         """Ask the broker about the job, for the error of a reader whose time is over."""
         return self._io.ask(self._io.complete.question(self.stream.job), timeout=ASK)
 
-    def late(self, told: answers.Description | None) -> ResultTimeout:
+    def late(self, told: answers.Description | None = None) -> ResultTimeout:
         """The error of a reader whose time is over.
 
         Args:

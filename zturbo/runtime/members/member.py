@@ -26,7 +26,7 @@ from zturbo.runtime.net.endless import Arrivals
 from zturbo.runtime.net.guard import Guard
 from zturbo.runtime.net.peers import Inbox, Peers
 from zturbo.runtime.net.sockets import DONTWAIT, Dealer, Security, make
-from zturbo.runtime.process.childside import ChildSide
+from zturbo.runtime.process.childside import REFUSED, UNFIT, ChildSide
 from zturbo.runtime.process.descriptors import out_of_the_way
 from zturbo.runtime.process.frozen import frozen
 from zturbo.runtime.process.posted import Posted
@@ -147,6 +147,9 @@ class MemberLoop:
         if self.shared is not None:
             self.shared.folder.lock = out_of_the_way(self.shared.folder.lock)
         self.refused: str | None = None
+        """Why the broker has refused this member, or taken it out; None if it has not."""
+        self.unfit = False
+        """Whether it would refuse each successor of this member too."""
         self._kept_out = ""
         """Why the broker does not let this process in yet."""
         self.stopping = False
@@ -367,7 +370,7 @@ class MemberLoop:
                 message = read_answer([frame.buffer for frame in frames])
                 kind = message.type_name
                 if isinstance(message, from_broker.Refused):
-                    self.refused = message.reason
+                    self.refused, self.unfit = message.reason, message.final
                     self.stopping = True
                 elif isinstance(message, from_broker.NotAdmitted):
                     self._wait_outside(message.reason)
@@ -401,6 +404,13 @@ class MemberLoop:
             near = [m for m in view.members.values() if m.host == self.host and m.role in ("worker", "sink")]
             self.shared.wanted = any(member.incarnation != self.incarnation for member in near)
         return True
+
+    @property
+    def status(self) -> int:
+        """The exit status of its process."""
+        if self.refused is None:
+            return 0
+        return UNFIT if self.unfit else REFUSED
 
     def close(self) -> None:
         """Close everything and remove the socket files."""

@@ -32,7 +32,7 @@ from zturbo.runtime.members.member import MemberLoop, start_member
 from zturbo.runtime.members.outgoing import OutgoingResults
 from zturbo.runtime.members.recent import RecentBatches
 from zturbo.runtime.net.sockets import DONTWAIT, make, raise_descriptor_limit
-from zturbo.runtime.process.childside import REFUSED, ChildSide
+from zturbo.runtime.process.childside import ChildSide
 from zturbo.wire.codec import BadBatch, decode, encode
 from zturbo.wire.control import to_broker
 from zturbo.wire.control.message import Message
@@ -472,8 +472,7 @@ def main() -> int:
     loop.close()
     if loop.refused:
         log.error("sink: %s", loop.refused)
-        return REFUSED
-    return 0
+    return loop.status
 
 
 if __name__ == "__main__":

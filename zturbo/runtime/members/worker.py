@@ -34,7 +34,7 @@ from zturbo.runtime.code.stagehost import StageHost
 from zturbo.runtime.disk.spill import SpillFile
 from zturbo.runtime.members.dump import dump, links
 from zturbo.runtime.members.member import MemberLoop, start_member
-from zturbo.runtime.process.childside import REFUSED, ChildSide
+from zturbo.runtime.process.childside import ChildSide
 from zturbo.runtime.process.descriptors import LOST_DESCRIPTORS, Descriptors, opened
 from zturbo.runtime.process.forked import part_on_fork
 from zturbo.wire.codec import BadBatch
@@ -373,7 +373,7 @@ class WorkerProcess:
                 # The task that still runs here has gone to another worker.
                 self._running_note.end()
                 self.loop.close()
-                os._exit(3 if self.loop.refused else 0)
+                os._exit(self.loop.status)
 
 
 def build(spec: dict[str, Any]) -> Callable[[], Stage]:
@@ -470,7 +470,7 @@ def serve(
         loop.close()
     if loop.refused:
         print(f"zturbo: {name}: {loop.refused}", file=sys.stderr)  # noqa: T201 - it has no logger yet
-        return REFUSED
+        return loop.status
     return status
 
 

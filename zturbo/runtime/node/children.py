@@ -19,7 +19,7 @@ import msgpack
 
 from zturbo.hardware.binding import bound_environment, cpus_to_bind, on_cpus
 from zturbo.runtime.process.boot import command
-from zturbo.runtime.process.childside import LENGTH, STOP
+from zturbo.runtime.process.childside import LENGTH, STOP, UNFIT
 from zturbo.runtime.process.descendants import MARK, end_descendants
 from zturbo.runtime.process.descriptors import LOST_DESCRIPTORS
 from zturbo.runtime.process.frozen import frozen
@@ -246,6 +246,8 @@ def describe_exit(code: int) -> str:
         )
     if code == LOST_DESCRIPTORS:
         return "the stage's code has closed file descriptors that are not its own"
+    if code == UNFIT:
+        return "the broker refuses each such process"
     if code >= 0:
         return f"exit code {code}"
     try:

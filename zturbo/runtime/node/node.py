@@ -27,7 +27,7 @@ from zturbo.runtime.net.guard import Guard
 from zturbo.runtime.net.sockets import DONTWAIT, Dealer, Security, make
 from zturbo.runtime.node.brokerwatch import BrokerWatch
 from zturbo.runtime.node.children import Child, ChildSpec
-from zturbo.runtime.process.childside import REFUSED
+from zturbo.runtime.process.childside import REFUSED, UNFIT
 from zturbo.runtime.process.posted import Posted
 from zturbo.runtime.process.running import Running
 from zturbo.runtime.shared import folder as shared
@@ -119,7 +119,7 @@ class Node:
         host: name of this host.
         lease: seconds after which the broker takes a member for dead, if its lease is not renewed.
         on_event: called with ``started``, ``ready``, ``joined``, ``failed`` or ``exited``, the child, and a
-            text.
+            text; with ``unfit`` in place of ``exited`` if the child can never join and is not started again.
         env: environment of the children.
         broker_first: start the other children once the node's own broker is ready. If the address of this
             broker is in use, another broker is there, and no child of this node is to join that one.
@@ -192,6 +192,11 @@ class Node:
     def children(self) -> list[Child]:
         """The children that run."""
         return [seat.child for seat in self.seats if seat.child is not None]
+
+    @property
+    def over(self) -> bool:
+        """Whether no child runs, and none will be started again."""
+        return all(seat.child is None and seat.leaving for seat in self.seats)
 
     @property
     def ready(self) -> bool:
@@ -353,6 +358,7 @@ class Node:
             shared.sweep()
         seat.child = None
         now = time.monotonic()
+        seat.leaving = seat.leaving or code == UNFIT
         if self.stopping or seat.leaving:
             seat.start_at = None
         else:
@@ -366,7 +372,7 @@ class Node:
                 self._failed(seat, child)
             if seat.restarts.broken:
                 text += "; it does not start, and is tried again every 30 s"
-        self._tell("exited", child, text)
+        self._tell("unfit" if code == UNFIT else "exited", child, text)
 
     def _tell(self, kind: str, child: Child, text: str) -> None:
         if self._on_event is not None:

@@ -31,7 +31,7 @@ from zturbo.runtime.process.descendants import end_descendants
 from zturbo.runtime.process.descriptors import LOST_DESCRIPTORS, out_of_the_way
 from zturbo.runtime.process.running import RunningNote
 
-__all__ = ["LENGTH", "REFUSED", "STOP", "ChildSide"]
+__all__ = ["LENGTH", "REFUSED", "STOP", "UNFIT", "ChildSide"]
 
 log = logging.getLogger("zturbo.node")
 
@@ -43,6 +43,10 @@ STOP = b"s"
 
 REFUSED = 3
 """Exit code of a member that the broker has refused, or taken out: its code is not to blame."""
+
+UNFIT = 78
+"""Exit code of a member that can never join its broker, such as one of another version, so that its node does
+not start it again; ``EX_CONFIG`` of sysexits.h."""
 
 
 class _Fanout(logging.Handler):

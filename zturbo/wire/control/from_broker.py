@@ -70,6 +70,8 @@ class Refused(Message):
     """A member cannot join, or was taken out."""
 
     reason: Line
+    final: bool = False
+    """Whether no process of the same installation will ever be able to join."""
 
 
 class NotAdmitted(Message):

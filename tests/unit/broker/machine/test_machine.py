@@ -21,8 +21,9 @@ from tests.unit.broker.driven import (
     submit,
     worker,
 )
-from zturbo.core.effects import Load
+from zturbo.core.effects import Load, LogLine, Reply
 from zturbo.errors import DecodeError
+from zturbo.slotted import replace
 from zturbo.wire.control import from_broker, to_broker
 from zturbo.wire.control.message import Message
 from zturbo.wire.messages import Batch, Greet
@@ -118,3 +119,40 @@ def test_a_question_is_answered_with_its_number() -> None:
     machine.control(CLIENT, to_broker.Jobs(ref=41, job=JOB, over=()), 1.0)
     (answer,) = answers(machine)
     assert isinstance(answer, from_broker.Ok) and answer.ref == 41
+
+
+def test_members_that_only_an_earlier_broker_has_met_are_no_workers_yet() -> None:
+    machine = broker()
+    machine.restore([worker()], [], 0.0)
+
+    def count() -> list[int]:
+        machine.effects.clear()
+        machine.control(CLIENT, to_broker.Jobs(ref=1, job=None, over=()), 0.0)
+        (answer,) = [effect.message for effect in machine.effects if isinstance(effect, Reply)]
+        assert isinstance(answer, from_broker.Ok)
+        return list(answer.value.pipelines[0].workers)
+
+    def listed() -> list[str]:
+        machine.effects.clear()
+        machine.control(CLIENT, to_broker.Members(ref=2), 0.0)
+        (answer,) = [effect.message for effect in machine.effects if isinstance(effect, Reply)]
+        assert isinstance(answer, from_broker.Ok)
+        return [process.name for process in answer.value.processes]
+
+    assert count() == [0] and listed() == ["broker"]
+    hello(machine, worker(), view=1)
+    assert count() == [1] and listed() == ["broker", "p.a"]
+
+
+def test_a_member_of_another_version_is_refused_for_good() -> None:
+    machine = broker()
+    (said,) = hello(machine, worker(), version="2")
+    assert isinstance(said, from_broker.Refused) and said.final and "install one on all hosts" in said.reason
+    lines = [effect for effect in machine.effects if isinstance(effect, LogLine)]
+    assert len(lines) == 1 and "install one" in lines[0].text
+    hello(machine, worker(), version="2")
+    assert not [effect for effect in machine.effects if isinstance(effect, LogLine)], "it is told once"
+    (said,) = hello(machine, replace(worker(), stage=7), version="2")
+    assert isinstance(said, from_broker.Refused) and said.final
+    (said,) = hello(machine, replace(worker(), stage=7))
+    assert isinstance(said, from_broker.Refused) and not said.final, "another network file may have it"
