@@ -209,6 +209,7 @@ class Broker:
         """Note what ``zturbo hosts`` shows of this process."""
         cpu, memory = self._usage.look(now)
         known = self.machine.known
+        known.clock = time.time()
         known.pid, known.about = os.getpid(), About(__version__, python_version(), "", cpu, memory)
 
     def _note_members(self, members: list[Member]) -> None:

@@ -316,6 +316,7 @@ class FromClients:
                 name=known.name_of(member),
                 host=member.host,
                 addresses=member.endpoints,
+                results=member.results,
                 incarnation=member.incarnation,
                 pid=pid,
                 version=about.version,
@@ -327,7 +328,7 @@ class FromClients:
             )
             for member, pid, about, heard in told
         )
-        self.say.now(identity, message.ref, answers.Members(processes=processes))
+        self.say.now(identity, message.ref, answers.Members(processes=processes, clock=known.clock))
 
     def status(self, job: Job) -> answers.Status:
         """One job's status."""

@@ -89,6 +89,8 @@ class Known:
         """Process id of this broker."""
         self.about = UNKNOWN
         """What this broker tells of itself."""
+        self.clock = 0.0
+        """Its host's wall time, when it was last asked."""
         self.cluster = cluster
         self.effects: list[Effect] = []
         self.say = Answers(self.effects)

@@ -21,6 +21,7 @@ from zturbo.cli import (
     cancel,
     check,
     completion,
+    doctor,
     hosts,
     job,
     jobs,
@@ -42,26 +43,13 @@ from zturbo.version import __version__
 __all__ = ["ENVIRONMENT", "EXIT_CODES", "main", "parser"]
 
 COMMANDS = (
-    new,
-    check,
-    up,
-    broker,
-    sink,
-    stage,
-    submit,
-    jobs,
-    job,
-    hosts,
-    result,
-    logs,
-    cancel,
-    retry,
-    completion,
+    *(new, check, up, broker, sink, stage, submit, jobs, job),
+    *(hosts, doctor, result, logs, cancel, retry, completion),
 )
 
 EXIT_CODES = {
     0: "done",
-    1: "a job failed, has failed tasks, or did not end in time",
+    1: "a job failed, has failed tasks, or did not end in time; 'doctor' has found a fault",
     2: "a mistake in arguments or network file, or an unknown name",
     3: "no broker answers",
     UNFIT_CODE: "the broker refuses each process of this command for good: it has another version of zturbo",

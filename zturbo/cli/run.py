@@ -31,9 +31,14 @@ UNFIT_CODE = 4
 """Exit code of a command whose processes can never join the broker."""
 
 
-def add_file(parser: argparse.ArgumentParser) -> None:
+def add_file(parser: argparse.ArgumentParser, *, optional: bool = False) -> None:
     """Add the argument that names a network file."""
-    file = parser.add_argument("file", metavar="FILE", help="the network file (TOML), or module:SystemClass")
+    file = parser.add_argument(
+        "file",
+        metavar="FILE",
+        nargs="?" if optional else None,
+        help="the network file (TOML), or module:SystemClass",
+    )
     file.complete = {"bash": "_shtab_compgen_files", "zsh": "_files"}  # type: ignore[attr-defined]
 
 

@@ -331,8 +331,8 @@ class Client:
             For each a map with ``host``; ``address``, at which others reach it, or None; ``cpu`` (percent of
             one core) and ``memory`` (bytes) of all its processes together; ``heard``, the seconds since the
             broker last heard of it; and ``processes``. Each process has ``name``, ``pid``, ``addresses``,
-            ``incarnation``, ``version`` (of zturbo), ``python``, ``code`` (the stage's fingerprint),
-            ``heard``, ``cpu`` and ``memory``.
+            ``results`` (where clients reach a sink), ``incarnation``, ``version`` (of zturbo), ``python``,
+            ``code`` (the stage's fingerprint), ``heard``, ``cpu`` and ``memory``.
         """
         return by_host(self.connection.ask(to_broker.Members()))
 

@@ -24,7 +24,7 @@ def by_host(members: answers.Members) -> list[dict[str, Any]]:
         host["heard"] = min(host["heard"], process.heard)
         fields = process.as_map()
         fields["incarnation"] = process.incarnation.hex()
-        fields["addresses"] = list(process.addresses)
+        fields["addresses"], fields["results"] = list(process.addresses), list(process.results)
         del fields["host"]
         host.setdefault("processes", []).append(fields)
     return list(hosts.values())

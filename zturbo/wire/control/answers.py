@@ -179,6 +179,8 @@ class Process(Message):
     host: Name
     addresses: Annotated[tuple[Name, ...], AtMost(16)]
     """Addresses of its inbox, ipc first."""
+    results: Annotated[tuple[Name, ...], AtMost(16)]
+    """Addresses at which clients reach a sink."""
     incarnation: Id
     pid: Count
     """0 if it has not said hello since the broker's start."""
@@ -199,6 +201,8 @@ class Members(Message):
     """All processes that the broker knows as living, itself first, the others in the order of joining."""
 
     processes: Annotated[tuple[Process, ...], AtMost(MANY)]
+    clock: Annotated[float, Real()]
+    """The broker's wall time, in seconds since 1970: people may compare clocks, zturbo does not."""
 
 
 class LogEntry(Message):

@@ -1,0 +1,245 @@
+"""The checks of ``zturbo doctor``: what this host needs, and what it sees of the others.
+
+A check changes nothing, and needs no broker. Where one answers, it tells which other processes there are, and
+these are looked at too.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import resource
+import shutil
+import sys
+import time
+from collections.abc import Iterator
+from datetime import datetime
+from importlib import metadata
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from zturbo.checks import is_loopback
+from zturbo.client.client import Client
+from zturbo.deploy.network import Network
+from zturbo.errors import BrokerUnavailable, StartError, ZturboError
+from zturbo.runtime.disk.folders import runtime_dir, state_problem
+from zturbo.runtime.net.binds import bind_problem, own_addresses
+from zturbo.runtime.net.findings import examine, is_resolved
+from zturbo.runtime.net.host import address_towards, host_name
+from zturbo.slotted import slotted
+from zturbo.version import __version__
+from zturbo.wire.control import answers, to_broker
+
+__all__ = ["Check", "checks"]
+
+ROOM_STATE, ROOM_TEMPORARY, ROOM_SHARED = 1 << 30, 100 << 20, 256 << 20
+"""Bytes that are to be free where ledger and spools are, where sockets are, and in shared memory."""
+
+DESCRIPTORS = 1024
+"""Open files that a process may have at least, for a small network."""
+
+PER_WORKER = 4
+"""Descriptors of a sink for each worker, about."""
+
+OLDEST = (3, 10)
+
+PACKAGES = ("pyzmq", "msgpack", "psutil", "rich")
+
+ANSWER = 3.0
+"""Seconds that a broker has to answer."""
+
+
+@slotted(frozen=True)
+class Check:
+    """What one check has found."""
+
+    name: str
+    good: bool
+    text: str
+    advice: str = ""
+    """What to do about a fault."""
+
+
+def checks(network: Network | None, broker: str, address: str | None) -> Iterator[Check]:
+    """All checks, one after the other.
+
+    Args:
+        network: the network file, if one is named.
+        broker: the broker's address.
+        address: at which other hosts reach this one; None for its address towards the broker.
+    """
+    yield from _python()
+    yield from _limits(network)
+    yield from _folders(network)
+    yield from _address(broker, address)
+    seen = _broker(broker)
+    members: answers.Members | None = None
+    for check, found in seen:
+        yield check
+        members = found or members
+    yield from _clock(members)
+    if members is not None:
+        yield from _versions(members)
+        yield from _ports(members)
+
+
+# -- this host ------------------------------------------------------------------------------------
+def _python() -> Iterator[Check]:
+    text = f"Python {platform.python_version()}, zturbo {__version__}"
+    yield Check("python", sys.version_info >= OLDEST, text, "install Python 3.10 or later")
+    for name in PACKAGES:
+        try:
+            yield Check("package", True, f"{name} {metadata.version(name)}")
+        except metadata.PackageNotFoundError:
+            yield Check("package", False, f"{name} is not installed", f"pip install {name}")
+
+
+def _limits(network: Network | None) -> Iterator[Check]:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    workers = sum(stage.workers for one in network.pipelines for stage in one.stages) if network else 0
+    need = max(DESCRIPTORS, PER_WORKER * workers + 256)
+    may = 1 << 62 if hard == resource.RLIM_INFINITY else hard
+    shown = "no limit" if hard == resource.RLIM_INFINITY else str(hard)
+    advice = f"raise it to {need} or more: 'ulimit -Hn', LimitNOFILE of systemd, or /etc/security/limits.conf"
+    yield Check("limit", may >= need, f"a process may have {shown} open files (now {soft})", advice)
+
+
+def _folders(network: Network | None) -> Iterator[Check]:
+    try:
+        folder = runtime_dir("zturbo-doctor-")
+    except StartError as error:
+        yield Check("sockets", False, str(error), "make such a folder")
+    else:
+        folder.rmdir()
+        yield _room(
+            "sockets", folder.parent, ROOM_TEMPORARY, "free some space there, or let TMPDIR name another"
+        )
+    yield _room(
+        "shared memory", Path("/dev/shm"), ROOM_SHARED, "mount /dev/shm, in a container by --shm-size=1g"
+    )
+    if network is not None:
+        problem = state_problem(network.state)
+        if problem:
+            yield Check("state", False, problem, "name a folder of this user's, in the file or by --state")
+        else:
+            there = next(folder for folder in (network.state, *network.state.parents) if folder.exists())
+            yield _room(
+                "state", there, ROOM_STATE, "free some space there: ledger and spools grow with the jobs"
+            )
+
+
+def _room(name: str, folder: Path, least: int, advice: str) -> Check:
+    """Whether a folder can be written, and its disk has room."""
+    try:
+        free = shutil.disk_usage(folder).free
+    except OSError as error:
+        return Check(name, False, f"{folder}: {error.strerror}", advice)
+    if not os.access(folder, os.W_OK | os.X_OK):
+        return Check(name, False, f"{folder} cannot be written", advice)
+    return Check(name, free >= least, f"{folder} has {free / 1e9:.1f} GB free", advice)
+
+
+def _address(broker: str, address: str | None) -> Iterator[Check]:
+    """The address at which others reach this host."""
+    if not broker.startswith("tcp:") or (is_loopback(broker) and address is None):
+        yield Check("address", True, f"{broker} is for this host alone")
+        return
+    own = address or address_towards(broker)
+    if own is None:
+        if not is_resolved(broker):
+            return  # the broker's check says so
+        have = ", ".join(own_addresses())
+        text = f"{broker} does not tell by which of its addresses others reach this host: {have}"
+        yield Check("address", True, f"{text}. Name one with --address")
+        return
+    problem = bind_problem(f"tcp://[{own}]:1" if ":" in own else f"tcp://{own}:1")
+    text = problem or f"others reach this host at {own}, if --insecure or --address is given"
+    yield Check("address", not problem, text, "name one of this host's own addresses with --address")
+
+
+# -- the others -----------------------------------------------------------------------------------
+def _broker(broker: str) -> Iterator[tuple[Check, answers.Members | None]]:
+    """What there is at the broker's address; if a broker answers, the processes that it knows."""
+    if not is_resolved(broker):
+        host = urlsplit(broker).hostname
+        advice = "add the name to /etc/hosts or the name server, or use an IP address"
+        yield Check("name", False, f"this host does not know the name {host}", advice), None
+        return
+    there, seen = examine(broker)
+    if not there:
+        own = _is_own(broker)
+        advice = "start the broker's host, open the port in its firewall, or name another address"
+        if own or "refuses the connection" in seen or broker.startswith("ipc:"):
+            problem = bind_problem(broker) if own and broker.startswith("tcp:") else ""
+            text = problem or f"no broker runs yet: {seen}"
+            yield Check("broker", not problem, text, "name an address of this host"), None
+        else:
+            yield Check("broker", False, seen, advice), None
+        return
+    try:
+        with Client(broker, timeout=ANSWER) as client:
+            members = client.connection.ask(to_broker.Members())
+            problems = {
+                f"{pipeline['name']}.{stage}": text
+                for pipeline in client.pipelines()
+                for stage, text in pipeline["problems"].items()
+            }
+    except ZturboError as error:
+        text = f"{seen}, but no broker answers there" if type(error) is BrokerUnavailable else str(error)
+        advice = "stop the other program at this address, or name the broker's own"
+        yield Check("broker", False, text, advice), None
+        return
+    yield Check("broker", True, f"a broker answers at {broker}"), members
+    for name, text in problems.items():
+        yield Check("stage", False, f"{name}: {text}", "see 'zturbo logs' and the stage's own terminal"), None
+
+
+def _is_own(broker: str) -> bool:
+    """Whether the broker's address is of this host."""
+    host = urlsplit(broker).hostname if broker.startswith("tcp:") else ""
+    return host in ("*", "0.0.0.0", "::") or is_loopback(broker) or host in own_addresses()
+
+
+def _clock(members: answers.Members | None) -> Iterator[Check]:
+    now = time.time()
+    text = f"it is {datetime.fromtimestamp(now).astimezone().isoformat(timespec='seconds')} here"
+    if members is not None and members.clock:
+        ahead = now - members.clock
+        text += f", {abs(ahead):.1f} s {'after' if ahead > 0 else 'before'} the broker's clock"
+    yield Check("clock", True, f"{text}. No decision depends on clocks, only the times in logs")
+
+
+def _versions(members: answers.Members) -> Iterator[Check]:
+    for process in members.processes:
+        if process.version and process.version != __version__:
+            text = f"{process.name} on {process.host} is zturbo {process.version}, and here is {__version__}"
+            yield Check("version", False, text, "install the same version on all hosts")
+    others = sorted({p.python for p in members.processes} - {"", platform.python_version()})
+    if others:
+        yield Check("version", True, f"other hosts have Python {', '.join(others)}")
+
+
+def _ports(members: answers.Members) -> Iterator[Check]:
+    """Connect to each process of another host. Whether they reach this host, they have to say."""
+    here = host_name()
+    far = [process for process in members.processes if process.host != here]
+    mine = [process for process in members.processes if process.host == here]
+    for process in far:
+        wanted = [end for end in (*process.addresses, *process.results) if end.startswith("tcp:")]
+        reached = [end for end in wanted if not is_loopback(end)]
+        who = f"{process.name} on {process.host}"
+        if not reached:
+            advice = "start it with --insecure, or with --address"
+            yield Check("port", False, f"{who} can be reached from its own host alone", advice)
+        for end in dict.fromkeys(reached):
+            there, seen = examine(end)
+            text = f"{who}: {seen}"
+            yield Check("port", there, text, "open this port for this host, or start that process anew")
+    for process in mine:
+        if far and all(is_loopback(end) for end in process.addresses if end.startswith("tcp:")):
+            text = f"{process.name} (process {process.pid}) can be reached from this host alone"
+            yield Check("port", False, text, "start it with --insecure, or with --address")
+    if far:
+        yield Check(
+            "port", True, "whether other hosts reach this one is seen there: run 'zturbo doctor' there"
+        )
