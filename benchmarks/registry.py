@@ -9,6 +9,7 @@ from benchmarks.peer import Peer
 from benchmarks.work import Work
 from benchmarks.works import (
     batches,
+    beside,
     deaths,
     growth,
     jobs,
@@ -44,7 +45,20 @@ PEERS: dict[str, tuple[str, dict[str, Any]]] = {
 
 WORKS: dict[str, Work] = {
     work.name: work
-    for module in (tasks, jobs, latency, video, uneven, scale, growth, batches, deaths, memory, layers)
+    for module in (
+        tasks,
+        jobs,
+        latency,
+        video,
+        uneven,
+        scale,
+        growth,
+        batches,
+        deaths,
+        memory,
+        beside,
+        layers,
+    )
     for work in module.WORKS
 }
 
