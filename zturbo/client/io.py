@@ -141,7 +141,7 @@ class ClientIO:
         """Why the broker cannot answer, as it said; empty if it can."""
         self.complete = CompleteJobs()
         self.memory = ClientMemory(self.identity, broker)
-        self.results = Subscriptions(self._connect, self.ask, self._arrivals, self.memory)
+        self.results = Subscriptions(self._connect, self._disconnect, self.ask, self._arrivals, self.memory)
         self._ref = 0
         self._lock = threading.RLock()
         """Guards refs and posted calls. Reentrant: a dropped client's finalizer may run while it is held."""
@@ -281,7 +281,7 @@ class ClientIO:
                 self._posted.read()
             elif socket is self._control:
                 self._read_control()
-            elif isinstance(socket, zmq.Socket):
+            elif isinstance(socket, zmq.Socket) and not socket.closed:
                 self.results.read(socket, now)
         for call in self._posted.take():
             self._call(call, now)
@@ -309,7 +309,7 @@ class ClientIO:
         except Exception as error:
             self._guard.failed("a call", error)
 
-    def _connect(self, address: str) -> zmq.Socket[bytes]:
+    def _connect(self, address: str) -> Dealer:
         """A socket to a sink; raises StartError."""
         socket = make(
             self._context,
@@ -319,8 +319,17 @@ class ClientIO:
             security=self._security,
             arrivals=self._arrivals,
         )
+        assert isinstance(socket, Dealer)
         self._poller.register(socket, zmq.POLLIN)
+        self._poller.register(socket.changes, zmq.POLLIN)
         return socket
+
+    def _disconnect(self, socket: Dealer) -> None:
+        """Close a socket to a sink that is gone."""
+        self._poller.unregister(socket)
+        self._poller.unregister(socket.changes)
+        self._arrivals.unfollow(socket)
+        socket.close()
 
     def _say(self, ref: int, request: _Request, now: float) -> None:
         request.again = now + REPEAT

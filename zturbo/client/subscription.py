@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 from zturbo.core.result_stream import ResultStream
@@ -58,6 +59,8 @@ class Subscription:
     """Why the sink does not serve the job."""
     locate_at: float = 0.0
     """When to ask the broker again where the results are."""
+    located_at: float = -math.inf
+    """When it was last asked that."""
     locating: bool = False
     """Whether the broker's answer is awaited."""
     heard: float = 0.0

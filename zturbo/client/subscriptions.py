@@ -66,6 +66,10 @@ FAR = (
     "--address, the address by which others reach its host, or read them there"
 )
 
+SOON = 0.05
+"""The same while the results are at no sink, or the connection to their sink is broken: it has died, as a
+rule, and its node starts it again."""
+
 SUPERSEDED = "another reader attached to this job and reads its results now"
 
 
@@ -74,6 +78,7 @@ class Subscriptions:
 
     Args:
         connect: makes a socket to a sink, which the I/O thread polls; raises StartError.
+        disconnect: closes such a socket.
         ask: asks the broker.
         arrivals: counts bytes that have come.
         memory: reads what a sink on this host has in shared memory.
@@ -81,15 +86,19 @@ class Subscriptions:
 
     def __init__(
         self,
-        connect: Callable[[str], zmq.Socket[bytes]],
+        connect: Callable[[str], Dealer],
+        disconnect: Callable[[Dealer], None],
         ask: Callable[[to_broker.Attach], Future[answers.Whereabouts]],
         arrivals: Arrivals,
         memory: ClientMemory,
     ) -> None:
         self._connect = connect
+        self._disconnect = disconnect
         self._ask = ask
         self._arrivals = arrivals
-        self._sinks: dict[bytes, zmq.Socket[bytes]] = {}
+        self._sinks: dict[bytes, Dealer] = {}
+        self._changes: dict[zmq.Socket[bytes], Dealer] = {}
+        """Socket that tells of a connection -> the socket to a sink that has it."""
         self._jobs: dict[bytes, list[Subscription]] = {}
         """Job -> its readers, which take turns."""
         self.pushed = Pushed()
@@ -180,7 +189,7 @@ class Subscriptions:
     def _locate(self, sub: Subscription, now: float) -> None:
         """Ask the broker where the results are. This is repeated, since they may move."""
         sub.locating = True
-        sub.locate_at = now + LOCATE
+        sub.located_at, sub.locate_at = now, now + LOCATE
         future = self._ask(to_broker.Attach(job=sub.stream.job))
 
         def located(done: Future[answers.Whereabouts]) -> None:
@@ -215,10 +224,14 @@ class Subscriptions:
                 return
             sub.seek()
         if not sink:
-            sub.locate_at = now + 0.05
+            sub.locate_at = now + SOON
             return
         if sink == sub.sink:
+            if self._sinks[sink].broken:
+                sub.locate_at = now + SOON
             return
+        if sub.sink and self._sinks[sub.sink].broken:
+            self._leave(sub.sink, now)
         if sink not in self._sinks and (problem := self._reach(value)) is not None:
             self._finish(sub, problem)
             return
@@ -236,6 +249,7 @@ class Subscriptions:
         except StartError as error:
             return StartError(f"no connection to the sink: {error}")
         self._examiners[at.sink] = Examiner(at.results[0], "sink", PATIENCE)
+        self._changes[socket.changes] = socket
         if near:
             self._near.add(socket)
         return None
@@ -255,10 +269,23 @@ class Subscriptions:
         reading = {sub.sink for sub in self._all() if sub.sink}
         for sink, examiner in self._examiners.items():
             socket = self._sinks[sink]
-            there = sink not in reading or (isinstance(socket, Dealer) and socket.connected())
+            there = sink not in reading or socket.connected()
             examiner.news(now, answers=there)
         self._waits.look(self._all(), now)
         return self._look_at if self._jobs else math.inf
+
+    def _leave(self, sink: bytes, now: float) -> None:
+        """Close the socket to a sink that has died, and whose results another one has now.
+
+        Open, it would connect to any process that gets the address, and take this client's id there.
+        """
+        for sub in self._all():
+            if sub.sink == sink:
+                sub.sink, sub.locate_at = b"", now
+        socket = self._sinks.pop(sink)
+        del self._changes[socket.changes], self._examiners[sink]
+        self._near.discard(socket)
+        self._disconnect(socket)
 
     # -- questions and answers ----------------------------------------------------------------
     def serve(self, now: float) -> float:
@@ -269,6 +296,8 @@ class Subscriptions:
     def _serve(self, sub: Subscription, now: float) -> float:
         if sub.over:
             return now + 60
+        if sub.sink and self._sinks[sub.sink].broken:
+            sub.locate_at = min(sub.locate_at, sub.located_at + SOON)
         if not sub.locating and now >= sub.locate_at:
             self._locate(sub, now)
         if sub.sink:
@@ -283,7 +312,10 @@ class Subscriptions:
         return sub.locate_at if due is None or not sub.sink else min(due, sub.locate_at)
 
     def read(self, socket: zmq.Socket[bytes], now: float) -> None:
-        """Take what a sink has sent."""
+        """Take what a sink has sent; or note that the connection to one stands, or is broken."""
+        if (changed := self._changes.get(socket)) is not None:
+            changed.connected()
+            return
         for _ in range(ROUND):
             try:
                 frames = self._arrivals.receive(socket)

@@ -60,3 +60,39 @@ def test_results_of_the_sink_before_are_dropped(io: ClientIO, played: list[Playe
     one.give(5, 2, [0, 0], total=4)
     two.give(5, 2, [12, 13], total=4)
     assert list(contents) == [12, 13]
+
+
+def test_a_broken_connection_has_the_broker_asked_at_once(
+    io: ClientIO, played: list[Played], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A reader of a sink that has died does not wait until it asks where results are anyway."""
+    monkeypatch.setattr("zturbo.client.subscriptions.LOCATE", 1000.0)
+    broker, one, two = played
+    reader = Reader(io, JOB, 0, Acceptance.of(at(one, 5)))
+    assert one.wanted().first == 0
+    one.give(5, 0, [10])
+    contents = reader.contents(None)
+    assert next(contents) == 10
+    one.socket.close()
+    broker.answer(broker.asked(), at(one, 6))  # it has not heard of the death
+    broker.answer(broker.asked(), at(None, 7))
+    broker.answer(broker.asked(), at(two, 8))
+    assert two.wanted().first == 1
+    two.give(5, 1, [11], total=2)
+    assert list(contents) == [11]
+
+
+def test_the_socket_to_a_sink_that_has_died_is_closed(
+    io: ClientIO, played: list[Played], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another process may get the address, and would be taken for the sink."""
+    monkeypatch.setattr("zturbo.client.subscriptions.LOCATE", 1000.0)
+    broker, one, two = played
+    readers = [Reader(io, JOB, 0, Acceptance.of(at(one, token))) for token in (5, 6)]
+    assert {one.wanted().token, one.wanted().token} == {5, 6}
+    (socket,) = io.results._sinks.values()
+    one.socket.close()
+    for _ in readers:
+        broker.answer(broker.asked(), at(two, 8))
+    assert {two.wanted().token, two.wanted().token} == {5, 6}
+    assert socket.closed

@@ -173,6 +173,10 @@ class Arrivals:
         """
         self._followed[connecting] = longest
 
+    def unfollow(self, connecting: Connects) -> None:
+        """Stop watching such a socket, since it is about to be closed."""
+        self._followed.pop(connecting, None)
+
     def expect_nothing(self, endpoint: str) -> None:
         """Watch a socket that takes no messages, and connects to this endpoint with a numeric address."""
         if (where := address_of(endpoint)) is not None:

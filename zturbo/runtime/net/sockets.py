@@ -131,6 +131,8 @@ class Dealer(zmq.Socket[bytes]):
 
     _monitor: zmq.Socket[bytes] | None = None
     _connected = False
+    broken = False
+    """Whether its connection has stood and does not now, as far as :meth:`connected` has noticed."""
     connections = 0
     """How often its connection has stood, as far as :meth:`connected` has noticed."""
     _fd: int | None = None
@@ -167,6 +169,7 @@ class Dealer(zmq.Socket[bytes]):
             what = int.from_bytes(event[:2], sys.byteorder)
             self._connected = what == zmq.EVENT_HANDSHAKE_SUCCEEDED
             self.connections += self._connected
+            self.broken = self.connections > 0 and not self._connected
             if what == zmq.EVENT_CONNECTED:
                 self._fd = int.from_bytes(event[2:6], sys.byteorder)
             elif what == zmq.EVENT_DISCONNECTED:
