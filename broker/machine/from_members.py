@@ -102,6 +102,7 @@ class FromMembers:
             for sink in self.membership.sinks():
                 if sink.spool == member.spool:
                     self.departures.gone(sink.incarnation, now)
+        unmet = self.membership.unmet(identity)
         changed = self.membership.join(member, message.node, message.pid, message.view, now)
         if changed is None:
             reason = "this incarnation was taken out of the view"
@@ -119,6 +120,8 @@ class FromMembers:
             about = About(message.version, message.python, message.code, message.cpu, message.memory)
             self.membership.note(member.incarnation, about)
             self.life.remind(member, message.jobs)
+            if unmet:  # what it was asked before it had a connection to this broker
+                self.life.recovery.ask_again(member.incarnation)
 
     def _foreign(self, message: to_broker.Hello) -> str:
         """Why no process of the member's installation can join, however often it comes; empty if one can."""

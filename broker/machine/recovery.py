@@ -8,6 +8,7 @@ the first sequencer, so asking in this order misses none.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -28,7 +29,7 @@ ASK_EVERY = 1.0
 
 @slotted
 class _Asked:
-    job: Job
+    whom: bytes
     again: float
 
 
@@ -93,12 +94,18 @@ class Recovery:
             asked = self._asked.get(job.id)
             if job.pipeline in pending or (asked is not None and now < asked.again):
                 continue
-            self._asked[job.id] = _Asked(job, now + ASK_EVERY)
             stamp = job.stamp
             assert stamp is not None
             first = min(stamp.ordered, default=stages[job.pipeline])
-            message = from_broker.AskEntered(job=job.id, epoch=job.epoch)
-            self.effects.append(Control(message, stamp.ordered.get(first, stamp.sink)))
+            whom = stamp.ordered.get(first, stamp.sink)
+            self._asked[job.id] = _Asked(whom, now + ASK_EVERY)
+            self.effects.append(Control(from_broker.AskEntered(job=job.id, epoch=job.epoch), whom))
+
+    def ask_again(self, member: bytes) -> None:
+        """Questions to this member are lost: they go again, without waiting for :data:`ASK_EVERY`."""
+        for asked in self._asked.values():
+            if asked.whom == member:
+                asked.again = -math.inf
 
     def entered(self, job_id: bytes, epoch: int, roots: tuple[Any, ...]) -> tuple[Job, Intervals] | None:
         """A sequencer's answer. Returns the job, and the roots that need not go again."""

@@ -151,5 +151,6 @@ class Restart:
                 job.placed = Placed(job.placed.ordered, sink.incarnation)
                 self.life.placement.take(job.placed)
             self.life.restamp(job, replace(stamp, sink=sink.incarnation, revision=stamp.revision + 1))
+            self.life.recovery.ask_again(stamp.sink)  # now this sink is asked
         self.life.remind(sink, message.jobs)
         self.effects.append(Control(from_broker.RecoveredOk(), identity))

@@ -66,6 +66,10 @@ HANDSHAKE = 3000
 GIVEN_UP = 5.0
 """Seconds without an event of a connection that does not stand, after which it is made anew."""
 
+RECONNECT, RECONNECT_NEAR, RECONNECT_FAR = 50, 200, 1000
+"""Milliseconds between two tries to connect: at first, and at most within a host and to another one. A
+process that starts again is there after about 300."""
+
 BACKLOG = 4096
 """Connections that may wait to be accepted: clients wait here while descriptors are short."""
 
@@ -248,15 +252,16 @@ def make(
         socket.setsockopt(zmq.IPV6, 1)  # for these alone: with it, a host name means its IPv6 address
     if not takes:
         socket.setsockopt(zmq.IMMEDIATE, 1)
-    if any(address is not None and _leaves_host(address) for address in (bind, connect)):
+    far = any(address is not None and _leaves_host(address) for address in (bind, connect))
+    if far:
         socket.setsockopt(zmq.HEARTBEAT_IVL, 2000)
         socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, 10_000)
         socket.setsockopt(zmq.HEARTBEAT_TTL, 20_000)
     socket.setsockopt(zmq.HANDSHAKE_IVL, HANDSHAKE)
     if bind is not None:
         socket.setsockopt(zmq.BACKLOG, BACKLOG)
-    socket.setsockopt(zmq.RECONNECT_IVL, 50)
-    socket.setsockopt(zmq.RECONNECT_IVL_MAX, 1000)
+    socket.setsockopt(zmq.RECONNECT_IVL, RECONNECT)
+    socket.setsockopt(zmq.RECONNECT_IVL_MAX, RECONNECT_FAR if far else RECONNECT_NEAR)
     if kind == zmq.ROUTER:
         socket.setsockopt(zmq.ROUTER_MANDATORY, 1)
         socket.setsockopt(zmq.ROUTER_HANDOVER, 1)

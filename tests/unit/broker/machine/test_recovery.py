@@ -85,6 +85,13 @@ def test_the_first_sequencer_is_asked_again_until_it_answers() -> None:
     assert broker.asked(9.0) == [] and broker.recovery.deadline() is None
 
 
+def test_a_sequencer_that_was_not_there_is_asked_as_soon_as_it_is() -> None:
+    broker = Restarted(a_job(), a_job(name=b"k" * 16, ordered={1: ORDERED}), workers=())
+    assert sorted(broker.asked(0.0)) == sorted([SINK, ORDERED])
+    broker.recovery.ask_again(SINK)
+    assert [broker.asked(now) for now in (0.1, 0.2)] == [[SINK], []]
+
+
 def test_what_is_held_or_has_entered_stays() -> None:
     broker = Restarted(a_job())
     broker.reports(ONE, ((2,), 2))
