@@ -6,10 +6,8 @@ import re
 from pathlib import Path
 
 from zturbo.deploy.network import BrokerSpec, Network, PipelineSpec, StageSpec
-from zturbo.deploy.shipped import MAX_TASK
 from zturbo.errors import UsageError
 from zturbo.runtime.code.importing import load_object
-from zturbo.system.system import System
 
 __all__ = ["is_system_name", "network_of"]
 
@@ -34,6 +32,9 @@ def network_of(name: str) -> Network:
         StartError: the module cannot be imported.
         UsageError: the object is not a System class, cannot be made without arguments, or has wrong stages.
     """
+    from zturbo.deploy.shipped import MAX_TASK  # a network file needs neither, and both take long to import
+    from zturbo.system.system import System
+
     cls = load_object(name, System)
     if not (isinstance(cls, type) and issubclass(cls, System)):
         raise UsageError(

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from zturbo.deploy.network import Network
-from zturbo.deploy.shipped import shipped_workers
 from zturbo.hardware.allot import Allotment
 from zturbo.runtime.net.host import tcp_address
 from zturbo.runtime.node.children import ChildSpec
@@ -98,6 +97,8 @@ def worker_children(
     pipeline, index = network.find(stage)
     spec = pipeline.stages[index]
     if spec.stage is not None:
+        from zturbo.deploy.shipped import shipped_workers  # it takes long to import, and few need it
+
         spec.stage.num_worker = spec.workers if count is None else count
         names = [other.name for other in pipeline.stages]
         shipped = shipped_workers(pipeline.name, names, index, spec.stage, spec.task_timeout)
