@@ -53,7 +53,7 @@ class ChildSpec:
 
 
 class Child:
-    """A child process, seen from its parent.
+    """A child process, seen from its parent. It imports its module, and waits until :meth:`begin` is called.
 
     Args:
         what: what to start.
@@ -86,6 +86,8 @@ class Child:
         self.reports_over = False
         """Whether no more reports will come of it."""
         self._reports = msgpack.Unpacker(raw=False)
+        self._untold: dict[str, Any] | None = None
+        """Its spec, if it has not been told that yet."""
         with contextlib.ExitStack() as undo:
             self._start(env, output, undo)
             undo.pop_all()
@@ -115,22 +117,31 @@ class Child:
                     start_new_session=worker,
                 )
             undo.callback(self._abandon)
-            spec = {
+            self._untold = {
                 **what.spec,
                 "incarnation": self.incarnation,
                 "ready_fd": writer,
                 "running_fd": memory.fileno(),
                 "parent": os.getpid(),
             }
-        raw = msgpack.packb(spec)
+        self.pid = self.process.pid
+        self.pidfd = os.pidfd_open(self.pid)
+
+    @property
+    def waits(self) -> bool:
+        """Whether it waits to be told what it is."""
+        return self._untold is not None
+
+    def begin(self) -> None:
+        """Tell it what it is, so that it goes on."""
+        raw, self._untold = msgpack.packb(self._untold), None
+        self.started = time.monotonic()
         assert self.process.stdin is not None
         try:
             self.process.stdin.write(LENGTH.pack(len(raw)) + raw)
             self.process.stdin.flush()
         except BrokenPipeError:
-            log.debug("%s ended before it was told anything", what.name)
-        self.pid = self.process.pid
-        self.pidfd = os.pidfd_open(self.pid)
+            log.debug("%s ended before it was told anything", self.what.name)
 
     def _abandon(self) -> None:
         """End the process, since it cannot be watched."""

@@ -121,8 +121,9 @@ class Node:
         on_event: called with ``started``, ``ready``, ``joined``, ``failed`` or ``exited``, the child, and a
             text; with ``unfit`` in place of ``exited`` if the child can never join and is not started again.
         env: environment of the children.
-        broker_first: start the other children once the node's own broker is ready. If the address of this
-            broker is in use, another broker is there, and no child of this node is to join that one.
+        broker_first: let the other children begin once the node's own broker is ready. If the address of this
+            broker is in use, another broker is there, and no child of this node is to join that one. Some of
+            them are started before, so that they import their modules while the broker starts.
         output: descriptor of the children's stdout and stderr; None for this process's.
     """
 
@@ -164,6 +165,8 @@ class Node:
         self._renew_at = self._sweep_at = self._look_at = 0.0
         self._watch = BrokerWatch(broker, lease)
         self._wait_for_bind = broker_first
+        self._early = len(os.sched_getaffinity(0))
+        """Children that are started before the broker is ready, at most: more would take the CPUs from it."""
         self._ended: dict[bytes, float] = {}
         """Job that has ended, whose tasks may still run -> when they have to be gone."""
         self._stop_at: float | None = None
@@ -251,18 +254,26 @@ class Node:
         self._posted.read()
 
     def _start_due(self, now: float) -> None:
+        early = self._early
         for seat in self.seats:
-            if self._wait_for_bind and seat.what.role != "broker":
-                continue
+            early_one = self._wait_for_bind and seat.what.role != "broker"
+            if early_one:
+                early -= 1
+                if early < 0:
+                    continue
             if seat.child is None and seat.start_at is not None and now >= seat.start_at:
-                incarnation = os.urandom(16)
-                seat.what.spec["folder"] = str(self.folder / incarnation.hex()[:8])
-                try:
-                    seat.child = Child(seat.what, incarnation, self._env, self._output)
-                except (OSError, MemoryError) as error:
-                    self._no_room(seat, incarnation, error, now)
-                else:
-                    self._tell("started", seat.child, "")
+                self._start(seat, now)
+            if seat.child is not None and seat.child.waits and not early_one:
+                seat.child.begin()
+                self._tell("started", seat.child, "")
+
+    def _start(self, seat: Seat, now: float) -> None:
+        incarnation = os.urandom(16)
+        seat.what.spec["folder"] = str(self.folder / incarnation.hex()[:8])
+        try:
+            seat.child = Child(seat.what, incarnation, self._env, self._output)
+        except (OSError, MemoryError) as error:
+            self._no_room(seat, incarnation, error, now)
 
     def _no_room(self, seat: Seat, incarnation: bytes, error: BaseException, now: float) -> None:
         """Go on without a child for which this host has no room, and try again later.
