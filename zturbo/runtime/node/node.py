@@ -165,8 +165,8 @@ class Node:
         self._renew_at = self._sweep_at = self._look_at = 0.0
         self._watch = BrokerWatch(broker, lease)
         self._wait_for_bind = broker_first
-        self._early = len(os.sched_getaffinity(0))
-        """Children that are started before the broker is ready, at most: more would take the CPUs from it."""
+        self._early = len(os.sched_getaffinity(0)) - 1
+        """Children that are started before the broker is ready, at most: it keeps a CPU to itself."""
         self._ended: dict[bytes, float] = {}
         """Job that has ended, whose tasks may still run -> when they have to be gone."""
         self._stop_at: float | None = None
