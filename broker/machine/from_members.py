@@ -120,7 +120,7 @@ class FromMembers:
             about = About(message.version, message.python, message.code, message.cpu, message.memory)
             self.membership.note(member.incarnation, about)
             self.life.remind(member, message.jobs)
-            if unmet:  # what it was asked before it had a connection to this broker
+            if unmet:  # it may have been asked while it had no connection to this broker
                 self.life.recovery.ask_again(member.incarnation)
 
     def _foreign(self, message: to_broker.Hello) -> str:

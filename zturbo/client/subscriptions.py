@@ -55,6 +55,10 @@ PUSH_WAIT = 0.02
 LOCATE = 0.5
 """While no results of a job arrive: seconds between two questions to the broker where they are."""
 
+SOON = 0.05
+"""The same while the results are at no sink, or the connection to their sink is broken: it has died, as a
+rule, and its node starts it again."""
+
 PATIENCE = 0.2
 """Seconds without a connection to a sink, after which the client looks what there is at its address."""
 
@@ -65,10 +69,6 @@ FAR = (
     "results are at {} on {}, which that host alone reaches: start the sink there with --insecure and "
     "--address, the address by which others reach its host, or read them there"
 )
-
-SOON = 0.05
-"""The same while the results are at no sink, or the connection to their sink is broken: it has died, as a
-rule, and its node starts it again."""
 
 SUPERSEDED = "another reader attached to this job and reads its results now"
 
@@ -97,8 +97,8 @@ class Subscriptions:
         self._ask = ask
         self._arrivals = arrivals
         self._sinks: dict[bytes, Dealer] = {}
-        self._changes: dict[zmq.Socket[bytes], Dealer] = {}
-        """Socket that tells of a connection -> the socket to a sink that has it."""
+        self._changes: dict[zmq.Socket[bytes], bytes] = {}
+        """Socket that tells of a connection to a sink -> the sink."""
         self._jobs: dict[bytes, list[Subscription]] = {}
         """Job -> its readers, which take turns."""
         self.pushed = Pushed()
@@ -249,7 +249,7 @@ class Subscriptions:
         except StartError as error:
             return StartError(f"no connection to the sink: {error}")
         self._examiners[at.sink] = Examiner(at.results[0], "sink", PATIENCE)
-        self._changes[socket.changes] = socket
+        self._changes[socket.changes] = at.sink
         if near:
             self._near.add(socket)
         return None
@@ -275,7 +275,7 @@ class Subscriptions:
         return self._look_at if self._jobs else math.inf
 
     def _leave(self, sink: bytes, now: float) -> None:
-        """Close the socket to a sink that has died, and whose results another one has now.
+        """Close the broken socket to a sink: no reader waits for results of it any more.
 
         Open, it would connect to any process that gets the address, and take this client's id there.
         """
@@ -314,7 +314,9 @@ class Subscriptions:
     def read(self, socket: zmq.Socket[bytes], now: float) -> None:
         """Take what a sink has sent; or note that the connection to one stands, or is broken."""
         if (changed := self._changes.get(socket)) is not None:
-            changed.connected()
+            self._sinks[changed].connected()
+            if self._sinks[changed].broken and not any(sub.sink == changed for sub in self._all()):
+                self._leave(changed, now)
             return
         for _ in range(ROUND):
             try:

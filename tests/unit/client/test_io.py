@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import threading
 
 import pytest
 import zmq
@@ -99,3 +100,18 @@ def test_the_socket_to_a_sink_that_has_died_is_closed(
         broker.answer(broker.asked(), at(two, 8))
     assert {two.wanted().token, two.wanted().token} == {5, 6}
     assert len(closed) == 1
+
+
+def test_the_socket_to_a_sink_that_no_reader_needs_is_closed_when_it_breaks(
+    io: ClientIO, played: list[Played], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    closed = threading.Event()
+    close = Dealer.close
+    monkeypatch.setattr(Dealer, "close", lambda socket, *args: closed.set() or close(socket, *args))
+    _, one, _ = played
+    reader = Reader(io, JOB, 0, Acceptance.of(at(one, 5)))
+    one.wanted()
+    one.give(5, 0, [10], total=1)
+    assert list(reader.contents(None)) == [10]
+    one.socket.close()
+    assert closed.wait(10)
