@@ -25,7 +25,7 @@ from zturbo.errors import BrokerUnavailable, StartError, ZturboError
 from zturbo.runtime.disk.folders import runtime_dir, state_problem
 from zturbo.runtime.net.binds import bind_problem, own_addresses
 from zturbo.runtime.net.findings import examine, is_resolved
-from zturbo.runtime.net.host import address_towards, host_name
+from zturbo.runtime.net.host import address_towards, host_name, tcp_address
 from zturbo.slotted import slotted
 from zturbo.version import __version__
 from zturbo.wire.control import answers, to_broker
@@ -44,6 +44,9 @@ PER_WORKER = 4
 OLDEST = (3, 10)
 
 PACKAGES = ("pyzmq", "msgpack", "psutil", "rich")
+
+ANY = ("*", "0.0.0.0", "::")
+"""Hosts in an address to bind that stand for all addresses."""
 
 ANSWER = 3.0
 """Seconds that a broker has to answer."""
@@ -72,9 +75,8 @@ def checks(network: Network | None, broker: str, address: str | None) -> Iterato
     yield from _limits(network)
     yield from _folders(network)
     yield from _address(broker, address)
-    seen = _broker(broker)
     members: answers.Members | None = None
-    for check, found in seen:
+    for check, found in _broker(_near(broker)):
         yield check
         members = found or members
     yield from _clock(members)
@@ -146,7 +148,7 @@ def _address(broker: str, address: str | None) -> Iterator[Check]:
         return
     own = address or address_towards(broker)
     if own is None:
-        if not is_resolved(broker):
+        if broker == _near(broker) and not is_resolved(broker):
             return  # the broker's check says so
         have = ", ".join(own_addresses())
         text = f"{broker} does not tell by which of its addresses others reach this host: {have}"
@@ -194,10 +196,16 @@ def _broker(broker: str) -> Iterator[tuple[Check, answers.Members | None]]:
         yield Check("stage", False, f"{name}: {text}", "see 'zturbo logs' and the stage's own terminal"), None
 
 
+def _near(broker: str) -> str:
+    """The broker's address, by loopback if the broker is to listen at all addresses of its host."""
+    parts = urlsplit(broker)
+    return tcp_address("127.0.0.1", parts.port or 0) if parts.hostname in ANY else broker
+
+
 def _is_own(broker: str) -> bool:
     """Whether the broker's address is of this host."""
     host = urlsplit(broker).hostname if broker.startswith("tcp:") else ""
-    return host in ("*", "0.0.0.0", "::") or is_loopback(broker) or host in own_addresses()
+    return is_loopback(broker) or host in own_addresses()
 
 
 def _clock(members: answers.Members | None) -> Iterator[Check]:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from zturbo.cli.ask import fail
+from zturbo.cli.run import UNFIT_CODE
 from zturbo.errors import ZturboError
 from zturbo.errortext import render
 from zturbo.hardware.binding import bound_environment
@@ -19,7 +20,7 @@ from zturbo.runtime.members.worker import make_worker, serve
 from zturbo.runtime.net.findings import LOOK, Examiner
 from zturbo.runtime.net.host import host_name
 from zturbo.runtime.node.children import ChildSpec
-from zturbo.runtime.process.childside import ChildSide
+from zturbo.runtime.process.childside import UNFIT, ChildSide
 from zturbo.runtime.process.running import RunningNote
 
 __all__ = ["run_here"]
@@ -93,4 +94,5 @@ def run_here(child: ChildSpec, broker: str) -> int:
         worker.loop.on_joined = joined.set
         threading.Thread(target=_tell_of_broker, args=(broker, joined), name="broker", daemon=True).start()
         line = f"{child.name} runs here, in process {os.getpid()}; breakpoint() works, Ctrl-C stops it"
-        return serve(worker, side, child.name, lambda: fail(line), leave=(KeyboardInterrupt, _Quit))
+        status = serve(worker, side, child.name, lambda: fail(line), leave=(KeyboardInterrupt, _Quit))
+        return UNFIT_CODE if status == UNFIT else status

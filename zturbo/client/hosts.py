@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 from urllib.parse import urlsplit
 
+from zturbo.checks import is_loopback
 from zturbo.wire.control import answers
 
 __all__ = ["by_host"]
@@ -31,9 +32,9 @@ def by_host(members: answers.Members) -> list[dict[str, Any]]:
 
 
 def _address(addresses: tuple[str, ...]) -> str | None:
-    """The IP address at which other hosts reach a process; None if it has none."""
+    """The IP address at which other hosts reach a process; None if they do not."""
     for address in addresses:
-        if address.startswith("tcp:"):
+        if address.startswith("tcp:") and not is_loopback(address):
             try:
                 return urlsplit(address).hostname
             except ValueError:

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 
 from zturbo.errortext import error_text
 
-__all__ = ["LOOK", "Examiner", "examine", "is_numeric", "is_resolved"]
+__all__ = ["LOOK", "Examiner", "examine", "is_resolved"]
 
 PATIENCE = 1.0
 """Seconds without an answer before the first look."""
@@ -60,10 +60,10 @@ def examine(address: str, timeout: float = CONNECT) -> tuple[bool, str]:
     where = found[0][4]
     text = f"[{where[0]}]:{port}" if ":" in where[0] else f"{where[0]}:{port}"
     answers, seen = _connect(family, where, text, timeout)
-    return answers, seen if is_numeric(host) else f"{host} is {where[0]}, and {seen}"
+    return answers, seen if _is_numeric(host) else f"{host} is {where[0]}, and {seen}"
 
 
-def is_numeric(host: str) -> bool:
+def _is_numeric(host: str) -> bool:
     """Whether a host is given by its IP address, so that there is no name to resolve."""
     import ipaddress
 
@@ -74,16 +74,23 @@ def is_numeric(host: str) -> bool:
     return True
 
 
+def _has_name(address: str) -> bool:
+    """Whether an address has a name that is to be resolved."""
+    try:
+        return address.startswith("tcp:") and not _is_numeric(urlsplit(address).hostname or "")
+    except ValueError:
+        return False
+
+
 def is_resolved(address: str) -> bool:
     """Whether this host knows the name in an address now, as ZeroMQ resolves it. True if there is no name."""
     import socket
 
+    if not _has_name(address):
+        return True
     try:
-        host = urlsplit(address).hostname
-        if not address.startswith("tcp:") or not host:
-            return True
-        socket.getaddrinfo(host, None, socket.AF_INET6 if ":" in host else socket.AF_INET)
-    except (OSError, ValueError):
+        socket.getaddrinfo(urlsplit(address).hostname, None, socket.AF_INET)
+    except OSError:
         return False
     return True
 
@@ -203,8 +210,9 @@ class Examiner:
                 self._thread = thread
             return ""
         if self._thread.is_alive():
-            late = now > self._began + RESOLVE
-            return "its name is still being resolved: no name server has answered" if late else ""
+            if now <= self._began + RESOLVE or not _has_name(self.address):
+                return ""
+            return "its name is still being resolved: no name server has answered"
         self._thread = None
         self._at = now + AGAIN
         return self._found[0] if self._found else ""
