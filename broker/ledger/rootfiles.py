@@ -42,6 +42,8 @@ class RootFiles:
         self._folder = folder
         self._open: OrderedDict[bytes, Spool] = OrderedDict()
         """Job -> its file, the one that was used last at the end."""
+        self._jobs: set[bytes] = set()
+        """Jobs that have a file."""
         self._unsynced: set[bytes] = set()
         """Jobs whose files have records that may not be on the disk yet."""
 
@@ -74,7 +76,9 @@ class RootFiles:
             SpoolFull: there is no room; nothing was written.
             OSError: the file cannot be written.
         """
-        self._folder.mkdir(mode=0o700, exist_ok=True)
+        if job not in self._jobs:
+            self._folder.mkdir(mode=0o700, exist_ok=True)
+            self._jobs.add(job)
         place = self._file(job).append([seq.to_bytes(8, "big"), *frames])
         self._unsynced.add(job)
         return place
@@ -100,7 +104,7 @@ class RootFiles:
             RootsUnreadable: it is not there as it was written.
         """
         try:
-            if job not in self._open and not self._path(job).is_file():
+            if job not in self._jobs:
                 raise RootsUnreadable(f"{self._path(job)} is not there")
             number, *frames = self._file(job).read(place)
         except (OSError, SpoolCorrupt) as error:
@@ -111,6 +115,9 @@ class RootFiles:
 
     def remove(self, job: bytes) -> None:
         """Remove a job's file, if it has one. No row of the ledger names it any more."""
+        if job not in self._jobs:
+            return
+        self._jobs.discard(job)
         file = self._open.pop(job, None)
         self._unsynced.discard(job)
         path = self._path(job)
@@ -128,7 +135,9 @@ class RootFiles:
         names = {job.hex() for job in jobs}
         with suppress(FileNotFoundError):
             for path in list(self._folder.iterdir()):
-                if path.name not in names:
+                if path.name in names:
+                    self._jobs.add(bytes.fromhex(path.name))
+                else:
                     _unlink(path)
 
     def close(self) -> None:

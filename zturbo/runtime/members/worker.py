@@ -315,6 +315,8 @@ class WorkerProcess:
                     self.epochs[work.job] = work.epoch
                     for batch, _, _ in work.pieces:
                         self.spill.restore(batch)
+                    if self._steal_at <= now:  # the code had nothing to do
+                        self._steal_at = now + self._steal_delay
                     self._hand(work)
                 elif isinstance(effect, Reclaim):
                     self.machine.reclaimed(effect.work, cut_short(effect.work), now)
