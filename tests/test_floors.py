@@ -272,11 +272,12 @@ before = set(sys.modules)
 import {module}
 if "{module}".endswith("worker"):
     from zturbo.hardware.resources import Resources
-    from zturbo.runtime.code.importing import build_stage, code_hash, load_class
+    from zturbo.runtime.code.importing import build_stage, load_class
+    from zturbo.runtime.code.fingerprint import fingerprint
     from zturbo.runtime.code.stagehost import StageHost
     cls = load_class("stages:Add")
     build_stage(cls, {{"number": 1}}, Resources())
-    assert code_hash(cls)
+    assert fingerprint("stages")
 print(*(set(sys.modules) - before).intersection({without}))
 """
 """A start, up to a stage that is made: what Python, libzmq and msgpack import themselves does not count."""

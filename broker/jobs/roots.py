@@ -13,7 +13,7 @@ from zturbo.core.effects import Effect, Load, Record
 from zturbo.core.links.outbatch import Destination, OutBatch, part
 from zturbo.core.links.senders import MESSAGE_BYTES, Senders
 from zturbo.core.order.intervals import Intervals
-from zturbo.wire.messages import Batch, End, PathRun
+from zturbo.wire.messages import MAX_STAGES, Batch, End, PathRun, group
 from zturbo_broker.jobs.fair_queue import FairQueue
 from zturbo_broker.jobs.job import Job
 
@@ -120,16 +120,18 @@ class Roots:
     def dispatch(self, queue: FairQueue, jobs: dict[bytes, Job], stages: int, now: float) -> None:
         """Let one pipeline's jobs take turns, as long as something can be sent.
 
-        Where all jobs go to the same workers, the round ends with the first job that these have no credit
-        for. So it costs the same however many jobs wait. A job that cannot use its turn keeps it.
+        Where all jobs go to the same workers, as they do while those have one code, the round ends with the
+        first job that these have no credit for. So it costs the same however many jobs wait. A job that
+        cannot use its turn keeps it.
         """
         unused: dict[bytes, None] = {}
         since: set[bytes] = set()  # jobs that could not use their turn since something was sent
+        shared = self._shared(jobs, queue)
         while (name := queue.first()) is not None and name not in since:
             job = jobs[name]
             dest = self._destination(job, 0)
             room = min(SLICE, self.senders.credit(dest, now))
-            if room <= 0 and dest == (job.pipeline, 0):
+            if room <= 0 and dest == shared:
                 break
             queue.turn()
             if not self._send_some(job, dest, room, now):
@@ -154,9 +156,19 @@ class Roots:
             batch = Batch(job.id, job.epoch, stage, ends=[End((), job.total)])
             self.senders.put(OutBatch.of(batch, dest))
 
+    def _shared(self, jobs: dict[bytes, Job], queue: FairQueue) -> Destination:
+        """Where the roots of all jobs in a queue go; None if that is not one group of workers."""
+        first = queue.first()
+        if first is None:
+            return None
+        dest = self._destination(jobs[first], 0)
+        here = self.senders.groups
+        everybody = here.get(group(jobs[first].pipeline, 0, ""), [])
+        return dest if not isinstance(dest, bytes) and len(here.get(dest, ())) == len(everybody) else None
+
     def _destination(self, job: Job, stage: int) -> Destination:
         assert job.stamp is not None
-        return job.stamp.ordered.get(stage) or (job.pipeline, stage)
+        return job.stamp.to(stage, MAX_STAGES + 1)
 
     def _send_some(self, job: Job, dest: Destination, room: int, now: float) -> bool:
         """Give the job its turn: one slice of roots. False if there was nothing that could be sent."""

@@ -102,7 +102,10 @@ def member_of(raw: bytes) -> Member:
 def _job_of(row: JobRow, index: list[tuple[int, int, int, int]]) -> Job:
     stamp = None
     if row.stamp is not None:
-        stamp = stamp_from_wire(msgpack.unpackb(row.stamp, use_list=False, raw=False))
+        fields = msgpack.unpackb(row.stamp, use_list=False, raw=False)
+        if len(fields) == 15:  # of a zturbo that knew nothing of codes
+            fields = (*fields, ())
+        stamp = stamp_from_wire(fields)
     chunks = Chunks()
     for _, first, n, nbytes in index:
         chunks.append(first, n, nbytes)

@@ -45,6 +45,16 @@ class Departures:
             self._tell_jobs(member, death.sentence)
         self._lost([member], now)
 
+    def leave_old_code(self, now: float) -> None:
+        """The view has changed: start over the jobs whose code has gone, where their pipelines want that."""
+        for pipeline in self.pipelines.values():
+            if pipeline.code not in ("restart", "any"):
+                continue
+            for job in [job for job in self.jobs.values() if job.pipeline == pipeline.name]:
+                if job.state is JobState.RUNNING and (stage := self.known.code_gone(job)) is not None:
+                    name = f"{pipeline.name}.{pipeline.stages[stage]}"
+                    self.life.results_lost(job, f"the workers of {name} have other code now", now)
+
     def _note_death(self, member: Member, death: Death, now: float) -> None:
         """Note a death in the jobs that it concerns, and count strikes.
 

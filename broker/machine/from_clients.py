@@ -12,6 +12,7 @@ from zturbo.wire.control.fields import MAX_PAGE
 from zturbo.wire.control.newjob import NewJob, options_problem
 from zturbo.wire.messages import PROTOCOL, Batch, Buffer, PathRun
 from zturbo.wire.payload import check_blob
+from zturbo_broker.jobs.codes import other_code
 from zturbo_broker.jobs.job import Job
 from zturbo_broker.machine.known import Known
 from zturbo_broker.machine.lifecycle import Lifecycle
@@ -376,6 +377,9 @@ class FromClients:
             return f"its sink: {trouble}"
         if job.recovering:
             return "its workers' reports, after the broker's restart"
+        if pipeline is not None and (gone := self.known.code_gone(job)) is not None:
+            living = {member.code for member in self.membership.members(job.pipeline, gone)}
+            return other_code(pipeline.name, pipeline.stages[gone], job.stamp.codes[gone], living)
         for index, stage in enumerate(pipeline.stages if pipeline is not None else ()):
             if not self.membership.count(job.pipeline, index):
                 problem = self.problems.of(job.pipeline, index, self.life.now)

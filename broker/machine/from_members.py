@@ -6,6 +6,7 @@ from zturbo.checks import is_address
 from zturbo.core.effects import Confirm, Control, LogLine, Record, Reply
 from zturbo.errors import DecodeError
 from zturbo.jobstates import ENDED, JobState
+from zturbo.slotted import replace
 from zturbo.wire.control import from_broker, to_broker
 from zturbo.wire.control.view import Member
 from zturbo.wire.messages import PROTOCOL
@@ -62,7 +63,7 @@ class FromMembers:
 
     def hello(self, identity: bytes, message: to_broker.Hello, now: float) -> None:
         """A worker or a sink introduces itself, and repeats it as its heartbeat."""
-        member = message.member
+        member = _member(message)
         if foreign := self._foreign(message):
             self._note_foreign(member, foreign, now)
             self.effects.append(Control(from_broker.Refused(reason=foreign, final=True), identity))
@@ -71,6 +72,8 @@ class FromMembers:
         new = not message.view and member.incarnation not in self.membership
         if problem is None and (new or self.membership.unmet(member.incarnation)):
             problem = self._apart(member, now)
+        if problem is None and new and member.role == "worker":
+            problem = self._unlike(member, now)
         if problem:
             self.effects.append(Control(from_broker.Refused(reason=problem), identity))
             return
@@ -95,7 +98,7 @@ class FromMembers:
         self.departures.taken_out([member], f"was taken out: {why}", now)
 
     def _join(self, message: to_broker.Hello, now: float) -> None:
-        member = message.member
+        member = _member(message)
         identity = member.incarnation
         if member.spool and not message.view and identity not in self.membership:
             # A spool has one sink at a time: an earlier one has died, though the broker was not told.
@@ -110,6 +113,7 @@ class FromMembers:
         elif changed:
             self.life.unplaced = True
             self.problems.over(member.pipeline, member.stage)
+            self._look_at_code(member)
             self.known.record_members()
             self._welcome(identity, member)
         elif message.view != self.membership.number:
@@ -183,6 +187,44 @@ class FromMembers:
             self.departures.gone(goes.incarnation, now)
             if goes is new:
                 return apart.text
+
+    def _others(self, member: Member) -> list[Member]:
+        """Workers of the same stage that stay and have another code."""
+        return [
+            other
+            for other in self.membership.members(member.pipeline, member.stage)
+            if other.code not in ("", member.code) and other.incarnation not in self.life.draining
+        ]
+
+    def _unlike(self, member: Member, now: float) -> str | None:
+        """Why a worker is refused whose code differs from its stage's, if the pipeline wants one code."""
+        if self.pipelines[member.pipeline].code != "same" or not member.code:
+            return None
+        others = self._others(member)
+        if not others:
+            return None
+        name = self.known.name_of(member)
+        text = (
+            f"its code is {member.code}, that of {name} on {others[0].host} {others[0].code}: bring the same "
+            f"code to all hosts, or stop the workers with the other code first (or leave out code = "
+            f'"same" of pipeline {member.pipeline})'
+        )
+        self.problems.refused(member.pipeline, member.stage, text, now)
+        self.effects.append(LogLine("WARNING", name, b"", f"refused on {member.host}: {text}"))
+        return text
+
+    def _look_at_code(self, member: Member) -> None:
+        """A worker has joined: note its code, and tell if others of its stage have another."""
+        self.known.codes.saw(member)
+        if not member.code or self.pipelines[member.pipeline].code == "any":
+            return
+        if others := self._others(member):
+            name = self.known.name_of(member)
+            text = (
+                f"on {member.host} it has code {member.code}, on {others[0].host} {others[0].code}: "
+                "no job goes to both"
+            )
+            self.effects.append(LogLine("WARNING", name, b"", text))
 
     def _welcome(self, identity: bytes, member: Member) -> None:
         for job in self.jobs.values():  # stamps that may have got lost come first: members act on the view
@@ -338,3 +380,8 @@ class FromMembers:
         job = self.jobs.get(message.job)
         if job is not None and job.state is JobState.RUNNING and message.epoch == job.epoch:
             self.life.end(job, JobState.FAILED, message.kind, message.error, now)
+
+
+def _member(message: to_broker.Hello) -> Member:
+    """The member that says hello, with its code if it is a worker."""
+    return replace(message.member, code=message.code if message.member.role == "worker" else "")

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from functools import partial
 from typing import Any
 
 from zturbo.core.effects import Confirm, Effect, Record, Reply
 from zturbo.slotted import field, slotted
 from zturbo.wire.control import from_broker
 from zturbo.wire.control.view import Member
+from zturbo_broker.jobs.codes import Codes, code_gone
 from zturbo_broker.jobs.counts import Counts
 from zturbo_broker.jobs.fair_queue import FairQueue
+from zturbo_broker.jobs.job import Job
 from zturbo_broker.jobs.table import Archive, JobTable
 from zturbo_broker.members.leases import UNKNOWN, Membership
 from zturbo_broker.members.problems import Problems
@@ -28,6 +31,8 @@ class PipelineInfo:
     order: str = "path"
     logs: bool = False
     max_task_bytes: int = 256 << 20
+    code: str = "job"
+    """What is done when workers of a stage have different code: one of :data:`MODES`."""
     max_task_retries: int = 3
     """Deaths of workers after which the task that was running each time is condemned."""
     queue: FairQueue = field(default_factory=FairQueue)
@@ -100,6 +105,7 @@ class Known:
         self.jobs = self.table.here
         self.counts = Counts()
         self.problems = Problems()
+        self.codes = Codes()
         self.trouble: dict[bytes, str] = {}
         """Member -> why it cannot go on, such as a full disk."""
 
@@ -109,6 +115,11 @@ class Known:
         if pipeline is not None and 0 <= member.stage < len(pipeline.stages):
             return f"{member.pipeline}.{pipeline.stages[member.stage]}"
         return member.role
+
+    def code_gone(self, job: Job) -> int | None:
+        """A stage that has workers, and none with the code with which a job began; None if it has."""
+        codes = {} if job.stamp is None else job.stamp.codes
+        return code_gone(codes, partial(self.membership.members, job.pipeline)) if codes else None
 
     def record_members(self) -> None:
         """Write the present members to the ledger."""

@@ -14,6 +14,7 @@ from zturbo.jobstates import ENDED, JobState
 from zturbo.wire.control import from_broker
 from zturbo.wire.control.view import Member
 from zturbo.wire.messages import Stamp
+from zturbo_broker.jobs.codes import Choice, choose, other_code
 from zturbo_broker.jobs.feeds import Feeds
 from zturbo_broker.jobs.forgets import Forgets
 from zturbo_broker.jobs.job import Job
@@ -35,6 +36,8 @@ class _Here(NamedTuple):
 
     stages: list[StageInfo]
     workers: list[list[Member]]
+    """Of each stage."""
+    codes: list[Choice]
     """Of each stage."""
     sinks: list[Member]
 
@@ -58,6 +61,7 @@ class Lifecycle:
         self.jobs = known.jobs
         self.counts = known.counts
         self.problems = known.problems
+        self.codes = known.codes
         self.keep = keep
         self.placement = Placement()
         self.custody: Custody[bytes] = Custody()
@@ -186,7 +190,7 @@ class Lifecycle:
         self.roots.rewind(job)
 
     def results_lost(self, job: Job, why: str, now: float) -> None:
-        """The sink that had the job's results has lost them: start over, if a new run gives the same ones."""
+        """The results that were given out so far are all that is left: start over, if a new run fits them."""
         stamp = job.stamp
         if job.wild and stamp is not None and stamp.hold != "all":
             text = f"{why}; a stage is not deterministic, so another run would not fit the results given out"
@@ -235,12 +239,25 @@ class Lifecycle:
             StageInfo(name, here[0].ordered if here else None)
             for name, here in zip(pipeline.stages, workers, strict=True)
         ]
-        return _Here(stages, workers, self.membership.sinks())
+        codes = self.codes.choices(pipeline.name, workers, self.draining)
+        return _Here(stages, workers, codes, self.membership.sinks())
 
     def _place(self, job: Job, pipeline: PipelineInfo, here: _Here) -> None:
         """Give a job its seats and its stamp, in a new epoch; or note what it waits for."""
         sinks = self._sinks(job, here.sinks)
-        placed = self.placement.place(pipeline.name, here.stages, here.workers, sinks, self.draining)
+        began = {} if job.stamp is None else job.stamp.codes
+        codes = choose(pipeline.code, here.codes, began)
+        if isinstance(codes, int):
+            living = here.codes[codes].living
+            job.waiting = other_code(pipeline.name, pipeline.stages[codes], began[codes], living)
+            return
+        workers = [
+            members
+            if here.codes[stage].living <= {codes.get(stage)}
+            else _with_code(members, codes.get(stage))
+            for stage, members in enumerate(here.workers)
+        ]
+        placed = self.placement.place(pipeline.name, here.stages, workers, sinks, self.draining)
         if not isinstance(placed, Placed):
             job.waiting = placed
             missing = [(pipeline.name, index) for index, workers in enumerate(here.workers) if not workers]
@@ -273,6 +290,7 @@ class Lifecycle:
             fail_fast=bool(job.options.get("fail_fast")) and not job.retries_left,
             reader=job.client if job.reader else b"",
             token=job.reader,
+            codes=codes,
         )
         self.record(job)
         self.senders.stamp(job.stamp)
@@ -414,6 +432,10 @@ class Lifecycle:
         """Assert every invariant."""
         self.senders.check()
         assert self.roots.cached == sum(b.nbytes for job in self.jobs.values() for b in job.cache.values())
+
+
+def _with_code(members: Sequence[Member], code: str | None) -> list[Member]:
+    return [member for member in members if not code or member.code == code]
 
 
 def _sink(sinks: Sequence[Member], incarnation: bytes, spool: bytes) -> Member | None:

@@ -45,6 +45,7 @@ class Restart:
         self.life.viewed = -1  # no member has been sent this view
         here = {member.incarnation for member in members}
         for member in members:
+            self.life.codes.saw(member)
             if member.role == "worker" and member.stage == 0 and not member.ordered:
                 self.life.recovery.silent[member.incarnation] = member.pipeline
         for job in jobs:

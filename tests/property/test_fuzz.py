@@ -98,6 +98,7 @@ class Anything:
             rng.randrange(3),
             rng.choice([b"", b"spool"]),
             rng.choice(["", "", "failures", "all"]),
+            codes={rng.randrange(3): rng.choice(["", "new"])} if rng.random() < 0.2 else {},
         )
 
     def batch(self) -> Batch:

@@ -73,6 +73,7 @@ stamps = st.builds(
     spool=st.just(b""),
     hold=st.sampled_from(["", "failures", "all"]),
     fail_fast=st.booleans(),
+    codes=st.dictionaries(st.sampled_from([0, 1, MAX_STAGES]), st.text(max_size=9), max_size=2),
 )
 
 

@@ -100,5 +100,8 @@ def check_executions(world: World) -> None:
         epochs = [job.epoch for job in world.broker.jobs().values()]
         if "drain" not in world.happened:
             assert all(epoch <= 1 for epoch in epochs), world.story("a job was started over")
+    if world.code_mode != "any":
+        mixed = [key for key, codes in world.codes.items() if len(codes) > 1]
+        assert not mixed, world.story(f"{len(mixed)} jobs had several codes at a stage, such as {mixed[0]}")
     limit = 3 if not world.net.faults.drop and not {*world.happened} - {"sink", "disk"} else 5
     assert all(count <= limit for count in world.killed.values()), world.story("poison killed on")

@@ -70,6 +70,8 @@ class SimMember:
         """Whether a round is going on."""
         self.member: Member
         self.stage = ""
+        self.code = world.version
+        """Fingerprint of its code."""
         self.machine: Any
         self._backlog: list[tuple[bytes, list[bytes]]] = []
         world.net.receivers[incarnation] = self.receive
@@ -96,7 +98,7 @@ class SimMember:
             version="",
             python="",
             stage_name=self.stage,
-            code="",
+            code=self.code,
             view=self.machine.receivers.view.number if self.machine.joined else 0,
             jobs=tuple(self.machine.known()[:64]),
         )
@@ -411,6 +413,7 @@ class SimWorker(SimMember):
         if batch is not None and self._current(produced.job) == produced.epoch:
             failed = sum(unpack_error_map(fail.error)["stage"] == self.stage for fail in batch.fails)
             dropped = sum(not end.count for end in batch.ends if end.path or not self.host.ordered)
+            self.world.codes[produced.job, produced.epoch, index].add(self.code)
             given = self.world.given[(produced.job, produced.epoch, index)]
             given[0] += batch.n + dropped + failed
             given[1] += failed

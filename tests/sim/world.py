@@ -13,6 +13,7 @@ import traceback
 from bisect import bisect_left
 from collections import Counter, defaultdict
 from collections.abc import Callable
+from functools import partial
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,7 @@ from tests.sim.disk import Disk
 from tests.sim.members import SimMember, SimSink, SimWorker
 from tests.sim.network import Clock, Faults, Network
 from tests.sim.oracle import Oracle
-from tests.sim.stages import ORDERS, PIPELINES, Flaky, Wild
+from tests.sim.stages import ORDERS, PIPELINES, Flaky, Half, Wild
 from zturbo.runtime.code import output, production
 from zturbo_broker.jobs.strikes import Death, Running
 from zturbo_broker.machine.known import PipelineInfo
@@ -131,6 +132,8 @@ class World:
         self.executions: Counter[tuple[bytes, int, int, tuple[int, ...]]] = Counter()
         self.given: defaultdict[tuple[bytes, int, int], list[int]] = defaultdict(lambda: [0, 0])
         """(job, epoch, stage) -> [outputs, drops and failures, failures alone] of all workers."""
+        self.codes: defaultdict[tuple[bytes, int, int], set[str]] = defaultdict(set)
+        """(job, epoch, stage) -> versions of the code that gave something."""
         self.lost_workers = 0
         self.killed: Counter[tuple[str, bytes, tuple[int, ...]]] = Counter()
         """(stage, job, path) -> deaths of whoever ran it."""
@@ -150,6 +153,14 @@ class World:
         self.stages = PIPELINES[self.name]
         self.order = ORDERS.get(self.name, "path")
         self.happened: list[str] = []
+        self.versions = random.Random(f"versions {seed}")
+        """For versions of the code alone."""
+        edited = self.versions.random() < 0.3 and faults and not {Wild, Half} & {*self.stages}
+        self.version = "v0" if edited else ""
+        """The code of workers that start now."""
+        self.code_mode = self.versions.choice(["restart", "restart", "any"])
+        if edited:
+            self.later(0.3 + self.versions.random() * 2.0, self._edit)
         self.ledger = Ledger()
         self.broker = self._start_broker()
         self.client = SimClient(self)
@@ -290,6 +301,16 @@ class World:
             self.cancelled.add(job)
             self.client.cancel(job)
 
+    def _edit(self) -> None:
+        """The code changes: workers that start from now on have the new one, and some start anew soon."""
+        self.happened.append("edit")
+        self.version = f"v{int(self.version[1:]) + 1}"
+        for worker in self.versions.sample(self.workers, min(len(self.workers), self.versions.randrange(3))):
+            after = self.versions.random() * 0.5
+            self.later(after, worker.drain if self.versions.random() < 0.5 else partial(self.dies, worker))
+        if self.versions.random() < 0.3:
+            self.later(self.versions.random(), self._edit)
+
     def _set_wall(self) -> None:
         self._wall += self.more.choice([-3600.0, -30.0, 30.0, 3600.0])
 
@@ -390,7 +411,9 @@ class World:
 
     def _start_broker(self) -> SimBroker:
         names = [f"s{i}" for i in range(len(self.stages))]
-        return SimBroker(self, self.ledger, [PipelineInfo(self.name, names, order=self.order)])
+        return SimBroker(
+            self, self.ledger, [PipelineInfo(self.name, names, order=self.order, code=self.code_mode)]
+        )
 
     def broker_died(self, broker: SimBroker) -> None:
         """Its node starts another, on the same ledger."""

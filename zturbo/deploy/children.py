@@ -32,6 +32,7 @@ def broker_child(network: Network, *, address: str | None = None, debug: bool = 
             "durability": pipeline.durability,
             "order": pipeline.order,
             "logs": pipeline.logs,
+            "code": pipeline.code,
             "max_task_bytes": pipeline.max_task_bytes,
             "max_task_retries": pipeline.max_task_retries,
         }

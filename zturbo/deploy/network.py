@@ -96,6 +96,11 @@ class PipelineSpec:
     numbers, counted from 0, that outputs have in their meta. ``none`` gives each as soon as it is done."""
     logs: bool = False
     """Whether each task has a log entry for each of its stages."""
+    code: str = "job"
+    """Which workers a job's tasks may go to if those of a stage have different code. ``job``: those with the
+    code with which the job began, the newest then. ``restart``: so too, but if no worker has that code any
+    more, the job starts over with the newest. ``same``: a worker whose code differs is refused. ``any``: all
+    of them."""
     max_task_bytes: int = 256 << 20
     """Most bytes of one task."""
     max_task_retries: int = 3
@@ -255,7 +260,8 @@ class _Parser:
     def pipeline(self, table: Mapping[str, Any], key: str) -> PipelineSpec:
         name = self.name(table, key)
         key = f"pipeline.{name}"
-        known = ["name", "stage", "durability", "order", "logs", "max_task_bytes", "max_task_retries"]
+        known = ["name", "stage", "durability", "order", "logs", "code"]
+        known += ["max_task_bytes", "max_task_retries"]
         self.known(table, key, known)
         stages: list[StageSpec] = []
         for i, part in enumerate(self.tables(table, key, "stage")):
@@ -264,6 +270,7 @@ class _Parser:
                 raise self.fail(f"{key}.stage[{i}].name", f"{stage.name!r} is the name of another stage")
             stages.append(stage)
         modes = ("fsync", "process", "memory")
+        codes = ("job", "restart", "same", "any")
         return PipelineSpec(
             name=name,
             stages=tuple(stages),
@@ -272,6 +279,9 @@ class _Parser:
             ),
             order=self.get(table, key, "order", str, ORDERS, "path", is_order),
             logs=self.get(table, key, "logs", bool, "true or false", False),
+            code=self.get(
+                table, key, "code", str, "'job', 'restart', 'same' or 'any'", "job", lambda v: v in codes
+            ),
             max_task_bytes=self.get(
                 table, key, "max_task_bytes", int, "a number of bytes, 1 or more", 256 << 20, lambda v: v >= 1
             ),

@@ -149,15 +149,16 @@ def stamp_to_wire(stamp: Stamp) -> tuple[Any, ...]:
         stamp.fail_fast,
         stamp.reader,
         stamp.token,
+        tuple(stamp.codes.items()),
     )
 
 
 def stamp_from_wire(value: Any) -> Stamp:
     """The stamp that a decoded tuple describes; raises DecodeError."""
     (job, epoch, pipeline, ordered, sink, durability, marks, order, logs, revision, spool, *more) = _tuple(
-        value, "stamp", 15
+        value, "stamp", 16
     )
-    hold, fail_fast, reader, token = more
+    hold, fail_fast, reader, token, codes = more
     if type(logs) is not bool or type(fail_fast) is not bool:
         raise _bad("stamp")
     if type(durability) is not str or durability not in ("fsync", "process", "memory"):
@@ -170,7 +171,10 @@ def stamp_from_wire(value: Any) -> Stamp:
         raise _bad("stamp")
     if len(_bytes(spool, "stamp.spool")) > MAX_TEXT:
         raise _bad("stamp.spool")
+    if len(_tuple(codes, "stamp.codes")) > MAX_STAGES:
+        raise _bad("stamp")
     pairs = [_tuple(pair, "stamp.ordered", 2) for pair in ordered]
+    versions = [_tuple(pair, "stamp.codes", 2) for pair in codes]
     return Stamp(
         job=_id(job, "stamp.job"),
         epoch=_int(epoch, "stamp.epoch"),
@@ -189,6 +193,9 @@ def stamp_from_wire(value: Any) -> Stamp:
         fail_fast=fail_fast,
         reader=_id(reader, "stamp.reader") if reader != b"" else b"",
         token=_int(token, "stamp.token"),
+        codes={
+            _int(stage, "stamp.codes", 0, MAX_STAGES): _text(code, "stamp.codes") for stage, code in versions
+        },
     )
 
 

@@ -44,6 +44,7 @@ __all__ = [
     "End",
     "Fail",
     "Greet",
+    "Group",
     "Mark",
     "Path",
     "PathRun",
@@ -53,6 +54,7 @@ __all__ = [
     "Stamp",
     "Statement",
     "Want",
+    "group",
     "is_number",
     "is_order",
     "is_path",
@@ -97,6 +99,9 @@ Path = tuple[int, ...]
 
 PathRun = tuple[Path, int]
 """``(first, n)``: the paths of n siblings."""
+
+Group = tuple[str, int] | tuple[str, int, str]
+"""Pipeline, stage, and the code of the workers that are meant: without it all workers of the stage."""
 
 Buffer = Any
 """An object with the buffer protocol: bytes, memoryview, an array, a received zmq frame's buffer."""
@@ -203,6 +208,8 @@ class Stamp:
     """The client that gets the results unasked if they are few and small; empty for none."""
     token: int = 0
     """Its number among the readers of the results."""
+    codes: dict[int, str] = field(default_factory=dict)
+    """Stage index -> fingerprint of the code that the job has there; where there is none, any."""
 
     @property
     def rank(self) -> tuple[int, int]:
@@ -217,6 +224,20 @@ class Stamp:
             stages: number of stages in the pipeline.
         """
         return self.sink if stage >= stages else self.ordered.get(stage)
+
+    def to(self, stage: int, stages: int) -> bytes | Group:
+        """Where this job's tasks for a stage go: to an incarnation, or to a group of workers.
+
+        Args:
+            stage: index of the stage; ``stages`` or more stands for the sink.
+            stages: number of stages in the pipeline.
+        """
+        return self.after(stage, stages) or group(self.pipeline, stage, self.codes.get(stage, ""))
+
+
+def group(pipeline: str, stage: int, code: str) -> Group:
+    """The workers of a stage that have this code; all of them if it is empty."""
+    return (pipeline, stage, code) if code else (pipeline, stage)
 
 
 @slotted

@@ -257,6 +257,7 @@ def raw_stamp(**changed: Any) -> tuple[Any, ...]:
         "fail_fast": False,
         "reader": b"",
         "token": 0,
+        "codes": (),
     }
     return tuple({**fields, **changed}.values())
 
@@ -286,7 +287,7 @@ def test_wild_values_are_refused_or_read_in_every_field(wild: Any) -> None:
             assert len(str(error)) < 200
         else:
             assert [bytes(frame) for frame in encode(got)] == raw_batch(**{field: wild})
-    for field in ("epoch", "pipeline", "ordered", "durability", "marks", "order", "logs", "spool", "hold"):
+    for field in ("epoch", "pipeline", "ordered", "durability", "marks", "order", "logs", "spool", "codes"):
         try:
             got = decode(raw_batch(stamp=raw_stamp(**{field: wild})))
         except DecodeError as error:
@@ -305,6 +306,8 @@ def test_wild_values_are_refused_or_read_in_every_field(wild: Any) -> None:
         {"stamp": raw_stamp(marks=((0, tuple(range(MAX_DEPTH + 1)), "", "", 0),))},
         {"stamp": raw_stamp(marks=((0, (), "", "x" * (MAX_TEXT + 1), 0),))},
         {"stamp": raw_stamp(marks=((0, (), "", "", 0),) * (MAX_MARKS + 1))},
+        {"stamp": raw_stamp(codes=((0, "x" * (MAX_TEXT + 1)),))},
+        {"stamp": raw_stamp(codes=((0, ""),) * (MAX_STAGES + 1))},
         {"stamp": raw_stamp(order="meta:" + "k" * MAX_ORDER)},
     ],
 )

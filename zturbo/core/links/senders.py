@@ -1,8 +1,8 @@
 """All links of one sender: which peer gets which outbatch, and what becomes of a lost peer's outbatches.
 
-An outbatch goes to one incarnation (the worker of an ordered stage, or the sink) or to any worker of a stage.
-In the second case a near peer comes first, and among these the link with the most credit. Outbatches wait
-here for credit, in order.
+An outbatch goes to one incarnation (the worker of an ordered stage, or the sink) or to any worker of a group:
+all of a stage, or those that have the job's code. In the second case a near peer comes first, and among these
+the link with the most credit. Outbatches wait here for credit, in order.
 
 When a peer is gone from the view, the outbatches that it had not acked go to other workers of its stage. An
 outbatch for this peer alone waits for the broker's word: a stamp with the sink's next incarnation, or a
@@ -22,7 +22,7 @@ from zturbo.core.links.outbatch import Destination, OutBatch, split
 from zturbo.core.links.sender import LinkSender
 from zturbo.wire.control import to_broker
 from zturbo.wire.control.view import Member, View
-from zturbo.wire.messages import MAX_RIDERS, Stamp, Statement
+from zturbo.wire.messages import MAX_RIDERS, Stamp, Statement, group
 
 __all__ = [
     "MAX_PENDING_BYTES",
@@ -67,6 +67,7 @@ class Senders:
         self.links: dict[bytes, LinkSender] = {}
         self.near: set[bytes] = set()
         self.groups: dict[Destination, list[bytes]] = {}
+        """Destination -> the incarnations that it stands for."""
         self.pending: dict[Destination, deque[OutBatch]] = {}
         self.pending_tasks = 0
         self.pending_bytes = 0
@@ -93,7 +94,9 @@ class Senders:
         self.groups = {}
         for incarnation, member in wanted.items():
             if member.role == "worker":
-                self.groups.setdefault((member.pipeline, member.stage), []).append(incarnation)
+                for code in {"", member.code}:
+                    workers = group(member.pipeline, member.stage, code)
+                    self.groups.setdefault(workers, []).append(incarnation)
             self.groups[incarnation] = [incarnation]
             if incarnation not in self.links:
                 self.links[incarnation] = LinkSender(self.me, incarnation, self.effects, now, view.number)

@@ -162,7 +162,11 @@ class WorkerMachine:
         downstream = [
             m for m in members if m.role == "sink" or (m.pipeline == self._pipeline and m.stage > self._stage)
         ]
-        same = [m for m in members if m.pipeline == self._pipeline and m.stage == self._stage]
+        me = view.members.get(self.me)
+        code = "" if me is None else me.code
+        same = [
+            m for m in members if m.pipeline == self._pipeline and m.stage == self._stage and m.code == code
+        ]
         self.feed.peers = len(same) > 1
         self.senders.set_view(view, downstream, now)
         broker = next((m.incarnation for m in members if m.role == "broker"), b"")
@@ -325,8 +329,7 @@ class WorkerMachine:
             self._send(stamp, batch, origins)
 
     def _send(self, stamp: Stamp, batch: Batch, origins: tuple[object, ...]) -> None:
-        dest = stamp.after(batch.stage, self._stages) or (self._pipeline, batch.stage)
-        self.senders.put(OutBatch.of(batch, dest, origins))
+        self.senders.put(OutBatch.of(batch, stamp.to(batch.stage, self._stages), origins))
 
     def reclaimed(self, work: Work, started: int, now: float) -> None:
         """The code stops this work after ``started`` tasks."""

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
-import sys
-import zlib
 from collections.abc import Callable, Mapping
-from importlib.machinery import EXTENSION_SUFFIXES
 from types import FunctionType
 from typing import Any
 
@@ -18,7 +15,7 @@ from zturbo.errortext import render
 from zturbo.hardware.resources import Resources
 from zturbo.runtime.code.theirs import find_theirs, import_theirs, plain
 
-__all__ = ["build_stage", "code_hash", "load_class", "load_object"]
+__all__ = ["build_stage", "load_class", "load_object"]
 
 
 def _nearest(word: str, kind: type, names: list[str]) -> str:
@@ -131,28 +128,3 @@ def _parameters(cls: type[Stage]) -> list[str]:
     import inspect  # here, because few stages need it, and it takes a thirtieth of a worker's start
 
     return list(inspect.signature(cls).parameters)
-
-
-def code_hash(code: type | Callable[..., Any]) -> str:
-    """A hash of the source file of a class or function, to tell hosts with different code apart."""
-    path = _source_file(code)
-    if path is None:
-        return ""
-    try:
-        with open(path, "rb") as file:
-            source = file.read()
-    except OSError:
-        return ""
-    return f"{zlib.crc32(source):08x}{len(source):08x}"
-
-
-def _source_file(code: type | Callable[..., Any]) -> str | None:
-    """As ``inspect.getsourcefile`` tells it, without the import of ``inspect``."""
-    path: str | None
-    if isinstance(code, type):
-        path = getattr(sys.modules.get(code.__module__), "__file__", None)
-    else:
-        path = code.__code__.co_filename if isinstance(code, FunctionType) else None
-    if path is None or path.endswith(tuple(EXTENSION_SUFFIXES)):
-        return None
-    return path.removesuffix("c") if path.endswith(".pyc") else path

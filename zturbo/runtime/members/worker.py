@@ -17,7 +17,6 @@ from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any
 
 from zturbo.api.stage import Stage
-from zturbo.api.stage_kinds import FunctionStage
 from zturbo.core.effects import Control, EndJob, Exit, Meet, Reclaim, Run, Send, Spill, Work
 from zturbo.core.worker.machine import WorkerMachine
 from zturbo.core.worker.produced import Produced
@@ -27,7 +26,8 @@ from zturbo.hardware.binding import ordinal_hint
 from zturbo.hardware.resources import Resources
 from zturbo.runtime.code.batching import BatchRunner
 from zturbo.runtime.code.cutting import cut_short
-from zturbo.runtime.code.importing import build_stage, code_hash, load_class
+from zturbo.runtime.code.fingerprint import fingerprint
+from zturbo.runtime.code.importing import build_stage, load_class
 from zturbo.runtime.code.production import Production
 from zturbo.runtime.code.runner import Runner
 from zturbo.runtime.code.stagehost import StageHost
@@ -400,8 +400,10 @@ def make_worker(side: ChildSide) -> WorkerProcess:
     """The worker that the spec describes. Its stage is made here, and its ``init()`` is called."""
     spec = side.spec
     part_on_fork(side.running_note, side.handlers)
+    factory = build(spec)
+    code = fingerprint(spec.get("class", "").partition(":")[0].partition(".")[0])
     host = StageHost(
-        build(spec),
+        factory,
         name=spec["stage"],
         index=spec["index"],
         worker_id=spec["worker_id"],
@@ -410,9 +412,8 @@ def make_worker(side: ChildSide) -> WorkerProcess:
     host.context.running_note = side.running_note
     before = opened()
     loop = start_member(side, spec["stage"])
-    base = host.base
     loop.on_lost = lambda: os._exit(LOST_DESCRIPTORS)
-    loop.code = code_hash(base.function if isinstance(base, FunctionStage) else type(base))
+    loop.code = code
     worker = WorkerProcess(
         loop,
         host,

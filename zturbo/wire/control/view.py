@@ -38,6 +38,8 @@ class Member:
     """Whether its code gives the same fan-out each time."""
     spool: bytes = b""
     """Id of a sink's spool. A sink that starts on the spool of another takes over its jobs."""
+    code: str = ""
+    """Fingerprint of a worker's code; the broker sets it. Empty if it is not known, or is not to matter."""
 
     def to_wire(self) -> tuple[Any, ...]:
         """The member as a plain tuple, for msgpack."""
@@ -53,6 +55,7 @@ class Member:
             self.ordered,
             self.deterministic,
             self.spool,
+            self.code,
         )
 
     @classmethod
@@ -84,6 +87,7 @@ _MEMBER = TupleOf(
         Bool(),
         Bool(),
         Bytes(64),
+        Text(100),
     )
 )
 
