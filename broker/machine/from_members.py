@@ -14,6 +14,7 @@ from zturbo_broker.jobs.strikes import Death
 from zturbo_broker.machine.departures import Departures
 from zturbo_broker.machine.known import Known
 from zturbo_broker.machine.lifecycle import Lifecycle
+from zturbo_broker.machine.newcomers_code import NewcomersCode
 from zturbo_broker.machine.reachability import Reachability
 from zturbo_broker.members.complaints import Complaints
 from zturbo_broker.members.leases import About
@@ -60,6 +61,7 @@ class FromMembers:
         self.departures = departures
         self.complaints = complaints
         self.reachability = reachability
+        self.codes = NewcomersCode(known, life.draining)
 
     def hello(self, identity: bytes, message: to_broker.Hello, now: float) -> None:
         """A worker or a sink introduces itself, and repeats it as its heartbeat."""
@@ -73,7 +75,7 @@ class FromMembers:
         if problem is None and (new or self.membership.unmet(member.incarnation)):
             problem = self._apart(member, now)
         if problem is None and new and member.role == "worker":
-            problem = self._unlike(member, now)
+            problem = self.codes.unlike(member, now)
         if problem:
             self.effects.append(Control(from_broker.Refused(reason=problem), identity))
             return
@@ -113,7 +115,7 @@ class FromMembers:
         elif changed:
             self.life.unplaced = True
             self.problems.over(member.pipeline, member.stage)
-            self._look_at_code(member)
+            self.codes.joined(member)
             self.known.record_members()
             self._welcome(identity, member)
         elif message.view != self.membership.number:
@@ -187,44 +189,6 @@ class FromMembers:
             self.departures.gone(goes.incarnation, now)
             if goes is new:
                 return apart.text
-
-    def _others(self, member: Member) -> list[Member]:
-        """Workers of the same stage that stay and have another code."""
-        return [
-            other
-            for other in self.membership.members(member.pipeline, member.stage)
-            if other.code not in ("", member.code) and other.incarnation not in self.life.draining
-        ]
-
-    def _unlike(self, member: Member, now: float) -> str | None:
-        """Why a worker is refused whose code differs from its stage's, if the pipeline wants one code."""
-        if self.pipelines[member.pipeline].code != "same" or not member.code:
-            return None
-        others = self._others(member)
-        if not others:
-            return None
-        name = self.known.name_of(member)
-        text = (
-            f"its code is {member.code}, that of {name} on {others[0].host} {others[0].code}: bring the same "
-            f"code to all hosts, or stop the workers with the other code first (or leave out code = "
-            f'"same" of pipeline {member.pipeline})'
-        )
-        self.problems.refused(member.pipeline, member.stage, text, now)
-        self.effects.append(LogLine("WARNING", name, b"", f"refused on {member.host}: {text}"))
-        return text
-
-    def _look_at_code(self, member: Member) -> None:
-        """A worker has joined: note its code, and tell if others of its stage have another."""
-        self.known.codes.saw(member)
-        if not member.code or self.pipelines[member.pipeline].code == "any":
-            return
-        if others := self._others(member):
-            name = self.known.name_of(member)
-            text = (
-                f"on {member.host} it has code {member.code}, on {others[0].host} {others[0].code}: "
-                "no job goes to both"
-            )
-            self.effects.append(LogLine("WARNING", name, b"", text))
 
     def _welcome(self, identity: bytes, member: Member) -> None:
         for job in self.jobs.values():  # stamps that may have got lost come first: members act on the view

@@ -33,7 +33,9 @@ def test_few_codes_are_remembered() -> None:
     codes = Codes()
     for number in range(2 * REMEMBERED):
         codes.saw(worker(1, f"c{number}"))
-    assert len(codes._seen["p", 0]) == REMEMBERED
+    first = worker(1, "c0")
+    codes.saw(first)
+    assert newest(codes, first, worker(2, f"c{2 * REMEMBERED - 1}")) == "c0", "it was forgotten, and is new"
 
 
 TWO = [Choice(frozenset({"a", "b"}), "b"), Choice(frozenset({"c"}), "c"), Choice(frozenset(), "")]
