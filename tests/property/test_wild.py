@@ -26,6 +26,7 @@ from zturbo.wire.messages import (
     Fail,
     Greet,
     Mark,
+    Ping,
     Probe,
     Results,
     Stamp,
@@ -126,6 +127,7 @@ messages = (
     | statements
     | wants
     | st.builds(Greet, peers, st.just(ME), wild)
+    | st.builds(Ping, peers, st.just(ME), wild)
     | st.builds(Probe, peers, st.just(ME), wild, pairs.map(tuple))
 )
 

@@ -113,6 +113,7 @@ class SimBroker:
         )
         ledger.view += 1
         world.net.receivers[BROKER] = world.net.receivers[self.me] = self.receive
+        world.net.where[self.me] = member.host
         world.actors[self.me] = self
         world.tick_after(world.now)
         jobs = [job_of(row, ledger.index(row.id)) for row in ledger.jobs.values()]

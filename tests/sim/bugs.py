@@ -97,6 +97,8 @@ _LIFE = "zturbo_broker.machine.lifecycle:Lifecycle."
 _CLIENTS = "zturbo_broker.machine.from_clients:FromClients."
 _ROOTS = "zturbo_broker.jobs.roots:Roots."
 _RECOVERY = "zturbo_broker.machine.recovery:Recovery."
+_REACH = "zturbo_broker.machine.reachability:Reachability."
+_TRIAL = "zturbo_broker.members.trials:Trial."
 _BROKER = "zturbo_broker.machine.machine:BrokerMachine."
 _COUNTS = "zturbo_broker.jobs.counts:Counts."
 _ENDED = "zturbo.core.counts:EndedJobs."
@@ -122,10 +124,10 @@ BUGS = [
     Bug("nobody complains of a broken link", _SENDERS + "complaints", "link.silent(now) > COMPLAIN_AFTER", "False", only=("idle",)),
     Bug("only the first complaint is made", _SENDERS + "complaints", "self._complain_at = now + COMPLAIN_EVERY", "self._complain_at = float('inf')", only=("idle",)),
     Bug("a complaint is always the first", _COMPLAINTS + "add", "known is None or now - known.last > FORGET_AFTER", "True", only=("idle",)),
-    Bug("a complaint that lasts has no vote", _COMPLAINTS + "due", "if known.lasts]", "if False]", only=("idle",)),
-    Bug("a broken link takes nobody out", _COMPLAINTS + "deadline", "known.first + self.lease", "known.first + 1e6", only=("idle",)),
+    Bug("a complaint that lasts has no vote", _COMPLAINTS + "overdue", "if known.lasts and", "if False and", only=("idle",)),
+    Bug("a broken link takes nobody out", _MEMBERS + "cut_off", "if self.membership.remove(member.incarnation) is None:", "if True:", only=("idle",)),
     Bug("wall time says when a complaint was made", _MEMBERS + "broken", 'message.peer, now)', 'message.peer, __import__("time").time())', only=("idle",)),
-    Bug("who listens on tcp is not heard from another host", "zturbo_broker.members.reach:_hears", 'any(end.startswith("tcp:") for end in member.endpoints)', "False"),
+    Bug("who listens on tcp is not heard from another host", "zturbo_broker.members.reach:_hears", 'end.startswith("tcp:") and not is_loopback(end)', "False"),
     Bug("a repeated complaint is not noted", _COMPLAINTS + "add", "known.last = now", "pass", only=("idle",)),
     Bug("wall time says when a probe is due", _SENDER + "tick", "now >= self.next_probe", "__import__('time').time() >= self.next_probe"),
     Bug("wall time says when a statement came", _SENDER + "statement", "self.heard = now", "self.heard = __import__('time').time()", only=("idle",)),
@@ -181,6 +183,13 @@ BUGS = [
     Bug("the execution that closes last wins", _SEQUENCER + "_won", "winner = tries.pop(execution, None)", "winner = tries.pop(next(iter(tries), execution), None)", only=("worker", "stage"), within=("wild",)),
     Bug("an execution is released before it is complete", _SEQUENCER + "_find", "kid = node.tries.get(component)", "component = 0\nkid = node.kids.setdefault(0, Node(node, 0))\nnode.tries = None"),
     Bug("of two tasks with one id the first that comes is taken", _WORKER + "_accept_stamp", "Sequencer() if", "Sequencer(ordered=False) if", within=("by-id",)),
+    # who reaches whom
+    Bug("a newcomer is not tried", _REACH + "may_join", "if new is None:", "if new is None:\n    return True", only=("wall-new",)),
+    Bug("one direction is tried", _TRIAL + "__init__", "for way in _both(a.incarnation, b.incarnation)", "for way in [(a.incarnation, b.incarnation)]", only=("wall-new",)),
+    Bug("a newcomer is let in though it failed", _REACH + "passed", "if keeps_out:", "if False:", only=("wall-new",)),
+    Bug("members yield to any newcomer", _REACH + "_judge", "if newcomer_goes(new, there):", "if False:", only=("wall-new",)),
+    Bug("the end goes that others reach", _REACH + "verdict", "goes(ends[0], ends[1]).member", "ends[ends[0] is goes(ends[0], ends[1])].member", only=("wall",)),
+    Bug("a newcomer that failed is not tried again", _REACH + "_keep_out", "new.retry_at = now + new.wait", "new.retry_at = float('inf')", only=("wall-new",)),
     # sink and results
     Bug("of two results with one id the first that comes is taken", _SINK_JOB + "of", 'ordered=stamp.order != "none"', 'ordered=stamp.order == "path"', within=("keyed",)),
     Bug("results whose place nobody has are lost", _SINK_JOB + "_flush", "for failure in failures:", "for failure in ():", within=("keyed", "keyed-order")),

@@ -75,6 +75,7 @@ class SimMember:
         self.machine: Any
         self._backlog: list[tuple[bytes, list[bytes]]] = []
         world.net.receivers[incarnation] = self.receive
+        world.net.where[incarnation] = self.where
         world.actors[incarnation] = self
         world.tick_after(world.now)
 

@@ -70,6 +70,21 @@ class Network:
     cuts: dict[tuple[bytes, bytes], float] = field(default_factory=dict)
     """(source, target) -> until when no data gets through."""
 
+    where: dict[bytes, str] = field(default_factory=dict)
+    """End -> its host."""
+    walls: dict[bytes, float] = field(default_factory=dict)
+    """Target -> until when it gets no data from other hosts."""
+
+    def wall(self, end: bytes, seconds: float) -> None:
+        """A firewall keeps data of other hosts from an end for a while. What the end says gets through."""
+        self.walls[end] = self.clock.now + seconds
+
+    def _is_kept_off(self, source: bytes, target: bytes) -> bool:
+        now = self.clock.now
+        if now < self.cuts.get((source, target), 0.0):
+            return True
+        return now < self.walls.get(target, 0.0) and self.where.get(source) != self.where.get(target)
+
     def cut(self, one: bytes, other: bytes, seconds: float) -> None:
         """The link between two ends is broken for a while, without notice."""
         for ends in ((one, other), (other, one)):
@@ -86,7 +101,7 @@ class Network:
         key = (source, target, kind)
         channel = self.channels.setdefault(key, _Channel())
         frames = [bytes(frame) for frame in frames]
-        if kind == "data" and self.clock.now < self.cuts.get((source, target), 0.0):
+        if kind == "data" and self._is_kept_off(source, target):
             channel.generation += 1
             self.lost += 1
             return

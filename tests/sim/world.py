@@ -27,6 +27,7 @@ from tests.sim.members import SimMember, SimSink, SimWorker
 from tests.sim.network import Clock, Faults, Network
 from tests.sim.oracle import Oracle
 from tests.sim.stages import ORDERS, PIPELINES, Flaky, Half, Wild
+from zturbo import Stage
 from zturbo.runtime.code import output, production
 from zturbo_broker.jobs.strikes import Death, Running
 from zturbo_broker.machine.known import PipelineInfo
@@ -53,6 +54,13 @@ FAULTS = (
     "cancel",
 )
 """What may happen to a world, beside what its network does."""
+
+WALLS = ("wall", "wall-new")
+"""Firewalls that come up: in front of a member, or of a newcomer. They are no part of :data:`FAULTS`, so that
+worlds without one stay what they were."""
+
+WALL = 12.0
+"""Seconds that a firewall stays."""
 
 ROUND = 0.003
 """Seconds that a process reads messages before it acts, at most."""
@@ -105,8 +113,11 @@ class World:
         """For rounds alone, in half of the worlds: there, processes read more than one message at a time."""
         self.by_rounds = self.rounds.random() < 0.5
         two = self.more.random() < 0.3
-        self.hosts = ("host", "far") if two else ("host",)
-        self.shifts = {"host": 0.0, "far": self.more.choice([-4096.0, 1024.0])}
+        self._links = random.Random(f"links {seed}")
+        """For firewalls alone."""
+        walled = faults and (self._links.random() < 0.1 or not {*only}.isdisjoint(WALLS))
+        self.hosts = ("host", "far", "further") if walled else ("host", "far") if two else ("host",)
+        self.shifts = {"host": 0.0, "far": self.more.choice([-4096.0, 1024.0]), "further": 7.0}
         """Host -> how far its monotonic clock is from the world's."""
         self._wall = self.more.choice([1.7e9, 0.0, -1e6])
         """How far wall time is from the world's; it may be set meanwhile."""
@@ -182,6 +193,16 @@ class World:
             self._crowd(self.rounds.choice([8, 24]))
         if self._idle:
             self.later(LULL, self._break_idle)
+        self._walls_to_come: list[tuple[str, int, list[type[Stage]]]] = []
+        """Places of workers that are to be started behind a firewall."""
+        self.newcomers: set[bytes] = set()
+        """Those of them that had it from their start."""
+        self.walled: set[bytes] = set()
+        """Processes that have had a firewall before them."""
+        if walled and {*only} == {*FAULTS}:
+            what = self._links.choice(WALLS)
+            self.happened.append(what)
+            self.later(0.3 + self._links.random() * 4.0, lambda: self._happen(what))
         if faults:
             for _ in range(rng.choice([0, 1, 1, 2, 3])):
                 what = rng.choice(only)
@@ -290,6 +311,8 @@ class World:
         elif what in ("cut", "cut-long"):
             ends = rng.sample([*self.workers, *self.sinks], 2)
             self.net.cut(ends[0].incarnation, ends[1].incarnation, 15.0 if what == "cut-long" else 2.0)
+        elif what in WALLS and self.workers:
+            self._raise_wall(self._links.choice(self.workers), new=what == "wall-new")
         elif what == "drain" and self.workers:
             rng.choice(self.workers).drain()
         elif what == "disk":
@@ -310,6 +333,21 @@ class World:
             self.later(after, worker.drain if self.versions.random() < 0.5 else partial(self.dies, worker))
         if self.versions.random() < 0.3:
             self.later(self.versions.random(), self._edit)
+
+    def _raise_wall(self, worker: SimWorker, *, new: bool) -> None:
+        """A firewall comes up before a worker, or before the one that is started in its place."""
+        if new:
+            self.dies(worker)
+            self._walls_to_come.append(worker.place)
+            return
+        self.walled.add(worker.incarnation)
+        self.net.wall(worker.incarnation, WALL)
+
+    @property
+    def quiet(self) -> bool:
+        """Whether firewalls are all that has happened here."""
+        faults = self.net.faults
+        return {*self.happened} <= {*WALLS} and not (faults.drop or faults.double)
 
     def _set_wall(self) -> None:
         self._wall += self.more.choice([-3600.0, -30.0, 30.0, 3600.0])
@@ -379,7 +417,12 @@ class World:
     def _replace(self, member: SimMember) -> None:
         def start() -> None:
             if isinstance(member, SimWorker):
-                self.workers.append(SimWorker(self, *member.place, member.where))
+                started = SimWorker(self, *member.place, member.where)
+                self.workers.append(started)
+                if member.place in self._walls_to_come:
+                    self._walls_to_come.remove(member.place)
+                    self._raise_wall(started, new=False)
+                    self.newcomers.add(started.incarnation)
             elif isinstance(member, SimSink):
                 self.sinks.append(SimSink(self, member.spool, member.stage, member.where))
 
@@ -405,6 +448,9 @@ class World:
             return
         if self.broker.alive:
             assert member.incarnation not in self.broker.machine.membership, self.story("a member left")
+        if self.quiet:
+            assert member.incarnation in self.walled, self.story(f"{member.stage} is out, which all reach")
+            assert member.incarnation not in self.newcomers, self.story("who was not to come in is out")
         self.fenced += 1
         self._remove(member)
         self._replace(member)
@@ -481,8 +527,9 @@ class World:
             assert not stuck and now < LONGEST, self.story("it does not end")
             assert self.steps < steps + MOST_STEPS, self.story("they talk without an end")
             if rest_at is None and now > (LULL + 1.0 if self._idle else 8.0) and self._done():
+                walls = [until for end, until in self.net.walls.items() if end in self.actors]
                 cuts = [until for ends, until in self.net.cuts.items() if self.actors.keys() >= {*ends}]
-                rest_at = max(now, *cuts) + 6.0 if cuts else now + 6.0
+                rest_at = max([now, *cuts, *walls]) + 6.0
             if rest_at is not None and now > rest_at:
                 break
         self.check()

@@ -33,6 +33,12 @@ def test_one_that_has_not_joined_says_it_more_often() -> None:
     assert 9 <= len(Member().said(1, joined=False)) <= 11
 
 
+def test_one_that_is_kept_out_says_it_each_second() -> None:
+    member = Member()
+    member.hellos.waits = True
+    assert len(member.said(60, joined=False)) == 60 / HELLO_EVERY
+
+
 def test_one_that_rests_says_it_seldom() -> None:
     assert len(Member().said(10 * REST)) == 10
 

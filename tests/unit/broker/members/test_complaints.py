@@ -113,3 +113,18 @@ def test_one_that_answers_late_was_busy() -> None:
     out = [hearing.second((b"a", b"b"), silent=b"b") for _ in range(3)]
     out += [hearing.second((b"a", b"b")) for _ in range(5)]
     assert out == [None] * 8
+
+
+def test_a_link_that_is_being_tried_is_looked_at_again_a_little_later() -> None:
+    hearing = Hearing(b"a", b"b")
+    for _ in range(5):
+        hearing.second((b"a", b"b"))
+    now = hearing.now = hearing.now + 1.0
+    hearing.heard = dict.fromkeys(hearing.heard, now)
+    hearing.complaints.add(b"a", b"b", now)
+    assert hearing.complaints.overdue(now) == [(b"a", b"b")]
+    hearing.complaints.postpone(now)
+    later = hearing.complaints.deadline()
+    assert later is not None and now < later < now + 1.0, "or the broker would not sleep, or not wake"
+    hearing.complaints.settle(b"b")
+    assert hearing.complaints.overdue(now) == [] and hearing.complaints.deadline() is None

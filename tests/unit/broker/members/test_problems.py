@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tests.unit.broker.hosts import BOTH, IPC, hello, machine_on_a, member, numbered, problems
+from zturbo_broker.members.problems import Problems
 
 
 def test_who_is_refused_is_told_in_jobs_until_it_is_let_in_or_gone() -> None:
@@ -18,3 +19,17 @@ def test_who_is_refused_is_told_in_jobs_until_it_is_let_in_or_gone() -> None:
     sink = numbered(member("sink", host="b", ends=IPC), 3)
     assert "start the sink with" in str(hello(machine, sink, 103.0))
     assert "start the sink with" in problems(machine, 103.0)["sink"]
+
+
+def test_each_process_that_is_kept_out_is_told_of_until_it_is_let_in_or_silent() -> None:
+    told = Problems()
+    first, second = (numbered(member("worker", 0, host="b", ends=BOTH), k) for k in (1, 2))
+    told.kept_out(first, "one", 5.0)
+    told.kept_out(second, "two", 9.0)
+    assert told.of("p", 0, 1.0) == "two (and 1 more)"
+    told.over("p", 0)  # another worker of the stage has joined
+    assert told.of("p", 0, 6.0) == "two" and told.of("p", 1, 6.0) is None
+    told.let_in(second.incarnation)
+    assert told.of("p", 0, 1.0) == "one"
+    told.failed("p", 0, "it raised")
+    assert told.of("p", 0, 1.0) == "it raised"

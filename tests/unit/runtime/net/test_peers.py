@@ -10,7 +10,7 @@ import pytest
 import zmq
 
 from zturbo.runtime.net.endless import Arrivals
-from zturbo.runtime.net.peers import Inbox, Peers
+from zturbo.runtime.net.peers import GUEST, GUESTS, Inbox, Peers
 from zturbo.wire.control.view import Member
 
 PEER = b"p" * 16
@@ -57,3 +57,37 @@ def test_loopback_leads_to_no_other_host(context: zmq.Context[zmq.Socket[bytes]]
     other = Inbox(context, [f"ipc://{tmp_path}/other", "tcp://0.0.0.0:*"], Arrivals())
     port = other.endpoints[1].rpartition(":")[2]
     assert way(context, other, "there", [inbox.endpoints[1], f"tcp://0.0.0.0:{port}"]) == "tcp"
+
+
+def test_a_process_that_is_no_member_is_reached_for_a_while(
+    context: zmq.Context[zmq.Socket[bytes]], tmp_path: Path
+) -> None:
+    inbox = Inbox(context, [f"ipc://{tmp_path}/in"], Arrivals())
+    guest = Member(PEER, "worker", "p", 0, "here", tuple(inbox.endpoints))
+    peers = Peers(context, "here", Arrivals())
+    peers.send(PEER, [b"hello"])
+    assert peers.dropped == 1
+    peers.meet([guest], 0.0)
+    peers.set_members({})
+    peers.look(GUEST - 1.0)
+    peers.send(PEER, [b"hello"])
+    while not inbox.sockets[0].poll(10):
+        peers.flush()
+    peers.look(GUEST + 1.0)
+    assert len(peers.gone) == 1
+    peers.send(PEER, [b"hello"])
+    assert peers.dropped == 2
+    peers.meet([guest], 20.0)
+    peers.set_members({PEER: guest})
+    peers.look(100.0)
+    peers.send(PEER, [b"hello"])
+    assert len(peers.gone) == 1, "it is a member now"
+    first, *others = [
+        Member(k.to_bytes(16, "big"), "worker", "p", 0, "here", tuple(inbox.endpoints))
+        for k in range(GUESTS + 1)
+    ]
+    peers.meet([first], 100.0)
+    peers.meet(others, 100.0)
+    peers.send(first.incarnation, [b"hello"])
+    assert peers.dropped == 3, "strangers take no more room"
+    peers.close()
