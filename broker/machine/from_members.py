@@ -74,8 +74,6 @@ class FromMembers:
         new = not message.view and member.incarnation not in self.membership
         if problem is None and (new or self.membership.unmet(member.incarnation)):
             problem = self._apart(member, now)
-        if problem is None and new and member.role == "worker":
-            problem = self.codes.unlike(member, now)
         if problem:
             self.effects.append(Control(from_broker.Refused(reason=problem), identity))
             return
@@ -107,6 +105,9 @@ class FromMembers:
             for sink in self.membership.sinks():
                 if sink.spool == member.spool:
                     self.departures.gone(sink.incarnation, now)
+        if identity not in self.membership and (unlike := self.codes.unlike(member, now)):
+            self.effects.append(Control(from_broker.Refused(reason=unlike), identity))
+            return
         unmet = self.membership.unmet(identity)
         changed = self.membership.join(member, message.node, message.pid, message.view, now)
         if changed is None:

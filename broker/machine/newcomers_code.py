@@ -33,7 +33,7 @@ class NewcomersCode:
 
     def unlike(self, member: Member, now: float) -> str | None:
         """Why a worker is refused whose code differs from its stage's, if the pipeline wants one code."""
-        if self._known.pipelines[member.pipeline].code != "same" or not member.code:
+        if not member.code or self._known.pipelines[member.pipeline].code != "same":
             return None
         others = self._others(member)
         if not others:
