@@ -29,6 +29,8 @@ class Choice:
     living: frozenset[str]
     """Without those that are not known."""
     newest: str
+    unknown: bool = False
+    """Whether there are workers whose code is not known."""
 
 
 class Codes:
@@ -59,11 +61,12 @@ class Codes:
 
     def _choice(self, pipeline: str, stage: int, here: Sequence[Member], leaving: Set[bytes]) -> Choice:
         living = frozenset([member.code for member in here if member.code])
+        unknown = any(not member.code for member in here)
         if len(living) < 2:
-            return Choice(living, next(iter(living), ""))
+            return Choice(living, next(iter(living), ""), unknown)
         staying = {member.code for member in here if member.incarnation not in leaving} & living
         seen = [code for code in self._seen.get((pipeline, stage), ()) if code in (staying or living)]
-        return Choice(living, seen[-1] if seen else min(living))
+        return Choice(living, seen[-1] if seen else min(living), unknown)
 
 
 def choose(mode: str, choices: Sequence[Choice], kept: dict[int, str]) -> dict[int, str] | int:
@@ -82,8 +85,8 @@ def choose(mode: str, choices: Sequence[Choice], kept: dict[int, str]) -> dict[i
     codes: dict[int, str] = {}
     for stage, choice in enumerate(choices):
         code = kept.get(stage, choice.newest)
-        if choice.living and code not in choice.living:
-            if mode != "restart":
+        if (choice.living or choice.unknown) and code not in choice.living:
+            if code and mode != "restart":
                 return stage
             code = choice.newest
         if code:

@@ -143,7 +143,6 @@ class Processes:
                 "stages": names,
                 "logs": True,
                 "durability": durability,
-                "code": "restart",
                 "max_task_bytes": MAX_TASK,
             }
             for name, names in pipelines.items()

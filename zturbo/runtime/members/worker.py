@@ -401,7 +401,8 @@ def make_worker(side: ChildSide) -> WorkerProcess:
     spec = side.spec
     part_on_fork(side.running_note, side.handlers)
     factory = build(spec)
-    code = fingerprint(spec.get("class", "").partition(":")[0].partition(".")[0])
+    # A System's stages are pickled, and two runs of it may import other modules for the same stage.
+    code = fingerprint(spec["class"].partition(":")[0].partition(".")[0]) if "class" in spec else ""
     host = StageHost(
         factory,
         name=spec["stage"],

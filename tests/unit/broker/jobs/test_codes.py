@@ -38,6 +38,7 @@ def test_few_codes_are_remembered() -> None:
     assert newest(codes, first, worker(2, f"c{2 * REMEMBERED - 1}")) == "c0", "it was forgotten, and is new"
 
 
+UNKNOWN = Choice(frozenset(), "", unknown=True)
 TWO = [Choice(frozenset({"a", "b"}), "b"), Choice(frozenset({"c"}), "c"), Choice(frozenset(), "")]
 
 
@@ -57,6 +58,12 @@ def test_a_job_keeps_its_code_and_a_new_one_gets_the_newest(
     mode: str, kept: dict[int, str], chosen: dict[int, str] | int
 ) -> None:
     assert choose(mode, TWO, kept) == chosen
+
+
+def test_workers_whose_code_is_not_known_get_jobs_that_have_none() -> None:
+    assert choose("job", [UNKNOWN], {}) == {}
+    assert choose("job", [UNKNOWN], {0: "a"}) == 0
+    assert choose("restart", [UNKNOWN], {0: "a"}) == {}
 
 
 def test_a_code_has_gone_only_where_others_are() -> None:
