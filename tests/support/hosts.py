@@ -27,8 +27,9 @@ def need_hosts() -> None:
         pytest.skip("network namespaces need root")
     if shutil.which("ip") is None:
         pytest.skip("the command 'ip' (Debian package iproute2) is missing")
-    made = subprocess.run(["ip", "netns", "add", "zt-probe"], capture_output=True, text=True)
-    subprocess.run(["ip", "netns", "del", "zt-probe"], capture_output=True)
+    probe = f"zt-probe-{os.getpid()}"  # another run may look at the same moment
+    made = subprocess.run(["ip", "netns", "add", probe], capture_output=True, text=True)
+    subprocess.run(["ip", "netns", "del", probe], capture_output=True)
     if made.returncode:
         pytest.skip(f"network namespaces cannot be made here: {made.stderr.strip()}")
 
