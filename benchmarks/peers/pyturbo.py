@@ -6,10 +6,10 @@ import os
 from collections.abc import Iterable, Iterator
 from importlib.metadata import version
 from typing import Any
+from unittest.mock import patch
 
-os.environ.setdefault("PYTURBO_OPTIONS", "no_progress_bar")  # is read when pyturbo is imported
-
-from pyturbo import Job, Stage, System, Task
+with patch.dict(os.environ, {"PYTURBO_OPTIONS": "no_progress_bar"}):  # it is read at this import
+    from pyturbo import Job, Stage, System, Task
 
 from benchmarks.ordering import numbered_jobs
 from benchmarks.peer import CannotDo, Flow, Peer

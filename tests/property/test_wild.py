@@ -21,6 +21,7 @@ from zturbo.wire.messages import (
     MAX_INT,
     MAX_RIDERS,
     MAX_STAGES,
+    MAX_TRIAL,
     Batch,
     End,
     Fail,
@@ -127,7 +128,7 @@ messages = (
     | statements
     | wants
     | st.builds(Greet, peers, st.just(ME), wild)
-    | st.builds(Ping, peers, st.just(ME), wild)
+    | st.builds(Ping, peers, st.just(ME), st.sampled_from([0, 1, MAX_TRIAL]))
     | st.builds(Probe, peers, st.just(ME), wild, pairs.map(tuple))
 )
 

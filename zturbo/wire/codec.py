@@ -26,6 +26,7 @@ from zturbo.wire.messages import (
     MAX_RIDERS,
     MAX_STAGES,
     MAX_TEXT,
+    MAX_TRIAL,
     PROTOCOL,
     Batch,
     Buffer,
@@ -492,7 +493,7 @@ def _read_greet(header: tuple[Any, ...], _: Sequence[Buffer]) -> Greet:
 def _read_ping(header: tuple[Any, ...], _: Sequence[Buffer]) -> Ping:
     if len(header) != 6:
         raise _bad("ping")
-    return Ping(_id(header[3], "source"), _id(header[4], "target"), _int(header[5], "trial"))
+    return Ping(_id(header[3], "source"), _id(header[4], "target"), _int(header[5], "trial", 0, MAX_TRIAL))
 
 
 def _read_want(header: tuple[Any, ...], _: Sequence[Buffer]) -> Want:

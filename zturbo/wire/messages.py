@@ -36,6 +36,7 @@ __all__ = [
     "MAX_RIDERS",
     "MAX_STAGES",
     "MAX_TEXT",
+    "MAX_TRIAL",
     "ORDERS",
     "PROTOCOL",
     "Batch",
@@ -66,6 +67,9 @@ PROTOCOL = 1
 
 MAX_INT = 1 << 62
 """Largest number in a message."""
+
+MAX_TRIAL = 1 << 53
+"""Largest number of a trial: control messages name it too, and their numbers end there."""
 
 # Both sides of a link have the same limits. A message that one side can make and the other refuses would be
 # sent for ever.

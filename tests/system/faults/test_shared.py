@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import signal
@@ -46,7 +47,10 @@ def test_stages_read_frames_where_the_first_one_has_written_them(pool: Path) -> 
     stages = [large("make", "Frames"), large("pass", "Keeps"), large("lies", "Lies")]
     with Cluster({"p": stages}) as cluster, cluster.client() as client:
         assert client.submit(Task(FRAMES), pipeline="p").result(timeout=30) == [True] * FRAMES
-        inodes = {path.stat().st_ino for path in segments(pool)}
+        inodes = set()
+        for path in segments(pool):
+            with contextlib.suppress(FileNotFoundError):  # links go while this looks
+                inodes.add(path.stat().st_ino)
         assert len(inodes) < FRAMES, "segments were used again"
 
 

@@ -9,6 +9,7 @@ import re
 import select
 import signal
 import socket
+import subprocess
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -26,6 +27,7 @@ from tests.property.test_control import MESSAGES
 from tests.property.test_from_broker import PLAIN
 from tests.property.test_wild import messages as wild_data
 from tests.support.cluster import Cluster, eventually, stage
+from tests.support.hosts import need_hosts
 from tests.support.sums import EXPECTED_SUM, PIPELINE, N
 from tests.unit.runtime.net.raw import EMPTY, accept, connect, frame
 from zturbo import Client, Task
@@ -330,8 +332,18 @@ def test_a_feed_that_lies_is_told_so(n: int, contents: list[int], said: str) -> 
         assert not [event for event in cluster.events if event[0] == "exited"]
 
 
+@pytest.fixture
+def own_address() -> Iterator[str]:
+    """An address of this machine that is none of the loopback addresses, on its loopback interface."""
+    need_hosts()
+    address = f"10.98.{os.getpid() >> 8 & 255}.{os.getpid() & 255 or 1}"
+    subprocess.run(["ip", "addr", "add", f"{address}/32", "dev", "lo"], check=True)
+    yield address
+    subprocess.run(["ip", "addr", "del", f"{address}/32", "dev", "lo"], check=True)
+
+
 def test_a_stranger_on_the_endpoint_of_a_dead_worker(
-    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], own_address: str
 ) -> None:
     table = {
         "broker": {"bind": f"ipc://{tmp_path}/broker", "state": str(tmp_path / "state")},
@@ -347,14 +359,14 @@ def test_a_stranger_on_the_endpoint_of_a_dead_worker(
         ],
     }
     network = Network.parse(table, str(tmp_path / "n.toml"))
-    with Cluster({}, network=network, address="127.0.0.1") as cluster:
+    with Cluster({}, network=network, address=own_address) as cluster:
         elsewhere = Node(cluster.address, host="elsewhere")
-        specs = worker_children(cluster.network, "p.second", address="127.0.0.1")
+        specs = worker_children(cluster.network, "p.second", address=own_address)
         for child in specs:
             elsewhere.add(child)
         thread = threading.Thread(target=elsewhere.run)
         thread.start()
-        for child in worker_children(cluster.network, "p.first", address="127.0.0.1"):
+        for child in worker_children(cluster.network, "p.first", address=own_address):
             cluster.node.add(child)
         try:
             with cluster.client() as client:
@@ -369,7 +381,7 @@ def test_a_stranger_on_the_endpoint_of_a_dead_worker(
                 broker = cluster.child("broker").pid
                 os.kill(broker, signal.SIGSTOP)  # nobody is told of the death, and all goes on as before
                 os.kill(victim.pid, 9)
-                (stranger,) = worker_children(cluster.network, "q.other", address="127.0.0.1")
+                (stranger,) = worker_children(cluster.network, "q.other", address=own_address)
                 stranger.spec["tcp"] = endpoint
                 eventually(lambda: not Path(f"/proc/{victim.pid}").exists())
                 elsewhere.add(stranger)
@@ -408,5 +420,6 @@ def _tcp_endpoint(pid: int) -> str:
     for line in Path(f"/proc/{pid}/net/tcp").read_text().splitlines()[1:]:
         fields = line.split()
         if fields[3] == "0A" and fields[9] in inodes:
-            return f"tcp://127.0.0.1:{int(fields[1].split(':')[1], 16)}"
+            ip, port = fields[1].split(":")
+            return f"tcp://{socket.inet_ntoa(bytes.fromhex(ip)[::-1])}:{int(port, 16)}"
     raise AssertionError("it listens nowhere")

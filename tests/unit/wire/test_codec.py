@@ -25,6 +25,7 @@ from zturbo.wire.messages import (
     MAX_RIDERS,
     MAX_STAGES,
     MAX_TEXT,
+    MAX_TRIAL,
     Batch,
     End,
     Fail,
@@ -117,7 +118,7 @@ def results(draw: Any) -> Results:
 messages = (
     shared()
     | st.builds(Greet, ids, ids, ints)
-    | st.builds(Ping, ids, ids, ints)
+    | st.builds(Ping, ids, ids, st.integers(0, MAX_TRIAL))
     | st.builds(Probe, ids, ids, ints, st.lists(st.tuples(ints, ints), max_size=3).map(tuple))
     | st.builds(
         Statement,
