@@ -193,6 +193,7 @@ class FromClients:
                 identity, message.ref, "UsageError", "no such job, or its results are not kept any more"
             )
         else:
+            self.life.seekers.asks(identity, job.id, now)
             at = self._whereabouts(job, self._next_reader())
             self.say.ok(identity, message.ref, at.but(waiting=self._waits_for(job)))
 

@@ -119,6 +119,8 @@ class FromMembers:
             self.codes.joined(member)
             self.known.record_members()
             self._welcome(identity, member)
+            if member.role == "sink":
+                self.life.seekers.sink_came()
         elif message.view != self.membership.number:
             self._welcome(identity, member)
         if changed is not None and member.spool:

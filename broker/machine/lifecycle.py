@@ -20,12 +20,16 @@ from zturbo_broker.jobs.forgets import Forgets
 from zturbo_broker.jobs.job import Job
 from zturbo_broker.jobs.placement import Placed, Placement, StageInfo
 from zturbo_broker.jobs.roots import Roots
+from zturbo_broker.jobs.seekers import Seekers
 from zturbo_broker.jobs.states import JOB
 from zturbo_broker.machine.known import Known, PipelineInfo
 from zturbo_broker.machine.recovery import ASK_EVERY, Recovery
 from zturbo_broker.members.lost_sinks import LostSinks
 
 __all__ = ["Lifecycle"]
+
+SEEK = 5.0
+"""Seconds for which a client's question where results are is remembered."""
 
 KEEP_JOBS = 10_000
 """Most ended jobs that the broker keeps, with their results; it forgets the oldest first."""
@@ -76,6 +80,7 @@ class Lifecycle:
         self.deadlines = Deadlines()
         self.forgets = Forgets()
         self.feeds = Feeds(feed_timeout)
+        self.seekers = Seekers(SEEK, known.effects)
         self.watches: dict[bytes, tuple[int, frozenset[bytes], float]] = {}
         """Client -> (ref of its question, jobs whose end it waits for, when it last asked)."""
         self.voided: dict[bytes, float] = {}
@@ -131,6 +136,7 @@ class Lifecycle:
             for node in self.membership.nodes(job.pipeline):
                 self.effects.append(Control(from_broker.Forget(jobs=(job.id,)), node))
 
+        self.seekers.moved(job.id)
         for identity, (ref, jobs, _) in list(self.watches.items()):
             if job.id in jobs:
                 del self.watches[identity]
@@ -293,6 +299,7 @@ class Lifecycle:
             codes=codes,
         )
         self.record(job)
+        self.seekers.moved(job.id)
         self.senders.stamp(job.stamp)
         self.queue(job)
         if job.epoch > 1:

@@ -138,6 +138,8 @@ class SimClient:
                 self._results(message)
             return
         answer = read_answer([frames[0][1:]])
+        if isinstance(answer, from_broker.Moved):
+            return  # it asks again by itself
         assert isinstance(answer, (from_broker.Ok, from_broker.Error)), answer
         entry = self.pending.pop(answer.ref, None)
         if entry is None:

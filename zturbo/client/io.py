@@ -422,6 +422,9 @@ class ClientIO:
         if isinstance(message, from_broker.Wait):
             self._waits(message)
             return
+        if isinstance(message, from_broker.Moved):
+            self.results.moved(message.jobs, self._heard)
+            return
         if not isinstance(message, (from_broker.Ok, from_broker.Error)):
             return
         request = self._requests.pop(message.ref, None)

@@ -10,7 +10,11 @@ from zturbo.core.states import State, Table
 from zturbo.slotted import field, slotted
 from zturbo.wire.messages import Results
 
-__all__ = ["SUBSCRIPTION", "Subscription", "SubscriptionState"]
+__all__ = ["SELDOM", "SOON", "SUBSCRIPTION", "Subscription", "SubscriptionState"]
+
+SOON, SELDOM = 0.05, 1.0
+"""Seconds between two questions to the broker where results are, while they are at no sink, or the connection
+to their sink is broken: at first, and at most. The broker tells when it knows more."""
 
 
 class SubscriptionState(State):
@@ -59,6 +63,8 @@ class Subscription:
     """Why the sink does not serve the job."""
     locate_at: float = 0.0
     """When to ask the broker again where the results are."""
+    pause: float = SOON
+    """Seconds until it asks again, while the results are at no sink that answers."""
     located_at: float = -math.inf
     """When it was last asked that."""
     locating: bool = False
@@ -81,6 +87,15 @@ class Subscription:
     def over(self) -> bool:
         """Whether nothing more is delivered."""
         return self.state is SubscriptionState.OVER
+
+    def look_soon(self, now: float) -> None:
+        """Ask again soon, and ever more seldom, up to once a second."""
+        self.locate_at = now + self.pause
+        self.pause = min(2 * self.pause, SELDOM)
+
+    def look_now(self, now: float) -> None:
+        """Something has happened after which the results may be elsewhere."""
+        self.locate_at, self.pause = now, SOON
 
     def read_from(self, sink: bytes) -> None:
         """The broker names the sink that has the results."""

@@ -6,7 +6,7 @@ import contextlib
 import logging
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
 
 import zmq
@@ -15,7 +15,7 @@ from zturbo.checks import is_loopback
 from zturbo.client.acceptance import Acceptance
 from zturbo.client.memory import ClientMemory
 from zturbo.client.pushed import Pushed
-from zturbo.client.subscription import Subscription, SubscriptionState
+from zturbo.client.subscription import SOON, Subscription, SubscriptionState
 from zturbo.client.waits import Waits
 from zturbo.errors import (
     DecodeError,
@@ -54,10 +54,6 @@ PUSH_WAIT = 0.02
 
 LOCATE = 0.5
 """While no results of a job arrive: seconds between two questions to the broker where they are."""
-
-SOON = 0.05
-"""The same while the results are at no sink, or the connection to their sink is broken: it has died, as a
-rule, and its node starts it again."""
 
 PATIENCE = 0.2
 """Seconds without a connection to a sink, after which the client looks what there is at its address."""
@@ -186,6 +182,12 @@ class Subscriptions:
         if at.sink and (at.sink in self._sinks or self._reach(at) is None):
             self.pushed.expect(job, at.token, at.sink)
 
+    def moved(self, jobs: Iterable[bytes], now: float) -> None:
+        """The broker says that the results of these jobs may be elsewhere now."""
+        for job in jobs:
+            for sub in self._jobs.get(job, ()):
+                sub.look_now(now)
+
     def _locate(self, sub: Subscription, now: float) -> None:
         """Ask the broker where the results are. This is repeated, since they may move."""
         sub.locating = True
@@ -224,11 +226,11 @@ class Subscriptions:
                 return
             sub.seek()
         if not sink:
-            sub.locate_at = now + SOON
+            sub.look_soon(now)
             return
         if sink == sub.sink:
             if self._sinks[sink].broken:
-                sub.locate_at = now + SOON
+                sub.look_soon(now)
             return
         if sub.sink and self._sinks[sub.sink].broken:
             self._leave(sub.sink, now)
@@ -281,7 +283,8 @@ class Subscriptions:
         """
         for sub in self._all():
             if sub.sink == sink:
-                sub.sink, sub.locate_at = b"", now
+                sub.sink = b""
+                sub.look_now(now)
         socket = self._sinks.pop(sink)
         del self._changes[socket.changes], self._examiners[sink]
         self._near.discard(socket)
@@ -297,7 +300,7 @@ class Subscriptions:
         if sub.over:
             return now + 60
         if sub.sink and self._sinks[sub.sink].broken:
-            sub.locate_at = min(sub.locate_at, sub.located_at + SOON)
+            sub.locate_at = min(sub.locate_at, sub.located_at + sub.pause)
         if not sub.locating and now >= sub.locate_at:
             self._locate(sub, now)
         if sub.sink:
@@ -349,7 +352,7 @@ class Subscriptions:
     def _give(self, sub: Subscription, message: Results, nbytes: int, now: float) -> None:
         """Give a reader results that have come for it."""
         skip = sub.stream.results(message, nbytes, now)
-        sub.heard = now
+        sub.heard, sub.pause = now, SOON
         if skip is not None:
             sub.deliver(message, skip)
         if sub.stream.problem is not None:

@@ -17,6 +17,7 @@ __all__ = [
     "Error",
     "Forget",
     "HeldOk",
+    "Moved",
     "NewStamp",
     "NewView",
     "NotAdmitted",
@@ -58,6 +59,12 @@ class Forget(Message):
     """These jobs have ended."""
 
     jobs: Annotated[tuple[Id, ...], AtMost(1 << 24)]
+
+
+class Moved(Message):
+    """A client has asked where the results of these jobs are, and that may have changed."""
+
+    jobs: Annotated[tuple[Id, ...], AtMost(MANY)]
 
 
 class Confirmed(Message):

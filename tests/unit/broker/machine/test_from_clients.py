@@ -11,10 +11,14 @@ from tests.unit.broker.driven import (
     answers,
     broker,
     cancel,
+    hello,
+    sink,
     submit,
+    worker,
 )
-from zturbo.core.effects import Confirm, Record
+from zturbo.core.effects import Confirm, Control, Record
 from zturbo.wire.control import from_broker, to_broker
+from zturbo.wire.control.view import Member
 
 
 def test_what_was_decided_is_recorded_before_it_is_said() -> None:
@@ -42,6 +46,26 @@ def test_wrong_options_are_named(options: dict[str, Any], said: str) -> None:
 def test_a_time_out_that_is_none_is_refused(timeout: float) -> None:
     answer = submit(broker(), b"j" * 16, timeout=timeout)
     assert answer.kind == "UsageError" and "'timeout'" in str(answer.error)
+
+
+def test_a_client_that_asked_for_results_is_told_when_its_job_gets_a_sink_or_ends() -> None:
+    machine = broker()
+    job = b"j" * 16
+    submit(machine, job)
+
+    def told(members: list[Member], also: bool = False) -> list[tuple[bytes, tuple[bytes, ...]]]:
+        machine.control(CLIENT, to_broker.Attach(ref=7, job=job), 0.0)
+        machine.effects.clear()
+        for member in members:
+            hello(machine, member)
+        if also:
+            cancel(machine, job, 0.0)
+        said = [effect for effect in machine.effects if isinstance(effect, Control)]
+        return [(e.to, e.message.jobs) for e in said if isinstance(e.message, from_broker.Moved)]
+
+    assert told([worker()]) == []
+    assert told([sink()]) == [(CLIENT, (job,))]
+    assert told([], also=True) == [(CLIENT, (job,))]
 
 
 def test_the_end_of_jobs_is_told_to_who_waits_for_it() -> None:
