@@ -12,6 +12,7 @@ import pytest
 
 from tests.support.cluster import Cluster, eventually, stage
 from zturbo import Client, JobHandle, Task
+from zturbo.cli import main
 
 N = 300
 
@@ -139,3 +140,27 @@ def test_a_job_may_have_several_codes_where_the_file_allows_it(work: Work) -> No
         assert handle.status()["epoch"] == 1
         work.gate.touch()
         assert got + list(stream) == [[1 if n < 50 else 2, n] for n in range(N)]
+
+
+def test_doctor_compares_the_code_of_a_host_with_that_of_the_workers(
+    work: Work, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(work.folder))
+    file = work.folder / "network.toml"
+    file.write_text(
+        '[[pipeline]]\nname = "p"\n[[pipeline.stage]]\nname = "work"\nclass = "edited:Work"\n'
+        f'[broker]\nstate = "{work.folder}/state"\n'
+    )
+    with work.cluster(1) as cluster, cluster.client() as client:
+        eventually(lambda: len(codes(client)) == 1)
+        (theirs,) = codes(client).values()
+        command = ["doctor", str(file), "--broker", cluster.address]
+        assert main(command) == 0
+        assert f"p.work has the code here with which its workers run ({theirs})" in capsys.readouterr().out
+        work.edit(2)
+        assert main(command) == 1
+        (fault,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("FAULT")]
+        assert "code: p.work has other code here (" in fault and fault.count(theirs) == 1
+        work.gate.parent.joinpath("edited.py").write_text("import no_such_module")
+        assert main(command) == 1
+        assert "cannot import edited: ModuleNotFoundError" in capsys.readouterr().out

@@ -32,8 +32,9 @@ def add(commands: Any) -> None:
         description="Looks, on any host, before and after a start: whether names are known, the broker "
         "answers, and the ports of processes on other hosts are open from here; at the limit of open files, "
         "disks, shared memory, Python, packages and versions. It tells the clock, which no decision depends "
-        "on. It prints a line for each look, and for a fault what to do; then the exit code is 1. It starts "
-        "no process.",
+        "on; and, with a file, whether the stages' code here is the code with which their workers run. It "
+        "prints a line for each look, and for a fault what to do; then the exit code is 1. It starts no "
+        "worker.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

@@ -22,6 +22,7 @@ from zturbo.checks import is_loopback
 from zturbo.client.client import Client
 from zturbo.deploy.network import Network
 from zturbo.errors import BrokerUnavailable, StartError, ZturboError
+from zturbo.runtime.code.codeof import code_of
 from zturbo.runtime.disk.folders import runtime_dir, state_problem
 from zturbo.runtime.net.binds import bind_problem, own_addresses
 from zturbo.runtime.net.findings import examine, is_resolved
@@ -83,6 +84,8 @@ def checks(network: Network | None, broker: str, address: str | None) -> Iterato
     if members is not None:
         yield from _versions(members)
         yield from _ports(members)
+        if network is not None:
+            yield from _codes(network, members)
 
 
 # -- this host ------------------------------------------------------------------------------------
@@ -225,6 +228,36 @@ def _versions(members: answers.Members) -> Iterator[Check]:
     others = sorted({p.python for p in members.processes} - {"", platform.python_version()})
     if others:
         yield Check("version", True, f"other hosts have Python {', '.join(others)}")
+
+
+def _codes(network: Network, members: answers.Members) -> Iterator[Check]:
+    """Whether the stages here have the code with which workers of them run."""
+    for pipeline in network.pipelines:
+        for stage in pipeline.stages:
+            name = f"{pipeline.name}.{stage.name}"
+            hosts: dict[str, set[str]] = {}
+            for process in members.processes:
+                if process.name == name and process.code:
+                    hosts.setdefault(process.code, set()).add(process.host)
+            if not hosts or stage.stage is not None:
+                continue
+            try:
+                own = code_of(stage.cls)
+            except StartError as error:
+                yield Check("code", False, f"{name}: {error}", "install here what the stage imports")
+                continue
+            other = {code: sorted(there) for code, there in hosts.items() if code != own}
+            good = not other or pipeline.code == "any"
+            text = f"{name} has the code here with which its workers run ({own})"
+            if other:
+                told = "; ".join(f"on {', '.join(there)} {code}" for code, there in other.items())
+                text = f"{name} has other code here ({own}) than its workers: {told}"
+            yield Check(
+                "code",
+                good,
+                text,
+                "copy the same files to all hosts, then start the workers anew that have old ones",
+            )
 
 
 def _ports(members: answers.Members) -> Iterator[Check]:

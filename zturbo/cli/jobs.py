@@ -89,8 +89,12 @@ def _show(value: dict[str, Any], *, whole: bool) -> None:
         counted = zip(pipeline["stages"], pipeline["workers"], strict=True)
         stages = [paint(f"{name} x{n}", "" if n else "31") for name, n in counted]
         print(f"pipeline {paint(pipeline['name'], '1')}: " + ", ".join(stages))
+        there = dict(zip(pipeline["stages"], pipeline["workers"], strict=True))
         for stage, problem in pipeline["problems"].items():
-            print(paint(f"  {stage} does not start: {problem}", "31"))
+            if there.get(stage):
+                print(paint(f"  another worker of {stage} does not run: {problem}", "33"))
+            else:
+                print(paint(f"  {stage} does not start: {problem}", "31"))
     if not jobs:
         print("no jobs; 'zturbo submit PIPELINE CONTENT' runs one")
         return
