@@ -243,7 +243,7 @@ class FromMembers:
 
     def pinged(self, identity: bytes, message: to_broker.Pinged, now: float) -> None:
         """A process has got another's ping."""
-        self.reachability.pinged(message.source, identity, message.trial)
+        self.reachability.pinged(message.source, identity, message.trial, now)
         self.admit(now)
 
     def broken(self, identity: bytes, message: to_broker.Broken, now: float) -> None:
@@ -259,7 +259,8 @@ class FromMembers:
     def break_off(self, now: float) -> None:
         """Take out one end of a link that has been broken for a lease."""
         overdue = self.complaints.overdue(now)
-        untried = [pair for pair in overdue if not self.reachability.tried(*pair, now)]
+        since = self.complaints.since
+        untried = [pair for pair in overdue if not self.reachability.tried(*pair, since(*pair), now)]
         for who, about in overdue:
             if (found := self.reachability.verdict(who, about, now)) is not None:
                 member, why = found

@@ -179,7 +179,7 @@ class BrokerMachine:
         if type(message) is Statement:
             self.senders.statement(message, now)
         elif type(message) is Ping and message.target == self.me:
-            self.reachability.pinged(message.source, self.me, message.trial)
+            self.reachability.pinged(message.source, self.me, message.trial, now)
             self.members.admit(now)
         self.rounds.event(now)
 

@@ -93,10 +93,10 @@ class Reachability:
         if (trial := self._trials.get(number)) is not None:
             trial.awake(who, now)
 
-    def pinged(self, source: bytes, target: bytes, number: int) -> None:
+    def pinged(self, source: bytes, target: bytes, number: int, now: float) -> None:
         """A process says that another's ping has come."""
         if (trial := self._trials.get(number)) is not None:
-            trial.came(source, target)
+            trial.came(source, target, now)
 
     def _everybody(self) -> list[Member]:
         return [self.membership.broker, *self.membership.met()]
@@ -215,9 +215,21 @@ class Reachability:
             pairs += [(end, witness) for witness in choose(end, rest, self._asked, WITNESSES)]
         self._links[pair] = self._begin(pairs, now)
 
-    def tried(self, one: bytes, other: bytes, now: float) -> bool:
-        """Whether a link that was reported broken has been tried. If it has not, that may begin now."""
-        trial = self._links.get(frozenset((one, other)))
+    def tried(self, one: bytes, other: bytes, since: float, now: float) -> bool:
+        """Whether a link that was reported broken has been tried. If it has not, that may begin now.
+
+        Args:
+            one: an end of the link.
+            other: its other end.
+            since: when that was first reported. A trial from before it, in which the link worked, does not
+                count.
+            now: the time.
+        """
+        pair = frozenset((one, other))
+        trial = self._links.get(pair)
+        if trial is not None and trial.says_nothing_of(one, other, since, now):
+            del self._links[pair], self._trials[trial.number]
+            trial = None
         if trial is None:
             self.suspect(one, other, now)
         return trial is not None and trial.over(now)

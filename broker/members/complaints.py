@@ -91,6 +91,10 @@ class Complaints:
         self._forget(now)
         return [pair for pair, known in self._all.items() if known.lasts and now >= known.first + self.lease]
 
+    def since(self, who: bytes, about: bytes) -> float:
+        """When a complaint that still stands was first made."""
+        return self._all[who, about].first
+
     def settle(self, member: bytes) -> None:
         """This member is taken out: forget all complaints of it and about it."""
         self._all = {pair: known for pair, known in self._all.items() if member not in pair}

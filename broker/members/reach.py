@@ -8,7 +8,7 @@ from typing import NamedTuple
 from zturbo.checks import is_loopback
 from zturbo.wire.control.view import Member
 
-__all__ = ["Apart", "linked", "out_of_reach", "works"]
+__all__ = ["Apart", "linked", "out_of_reach", "share_host", "works"]
 
 
 class Apart(NamedTuple):
@@ -61,6 +61,22 @@ def _hears(member: Member, other: Member) -> bool:
     return member.host == other.host or any(
         end.startswith("tcp:") and not is_loopback(end) for end in member.endpoints
     )
+
+
+def share_host(one: Member, other: Member) -> bool:
+    """Whether two members are on one host, as far as their names and addresses tell.
+
+    Two hosts may have one name, where containers do not tell of their boot. Such hosts have no address in
+    common.
+    """
+    ours, theirs = _far_hosts(one), _far_hosts(other)
+    return one.host == other.host and not (ours and theirs and ours.isdisjoint(theirs))
+
+
+def _far_hosts(member: Member) -> set[str]:
+    """The hosts in a member's addresses for other hosts."""
+    far = (end for end in member.endpoints if end.startswith("tcp:") and not is_loopback(end))
+    return {end.rpartition(":")[0] for end in far}
 
 
 def linked(one: Member, other: Member) -> bool:

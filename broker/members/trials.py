@@ -11,7 +11,7 @@ import math
 from collections.abc import Iterable
 
 from zturbo.wire.control.view import Member
-from zturbo_broker.members.reach import linked
+from zturbo_broker.members.reach import linked, share_host
 
 __all__ = ["PATIENCE", "Trial", "choose"]
 
@@ -43,6 +43,8 @@ class Trial:
         """Member -> since when it is known to be awake."""
         self._came: set[tuple[bytes, bytes]] = set()
         """(source, target) of the pings that came."""
+        self._last = now
+        """When the last of them came."""
         self._ways = {way for a, b in self.pairs for way in _both(a.incarnation, b.incarnation)}
 
     def asks(self, now: float) -> list[tuple[Member, tuple[Member, ...]]]:
@@ -65,9 +67,15 @@ class Trial:
         """A member says that it has sent its pings."""
         self._awake.setdefault(who, now)
 
-    def came(self, source: bytes, target: bytes) -> None:
+    def came(self, source: bytes, target: bytes, now: float) -> None:
         """A member says that another's ping has come."""
         self._came.add((source, target))
+        self._last = now
+
+    def says_nothing_of(self, one: bytes, other: bytes, since: float, now: float) -> bool:
+        """Whether this trial tells nothing of a link that is broken since a time: two members reached each
+        other, and it was over before."""
+        return self.over(now) and self.works(one, other, now) is True and self._last < since
 
     def over(self, now: float) -> bool:
         """Whether no more is to be learnt."""
@@ -109,7 +117,7 @@ def choose(member: Member, others: Iterable[Member], asked: dict[bytes, int], mo
         asked: member -> how often it was chosen; this choice is counted too.
         most: how many to choose.
     """
-    far = [other for other in others if other.host != member.host and linked(member, other)]
+    far = [other for other in others if not share_host(member, other) and linked(member, other)]
     far.sort(key=lambda other: (other.role == "worker", asked.get(other.incarnation, 0)))
     seen: set[str] = set()
     first: list[Member] = []

@@ -158,6 +158,16 @@ def test_a_member_whose_link_is_silent_though_pings_come_goes_by_the_complaints(
     assert "do not answer each other on their link" in network.said[0][1]
 
 
+def test_a_link_that_breaks_after_a_trial_in_which_it_worked_is_tried_again() -> None:
+    network = Network(SINK, SECOND, TWIN, FIRST)
+    network.until(network.now + 0.5, (FIRST, SECOND))  # a false alarm: all pings come
+    network.until(network.now + 3.0)
+    network.break_way(FIRST, SECOND)
+    network.until(network.now + 9.0, (FIRST, SECOND))
+    assert network.members() == {SINK, FIRST, TWIN}
+    assert network.said[0][1].startswith("p.y on c at 10.0.0.1:7000 does not answer p.x on b: ")
+
+
 def test_a_ping_that_is_late_changes_nothing() -> None:
     network = Network(SINK, FIRST)
     stale = to_broker.Pinged(incarnation=FIRST.incarnation, source=SINK.incarnation, trial=99)

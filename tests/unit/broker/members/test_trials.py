@@ -24,10 +24,10 @@ def test_each_end_is_asked_until_its_ping_has_come() -> None:
     trial = Trial(1, [(A, B)], 0.0)
     assert asked(trial, 0.0) == {(ONE, TWO), (TWO, ONE)}
     assert asked(trial, 0.1) == set(), "not so soon again"
-    trial.came(ONE, TWO)
+    trial.came(ONE, TWO, 0.1)
     assert not trial.over(0.1)
     assert asked(trial, 1.0) == {(TWO, ONE)}
-    trial.came(TWO, ONE)
+    trial.came(TWO, ONE, 1.0)
     assert trial.over(1.0) and trial.works(ONE, TWO, 1.0)
     assert asked(trial, 2.0) == set() and trial.deadline() is None, "or the broker would not sleep"
 
@@ -36,7 +36,7 @@ def test_a_direction_in_which_nothing_comes_is_broken() -> None:
     trial = Trial(1, [(A, B)], 0.0)
     for who in (ONE, TWO):
         trial.awake(who, 0.1)
-    trial.came(ONE, TWO)
+    trial.came(ONE, TWO, 0.1)
     assert trial.reaches(TWO, ONE, 0.2) is None, "it may still come"
     assert not trial.over(PATIENCE - 0.1)
     assert trial.over(PATIENCE)
@@ -85,3 +85,10 @@ def test_only_links_between_hosts_are_tried() -> None:
     beside = numbered(member("worker", 0, host="a", ends=BOTH), 2)
     peer = numbered(member("worker", 1, host="b", ends=BOTH), 3)
     assert choose(new, [beside, peer], {}, 8) == []
+
+
+def test_hosts_with_one_name_and_addresses_of_their_own_are_two() -> None:
+    new = numbered(member("worker", 1, host="a", ends=BOTH), 1)
+    namesake = numbered(member("worker", 0, host="a", ends=("ipc:///x", "tcp://10.0.0.2:7000")), 2)
+    private = numbered(member("worker", 0, host="a", ends=("ipc:///x", "tcp://127.0.0.1:7000")), 3)
+    assert choose(new, [namesake, private], {}, 8) == [namesake]
