@@ -403,8 +403,7 @@ class FromClients:
         """[queued, running, done, failed] of each stage of a job."""
         counts = self.counts.of_stages(job, self.membership.members(job.pipeline), stages)
         if counts and job.state not in ENDED:
-            waiting = (outbatch.batch for queue in self.life.senders.pending.values() for outbatch in queue)
-            counts[0][0] += job.backlog + sum(batch.n for batch in waiting if batch.job == job.id)
+            counts[0][0] += job.backlog + self.life.senders.waiting(job.id)
         return counts
 
 

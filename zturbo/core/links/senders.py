@@ -2,7 +2,8 @@
 
 An outbatch goes to one incarnation (the worker of an ordered stage, or the sink) or to any worker of a group:
 all of a stage, or those that have the job's code. In the second case a near peer comes first, and among these
-the link with the most credit. Outbatches wait here for credit, in order.
+the link with the most credit. Outbatches wait here for credit. Jobs take turns, and a job's outbatches keep
+their order.
 
 When a peer is gone from the view, the outbatches that it had not acked go to other workers of its stage. An
 outbatch for this peer alone waits for the broker's word: a stamp with the sink's next incarnation, or a
@@ -12,13 +13,13 @@ higher epoch.
 from __future__ import annotations
 
 import math
-from collections import deque
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 from zturbo.core.effects import Control, Effect
 from zturbo.core.links.custody import Custody
 from zturbo.core.links.outbatch import Destination, OutBatch, split
+from zturbo.core.links.round_robin import RoundRobin
 from zturbo.core.links.sender import LinkSender
 from zturbo.wire.control import to_broker
 from zturbo.wire.control.view import Member, View
@@ -68,7 +69,7 @@ class Senders:
         self.near: set[bytes] = set()
         self.groups: dict[Destination, list[bytes]] = {}
         """Destination -> the incarnations that it stands for."""
-        self.pending: dict[Destination, deque[OutBatch]] = {}
+        self.pending: dict[Destination, RoundRobin[OutBatch]] = {}
         self.pending_tasks = 0
         self.pending_bytes = 0
         self._waiting: dict[Destination, int] = {}
@@ -117,7 +118,7 @@ class Senders:
             self.redelivered += outbatch.size
 
     def _again(self, outbatch: OutBatch) -> None:
-        """Put an outbatch first in the queue again, for the receiver that its job's stamp has now."""
+        """Put an outbatch before the others of its job, for the receiver that the stamp has now."""
         if not outbatch.size:
             self.custody.release(outbatch.origins)
             return
@@ -137,11 +138,11 @@ class Senders:
     def _wait(self, outbatch: OutBatch, *, first: bool = False) -> None:
         queue = self.pending.get(outbatch.dest)
         if queue is None:
-            queue = self.pending[outbatch.dest] = deque()
+            queue = self.pending[outbatch.dest] = RoundRobin()
         if first:
-            queue.appendleft(outbatch)
+            queue.appendleft(outbatch.batch.job, outbatch)
         else:
-            queue.append(outbatch)
+            queue.append(outbatch.batch.job, outbatch)
         self._count(outbatch, 1)
 
     def _count(self, outbatch: OutBatch, sign: int) -> None:
@@ -155,7 +156,7 @@ class Senders:
         self.custody.hold(outbatch.origins)
         self._wait(outbatch)
 
-    def _take(self, queue: deque[OutBatch]) -> OutBatch:
+    def _take(self, queue: RoundRobin[OutBatch]) -> OutBatch:
         outbatch = queue.popleft()
         self._count(outbatch, -1)
         return outbatch
@@ -169,7 +170,7 @@ class Senders:
                 if link is None:
                     break
                 credit = link.credit
-                outbatch = queue[0]
+                outbatch = queue.first()
                 if outbatch.size > credit:
                     halves = split(outbatch, credit)
                     if halves is None:
@@ -214,7 +215,13 @@ class Senders:
                 link.starve(now)
         return max(0, credit - waiting)
 
-    def _riders(self, outbatch: OutBatch, queue: deque[OutBatch], credit: int, share: int) -> list[OutBatch]:
+    def waiting(self, job: bytes) -> int:
+        """Tasks of a job that wait for credit."""
+        return sum(outbatch.batch.n for queue in self.pending.values() for outbatch in queue.of(job))
+
+    def _riders(
+        self, outbatch: OutBatch, queue: RoundRobin[OutBatch], credit: int, share: int
+    ) -> list[OutBatch]:
         """Take the outbatches that travel with this one.
 
         Args:
@@ -229,7 +236,7 @@ class Senders:
         room = MESSAGE_BYTES
         most = min(share - 1, MAX_RIDERS)
         while queue and len(riders) < most:
-            rider = queue[0]
+            rider = queue.first()
             credit -= rider.size
             room -= rider.nbytes
             if credit < 0 or room < 0 or rider.nbytes > RIDER_BYTES or rider.batch.buffers:
@@ -288,11 +295,10 @@ class Senders:
         if old.epoch < stamp.epoch:
             self._drop_pending(stamp.job, stamp.epoch)
         elif old.sink != stamp.sink:
-            waiting = self.pending.get(old.sink, deque())
-            for _ in range(len(waiting)):
-                outbatch = self._take(waiting)
-                if outbatch.batch.job == stamp.job:
-                    outbatch.dest = self._alone(outbatch)
+            waiting = self.pending.get(old.sink)
+            for outbatch in waiting.take(stamp.job) if waiting else ():
+                self._count(outbatch, -1)
+                outbatch.dest = self._alone(outbatch)
                 self._wait(outbatch)
 
     def forget(self, job: bytes) -> None:
@@ -304,9 +310,9 @@ class Senders:
 
     def _drop_pending(self, job: bytes, below: int | None) -> None:
         for queue in self.pending.values():
-            for _ in range(len(queue)):
-                outbatch = self._take(queue)
-                if outbatch.batch.job == job and (below is None or outbatch.batch.epoch < below):
+            for outbatch in queue.take(job):
+                self._count(outbatch, -1)
+                if below is None or outbatch.batch.epoch < below:
                     self.custody.release(outbatch.origins)
                 else:
                     self._wait(outbatch)

@@ -92,13 +92,13 @@ class Feed:
     def drop_job(self, job: bytes, now: float) -> None:
         """Drop the queued tasks of a job. They are acked and their credit returned: senders wait for nothing
         of an old epoch."""
-        for part in self.queue.drop(lambda batch: batch.job == job):
+        for part in self.queue.drop_job(job):
             self._arrivals.leave(part.key, part.n, part.nbytes)
             self._arrivals.drop(part.key, now)
 
     def drop_senders(self, gone: set[bytes]) -> None:
         """Drop the queued tasks of senders that are gone: other workers get these tasks."""
-        self.queue.drop(lambda batch: batch.source in gone)
+        self.queue.drop_senders(gone)
 
     # -- to the code, and back ----------------------------------------------------------------
     def go_on(self, now: float) -> None:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Set
 from typing import NamedTuple
 
 from zturbo.core.links.outbatch import cut_runs
+from zturbo.core.links.round_robin import RoundRobin
 from zturbo.wire.messages import Batch, Path
 
 __all__ = ["InputQueue", "Slice", "find"]
@@ -58,10 +59,13 @@ def find(part: Slice, paths: Set[Path]) -> int | None:
 
 
 class InputQueue:
-    """Slices in the order in which they came. A batch has at most one here, which goes up to its end."""
+    """Slices. Jobs take turns; those of a job are in the order in which they came.
+
+    A batch has at most one slice here, which goes up to its end.
+    """
 
     def __init__(self) -> None:
-        self._items: deque[Slice] = deque()
+        self._items: RoundRobin[Slice] = RoundRobin()
         self.aside: deque[Slice] = deque()
         """Suspects, one task each."""
         self.tasks = 0
@@ -75,7 +79,7 @@ class InputQueue:
 
     def add(self, batch: Batch) -> None:
         """Queue a batch."""
-        self._items.append(Slice(batch, 0, batch.n))
+        self._items.append(batch.job, Slice(batch, 0, batch.n))
         self.tasks += batch.n
 
     def next(self, suspects: Callable[[bytes], Set[Path]]) -> Slice | None:
@@ -88,7 +92,7 @@ class InputQueue:
                 self.tasks -= part.n
                 return part
             if at + 1 < part.stop:
-                self._items.appendleft(part._replace(start=at + 1))
+                self._items.appendleft(part.batch.job, part._replace(start=at + 1))
             self.aside.append(part._replace(start=at, stop=at + 1))
             if at > part.start:
                 self.tasks -= at - part.start
@@ -102,18 +106,22 @@ class InputQueue:
         self.tasks -= 1
         return self.aside.popleft()
 
-    def drop(self, unwanted: Callable[[Batch], bool]) -> list[Slice]:
-        """Take out the slices of these batches."""
-        out = []
-        for items in (self._items, self.aside):
-            for _ in range(len(items)):
-                part = items.popleft()
-                if unwanted(part.batch):
-                    self.tasks -= part.n
-                    out.append(part)
-                else:
-                    items.append(part)
+    def drop_job(self, job: bytes) -> list[Slice]:
+        """Take out the slices of a job."""
+        out = [*self._items.take(job), *(part for part in self.aside if part.batch.job == job)]
+        self.aside = deque(part for part in self.aside if part.batch.job != job)
+        self.tasks -= sum(part.n for part in out)
         return out
+
+    def drop_senders(self, gone: Set[bytes]) -> None:
+        """Drop the slices of batches that these sent."""
+        parts, aside = list(self._items), self.aside
+        self._items.clear()
+        for part in parts:
+            if part.batch.source not in gone:
+                self._items.append(part.batch.job, part)
+        self.aside = deque(part for part in aside if part.batch.source not in gone)
+        self.tasks = sum(part.n for part in self.parts())
 
     def give_back(self) -> list[Slice]:
         """Take out everything but suspects, so that other workers run it."""

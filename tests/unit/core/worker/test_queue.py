@@ -44,4 +44,4 @@ def test_suspects_stay_where_the_rest_is_given_back() -> None:
     assert first is not None and tasks(first) == [(1, 0)]
     assert [tasks(part) for part in queue.give_back()] == [[(1, 2), (1, 3)]]
     assert [tasks(part) for part in queue.parts()] == [[(1, 1)]]
-    assert [tasks(part) for part in queue.drop(lambda batch: True)] == [[(1, 1)]] and queue.tasks == 0
+    assert [tasks(part) for part in queue.drop_job(b"j" * 16)] == [[(1, 1)]] and queue.tasks == 0
