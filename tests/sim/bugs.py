@@ -160,7 +160,7 @@ BUGS = [
     Bug("given back, and run all the same", _FEED + "give_back", "for part in self.queue.give_back():", "for part in self.queue.parts():"),
     Bug("a suspect is given back with what is queued", _QUEUE + "give_back", "out = list(self._items)", "out = self.parts()\nself.aside.clear()", within=("poison", "half-poison", "poisoned-order")),
     Bug("what the code has is given back", _FEED + "reclaimed", "Slice(batch, start + started, stop)", "Slice(batch, start + started - 1, stop)"),
-    Bug("what others have sent is dropped with what a lost sender sent", _FEED + "drop_senders", "lambda batch: batch.source in gone", "lambda batch: gone", only=("worker",)),
+    Bug("what others have sent is dropped with what a lost sender sent", _QUEUE + "drop_senders", "if part.batch.source not in gone:", "if not gone:", only=("worker",)),
     Bug("a return is released before it is taken", _ARRIVALS + "give_back", "link.give_back(number, sub, part.start, now)", "link.give_back(number, sub, part.start, now)\nself.custody.release((part.key,), part.n)"),
     Bug("roots are not kept for a new broker", _WORKER + "view", "gone.discard(self._adoption.broker)", "pass"),
     Bug("a new broker is told that nothing is held", "zturbo.core.worker.held_roots:HeldRoots.adopt", "return [(root.job, root.epoch, tuple(root.runs), root.n, root.nbytes) for root in still.values()]", "return []", only=("broker", "broker-after")),
