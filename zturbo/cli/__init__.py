@@ -12,7 +12,7 @@ import io
 import logging
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from zturbo.api.log import FORMAT, SafeFormatter
@@ -30,6 +30,7 @@ from zturbo.cli import (
     result,
     retry,
     sink,
+    slurm,
     stage,
     submit,
     up,
@@ -44,7 +45,7 @@ __all__ = ["ENVIRONMENT", "EXIT_CODES", "main", "parser"]
 
 COMMANDS = (
     *(new, check, up, broker, sink, stage, submit, jobs, job),
-    *(hosts, doctor, result, logs, cancel, retry, completion),
+    *(hosts, doctor, result, logs, cancel, retry, slurm, completion),
 )
 
 EXIT_CODES = {
@@ -94,6 +95,21 @@ exit codes:
 
 class _Parser(argparse.ArgumentParser):
     """Errors that say what to type instead."""
+
+    takes_program = False
+    """Whether the words after ``--`` are a program with its arguments, which become ``program``."""
+
+    def parse_known_args(  # type: ignore[override]
+        self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
+    ) -> tuple[argparse.Namespace, list[str]]:
+        """Parse a command line; returns also the words that no argument takes."""
+        if not self.takes_program:
+            return super().parse_known_args(args, namespace)
+        words = list(args or ())
+        end = words.index("--") if "--" in words else len(words)
+        found, rest = super().parse_known_args(words[:end], namespace)
+        found.program = words[end + 1 :]
+        return found, rest
 
     def error(self, message: str) -> None:  # type: ignore[override]
         """Print it and exit with 2."""

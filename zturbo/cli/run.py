@@ -25,7 +25,16 @@ from zturbo.runtime.net.sockets import check_bind
 from zturbo.runtime.node.children import Child, ChildSpec
 from zturbo.runtime.node.node import Node
 
-__all__ = ["add_common", "add_file", "foreground", "load", "network_file", "refuse_second"]
+__all__ = [
+    "add_common",
+    "add_file",
+    "add_listening",
+    "foreground",
+    "load",
+    "load_here",
+    "network_file",
+    "refuse_second",
+]
 
 UNFIT_CODE = 4
 """Exit code of a command whose processes can never join the broker."""
@@ -63,6 +72,16 @@ def add_common(parser: argparse.ArgumentParser, *, binds: bool = False, spools: 
             metavar="ADDRESS",
             help="the broker's address; default: $ZTURBO_BROKER, else the one in the file",
         )
+    add_listening(parser, spools=spools)
+
+
+def add_listening(parser: argparse.ArgumentParser, *, spools: bool = True) -> None:
+    """Add the arguments that say where processes listen, and what is printed.
+
+    Args:
+        parser: of the command.
+        spools: whether the command needs the state folder.
+    """
     parser.add_argument(
         "--address",
         metavar="HOST",
@@ -95,6 +114,21 @@ def network_file(name: str) -> Network:
     return network_of(name) if is_system_name(name) else Network.load(name)
 
 
+def load_here(args: argparse.Namespace) -> Network:
+    """Load the network file of a command. Flags and environment override its state folder, not its broker.
+
+    Raises:
+        UsageError: the file or an override has a mistake.
+    """
+    network = network_file(args.file)
+    state = getattr(args, "state", None) or _env("STATE")
+    args.address = args.address or _env("ADDRESS")
+    args.insecure = args.insecure or _env_flag("INSECURE")
+    if state:
+        network = replace(network, broker=replace(network.broker, state=os.path.abspath(state)))
+    return network
+
+
 def load(args: argparse.Namespace) -> Network:
     """Load the network file of a command; flags and environment override its values.
 
@@ -102,12 +136,10 @@ def load(args: argparse.Namespace) -> Network:
         UsageError: the file or an override has a mistake, or an address is open to other hosts without
             ``--insecure``.
     """
-    network = network_file(args.file)
+    network = load_here(args)
     binds = hasattr(args, "bind")
     address = (args.bind or _env("BIND")) if binds else (args.broker or _env("BROKER"))
-    state = getattr(args, "state", None) or _env("STATE")
-    named = args.address or _env("ADDRESS")
-    args.insecure = args.insecure or _env_flag("INSECURE")
+    named = args.address
     broker = network.broker
     if address:
         if not is_address(address):
@@ -116,8 +148,6 @@ def load(args: argparse.Namespace) -> Network:
                 f"{where}: expected an address, tcp://HOST:PORT or ipc://PATH, found {address!r}"
             )
         broker = replace(broker, bind=address)
-    if state:
-        broker = replace(broker, state=os.path.abspath(state))
     network = replace(network, broker=broker)
     if binds or not address:
         check_bind(network.broker.bind, insecure=args.insecure)
@@ -220,7 +250,7 @@ def foreground(
         children: specs of the children.
         say: prints a line.
         as_json: whether to print events as JSON on stdout.
-        beside: called with the node once the broker is ready, to start the display of progress.
+        beside: called with the node once the broker is ready, or at once if there is none among the children.
         output: descriptor for the children's stdout and stderr; None for this process's own.
 
     Returns:
@@ -300,6 +330,8 @@ def foreground(
         try:
             for child in children:
                 node.add(child)
+            if shows and not any(child.role == "broker" for child in children):
+                shows.pop()(node)
             if asked:
                 node.stop()
             thread = threading.Thread(target=work, name="node")
