@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from zturbo.runtime.net.sockets import raise_descriptor_limit
+from zturbo.runtime.net.limits import raise_descriptor_limit
 from zturbo.runtime.process.childside import ChildSide
 from zturbo_broker.ledger.ledger import Ledger
 from zturbo_broker.machine.known import PipelineInfo

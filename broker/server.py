@@ -26,6 +26,7 @@ from zturbo.jobstates import ENDED, LIVE
 from zturbo.runtime.members.dump import dropped, dump, links
 from zturbo.runtime.net.endless import Arrivals
 from zturbo.runtime.net.guard import Guard
+from zturbo.runtime.net.limits import most_members, new_context
 from zturbo.runtime.net.peers import Inbox, Peers
 from zturbo.runtime.net.sockets import Security
 from zturbo.runtime.process.posted import Posted
@@ -105,7 +106,7 @@ class Broker:
     ) -> None:
         self.ledger = ledger
         number, members, jobs = self._read_ledger()
-        self.context: zmq.Context[zmq.Socket[bytes]] = zmq.Context(1)
+        self.context = new_context()
         self.guard = Guard(log)
         self.arrivals = Arrivals()
         largest = max((pipeline.max_task_bytes for pipeline in pipelines), default=0)
@@ -129,6 +130,7 @@ class Broker:
             version=__version__,
             cluster=self.cluster_id,
             archive=LedgerArchive(ledger),
+            room=most_members(),
         )
         self.machine.rounds.together = True
         ledger.set_view(number + 1)  # a number is never used twice, however soon this broker dies

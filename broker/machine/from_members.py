@@ -72,6 +72,8 @@ class FromMembers:
             return
         problem = self._misfit(member, message)
         new = not message.view and member.incarnation not in self.membership
+        if problem is None and new:
+            problem = self._crowded(member, now)
         if problem is None and (new or self.membership.unmet(member.incarnation)):
             problem = self._apart(member, now)
         if problem:
@@ -155,6 +157,19 @@ class FromMembers:
             self.effects.append(LogLine("ERROR", name, b"", f"{name}: {text}"))
         self.problems.refused(*place, text, now)
         self.life.unplaced = True
+
+    def _crowded(self, member: Member, now: float) -> str | None:
+        """Why this broker cannot have one more member; None if it can."""
+        here = len(self.membership.members())
+        if here < self.known.room:
+            return None
+        text = (
+            f"the broker has {here} members, for more of which it may not have enough open files: raise the "
+            "limit of the broker, by 'ulimit -n', LimitNOFILE of systemd, or /etc/security/limits.conf there"
+        )
+        self.problems.refused(member.pipeline, member.stage, text, now)
+        self.life.unplaced = True
+        return text
 
     def _misfit(self, member: Member, message: to_broker.Hello) -> str | None:
         if member.incarnation == self.known.me:

@@ -90,6 +90,8 @@ class Known:
     ) -> None:
         self.me = member.incarnation
         self.version = version
+        self.room = 1 << 30
+        """Members that this broker has descriptors for."""
         self.pid = 0
         """Process id of this broker."""
         self.about = UNKNOWN

@@ -46,6 +46,7 @@ class BrokerMachine:
         version: of zturbo; members of another version are refused.
         cluster: id of the ledger, for clients.
         archive: the jobs that the ledger has; None if there is no ledger.
+        room: members that it has descriptors for.
     """
 
     def __init__(
@@ -61,6 +62,7 @@ class BrokerMachine:
         version: str = "",
         cluster: bytes = b"",
         archive: Archive | None = None,
+        room: int = 1 << 30,
     ) -> None:
         known = Known(
             member,
@@ -71,6 +73,7 @@ class BrokerMachine:
             cluster=cluster,
             archive=archive or NoArchive(),
         )
+        known.room = room
         self.known = known
         self.me = known.me
         self.effects = known.effects

@@ -40,7 +40,7 @@ DESCRIPTORS = 1024
 """Open files that a process may have at least, for a small network."""
 
 PER_WORKER = 4
-"""Descriptors of a sink for each worker, about."""
+"""Descriptors of the broker for each worker, about."""
 
 OLDEST = (3, 10)
 

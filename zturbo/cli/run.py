@@ -21,6 +21,7 @@ from zturbo.errors import StartError, UsageError, ZturboError
 from zturbo.errortext import shown_text
 from zturbo.runtime.net.findings import LOOK, Examiner, is_resolved
 from zturbo.runtime.net.host import address_towards, host_name, listens, tcp_address
+from zturbo.runtime.net.limits import check_children, raise_descriptor_limit
 from zturbo.runtime.net.sockets import check_bind
 from zturbo.runtime.node.children import Child, ChildSpec
 from zturbo.runtime.node.node import Node
@@ -257,8 +258,11 @@ def foreground(
         The exit code.
 
     Raises:
-        StartError: the broker or a sink did not start at all, or another broker is running already.
+        StartError: the broker or a sink did not start at all, another broker is running already, or this
+            process may not have enough open files for its children.
     """
+    raise_descriptor_limit()
+    check_children(len(children))
     failed: list[str] = []
     unfit: list[str] = []
     ran: set[str] = set()

@@ -35,7 +35,8 @@ from zturbo.runtime.members.complete import CompleteJobs
 from zturbo.runtime.net.endless import Arrivals
 from zturbo.runtime.net.findings import Examiner
 from zturbo.runtime.net.guard import Guard
-from zturbo.runtime.net.sockets import DONTWAIT, Dealer, Security, check_room, make
+from zturbo.runtime.net.limits import check_room, new_context
+from zturbo.runtime.net.sockets import DONTWAIT, Dealer, Security, make
 from zturbo.runtime.process.posted import Posted
 from zturbo.slotted import field, slotted
 from zturbo.version import __version__
@@ -119,7 +120,7 @@ class ClientIO:
         self.identity = os.urandom(16)
         self._security = security
         check_room()
-        self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context(1)
+        self._context = new_context()
         self._arrivals = Arrivals()
         self._control = make(
             self._context,

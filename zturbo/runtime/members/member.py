@@ -24,6 +24,7 @@ from zturbo.runtime.members.dump import dropped
 from zturbo.runtime.members.forward import Forwarder
 from zturbo.runtime.net.endless import Arrivals
 from zturbo.runtime.net.guard import Guard
+from zturbo.runtime.net.limits import new_context, raise_descriptor_limit
 from zturbo.runtime.net.peers import Inbox, Peers
 from zturbo.runtime.net.sockets import DONTWAIT, Dealer, Security, make
 from zturbo.runtime.process.childside import REFUSED, UNFIT, ChildSide
@@ -114,7 +115,8 @@ class MemberLoop:
         self.host = host
         self.stage = stage
         self.security = security
-        self.context: zmq.Context[zmq.Socket[bytes]] = zmq.Context(1)
+        raise_descriptor_limit()
+        self.context = new_context()
         self.folder = folder
         folder.mkdir(mode=0o700)
         endpoints = [f"ipc://{self.folder}/in", *([tcp] if tcp else [])]

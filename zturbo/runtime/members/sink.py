@@ -31,10 +31,11 @@ from zturbo.runtime.members.dump import dump, links
 from zturbo.runtime.members.member import MemberLoop, start_member
 from zturbo.runtime.members.outgoing import OutgoingResults
 from zturbo.runtime.members.recent import RecentBatches
-from zturbo.runtime.net.sockets import DONTWAIT, make, raise_descriptor_limit
+from zturbo.runtime.net.limits import shortage
+from zturbo.runtime.net.sockets import DONTWAIT, make
 from zturbo.runtime.process.childside import ChildSide
 from zturbo.wire.codec import BadBatch, decode, encode
-from zturbo.wire.control import to_broker
+from zturbo.wire.control import from_broker, to_broker
 from zturbo.wire.control.message import Message
 from zturbo.wire.control.view import Member
 from zturbo.wire.messages import Batch, DataMessage, Results, Want
@@ -101,6 +102,9 @@ class SinkProcess:
         self.stored: dict[bytes, _Stored] = {}
         self._unwritten: deque[Store | Note] = deque()
         self._write_at = 0.0
+        self._full = False
+        self._short = ""
+        """What it lacks for as many peers as it has."""
         self._recover()
         self.recent = RecentBatches()
         self.router = make(
@@ -132,6 +136,17 @@ class SinkProcess:
     def control(self, message: Message, now: float) -> None:
         """Take a message of the broker."""
         self.machine.control(message, now)
+        if isinstance(message, (from_broker.Welcome, from_broker.NewView)):
+            self._look_for_room()
+
+    def _look_for_room(self) -> None:
+        """The view has changed: say so if there are more peers than this process has descriptors for."""
+        short = shortage(len(self.loop.view.members))
+        if short != self._short:
+            self._short = short
+            if short:
+                log.warning("the sink may not reach all of its peers: %s", short)
+            self._tell_trouble()
 
     def data(self, message: DataMessage, now: float) -> None:
         """Take a message of a worker or the broker."""
@@ -246,11 +261,13 @@ class SinkProcess:
             self._unwritten.append(effect)
             self._write_at = now + RETRY_FULL
             self.machine.paused = True
-            self._tell_trouble("the disk of its spool is full")
+            self._tell_trouble(full=True)
             return False
         return True
 
-    def _tell_trouble(self, text: str) -> None:
+    def _tell_trouble(self, *, full: bool | None = None) -> None:
+        self._full = self._full if full is None else full
+        text = "the disk of its spool is full" if self._full else self._short
         self.loop.tell(to_broker.Trouble(incarnation=self.loop.incarnation, text=text))
 
     def _write_late(self, now: float) -> None:
@@ -266,11 +283,11 @@ class SinkProcess:
                     written.append(effect)
                 self._unwritten.popleft()
         except SpoolFull:
-            self._tell_trouble("the disk of its spool is full")
+            self._tell_trouble(full=True)
         else:
             log.warning("the spool's disk has room again")
             self.machine.paused = False
-            self._tell_trouble("")
+            self._tell_trouble(full=False)
         if written:
             self._make_safe(written, now)
 
@@ -447,7 +464,6 @@ class SinkProcess:
 def main() -> int:
     """Run the sink that the spec on stdin describes. Returns the exit status."""
     side = ChildSide.open()
-    raise_descriptor_limit()
     try:
         loop = start_member(side, side.spec.get("name", "sink"))
         sink = SinkProcess(

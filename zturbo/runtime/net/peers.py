@@ -82,6 +82,8 @@ class Peers:
         self._stuck: set[bytes] = set()
         self.gone: list[zmq.Socket[bytes]] = []
         """Sockets of peers that left. The loop closes them when it does not poll them any more."""
+        self._short = False
+        """Whether no descriptors were left for the last connection. That is told once."""
         self.dropped = 0
         """Messages for a process outside the view, or without a connection to it."""
 
@@ -134,8 +136,12 @@ class Peers:
                 arrivals=self._arrivals,
             )
         except StartError as error:  # no descriptors are left; links repeat their messages
-            log.warning("no connection to %s: %s", endpoint, error)
+            log.log(
+                logging.DEBUG if self._short else logging.WARNING, "no connection to %s: %s", endpoint, error
+            )
+            self._short = True
             return None
+        self._short = False
         peer = self._peers[incarnation] = _Peer(socket, endpoint)
         return peer
 

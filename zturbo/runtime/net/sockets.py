@@ -23,7 +23,6 @@ from __future__ import annotations
 import contextlib
 import itertools
 import os
-import resource
 import sys
 import time
 from collections.abc import Sequence
@@ -36,6 +35,7 @@ from zturbo.checks import LONGEST_IPC, is_loopback
 from zturbo.errors import StartError, UsageError
 from zturbo.runtime.net.endless import TAKES_NOTHING, Arrivals
 from zturbo.runtime.net.host import listens
+from zturbo.runtime.net.limits import check_room
 from zturbo.slotted import slotted
 
 __all__ = [
@@ -46,9 +46,7 @@ __all__ = [
     "Security",
     "check_bind",
     "check_length",
-    "check_room",
     "make",
-    "raise_descriptor_limit",
 ]
 
 DONTWAIT, SNDMORE = int(zmq.DONTWAIT), int(zmq.SNDMORE)
@@ -75,10 +73,6 @@ BACKLOG = 4096
 
 
 _IN_USE = "{} is in use: is another broker running there? Stop it, or bind to another address"
-
-
-ROOM = 24
-"""Descriptors that a context and its first socket take together, and some to spare."""
 
 
 @slotted(frozen=True)
@@ -242,7 +236,12 @@ def make(
         if address is not None:
             check_length(address)
     check_room()
-    socket = context.socket(kind, Dealer) if kind == zmq.DEALER else context.socket(kind)
+    try:
+        socket = context.socket(kind, Dealer) if kind == zmq.DEALER else context.socket(kind)
+    except zmq.ZMQError as error:  # of the context's own limit
+        most = context.get(zmq.MAX_SOCKETS)
+        text = f"this process has no room for a connection ({error.strerror}; it has {most} sockets at most)"
+        raise StartError(f"{text}: raise its limit with 'ulimit -n'") from None
     socket.linger = 0
     socket.setsockopt(zmq.SNDHWM, HIGH_WATER)
     takes = kind != zmq.PUSH
@@ -311,28 +310,3 @@ def _leaves_host(address: str) -> bool:
     more, and each connection's would wake both ends some times a second.
     """
     return address.startswith("tcp:") and not is_loopback(address)
-
-
-def check_room() -> None:
-    """Raise StartError if this process has no descriptors for a socket: libzmq would abort it."""
-    held: list[int] = []
-    try:
-        while len(held) < ROOM:
-            held.append(os.eventfd(0, os.EFD_CLOEXEC))
-    except OSError as error:
-        soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-        raise StartError(
-            f"this process has no descriptors left for a connection ({error.strerror}; its limit is {soft}): "
-            "close clients that are not used any more, or raise the limit with 'ulimit -n'"
-        ) from None
-    finally:
-        for fd in held:
-            os.close(fd)
-
-
-def raise_descriptor_limit() -> None:
-    """Raise this process's limit of descriptors as far as it may go: each connection takes one."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft != hard:
-        with contextlib.suppress(ValueError, OSError):  # "unlimited" may be more than the kernel allows
-            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

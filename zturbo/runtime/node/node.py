@@ -24,6 +24,7 @@ from zturbo.errortext import error_text
 from zturbo.runtime.disk.folders import runtime_dir
 from zturbo.runtime.net.endless import Arrivals
 from zturbo.runtime.net.guard import Guard
+from zturbo.runtime.net.limits import new_context
 from zturbo.runtime.net.sockets import DONTWAIT, Dealer, Security, make
 from zturbo.runtime.node.brokerwatch import BrokerWatch
 from zturbo.runtime.node.children import Child, ChildSpec
@@ -148,7 +149,7 @@ class Node:
         self._output = output
         self.folder = runtime_dir()
         self.seats: list[Seat] = []
-        self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context(1)
+        self._context = new_context()
         self._arrivals = Arrivals()
         self._control = make(
             self._context,
