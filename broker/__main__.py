@@ -10,8 +10,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from zturbo.runtime.net.keys import BROKER, read_keys
 from zturbo.runtime.net.limits import raise_descriptor_limit
 from zturbo.runtime.process.childside import ChildSide
+from zturbo_broker.keyring import Keyring
 from zturbo_broker.ledger.ledger import Ledger
 from zturbo_broker.machine.known import PipelineInfo
 from zturbo_broker.server import Broker
@@ -23,6 +25,7 @@ def main() -> int:
     """Run the broker that the spec on stdin describes. Returns the exit status."""
     side = ChildSide.open()
     spec: dict[str, Any] = side.spec
+    keys: str | None = spec.get("keys")
     raise_descriptor_limit()
     try:
         ledger = Ledger(Path(spec["state"]) / "ledger.db")
@@ -36,12 +39,16 @@ def main() -> int:
                 tcp=spec.get("tcp"),
                 lease=spec["lease"],
                 feed_timeout=spec.get("feed_timeout", 60.0),
+                security=None if keys is None else read_keys(keys, (BROKER,)),
+                keyring=None if keys is None else Keyring(Path(keys), shared=bool(spec.get("shared"))),
             )
         except BaseException:
             ledger.close()
             raise
     except BaseException as error:
         return side.failed(error, "broker")
+
+    broker.machine.known.open = bool(spec.get("open"))
 
     def stop(number: int, frame: object) -> None:
         broker.stop()

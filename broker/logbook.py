@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 
 from zturbo.wire.control import answers, to_broker
 
@@ -53,8 +54,17 @@ class Logbook:
             text = f"{message.dropped} more lines were too many to be sent; the stderr of {source} has them"
             self.add(at, "WARNING", source, b"", text)
 
-    def page(self, after: int, job: bytes | None, source: str) -> answers.LogPage:
-        """Entries after a number: of one job, of one source, or of all."""
+    def page(
+        self, after: int, job: bytes | None, source: str, sees: Callable[[bytes], bool] | None = None
+    ) -> answers.LogPage:
+        """Entries after a number: of one job, of one source, or of all.
+
+        Args:
+            after: the number.
+            job: the only job; None for all.
+            source: the only source; empty for all.
+            sees: whether the one who asks may see the lines of a job; None if it may see all lines.
+        """
         out: list[answers.LogEntry] = []
         last = after if after <= self._last else 0  # that number is from before this broker's start
         for entry in self._entries:
@@ -63,6 +73,7 @@ class Logbook:
             if len(out) == PAGE:
                 return answers.LogPage(entries=tuple(out), last=last, more=True)
             last = entry.number
-            if (job is None or entry.job == job) and (not source or entry.source == source):
+            wanted = (job is None or entry.job == job) and (not source or entry.source == source)
+            if wanted and (sees is None or sees(entry.job or b"")):
                 out.append(entry)
         return answers.LogPage(entries=tuple(out), last=last, more=False)

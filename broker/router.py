@@ -12,17 +12,23 @@ from pathlib import Path
 
 import zmq
 
-from zturbo.errors import DecodeError
+from zturbo.errors import AccessDenied, DecodeError
 from zturbo.errortext import error_text
+from zturbo.runtime.net.audit import Audit
 from zturbo.runtime.net.endless import Arrivals
+from zturbo.runtime.net.gate import CONTROL
 from zturbo.runtime.net.guard import Guard
 from zturbo.runtime.net.host import host_name
-from zturbo.runtime.net.sockets import DONTWAIT, Security, make
+from zturbo.runtime.net.keys import Security
+from zturbo.runtime.net.peers import user_of
+from zturbo.runtime.net.routes import Routes
+from zturbo.runtime.net.sockets import DONTWAIT, make
 from zturbo.runtime.shared.contents import SharedContents, at_address, has_references
 from zturbo.wire.control import from_broker
 from zturbo.wire.control.codec import MAX_CONTROL, pack_control, read_request, ref_of
 from zturbo.wire.control.message import Message
 from zturbo.wire.messages import MAX_FRAMES, Buffer
+from zturbo_broker.members.rights import User
 
 __all__ = ["Router"]
 
@@ -41,11 +47,13 @@ class Router:
     Args:
         context: zmq context.
         bind: control address, such as ``tcp://127.0.0.1:5555``.
-        handle: called with the sender's identity, the message, and the time.
+        handle: called with the sender's identity, the message, the time, and whose key it came under.
         guard: counts and logs what ``handle`` raises.
         arrivals: watches the socket's connections for messages without an end.
         longest: bytes that the contents of one message may have.
-        security: CURVE keys, if they are configured.
+        security: the broker's keys, if there are keys.
+        users: public key -> whose it is, of those who are let in now.
+        audit: told of messages that are refused for their key.
 
     Attributes:
         shared: what this process has in shared memory, to which clients refer; None if there is none.
@@ -58,17 +66,20 @@ class Router:
         self,
         context: zmq.Context[zmq.Socket[bytes]],
         bind: str,
-        handle: Callable[[bytes, Message, float], None],
+        handle: Callable[[bytes, Message, float, User | None], None],
         guard: Guard,
         arrivals: Arrivals,
         longest: int,
         security: Security | None = None,
+        users: Callable[[str], User | None] = lambda key: None,
+        audit: Audit | None = None,
     ) -> None:
         self.socket = make(
             context,
             zmq.ROUTER,
             bind=bind,
             security=security,
+            domain=CONTROL,
             arrivals=arrivals,
             longest=longest + MAX_CONTROL,
         )
@@ -78,6 +89,9 @@ class Router:
         self.shared = SharedContents.make(at_address(host_name(), self.address))
         self._file = Path(bind[6:]) if bind.startswith("ipc:///") else None
         self._handle = handle
+        self.routes = Routes() if security is not None and bind.startswith("tcp:") else None
+        self._users = users
+        self._audit = audit
         self._guard = guard
         self._arrivals = arrivals
 
@@ -96,15 +110,22 @@ class Router:
     def _take(self, who: bytes, frames: list[zmq.Frame]) -> int:
         """Read and handle one message. Returns its size."""
         what = "a control message"
+        user: User | None = None
         try:
             if len(frames) > MAX_FRAMES:
                 raise DecodeError(f"a message of more than {MAX_FRAMES} frames")
+            user = self._user(frames)
             parts: list[Buffer] = [frame.buffer for frame in frames]
             if has_references(parts):
                 parts = self._resolved(parts)
             message = read_request(parts)
             what = message.type_name
-            self._handle(who, message, time.monotonic())
+            self._handle(self._identity(who, user), message, time.monotonic(), user)
+        except AccessDenied as error:
+            self.bad += 1
+            if self._audit is not None:
+                self._audit.note(f"a message under the key of {user or 'nobody'}: {error}", "")
+            self._refuse(who, frames, "AccessDenied", str(error))
         except DecodeError as error:
             self.bad += 1
             log.debug("dropped a message: %s", error)
@@ -114,6 +135,28 @@ class Router:
             text = f"the broker could not do this: {error_text(error, 300)}; its log says more"
             self._refuse(who, frames, "JobError", text)
         return sum(len(frame) for frame in frames)
+
+    def _user(self, frames: list[zmq.Frame]) -> User | None:
+        """Whose key a message came under; None without keys.
+
+        Raises:
+            AccessDenied: that key was revoked.
+        """
+        if self.routes is None:
+            return None
+        user = self._users(user_of(frames[-1])) if frames else None
+        if user is None:
+            raise AccessDenied("this key was revoked")
+        return user
+
+    def _identity(self, who: bytes, user: User | None) -> bytes:
+        """The identity of a connection; raises AccessDenied if it belongs to another key."""
+        if self.routes is None or user is None:
+            return who
+        identity = self.routes.came(who, user.key)
+        if identity is None:
+            raise AccessDenied("the message comes under an identity that belongs to another key")
+        return identity
 
     def _resolved(self, frames: list[Buffer]) -> list[Buffer]:
         """The frames of a client's message, with those that it has by reference.
@@ -129,10 +172,13 @@ class Router:
         """Answer a request that has a ref, so that its client need not wait."""
         ref = ref_of([frame.buffer for frame in frames[:1]])
         if ref is not None:
-            self.say(who, from_broker.Error(ref=ref, kind=kind, message=text))
+            self._send(who, from_broker.Error(ref=ref, kind=kind, message=text))
 
     def say(self, who: bytes, message: Message) -> None:
         """Send a message. If its recipient is not connected, it is lost, and the recipient asks again."""
+        self._send(who if self.routes is None else self.routes.to(who), message)
+
+    def _send(self, who: bytes, message: Message) -> None:
         try:
             self.socket.send_multipart([who, *pack_control(message)], DONTWAIT)
         except zmq.ZMQError as error:  # unreachable or full

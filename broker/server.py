@@ -13,6 +13,7 @@ import math
 import os
 import shutil
 import time
+from collections import deque
 from pathlib import Path
 from platform import python_version
 from typing import Any
@@ -24,11 +25,13 @@ from zturbo.core.effects import Confirm, Control, Effect, Load, LogLine, Meet, R
 from zturbo.errors import DecodeError, VersionMismatch
 from zturbo.jobstates import ENDED, LIVE
 from zturbo.runtime.members.dump import dropped, dump, links
+from zturbo.runtime.net.audit import Audit
 from zturbo.runtime.net.endless import Arrivals
+from zturbo.runtime.net.gate import Gate
 from zturbo.runtime.net.guard import Guard
+from zturbo.runtime.net.keys import Security
 from zturbo.runtime.net.limits import most_members, new_context
 from zturbo.runtime.net.peers import Inbox, Peers
-from zturbo.runtime.net.sockets import Security
 from zturbo.runtime.process.posted import Posted
 from zturbo.runtime.process.usage import Usage
 from zturbo.version import __version__
@@ -36,8 +39,9 @@ from zturbo.wire.codec import decode, encode
 from zturbo.wire.control import from_broker, to_broker
 from zturbo.wire.control.message import Message
 from zturbo.wire.control.view import Member
-from zturbo.wire.messages import Batch
+from zturbo.wire.messages import Batch, Results, Want
 from zturbo_broker.jobs.job import Job
+from zturbo_broker.keyring import Keyring
 from zturbo_broker.ledger.archive import LedgerArchive
 from zturbo_broker.ledger.file import damaged
 from zturbo_broker.ledger.ledger import Ledger, LedgerFull
@@ -46,6 +50,7 @@ from zturbo_broker.logbook import Logbook
 from zturbo_broker.machine.known import PipelineInfo
 from zturbo_broker.machine.machine import BrokerMachine
 from zturbo_broker.members.leases import About
+from zturbo_broker.members.rights import User
 from zturbo_broker.members.speakers import check_speaker
 from zturbo_broker.repeats import has_answer, latest
 from zturbo_broker.router import Router
@@ -69,6 +74,8 @@ FULL = "the disk of the broker's ledger is full"
 TRIM = 1.0
 """Seconds between two looks at shared memory that is not used any more."""
 
+FORGED = "a message of a peer in the name of a process that is not under its key"
+
 RETRY_COMMIT = 1.0
 """Seconds between two tries to commit while the ledger's disk is full."""
 
@@ -85,7 +92,8 @@ class Broker:
         tcp: address that the inbox binds beside ipc; None if all workers share this process's files.
         lease: seconds that a member lives without being renewed.
         feed_timeout: seconds that a client may be silent while it feeds a job.
-        security: CURVE keys, if they are configured.
+        security: the broker's keys, if there are keys.
+        keyring: the keys that it lets in, if there are keys.
 
     Raises:
         StartError: the address is in use, or the ledger is damaged.
@@ -103,23 +111,43 @@ class Broker:
         lease: float = 5.0,
         feed_timeout: float = 60.0,
         security: Security | None = None,
+        keyring: Keyring | None = None,
     ) -> None:
         self.ledger = ledger
         number, members, jobs = self._read_ledger()
         self.context = new_context()
         self.guard = Guard(log)
-        self.arrivals = Arrivals()
+        self.keyring = keyring
+        self._audited: deque[str] = deque()
+        """Lines about those who were not let in, from any thread."""
+        self.audit = Audit(self._audited.append)
+        self.gate = None if security is None else Gate(self.context, self.audit)
+        if self.gate is not None and keyring is not None:
+            keyring.open(self.gate)
+        self.arrivals = Arrivals(self.audit)
         largest = max((pipeline.max_task_bytes for pipeline in pipelines), default=0)
-        self.router = Router(self.context, bind, self._handle, self.guard, self.arrivals, largest, security)
+        users = {} if keyring is None else keyring.users
+        self.router = Router(
+            self.context,
+            bind,
+            self._handle,
+            self.guard,
+            self.arrivals,
+            largest,
+            security,
+            lambda key: None if self.keyring is None else self.keyring.users.get(key),
+            self.audit,
+        )
         self._say = self.router.say
         self.address = self.router.address
         self.folder = folder
         folder.mkdir(mode=0o700)
         endpoints = [f"ipc://{self.folder}/in", *([tcp] if tcp else [])]
         self.inbox = Inbox(self.context, endpoints, self.arrivals, security, LONGEST)
-        self.peers = Peers(self.context, host, self.arrivals, security)
+        self.peers = Peers(self.context, host, self.arrivals, security, self.gate)
         me = os.urandom(16)
-        member = Member(me, "broker", "", -1, host, tuple(self.inbox.endpoints))
+        key = "" if security is None else security.public
+        member = Member(me, "broker", "", -1, host, tuple(self.inbox.endpoints), key=key)
         self.machine = BrokerMachine(
             member,
             pipelines,
@@ -133,6 +161,11 @@ class Broker:
             room=most_members(),
         )
         self.machine.rounds.together = True
+        self.machine.known.rights.shared = keyring is not None and keyring.shared
+        if keyring is not None:  # those whose key was revoked meanwhile are out
+            members = [one for one in members if one.key in users and users[one.key].role == "node"]
+        self._readers_of = -1
+        """Number of the last view whose sinks were told who may read."""
         ledger.set_view(number + 1)  # a number is never used twice, however soon this broker dies
         self._due = True
         """Whether there are records without a commit. Until then only a ``Reply`` is sent, which depends on
@@ -199,12 +232,38 @@ class Broker:
         if number > logging.INFO or log.isEnabledFor(logging.DEBUG):
             log.log(number if number > logging.INFO else logging.DEBUG, "%s", text)
 
+    def _look_at_keys(self, now: float) -> None:
+        """Take note of keys that were made or revoked, and tell the sinks."""
+        assert self.keyring is not None and self.gate is not None
+        revoked = self.keyring.look(now)
+        if revoked is not None:
+            self.keyring.open(self.gate)
+            self._note(
+                "INFO", "broker", b"", f"the folder of keys has changed; {len(revoked)} keys were revoked"
+            )
+            self.machine.revoked(revoked, now)
+            if self.router.routes is not None:
+                self.router.routes.forget(revoked)
+        number = self.machine.membership.number
+        readers = self.keyring.tell(now, changed=number != self._readers_of)
+        if readers is not None:
+            self._readers_of = number
+            for sink in self.machine.membership.sinks():
+                self.router.say(sink.incarnation, readers)
+
     def _log(self, m: to_broker.Log) -> None:
         if m.incarnation in self.machine.membership:
             self.logbook.add_records(time.time(), m)
 
-    def _logs(self, who: bytes, m: to_broker.Logs) -> None:
-        page = self.logbook.page(m.after, m.job, m.source)
+    def _logs(self, who: bytes, m: to_broker.Logs, user: User | None) -> None:
+        known = self.machine.known
+
+        def sees(name: bytes) -> bool:
+            job = known.table.find(name) if name else None
+            return job is not None and known.rights.sees(user, job)
+
+        all_jobs = user is None or user.role != "client" or known.rights.shared
+        page = self.logbook.page(m.after, m.job, m.source, None if all_jobs else sees)
         self.router.say(who, from_broker.Ok(ref=m.ref, value=page))
 
     def _look_at_itself(self, now: float) -> None:
@@ -237,17 +296,20 @@ class Broker:
             text += f", epoch {job.epoch}: it starts over"
         self._note("INFO", "broker", job.id, text)
 
-    def _handle(self, who: bytes, message: Message, now: float) -> None:
-        if isinstance(message, to_broker.Log):
+    def _handle(self, who: bytes, message: Message, now: float, user: User | None) -> None:
+        if isinstance(message, (to_broker.Log, to_broker.Logs)):
             check_speaker(who, message)
-            self._log(message)
-        elif isinstance(message, to_broker.Logs):
-            self._logs(who, message)
-        elif isinstance(message, to_broker.Members):
+            if user is not None and not self.machine.known.rights.check(user, who, message):
+                return
+            if isinstance(message, to_broker.Log):
+                self._log(message)
+            else:
+                self._logs(who, message, user)
+            return
+        if isinstance(message, to_broker.Members):
             self._look_at_itself(now)
-            self.machine.control(who, message, now)
-        elif not (isinstance(message, to_broker.Exited) and has_answer(self._deferred, who, message.ref)):
-            self.machine.control(who, message, now)
+        if not (isinstance(message, to_broker.Exited) and has_answer(self._deferred, who, message.ref)):
+            self.machine.control(who, message, now, user)
 
     # -- the loop -----------------------------------------------------------------------------
     def stop(self) -> None:
@@ -276,6 +338,12 @@ class Broker:
         until = self.arrivals.look(now)
         if self._full_until:
             until = min(until, self._full_until)
+        if self.keyring is not None:
+            self._look_at_keys(now)
+            self._perform(now)
+            until = min(until, self.keyring.deadline())
+        while self._audited:
+            self._note("WARNING", "broker", b"", self._audited.popleft())
         timeout = max(0.0, (until if due is None else min(due, until)) - now)
         if self.peers.blocked:
             timeout = min(timeout, 0.005)
@@ -313,7 +381,13 @@ class Broker:
     def _read_inbox(self, socket: zmq.Socket[bytes]) -> None:
         for frames in self.inbox.receive(socket):
             try:
-                self.machine.data(decode(frames), time.monotonic())
+                message = decode(frames)
+                if isinstance(message, (Want, Results)):
+                    continue  # of clients and for clients
+                if not self.peers.may_speak(message.source, self.inbox.user):
+                    self.audit.note(FORGED, "")
+                    continue
+                self.machine.data(message, time.monotonic())
             except (DecodeError, VersionMismatch) as error:
                 self.bad += 1
                 log.debug("dropped a message: %s", error)
@@ -465,6 +539,8 @@ class Broker:
         self.peers.close()
         self.inbox.close()
         self.router.close()
+        if self.gate is not None:
+            self.gate.close()
         self.context.term()
         self._posted.close()
         shutil.rmtree(self.folder, ignore_errors=True)

@@ -9,6 +9,7 @@
     * TooLarge ........................ a task over the message size limit
     * DecodeError ..................... bytes from a socket that are not a message of zturbo
     * BrokerUnavailable (ConnectionError)  no broker answers at the address
+    * AccessDenied (PermissionError) .. the key is wrong, missing or revoked, or may not do this
     * VersionMismatch ................. the two ends speak different protocol versions
     * StartError ...................... a process could not start: import, ``__init__``, ``init()``, bind
     * ResultTimeout (TimeoutError) .... the result did not come in time
@@ -30,6 +31,7 @@ from concurrent.futures import CancelledError
 from typing import Any
 
 __all__ = [
+    "AccessDenied",
     "BrokerUnavailable",
     "ClientLost",
     "DecodeError",
@@ -126,6 +128,11 @@ class DecodeError(ZturboError):
 
 class BrokerUnavailable(ZturboError, ConnectionError):
     """No broker answers at the address."""
+
+
+class AccessDenied(ZturboError, PermissionError):
+    """The broker does not let this process in: its key is wrong, missing or revoked. Or the key may not do
+    what was asked: its role cannot, or the job is another's."""
 
 
 class VersionMismatch(ZturboError):

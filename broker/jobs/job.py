@@ -67,6 +67,8 @@ class Job:
     options: dict[str, Any]
     digest: bytes
     """Tells a repeated submit from another job under the same id."""
+    owner: str = ""
+    """Name of the key under which it was submitted; empty without keys."""
     number: int = 0
     """Numbers count up in the order of submission."""
     state: JobState = JobState.WAITING
@@ -138,6 +140,7 @@ class Job:
             "counted": [(stage, *numbers) for stage, numbers in self.counted.items()],
             "counts_final": self.counts_final,
             "chunks": self.fed,
+            "owner": self.owner,
         }
 
     def take_notes(self, notes: dict[str, Any]) -> None:
@@ -154,6 +157,7 @@ class Job:
         self.counted = {stage: (done, failed) for stage, done, failed in notes.get("counted", ())}
         self.counts_final = notes.get("counts_final", False)
         self.chunks_were = notes.get("chunks", 0)
+        self.owner = notes.get("owner", "")
 
     def count(self, stage: int, done: int, failed: int) -> None:
         """Add the last counts of a worker of this stage."""

@@ -94,7 +94,10 @@ def member_of(raw: bytes) -> Member:
         RowUnreadable: no member can be made of it.
     """
     try:
-        return Member.from_wire(msgpack.unpackb(raw, use_list=False, raw=False))
+        fields = msgpack.unpackb(raw, use_list=False, raw=False)
+        if len(fields) == 12:  # of a zturbo that knew nothing of keys
+            fields = (*fields, "")
+        return Member.from_wire(fields)
     except Exception as error:  # no list of what a row may raise is ever complete
         raise RowUnreadable(f"row 'members' of table meta cannot be read: {error_text(error, 200)}") from None
 
@@ -105,6 +108,8 @@ def _job_of(row: JobRow, index: list[tuple[int, int, int, int]]) -> Job:
         fields = msgpack.unpackb(row.stamp, use_list=False, raw=False)
         if len(fields) == 15:  # of a zturbo that knew nothing of codes
             fields = (*fields, ())
+        if len(fields) == 16:  # of a zturbo that knew nothing of keys
+            fields = (*fields, "")
         stamp = stamp_from_wire(fields)
     chunks = Chunks()
     for _, first, n, nbytes in index:

@@ -16,11 +16,16 @@ from zturbo_broker.jobs.codes import other_code
 from zturbo_broker.jobs.job import Job
 from zturbo_broker.machine.known import Known
 from zturbo_broker.machine.lifecycle import Lifecycle
+from zturbo_broker.members.rights import User
 
 __all__ = ["FromClients"]
 
 WATCH = 5.0
 """Seconds after which a watch that its client does not repeat is forgotten."""
+
+
+MOST_USERS = 10_000
+"""Most clients whose keys are noted for an answer."""
 
 
 class FromClients:
@@ -43,6 +48,8 @@ class FromClients:
         self.problems = known.problems
         self.trouble = known.trouble
         self.life = life
+        self._users: dict[bytes, User] = {}
+        """Identity -> whose key it has, of those who ask for jobs; empty without keys."""
         self._readers = known.membership.number << 32
         """Token of the last reader of results: of two that attach to a job the later one has the higher."""
 
@@ -95,8 +102,9 @@ class FromClients:
         """
         root = None if new.stream else _roots(new.job, [((), 1)], 1, new.meta, contents)
         known = self.table.find(new.job)
+        owner = "" if self.known.user is None else self.known.user.name
         if known is not None:
-            if known.digest != new.digest:
+            if known.digest != new.digest or (self.known.user is not None and known.owner != owner):
                 return _refusal("JobConflict", "this job id was submitted with other content")
             return known, self._next_reader()
         pipeline = self.pipelines.get(new.pipeline)
@@ -114,6 +122,7 @@ class FromClients:
             stream=new.stream,
             options=new.options,
             digest=new.digest,
+            owner=owner,
         )
         token = self._next_reader()
         if job.id in self.life.forgets:  # of an earlier job that had this id
@@ -240,6 +249,7 @@ class FromClients:
             sink=b"" if sink is None else sink.incarnation,
             results=() if sink is None else sink.results,
             host="" if sink is None else sink.host,
+            key="" if sink is None else sink.key,
         )
 
     def cancel(self, identity: bytes, message: to_broker.Cancel, now: float) -> None:
@@ -269,10 +279,19 @@ class FromClients:
         The answer waits for the last counts of a job that has just ended. It also waits for those of a job
         whose results the client has had, and whose end the sink is about to report.
         """
+        self._note_user(identity)
         if self.counts.waits(identity, message, self.jobs, now):
             self.effects.extend(self.life.forgets.say_now())  # the members answer with last counts
         else:
             self._describe(identity, message, now)
+
+    def _note_user(self, identity: bytes) -> None:
+        """Note whose key a question came under that is perhaps answered later."""
+        if self.known.user is not None:
+            self._users.pop(identity, None)
+            self._users[identity] = self.known.user
+            if len(self._users) > MOST_USERS:
+                del self._users[next(iter(self._users))]
 
     def answer(self, now: float) -> None:
         """Answer questions that wait no longer."""
@@ -281,6 +300,7 @@ class FromClients:
 
     def _describe(self, identity: bytes, asked: to_broker.Jobs, now: float) -> None:
         after = 0
+        user = self._users.get(identity)
         if asked.job is None:
             jobs, after = self.table.page(asked.after, min(asked.most, MAX_PAGE))
         else:
@@ -301,11 +321,12 @@ class FromClients:
                 )
             )
         description = answers.Description(
-            jobs=tuple(map(self.status, jobs)),
+            jobs=tuple(self.status(job) for job in jobs if self.known.rights.sees(user, job)),
             next=after,
             totals={state.value: count for state, count in self.table.totals.items() if count},
             pipelines=tuple(pipelines),
             trouble=self.trouble.get(self.known.me),
+            open=self.known.open,
         )
         self.say.now(identity, asked.ref, description)
 

@@ -17,6 +17,7 @@ from zturbo_broker.jobs.job import Job
 from zturbo_broker.jobs.table import Archive, JobTable
 from zturbo_broker.members.leases import UNKNOWN, Membership
 from zturbo_broker.members.problems import Problems
+from zturbo_broker.members.rights import Rights, User
 
 __all__ = ["Answers", "Known", "PipelineInfo"]
 
@@ -108,6 +109,11 @@ class Known:
         self.counts = Counts()
         self.problems = Problems()
         self.codes = Codes()
+        self.open = False
+        """Whether other hosts reach this broker, and no keys keep strangers out."""
+        self.rights = Rights(self.membership, self.table.find)
+        self.user: User | None = None
+        """Whose key the message that is being handled came under; None without keys."""
         self.trouble: dict[bytes, str] = {}
         """Member -> why it cannot go on, such as a full disk."""
 

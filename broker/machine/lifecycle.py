@@ -297,6 +297,7 @@ class Lifecycle:
             reader=job.client if job.reader else b"",
             token=job.reader,
             codes=codes,
+            owner=job.owner,
         )
         self.record(job)
         self.seekers.moved(job.id)

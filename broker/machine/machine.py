@@ -12,6 +12,7 @@ from typing import Any
 
 from zturbo.core.rounds import Rounds
 from zturbo.jobstates import ENDED, JobState
+from zturbo.slotted import replace
 from zturbo.wire.control import to_broker
 from zturbo.wire.control.message import Message
 from zturbo.wire.control.view import Member
@@ -27,6 +28,7 @@ from zturbo_broker.machine.lifecycle import Lifecycle
 from zturbo_broker.machine.reachability import Reachability
 from zturbo_broker.machine.restart import Restart
 from zturbo_broker.members.complaints import Complaints
+from zturbo_broker.members.rights import User
 from zturbo_broker.members.speakers import check_speaker
 
 __all__ = ["BrokerMachine"]
@@ -143,14 +145,28 @@ class BrokerMachine:
         self.restarts.restore(members, jobs, now)
         self.rounds.event(now)
 
-    def control(self, who: bytes, message: Message, now: float) -> None:
+    def control(self, who: bytes, message: Message, now: float, user: User | None = None) -> None:
         """Handle a control message.
 
+        Args:
+            who: the identity that it came from.
+            message: the message.
+            now: the time.
+            user: whose key it came under; None without keys.
+
         Raises:
+            AccessDenied: this key may not send it. Nothing is changed.
             DecodeError: it speaks in another's name, or its fields contradict each other in a way that the
                 schema does not check. Nothing is changed.
         """
         check_speaker(who, message)
+        if user is not None and not self.known.rights.check(user, who, message):
+            return
+        self.known.user = user
+        if isinstance(message, to_broker.Hello):  # a key is proved by the connection, and by nothing else
+            key = "" if user is None else user.key
+            if message.member.key != key:
+                message = message.but(member=replace(message.member, key=key))
         self.clients.heard(who, now)
         self.handlers[type(message)](who, message, now)
         self.rounds.event(now)
@@ -184,6 +200,13 @@ class BrokerMachine:
         elif type(message) is Ping and message.target == self.me:
             self.reachability.pinged(message.source, self.me, message.trial, now)
             self.members.admit(now)
+        self.rounds.event(now)
+
+    def revoked(self, keys: set[str], now: float) -> None:
+        """These keys are not let in any more: their members are out of the view at once."""
+        for member in self.membership.members():
+            if member.key in keys:
+                self.members.cut_off(member, "the key of its node was revoked", now)
         self.rounds.event(now)
 
     def stood_still(self, seconds: float) -> None:

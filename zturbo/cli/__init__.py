@@ -25,6 +25,7 @@ from zturbo.cli import (
     hosts,
     job,
     jobs,
+    keys,
     logs,
     new,
     result,
@@ -37,7 +38,7 @@ from zturbo.cli import (
 )
 from zturbo.cli.ask import fail
 from zturbo.cli.run import UNFIT_CODE
-from zturbo.errors import BrokerUnavailable, JobError, ResultTimeout, ZturboError
+from zturbo.errors import AccessDenied, BrokerUnavailable, JobError, ResultTimeout, ZturboError
 from zturbo.errortext import error_text
 from zturbo.version import __version__
 
@@ -45,7 +46,7 @@ __all__ = ["ENVIRONMENT", "EXIT_CODES", "main", "parser"]
 
 COMMANDS = (
     *(new, check, up, broker, sink, stage, submit, jobs, job),
-    *(hosts, doctor, result, logs, cancel, retry, slurm, completion),
+    *(hosts, doctor, result, logs, cancel, retry, keys, slurm, completion),
 )
 
 EXIT_CODES = {
@@ -53,7 +54,8 @@ EXIT_CODES = {
     1: "a job failed, has failed tasks, or did not end in time; 'doctor' has found a fault",
     2: "a mistake in arguments or network file, or an unknown name",
     3: "no broker answers",
-    UNFIT_CODE: "the broker refuses each process of this command for good: it has another version of zturbo",
+    UNFIT_CODE: "the broker refuses this command for good: a wrong, missing or revoked key, a key that may "
+    "not do this, or another version of zturbo",
     130: "stopped by Ctrl-C",
 }
 """Exit code -> what it means."""
@@ -63,6 +65,7 @@ ENVIRONMENT = {
     "ZTURBO_BIND": "address that the broker of 'up' and 'broker' listens at: --bind",
     "ZTURBO_ADDRESS": "address at which other hosts reach this one: --address",
     "ZTURBO_STATE": "folder of the ledger and the spools: --state",
+    "ZTURBO_KEYS": "a file of keys, or a folder of them: --keys",
     "ZTURBO_INSECURE": "1: bind to addresses that other hosts can reach: --insecure",
     "ZTURBO_WORKERS": "number of workers that 'stage' runs: --workers",
     "NO_COLOR": "if it is set, no colours",
@@ -178,6 +181,9 @@ def main(argv: list[str] | None = None) -> int:
     except BrokerUnavailable as error:
         fail(str(error))
         return 3
+    except AccessDenied as error:
+        fail(str(error))
+        return UNFIT_CODE
     except (JobError, ResultTimeout) as error:
         fail(f"{type(error).__name__}: {error}")
         return 1

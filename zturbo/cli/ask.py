@@ -51,6 +51,11 @@ def add_broker(parser: argparse.ArgumentParser, *, as_json: str | None = "print 
     parser.add_argument(
         "--broker", metavar="ADDRESS", help="default: $ZTURBO_BROKER, else tcp://127.0.0.1:5555"
     )
+    parser.add_argument(
+        "--keys",
+        metavar="PATH",
+        help="a file of keys, or a folder with one; default: $ZTURBO_KEYS, else none",
+    )
 
 
 def add_job(parser: argparse.ArgumentParser) -> None:
@@ -84,7 +89,7 @@ def seconds(text: str) -> float:
 
 def connect(args: argparse.Namespace) -> Client:
     """A client of the broker that the command line names."""
-    return Client(args.broker)
+    return Client(args.broker, keys=args.keys)
 
 
 def find_job(client: Client, name: str) -> dict[str, Any]:

@@ -30,6 +30,6 @@ def add(commands: Any) -> None:
 def run(args: argparse.Namespace) -> int:
     """Run the command."""
     network = load(args)
-    refuse_second(network.broker.bind)
+    refuse_second(network)
     child = broker_child(network, address=args.address, debug=args.verbose)
     return foreground(network, [child], say=lambda line: print(line, file=sys.stderr), as_json=args.json)

@@ -23,6 +23,8 @@ examples:
   zturbo jobs --watch
 """
 
+OPEN = "no keys: whoever reaches this broker can run jobs, read results and send forged ones ('zturbo keys')"
+
 EVERY = 1.0
 """Seconds between two questions to the broker, with --watch."""
 
@@ -85,6 +87,8 @@ def _show(value: dict[str, Any], *, whole: bool) -> None:
     jobs = value["jobs"]
     if value["trouble"]:
         print(paint(f"the broker waits: {value['trouble']}", "31"))
+    if value["open"]:
+        print(paint(OPEN, "33"))
     for pipeline in value["pipelines"]:
         counted = zip(pipeline["stages"], pipeline["workers"], strict=True)
         stages = [paint(f"{name} x{n}", "" if n else "31") for name, n in counted]

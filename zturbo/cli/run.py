@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from zturbo.checks import is_address, is_loopback
@@ -17,10 +18,11 @@ from zturbo.cli.ask import print_line
 from zturbo.cli.fromsystem import is_system_name, network_of
 from zturbo.client.client import Client
 from zturbo.deploy.network import Network
-from zturbo.errors import StartError, UsageError, ZturboError
+from zturbo.errors import AccessDenied, StartError, UsageError, ZturboError
 from zturbo.errortext import shown_text
 from zturbo.runtime.net.findings import LOOK, Examiner, is_resolved
 from zturbo.runtime.net.host import address_towards, host_name, listens, tcp_address
+from zturbo.runtime.net.keys import BROKER, allowed, read_keys
 from zturbo.runtime.net.limits import check_children, raise_descriptor_limit
 from zturbo.runtime.net.sockets import check_bind
 from zturbo.runtime.node.children import Child, ChildSpec
@@ -36,6 +38,11 @@ __all__ = [
     "network_file",
     "refuse_second",
 ]
+
+OPEN = (
+    "zturbo: --insecure: whoever reaches the ports of these processes can run jobs, read results and send "
+    "forged ones; 'zturbo keys init FOLDER' and --keys FOLDER keep them out"
+)
 
 UNFIT_CODE = 4
 """Exit code of a command whose processes can never join the broker."""
@@ -86,8 +93,9 @@ def add_listening(parser: argparse.ArgumentParser, *, spools: bool = True) -> No
     parser.add_argument(
         "--address",
         metavar="HOST",
-        help="address at which other hosts reach this one; default: $ZTURBO_ADDRESS, else with --insecure "
-        "this host's address towards the broker. Without an address, only this host reaches its processes",
+        help="address at which other hosts reach this one; default: $ZTURBO_ADDRESS, else with keys "
+        "or --insecure this host's address towards the broker. Without one, only this host reaches its "
+        "processes",
     )
     if spools:
         parser.add_argument(
@@ -98,8 +106,14 @@ def add_listening(parser: argparse.ArgumentParser, *, spools: bool = True) -> No
     parser.add_argument(
         "--insecure",
         action="store_true",
-        help="bind to an address that other hosts can reach, although there is no access control; default: "
-        "$ZTURBO_INSECURE, 1 or 0",
+        help="without keys, bind to an address that other hosts can reach: whoever reaches it can run code "
+        "here; default: $ZTURBO_INSECURE, 1 or 0",
+    )
+    parser.add_argument(
+        "--keys",
+        metavar="PATH",
+        help="folder of keys, as 'zturbo keys init' makes it, or the file of one key; default: $ZTURBO_KEYS, "
+        "else 'keys' in the file, else none",
     )
     parser.add_argument("-v", "--verbose", action="store_true", help="log more")
     parser.add_argument("--json", action="store_true", help="print events on stdout, a JSON map a line")
@@ -116,7 +130,7 @@ def network_file(name: str) -> Network:
 
 
 def load_here(args: argparse.Namespace) -> Network:
-    """Load the network file of a command. Flags and environment override its state folder, not its broker.
+    """Load the network file of a command. Flags and environment override its folders, not its broker.
 
     Raises:
         UsageError: the file or an override has a mistake.
@@ -127,6 +141,8 @@ def load_here(args: argparse.Namespace) -> Network:
     args.insecure = args.insecure or _env_flag("INSECURE")
     if state:
         network = replace(network, broker=replace(network.broker, state=os.path.abspath(state)))
+    if keys := args.keys or _env("KEYS"):
+        network = replace(network, broker=replace(network.broker, keys=os.path.abspath(keys)))
     return network
 
 
@@ -150,17 +166,29 @@ def load(args: argparse.Namespace) -> Network:
             )
         broker = replace(broker, bind=address)
     network = replace(network, broker=broker)
+    if network.keys is not None:
+        args.insecure = False
+        _check_keys(network.keys, binds=binds)
+    open_too = args.insecure or network.keys is not None
     if binds or not address:
-        check_bind(network.broker.bind, insecure=args.insecure)
+        check_bind(network.broker.bind, insecure=open_too)
     if named:
-        check_bind(tcp_address(named, 1), insecure=args.insecure)
-    elif args.insecure and not is_loopback(network.broker.bind):
+        check_bind(tcp_address(named, 1), insecure=open_too)
+    if not named and open_too and not is_loopback(network.broker.bind):
         named = _own_address(network.broker.bind, wait=not binds)
         if named is None and network.broker.bind.startswith("tcp:"):
             text = f"{network.broker.bind} does not tell by which address others reach this host"
             print(f"zturbo: {text}, so they cannot: --address does", file=sys.stderr)
     args.address = named
     return network
+
+
+def _check_keys(path: str, *, binds: bool) -> None:
+    """Raise UsageError if a command has not the keys that it needs, before it starts anything."""
+    if binds:
+        read_keys(path, (BROKER,))
+        allowed(Path(path))
+    read_keys(path, ("node",))
 
 
 def _own_address(broker: str, *, wait: bool) -> str | None:
@@ -218,12 +246,15 @@ class Teller:
             self._say(shown_text(line))
 
 
-def refuse_second(address: str) -> None:
+def refuse_second(network: Network) -> None:
     """Raise StartError if a process listens at the address of a broker that is about to start."""
+    address = network.broker.bind
     if not listens(address):
         return
     try:
-        Client(address, timeout=2).close()
+        Client(address, timeout=2, keys=network.keys).close()
+    except AccessDenied:
+        pass  # a broker with other keys, or without keys
     except ZturboError:
         raise StartError(
             f"{address} is in use by another program, or by a broker that does not answer: stop it, or "
@@ -263,6 +294,8 @@ def foreground(
     """
     raise_descriptor_limit()
     check_children(len(children))
+    if network.is_open:
+        print(OPEN, file=sys.stderr)
     failed: list[str] = []
     unfit: list[str] = []
     ran: set[str] = set()
@@ -329,6 +362,7 @@ def foreground(
             on_event=on_event,
             broker_first=any(child.role == "broker" for child in children),
             output=output,
+            security=None if network.keys is None else read_keys(network.keys, ("node",)),
         )
         nodes.append(node)
         try:

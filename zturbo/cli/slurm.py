@@ -135,6 +135,7 @@ def _exec(words: list[str]) -> int:
 
 def _batch(args: argparse.Namespace, network: Network) -> Batch:
     given = {"--state": args.state, "--address": args.address, "--rendezvous": args.rendezvous}
+    given["--keys"] = None if args.keys is None else os.path.abspath(args.keys)
     flags = [word for name, value in given.items() if value for word in (name, str(value))]
     flags += [
         f"--{name}"
@@ -186,7 +187,7 @@ def _first(args: argparse.Namespace, step: Step, network: Network, rendezvous: R
         sink_child(network, **options),
         *_workers(args, step, network),
     ]
-    program = _Program(args.program, network.broker.bind, say)
+    program = _Program(args.program, network, say)
 
     def end_run() -> None:
         rendezvous.remove()
@@ -246,7 +247,7 @@ def _run_workers(
 
 def _at(network: Network, broker: str, args: argparse.Namespace) -> Network:
     if args.address:
-        check_bind(tcp_address(args.address, 1), insecure=args.insecure)
+        check_bind(tcp_address(args.address, 1), insecure=args.insecure or network.keys is not None)
     return replace(network, broker=replace(network.broker, bind=broker))
 
 
@@ -335,14 +336,16 @@ class _Program:
 
     Args:
         words: the program and its arguments.
-        broker: the broker's address, which it gets as ``$ZTURBO_BROKER``.
+        network: it gets the broker's address as ``$ZTURBO_BROKER``, and where the keys are as ``$ZTURBO_KEYS``.
         say: prints a line.
     """
 
-    def __init__(self, words: list[str], broker: str, say: Say) -> None:
+    def __init__(self, words: list[str], network: Network, say: Say) -> None:
         self._name = shown_text(words[0]) if words else ""
         self._words = [sys.executable, *words] if words and words[0].endswith(".py") else words
-        self._broker = broker
+        self._env = {"ZTURBO_BROKER": network.broker.bind}
+        if network.keys is not None:
+            self._env["ZTURBO_KEYS"] = network.keys
         self._say = say
         self._process: subprocess.Popen[bytes] | None = None
         self.code: int | None = None
@@ -351,7 +354,7 @@ class _Program:
     def run(self) -> None:
         """Run it until it ends."""
         try:
-            self._process = subprocess.Popen(self._words, env={**os.environ, "ZTURBO_BROKER": self._broker})
+            self._process = subprocess.Popen(self._words, env={**os.environ, **self._env})
             code = self._process.wait()
             self.code = code if code >= 0 else 128 - code
             self._say(f"{self._name} has ended with exit code {self.code}")

@@ -10,6 +10,7 @@ from typing import Any
 from zturbo.cli.ask import counted
 from zturbo.cli.run import add_common, foreground, load
 from zturbo.deploy.children import worker_children
+from zturbo.runtime.net.keys import read_keys
 
 __all__ = ["add", "run"]
 
@@ -55,6 +56,7 @@ def run(args: argparse.Namespace) -> int:
         from zturbo.cli.here import run_here
 
         (child,) = worker_children(network, args.stage, 1, address=args.address, debug=args.verbose)
+        child.spec["keys"] = None if network.keys is None else read_keys(network.keys, ("node",)).path
         return run_here(child, network.broker.bind)
     children = worker_children(network, args.stage, args.workers, address=args.address, debug=args.verbose)
     return foreground(network, children, say=lambda line: print(line, file=sys.stderr), as_json=args.json)

@@ -11,6 +11,7 @@ from typing import Any
 from zturbo.cli.run import add_common, foreground, load, refuse_second
 from zturbo.client.client import Client
 from zturbo.deploy.children import broker_child, sink_child, worker_children
+from zturbo.deploy.network import Network
 from zturbo.errors import ZturboError
 from zturbo.errortext import shown_text
 from zturbo.hardware.allot import Allotment
@@ -55,7 +56,7 @@ def add(commands: Any) -> None:
 def run(args: argparse.Namespace) -> int:
     """Run the command."""
     network = load(args)
-    refuse_second(network.broker.bind)
+    refuse_second(network)
     options = {"address": args.address, "debug": args.verbose}
     children = [broker_child(network, **options), sink_child(network, **options)]
     for name in args.without:
@@ -69,7 +70,7 @@ def run(args: argparse.Namespace) -> int:
     progress = Progress(show=not args.no_progress)
 
     def beside(node: Node) -> None:
-        threading.Thread(target=_watch, args=(node, network.broker.bind, progress), daemon=True).start()
+        threading.Thread(target=_watch, args=(node, network, progress), daemon=True).start()
 
     progress.say(f"zturbo: {shown_text(args.file)} at {network.broker.bind}; Ctrl-C stops it")
     try:
@@ -81,12 +82,12 @@ def run(args: argparse.Namespace) -> int:
         sys.stderr.flush()
 
 
-def _watch(node: Node, broker: str, progress: Progress) -> None:
+def _watch(node: Node, network: Network, progress: Progress) -> None:
     """Ask the broker for its jobs and show their progress, as long as the node runs."""
     stop = threading.Event()
     while not node.stopping:
         try:
-            with Client(broker, timeout=5) as client:
+            with Client(network.broker.bind, timeout=5, keys=network.keys) as client:
                 progress.follow(client.describe, lambda: not node.stopping)
         except ZturboError:
             stop.wait(0.5)

@@ -11,6 +11,7 @@ async with AsyncClient("tcp://127.0.0.1:5555") as client:
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Iterable, Iterator
 from concurrent import futures
 from functools import partial
@@ -28,7 +29,6 @@ from zturbo.client.job_ids import is_job_id, job_id_of, joined, pick_job, with_t
 from zturbo.client.reader import Failure
 from zturbo.client.submissions import OnError, Submission
 from zturbo.errors import ResultTimeout, UsageError
-from zturbo.runtime.net.sockets import Security
 from zturbo.wire.control import to_broker
 from zturbo.wire.control.fields import MAX_PAGE
 
@@ -41,15 +41,22 @@ class AsyncClient:
     Args:
         broker: its address; default ``$ZTURBO_BROKER``, else ``tcp://127.0.0.1:5555``.
         timeout: seconds that a question to the broker may take.
+        keys: a file of keys, or a folder with one, as ``zturbo keys`` makes them; default ``$ZTURBO_KEYS``,
+            else no keys. A broker on ipc needs none.
 
     Raises:
+        AccessDenied: the broker does not let this key in, or it needs one and there is none.
         BrokerUnavailable: no broker answers there (on entering).
     """
 
     def __init__(
-        self, broker: str | None = None, *, timeout: float = 5.0, security: Security | None = None
+        self,
+        broker: str | None = None,
+        *,
+        timeout: float = 5.0,
+        keys: str | os.PathLike[str] | None = None,
     ) -> None:
-        self._make: Callable[[], Client] = partial(Client, broker, timeout=timeout, security=security)
+        self._make: Callable[[], Client] = partial(Client, broker, timeout=timeout, keys=keys)
         self._client: Client | None = None
 
     async def __aenter__(self) -> AsyncClient:

@@ -39,7 +39,7 @@ from zturbo.client.job_ids import is_job_id, job_id_of, joined, pick_job, with_t
 from zturbo.client.reader import Failure, Reader
 from zturbo.client.submissions import OnError, Submission
 from zturbo.errors import ResultTimeout, UsageError, ZturboError
-from zturbo.runtime.net.sockets import Security
+from zturbo.runtime.net.keys import ASKING, Security, read_keys
 from zturbo.wire.control import to_broker
 from zturbo.wire.control.fields import MAX_PAGE
 
@@ -60,14 +60,23 @@ class Waited(NamedTuple):
     not_done: set[JobHandle]
 
 
+def _security(broker: str, keys: str | os.PathLike[str] | None) -> Security | None:
+    """The keys of a client; raises UsageError."""
+    path = keys or os.environ.get("ZTURBO_KEYS")
+    return read_keys(os.fspath(path), ASKING) if path and broker.startswith("tcp:") else None
+
+
 class Client:
     """Submits jobs to a broker, and reads their results.
 
     Args:
         broker: its address; default ``$ZTURBO_BROKER``, else ``tcp://127.0.0.1:5555``.
         timeout: seconds that a question to the broker may take.
+        keys: a file of keys, or a folder with one, as ``zturbo keys`` makes them; default ``$ZTURBO_KEYS``,
+            else no keys. A broker on ipc needs none.
 
     Raises:
+        AccessDenied: the broker does not let this key in, or it needs one and there is none.
         BrokerUnavailable: no broker answers there.
         VersionMismatch: the broker speaks another protocol version.
 
@@ -76,7 +85,11 @@ class Client:
     """
 
     def __init__(
-        self, broker: str | None = None, *, timeout: float = 5.0, security: Security | None = None
+        self,
+        broker: str | None = None,
+        *,
+        timeout: float = 5.0,
+        keys: str | os.PathLike[str] | None = None,
     ) -> None:
         self.broker = broker or os.environ.get("ZTURBO_BROKER") or DEFAULT_BROKER
         check_type("Client: broker", self.broker, str, "an address, tcp://HOST:PORT or ipc://PATH")
@@ -87,7 +100,7 @@ class Client:
             )
         check_seconds("Client: timeout", timeout)
         self.timeout = timeout
-        self.connection = Connection(self.broker, timeout, security)
+        self.connection = Connection(self.broker, timeout, _security(self.broker, keys))
         self.info = self.connection.info
 
     def __enter__(self) -> Client:

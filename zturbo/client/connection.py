@@ -13,7 +13,7 @@ from zturbo.client.outbox import Outbox
 from zturbo.client.submissions import Submission, Submissions
 from zturbo.client.watch import Callbacks, Watch
 from zturbo.errors import BrokerUnavailable
-from zturbo.runtime.net.sockets import Security
+from zturbo.runtime.net.keys import Security
 from zturbo.wire.control.message import Answer, Request
 
 __all__ = ["Connection"]

@@ -25,6 +25,7 @@ from zturbo.client.process import check_process
 from zturbo.client.subscription import Subscription
 from zturbo.client.subscriptions import Subscriptions
 from zturbo.errors import (
+    AccessDenied,
     BrokerUnavailable,
     DecodeError,
     UsageError,
@@ -35,8 +36,10 @@ from zturbo.runtime.members.complete import CompleteJobs
 from zturbo.runtime.net.endless import Arrivals
 from zturbo.runtime.net.findings import Examiner
 from zturbo.runtime.net.guard import Guard
+from zturbo.runtime.net.keys import Security
 from zturbo.runtime.net.limits import check_room, new_context
-from zturbo.runtime.net.sockets import DONTWAIT, Dealer, Security, make
+from zturbo.runtime.net.routes import own_identity
+from zturbo.runtime.net.sockets import DONTWAIT, Dealer, make
 from zturbo.runtime.process.posted import Posted
 from zturbo.slotted import field, slotted
 from zturbo.version import __version__
@@ -126,7 +129,7 @@ class ClientIO:
             self._context,
             zmq.DEALER,
             connect=broker,
-            identity=self.identity,
+            identity=own_identity(self.identity, secured=security is not None and broker.startswith("tcp:")),
             security=security,
             arrivals=self._arrivals,
             longest=MAX_ANSWER,
@@ -153,6 +156,8 @@ class ClientIO:
         """Whether the thread takes no calls any more."""
         self._poller = zmq.Poller()
         self._poller.register(self._control, zmq.POLLIN)
+        if isinstance(self._control, Dealer):
+            self._poller.register(self._control.changes, zmq.POLLIN)
         self._poller.register(self._posted.fd, zmq.POLLIN)
         self._thread = threading.Thread(target=self._run, name="zturbo-client", daemon=True)
         self._thread.start()
@@ -282,6 +287,8 @@ class ClientIO:
                 self._posted.read()
             elif socket is self._control:
                 self._read_control()
+            elif isinstance(self._control, Dealer) and socket is self._control.changes:
+                self._control.connected()
             elif isinstance(socket, zmq.Socket) and not socket.closed:
                 self.results.read(socket, now)
         for call in self._posted.take():
@@ -310,14 +317,15 @@ class ClientIO:
         except Exception as error:
             self._guard.failed("a call", error)
 
-    def _connect(self, address: str) -> Dealer:
-        """A socket to a sink; raises StartError."""
+    def _connect(self, address: str, key: str) -> Dealer:
+        """A socket to a sink, which has this public key if there are keys; raises StartError."""
         socket = make(
             self._context,
             zmq.DEALER,
             connect=address,
             identity=self.identity,
             security=self._security,
+            server=key,
             arrivals=self._arrivals,
         )
         assert isinstance(socket, Dealer)
@@ -352,6 +360,10 @@ class ClientIO:
         if self._silent_since + QUIET <= now and (seen or not self._away):
             self._complain([request.deadline for request in self._requests.values()], now)
         until = self._examiner.deadline()
+        if denial := self._denial():
+            for ref, request in list(self._requests.items()):
+                del self._requests[ref]
+                request.settle(None, AccessDenied(denial))
         for ref, request in list(self._requests.items()):
             if request.deadline is not None and now >= request.deadline:
                 del self._requests[ref]
@@ -366,6 +378,13 @@ class ClientIO:
             if request.deadline is not None:
                 until = min(until, request.deadline)
         return until
+
+    def _denial(self) -> str:
+        """Why the broker does not let this client in, as a sentence; empty if it does."""
+        control = self._control
+        if not isinstance(control, Dealer) or control.connected() or not control.is_final:
+            return ""
+        return f"the broker at {self.broker} does not let this client in: {control.denial}"
 
     def _is_silent(self, now: float) -> bool:
         """Whether the broker owes an answer, and there is no connection to it or no answer in time."""

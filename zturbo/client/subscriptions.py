@@ -82,7 +82,7 @@ class Subscriptions:
 
     def __init__(
         self,
-        connect: Callable[[str], Dealer],
+        connect: Callable[[str, str], Dealer],
         disconnect: Callable[[Dealer], None],
         ask: Callable[[to_broker.Attach], Future[answers.Whereabouts]],
         arrivals: Arrivals,
@@ -247,7 +247,7 @@ class Subscriptions:
         if near:  # before the sink is asked, which looks whether it is there
             self._memory.make()
         try:
-            socket = self._sinks[at.sink] = self._connect(at.results[0])
+            socket = self._sinks[at.sink] = self._connect(at.results[0], at.key)
         except StartError as error:
             return StartError(f"no connection to the sink: {error}")
         self._examiners[at.sink] = Examiner(at.results[0], "sink", PATIENCE)

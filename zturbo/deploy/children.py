@@ -46,6 +46,9 @@ def broker_child(network: Network, *, address: str | None = None, debug: bool = 
         "pipelines": pipelines,
         "tcp": _tcp(address),
         "debug": debug,
+        "keys": network.keys,
+        "shared": network.broker.jobs == "shared",
+        "open": network.is_open,
     }
     return ChildSpec("broker", "broker", "zturbo_broker", spec)
 

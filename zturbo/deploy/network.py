@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import Any
 
 from zturbo.api.stage import Stage
-from zturbo.checks import is_address, is_number
+from zturbo.checks import is_address, is_loopback, is_number
 from zturbo.errors import NetworkFileError
 from zturbo.wire.messages import ORDERS, is_order
 
@@ -58,6 +58,11 @@ class BrokerSpec:
     spool_share: int = 4 << 30
     """Bytes of unread results that a job may have at a sink. At this limit, its first stage gets no more
     roots."""
+    keys: str | None = None
+    """Folder or file of keys, as ``zturbo keys`` makes them; relative to the network file. None: no keys."""
+    jobs: str = "own"
+    """With keys: which jobs a client may read and cancel. ``own``: those that were submitted under its key.
+    ``shared``: all of them."""
 
 
 @dataclass(slots=True, frozen=True)
@@ -126,6 +131,19 @@ class Network:
         if self.broker.state is not None:
             return here.parent / self.broker.state
         return here.parent / ".zturbo" / here.stem
+
+    @property
+    def keys(self) -> str | None:
+        """Folder or file of keys; None without keys. They are for TCP: a broker on ipc has none."""
+        if self.broker.keys is None or not self.broker.bind.startswith("tcp:"):
+            return None
+        return str(Path(self.path).absolute().parent / self.broker.keys)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether other hosts reach the broker, and nothing keeps strangers out."""
+        bind = self.broker.bind
+        return self.keys is None and bind.startswith("tcp:") and not is_loopback(bind)
 
     def find(self, stage: str) -> tuple[PipelineSpec, int]:
         """The pipeline and the index of a stage, given as ``pipeline.stage``; raises NetworkFileError."""
@@ -228,7 +246,7 @@ class _Parser:
         return Network(self.path, broker, tuple(pipelines))
 
     def broker(self, table: Mapping[str, Any]) -> BrokerSpec:
-        self.known(table, "broker", ["bind", "state", "lease", "feed_timeout", "spool_share"])
+        self.known(table, "broker", ["bind", "state", "lease", "feed_timeout", "spool_share", "keys", "jobs"])
         address = "an address, tcp://HOST:PORT or ipc://PATH"
         return BrokerSpec(
             bind=self.get(
@@ -241,6 +259,10 @@ class _Parser:
                 is_address,
             ),
             state=self.get(table, "broker", "state", str, "a folder", None),
+            keys=self.get(table, "broker", "keys", str, "a folder or a file of keys", None, bool),
+            jobs=self.get(
+                table, "broker", "jobs", str, "'own' or 'shared'", "own", lambda v: v in ("own", "shared")
+            ),
             lease=self.seconds(table, "broker", "lease", 5.0, least=0.5),
             feed_timeout=self.seconds(table, "broker", "feed_timeout", 60.0, least=5),
             spool_share=self.get(

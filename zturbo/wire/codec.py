@@ -151,15 +151,16 @@ def stamp_to_wire(stamp: Stamp) -> tuple[Any, ...]:
         stamp.reader,
         stamp.token,
         tuple(stamp.codes.items()),
+        stamp.owner,
     )
 
 
 def stamp_from_wire(value: Any) -> Stamp:
     """The stamp that a decoded tuple describes; raises DecodeError."""
     (job, epoch, pipeline, ordered, sink, durability, marks, order, logs, revision, spool, *more) = _tuple(
-        value, "stamp", 16
+        value, "stamp", 17
     )
-    hold, fail_fast, reader, token, codes = more
+    hold, fail_fast, reader, token, codes, owner = more
     if type(logs) is not bool or type(fail_fast) is not bool:
         raise _bad("stamp")
     if type(durability) is not str or durability not in ("fsync", "process", "memory"):
@@ -197,6 +198,7 @@ def stamp_from_wire(value: Any) -> Stamp:
         codes={
             _int(stage, "stamp.codes", 0, MAX_STAGES): _text(code, "stamp.codes") for stage, code in versions
         },
+        owner=_text(owner, "stamp.owner"),
     )
 
 

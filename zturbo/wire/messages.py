@@ -214,6 +214,8 @@ class Stamp:
     """Its number among the readers of the results."""
     codes: dict[int, str] = field(default_factory=dict)
     """Stage index -> fingerprint of the code that the job has there; where there is none, any."""
+    owner: str = ""
+    """Name of the client's key, if there are keys: under this key its results may be read."""
 
     @property
     def rank(self) -> tuple[int, int]:

@@ -259,6 +259,7 @@ def raw_stamp(**changed: Any) -> tuple[Any, ...]:
         "reader": b"",
         "token": 0,
         "codes": (),
+        "owner": "",
     }
     return tuple({**fields, **changed}.values())
 
@@ -276,6 +277,8 @@ def test_the_raw_forms_are_what_is_encoded() -> None:
     )
 
 
+FIELDS = ("epoch", "pipeline", "ordered", "durability", "marks", "order", "logs")
+
 WILD = [None, True, -1, 1 << 63, (1 << 64) - 1, 1.5, "x", "x" * 100_000, b"", b"x" * 17, (), nested(900)]
 
 
@@ -288,7 +291,18 @@ def test_wild_values_are_refused_or_read_in_every_field(wild: Any) -> None:
             assert len(str(error)) < 200
         else:
             assert [bytes(frame) for frame in encode(got)] == raw_batch(**{field: wild})
-    for field in ("epoch", "pipeline", "ordered", "durability", "marks", "order", "logs", "spool", "codes"):
+    for field in (
+        "epoch",
+        "pipeline",
+        "ordered",
+        "durability",
+        "marks",
+        "order",
+        "logs",
+        "spool",
+        "codes",
+        "owner",
+    ):
         try:
             got = decode(raw_batch(stamp=raw_stamp(**{field: wild})))
         except DecodeError as error:

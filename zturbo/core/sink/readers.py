@@ -7,7 +7,7 @@ before it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from zturbo.core.counts import EndedJobs
 from zturbo.core.effects import Deliver, Effect, Note
@@ -26,6 +26,7 @@ MAX_WAITING = 10_000
 """Most jobs that clients have asked for and that are not here yet."""
 
 NOT_KEPT = "these results are not kept any more"
+NOT_YOURS = "the job was submitted under another key"
 SUPERSEDED = "superseded"
 
 
@@ -42,6 +43,8 @@ class Readers:
         self._jobs = jobs
         self._ended = ended
         self._effects = effects
+        self.may_read: Callable[[bytes, str], bool] = lambda client, owner: True
+        """Whether a client may read the jobs of this owner."""
         self._waiting: dict[bytes, dict[bytes, Want]] = {}
         """Job that is not here yet -> client -> what it wants."""
 
@@ -50,6 +53,9 @@ class Readers:
         job = self._jobs.get(want.job)
         if job is None:
             self._want_later(client, want)
+            return False
+        if not self.may_read(client, job.stamp.owner):
+            self._refuse(client, want.job, want.token, NOT_YOURS)
             return False
         reader = job.reader
         if reader is not None and want.token < reader.token:

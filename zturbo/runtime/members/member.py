@@ -22,11 +22,15 @@ from zturbo.errors import DecodeError, VersionMismatch
 from zturbo.runtime.disk.folders import remove_folder
 from zturbo.runtime.members.dump import dropped
 from zturbo.runtime.members.forward import Forwarder
+from zturbo.runtime.net.audit import Audit
 from zturbo.runtime.net.endless import Arrivals
+from zturbo.runtime.net.gate import Gate
 from zturbo.runtime.net.guard import Guard
+from zturbo.runtime.net.keys import Security, read_keys
 from zturbo.runtime.net.limits import new_context, raise_descriptor_limit
 from zturbo.runtime.net.peers import Inbox, Peers
-from zturbo.runtime.net.sockets import DONTWAIT, Dealer, Security, make
+from zturbo.runtime.net.routes import own_identity
+from zturbo.runtime.net.sockets import DONTWAIT, Dealer, make
 from zturbo.runtime.process.childside import REFUSED, UNFIT, ChildSide
 from zturbo.runtime.process.descriptors import out_of_the_way
 from zturbo.runtime.process.frozen import frozen
@@ -40,7 +44,7 @@ from zturbo.wire.control import from_broker, to_broker
 from zturbo.wire.control.codec import MAX_ANSWER, pack_control, read_answer
 from zturbo.wire.control.message import Message
 from zturbo.wire.control.view import Member, View
-from zturbo.wire.messages import PROTOCOL, Buffer, DataMessage
+from zturbo.wire.messages import PROTOCOL, Buffer, DataMessage, Results, Want
 
 __all__ = ["MemberLoop", "Role", "start_member"]
 
@@ -96,6 +100,7 @@ class MemberLoop:
             process's files; None if all do.
         stage: name of the stage, for the broker's check; empty for a sink.
         folder: for its ipc socket. It is made here, in a folder that is this user's alone.
+        security: the keys of its node, if there are keys.
     """
 
     def __init__(
@@ -120,14 +125,16 @@ class MemberLoop:
         self.folder = folder
         folder.mkdir(mode=0o700)
         endpoints = [f"ipc://{self.folder}/in", *([tcp] if tcp else [])]
-        self.arrivals = Arrivals()
+        self.audit = Audit(log.warning)
+        self.gate = None if security is None else Gate(self.context, self.audit)
+        self.arrivals = Arrivals(self.audit)
         self.inbox = Inbox(self.context, endpoints, self.arrivals, security)
-        self.peers = Peers(self.context, host, self.arrivals, security)
+        self.peers = Peers(self.context, host, self.arrivals, security, self.gate)
         control = make(
             self.context,
             zmq.DEALER,
             connect=broker,
-            identity=incarnation,
+            identity=own_identity(incarnation, secured=security is not None and broker.startswith("tcp:")),
             security=security,
             arrivals=self.arrivals,
             longest=MAX_ANSWER,
@@ -284,8 +291,12 @@ class MemberLoop:
         return bool(self.parent) and not frozen(self.parent)
 
     def _follow_connection(self, now: float) -> None:
-        """Say hello at once to a broker that a new connection leads to."""
+        """Say hello at once to a broker that a new connection leads to. Leave, if it lets nobody in under
+        this key."""
         self.control.connected()
+        if self.control.is_final and self.refused is None:
+            self.refused = f"the broker does not let it in: {self.control.denial}"
+            self.unfit = self.stopping = True
         if self.control.connections != self._connections:
             self._connections = self.control.connections
             self._hellos.connected(now)
@@ -341,10 +352,15 @@ class MemberLoop:
 
     def _read_inbox(self, role: Role, socket: zmq.Socket[bytes], now: float) -> None:
         for frames in self.inbox.receive(socket):
+            user = self.inbox.user
             try:
-                role.data(decode(self._resolved(socket, frames)), now)
+                message = decode(self._resolved(socket, frames))
+                if user is None or self._may_speak(message, user):
+                    role.data(message, now)
             except BadBatch as error:
                 self.bad += 1
+                if not all(self.peers.may_speak(claim.source, user) for claim in error.claims):
+                    continue
                 log.debug("dropped a batch: %s", error)
                 role.unreadable(error, now)
             except (DecodeError, VersionMismatch) as error:
@@ -352,6 +368,15 @@ class MemberLoop:
                 log.debug("dropped a message: %s", error)
             except Exception as error:
                 self.guard.failed("a peer's message", error)
+
+    def _may_speak(self, message: DataMessage, user: str) -> bool:
+        """Whether a peer's message came under the key of its sender."""
+        if isinstance(message, (Want, Results)):  # of clients and for clients: they have no place here
+            return False
+        if self.peers.may_speak(message.source, user):
+            return True
+        self.audit.note("a message of a peer in the name of a process that is not under its key", "")
+        return False
 
     def _resolved(self, socket: zmq.Socket[bytes], frames: list[Buffer]) -> list[Buffer]:
         """The frames of a peer's message, with those that it has by reference; raises DecodeError."""
@@ -422,6 +447,8 @@ class MemberLoop:
         self.control.close()
         for socket in self._extra:
             socket.close()
+        if self.gate is not None:
+            self.gate.close()
         self.context.term()
         if self.shared is not None:
             self.shared.close()
@@ -443,6 +470,7 @@ def start_member(side: ChildSide, stage: str) -> MemberLoop:
         tcp=spec.get("tcp"),
         stage=stage,
         folder=Path(spec["folder"]),
+        security=None if spec.get("keys") is None else read_keys(spec["keys"], ("node",)),
     )
     side.settle_logging()
     if "pipeline" in spec:

@@ -30,7 +30,9 @@ from zturbo.runtime.disk.spoolfolder import SpoolFolder
 from zturbo.runtime.members.dump import dump, links
 from zturbo.runtime.members.member import MemberLoop, start_member
 from zturbo.runtime.members.outgoing import OutgoingResults
+from zturbo.runtime.members.permits import Permits
 from zturbo.runtime.members.recent import RecentBatches
+from zturbo.runtime.net.gate import RESULTS
 from zturbo.runtime.net.limits import shortage
 from zturbo.runtime.net.sockets import DONTWAIT, make
 from zturbo.runtime.process.childside import ChildSide
@@ -112,9 +114,12 @@ class SinkProcess:
             zmq.ROUTER,
             bind=tcp,
             security=loop.security,
+            domain=RESULTS,
             arrivals=loop.arrivals,
             longest=LONGEST_WANT,
         )
+        self.permits = Permits(loop.gate if tcp.startswith("tcp:") else None, loop.audit)
+        self.machine.readers.may_read = self.permits.may_read
         results = self.router.getsockopt_string(zmq.LAST_ENDPOINT)
         loop.watch(self.router, self._read_clients)
         loop.member = Member(
@@ -135,6 +140,9 @@ class SinkProcess:
     # -- role ---------------------------------------------------------------------------------
     def control(self, message: Message, now: float) -> None:
         """Take a message of the broker."""
+        if isinstance(message, from_broker.Readers):
+            self.permits.take(message)
+            return
         self.machine.control(message, now)
         if isinstance(message, (from_broker.Welcome, from_broker.NewView)):
             self._look_for_room()
@@ -364,6 +372,8 @@ class SinkProcess:
                 who, *frames = self.loop.arrivals.receive(self.router)
             except zmq.Again:
                 return
+            if not self.permits.come(who.bytes, frames):
+                continue
             try:
                 message = decode([frame.bytes for frame in frames])
                 if type(message) is not Want:

@@ -35,6 +35,7 @@ from urllib.parse import urlsplit
 
 import zmq
 
+from zturbo.runtime.net.audit import Audit
 from zturbo.wire.messages import MAX_FRAMES
 
 __all__ = ["TAKES_NOTHING", "Arrivals", "address_of", "resident"]
@@ -50,6 +51,8 @@ wake an idle process that has something to do each second."""
 
 TRIMS = 30
 """After a cut, memory is given back at so many looks: ZeroMQ takes some seconds to free very many frames."""
+
+KEYLESS = "a connection that ended before it showed a key of this network (no keys, or another network's)"
 
 MUCH = 1 << 20
 """Bytes that any unfinished message may have; beyond them a connection is looked at more often."""
@@ -128,9 +131,14 @@ class Connects(Protocol):
 
 
 class Arrivals:
-    """Watches how much the connections of some sockets bring."""
+    """Watches how much the connections of some sockets bring.
 
-    def __init__(self) -> None:
+    Args:
+        audit: told of connections to secured sockets that end before they have shown a key; None for nobody.
+    """
+
+    def __init__(self, audit: Audit | None = None) -> None:
+        self._audit = audit
         self._monitors: list[tuple[zmq.Socket[bytes], zmq.Socket[bytes], int]] = []
         self._followed: dict[Connects, int] = {}
         self._peers: dict[tuple[str, int] | None, int] = {}
@@ -149,15 +157,19 @@ class Arrivals:
         self.cut = 0
         """Connections that were shut down."""
 
-    def watch(self, bound: zmq.Socket[bytes], longest: int) -> None:
+    def watch(self, bound: zmq.Socket[bytes], longest: int, *, secured: bool = False) -> None:
         """Watch a socket. Call it before the socket is bound.
 
         Args:
             bound: the socket.
             longest: bytes that one message to it may have, all frames together.
+            secured: whether its connections need keys.
         """
         address = f"inproc://zturbo-arrivals-{next(_addresses)}"
-        bound.monitor(address, zmq.EVENT_ACCEPTED | zmq.EVENT_DISCONNECTED | zmq.EVENT_CLOSED)
+        events = zmq.EVENT_ACCEPTED | zmq.EVENT_DISCONNECTED | zmq.EVENT_CLOSED
+        if secured and self._audit is not None:
+            events |= zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL | zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
+        bound.monitor(address, events)
         monitor = bound.context.socket(zmq.PAIR)
         monitor.linger = 0
         monitor.setsockopt(zmq.RCVHWM, 0)  # a full queue would stop libzmq's I/O thread
@@ -253,6 +265,10 @@ class Arrivals:
             while monitor.poll(0):
                 # As zmq.utils.monitor reads it; that module imports asyncio, which most processes do without.
                 event, fd = struct.unpack("=hi", monitor.recv_multipart()[0])
+                if event in (zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL, zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL):
+                    if self._audit is not None:
+                        self._audit.note(KEYLESS, "")
+                    continue
                 if event != zmq.EVENT_ACCEPTED:
                     self._connections.pop(fd, None)
                     continue

@@ -20,12 +20,14 @@ import zmq
 from zturbo.checks import is_loopback
 from zturbo.errors import StartError
 from zturbo.runtime.net.endless import Arrivals
+from zturbo.runtime.net.gate import INBOX, Gate
 from zturbo.runtime.net.host import listens
-from zturbo.runtime.net.sockets import DONTWAIT, MAX_MESSAGE, SNDMORE, Security, make
+from zturbo.runtime.net.keys import Security
+from zturbo.runtime.net.sockets import DONTWAIT, MAX_MESSAGE, SNDMORE, make
 from zturbo.wire.control.view import Member
 from zturbo.wire.messages import Buffer
 
-__all__ = ["Inbox", "Peers"]
+__all__ = ["Inbox", "Peers", "user_of"]
 
 log = logging.getLogger("zturbo")
 
@@ -61,7 +63,8 @@ class Peers:
         context: zmq context.
         host: name of this process's host.
         arrivals: watches their connections.
-        security: CURVE keys, if they are configured.
+        security: the keys of this process, if there are keys.
+        gate: lets in those whom the view has, and others for a while; None without keys.
     """
 
     def __init__(
@@ -70,7 +73,11 @@ class Peers:
         host: str,
         arrivals: Arrivals,
         security: Security | None = None,
+        gate: Gate | None = None,
     ) -> None:
+        self._gate = gate
+        self.forged = 0
+        """Messages that were dropped because they came under another key than their sender's."""
         self._context = context
         self._host = host
         self._arrivals = arrivals
@@ -84,6 +91,7 @@ class Peers:
         """Sockets of peers that left. The loop closes them when it does not poll them any more."""
         self._short = False
         """Whether no descriptors were left for the last connection. That is told once."""
+        self._admit()
         self.dropped = 0
         """Messages for a process outside the view, or without a connection to it."""
 
@@ -107,8 +115,33 @@ class Peers:
             self._guests = {inc: guest for inc, guest in self._guests.items() if guest[1] > now}
             self._part()
 
+    def _admit(self) -> None:
+        """Let in those processes whom this one may reach, and the broker."""
+        if self._gate is not None and self._security is not None:
+            keys = {member.key for member in self._members.values()} | {self._security.broker}
+            keys |= {member.key for member, _ in self._guests.values()}
+            self._gate.admit(INBOX, keys - {""}, waits=True, again=True)
+
+    def may_speak(self, source: bytes, user: str | None) -> bool:
+        """Whether a message may be in the name of this process, if it came under this key.
+
+        Args:
+            source: the incarnation that it names as its sender.
+            user: the key of the connection; None if that was over ipc, which only this user can use.
+        """
+        if self._security is None or user is None:
+            return True
+        member = self._members.get(source)
+        if member is None and source in self._guests:
+            member, _ = self._guests[source]
+        if member is not None and member.key == user:
+            return True
+        self.forged += 1
+        return False
+
     def _part(self) -> None:
         """Let the sockets of all others be closed."""
+        self._admit()
         for incarnation in [inc for inc in self._peers if inc not in self._members]:
             if incarnation in self._guests:
                 continue
@@ -133,6 +166,7 @@ class Peers:
                 zmq.PUSH,
                 connect=endpoint,
                 security=self._security,
+                server=member.key,
                 arrivals=self._arrivals,
             )
         except StartError as error:  # no descriptors are left; links repeat their messages
@@ -210,6 +244,14 @@ def _try(socket: zmq.Socket[bytes], frames: list[Buffer]) -> bool:
     return True
 
 
+def user_of(frame: zmq.Frame) -> str:
+    """The key that a frame from a secured socket came under; empty if libzmq does not tell."""
+    try:
+        return str(frame.get("User-Id"))
+    except zmq.ZMQError:
+        return ""
+
+
 class Inbox:
     """The PULL sockets that peers push to.
 
@@ -217,7 +259,7 @@ class Inbox:
         context: zmq context.
         endpoints: addresses to bind; ``tcp://HOST:*`` takes a free port.
         arrivals: watches their connections.
-        security: CURVE keys, if they are configured.
+        security: the keys of this process, if there are keys.
         longest: bytes that one message may have, all frames together.
     """
 
@@ -230,22 +272,39 @@ class Inbox:
         longest: int = 2 * MAX_MESSAGE,
     ) -> None:
         self._arrivals = arrivals
+        self._secured: set[zmq.Socket[bytes]] = set()
+        """Those whose connections have shown a key."""
+        self.user: str | None = None
+        """The key that the last received message came under; None over ipc, which only this user can use, and
+        without keys."""
         self.sockets: list[zmq.Socket[bytes]] = []
         self.endpoints: list[str] = []
         for endpoint in endpoints:
             socket = make(
-                context, zmq.PULL, bind=endpoint, security=security, arrivals=arrivals, longest=longest
+                context,
+                zmq.PULL,
+                bind=endpoint,
+                security=security,
+                domain=INBOX,
+                arrivals=arrivals,
+                longest=longest,
             )
             self.sockets.append(socket)
+            if security is not None and endpoint.startswith("tcp:"):
+                self._secured.add(socket)
             self.endpoints.append(socket.getsockopt_string(zmq.LAST_ENDPOINT))
 
     def receive(self, socket: zmq.Socket[bytes]) -> Iterable[list[Buffer]]:
-        """Take messages that have come, up to a round's share."""
+        """Take messages that have come, up to a round's share. :attr:`user` has the key of each."""
+        secured = socket in self._secured
+        self.user = None
         for _ in range(TRACK):
             try:
                 frames = self._arrivals.receive(socket)
             except zmq.Again:
                 return
+            if secured:
+                self.user = user_of(frames[-1])
             yield [frame.bytes if len(frame) < VIEW else frame.buffer for frame in frames]
 
     def close(self) -> None:

@@ -35,15 +35,14 @@ from zturbo.checks import LONGEST_IPC, is_loopback
 from zturbo.errors import StartError, UsageError
 from zturbo.runtime.net.endless import TAKES_NOTHING, Arrivals
 from zturbo.runtime.net.host import listens
+from zturbo.runtime.net.keys import Security
 from zturbo.runtime.net.limits import check_room
-from zturbo.slotted import slotted
 
 __all__ = [
     "DONTWAIT",
     "MAX_MESSAGE",
     "SNDMORE",
     "Dealer",
-    "Security",
     "check_bind",
     "check_length",
     "make",
@@ -68,6 +67,22 @@ RECONNECT, RECONNECT_NEAR, RECONNECT_FAR = 50, 200, 1000
 """Milliseconds between two tries to connect: at first, and at most within a host and to another one. A
 process that starts again is there after about 300."""
 
+AT_ONCE = 1.0
+"""Seconds in which a handshake fails if the two ends have keys that do not fit."""
+
+FAILURES = 3
+"""Handshakes that fail at once, one after another, until that is taken for a matter of keys."""
+
+REVOKED = "it does not let in this key: the key is not on its list, or was revoked"
+NO_KEYS_THERE = (
+    "it uses no keys, and this process does: unset ZTURBO_KEYS and leave out --keys, or start it with keys"
+)
+NO_KEYS_HERE = (
+    "it wants a key, and this process has none: name a file of 'zturbo keys add', with --keys or in "
+    "ZTURBO_KEYS"
+)
+OTHER_NETWORK = "it ends each handshake: it has another key than the broker's in this process's file of keys"
+
 BACKLOG = 4096
 """Connections that may wait to be accepted: clients wait here while descriptors are short."""
 
@@ -75,31 +90,24 @@ BACKLOG = 4096
 _IN_USE = "{} is in use: is another broker running there? Stop it, or bind to another address"
 
 
-@slotted(frozen=True)
-class Security:
-    """CURVE keys of this process (Z85, 40 characters each)."""
-
-    public: str
-    secret: str
-    server: str
-    """Public key that all peers present: the processes of one deployment share it."""
-
-
-def check_bind(address: str, *, insecure: bool, security: Security | None = None) -> None:
+def check_bind(address: str, *, insecure: bool) -> None:
     """Refuse an address that other hosts can reach, if nothing keeps strangers out.
 
     Raises:
-        UsageError: the address is neither loopback nor ipc, and there are neither keys nor ``insecure``.
+        UsageError: the address is neither loopback nor ipc, and this is not ``insecure``, which says that
+            there are keys, or that the user wants none.
     """
     parts = urlsplit(address)
-    if parts.scheme in ("ipc", "inproc") or security is not None or insecure:
+    if parts.scheme in ("ipc", "inproc") or insecure:
         return
     if parts.scheme != "tcp" or not parts.hostname:
         raise UsageError(f"{address!r} is no address of the form tcp://HOST:PORT or ipc://PATH")
     if not is_loopback(address):
         raise UsageError(
-            f"{address} can be reached from other hosts, and any process there could run jobs: bind to "
-            "127.0.0.1, or accept that on a network you trust with --insecure"
+            f"{address} can be reached from other hosts, and any process there could run jobs. Make keys "
+            "with 'zturbo keys init FOLDER', and name them with --keys FOLDER (on other hosts, a file that "
+            "'zturbo keys add node NAME' makes). Or bind to 127.0.0.1, or accept it with --insecure on a "
+            "network that you trust"
         )
 
 
@@ -133,6 +141,12 @@ class Dealer(zmq.Socket[bytes]):
     """Whether its connection has stood and does not now, as far as :meth:`connected` has noticed."""
     connections = 0
     """How often its connection has stood, as far as :meth:`connected` has noticed."""
+    secured = False
+    """Whether it uses keys."""
+    _denial = ""
+    _failures = 0
+    """Handshakes that failed at once, since its connection last stood."""
+    _opened = 0.0
     _fd: int | None = None
     _address = ""
     _heard = 0.0
@@ -141,6 +155,8 @@ class Dealer(zmq.Socket[bytes]):
         """Connect, and follow the connection."""
         events = zmq.EVENT_CONNECTED | zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED
         events |= zmq.EVENT_CONNECT_DELAYED | zmq.EVENT_CONNECT_RETRIED | zmq.EVENT_CLOSED
+        events |= zmq.EVENT_HANDSHAKE_FAILED_AUTH | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL
+        events |= zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
         monitor = f"inproc://zturbo-monitor-{next(_monitors)}"
         self.monitor(monitor, events)
         self._monitor = self.context.socket(zmq.PAIR)
@@ -168,13 +184,43 @@ class Dealer(zmq.Socket[bytes]):
             self._connected = what == zmq.EVENT_HANDSHAKE_SUCCEEDED
             self.connections += self._connected
             self.broken = self.connections > 0 and not self._connected
+            if self._connected:
+                self._denial, self._failures = "", 0
             if what == zmq.EVENT_CONNECTED:
                 self._fd = int.from_bytes(event[2:6], sys.byteorder)
+                self._opened = self._heard
             elif what == zmq.EVENT_DISCONNECTED:
                 self._fd = None
+            else:
+                self._note_failure(what, int.from_bytes(event[2:6], sys.byteorder))
         if not self._connected and self._monitor is not None and time.monotonic() > self._heard + GIVEN_UP:
             self._connect_anew()
         return self._connected
+
+    def _note_failure(self, what: int, code: int) -> None:
+        """A handshake may have failed: note why, if that is a matter of keys."""
+        if what == zmq.EVENT_HANDSHAKE_FAILED_AUTH:
+            self._denial = REVOKED
+        elif (
+            what == zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL and code == zmq.PROTOCOL_ERROR_ZMTP_MECHANISM_MISMATCH
+        ):
+            self._denial = NO_KEYS_THERE if self.secured else NO_KEYS_HERE
+        elif what in (zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL, zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL):
+            if self.secured and self._heard - self._opened < AT_ONCE:
+                self._failures += 1
+                if self._failures >= FAILURES:
+                    self._denial = OTHER_NETWORK
+
+    @property
+    def denial(self) -> str:
+        """Why the other end does not let this process in, for want of a right key, as the end of a sentence.
+        Empty if it does, or if that is not known, as far as :meth:`connected` has noticed."""
+        return self._denial
+
+    @property
+    def is_final(self) -> bool:
+        """Whether to try again cannot help: the key was refused as such, or nothing ever worked here."""
+        return bool(self._denial) and (self._denial == REVOKED or not self.connections)
 
     def _connect_anew(self) -> None:
         if self.poll(0):  # messages that have arrived are read first, since their pipe ends now
@@ -213,6 +259,8 @@ def make(
     connect: str | None = None,
     identity: bytes | None = None,
     security: Security | None = None,
+    server: str | None = None,
+    domain: str = "",
     arrivals: Arrivals | None = None,
     longest: int = 2 * MAX_MESSAGE,
 ) -> zmq.Socket[bytes]:
@@ -224,7 +272,10 @@ def make(
         bind: address to bind, if any.
         connect: address to connect to, if any.
         identity: routing id, for a DEALER.
-        security: CURVE keys, if they are configured.
+        security: the keys of this process, if there are keys. Sockets over TCP use them. An ipc socket does
+            not: its folder is this user's alone.
+        server: public key of the process to connect to; None for the broker's.
+        domain: for a socket that binds: which keys the gate of this context lets in.
         arrivals: watches its connections over TCP. The socket's owner reads with it, and calls its ``look``.
         longest: bytes that one message to it may have, all frames together.
 
@@ -242,6 +293,8 @@ def make(
         most = context.get(zmq.MAX_SOCKETS)
         text = f"this process has no room for a connection ({error.strerror}; it has {most} sockets at most)"
         raise StartError(f"{text}: raise its limit with 'ulimit -n'") from None
+    if isinstance(socket, Dealer):
+        socket.secured = security is not None
     socket.linger = 0
     socket.setsockopt(zmq.SNDHWM, HIGH_WATER)
     takes = kind != zmq.PUSH
@@ -266,19 +319,14 @@ def make(
         socket.setsockopt(zmq.ROUTER_HANDOVER, 1)
     if identity is not None:
         socket.setsockopt(zmq.IDENTITY, identity)
-    if security is not None:
-        socket.curve_publickey = security.public.encode()
-        socket.curve_secretkey = security.secret.encode()
-        if bind is not None:
-            socket.curve_server = True
-        else:
-            socket.curve_serverkey = security.server.encode()
+    if security is not None and (bind or connect or "").startswith("tcp:"):
+        _secure(socket, security, security.broker if server is None else server, domain, binds=bool(bind))
     if bind is not None:
         if bind.startswith("ipc:") and listens(bind):  # libzmq would take the path over, without an error
             socket.close()
             raise StartError(_IN_USE.format(bind))
         if arrivals is not None and bind.startswith("tcp:"):
-            arrivals.watch(socket, longest)
+            arrivals.watch(socket, longest, secured=security is not None)
         try:
             socket.bind(bind)
         except zmq.ZMQError as error:
@@ -290,6 +338,8 @@ def make(
             from zturbo.runtime.net.binds import bind_failure  # it imports much, and only this needs it
 
             raise StartError(bind_failure(bind, error.errno)) from None
+        if bind.startswith("ipc:///"):
+            os.chmod(bind[6:], 0o600)  # whatever the umask is, and whoever may enter its folder
     if connect is not None:
         try:
             socket.follow(connect) if isinstance(socket, Dealer) else socket.connect(connect)
@@ -301,6 +351,18 @@ def make(
         elif arrivals is not None:
             arrivals.expect_nothing(connect)
     return socket
+
+
+def _secure(socket: zmq.Socket[bytes], keys: Security, server: str, domain: str, *, binds: bool) -> None:
+    """Let a socket use CURVE, and let in those alone whom the gate admits. Without a gate that is nobody."""
+    socket.curve_publickey = keys.public.encode()
+    socket.curve_secretkey = keys.secret.encode()
+    if binds:
+        socket.curve_server = True
+        socket.setsockopt(zmq.ZAP_DOMAIN, domain.encode())
+        socket.setsockopt(zmq.ZAP_ENFORCE_DOMAIN, 1)
+    else:
+        socket.curve_serverkey = server.encode()
 
 
 def _leaves_host(address: str) -> bool:

@@ -24,8 +24,10 @@ from zturbo.errortext import error_text
 from zturbo.runtime.disk.folders import runtime_dir
 from zturbo.runtime.net.endless import Arrivals
 from zturbo.runtime.net.guard import Guard
+from zturbo.runtime.net.keys import Security
 from zturbo.runtime.net.limits import new_context
-from zturbo.runtime.net.sockets import DONTWAIT, Dealer, Security, make
+from zturbo.runtime.net.routes import own_identity
+from zturbo.runtime.net.sockets import DONTWAIT, Dealer, make
 from zturbo.runtime.node.brokerwatch import BrokerWatch
 from zturbo.runtime.node.children import Child, ChildSpec
 from zturbo.runtime.process.childside import REFUSED, UNFIT
@@ -126,6 +128,7 @@ class Node:
             broker is in use, another broker is there, and no child of this node is to join that one. Some of
             them are started before, so that they import their modules while the broker starts.
         output: descriptor of the children's stdout and stderr; None for this process's.
+        security: the keys of this node, if there are keys; its children are told of their file.
     """
 
     def __init__(
@@ -147,6 +150,7 @@ class Node:
         self._on_event = on_event
         self._env = env
         self._output = output
+        self._keys = None if security is None else security.path
         self.folder = runtime_dir()
         self.seats: list[Seat] = []
         self._context = new_context()
@@ -155,7 +159,7 @@ class Node:
             self._context,
             zmq.DEALER,
             connect=broker,
-            identity=self.id,
+            identity=own_identity(self.id, secured=security is not None and broker.startswith("tcp:")),
             security=security,
             arrivals=self._arrivals,
             longest=MAX_ANSWER,
@@ -181,6 +185,8 @@ class Node:
         what.spec.setdefault("host", self.host)
         what.spec.setdefault("broker", self.broker)
         what.spec.setdefault("role", what.role)
+        if self._keys is not None and what.role != "broker":
+            what.spec.setdefault("keys", self._keys)
         self.seats.append(Seat(what))
 
     def remove(self, what: ChildSpec) -> None:

@@ -95,6 +95,8 @@ class Whereabouts(Message):
     results: Annotated[tuple[Name, ...], AtMost(16)]
     """Addresses of the sink."""
     host: Name
+    key: Code = ""
+    """Public key of the sink, if there are keys."""
 
 
 class Outcome(Message):
@@ -169,6 +171,8 @@ class Description(Message):
     pipelines: Annotated[tuple[Pipeline, ...], AtMost(MANY)]
     trouble: Sentence | None
     """What the broker itself waits for, such as space on its disk."""
+    open: bool = False
+    """Whether other hosts reach the broker, and no keys keep strangers out."""
 
 
 class Process(Message):

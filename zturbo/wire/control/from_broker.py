@@ -23,6 +23,7 @@ __all__ = [
     "NotAdmitted",
     "Ok",
     "PingThem",
+    "Readers",
     "RecoveredOk",
     "Refused",
     "Renewed",
@@ -102,6 +103,15 @@ class HeldOk(Message, type_name="held_ok"):
     """A worker's ``held`` has arrived."""
 
     broker: Id
+
+
+class Readers(Message):
+    """Tells a sink which keys may read results."""
+
+    readers: Annotated[tuple[tuple[Code, Code, Code], ...], AtMost(MANY)]
+    """(public key, role, name) of each."""
+    shared: bool
+    """Whether each client may read the jobs of all."""
 
 
 class RecoveredOk(Message, type_name="recovered_ok"):

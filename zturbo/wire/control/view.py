@@ -40,6 +40,9 @@ class Member:
     """Id of a sink's spool. A sink that starts on the spool of another takes over its jobs."""
     code: str = ""
     """Fingerprint of a worker's code; the broker sets it. Empty if it is not known, or is not to matter."""
+    key: str = ""
+    """Public key of the node that it runs under; the broker sets it. Messages in its name have to come under
+    this key. Empty without keys."""
 
     def to_wire(self) -> tuple[Any, ...]:
         """The member as a plain tuple, for msgpack."""
@@ -56,6 +59,7 @@ class Member:
             self.deterministic,
             self.spool,
             self.code,
+            self.key,
         )
 
     @classmethod
@@ -88,6 +92,7 @@ _MEMBER = TupleOf(
         Bool(),
         Bytes(64),
         Text(100),
+        Text(40),
     )
 )
 
