@@ -113,7 +113,7 @@ class Rights:
     def __init__(
         self, membership: Membership, find: Callable[[bytes], Owned | None], *, shared: bool = False
     ) -> None:
-        self._membership = membership
+        self.membership = membership
         self._find = find
         self.shared = shared
 
@@ -132,7 +132,7 @@ class Rights:
             raise AccessDenied(f"a {user.role}'s key may not send {message.type_name!r}")
         if user.role == "node":
             self._check_members(user, self._named(message))
-            return not isinstance(message, _OF_MEMBERS) or message.incarnation in self._membership
+            return not isinstance(message, _OF_MEMBERS) or message.incarnation in self.membership
         if isinstance(message, (to_broker.ClientHello, to_broker.Submit)) and message.client != who:
             raise AccessDenied(f"{message.type_name} speaks in another client's name")
         for job in _jobs_of(message):
@@ -156,8 +156,8 @@ class Rights:
 
     def member(self, incarnation: bytes) -> Member | None:
         """A member, or the broker itself."""
-        broker = self._membership.broker
-        return broker if incarnation == broker.incarnation else self._membership.get(incarnation)
+        broker = self.membership.broker
+        return broker if incarnation == broker.incarnation else self.membership.get(incarnation)
 
     def check_job(self, user: User, job_id: bytes) -> None:
         """Raise AccessDenied if a job is another's, and this key may not see it."""

@@ -99,6 +99,11 @@ class Gate:
             self._lists[domain] = new
             os.eventfd_write(self._wake, 1)
 
+    @property
+    def waiting(self) -> int:
+        """How many connections wait for their keys to be learnt."""
+        return len(self._waiting)
+
     def close(self) -> None:
         """End it, before the context ends."""
         if self._over:

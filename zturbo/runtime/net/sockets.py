@@ -81,7 +81,7 @@ NO_KEYS_HERE = (
     "it wants a key, and this process has none: name a file of 'zturbo keys add', with --keys or in "
     "ZTURBO_KEYS"
 )
-OTHER_NETWORK = "it ends each handshake: it has another key than the broker's in this process's file of keys"
+OTHER_NETWORK = "it ends each handshake: it uses no keys, or this process has the keys of another network"
 
 BACKLOG = 4096
 """Connections that may wait to be accepted: clients wait here while descriptors are short."""

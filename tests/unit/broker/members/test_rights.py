@@ -134,7 +134,7 @@ def test_who_is_no_member_has_no_say() -> None:
     """Though it may come in, and say that it leaves."""
     told = MESSAGES.keys() - OF_CLIENTS
     some = rights()
-    some._membership.remove(MINE)
+    some.membership.remove(MINE)
     heard = {name for name in told if some.check(user("node"), MINE, MESSAGES[name])}
     assert heard == {
         *("hello", "get_view", "leave", "pinging", "pinged", "draining", "renew", "exited", "start_failed")
