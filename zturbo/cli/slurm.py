@@ -336,7 +336,7 @@ class _Program:
 
     Args:
         words: the program and its arguments.
-        network: it gets the broker's address as ``$ZTURBO_BROKER``, and where the keys are as ``$ZTURBO_KEYS``.
+        network: the program gets its broker as ``$ZTURBO_BROKER``, and its keys as ``$ZTURBO_KEYS``.
         say: prints a line.
     """
 
