@@ -21,7 +21,7 @@ from zturbo.runtime.net.guard import Guard
 from zturbo.runtime.net.host import host_name
 from zturbo.runtime.net.keys import Security
 from zturbo.runtime.net.peers import user_of
-from zturbo.runtime.net.routes import Routes
+from zturbo.runtime.net.routes import LENGTH, Routes
 from zturbo.runtime.net.sockets import DONTWAIT, make
 from zturbo.runtime.shared.contents import SharedContents, at_address, has_references
 from zturbo.wire.control import from_broker
@@ -53,6 +53,8 @@ class Router:
         longest: bytes that the contents of one message may have.
         security: the broker's keys, if there are keys.
         users: public key -> whose it is, of those who are let in now.
+        takes: whether a message has an effect, given whose key it came under, the identity that it came from,
+            and the message; raises AccessDenied if that key may not send it.
         audit: told of messages that are refused for their key.
 
     Attributes:
@@ -72,6 +74,7 @@ class Router:
         longest: int,
         security: Security | None = None,
         users: Callable[[str], User | None] = lambda key: None,
+        takes: Callable[[User, bytes, Message], bool] = lambda user, who, message: True,
         audit: Audit | None = None,
     ) -> None:
         self.socket = make(
@@ -91,6 +94,7 @@ class Router:
         self._handle = handle
         self.routes = Routes() if security is not None and bind.startswith("tcp:") else None
         self._users = users
+        self._takes = takes
         self._audit = audit
         self._guard = guard
         self._arrivals = arrivals
@@ -120,7 +124,9 @@ class Router:
                 parts = self._resolved(parts)
             message = read_request(parts)
             what = message.type_name
-            self._handle(self._identity(who, user), message, time.monotonic(), user)
+            identity = self._identity(who, user, message)
+            if identity is not None:
+                self._handle(identity, message, time.monotonic(), user)
         except AccessDenied as error:
             self.bad += 1
             if self._audit is not None:
@@ -149,11 +155,19 @@ class Router:
             raise AccessDenied("this key was revoked")
         return user
 
-    def _identity(self, who: bytes, user: User | None) -> bytes:
-        """The identity of a connection; raises AccessDenied if it belongs to another key."""
+    def _identity(self, who: bytes, user: User | None, message: Message) -> bytes | None:
+        """The identity of a connection; None if its message is to have no effect.
+
+        Raises:
+            AccessDenied: its key may not send the message, or the identity belongs to another key.
+        """
         if self.routes is None or user is None:
             return who
-        identity = self.routes.came(who, user.key)
+        if not self._takes(user, who[:LENGTH], message):
+            return None
+        identity = self.routes.came(
+            who, user.key
+        )  # after that: a refused message makes no identity one's own
         if identity is None:
             raise AccessDenied("the message comes under an identity that belongs to another key")
         return identity

@@ -136,6 +136,7 @@ class Broker:
             largest,
             security,
             lambda key: None if self.keyring is None else self.keyring.users.get(key),
+            lambda user, who, message: self.machine.known.rights.check(user, who, message),
             self.audit,
         )
         self._say = self.router.say
@@ -299,8 +300,6 @@ class Broker:
     def _handle(self, who: bytes, message: Message, now: float, user: User | None) -> None:
         if isinstance(message, (to_broker.Log, to_broker.Logs)):
             check_speaker(who, message)
-            if user is not None and not self.machine.known.rights.check(user, who, message):
-                return
             if isinstance(message, to_broker.Log):
                 self._log(message)
             else:

@@ -152,16 +152,14 @@ class BrokerMachine:
             who: the identity that it came from.
             message: the message.
             now: the time.
-            user: whose key it came under; None without keys.
+            user: whose key it came under; None without keys. Whether that key may send it is checked before,
+                by :class:`~zturbo_broker.members.rights.Rights`.
 
         Raises:
-            AccessDenied: this key may not send it. Nothing is changed.
             DecodeError: it speaks in another's name, or its fields contradict each other in a way that the
                 schema does not check. Nothing is changed.
         """
         check_speaker(who, message)
-        if user is not None and not self.known.rights.check(user, who, message):
-            return
         self.known.user = user
         if isinstance(message, to_broker.Hello):  # a key is proved by the connection, and by nothing else
             key = "" if user is None else user.key

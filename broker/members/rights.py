@@ -128,6 +128,7 @@ class Rights:
         Raises:
             AccessDenied: this key may not send it.
         """
+        self._check_members(user, (who,))
         if user.role not in MAY.get(type(message), frozenset()):
             raise AccessDenied(f"a {user.role}'s key may not send {message.type_name!r}")
         if user.role == "node":
@@ -152,7 +153,7 @@ class Rights:
         for incarnation in named:
             member = self.member(incarnation)
             if member is not None and member.key != user.key:
-                raise AccessDenied("the message speaks for a process that runs under another node's key")
+                raise AccessDenied("it speaks for a process that runs under another node's key")
 
     def member(self, incarnation: bytes) -> Member | None:
         """A member, or the broker itself."""

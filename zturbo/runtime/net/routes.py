@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 
-__all__ = ["Routes", "own_identity"]
+__all__ = ["LENGTH", "Routes", "own_identity"]
 
 LENGTH = 16
 """Bytes of an identity."""

@@ -130,6 +130,14 @@ def test_a_nodes_key_speaks_for_its_own_members_alone(name: str) -> None:
         rights().check(user("node", "other", TWO), MINE, MESSAGES[name])
 
 
+@pytest.mark.parametrize("role", ["node", "client", "viewer", "admin"])
+def test_an_identity_that_is_a_members_is_nobody_elses(role: str) -> None:
+    """Else the broker's answers to that member would go to the thief."""
+    name = "renew" if role == "node" else "members"
+    with pytest.raises(AccessDenied, match="another node's key"):
+        rights().check(user(role, key="x" * 40), MINE, MESSAGES[name])
+
+
 def test_who_is_no_member_has_no_say() -> None:
     """Though it may come in, and say that it leaves."""
     told = MESSAGES.keys() - OF_CLIENTS
