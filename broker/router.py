@@ -37,6 +37,8 @@ log = logging.getLogger("zturbo.broker")
 ROUND = 256
 """Control messages read in one round at most."""
 
+REVOKED = "its key was revoked"
+
 ROUND_BYTES = 64 << 20
 """Bytes of control messages after which a round reads no more, so that the inbox gets its turn."""
 
@@ -132,6 +134,8 @@ class Router:
             if self._audit is not None:
                 self._audit.note(f"a message under the key of {user or 'nobody'}: {error}", "")
             self._refuse(who, frames, "AccessDenied", str(error))
+            if user is None:  # a member under a key that was revoked, which has not noticed yet
+                self._send(who, from_broker.Refused(reason=REVOKED, final=True))
         except DecodeError as error:
             self.bad += 1
             log.debug("dropped a message: %s", error)
@@ -152,7 +156,7 @@ class Router:
             return None
         user = self._users(user_of(frames[-1])) if frames else None
         if user is None:
-            raise AccessDenied("this key was revoked")
+            raise AccessDenied(REVOKED)
         return user
 
     def _identity(self, who: bytes, user: User | None, message: Message) -> bytes | None:

@@ -243,6 +243,7 @@ class Broker:
                 "INFO", "broker", b"", f"the folder of keys has changed; {len(revoked)} keys were revoked"
             )
             self.machine.revoked(revoked, now)
+            self._perform(now)  # they are told, while it is known where they are
             if self.router.routes is not None:
                 self.router.routes.forget(revoked)
         number = self.machine.membership.number

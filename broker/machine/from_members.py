@@ -90,11 +90,18 @@ class FromMembers:
             if hello.member.incarnation not in self.membership:
                 self._join(hello, now)
 
-    def cut_off(self, member: Member, why: str, now: float) -> None:
-        """Take a member out of the view, since it and another do not reach each other."""
+    def cut_off(self, member: Member, why: str, now: float, *, final: bool = False) -> None:
+        """Take a member out of the view, since it and another do not reach each other, or for another reason.
+
+        Args:
+            member: the member.
+            why: the reason, as a sentence.
+            now: the time.
+            final: whether no process in its place can join either.
+        """
         if self.membership.remove(member.incarnation) is None:
             return
-        self.effects.append(Control(from_broker.Refused(reason=why), member.incarnation))
+        self.effects.append(Control(from_broker.Refused(reason=why, final=final), member.incarnation))
         self.effects.append(LogLine("WARNING", self.known.name_of(member), b"", why))
         self.problems.refused(member.pipeline, member.stage, why, now)
         self.departures.taken_out([member], f"was taken out: {why}", now)

@@ -204,7 +204,7 @@ class BrokerMachine:
         """These keys are not let in any more: their members are out of the view at once."""
         for member in self.membership.members():
             if member.key in keys:
-                self.members.cut_off(member, "the key of its node was revoked", now)
+                self.members.cut_off(member, "the key of its node was revoked", now, final=True)
         self.rounds.event(now)
 
     def stood_still(self, seconds: float) -> None:

@@ -177,8 +177,8 @@ class Intruder:
 
     def _hello(self, incarnation: bytes) -> to_broker.Hello:
         return to_broker.Hello(
-            member=Member(incarnation, "worker", "p", 1, "x", ("tcp://10.99.0.3:5000",)), node=b"n" * 16, pid=1,
-            protocol=PROTOCOL, version="", python="", stage_name="second", code="", view=0, jobs=(),
+            member=Member(incarnation, "worker", "p", 1, "x", ("tcp://10.99.0.3:5000",)), node=b"n" * 16,
+            pid=1, protocol=PROTOCOL, version="", python="", stage_name="second", code="", view=0, jobs=(),
         )  # fmt: skip
 
 
