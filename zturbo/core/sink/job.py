@@ -174,6 +174,8 @@ class SinkJob:
     cursor: int = 0
     """Number of results that clients have said they have: the first so many."""
     reader: JobReader | None = None
+    viewers: dict[bytes, JobReader] = field(default_factory=dict)
+    """Those who read beside the reader, and change nothing."""
     stored_bytes: int = 0
     """Of all of its batches."""
     noted: tuple[float, int] = (0.0, 0)

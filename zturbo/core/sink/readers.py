@@ -25,6 +25,9 @@ MAX_SEGMENT = 1024
 MAX_WAITING = 10_000
 """Most jobs that clients have asked for and that are not here yet."""
 
+MAX_VIEWERS = 16
+"""Viewers of one job at most."""
+
 NOT_KEPT = "these results are not kept any more"
 NOT_YOURS = "the job was submitted under another key"
 SUPERSEDED = "superseded"
@@ -45,6 +48,8 @@ class Readers:
         self._effects = effects
         self.may_read: Callable[[bytes, str], bool] = lambda client, owner: True
         """Whether a client may read the jobs of this owner."""
+        self.is_viewer: Callable[[bytes], bool] = lambda client: False
+        """Whether a client may only look: it supersedes nobody, and takes no result away from another."""
         self._waiting: dict[bytes, dict[bytes, Want]] = {}
         """Job that is not here yet -> client -> what it wants."""
 
@@ -57,26 +62,32 @@ class Readers:
         if not self.may_read(client, job.stamp.owner):
             self._refuse(client, want.job, want.token, NOT_YOURS)
             return False
+        if self.is_viewer(client):
+            self._view(job, client, want)
+            return True
         reader = job.reader
         if reader is not None and want.token < reader.token:
             self._refuse(client, want.job, want.token, SUPERSEDED)
             return False
-        first, limit = want.first, want.limit
-        if first < 0:  # from the cursor on, which this client does not know yet
-            first, limit = job.cursor, job.cursor + want.limit
+        first, limit = _span(job, want)
         if reader is None or want.token > reader.token or reader.client != client:
             if reader is not None and reader.client != client:
                 self._refuse(reader.client, want.job, reader.token, SUPERSEDED)
             reader = job.reader = JobReader(client, want.token, first, 0)
-        elif reader.unasked:
-            reader.unasked, reader.next, reader.limit = False, first, 0
-        elif first < reader.next and (want.first < 0 or reader.limit == limit):
-            # The same limit again: what was sent is lost, or still on its way. The client drops copies.
-            reader.next = first
-        reader.told_total = False
-        reader.limit = max(reader.limit, limit)
+        _extend(reader, want, first, limit)
         self._taken(job, want.taken, now)
         return True
+
+    def _view(self, job: SinkJob, client: bytes, want: Want) -> None:
+        """A viewer asks for results."""
+        first, limit = _span(job, want)
+        viewer = job.viewers.get(client)
+        if viewer is None or want.token > viewer.token:
+            viewer = job.viewers[client] = JobReader(client, want.token, first, 0)
+            if len(job.viewers) > MAX_VIEWERS:
+                oldest = job.viewers.pop(next(iter(job.viewers)))
+                self._refuse(oldest.client, want.job, oldest.token, SUPERSEDED)
+        _extend(viewer, want, first, limit)
 
     def _want_later(self, client: bytes, want: Want) -> None:
         """The sink does not have this job: it was told to forget it, or the job's stamp is still on the
@@ -101,18 +112,21 @@ class Readers:
         return list(self._waiting.pop(job, {}).items())
 
     def end(self, job: SinkJob) -> None:
-        """A job is forgotten: tell its reader."""
-        if job.reader is not None:
-            self._refuse(job.reader.client, job.stamp.job, job.reader.token, NOT_KEPT)
+        """A job is forgotten: tell its readers."""
+        for reader in (*([] if job.reader is None else [job.reader]), *job.viewers.values()):
+            self._refuse(reader.client, job.stamp.job, reader.token, NOT_KEPT)
 
     def _refuse(self, client: bytes, job: bytes, token: int, problem: str) -> None:
         self._effects.append(Deliver(client, Results(job, token, 0, 0, problem=problem), []))
 
     def serve(self, job: SinkJob) -> None:
-        """Give a job's reader the results that it may have, and the total once all results are here."""
-        reader = job.reader
-        if reader is None or (reader.unasked and not job.small):
-            return
+        """Give a job's readers the results that they may have, and the total once all results are here."""
+        if job.reader is not None and not (job.reader.unasked and not job.small):
+            self._serve(job, job.reader)
+        for viewer in job.viewers.values():
+            self._serve(job, viewer)
+
+    def _serve(self, job: SinkJob, reader: JobReader) -> None:
         while reader.next < min(reader.limit, job.servable):
             self._serve_segment(job, reader)
         if job.over and reader.next >= job.released and not reader.told_total:
@@ -129,3 +143,19 @@ class Readers:
         results = Results(job.stamp.job, reader.token, first, stop - first, fails=own, total=total)
         reader.next = stop
         self._effects.append(Deliver(reader.client, results, pieces, fails))
+
+
+def _span(job: SinkJob, want: Want) -> tuple[int, int]:
+    """(first result, limit) of what is wanted: from the cursor on, if the client does not know that."""
+    return (job.cursor, job.cursor + want.limit) if want.first < 0 else (want.first, want.limit)
+
+
+def _extend(reader: JobReader, want: Want, first: int, limit: int) -> None:
+    """A reader wants more, or the same once more."""
+    if reader.unasked:
+        reader.unasked, reader.next, reader.limit = False, first, 0
+    elif first < reader.next and (want.first < 0 or reader.limit == limit):
+        # The same limit again: what was sent is lost, or still on its way. The client drops copies.
+        reader.next = first
+    reader.told_total = False
+    reader.limit = max(reader.limit, limit)

@@ -61,6 +61,10 @@ class Permits:
             del self._clients[next(iter(self._clients))]
         return True
 
+    def is_viewer(self, client: bytes) -> bool:
+        """Whether a client may look, and change nothing: not how far a job's results were taken, either."""
+        return self._keys.get(self._clients.get(client, ""), ("", ""))[0] == "viewer"
+
     def may_read(self, client: bytes, owner: str) -> bool:
         """Whether a client may read the jobs of this owner."""
         if self._gate is None:

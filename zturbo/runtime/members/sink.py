@@ -120,6 +120,7 @@ class SinkProcess:
         )
         self.permits = Permits(loop.gate if tcp.startswith("tcp:") else None, loop.audit)
         self.machine.readers.may_read = self.permits.may_read
+        self.machine.readers.is_viewer = self.permits.is_viewer
         results = self.router.getsockopt_string(zmq.LAST_ENDPOINT)
         loop.watch(self.router, self._read_clients)
         loop.member = Member(

@@ -10,7 +10,7 @@ from tests.unit.core.sink.jobs import JOB, ME, a_batch, a_fail, a_job, enter
 from zturbo.core.counts import EndedJobs
 from zturbo.core.effects import Deliver, Effect, Note
 from zturbo.core.sink.job import PUSHED_RESULTS, SinkJob
-from zturbo.core.sink.readers import MAX_SEGMENT, MAX_WAITING, NOTE_CURSOR, Readers
+from zturbo.core.sink.readers import MAX_SEGMENT, MAX_VIEWERS, MAX_WAITING, NOTE_CURSOR, Readers
 from zturbo.wire.messages import Results, Want
 
 ANN, BOB = b"ann", b"bob"
@@ -237,3 +237,39 @@ def test_results_are_not_given_unasked_to_who_was_superseded() -> None:
     enter(job, 2, a_batch(ends=3))
     sink.readers.serve(job)
     assert [client for client, _ in sink.got()] == [BOB]
+
+
+def test_a_viewer_takes_nothing_away() -> None:
+    sink = Sink(ten())
+    sink.readers.is_viewer = lambda client: client == BOB
+    assert indices(sink.ask(ANN, 1, 0, 4, taken=0)) == [0, 1, 2, 3]
+    assert indices(sink.ask(BOB, 9, 0, 6, taken=6)) == [0, 1, 2, 3, 4, 5]
+    assert sink.jobs[JOB].cursor == 0
+    given = sink.ask(ANN, 1, 4, 10, taken=4)
+    assert indices(given) == [4, 5, 6, 7, 8, 9] and {client for client, _ in given} == {ANN}
+    assert sink.jobs[JOB].cursor == 4
+    assert indices(sink.ask(BOB, 10, -1, 2)) == [4, 5], "from where the reader is"
+    sink.readers.end(sink.jobs[JOB])
+    assert {client for client, results in sink.got() if results.problem} == {ANN, BOB}
+
+
+def test_viewers_are_few() -> None:
+    sink = Sink(ten())
+    sink.readers.is_viewer = lambda client: True
+    for number in range(MAX_VIEWERS):
+        assert sink.ask(bytes([number]), 1, 0, 1)
+    ((client, refused), (other, first)) = sink.ask(b"new", 1, 0, 1)
+    assert (client, refused.problem, other, first.n) == (bytes([0]), "superseded", b"new", 1)
+
+
+def test_who_may_not_read_is_told_and_changes_nothing() -> None:
+    """Also if it has asked before the job was here, and whatever number of a reader it names."""
+    sink = Sink()
+    sink.readers.may_read = lambda client, owner: client == ANN
+    assert sink.ask(BOB, 1 << 60, 0, 10) == []
+    sink.jobs[JOB] = ten()
+    for client, want in sink.readers.begin(JOB):
+        assert not sink.readers.want(client, want, 0.0)
+    ((client, refused),) = sink.got()
+    assert (client, refused.problem) == (BOB, "the job was submitted under another key")
+    assert indices(sink.ask(ANN, 1, 0, 2)) == [0, 1]
