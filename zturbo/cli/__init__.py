@@ -28,6 +28,7 @@ from zturbo.cli import (
     keys,
     logs,
     new,
+    render,
     result,
     retry,
     sink,
@@ -46,7 +47,7 @@ __all__ = ["ENVIRONMENT", "EXIT_CODES", "main", "parser"]
 
 COMMANDS = (
     *(new, check, up, broker, sink, stage, submit, jobs, job),
-    *(hosts, doctor, result, logs, cancel, retry, keys, slurm, completion),
+    *(hosts, doctor, result, logs, cancel, retry, keys, slurm, render, completion),
 )
 
 EXIT_CODES = {
@@ -67,6 +68,7 @@ ENVIRONMENT = {
     "ZTURBO_STATE": "folder of the ledger and the spools: --state",
     "ZTURBO_KEYS": "a file of keys, or a folder of them: --keys",
     "ZTURBO_INSECURE": "1: bind to addresses that other hosts can reach: --insecure",
+    "ZTURBO_READY_FILE": "file that is there while all processes have joined: --ready-file",
     "ZTURBO_WORKERS": "number of workers that 'stage' runs: --workers",
     "NO_COLOR": "if it is set, no colours",
     "FORCE_COLOR": "if it is set, colours also in pipes",

@@ -32,4 +32,10 @@ def run(args: argparse.Namespace) -> int:
     network = load(args)
     refuse_second(network)
     child = broker_child(network, address=args.address, debug=args.verbose)
-    return foreground(network, [child], say=lambda line: print(line, file=sys.stderr), as_json=args.json)
+    return foreground(
+        network,
+        [child],
+        say=lambda line: print(line, file=sys.stderr),
+        as_json=args.json,
+        ready_file=args.ready_file,
+    )

@@ -27,6 +27,7 @@ from zturbo.runtime.net.limits import check_children, raise_descriptor_limit
 from zturbo.runtime.net.sockets import check_bind
 from zturbo.runtime.node.children import Child, ChildSpec
 from zturbo.runtime.node.node import Node
+from zturbo.runtime.node.readiness import Readiness
 
 __all__ = [
     "add_common",
@@ -115,6 +116,12 @@ def add_listening(parser: argparse.ArgumentParser, *, spools: bool = True) -> No
         help="folder of keys, as 'zturbo keys init' makes it, or the file of one key; default: $ZTURBO_KEYS, "
         "else 'keys' in the file, else none",
     )
+    parser.add_argument(
+        "--ready-file",
+        metavar="PATH",
+        help="file that is there while all processes of this command have joined the broker, for probes; "
+        "default: $ZTURBO_READY_FILE",
+    )
     parser.add_argument("-v", "--verbose", action="store_true", help="log more")
     parser.add_argument("--json", action="store_true", help="print events on stdout, a JSON map a line")
 
@@ -139,6 +146,7 @@ def load_here(args: argparse.Namespace) -> Network:
     state = getattr(args, "state", None) or _env("STATE")
     args.address = args.address or _env("ADDRESS")
     args.insecure = args.insecure or _env_flag("INSECURE")
+    args.ready_file = args.ready_file or _env("READY_FILE")
     if state:
         network = replace(network, broker=replace(network.broker, state=os.path.abspath(state)))
     if keys := args.keys or _env("KEYS"):
@@ -274,6 +282,7 @@ def foreground(
     as_json: bool = False,
     beside: Callable[[Node], None] | None = None,
     output: int | None = None,
+    ready_file: str | None = None,
 ) -> int:
     """Run child processes until Ctrl-C or SIGTERM; a second one kills them.
 
@@ -284,6 +293,7 @@ def foreground(
         as_json: whether to print events as JSON on stdout.
         beside: called with the node once the broker is ready, or at once if there is none among the children.
         output: descriptor for the children's stdout and stderr; None for this process's own.
+        ready_file: path of the file for probes.
 
     Returns:
         The exit code.
@@ -302,8 +312,10 @@ def foreground(
     shows = [beside] if beside is not None else []
     code = 0
     tell = Teller(say, as_json=as_json)
+    readiness = Readiness(len(children), ready_file, os.environ.get("NOTIFY_SOCKET"))
 
     def on_event(kind: str, child: Child, text: str) -> None:
+        readiness.event(kind, child)
         name = child.what.name
         who = {"name": name, "pid": child.pid}
         if kind == "ready":
@@ -376,6 +388,7 @@ def foreground(
             thread.start()
             thread.join()
         finally:
+            readiness.stopping()
             node.stop()
             node.run()
             node.close()

@@ -31,4 +31,10 @@ def run(args: argparse.Namespace) -> int:
     """Run the command."""
     network = load(args)
     child = sink_child(network, args.number, address=args.address, debug=args.verbose)
-    return foreground(network, [child], say=lambda line: print(line, file=sys.stderr), as_json=args.json)
+    return foreground(
+        network,
+        [child],
+        say=lambda line: print(line, file=sys.stderr),
+        as_json=args.json,
+        ready_file=args.ready_file,
+    )

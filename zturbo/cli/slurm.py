@@ -205,7 +205,9 @@ def _first(args: argparse.Namespace, step: Step, network: Network, rendezvous: R
             threading.Thread(target=run_program, args=(node,), daemon=True).start()
 
     try:
-        code = foreground(network, children, say=say, as_json=args.json, beside=begin)
+        code = foreground(
+            network, children, say=say, as_json=args.json, ready_file=args.ready_file, beside=begin
+        )
     finally:
         program.end()
         end_run()
@@ -242,7 +244,7 @@ def _run_workers(
     def begin(node: Node) -> None:
         threading.Thread(target=watch, args=(node,), daemon=True).start()
 
-    return foreground(network, children, say=say, as_json=args.json, beside=begin)
+    return foreground(network, children, say=say, as_json=args.json, ready_file=args.ready_file, beside=begin)
 
 
 def _at(network: Network, broker: str, args: argparse.Namespace) -> Network:

@@ -59,4 +59,10 @@ def run(args: argparse.Namespace) -> int:
         child.spec["keys"] = None if network.keys is None else read_keys(network.keys, ("node",)).path
         return run_here(child, network.broker.bind)
     children = worker_children(network, args.stage, args.workers, address=args.address, debug=args.verbose)
-    return foreground(network, children, say=lambda line: print(line, file=sys.stderr), as_json=args.json)
+    return foreground(
+        network,
+        children,
+        say=lambda line: print(line, file=sys.stderr),
+        as_json=args.json,
+        ready_file=args.ready_file,
+    )

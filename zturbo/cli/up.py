@@ -75,7 +75,13 @@ def run(args: argparse.Namespace) -> int:
     progress.say(f"zturbo: {shown_text(args.file)} at {network.broker.bind}; Ctrl-C stops it")
     try:
         return foreground(
-            network, children, say=progress.say, as_json=args.json, beside=beside, output=progress.output
+            network,
+            children,
+            say=progress.say,
+            as_json=args.json,
+            ready_file=args.ready_file,
+            beside=beside,
+            output=progress.output,
         )
     finally:
         progress.close()

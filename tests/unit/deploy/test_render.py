@@ -1,0 +1,122 @@
+"""Files of other launchers, checked by the launchers' own checkers."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import kubernetes_validate
+import pytest
+import yaml
+
+from zturbo.cli import main
+
+FILE = """
+[[pipeline]]
+name = "video_1"
+
+  [[pipeline.stage]]
+  name = "load"
+  class = "m:Load"
+
+  [[pipeline.stage]]
+  name = "detect"
+  class = "m:Detect"
+  workers = 3
+  resources = { cpu = 2, gpu = 0.5 }
+"""
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    path = tmp_path / "my video%.toml"
+    path.write_text(FILE)
+    return path
+
+
+def rendered(capsys: pytest.CaptureFixture[str], *words: str) -> list[dict[str, Any]]:
+    assert main(["render", *words]) == 0
+    return list(yaml.safe_load_all(capsys.readouterr().out))
+
+
+@pytest.mark.parametrize("keys", [[], ["--keys", "video"]])
+def test_kubernetes_takes_the_manifests(
+    file: Path, capsys: pytest.CaptureFixture[str], keys: list[str]
+) -> None:
+    made = rendered(
+        capsys, "kubernetes", str(file), "--image", "x:1", "--file-in-image", "/app/v.toml", *keys
+    )
+    for manifest in made:
+        kubernetes_validate.validate(manifest, kubernetes_validate.latest_version(), strict=True)
+    kinds = [(manifest["kind"], manifest["metadata"]["name"]) for manifest in made]
+    assert kinds == [
+        ("Service", "my-video"),
+        ("StatefulSet", "my-video-broker"),
+        ("Deployment", "my-video-video-1-load"),
+        ("Deployment", "my-video-video-1-detect"),
+    ]
+    detect = made[3]["spec"]
+    assert detect["replicas"] == 3
+    (container,) = detect["template"]["spec"]["containers"]
+    assert container["resources"]["requests"]["cpu"] == "2"
+    assert container["resources"]["limits"] == {"nvidia.com/gpu": "1"}
+    assert ("--insecure" in container["args"]) is not bool(keys)
+    secrets = [volume["secret"]["secretName"] for volume in _volumes(made) if "secret" in volume]
+    assert secrets == (["video-broker", "video-node", "video-node"] if keys else [])
+
+
+def _volumes(made: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    pods = [manifest["spec"]["template"]["spec"] for manifest in made if "template" in manifest["spec"]]
+    return [volume for pod in pods for volume in pod["volumes"]]
+
+
+def test_each_name_that_is_used_in_a_pod_is_there(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    made = rendered(capsys, "kubernetes", str(file), "--image", "x:1", "--keys", "k")
+    for manifest in made[1:]:
+        pod = manifest["spec"]["template"]["spec"]
+        names = {volume["name"] for volume in pod["volumes"]}
+        names |= {claim["metadata"]["name"] for claim in manifest["spec"].get("volumeClaimTemplates", [])}
+        for container in pod["containers"]:
+            assert {mount["name"] for mount in container["volumeMounts"]} <= names
+            known = {variable["name"] for variable in container["env"]}
+            assert {name for word in container["args"] for name in re.findall(r"\$\((\w+)\)", word)} <= known
+
+
+def test_systemd_takes_the_units(file: Path, tmp_path: Path) -> None:
+    if shutil.which("systemd-analyze") is None:
+        pytest.skip("systemd-analyze (Debian package systemd) is missing")
+    folder = tmp_path / "units"
+    assert main(["render", "systemd", str(file), "-o", str(folder), "--user", "root"]) == 0
+    units = sorted(folder.iterdir())
+    assert [unit.name for unit in units] == [
+        "my-video-broker.service",
+        "my-video-sink.service",
+        "my-video-video-1-detect.service",
+        "my-video-video-1-load.service",
+        "my-video.target",
+    ]
+    env = {**os.environ, "SYSTEMD_LOG_LEVEL": "warning"}
+    done = subprocess.run(["systemd-analyze", "verify", *units], capture_output=True, text=True, env=env)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "my video%%.toml" in units[0].read_text()
+
+
+def test_compose(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (made,) = rendered(capsys, "compose", str(file), "--image", "x:1")
+    assert [*made["services"]] == ["broker", "sink", "video-1-load", "video-1-detect"]
+    for name, service in made["services"].items():
+        assert service["command"][2].startswith("exec zturbo ")
+        assert ("depends_on" in service) is (name != "broker")
+        volumes = {volume.split(":")[0] for volume in service.get("volumes", [])}
+        assert volumes <= {*made["volumes"]}
+
+
+def test_a_missing_image_and_a_wrong_name_are_told(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["render", "kubernetes", str(file)]) == 2
+    assert "--image" in capsys.readouterr().err
+    assert main(["render", "compose", str(file), "--image", "x", "--name", "A_b"]) == 2
+    assert "--name" in capsys.readouterr().err

@@ -1,0 +1,1 @@
+"""The files of other launchers, made of a network file: Kubernetes, systemd, Compose."""

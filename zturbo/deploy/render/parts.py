@@ -1,0 +1,54 @@
+"""The parts of a network that a launcher starts apart from each other: broker, sink, and each stage."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from zturbo.deploy.network import Network
+
+__all__ = ["PORT", "Part", "parts_of"]
+
+PORT = 5555
+"""The broker's port, where the launcher gives it a host of its own."""
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One command that a launcher runs.
+
+    Args:
+        name: of the part, with letters, digits and ``-`` alone.
+        words: of the command: ``broker``, ``sink``, or ``stage`` and the stage.
+        workers: that the network file has; 1 for broker and sink.
+        resources: of each worker, as in the network file.
+    """
+
+    name: str
+    words: tuple[str, ...]
+    workers: int = 1
+    resources: dict[str, int | float] = field(default_factory=dict)
+
+    @property
+    def role(self) -> str:
+        """``broker``, ``sink`` or ``stage``."""
+        return self.words[0]
+
+    def command(self, file: str) -> list[str]:
+        """The words after ``zturbo``, for a network file at this path."""
+        return [self.words[0], file, *self.words[1:]]
+
+
+def parts_of(network: Network) -> list[Part]:
+    """The parts of a network, the broker first."""
+    parts = [Part("broker", ("broker",)), Part("sink", ("sink",))]
+    for pipeline in network.pipelines:
+        for stage in pipeline.stages:
+            name = _dns(f"{pipeline.name}-{stage.name}")
+            parts.append(
+                Part(name, ("stage", f"{pipeline.name}.{stage.name}"), stage.workers, dict(stage.resources))
+            )
+    return parts
+
+
+def _dns(name: str) -> str:
+    return "".join(letter if letter.isalnum() else "-" for letter in name.lower()).strip("-")
