@@ -60,6 +60,10 @@ LINE = re.compile(r'(\w+) = "([^"\n]*)"\Z')
 LONGEST = 4 << 10
 """Bytes that a file of keys may have."""
 
+OLDEST = (4, 3, 3)
+"""The first libzmq without a known fault that a stranger can reach: CVE-2019-13132, CVE-2020-15166,
+CVE-2021-20235, CVE-2021-20237."""
+
 MOST = 10_000
 """Most keys that a broker lets in."""
 
@@ -112,6 +116,7 @@ def read_keys(path: str | Path, roles: Sequence[str]) -> Security:
     Raises:
         UsageError: there are none, others can read them, or they have another role. It says what to do.
     """
+    check_library()
     where = Path(path)
     if where.is_dir():
         where = _pick(where, roles)
@@ -122,6 +127,16 @@ def read_keys(path: str | Path, roles: Sequence[str]) -> Security:
             f"'zturbo keys add {roles[0]} NAME' makes one, on the broker's host"
         )
     return found
+
+
+def check_library() -> None:
+    """Raise UsageError if strangers could harm this libzmq before they have shown a key."""
+    if zmq.zmq_version_info() < OLDEST or not zmq.has("curve"):
+        oldest = ".".join(map(str, OLDEST))
+        raise UsageError(
+            f"keys need libzmq {oldest} or newer with CURVE, and this is {zmq.zmq_version()}: older ones "
+            "have faults in the handshake. 'pip install --upgrade pyzmq' brings one"
+        )
 
 
 def _pick(folder: Path, roles: Sequence[str]) -> Path:

@@ -7,6 +7,7 @@ import stat
 from pathlib import Path
 
 import pytest
+import zmq
 
 from zturbo.errors import UsageError
 from zturbo.runtime.net import keys
@@ -124,3 +125,9 @@ def test_no_key_is_shown(folder: Path) -> None:
     mine = keys.read_keys(folder, ("node",))
     for text in (repr(mine), str(mine), f"{mine}"):
         assert mine.secret not in text and mine.public not in text
+
+
+def test_an_old_libzmq_is_refused(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(zmq, "zmq_version_info", lambda: (4, 3, 2))
+    with pytest.raises(UsageError, match=r"keys need libzmq 4\.3\.3 or newer"):
+        keys.read_keys(folder, ("node",))
