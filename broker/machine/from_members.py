@@ -234,6 +234,7 @@ class FromMembers:
         """A node says which of its members live."""
         self.life.lost_sinks.hear(message.node, now)
         self.membership.renew(message.alive, now)
+        self.membership.wants(message.node, message.wanted, now)
         voided = self.life.voided = {job: at for job, at in self.life.voided.items() if now - at < VOID_FOR}
         if voided:  # the first message may have got lost, and a task that hangs would hang on
             self.effects.append(Control(from_broker.Forget(jobs=tuple(voided)), message.node))

@@ -27,6 +27,7 @@ from zturbo_broker.machine.known import Known, PipelineInfo
 from zturbo_broker.machine.lifecycle import Lifecycle
 from zturbo_broker.machine.reachability import Reachability
 from zturbo_broker.machine.restart import Restart
+from zturbo_broker.machine.telemetry import Telemetry
 from zturbo_broker.members.complaints import Complaints
 from zturbo_broker.members.rights import User
 from zturbo_broker.members.speakers import check_speaker
@@ -91,6 +92,7 @@ class BrokerMachine:
         self.members = FromMembers(known, self.life, self.departures, self.complaints, self.reachability)
         self.clients = FromClients(known, self.life)
         self.restarts = Restart(known, self.life)
+        self.telemetry = Telemetry(known, self.life)
         self.handlers = self._handlers()
         self.rounds = Rounds(self._settle)
 
@@ -128,6 +130,8 @@ class BrokerMachine:
             to_broker.Release: clients.release,
             to_broker.Jobs: clients.describe,
             to_broker.Members: clients.list_members,
+            to_broker.Measured: self.telemetry.measured,
+            to_broker.Telemetry: self.telemetry.answer,
         }
 
     def _heard(self, incarnation: bytes) -> float | None:

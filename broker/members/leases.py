@@ -22,9 +22,16 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from zturbo.slotted import slotted
+from zturbo.wire.control.fields import COUNT
+from zturbo.wire.control.report import Report
 from zturbo.wire.control.view import Member, View
+from zturbo_broker.members.reports import Reports
 
 __all__ = ["UNKNOWN", "About", "Membership"]
+
+
+MOST_NODES = 10_000
+"""Nodes of which it is kept what they want."""
 
 
 @slotted(frozen=True)
@@ -57,6 +64,8 @@ class _Lease:
     met: bool = True
     """Whether it has said hello to this broker, not only to an earlier one."""
     about: About = UNKNOWN
+    reports: Reports | None = None
+    """What it has measured of itself; None before its first report."""
 
 
 class Membership:
@@ -73,6 +82,8 @@ class Membership:
         self.number = number
         self.lease = lease
         self._leases: dict[bytes, _Lease] = {}
+        self._wanted: dict[bytes, tuple[dict[str, int], float]] = {}
+        """Node -> the processes that it is to keep running, and when it said so."""
 
     def restore(self, members: list[Member], now: float) -> None:
         """Begin with the members of an earlier broker, with a full lease each."""
@@ -150,6 +161,19 @@ class Membership:
         if lease is not None:
             lease.about = about
 
+    def measured(self, incarnation: bytes, report: Report, now: float) -> None:
+        """Note what a member has measured of itself."""
+        lease = self._leases.get(incarnation)
+        if lease is not None:
+            if lease.reports is None:
+                lease.reports = Reports()
+            lease.reports.add(report, now)
+
+    def reports(self, incarnation: bytes) -> Reports | None:
+        """What a member has measured of itself; None if it has told nothing."""
+        lease = self._leases.get(incarnation)
+        return None if lease is None else lease.reports
+
     def told(self, now: float) -> list[tuple[Member, int, About, float]]:
         """(member, process id, what it tells, seconds since it or its node was heard) of each member that has
         said hello to this broker."""
@@ -165,6 +189,21 @@ class Membership:
             lease = self._leases.get(incarnation)
             if lease is not None:
                 lease.until = now + self.lease
+
+    def wants(self, node: bytes, wanted: dict[str, int], now: float) -> None:
+        """A node says which processes it is to keep running."""
+        if node not in self._wanted and len(self._wanted) >= MOST_NODES:
+            self._wanted = {
+                node: told for node, told in self._wanted.items() if told[1] > now - 2 * self.lease
+            }
+            if len(self._wanted) >= MOST_NODES:
+                return
+        self._wanted[node] = (wanted, now)
+
+    def wanted(self, name: str, now: float) -> int:
+        """How many processes of this name the nodes are to keep running: those that were heard lately."""
+        lately = (wanted for wanted, at in self._wanted.values() if at > now - 2 * self.lease)
+        return min(COUNT, sum(wanted.get(name, 0) for wanted in lately))
 
     def extend(self, seconds: float) -> None:
         """Add time in which the broker could hear no member to all leases."""

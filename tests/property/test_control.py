@@ -18,6 +18,7 @@ from zturbo.wire.control import fields, from_broker, to_broker
 from zturbo.wire.control.codec import MAX_CONTROL, pack_control, read_answer, read_request, ref_of
 from zturbo.wire.control.message import Message
 from zturbo.wire.control.newjob import NewJob
+from zturbo.wire.control.report import Report
 from zturbo.wire.control.view import Member
 from zturbo.wire.messages import MAX_DEPTH, MAX_TEXT
 from zturbo.wire.payload import pack_many
@@ -74,6 +75,9 @@ def values(kind: Any) -> st.SearchStrategy[Any]:
             return st.dictionaries(names if isinstance(key, fields.Text) else values(key), values(inner))
         case fields.Parsed(read) if read == Member.from_wire:
             return MEMBERS
+        case fields.Parsed(read) if read == Report.from_wire:
+            drawn = {field: values(inner) for field, inner in Report.kinds().items()}
+            return st.fixed_dictionaries(drawn).map(lambda new: Report(**new))
         case fields.Parsed(read) if read == NewJob.from_wire:
             drawn = {field: values(inner) for field, inner in NewJob.kinds().items()}
             return st.fixed_dictionaries({**drawn, "parts": st.integers(0, 2)}).map(lambda new: NewJob(**new))

@@ -463,3 +463,15 @@ class SumOfBatches(Sum):
     def process(self, task: Task) -> Task:
         task.content = task.content[0]
         return super().process(task)
+
+
+class Nap(Stage):
+    """Takes the same time for each task."""
+
+    def __init__(self, seconds: float = 0.01) -> None:
+        super().__init__()
+        self.seconds = seconds
+
+    def process(self, task: Task) -> Task:
+        time.sleep(self.seconds)
+        return task

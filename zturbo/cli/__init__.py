@@ -35,6 +35,7 @@ from zturbo.cli import (
     slurm,
     stage,
     submit,
+    top,
     up,
 )
 from zturbo.cli.ask import fail
@@ -47,7 +48,7 @@ __all__ = ["ENVIRONMENT", "EXIT_CODES", "main", "parser"]
 
 COMMANDS = (
     *(new, check, up, broker, sink, stage, submit, jobs, job),
-    *(hosts, doctor, result, logs, cancel, retry, keys, slurm, render, completion),
+    *(top, hosts, doctor, result, logs, cancel, retry, keys, slurm, render, completion),
 )
 
 EXIT_CODES = {

@@ -24,7 +24,7 @@ from zturbo.client.asyncjob import AsyncJob, AsyncReader, Endings, ask, quietly,
 from zturbo.client.client import Client, ReturnWhen
 from zturbo.client.feeder import Feeder
 from zturbo.client.handle import JobHandle, deadline_of
-from zturbo.client.hosts import by_host
+from zturbo.client.hosts import by_host, measurements
 from zturbo.client.job_ids import is_job_id, job_id_of, joined, pick_job, with_text_ids
 from zturbo.client.reader import Failure
 from zturbo.client.submissions import OnError, Submission
@@ -207,6 +207,13 @@ class AsyncClient:
     async def hosts(self) -> list[dict[str, Any]]:
         """As :meth:`zturbo.Client.hosts`."""
         return by_host(await ask(self.client.connection, to_broker.Members()))
+
+    async def telemetry(self) -> dict[str, Any]:
+        """As :meth:`zturbo.Client.telemetry`."""
+        pages = [await ask(self.client.connection, to_broker.Telemetry())]
+        while pages[-1].next:
+            pages.append(await ask(self.client.connection, to_broker.Telemetry(after=pages[-1].next)))
+        return measurements(pages)
 
     async def describe(
         self, job_id: bytes | str | None = None, *, most: int | None = None, after: int = 0

@@ -34,7 +34,7 @@ from zturbo.client.acceptance import Acceptance
 from zturbo.client.connection import Connection
 from zturbo.client.feeder import Feeder
 from zturbo.client.handle import JobHandle
-from zturbo.client.hosts import by_host
+from zturbo.client.hosts import by_host, measurements
 from zturbo.client.job_ids import is_job_id, job_id_of, joined, pick_job, with_text_ids
 from zturbo.client.reader import Failure, Reader
 from zturbo.client.submissions import OnError, Submission
@@ -348,6 +348,23 @@ class Client:
             ``code`` (the stage's fingerprint), ``heard``, ``cpu`` and ``memory``.
         """
         return by_host(self.connection.ask(to_broker.Members()))
+
+    def telemetry(self) -> dict[str, Any]:
+        """What the processes have measured of themselves, as ``zturbo top`` shows it.
+
+        Returns:
+            A map with ``pipelines`` and ``members``. Each pipeline has ``name``, ``stages``, ``wanted`` (the
+            workers of each stage that nodes are to keep running) and ``backlog`` (root tasks that wait at the
+            broker). Each member has ``name``, ``pipeline``, ``stage``, ``host``, ``pid``, ``incarnation``,
+            ``ordered``, ``heard`` and ``age`` (seconds since it was heard, and since its latest report), and
+            two reports, ``latest`` and ``before``, or None. See
+            :class:`zturbo.wire.control.report.Report` for what is in a report.
+        """
+        ask = self.connection.ask
+        pages = [ask(to_broker.Telemetry())]
+        while pages[-1].next:
+            pages.append(ask(to_broker.Telemetry(after=pages[-1].next)))
+        return measurements(pages)
 
     def logs(
         self, after: int = 0, *, job: bytes | str | None = None, source: str = ""

@@ -1,14 +1,15 @@
-"""The hosts of a broker's processes, as ``zturbo hosts`` and ``Client.hosts()`` give them."""
+"""A broker's processes: by host, as ``Client.hosts()`` gives them, and what they have measured."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
 from zturbo.checks import is_loopback
 from zturbo.wire.control import answers
 
-__all__ = ["by_host"]
+__all__ = ["by_host", "measurements"]
 
 
 def by_host(members: answers.Members) -> list[dict[str, Any]]:
@@ -29,6 +30,15 @@ def by_host(members: answers.Members) -> list[dict[str, Any]]:
         del fields["host"]
         host.setdefault("processes", []).append(fields)
     return list(hosts.values())
+
+
+def measurements(pages: Sequence[answers.Telemetry]) -> dict[str, Any]:
+    """The pages as one map, with the incarnations as texts. A member is in it once."""
+    members = {one.incarnation: one for page in pages for one in page.members}
+    return {
+        "pipelines": [load.as_map() for page in pages for load in page.pipelines],
+        "members": [{**one.as_map(), "incarnation": one.incarnation.hex()} for one in members.values()],
+    }
 
 
 def _address(addresses: tuple[str, ...]) -> str | None:

@@ -317,6 +317,12 @@ class SinkMachine:
             if not job.confirmed
         }
 
+    def load(self) -> tuple[int, int]:
+        """(results that wait for their order; results that no client has taken), of jobs that go on."""
+        jobs = [job for job in self.jobs.values() if not job.confirmed]
+        unread = sum(max(0, job.released - job.cursor) for job in jobs)
+        return sum(job.sequencer.buffered for job in jobs), unread
+
     def known(self) -> list[tuple[bytes, int, int]]:
         """(job, epoch, revision) of each job here: a newer stamp may have got lost."""
         return self.known_jobs.ranks() + self.receivers.waited_for()

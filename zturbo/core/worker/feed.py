@@ -13,6 +13,7 @@ from zturbo.core.worker.held_roots import InputKey
 from zturbo.core.worker.job import WorkerJob
 from zturbo.core.worker.produced import Produced
 from zturbo.core.worker.queue import InputQueue, Slice
+from zturbo.telemetry.histogram import Histogram
 from zturbo.wire.messages import Batch, Path
 
 __all__ = ["Feed"]
@@ -61,6 +62,8 @@ class Feed:
         self._patience = GIVE_BACK_AFTER + batch_wait
         self.meter = Meter()
         self.queue = InputQueue()
+        self.waits = Histogram()
+        """Times for which tasks were queued here."""
         self.handed: deque[Work] = deque()
         """Work that the user's code has and has not finished."""
         self._handed_tasks = 0
@@ -85,7 +88,7 @@ class Feed:
     def add(self, batch: Batch, now: float) -> None:
         """Queue a batch that has come. If the tasks behind a long one were given back, give this batch back
         too."""
-        self.queue.add(batch)
+        self.queue.add(batch, now)
         if self.given_back:
             self.give_back(now)
 
@@ -114,7 +117,7 @@ class Feed:
                 if enough and (self.queue.aside or self._plenty(one)):
                     return
             if self._sequenced is None:
-                work = self._next_queued()
+                work = self._next_queued(now)
             elif (work := self._sequenced()) is not None:
                 self._late.append([])
             if work is None:
@@ -135,13 +138,14 @@ class Feed:
     def _suspects(self, job: bytes) -> frozenset[Path]:
         return self._jobs[job].suspects
 
-    def _next_queued(self) -> Work | None:
+    def _next_queued(self, now: float) -> Work | None:
         part = self.queue.next(self._suspects)
         if part is None and not self.handed:
             part = self.queue.next_alone()
             self._alone = part is not None
         if part is None:
             return None
+        self.waits.add(part.n, part.n * max(0.0, now - part.since))
         if self._concurrency:
             tasks, nbytes = self._open.get(part.key, (0, 0))
             self._open[part.key] = (tasks + part.n, nbytes + part.nbytes)
@@ -222,6 +226,12 @@ class Feed:
         return self._moved_at + max(self._patience, 2 * ahead * (self.meter.mean or 0.0))
 
     # -- for others ---------------------------------------------------------------------------
+    def at_hand(self) -> tuple[int, int]:
+        """(tasks that are queued, or that the code has and has not started; tasks that run)."""
+        unstarted = sum(len(work.unstarted) for work in self.handed)
+        running = max(0, self._running - unstarted) if self._concurrency else min(1, len(self.handed))
+        return self.queue.tasks + unstarted, running
+
     @property
     def paused(self) -> bool:
         """Whether senders get no more credit: a suspect is here, or tasks that come are given back."""

@@ -384,6 +384,12 @@ class WorkerMachine:
         now = waiting_and_running(waiting, self.feed.queue, self.feed.handed)
         return {name: (job.done, job.failures, *now[name]) for name, job in self.jobs.items()}
 
+    def load(self) -> tuple[int, int, int]:
+        """(tasks that wait for their turn or their order, tasks that run, outputs that wait for credit)."""
+        waiting, running = self.feed.at_hand()
+        buffered = sum(job.sequencer.buffered for job in self.jobs.values() if job.sequencer is not None)
+        return waiting + buffered, running, self.senders.pending_tasks
+
     def known(self) -> list[tuple[bytes, int, int]]:
         """(job, epoch, revision) of each job here, so that the broker sends the newer stamps that it has."""
         return self.known_jobs.ranks() + self.receivers.waited_for()

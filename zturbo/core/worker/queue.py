@@ -24,6 +24,8 @@ class Slice(NamedTuple):
     batch: Batch
     start: int
     stop: int
+    since: float = 0.0
+    """When it came."""
 
     @property
     def key(self) -> tuple[bytes, int, int]:
@@ -77,9 +79,9 @@ class InputQueue:
     def __bool__(self) -> bool:
         return bool(self._items or self.aside)
 
-    def add(self, batch: Batch) -> None:
+    def add(self, batch: Batch, now: float = 0.0) -> None:
         """Queue a batch."""
-        self._items.append(batch.job, Slice(batch, 0, batch.n))
+        self._items.append(batch.job, Slice(batch, 0, batch.n, now))
         self.tasks += batch.n
 
     def next(self, suspects: Callable[[bytes], Set[Path]]) -> Slice | None:

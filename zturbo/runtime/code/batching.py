@@ -13,6 +13,7 @@ from zturbo.errors import DecodeError
 from zturbo.runtime.code.call import Call
 from zturbo.runtime.code.context import Stale
 from zturbo.runtime.code.cutting import start_next
+from zturbo.runtime.code.laps import CODE, OWN
 from zturbo.runtime.code.production import Production
 from zturbo.runtime.code.runner import open_piece
 from zturbo.wire.messages import Path
@@ -93,6 +94,7 @@ class BatchRunner:
         production, newest = self.production, ready[-1].work
         works = {id(item.work): item.work for item in ready}.values()
         self.host.inputs.begin([piece for work in works for piece in work.pieces])
+        production.laps.turn(CODE)
         try:
             self.host.batches.run(
                 Call.of(newest, production.out),
@@ -101,6 +103,7 @@ class BatchRunner:
             )
         except Stale:
             production.out.clear()
+        production.laps.turn(OWN)
         self.host.context.look_after(newest.job, newest.epoch, lambda: [item.path for item in ready])
 
     def job_ended(self, job: bytes) -> None:

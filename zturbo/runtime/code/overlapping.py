@@ -11,6 +11,7 @@ import asyncio
 from collections import deque
 from collections.abc import AsyncIterable, Awaitable, Callable
 from queue import Empty, SimpleQueue
+from time import perf_counter
 from typing import Any
 
 from zturbo.api.task import Task
@@ -23,6 +24,7 @@ from zturbo.runtime.code.coroutines import END, LAST_CHANCE, next_of
 from zturbo.runtime.code.cutting import start_next
 from zturbo.runtime.code.failures import Condemned
 from zturbo.runtime.code.instances import StageJob
+from zturbo.runtime.code.laps import CODE, INPUT
 from zturbo.runtime.code.onetask import log_failed
 from zturbo.runtime.code.production import Production
 from zturbo.runtime.code.restored import restore, unopened
@@ -57,7 +59,7 @@ class _Open:
 class _Item:
     """One task of a piece of work."""
 
-    __slots__ = ("content", "count", "index", "meta", "of", "overdue", "path", "seat", "timer")
+    __slots__ = ("begun", "content", "count", "index", "meta", "of", "overdue", "path", "seat", "timer")
 
     def __init__(self, of: _Open, index: int, path: Path, content: Any, meta: Any) -> None:
         self.of = of
@@ -65,6 +67,8 @@ class _Item:
         self.path = path
         self.content = content
         self.meta = meta
+        self.begun = 0.0
+        """When it began to run."""
         self.count = 0
         """Outputs that it has given, as an asynchronous generator."""
         self.seat = -1
@@ -118,6 +122,7 @@ class AsyncRunner:
             BaseException: this process cannot go on.
         """
         self._todo = todo
+        self.production.laps.turn(INPUT)
         self.turns.soon(self._take_todo)
         self.turns.run()
         if self.turns.fatal is None and self._running:
@@ -222,6 +227,9 @@ class AsyncRunner:
             here = self._here[work.job] = _Here(self.loop.create_task(self.host.instances.begin_job()))
         item.seat = self._seats.pop()
         self.host.context.running_note.enter(item.seat, work.job, work.epoch, item.path)
+        if not self._running:
+            self.production.laps.turn(CODE)
+        item.begun = perf_counter()
         task = self.loop.create_task(self._process(item, here))
         self._running[task] = item
         here.running[task] = None
@@ -239,6 +247,9 @@ class AsyncRunner:
             self.turns.end(error)  # and it stays noted: it was running when this process died
             return
         item = self._running.pop(task)
+        self.production.times.add(1, perf_counter() - item.begun)
+        if not self._running:
+            self.production.laps.turn(INPUT)
         self.host.context.look_after(item.of.work.job, item.of.work.epoch, lambda: [item.path])
         self.host.context.running_note.leave(item.seat)
         self._seats.append(item.seat)

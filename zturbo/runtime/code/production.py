@@ -18,8 +18,10 @@ from zturbo.core.worker.produced import Produced
 from zturbo.errors import DecodeError, EncodeError, TooLarge
 from zturbo.runtime.code.context import Broken, Stale
 from zturbo.runtime.code.cutting import start_next
+from zturbo.runtime.code.laps import CODE, OWN, Laps
 from zturbo.runtime.code.output import FLUSH_AFTER, Output
 from zturbo.runtime.code.stagehost import StageHost
+from zturbo.telemetry.histogram import Histogram
 from zturbo.wire.messages import Batch, Fail, Path, PathRun
 from zturbo.wire.payload import NeedsBuffers, pack_many, pack_one
 
@@ -40,6 +42,13 @@ class Production:
         give: takes what was produced, in order; called in the code's thread.
         current: the present epoch of a job, or None if it has ended.
         max_bytes: bytes that one output may have.
+        laps: what the code's thread spends its time on.
+
+    Attributes:
+        times: times per task, of each hand-over; where tasks overlap, the runner adds that of each task.
+        finished: tasks finished in all.
+        given: outputs in all.
+        failed: failures that began here, in all.
     """
 
     def __init__(
@@ -48,12 +57,19 @@ class Production:
         give: Callable[[list[Produced]], None],
         current: Callable[[bytes], int | None],
         max_bytes: int,
+        laps: Laps | None = None,
     ) -> None:
         self.host = host
         self._give = give
         self._current = current
         self._max_bytes = max_bytes
-        self.out = Output(self.flush, self._check)
+        self.laps = laps or Laps()
+        self.times = Histogram()
+        self.overlapping = host.concurrency > 0
+        self.finished = self.given = self.failed = 0
+        self._busy = 0.0
+        """Seconds that the stage's code had run at the last hand-over."""
+        self.out = Output(self._flush_in_code, self._check)
         self.job = b""
         self.epoch = 0
         self.done: dict[InputKey | None, int] = {}
@@ -162,6 +178,14 @@ class Production:
         except BaseException as error:
             raise Broken("what was made could not be given") from error
 
+    def _flush_in_code(self) -> None:
+        """As :meth:`flush`, amid the stage's code, whose time this is not."""
+        before = self.laps.turn(OWN)
+        try:
+            self.flush()
+        finally:
+            self.laps.turn(before)
+
     def end_job(self) -> None:
         """What comes next is of another job: pack what there is, and give it with that, or if it is time."""
         if not self._ready:
@@ -184,6 +208,7 @@ class Production:
         if not out and not self._works and not self.done:
             return
         now = perf_counter()
+        self._measure(len(out.contents), len(out.fails) - out.passing)
         runs, contents, metas = out.runs(), out.contents, out.metas
         ends, fails, passing = out.ends, out.fails, out.passing
         out.clear()
@@ -206,6 +231,17 @@ class Production:
         self.tasks, self._works = 0, []
         self._since = now
         self._add(produced)
+
+    def _measure(self, given: int, failed: int) -> None:
+        """Count what is packed now."""
+        self.finished += self.tasks
+        self.given += given
+        self.failed += failed
+        if not self.overlapping:
+            busy = self.laps.read()[CODE]
+            if self.tasks:
+                self.times.add(self.tasks, busy - self._busy)
+                self._busy = busy
 
     def _add(self, produced: Produced) -> None:
         self._ready.append(produced)

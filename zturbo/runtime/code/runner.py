@@ -13,6 +13,7 @@ from zturbo.core.links.outbatch import cut_runs
 from zturbo.errors import DecodeError
 from zturbo.runtime.code.call import Call
 from zturbo.runtime.code.context import Stale
+from zturbo.runtime.code.laps import CODE, OWN
 from zturbo.runtime.code.production import Production, paths_of
 from zturbo.wire.messages import Batch, PathRun
 from zturbo.wire.payload import Packed, Unreadable, read_later, slice_blob
@@ -43,22 +44,29 @@ class Runner:
             try:
                 self._call(work)
             except Stale:
+                production.laps.turn(OWN)
                 production.out.clear()
             except DecodeError as error:
+                production.laps.turn(OWN)
                 production.fail_work(work, error)
             host.context.look_after(work.job, work.epoch, lambda: list(paths_of(work))[: work.started])
         production.count()
         production.finish(work)
 
     def _call(self, work: Work) -> None:
-        call = Call.of(work, self.production.out)
+        call, turn = Call.of(work, self.production.out), self.production.laps.turn
         if work.origin is None:
             pieces = [open_piece(piece) for piece in work.pieces]
             self.production.tasks += sum(len(contents) for _, contents, _ in pieces)
+            turn(CODE)
             self.host.in_order.run(call, pieces, work.fails, final=work.final)
+            turn(OWN)
             return
         for piece in work.pieces:
-            self.host.plain.run(call, *open_piece(piece))
+            opened = open_piece(piece)
+            turn(CODE)
+            self.host.plain.run(call, *opened)
+            turn(OWN)
 
     def job_ended(self, job: bytes) -> None:
         """The job has ended here, or starts over."""

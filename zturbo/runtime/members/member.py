@@ -22,6 +22,7 @@ from zturbo.errors import DecodeError, VersionMismatch
 from zturbo.runtime.disk.folders import remove_folder
 from zturbo.runtime.members.dump import dropped
 from zturbo.runtime.members.forward import Forwarder
+from zturbo.runtime.members.measuring import Measuring
 from zturbo.runtime.net.audit import Audit
 from zturbo.runtime.net.endless import Arrivals
 from zturbo.runtime.net.gate import Gate
@@ -43,6 +44,7 @@ from zturbo.wire.codec import BadBatch, decode, encode
 from zturbo.wire.control import from_broker, to_broker
 from zturbo.wire.control.codec import MAX_ANSWER, pack_control, read_answer
 from zturbo.wire.control.message import Message
+from zturbo.wire.control.report import Report
 from zturbo.wire.control.view import Member, View
 from zturbo.wire.messages import PROTOCOL, Buffer, DataMessage, Results, Want
 
@@ -86,6 +88,9 @@ class Role(Protocol):
 
     def known(self) -> list[tuple[bytes, int, int]]:
         """(job, epoch, revision) of each job here. Each hello names some of them, in turn."""
+
+    def measured(self) -> Report:
+        """What it has measured of itself, without what is the same for all members."""
 
 
 class MemberLoop:
@@ -178,6 +183,7 @@ class MemberLoop:
         """Process id of the node that renews this member's lease; 0 if there is none."""
         self._hellos = Hellos()
         self._usage = Usage()
+        self._measuring = Measuring(time.monotonic())
         self._connections = 0
         self._progress_at = 0.0
         self._told: dict[bytes, tuple[int, int, int, int]] = {}
@@ -302,7 +308,9 @@ class MemberLoop:
             self._hellos.connected(now)
 
     def _report(self, role: Role, now: float) -> float:
-        """Report progress if that is due. Returns when it is due next."""
+        """Report progress and measurements, if that is due. Returns when it is due next."""
+        if self.joined and self._measuring.due(now):
+            self._tell_measured(role, now)
         if now < self._progress_at:
             return self._progress_at if self._told else math.inf
         self._progress_at = now + PROGRESS_EVERY
@@ -318,6 +326,11 @@ class MemberLoop:
         if counts != self._told:
             self._told = counts
             self.tell(to_broker.Progress(incarnation=self.incarnation, counts=counts))
+
+    def _tell_measured(self, role: Role, now: float) -> None:
+        report = self._measuring.news(role.measured(), now)
+        if report is not None:
+            self.tell(to_broker.Measured(incarnation=self.incarnation, report=report))
 
     def dropped(self) -> dict[str, int]:
         """How much was dropped at the sockets, for the report of this process's state."""

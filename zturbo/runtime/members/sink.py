@@ -39,6 +39,7 @@ from zturbo.runtime.process.childside import ChildSide
 from zturbo.wire.codec import BadBatch, decode, encode
 from zturbo.wire.control import from_broker, to_broker
 from zturbo.wire.control.message import Message
+from zturbo.wire.control.report import Report
 from zturbo.wire.control.view import Member
 from zturbo.wire.messages import Batch, DataMessage, Results, Want
 from zturbo.wire.payload import failure_origin, slice_blob
@@ -102,6 +103,8 @@ class SinkProcess:
         self.machine = SinkMachine(loop.incarnation, self.folder.id, share, failure_origin, loop.host)
         self.machine.rounds.together = True
         self.stored: dict[bytes, _Stored] = {}
+        self._entered = 0
+        """Tasks that came."""
         self._unwritten: deque[Store | Note] = deque()
         self._write_at = 0.0
         self._full = False
@@ -173,6 +176,11 @@ class SinkProcess:
         """(job, epoch, revision) of each job here."""
         return self.machine.known()
 
+    def measured(self) -> Report:
+        """What it has measured of itself."""
+        waiting, unread = self.machine.load()
+        return Report(clock=0, tasks=self._entered, waiting=waiting, pending=unread)
+
     def tick(self, now: float) -> None:
         """Time has passed."""
         self.machine.tick(now)
@@ -197,6 +205,8 @@ class SinkProcess:
             elif isinstance(effect, Meet):
                 self.loop.peers.meet(effect.members, now)
             elif isinstance(effect, (Store, Note)):
+                if isinstance(effect, Store):
+                    self._entered += effect.batch.n + len(effect.batch.fails)
                 if self._write(effect, now) and isinstance(effect, Store):
                     written.append(effect)
             elif isinstance(effect, Deliver):

@@ -28,17 +28,20 @@ from zturbo.runtime.code.batching import BatchRunner
 from zturbo.runtime.code.cutting import cut_short
 from zturbo.runtime.code.fingerprint import fingerprint
 from zturbo.runtime.code.importing import build_stage, load_class
+from zturbo.runtime.code.laps import HELD, INPUT, OWN, Laps, Pressure
 from zturbo.runtime.code.production import Production
 from zturbo.runtime.code.runner import Runner
 from zturbo.runtime.code.stagehost import StageHost
 from zturbo.runtime.disk.spill import SpillFile
 from zturbo.runtime.members.dump import dump, links
+from zturbo.runtime.members.measuring import micro
 from zturbo.runtime.members.member import MemberLoop, start_member
 from zturbo.runtime.process.childside import ChildSide
 from zturbo.runtime.process.descriptors import LOST_DESCRIPTORS, Descriptors, opened
 from zturbo.runtime.process.forked import part_on_fork
 from zturbo.wire.codec import BadBatch
 from zturbo.wire.control.message import Message
+from zturbo.wire.control.report import Report
 from zturbo.wire.control.view import Member
 from zturbo.wire.extensions import Encoder
 from zturbo.wire.messages import DataMessage
@@ -123,6 +126,8 @@ class WorkerProcess:
         self.spill = SpillFile(loop.folder / "spill")
         self.works: SimpleQueue[Work | EndJob | None] = SimpleQueue()
         self.epochs: dict[bytes, int] = {}
+        self._pressure = Pressure()
+        self._laps = Laps(self._pressure.total)
         self._overlapping: AsyncRunner | None = None
         """The runner, if the stage is ``async def``; else None."""
         self.runner = self._make_runner(host, max_task_bytes, task_timeout)
@@ -152,11 +157,11 @@ class WorkerProcess:
         if host.concurrency:
             from zturbo.runtime.code.overlapping import AsyncRunner
 
-            production = Production(host, self._post, current, max_bytes)
+            production = Production(host, self._post, current, max_bytes, self._laps)
             self._overlapping = AsyncRunner(production, free=self._free, timeout=timeout)
             return self._overlapping
         kind = BatchRunner if host.batch else Runner
-        return kind(Production(host, self._give, current, max_bytes))
+        return kind(Production(host, self._give, current, max_bytes, self._laps))
 
     # -- the user's thread --------------------------------------------------------------------
     def run_code(self) -> None:
@@ -199,10 +204,14 @@ class WorkerProcess:
 
     def _get(self, timeout: float | None = None) -> Work | EndJob | None:
         """The next work. An error of the stage's own signal handler does not end the wait."""
+        self._laps.turn(INPUT)
         while True:
             try:
-                return self.works.get(timeout=timeout)
+                work = self.works.get(timeout=timeout)
+                self._laps.turn(OWN)
+                return work
             except Empty:
+                self._laps.turn(OWN)
                 raise
             except BaseException as error:
                 if isinstance(error, self.runner.host.context.through):
@@ -226,10 +235,14 @@ class WorkerProcess:
 
     def _give(self, given: list[Produced]) -> None:
         self._post(given)
+        if self._free():
+            return
+        before = self._laps.turn(HELD)
         while not self._free():
             if self.loop.stopping or all(self.epochs.get(one.job) != one.epoch for one in given):
                 break
             self._room.wait(0.1)
+        self._laps.turn(before)
 
     # -- the I/O thread -----------------------------------------------------------------------
     def _take(self, given: list[Produced], now: float) -> None:
@@ -274,6 +287,28 @@ class WorkerProcess:
     def known(self) -> list[tuple[bytes, int, int]]:
         """(job, epoch, revision) of each job here."""
         return self.machine.known()
+
+    def measured(self) -> Report:
+        """What it has measured of itself."""
+        production, waits = self.runner.production, self.machine.feed.waits
+        code, waited, held, own = map(micro, self._laps.read())
+        waiting, running, pending = self.machine.load()
+        return Report(
+            clock=0,
+            code=code,
+            input=waited,
+            held=held,
+            own=own,
+            tasks=production.finished,
+            outputs=production.given,
+            failed=production.failed,
+            waiting=waiting,
+            running=running,
+            pending=pending,
+            times=production.times.trimmed(),
+            waits=waits.trimmed(),
+            waited=micro(waits.seconds),
+        )
 
     def tick(self, now: float) -> None:
         """Time has passed."""
@@ -331,6 +366,7 @@ class WorkerProcess:
                 elif isinstance(effect, Exit):
                     self.loop.refused = effect.reason
                     self.loop.stopping = True
+        self._pressure.note(self.machine.senders.pressed, now)
         if not self._room.is_set() and self._has_room(UNSEEN // 2):
             self._room.set()
             self._wake()

@@ -13,6 +13,7 @@ import os
 import shutil
 import signal
 import time
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -460,7 +461,9 @@ class Node:
             alive = [child.incarnation for child in members if not child.frozen()]
             if alive:
                 self._watch.asked(now)
-                self._send(pack_control(to_broker.Renew(node=self.id, alive=tuple(alive))))
+                wanted = Counter(seat.what.name for seat in self.seats if not seat.leaving)
+                renew = to_broker.Renew(node=self.id, alive=tuple(alive), wanted=dict(wanted))
+                self._send(pack_control(renew))
         own = any(seat.what.role == "broker" for seat in self.seats)
         connected = isinstance(self._control, Dealer) and self._control.connected()
         self._look_at = self._watch.look(now, connected=connected, own=own)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 
-__all__ = ["Usage"]
+__all__ = ["Usage", "memory_of_this_process"]
 
 EVERY = 3.0
 """Seconds between two looks at most."""
@@ -27,11 +27,11 @@ class Usage:
             spent = time.process_time()
             cpu = round(100 * (spent - self._spent) / max(now - self._at, 0.001))
             self._at, self._spent = now, spent
-            self._latest = max(0, cpu), _memory()
+            self._latest = max(0, cpu), memory_of_this_process()
         return self._latest
 
 
-def _memory() -> int:
+def memory_of_this_process() -> int:
     """Bytes of this process that are in memory; 0 where the kernel does not tell."""
     try:
         with open("/proc/self/statm", "rb") as file:

@@ -26,6 +26,7 @@ from zturbo.wire.control.fields import (
 )
 from zturbo.wire.control.message import Message
 from zturbo.wire.control.newjob import MAX_SUBMIT
+from zturbo.wire.control.report import Report
 from zturbo.wire.messages import MAX_STAGES
 
 __all__ = [
@@ -34,8 +35,10 @@ __all__ = [
     "Ended",
     "Fed",
     "Greeting",
+    "Load",
     "LogEntry",
     "LogPage",
+    "Measurement",
     "Members",
     "Outcome",
     "Pipeline",
@@ -43,6 +46,7 @@ __all__ = [
     "State",
     "Status",
     "Submitted",
+    "Telemetry",
     "Whereabouts",
 ]
 
@@ -207,6 +211,47 @@ class Members(Message):
     processes: Annotated[tuple[Process, ...], AtMost(MANY)]
     clock: Annotated[float, Real()]
     """The broker's wall time, in seconds since 1970: people may compare clocks, zturbo does not."""
+
+
+class Measurement(Message):
+    """A member, with what it has measured of itself."""
+
+    incarnation: Id
+    name: Name
+    """For people: ``video.detect`` or ``sink``."""
+    pipeline: Name
+    stage: Signed
+    """Index of its stage; -1 for a sink."""
+    host: Name
+    pid: Count
+    ordered: bool
+    heard: Annotated[float, Real()]
+    """Seconds since the broker last heard of it: by its own hello, or from its node."""
+    age: Annotated[float, Real()]
+    """Seconds since its latest report. A member without news makes none: so it has been idle for as long."""
+    latest: Report | None
+    before: Report | None
+    """A report of some seconds earlier: the difference of both is what the member has done lately."""
+
+
+class Load(Message):
+    """A pipeline, and what waits for it at the broker."""
+
+    name: Name
+    stages: Annotated[tuple[Name, ...], AtMost(MAX_STAGES + 1)]
+    wanted: Annotated[tuple[Count, ...], AtMost(MAX_STAGES + 1)]
+    """Workers of each stage that the nodes are to keep running."""
+    backlog: Count
+    """Root tasks that wait at the broker."""
+
+
+class Telemetry(Message):
+    """A page of what the members have measured."""
+
+    members: Annotated[tuple[Measurement, ...], AtMost(MAX_PAGE)]
+    next: Count
+    """Where the next page begins; 0 if there is none."""
+    pipelines: Annotated[tuple[Load, ...], AtMost(MANY)]
 
 
 class LogEntry(Message):

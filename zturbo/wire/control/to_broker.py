@@ -30,6 +30,7 @@ from zturbo.wire.control.fields import (
 )
 from zturbo.wire.control.message import Message, Request, vocabulary
 from zturbo.wire.control.newjob import MAX_SUBMIT, NewJob
+from zturbo.wire.control.report import Report
 from zturbo.wire.control.view import Member
 
 __all__ = [
@@ -60,6 +61,7 @@ __all__ = [
     "Level",
     "Log",
     "Logs",
+    "Measured",
     "Members",
     "Pause",
     "Pinged",
@@ -70,6 +72,7 @@ __all__ = [
     "Renew",
     "StartFailed",
     "Submit",
+    "Telemetry",
     "Trouble",
     "Watch",
 ]
@@ -127,6 +130,13 @@ class Progress(Message):
     incarnation: Id
     counts: Annotated[dict[Id, tuple[Count, Count, Count, Count]], AtMost(MANY)]
     """Job -> numbers of tasks: given (including failures and drops), failed, queued, running."""
+
+
+class Measured(Message):
+    """What a member has measured of itself. It says so once a second, as long as something changes."""
+
+    incarnation: Id
+    report: Report
 
 
 class LastCounts(Message, type_name="last_counts"):
@@ -255,6 +265,8 @@ class Renew(Message):
 
     node: Id
     alive: Annotated[tuple[Id, ...], AtMost(MANY)]
+    wanted: Annotated[dict[Name, Count], AtMost(1000)] = {}  # noqa: RUF012 - a message cannot be changed
+    """Name of a process, such as ``video.detect`` -> how many of them the node is to keep running."""
 
 
 class Exited(Request[None]):
@@ -361,6 +373,13 @@ class Jobs(Request[answers.Description]):
 
 class Members(Request[answers.Members]):
     """Asks for all processes that the broker knows as living."""
+
+
+class Telemetry(Request[answers.Telemetry]):
+    """Asks what the members have measured. Read-only."""
+
+    after: Count = 0
+    """0 for the first page; then what the page before has as its ``next``."""
 
 
 class Logs(Request[answers.LogPage]):

@@ -8,6 +8,7 @@ from zturbo.errors import AccessDenied
 from zturbo.slotted import slotted
 from zturbo.wire.control import to_broker
 from zturbo.wire.control.message import Message
+from zturbo.wire.control.report import Report
 from zturbo.wire.control.view import Member
 from zturbo_broker.members.leases import Membership
 from zturbo_broker.members.rights import MAY, Rights, User
@@ -88,6 +89,8 @@ def messages() -> dict[str, Message]:
             to_broker.Release(ref=1, job=JOB),
             to_broker.Jobs(ref=1, job=JOB, over=()),
             to_broker.Members(ref=1),
+            to_broker.Measured(incarnation=MINE, report=Report(clock=1)),
+            to_broker.Telemetry(ref=1),
             to_broker.Logs(ref=1, after=0, job=JOB, source=""),
         )
     }
@@ -96,7 +99,7 @@ def messages() -> dict[str, Message]:
 MESSAGES = messages()
 OF_CLIENTS = {
     *("client_hello", "submit", "feed", "close_feed", "attach", "watch", "cancel", "release", "jobs"),
-    *("members", "logs"),
+    *("members", "logs", "telemetry"),
 }
 CHANGES = {"submit", "feed", "close_feed", "cancel", "release"}
 OF_A_JOB = {"feed", "close_feed", "attach", "watch", "cancel", "release", "jobs", "logs"}

@@ -1,0 +1,76 @@
+"""The screen of all stages: it fits a small terminal, and names what limits a pipeline."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+from rich.console import Console, Group
+
+from tests.unit.telemetry.reports import member, telemetry
+from zturbo.terminal.top import Look, as_map, jobs_shown, screen
+
+TOLD = telemetry(
+    member(0, code=0.2, held=0.8, rate=29, pending=400),
+    member(1, code=0.9, own=0.07, rate=29, waiting=12),
+    member(2, code=0.5, rate=29),
+    wanted=(1, 2, 1),
+)
+
+
+def job(number: int, state: str, **more: Any) -> dict[str, Any]:
+    fields = {
+        "name": f"job {number}",
+        "pipeline": "p",
+        "waiting": None,
+        "error": None,
+        "results": 3,
+        "failed": 0,
+    }
+    return {"id": f"{number:032}", "number": number, "state": state, "counts": (), **fields, **more}
+
+
+JOBS = {
+    "jobs": [job(1, "done"), job(2, "running", name="\x1b[31mred\n"), job(3, "done", failed=2)],
+    "totals": {"running": 1, "done": 2},
+    "trouble": None,
+}
+
+
+def shown(height: int = 24, look: Look | None = None, jobs: dict[str, Any] = JOBS) -> list[str]:
+    out = io.StringIO()
+    console = Console(file=out, width=80, height=height, force_terminal=False)
+    console.print(Group(*screen(TOLD, jobs, look or Look(), height=height, title="zturbo top")))
+    return out.getvalue().splitlines()
+
+
+def test_it_fits_into_80_columns_and_24_rows() -> None:
+    many = {**JOBS, "jobs": [job(n, "running") for n in range(100)]}
+    lines = shown(jobs=many)
+    assert max(map(len, lines)) <= 80 and len(lines) <= 22
+    assert not [line for line in lines[:9] if "…" in line]
+
+
+def test_it_marks_the_stage_that_limits_and_says_what_to_do() -> None:
+    text = "\n".join(shown())
+    assert "p  b: 97 % busy, 412 wait in front of it; 1 more of its workers are starting" in text
+    (line,) = [line for line in text.splitlines() if line.startswith("> b")]
+    assert "CCCCCCCCCCC" in line and "97%" in line and "412" in line
+
+
+def test_names_of_jobs_steer_no_terminal() -> None:
+    assert not [line for line in shown() if "\x1b" in line]
+
+
+def test_jobs_are_sorted_and_filtered() -> None:
+    jobs = JOBS["jobs"]
+    assert [one["number"] for one in jobs_shown(jobs, Look())] == [2, 3, 1]  # type: ignore[arg-type]
+    assert [one["number"] for one in jobs_shown(jobs, Look(sort="failed"))] == [3, 2, 1]  # type: ignore[arg-type]
+    assert [one["number"] for one in jobs_shown(jobs, Look(words="DONE job"))] == [3, 1]  # type: ignore[arg-type]
+
+
+def test_programs_get_the_same() -> None:
+    found = as_map(TOLD, JOBS)
+    assert found["pipelines"][0]["bottleneck"]["stage"] == "b"
+    assert [stage["waiting"] for stage in found["pipelines"][0]["stages"]] == [0, 412, 0]
+    assert found["hosts"] == [{"host": "h", "cpu": 0.3, "cores": 8, "memory": 3000, "processes": 3}]

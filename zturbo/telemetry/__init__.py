@@ -1,0 +1,1 @@
+"""What the numbers of the processes mean: times per task, rates, and which stage limits a pipeline."""

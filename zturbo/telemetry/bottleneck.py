@@ -1,0 +1,123 @@
+"""Which stage limits a pipeline, and what to do about it, as a sentence.
+
+The stage whose workers work the greatest part of their time limits the whole: those before it are held back,
+those after it wait for input. With more workers the next busiest would limit it. The sentence says how many
+would help and how much, if the work stays what it is.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from zturbo.telemetry.flow import HostFlow, PipelineFlow, StageFlow
+
+__all__ = ["Verdict", "bottleneck", "per_second", "shown_time"]
+
+LIMIT = 0.7
+"""Part of its time that a stage has to work to be named as the limit."""
+
+HELD = 0.3
+"""Part of its time that the last stage has to be held back for the sink, or its reader, to be named."""
+
+MOST_TIMES = 4
+"""Times as many workers as there are that are advised, at most."""
+
+
+class Verdict(NamedTuple):
+    """What limits a pipeline now."""
+
+    stage: str | None
+    """The stage that limits it; None if none does."""
+    text: str
+    """A sentence for people."""
+
+
+def bottleneck(pipeline: PipelineFlow, hosts: Iterable[HostFlow] = ()) -> Verdict:
+    """What limits a pipeline.
+
+    Args:
+        pipeline: what its members have measured.
+        hosts: where these are: whether their CPUs are all in use.
+    """
+    stages = pipeline.stages
+    for stage in stages:
+        if not stage.workers and stage.waiting:
+            return Verdict(stage.name, f"{stage.name} has no worker: {stage.waiting} wait in front of it")
+    if not any(stage.rate or stage.busy or stage.waiting for stage in stages):
+        return Verdict(None, "idle: no task waits or runs")
+    busiest = max(stages, key=lambda stage: (stage.load, stage.waiting))
+    if busiest.load >= LIMIT:
+        full = sorted(host.name for host in hosts if host.full and host.name in busiest.hosts)
+        return Verdict(busiest.name, f"{_state(busiest)}; {_advice(busiest, stages, full)}")
+    last = stages[-1]
+    if last.shares[2] >= HELD:
+        unread = f"; {pipeline.unread} results are not read yet" if pipeline.unread else ""
+        return Verdict(
+            None, f"the results: {last.name} is held back {_percent(last.shares[2])} of its time{unread}"
+        )
+    first = stages[0]
+    if first.shares[1] >= 0.5 and not first.waiting:
+        text = f"the input: {first.name} waits for tasks {_percent(first.shares[1])} of its time"
+        return Verdict(None, f"{text}; clients could submit more at a time")
+    return Verdict(None, f"no stage limits it; the busiest is {busiest.name}, {_percent(busiest.load)}")
+
+
+def _state(stage: StageFlow) -> str:
+    return f"{stage.name}: {_percent(stage.load)} busy, {stage.waiting} wait in front of it"
+
+
+def _advice(stage: StageFlow, stages: list[StageFlow], full: list[str]) -> str:
+    """What would raise the rate of the whole."""
+    if stage.starting:
+        return f"{stage.starting} more of its workers are starting"
+    if stage.ordered:
+        return (
+            "it is ordered, so a job has one worker of it: make its code faster, or run more jobs at a time"
+        )
+    n = len(stage.workers)
+    others = [other for other in stages if other is not stage and other.load > 0]
+    next_ = max(others, key=lambda other: other.load, default=None)
+    wanted = n * MOST_TIMES
+    if next_ is not None:
+        wanted = min(wanted, max(n + 1, math.ceil(n * stage.load / next_.load)))
+    more = f"{n} → {wanted} workers"
+    if full:
+        return f"all CPUs of {', '.join(full)} are in use: {more} on other hosts would raise the whole"
+    if not stage.rate:
+        return f"{more} would raise the whole"
+    alone = stage.rate / stage.load * wanted / n
+    limited = math.inf if next_ is None else stage.rate / next_.load
+    text = f"{more} would raise the whole to about {per_second(min(alone, limited))}"
+    return text if next_ is None or alone < limited else f"{text}, then {next_.name} is next"
+
+
+def _percent(share: float) -> str:
+    return f"{round(100 * share)} %"
+
+
+def per_second(rate: float) -> str:
+    """A rate, in few characters."""
+    if rate >= 9_999_500:
+        return f"{rate / 1e6:.0f}M/s"
+    if rate >= 9_999.5:
+        return f"{rate / 1e3:.0f}k/s"
+    return (
+        f"{rate:.0f}/s" if rate >= 9.95 else f"{rate:.1f}/s" if rate >= 0.095 or not rate else f"{rate:.2f}/s"
+    )
+
+
+def shown_time(seconds: float | None) -> str:
+    """A time, in few characters; ``-`` for none."""
+    if seconds is None:
+        return "-"
+    if seconds < 0.000_95:
+        return f"{seconds * 1e6:.0f}us"
+    if seconds < 0.009_5:
+        return f"{seconds * 1e3:.1f}ms"
+    if seconds < 0.95:
+        return f"{seconds * 1e3:.0f}ms"
+    if seconds < 100:
+        return f"{seconds:.1f}s"
+    return f"{seconds / 60:.0f}min" if seconds < 5400 else f"{seconds / 3600:.1f}h"
