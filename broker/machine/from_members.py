@@ -183,6 +183,9 @@ class FromMembers:
             return "it has this broker's own id"
         if member.role == "sink":
             fits = member.results and all(map(is_address, member.results))
+            for other in self.membership.sinks():
+                if member.spool and other.spool == member.spool and other.key != member.key:
+                    return "its spool is that of a sink under another node's key"
             return None if fits else f"a sink gives results at tcp://HOST:PORT, not at {member.results!r:.80}"
         pipeline = self.pipelines.get(member.pipeline)
         if member.role != "worker" or pipeline is None or not 0 <= member.stage < len(pipeline.stages):

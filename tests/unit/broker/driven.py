@@ -14,6 +14,7 @@ from zturbo.wire.messages import PROTOCOL, Statement
 from zturbo.wire.payload import pack_many
 from zturbo_broker.machine.known import PipelineInfo
 from zturbo_broker.machine.machine import BrokerMachine
+from zturbo_broker.members.rights import User
 
 ME, WORKER, SINK, CLIENT = b"B" * 16, b"w" * 16, b"s" * 16, b"c" * 16
 
@@ -23,7 +24,7 @@ def broker(**options: Any) -> BrokerMachine:
     return BrokerMachine(member, [PipelineInfo("p", ["a"])], view=1, version="1", **options)
 
 
-def hello(machine: BrokerMachine, whom: Member, **changes: Any) -> list[Message]:
+def hello(machine: BrokerMachine, whom: Member, user: User | None = None, **changes: Any) -> list[Message]:
     message = to_broker.Hello(
         member=whom,
         node=b"n" * 16,
@@ -37,7 +38,7 @@ def hello(machine: BrokerMachine, whom: Member, **changes: Any) -> list[Message]
         jobs=(),
     )
     machine.effects.clear()
-    machine.control(whom.incarnation, message.but(**changes), 0.0)
+    machine.control(whom.incarnation, message.but(**changes), 0.0, user)
     return [effect.message for effect in machine.effects if isinstance(effect, Control)]
 
 

@@ -163,12 +163,18 @@ def _pick(folder: Path, roles: Sequence[str]) -> Path:
 
 
 def check_private(path: Path) -> None:
-    """Raise UsageError if others than this user may read a file or a folder of keys."""
+    """Raise UsageError if others than this user may read a file or a folder of keys.
+
+    What is mounted read-only, as a Secret is in a container, has a mode that its mount decides. There a
+    folder may have any mode, and the group may read a file.
+    """
     try:
         mode = path.stat().st_mode
+        mounted = bool(os.statvfs(path).f_flag & os.ST_RDONLY)
     except OSError as error:
         raise UsageError(f"{path} cannot be read: {error.strerror}") from None
-    if mode & 0o077:
+    mask = 0o077 if not mounted else 0 if stat.S_ISDIR(mode) else 0o007
+    if mode & mask:
         right = "700" if stat.S_ISDIR(mode) else "600"
         raise UsageError(
             f"others can read {path} (mode {stat.S_IMODE(mode):o}), and it has private keys: chmod {right} "
@@ -207,13 +213,14 @@ def allowed(folder: Path) -> dict[str, Identity]:
     """
     check_private(folder)
     out: dict[str, Identity] = {}
+    where = _public(folder)
     try:
-        names = sorted(name for name in os.listdir(folder / "allowed") if name.endswith(".pub"))
+        names = sorted(name for name in os.listdir(where) if name.endswith(".pub"))
     except OSError as error:
-        raise UsageError(f"{folder / 'allowed'} cannot be read: {error.strerror}") from None
+        raise UsageError(f"{where} cannot be read: {error.strerror}") from None
     for name in names[:MOST]:
         try:
-            fields = _fields(folder / "allowed" / name)
+            fields = _fields(where / name)
         except UsageError:  # it is being written or removed
             continue
         who = Identity(fields.get("role", ""), fields.get("name", ""))
@@ -222,11 +229,16 @@ def allowed(folder: Path) -> dict[str, Identity]:
     return out
 
 
+def _public(folder: Path) -> Path:
+    """Where the public keys lie: in ``allowed``, else in the folder itself, since a Secret has no folders."""
+    return folder / "allowed" if (folder / "allowed").is_dir() else folder
+
+
 def seen_change(folder: Path) -> frozenset[tuple[str, int, int]]:
     """A value that differs after keys were added or revoked, and is had without reading a file."""
     out = set()
     try:
-        with os.scandir(folder / "allowed") as entries:
+        with os.scandir(_public(folder)) as entries:
             for entry in entries:
                 about = entry.stat()
                 out.add((entry.name, about.st_mtime_ns, about.st_ino))

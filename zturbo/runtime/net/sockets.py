@@ -361,8 +361,11 @@ def _secure(socket: zmq.Socket[bytes], keys: Security, server: str, domain: str,
         socket.curve_server = True
         socket.setsockopt(zmq.ZAP_DOMAIN, domain.encode())
         socket.setsockopt(zmq.ZAP_ENFORCE_DOMAIN, 1)
-    else:
+    elif len(server) == 40:
         socket.curve_serverkey = server.encode()
+    else:
+        socket.close()
+        raise StartError("the process to connect to has no key: it was started without --keys")
 
 
 def _leaves_host(address: str) -> bool:

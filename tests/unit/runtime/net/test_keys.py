@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+import types
 from pathlib import Path
 
 import pytest
@@ -131,3 +132,27 @@ def test_an_old_libzmq_is_refused(folder: Path, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(zmq, "zmq_version_info", lambda: (4, 3, 2))
     with pytest.raises(UsageError, match=r"keys need libzmq 4\.3\.3 or newer"):
         keys.read_keys(folder, ("node",))
+
+
+def test_a_folder_that_is_mounted_read_only_may_have_any_mode(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder.chmod(0o755)
+    with pytest.raises(UsageError, match="chmod 700"):
+        keys.read_keys(folder, ("node",))
+    monkeypatch.setattr(os, "statvfs", lambda path: types.SimpleNamespace(f_flag=os.ST_RDONLY))
+    assert keys.read_keys(folder, ("node",)).who.name == "local"
+    (folder / "node-local.key").chmod(0o440)
+    assert keys.read_keys(folder, ("node",)).who.name == "local"
+    (folder / "node-local.key").chmod(0o444)
+    with pytest.raises(UsageError, match="chmod 600"):
+        keys.read_keys(folder, ("node",))
+
+
+def test_public_keys_may_lie_in_the_folder_itself(folder: Path) -> None:
+    """As in a Secret of Kubernetes, which has no folders."""
+    before, seen = keys.allowed(folder), keys.seen_change(folder)
+    for path in (folder / "allowed").iterdir():
+        path.rename(folder / path.name)
+    (folder / "allowed").rmdir()
+    assert keys.allowed(folder) == before and keys.seen_change(folder) != seen
