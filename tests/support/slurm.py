@@ -1,19 +1,25 @@
-"""A real Slurm on this machine: munged, slurmctld and several slurmd, which the test starts and ends."""
+"""A real Slurm on this machine: munged, slurmctld and several slurmd, which the test starts and ends.
+
+They live in a network namespace of their own, which has an address that is not loopback's.
+"""
 
 from __future__ import annotations
 
 import os
 import shutil
-import socket
 import subprocess
 import tempfile
+import uuid
 from pathlib import Path
 
 import pytest
 
 from tests.support.cluster import eventually
+from tests.support.hosts import need_hosts
 
-__all__ = ["Slurm", "free_port", "need_slurm"]
+__all__ = ["ADDRESS", "Slurm", "need_slurm"]
+
+ADDRESS = "10.97.0.1"
 
 DAEMONS = ("munged", "slurmctld", "slurmd")
 COMMANDS = ("sbatch", "salloc", "srun", "scancel", "squeue", "sinfo")
@@ -25,23 +31,7 @@ def need_slurm() -> None:
     missing = [name for name in (*DAEMONS, *COMMANDS) if shutil.which(name, path=PATH) is None]
     if missing:
         pytest.skip(f"{', '.join(missing)} of Slurm (Debian packages slurm-wlm and munge): missing")
-    if os.geteuid() != 0:
-        pytest.skip("slurmd needs root")
-
-
-def free_port() -> int:
-    """A port of loopback that nobody uses."""
-    return _free_ports(1)[0]
-
-
-def _free_ports(count: int) -> list[int]:
-    probes = [socket.socket() for _ in range(count)]
-    for probe in probes:
-        probe.bind(("127.0.0.1", 0))
-    ports = [probe.getsockname()[1] for probe in probes]
-    for probe in probes:
-        probe.close()
-    return ports
+    need_hosts()
 
 
 class Slurm:
@@ -53,6 +43,9 @@ class Slurm:
         self.nodes = nodes
         self.conf = self.folder / "slurm.conf"
         self.env = {**os.environ, "PATH": PATH, "SLURM_CONF": str(self.conf)}
+        self.space = f"zt-{uuid.uuid4().hex[:6]}-slurm"
+        # Not "ip netns exec": that mounts another /sys, without the cgroups that slurmd looks for.
+        self._inside = ["nsenter", f"--net=/run/netns/{self.space}"]
         self._processes: list[subprocess.Popen[bytes]] = []
 
     def _daemon(self, *words: str) -> None:
@@ -60,7 +53,9 @@ class Slurm:
         program = shutil.which(words[0], path=PATH)
         assert program is not None
         self._processes.append(
-            subprocess.Popen([program, *words[1:]], env=self.env, stdout=log, stderr=subprocess.STDOUT)
+            subprocess.Popen(
+                [*self._inside, program, *words[1:]], env=self.env, stdout=log, stderr=subprocess.STDOUT
+            )
         )
         log.close()
 
@@ -73,14 +68,17 @@ class Slurm:
         return self
 
     def _start(self) -> None:
-        here, ports = self.folder, _free_ports(self.nodes + 1)
+        here = self.folder
+        self._ip("netns", "add", self.space)
+        self._ip("-n", self.space, "link", "set", "lo", "up")
+        self._ip("-n", self.space, "address", "add", f"{ADDRESS}/32", "dev", "lo")
         (here / "munge.key").write_bytes(os.urandom(1024))
         (here / "munge.key").chmod(0o400)
         for name in ("state", "spool", "run"):
             (here / name).mkdir(mode=0o755)
         nodes = [
-            f"NodeName=n{i} NodeHostname=localhost NodeAddr=127.0.0.1 Port={port} CPUs=4"
-            for i, port in enumerate(ports[1:])
+            f"NodeName=n{i} NodeHostname=localhost NodeAddr=127.0.0.1 Port={17000 + i} CPUs=4"
+            for i in range(self.nodes)
         ]
         self.conf.write_text(
             "\n".join(
@@ -92,7 +90,7 @@ class Slurm:
                     "AuthType=auth/munge",
                     "CredType=cred/munge",
                     f"AuthInfo=socket={here}/run/munge.sock",
-                    f"SlurmctldPort={ports[0]}",
+                    "SlurmctldPort=16999",
                     f"StateSaveLocation={here}/state",
                     f"SlurmdSpoolDir={here}/spool/%n",
                     f"SlurmctldPidFile={here}/run/slurmctld.pid",
@@ -125,9 +123,18 @@ class Slurm:
             lambda: self.run("sinfo", "-h", "-t", "idle", "-o", "%D").stdout.strip() == str(self.nodes)
         )
 
+    def _ip(self, *words: str) -> None:
+        subprocess.run(["ip", *words], check=True, capture_output=True)
+
+    def start(self, *words: str) -> subprocess.Popen[str]:
+        """Start a command there; the caller ends it."""
+        return subprocess.Popen([*self._inside, *words], env=self.env, stderr=subprocess.PIPE, text=True)
+
     def run(self, *words: str) -> subprocess.CompletedProcess[str]:
-        """Run one of Slurm's commands."""
-        return subprocess.run(words, env=self.env, capture_output=True, text=True, timeout=120)
+        """Run a command there."""
+        return subprocess.run(
+            [*self._inside, *words], env=self.env, capture_output=True, text=True, timeout=120
+        )
 
     def jobs(self) -> list[str]:
         """Ids of the jobs that have not ended."""
@@ -146,4 +153,5 @@ class Slurm:
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
+        subprocess.run(["ip", "netns", "del", self.space], capture_output=True)
         shutil.rmtree(self.folder, ignore_errors=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,8 +11,7 @@ import pytest
 
 from tests.stages.basic import sums
 from tests.support.cluster import eventually
-from tests.support.slurm import Slurm, free_port, need_slurm
-from zturbo import Client, Task
+from tests.support.slurm import ADDRESS, Slurm, need_slurm
 
 ROOT = Path(__file__).parents[2]
 FILE = """
@@ -55,7 +53,7 @@ sys.exit(7)
 def slurm() -> Iterator[Slurm]:
     need_slurm()
     with Slurm(3) as slurm:
-        slurm.env.update(PYTHONPATH=str(ROOT), ZTURBO_ADDRESS="127.0.0.1")
+        slurm.env.update(PYTHONPATH=str(ROOT), ZTURBO_ADDRESS=ADDRESS)
         (slurm.folder / "p.toml").write_text(FILE)
         (slurm.folder / "program.py").write_text(PROGRAM)
         yield slurm
@@ -104,27 +102,23 @@ def test_a_job_that_is_told_to_stop_goes_on_when_the_network_runs_again(slurm: S
 
 def test_workers_of_an_allocation_join_a_broker_that_runs_already(slurm: Slurm) -> None:
     command, file = [sys.executable, "-m", "zturbo"], str(slurm.folder / "p.toml")
-    address = f"tcp://127.0.0.1:{free_port()}"
-    state = str(slurm.folder / "three")
-    up = subprocess.Popen(
-        [*command, "up", file, "--bind", address, "--state", state, "--without", "p.slow", "--no-progress"],
-        env=slurm.env,
-    )
-    joined = subprocess.Popen(
-        ["srun", "-N", "2", *command, "stage", file, "p.slow", "--broker", address, "--workers", "2"],
-        env=slurm.env,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    keys, address = str(slurm.folder / "keys"), f"tcp://{ADDRESS}:5555"
+    assert slurm.run(*command, "keys", "init", keys).returncode == 0
+    state = ["--state", str(slurm.folder / "three"), "--keys", keys]
+    up = slurm.start(*command, "up", file, "--bind", address, *state, "--without", "p.slow", "--no-progress")
+    stage = ["stage", file, "p.slow", "--broker", address, "--workers", "2", "--keys", keys]
+    joined = slurm.start("srun", "-N", "2", *command, *stage)
     try:
-        with Client(address, timeout=60) as client:
-            results = client.submit(Task(40), "p").result()
-            assert f"results {results}" == expected(40)
+        slurm.env.update(ZTURBO_BROKER=address, ZTURBO_KEYS=keys)
+        program = [str(slurm.folder / "program.py"), "submit", str(slurm.folder / "third"), "40"]
+        done = slurm.run(sys.executable, *program)
+        assert done.returncode == 7 and expected(40) in done.stdout, done.stderr
     finally:
+        del slurm.env["ZTURBO_BROKER"], slurm.env["ZTURBO_KEYS"]
         joined.terminate()
-        up.send_signal(signal.SIGINT)
         told = joined.communicate(timeout=60)[1]
-        up.wait(60)
+        up.send_signal(signal.SIGINT)
+        up.communicate(timeout=60)
     assert told.count(" has joined the broker") == 4, told
 
 

@@ -28,6 +28,7 @@ from zturbo.errortext import shown_text
 from zturbo.hardware.allot import Allotment
 from zturbo.runtime.net.binds import own_addresses
 from zturbo.runtime.net.host import tcp_address
+from zturbo.runtime.net.keys import make_folder
 from zturbo.runtime.net.sockets import check_bind
 from zturbo.runtime.node.node import Node
 
@@ -180,7 +181,9 @@ def _first(args: argparse.Namespace, step: Step, network: Network, rendezvous: R
     """The node with broker and sink, which runs the program."""
     address = _own_address(step, args.address)
     args.address = None if is_loopback(tcp_address(address, 1)) else address
-    network = _at(network, tcp_address(address, _free_port(address)), args)
+    if args.address and network.broker.keys is None and not args.insecure:
+        make_folder(rendezvous.keys)
+    network = _at(network, tcp_address(address, _free_port(address)), args, rendezvous)
     options = {"address": args.address, "debug": args.verbose}
     children = [
         broker_child(network, **options),
@@ -228,7 +231,7 @@ def _run_workers(
     args: argparse.Namespace, step: Step, network: Network, rendezvous: Rendezvous, broker: str, say: Say
 ) -> int:
     args.address = None if is_loopback(broker) else _own_address(step, args.address)
-    network = _at(network, broker, args)
+    network = _at(network, broker, args, rendezvous)
     children = _workers(args, step, network)
     if not children:
         say("no workers are left for this node: the file has fewer than there are nodes; see --per-node")
@@ -247,10 +250,13 @@ def _run_workers(
     return foreground(network, children, say=say, as_json=args.json, ready_file=args.ready_file, beside=begin)
 
 
-def _at(network: Network, broker: str, args: argparse.Namespace) -> Network:
+def _at(network: Network, broker: str, args: argparse.Namespace, rendezvous: Rendezvous) -> Network:
+    """The network with this broker, and with the run's keys if it has some."""
+    keys = str(rendezvous.keys) if rendezvous.keys.is_dir() else network.broker.keys
+    network = replace(network, broker=replace(network.broker, bind=broker, keys=keys))
     if args.address:
         check_bind(tcp_address(args.address, 1), insecure=args.insecure or network.keys is not None)
-    return replace(network, broker=replace(network.broker, bind=broker))
+    return network
 
 
 def _await(rendezvous: Rendezvous, say: Say) -> str | None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,11 @@ class Rendezvous:
     def __init__(self, path: Path, run: str) -> None:
         self.path = path
         self.run = run
+
+    @property
+    def keys(self) -> Path:
+        """Folder of the run's keys, which its nodes share; not there for a run without keys of its own."""
+        return self.path.with_suffix(".keys")
 
     def publish(self, broker: str) -> None:
         """Write the file, whole or not at all.
@@ -100,3 +106,4 @@ class Rendezvous:
         """Remove all files of the run."""
         for rank in range(1, size):
             self._left(rank).unlink(missing_ok=True)
+        shutil.rmtree(self.keys, ignore_errors=True)
