@@ -12,6 +12,7 @@ from typing import Any
 
 from zturbo.runtime.net.keys import BROKER, read_keys
 from zturbo.runtime.net.limits import raise_descriptor_limit
+from zturbo.runtime.net.listening import Listening
 from zturbo.runtime.process.childside import ChildSide
 from zturbo_broker.keyring import Keyring
 from zturbo_broker.ledger.ledger import Ledger
@@ -36,7 +37,7 @@ def main() -> int:
                 pipelines=[PipelineInfo(**table) for table in spec["pipelines"]],
                 host=spec["host"],
                 folder=Path(spec["folder"]),
-                tcp=spec.get("tcp"),
+                listening=Listening.of(spec["tcp"]) if spec.get("tcp") else None,
                 lease=spec["lease"],
                 feed_timeout=spec.get("feed_timeout", 60.0),
                 security=None if keys is None else read_keys(keys, (BROKER,)),

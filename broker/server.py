@@ -29,8 +29,10 @@ from zturbo.runtime.net.audit import Audit
 from zturbo.runtime.net.endless import Arrivals
 from zturbo.runtime.net.gate import Gate
 from zturbo.runtime.net.guard import Guard
+from zturbo.runtime.net.host import zone_of
 from zturbo.runtime.net.keys import Security
 from zturbo.runtime.net.limits import most_members, new_context
+from zturbo.runtime.net.listening import Listening
 from zturbo.runtime.net.peers import Inbox, Peers
 from zturbo.runtime.process.posted import Posted
 from zturbo.runtime.process.usage import Usage
@@ -89,7 +91,7 @@ class Broker:
         pipelines: the pipelines that it serves.
         host: name of this host.
         folder: for its ipc socket; the broker makes it.
-        tcp: address that the inbox binds beside ipc; None if all workers share this process's files.
+        listening: where the inbox listens beside ipc; None if all workers share this process's files.
         lease: seconds that a member lives without being renewed.
         feed_timeout: seconds that a client may be silent while it feeds a job.
         security: the broker's keys, if there are keys.
@@ -107,7 +109,7 @@ class Broker:
         pipelines: list[PipelineInfo],
         host: str,
         folder: Path,
-        tcp: str | None = None,
+        listening: Listening | None = None,
         lease: float = 5.0,
         feed_timeout: float = 60.0,
         security: Security | None = None,
@@ -143,9 +145,10 @@ class Broker:
         self.address = self.router.address
         self.folder = folder
         folder.mkdir(mode=0o700)
-        endpoints = [f"ipc://{self.folder}/in", *([tcp] if tcp else [])]
-        self.inbox = Inbox(self.context, endpoints, self.arrivals, security, LONGEST)
-        self.peers = Peers(self.context, host, self.arrivals, security, self.gate)
+        ipc = [f"ipc://{self.folder}/in"]
+        self.inbox = Inbox(self.context, ipc, self.arrivals, security, LONGEST, listening)
+        zone = (listening.zone if listening is not None else "") or zone_of(bind)
+        self.peers = Peers(self.context, host, self.arrivals, security, self.gate, zone)
         me = os.urandom(16)
         key = "" if security is None else security.public
         member = Member(me, "broker", "", -1, host, tuple(self.inbox.endpoints), key=key)

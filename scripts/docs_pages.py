@@ -78,6 +78,7 @@ def _cell(text: str) -> str:
 # -- the network file ---------------------------------------------------------------------------
 TABLES: list[tuple[str, type, str, dict[str, Any]]] = [
     ("[broker]", network.BrokerSpec, "The broker. All of it may be left out.", {}),
+    ("[listen]", network.ListenSpec, "Where processes listen. All of it may be left out.", {}),
     ("[[pipeline]]", network.PipelineSpec, "A pipeline; there may be several.", {"stage": "stages"}),
     ("[[pipeline.stage]]", network.StageSpec, "A stage of it, in the order of the file.", {"class": "cls"}),
 ]

@@ -31,7 +31,7 @@ def run(args: argparse.Namespace) -> int:
     """Run the command."""
     network = load(args)
     refuse_second(network)
-    child = broker_child(network, address=args.address, debug=args.verbose)
+    child = broker_child(network, address=args.listening, debug=args.verbose)
     return foreground(
         network,
         [child],

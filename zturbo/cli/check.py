@@ -12,6 +12,7 @@ from zturbo.api.stage import ReorderStage, Stage
 from zturbo.api.stage_kinds import BatchStage, FunctionStage
 from zturbo.checks import did_you_mean, is_loopback
 from zturbo.cli.ask import fail, print_json, table
+from zturbo.cli.listen import check_ports
 from zturbo.cli.run import add_file, network_file
 from zturbo.deploy.network import Network, PipelineSpec, StageSpec
 from zturbo.errors import NetworkFileError, StartError, UsageError, ZturboError
@@ -22,6 +23,7 @@ from zturbo.runtime.code.importing import build_stage, load_class
 from zturbo.runtime.code.instances import check_settings
 from zturbo.runtime.disk.folders import state_problem
 from zturbo.runtime.net.binds import bind_problem
+from zturbo.runtime.net.listening import parse_ports
 from zturbo.runtime.net.sockets import check_length
 
 __all__ = ["add", "run"]
@@ -101,6 +103,10 @@ def _here(network: Network) -> list[ZturboError]:
         found.append(NetworkFileError(network.path, "broker.bind", str(error)))
     if why := state_problem(network.state):
         found.append(NetworkFileError(network.path, "broker.state", why))
+    try:
+        check_ports(network, parse_ports(network.listen.ports, "") if network.listen.ports else None)
+    except NetworkFileError as error:
+        found.append(error)
     allotment = Allotment()
     for pipeline in network.pipelines:
         for spec in pipeline.stages:

@@ -16,12 +16,13 @@ from typing import Any
 from zturbo.checks import is_address, is_loopback
 from zturbo.cli.ask import print_line
 from zturbo.cli.fromsystem import is_system_name, network_of
+from zturbo.cli.listen import add_listen, listening_of
 from zturbo.client.client import Client
 from zturbo.deploy.network import Network
 from zturbo.errors import AccessDenied, StartError, UsageError, ZturboError
 from zturbo.errortext import shown_text
 from zturbo.runtime.net.findings import LOOK, Examiner, is_resolved
-from zturbo.runtime.net.host import address_towards, host_name, listens, tcp_address
+from zturbo.runtime.net.host import address_towards, host_name, listens
 from zturbo.runtime.net.keys import BROKER, allowed, read_keys
 from zturbo.runtime.net.limits import check_children, raise_descriptor_limit
 from zturbo.runtime.net.sockets import check_bind
@@ -82,6 +83,7 @@ def add_common(parser: argparse.ArgumentParser, *, binds: bool = False, spools: 
             help="the broker's address; default: $ZTURBO_BROKER, else the one in the file",
         )
     add_listening(parser, spools=spools)
+    add_listen(parser, binds=binds)
 
 
 def add_listening(parser: argparse.ArgumentParser, *, spools: bool = True) -> None:
@@ -96,7 +98,7 @@ def add_listening(parser: argparse.ArgumentParser, *, spools: bool = True) -> No
         metavar="HOST",
         help="address at which other hosts reach this one; default: $ZTURBO_ADDRESS, else with keys "
         "or --insecure this host's address towards the broker. Without one, only this host reaches its "
-        "processes",
+        "processes. Of several, with commas between them, each of the others uses the first that answers",
     )
     if spools:
         parser.add_argument(
@@ -164,7 +166,6 @@ def load(args: argparse.Namespace) -> Network:
     network = load_here(args)
     binds = hasattr(args, "bind")
     address = (args.bind or _env("BIND")) if binds else (args.broker or _env("BROKER"))
-    named = args.address
     broker = network.broker
     if address:
         if not is_address(address):
@@ -180,14 +181,17 @@ def load(args: argparse.Namespace) -> Network:
     open_too = args.insecure or network.keys is not None
     if binds or not address:
         check_bind(network.broker.bind, insecure=open_too)
-    if named:
-        check_bind(tcp_address(named, 1), insecure=open_too)
-    if not named and open_too and not is_loopback(network.broker.bind):
-        named = _own_address(network.broker.bind, wait=not binds)
-        if named is None and network.broker.bind.startswith("tcp:"):
+
+    def own() -> str | None:
+        if not open_too or is_loopback(network.broker.bind):
+            return None
+        found = _own_address(network.broker.bind, wait=not binds)
+        if found is None and network.broker.bind.startswith("tcp:"):
             text = f"{network.broker.bind} does not tell by which address others reach this host"
             print(f"zturbo: {text}, so they cannot: --address does", file=sys.stderr)
-    args.address = named
+        return found
+
+    args.listening = listening_of(args, network, own, insecure=open_too)
     return network
 
 

@@ -30,7 +30,7 @@ def add(commands: Any) -> None:
 def run(args: argparse.Namespace) -> int:
     """Run the command."""
     network = load(args)
-    child = sink_child(network, args.number, address=args.address, debug=args.verbose)
+    child = sink_child(network, args.number, address=args.listening, debug=args.verbose)
     return foreground(
         network,
         [child],

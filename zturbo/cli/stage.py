@@ -55,10 +55,10 @@ def run(args: argparse.Namespace) -> int:
     if args.debug:
         from zturbo.cli.here import run_here
 
-        (child,) = worker_children(network, args.stage, 1, address=args.address, debug=args.verbose)
+        (child,) = worker_children(network, args.stage, 1, address=args.listening, debug=args.verbose)
         child.spec["keys"] = None if network.keys is None else read_keys(network.keys, ("node",)).path
         return run_here(child, network.broker.bind)
-    children = worker_children(network, args.stage, args.workers, address=args.address, debug=args.verbose)
+    children = worker_children(network, args.stage, args.workers, address=args.listening, debug=args.verbose)
     return foreground(
         network,
         children,

@@ -8,6 +8,7 @@ import sys
 import threading
 from typing import Any
 
+from zturbo.cli.listen import check_ports
 from zturbo.cli.run import add_common, foreground, load, refuse_second
 from zturbo.client.client import Client
 from zturbo.deploy.children import broker_child, sink_child, worker_children
@@ -56,8 +57,9 @@ def add(commands: Any) -> None:
 def run(args: argparse.Namespace) -> int:
     """Run the command."""
     network = load(args)
+    check_ports(network, None if args.listening is None else args.listening.ports)
     refuse_second(network)
-    options = {"address": args.address, "debug": args.verbose}
+    options = {"address": args.listening, "debug": args.verbose}
     children = [broker_child(network, **options), sink_child(network, **options)]
     for name in args.without:
         network.find(name)

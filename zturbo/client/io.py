@@ -36,6 +36,7 @@ from zturbo.runtime.members.complete import CompleteJobs
 from zturbo.runtime.net.endless import Arrivals
 from zturbo.runtime.net.findings import Examiner
 from zturbo.runtime.net.guard import Guard
+from zturbo.runtime.net.host import zone_of
 from zturbo.runtime.net.keys import Security
 from zturbo.runtime.net.limits import check_room, new_context
 from zturbo.runtime.net.routes import own_identity
@@ -145,7 +146,9 @@ class ClientIO:
         """Why the broker cannot answer, as it said; empty if it can."""
         self.complete = CompleteJobs()
         self.memory = ClientMemory(self.identity, broker)
-        self.results = Subscriptions(self._connect, self._disconnect, self.ask, self._arrivals, self.memory)
+        self.results = Subscriptions(
+            self._connect, self._disconnect, self.ask, self._arrivals, self.memory, zone_of(broker)
+        )
         self._ref = 0
         self._lock = threading.RLock()
         """Guards refs and posted calls. Reentrant: a dropped client's finalizer may run while it is held."""

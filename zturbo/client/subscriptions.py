@@ -29,7 +29,7 @@ from zturbo.errors import (
 )
 from zturbo.runtime.net.endless import Arrivals
 from zturbo.runtime.net.findings import Examiner
-from zturbo.runtime.net.host import same_network
+from zturbo.runtime.net.host import same_network, with_zone
 from zturbo.runtime.net.sockets import Dealer
 from zturbo.wire.codec import decode, encode
 from zturbo.wire.control import answers, to_broker
@@ -58,6 +58,9 @@ LOCATE = 0.5
 PATIENCE = 0.2
 """Seconds without a connection to a sink, after which the client looks what there is at its address."""
 
+NEXT_WAY = 1.0
+"""Seconds without a connection to a sink, after which another of its addresses is tried."""
+
 LOOK_EVERY = 0.25
 """Seconds between two looks what the jobs wait for that are read."""
 
@@ -78,6 +81,7 @@ class Subscriptions:
         ask: asks the broker.
         arrivals: counts bytes that have come.
         memory: reads what a sink on this host has in shared memory.
+        zone: the card on which link-local addresses are reached; empty if there is none.
     """
 
     def __init__(
@@ -87,6 +91,7 @@ class Subscriptions:
         ask: Callable[[to_broker.Attach], Future[answers.Whereabouts]],
         arrivals: Arrivals,
         memory: ClientMemory,
+        zone: str = "",
     ) -> None:
         self._connect = connect
         self._disconnect = disconnect
@@ -104,6 +109,11 @@ class Subscriptions:
         self._waits = Waits()
         self._look_at = 0.0
         self._memory = memory
+        self._zone = zone
+        self._turns: dict[bytes, int] = {}
+        """Sink with several addresses -> which of them is used."""
+        self._began: dict[bytes, float] = {}
+        """Such a sink, with which there was no connection yet -> since when it is tried."""
         self._near: set[zmq.Socket[bytes]] = set()
         """Sockets to sinks on this host."""
 
@@ -241,16 +251,22 @@ class Subscriptions:
 
     def _reach(self, at: answers.Whereabouts) -> ZturboError | None:
         """Connect to a sink. Returns an error if this client cannot reach it."""
-        if is_loopback(at.results[0]) and not same_network(at.host):
-            return UsageError(FAR.format(at.results[0], at.host))
         near = same_network(at.host)
+        ways = [way for way in at.results if near or not is_loopback(way)]
+        if not ways:
+            return UsageError(FAR.format(at.results[0], at.host))
+        turn = self._turns.get(at.sink, 0)
+        way = with_zone(ways[turn % len(ways)], self._zone)
         if near:  # before the sink is asked, which looks whether it is there
             self._memory.make()
         try:
-            socket = self._sinks[at.sink] = self._connect(at.results[0], at.key)
+            socket = self._sinks[at.sink] = self._connect(way, at.key)
         except StartError as error:
             return StartError(f"no connection to the sink: {error}")
-        self._examiners[at.sink] = Examiner(at.results[0], "sink", PATIENCE)
+        self._examiners[at.sink] = Examiner(way, "sink", PATIENCE)
+        if len(ways) > 1:
+            self._turns.setdefault(at.sink, turn)
+            self._began[at.sink] = time.monotonic()
         self._changes[socket.changes] = at.sink
         if near:
             self._near.add(socket)
@@ -273,6 +289,12 @@ class Subscriptions:
             socket = self._sinks[sink]
             there = sink not in reading or socket.connected()
             examiner.news(now, answers=there)
+        for sink, began in list(self._began.items()):
+            if self._sinks[sink].connections:
+                del self._began[sink]
+            elif now - began > NEXT_WAY:
+                self._turns[sink] += 1
+                self._leave(sink, now)
         self._waits.look(self._all(), now)
         return self._look_at if self._jobs else math.inf
 
@@ -285,6 +307,7 @@ class Subscriptions:
             if sub.sink == sink:
                 sub.sink = b""
                 sub.look_now(now)
+        self._began.pop(sink, None)
         socket = self._sinks.pop(sink)
         del self._changes[socket.changes], self._examiners[sink]
         self._near.discard(socket)

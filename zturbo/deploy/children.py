@@ -6,23 +6,26 @@ from typing import Any
 
 from zturbo.deploy.network import Network
 from zturbo.hardware.allot import Allotment
-from zturbo.runtime.net.host import tcp_address
+from zturbo.runtime.net.listening import Listening
 from zturbo.runtime.node.children import ChildSpec
 
 __all__ = ["broker_child", "sink_child", "worker_children"]
 
 
-def _tcp(address: str | None) -> str:
+def _tcp(address: Listening | str | None) -> dict[str, Any]:
     """Where a process listens beside ipc, which processes of one host need not share."""
-    return tcp_address(address or "127.0.0.1", "*")
+    listening = address if isinstance(address, Listening) else Listening((address or "127.0.0.1",))
+    return listening.to_spec()
 
 
-def broker_child(network: Network, *, address: str | None = None, debug: bool = False) -> ChildSpec:
+def broker_child(
+    network: Network, *, address: Listening | str | None = None, debug: bool = False
+) -> ChildSpec:
     """The spec of a network file's broker.
 
     Args:
         network: the file.
-        address: host name or IP at which other hosts reach the broker; None if only this host does.
+        address: where it listens for others, or its one host name or IP; None if only this host reaches it.
         debug: whether the broker logs at DEBUG.
     """
     pipelines: list[dict[str, Any]] = [
@@ -54,14 +57,14 @@ def broker_child(network: Network, *, address: str | None = None, debug: bool = 
 
 
 def sink_child(
-    network: Network, number: int = 0, *, address: str | None = None, debug: bool = False
+    network: Network, number: int = 0, *, address: Listening | str | None = None, debug: bool = False
 ) -> ChildSpec:
     """The spec of a sink of a network file.
 
     Args:
         network: the file.
         number: tells the sinks of one host apart.
-        address: host name or IP at which other hosts reach the sink; None if only this host does.
+        address: where it listens for others, or its one host name or IP; None if only this host reaches it.
         debug: whether the sink logs at DEBUG.
     """
     spec = {
@@ -81,7 +84,7 @@ def worker_children(
     count: int | None = None,
     *,
     allotment: Allotment | None = None,
-    address: str | None = None,
+    address: Listening | str | None = None,
     debug: bool = False,
 ) -> list[ChildSpec]:
     """The specs of a stage's workers.
@@ -91,7 +94,8 @@ def worker_children(
         stage: the stage, ``pipeline.stage``.
         count: number of workers; None for the number in the file.
         allotment: the CPUs and GPUs that other stages of the same command have taken; None if there are none.
-        address: host name or IP at which other hosts reach the workers; None if only this host does.
+        address: where they listen for others, or their one host name or IP; None if only this host reaches
+            them.
         debug: whether the workers log at DEBUG.
 
     Raises:

@@ -29,7 +29,8 @@ from typing import Any
 
 from zturbo.api.stage import Stage
 from zturbo.checks import is_address, is_loopback, is_number
-from zturbo.errors import NetworkFileError
+from zturbo.errors import NetworkFileError, UsageError
+from zturbo.runtime.net.listening import parse_ports
 from zturbo.wire.messages import ORDERS, is_order
 
 if sys.version_info >= (3, 11):
@@ -37,7 +38,7 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
-__all__ = ["BrokerSpec", "Network", "PipelineSpec", "StageSpec"]
+__all__ = ["BrokerSpec", "ListenSpec", "Network", "PipelineSpec", "StageSpec"]
 
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}\Z")
 _CLASS = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*\Z")
@@ -63,6 +64,17 @@ class BrokerSpec:
     jobs: str = "own"
     """With keys: which jobs a client may read and cancel. ``own``: those that were submitted under its key.
     ``shared``: all of them."""
+
+
+@dataclass(slots=True, frozen=True)
+class ListenSpec:
+    """Table ``[listen]``: where all processes listen, on each host."""
+
+    ports: str | None = None
+    """Ports that they take, such as ``5555-5600``; without it, any free ones. A worker takes one, a sink two,
+    and a broker one beside its own."""
+    interface: str | None = None
+    """Card whose addresses they bind, such as ``ib0``, where ``--address`` names none."""
 
 
 @dataclass(slots=True, frozen=True)
@@ -123,6 +135,7 @@ class Network:
     path: str
     broker: BrokerSpec
     pipelines: tuple[PipelineSpec, ...]
+    listen: ListenSpec = ListenSpec()
 
     @property
     def state(self) -> Path:
@@ -235,7 +248,7 @@ class _Parser:
         return value
 
     def network(self, table: Mapping[str, Any]) -> Network:
-        self.known(table, "", ["broker", "pipeline"])
+        self.known(table, "", ["broker", "listen", "pipeline"])
         broker = self.broker(self.get(table, "", "broker", dict, "a table", {}))
         pipelines: list[PipelineSpec] = []
         for i, part in enumerate(self.tables(table, "", "pipeline")):
@@ -243,7 +256,15 @@ class _Parser:
             if any(other.name == pipeline.name for other in pipelines):
                 raise self.fail(f"pipeline[{i}].name", f"{pipeline.name!r} is the name of another pipeline")
             pipelines.append(pipeline)
-        return Network(self.path, broker, tuple(pipelines))
+        listen = self.listen(self.get(table, "", "listen", dict, "a table", {}))
+        return Network(self.path, broker, tuple(pipelines), listen)
+
+    def listen(self, table: Mapping[str, Any]) -> ListenSpec:
+        self.known(table, "listen", ["ports", "interface"])
+        return ListenSpec(
+            ports=self.get(table, "listen", "ports", str, "ports such as '5555-5600'", None, _is_ports),
+            interface=self.get(table, "listen", "interface", str, "a card such as 'ib0'", None, bool),
+        )
 
     def broker(self, table: Mapping[str, Any]) -> BrokerSpec:
         self.known(table, "broker", ["bind", "state", "lease", "feed_timeout", "spool_share", "keys", "jobs"])
@@ -343,6 +364,14 @@ class _Parser:
             wanted, key, "gpu", (int, float), gpus, 0, lambda v: is_number(v, 0) and (v < 1 or v % 1 == 0)
         )
         return dict(wanted)
+
+
+def _is_ports(text: str) -> bool:
+    try:
+        parse_ports(text, "")
+    except UsageError:
+        return False
+    return True
 
 
 _REQUIRED: Any = object()

@@ -6,19 +6,25 @@ from pathlib import Path
 
 import pytest
 
-from zturbo.cli import parser
+from zturbo.cli import main, parser
 from zturbo.cli.run import load
 from zturbo.errors import UsageError
 from zturbo.runtime.net.host import tcp_address
+from zturbo.runtime.net.listening import Listening
 
 FILE = '[broker]\nbind = "{bind}"\n[[pipeline]]\nname = "p"\n[[pipeline.stage]]\nname = "s"\nclass = "m:S"\n'
 
 
-def address(folder: Path, bind: str, *words: str) -> str | None:
-    """What ``zturbo up`` with these words takes for its host's."""
+def network(folder: Path, bind: str) -> Path:
+    """A network file."""
     file = folder / "net.toml"
     file.write_text(FILE.format(bind=bind))
-    args = parser().parse_args(["up", str(file), *words])
+    return file
+
+
+def address(folder: Path, bind: str, *words: str) -> str | None:
+    """What ``zturbo up`` with these words takes for its host's."""
+    args = parser().parse_args(["up", str(network(folder, bind)), *words])
     load(args)
     found: str | None = args.address
     return found
@@ -50,3 +56,58 @@ def test_ipv6_addresses_have_their_brackets(tmp_path: Path) -> None:
     assert address(tmp_path, "tcp://[::]:5555", "--insecure", "--address", "fd00::7") == "fd00::7"
     assert tcp_address("fd00::7", "*") == "tcp://[fd00::7]:*"
     assert tcp_address("10.0.0.7", 1) == "tcp://10.0.0.7:1"
+
+
+@pytest.mark.parametrize(
+    ("words", "listening"),
+    [
+        (["--ports", "5600-5609"], Listening(("127.0.0.1",), (5600, 5609))),
+        (["--insecure", "--address", "10.0.0.7, fd00::7"], Listening(("10.0.0.7", "fd00::7"))),
+        (["--insecure", "--interface", "lo"], Listening(("127.0.0.1",))),
+        (
+            ["--insecure", "--advertise", "203.0.113.5:7000", "--ports", "5600-5609"],
+            Listening(("0.0.0.0",), (5600, 5609), (("203.0.113.5", 7000),)),
+        ),
+        (
+            ["--insecure", "--advertise", "2001:db8::5", "--bind", "fd00::7"],
+            Listening(("fd00::7",), None, (("2001:db8::5", 0),)),
+        ),
+    ],
+)
+def test_where_processes_listen(tmp_path: Path, words: list[str], listening: Listening) -> None:
+    args = parser().parse_args(["sink", str(network(tmp_path, "tcp://127.0.0.1:5555")), *words])
+    load(args)
+    found = args.listening
+    if "lo" in words:
+        assert found.hosts[0] == "127.0.0.1"
+    else:
+        assert found == listening
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["--advertise", "203.0.113.5"], "or accept it with --insecure"),
+        (["--insecure", "--advertise", "203.0.113.5:7000"], "needs --ports"),
+        (["--insecure", "--advertise", "nohost.invalid"], "this host does not know the name nohost.invalid"),
+        (["--interface", "ib9"], "this host has no card 'ib9'"),
+        (["--ports", "5"], ""),
+        (["--ports", "x"], "expected two numbers"),
+    ],
+)
+def test_mistakes_in_where_processes_listen(tmp_path: Path, words: list[str], says: str) -> None:
+    args = parser().parse_args(["sink", str(network(tmp_path, "tcp://127.0.0.1:5555")), *words])
+    if not says:
+        load(args)
+        return
+    with pytest.raises(UsageError, match=says):
+        load(args)
+
+
+def test_check_and_up_refuse_too_few_ports(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = network(tmp_path, "tcp://127.0.0.1:5555")
+    file.write_text(file.read_text() + '\n[listen]\nports = "5600-5602"\n')
+    for command in ("check", "up"):
+        assert main([command, str(file)]) == 2
+        said = capsys.readouterr().err
+        assert "listen.ports: 5600-5602 are 3 ports, and all processes on one host take 4" in said

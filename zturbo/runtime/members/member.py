@@ -27,8 +27,10 @@ from zturbo.runtime.net.audit import Audit
 from zturbo.runtime.net.endless import Arrivals
 from zturbo.runtime.net.gate import Gate
 from zturbo.runtime.net.guard import Guard
+from zturbo.runtime.net.host import zone_of
 from zturbo.runtime.net.keys import Security, read_keys
 from zturbo.runtime.net.limits import new_context, raise_descriptor_limit
+from zturbo.runtime.net.listening import Listening
 from zturbo.runtime.net.peers import Inbox, Peers
 from zturbo.runtime.net.routes import own_identity
 from zturbo.runtime.net.sockets import DONTWAIT, Dealer, make
@@ -101,8 +103,8 @@ class MemberLoop:
         incarnation: this process's id.
         node: id of the node that started it.
         host: name of this host.
-        tcp: address to bind beside ipc, such as ``tcp://10.0.0.2:*``, for peers that do not share this
-            process's files; None if all do.
+        listening: where to listen beside ipc, for peers that do not share this process's files; None if all
+            do.
         stage: name of the stage, for the broker's check; empty for a sink.
         folder: for its ipc socket. It is made here, in a folder that is this user's alone.
         security: the keys of its node, if there are keys.
@@ -115,7 +117,7 @@ class MemberLoop:
         incarnation: bytes,
         node: bytes,
         host: str,
-        tcp: str | None,
+        listening: Listening | None,
         stage: str,
         folder: Path,
         security: Security | None = None,
@@ -129,12 +131,13 @@ class MemberLoop:
         self.context = new_context()
         self.folder = folder
         folder.mkdir(mode=0o700)
-        endpoints = [f"ipc://{self.folder}/in", *([tcp] if tcp else [])]
         self.audit = Audit(log.warning)
         self.gate = None if security is None else Gate(self.context, self.audit)
         self.arrivals = Arrivals(self.audit)
-        self.inbox = Inbox(self.context, endpoints, self.arrivals, security)
-        self.peers = Peers(self.context, host, self.arrivals, security, self.gate)
+        ipc = [f"ipc://{self.folder}/in"]
+        self.inbox = Inbox(self.context, ipc, self.arrivals, security, listening=listening)
+        zone = (listening.zone if listening is not None else "") or zone_of(broker)
+        self.peers = Peers(self.context, host, self.arrivals, security, self.gate, zone)
         control = make(
             self.context,
             zmq.DEALER,
@@ -480,7 +483,7 @@ def start_member(side: ChildSide, stage: str) -> MemberLoop:
         incarnation=spec["incarnation"],
         node=spec["node"],
         host=spec["host"],
-        tcp=spec.get("tcp"),
+        listening=Listening.of(spec["tcp"]) if spec.get("tcp") else None,
         stage=stage,
         folder=Path(spec["folder"]),
         security=None if spec.get("keys") is None else read_keys(spec["keys"], ("node",)),

@@ -17,6 +17,7 @@ import time
 from array import array
 from bisect import bisect_left
 from collections import deque
+from functools import partial
 from pathlib import Path
 from queue import SimpleQueue
 
@@ -34,6 +35,7 @@ from zturbo.runtime.members.permits import Permits
 from zturbo.runtime.members.recent import RecentBatches
 from zturbo.runtime.net.gate import RESULTS
 from zturbo.runtime.net.limits import shortage
+from zturbo.runtime.net.listening import Listening
 from zturbo.runtime.net.sockets import DONTWAIT, make
 from zturbo.runtime.process.childside import ChildSide
 from zturbo.wire.codec import BadBatch, decode, encode
@@ -90,14 +92,14 @@ class SinkProcess:
     Args:
         loop: its sockets.
         spool: folder for spool files, for this sink alone.
-        tcp: address for clients' sockets, such as ``tcp://127.0.0.1:*``.
+        listening: where clients read results.
         share: bytes of unread results that a job may have before its sources are paused.
 
     Raises:
         StartError: another sink uses the folder, or it cannot be written.
     """
 
-    def __init__(self, loop: MemberLoop, spool: Path, tcp: str, share: int = 4 << 30) -> None:
+    def __init__(self, loop: MemberLoop, spool: Path, listening: Listening, share: int = 4 << 30) -> None:
         self.loop = loop
         self.folder = SpoolFolder(spool)
         self.machine = SinkMachine(loop.incarnation, self.folder.id, share, failure_origin, loop.host)
@@ -112,20 +114,13 @@ class SinkProcess:
         """What it lacks for as many peers as it has."""
         self._recover()
         self.recent = RecentBatches()
-        self.router = make(
-            loop.context,
-            zmq.ROUTER,
-            bind=tcp,
-            security=loop.security,
-            domain=RESULTS,
-            arrivals=loop.arrivals,
-            longest=LONGEST_WANT,
-        )
-        self.permits = Permits(loop.gate if tcp.startswith("tcp:") else None, loop.audit)
+        self.routers = listening.bind(self._router)
+        results = listening.addresses(self.routers)
+        self.permits = Permits(loop.gate if listening.hosts else None, loop.audit)
         self.machine.readers.may_read = self.permits.may_read
         self.machine.readers.is_viewer = self.permits.is_viewer
-        results = self.router.getsockopt_string(zmq.LAST_ENDPOINT)
-        loop.watch(self.router, self._read_clients)
+        for router in self.routers:
+            loop.watch(router, partial(self._read_clients, router))
         loop.member = Member(
             loop.incarnation,
             "sink",
@@ -133,7 +128,7 @@ class SinkProcess:
             -1,
             loop.host,
             tuple(loop.inbox.endpoints),
-            (results,),
+            results,
             spool=self.folder.id,
         )
         self._outgoing = OutgoingResults(self._send_results)
@@ -377,10 +372,22 @@ class SinkProcess:
         self.folder.drop(job, stored.spool)
 
     # -- clients ------------------------------------------------------------------------------
-    def _read_clients(self, now: float) -> None:
+    def _router(self, address: str) -> zmq.Socket[bytes]:
+        """A socket for clients."""
+        return make(
+            self.loop.context,
+            zmq.ROUTER,
+            bind=address,
+            security=self.loop.security,
+            domain=RESULTS,
+            arrivals=self.loop.arrivals,
+            longest=LONGEST_WANT,
+        )
+
+    def _read_clients(self, router: zmq.Socket[bytes], now: float) -> None:
         for _ in range(64):
             try:
-                who, *frames = self.loop.arrivals.receive(self.router)
+                who, *frames = self.loop.arrivals.receive(router)
             except zmq.Again:
                 return
             if not self.permits.come(who.bytes, frames):
@@ -468,10 +475,12 @@ class SinkProcess:
         frames = encode(results)
         if len(frames) > 2 and self.loop.shared is not None:
             frames = self.loop.shared.lend(client, results.job, results.first, frames)
-        try:
-            self.router.send_multipart([client, *frames], DONTWAIT, copy=False)
-        except (zmq.Again, zmq.ZMQError) as error:
-            log.debug("a client is not there: %s", error)
+        for router in self.routers:  # a client is connected to one of them
+            try:
+                router.send_multipart([client, *frames], DONTWAIT, copy=False)
+                return
+            except zmq.ZMQError as error:
+                log.debug("a client is not there: %s", error)
 
     def close(self) -> None:
         """Stop the syncer and close the spools, which stay."""
@@ -488,7 +497,10 @@ def main() -> int:
     try:
         loop = start_member(side, side.spec.get("name", "sink"))
         sink = SinkProcess(
-            loop, Path(side.spec["spool"]), side.spec["results"], side.spec.get("share", 4 << 30)
+            loop,
+            Path(side.spec["spool"]),
+            Listening.of(side.spec["results"]),
+            side.spec.get("share", 4 << 30),
         )
     except BaseException as error:
         return side.failed(error, "sink")

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-__all__ = ["address_towards", "host_name", "listens", "same_network", "tcp_address"]
+__all__ = ["address_towards", "host_name", "listens", "same_network", "tcp_address", "with_zone", "zone_of"]
 
 
 def host_name() -> str:
@@ -51,14 +51,36 @@ def address_towards(address: str) -> str | None:
     parts = urlsplit(address)
     if parts.scheme != "tcp" or parts.hostname in (None, "*", "0.0.0.0", "::"):
         return None
-    family = socket.AF_INET6 if ":" in (parts.hostname or "") else socket.AF_INET
+    host = parts.hostname or ""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family, socket.SOCK_DGRAM) as probe:
         try:
-            probe.connect((parts.hostname, parts.port or 1))
+            # A link-local address has a zone, which only getaddrinfo reads.
+            probe.connect(socket.getaddrinfo(host, parts.port or 1, family, socket.SOCK_DGRAM)[0][4])
         except OSError:
             return None
         own: str = probe.getsockname()[0].partition("%")[0]
-    return None if ipaddress.ip_address(own).is_loopback else own
+    found = ipaddress.ip_address(own)
+    if found.is_loopback:
+        return None
+    return f"{own}%{zone}" if found.is_link_local and (zone := zone_of(address)) else own
+
+
+def zone_of(address: str) -> str:
+    """The card that ``tcp://[fe80::1%eth0]:PORT`` names; empty if it names none.
+
+    A link-local address is told without it, since each host has names of its own for its cards.
+    """
+    host = address.rpartition(":")[0]
+    return host.partition("%")[2].rstrip("]") if address.startswith("tcp://[") else ""
+
+
+def with_zone(address: str, zone: str) -> str:
+    """An address at which to connect: a link-local one gets this host's zone, if it has none."""
+    host = address.removeprefix("tcp://[").partition("]")[0]
+    if not zone or host == address or "%" in host or not ipaddress.ip_address(host).is_link_local:
+        return address
+    return address.replace("]", f"%{zone}]", 1)
 
 
 def listens(address: str) -> bool:
@@ -72,8 +94,11 @@ def listens(address: str) -> bool:
     host = parts.hostname
     if parts.scheme != "tcp" or not host or not parts.port:
         return False
-    if host in ("*", "0.0.0.0"):
-        host = "127.0.0.1"
+    host = {"*": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
+    if "%" in host:
+        import socket
+
+        return _connects("AF_INET6", socket.getaddrinfo(host, parts.port, socket.AF_INET6)[0][4])
     return _connects("AF_INET6" if ":" in host else "AF_INET", (host, parts.port))
 
 

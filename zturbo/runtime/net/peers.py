@@ -3,7 +3,7 @@
 A peer on this host is reached over ipc if that works. Processes whose hosts have one name may yet have no
 files in common: each container, and each service with a ``/tmp`` of its own, has its own. So ipc is tried
 first: the path of a peer's socket has random numbers in it, and what listens there is the peer. Else the
-peer is reached over TCP.
+peer is reached over TCP. If it has several addresses, all are tried, and the first that answers is used.
 
 A send never blocks. Messages that a connection cannot take at the moment wait here, in order; credit bounds
 them. When a peer leaves the view, its socket is closed, and the messages that wait for it are dropped.
@@ -21,8 +21,9 @@ from zturbo.checks import is_loopback
 from zturbo.errors import StartError
 from zturbo.runtime.net.endless import Arrivals
 from zturbo.runtime.net.gate import INBOX, Gate
-from zturbo.runtime.net.host import listens
+from zturbo.runtime.net.host import listens, with_zone
 from zturbo.runtime.net.keys import Security
+from zturbo.runtime.net.listening import Listening
 from zturbo.runtime.net.sockets import DONTWAIT, MAX_MESSAGE, SNDMORE, make
 from zturbo.wire.control.view import Member
 from zturbo.wire.messages import Buffer
@@ -47,13 +48,24 @@ TRACK = 64
 """Messages taken from the inbox in one round at most, so that other events get their turn."""
 
 
-class _Peer:
-    __slots__ = ("endpoint", "socket", "waiting")
+ADDRESSES = 8
+"""Addresses of one peer that are tried at a time at most."""
 
-    def __init__(self, socket: zmq.Socket[bytes], endpoint: str) -> None:
-        self.socket = socket
-        self.endpoint = endpoint
+TRY_OTHERS = 3.0
+"""Seconds that messages wait for a connection, after which the peer's other addresses are tried too."""
+
+
+class _Peer:
+    """A peer, and the ways to it: one socket for each of its addresses, until one of them takes a message."""
+
+    __slots__ = ("stuck_at", "waiting", "ways")
+
+    def __init__(self) -> None:
+        self.ways: dict[str, zmq.Socket[bytes]] = {}
+        """Address -> its socket."""
         self.waiting: deque[list[Buffer]] = deque()
+        self.stuck_at: float | None = None
+        """Since when messages wait."""
 
 
 class Peers:
@@ -65,6 +77,7 @@ class Peers:
         arrivals: watches their connections.
         security: the keys of this process, if there are keys.
         gate: lets in those whom the view has, and others for a while; None without keys.
+        zone: the card on which link-local addresses of others are reached; empty if there is none.
     """
 
     def __init__(
@@ -74,8 +87,10 @@ class Peers:
         arrivals: Arrivals,
         security: Security | None = None,
         gate: Gate | None = None,
+        zone: str = "",
     ) -> None:
         self._gate = gate
+        self._zone = zone
         self.forged = 0
         """Messages that were dropped because they came under another key than their sender's."""
         self._context = context
@@ -110,7 +125,14 @@ class Peers:
         self._part()
 
     def look(self, now: float) -> None:
-        """Part with processes that did not come into the view."""
+        """Part with processes that did not come into the view; try other addresses of silent ones."""
+        for incarnation, peer in self._peers.items():
+            if incarnation not in self._stuck:
+                peer.stuck_at = None
+            elif peer.stuck_at is None:
+                peer.stuck_at = now
+            elif now - peer.stuck_at >= TRY_OTHERS and (member := self._member(incarnation)) is not None:
+                self._connect(peer, self._addresses(member), member.key)
         if self._guests:
             self._guests = {inc: guest for inc, guest in self._guests.items() if guest[1] > now}
             self._part()
@@ -147,49 +169,65 @@ class Peers:
                 continue
             peer = self._peers.pop(incarnation)
             self._stuck.discard(incarnation)
-            self.gone.append(peer.socket)
-            self._arrivals.let_go(peer.endpoint)
+            for address in list(peer.ways):
+                self._leave(peer, address)
             peer.waiting.clear()
 
+    def _leave(self, peer: _Peer, address: str) -> None:
+        """Let the socket of one way be closed."""
+        self.gone.append(peer.ways.pop(address))
+        self._arrivals.let_go(address)
+
+    def _member(self, incarnation: bytes) -> Member | None:
+        if incarnation in self._members:
+            return self._members[incarnation]
+        return self._guests[incarnation][0] if incarnation in self._guests else None
+
     def _open(self, incarnation: bytes) -> _Peer | None:
-        member = self._members.get(incarnation)
-        if member is None and incarnation in self._guests:
-            member, _ = self._guests[incarnation]
-        if member is None:
+        member = self._member(incarnation)
+        if member is None or not (addresses := self._addresses(member)):
             return None
-        endpoint = self._endpoint(member)
-        if endpoint is None:
+        peer = _Peer()
+        if not self._connect(peer, addresses, member.key):
             return None
-        try:
-            socket = make(
-                self._context,
-                zmq.PUSH,
-                connect=endpoint,
-                security=self._security,
-                server=member.key,
-                arrivals=self._arrivals,
-            )
-        except StartError as error:  # no descriptors are left; links repeat their messages
-            log.log(
-                logging.DEBUG if self._short else logging.WARNING, "no connection to %s: %s", endpoint, error
-            )
-            self._short = True
-            return None
-        self._short = False
-        peer = self._peers[incarnation] = _Peer(socket, endpoint)
+        self._peers[incarnation] = peer
         return peer
 
-    def _endpoint(self, member: Member) -> str | None:
-        """The address at which to reach a member; None if it has none for this host."""
+    def _connect(self, peer: _Peer, addresses: Iterable[str], key: str) -> bool:
+        """Connect to these addresses of a peer too. Returns whether there is a socket to it now."""
+        for address in addresses:
+            if address in peer.ways:
+                continue
+            try:
+                peer.ways[address] = make(
+                    self._context,
+                    zmq.PUSH,
+                    connect=address,
+                    security=self._security,
+                    server=key,
+                    arrivals=self._arrivals,
+                )
+            except StartError as error:  # no descriptors are left; links repeat their messages
+                level = logging.DEBUG if self._short else logging.WARNING
+                log.log(level, "no connection to %s: %s", address, error)
+                self._short = True
+            else:
+                self._short = False
+        return bool(peer.ways)
+
+    def _addresses(self, member: Member) -> list[str]:
+        """The addresses at which to try to reach a member; none if it has none for this host."""
         near = member.host == self._host
-        tcp = [end for end in member.endpoints if end.startswith("tcp:") and (near or not is_loopback(end))]
         shared = [end for end in member.endpoints if near and end.startswith("ipc:") and listens(end)]
-        return next(iter([*shared, *tcp]), None)
+        if shared:
+            return shared[:1]
+        tcp = [end for end in member.endpoints if end.startswith("tcp:") and (near or not is_loopback(end))]
+        return [with_zone(end, self._zone) for end in tcp[:ADDRESSES]]
 
     def is_near(self, incarnation: bytes) -> bool:
         """Whether this peer is reached over ipc, so that its inbox is this user's alone."""
         peer = self._peers.get(incarnation) or self._open(incarnation)
-        return peer is not None and peer.endpoint.startswith("ipc:")
+        return peer is not None and next(iter(peer.ways)).startswith("ipc:")
 
     def send(self, incarnation: bytes, frames: list[Buffer]) -> None:
         """Send a message, or let it wait for its turn."""
@@ -197,15 +235,24 @@ class Peers:
         if peer is None:
             self.dropped += 1
             return
-        if peer.waiting or not _try(peer.socket, frames):
+        if peer.waiting or not self._try(peer, frames):
             peer.waiting.append(frames)
             self._stuck.add(incarnation)
+
+    def _try(self, peer: _Peer, frames: list[Buffer]) -> bool:
+        """Send a message over the first way that has a connection, and part with the others."""
+        for address, socket in peer.ways.items():
+            if _try(socket, frames):
+                for other in [other for other in peer.ways if other != address]:
+                    self._leave(peer, other)
+                return True
+        return False
 
     def flush(self) -> None:
         """Try again to send the messages that wait."""
         for incarnation in list(self._stuck):
             peer = self._peers.get(incarnation)
-            while peer is not None and peer.waiting and _try(peer.socket, peer.waiting[0]):
+            while peer is not None and peer.waiting and self._try(peer, peer.waiting[0]):
                 peer.waiting.popleft()
             if peer is None or not peer.waiting:
                 self._stuck.discard(incarnation)
@@ -219,13 +266,14 @@ class Peers:
     @property
     def blocked(self) -> list[zmq.Socket[bytes]]:
         """Sockets that messages wait for."""
-        return [self._peers[incarnation].socket for incarnation in self._stuck]
+        return [socket for incarnation in self._stuck for socket in self._peers[incarnation].ways.values()]
 
     def close(self) -> None:
         """Close all."""
         self.bury()
         for peer in self._peers.values():
-            peer.socket.close()
+            for socket in peer.ways.values():
+                socket.close()
         self._peers.clear()
 
 
@@ -261,6 +309,7 @@ class Inbox:
         arrivals: watches their connections.
         security: the keys of this process, if there are keys.
         longest: bytes that one message may have, all frames together.
+        listening: where to listen beside these addresses; None for nowhere.
     """
 
     def __init__(
@@ -270,6 +319,7 @@ class Inbox:
         arrivals: Arrivals,
         security: Security | None = None,
         longest: int = 2 * MAX_MESSAGE,
+        listening: Listening | None = None,
     ) -> None:
         self._arrivals = arrivals
         self._secured: set[zmq.Socket[bytes]] = set()
@@ -279,20 +329,29 @@ class Inbox:
         without keys."""
         self.sockets: list[zmq.Socket[bytes]] = []
         self.endpoints: list[str] = []
-        for endpoint in endpoints:
-            socket = make(
+
+        def make_at(address: str) -> zmq.Socket[bytes]:
+            made = make(
                 context,
                 zmq.PULL,
-                bind=endpoint,
+                bind=address,
                 security=security,
                 domain=INBOX,
                 arrivals=arrivals,
                 longest=longest,
             )
+            if security is not None and address.startswith("tcp:"):
+                self._secured.add(made)
+            return made
+
+        for endpoint in endpoints:
+            socket = make_at(endpoint)
             self.sockets.append(socket)
-            if security is not None and endpoint.startswith("tcp:"):
-                self._secured.add(socket)
             self.endpoints.append(socket.getsockopt_string(zmq.LAST_ENDPOINT))
+        if listening is not None:
+            bound = listening.bind(make_at)
+            self.sockets += bound
+            self.endpoints += listening.addresses(bound)
 
     def receive(self, socket: zmq.Socket[bytes]) -> Iterable[list[Buffer]]:
         """Take messages that have come, up to a round's share. :attr:`user` has the key of each."""

@@ -10,6 +10,7 @@ import pytest
 import zmq
 
 from zturbo.runtime.net.endless import Arrivals
+from zturbo.runtime.net.host import listens
 from zturbo.runtime.net.peers import GUEST, GUESTS, Inbox, Peers
 from zturbo.wire.control.view import Member
 
@@ -90,4 +91,52 @@ def test_a_process_that_is_no_member_is_reached_for_a_while(
     peers.meet(others, 100.0)
     peers.send(first.incarnation, [b"hello"])
     assert peers.dropped == 3, "strangers take no more room"
+    peers.close()
+
+
+def test_of_several_addresses_the_first_that_answers_is_used(
+    context: zmq.Context[zmq.Socket[bytes]], tmp_path: Path
+) -> None:
+    inbox = Inbox(context, ["tcp://127.0.0.1:*"], Arrivals())
+    silent = "tcp://192.0.2.1:9"
+    refused = Inbox(context, ["tcp://127.0.0.1:*"], Arrivals())
+    ends = (silent, refused.endpoints[0], inbox.endpoints[0])
+    refused.close()
+    while listens(refused.endpoints[0]):
+        pass
+    peers = Peers(context, "here", Arrivals())
+    peers.set_members({PEER: Member(PEER, "worker", "p", 0, "here", ends)})
+    peers.send(PEER, [b"one"])
+    while not inbox.sockets[0].poll(10):
+        peers.flush()
+    assert len(peers.gone) == 2 and not peers.blocked
+    peers.bury()
+    peers.send(PEER, [b"two"])
+    while not inbox.sockets[0].poll(10):
+        peers.flush()
+    assert list(inbox.receive(inbox.sockets[0]))
+    peers.look(0.0)
+    assert not peers.blocked, "one way is enough"
+    peers.close()
+
+
+def test_the_other_addresses_are_tried_again_when_one_is_silent(
+    context: zmq.Context[zmq.Socket[bytes]], tmp_path: Path
+) -> None:
+    first = Inbox(context, ["tcp://127.0.0.1:*"], Arrivals())
+    second = Inbox(context, ["tcp://127.0.0.1:*"], Arrivals())
+    peers = Peers(context, "here", Arrivals())
+    ends = (first.endpoints[0], second.endpoints[0])
+    peers.set_members({PEER: Member(PEER, "worker", "p", 0, "here", ends)})
+    peers.send(PEER, [b"one"])
+    while not (first.sockets[0].poll(10) or second.sockets[0].poll(0)):
+        peers.flush()
+    used, other = (first, second) if first.sockets[0].poll(0) else (second, first)
+    used.close()
+    now = 0.0
+    while not other.sockets[0].poll(10):
+        peers.send(PEER, [b"more"])
+        peers.flush()
+        now += 1.0
+        peers.look(now)
     peers.close()
