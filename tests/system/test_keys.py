@@ -41,7 +41,7 @@ numbers = itertools.takewhile(lambda _: room.acquire() and not stop.is_set(), it
 with Client(timeout=30) as client:
     for last, got in enumerate(client.map(numbers, pipeline="p")):
         if not last:
-            print("job", client.jobs()[0]["id"], flush=True)
+            print("ID", client.jobs()[0]["id"], flush=True)
         room.release()
         assert got == last + 1, (got, last)
     print("exact", last > 100, flush=True)
@@ -101,16 +101,16 @@ def test_intruders_get_nowhere_while_good_jobs_go_on() -> None:
             )
             job = ask(hosts, "c", "-c", CLIENT, **ann)
             assert job.stdout is not None
-            name = next(line.split()[1] for line in job.stdout if line.startswith("job "))
+            name = next(line.split()[1] for line in job.stdout if line.startswith("ID "))
             assert (
                 out(ask(hosts, "a", "-m", "zturbo", "keys", "revoke", "old", "--keys", str(folder)))
                 == "revoked client old\n"
             )
             shutil.copy(hosts.folder / "old", folder / "old.key")
             shutil.copy(hosts.folder / "other/admin-admin.key", folder / "foreign.key")
-            said = json.loads(
-                out(ask(hosts, "c", "-m", "tests.support.intruder", at, str(folder), name)).splitlines()[-1]
-            )
+            printed = out(ask(hosts, "c", "-m", "tests.support.intruder", at, str(folder), name))
+            assert printed.startswith("{"), printed
+            said = json.loads(printed)
             assert out(job).splitlines()[-1] == "exact True"
             told = out(ask(hosts, "a", "-m", "zturbo", "logs", *admin))
             _look_at(said, told)
