@@ -132,7 +132,8 @@ class Router:
         except AccessDenied as error:
             self.bad += 1
             if self._audit is not None:
-                self._audit.note(f"a message under the key of {user or 'nobody'}: {error}", "")
+                whose = "a key that was revoked" if user is None else f"the key of {user}: {error}"
+                self._audit.note(f"a message under {whose}", "")
             self._refuse(who, frames, "AccessDenied", str(error))
             if user is None:  # a member under a key that was revoked, which has not noticed yet
                 self._send(who, from_broker.Refused(reason=REVOKED, final=True))

@@ -55,11 +55,11 @@ def run(args: argparse.Namespace) -> int:
     """Run the command."""
     rows: list[dict[str, Any]] = []
     problems: list[ZturboError] = []
-    bind = None
+    bind, is_open = None, False
     try:
         with contextlib.redirect_stdout(sys.stderr):  # stdout is for the answer, not for prints of user code
             network = network_file(args.file)
-            bind = network.broker.bind
+            bind, is_open = network.broker.bind, network.is_open
             problems += _here(network)
             for pipeline in network.pipelines:
                 for spec in pipeline.stages:
@@ -88,7 +88,8 @@ def run(args: argparse.Namespace) -> int:
     if is_loopback(bind) or not bind.startswith("tcp:"):
         print(f"\n{file} is right; 'zturbo up {file}' runs it")
         return 0
-    print(f"\n{file} is right; 'zturbo up {file} --insecure' runs it: other hosts reach {bind}")
+    flag = " --insecure" if is_open else ""
+    print(f"\n{file} is right; 'zturbo up {file}{flag}' runs it: other hosts reach {bind}")
     if why := bind_problem(bind):
         print(f"it has to run on another host: {why}")
     return 0

@@ -59,7 +59,8 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError(f"--broker: expected an address, tcp://HOST:PORT or ipc://PATH, found {broker!r}")
     address = args.address or os.environ.get("ZTURBO_ADDRESS")
     found = []
-    for check in checks(network, broker, address):
+    named = None if network is None else network.keys
+    for check in checks(network, broker, address, args.keys or os.environ.get("ZTURBO_KEYS") or named):
         found.append(check)
         if not args.json:
             mark = paint("ok   ", "32") if check.good else paint("FAULT", "31")

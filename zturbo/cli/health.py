@@ -64,20 +64,23 @@ class Check:
     """What to do about a fault."""
 
 
-def checks(network: Network | None, broker: str, address: str | None) -> Iterator[Check]:
+def checks(
+    network: Network | None, broker: str, address: str | None, keys: str | None = None
+) -> Iterator[Check]:
     """All checks, one after the other.
 
     Args:
         network: the network file, if one is named.
         broker: the broker's address.
         address: at which other hosts reach this one; None for its address towards the broker.
+        keys: a file or a folder of keys, with which to ask the broker; None for ``$ZTURBO_KEYS``, else none.
     """
     yield from _python()
     yield from _limits(network)
     yield from _folders(network)
     yield from _address(broker, address)
     members: answers.Members | None = None
-    for check, found in _broker(_near(broker)):
+    for check, found in _broker(_near(broker), keys):
         yield check
         members = found or members
     yield from _clock(members)
@@ -163,7 +166,7 @@ def _address(broker: str, address: str | None) -> Iterator[Check]:
 
 
 # -- the others -----------------------------------------------------------------------------------
-def _broker(broker: str) -> Iterator[tuple[Check, answers.Members | None]]:
+def _broker(broker: str, keys: str | None) -> Iterator[tuple[Check, answers.Members | None]]:
     """What there is at the broker's address; if a broker answers, the processes that it knows."""
     if not is_resolved(broker):
         host = urlsplit(broker).hostname
@@ -182,7 +185,7 @@ def _broker(broker: str) -> Iterator[tuple[Check, answers.Members | None]]:
             yield Check("broker", False, seen, advice), None
         return
     try:
-        with Client(broker, timeout=ANSWER) as client:
+        with Client(broker, timeout=ANSWER, keys=keys) as client:
             members = client.connection.ask(to_broker.Members())
             problems = {
                 f"{pipeline['name']}.{stage}": text
