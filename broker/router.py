@@ -89,6 +89,8 @@ class Router:
             longest=longest + MAX_CONTROL,
         )
         self.address = self.socket.getsockopt_string(zmq.LAST_ENDPOINT)
+        self._packed: tuple[Message | None, list[Buffer]] = (None, [])
+        """The last message, and its frames."""
         self.bad = 0
         """Messages that were dropped: they could not be read, or spoke in another's name."""
         self.shared = SharedContents.make(at_address(host_name(), self.address))
@@ -198,8 +200,10 @@ class Router:
         self._send(who if self.routes is None else self.routes.to(who), message)
 
     def _send(self, who: bytes, message: Message) -> None:
+        if message is not self._packed[0]:  # the same message may go to all members: it is packed once
+            self._packed = (message, pack_control(message))
         try:
-            self.socket.send_multipart([who, *pack_control(message)], DONTWAIT)
+            self.socket.send_multipart([who, *self._packed[1]], DONTWAIT)
         except zmq.ZMQError as error:  # unreachable or full
             log.debug("%s was not sent: %s", message.type_name, error)
 

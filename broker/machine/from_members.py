@@ -130,7 +130,7 @@ class FromMembers:
             self._welcome(identity, member)
             if member.role == "sink":
                 self.life.seekers.sink_came()
-        elif message.view != self.membership.number:
+        elif self.life.views.behind(message.view):
             self._welcome(identity, member)
         if changed is not None and member.spool:
             self.life.lost_sinks.seen(member.spool, message.node, message.stage_name)
@@ -231,6 +231,8 @@ class FromMembers:
 
     def get_view(self, identity: bytes, message: to_broker.GetView, now: float) -> None:
         """A member has met a peer with a newer view than its own."""
+        if not self.life.views.behind(message.view):
+            return  # a change is on its way to it, or soon will be
         self.effects.append(Control(from_broker.NewView(view=self.membership.view()), identity))
 
     def renew(self, identity: bytes, message: to_broker.Renew, now: float) -> None:

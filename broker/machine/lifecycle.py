@@ -25,6 +25,7 @@ from zturbo_broker.jobs.states import JOB
 from zturbo_broker.machine.known import Known, PipelineInfo
 from zturbo_broker.machine.recovery import ASK_EVERY, Recovery
 from zturbo_broker.members.lost_sinks import LostSinks
+from zturbo_broker.members.views import Views
 
 __all__ = ["Lifecycle"]
 
@@ -85,8 +86,7 @@ class Lifecycle:
         """Client -> (ref of its question, jobs whose end it waits for, when it last asked)."""
         self.voided: dict[bytes, float] = {}
         """Job that failed or was cancelled -> when it ended: nodes are told of it again for a while."""
-        self.viewed = known.membership.number
-        """Number of the view that all members have been sent."""
+        self.views = Views(known.membership)
         self.unplaced = True
         """Whether something has happened after which a waiting job may be placed."""
         self.ended: OrderedDict[bytes, tuple[float, JobState, bytes, bytes]] = OrderedDict()
@@ -365,11 +365,10 @@ class Lifecycle:
         """After each event: send a changed view, place waiting jobs, send roots."""
         self.now = now
         self.custody.zeroed.clear()
-        if self.membership.number != self.viewed:
-            self.viewed = self.membership.number
-            view = self.membership.view()
+        if self.views.due(now):
+            view, message = self.views.take(now)
             for member in self.membership.members():
-                self.effects.append(Control(from_broker.NewView(view=view), member.incarnation))
+                self.effects.append(Control(message, member.incarnation))
             self.senders.set_view(view, self._sender_peers(), now)
         if self.senders.orphans:
             self._adopt_orphans()
@@ -433,6 +432,7 @@ class Lifecycle:
             self.deadlines.first(),
             self.feeds.first(),
             self.forgets.deadline(),
+            self.views.deadline(),
         ]
         return min((at for at in times if at is not None), default=None)
 

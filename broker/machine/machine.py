@@ -139,7 +139,7 @@ class BrokerMachine:
         return math.inf if incarnation == self.me else self.membership.heard(incarnation)
 
     def _settle(self, now: float) -> None:
-        if self.membership.number != self.life.viewed:
+        if self.life.views.changed:
             self.departures.leave_old_code(now)
         self.life.settle(now)
         self.clients.answer(now)

@@ -42,7 +42,7 @@ class Restart:
     def restore(self, members: list[Member], jobs: list[Job], now: float) -> None:
         """Begin with what the ledger has: its members, and its jobs, which go on."""
         self.membership.restore(members, now)
-        self.life.viewed = -1  # no member has been sent this view
+        self.life.views.sent = -1  # no member has been sent this view
         here = {member.incarnation for member in members}
         for member in members:
             self.life.codes.saw(member)

@@ -82,6 +82,8 @@ class Membership:
         self.number = number
         self.lease = lease
         self._leases: dict[bytes, _Lease] = {}
+        self._left: list[bytes] = []
+        """Members that have left, since :meth:`take_left` was last called."""
         self._wanted: dict[bytes, tuple[dict[str, int], float]] = {}
         """Node -> the processes that it is to keep running, and when it said so."""
 
@@ -89,6 +91,9 @@ class Membership:
         """Begin with the members of an earlier broker, with a full lease each."""
         for member in members:
             self._leases[member.incarnation] = _Lease(member, b"", 0, now + self.lease, now, met=False)
+
+    def __len__(self) -> int:
+        return len(self._leases)
 
     def __contains__(self, incarnation: bytes) -> bool:
         return incarnation in self._leases
@@ -216,7 +221,13 @@ class Membership:
         if lease is None:
             return None
         self.number += 1
+        self._left.append(incarnation)
         return lease.member
+
+    def take_left(self) -> tuple[bytes, ...]:
+        """Members that have left since this was last asked."""
+        left, self._left = self._left, []
+        return tuple(left)
 
     def expire(self, now: float) -> list[Member]:
         """Take out the members whose leases have run out, and return them."""

@@ -139,7 +139,15 @@ class SimMember:
             self.world.round(self)
 
     def _control(self, message: Message, now: float) -> None:
-        if isinstance(message, from_broker.Refused):
+        if isinstance(message, from_broker.ViewChanges):
+            mine = self.machine.receivers.view
+            view = message.change.applied(mine)
+            if view is None:
+                question = to_broker.GetView(view=mine.number)
+                self.world.control(self.incarnation, BROKER, pack_control(question))
+            elif view is not mine:
+                self.machine.control(from_broker.NewView(view=view), now)
+        elif isinstance(message, from_broker.Refused):
             self.world.leaves(self)
         else:
             self.machine.control(message, now)

@@ -95,7 +95,7 @@ class Receivers:
         if greet.source not in self.view.members:
             if greet.view > self.view.number and now >= self._fetched + FETCH_AFTER:
                 self._fetched = now
-                self.effects.append(Control(to_broker.GetView()))
+                self.effects.append(Control(to_broker.GetView(view=self.view.number)))
             self.strays += 1
             return None
         link = self.links.get(greet.source)

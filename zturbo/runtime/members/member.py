@@ -47,7 +47,7 @@ from zturbo.wire.control import from_broker, to_broker
 from zturbo.wire.control.codec import MAX_ANSWER, pack_control, read_answer
 from zturbo.wire.control.message import Message
 from zturbo.wire.control.report import Report
-from zturbo.wire.control.view import Member, View
+from zturbo.wire.control.view import Member, View, ViewChange
 from zturbo.wire.messages import PROTOCOL, Buffer, DataMessage, Results, Want
 
 __all__ = ["MemberLoop", "Role", "start_member"]
@@ -417,6 +417,8 @@ class MemberLoop:
                     self.stopping = True
                 elif isinstance(message, from_broker.NotAdmitted):
                     self._wait_outside(message.reason)
+                elif isinstance(message, from_broker.ViewChanges):
+                    self._take_change(message.change, role, now)
                 elif not isinstance(message, (from_broker.Welcome, from_broker.NewView)) or self._take_view(
                     message.view
                 ):
@@ -433,6 +435,14 @@ class MemberLoop:
         if reason != self._kept_out:
             self._kept_out = reason
             log.warning("%s does not join yet: %s. It is tried again", self.name or "sink", reason)
+
+    def _take_change(self, change: ViewChange, role: Role, now: float) -> None:
+        """Take a change of the view. The whole view is fetched if one before it is missing."""
+        view = change.applied(self.view)
+        if view is None:
+            self.tell(to_broker.GetView(view=self.view.number))
+        elif view is not self.view and self._take_view(view):
+            role.control(from_broker.NewView(view=view), now)
 
     def _take_view(self, view: View) -> bool:
         """Take a view, unless it is older than the present one. Returns whether it is taken."""

@@ -16,7 +16,7 @@ from zturbo.wire.bounds import Bounds, unpack
 from zturbo.wire.codec import stamp_to_wire
 from zturbo.wire.control import from_broker, to_broker
 from zturbo.wire.control.message import Message
-from zturbo.wire.control.view import Member, View
+from zturbo.wire.control.view import Member, View, ViewChange
 from zturbo.wire.messages import MAX_INT, Buffer, Stamp
 
 __all__ = ["MAX_ANSWER", "MAX_CONTROL", "pack_control", "read_answer", "read_request", "ref_of"]
@@ -44,7 +44,7 @@ def pack_control(message: Message) -> list[Buffer]:
 
 
 def _plain(value: Any) -> Any:
-    if isinstance(value, (Message, Member, View)):
+    if isinstance(value, (Message, Member, View, ViewChange)):
         return value.to_wire()
     if isinstance(value, Stamp):
         return stamp_to_wire(value)

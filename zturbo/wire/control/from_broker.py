@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from zturbo.wire.codec import stamp_from_wire
 from zturbo.wire.control.fields import MANY, AtMost, Code, Count, Epoch, Id, Line, Parsed, Raw, Ref
 from zturbo.wire.control.message import Message, vocabulary
-from zturbo.wire.control.view import Member, View
+from zturbo.wire.control.view import Member, View, ViewChange
 from zturbo.wire.messages import Stamp
 
 __all__ = [
@@ -27,6 +27,7 @@ __all__ = [
     "RecoveredOk",
     "Refused",
     "Renewed",
+    "ViewChanges",
     "Wait",
     "Welcome",
 ]
@@ -48,6 +49,12 @@ class NewView(Message, type_name="view"):
     """The view has changed."""
 
     view: View
+
+
+class ViewChanges(Message):
+    """A large view has changed: what is different since the last one that was sent to all members."""
+
+    change: Annotated[ViewChange, Parsed(ViewChange.from_wire)]
 
 
 class NewStamp(Message, type_name="stamp"):

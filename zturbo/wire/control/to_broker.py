@@ -117,6 +117,9 @@ class Hello(Message):
 class GetView(Message, type_name="get_view"):
     """Asks for the view, because a peer has a newer one."""
 
+    view: Count = 0
+    """Number of the view that it has."""
+
 
 class Leave(Message):
     """A member is about to exit."""

@@ -10,7 +10,7 @@ from zturbo.slotted import slotted
 from zturbo.wire.control.fields import Bool, Bytes, Choice, Int, Key, ListOf, Parsed, Text, TupleOf
 from zturbo.wire.messages import MAX_STAGES
 
-__all__ = ["Member", "View"]
+__all__ = ["Member", "View", "ViewChange"]
 
 
 @slotted(frozen=True)
@@ -119,3 +119,57 @@ class View:
 
 
 _VIEW = TupleOf((Int(), ListOf(Parsed(Member.from_wire), 100_000)))
+
+
+@slotted(frozen=True)
+class ViewChange:
+    """What has changed between two views: it takes the first of them, or any between, to the second."""
+
+    base: int
+    """Number of the first view."""
+    number: int
+    """Number of the second one."""
+    joined: tuple[Member, ...]
+    left: tuple[bytes, ...]
+    """Members that have left since the first view, also those that had joined after it."""
+
+    @classmethod
+    def between(cls, before: View, after: View, left: tuple[bytes, ...]) -> ViewChange:
+        """The change from one view to a later one, and ``left`` are all members that have left meanwhile."""
+        gone = set(left)
+        joined = tuple(
+            member
+            for incarnation, member in after.members.items()
+            if incarnation in gone or incarnation not in before.members
+        )
+        return cls(before.number, after.number, joined, left)
+
+    def applied(self, view: View) -> View | None:
+        """The later view, made of one that a member has; None if the member's is too old for that.
+
+        A view that is as new as the later one, or newer, is returned as it is.
+        """
+        if view.number >= self.number:
+            return view
+        if view.number < self.base:
+            return None
+        gone = {*self.left, *(member.incarnation for member in self.joined)}
+        members = {inc: member for inc, member in view.members.items() if inc not in gone}
+        members.update((member.incarnation, member) for member in self.joined)
+        return View(self.number, members)
+
+    def to_wire(self) -> tuple[Any, ...]:
+        """The change as a plain tuple, for msgpack."""
+        return (self.base, self.number, tuple(member.to_wire() for member in self.joined), self.left)
+
+    @classmethod
+    def from_wire(cls, value: Any) -> ViewChange:
+        """The change that a decoded tuple describes; raises DecodeError."""
+        try:
+            base, number, joined, left = _CHANGE.check(value)
+        except DecodeError as error:
+            raise DecodeError(f"change of the view is malformed: it {error}") from None
+        return cls(base, number, tuple(joined), tuple(left))
+
+
+_CHANGE = TupleOf((Int(), Int(), ListOf(Parsed(Member.from_wire), 100_000), ListOf(Key(), 100_000)))
