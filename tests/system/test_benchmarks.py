@@ -16,6 +16,7 @@ from typing import Any
 import psutil
 import pytest
 
+from benchmarks import scaling
 from benchmarks.machine import machine
 from benchmarks.measure import Found, measure
 from benchmarks.peer import Flow, Peer
@@ -176,3 +177,12 @@ def test_ctrl_c_ends_every_process_and_shows_what_is_known(tmp_path: Path) -> No
     assert "stopped; what is known so far:" in err
     assert " CPUs (" in out
     assert not [one for one in started if one.is_running() and one.status() != psutil.STATUS_ZOMBIE]
+
+
+def test_what_many_workers_cost_is_counted(capsys: pytest.CaptureFixture[str]) -> None:
+    assert scaling.main(["80"]) == 0
+    printed = capsys.readouterr().out
+    assert "### 80 workers join" in printed and "### 80 workers are idle" in printed
+    for kind in ("view |", "viewchanges |", "welcome |", "ping |"):
+        assert f"| from the broker: {kind}" in printed
+    assert "| to the broker: hello | 81 |" in printed
