@@ -143,8 +143,9 @@ def _file(table: str, key: str, value: Any) -> dict[str, Any]:
     """The smallest valid network file, with one key of one table set to this value."""
     stage = {"name": "s", "class": "m:C"}
     pipeline: dict[str, Any] = {"name": "p", "stage": [stage]}
-    file: dict[str, Any] = {"broker": {}, "pipeline": [pipeline]}
-    {"[broker]": file["broker"], "[[pipeline]]": pipeline, "[[pipeline.stage]]": stage}[table][key] = value
+    file: dict[str, Any] = {"broker": {}, "listen": {}, "pipeline": [pipeline]}
+    tables = {"[broker]": file["broker"], "[listen]": file["listen"], "[[pipeline]]": pipeline}
+    {**tables, "[[pipeline.stage]]": stage}[table][key] = value
     return file
 
 
