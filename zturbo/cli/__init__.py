@@ -21,6 +21,7 @@ from zturbo.cli import (
     cancel,
     check,
     completion,
+    dashboard,
     doctor,
     hosts,
     job,
@@ -48,7 +49,7 @@ __all__ = ["ENVIRONMENT", "EXIT_CODES", "main", "parser"]
 
 COMMANDS = (
     *(new, check, up, broker, sink, stage, submit, jobs, job),
-    *(top, hosts, doctor, result, logs, cancel, retry, keys, slurm, render, completion),
+    *(top, dashboard, hosts, doctor, result, logs, cancel, retry, keys, slurm, render, completion),
 )
 
 EXIT_CODES = {
@@ -72,6 +73,7 @@ ENVIRONMENT = {
     "ZTURBO_INTERFACE": "card whose addresses to listen at: --interface",
     "ZTURBO_STATE": "folder of the ledger and the spools: --state",
     "ZTURBO_KEYS": "a file of keys, or a folder of them: --keys",
+    "ZTURBO_DASHBOARD_TOKEN": "what a browser has to know where other hosts reach the page of 'dashboard'",
     "ZTURBO_INSECURE": "1: bind to addresses that other hosts can reach: --insecure",
     "ZTURBO_READY_FILE": "file that is there while all processes have joined: --ready-file",
     "ZTURBO_WORKERS": "number of workers that 'stage' runs: --workers",

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import argparse
 import logging
+import subprocess
 import sys
 import threading
 from typing import Any
 
+from zturbo.cli.dashboard import DEFAULT_BIND
 from zturbo.cli.listen import check_ports
 from zturbo.cli.run import add_common, foreground, load, refuse_second
 from zturbo.client.client import Client
@@ -22,6 +24,9 @@ from zturbo.terminal.progress import Progress
 __all__ = ["add", "run"]
 
 log = logging.getLogger("zturbo.cli")
+
+PAGE_END = 5.0
+"""Seconds that the page's process has to end."""
 
 EPILOG = """\
 examples:
@@ -50,6 +55,13 @@ def add(commands: Any) -> None:
         help="start no workers of this stage: start them yourself, with 'zturbo stage --debug' for instance. "
         "May be repeated",
     )
+    parser.add_argument(
+        "--dashboard",
+        metavar="HOST:PORT",
+        nargs="?",
+        const=DEFAULT_BIND,
+        help=f"serve a page for the browser too, as 'zturbo dashboard' does; default address: {DEFAULT_BIND}",
+    )
     parser.add_argument("--no-progress", action="store_true", help="show no progress bars")
     parser.set_defaults(run=run)
 
@@ -74,6 +86,7 @@ def run(args: argparse.Namespace) -> int:
     def beside(node: Node) -> None:
         threading.Thread(target=_watch, args=(node, network, progress), daemon=True).start()
 
+    page = None if args.dashboard is None else _page(network, args.dashboard, progress.output)
     progress.say(f"zturbo: {shown_text(args.file)} at {network.broker.bind}; Ctrl-C stops it")
     try:
         return foreground(
@@ -86,8 +99,29 @@ def run(args: argparse.Namespace) -> int:
             output=progress.output,
         )
     finally:
+        if page is not None:
+            _end(page)
         progress.close()
         sys.stderr.flush()
+
+
+def _page(network: Network, bind: str, output: int | None) -> subprocess.Popen[bytes]:
+    """A process of its own for the page, so that it can neither slow nor end the others."""
+    # "-c", not "-m": a module of the working directory must not be imported in place of one of Python's.
+    code = "import sys; sys.path.remove(''); from zturbo.cli import main; sys.exit(main())"
+    command = [sys.executable, "-c", code, "dashboard", "--broker", network.broker.bind, "--bind", bind]
+    if network.keys is not None:
+        command += ["--keys", str(network.keys)]
+    return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output)
+
+
+def _end(page: subprocess.Popen[bytes]) -> None:
+    page.terminate()
+    try:
+        page.wait(PAGE_END)
+    except subprocess.TimeoutExpired:
+        page.kill()
+        page.wait()
 
 
 def _watch(node: Node, network: Network, progress: Progress) -> None:

@@ -25,6 +25,10 @@ MOST_TIMES = 4
 """Times as many workers as there are that are advised, at most."""
 
 
+IDLE_CPU = 0.05
+"""CPUs that a busy worker uses at least, if the number of CPUs matters for it."""
+
+
 class Verdict(NamedTuple):
     """What limits a pipeline now."""
 
@@ -49,8 +53,8 @@ def bottleneck(pipeline: PipelineFlow, hosts: Iterable[HostFlow] = ()) -> Verdic
         return Verdict(None, "idle: no task waits or runs")
     busiest = max(stages, key=lambda stage: (stage.load, stage.waiting))
     if busiest.load >= LIMIT:
-        full = sorted(host.name for host in hosts if host.full and host.name in busiest.hosts)
-        return Verdict(busiest.name, f"{_state(busiest)}; {_advice(busiest, stages, full)}")
+        here = [host for host in hosts if host.name in busiest.hosts]
+        return Verdict(busiest.name, f"{_state(busiest)}; {_advice(busiest, stages, here)}")
     last = stages[-1]
     if last.shares[2] >= HELD:
         unread = f"; {pipeline.unread} results are not read yet" if pipeline.unread else ""
@@ -68,7 +72,15 @@ def _state(stage: StageFlow) -> str:
     return f"{stage.name}: {_percent(stage.load)} busy, {stage.waiting} wait in front of it"
 
 
-def _advice(stage: StageFlow, stages: list[StageFlow], full: list[str]) -> str:
+def _room(stage: StageFlow, hosts: list[HostFlow]) -> int:
+    """How many more of its workers the CPUs of its hosts have room for."""
+    each = sum(worker.cpu for worker in stage.workers) / len(stage.workers)
+    if each < IDLE_CPU or not all(host.cores for host in hosts):
+        return MOST_TIMES * len(stage.workers)
+    return sum(max(0, int((host.cores - host.cpu) / each + 0.5)) for host in hosts if not host.full)
+
+
+def _advice(stage: StageFlow, stages: list[StageFlow], hosts: list[HostFlow]) -> str:
     """What would raise the rate of the whole."""
     if stage.starting:
         return f"{stage.starting} more of its workers are starting"
@@ -82,9 +94,12 @@ def _advice(stage: StageFlow, stages: list[StageFlow], full: list[str]) -> str:
     wanted = n * MOST_TIMES
     if next_ is not None:
         wanted = min(wanted, max(n + 1, math.ceil(n * stage.load / next_.load)))
+    room = _room(stage, hosts)
+    if not room:
+        names = ", ".join(sorted(host.name for host in hosts))
+        return f"the CPUs of {names} are in use: {n} → {wanted} workers, on more hosts, would raise the whole"
+    wanted = min(wanted, n + room)
     more = f"{n} → {wanted} workers"
-    if full:
-        return f"all CPUs of {', '.join(full)} are in use: {more} on other hosts would raise the whole"
     if not stage.rate:
         return f"{more} would raise the whole"
     alone = stage.rate / stage.load * wanted / n

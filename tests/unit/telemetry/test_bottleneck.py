@@ -43,7 +43,14 @@ def test_of_an_ordered_stage_a_job_has_one_worker() -> None:
 
 def test_more_workers_do_not_help_where_all_cpus_are_in_use() -> None:
     found = verdict(member(0, code=0.9, rate=5, cpu=7.5, host="box"), member(1, code=0.1), member(2))
-    assert "all CPUs of box are in use: 1 → 4 workers on other hosts" in found.text
+    assert "the CPUs of box are in use: 1 → 4 workers, on more hosts," in found.text
+
+
+def test_no_more_workers_are_advised_than_the_cpus_have_room_for() -> None:
+    busy = [member(0, code=0.9, rate=5, cpu=1.0), member(1, code=0.1, cpu=5.0), member(2)]
+    assert "1 → 3 workers would" in verdict(*busy).text
+    waits = member(0, code=0.9, rate=5, cpu=0.01)
+    assert "1 → 4 workers would" in verdict(waits, member(1, cpu=7.9), member(2)).text
 
 
 def test_workers_that_start_are_waited_for() -> None:

@@ -1,0 +1,223 @@
+"""The page in a real browser, its guards, and its metrics, over a network that works meanwhile."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.cluster import Cluster, eventually, stage
+from zturbo import Job, Task
+from zturbo.client.client import Client
+
+pytest.importorskip("starlette", reason="zturbo[dashboard] is not installed")
+pytest.importorskip("prometheus_client", reason="zturbo[dashboard] is not installed")
+
+HOSTILE = "<img src=x onerror=\"document.title='taken'\"><script>document.title='taken'</script>"
+"""A job's name that would run as a script if it became markup."""
+
+CHROMIUM, DRIVER = "/usr/bin/chromium", "/usr/bin/chromedriver"
+
+FLAGS = (
+    *("headless", "no-sandbox", "disable-gpu", "disable-quic", "no-first-run", "disable-sync"),
+    *("disable-background-networking", "disable-component-update"),
+)
+
+
+@contextmanager
+def page_of(broker: str, bind: str = "127.0.0.1:0", **env: str) -> Iterator[str]:
+    """A dashboard's process. Yields its address, without the path."""
+    command = [sys.executable, "-m", "zturbo", "dashboard", "--broker", broker, "--bind", bind]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env={**os.environ, **env})
+    try:
+        assert process.stderr is not None
+        found = re.search(r"http://[^/\s]+", process.stderr.readline())
+        assert found is not None
+        drain = threading.Thread(target=process.stderr.read, daemon=True)
+        drain.start()
+        yield found.group()
+    finally:
+        process.terminate()
+        process.wait(10)
+        drain.join(10)
+        process.stderr.close()
+
+
+def ask(url: str, method: str = "GET", **headers: str) -> tuple[int, str, Any]:
+    """(status, body, headers) of a request."""
+    request = urllib.request.Request(
+        url, method=method, headers={name.replace("_", "-"): value for name, value in headers.items()}
+    )
+    try:
+        with urllib.request.urlopen(request, timeout=10) as answer:
+            return answer.status, answer.read().decode(), answer.headers
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, error.read().decode(), error.headers
+
+
+@pytest.fixture(scope="module")
+def network() -> Iterator[tuple[Cluster, Client, str, str]]:
+    """(cluster, client, address of the page, id of a job that goes on)."""
+    stages = [stage("fast", "tests.stages.contents:Same"), stage("slow", "Nap", 2, seconds=0.02)]
+    with Cluster({"p": stages}) as cluster, cluster.client() as client:
+        job = client.submit(Job(HOSTILE, Task(0)), "p")
+        job.result(30)
+        results = client.map(range(100_000), "p", name="long")
+        next(results)
+        long = next(one["id"] for one in client.jobs() if one["name"] == "long")
+        with page_of(client.broker) as page:
+            eventually(lambda: ask(f"{page}/ready")[0] == 200, 20)
+            yield cluster, client, page, long
+        results.close()
+
+
+def test_the_page_is_guarded(network: tuple[Cluster, Client, str, str]) -> None:
+    _, client, page, job = network
+    status, _, headers = ask(f"{page}/pipeline")
+    policy = headers["Content-Security-Policy"]
+    assert status == 200 and "default-src 'none'" in policy and "unsafe" not in policy
+    cancel = f"{page}/api/jobs/{job}/cancel"
+    assert ask(cancel, "POST")[0] == 403
+    assert ask(cancel, "POST", X_Zturbo="1", Origin="http://evil.example")[0] == 403
+    assert ask(cancel, "POST", Origin=page)[0] == 403
+    assert ask(cancel)[0] == 405
+    assert ask(f"{page}/api/state", Host="evil.example")[0] == 421
+    assert client.jobs(job)[0]["state"] == "running"
+    assert ask(f"{page}/static/../app.py")[0] == 404
+    assert json.loads(ask(f"{page}/api/logs?after=x&level=y")[1]) is not None
+
+
+def test_beyond_this_host_it_wants_a_token(network: tuple[Cluster, Client, str, str]) -> None:
+    client = network[1]
+    with page_of(client.broker, "0.0.0.0:0", ZTURBO_DASHBOARD_TOKEN="secret") as page:
+        page = page.replace("0.0.0.0", "127.0.0.1")
+        assert ask(f"{page}/health")[0] == 200
+        assert ask(f"{page}/api/state")[0] == ask(f"{page}/metrics?token=guess")[0] == 401
+        assert ask(f"{page}/api/state", Authorization="Bearer secret")[0] == 200
+        assert ask(f"{page}/api/state", Cookie="zturbo-token=secret")[0] == 200
+
+
+def test_with_keys_it_wants_a_token_on_this_host_too(network: tuple[Cluster, Client, str, str]) -> None:
+    """Else each user of the host could do what the key may do."""
+    with page_of(network[1].broker, ZTURBO_KEYS="/no/such/folder") as page:
+        assert ask(f"{page}/health")[0] == 200
+        assert ask(f"{page}/api/state")[0] == ask(f"{page}/metrics")[0] == 401
+
+
+def test_prometheus_can_read_its_metrics(network: tuple[Cluster, Client, str, str]) -> None:
+    text = ""
+
+    def counted() -> bool:
+        nonlocal text
+        text = ask(f"{network[2]}/metrics")[1]
+        found = re.search(r'zturbo_task_seconds_count\{[^}]*stage="slow"\} ([\d.]+)', text)
+        return found is not None and float(found.group(1)) > 10
+
+    eventually(counted, 20)
+    assert re.search(r'zturbo_worker_seconds_total\{[^}]*what="code"\} ', text)
+    assert re.search(r'zturbo_wait_seconds_bucket\{[^}]*le="\+Inf"', text)
+    assert "job=" not in text and network[3] not in text
+    promtool = shutil.which("promtool")
+    if promtool is None:
+        pytest.skip("promtool is missing: apt-get install prometheus")
+    checked = subprocess.run([promtool, "check", "metrics"], input=text, capture_output=True, text=True)
+    assert (checked.returncode, checked.stdout, checked.stderr) == (0, "", "")
+
+
+def test_the_grafana_dashboard_asks_for_metrics_that_there_are(
+    network: tuple[Cluster, Client, str, str],
+) -> None:
+    text = ask(f"{network[2]}/metrics")[1]
+    board = json.loads((Path(__file__).parents[2] / "examples/grafana/zturbo.json").read_text())
+    asked = {
+        name
+        for panel in board["panels"]
+        for target in panel["targets"]
+        for name in re.findall(r"zturbo_\w+", target["expr"])
+    }
+    assert asked and not [name for name in asked if name not in text]
+
+
+@pytest.fixture
+def browser(tmp_path: Path) -> Iterator[Any]:
+    """Chromium, and what its console has said is empty in the end."""
+    webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
+    if not Path(CHROMIUM).exists() or not Path(DRIVER).exists():
+        pytest.skip("Chromium is missing: apt-get install chromium chromium-driver")
+    options = webdriver.ChromeOptions()
+    options.binary_location = CHROMIUM
+    for flag in FLAGS:
+        options.add_argument(f"--{flag}")
+    options.add_argument(f"--user-data-dir={tmp_path}")
+    options.add_argument("--window-size=1280,800")
+    driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(DRIVER))
+    try:
+        yield driver
+        assert [line["message"] for line in driver.get_log("browser") if line["level"] == "SEVERE"] == []
+    finally:
+        driver.quit()
+
+
+def test_it_moves_shows_a_death_and_cancels(network: tuple[Cluster, Client, str, str], browser: Any) -> None:
+    _, client, page, job = network
+
+    def text() -> str:
+        found: str = browser.execute_script("return document.body.innerText")
+        return found
+
+    def lanes() -> int:
+        found: int = browser.execute_script("return document.querySelectorAll('.lane:not(.gone)').length")
+        return found
+
+    browser.get(f"{page}/pipeline")
+    eventually(lambda: "slow:" in text() and "busy" in text() and "slowest stage" in text(), 30)
+    before = text()
+    eventually(lambda: text() != before, 10)
+
+    browser.get(f"{page}/workers?span=30")
+    eventually(lambda: lanes() == 4, 10)
+    victim = next(one for one in client.telemetry()["members"] if one["name"] == "p.slow")
+    os.kill(victim["pid"], signal.SIGKILL)
+    gone = "return document.querySelectorAll('.lane.gone').length"
+    eventually(lambda: browser.execute_script(gone) == 1, 10)
+
+    browser.get(f"{page}/incidents")
+    eventually(lambda: "died" in text(), 10)
+
+    browser.get(f"{page}/jobs?words=script")
+    eventually(lambda: HOSTILE in text(), 10)
+    assert browser.title == "zturbo"
+
+    for width in (1280, 400):
+        size = {"width": width, "height": 800, "deviceScaleFactor": 1, "mobile": False}
+        browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+        for view in ("pipeline", "workers", "jobs", "hosts", "logs"):
+            browser.get(f"{page}/{view}")
+            eventually(lambda: "Asking" not in text(), 10)
+            assert browser.execute_script("return document.documentElement.scrollWidth") <= width
+
+    browser.get(f"{page}/jobs/{job}")
+    eventually(lambda: bool(browser.find_elements("css selector", "button.cancel")), 10)
+    click = "document.querySelector(arguments[0]).click()"
+    browser.execute_script(click, "button.cancel")
+    browser.find_element("id", "no").click()
+    assert client.jobs(job)[0]["state"] == "running"
+    eventually(lambda: bool(browser.find_elements("css selector", "button.cancel")), 10)
+    browser.execute_script(click, "button.cancel")
+    browser.find_element("id", "yes").click()
+    eventually(lambda: client.jobs(job)[0]["state"] == "cancelled", 10)
+    eventually(lambda: "cancelled" in text(), 10)

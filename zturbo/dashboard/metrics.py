@@ -1,0 +1,125 @@
+"""What Prometheus reads: counters, gauges and histograms by pipeline, stage and host, never by job."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any, cast
+
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    Metric,
+)
+from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client.registry import Collector, CollectorRegistry
+
+from zturbo.dashboard.watching import Watcher
+from zturbo.telemetry.flow import by_pipeline
+from zturbo.telemetry.histogram import BUCKETS, upper
+from zturbo.telemetry.totals import Key, Totals
+
+__all__ = ["Metrics", "exposition"]
+
+LABELS = ("pipeline", "stage", "host")
+
+COARSE = 4
+"""Buckets of ours that make one of Prometheus's, which end at each fourth power of two of a microsecond."""
+
+COUNTERS = (
+    ("zturbo_tasks", "tasks", 1.0, "Tasks that workers have finished; results that came to a sink."),
+    ("zturbo_outputs", "outputs", 1.0, "Tasks that workers have given."),
+    ("zturbo_failed_tasks", "failed", 1.0, "Tasks that failed, where they failed."),
+    ("zturbo_cpu_seconds", "cpu", 1e-6, "CPU time of workers and sinks."),
+)
+
+SPENT = ("code", "input", "held", "own")
+
+
+class Metrics:
+    """The metrics of a watcher, made anew whenever they are asked for."""
+
+    def __init__(self, watcher: Watcher) -> None:
+        self._watcher = watcher
+
+    def collect(self) -> Iterable[Metric]:
+        """All metrics."""
+        watcher = self._watcher
+        yield GaugeMetricFamily("zturbo_up", "Whether the broker answers.", float(not watcher.error))
+        with watcher.lock:
+            yield from _counters(watcher.totals)
+            yield from _histograms(watcher.totals)
+            yield from _gauges(watcher.telemetry)
+            jobs = GaugeMetricFamily("zturbo_jobs", "Jobs that the broker knows.", labels=["state"])
+            for state, count in watcher.jobs.items():
+                jobs.add_metric([state], count)
+            yield jobs
+
+
+def exposition(watcher: Watcher) -> tuple[bytes, str]:
+    """The text for Prometheus, and its content type."""
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(cast(Collector, Metrics(watcher)))
+    return generate_latest(registry), CONTENT_TYPE_LATEST
+
+
+def _counters(totals: Totals) -> Iterable[Metric]:
+    for name, field, unit, text in COUNTERS:
+        counter = CounterMetricFamily(name, text, labels=LABELS)
+        for key, sums in totals.sums.items():
+            counter.add_metric(key, sums[field] * unit)
+        yield counter
+    spent = CounterMetricFamily(
+        "zturbo_worker_seconds",
+        "Time of workers: the stage's code, waiting for input, held back by what follows, zturbo itself.",
+        labels=[*LABELS, "what"],
+    )
+    for key, sums in totals.sums.items():
+        if key.pipeline:
+            for what in SPENT:
+                spent.add_metric([*key, what], sums[what] * 1e-6)
+    yield spent
+
+
+def _histograms(totals: Totals) -> Iterable[Metric]:
+    kinds = (
+        ("zturbo_task_seconds", "times", "code", "Time that a task took in the stage's code."),
+        ("zturbo_wait_seconds", "waits", "waited", "Time that a task was queued in a worker."),
+    )
+    for name, field, of_sum, text in kinds:
+        histogram = HistogramMetricFamily(name, text, labels=LABELS)
+        for key, found in totals.histograms.items():
+            if key.pipeline:
+                seconds = totals.sums[key][of_sum] * 1e-6
+                histogram.add_metric(key, _buckets(found[field]), seconds)
+        yield histogram
+
+
+def _buckets(counts: Sequence[int]) -> list[tuple[str, float]]:
+    """Cumulative counts, by the upper bound of a bucket."""
+    ends = range(COARSE, BUCKETS, COARSE)
+    out = [(f"{upper(end):.9g}", float(sum(counts[: end + 1]))) for end in ends]
+    return [*out, ("+Inf", float(sum(counts)))]
+
+
+def _gauges(telemetry: dict[str, Any]) -> Iterable[Metric]:
+    workers = GaugeMetricFamily("zturbo_workers", "Living workers and sinks.", labels=LABELS)
+    memory = GaugeMetricFamily("zturbo_memory_bytes", "Memory of workers and sinks.", labels=LABELS)
+    counts: dict[Key, list[int]] = {}
+    for member in telemetry["members"]:
+        key = Key(member["pipeline"], member["name"].rpartition(".")[2], member["host"])
+        found = counts.setdefault(key, [0, 0])
+        found[0] += 1
+        found[1] += member["latest"]["memory"] if member["latest"] else 0
+    for key, (number, nbytes) in counts.items():
+        workers.add_metric(key, number)
+        memory.add_metric(key, nbytes)
+    wanted = GaugeMetricFamily(
+        "zturbo_workers_wanted", "Workers that nodes are to keep running.", labels=LABELS[:2]
+    )
+    waiting = GaugeMetricFamily("zturbo_waiting_tasks", "Tasks in front of a stage.", labels=LABELS[:2])
+    for flow in by_pipeline(telemetry):
+        for stage in flow.stages:
+            wanted.add_metric([flow.name, stage.name], stage.wanted)
+            waiting.add_metric([flow.name, stage.name], stage.waiting)
+    yield from (workers, memory, wanted, waiting)

@@ -1,0 +1,359 @@
+"use strict";
+// The page of zturbo. Texts from outside are only ever set as text, never as markup.
+
+const PARTS = [["code", "the stage's code"], ["input", "waits for input"], ["held", "held back by what follows"], ["own", "zturbo itself"]];
+const EVERY = 500;
+const KEEP = 300;
+const $ = (id) => document.getElementById(id);
+let state = null;
+let lanes = new Map();
+let lines = [];
+let afterLine = 0;
+let span = Number(new URLSearchParams(location.search).get("span")) || 120;
+let drawn = "";
+
+function el(tag, options = {}, ...children) {
+  const node = document.createElement(tag);
+  for (const [name, value] of Object.entries(options)) {
+    if (name === "text") node.textContent = value;
+    else if (name === "on") for (const [event, call] of Object.entries(value)) node.addEventListener(event, call);
+    else if (value !== null && value !== undefined && value !== false) node.setAttribute(name, value === true ? "" : value);
+  }
+  node.append(...children.filter((child) => child !== null && child !== undefined));
+  return node;
+}
+
+const view = () => location.pathname.split("/")[1] || "pipeline";
+const query = (name) => new URLSearchParams(location.search).get(name) || "";
+const rate = (n) => (n >= 9999.5 ? `${Math.round(n / 1000)}k/s` : n >= 9.95 ? `${Math.round(n)}/s` : n >= 0.095 || !n ? `${n.toFixed(1)}/s` : `${n.toFixed(2)}/s`);
+const count = (n) => n.toLocaleString("en");
+const bytes = (n) => (n >= 1e9 ? `${(n / 1e9).toFixed(1)} GB` : `${Math.round(n / 1e6)} MB`);
+const percent = (x) => `${Math.round(100 * x)} %`;
+function time(s) {
+  if (s === null || s === undefined) return "–";
+  if (s < 0.00095) return `${Math.round(s * 1e6)} µs`;
+  if (s < 0.0095) return `${(s * 1e3).toFixed(1)} ms`;
+  if (s < 0.95) return `${Math.round(s * 1e3)} ms`;
+  return s < 100 ? `${s.toFixed(1)} s` : `${Math.round(s / 60)} min`;
+}
+
+function setQuery(changes) {
+  const all = new URLSearchParams(location.search);
+  for (const [name, value] of Object.entries(changes)) if (value) all.set(name, value); else all.delete(name);
+  const text = all.toString();
+  history.replaceState(null, "", location.pathname + (text ? `?${text}` : ""));
+}
+
+function bar(shares) {
+  const node = el("div", { class: "bar", role: "img", "aria-label": PARTS.map(([, name], i) => `${name} ${percent(shares[i])}`).join(", ") });
+  node.title = node.getAttribute("aria-label");
+  PARTS.forEach(([name], i) => {
+    const part = el("span", { class: name });
+    part.style.width = `${100 * shares[i]}%`;
+    node.append(part);
+  });
+  return node;
+}
+
+function legend() {
+  return el("ul", { class: "legend" }, ...PARTS.map(([name, text]) => el("li", {}, el("i", { class: name }), text)));
+}
+
+// -- views ---------------------------------------------------------------------------------------
+function pipelineView() {
+  const out = [];
+  for (const pipeline of state.pipelines) {
+    const limit = pipeline.bottleneck.stage;
+    out.push(el("h2", { text: pipeline.pipeline }));
+    out.push(el("p", { class: limit ? "verdict limit" : "verdict", id: out.length === 1 ? "verdict" : null, text: pipeline.bottleneck.text }));
+    const flow = el("div", { class: "flow" });
+    for (const stage of pipeline.stages) {
+      const here = stage.stage === limit;
+      flow.append(el("div", { class: here && stage.waiting ? "edge full" : "edge" }, el("b", { text: count(stage.waiting) }), el("div", { class: "arrow" }), el("span", { text: stage.waiting === 1 ? "waits" : "wait" })));
+      const s = stage.shares;
+      const workers = `${stage.workers} ${stage.workers === 1 ? "worker" : "workers"}, ${stage.busy} busy${stage.starting ? `, ${stage.starting} starting` : ""}`;
+      flow.append(el("section", { class: here ? "stage limit" : "stage", "aria-label": stage.stage },
+        el("h3", { text: stage.stage }),
+        here ? el("span", { class: "mark", text: "slowest stage" }) : null,
+        el("div", { class: "rate", text: rate(stage.rate) }),
+        bar([s.code, s.input, s.held, s.own]),
+        el("p", { text: `${percent(s.code + s.own)} busy` }),
+        el("p", { text: workers }),
+        el("p", { text: `${time(stage.p50)} a task, 99 %: ${time(stage.p99)}` })));
+    }
+    out.push(flow);
+  }
+  out.push(legend());
+  return out;
+}
+
+function workersView() {
+  const choose = el("select", { id: "span", on: { change: (event) => { span = Number(event.target.value); setQuery({ span: event.target.value }); draw(true); } } },
+    ...[[30, "30 seconds"], [120, "2 minutes"], [300, "5 minutes"]].map(([value, text]) => el("option", { value, text, selected: value === span })));
+  const tools = el("div", { class: "tools" }, el("label", { for: "span", text: "The last" }), choose);
+  const alive = new Set(state.lanes.map((lane) => lane.id));
+  const all = [...lanes.values()].sort((a, b) => a.order - b.order || a.name.localeCompare(b.name) || a.id.localeCompare(b.id));
+  const rows = all.filter((lane) => lane.past.length && (alive.has(lane.id) || lane.past.at(-1)[0] > clock() - span)).map((lane) => {
+    const now = state.lanes.find((one) => one.id === lane.id);
+    const canvas = el("canvas", { "data-lane": lane.id });
+    canvas.addEventListener("mousemove", (event) => hover(event, lane));
+    const about = now ? `${rate(now.rate)}` : "has left";
+    const title = now ? `process ${now.pid} on ${now.host}, ${bytes(now.memory)}, ${now.waiting} wait in it` : `on ${lane.host}`;
+    return el("div", { class: now ? "lane" : "lane gone", "data-name": lane.name }, el("span", { text: lane.name, title }), canvas, el("span", { text: about }));
+  });
+  queueMicrotask(() => document.querySelectorAll("canvas[data-lane]").forEach(paint));
+  return [tools, legend(), ...rows, rows.length ? null : el("p", { class: "quiet", text: "No worker has joined." })];
+}
+
+const clock = () => performance.now() / 1000;
+
+function paint(canvas) {
+  const lane = lanes.get(canvas.dataset.lane);
+  if (!lane) return;
+  const style = getComputedStyle(document.documentElement);
+  const colours = PARTS.map(([name]) => style.getPropertyValue(`--${name}`).trim());
+  const width = (canvas.width = canvas.clientWidth * devicePixelRatio || 600);
+  const height = (canvas.height = 24 * devicePixelRatio);
+  const pen = canvas.getContext("2d");
+  const now = clock();
+  lane.past.forEach((sample, i) => {
+    const next = i + 1 < lane.past.length ? lane.past[i + 1][0] : sample[0] + 0.6;
+    const x = width * (1 - (now - sample[0]) / span);
+    const w = (width * (next - sample[0])) / span;
+    if (x + w < 0) return;
+    let y = height;
+    for (const part of [0, 3, 2, 1]) {
+      const h = height * sample[1 + part];
+      pen.fillStyle = colours[part];
+      pen.fillRect(x, y - h, w + 1, h);
+      y -= h;
+    }
+  });
+}
+
+function hover(event, lane) {
+  const box = event.target.getBoundingClientRect();
+  const at = clock() - span * (1 - (event.clientX - box.left) / box.width);
+  const sample = lane.past.filter((one) => one[0] <= at).at(-1);
+  event.target.title = sample ? `${Math.round(clock() - at)} s ago: ${PARTS.map(([, name], i) => `${name} ${percent(sample[1 + i])}`).join(", ")}` : "";
+}
+
+function table(heads, rows, id) {
+  const cell = (tag, value, numeric) => (value instanceof Node ? el(tag, { class: numeric ? "n" : null }, value) : el(tag, { class: numeric ? "n" : null, text: value }));
+  return el("div", { class: "scroll" }, el("table", { id },
+    el("thead", {}, el("tr", {}, ...heads.map((head) => cell("th", head.replace("#", ""), head.startsWith("#"))))),
+    el("tbody", {}, ...rows.map((row) => el("tr", {}, ...row.map((value, i) => cell("td", value, heads[i].startsWith("#"))))))));
+}
+
+const LIVE = new Set(["waiting", "running"]);
+const jobState = (job) => el("span", { class: `state ${job.state}`, text: job.state });
+
+function progress(job) {
+  if (job.error) return job.error;
+  if (job.waiting) return `waits for ${job.waiting}`;
+  return job.counts.map((one) => `${one.stage} ${count(one.done)}${one.running ? ` + ${one.running}` : ""}`).join(" → ");
+}
+
+function buttons(job) {
+  const out = el("span", { class: "tools" });
+  if (LIVE.has(job.state)) out.append(el("button", { class: "danger cancel", text: "Cancel", on: { click: () => act(job, "cancel", `Cancel job "${job.name}"? Its tasks end, and its results are dropped.`) } }));
+  if (job.state === "done" && job.failed) {
+    out.append(el("button", { text: "Retry failed", on: { click: () => act(job, "retry", `Run the ${job.failed} failed tasks of "${job.name}" again, as a new job? This reads its results: another client that reads them stops.`) } }));
+  }
+  return out;
+}
+
+function jobsView() {
+  const name = decodeURIComponent(location.pathname.split("/")[2] || "");
+  if (name) return jobView(name);
+  const words = query("words").toLowerCase().split(/\s+/).filter(Boolean);
+  const found = state.jobs.filter((job) => words.every((word) => `${job.name} ${job.pipeline} ${job.state} ${job.id}`.toLowerCase().includes(word)));
+  found.sort((a, b) => LIVE.has(b.state) - LIVE.has(a.state) || b.number - a.number);
+  const totals = Object.entries(state.totals).map(([name, n]) => `${count(n)} ${name}`).join(", ") || "none";
+  return [
+    el("div", { class: "tools" }, el("label", { for: "words", text: "Filter" }), filter("words"), el("span", { class: "quiet", text: totals })),
+    table(["Job", "Name", "Pipeline", "State", "#Results", "#Failed", "Progress", ""], found.map((job) => [
+      el("a", { href: `/jobs/${job.id}`, text: job.id.slice(0, 12) }), job.name, job.pipeline, jobState(job), count(job.results), count(job.failed), progress(job), buttons(job)]), "jobs"),
+  ];
+}
+
+function filter(name) {
+  const input = el("input", { id: name, type: "search", value: query(name) });
+  input.addEventListener("input", () => { setQuery({ [name]: input.value }); lines = []; afterLine = 0; draw(true); });
+  return input;
+}
+
+let failures = null;
+function jobView(id) {
+  const job = state.jobs.find((one) => one.id === id);
+  if (!job) return [el("p", { text: "The broker shows no such job: it was released, or many have ended since." }), el("a", { href: "/jobs", text: "all jobs" })];
+  const facts = [["Job", job.id], ["Pipeline", job.pipeline], ["State", jobState(job)], ["Results", count(job.results)], ["Failed tasks", count(job.failed)],
+    ["Epoch", String(job.epoch)], ["Created", job.created ? new Date(1000 * job.created).toLocaleString() : "–"]];
+  if (job.waiting) facts.push(["Waits for", job.waiting]);
+  if (job.error) facts.push(["Error", job.error]);
+  const out = [el("h2", { text: job.name }), buttons(job), table(["", ""], facts), el("h2", { text: "Stages" }),
+    table(["Stage", "#Queued", "#Running", "#Done", "#Failed"], job.counts.map((one) => [one.stage, count(one.queued), count(one.running), count(one.done), count(one.failed)]))];
+  if (job.incidents.length) out.push(el("h2", { text: "Incidents" }), el("div", { class: "log" }, ...job.incidents.map((text) => el("pre", { text }))));
+  if (job.state === "done" && job.failed) {
+    out.push(el("h2", { text: "Failed tasks" }));
+    if (failures && failures.job === id) out.push(...failures.found.map((one) => el("div", { class: "log" }, el("pre", { class: "bad", text: `${one.stage || ""} ${one.error}` }), el("pre", { text: `input: ${one.input}` }), el("pre", { text: one.traceback || "" }))));
+    else out.push(el("button", { text: "Show them", on: { click: () => showFailures(id) } }), el("p", { class: "quiet", text: "This reads the job's results: another client that reads them stops." }));
+  }
+  out.push(el("p", {}, el("a", { href: `/logs?job=${job.id}`, text: "its log" })));
+  return out;
+}
+
+async function showFailures(id) {
+  const answer = await post(id, "failures");
+  if (answer) failures = { job: id, found: answer.failures };
+  draw(true);
+}
+
+function hostsView() {
+  return [table(["Host", "#Processes", "CPU", "#Memory"], state.hosts.map((host) => {
+    const share = host.cores ? Math.min(1, host.cpu / host.cores) : 0;
+    return [host.host, count(host.processes), el("span", {}, bar([share, 1 - share, 0, 0]), `${Math.round(100 * host.cpu)} % of ${host.cores} cores`), bytes(host.memory)];
+  })), el("h2", { text: "Processes" }), table(["Process", "Host", "#Pid", "#CPU", "#Memory", "#Waiting in it", "Last report"], state.lanes.map((lane) => [lane.name, lane.host, String(lane.pid), percent(lane.cpu), bytes(lane.memory), count(lane.waiting), lane.age > 2.5 ? `${Math.round(lane.age)} s ago` : "now"]))];
+}
+
+function logLine(line) {
+  const at = new Date(1000 * line.at).toLocaleTimeString();
+  return el("pre", { class: line.level, text: `${at} ${line.level} ${line.source}: ${line.text}` });
+}
+
+function logsView(level) {
+  const tools = [];
+  if (!level) {
+    const levels = el("select", { id: "level", on: { change: (event) => { setQuery({ level: event.target.value }); lines = []; afterLine = 0; draw(true); } } },
+      ...["", "INFO", "WARNING", "ERROR"].map((name) => el("option", { value: name, text: name || "all levels", selected: query("level") === name })));
+    const sources = ["", ...new Set([...state.lanes.map((lane) => lane.name), "broker"])];
+    const source = el("select", { id: "source", on: { change: (event) => { setQuery({ source: event.target.value }); lines = []; afterLine = 0; draw(true); } } },
+      ...sources.map((name) => el("option", { value: name, text: name || "all sources", selected: query("source") === name })));
+    tools.push(levels, source, filter("words"), query("job") ? el("span", { class: "quiet", text: `job ${query("job").slice(0, 12)}` }) : null);
+  }
+  const box = el("div", { class: "log", id: "log" }, ...lines.map(logLine));
+  queueMicrotask(() => { box.scrollTop = box.scrollHeight; });
+  return [el("div", { class: "tools" }, ...tools.filter(Boolean)), lines.length ? box : el("p", { class: "quiet", text: level ? "Nothing has gone wrong since this page's process started to look." : "No lines." })];
+}
+
+async function readLines(level) {
+  const asked = new URLSearchParams({ after: afterLine, words: query("words"), job: query("job"), source: query("source"), level: level || query("level") });
+  const answer = await fetch(`/api/logs?${asked}`);
+  if (!answer.ok) return;
+  const found = await answer.json();
+  if (found.length) { lines = [...lines, ...found].slice(-1000); afterLine = found.at(-1).number; }
+}
+
+// -- what buttons do -----------------------------------------------------------------------------
+function confirmed(text) {
+  $("question").textContent = text;
+  const dialog = $("ask");
+  dialog.returnValue = "";
+  return new Promise((resolve) => {
+    dialog.onclose = () => resolve(dialog.returnValue === "yes");
+    $("yes").onclick = () => dialog.close("yes");
+    $("no").onclick = () => dialog.close("no");
+    dialog.showModal();
+    $("no").focus();
+  });
+}
+
+async function post(id, what) {
+  const answer = await fetch(`/api/jobs/${id}/${what}`, { method: "POST", headers: { "X-Zturbo": "1" } });
+  const found = await answer.json().catch(() => ({ error: `the page's process answered ${answer.status}` }));
+  if (found.error) { say(found.error); return null; }
+  return found;
+}
+
+async function act(job, what, text) {
+  if (!(await confirmed(text))) return;
+  const found = await post(job.id, what);
+  if (found) say(found.text);
+}
+
+let saidUntil = 0;
+function say(text) {
+  $("said").textContent = text;
+  $("said").hidden = false;
+  saidUntil = clock() + 6;
+}
+
+// -- the loop ------------------------------------------------------------------------------------
+const VIEWS = { pipeline: pipelineView, workers: workersView, jobs: jobsView, hosts: hostsView, logs: () => logsView(""), incidents: () => logsView("WARNING") };
+
+function draw(force) {
+  document.querySelectorAll("nav a").forEach((link) => {
+    if (link.getAttribute("href") === `/${view()}`) link.setAttribute("aria-current", "page"); else link.removeAttribute("aria-current");
+  });
+  const error = state && (state.error || (state.trouble && `the broker waits: ${state.trouble}`));
+  $("trouble").hidden = !error;
+  $("trouble").textContent = error || "";
+  if (!state || !state.pipelines) return;
+  $("broker").textContent = state.broker;
+  if ($("ask").open) return;
+  const picture = `${location.href} ${view() === "logs" || view() === "incidents" ? afterLine : JSON.stringify(state)}`;
+  if (!force && picture === drawn && view() !== "workers") return;
+  drawn = picture;
+  const focus = document.activeElement && document.activeElement.id;
+  const at = focus && document.activeElement.selectionStart;
+  if (!force && document.activeElement instanceof HTMLSelectElement) return;
+  const keep = window.getSelection();
+  if (!force && keep && !keep.isCollapsed && $("main").contains(keep.anchorNode)) return;
+  $("main").replaceChildren(...(VIEWS[view()] || pipelineView)().filter(Boolean));
+  if (focus && $(focus)) { $(focus).focus(); if (at !== undefined && at !== null && $(focus).setSelectionRange) $(focus).setSelectionRange(at, at); }
+}
+
+function noteLanes() {
+  state.lanes.forEach((now, order) => {
+    let lane = lanes.get(now.id);
+    if (!lane) lanes.set(now.id, (lane = { id: now.id, name: now.name, host: now.host, past: [], order: 0 }));
+    lane.order = stageOrder(now.name, order);
+    lane.past.push([clock(), ...now.shares]);
+  });
+  for (const [id, lane] of lanes) {
+    while (lane.past.length && lane.past[0][0] < clock() - KEEP) lane.past.shift();
+    if (!lane.past.length) lanes.delete(id);
+  }
+}
+
+function stageOrder(name, order) {
+  let at = 0;
+  for (const pipeline of state.pipelines) for (const stage of pipeline.stages) { at += 1; if (`${pipeline.pipeline}.${stage.stage}` === name) return at; }
+  return 100000 + order;
+}
+
+async function look() {
+  try {
+    const answer = await fetch("/api/state");
+    if (answer.ok) {
+      state = await answer.json();
+      if (state.lanes) noteLanes();
+    } else state = { ...(state || {}), error: await answer.text() };
+    if (view() === "logs") await readLines("");
+    if (view() === "incidents") await readLines("WARNING");
+  } catch {
+    state = { ...(state || {}), error: "the page's process does not answer: is zturbo dashboard still running?" };
+  }
+  if (clock() > saidUntil) $("said").hidden = true;
+  draw(false);
+  setTimeout(look, document.hidden ? 4 * EVERY : EVERY);
+}
+
+async function begin() {
+  const answer = await fetch("/api/history").catch(() => null);
+  if (answer && answer.ok) {
+    for (const lane of await answer.json()) lanes.set(lane.id, { ...lane, order: 99999, past: lane.past.map(([ago, ...shares]) => [clock() + ago, ...shares]) });
+  }
+  look();
+}
+
+document.addEventListener("click", (event) => {
+  const link = event.target instanceof Element && event.target.closest("a[href^='/']");
+  if (!link || event.ctrlKey || event.metaKey || event.shiftKey || event.button) return;
+  event.preventDefault();
+  history.pushState(null, "", link.getAttribute("href"));
+  lines = []; afterLine = 0;
+  draw(true);
+});
+window.addEventListener("popstate", () => { lines = []; afterLine = 0; draw(true); });
+begin();

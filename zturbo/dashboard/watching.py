@@ -1,0 +1,187 @@
+"""Asks the broker twice a second, once for all who look, and keeps the last minutes."""
+
+from __future__ import annotations
+
+import json
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+from zturbo.client.client import Client
+from zturbo.errors import ZturboError
+from zturbo.telemetry.flow import by_pipeline, worker_of
+from zturbo.telemetry.totals import Totals
+from zturbo.terminal.progress import REST
+from zturbo.terminal.top import as_map
+
+__all__ = ["Watcher"]
+
+log = logging.getLogger("zturbo.dashboard")
+
+EVERY = 0.5
+"""Seconds between two questions to the broker."""
+
+PAGE = 300
+"""Jobs that are looked at: those that are not over, then those that ended last."""
+
+KEPT = 300.0
+"""Seconds of each worker's past that are kept."""
+
+LINES = 5000
+"""Log lines that are kept."""
+
+LANES = 1000
+"""Workers whose past is kept, with those that have left."""
+
+
+class Watcher:
+    """What is known of the network.
+
+    Args:
+        broker: its address.
+        connect: makes a client of it.
+    """
+
+    def __init__(self, broker: str, connect: Callable[[], Client]) -> None:
+        self.broker = broker
+        self._connect = connect
+        self.client: Client | None = None
+        """None while no broker answers."""
+        self.state: bytes = b"{}"
+        """What the page shows, as JSON."""
+        self.error = "not asked yet"
+        """Why nothing is known; empty if the broker answers."""
+        self.telemetry: dict[str, Any] = {"members": [], "pipelines": []}
+        self.totals = Totals()
+        self.jobs: dict[str, int] = {}
+        """State -> number of jobs."""
+        self.lines: deque[dict[str, Any]] = deque(maxlen=LINES)
+        self.lock = threading.Lock()
+        """Held by each thread that reads or changes totals, lanes or lines."""
+        self._lanes: dict[str, dict[str, Any]] = {}
+        self._after = 0
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="watch", daemon=True)
+
+    def start(self) -> None:
+        """Begin to ask."""
+        self._thread.start()
+
+    def close(self) -> None:
+        """Ask no more."""
+        self._stop.set()
+        self._thread.join(10)
+        if self.client is not None:
+            self.client.close()
+
+    def _run(self) -> None:
+        while not self._stop.is_set():
+            asked = time.monotonic()
+            try:
+                if self.client is None:
+                    self.client = self._connect()
+                self._look(self.client, asked)
+                self.error = ""
+            except ZturboError as error:
+                self.error = str(error)
+                self.state = self._dump({"error": self.error, "broker": self.broker})
+            except Exception as error:  # a viewer goes on, whatever it was
+                log.exception("the page was not brought up to date")
+                self.error = f"{type(error).__name__}: {error}"
+            took = time.monotonic() - asked
+            self._stop.wait(max(EVERY, min(10.0, REST * took)))
+
+    def _look(self, client: Client, now: float) -> None:
+        told, described = client.telemetry(), client.describe(most=PAGE)
+        self._read_lines(client)
+        with self.lock:
+            self.telemetry, self.jobs = told, described["totals"]
+            self.totals.add(told)
+            self._note_lanes(told, now)
+        shown = as_map(told, described)
+        for pipeline, flow in zip(shown["pipelines"], by_pipeline(told), strict=True):
+            for stage, of_stage in zip(pipeline["stages"], flow.stages, strict=True):
+                stage["lanes"] = [worker.incarnation for worker in of_stage.workers]
+        shown["lanes"] = [_lane_now(member) for member in told["members"]]
+        shown["broker"] = self.broker
+        shown["error"] = ""
+        shown["line"] = self._after
+        self.state = self._dump(shown)
+
+    def _read_lines(self, client: Client) -> None:
+        more = True
+        while more and not self._stop.is_set():
+            entries, self._after, more = client.logs(self._after)
+            with self.lock:
+                self.lines.extend(entries)
+
+    def _note_lanes(self, told: dict[str, Any], now: float) -> None:
+        for member in told["members"]:
+            lane = self._lanes.setdefault(
+                member["incarnation"],
+                {
+                    "id": member["incarnation"],
+                    "name": member["name"],
+                    "host": member["host"],
+                    "past": deque(),
+                },
+            )
+            flow = worker_of(member)
+            lane["past"].append((round(time.monotonic(), 2), *(round(share, 3) for share in flow.shares)))
+        for name, lane in list(self._lanes.items()):
+            past = lane["past"]
+            while past and past[0][0] < now - KEPT:
+                past.popleft()
+            if not past or len(self._lanes) > LANES:
+                del self._lanes[name]
+
+    def history(self) -> bytes:
+        """The last minutes of each worker, as JSON: (seconds ago, shares of its time)."""
+        now = time.monotonic()
+        with self.lock:
+            lanes = [
+                {**lane, "past": [(round(at - now, 1), *shares) for at, *shares in lane["past"]]}
+                for lane in self._lanes.values()
+            ]
+        return self._dump(lanes)
+
+    def find_lines(self, after: int, words: str, job: str, source: str, level: str) -> bytes:
+        """Log lines that match, as JSON."""
+        levels = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
+        wanted = levels[levels.index(level) :] if level in levels else levels
+        parts = words.lower().split()
+        with self.lock:
+            found = [
+                line
+                for line in self.lines
+                if line["number"] > after
+                and line["level"] in wanted
+                and (not job or (line["job"] or "").startswith(job))
+                and (not source or line["source"] == source)
+                and all(part in line["text"].lower() for part in parts)
+            ]
+        return self._dump(found[-1000:])
+
+    @staticmethod
+    def _dump(value: Any) -> bytes:
+        return json.dumps(value, default=str, allow_nan=False).encode()
+
+
+def _lane_now(member: dict[str, Any]) -> dict[str, Any]:
+    flow = worker_of(member)
+    return {
+        "id": flow.incarnation,
+        "name": flow.name,
+        "host": flow.host,
+        "pid": flow.pid,
+        "busy": flow.busy,
+        "rate": round(flow.rate, 2),
+        "waiting": flow.waiting,
+        "memory": flow.memory,
+        "cpu": round(flow.cpu, 3),
+        "age": round(flow.age, 1),
+        "shares": [round(share, 3) for share in flow.shares],
+    }
