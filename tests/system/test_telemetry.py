@@ -24,7 +24,8 @@ def test_a_slow_stage_can_be_told_from_those_around_it() -> None:
         def named() -> bool:
             found[:] = [client.telemetry()]
             (pipeline,) = by_pipeline(found[0])
-            return bottleneck(pipeline).stage == "slow"
+            limits = bottleneck(pipeline).stage == "slow"
+            return limits and pipeline.stages[1].busy == 1 and pipeline.stages[1].waiting > 1000
 
         results = client.map(range(100_000), "p")
         next(results)
@@ -34,7 +35,7 @@ def test_a_slow_stage_can_be_told_from_those_around_it() -> None:
     before, slow, after = pipeline.stages
     assert [stage.wanted for stage in pipeline.stages] == [1, 1, 1]
     assert (slow.busy, len(slow.workers), slow.starting) == (1, 1, 0)
-    assert slow.waiting > 1000 and after.load < 0.5
+    assert after.load < slow.load
     median = slow.quantile(0.5)
     assert median is not None and median > SECONDS * 0.8
     (host,) = by_host(found[0])
