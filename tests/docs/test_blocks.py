@@ -7,6 +7,7 @@ import re
 import shlex
 import subprocess
 import sys
+from itertools import takewhile
 from pathlib import Path
 
 import pytest
@@ -71,7 +72,7 @@ def test_programs_run(tmp_path: Path, block: Block, prints: str, options: str) -
 def test_the_blocks_are_found() -> None:
     assert len(PROGRAMS) >= 3
     assert all(blocks(page) for page in SESSIONS)
-    assert {block.lang for block in ALL} <= {"python", "toml", "sh", "text", ""}
+    assert {block.lang for block in ALL} <= {"python", "toml", "sh", "text", "dockerfile", ""}
 
 
 @pytest.mark.parametrize("block", [b for b in ALL if b.lang == "toml"], ids=str)
@@ -99,12 +100,15 @@ def test_commands_exist(line: str) -> None:
     match words:
         case ["zturbo", *rest]:
             try:
-                parser().parse_args([word for word in rest if word != "&"])
+                ours = takewhile(lambda word: word not in ("|", ">", "&"), rest)
+                parser().parse_args([*ours])
             except SystemExit as error:
                 assert not error.code, f"zturbo does not take: {line}"
         case ["python", "-m", module, *_] if module.split(".")[0] in ("examples", "tests", "benchmarks"):
             path = ROOT / module.replace(".", "/")
             assert path.with_suffix(".py").exists() or (path / "__main__.py").exists()
+        case ["salloc" | "srun", *rest] if "zturbo" in rest:
+            test_commands_exist(shlex.join(rest[rest.index("zturbo") :]))
         case [command, *_]:
             known = (
                 "python",
