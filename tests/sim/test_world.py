@@ -16,7 +16,7 @@ from tests.sim.stages import DEADLY, PIPELINES
 from tests.sim.world import World
 
 FIXED = range(1, 21)
-FRESH = 200
+FRESH = 80
 """Worlds that nobody has seen before."""
 RECORDED: dict[str, list[tuple[int, str]]] = json.loads(CAUGHT.read_text())
 
@@ -61,7 +61,7 @@ def test_planted_bugs_are_caught(pool: Pool) -> None:
 
 def test_without_faults_nothing_is_done_twice() -> None:
     tame = tuple(sorted(name for name, stages in PIPELINES.items() if not DEADLY & {*stages}))
-    for seed in range(20):
+    for seed in range(10):
         world = World(seed, faults=False, within=tame)
         world.run()
         assert world.net.lost == 0
