@@ -56,7 +56,7 @@ def add(commands: Any) -> None:
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("action", metavar="ACTION", choices=ACTIONS, help="init, add, list or revoke")
+    parser.add_argument("action", metavar="ACTION", choices=list(ACTIONS), help="init, add, list or revoke")
     parser.add_argument(
         "words", metavar="WORD", nargs="*", help="'init [FOLDER]', 'add ROLE NAME', 'list', 'revoke NAME'"
     )
