@@ -230,7 +230,6 @@ BUGS = [
     Bug("a failure that was given out may succeed later", "zturbo_broker.machine.restart:stand", "known[(stage, path)] = old._replace(given=count)", "pass", only=("worker", "stage"), within=("flaky",)),
     Bug("what stood before a failure is not counted", _SEQUENCER + "pop", "1, fail, node.count)", "1, fail, 0)", only=("worker", "stage"), within=("flaky",)),
     Bug("a sink is asked once which failures stand", _LIFE + "ask_known_failures", "if now >= at and stamp is not None:", "if False:", only=("worker", "stage", "broker")),
-    Bug("a new epoch's results go to any sink", _LIFE + "_place", "self._sinks(job, here.sinks)", "(self.membership.sinks() * 2)[job.epoch % 2 :][:1]", only=("worker", "stage"), within=("flaky",)),
     Bug("an epoch is used twice", _LIFE + "_place", "job.epoch += 1", "job.epoch = max(1, job.epoch)", only=("worker", "stage")),
     Bug("what the ledger has no room for is confirmed", "zturbo_broker.machine.known:Answers.ok", 'Confirm(identity, from_broker.Ok(ref=ref, value=value))', 'Reply(identity, from_broker.Ok(ref=ref, value=value))', only=("disk", "broker", "broker-before")),
 ]  # fmt: skip
