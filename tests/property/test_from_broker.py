@@ -22,7 +22,7 @@ from zturbo.wire.codec import decode, encode, stamp_from_wire
 from zturbo.wire.control import answers, fields, from_broker, to_broker
 from zturbo.wire.control.codec import pack_control, read_answer
 from zturbo.wire.control.message import Message
-from zturbo.wire.control.view import Member, View
+from zturbo.wire.control.view import Member, View, ViewChange
 from zturbo.wire.messages import MAX_INT, Batch, Want
 
 ENDS = ("ipc:///tmp/x",)
@@ -47,11 +47,25 @@ def views(me: Member) -> st.SearchStrategy[View]:
     )
 
 
+def changes(me: Member) -> st.SearchStrategy[ViewChange]:
+    """Changes of any two views, in any order; members who leave that never were there."""
+    return st.builds(
+        lambda base, number, joined, here, left: ViewChange(base, number, (*joined, *[me] * here), tuple(left)),
+        st.integers(0, 9) | st.just(1 << 62),
+        st.integers(0, 9) | st.just(1 << 62),
+        st.lists(MEMBERS, max_size=5),
+        st.booleans(),
+        st.lists(st.sampled_from([*IDS, me.incarnation]), max_size=3),
+    )
+
+
 def wild(kind: Any, me: Member) -> st.SearchStrategy[Any]:
     """Values that a kind of a broker's message allows."""
     match kind:
         case fields.Parsed(read) if read == View.from_wire:
             return views(me)
+        case fields.Parsed(read) if read == ViewChange.from_wire:
+            return changes(me)
         case fields.Parsed(read) if read == stamp_from_wire:
             return stamps
         case fields.Raw():

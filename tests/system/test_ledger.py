@@ -83,7 +83,7 @@ def test_a_backup_that_is_made_while_the_broker_runs_is_put_back(moved: Path, tm
         (long,) = [job["id"] for job in client.jobs() if job["name"] == "long"]
         eventually(lambda: client.jobs(long)[0]["fed"] == N and client.jobs(long)[0]["total"] == N)
         backup(cluster.network.state / "ledger.db", tmp_path / "copy.db")
-        later = client.submit(Task(6), pipeline="p")
+        later = client.submit(Task(6), pipeline="p", wait=True)
         assert len(jobs(tmp_path / "copy.db")) == 2, "the broker goes on, and the copy stays as it was"
         stop_broker(cluster)
         stop_node(cluster)
