@@ -50,7 +50,9 @@ def views(me: Member) -> st.SearchStrategy[View]:
 def changes(me: Member) -> st.SearchStrategy[ViewChange]:
     """Changes of any two views, in any order; members who leave that never were there."""
     return st.builds(
-        lambda base, number, joined, here, left: ViewChange(base, number, (*joined, *[me] * here), tuple(left)),
+        lambda base, number, joined, here, left: ViewChange(
+            base, number, (*joined, *[me] * here), tuple(left)
+        ),
         st.integers(0, 9) | st.just(1 << 62),
         st.integers(0, 9) | st.just(1 << 62),
         st.lists(MEMBERS, max_size=5),

@@ -48,11 +48,12 @@ class Listening:
 
     @classmethod
     def of(cls, spec: dict[str, Any] | str) -> Listening:
-        """What a spec has: such values, or one address, ``tcp://HOST:*`` or ``ipc://PATH``."""
+        """What a spec has: such values, or one address, ``tcp://HOST:PORT`` (``*`` for any) or ``ipc://PATH``."""
         if isinstance(spec, str) and not spec.startswith("tcp:"):
             return cls((), paths=(spec,))
         if isinstance(spec, str):
-            return cls((spec.removeprefix("tcp://").rpartition(":")[0].strip("[]"),))
+            host, port = spec.removeprefix("tcp://").rpartition(":")[::2]
+            return cls((host.strip("[]"),), None if port == "*" else (int(port), int(port)))
         first_last = spec["ports"]
         ports = None if first_last is None else (int(first_last[0]), int(first_last[1]))
         told = tuple((host, port) for host, port in spec["told"])

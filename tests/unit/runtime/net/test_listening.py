@@ -65,6 +65,7 @@ def test_a_spec_is_read_as_it_was_written() -> None:
     for listening in (Listening(), Listening(("a", "b"), (1, 2), (("c", 3),))):
         assert Listening.of(listening.to_spec()) == listening
     assert Listening.of("tcp://[::1]:*") == Listening(("::1",))
+    assert Listening.of("tcp://127.0.0.1:5555") == Listening(("127.0.0.1",), (5555, 5555))
     assert told(Listening.of("ipc:///x"), "ipc:///x") == ("ipc:///x",)
 
 
