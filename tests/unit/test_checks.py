@@ -14,7 +14,7 @@ import pytest
 from zturbo import Job, Resources, Task
 from zturbo.api.options import OptionSet
 from zturbo.checks import check_count, check_seconds, check_text, is_number, plain_options
-from zturbo.cli.ask import print_line
+from zturbo.cli.printed import print_line
 from zturbo.errors import UsageError
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from zturbo.cli.ask import add_broker, connect, find_job, one_line, print_json
+from zturbo.cli.ask import add_broker, connect, find_job
+from zturbo.cli.printed import one_line, print_json
 from zturbo.client.job_ids import short
 from zturbo.errortext import shown_text
 

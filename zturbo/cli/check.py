@@ -11,8 +11,8 @@ from typing import Any
 from zturbo.api.stage import ReorderStage, Stage
 from zturbo.api.stage_kinds import BatchStage, FunctionStage
 from zturbo.checks import did_you_mean, is_loopback
-from zturbo.cli.ask import fail, print_json, table
 from zturbo.cli.listen import check_ports
+from zturbo.cli.printed import fail, print_json, table
 from zturbo.cli.run import add_file, network_file
 from zturbo.deploy.network import Network, PipelineSpec, StageSpec
 from zturbo.errors import NetworkFileError, StartError, UsageError, ZturboError

@@ -9,13 +9,13 @@ import sys
 from typing import Any
 
 from zturbo.checks import is_loopback
-from zturbo.cli.ask import add_broker, print_line
+from zturbo.cli.ask import add_broker
+from zturbo.cli.printed import print_line
 from zturbo.client.client import DEFAULT_BROKER, Client
+from zturbo.dashboard import DEFAULT_BIND
 from zturbo.errors import UsageError
 
-__all__ = ["DEFAULT_BIND", "add", "run", "serve_page"]
-
-DEFAULT_BIND = "127.0.0.1:5580"
+__all__ = ["add", "run", "serve_page"]
 
 EPILOG = """\
 examples:

@@ -8,8 +8,9 @@ from dataclasses import replace
 from typing import Any
 
 from zturbo.checks import is_address
-from zturbo.cli.ask import add_broker, one_line, paint, print_json
+from zturbo.cli.ask import add_broker
 from zturbo.cli.health import checks
+from zturbo.cli.printed import one_line, paint, print_json
 from zturbo.cli.run import add_file, network_file
 from zturbo.client.client import DEFAULT_BROKER
 from zturbo.errors import UsageError

@@ -11,10 +11,10 @@ import time
 from pathlib import Path
 from typing import Any
 
-from zturbo.cli.ask import fail
-from zturbo.cli.run import UNFIT_CODE
+from zturbo.cli.printed import fail
 from zturbo.errors import ZturboError
 from zturbo.errortext import render
+from zturbo.exitcodes import UNFIT_CODE
 from zturbo.hardware.binding import bound_environment
 from zturbo.runtime.members.worker import make_worker, serve
 from zturbo.runtime.net.findings import LOOK, Examiner

@@ -6,7 +6,8 @@ import argparse
 from collections.abc import Iterable
 from typing import Any
 
-from zturbo.cli.ask import add_broker, connect, one_line, paint, print_json, table
+from zturbo.cli.ask import add_broker, connect
+from zturbo.cli.printed import one_line, paint, print_json, table
 from zturbo.errortext import shown
 
 __all__ = ["add", "run"]

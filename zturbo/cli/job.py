@@ -7,18 +7,8 @@ import textwrap
 from datetime import datetime
 from typing import Any
 
-from zturbo.cli.ask import (
-    STATES,
-    add_broker,
-    add_job,
-    connect,
-    find_job,
-    one_line,
-    paint,
-    print_json,
-    table,
-    task_map,
-)
+from zturbo.cli.ask import add_broker, add_job, connect, find_job, task_map
+from zturbo.cli.printed import STATES, one_line, paint, print_json, table
 from zturbo.client.client import Client
 from zturbo.client.job_ids import short
 from zturbo.errortext import shown

@@ -7,7 +7,8 @@ import sys
 import time
 from typing import Any
 
-from zturbo.cli.ask import add_broker, connect, fit, one_line, paint, print_json, print_line, table
+from zturbo.cli.ask import add_broker, connect
+from zturbo.cli.printed import fit, one_line, paint, print_json, print_line, table
 from zturbo.client.client import Client
 from zturbo.client.job_ids import short
 from zturbo.errortext import shown

@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from zturbo.cli.ask import print_json
+from zturbo.cli.printed import print_json
 from zturbo.errors import UsageError
 from zturbo.runtime.net import keys
 

@@ -8,7 +8,8 @@ from datetime import datetime
 from typing import Any
 
 from zturbo.checks import did_you_mean
-from zturbo.cli.ask import add_broker, connect, find_job, one_line, paint, print_line
+from zturbo.cli.ask import add_broker, connect, find_job
+from zturbo.cli.printed import one_line, paint, print_line
 from zturbo.client.client import Client
 from zturbo.client.job_ids import short
 from zturbo.errors import UsageError

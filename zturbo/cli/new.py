@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from zturbo.cli.ask import print_json
+from zturbo.cli.printed import print_json
 from zturbo.errors import UsageError
 
 __all__ = ["FILES", "add", "run"]

@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from zturbo.cli.ask import add_broker, add_job, connect, fail, find_job, print_line, seconds, task_map
+from zturbo.cli.ask import add_broker, add_job, connect, find_job, seconds, task_map
+from zturbo.cli.printed import fail, print_line
 from zturbo.client.client import JobHandle
 
 __all__ = ["TASKS", "add", "print_results", "run"]

@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from zturbo.cli.ask import add_broker, add_job, connect, find_job, print_json, seconds
+from zturbo.cli.ask import add_broker, add_job, connect, find_job, seconds
+from zturbo.cli.printed import print_json
 from zturbo.cli.result import TASKS, print_results
 from zturbo.errors import UsageError
 from zturbo.jobstates import LIVE

@@ -14,13 +14,13 @@ from pathlib import Path
 from typing import Any
 
 from zturbo.checks import is_address, is_loopback
-from zturbo.cli.ask import print_line
 from zturbo.cli.fromsystem import is_system_name, network_of
 from zturbo.cli.listen import add_listen, listening_of
-from zturbo.client.client import Client
+from zturbo.cli.printed import print_line
 from zturbo.deploy.network import Network
 from zturbo.errors import AccessDenied, StartError, UsageError, ZturboError
 from zturbo.errortext import shown_text
+from zturbo.exitcodes import UNFIT_CODE
 from zturbo.runtime.net.findings import LOOK, Examiner, is_resolved
 from zturbo.runtime.net.host import address_towards, host_name, listens
 from zturbo.runtime.net.keys import BROKER, allowed, read_keys
@@ -45,9 +45,6 @@ OPEN = (
     "zturbo: --insecure: whoever reaches the ports of these processes can run jobs, read results and send "
     "forged ones; 'zturbo keys init FOLDER' and --keys FOLDER keep them out"
 )
-
-UNFIT_CODE = 4
-"""Exit code of a command whose processes can never join the broker."""
 
 
 def add_file(parser: argparse.ArgumentParser, *, optional: bool = False) -> None:
@@ -263,6 +260,8 @@ def refuse_second(network: Network) -> None:
     address = network.broker.bind
     if not listens(address):
         return
+    from zturbo.client.client import Client  # here: it takes long to import, and there is a broker seldom
+
     try:
         Client(address, timeout=2, keys=network.keys).close()
     except AccessDenied:

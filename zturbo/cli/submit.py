@@ -9,7 +9,8 @@ from typing import Any
 
 from zturbo.api.task import Job, Task
 from zturbo.checks import did_you_mean
-from zturbo.cli.ask import add_broker, connect, fail, print_json, seconds
+from zturbo.cli.ask import add_broker, connect, seconds
+from zturbo.cli.printed import fail, print_json
 from zturbo.cli.result import TASKS, print_results
 from zturbo.errors import UnknownPipeline, UsageError
 

@@ -13,7 +13,8 @@ import tty
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from zturbo.cli.ask import add_broker, connect, print_json
+from zturbo.cli.ask import add_broker, connect
+from zturbo.cli.printed import print_json
 from zturbo.client.client import Client
 from zturbo.errors import ZturboError
 from zturbo.errortext import shown

@@ -9,10 +9,9 @@ import sys
 import threading
 from typing import Any
 
-from zturbo.cli.dashboard import DEFAULT_BIND
 from zturbo.cli.listen import check_ports
 from zturbo.cli.run import add_common, foreground, load, refuse_second
-from zturbo.client.client import Client
+from zturbo.dashboard import DEFAULT_BIND
 from zturbo.deploy.children import broker_child, sink_child, worker_children
 from zturbo.deploy.network import Network
 from zturbo.errors import ZturboError
@@ -126,6 +125,8 @@ def _end(page: subprocess.Popen[bytes]) -> None:
 
 def _watch(node: Node, network: Network, progress: Progress) -> None:
     """Ask the broker for its jobs and show their progress, as long as the node runs."""
+    from zturbo.client.client import Client  # here: it takes long to import, and the children start meanwhile
+
     stop = threading.Event()
     while not node.stopping:
         try:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import errno
+import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -135,3 +137,20 @@ def test_no_such_job(word: str, said: str) -> None:
 class _NoJobs:
     def jobs(self) -> list[Any]:
         return []
+
+
+def test_a_command_imports_only_its_own_part() -> None:
+    """``up`` starts its children before it imports what shows their jobs."""
+    for argv, unused in ((["check", "x.toml"], "zturbo.cli.up"), (["up", "x.toml"], "zturbo.client.client")):
+        code = (
+            f"import sys; from zturbo.cli import main; code = main({argv!r}); "
+            f"assert {unused!r} not in sys.modules; sys.exit(code)"
+        )
+        ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+        assert ended.returncode == 2 and "x.toml" in ended.stderr, ended.stderr
+
+
+def test_options_of_other_commands_are_known_where_one_is_unknown(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["check", "x.toml", "--without", "p.a"])
+    assert "other commands have it" in capsys.readouterr().err

@@ -8,11 +8,9 @@ import sys
 
 from zturbo.deploy.network import Network
 from zturbo.deploy.render.parts import Part, parts_of
+from zturbo.exitcodes import UNFIT_CODE
 
 __all__ = ["render"]
-
-UNFIT_CODE = 4
-"""Exit code of a command that can never join: there is no use in starting it again."""
 
 
 def render(network: Network, name: str, *, flags: list[str], user: str | None) -> dict[str, str]:

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
-from zturbo.cli.ask import fit, table
+from zturbo.cli.printed import fit, table
 
 NAMES = ["plain", "日本語の名前", "e\u0301a\u0301", "two\nlines", "👩‍👩‍👧"]
 
