@@ -12,6 +12,7 @@ import _socket as socket  # all that is used of socket, whose import takes ten t
 import fcntl
 import os
 import resource
+import select
 import stat
 from collections.abc import Set
 from contextlib import suppress
@@ -77,21 +78,25 @@ class Descriptors:
     """
 
     def __init__(self, fds: Set[int], loop: Set[int] = frozenset()) -> None:
-        taken = [fd for fd in sorted(fds) if _identity(fd) and _stays(fd)]
-        self._expected = [(fd, found) for fd in [*taken, *sorted(loop)] if (found := _identity(fd))]
+        taken = [fd for fd in sorted(fds) if _is_open(fd) and _stays(fd)]
+        self._expected = [*taken, *(fd for fd in sorted(loop) if _is_open(fd))]
+        self._same = select.epoll()
+        """Knows which file each number stood for: it refuses to modify one that stands for another now. That
+        is one call of the kernel, where comparing the files takes three times as long."""
+        for fd in self._expected:
+            self._same.register(fd, 0)
 
     def there(self) -> bool:
-        """Whether all are still open, as the same files. Takes some microseconds for each.
+        """Whether all are still open, as the same files. Takes about a microsecond for each.
 
         If standard input, output or error is closed, it becomes ``/dev/null``. Else a socket of libzmq would
         get its number, and all that is printed would go there.
         """
         _mend_standard()
+        modify = self._same.modify
         try:
-            for fd, expected in self._expected:
-                found = os.fstat(fd)
-                if (found.st_dev, found.st_ino) != expected:
-                    return False
+            for fd in self._expected:
+                modify(fd, 0)
         except OSError:
             return False
         return True
@@ -100,19 +105,19 @@ class Descriptors:
 def _mend_standard() -> None:
     for fd in range(3):
         try:
-            os.fstat(fd)
+            fcntl.fcntl(fd, fcntl.F_GETFD)
         except OSError:
             null = os.open(os.devnull, os.O_RDWR)  # it gets the lowest number that is free: this one
             if null != fd:  # another thread was faster
                 os.close(null)
 
 
-def _identity(fd: int) -> tuple[int, int] | None:
+def _is_open(fd: int) -> bool:
     try:
-        found = os.fstat(fd)
+        os.fstat(fd)
     except OSError:
-        return None
-    return found.st_dev, found.st_ino
+        return False
+    return True
 
 
 def _stays(fd: int) -> bool:

@@ -72,8 +72,9 @@ def test_a_descriptor_is_moved_above_the_usual_ones() -> None:
         os.close(moved)
 
 
-@pytest.mark.parametrize("again", [False, True])
-def test_a_lost_descriptor_is_seen(again: bool) -> None:
+@pytest.mark.parametrize("again", [None, "a file", "its like"])
+def test_a_lost_descriptor_is_seen(again: str | None) -> None:
+    """Also where its number stands for another file by now."""
     before = opened()
     poll, event = select.epoll(), os.eventfd(0)
     server, (one, other) = socket.create_server(("127.0.0.1", 0)), socket.socketpair()
@@ -83,13 +84,17 @@ def test_a_lost_descriptor_is_seen(again: bool) -> None:
     one.close()
     other.close()
     assert descriptors.there(), "connections and files come and go"
-    server.close()
-    reused = os.open(os.devnull, os.O_RDONLY) if again else None
+    os.close(event)
+    if again is not None:
+        new = os.eventfd(0) if again == "its like" else os.open(os.devnull, os.O_RDONLY)
+        os.dup2(new, event)
+        if new != event:
+            os.close(new)
     assert not descriptors.there()
     poll.close()
-    os.close(event)
-    if reused is not None:
-        os.close(reused)
+    server.close()
+    if again is not None:
+        os.close(event)
 
 
 def test_marked_processes_end_wherever_they_are() -> None:
