@@ -78,6 +78,9 @@ TRIM = 1.0
 
 FORGED = "a message of a peer in the name of a process that is not under its key"
 
+NOTE_AFTER = 0.1
+"""Seconds for which the last counts of a job that has ended wait for another commit to share."""
+
 RETRY_COMMIT = 1.0
 """Seconds between two tries to commit while the ledger's disk is full."""
 
@@ -184,6 +187,8 @@ class Broker:
         self._usage = Usage()
         self._changed: dict[bytes, Job] = {}
         """Jobs whose rows are to be written."""
+        self._notes_at = math.inf
+        """When rows are written that nothing waits for, unless a commit takes them before."""
         self._present: dict[bytes, str] = {}
         self._full_until = self._trim_at = 0.0
         self._sync = True
@@ -341,6 +346,7 @@ class Broker:
         until = self.arrivals.look(now)
         if self._full_until:
             until = min(until, self._full_until)
+        until = min(until, self._notes_at)
         if self.keyring is not None:
             self._look_at_keys(now)
             self._perform(now)
@@ -373,9 +379,8 @@ class Broker:
             else:
                 self._posted.read()
         now = time.monotonic()
-        due = self.machine.deadline()
         try:
-            if due is not None and due <= now:
+            if due is not None and due <= now:  # what has become due since is the next round's
                 self.machine.tick(now)
         finally:  # effects of earlier messages are performed even if the tick fails
             self._perform(now)
@@ -405,8 +410,11 @@ class Broker:
             self._deferred.extend(effects)
             for effect in effects:
                 if isinstance(effect, Record):
-                    self._due = True
-                    self._sync = self._sync or self._needs_sync(effect)
+                    if effect.op == "note_job":
+                        self._notes_at = min(self._notes_at, now + NOTE_AFTER)
+                    else:
+                        self._due = True
+                        self._sync = self._sync or self._needs_sync(effect)
                     try:
                         self._record(effect)
                     except Exception as error:  # a value that no row can have: the other rows are written
@@ -415,6 +423,8 @@ class Broker:
                     self._loads.append(effect)
                 elif isinstance(effect, LogLine):
                     self._note(effect.level, effect.source, effect.job, effect.text)
+            if now >= self._notes_at:
+                self._due, self._notes_at = True, math.inf
             if self._due and not self._commit(now):
                 self._answer_questions()
                 self._tell_who_waits(effects)
@@ -482,6 +492,7 @@ class Broker:
             log.warning("the ledger's disk has room again")
             self.machine.trouble.pop(self.machine.me, None)
         self._full_until = 0.0
+        self._notes_at = math.inf
         self._due = self._sync = False
         self.machine.recorded()
         return True
@@ -547,6 +558,7 @@ class Broker:
         self.context.term()
         self._posted.close()
         shutil.rmtree(self.folder, ignore_errors=True)
+        self._write_jobs()
         try:
             self.ledger.close()
         except LedgerFull as error:

@@ -289,8 +289,7 @@ class MemberLoop:
                     self._read_inbox(role, socket, now)
             for call in self._posted.take():
                 call(now)
-            due = role.deadline()
-            if due is not None and due <= now:
+            if due is not None and due <= now:  # what has become due since is the next round's
                 role.tick(now)
             role.perform(now)
             self.peers.flush()
