@@ -49,6 +49,7 @@ from zturbo_broker.ledger.file import damaged
 from zturbo_broker.ledger.ledger import Ledger, LedgerFull
 from zturbo_broker.ledger.rows import ChunkRow, LedgerCorrupt, RowUnreadable, job_of, member_of, row_of
 from zturbo_broker.logbook import Logbook
+from zturbo_broker.looks import Looks
 from zturbo_broker.machine.known import PipelineInfo
 from zturbo_broker.machine.machine import BrokerMachine
 from zturbo_broker.members.leases import About
@@ -184,6 +185,7 @@ class Broker:
         self.bad = 0
         """Messages of peers that were dropped because they could not be read."""
         self.logbook = Logbook()
+        self.looks = Looks(self.machine.membership.node_of, self.router.say)
         self._usage = Usage()
         self._changed: dict[bytes, Job] = {}
         """Jobs whose rows are to be written."""
@@ -307,12 +309,16 @@ class Broker:
         self._note("INFO", "broker", job.id, text)
 
     def _handle(self, who: bytes, message: Message, now: float, user: User | None) -> None:
-        if isinstance(message, (to_broker.Log, to_broker.Logs)):
+        if isinstance(message, (to_broker.Log, to_broker.Logs, to_broker.Look, to_broker.Seen)):
             check_speaker(who, message)
             if isinstance(message, to_broker.Log):
                 self._log(message)
-            else:
+            elif isinstance(message, to_broker.Logs):
                 self._logs(who, message, user)
+            elif isinstance(message, to_broker.Look):
+                self.looks.ask(who, message, now)
+            else:
+                self.looks.seen(message)
             return
         if isinstance(message, to_broker.Members):
             self._look_at_itself(now)

@@ -175,7 +175,31 @@ class ClientLost(JobError):
     """The client that fed the job stayed away past ``feed_timeout``."""
 
 
-class TaskError(ZturboError):
+class _OfTask(ZturboError):
+    """An error of one task: it says which one."""
+
+    @property
+    def stage(self) -> str:
+        """Name of the stage that failed; empty if it is not known."""
+        return getattr(self.task, "stage", "")
+
+    @property
+    def host(self) -> str:
+        """Name of the host on which it failed; empty if it is not known."""
+        return getattr(self.task, "host", "")
+
+    @property
+    def path(self) -> tuple[int, ...]:
+        """The task's place in its job: the number of its root, then of each output on its way."""
+        return getattr(self.task, "path", ())
+
+    @property
+    def content(self) -> Any:
+        """The input of the stage that failed; None if it was not kept."""
+        return getattr(self.task, "content", None)
+
+
+class TaskError(_OfTask):
     """User code raised; the remote traceback is in ``traceback``."""
 
     def __init__(self, message: str, traceback: str = "") -> None:
@@ -183,11 +207,11 @@ class TaskError(ZturboError):
         self.traceback = traceback
 
 
-class WorkerLost(ZturboError):
+class WorkerLost(_OfTask):
     """A task kept killing the worker that ran it."""
 
 
-class TaskTimeout(ZturboError):
+class TaskTimeout(_OfTask):
     """A task ran longer than its stage's ``task_timeout``; its worker was ended."""
 
 

@@ -12,7 +12,7 @@ from zturbo.wire.control.message import Message
 
 __all__ = ["check_speaker", "speaker_of"]
 
-OF_NODES = (to_broker.Renew, to_broker.Exited, to_broker.StartFailed)
+OF_NODES = (to_broker.Renew, to_broker.Exited, to_broker.StartFailed, to_broker.Seen)
 
 
 def speaker_of(message: Message) -> bytes | None:

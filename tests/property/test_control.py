@@ -96,7 +96,7 @@ def messages(name: str) -> st.SearchStrategy[Message]:
     return drawn.map(lambda wild: cls(**wild, contents=root) if name == "feed" else cls(**wild))
 
 
-OF_THE_SHELL = ("log", "logs")
+OF_THE_SHELL = ("log", "logs", "look", "seen")
 """The machine has no part in these."""
 MESSAGES = st.one_of(*map(messages, to_broker.MESSAGES.keys() - {*OF_THE_SHELL}))
 

@@ -27,8 +27,8 @@ __all__ = ["ENVIRONMENT", "EXIT_CODES", "main", "parser"]
 
 COMMANDS = (
     *("new", "check", "up", "broker", "sink", "stage", "submit", "jobs", "job"),
-    *("top", "dashboard", "hosts", "doctor", "result", "logs", "cancel", "retry", "keys", "slurm", "render"),
-    "completion",
+    *("top", "stack", "profile", "dashboard", "hosts", "doctor", "result", "logs"),
+    *("cancel", "retry", "replay", "keys", "slurm", "render", "completion"),
 )
 """The modules of the commands, which have their names. Only the one that runs is imported."""
 

@@ -100,7 +100,8 @@ def task_map(task: Task) -> dict[str, Any]:
     """A task as all commands print it in JSON; the content of a failed task is its input."""
     fields: dict[str, Any] = {"content": task.content, "meta": task.meta, "success": task.success}
     if isinstance(task, FailedTask):
-        fields.update(error=str(task.error), stage=task.stage, host=task.host, traceback=task.traceback)
+        fields.update(error=str(task.error), stage=task.stage, host=task.host, path=list(task.path))
+        fields.update(traceback=task.traceback)
         if task.note:
             fields["note"] = task.note
     return fields

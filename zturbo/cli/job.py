@@ -66,7 +66,8 @@ def run(args: argparse.Namespace) -> int:
         for text in job["incidents"]:
             print(one_line(text))
     for failure in failures or ():
-        print(f"\n{paint('FAILED TASK', '1')}  {one_line(failure['error'])}")
+        place = ".".join(map(str, failure.get("path", ()))) or "root"
+        print(f"\n{paint('FAILED TASK', '1')}  {place}  {one_line(failure['error'])}")
         if failure["traceback"]:
             print(textwrap.indent(failure["traceback"].rstrip(), "  "))
     _say_next(job, failures)
@@ -110,6 +111,7 @@ def _say_next(job: dict[str, Any], failures: list[dict[str, Any]] | None) -> Non
             lines.append(f"its failures: zturbo job {name} --failures")
         if job["failed"]:
             lines.append(f"to run them again: zturbo retry {name} --failed")
+            lines.append(f"to run one here, in a debugger: zturbo replay {name} PATH --pdb")
     elif job["state"] in LIVE:
         lines.append(f"its results, as they come: zturbo result {name}")
     if lines:

@@ -24,6 +24,7 @@ from typing import Any, Literal, NamedTuple
 
 from zturbo.api.task import Job, Task
 from zturbo.checks import (
+    check_count,
     check_seconds,
     check_timeout,
     check_type,
@@ -36,10 +37,12 @@ from zturbo.client.feeder import Feeder
 from zturbo.client.handle import JobHandle
 from zturbo.client.hosts import by_host, measurements
 from zturbo.client.job_ids import is_job_id, job_id_of, joined, pick_job, with_text_ids
+from zturbo.client.looks import look, pick_processes, stack_map
 from zturbo.client.reader import Failure, Reader
 from zturbo.client.submissions import OnError, Submission
 from zturbo.errors import ResultTimeout, UsageError, ZturboError
 from zturbo.runtime.net.keys import ASKING, Security, read_keys
+from zturbo.telemetry.seen import Profile, Where, read_profile, read_stack
 from zturbo.wire.control import to_broker
 from zturbo.wire.control.fields import MAX_PAGE
 
@@ -365,6 +368,64 @@ class Client:
         while pages[-1].next:
             pages.append(ask(to_broker.Telemetry(after=pages[-1].next)))
         return measurements(pages)
+
+    def stacks(self, what: str | None = None) -> list[dict[str, Any]]:
+        """What workers do at this moment, as ``zturbo stack`` shows it.
+
+        Their nodes ask them by a signal that C code answers. So it works while the stage's code holds the
+        interpreter, and it changes nothing.
+
+        Args:
+            what: a stage (``video.detect`` or ``detect``), a process id, ``HOST:PID``, the first digits of an
+                incarnation, or ``sink``; None for all workers.
+
+        Returns:
+            For each process a map with ``name``, ``host``, ``pid``, ``incarnation``; ``tasks`` that run
+            (``job``, ``path``, ``epoch``, ``given``: outputs so far, ``seconds``: how long it has run);
+            ``frames`` of the stage's code, the innermost first (``file``, ``line``, ``function``);
+            ``threads``, each with all its frames, the main thread first; and a ``note``: why there is no
+            stack, else empty.
+
+        Raises:
+            UsageError: there is no such stage and no such process.
+        """
+        picked = pick_processes(self.connection.ask(to_broker.Members()).processes, what)
+        return [
+            stack_map(process, found)
+            for process, found in zip(
+                picked, look(self.connection, picked, "stack", 0, read_stack), strict=True
+            )
+        ]
+
+    def profile(
+        self, what: str | None = None, seconds: int = 10
+    ) -> list[tuple[dict[str, Any], Profile | None]]:
+        """Where the main threads of workers spend some seconds, as ``zturbo profile`` writes it.
+
+        Their nodes look at their stacks 50 times a second.
+
+        Args:
+            what: as for :meth:`stacks`.
+            seconds: for which to look, 1 to 600.
+
+        Returns:
+            For each process a map as of :meth:`stacks`, without tasks and frames, and its profile; None with
+            a ``note`` that says why there is none.
+
+        Raises:
+            UsageError: there is no such stage and no such process, or ``seconds`` is out of bounds.
+        """
+        seconds = check_count("profile: seconds", seconds, 1)
+        if seconds > to_broker.MAX_SECONDS:
+            raise wrong("profile: seconds", seconds, f"a number from 1 to {to_broker.MAX_SECONDS}")
+        picked = pick_processes(self.connection.ask(to_broker.Members()).processes, what)
+        found = look(self.connection, picked, "profile", seconds, read_profile)
+        return [
+            (stack_map(process, one), None)
+            if isinstance(one, ZturboError)
+            else (stack_map(process, Where((), "", one.note)), one)
+            for process, one in zip(picked, found, strict=True)
+        ]
 
     def logs(
         self, after: int = 0, *, job: bytes | str | None = None, source: str = ""

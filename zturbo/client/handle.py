@@ -200,6 +200,18 @@ class JobHandle(futures.Future[Result]):
         job, name, acceptance = retry(self._connection, self.status(), failed, options)
         return JobHandle(self._connection, job, name, acceptance, 0)
 
+    @property
+    def failed(self) -> list[Task]:
+        """The job's failed tasks, in order, once the job is complete: waits for its end.
+
+        Each has ``error``, ``stage``, ``host``, ``path``, ``traceback`` and, as ``content``, its input;
+        ``replay()`` runs it again in this process.
+
+        Raises:
+            JobError: the job ended without a result.
+        """
+        return list(self.result().failed_tasks)
+
     # -- how it ended -------------------------------------------------------------------------
     def exception(self, timeout: float | None = None) -> BaseException | None:
         """What ended the job without a result; None if it is done. Waits for its end.

@@ -11,7 +11,7 @@ from zturbo.api.task import Task, TaskLog, read_meta
 from zturbo.client.acceptance import Acceptance
 from zturbo.client.incoming import Incoming
 from zturbo.client.io import ClientIO
-from zturbo.errors import DecodeError, ResultTimeout, TaskError, ZturboError, by_name
+from zturbo.errors import DecodeError, ResultTimeout, TaskError, UsageError, ZturboError, by_name
 from zturbo.errortext import safe_repr
 from zturbo.wire.messages import Results
 from zturbo.wire.payload import (
@@ -29,6 +29,10 @@ from zturbo.wire.payload import (
 )
 
 __all__ = ["FailedTask", "Failure", "Reader", "contents_of", "failed_task", "tasks_of"]
+
+
+NUMBERS = 1 << 60
+"""Components of a path from here on name executions, and mean nothing to people."""
 
 
 class Reader:
@@ -172,11 +176,12 @@ class FailedTask(Task):
         traceback: of the user's code there.
         error: all of that as an exception; ``raise`` it, or print it.
         index: of the stage in its pipeline.
+        path: its place in the job: the number of its root, then of each output on its way.
         input_meta: meta and logs with which the task came to the stage.
         note: why there is no ``content``; empty if there is.
     """
 
-    __slots__ = ("_content", "_failed", "_input_meta", "host", "index", "note", "stage", "traceback")
+    __slots__ = ("_content", "_failed", "_input_meta", "host", "index", "note", "path", "stage", "traceback")
 
     def __init__(self, fields: dict[str, Any]) -> None:
         self.note: str = fields["note"]
@@ -186,6 +191,7 @@ class FailedTask(Task):
         self.host: str = fields["host"]
         self.traceback: str = fields["traceback"]
         self.index: int = fields["index"]
+        self.path: tuple[int, ...] = tuple(one for one in fields["path"] if one < NUMBERS)
         self._input_meta: Any = fields["input_meta"]
         self._failed: tuple[Any, dict[str, Any]] | None = None
         if not self.note:
@@ -207,6 +213,54 @@ class FailedTask(Task):
     @content.setter
     def content(self, value: Any) -> None:
         self._content = value
+
+    @property
+    def place(self) -> str:
+        """Its path as people write it: ``17.2``; ``root`` for a job's single root."""
+        return ".".join(map(str, self.path)) or "root"
+
+    def came_with(self) -> tuple[dict[Any, Any], list[TaskLog]]:
+        """Meta and logs with which the task came to the stage; both empty if they cannot be read."""
+        try:
+            return _meta_of(self.input_meta)
+        except DecodeError:
+            return {}, []
+
+    def rebuilt(self) -> Task:
+        """The task as it came to the stage that failed.
+
+        Raises:
+            UsageError: its input was not kept, or cannot be unpacked here.
+        """
+        task = Task(self.content)
+        if self.note:
+            raise UsageError(f"the task cannot be run again: {self.note}")
+        task.meta, task.logs = self.came_with()
+        return task
+
+    def replay(self, stage: Any = None) -> list[Task]:
+        """Run it again, in this process, with the input that its stage got.
+
+        Nothing is sent, and the job stays as it is. The stage is made anew, with ``init()`` and ``reset()``:
+        an ordered stage starts without the tasks that came before.
+
+        Args:
+            stage: where the code is: a stage, its class, a function, ``module:Class``, or a network file;
+                None for the only network file of the working directory that has the stage.
+
+        Returns:
+            The outputs, if it does not fail this time.
+
+        Raises:
+            UsageError: its input was not kept, or the stage's code is not found.
+            StartError: the stage's module cannot be imported.
+            BaseException: what the stage's code raises, as it raises it: a debugger stops there.
+        """
+        from zturbo.client.replay import stage_of  # which imports much, and is rare
+
+        task = self.rebuilt()
+        with stage_of(self.stage, self.index, stage) as again:
+            return again.run(task)
 
     def root(self) -> tuple[list[Any], bytes]:
         """A root that runs it again at the stage where it failed: frames of its content, and its packed meta.

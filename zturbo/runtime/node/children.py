@@ -24,6 +24,7 @@ from zturbo.runtime.process.descendants import MARK, end_descendants
 from zturbo.runtime.process.descriptors import LOST_DESCRIPTORS
 from zturbo.runtime.process.frozen import frozen
 from zturbo.runtime.process.running import RunningNote
+from zturbo.runtime.process.stackfile import StackFile
 from zturbo.slotted import field, slotted
 from zturbo.wire.control.to_broker import Cause
 
@@ -98,9 +99,15 @@ class Child:
         self.ready_fd, writer = os.pipe()
         undo.callback(os.close, self.ready_fd)
         os.set_blocking(self.ready_fd, False)
-        with open(writer, "wb"), open(RunningNote.make(), "wb") as memory:
+        with (
+            open(writer, "wb"),
+            open(RunningNote.make(), "wb") as memory,
+            open(StackFile.make(), "wb") as stacks,
+        ):
             self.running_note = RunningNote(os.dup(memory.fileno()))
             undo.callback(self.running_note.close)
+            self.stacks = StackFile(os.dup(stacks.fileno()))
+            undo.callback(self.stacks.close)
             own = dict(os.environ if env is None else env)
             worker = what.role == "worker"
             if worker:
@@ -112,7 +119,7 @@ class Child:
                     stdin=subprocess.PIPE,
                     stdout=output,
                     stderr=output,
-                    pass_fds=(writer, memory.fileno()),
+                    pass_fds=(writer, memory.fileno(), stacks.fileno()),
                     env=bound_environment(given, own),
                     start_new_session=worker,
                 )
@@ -122,6 +129,7 @@ class Child:
                 "incarnation": self.incarnation,
                 "ready_fd": writer,
                 "running_fd": memory.fileno(),
+                "stack_fd": stacks.fileno(),
                 "parent": os.getpid(),
             }
         self.pid = self.process.pid
@@ -239,6 +247,7 @@ class Child:
         os.close(self.ready_fd)
         os.close(self.pidfd)
         self.running_note.close()
+        self.stacks.close()
 
 
 def _ended(pidfd: int) -> bool:

@@ -31,6 +31,7 @@ from zturbo.runtime.net.routes import own_identity
 from zturbo.runtime.net.sockets import DONTWAIT, Dealer, make
 from zturbo.runtime.node.brokerwatch import BrokerWatch
 from zturbo.runtime.node.children import Child, ChildSpec
+from zturbo.runtime.node.looking import Looking
 from zturbo.runtime.process.childside import REFUSED, UNFIT
 from zturbo.runtime.process.posted import Posted
 from zturbo.runtime.process.running import Running
@@ -177,6 +178,7 @@ class Node:
         """Job that has ended, whose tasks may still run -> when they have to be gone."""
         self._stop_at: float | None = None
         self._posted = Posted()
+        self._looking = Looking(self.id, self._child_of, lambda seen: self._send(pack_control(seen)))
         self.stopping = False
         self._kill = False
 
@@ -214,6 +216,9 @@ class Node:
         """Whether each seat has a child that is ready."""
         return all(seat.child is not None and seat.child.is_ready for seat in self.seats)
 
+    def _child_of(self, incarnation: bytes) -> Child | None:
+        return next((child for child in self.children if child.incarnation == incarnation), None)
+
     def wake(self) -> None:
         """Let :meth:`run` look at once for children to start. Safe in a signal handler."""
         self._posted.wake()
@@ -250,7 +255,9 @@ class Node:
                 poller.register(child.ready_fd, zmq.POLLIN)
         limited = self._ended or any(seat.what.spec.get("task_timeout") for seat in self.seats)
         reports = (due for _, due in self._reports.values())
-        until = min(self._renew_at, self._look_at, self._arrivals.look(now), *reports)
+        until = min(
+            self._renew_at, self._look_at, self._arrivals.look(now), self._looking.deadline(), *reports
+        )
         if limited:
             until = min(until, now + LOOK_EVERY)
         if self._stop_at is not None and now < self._stop_at:
@@ -322,6 +329,7 @@ class Node:
                 if "failed" in child.read_reports():
                     self._failed(seat, child)
                 self._exited(seat, child, code)
+        self._looking.tick(now)
         if now >= self._sweep_at:
             self._sweep_at = now + SWEEP_EVERY
             shared.sweep()
@@ -370,6 +378,7 @@ class Node:
                 running=tuple((run.job, run.epoch, run.path, run.given) for run in running[:REPORTED]),
             )
         )
+        self._looking.gone(child)
         child.close()
         shutil.rmtree(seat.what.spec["folder"], ignore_errors=True)
         shared.remove(child.incarnation)
@@ -472,6 +481,8 @@ class Node:
         self._watch.heard(time.monotonic())
         if isinstance(message, (from_broker.Ok, from_broker.Error)):
             self._reports.pop(message.ref, None)
+        elif isinstance(message, from_broker.LookAt):
+            self._looking.begin(message, time.monotonic())
         elif isinstance(message, from_broker.Forget):
             at = time.monotonic() + CANCEL_AFTER
             for job in message.jobs:

@@ -30,6 +30,7 @@ from zturbo.runtime.disk.folders import remove_folder
 from zturbo.runtime.process.descendants import end_descendants
 from zturbo.runtime.process.descriptors import LOST_DESCRIPTORS, out_of_the_way
 from zturbo.runtime.process.running import RunningNote
+from zturbo.runtime.process.stackfile import answer_signals
 
 __all__ = ["LENGTH", "REFUSED", "STOP", "UNFIT", "ChildSide"]
 
@@ -99,6 +100,8 @@ class ChildSide:
         logging.getLogger().setLevel(level)
         logging.lastResort = _Fanout(handlers)
         spec["ready_fd"] = out_of_the_way(spec["ready_fd"])
+        if "stack_fd" in spec:
+            answer_signals(spec["stack_fd"])
         side = cls(spec)
         side.handle(signal.SIGINT, lambda: None)  # not SIG_IGN: programs that a stage starts would inherit it
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})

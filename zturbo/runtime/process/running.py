@@ -15,6 +15,7 @@ import mmap
 import os
 import struct
 from functools import partial
+from time import monotonic
 from typing import NamedTuple
 
 import msgpack
@@ -36,14 +37,15 @@ SIZE = HEAD_SIZE + ENTRY_SIZE * ENTRIES
 ENDED = 1 << 63
 """The bit of a serial number that marks its task as ended."""
 
-_TASK = struct.Struct("<QQQ")
+_TASK = struct.Struct("<QQQd")
+"""Serial number, last component of the path, outputs, when it began."""
 _GIVEN = struct.Struct("<Q")
 _GIVEN_AT = 16
 _HEAD = struct.Struct("<BxH12x16sQ")
-_HEAD_AT = 24
+_HEAD_AT = _TASK.size
 _PREFIX_AT = _HEAD_AT + _HEAD.size
-_ENTRY = struct.Struct("<QQQ16sH")
-"""Serial number, outputs, epoch, job, length of the path."""
+_ENTRY = struct.Struct("<QQQ16sHd")
+"""Serial number, outputs, epoch, job, length of the path, when it began."""
 _ENTRY_DEPTH = (ENTRY_SIZE - _ENTRY.size) // 8
 
 
@@ -58,6 +60,8 @@ class Running(NamedTuple):
     """How many outputs it has given."""
     beside: bool = False
     """Whether it is from the table, where each task begins and ends by itself."""
+    since: float = 0.0
+    """When it began, by ``time.monotonic()`` of this host; of a batch, when the batch began."""
 
 
 class RunningNote:
@@ -83,7 +87,7 @@ class RunningNote:
 
     def begin(self, job: bytes, epoch: int, prefix: Path, root: bool) -> None:
         """Tasks with paths ``prefix + (k,)`` are going to run; if ``root``, the task with the path ``()``."""
-        _TASK.pack_into(self._map, 0, 0, 0, 0)
+        _TASK.pack_into(self._map, 0, 0, 0, 0, 0.0)
         struct.pack_into(f"<{len(prefix)}Q", self._map, _PREFIX_AT, *prefix)
         _HEAD.pack_into(self._map, _HEAD_AT, 0 if root else 1, len(prefix), job, epoch)
 
@@ -96,11 +100,11 @@ class RunningNote:
         """None of these runs yet, but a death of the worker now counts against them."""
         if self._name(job, epoch, paths):
             self._serial += 1
-            _TASK.pack_into(self._map, 0, self._serial | ENDED, 0, 0)
+            _TASK.pack_into(self._map, 0, self._serial | ENDED, 0, 0, 0.0)
 
     def _name(self, job: bytes, epoch: int, paths: list[Path]) -> bool:
         """Name these tasks, without noting that they run. Returns whether there are any."""
-        _TASK.pack_into(self._map, 0, 0, 0, 0)
+        _TASK.pack_into(self._map, 0, 0, 0, 0, 0.0)
         if not paths:
             return False
         packed = msgpack.packb(paths)
@@ -114,7 +118,7 @@ class RunningNote:
     def task(self, k: int) -> None:
         """The task number ``k`` runs now."""
         self._serial = serial = self._serial + 1
-        self._write_task(serial, k, 0)
+        self._write_task(serial, k, 0, monotonic())
 
     def given(self, count: int) -> None:
         """The running task has given so many outputs."""
@@ -134,7 +138,7 @@ class RunningNote:
         at = HEAD_SIZE + ENTRY_SIZE * seat
         self._serial += 1
         struct.pack_into(f"<{len(path)}Q", self._map, at + _ENTRY.size, *path)
-        _ENTRY.pack_into(self._map, at, 0, 0, epoch, job, len(path))
+        _ENTRY.pack_into(self._map, at, 0, 0, epoch, job, len(path), monotonic())
         _GIVEN.pack_into(self._map, at, self._serial)
 
     def gave(self, seat: int, count: int) -> None:
@@ -179,31 +183,31 @@ class RunningNote:
 
     def _read_entry(self, seat: int) -> Running | None:
         at = HEAD_SIZE + ENTRY_SIZE * seat
-        serial, given, epoch, job, depth = _ENTRY.unpack_from(self._map, at)
+        serial, given, epoch, job, depth, since = _ENTRY.unpack_from(self._map, at)
         if not serial or depth > _ENTRY_DEPTH:
             return None
         path = struct.unpack_from(f"<{depth}Q", self._map, at + _ENTRY.size)
         if _GIVEN.unpack_from(self._map, at)[0] != serial:
             return None
-        return Running(serial, job, epoch, path, given, beside=True)
+        return Running(serial, job, epoch, path, given, True, since)
 
     def _read_head(self) -> list[Running]:
-        serial, last, given = _TASK.unpack_from(self._map, 0)
+        serial, last, given, since = _TASK.unpack_from(self._map, 0)
         numbered, depth, job, epoch = _HEAD.unpack_from(self._map, _HEAD_AT)
         if not serial or depth * (1 if numbered == 2 else 8) > HEAD_SIZE - _PREFIX_AT:
             return []
         if numbered == 2:
-            return self._read_several(serial, job, epoch, given, depth)
+            return self._read_several(Running(serial, job, epoch, (), given, since=since), depth)
         prefix = struct.unpack_from(f"<{depth}Q", self._map, _PREFIX_AT)
         if _TASK.unpack_from(self._map, 0)[0] != serial:
             return []
-        return [Running(serial, job, epoch, (*prefix, last) if numbered else (), given)]
+        return [Running(serial, job, epoch, (*prefix, last) if numbered else (), given, since=since)]
 
-    def _read_several(self, serial: int, job: bytes, epoch: int, given: int, size: int) -> list[Running]:
+    def _read_several(self, one: Running, size: int) -> list[Running]:
         packed = self._map[_PREFIX_AT : _PREFIX_AT + size]
-        if _TASK.unpack_from(self._map, 0)[0] != serial:
+        if _TASK.unpack_from(self._map, 0)[0] != one.serial:
             return []
-        return [Running(serial, job, epoch, tuple(path), given) for path in msgpack.unpackb(packed)]
+        return [one._replace(path=tuple(path)) for path in msgpack.unpackb(packed)]
 
     def close(self) -> None:
         """Let go of the memory."""

@@ -43,6 +43,7 @@ __all__ = [
     "Outcome",
     "Pipeline",
     "Process",
+    "Seen",
     "State",
     "Status",
     "Submitted",
@@ -252,6 +253,13 @@ class Telemetry(Message):
     next: Count
     """Where the next page begins; 0 if there is none."""
     pipelines: Annotated[tuple[Load, ...], AtMost(MANY)]
+
+
+class Seen(Message):
+    """What a node has seen of a process."""
+
+    data: Annotated[bytes, Bytes(4 << 20)]
+    """Packed as :mod:`zturbo.telemetry.seen` says."""
 
 
 class LogEntry(Message):

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 from zturbo.wire.codec import stamp_from_wire
-from zturbo.wire.control.fields import MANY, AtMost, Code, Count, Epoch, Id, Line, Parsed, Raw, Ref
+from zturbo.wire.control.fields import MANY, AtMost, Code, Count, Epoch, Id, Int, Line, Parsed, Raw, Ref
 from zturbo.wire.control.message import Message, vocabulary
+from zturbo.wire.control.to_broker import MAX_SECONDS, Looking
 from zturbo.wire.control.view import Member, View, ViewChange
 from zturbo.wire.messages import Stamp
 
@@ -17,6 +18,7 @@ __all__ = [
     "Error",
     "Forget",
     "HeldOk",
+    "LookAt",
     "Moved",
     "NewStamp",
     "NewView",
@@ -130,6 +132,15 @@ class AskEntered(Message, type_name="ask_entered"):
 
     job: Id
     epoch: Epoch
+
+
+class LookAt(Message, type_name="look_at"):
+    """Asks a node what one of its processes does."""
+
+    number: Count
+    target: Id
+    kind: Looking
+    seconds: Annotated[int, Int(0, MAX_SECONDS)]
 
 
 class Ok(Message):

@@ -11,6 +11,7 @@ from zturbo.wire.control.fields import (
     MAX_CONTROL,
     MAX_PAGE,
     AtMost,
+    Bytes,
     Code,
     Count,
     Epoch,
@@ -61,6 +62,8 @@ __all__ = [
     "Level",
     "Log",
     "Logs",
+    "Look",
+    "Looking",
     "Measured",
     "Members",
     "Pause",
@@ -70,6 +73,7 @@ __all__ = [
     "Recovered",
     "Release",
     "Renew",
+    "Seen",
     "StartFailed",
     "Submit",
     "Telemetry",
@@ -90,6 +94,14 @@ RECORDS = 200
 RootRun = tuple[Annotated[tuple[Count, ...], AtMost(1)], Annotated[int, Int(1, 1 << 53)]]
 """(path of the first root, number of roots); the path of a job's single root is empty."""
 Pid = Annotated[int, Int(0, 1 << 31)]
+
+
+Looking = Literal["stack", "profile", "trace"]
+"""Kind of a look at a process."""
+MAX_SECONDS = 600
+"""Seconds that one look may take, or go back, at most."""
+SEEN = 4 << 20
+"""Bytes in the answer to a look at most."""
 
 
 # -- members --------------------------------------------------------------------------------------
@@ -297,6 +309,17 @@ class StartFailed(Request[None], type_name="start_failed"):
     traceback: Page
 
 
+class Seen(Message):
+    """What a node has seen of one of its processes, for a client that has asked."""
+
+    node: Id
+    number: Count
+    """Of the broker's question."""
+    data: Annotated[bytes, Bytes(SEEN)]
+    """Packed as :mod:`zturbo.telemetry.seen` says; empty if there is an error."""
+    error: Line
+
+
 # -- clients --------------------------------------------------------------------------------------
 class ClientHello(Request[answers.Greeting], type_name="client_hello"):
     """A client introduces itself."""
@@ -383,6 +406,16 @@ class Telemetry(Request[answers.Telemetry]):
 
     after: Count = 0
     """0 for the first page; then what the page before has as its ``next``."""
+
+
+class Look(Request[answers.Seen]):
+    """Asks what a process does now, or has done lately. The broker asks its node, and hands on the answer."""
+
+    target: Id
+    """The process: its incarnation."""
+    kind: Looking
+    seconds: Annotated[int, Int(0, MAX_SECONDS)] = 0
+    """For which it is looked at, for a profile; of the trace, how far back it goes."""
 
 
 class Logs(Request[answers.LogPage]):

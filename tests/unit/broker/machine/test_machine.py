@@ -31,8 +31,8 @@ from zturbo.wire.payload import pack_many
 
 JOB = b"j" * 16
 
-BY_THE_SERVER = {to_broker.Log, to_broker.Logs}
-"""Messages that the server handles itself: the machine has no log."""
+BY_THE_SERVER = {to_broker.Log, to_broker.Logs, to_broker.Look, to_broker.Seen}
+"""Messages that the server handles itself: the machine has no log, and hands on no questions."""
 
 
 def running(**options: Any) -> Any:

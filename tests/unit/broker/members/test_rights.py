@@ -79,6 +79,7 @@ def messages() -> dict[str, Message]:
                 ref=1, node=NODE, incarnation=MINE, code=0, text="", who="w", cause="", running=()
             ),
             to_broker.StartFailed(ref=1, node=NODE, incarnation=MINE, who="w", error="", traceback=""),
+            to_broker.Seen(node=NODE, number=1, data=b"", error=""),
             to_broker.ClientHello(ref=1, client=CLIENT, protocol=1, version=""),
             to_broker.Submit(ref=1, client=CLIENT, jobs=()),
             to_broker.Feed(ref=1, job=JOB, seq=0, first=0, n=1, metas=None),
@@ -91,6 +92,7 @@ def messages() -> dict[str, Message]:
             to_broker.Members(ref=1),
             to_broker.Measured(incarnation=MINE, report=Report(clock=1)),
             to_broker.Telemetry(ref=1),
+            to_broker.Look(ref=1, target=MINE, kind="stack"),
             to_broker.Logs(ref=1, after=0, job=JOB, source=""),
         )
     }
@@ -99,7 +101,7 @@ def messages() -> dict[str, Message]:
 MESSAGES = messages()
 OF_CLIENTS = {
     *("client_hello", "submit", "feed", "close_feed", "attach", "watch", "cancel", "release", "jobs"),
-    *("members", "logs", "telemetry"),
+    *("members", "logs", "telemetry", "look"),
 }
 CHANGES = {"submit", "feed", "close_feed", "cancel", "release"}
 OF_A_JOB = {"feed", "close_feed", "attach", "watch", "cancel", "release", "jobs", "logs"}
@@ -148,7 +150,18 @@ def test_who_is_no_member_has_no_say() -> None:
     some.membership.remove(MINE)
     heard = {name for name in told if some.check(user("node"), MINE, MESSAGES[name])}
     assert heard == {
-        *("hello", "get_view", "leave", "pinging", "pinged", "draining", "renew", "exited", "start_failed")
+        *(
+            "hello",
+            "get_view",
+            "leave",
+            "pinging",
+            "pinged",
+            "draining",
+            "renew",
+            "exited",
+            "start_failed",
+            "seen",
+        )
     }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -24,13 +25,19 @@ def ends() -> Iterator[tuple[RunningNote, RunningNote]]:
     node.close()
 
 
+def timeless(node: RunningNote) -> list[Running]:
+    """What runs, each task with a time since this test's process began."""
+    assert all(0.0 < run.since <= time.monotonic() for run in node.read())
+    return [run._replace(since=0.0) for run in node.read()]
+
+
 def test_one_by_one(ends: tuple[RunningNote, RunningNote]) -> None:
     worker, node = ends
     assert node.read() == []
     worker.begin(JOB, 2, (5,), False)
     worker.task(7)
     worker.given(3)
-    assert node.read() == [Running(1, JOB, 2, (5, 7), 3)]
+    assert timeless(node) == [Running(1, JOB, 2, (5, 7), 3)]
     worker.end()
     assert node.read() == []
 
@@ -38,7 +45,7 @@ def test_one_by_one(ends: tuple[RunningNote, RunningNote]) -> None:
 def test_a_batch(ends: tuple[RunningNote, RunningNote]) -> None:
     worker, node = ends
     worker.several(JOB, 1, [(1,), (2, 3)])
-    assert node.read() == [Running(1, JOB, 1, (1,), 0), Running(1, JOB, 1, (2, 3), 0)]
+    assert timeless(node) == [Running(1, JOB, 1, (1,), 0), Running(1, JOB, 1, (2, 3), 0)]
 
 
 def test_a_table(ends: tuple[RunningNote, RunningNote]) -> None:
@@ -46,7 +53,7 @@ def test_a_table(ends: tuple[RunningNote, RunningNote]) -> None:
     worker.enter(0, JOB, 1, (1,))
     worker.enter(3, OTHER, 2, ())
     worker.gave(3, 4)
-    assert node.read() == [
+    assert timeless(node) == [
         Running(1, JOB, 1, (1,), 0, beside=True),
         Running(2, OTHER, 2, (), 4, beside=True),
     ]
@@ -84,7 +91,7 @@ def test_the_last_task_stays_noted_when_it_has_ended(ends: tuple[RunningNote, Ru
     assert node.last() == [], "it runs"
     worker.end()
     worker.end()
-    assert [run[1:] for run in node.last()] == [(JOB, 2, (5, 7), 3, False)]
+    assert [run[1:6] for run in node.last()] == [(JOB, 2, (5, 7), 3, False)]
     worker.begin(JOB, 2, (6,), False)
     assert node.last() == [] == node.read(), "nothing that is half written"
     worker.several(JOB, 1, [(1,), (2, 3)])

@@ -1,0 +1,78 @@
+"""Looks at real workers: stacks and profiles, through their node."""
+
+from __future__ import annotations
+
+import io
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.cluster import Cluster, eventually, stage
+from zturbo import Job, Task
+from zturbo.cli import main
+from zturbo.errors import TaskError
+
+
+def test_a_task_that_holds_the_interpreter_shows_where_it_is(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stages = [stage("calm", "tests.stages.contents:Same", 1), stage("stuck", "tests.stages.stuck:Stuck", 1)]
+    with Cluster({"p": stages}) as cluster, cluster.client() as client:
+        cluster.child("p.calm")
+        job = client.submit(Job("lost", Task("a" * 40 + "!")), pipeline="p")
+        found: list[dict[str, Any]] = []
+
+        def seen() -> bool:
+            found[:] = [one for one in client.stacks() if one["name"] == "p.stuck"]
+            return bool(found) and bool(found[0]["frames"])
+
+        eventually(seen)
+        (one,) = client.stacks("stuck")
+        assert [frame["function"] for frame in one["frames"]] == ["hold", "process"]
+        (task,) = one["tasks"]
+        assert (task["job"], task["path"]) == (job.id, []) and task["seconds"] > 0
+        assert one["pid"] == cluster.child("p.stuck").pid and one["note"] == ""
+        assert len(one["threads"]) > 1, "the thread with the sockets is there, too"
+
+        broker = ["--broker", cluster.address]
+        assert main(["stack", *broker]) == 0
+        said = capsys.readouterr().out
+        assert re.search(r"p\.stuck  host .*\n  task \(root\) of job \w+ \(lost\), for \d+\.\d s\n", said)
+        assert "stuck.py:" in said and "in hold" in said and "at this moment: p.calm x1" in said
+        file = tmp_path / "stuck.svg"
+        assert main(["profile", "stuck", "--seconds", "1", "-o", str(file), *broker]) == 0
+        assert "hold (stuck.py)" in file.read_text()
+        assert main(["stack", "stukc", *broker]) == 2
+        assert "p.stuck" in capsys.readouterr().err
+        job.cancel()
+
+
+def test_a_failed_task_runs_again_in_the_terminal(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with Cluster({"p": [stage("odd", "Odd", 1)]}) as cluster, cluster.client() as client:
+        broker = ["--broker", cluster.address]
+        results = client.map_tasks(["raise", "exit", "fine"], "p")
+        job = client.jobs()[0]["id"]
+        errors = [task.error for task in results if not task.success]
+        assert [
+            (error.stage, error.path, error.content) for error in errors if isinstance(error, TaskError)
+        ] == [
+            ("odd", (0,), "raise"),
+            ("odd", (1,), "exit"),
+        ]
+        handle = client.submit(Job("bad", Task("raise")), pipeline="p")
+        with pytest.raises(ValueError, match="on purpose"):
+            handle.failed[0].replay("tests.stages.basic:Odd")
+        replay = ["replay", "bad", "--stage", "tests.stages.basic:Odd", *broker]
+        assert main(replay) == 1
+        said = capsys.readouterr()
+        assert "task root at stage odd, input 'raise'" in said.out and "ValueError: on purpose" in said.err
+        monkeypatch.setattr("sys.stdin", io.StringIO("p task.content * 2\nq\n"))
+        assert main([*replay, "--pdb"]) == 1
+        assert "'raiseraise'" in capsys.readouterr().out, "it stops in process()"
+        assert main(["replay", "bad", "7", *replay[2:]]) == 2
+        assert "no failed task has that path; there are\n    root  odd: ValueError" in capsys.readouterr().err
+        assert job

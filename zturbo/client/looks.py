@@ -1,0 +1,140 @@
+"""Looks at processes, through the broker and their nodes: what they do now, or have done lately."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from typing import Any, TypeVar
+
+from zturbo.checks import did_you_mean
+from zturbo.client.connection import Connection
+from zturbo.errors import DecodeError, UsageError, ZturboError
+from zturbo.telemetry.seen import Unreadable, Where
+from zturbo.telemetry.stacks import Frame, Stack, main_stack, of_code, parse
+from zturbo.wire.control import answers, to_broker
+
+__all__ = ["look", "pick_processes", "stack_map"]
+
+AT_ONCE = 64
+"""Questions on the way at a time: an answer may have some megabytes."""
+
+SLACK = 15.0
+"""Seconds that an answer may take beyond those for which a process is looked at."""
+
+Read = TypeVar("Read")
+
+
+def pick_processes(processes: Sequence[answers.Process], what: str | None) -> list[answers.Process]:
+    """The workers, or those processes that a person names.
+
+    Args:
+        processes: as the broker tells of them.
+        what: ``PIPELINE.STAGE``, or ``STAGE`` alone; a process id, ``HOST:PID``, or the first digits of an
+            incarnation; ``sink``. None for all workers.
+
+    Raises:
+        UsageError: there is no such stage and no such process.
+    """
+    members = [one for one in processes if one.name != "broker"]
+    workers = [one for one in members if not one.name.startswith("sink")]
+    if what is None:
+        return workers
+    found = [one for one in members if one.name == what]
+    found = found or [one for one in workers if one.name.rpartition(".")[2] == what]
+    found = found or [one for one in members if what in (str(one.pid), f"{one.host}:{one.pid}") and one.pid]
+    if not found and len(what) >= 4:
+        found = [one for one in members if one.incarnation.hex().startswith(what.lower())]
+    if found:
+        return found
+    names = sorted({one.name for one in members})
+    if not names:
+        raise UsageError(
+            f"no worker runs, so there is no {what!r}; 'zturbo jobs' shows why workers do not start"
+        )
+    hint = did_you_mean(what, names)
+    raise UsageError(
+        f"no process of that name: {hint}. Name a stage, a process id, HOST:PID, or the first digits of an "
+        "incarnation, as 'zturbo hosts' and 'zturbo top' show them"
+    )
+
+
+def look(
+    connection: Connection,
+    processes: Sequence[answers.Process],
+    kind: to_broker.Looking,
+    seconds: int,
+    read: Callable[[bytes], Read],
+) -> list[Read | ZturboError]:
+    """Look at all of these processes at the same time.
+
+    Args:
+        connection: to the broker.
+        processes: at which to look.
+        kind: what to look at.
+        seconds: for which, or how far back.
+        read: makes a value of an answer; raises Unreadable.
+
+    Returns:
+        For each process, in order, the value, or the reason why there is none.
+    """
+    connection.check_process()
+    takes = seconds if kind == "profile" else 0
+    asked: list[Future[answers.Seen]] = []
+    found: list[Read | ZturboError] = []
+    for at, process in enumerate(processes):
+        if at >= AT_ONCE and kind != "profile":  # profiles are to be of the same seconds
+            found.append(_taken(asked[at - AT_ONCE], read))
+        question = to_broker.Look(target=process.incarnation, kind=kind, seconds=seconds)
+        asked.append(connection.io.ask(question, timeout=takes + max(connection.timeout, SLACK)))
+    found += [_taken(one, read) for one in asked[len(found) :]]
+    return found
+
+
+def _taken(asked: Future[answers.Seen], read: Callable[[bytes], Read]) -> Read | ZturboError:
+    try:
+        return read(asked.result().data)
+    except ZturboError as error:
+        return error
+    except Unreadable as error:
+        return DecodeError(f"its node's answer cannot be read ({error}): do both ends have one version?")
+
+
+def stack_map(process: answers.Process, found: Where | ZturboError) -> dict[str, Any]:
+    """What a process does, as ``Client.stacks()`` gives it."""
+    told: dict[str, Any] = {
+        "name": process.name,
+        "host": process.host,
+        "pid": process.pid,
+        "incarnation": process.incarnation.hex(),
+        "tasks": [],
+        "frames": [],
+        "threads": [],
+        "note": "",
+    }
+    if isinstance(found, ZturboError):
+        told["note"] = str(found)
+        return told
+    stacks = parse(found.text)
+    main = main_stack(stacks)
+    told["tasks"] = [
+        {
+            "job": task.job.hex(),
+            "epoch": task.epoch,
+            "path": list(task.path),
+            "given": task.given,
+            "seconds": task.seconds,
+        }
+        for task in found.tasks
+    ]
+    told["frames"] = _frames(of_code(main.frames)) if main is not None else []
+    told["threads"] = [_thread(stack) for stack in reversed(stacks)]
+    told["note"] = found.note
+    return told
+
+
+def _thread(stack: Stack) -> dict[str, Any]:
+    return {"thread": stack.thread, "frames": _frames(stack.frames)}
+
+
+def _frames(frames: Sequence[Frame]) -> list[dict[str, Any]]:
+    return [frame._asdict() for frame in frames]

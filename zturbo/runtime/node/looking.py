@@ -1,0 +1,196 @@
+"""Looks at children for people: their Python stacks, once or many times.
+
+A look never waits: the node's loop asks it again after some milliseconds, and goes on with its other work.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import math
+from collections import Counter
+from collections.abc import Callable, Iterable
+
+from zturbo.runtime.node.children import Child
+from zturbo.runtime.process.stackfile import SIGNAL, is_answered
+from zturbo.telemetry import stacks
+from zturbo.telemetry.seen import Profile, Task, Where, pack
+from zturbo.telemetry.stacks import Frame
+from zturbo.wire.control import from_broker, to_broker
+
+__all__ = ["Looking"]
+
+log = logging.getLogger("zturbo.node")
+
+LOOK_EVERY = 0.005
+"""Seconds between two looks whether the stacks are there."""
+
+GIVE_UP = 2.0
+"""Seconds in which a process writes its stacks, unless the kernel does not let it run."""
+
+SETTLED = 0.25
+"""Seconds without a change after which a text counts as whole, though it does not end as usual."""
+
+SAMPLE_EVERY = 0.02
+"""Seconds between two samples of a profile."""
+
+MOST = 100
+"""Looks at a time at most."""
+
+DIFFERENT = 20_000
+"""Different stacks of a profile at most."""
+
+TASKS = 1000
+"""Tasks that are named at most."""
+
+STOPPED = "the process is stopped or waits in the kernel, and answers no signal: see 'cat /proc/{pid}/stack'"
+UNANSWERED = "the process does not handle zturbo's signal (yet, or its code has replaced the handler)"
+ELSEWHERE = "this node has no such process now: it has ended"
+
+
+class _Look:
+    """One question."""
+
+    def __init__(self, question: from_broker.LookAt, child: Child, now: float) -> None:
+        self.question = question
+        self.child = child
+        self.began = now
+        self.due = now
+        self.asked_at: float | None = None
+        """When the signal was sent whose answer is awaited."""
+        self.text = ""
+        self.changed_at = now
+        self.samples: Counter[tuple[Frame, ...]] = Counter()
+        self.missed = 0
+
+
+class Looking:
+    """The looks of a node.
+
+    Args:
+        node: id of the node.
+        find: incarnation -> the child; None if there is none.
+        say: sends a message to the broker.
+    """
+
+    def __init__(
+        self,
+        node: bytes,
+        find: Callable[[bytes], Child | None],
+        say: Callable[[to_broker.Seen], None],
+    ) -> None:
+        self._node = node
+        self._find = find
+        self._say = say
+        self._looks: list[_Look] = []
+
+    def begin(self, question: from_broker.LookAt, now: float) -> None:
+        """The broker asks."""
+        child = self._find(question.target)
+        if child is None:
+            self._fail(question.number, ELSEWHERE)
+        elif len(self._looks) >= MOST:
+            self._fail(
+                question.number, f"this node has {MOST} other looks to take; ask again in some seconds"
+            )
+        else:
+            self._looks.append(_Look(question, child, now))
+
+    def deadline(self) -> float:
+        """When :meth:`tick` is due."""
+        return min((look.due for look in self._looks), default=math.inf)
+
+    def gone(self, child: Child) -> None:
+        """This child has ended."""
+        for look in [look for look in self._looks if look.child is child]:
+            self._looks.remove(look)
+            self._fail(look.question.number, ELSEWHERE)
+
+    def tick(self, now: float) -> None:
+        """Do what is due."""
+        asked: set[int] = set()
+        for look in list(self._looks):
+            pid = look.child.pid
+            if look.asked_at is not None:
+                asked.add(pid)
+            if now < look.due or (look.asked_at is None and pid in asked):
+                continue  # one after the other: all share the child's memory
+            asked.add(pid)
+            try:
+                over = self._go_on(look, now)
+            except Exception as error:  # such as no descriptor left; the children need their node
+                log.debug("a look failed", exc_info=True)
+                self._fail(look.question.number, f"the node could not look: {error!r:.300}")
+                over = True
+            if over:
+                self._looks.remove(look)
+
+    def _go_on(self, look: _Look, now: float) -> bool:
+        """Returns whether the look is over."""
+        child = look.child
+        if look.asked_at is None:
+            if not is_answered(child.pid):
+                return self._end(look, "", UNANSWERED, now)
+            child.stacks.clear()
+            child.signal(SIGNAL)
+            look.asked_at = look.changed_at = now
+            look.text = ""
+            look.due = now + LOOK_EVERY / 5
+            return False
+        text = child.stacks.read()
+        if not stacks.is_whole(text) and now < look.asked_at + GIVE_UP:
+            if text != look.text:
+                look.text, look.changed_at = text, now
+            if not text or now < look.changed_at + SETTLED:
+                look.due = now + LOOK_EVERY
+                return False
+        return self._end(look, text, "" if text else STOPPED.format(pid=child.pid), now)
+
+    def _end(self, look: _Look, text: str, note: str, now: float) -> bool:
+        """A text is there, or none comes."""
+        if look.question.kind == "stack":
+            self._answer(look, pack(Where(tuple(_tasks(look.child, now)), text, note)))
+            return True
+        main = stacks.main_stack(stacks.parse(text))
+        if main is None:
+            look.missed += 1
+        elif main.frames in look.samples or len(look.samples) < DIFFERENT:
+            look.samples[main.frames] += 1
+        if now < look.began + look.question.seconds and note != UNANSWERED:
+            look.due = max(now + LOOK_EVERY / 5, (look.asked_at or now) + SAMPLE_EVERY)
+            look.asked_at = None
+            return False
+        self._answer(look, _profile(look, note if not look.samples else "", now))
+        return True
+
+    def _answer(self, look: _Look, data: bytes) -> None:
+        number = look.question.number
+        if len(data) > to_broker.SEEN:
+            self._fail(number, "the answer is too large to be sent; look for fewer seconds")
+            return
+        self._say(to_broker.Seen(node=self._node, number=number, data=data, error=""))
+
+    def _fail(self, number: int, error: str) -> None:
+        self._say(to_broker.Seen(node=self._node, number=number, data=b"", error=error))
+
+
+def _tasks(child: Child, now: float) -> Iterable[Task]:
+    """The tasks that a child runs. What its memory says is written by a process that may be broken."""
+    if child.what.role != "worker":
+        return
+    with contextlib.suppress(OverflowError):
+        for run in child.running_note.read()[:TASKS]:
+            seconds = now - run.since if 0.0 < run.since <= now else 0.0
+            yield Task(run.job, run.epoch, run.path, run.given, seconds)
+
+
+def _profile(look: _Look, note: str, now: float) -> bytes:
+    """A profile that fits into an answer: the stacks that were seen most."""
+    most = look.samples.most_common()
+    while True:
+        data = pack(
+            Profile(now - look.began, look.samples.total(), look.missed, SAMPLE_EVERY, tuple(most), note)
+        )
+        if len(data) <= to_broker.SEEN or len(most) < 2:
+            return data
+        most = most[: len(most) // 2]

@@ -1,0 +1,130 @@
+"""Python stacks as text, as :mod:`faulthandler` writes them, read into frames.
+
+The text comes from a process whose code may write anything into it. So nothing in it is trusted: lines that
+are no frame are passed over, and the number of frames is bounded.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+__all__ = ["Frame", "Stack", "collapsed", "is_whole", "main_stack", "of_code", "parse", "speedscope"]
+
+MOST_THREADS = 200
+MOST_FRAMES = 500
+"""Frames of one stack at most; faulthandler writes 100."""
+LENGTH = 500
+"""Characters of a file's or a function's name."""
+
+_THREAD = re.compile(r"(Current thread|Thread) (0x[0-9a-fA-F]+)")
+_FRAME = re.compile(r'  File "(.*)", line (\d{1,9}|\?\?\?) in (.*)')
+_OURS = re.compile(r"(/zturbo/(runtime|core|wire|api|telemetry)/[\w/]+\.py|/runpy\.py|<frozen runpy>)\Z")
+
+
+class Frame(NamedTuple):
+    """One call."""
+
+    file: str
+    line: int
+    function: str
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line} in {self.function}"
+
+
+class Stack(NamedTuple):
+    """The calls of one thread, the innermost first."""
+
+    thread: str
+    frames: tuple[Frame, ...]
+
+
+def parse(text: str) -> list[Stack]:
+    """The stacks in a text of :mod:`faulthandler`; the main thread's is the last."""
+    stacks: list[tuple[str, list[Frame]]] = []
+    for line in text.splitlines():
+        if (thread := _THREAD.match(line)) is not None:
+            if len(stacks) == MOST_THREADS:
+                break
+            stacks.append((thread[2], []))
+        elif stacks and (found := _FRAME.match(line)) is not None:
+            if len(stacks[-1][1]) < MOST_FRAMES:
+                number = 0 if found[2] == "???" else int(found[2])
+                stacks[-1][1].append(Frame(found[1][-LENGTH:], number, found[3][:LENGTH]))
+    return [Stack(name, tuple(frames)) for name, frames in stacks]
+
+
+def is_whole(text: str) -> bool:
+    """Whether a text ends where faulthandler ends: with the outermost call of the main thread.
+
+    The main thread is the last that faulthandler writes. A stack or a list that is too long ends with dots.
+    """
+    last = text.rstrip("\n").rpartition("\n")[2] if text.endswith("\n") else ""
+    if last.strip() == "...":
+        return True
+    frame = _FRAME.match(last)
+    return frame is not None and frame[3] == "<module>" and frame[1].endswith("/boot.py")
+
+
+def main_stack(stacks: Sequence[Stack]) -> Stack | None:
+    """The stack of the main thread, which runs the stage's code."""
+    return stacks[-1] if stacks else None
+
+
+def of_code(frames: Sequence[Frame]) -> tuple[Frame, ...]:
+    """The frames of the stage's code, without those of zturbo that call it; empty where none runs."""
+    end = len(frames)
+    while end and _OURS.search(frames[end - 1].file):
+        end -= 1
+    return tuple(frames[:end])
+
+
+def collapsed(counted: Iterable[tuple[Sequence[Frame], int]]) -> str:
+    """Stacks with the number of samples of each, in the format that flame graph tools read."""
+    lines = []
+    for frames, count in counted:
+        names = [
+            f"{frame.function} ({frame.file.rpartition('/')[2]})".replace(";", ":").replace("\n", " ")
+            for frame in reversed(frames)
+        ]
+        lines.append(f"{';'.join(names) or '(idle)'} {count}\n")
+    return "".join(sorted(lines))
+
+
+def speedscope(
+    name: str, counted: Sequence[tuple[Sequence[Frame], int]], interval: float
+) -> dict[str, object]:
+    """Stacks with the number of samples of each, as a document that speedscope.app opens.
+
+    Args:
+        name: of the profile.
+        counted: (stack, the innermost call first; number of samples).
+        interval: seconds from one sample to the next.
+    """
+    index: dict[Frame, int] = {}
+    samples: list[list[int]] = []
+    weights: list[float] = []
+    for frames, count in counted:
+        samples.append([index.setdefault(frame, len(index)) for frame in reversed(frames)])
+        weights.append(count * interval)
+    return {
+        "$schema": "https://www.speedscope.app/file-format-schema.json",
+        "name": name,
+        "activeProfileIndex": 0,
+        "shared": {
+            "frames": [{"name": one.function, "file": one.file, "line": one.line} for one in index],
+        },
+        "profiles": [
+            {
+                "type": "sampled",
+                "name": name,
+                "unit": "seconds",
+                "startValue": 0,
+                "endValue": sum(weights),
+                "samples": samples,
+                "weights": weights,
+            }
+        ],
+    }
