@@ -42,6 +42,7 @@ from zturbo.wire.control import from_broker, to_broker
 from zturbo.wire.control.message import Message
 from zturbo.wire.control.view import Member
 from zturbo.wire.messages import Batch, Results, Want
+from zturbo_broker.joblogs import JobLogs
 from zturbo_broker.jobs.job import Job
 from zturbo_broker.keyring import Keyring
 from zturbo_broker.ledger.archive import LedgerArchive
@@ -184,7 +185,8 @@ class Broker:
         """Whether its state is to be written to the log."""
         self.bad = 0
         """Messages of peers that were dropped because they could not be read."""
-        self.logbook = Logbook()
+        self.logbook = Logbook(int(time.time() * 1000))
+        self.joblogs = JobLogs(ledger.path.parent / "joblogs")
         self.looks = Looks(self.machine.membership.node_of, self.router.say)
         self._usage = Usage()
         self._changed: dict[bytes, Job] = {}
@@ -234,11 +236,14 @@ class Broker:
         if jobs:
             unfinished = sum(job.state in LIVE for job in jobs)
             log.info("the ledger has %d jobs, %d of them unfinished", len(jobs), unfinished)
+        self.joblogs.clean(lambda job: self.machine.known.table.find(job) is not None)
 
     # -- the logbook --------------------------------------------------------------------------
     def _note(self, level: str, source: str, job: bytes, text: str) -> None:
         """Add a line for ``zturbo logs``; a warning or an error goes to this process's stderr too."""
-        self.logbook.add(time.time(), level, source, job, text)
+        entry = self.logbook.add(time.time(), level, source, job, text)
+        if job and level != "INFO":
+            self.joblogs.add([entry])
         number: int = getattr(logging, level)
         if number > logging.INFO or log.isEnabledFor(logging.DEBUG):
             log.log(number if number > logging.INFO else logging.DEBUG, "%s", text)
@@ -265,7 +270,12 @@ class Broker:
 
     def _log(self, m: to_broker.Log) -> None:
         if m.incarnation in self.machine.membership:
-            self.logbook.add_records(time.time(), m)
+            member = self.machine.membership.get(m.incarnation)
+            host = "" if member is None else member.host
+            pid = self.machine.membership.pid_of(m.incarnation)
+            entries = self.logbook.add_records(time.time(), m, host, pid)
+            find = self.machine.known.table.find
+            self.joblogs.add(entry for entry in entries if entry.job and find(entry.job) is not None)
 
     def _logs(self, who: bytes, m: to_broker.Logs, user: User | None) -> None:
         known = self.machine.known
@@ -275,7 +285,9 @@ class Broker:
             return job is not None and known.rights.sees(user, job)
 
         all_jobs = user is None or user.role != "client" or known.rights.shared
-        page = self.logbook.page(m.after, m.job, m.source, None if all_jobs else sees)
+        older = m.job is not None and m.after < self.logbook.oldest
+        kept = self.joblogs.read(m.job) if older and m.job is not None else []
+        page = self.logbook.page(m.after, m.job, m.source, None if all_jobs else sees, kept)
         self.router.say(who, from_broker.Ok(ref=m.ref, value=page))
 
     def _look_at_itself(self, now: float) -> None:
@@ -543,6 +555,7 @@ class Broker:
         elif effect.op == "drop_job":
             self._changed.pop(args[0], None)
             self.ledger.drop_job(args[0])
+            self.joblogs.drop(args[0])
         elif effect.op == "set_members":
             number, members = args
             self._note_members(members)

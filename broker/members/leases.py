@@ -136,6 +136,11 @@ class Membership:
         lease = self._leases.get(incarnation)
         return None if lease is None else lease.node
 
+    def pid_of(self, incarnation: bytes) -> int:
+        """The process id of a member; 0 if it is not known."""
+        lease = self._leases.get(incarnation)
+        return 0 if lease is None else lease.pid
+
     def nodes(self, pipeline: str) -> list[bytes]:
         """The nodes that have workers of a pipeline."""
         here = {lease.node for lease in self._leases.values() if lease.member.pipeline == pipeline}

@@ -14,7 +14,7 @@ class Talks(Stage):
 
     def process(self, task: Task) -> Task:
         logging.getLogger("talks").warning("a warning of %s", task.content)
-        logging.getLogger("talks").info("not to be told")
+        logging.getLogger("talks").debug("not to be told")
         return task
 
 

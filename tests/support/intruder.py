@@ -147,7 +147,7 @@ class Intruder:
         )
         said["client logs"] = self.asks(
             "bob",
-            to_broker.Log(incarnation=new, source="sink", records=(("INFO", b"", CANARY),), dropped=0),
+            to_broker.Log(incarnation=new, source="sink", records=(("INFO", b"", (), CANARY),), dropped=0),
             new,
         )
         for message in (

@@ -305,9 +305,7 @@ HOSTILE = "a\x1b[2J\x9b2J\u202eb\r[/bold]\njobs all done"
 def test_no_text_of_another_steers_the_terminal(cluster: Cluster, client: Client) -> None:
     handle = client.submit(Job(HOSTILE, Task(HOSTILE)), pipeline="steers")
     assert len(handle.result(timeout=30).failed_tasks) == 1
-    eventually(
-        lambda: any("a warning of" in entry["text"] for entry in client.logs(source="steers.steers")[0])
-    )
+    eventually(lambda: any("a warning of" in entry["text"] for entry in client.logs(source="steers.steers")))
     short = handle.id[:12]
     commands = [
         ("jobs", "--all"),

@@ -81,7 +81,7 @@ def test_a_job_goes_on_with_its_code_and_new_jobs_get_the_new_one(work: Work) ->
         work.edit(2)
         start_anew(client, [min(codes(client))], 2)
         assert len({*codes(client).values()}) == 2
-        eventually(lambda: any("no job goes to both" in entry["text"] for entry in client.logs()[0]))
+        eventually(lambda: any("no job goes to both" in entry["text"] for entry in client.logs()))
         assert client.submit(Task(7), pipeline="p").result(timeout=60) == [[2, 7]]
         work.gate.touch()
         assert got + list(stream) == [[1, n] for n in range(N)]
@@ -125,7 +125,7 @@ def test_a_worker_with_other_code_is_refused_where_the_file_wants_one_code(work:
         before = codes(client)
         work.edit(2)
         os.kill(min(before), signal.SIGKILL)
-        eventually(lambda: any("refused on" in entry["text"] for entry in client.logs()[0]))
+        eventually(lambda: any("refused on" in entry["text"] for entry in client.logs()))
         assert {*codes(client).values()} == {*before.values()}
         work.gate.touch()
         assert got + list(stream) == [[1, n] for n in range(N)]

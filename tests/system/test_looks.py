@@ -76,3 +76,24 @@ def test_a_failed_task_runs_again_in_the_terminal(
         assert main(["replay", "bad", "7", *replay[2:]]) == 2
         assert "no failed task has that path; there are\n    root  odd: ValueError" in capsys.readouterr().err
         assert job
+
+
+def test_what_a_stage_prints_and_logs_is_there_after_the_jobs_end(capsys: pytest.CaptureFixture[str]) -> None:
+    with Cluster({"p": [stage("loud", "tests.stages.loud:Loud", 1)]}) as cluster:
+        with cluster.client() as client:
+            job = client.submit(Job("noise", Task("\x1b[31mred")), pipeline="p")
+            assert job.result(30) == ["\x1b[31mred"]
+            eventually(lambda: len(client.logs(job.id, source="p.loud")) == 3)
+            lines = client.logs("noise", source="p.loud")
+            assert [line["text"].split()[0] for line in lines] == ["printed", "told", "logged"]
+            pid = cluster.child("p.loud").pid
+            assert {(line["level"], line["job"], line["pid"]) for line in lines} == {("INFO", job.id, pid)}
+            assert client.logs(job.id, source="p.loud", level="WARNING") == []
+            assert main(["logs", "noise", "--broker", cluster.address]) == 0
+            said = capsys.readouterr().out
+            assert f":{pid} [{job.id[:12]}]: printed \\x1b[31mred" in said and "\x1b[31m" not in said
+            (file,) = (cluster.state / "logs").glob(f"p.loud-*-{pid}.log")
+            assert file.read_text().count("red") == 3
+        cluster.kill("broker")
+        with cluster.client() as client:
+            eventually(lambda: len(client.logs(job.id, source="p.loud")) == 3)  # from disk

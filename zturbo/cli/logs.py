@@ -10,7 +10,7 @@ from typing import Any
 from zturbo.checks import did_you_mean
 from zturbo.cli.ask import add_broker, connect, find_job
 from zturbo.cli.printed import one_line, paint, print_line
-from zturbo.client.client import Client
+from zturbo.client.client import LEVELS, Client
 from zturbo.client.job_ids import short
 from zturbo.errors import UsageError
 from zturbo.errortext import shown_text
@@ -24,6 +24,7 @@ examples:
   zturbo logs
   zturbo logs video.detect --follow
   zturbo logs clip --json
+  zturbo logs clip --level warning
 """
 
 EVERY = 0.5
@@ -34,11 +35,11 @@ def add(commands: Any) -> None:
     """Add the command to the parser."""
     parser = commands.add_parser(
         "logs",
-        help="print the latest events: jobs, deaths, and log lines of stages",
-        description="Prints the broker's log: jobs that begin and end, processes that die, and log lines of "
-        "workers and sinks on all hosts. These are warnings and errors; with --verbose, workers and sinks "
-        "send INFO lines, too. The broker keeps some thousands of lines. All processes also log to their own "
-        "stderr.",
+        help="print what happened, and what stages print and log",
+        description="Prints the broker's log: jobs that begin and end, processes that die, and what stages "
+        "print and log on all hosts, from INFO up, with the job and the path of the task that ran. A job's "
+        "lines are there as long as the broker keeps the job, up to 1 MiB; of all others it remembers some "
+        "thousands. Each worker's output is also in a file, in the folder 'logs' of its state folder.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -51,19 +52,26 @@ def add(commands: Any) -> None:
     parser.add_argument(
         "-f", "--follow", action="store_true", help="also print new lines as they come, until Ctrl-C"
     )
+    parser.add_argument(
+        "--level",
+        default="debug",
+        choices=[level.lower() for level in LEVELS],
+        help="the lowest level that is shown; default: all that is there, which is from INFO up",
+    )
     add_broker(parser, as_json="print a JSON map a line, for programs")
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
     """Run the command."""
+    levels = LEVELS[LEVELS.index(args.level.upper()) :]
     with connect(args) as client:
         job, source = _filter(client, args.what)
         after = 0
         pause = threading.Event()
         while True:
-            some, after, more = client.logs(after, job=job, source=source)
-            _show(some, as_json=args.json)
+            some, after, more = client.log_page(after, job=job, source=source)
+            _show([line for line in some if line["level"] in levels], as_json=args.json)
             if more:
                 continue
             if not args.follow:
@@ -96,10 +104,12 @@ def _show(entries: list[dict[str, Any]], *, as_json: bool) -> None:
             print_line(entry)
             continue
         at = datetime.fromtimestamp(entry["at"])
-        of = f" [{short(entry['job'])}]" if entry["job"] else ""
+        path = " " + ".".join(map(str, entry["path"])) if entry["path"] else ""
+        of = f" [{short(entry['job'])}{path}]" if entry["job"] else ""
+        at_host = f" on {one_line(shown_text(entry['host']))}:{entry['pid']}" if entry["pid"] else ""
         level = paint(f"{entry['level']:<7}", COLOURS.get(entry["level"], ""))
         source = one_line(shown_text(entry["source"]))
         text = shown_text(entry["text"]).replace(
             "\n", "\n    "
         )  # so that no further line looks like an entry
-        print(f"{at:%m-%d %H:%M:%S} {level} {source}{of}: {text}", flush=True)
+        print(f"{at:%m-%d %H:%M:%S} {level} {source}{at_host}{of}: {text}", flush=True)

@@ -52,6 +52,9 @@ DEFAULT_BROKER = "tcp://127.0.0.1:5555"
 
 log = logging.getLogger("zturbo.client")
 
+LEVELS = tuple(dict(sorted(to_broker.LEVELS.items())).values())
+"""Names of the levels of a log line, the lowest first."""
+
 ReturnWhen = Literal["ALL_COMPLETED", "FIRST_COMPLETED", "FIRST_EXCEPTION"]
 
 
@@ -428,22 +431,54 @@ class Client:
         ]
 
     def logs(
-        self, after: int = 0, *, job: bytes | str | None = None, source: str = ""
-    ) -> tuple[list[dict[str, Any]], int, bool]:
-        """The latest log entries, as ``zturbo logs`` shows them; the broker remembers some thousands.
+        self, job: bytes | str | None = None, *, source: str = "", level: str = "DEBUG"
+    ) -> list[dict[str, Any]]:
+        """What happened, and what stages have printed and logged, as ``zturbo logs`` shows it.
+
+        The lines of a job are there as long as the broker keeps the job, up to 1 MiB. Of all others it
+        remembers some thousands.
 
         Args:
-            after: number of the last entry that the caller has.
-            job: entries about this job only; named as for :meth:`attach`.
-            source: entries of this source only: ``broker``, or a stage such as ``video.detect``.
+            job: lines about this job only; named as for :meth:`attach`.
+            source: lines of this source only: ``broker``, or a stage such as ``video.detect``.
+            level: the lowest level: ``DEBUG``, ``INFO``, ``WARNING``, ``ERROR`` or ``CRITICAL``.
 
         Returns:
-            Entries (maps with ``number``, ``at``, ``level``, ``source``, ``job``, ``text``), the ``after`` of
-            the next call, and whether there are more entries now.
+            A map for each line, in order: ``number``; ``at`` (seconds since 1970, by the broker's clock);
+            ``level``; ``source``; ``host`` and ``pid`` of the process that said it; ``job`` and ``path`` of
+            the task that ran, None and empty if that is not known; ``text``.
+
+        Raises:
+            UsageError: there is no such job or level.
+        """
+        if level not in LEVELS:
+            raise wrong("logs: level", level, ", ".join(LEVELS))
+        wanted = LEVELS[LEVELS.index(level) :]
+        found, after, more = self.log_page(0, job=job, source=source)
+        while more:
+            some, after, more = self.log_page(after, job=job, source=source)
+            found += some
+        return [line for line in found if line["level"] in wanted]
+
+    def log_page(
+        self, after: int = 0, *, job: bytes | str | None = None, source: str = ""
+    ) -> tuple[list[dict[str, Any]], int, bool]:
+        """Some log lines, for programs that follow them.
+
+        Args:
+            after: number of the last line that the caller has.
+            job: as for :meth:`logs`.
+            source: as for :meth:`logs`.
+
+        Returns:
+            Lines, as :meth:`logs` gives them; the ``after`` of the next call; and whether there are more now.
         """
         raw = None if job is None else self._find("logs: job", job)
         page = self.connection.ask(to_broker.Logs(after=after, job=raw, source=source))
-        entries = [{**entry.as_map(), "job": entry.job and entry.job.hex()} for entry in page.entries]
+        entries = [
+            {**entry.as_map(), "job": entry.job.hex() if entry.job else None, "path": list(entry.path)}
+            for entry in page.entries
+        ]
         return entries, page.last, page.more
 
     def describe(

@@ -114,7 +114,7 @@ class Watcher:
     def _read_lines(self, client: Client) -> None:
         more = True
         while more and not self._stop.is_set():
-            entries, self._after, more = client.logs(self._after)
+            entries, self._after, more = client.log_page(self._after)
             with self.lock:
                 self.lines.extend(entries)
 

@@ -110,7 +110,7 @@ def worker_children(
         spec.stage.num_worker = spec.workers if count is None else count
         names = [other.name for other in pipeline.stages]
         shipped = shipped_workers(pipeline.name, names, index, spec.stage, spec.task_timeout)
-        more = {"tcp": _tcp(address), "debug": debug}
+        more = {"tcp": _tcp(address), "debug": debug, "logs": str(network.state / "logs")}
         return [
             ChildSpec("worker", stage, "zturbo.runtime.members.worker", {**one, **more}) for one in shipped
         ]
@@ -132,6 +132,7 @@ def worker_children(
             "task_timeout": spec.task_timeout,
             "tcp": _tcp(address),
             "debug": debug,
+            "logs": str(network.state / "logs"),
         }
         out.append(ChildSpec("worker", stage, "zturbo.runtime.members.worker", worker))
     return out

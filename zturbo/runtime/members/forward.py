@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Callable
 
 from zturbo.wire.control.to_broker import LEVELS, Level
+from zturbo.wire.messages import Path
 
 __all__ = ["Forwarder"]
 
@@ -22,18 +23,25 @@ TEXT = 4000
 """Characters of one record."""
 
 
+Running = tuple[bytes, Path]
+"""(job, path of its task)"""
+
+Record = tuple[Level, bytes, Path, str]
+"""(level, job, path of its task, text)"""
+
+
 class Forwarder(logging.Handler):
     """A handler that keeps records until the I/O thread takes them.
 
     Args:
         level: the lowest level of a record that is taken.
-        current: the job whose task runs in the main thread; None if there is none.
+        current: job and path of the task that runs in the main thread; an empty job if there is none.
     """
 
-    def __init__(self, level: int, current: Callable[[], bytes | None] = lambda: None) -> None:
+    def __init__(self, level: int, current: Callable[[], Running] = lambda: (b"", ())) -> None:
         super().__init__(level)
         self.current = current
-        self._records: deque[tuple[Level, bytes, str]] = deque()
+        self._records: deque[Record] = deque()
         self._dropped = 0
         self._budget = float(MOST)
         self._filled = time.monotonic()
@@ -53,11 +61,11 @@ class Forwarder(logging.Handler):
             return
         self._budget -= 1
         main = record.thread == threading.main_thread().ident
-        job = (self.current() if main else None) or b""
+        job, path = self.current() if main else (b"", ())
         level = LEVELS.get(record.levelno, "INFO")
-        self._records.append((level, job, text))
+        self._records.append((level, job, path, text))
 
-    def take(self) -> tuple[list[tuple[Level, bytes, str]], int]:
+    def take(self) -> tuple[list[Record], int]:
         """(records, number of records that were dropped), both since the last call."""
         records = [self._records.popleft() for _ in range(len(self._records))]
         dropped, self._dropped = self._dropped, 0

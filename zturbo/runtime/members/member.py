@@ -152,7 +152,7 @@ class MemberLoop:
         self.member: Member | None = None
         self.name = stage
         """For people, such as ``video.detect``."""
-        self.forwarder = Forwarder(logging.WARNING)
+        self.forwarder = Forwarder(logging.INFO)
         self.code = ""
         self.view = View(0, {})
         self.joined = 0
@@ -341,13 +341,14 @@ class MemberLoop:
     def leave(self, role: Role) -> None:
         """Tell the broker that this member leaves, and stop."""
         self._tell_counts(role.snapshot())
+        self._forward()
         self.tell(to_broker.Leave(incarnation=self.incarnation))
         self.stopping = True
 
     def _forward(self) -> None:
         """Send the log records of this process to the broker."""
         records, dropped = self.forwarder.take()
-        if records:
+        if records or dropped:
             self.tell(
                 to_broker.Log(
                     incarnation=self.incarnation, source=self.name, records=tuple(records), dropped=dropped
@@ -502,6 +503,5 @@ def start_member(side: ChildSide, stage: str) -> MemberLoop:
         loop.name = f"{spec['pipeline']}.{stage}"
     loop.parent = spec.get("parent", 0)
     loop.on_joined = side.joined
-    loop.forwarder.setLevel(logging.INFO if spec.get("debug") else logging.WARNING)
     logging.getLogger().addHandler(loop.forwarder)
     return loop

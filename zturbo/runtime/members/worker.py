@@ -39,12 +39,13 @@ from zturbo.runtime.members.member import MemberLoop, start_member
 from zturbo.runtime.process.childside import ChildSide
 from zturbo.runtime.process.descriptors import LOST_DESCRIPTORS, Descriptors, opened
 from zturbo.runtime.process.forked import part_on_fork
+from zturbo.runtime.process.prints import Prints
 from zturbo.wire.codec import BadBatch
 from zturbo.wire.control.message import Message
 from zturbo.wire.control.report import Report
 from zturbo.wire.control.view import Member
 from zturbo.wire.extensions import Encoder
-from zturbo.wire.messages import DataMessage
+from zturbo.wire.messages import DataMessage, Path
 
 if TYPE_CHECKING:
     from zturbo.runtime.code.overlapping import AsyncRunner
@@ -131,7 +132,7 @@ class WorkerProcess:
         self._overlapping: AsyncRunner | None = None
         """The runner, if the stage is ``async def``; else None."""
         self.runner = self._make_runner(host, max_task_bytes, task_timeout)
-        loop.forwarder.current = lambda: self.runner.production.job or None
+        loop.forwarder.current = self._current
         self._room = threading.Event()
         self._room.set()
         self._posted = 0
@@ -162,6 +163,14 @@ class WorkerProcess:
             return self._overlapping
         kind = BatchRunner if host.batch else Runner
         return kind(Production(host, self._give, current, max_bytes, self._laps))
+
+    def _current(self) -> tuple[bytes, Path]:
+        """Job and path of the task that runs in the user's thread. If many run at a time, the job alone."""
+        running = self._running_note.read()
+        if len(running) == 1:
+            return running[0].job, running[0].path
+        jobs = {run.job for run in running}
+        return (jobs.pop() if len(jobs) == 1 else self.runner.production.job if not jobs else b""), ()
 
     # -- the user's thread --------------------------------------------------------------------
     def run_code(self) -> None:
@@ -518,8 +527,13 @@ def main() -> int:
     """Run the worker that the spec on stdin describes. Returns the exit status."""
     side = ChildSide.open()
     name = f"{side.spec['pipeline']}.{side.spec['stage']}"
+    prints = Prints(side.spec.get("logs"), f"{name}-{side.spec['host']}".replace("/", "_"))
+    prints.begin()
     try:
         worker = make_worker(side)
+        prints.go_on(worker.loop.forwarder, worker.loop.forwarder.current)
+        if prints.problem:
+            log.warning("%s", prints.problem)
     except BaseException as error:
         return _end_soon(side.failed(error, name, ordinal_hint(error, side.spec.get("resources"))))
     return _end_soon(serve(worker, side, name, side.ready))

@@ -20,6 +20,7 @@ from zturbo.wire.control.fields import (
     JobOptions,
     Name,
     Number,
+    Path,
     Real,
     Signed,
     Text,
@@ -271,6 +272,11 @@ class LogEntry(Message):
     source: Name
     job: IdOrNone
     text: Sentence
+    path: Path = ()
+    """Of the task that ran; empty if it is not known."""
+    host: Name = ""
+    pid: Count = 0
+    """Of the process that said it; 0 for the broker."""
 
 
 class LogPage(Message):

@@ -202,7 +202,8 @@ class Log(Message):
 
     incarnation: Id
     source: Name
-    records: Annotated[tuple[tuple[Level, IdOrNone, Line], ...], AtMost(RECORDS)]
+    records: Annotated[tuple[tuple[Level, IdOrNone, Path, Line], ...], AtMost(RECORDS)]
+    """(level, job, path of its task, text); a path is empty if it is not known."""
     dropped: Count
     """Number of lines that were left out, because there were too many."""
 
