@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -97,3 +98,27 @@ def test_what_a_stage_prints_and_logs_is_there_after_the_jobs_end(capsys: pytest
         cluster.kill("broker")
         with cluster.client() as client:
             eventually(lambda: len(client.logs(job.id, source="p.loud")) == 3)  # from disk
+
+
+def test_a_trace_follows_tasks_through_the_stages(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    stages = [stage("nap", "Nap", 1, seconds=0.03), stage("again", "Nap", 1, seconds=0.03)]
+    with Cluster({"p": stages}) as cluster, cluster.client() as client:
+        assert sum(1 for _ in client.map(range(20), "p")) == 20
+        pid = cluster.kill("p.again")
+
+        def restarted() -> bool:
+            names = [one["name"] for one in client.telemetry()["members"] if one["pid"] != pid]
+            return "p.again" in names
+
+        eventually(restarted)
+        file = tmp_path / "trace.json"
+        assert main(["trace", "--last", "10m", "-o", str(file), "--broker", cluster.address]) == 0
+        assert str(file) in capsys.readouterr().out
+        events = json.loads(file.read_text())["traceEvents"]
+        tracks = {event["args"]["name"] for event in events if event["name"] == "thread_name"}
+        assert len(tracks) == 3, "that of the dead worker is there, too"
+        code = [event for event in events if event["name"] == "code"]
+        assert sum(event["args"].get("tasks", 0) for event in code) == 40
+        assert all(event["dur"] > 0 for event in code)
+        assert sum(event["ph"] == "s" for event in events) >= 15
+        assert any(event["cat"] == "death" for event in events if event["ph"] == "i")

@@ -37,12 +37,13 @@ from zturbo.client.feeder import Feeder
 from zturbo.client.handle import JobHandle
 from zturbo.client.hosts import by_host, measurements
 from zturbo.client.job_ids import is_job_id, job_id_of, joined, pick_job, with_text_ids
-from zturbo.client.looks import look, pick_processes, stack_map
+from zturbo.client.looks import look, pick_processes, stack_map, tracks_of
 from zturbo.client.reader import Failure, Reader
 from zturbo.client.submissions import OnError, Submission
 from zturbo.errors import ResultTimeout, UsageError, ZturboError
 from zturbo.runtime.net.keys import ASKING, Security, read_keys
-from zturbo.telemetry.seen import Profile, Where, read_profile, read_stack
+from zturbo.telemetry.chrome import document
+from zturbo.telemetry.seen import Profile, Where, read_profile, read_stack, read_traces
 from zturbo.wire.control import to_broker
 from zturbo.wire.control.fields import MAX_PAGE
 
@@ -429,6 +430,36 @@ class Client:
             else (stack_map(process, Where((), "", one.note)), one)
             for process, one in zip(picked, found, strict=True)
         ]
+
+    def trace(self, job: bytes | str | None = None, *, last: float = 60.0) -> dict[str, Any]:
+        """What all workers did lately, as ``zturbo trace`` writes it: for :func:`json.dump`.
+
+        Perfetto (https://ui.perfetto.dev) and chrome://tracing open the file: one track a worker; slices of
+        code, waiting, sending and being held back; arrows along the way of tasks; deaths as instants.
+
+        Args:
+            job: show the code of this job alone; named as for :meth:`attach`.
+            last: seconds to go back; workers keep some minutes.
+
+        Raises:
+            UsageError: there is no such job.
+        """
+        check_seconds("trace: last", last)
+        raw = None if job is None else self._find("trace: job", job)
+        members = self.connection.ask(to_broker.Members())
+        processes = pick_processes(members.processes, None)
+        stages = {one["incarnation"]: (one["pipeline"], one["stage"]) for one in self.telemetry()["members"]}
+        found = look(self.connection, processes, "trace", 0, read_traces)
+        tracks = [
+            track
+            for process, traces in zip(processes, found, strict=True)
+            if not isinstance(traces, ZturboError)
+            for track in tracks_of(process, stages.get(process.incarnation.hex()), traces)
+        ]
+        events = [line for line in self.logs() if line["level"] != "INFO" or "starts over" in line["text"]]
+        events = [line for line in events if not line["pid"]]  # of the broker, whose clock they have
+        names = {bytes.fromhex(one["id"]): one["name"] for one in self.describe(most=1000)["jobs"]}
+        return document(tracks, events=events, since=members.clock - last, job=raw, names=names)
 
     def logs(
         self, job: bytes | str | None = None, *, source: str = "", level: str = "DEBUG"

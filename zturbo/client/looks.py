@@ -9,11 +9,13 @@ from typing import Any, TypeVar
 from zturbo.checks import did_you_mean
 from zturbo.client.connection import Connection
 from zturbo.errors import DecodeError, UsageError, ZturboError
-from zturbo.telemetry.seen import Unreadable, Where
+from zturbo.telemetry.chrome import Track
+from zturbo.telemetry.ring import read_records
+from zturbo.telemetry.seen import Traces, Unreadable, Where
 from zturbo.telemetry.stacks import Frame, Stack, main_stack, of_code, parse
 from zturbo.wire.control import answers, to_broker
 
-__all__ = ["look", "pick_processes", "stack_map"]
+__all__ = ["look", "pick_processes", "stack_map", "tracks_of"]
 
 AT_ONCE = 64
 """Questions on the way at a time: an answer may have some megabytes."""
@@ -130,6 +132,33 @@ def stack_map(process: answers.Process, found: Where | ZturboError) -> dict[str,
     told["threads"] = [_thread(stack) for stack in reversed(stacks)]
     told["note"] = found.note
     return told
+
+
+def tracks_of(process: answers.Process, place: tuple[str, int] | None, traces: Traces) -> list[Track]:
+    """The tracks of a worker, and of the one that died before it at its place.
+
+    Args:
+        process: the worker.
+        place: its pipeline, and the index of its stage; None if that is not known.
+        traces: what its node tells.
+    """
+    pipeline, stage = place or (process.name.partition(".")[0], 0)
+    return [
+        Track(
+            pipeline=pipeline,
+            stage=stage,
+            name=process.name,
+            host=process.host,
+            pid=one.pid,
+            records=list(read_records(one.raw)),
+            offset=traces.wall - traces.clock,
+            died=one.died,
+            how=one.how,
+            running=[(task.job, task.path, task.seconds) for task in one.tasks],
+            until=traces.wall,
+        )
+        for one in traces.processes
+    ]
 
 
 def _thread(stack: Stack) -> dict[str, Any]:

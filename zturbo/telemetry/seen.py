@@ -5,11 +5,13 @@ A node packs it, and a client unpacks it and checks it: the broker between them 
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 import msgpack
 
+from zturbo.telemetry.ring import SIZE
 from zturbo.telemetry.stacks import Frame
 
 __all__ = ["Profile", "Task", "Traced", "Traces", "Unreadable", "Where", "pack", "read_profile", "read_stack"]
@@ -72,7 +74,9 @@ class Traced(NamedTuple):
     how: str
     """How it died."""
     raw: bytes
-    """Its records, as :mod:`zturbo.telemetry.ring` reads them."""
+    """Its records, compressed; :mod:`zturbo.telemetry.ring` reads them."""
+    tasks: tuple[Task, ...] = ()
+    """Tasks that run."""
 
 
 class Traces(NamedTuple):
@@ -114,17 +118,29 @@ def _ints(values: Iterable[Any]) -> tuple[int, ...]:
     return found
 
 
-def read_stack(data: bytes) -> Where:
-    """The answer to a look of kind ``stack``; raises Unreadable."""
-    value = _unpack(data)
-    _check(value, list, str, str)
+def _tasks(values: Sequence[Any]) -> tuple[Task, ...]:
     tasks = []
-    for task in value[0][:TASKS]:
+    for task in values[:TASKS]:
         if type(task) is not list:
             raise Unreadable("a task that is no list")
         _check(task, bytes, int, list, int, float)
         tasks.append(Task(task[0], task[1], _ints(task[2]), task[3], float(task[4])))
-    return Where(tuple(tasks), value[1][:TEXT], value[2][:1000])
+    return tuple(tasks)
+
+
+def _opened(packed: bytes) -> bytes:
+    """The copy of a ring, which cannot be larger than a ring."""
+    try:
+        return zlib.decompressobj().decompress(packed, SIZE)
+    except zlib.error as error:
+        raise Unreadable(f"records that are not compressed: {error}") from None
+
+
+def read_stack(data: bytes) -> Where:
+    """The answer to a look of kind ``stack``; raises Unreadable."""
+    value = _unpack(data)
+    _check(value, list, str, str)
+    return Where(_tasks(value[0]), value[1][:TEXT], value[2][:1000])
 
 
 def read_profile(data: bytes) -> Profile:
@@ -147,13 +163,14 @@ def read_profile(data: bytes) -> Profile:
 
 
 def read_traces(data: bytes) -> Traces:
-    """The answer to a look of kind ``trace``; raises Unreadable."""
+    """The answer to a look of kind ``trace``, its records no longer compressed; raises Unreadable."""
     value = _unpack(data)
     _check(value, float, float, list)
     processes = []
     for one in value[2][:16]:
         if type(one) is not list:
             raise Unreadable("a process that is no list")
-        _check(one, int, bytes, float, str, bytes)
-        processes.append(Traced(one[0], one[1], float(one[2]), one[3][:1000], one[4]))
+        _check(one, int, bytes, float, str, bytes, list)
+        raw = _opened(one[4])
+        processes.append(Traced(one[0], one[1], float(one[2]), one[3][:1000], raw, _tasks(one[5])))
     return Traces(float(value[0]), float(value[1]), tuple(processes))

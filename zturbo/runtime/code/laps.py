@@ -8,6 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from time import perf_counter
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from zturbo.runtime.code.recorder import Recorder
 
 __all__ = ["CODE", "HELD", "INPUT", "OWN", "Laps", "Pressure"]
 
@@ -49,10 +53,12 @@ class Laps:
         pressed: seconds, up to a time, in which a thread without input was held back.
     """
 
-    __slots__ = ("_pressed", "_state")
+    __slots__ = ("_pressed", "_state", "recorder")
 
     def __init__(self, pressed: Callable[[float], float] = lambda now: 0.0) -> None:
         self._pressed = pressed
+        self.recorder: Recorder | None = None
+        """Gets a lap each time that a record of the trace is due."""
         now = perf_counter()
         self._state: tuple[int, float, float, Spent] = (OWN, now, 0.0, (0.0, 0.0, 0.0, 0.0))
         """What goes on, since when, the pressure then, and the sums before: one value, for both threads."""
@@ -62,7 +68,11 @@ class Laps:
         now = perf_counter()
         state = self._state
         pressed = self._pressed(now) if kind == INPUT else 0.0
-        self._state = (kind, now, pressed, self._sums(state, now))
+        sums = self._sums(state, now)
+        self._state = (kind, now, pressed, sums)
+        recorder = self.recorder
+        if recorder is not None and now >= recorder.due:
+            recorder.record(state[1], state[3], now, sums)
         return state[0]
 
     def _sums(self, state: tuple[int, float, float, Spent], now: float) -> Spent:

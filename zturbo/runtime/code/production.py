@@ -109,6 +109,9 @@ class Production:
         """As :meth:`begin`, for work of the same job and epoch."""
         self.count()
         self.origin = work.origin
+        if (recorder := self.laps.recorder) is not None and work.pieces:
+            (batch, start, _), (newest, _, stop) = work.pieces[0], work.pieces[-1]
+            recorder.work(work.job, batch.runs, start, newest.runs, stop)
         self.done.setdefault(work.origin, 0)
 
     def count(self) -> None:

@@ -14,6 +14,7 @@ import sys
 import threading
 from collections.abc import Callable
 from queue import Empty, SimpleQueue
+from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 from zturbo.api.stage import Stage
@@ -30,6 +31,7 @@ from zturbo.runtime.code.fingerprint import fingerprint
 from zturbo.runtime.code.importing import build_stage, load_class
 from zturbo.runtime.code.laps import HELD, INPUT, OWN, Laps, Pressure
 from zturbo.runtime.code.production import Production
+from zturbo.runtime.code.recorder import Recorder
 from zturbo.runtime.code.runner import Runner
 from zturbo.runtime.code.stagehost import StageHost
 from zturbo.runtime.disk.spill import SpillFile
@@ -40,6 +42,8 @@ from zturbo.runtime.process.childside import ChildSide
 from zturbo.runtime.process.descriptors import LOST_DESCRIPTORS, Descriptors, opened
 from zturbo.runtime.process.forked import part_on_fork
 from zturbo.runtime.process.prints import Prints
+from zturbo.runtime.process.ringfile import RingFile
+from zturbo.telemetry.ring import Ring
 from zturbo.wire.codec import BadBatch
 from zturbo.wire.control.message import Message
 from zturbo.wire.control.report import Report
@@ -88,6 +92,7 @@ class WorkerProcess:
         stages: how many stages that has.
         max_task_bytes: bytes that one output may have.
         task_timeout: seconds that a task of an ``async def`` stage may take; the node ends other tasks.
+        ring: where its trace goes; None for no trace.
     """
 
     def __init__(
@@ -99,6 +104,7 @@ class WorkerProcess:
         stages: int,
         max_task_bytes: int,
         task_timeout: float | None = None,
+        ring: Ring | None = None,
     ) -> None:
         self.loop = loop
         self.machine = WorkerMachine(
@@ -133,6 +139,11 @@ class WorkerProcess:
         """The runner, if the stage is ``async def``; else None."""
         self.runner = self._make_runner(host, max_task_bytes, task_timeout)
         loop.forwarder.current = self._current
+        if ring is not None:
+            production = self.runner.production
+            self._laps.recorder = Recorder(
+                ring, perf_counter(), lambda: production.finished + production.tasks + production.out.finished
+            )
         self._room = threading.Event()
         self._room.set()
         self._posted = 0
@@ -467,6 +478,7 @@ def make_worker(side: ChildSide) -> WorkerProcess:
         stages=spec["stages"],
         max_task_bytes=spec["max_task_bytes"],
         task_timeout=spec.get("task_timeout"),
+        ring=RingFile(spec["ring_fd"]).ring() if "ring_fd" in spec else None,
     )
     coroutines = host.instances.coroutines
     of_loop = coroutines.fds if coroutines is not None else frozenset[int]()

@@ -23,6 +23,7 @@ from zturbo.runtime.process.childside import LENGTH, STOP, UNFIT
 from zturbo.runtime.process.descendants import MARK, end_descendants
 from zturbo.runtime.process.descriptors import LOST_DESCRIPTORS
 from zturbo.runtime.process.frozen import frozen
+from zturbo.runtime.process.ringfile import RingFile
 from zturbo.runtime.process.running import RunningNote
 from zturbo.runtime.process.stackfile import StackFile
 from zturbo.slotted import field, slotted
@@ -103,11 +104,14 @@ class Child:
             open(writer, "wb"),
             open(RunningNote.make(), "wb") as memory,
             open(StackFile.make(), "wb") as stacks,
+            open(RingFile.make(), "wb") as ring,
         ):
             self.running_note = RunningNote(os.dup(memory.fileno()))
             undo.callback(self.running_note.close)
             self.stacks = StackFile(os.dup(stacks.fileno()))
             undo.callback(self.stacks.close)
+            self.ring = RingFile(os.dup(ring.fileno()))
+            undo.callback(self.ring.close)
             own = dict(os.environ if env is None else env)
             worker = what.role == "worker"
             if worker:
@@ -119,7 +123,7 @@ class Child:
                     stdin=subprocess.PIPE,
                     stdout=output,
                     stderr=output,
-                    pass_fds=(writer, memory.fileno(), stacks.fileno()),
+                    pass_fds=(writer, memory.fileno(), stacks.fileno(), ring.fileno()),
                     env=bound_environment(given, own),
                     start_new_session=worker,
                 )
@@ -130,6 +134,7 @@ class Child:
                 "ready_fd": writer,
                 "running_fd": memory.fileno(),
                 "stack_fd": stacks.fileno(),
+                "ring_fd": ring.fileno(),
                 "parent": os.getpid(),
             }
         self.pid = self.process.pid
@@ -248,6 +253,7 @@ class Child:
         os.close(self.pidfd)
         self.running_note.close()
         self.stacks.close()
+        self.ring.close()
 
 
 def _ended(pidfd: int) -> bool:

@@ -8,17 +8,18 @@ from __future__ import annotations
 import contextlib
 import logging
 import math
+import time
 from collections import Counter
 from collections.abc import Callable, Iterable
 
 from zturbo.runtime.node.children import Child
 from zturbo.runtime.process.stackfile import SIGNAL, is_answered
 from zturbo.telemetry import stacks
-from zturbo.telemetry.seen import Profile, Task, Where, pack
+from zturbo.telemetry.seen import Profile, Task, Traced, Traces, Where, pack
 from zturbo.telemetry.stacks import Frame
 from zturbo.wire.control import from_broker, to_broker
 
-__all__ = ["Looking"]
+__all__ = ["Looking", "wall"]
 
 log = logging.getLogger("zturbo.node")
 
@@ -69,14 +70,14 @@ class Looking:
 
     Args:
         node: id of the node.
-        find: incarnation -> the child; None if there is none.
+        find: incarnation -> the child, and the trace of the one before it; None if there is none.
         say: sends a message to the broker.
     """
 
     def __init__(
         self,
         node: bytes,
-        find: Callable[[bytes], Child | None],
+        find: Callable[[bytes], tuple[Child, Traced | None] | None],
         say: Callable[[to_broker.Seen], None],
     ) -> None:
         self._node = node
@@ -86,9 +87,13 @@ class Looking:
 
     def begin(self, question: from_broker.LookAt, now: float) -> None:
         """The broker asks."""
-        child = self._find(question.target)
-        if child is None:
+        found = self._find(question.target)
+        if found is None:
             self._fail(question.number, ELSEWHERE)
+            return
+        child, before = found
+        if question.kind == "trace":
+            self._trace(question.number, child, before, now)
         elif len(self._looks) >= MOST:
             self._fail(
                 question.number, f"this node has {MOST} other looks to take; ask again in some seconds"
@@ -125,6 +130,11 @@ class Looking:
             if over:
                 self._looks.remove(look)
 
+    def _trace(self, number: int, child: Child, before: Traced | None, now: float) -> None:
+        mine = Traced(child.pid, child.incarnation, 0.0, "", child.ring.packed(), tuple(_tasks(child, now)))
+        processes = (mine,) if before is None else (before, mine)
+        self._answer(number, pack(Traces(wall(), now, processes)))
+
     def _go_on(self, look: _Look, now: float) -> bool:
         """Returns whether the look is over."""
         child = look.child
@@ -149,7 +159,7 @@ class Looking:
     def _end(self, look: _Look, text: str, note: str, now: float) -> bool:
         """A text is there, or none comes."""
         if look.question.kind == "stack":
-            self._answer(look, pack(Where(tuple(_tasks(look.child, now)), text, note)))
+            self._answer(look.question.number, pack(Where(tuple(_tasks(look.child, now)), text, note)))
             return True
         main = stacks.main_stack(stacks.parse(text))
         if main is None:
@@ -160,11 +170,10 @@ class Looking:
             look.due = max(now + LOOK_EVERY / 5, (look.asked_at or now) + SAMPLE_EVERY)
             look.asked_at = None
             return False
-        self._answer(look, _profile(look, note if not look.samples else "", now))
+        self._answer(look.question.number, _profile(look, note if not look.samples else "", now))
         return True
 
-    def _answer(self, look: _Look, data: bytes) -> None:
-        number = look.question.number
+    def _answer(self, number: int, data: bytes) -> None:
         if len(data) > to_broker.SEEN:
             self._fail(number, "the answer is too large to be sent; look for fewer seconds")
             return
@@ -194,3 +203,8 @@ def _profile(look: _Look, note: str, now: float) -> bytes:
         if len(data) <= to_broker.SEEN or len(most) < 2:
             return data
         most = most[: len(most) // 2]
+
+
+def wall() -> float:
+    """Seconds since 1970, to join what is recorded on several hosts."""
+    return time.time()

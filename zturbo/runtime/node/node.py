@@ -31,11 +31,12 @@ from zturbo.runtime.net.routes import own_identity
 from zturbo.runtime.net.sockets import DONTWAIT, Dealer, make
 from zturbo.runtime.node.brokerwatch import BrokerWatch
 from zturbo.runtime.node.children import Child, ChildSpec
-from zturbo.runtime.node.looking import Looking
+from zturbo.runtime.node.looking import Looking, wall
 from zturbo.runtime.process.childside import REFUSED, UNFIT
 from zturbo.runtime.process.posted import Posted
 from zturbo.runtime.process.running import Running
 from zturbo.runtime.shared import folder as shared
+from zturbo.telemetry.seen import Traced
 from zturbo.wire.control import from_broker, to_broker
 from zturbo.wire.control.codec import MAX_ANSWER, pack_control, read_answer
 from zturbo.wire.control.message import Message, Request
@@ -88,6 +89,8 @@ class Seat:
         """Serial number of a task that ran at the last look -> when it was first seen."""
         self.guilty: list[Running] = []
         """The tasks for which the child was ended."""
+        self.before: Traced | None = None
+        """The trace of the child before."""
 
     def overdue(self, now: float, ended: dict[bytes, float]) -> Cause:
         """Why to end the child now for a running task: ``timeout``, ``cancelled``; empty for no reason.
@@ -178,7 +181,7 @@ class Node:
         """Job that has ended, whose tasks may still run -> when they have to be gone."""
         self._stop_at: float | None = None
         self._posted = Posted()
-        self._looking = Looking(self.id, self._child_of, lambda seen: self._send(pack_control(seen)))
+        self._looking = Looking(self.id, self._seat_of, lambda seen: self._send(pack_control(seen)))
         self.stopping = False
         self._kill = False
 
@@ -216,8 +219,12 @@ class Node:
         """Whether each seat has a child that is ready."""
         return all(seat.child is not None and seat.child.is_ready for seat in self.seats)
 
-    def _child_of(self, incarnation: bytes) -> Child | None:
-        return next((child for child in self.children if child.incarnation == incarnation), None)
+    def _seat_of(self, incarnation: bytes) -> tuple[Child, Traced | None] | None:
+        """A child, and the trace of the one before it at its place."""
+        for seat in self.seats:
+            if seat.child is not None and seat.child.incarnation == incarnation:
+                return seat.child, seat.before
+        return None
 
     def wake(self) -> None:
         """Let :meth:`run` look at once for children to start. Safe in a signal handler."""
@@ -379,6 +386,9 @@ class Node:
             )
         )
         self._looking.gone(child)
+        if is_worker and child.is_ready:
+            ring = child.ring.packed()
+            seat.before = Traced(child.pid, child.incarnation, wall(), text, ring)
         child.close()
         shutil.rmtree(seat.what.spec["folder"], ignore_errors=True)
         shared.remove(child.incarnation)

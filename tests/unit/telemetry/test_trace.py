@@ -1,0 +1,97 @@
+"""Records of a trace, their ring, and the document that is made of them."""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from zturbo.telemetry import ring
+from zturbo.telemetry.chrome import Track, document
+from zturbo.telemetry.ring import SIZE, Record, Ring, read_records
+
+JOB, OTHER = b"j" * 16, b"o" * 16
+KINDS = {"X", "M", "i", "s", "f"}
+
+
+def record(began: float, code: float = 0.0, waited: float = 0.0, **more: Any) -> Record:
+    fields = {"held": 0.0, "own": 0.0, "tasks": 1, "job": JOB, "first": (0,), "last": (4,), "several": False}
+    return Record(began, began + code + waited, code, waited, **{**fields, **more})
+
+
+def test_a_ring_has_the_newest_records() -> None:
+    memory = bytearray(SIZE)
+    writer = Ring(memory)
+    assert list(read_records(bytes(memory))) == []
+    writer.add(record(1.0, 0.5, 0.25, first=(1, 2, 3, 4), last=(), several=True))
+    assert list(read_records(bytes(memory))) == [
+        record(1.0, 0.5, 0.25, first=(1, 2, 3), last=(), several=True)
+    ]
+    for number in range(ring.RECORDS + 5):
+        writer.add(record(10.0 + number, 0.5))
+    found = list(read_records(bytes(memory)))
+    assert len(found) == ring.RECORDS
+    assert [found[0].began, found[-1].began] == [15.0, 14.0 + ring.RECORDS]
+
+
+@given(st.binary(max_size=400), st.integers(0, 1 << 64))
+def test_memory_that_code_has_written_into_gives_what_makes_sense(raw: bytes, count: int) -> None:
+    for one in read_records(count.to_bytes(9, "little")[:8] + bytes(8) + raw):
+        assert math.isfinite(one.began) and one.ended >= one.began and one.code >= 0
+
+
+def track(stage: int, pid: int, *records: Record, **more: Any) -> Track:
+    return Track("p", stage, f"p.{'abc'[stage]}", "h", pid, list(records), 1000.0, **more)
+
+
+def made(*tracks: Track, **more: Any) -> list[dict[str, Any]]:
+    text = json.dumps(document(tracks, **more), allow_nan=False)
+    events: list[dict[str, Any]] = json.loads(text)["traceEvents"]
+    for event in events:
+        assert event["ph"] in KINDS and {"name", "pid", "tid", "ts"} <= event.keys()
+        assert event["ph"] != "X" or event["dur"] > 0
+        assert event["ph"] not in "sf" or (event["id"] and event["cat"])
+    return events
+
+
+def test_each_worker_is_a_track_with_slices() -> None:
+    events = made(track(0, 7, record(1.0, 0.5, 0.25, own=0.0)), track(1, 8, record(2.0, 0.0, 1.0)))
+    names = {e["args"]["name"] for e in events if e["name"] in ("process_name", "thread_name")}
+    assert names == {"p.a", "p.b", "h:7", "h:8"}
+    slices = [(e["name"], e["ts"], e["dur"]) for e in events if e["ph"] == "X"]
+    assert slices == [
+        ("waiting for input", 1001.0e6, 0.25e6),
+        ("code", 1001.25e6, 0.5e6),
+        ("waiting for input", 1002.0e6, 1e6),
+    ]
+
+
+def test_arrows_follow_a_task_to_the_next_stage() -> None:
+    events = made(
+        track(0, 7, record(1.0, 0.5, first=(0,), last=(4,)), record(2.0, 0.5, first=(5,), last=(9,))),
+        track(1, 8, record(3.0, 0.5, first=(3, 1), last=(4,)), record(4.0, 0.5, first=(7,), last=(7,))),
+        track(2, 9, record(5.0, 0.5, job=OTHER)),
+    )
+    starts = {e["id"]: e["ts"] for e in events if e["ph"] == "s"}
+    ends = {e["id"]: e["ts"] for e in events if e["ph"] == "f"}
+    pairs = sorted((int(starts[one] / 1e6), int(ends[one] / 1e6)) for one in starts)
+    assert pairs == [(1001, 1003), (1002, 1004)], "each from the span that has its root"
+
+
+def test_what_is_too_old_or_of_another_job_is_left_out() -> None:
+    tracks = track(0, 7, record(1.0, 0.5), record(5.0, 0.5, 0.25, job=OTHER))
+    slices = [e["name"] for e in made(tracks, since=1003.0, job=JOB) if e["ph"] == "X"]
+    assert slices == ["waiting for input"]
+
+
+def test_deaths_events_and_tasks_that_run_are_shown() -> None:
+    dead = track(0, 7, record(1.0, 0.5), died=1002.0, how="SIGKILL")
+    alive = track(0, 8, running=[(JOB, (3,), 2.5)], until=1010.0)
+    line = {"at": 1003.0, "source": "broker", "level": "WARNING", "text": "</script> starts over"}
+    events = made(dead, alive, events=[line])
+    assert {e["name"] for e in events if e["ph"] == "i"} == {"died: SIGKILL", "</script> starts over"}
+    (still,) = [e for e in events if e["name"] == "code, not finished"]
+    assert (still["ts"], still["dur"], still["args"]["path"]) == (1007.5e6, 2.5e6, "3")

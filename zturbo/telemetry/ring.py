@@ -1,0 +1,118 @@
+"""The records of a trace: what a worker's main thread did in the last minutes.
+
+A record is about a span of time; there are some 50 a second at most. A span of quick work has the sums of it;
+a long piece of work, or a long wait, has a record of its own. The memory is a ring: the newest records
+replace the oldest.
+"""
+
+from __future__ import annotations
+
+import math
+import struct
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+__all__ = ["PATH", "SIZE", "Record", "Ring", "read_records"]
+
+RECORDS = 8192
+"""Records of a ring."""
+
+PATH = 3
+"""Components of a path that are kept: enough to tell tasks apart in most pipelines."""
+
+_HEAD = struct.Struct("<Q")
+_RECORD = struct.Struct("<dd4fIBBxx16s3Q3Q")
+SIZE = 16 + RECORDS * _RECORD.size
+"""Bytes of a ring. The kernel gives memory only for what is written."""
+
+_SEVERAL = 0x80
+"""Flag in a path's length: tasks of other jobs ran in this span, too."""
+
+Path = tuple[int, ...]
+
+
+class Record(NamedTuple):
+    """What a worker did in a span of time."""
+
+    began: float
+    """By the clock of its host."""
+    ended: float
+    code: float
+    """Seconds of the span in the stage's code."""
+    input: float
+    """Seconds in which it waited for input."""
+    held: float
+    """Seconds in which it was held back by what follows."""
+    own: float
+    """Seconds of zturbo itself: it unpacks, packs and sends."""
+    tasks: int
+    """Tasks that it finished in the span."""
+    job: bytes
+    """The job that ran last; zeros for none."""
+    first: Path
+    """Path of the first task that began in the span; at most ``PATH`` components."""
+    last: Path
+    """Path of the last task of the last piece of work."""
+    several: bool
+    """Whether tasks of other jobs ran, too."""
+
+
+class Ring:
+    """A ring in memory that another process may read.
+
+    Args:
+        memory: :data:`SIZE` writable bytes, zeros at first.
+    """
+
+    def __init__(self, memory: Any) -> None:
+        self._memory = memory
+        self._count = 0
+
+    def add(self, record: Record) -> None:
+        """Write a record."""
+        at = 16 + self._count % RECORDS * _RECORD.size
+        first, last = record.first[:PATH], record.last[:PATH]
+        _RECORD.pack_into(
+            self._memory,
+            at,
+            record.began,
+            record.ended,
+            record.code,
+            record.input,
+            record.held,
+            record.own,
+            min(record.tasks, 0xFFFFFFFF),
+            len(first) | (_SEVERAL if record.several else 0),
+            len(last),
+            record.job,
+            *first,
+            *(0,) * (PATH - len(first)),
+            *last,
+            *(0,) * (PATH - len(last)),
+        )
+        self._count += 1
+        _HEAD.pack_into(self._memory, 0, self._count)
+
+
+def read_records(raw: bytes) -> Iterator[Record]:
+    """The records in a copy of a ring, the oldest first. What makes no sense is passed over.
+
+    The process that wrote it may have died amid a record, or its code may have written into the memory.
+    """
+    if len(raw) < 16:
+        return
+    (count,) = _HEAD.unpack_from(raw, 0)
+    there = min(count, RECORDS, (len(raw) - 16) // _RECORD.size)
+    for number in range(count - there, count):
+        at = 16 + number % RECORDS * _RECORD.size
+        if at + _RECORD.size > len(raw):
+            continue
+        began, ended, code, waited, held, own, tasks, some, length, job, *paths = _RECORD.unpack_from(raw, at)
+        several, some = bool(some & _SEVERAL), some & ~_SEVERAL
+        spent = (began, ended, code, waited, held, own)
+        if not all(map(math.isfinite, spent)) or some > PATH or length > PATH:
+            continue
+        if not 0.0 < began <= ended or min(spent) < 0.0 or sum(spent[2:]) > 1.01 * (ended - began) + 0.001:
+            continue
+        first, last = tuple(paths[:some]), tuple(paths[PATH : PATH + length])
+        yield Record(began, ended, code, waited, held, own, tasks, job, first, last, several)
