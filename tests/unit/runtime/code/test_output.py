@@ -1,0 +1,49 @@
+"""When outputs are taken: soon, but together."""
+
+from __future__ import annotations
+
+from unittest.mock import patch
+
+import pytest
+
+from zturbo.runtime.code import output
+from zturbo.runtime.code.output import FLUSH_AFTER, FLUSH_COUNT, QUICK, Output
+
+
+def batches(each: float, outputs: int) -> list[tuple[float, int]]:
+    """(seconds since the batch began, size) of each batch that is taken of outputs that take so long each."""
+    clock = [100.0]
+    began = [0.0]
+    taken: list[tuple[float, int]] = []
+
+    def flush() -> None:
+        taken.append((clock[0] - began[0], len(out)))
+        out.clear()
+
+    with patch.object(output, "perf_counter", lambda: clock[0]):
+        out = Output(flush, lambda: None)
+        for number in range(outputs):
+            if not len(out):
+                began[0] = clock[0]
+            clock[0] += each
+            out.contents.append(number)
+            out.added()
+    return taken
+
+
+@pytest.mark.parametrize(
+    ("each", "longest"), [(5e-3, 1), (FLUSH_AFTER / 10, 16), (FLUSH_AFTER / (QUICK / 2), QUICK)]
+)
+def test_outputs_of_slow_tasks_do_not_wait_for_others(each: float, longest: int) -> None:
+    for waited, size in batches(each, 50 * longest)[1:]:
+        assert waited <= 2 * FLUSH_AFTER + 2 * each and size <= 2 * longest
+
+
+def test_outputs_of_quick_tasks_share_large_batches() -> None:
+    taken = batches(FLUSH_AFTER / (4 * QUICK), 20_000)[2:]
+    assert min(size for _, size in taken) > 8 * QUICK
+    assert max(waited for waited, _ in taken) < 5 * FLUSH_AFTER
+
+
+def test_a_batch_is_bounded() -> None:
+    assert max(size for _, size in batches(1e-7, 50_000)) < FLUSH_COUNT + 64
