@@ -334,6 +334,8 @@ class Broker:
             return
         if isinstance(message, to_broker.Members):
             self._look_at_itself(now)
+        elif isinstance(message, to_broker.Jobs):
+            self.machine.known.clock = time.time()
         if not (isinstance(message, to_broker.Exited) and has_answer(self._deferred, who, message.ref)):
             self.machine.control(who, message, now, user)
 
@@ -530,6 +532,10 @@ class Broker:
     def _put_job(self, job: Job) -> None:
         if not job.created:
             job.created = time.time()
+        if job.state not in ENDED:
+            job.ended = 0.0
+        elif not job.ended:
+            job.ended = time.time()
         self._note_job(job)
         self._changed[job.id] = job
 
@@ -538,8 +544,7 @@ class Broker:
         changed, self._changed = self._changed, {}
         for job in changed.values():
             try:
-                ended = time.time() if job.state in ENDED else None
-                self.ledger.put_job(row_of(job, ended))
+                self.ledger.put_job(row_of(job, job.ended or None))
             except Exception as error:  # a value that no row can have: the other rows are written
                 self.guard.failed("write a job", error)
 

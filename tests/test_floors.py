@@ -17,7 +17,7 @@ TABLE = ROOT / "docs/architecture.md"
 ROW = re.compile(r"^\| (\d+) \| `([^`]+)` \| .* \| ([^|]*)\|$", re.MULTILINE)
 """A room in the table: its floor, its name, and the rooms that it imports from."""
 
-AT_THE_TOP = {"errors", "checks", "errortext", "exitcodes", "jobstates", "slotted", "version"}
+AT_THE_TOP = {"errors", "checks", "errortext", "exitcodes", "htmltext", "jobstates", "slotted", "version"}
 """Modules at the top of zturbo that every room may use; the others there are public names."""
 
 MOST_METHODS = 30
@@ -380,8 +380,8 @@ def test_each_module_of_a_machine_has_a_test_file_of_its_name() -> None:
 TASK_FIELDS = {"_meta", "_logs", "_owned"}
 """Of a Task, as they are: its properties make what is not there, for the user's code. Ours is not to."""
 
-OF_NAMED_TUPLES = {"_replace", "_asdict"}
-"""Private by their looks alone."""
+OF_NAMED_TUPLES = {"_replace", "_asdict", "_repr_html_"}
+"""Private by their looks alone; the last one is what notebooks call."""
 
 BOUNDED = "counts what is kept, to see that memory is bounded"
 

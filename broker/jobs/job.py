@@ -79,6 +79,8 @@ class Job:
     epoch: int = 0
     created: float = 0.0
     """Wall time, for the record only."""
+    ended: float = 0.0
+    """Wall time of its end, for the record only; 0.0 before."""
     chunks: Chunks = field(default_factory=Chunks)
     chunks_were: int = 0
     """How many chunks it had, after the ledger has dropped them."""

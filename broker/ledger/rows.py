@@ -128,6 +128,7 @@ def _job_of(row: JobRow, index: list[tuple[int, int, int, int]]) -> Job:
         state=JobState(row.state),
         epoch=row.epoch,
         created=row.created,
+        ended=row.ended or 0.0,
         chunks=chunks,
         total=chunks.total if unfinished else row.total,
         closed=row.closed,

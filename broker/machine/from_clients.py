@@ -327,6 +327,7 @@ class FromClients:
             pipelines=tuple(pipelines),
             trouble=self.trouble.get(self.known.me),
             open=self.known.open,
+            clock=self.known.clock,
         )
         self.say.now(identity, asked.ref, description)
 
@@ -384,6 +385,7 @@ class FromClients:
             error_kind=job.error_kind,
             options=dict(job.options),
             created=job.created,
+            ended=job.ended,
         )
 
     def _waits_for(self, job: Job) -> str | None:

@@ -35,6 +35,7 @@ def test_a_task_that_holds_the_interpreter_shows_where_it_is(
         (task,) = one["tasks"]
         assert (task["job"], task["path"]) == (job.id, []) and task["seconds"] > 0
         assert one["pid"] == cluster.child("p.stuck").pid and one["note"] == ""
+        assert "lost" in job._repr_html_() and "p.stuck" in client._repr_html_()
         assert len(one["threads"]) > 1, "the thread with the sockets is there, too"
 
         broker = ["--broker", cluster.address]

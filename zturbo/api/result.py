@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import importlib
 from typing import TYPE_CHECKING, Any
+
+from zturbo.errors import UsageError
+from zturbo.errortext import safe_repr
+from zturbo.htmltext import table
 
 if TYPE_CHECKING:
     from zturbo.api.task import Job, Task
 
 __all__ = ["Result"]
+
+SHOWN = 10
+"""Contents that a notebook shows."""
 
 
 class Result(list[Any]):
@@ -37,6 +45,42 @@ class Result(list[Any]):
         self._results = None if isinstance(value, list) else value
         if isinstance(value, list):
             self[:] = value
+
+    def to_dicts(self) -> list[dict[str, Any]]:
+        """The contents as maps, for a table.
+
+        A content that is a map with texts as keys is taken as it is; any other becomes
+        ``{"content": content}``.
+        """
+        return [
+            content
+            if isinstance(content, dict) and all(isinstance(key, str) for key in content)
+            else {"content": content}
+            for content in self
+        ]
+
+    def to_frame(self) -> Any:
+        """The contents as a ``pandas.DataFrame``, with the columns of :meth:`to_dicts`.
+
+        Raises:
+            UsageError: pandas is not installed.
+        """
+        try:
+            pandas = importlib.import_module("pandas")
+        except ImportError:
+            raise UsageError(
+                "to_frame() needs pandas: pip install pandas; to_dicts() needs nothing"
+            ) from None
+        return pandas.DataFrame(self.to_dicts())
+
+    def _repr_html_(self) -> str:
+        """For notebooks: the first contents, and the failed tasks."""
+        caption = f"{len(self)} contents, {len(self.failed_tasks)} failed tasks"
+        made = table(
+            ("", "content"), [(i, safe_repr(one, 300)) for i, one in enumerate(self[:SHOWN])], caption
+        )
+        failed = [(i, safe_repr(task.error, 300)) for i, task in enumerate(self.failed_tasks[:SHOWN])]
+        return made + (table(("", "failed task"), failed) if failed else "")
 
     def collect(self, task: Task) -> None:
         """Take an output task, or a failed one."""

@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from zturbo.cli.ask import add_broker, add_job, connect, find_job, task_map
+from zturbo.cli.jobs import times
 from zturbo.cli.printed import STATES, one_line, paint, print_json, table
 from zturbo.client.client import Client
 from zturbo.client.job_ids import short
@@ -81,6 +82,7 @@ def _facts(job: dict[str, Any]) -> list[tuple[str, str]]:
         ("name", one_line(job["name"])),
         ("pipeline", one_line(job["pipeline"])),
         ("created", f"{datetime.fromtimestamp(job['created']):%Y-%m-%d %H:%M:%S}" if job["created"] else "-"),
+        ("took", times(job, 0.0)[1]),
         ("state", state + (f", waits for {job['waiting']}" if job["waiting"] else "")),
         ("epoch", f"{job['epoch']}" + (", started over" if job["epoch"] > 1 else "")),
         ("root tasks", f"{job['fed']}" if job["total"] is not None else f"{job['fed']} so far"),

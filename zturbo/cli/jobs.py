@@ -15,7 +15,7 @@ from zturbo.errortext import shown
 from zturbo.jobstates import ENDED, LIVE
 from zturbo.terminal.progress import REST
 
-__all__ = ["add", "run"]
+__all__ = ["add", "run", "span_text", "times"]
 
 EPILOG = """\
 examples:
@@ -42,8 +42,9 @@ def add(commands: Any) -> None:
         "jobs",
         help="list jobs and stages",
         description="Lists the broker's jobs, how far they are or what they wait for, and the workers of "
-        "each stage. A running job's line has, for each stage, the tasks done and the tasks running: 'detect "
-        "120+4'. 'zturbo job JOB' shows one job in detail.",
+        "each stage. AGE is the time since a job's submit, TOOK that from its submit to its end. A running "
+        "job's line has, for each stage, the tasks done and the tasks running: 'detect 120+4'. "
+        "'zturbo job JOB' shows one job in detail.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -106,13 +107,14 @@ def _show(value: dict[str, Any], *, whole: bool) -> None:
     ended = [job for job in jobs if job["state"] in ENDED]
     hidden = {job["id"] for job in ended[:-SHOWN]} if not whole else set()
     shown = [job for job in jobs if job["id"] not in hidden]
-    rows = [("JOB", "NAME", "PIPELINE", "STATE", "RESULTS", "FAILED", "")]
+    rows = [("JOB", "NAME", "PIPELINE", "STATE", "AGE", "TOOK", "RESULTS", "FAILED", "")]
     rows += [
         (
             short(job["id"]),
             fit(job["name"], 30),
             job["pipeline"],
             job["state"],
+            *times(job, value["clock"]),
             str(job["results"]),
             str(job["failed"]),
             _note(job),
@@ -128,6 +130,26 @@ def _show(value: dict[str, Any], *, whole: bool) -> None:
     if hidden:
         over = sum(count for state, count in value["totals"].items() if state in ENDED)
         print(f"and {over - len(ended) + len(hidden)} that have ended before; --all shows them")
+
+
+def times(job: dict[str, Any], clock: float) -> tuple[str, str]:
+    """(time since a job's submit, time from its submit to its end), by the broker's clock; - if not known."""
+    created, ended = job["created"], job["ended"]
+    age = span_text(clock - created) if created and clock else "-"
+    return age, span_text(ended - created) if created and ended else "-"
+
+
+def span_text(seconds: float) -> str:
+    """A span of time in few letters: ``0.4s``, ``12s``, ``3m05s``, ``2h04m``, ``5d``."""
+    seconds = max(0.0, seconds)
+    if seconds < 9.95:
+        return f"{seconds:.1f}s"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole}s"
+    if whole < 3600:
+        return f"{whole // 60}m{whole % 60:02}s"
+    return f"{whole // 3600}h{whole % 3600 // 60:02}m" if whole < 86400 else f"{whole // 86400}d"
 
 
 def _note(job: dict[str, Any]) -> str:

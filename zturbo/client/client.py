@@ -41,6 +41,7 @@ from zturbo.client.looks import look, pick_processes, stack_map, tracks_of
 from zturbo.client.reader import Failure, Reader
 from zturbo.client.submissions import OnError, Submission
 from zturbo.errors import ResultTimeout, UsageError, ZturboError
+from zturbo.htmltext import facts, table
 from zturbo.runtime.net.keys import ASKING, Security, read_keys
 from zturbo.telemetry.chrome import document
 from zturbo.telemetry.seen import Profile, Where, read_profile, read_stack, read_traces
@@ -109,6 +110,19 @@ class Client:
         self.timeout = timeout
         self.connection = Connection(self.broker, timeout, _security(self.broker, keys))
         self.info = self.connection.info
+
+    def _repr_html_(self) -> str:
+        """For notebooks: the broker's pipelines and their workers, as far as the broker answers."""
+        try:
+            pipelines = self.pipelines()
+        except ZturboError as error:
+            return facts([("broker", self.broker), ("status", f"not known: {error}")])
+        rows = [
+            (f"{one['name']}.{stage}", workers, one["problems"].get(stage, ""))
+            for one in pipelines
+            for stage, workers in zip(one["stages"], one["workers"], strict=True)
+        ]
+        return table(("stage", "workers", "problem"), rows, f"broker {self.broker}")
 
     def __enter__(self) -> Client:
         return self

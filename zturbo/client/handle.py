@@ -18,6 +18,7 @@ from zturbo.client.outcome import JobOutcome
 from zturbo.client.reading import JobReading
 from zturbo.client.retry import retry
 from zturbo.errors import BrokerUnavailable, JobCancelled, JobError, ZturboError
+from zturbo.htmltext import facts, table
 from zturbo.jobstates import LIVE
 from zturbo.wire.control import to_broker
 from zturbo.wire.control.message import Answer, Request
@@ -77,6 +78,21 @@ class JobHandle(futures.Future[Result]):
 
     def __repr__(self) -> str:
         return f"<JobHandle {self.name!r} {self.id}>"
+
+    def _repr_html_(self) -> str:
+        """For notebooks: how far the job is, as far as the broker answers."""
+        try:
+            status = self.status()
+        except ZturboError as error:
+            return facts([("job", self.name), ("id", self.id), ("status", f"not known: {error}")])
+        state = status["state"] + (f", waits for {status['waiting']}" if status["waiting"] else "")
+        known = [("job", self.name), ("id", self.id), ("pipeline", status["pipeline"]), ("state", state)]
+        known += [("results", status["results"]), ("failed tasks", status["failed"])]
+        if status["error"]:
+            known.append(("error", status["error"]))
+        columns = ("stage", "queued", "running", "done", "failed")
+        counts = [[one[column] for column in columns] for one in status["counts"]]
+        return facts(known) + (table(columns, counts) if counts else "")
 
     def __enter__(self) -> JobHandle:
         return self

@@ -13,6 +13,7 @@ from zturbo.client.incoming import Incoming
 from zturbo.client.io import ClientIO
 from zturbo.errors import DecodeError, ResultTimeout, TaskError, UsageError, ZturboError, by_name
 from zturbo.errortext import safe_repr
+from zturbo.htmltext import facts
 from zturbo.wire.messages import Results
 from zturbo.wire.payload import (
     Packed,
@@ -326,6 +327,11 @@ class FailedTask(Task):
         if type(self._content) is Packed:
             return "(not unpacked)"
         return self.note or safe_repr(self.content)
+
+    def _repr_html_(self) -> str:
+        """For notebooks."""
+        named = [("error", self.error), ("stage", self.stage), ("host", self.host), ("path", self.place)]
+        return facts([*named, ("input", self.shown), ("traceback", self.traceback[-2000:])], "failed task")
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.error}, content: {self.shown})"

@@ -159,6 +159,7 @@ def _process(stage: Stage) -> Any:
 def check_settings(stage: Stage) -> None:
     """Raise UsageError if a stage's settings are wrong, or contradict each other."""
     name = type(stage).__name__
+    _check_written(stage)
     check_type(f"{name}.sticky", stage.sticky, bool, "True or False")
     check_type(f"{name}.interleave", stage.interleave, bool, "True or False")
     check_count(f"{name}.job_slots", stage.job_slots, 1)
@@ -170,3 +171,21 @@ def check_settings(stage: Stage) -> None:
                 f"{name} is a BatchStage and {what}: a stage that sees all of a job processes its tasks one "
                 "by one; make it a Stage with process(task), or leave out what makes it see all of a job"
             )
+
+
+def _check_written(stage: Stage) -> None:
+    """Raise UsageError if a stage has no code for a task; a name that is nearly right is named."""
+    cls = type(stage)
+    wanted = (
+        "process_batch" if isinstance(stage, BatchStage) and cls.process is BatchStage.process else "process"
+    )
+    base: type[Stage] = BatchStage if wanted == "process_batch" else Stage
+    if getattr(getattr(stage, wanted), "__func__", None) is not getattr(base, wanted):
+        return
+    import difflib
+
+    own = [name for name in dir(cls) if name not in dir(BatchStage) and callable(getattr(cls, name, None))]
+    near = difflib.get_close_matches(wanted, own, 1, 0.75)
+    argument = "tasks" if wanted == "process_batch" else "task"
+    hint = f"; did you mean that by {near[0]!r}?" if near else ""
+    raise UsageError(f"{cls.__name__} has no {wanted}(self, {argument}), which a stage is to have{hint}")

@@ -151,6 +151,8 @@ class Status(Message):
     options: JobOptions
     created: Annotated[float, Real()]
     """The broker's wall time at the submit, in seconds since 1970."""
+    ended: Annotated[float, Real()] = 0.0
+    """The broker's wall time at its end; 0.0 if it has not ended."""
 
 
 class Pipeline(Message):
@@ -179,6 +181,8 @@ class Description(Message):
     """What the broker itself waits for, such as space on its disk."""
     open: bool = False
     """Whether other hosts reach the broker, and no keys keep strangers out."""
+    clock: Annotated[float, Real()] = 0.0
+    """The broker's wall time, in seconds since 1970."""
 
 
 class Process(Message):
