@@ -89,6 +89,7 @@ class Client:
         VersionMismatch: the broker speaks another protocol version.
 
     Attributes:
+        role: of its key: ``admin``, ``client`` or ``viewer``; empty without keys.
         connection: the parts that its handles share; not for programs.
     """
 
@@ -108,7 +109,9 @@ class Client:
             )
         check_seconds("Client: timeout", timeout)
         self.timeout = timeout
-        self.connection = Connection(self.broker, timeout, _security(self.broker, keys))
+        security = _security(self.broker, keys)
+        self.role = "" if security is None else security.who.role
+        self.connection = Connection(self.broker, timeout, security)
         self.info = self.connection.info
 
     def _repr_html_(self) -> str:

@@ -107,6 +107,7 @@ class Watcher:
                 stage["lanes"] = [worker.incarnation for worker in of_stage.workers]
         shown["lanes"] = [_lane_now(member) for member in told["members"]]
         shown["broker"] = self.broker
+        shown["viewer"] = client.role == "viewer"
         shown["error"] = ""
         shown["line"] = self._after
         self.state = self._dump(shown)

@@ -156,6 +156,7 @@ function progress(job) {
 
 function buttons(job) {
   const out = el("span", { class: "tools" });
+  if (state.viewer) return out; // the broker refuses both to such a key
   if (LIVE.has(job.state)) out.append(el("button", { class: "danger cancel", text: "Cancel", on: { click: () => act(job, "cancel", `Cancel job "${job.name}"? Its tasks end, and its results are dropped.`) } }));
   if (job.state === "done" && job.failed) {
     out.append(el("button", { text: "Retry failed", on: { click: () => act(job, "retry", `Run the ${job.failed} failed tasks of "${job.name}" again, as a new job? This reads its results: another client that reads them stops.`) } }));
