@@ -113,7 +113,7 @@ def test_a_job_that_goes_on(cluster: Cluster, client: Client, tmp_path: Path) ->
     told = run(cluster, "job", "goes on")
     assert re.search(r"state +running\n", told.out) and re.search(r"gate +0 +1 +0 +0\n", told.out)
     listed = run(cluster, "jobs")
-    assert re.search(rf"{handle.id[:12]} +goes on +gate +running +0 +0 +gate 0\+1\n", listed.out)
+    assert re.search(rf"{handle.id[:12]} +goes on +gate +running +\S+ +- +0 +0 +gate 0\+1\n", listed.out)
     late = run(cluster, "result", "goes on", "--timeout", "0.2")
     assert late.code == 1 and "ResultTimeout" in late.err
     early = run(cluster, "retry", "goes on", "--failed")
