@@ -12,7 +12,7 @@ import struct
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-__all__ = ["PATH", "SIZE", "Record", "Ring", "read_records"]
+__all__ = ["PATH", "SIZE", "Record", "Ring", "read_records", "used"]
 
 RECORDS = 8192
 """Records of a ring."""
@@ -92,6 +92,12 @@ class Ring:
         )
         self._count += 1
         _HEAD.pack_into(self._memory, 0, self._count)
+
+
+def used(memory: Any) -> int:
+    """Bytes of a ring that have been written: to look at others would cost memory for nothing."""
+    (count,) = _HEAD.unpack_from(memory, 0)
+    return 16 + min(int(count), RECORDS) * _RECORD.size
 
 
 def read_records(raw: bytes) -> Iterator[Record]:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from zturbo.telemetry import ring
 from zturbo.telemetry.chrome import Track, document
-from zturbo.telemetry.ring import SIZE, Record, Ring, read_records
+from zturbo.telemetry.ring import SIZE, Record, Ring, read_records, used
 
 JOB, OTHER = b"j" * 16, b"o" * 16
 KINDS = {"X", "M", "i", "s", "f"}
@@ -26,14 +26,15 @@ def test_a_ring_has_the_newest_records() -> None:
     memory = bytearray(SIZE)
     writer = Ring(memory)
     assert list(read_records(bytes(memory))) == []
+    assert used(memory) == 16
     writer.add(record(1.0, 0.5, 0.25, first=(1, 2, 3, 4), last=(), several=True))
-    assert list(read_records(bytes(memory))) == [
+    assert list(read_records(bytes(memory[: used(memory)]))) == [
         record(1.0, 0.5, 0.25, first=(1, 2, 3), last=(), several=True)
     ]
     for number in range(ring.RECORDS + 5):
         writer.add(record(10.0 + number, 0.5))
     found = list(read_records(bytes(memory)))
-    assert len(found) == ring.RECORDS
+    assert len(found) == ring.RECORDS and used(memory) == SIZE
     assert [found[0].began, found[-1].began] == [15.0, 14.0 + ring.RECORDS]
 
 

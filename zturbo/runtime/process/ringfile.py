@@ -6,7 +6,7 @@ import mmap
 import os
 import zlib
 
-from zturbo.telemetry.ring import SIZE, Ring
+from zturbo.telemetry.ring import SIZE, Ring, used
 
 __all__ = ["RingFile"]
 
@@ -35,7 +35,7 @@ class RingFile:
 
     def packed(self) -> bytes:
         """A compressed copy, for the node, which reads. What was never written costs next to nothing."""
-        return zlib.compress(self._map[:], 1)
+        return zlib.compress(self._map[: used(self._map)], 1)
 
     def close(self) -> None:
         """Let go of the memory."""
