@@ -222,7 +222,7 @@ def test_wrong_arguments(cluster: Cluster) -> None:
     async def main() -> None:
         with pytest.raises(UsageError, match="use it in an async with statement"):
             await AsyncClient(cluster.address).submit(Task(1), pipeline="add")
-        with pytest.raises(UsageError, match="is no address"):
+        with pytest.raises(UsageError, match="is not an address"):
             async with AsyncClient("nowhere"):
                 pass
         with pytest.raises(BrokerUnavailable):

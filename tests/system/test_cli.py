@@ -236,7 +236,7 @@ def test_flag_over_environment(cluster: Cluster, tmp_path: Path) -> None:
     assert run(cluster, "jobs", "--json", "--broker", cluster.address, ZTURBO_BROKER=nowhere).code == 0
     assert run(cluster, "jobs", "--broker", nowhere).code == 3
     wrong = run(cluster, "jobs", ZTURBO_BROKER="localhost")
-    assert wrong.code == 2 and "'localhost' is no address of a broker" in wrong.err
+    assert wrong.code == 2 and "'localhost' is not an address of a broker" in wrong.err
 
 
 def test_colours(cluster: Cluster, client: Client) -> None:

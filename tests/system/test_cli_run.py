@@ -202,7 +202,7 @@ def test_a_system_class_in_the_place_of_a_file(shell: Shell) -> None:
         ("examples.toy.system:Tyo", "has no 'Tyo'; did you mean 'Toy'?"),
         ("tests.stages.exits:Toy", "cannot import tests.stages.exits: SystemExit: usage"),
         ("examples.toy.systm:Toy", "did you mean 'examples.toy.system'?"),
-        ("examples.toy.stages:Count", "is no subclass of zturbo.System"),
+        ("examples.toy.stages:Count", "is not a subclass of zturbo.System"),
         ("tests.stages.cli:NeedsArguments", "cannot be made without arguments"),
         ("nowhere.toml", "nowhere.toml: cannot be read: No such file"),
     ],

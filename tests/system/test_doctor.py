@@ -61,7 +61,7 @@ def test_faults_of_this_host(
     found = faults(capsys.readouterr().out)
     assert [line.split()[1] for line in found] == ["package:", "limit:", "shared", "state:"]
     assert "pip install no-such-package" in found[0] and "raise it to 20256 or more" in found[1]
-    assert "--shm-size" in found[2] and "file is no folder" in found[3]
+    assert "--shm-size" in found[2] and "file is not a folder" in found[3]
     assert main(["doctor", str(file), "--broker", f"ipc://{tmp_path}/b", "--json"]) == 1
     told = json.loads(capsys.readouterr().out)
     assert (

@@ -1,6 +1,6 @@
 """The command line: ``zturbo COMMAND``. One module per command.
 
-A flag overrides the environment (``ENVIRONMENT``), and the environment overrides the network file.
+Precedence of settings: flag, environment variable (``ENVIRONMENT``), network file.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ begin with:
 
 every command has a --help of its own, with examples. Where no broker is named, it is tcp://127.0.0.1:5555.
 
-environment (a flag goes before it, and it before the network file):
+environment (precedence: flag, environment variable, network file):
 {_listed(ENVIRONMENT)}
 
 exit codes:

@@ -38,7 +38,7 @@ def network_of(name: str) -> Network:
     cls = load_object(name, System)
     if not (isinstance(cls, type) and issubclass(cls, System)):
         raise UsageError(
-            f"{name} is no subclass of zturbo.System; a network file or such a class may stand here"
+            f"{name} is not a subclass of zturbo.System; a network file or such a class may stand here"
         )
     try:
         system = cls()

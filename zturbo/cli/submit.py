@@ -57,7 +57,7 @@ def run(args: argparse.Namespace) -> int:
         try:
             content = json.loads(args.content)
         except ValueError as error:
-            raise UsageError(f"CONTENT is no JSON: {error}") from None
+            raise UsageError(f"CONTENT is not valid JSON: {error}") from None
     options = {
         "priority": args.priority,
         "durability": args.durability,

@@ -104,8 +104,8 @@ class Client:
         check_type("Client: broker", self.broker, str, "an address, tcp://HOST:PORT or ipc://PATH")
         if not is_address(self.broker):
             raise UsageError(
-                f"{self.broker!r} is no address of a broker: expected tcp://HOST:PORT or ipc://PATH, as an "
-                "argument, by --broker or in $ZTURBO_BROKER"
+                f"{self.broker!r} is not an address of a broker: expected tcp://HOST:PORT or ipc://PATH, "
+                "as an argument, by --broker or in $ZTURBO_BROKER"
             )
         check_seconds("Client: timeout", timeout)
         self.timeout = timeout

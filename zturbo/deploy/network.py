@@ -182,7 +182,7 @@ class Network:
         except OSError as error:
             raise NetworkFileError(text, "", f"cannot be read: {error.strerror}") from None
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-            raise NetworkFileError(text, "", f"is no TOML: {error}") from None
+            raise NetworkFileError(text, "", f"is not valid TOML: {error}") from None
         return cls.parse(table, text)
 
     @classmethod

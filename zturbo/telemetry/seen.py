@@ -122,7 +122,7 @@ def _tasks(values: Sequence[Any]) -> tuple[Task, ...]:
     tasks = []
     for task in values[:TASKS]:
         if type(task) is not list:
-            raise Unreadable("a task that is no list")
+            raise Unreadable("a task that is not a list")
         _check(task, bytes, int, list, int, float)
         tasks.append(Task(task[0], task[1], _ints(task[2]), task[3], float(task[4])))
     return tuple(tasks)
@@ -150,12 +150,12 @@ def read_profile(data: bytes) -> Profile:
     stacks = []
     for pair in value[4][:STACKS]:
         if type(pair) is not list:
-            raise Unreadable("a stack that is no list")
+            raise Unreadable("a stack that is not a list")
         _check(pair, list, int)
         frames = []
         for frame in pair[0]:
             if type(frame) is not list:
-                raise Unreadable("a frame that is no list")
+                raise Unreadable("a frame that is not a list")
             _check(frame, str, int, str)
             frames.append(Frame(*frame))
         stacks.append((tuple(frames), pair[1]))
@@ -169,7 +169,7 @@ def read_traces(data: bytes) -> Traces:
     processes = []
     for one in value[2][:16]:
         if type(one) is not list:
-            raise Unreadable("a process that is no list")
+            raise Unreadable("a process that is not a list")
         _check(one, int, bytes, float, str, bytes, list)
         raw = _opened(one[4])
         processes.append(Traced(one[0], one[1], float(one[2]), one[3][:1000], raw, _tasks(one[5])))

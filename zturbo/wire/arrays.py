@@ -133,7 +133,7 @@ def _describe(dtype: Any, depth: int) -> Any:
     fields = [dtype.fields[name] for name in dtype.names]
     titles = [field[2] if len(field) > 2 else None for field in fields]
     if any(title is not None and type(title) is not str for title in titles):
-        raise EncodeError(f"an array of dtype {dtype} cannot be carried: a title of its fields is no text")
+        raise EncodeError(f"an array of dtype {dtype} cannot be carried: a title of its fields is not text")
     return [
         dtype.type.__name__,
         list(dtype.names),

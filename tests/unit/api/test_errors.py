@@ -270,8 +270,8 @@ def test_resources_that_are_written_by_users() -> None:
     ("arguments", "message"),
     [
         ({"broker": 3}, "Client: broker is to be an address"),
-        ({"broker": "localhost"}, "'localhost' is no address of a broker"),
-        ({"broker": "http://x"}, "'http://x' is no address of a broker: expected tcp://HOST:PORT"),
+        ({"broker": "localhost"}, "'localhost' is not an address of a broker"),
+        ({"broker": "http://x"}, "'http://x' is not an address of a broker: expected tcp://HOST:PORT"),
         ({"broker": "tcp://127.0.0.1:1", "timeout": "soon"}, "Client: timeout is to be seconds"),
         ({"broker": "tcp://127.0.0.1:1", "timeout": -1}, "Client: timeout is to be seconds"),
     ],

@@ -49,7 +49,7 @@ class NoneAtATime(Stage):
         ("NoSlots", "", "", "", "job_slots"),
         ("NoneAtATime", "", "", "", "max_concurrency"),
         ("Plain", "ipc://{folder}/" + 120 * "b", "", "", "is too long"),
-        ("Plain", "", "{folder}/network.toml/state", "", "network.toml is no folder"),
+        ("Plain", "", "{folder}/network.toml/state", "", "network.toml is not a folder"),
         ("Plain", "", "", "resources = {{ gpu = 1000 }}", "do not fit"),
     ],
 )
@@ -78,7 +78,8 @@ def test_a_file_that_needs_more_than_its_name(tmp_path: Path, capsys: pytest.Cap
     printed = capsys.readouterr().out
     assert f"'zturbo up {file} --insecure' runs it" in printed
     assert (
-        "it has to run on another host: cannot bind tcp://192.0.2.7:5555: 192.0.2.7 is no address" in printed
+        "it has to run on another host: cannot bind tcp://192.0.2.7:5555: 192.0.2.7 is not an address"
+        in printed
     )
 
 
@@ -86,6 +87,8 @@ def test_an_address_that_cannot_be_bound_is_named_with_the_reason() -> None:
     import zmq
 
     with zmq.Context() as context:
-        with pytest.raises(StartError, match=r"cannot bind tcp://192\.0\.2\.7:5555: 192\.0\.2\.7 is no addr"):
+        with pytest.raises(
+            StartError, match=r"cannot bind tcp://192\.0\.2\.7:5555: 192\.0\.2\.7 is not an addr"
+        ):
             make(context, zmq.PULL, bind="tcp://192.0.2.7:5555")
     assert bind_problem("tcp://127.0.0.1:5555") == "" == bind_problem("tcp://*:5555")

@@ -154,7 +154,7 @@ def test_no_stage(tmp_path: Path) -> None:
 
 
 def test_no_toml(tmp_path: Path) -> None:
-    with pytest.raises(NetworkFileError, match=r"is no TOML: .*line 2"):
+    with pytest.raises(NetworkFileError, match=r"is not valid TOML: .*line 2"):
         load(tmp_path, "[broker]\nbind = \n")
 
 

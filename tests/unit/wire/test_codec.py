@@ -200,12 +200,12 @@ def test_control_messages_there_and_back() -> None:
         ({"type": ["x"]}, "no known type"),
         ({"type": "cancel", "ref": 1}, "field 'job' is missing"),
         ({"type": "cancel", "ref": "1", "job": b"x" * 16}, "field 'ref' is of type str"),
-        ({"type": "cancel", "ref": 1, "job": b"short"}, "field 'job' is no id"),
+        ({"type": "cancel", "ref": 1, "job": b"short"}, "field 'job' is not an id"),
         ({"type": "cancel", "ref": 1, "job": b"x" * 16, "more": 1}, "unknown field 'more'"),
         ({"type": "view", "view": [1]}, "view is malformed"),
         ({"type": "view", "view": [1, [[1] * 9]]}, "member is malformed"),
         ({"type": "stamp", "stamp": [1] * 9}, "stamp"),
-        ([1, 2], "no map"),
+        ([1, 2], "not a map"),
     ],
 )
 def test_wrong_control_messages_are_named(message: Any, said: str) -> None:

@@ -6,15 +6,11 @@ import shlex
 from typing import Any
 
 from zturbo.deploy.network import Network
-from zturbo.deploy.render.parts import PORT, Part, parts_of
+from zturbo.deploy.render.parts import KEYS, PORT, SHARED_MIB, STATE, Part, parts_of
 
 __all__ = ["render"]
 
 READY = "/tmp/zturbo-ready"
-STATE = "/var/lib/zturbo"
-KEYS = "/run/zturbo-keys"
-SHARED_MEMORY = "512m"
-"""A process has at most 256 MiB of its own segments, and as much of others'."""
 
 
 def render(network: Network, name: str, *, image: str, file: str, keys: str | None) -> dict[str, Any]:
@@ -53,7 +49,7 @@ def _service(part: Part, image: str, file: str, keys: str | None) -> dict[str, A
         "init": True,
         "restart": "on-failure",
         "stop_grace_period": "30s",
-        "shm_size": SHARED_MEMORY,
+        "shm_size": f"{SHARED_MIB}m",
         "healthcheck": {
             "test": ["CMD", "test", "-e", READY],
             "interval": "5s",

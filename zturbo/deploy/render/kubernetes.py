@@ -5,16 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from zturbo.deploy.network import Network
-from zturbo.deploy.render.parts import PORT, Part, parts_of
+from zturbo.deploy.render.parts import KEYS, PORT, SHARED_MIB, STATE, Part, parts_of
 
 __all__ = ["render"]
 
-STATE = "/var/lib/zturbo"
 RUN = "/run/zturbo"
 READY = f"{RUN}/ready"
-KEYS = "/run/zturbo-keys"
-SHARED_MEMORY = "512Mi"
-"""A process has at most 256 MiB of its own segments, and as much of others'."""
 USER = 1000
 """User and group of the processes in a container."""
 
@@ -109,7 +105,7 @@ class _Manifests:
 
     def _pod(self, containers: list[Manifest], role: str) -> Manifest:
         volumes: list[Manifest] = [
-            {"name": "shm", "emptyDir": {"medium": "Memory", "sizeLimit": SHARED_MEMORY}},
+            {"name": "shm", "emptyDir": {"medium": "Memory", "sizeLimit": f"{SHARED_MIB}Mi"}},
             {"name": "run", "emptyDir": {}},
             {"name": "tmp", "emptyDir": {}},
         ]

@@ -6,10 +6,19 @@ from dataclasses import dataclass, field
 
 from zturbo.deploy.network import Network
 
-__all__ = ["PORT", "Part", "parts_of"]
+__all__ = ["KEYS", "PORT", "SHARED_MIB", "STATE", "Part", "parts_of"]
 
 PORT = 5555
 """The broker's port, where the launcher gives it a host of its own."""
+
+STATE = "/var/lib/zturbo"
+"""Folder of the state in a container."""
+
+KEYS = "/run/zturbo-keys"
+"""Folder of the keys in a container."""
+
+SHARED_MIB = 512
+"""MiB of a container's ``/dev/shm``: a process has at most 256 of its own, and as many of others."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -219,7 +219,7 @@ class OneTask:
         if isinstance(what, (Awaitable, AsyncIterable)):
             if isinstance(what, CoroutineType):
                 what.close()
-            return f"{self._cls}.process {verb} {what!r:.80}, but is no async def: write it as one"
+            return f"{self._cls}.process {verb} {what!r:.80}, but is not an 'async def': write it as one"
         return (
             f"{self._cls}.process {verb} {what!r:.80} of type {type(what).__name__}; it is to give a Task, "
             "an iterable of Tasks, or None"

@@ -90,7 +90,7 @@ def state_problem(path: Path) -> str:
     """Why :func:`state_folder` would refuse a folder, as far as can be told without making it; or empty."""
     there = next((folder for folder in (path, *path.parents) if os.path.lexists(folder)), Path("/"))
     if not there.is_dir():
-        return str(_refused(path, f"{there} is no folder"))
+        return str(_refused(path, f"{there} is not a folder"))
     if os.access(there, os.W_OK | os.X_OK):
         return ""
     return str(_refused(path, os.strerror(errno.EROFS if is_read_only(there) else errno.EACCES)))

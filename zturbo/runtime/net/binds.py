@@ -26,7 +26,7 @@ def bind_failure(address: str, code: int | None) -> str:
         return f"cannot bind {address}: it is in use by another program"
     if code in (errno.EADDRNOTAVAIL, errno.ENODEV):
         have = ", ".join(own_addresses())
-        return f"cannot bind {address}: {parts.hostname} is no address of this host; it has {have}"
+        return f"cannot bind {address}: {parts.hostname} is not an address of this host; it has {have}"
     if code == errno.EACCES and parts.scheme == "tcp":
         return f"cannot bind {address}: only root may listen at this port; take one from 1024 on"
     return f"cannot bind {address}: {os.strerror(code) if code else 'unknown error'}"

@@ -51,7 +51,7 @@ def examine(address: str, timeout: float = CONNECT) -> tuple[bool, str]:
         parts = urlsplit(address)
         host, port = parts.hostname or "", parts.port or 0
     except ValueError:
-        return False, f"{address} is no address"
+        return False, f"{address} is not an address"
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         found = socket.getaddrinfo(host, port, family, socket.SOCK_STREAM)

@@ -280,7 +280,7 @@ def add(folder: Path, role: str, name: str) -> Path:
     if role not in ROLES:
         raise UsageError(f"there is no role {role!r}; there are: {', '.join(ROLES)}")
     if not NAME.match(name):
-        raise UsageError(f"{name!r} is no name of a key: it is to have letters, digits, '_', '.' and '-'")
+        raise UsageError(f"{name!r} is not a valid name of a key: use letters, digits, '_', '.' and '-'")
     taken = [who.role for who in read_folder(folder) if who.name == name]
     if taken:
         raise UsageError(

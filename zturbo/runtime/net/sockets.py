@@ -101,7 +101,7 @@ def check_bind(address: str, *, insecure: bool) -> None:
     if parts.scheme in ("ipc", "inproc") or insecure:
         return
     if parts.scheme != "tcp" or not parts.hostname:
-        raise UsageError(f"{address!r} is no address of the form tcp://HOST:PORT or ipc://PATH")
+        raise UsageError(f"{address!r} is not of the form tcp://HOST:PORT or ipc://PATH")
     if not is_loopback(address):
         raise UsageError(
             f"{address} can be reached from other hosts, and any process there could run jobs. Make keys "

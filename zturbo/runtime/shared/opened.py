@@ -99,7 +99,7 @@ class OpenedSegments:
     def _mapping(self, path: str, least: int) -> _Mapping:
         found = os.stat(path, follow_symlinks=False)
         if not stat.S_ISREG(found.st_mode) or found.st_uid != os.geteuid() or found.st_size < least:
-            raise DecodeError("a reference to what is no segment")
+            raise DecodeError("a reference to a file that is not a segment")
         mapping = self._mappings.get(found.st_ino)
         if mapping is None:
             fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)

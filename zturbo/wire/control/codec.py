@@ -67,7 +67,7 @@ def _read(frames: Sequence[Buffer], bounds: Bounds, messages: dict[str, type[Mes
         raise DecodeError("a control message without frames")
     fields = unpack(frames[0], bounds)
     if type(fields) is not dict:
-        raise DecodeError("control message is no map")
+        raise DecodeError("control message is not a map")
     name = fields.pop("type", None)
     cls = messages.get(name) if type(name) is str else None
     if cls is None:

@@ -137,7 +137,7 @@ class Key(NamedTuple):
     def check(self, value: Any) -> Any:
         """The value; raises DecodeError."""
         if type(value) is not bytes or (len(value) != 16 and (value or not self.empty)):
-            raise DecodeError("is no id of 16 bytes")
+            raise DecodeError("is not an id of 16 bytes")
         return value
 
 

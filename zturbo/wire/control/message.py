@@ -98,7 +98,7 @@ class Message:
             DecodeError: a field is missing, unknown, or beyond its bounds; the text names it.
         """
         if type(value) is not dict:
-            raise DecodeError("is no map")
+            raise DecodeError("is not a map")
         kinds = cls.kinds()
         for field in value:
             if field not in kinds:

@@ -97,7 +97,7 @@ def test_mistakes_have_a_sentence(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="there is no role 'king'"):
         keys.add(folder, "king", "x")
     for name in ("", "../x", "a b", "-x", "x" * 65):
-        with pytest.raises(UsageError, match="is no name of a key"):
+        with pytest.raises(UsageError, match="is not a valid name of a key"):
             keys.add(folder, "node", name)
     with pytest.raises(UsageError, match="has a node local already"):
         keys.add(folder, "client", "local")

@@ -83,7 +83,7 @@ def test_ports_are_taken_in_turn_until_none_is_left(context: zmq.Context[zmq.Soc
     assert [bind() for _ in range(3)] == [f"tcp://127.0.0.1:{first + i}" for i in range(3)]
     with pytest.raises(StartError, match=f"all ports of 127.0.0.1 from {first} to {first + 2} are in use"):
         bind()
-    with pytest.raises(StartError, match="no address of this host"):
+    with pytest.raises(StartError, match="not an address of this host"):
         Listening(("198.51.100.1",), (first, first)).bind(lambda at: make(context, zmq.PULL, bind=at))
 
 
