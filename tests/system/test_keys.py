@@ -52,7 +52,7 @@ def ask(hosts: Hosts, host: str, *words: str, **env: str) -> subprocess.Popen[st
     command = ["ip", "netns", "exec", hosts.namespaces[host], sys.executable, *words]
     import os
 
-    return subprocess.Popen(
+    process = subprocess.Popen(
         command,
         text=True,
         stdin=subprocess.PIPE,
@@ -60,6 +60,8 @@ def ask(hosts: Hosts, host: str, *words: str, **env: str) -> subprocess.Popen[st
         stderr=subprocess.STDOUT,
         env={**os.environ, **env},
     )
+    hosts.processes.append(process)  # type: ignore[arg-type]  # which ends it if the test fails
+    return process
 
 
 def out(process: subprocess.Popen[str]) -> str:
