@@ -7,27 +7,11 @@ import math
 from typing import Any
 
 from zturbo.api.task import Task
-from zturbo.cli.printed import fail, fit, one_line, paint, print_json, print_line, table
 from zturbo.client.client import Client
 from zturbo.client.job_ids import pick_job
 from zturbo.client.reader import FailedTask
 
-__all__ = [
-    "add_broker",
-    "add_job",
-    "connect",
-    "counted",
-    "fail",
-    "find_job",
-    "fit",
-    "one_line",
-    "paint",
-    "print_json",
-    "print_line",
-    "seconds",
-    "table",
-    "task_map",
-]
+__all__ = ["add_broker", "add_job", "connect", "counted", "find_job", "seconds", "task_map"]
 
 
 def add_broker(parser: argparse.ArgumentParser, *, as_json: str | None = "print JSON, for programs") -> None:
