@@ -52,6 +52,9 @@ class Needs(Stage):
         super().__init__()
         self.size = size
 
+    def process(self, task: Task) -> Task:
+        return task
+
 
 class Keys(Stage):
     """Gives what JSON has no keys for."""

@@ -236,7 +236,7 @@ class AsyncBatch(BatchStage):
 def test_what_cannot_be() -> None:
     error = run_debug([NotAsync], Task(1)).failed_tasks[0].error
     assert "NotAsync.process returned <coroutine object first" in str(error)
-    assert "is no async def: write it as one" in str(error)
+    assert "is not an 'async def': write it as one" in str(error)
     with pytest.raises(UsageError, match="a BatchStage is not async def; write a Stage"):
         AsyncBatch()
     for wrong in (0, "many"):
