@@ -89,7 +89,7 @@ class Logbook:
             text = f"{message.dropped} more lines were too many to be sent; its file and its stderr have them"
             jobs = {entry.job for entry in added}
             job = jobs.pop() if len(jobs) == 1 else b""
-            added.append(self.add(at, "WARNING", source, job or b"", text, (), host, pid))
+            added.append(self.add(at, "WARNING", source, job, text, (), host, pid))
         return added
 
     def page(

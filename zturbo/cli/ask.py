@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import argparse
 import math
+from pathlib import Path
 from typing import Any
 
 from zturbo.api.task import Task
 from zturbo.client.client import Client
 from zturbo.client.job_ids import pick_job
 from zturbo.client.reader import FailedTask
+from zturbo.errors import UsageError
 
-__all__ = ["add_broker", "add_job", "connect", "counted", "find_job", "seconds", "task_map"]
+__all__ = ["add_broker", "add_job", "connect", "counted", "find_job", "output_file", "seconds", "task_map"]
 
 
 def add_broker(parser: argparse.ArgumentParser, *, as_json: str | None = "print JSON, for programs") -> None:
@@ -60,6 +62,14 @@ def seconds(text: str) -> float:
     if not 0 < number < math.inf:
         raise argparse.ArgumentTypeError(f"expected seconds, more than 0, found {text!r}")
     return number
+
+
+def output_file(text: str) -> Path:
+    """The file that ``-o`` names; raises UsageError if its folder is not there, before any work is done."""
+    path = Path(text)
+    if not path.parent.is_dir():
+        raise UsageError(f"-o {text}: there is no folder {str(path.parent)!r}")
+    return path
 
 
 def connect(args: argparse.Namespace) -> Client:

@@ -10,7 +10,7 @@ from typing import Any
 from zturbo.checks import did_you_mean
 from zturbo.cli.ask import add_broker, connect, find_job
 from zturbo.cli.printed import one_line, paint, print_line
-from zturbo.client.client import LEVELS, Client
+from zturbo.client.client import LEVELS, Client, levels_from
 from zturbo.client.job_ids import short
 from zturbo.errors import UsageError
 from zturbo.errortext import shown_text
@@ -64,7 +64,7 @@ def add(commands: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the command."""
-    levels = LEVELS[LEVELS.index(args.level.upper()) :]
+    levels = levels_from(args.level.upper())
     with connect(args) as client:
         job, source = _filter(client, args.what)
         after = 0

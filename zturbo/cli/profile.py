@@ -8,7 +8,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from zturbo.cli.ask import add_broker, connect, counted
+from zturbo.cli.ask import add_broker, connect, counted, output_file
 from zturbo.cli.printed import one_line, paint, print_json, table
 from zturbo.errors import UsageError
 from zturbo.errortext import shown
@@ -64,11 +64,9 @@ def add(commands: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the command."""
-    path = None if args.output is None else Path(args.output)
-    if path is not None and path.suffix not in (".svg", ".json", ".txt"):
+    if args.output is not None and Path(args.output).suffix not in (".svg", ".json", ".txt"):
         raise UsageError(f"-o {args.output}: the name is to end in .svg, .json or .txt: that says the format")
-    if path is not None and not path.parent.is_dir():
-        raise UsageError(f"-o {args.output}: there is no folder {str(path.parent)!r}")
+    path = None if args.output is None else output_file(args.output)
     with connect(args) as client:
         found = client.profile(args.what, args.seconds)
     stacks = _merged([profile for _, profile in found if profile is not None], whole=args.all)

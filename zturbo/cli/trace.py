@@ -6,12 +6,10 @@ import argparse
 import json
 import re
 from collections import Counter
-from pathlib import Path
 from typing import Any
 
-from zturbo.cli.ask import add_broker, connect
+from zturbo.cli.ask import add_broker, connect, output_file
 from zturbo.cli.printed import print_json
-from zturbo.errors import UsageError
 
 __all__ = ["add", "run"]
 
@@ -60,9 +58,7 @@ def add(commands: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the command."""
-    path = Path(args.output)
-    if not path.absolute().parent.is_dir():
-        raise UsageError(f"-o {args.output}: there is no folder {str(path.parent)!r}")
+    path = output_file(args.output)
     with connect(args) as client:
         made = client.trace(args.job, last=args.last)
     path.write_text(json.dumps(made))

@@ -54,8 +54,14 @@ DEFAULT_BROKER = "tcp://127.0.0.1:5555"
 
 log = logging.getLogger("zturbo.client")
 
-LEVELS = tuple(dict(sorted(to_broker.LEVELS.items())).values())
+LEVELS = tuple(to_broker.LEVELS.values())
 """Names of the levels of a log line, the lowest first."""
+
+
+def levels_from(level: str) -> tuple[str, ...]:
+    """This level of a log line, and all higher ones."""
+    return LEVELS[LEVELS.index(level) :]
+
 
 ReturnWhen = Literal["ALL_COMPLETED", "FIRST_COMPLETED", "FIRST_EXCEPTION"]
 
@@ -501,7 +507,7 @@ class Client:
         """
         if level not in LEVELS:
             raise wrong("logs: level", level, ", ".join(LEVELS))
-        wanted = LEVELS[LEVELS.index(level) :]
+        wanted = levels_from(level)
         found, after, more = self.log_page(0, job=job, source=source)
         while more:
             some, after, more = self.log_page(after, job=job, source=source)
