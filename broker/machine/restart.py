@@ -44,6 +44,7 @@ class Restart:
         self.membership.restore(members, now)
         self.life.views.sent = -1  # no member has been sent this view
         here = {member.incarnation for member in members}
+        spools = {member.spool for member in members}
         for member in members:
             self.life.codes.saw(member)
             if member.role == "worker" and member.stage == 0 and not member.ordered:
@@ -51,7 +52,7 @@ class Restart:
         for job in jobs:
             self.life.table.restore(job)
             if job.state not in (JobState.FAILED, JobState.CANCELLED) and job.stamp is not None:
-                if job.stamp.sink not in here:
+                if job.stamp.spool not in spools:  # an ended job's stamp may name an earlier sink of its spool
                     self.life.lost_sinks.add(job.stamp.spool, now)
             if job.state in ENDED:
                 job.ended_at = now

@@ -214,6 +214,7 @@ BUGS = [
     Bug("restored members have no lease", "zturbo_broker.members.leases:Membership.restore", "now + self.lease", "now", only=("broker", "broker-after")),
     Bug("an ordered worker's loss is overlooked", _DEPARTURES + "_lost", "self.life.wait_again(job)", "pass", only=("worker", "stage")),
     Bug("a lost sink is waited for for ever", _DEPARTURES + "give_up_sinks", "self.life.results_lost(job", "(lambda *_: None)(job", only=("sink-gone",)),
+    Bug("a sink that came back is lost for the next broker", _RESTART + "restore", "job.stamp.spool not in spools", "job.stamp.sink not in here", only=("sink", "broker", "broker-after")),
     Bug("a damaged spool is overlooked", _RESTART + "recovered", "damaged = dict.fromkeys(message.damaged)", "damaged = {}", only=("sink-host",)),
     Bug("a recovered sink's jobs are not stamped", _RESTART + "recovered", "self.life.restamp(job, replace", "(lambda *_: None)(job, replace", only=("sink",)),
     Bug("a new stamp has the old revision", _DEPARTURES + "_strike", "revision=stamp.revision + 1", "revision=stamp.revision"),

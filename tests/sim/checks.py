@@ -63,6 +63,8 @@ def check_rest(world: World) -> None:
         assert not len(worker.machine.arrivals.held), world.story("a root is held")
     for sink in world.sinks:
         assert sink.machine.idle, world.story("a sink is not at rest")
+        lost = world.broker.machine.life.lost_sinks
+        assert sink.spool not in lost, world.story("a sink that is there is waited for")
     assert not world.broker.machine.life.recovery.jobs, world.story("a job was not taken up")
 
 

@@ -118,6 +118,17 @@ def test_a_report_for_another_broker_is_not_confirmed() -> None:
         assert said(machine, from_broker.HeldOk) == [from_broker.HeldOk(broker=ME)], "as often as it reports"
 
 
+def test_a_sink_that_came_back_before_the_broker_did_is_not_waited_for() -> None:
+    """An ended job's stamp names the sink that died after it; the spool has another sink since."""
+    machine = broker(lease=5.0)
+    now = replace(a_sink(), incarnation=NEXT)
+    running = a_job(id=b"k" * 16, stamp=Stamp(b"k" * 16, 2, "p", {}, NEXT, spool=SPOOL))
+    machine.restore([worker(), now], [a_job(JobState.DONE), running], 0.0)
+    assert SPOOL not in machine.life.lost_sinks
+    machine.departures.give_up_sinks(1000.0)
+    assert (running.state, running.epoch) == ("running", 2)
+
+
 # -- failures that were given out ---------------------------------------------------------------
 def test_no_root_goes_out_before_it_is_known_which_failures_stand() -> None:
     machine = restarted(a_job(failures_known=False))
