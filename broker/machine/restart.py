@@ -52,7 +52,7 @@ class Restart:
         for job in jobs:
             self.life.table.restore(job)
             if job.state not in (JobState.FAILED, JobState.CANCELLED) and job.stamp is not None:
-                if job.stamp.spool not in spools:  # an ended job's stamp may name an earlier sink of its spool
+                if job.stamp.spool not in spools:  # of an ended job the stamp may name an earlier sink there
                     self.life.lost_sinks.add(job.stamp.spool, now)
             if job.state in ENDED:
                 job.ended_at = now
