@@ -33,6 +33,7 @@ class Clock:
             "FAKETIME_NO_CACHE": "1",  # with one, a step back is not seen for as long as it is wide
             "FAKETIME_DONT_FAKE_MONOTONIC": "1",
             "DONT_FAKE_MONOTONIC": "1",
+            "FAKETIME_FORCE_MONOTONIC_FIX": "0",  # with it, waits for the interpreter do not end
         }
         self.step("+0")
 
