@@ -79,6 +79,7 @@ def _cell(text: str) -> str:
 TABLES: list[tuple[str, type, str, dict[str, Any]]] = [
     ("[broker]", network.BrokerSpec, "The broker. All of it may be left out.", {}),
     ("[listen]", network.ListenSpec, "Where processes listen. All of it may be left out.", {}),
+    ("[[host]]", network.HostSpec, "A host of `zturbo deploy`; other commands do not look at it.", {}),
     ("[[pipeline]]", network.PipelineSpec, "A pipeline; there may be several.", {"stage": "stages"}),
     ("[[pipeline.stage]]", network.StageSpec, "A stage of it, in the order of the file.", {"class": "cls"}),
 ]
@@ -88,8 +89,8 @@ NETWORK_INTRO = """\
 # Network file
 
 A network file lists the pipelines of a broker, their stages, and the number of workers of each stage. It is
-[TOML](https://toml.io). `zturbo up`, `broker`, `sink` and `stage` all read the same file. An error names the
-file, the key, the expected value and the nearest right name. An unknown key is an error.
+[TOML](https://toml.io). `zturbo up`, `broker`, `sink`, `stage` and `deploy` all read the same file. An error
+names the file, the key, the expected value and the nearest right name. An unknown key is an error.
 
 ```toml
 {example}
@@ -143,8 +144,10 @@ def _file(table: str, key: str, value: Any) -> dict[str, Any]:
     """The smallest valid network file, with one key of one table set to this value."""
     stage = {"name": "s", "class": "m:C"}
     pipeline: dict[str, Any] = {"name": "p", "stage": [stage]}
-    file: dict[str, Any] = {"broker": {}, "listen": {}, "pipeline": [pipeline]}
-    tables = {"[broker]": file["broker"], "[listen]": file["listen"], "[[pipeline]]": pipeline}
+    host: dict[str, Any] = {"name": "h"}
+    file: dict[str, Any] = {"broker": {}, "listen": {}, "host": [host], "pipeline": [pipeline]}
+    tables = {"[broker]": file["broker"], "[listen]": file["listen"], "[[host]]": host}
+    tables["[[pipeline]]"] = pipeline
     {**tables, "[[pipeline.stage]]": stage}[table][key] = value
     return file
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -96,6 +97,11 @@ class Hosts:
                 process.kill()
                 process.wait()
         for space in self.namespaces.values():
+            # What 'zturbo deploy' has started there, of a test that failed.
+            listed = subprocess.run(["ip", "netns", "pids", space], capture_output=True, text=True)
+            for pid in map(int, listed.stdout.split()):
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
             subprocess.run(["ip", "netns", "del", space], capture_output=True)
         shutil.rmtree(self.folder, ignore_errors=True)
 
@@ -109,16 +115,22 @@ class Hosts:
                 another folder, as in a container.
             options: of ``Popen``.
         """
+        return self.start(host, sys.executable, "-m", *words, own_files=own_files, **options)
+
+    def start(
+        self, host: str, *command: str, own_files: bool = False, **options: Any
+    ) -> subprocess.Popen[bytes]:
+        """Any other program on a host, as :meth:`run` starts one."""
         tmp = self.folder / "tmp"
         tmp.mkdir(exist_ok=True)
         script = 'echo "$0" >/proc/sys/kernel/hostname'
         if own_files:  # 'ip netns exec' has given it a mount namespace
             script += f" && mount -t tmpfs tmpfs {tmp}"
-        command = ["ip", "netns", "exec", self.namespaces[host], "unshare", "--uts"]
-        command += ["sh", "-c", f'{script} && exec "$@"', host, sys.executable, "-m", *words]
+        words = ["ip", "netns", "exec", self.namespaces[host], "unshare", "--uts"]
+        words += ["sh", "-c", f'{script} && exec "$@"', host, *command]
         options["env"] = {**options.get("env", os.environ), "TMPDIR": str(tmp)}
         log = open(self.folder / f"{len(self.processes)}-{host}.log", "wb")
-        process = subprocess.Popen(command, stdout=log, stderr=log, **options)
+        process = subprocess.Popen(words, **{"stdout": log, "stderr": log, **options})
         log.close()
         self.processes.append(process)
         return process

@@ -28,7 +28,7 @@ __all__ = ["ENVIRONMENT", "EXIT_CODES", "main", "parser"]
 COMMANDS = (
     *("new", "check", "up", "broker", "sink", "stage", "submit", "jobs", "job"),
     *("top", "stack", "profile", "trace", "dashboard", "hosts", "doctor", "result", "logs"),
-    *("cancel", "retry", "replay", "keys", "slurm", "render", "completion"),
+    *("cancel", "retry", "replay", "keys", "deploy", "slurm", "render", "completion"),
 )
 """The modules of the commands, which have their names. Only the one that runs is imported."""
 
@@ -56,6 +56,7 @@ ENVIRONMENT = {
     "ZTURBO_INTERFACE": "card whose addresses to listen at: --interface",
     "ZTURBO_STATE": "folder of the ledger and the spools: --state",
     "ZTURBO_KEYS": "a file of keys, or a folder of them: --keys",
+    "ZTURBO_SSH": "ssh with its options, for 'deploy': --ssh",
     "ZTURBO_DASHBOARD_TOKEN": "what a browser has to know where other hosts reach the page of 'dashboard'",
     "ZTURBO_INSECURE": "1: bind to addresses that other hosts can reach: --insecure",
     "ZTURBO_READY_FILE": "file that is there while all processes have joined: --ready-file",

@@ -47,6 +47,13 @@ def add(commands: Any) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add_file(parser)
+    parser.add_argument(
+        "--stage",
+        metavar="PIPELINE.STAGE",
+        action="append",
+        default=[],
+        help="look at this stage alone, and not whether this host can run the rest. May be repeated",
+    )
     parser.add_argument("--json", action="store_true", help="print JSON, for programs")
     parser.set_defaults(run=run)
 
@@ -60,9 +67,13 @@ def run(args: argparse.Namespace) -> int:
         with contextlib.redirect_stdout(sys.stderr):  # stdout is for the answer, not for prints of user code
             network = network_file(args.file)
             bind, is_open = network.broker.bind, network.is_open
-            problems += _here(network)
+            for name in args.stage:
+                network.find(name)
+            problems += [] if args.stage else _here(network)
             for pipeline in network.pipelines:
                 for spec in pipeline.stages:
+                    if args.stage and f"{pipeline.name}.{spec.name}" not in args.stage:
+                        continue
                     kind, mistake = _look(network.path, f"pipeline.{pipeline.name}.stage.{spec.name}", spec)
                     rows.append(_row(pipeline, spec, kind))
                     problems += [mistake] if mistake is not None else []

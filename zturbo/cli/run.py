@@ -31,6 +31,7 @@ from zturbo.runtime.node.node import Node
 from zturbo.runtime.node.readiness import Readiness
 
 __all__ = [
+    "OPEN",
     "add_common",
     "add_file",
     "add_listening",

@@ -23,7 +23,7 @@ import difflib
 import re
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -38,9 +38,10 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
-__all__ = ["BrokerSpec", "ListenSpec", "Network", "PipelineSpec", "StageSpec"]
+__all__ = ["BrokerSpec", "HostSpec", "ListenSpec", "Network", "PipelineSpec", "StageSpec"]
 
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}\Z")
+_HOST = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}\Z")
 _CLASS = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*\Z")
 
 
@@ -75,6 +76,31 @@ class ListenSpec:
     and a broker one beside its own."""
     interface: str | None = None
     """Card whose addresses they bind, such as ``ib0``, where ``--address`` names none."""
+
+
+@dataclass(slots=True, frozen=True)
+class HostSpec:
+    """Table ``[[host]]``: a host of ``zturbo deploy``. The first one has broker and sink too."""
+
+    name: str
+    """Name of the host, unique in the file."""
+    ssh: str
+    """Where ``ssh`` goes: ``user@host``, or a name of its configuration. Default: the host's name."""
+    address: str | None = None
+    """IP address or name by which the other hosts reach it; default: its address towards the broker."""
+    python: str = "python3"
+    """Python there that has zturbo, such as ``~/venv/bin/python``."""
+    workdir: str | None = None
+    """Folder there for code, keys, logs and state; default: ``~/.zturbo/deploy/FILE/HOST``."""
+    env: Mapping[str, str] = field(default_factory=dict)
+    """Environment variables of its processes."""
+    stages: tuple[str, ...] = ()
+    """Stages that run there, each with its own number of workers. If no host names any, the workers are dealt
+    out to all hosts."""
+    workers: Mapping[str, int] = field(default_factory=dict)
+    """Stage -> number of its workers there, where that is not the stage's own."""
+    ports: str | None = None
+    """Ports that its processes take; default: those of ``[listen]``."""
 
 
 @dataclass(slots=True, frozen=True)
@@ -136,6 +162,7 @@ class Network:
     broker: BrokerSpec
     pipelines: tuple[PipelineSpec, ...]
     listen: ListenSpec = ListenSpec()
+    hosts: tuple[HostSpec, ...] = ()
 
     @property
     def state(self) -> Path:
@@ -248,7 +275,7 @@ class _Parser:
         return value
 
     def network(self, table: Mapping[str, Any]) -> Network:
-        self.known(table, "", ["broker", "listen", "pipeline"])
+        self.known(table, "", ["broker", "host", "listen", "pipeline"])
         broker = self.broker(self.get(table, "", "broker", dict, "a table", {}))
         pipelines: list[PipelineSpec] = []
         for i, part in enumerate(self.tables(table, "", "pipeline")):
@@ -257,7 +284,50 @@ class _Parser:
                 raise self.fail(f"pipeline[{i}].name", f"{pipeline.name!r} is the name of another pipeline")
             pipelines.append(pipeline)
         listen = self.listen(self.get(table, "", "listen", dict, "a table", {}))
-        return Network(self.path, broker, tuple(pipelines), listen)
+        hosts: list[HostSpec] = []
+        for i, part in enumerate(self.tables(table, "", "host") if "host" in table else ()):
+            host = self.host(part, f"host[{i}]", pipelines)
+            if any(other.name == host.name for other in hosts):
+                raise self.fail(f"host[{i}].name", f"{host.name!r} is the name of another host")
+            hosts.append(host)
+        return Network(self.path, broker, tuple(pipelines), listen, tuple(hosts))
+
+    def host(self, table: Mapping[str, Any], key: str, pipelines: list[PipelineSpec]) -> HostSpec:
+        expected = "a name of letters, digits, '_', '.' and '-'"
+        if "name" in table:  # the other keys are named after it
+            name = self.get(table, key, "name", str, expected, None, lambda v: bool(_HOST.match(v)))
+            key = f"host.{name}"
+        self.known(table, key, [part.name for part in fields(HostSpec)])
+        name = self.get(table, key, "name", str, expected, _REQUIRED)
+
+        def text(field_name: str, expected: str, default: str | None) -> Any:
+            return self.get(table, key, field_name, str, expected, default, _is_word)
+
+        env = self.get(table, key, "env", dict, "a table of strings", {}, _is_environment)
+        known = [f"{p.name}.{s.name}" for p in pipelines for s in p.stages]
+        stages = self.get(table, key, "stages", list, "an array of stages, such as ['video.detect']", [])
+        workers = self.get(table, key, "workers", dict, "a table of stages and numbers", {})
+        for field_name, names in (("stages", stages), ("workers", workers)):
+            for stage in names:
+                if stage not in known:
+                    text_of = f"there is no stage {stage!r}{_nearest(str(stage), known)}"
+                    raise self.fail(f"{key}.{field_name}", text_of)
+        for stage, number in workers.items():
+            if type(number) is not int or number < 0:
+                raise self.fail(
+                    f"{key}.workers", f"expected a number for {stage}, 0 or more, found {number!r}"
+                )
+        return HostSpec(
+            name=name,
+            ssh=text("ssh", "a host as ssh takes it, such as user@host", name),
+            address=text("address", "an address by which other hosts reach it", None),
+            python=text("python", "the path of a Python", "python3"),
+            workdir=text("workdir", "a folder", None),
+            env=env,
+            stages=tuple(stages),
+            workers=workers,
+            ports=self.get(table, key, "ports", str, "ports such as '5555-5600'", None, _is_ports),
+        )
 
     def listen(self, table: Mapping[str, Any]) -> ListenSpec:
         self.known(table, "listen", ["ports", "interface"])
@@ -372,6 +442,18 @@ def _is_ports(text: str) -> bool:
     except UsageError:
         return False
     return True
+
+
+def _is_word(text: str) -> bool:
+    """Whether a program takes a text as one word, and not as an option."""
+    return text.isprintable() and text[:1] not in ("", "-", " ")
+
+
+def _is_environment(table: Mapping[str, Any]) -> bool:
+    return all(
+        type(value) is str and name and not set(name) & {"=", "\0"} and "\0" not in value
+        for name, value in table.items()
+    )
 
 
 _REQUIRED: Any = object()

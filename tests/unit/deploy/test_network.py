@@ -166,3 +166,51 @@ def test_no_file(tmp_path: Path) -> None:
 def test_an_unknown_stage_is_named(tmp_path: Path) -> None:
     with pytest.raises(NetworkFileError, match=r"did you mean 'video.track'\?"):
         load(tmp_path, RIGHT).find("video.trak")
+
+
+HOST = """
+[[host]]
+name = "a"
+address = "10.0.0.1"
+ssh = "me@a"
+python = "~/venv/bin/python"
+env = { OMP_NUM_THREADS = "1" }
+stages = ["video.detect"]
+workers = { "video.track" = 2 }
+ports = "5600-5610"
+"""
+
+
+def test_hosts(tmp_path: Path) -> None:
+    first, second = load(tmp_path, f'{RIGHT}{HOST}\n[[host]]\nname = "b"\n').hosts
+    assert (first.ssh, first.address, first.python) == ("me@a", "10.0.0.1", "~/venv/bin/python")
+    assert first.env == {"OMP_NUM_THREADS": "1"} and first.stages == ("video.detect",)
+    assert first.workers == {"video.track": 2} and first.ports == "5600-5610"
+    assert (second.ssh, second.address, second.python, second.workdir) == ("b", None, "python3", None)
+
+
+@pytest.mark.parametrize(
+    "old, new, key, said",
+    [
+        ('name = "a"', 'name = "-a"', "host[0].name", "expected a name of letters"),
+        ('name = "a"', "", "host[0].name", "is missing"),
+        ('ssh = "me@a"', 'ssh = "-oProxyCommand=x"', "host.a.ssh", "expected a host as ssh takes it"),
+        ('ssh = "me@a"', 'shs = "me@a"', "host.a.shs", "did you mean 'ssh'?"),
+        ('python = "~/venv/bin/python"', 'python = ""', "host.a.python", "the path of a Python"),
+        ('{ OMP_NUM_THREADS = "1" }', "{ OMP_NUM_THREADS = 1 }", "host.a.env", "a table of strings"),
+        ('["video.detect"]', '["video.detct"]', "host.a.stages", "did you mean 'video.detect'?"),
+        (
+            '{ "video.track" = 2 }',
+            '{ "video.track" = -1 }',
+            "host.a.workers",
+            "expected a number for video.track",
+        ),
+        ('{ "video.track" = 2 }', '{ "video.x" = 1 }', "host.a.workers", "there is no stage 'video.x'"),
+        ('"5600-5610"', '"x"', "host.a.ports", "expected ports"),
+        ("[[host]]", '[[host]]\nname = "a"\n[[host]]', "host[1].name", "is the name of another host"),
+    ],
+)
+def test_mistakes_in_a_host(tmp_path: Path, old: str, new: str, key: str, said: str) -> None:
+    with pytest.raises(NetworkFileError) as failed:
+        load(tmp_path, RIGHT + HOST.replace(old, new))
+    assert failed.value.key == key and said in failed.value.problem

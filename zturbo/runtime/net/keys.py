@@ -29,6 +29,7 @@ from zturbo.slotted import slotted
 __all__ = [
     "ASKING",
     "BROKER",
+    "LOCAL",
     "ROLES",
     "Identity",
     "Security",
