@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from functools import lru_cache
 from typing import NamedTuple
 
 from zturbo.checks import is_loopback
 from zturbo.wire.control.view import Member
 
 __all__ = ["Apart", "linked", "out_of_reach", "share_host", "works"]
+
+
+PARSED = 16_384
+"""Members whose addresses are kept as they were parsed: each newcomer is compared with all members."""
+
+_ORDER = {"broker": 0, "worker": 1, "sink": 2}
 
 
 class Apart(NamedTuple):
@@ -33,10 +40,8 @@ def out_of_reach(member: Member, others: Iterable[Member], name: Callable[[Membe
         name: gives a worker's name, for people.
     """
     for other in others:
-        if not linked(member, other):
-            continue
         for deaf, far in ((member, other), (other, member)):
-            if not _hears(deaf, far):
+            if not _hears(deaf, far) and linked(member, other):
                 who, whom = (name(m) if m.role == "worker" else f"the {m.role}" for m in (deaf, far))
                 text = (
                     f"{who} on {deaf.host} can be reached from its own host alone, and {whom} is on "
@@ -58,9 +63,7 @@ def works(member: Member, others: Iterable[Member]) -> bool:
 
 def _hears(member: Member, other: Member) -> bool:
     """Whether this member has an address for the other's host."""
-    return member.host == other.host or any(
-        end.startswith("tcp:") and not is_loopback(end) for end in member.endpoints
-    )
+    return member.host == other.host or bool(_far_hosts(member.endpoints))
 
 
 def share_host(one: Member, other: Member) -> bool:
@@ -69,19 +72,22 @@ def share_host(one: Member, other: Member) -> bool:
     Two hosts may have one name, where containers do not tell of their boot. Such hosts have no address in
     common.
     """
-    ours, theirs = _far_hosts(one), _far_hosts(other)
-    return one.host == other.host and not (ours and theirs and ours.isdisjoint(theirs))
+    if one.host != other.host:
+        return False
+    ours, theirs = _far_hosts(one.endpoints), _far_hosts(other.endpoints)
+    return not (ours and theirs and ours.isdisjoint(theirs))
 
 
-def _far_hosts(member: Member) -> set[str]:
+@lru_cache(maxsize=PARSED)
+def _far_hosts(endpoints: tuple[str, ...]) -> frozenset[str]:
     """The hosts in a member's addresses for other hosts."""
-    far = (end for end in member.endpoints if end.startswith("tcp:") and not is_loopback(end))
-    return {end.rpartition(":")[0] for end in far}
+    far = (end for end in endpoints if end.startswith("tcp:") and not is_loopback(end))
+    return frozenset(end.rpartition(":")[0] for end in far)
 
 
 def linked(one: Member, other: Member) -> bool:
     """Whether roots, tasks, ENDs or failures go from one to the other."""
-    first, second = sorted((one, other), key=_place)
+    first, second = (one, other) if _place(one) <= _place(other) else (other, one)
     if second.role == "sink":
         return first.role != "sink"
     if first.role == "broker":
@@ -91,4 +97,4 @@ def linked(one: Member, other: Member) -> bool:
 
 
 def _place(member: Member) -> tuple[int, int]:
-    return ("broker", "worker", "sink").index(member.role), member.stage
+    return _ORDER[member.role], member.stage

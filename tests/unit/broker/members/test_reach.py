@@ -6,7 +6,8 @@ import pytest
 
 from tests.unit.broker.hosts import BOTH, IPC, member
 from zturbo.wire.control.view import Member
-from zturbo_broker.members.reach import out_of_reach
+from zturbo_broker.members import reach
+from zturbo_broker.members.reach import out_of_reach, share_host
 
 
 def name(of: Member) -> str:
@@ -49,6 +50,16 @@ def test_ends_of_feeds_go_from_the_broker_to_the_first_sequencer() -> None:
     assert told(sink, BROKER) is not None and told(sink, FIRST) is not None
     assert told(sink, SINK) is None
     assert told(member("worker", 3, host="b", ends=BOTH, ordered=True), BROKER) is not None
+
+
+def test_addresses_are_parsed_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    parsed = []
+    monkeypatch.setattr(reach, "is_loopback", lambda end: parsed.append(end))
+    ends = [("ipc:///run/z/in", f"tcp://10.7.0.{number}:40001") for number in range(40)]
+    members = [member("worker", at % 2, host=f"h{at}", ends=end) for at, end in enumerate(ends)]
+    for new in members:
+        assert told(new, *members) is None and not any(share_host(new, m) for m in members if m is not new)
+    assert len(parsed) == len({*parsed}) == 40
 
 
 def test_another_pipeline() -> None:
