@@ -152,6 +152,7 @@ class Anything:
             rng.random() < 0.3,
             [(number, rng.randrange(3), index) for number, index in pairs],
             rng.random() < 0.2,
+            rng.random() < 0.2,
         )
 
     def message(self) -> Any:

@@ -78,6 +78,7 @@ _SENDER = "zturbo.core.links.sender:LinkSender."
 _RECEIVER = "zturbo.core.links.receiver:LinkReceiver."
 _RECEIVERS = "zturbo.core.links.receivers:Receivers."
 _SENDERS = "zturbo.core.links.senders:Senders."
+_CHOICE = "zturbo.core.links.choice:Choice."
 _COMPLAINTS = "zturbo_broker.members.complaints:Complaints."
 _CUSTODY = "zturbo.core.links.custody:Custody."
 _WORKER = "zturbo.core.worker.machine:WorkerMachine."
@@ -150,6 +151,13 @@ BUGS = [
     Bug("what waits does not follow the sink", _SENDERS + "stamp", "elif old.sink != stamp.sink:", "elif False:", only=("sink",)),
     Bug("an ended job's outbatches wait on", _SENDERS + "forget", "self._drop_pending(job, None)", "pass"),
     Bug("an input is finished with its first task", _CUSTODY + "release", "if left > by:", "if left > by + 2:"),
+    # a few workers of many
+    Bug("a worker is chosen by nobody", "zturbo.core.links.choice:_opposite", "max(most, -(-len(to) // len(froms)))", "most", only=("few",)),
+    Bug("all senders choose the same workers", "zturbo.core.links.choice:_opposite", "froms.index(me) * len(to) // len(froms)", "0", only=("few",)),
+    Bug("nobody is tried beside the chosen", _CHOICE + "next", "now < self._try_at", "True", only=("few",)),
+    Bug("only one is tried", _CHOICE + "next", "self._try_at = now + self._delay", "self._try_at = float('inf')", only=("few",)),
+    Bug("one that answers is not used", _CHOICE + "answered", "del self._spare[peer]", "return False", only=("few",)),
+    Bug("what a peer has that is let go is forgotten", _SENDERS + "_let_go", "self.links[peer].starved = False", "self.links.pop(peer)", only=("few",)),
     # worker
     Bug("acked on arrival", _WORKER + "_part", "self.feed.add(batch, now)", "self.feed.add(batch, now)\nlink.ack(batch.number, now)"),
     Bug("old epochs leave debt", _FEED + "drop_job", "self._arrivals.drop(part.key, now)", "pass", only=("cancel", "stage", "cancel")),

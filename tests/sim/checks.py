@@ -9,10 +9,22 @@ from tests.sim.stages import DEADLY, Half
 if TYPE_CHECKING:
     from tests.sim.world import World
 
-__all__ = ["check_counts", "check_credit", "check_executions", "check_rest", "check_results"]
+__all__ = [
+    "check_counts",
+    "check_credit",
+    "check_executions",
+    "check_reach",
+    "check_rest",
+    "check_results",
+]
 
 GENTLE = frozenset({"broker", "broker-before", "broker-after", "sink", "disk", "stop"})
 """Faults after which nothing is to be done again."""
+
+
+LEFT_OUT = 12.0
+"""Seconds for which a task may wait while a worker has nothing to do: longer than it takes to try all spare
+workers."""
 
 
 def check_credit(world: World) -> None:
@@ -25,6 +37,22 @@ def check_credit(world: World) -> None:
                 window, sent = receiver.window, link.tasks_sent
                 fits = sent <= window.limit_tasks or sent <= window.left_tasks
                 assert fits, world.story("sent beyond the credit")
+
+
+def check_reach(world: World) -> None:
+    """No task waits while a worker has nothing to do, if not every sender has a link to every worker."""
+    now, known, world.left_out = world.now, world.left_out, {}
+    for sender in world.workers:
+        senders = sender.machine.senders
+        for dest, choice in senders.choices.of.items():
+            if sender.stopped or not senders.pending.get(dest):
+                continue
+            for worker in world.workers:
+                pair = (sender.incarnation, worker.incarnation)
+                mine = worker.incarnation in choice.members
+                if mine and not worker.stopped and worker.machine.feed.free and not world.net.is_cut(*pair):
+                    since = world.left_out[pair] = known.get(pair, now)
+                    assert now - since < LEFT_OUT, world.story("a worker has nothing to do while tasks wait")
 
 
 def check_results(world: World) -> None:
@@ -56,6 +84,12 @@ def check_rest(world: World) -> None:
                 assert receiver.acked == link.sent and link.acked == link.sent
                 assert not receiver.returned
                 assert receiver.window.left_tasks == link.tasks_sent, world.story("credit is not whole")
+    for dest in {dest for worker in world.workers for dest in worker.machine.senders.choices.of}:
+        some = [
+            choice for w in world.workers if (choice := w.machine.senders.choices.of.get(dest)) is not None
+        ]
+        reached = {peer for choice in some for peer in choice.chosen}
+        assert reached >= {*some[0].members}, world.story("nobody has a link to a worker")
     for worker in world.workers:
         assert worker.machine.idle, world.story("a worker holds something")
         assert not worker.machine.jobs, world.story("a worker remembers an ended job")

@@ -263,6 +263,7 @@ class SimWorker(SimMember):
             batch=self.host.batch,
             batch_wait=self.host.batch_wait,
             concurrency=self.host.concurrency,
+            fanout=world.fanout,
         )
         self.places = Tracker(self.machine)
         self.spilled: dict[int, tuple[Batch, Any, Any]] = {}

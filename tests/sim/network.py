@@ -79,6 +79,10 @@ class Network:
         """A firewall keeps data of other hosts from an end for a while. What the end says gets through."""
         self.walls[end] = self.clock.now + seconds
 
+    def is_cut(self, one: bytes, other: bytes) -> bool:
+        """Whether data is kept off in one direction at least."""
+        return self._is_kept_off(one, other) or self._is_kept_off(other, one)
+
     def _is_kept_off(self, source: bytes, target: bytes) -> bool:
         now = self.clock.now
         if now < self.cuts.get((source, target), 0.0):

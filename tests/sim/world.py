@@ -20,7 +20,14 @@ from typing import Any
 from unittest.mock import patch
 
 from tests.sim.broker import BROKER, Ledger, SimBroker
-from tests.sim.checks import check_counts, check_credit, check_executions, check_rest, check_results
+from tests.sim.checks import (
+    check_counts,
+    check_credit,
+    check_executions,
+    check_reach,
+    check_rest,
+    check_results,
+)
 from tests.sim.client import SimClient
 from tests.sim.disk import Disk
 from tests.sim.members import SimMember, SimSink, SimWorker
@@ -28,6 +35,7 @@ from tests.sim.network import Clock, Faults, Network
 from tests.sim.oracle import Oracle
 from tests.sim.stages import ORDERS, PIPELINES, Flaky, Half, Wild
 from zturbo import Stage
+from zturbo.core.links.choice import FANOUT
 from zturbo.runtime.code import output, production
 from zturbo_broker.jobs.strikes import Death, Running
 from zturbo_broker.machine.known import PipelineInfo
@@ -122,6 +130,14 @@ class World:
         self._wall = self.more.choice([1.7e9, 0.0, -1e6])
         """How far wall time is from the world's; it may be set meanwhile."""
         self.later(self.more.random() * 10.0, self._set_wall)
+        self._neighbours = random.Random(f"neighbours {seed}")
+        """For bounded numbers of links alone."""
+        few = self._neighbours.random() < 0.2 or "few" in only
+        self.fanout = self._neighbours.choice([1, 1, 2]) if few else FANOUT
+        """Workers of the next stage to which a worker has links: in some worlds fewer than there are."""
+        self.left_out: dict[tuple[bytes, bytes], float] = {}
+        """(sender, worker) -> since when the worker has nothing to do, and the sender has tasks for it that
+        wait."""
         self._idle = faults and ("idle" in only or self.more.random() < 0.1)
         kinds = [
             Faults(),
@@ -184,7 +200,7 @@ class World:
         self.workers = [
             SimWorker(self, self.name, index, self.stages)
             for index in range(len(self.stages))
-            for _ in range(rng.choice([1, 2, 3]))
+            for _ in range(rng.choice([1, 2, 3]) + (self._neighbours.randrange(4) if few else 0))
         ]
         self.oracles: dict[bytes, Oracle] = {}
         for _ in range(rng.choice([1, 1, 2, 4])):
@@ -586,6 +602,7 @@ class World:
     def check(self) -> None:
         """Of what two machines say, and what a client has: both are right so far."""
         check_credit(self)
+        check_reach(self)
         for job, got in self.client.got.items():
             if len(got) == self._checked.get(job):
                 continue  # nothing is ever taken from it

@@ -257,6 +257,7 @@ def encode(message: DataMessage) -> list[Buffer]:
                     message.gap,
                     message.returns,
                     message.busy,
+                    message.free,
                 )
             )
         ]
@@ -462,7 +463,7 @@ def _returns(value: Any) -> list[tuple[int, int, int]]:
 
 
 def _read_statement(header: tuple[Any, ...], _: Sequence[Buffer]) -> Statement:
-    if len(header) != 14 or type(header[11]) is not bool or type(header[13]) is not bool:
+    if len(header) != 15 or not all(type(header[at]) is bool for at in (11, 13, 14)):
         raise _bad("statement")
     return Statement(
         source=_id(header[3], "source"),
@@ -476,6 +477,7 @@ def _read_statement(header: tuple[Any, ...], _: Sequence[Buffer]) -> Statement:
         gap=header[11],
         returns=_returns(header[12]),
         busy=header[13],
+        free=header[14],
     )
 
 

@@ -343,7 +343,8 @@ class Ping:
 
 @slotted
 class Statement:
-    """A receiver's statement on a link: absolute and repeatable. Only ``busy`` may be withdrawn later."""
+    """A receiver's statement on a link: absolute and repeatable. ``busy`` and ``free`` alone may be withdrawn
+    later."""
 
     source: bytes
     """Incarnation of the receiver of tasks, which sends the statement."""
@@ -369,6 +370,8 @@ class Statement:
     busy: bool = False
     """Whether the receiver would return new tasks. While it is busy, the sender sends to others, whatever
     the credit."""
+    free: bool = False
+    """Whether the receiver, a worker, had nothing to do when it said so."""
 
 
 @slotted

@@ -236,8 +236,13 @@ class LinkReceiver:
             self._above.discard(self.acked)
         self.urge(now + FLUSH)
 
-    def statement(self, busy: bool = False) -> Statement:
-        """The present statement; ``busy``: tasks that come now are given back. Then none is owed."""
+    def statement(self, busy: bool = False, free: bool = False) -> Statement:
+        """The present statement; none is owed after it.
+
+        Args:
+            busy: tasks that come now are given back.
+            free: a task that comes now is begun at once.
+        """
         tasks, nbytes = self.window.tell()
         ranges: list[tuple[int, int]] = []
         for number in sorted(self._above):
@@ -259,6 +264,7 @@ class LinkReceiver:
             gap=gap,
             returns=[(number, sub, index) for (number, sub), index in self.returned.items()],
             busy=busy,
+            free=free,
         )
 
     def check(self) -> None:

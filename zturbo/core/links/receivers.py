@@ -38,6 +38,8 @@ class Receivers:
         """Messages for another incarnation, or from a process outside the view."""
         self.busy = False
         """Whether tasks that come now are given back."""
+        self.free = False
+        """Whether a task that comes now is begun at once."""
         self._fetched = float("-inf")
 
     def set_view(self, view: View) -> list[bytes]:
@@ -165,7 +167,7 @@ class Receivers:
         """Send the statements that are due."""
         for peer, link in self.links.items():
             if link.due is not None and link.due <= now:
-                self.effects.append(Send(peer, link.statement(self.busy)))
+                self.effects.append(Send(peer, link.statement(self.busy, self.free)))
                 if link.returned:
                     link.urge(now + REPEAT)
 

@@ -5,6 +5,10 @@ all of a stage, or those that have the job's code. In the second case a near pee
 the link with the most credit. Outbatches wait here for credit. Jobs take turns, and a job's outbatches keep
 their order.
 
+A worker has links to a few workers of a large stage (``choice.py``), and to one particular peer among many
+from the first outbatch for it on. A link lives until its peer leaves the view, also if it is not used any
+more: its numbers go on. What it costs meanwhile is memory, and no socket (``runtime/net/peers.py``).
+
 When a peer is gone from the view, the outbatches that it had not acked go to other workers of its stage. An
 outbatch for this peer alone waits for the broker's word: a stamp with the sink's next incarnation, or a
 higher epoch.
@@ -13,17 +17,18 @@ higher epoch.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 from zturbo.core.effects import Control, Effect
+from zturbo.core.links.choices import Choices
 from zturbo.core.links.custody import Custody
 from zturbo.core.links.outbatch import Destination, OutBatch, split
 from zturbo.core.links.round_robin import RoundRobin
 from zturbo.core.links.sender import LinkSender
 from zturbo.wire.control import to_broker
 from zturbo.wire.control.view import Member, View
-from zturbo.wire.messages import MAX_RIDERS, Stamp, Statement, group
+from zturbo.wire.messages import MAX_RIDERS, Stamp, Statement
 
 __all__ = [
     "MAX_PENDING_BYTES",
@@ -57,9 +62,12 @@ class Senders:
         host: its host; peers with the same one are near.
         custody: counts the outbatches that came of each input.
         effects: list to which it appends its effects.
+        fanout: workers of one stage to which it has links; None for all of them.
     """
 
-    def __init__(self, me: bytes, host: str, custody: Custody[Any], effects: list[Effect]) -> None:
+    def __init__(
+        self, me: bytes, host: str, custody: Custody[Any], effects: list[Effect], fanout: int | None = None
+    ) -> None:
         self.me = me
         self.host = host
         self.custody = custody
@@ -68,7 +76,8 @@ class Senders:
         self.links: dict[bytes, LinkSender] = {}
         self.near: set[bytes] = set()
         self.groups: dict[Destination, list[bytes]] = {}
-        """Destination -> the incarnations that it stands for."""
+        """Destination -> the incarnations that may get what goes there."""
+        self.choices = Choices(me, host, fanout)
         self.pending: dict[Destination, RoundRobin[OutBatch]] = {}
         self.pending_tasks = 0
         self.pending_bytes = 0
@@ -88,24 +97,38 @@ class Senders:
         self._complain_at = -math.inf
 
     # -- membership ---------------------------------------------------------------------------
-    def set_view(self, view: View, peers: Iterable[Member], now: float) -> None:
-        """Keep a link to each of these members of the view, and no other link."""
+    def set_view(
+        self, view: View, peers: Iterable[Member], now: float, fellows: Collection[Member] = ()
+    ) -> None:
+        """Have links to these members of the view, and to no other member.
+
+        Args:
+            view: the view.
+            peers: those that may get something.
+            now: the time.
+            fellows: all members that send to the same peers, with this process: the workers of a large stage
+                are divided among them.
+        """
         self.view = view.number
         wanted = {member.incarnation: member for member in peers}
-        self.groups = {}
-        for incarnation, member in wanted.items():
-            if member.role == "worker":
-                for code in {"", member.code}:
-                    workers = group(member.pipeline, member.stage, code)
-                    self.groups.setdefault(workers, []).append(incarnation)
-            self.groups[incarnation] = [incarnation]
-            if incarnation not in self.links:
-                self.links[incarnation] = LinkSender(self.me, incarnation, self.effects, now, view.number)
-            self.links[incarnation].view = view.number
+        self.groups, at_once, gone = self.choices.set_view(wanted.values(), fellows)
+        for incarnation in gone:
+            self._let_go(incarnation)
+        for incarnation in at_once:
+            self._link(incarnation, now)
         self.near = {inc for inc, member in wanted.items() if member.host == self.host}
         for incarnation in [inc for inc in self.links if inc not in wanted]:
             self._redeliver(self.links.pop(incarnation))
+        for link in self.links.values():
+            link.view = view.number
         self.pump(now)
+
+    def _link(self, incarnation: bytes, now: float) -> LinkSender:
+        """The link to a peer, which is begun if need be."""
+        link = self.links.get(incarnation)
+        if link is None:
+            link = self.links[incarnation] = LinkSender(self.me, incarnation, self.effects, now, self.view)
+        return link
 
     def _redeliver(self, link: LinkSender) -> None:
         for outbatch in reversed(link.abandon()):
@@ -127,12 +150,8 @@ class Senders:
             return
         outbatch.batch.stamp = None
         if isinstance(outbatch.dest, bytes):
-            outbatch.dest = self._alone(outbatch)
+            outbatch.dest = _alone(outbatch, self.stamps[outbatch.batch.job])
         self._wait(outbatch, first=True)
-
-    def _alone(self, outbatch: OutBatch) -> Destination:
-        stamp = self.stamps[outbatch.batch.job]
-        return stamp.ordered.get(outbatch.batch.stage, stamp.sink)
 
     # -- outbatches ------------------------------------------------------------------------------
     def _wait(self, outbatch: OutBatch, *, first: bool = False) -> None:
@@ -164,6 +183,7 @@ class Senders:
     def pump(self, now: float) -> None:
         """Send as many outbatches as credit allows. Small ones that follow one another share a message."""
         for dest, queue in self.pending.items():
+            choice = self.choices.of.get(dest)
             share = len(queue) // max(1, len(self.groups.get(dest, ())))
             while queue:
                 link = self._pick(dest, now)
@@ -184,15 +204,44 @@ class Senders:
                     self._take(queue)
                 riders = self._riders(outbatch, queue, credit - outbatch.size, share) if queue else ()
                 self._send(link, outbatch, riders, now)
+                if choice is not None:
+                    choice.sent(now)
+        self._try_others(now)
         if self.pending_tasks == 0 and self.pending:
             self.pending = {dest: queue for dest, queue in self.pending.items() if queue}
             self._waiting.clear()
+
+    def _try_others(self, now: float) -> None:
+        """Where tasks wait, ask one more worker for a link, if that is due."""
+        for dest, choice in self.choices.of.items():
+            if self.pending.get(dest):
+                choice.waits(now)
+            else:
+                choice.rests()
+            before = choice.tried
+            peer = choice.next(now)
+            if peer is not None:
+                known = peer in self.links
+                link = self._link(peer, now)
+                if known and link.open:
+                    link.probe(now)
+                link.starve(now)
+            if before is not None and before != choice.tried:
+                self._let_go(before)
+            for peer in choice.drop(now):
+                self._let_go(peer)
+            self.groups[dest] = choice.used
+
+    def _let_go(self, peer: bytes) -> None:
+        """A link gets no more tasks, so it needs no credit. What was sent over it is settled as ever."""
+        if peer in self.links:
+            self.links[peer].starved = False
 
     def _pick(self, dest: Destination, now: float) -> LinkSender | None:
         best: LinkSender | None = None
         best_rank = (False, 0)
         for incarnation in self.groups.get(dest, ()):
-            link = self.links[incarnation]
+            link = self._link(incarnation, now)
             rank = (incarnation in self.near, link.credit)
             if rank[1] <= 0:
                 link.starve(now)
@@ -208,7 +257,7 @@ class Senders:
         waiting = self._waiting.get(dest, 0)
         if waiting and self.pending_bytes > MESSAGE_BYTES:
             return 0
-        links = [self.links[inc] for inc in self.groups.get(dest, ())]
+        links = [self._link(inc, now) for inc in self.groups.get(dest, ())]
         credit = sum(max(0, link.credit) for link in links)
         if not credit:
             for link in links:
@@ -261,6 +310,12 @@ class Senders:
         if link is None or st.target != self.me:
             return []
         acked = link.statement(st, now)
+        for dest, choice in self.choices.of.items():
+            if choice.tried == st.source and st.nonce == link.nonce:
+                if choice.answered(st.free, now):
+                    self.groups[dest] = choice.used
+                else:
+                    self._let_go(st.source)
         for old, kept, rest in link.given_back:
             self.retained_tasks += kept.size - old.size
             self.retained_bytes += kept.nbytes - old.nbytes
@@ -298,7 +353,7 @@ class Senders:
             waiting = self.pending.get(old.sink)
             for outbatch in waiting.take(stamp.job) if waiting else ():
                 self._count(outbatch, -1)
-                outbatch.dest = self._alone(outbatch)
+                outbatch.dest = _alone(outbatch, stamp)
                 self._wait(outbatch)
 
     def forget(self, job: bytes) -> None:
@@ -329,8 +384,9 @@ class Senders:
         )
 
     def deadline(self) -> float | None:
-        """When a probe is due."""
+        """When a probe is due, or another peer is to be tried."""
         times = [at for link in self.links.values() if (at := link.deadline()) is not None]
+        times += [at for choice in self.choices.of.values() if (at := choice.deadline()) < math.inf]
         return min(times, default=None)
 
     def tick(self, now: float) -> None:
@@ -373,6 +429,13 @@ class Senders:
         )
         for link in self.links.values():
             link.check()
+        for choice in self.choices.of.values():
+            choice.check()
+
+
+def _alone(outbatch: OutBatch, stamp: Stamp) -> Destination:
+    """The one member that may have this outbatch."""
+    return stamp.ordered.get(outbatch.batch.stage, stamp.sink)
 
 
 def _size(groups: Iterable[Iterable[OutBatch]]) -> tuple[int, int]:

@@ -233,6 +233,12 @@ class Feed:
         return self.queue.tasks + unstarted, running
 
     @property
+    def free(self) -> bool:
+        """Whether a task that comes now would be begun at once."""
+        idle = self._running < self._concurrency if self._concurrency else not self.handed
+        return idle and not len(self.queue) and not self.paused
+
+    @property
     def paused(self) -> bool:
         """Whether senders get no more credit: a suspect is here, or tasks that come are given back."""
         return bool(self.queue.aside) or self._alone or self.given_back

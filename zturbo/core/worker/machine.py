@@ -18,6 +18,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 
 from zturbo.core.effects import Control, Effect, EndJob, Exit, Work
+from zturbo.core.links.choice import FANOUT
 from zturbo.core.links.credit import MAX_WINDOW
 from zturbo.core.links.outbatch import OutBatch
 from zturbo.core.links.pings import report_ping, take_order
@@ -89,6 +90,7 @@ class WorkerMachine:
         batch: tasks that the code takes at once; 0 for one by one.
         batch_wait: seconds that the code waits until it has ``batch`` tasks.
         concurrency: tasks that the code runs at a time, and finishes in any order; 0 for one by one.
+        fanout: workers of the next stage to which it has links.
     """
 
     def __init__(
@@ -104,6 +106,7 @@ class WorkerMachine:
         batch: int = 0,
         batch_wait: float = 0.0,
         concurrency: int = 0,
+        fanout: int = FANOUT,
     ) -> None:
         self.me = me
         self._pipeline = pipeline
@@ -117,7 +120,7 @@ class WorkerMachine:
         self.ended = self.known_jobs.ended
         self.arrivals = Arrivals(me, self.effects)
         self.receivers = self.arrivals.receivers
-        self.senders = Senders(me, host, self.arrivals.custody, self.effects)
+        self.senders = Senders(me, host, self.arrivals.custody, self.effects, fanout)
         self.sequenced = Sequenced(me, self.jobs, self.effects, spill_bytes)
         self.feed = Feed(
             self.arrivals,
@@ -164,11 +167,9 @@ class WorkerMachine:
         ]
         me = view.members.get(self.me)
         code = "" if me is None else me.code
-        same = [
-            m for m in members if m.pipeline == self._pipeline and m.stage == self._stage and m.code == code
-        ]
-        self.feed.peers = len(same) > 1
-        self.senders.set_view(view, downstream, now)
+        fellows = [m for m in members if m.pipeline == self._pipeline and m.stage == self._stage]
+        self.feed.peers = len([m for m in fellows if m.code == code]) > 1
+        self.senders.set_view(view, downstream, now, fellows)
         broker = next((m.incarnation for m in members if m.role == "broker"), b"")
         if broker and broker != self._adoption.broker:
             self._adoption.adopt(broker, self.feed.owed(), now)
@@ -348,6 +349,7 @@ class WorkerMachine:
             window = MAX_WINDOW * senders if self._ordered else self.feed.window(senders)
             self.receivers.grant(window, now)
         self.receivers.turn(self.feed.given_back, now)
+        self.receivers.free = self.state is not DRAINING and self.feed.free
         self.receivers.flush(now)
 
     def deadline(self) -> float | None:

@@ -7,6 +7,10 @@ peer is reached over TCP. If it has several addresses, all are tried, and the fi
 
 A send never blocks. Messages that a connection cannot take at the moment wait here, in order; credit bounds
 them. When a peer leaves the view, its socket is closed, and the messages that wait for it are dropped.
+
+The socket of a peer to which nothing was sent for a while is closed too, and the next message opens one. So a
+process has sockets to those peers alone with which it has to do at the time. A message that went down with a
+socket is no other case than one that went down with a connection: links find that out, and send again.
 """
 
 from __future__ import annotations
@@ -28,7 +32,7 @@ from zturbo.runtime.net.sockets import DONTWAIT, MAX_MESSAGE, SNDMORE, make
 from zturbo.wire.control.view import Member
 from zturbo.wire.messages import Buffer
 
-__all__ = ["Inbox", "Peers", "user_of"]
+__all__ = ["IDLE", "Inbox", "Peers", "user_of"]
 
 log = logging.getLogger("zturbo")
 
@@ -51,6 +55,9 @@ TRACK = 64
 ADDRESSES = 8
 """Addresses of one peer that are tried at a time at most."""
 
+IDLE = 10.0
+"""Seconds without a message to a peer, after which its socket is closed."""
+
 TRY_OTHERS = 3.0
 """Seconds that messages wait for a connection, after which the peer's other addresses are tried too."""
 
@@ -58,7 +65,7 @@ TRY_OTHERS = 3.0
 class _Peer:
     """A peer, and the ways to it: one socket for each of its addresses, until one of them takes a message."""
 
-    __slots__ = ("stuck_at", "waiting", "ways")
+    __slots__ = ("idle_at", "stuck_at", "used", "waiting", "ways")
 
     def __init__(self) -> None:
         self.ways: dict[str, zmq.Socket[bytes]] = {}
@@ -66,6 +73,10 @@ class _Peer:
         self.waiting: deque[list[Buffer]] = deque()
         self.stuck_at: float | None = None
         """Since when messages wait."""
+        self.used = True
+        """Whether anything was sent since the last look."""
+        self.idle_at = 0.0
+        """When it was last seen that something had been sent."""
 
 
 class Peers:
@@ -125,8 +136,14 @@ class Peers:
         self._part()
 
     def look(self, now: float) -> None:
-        """Part with processes that did not come into the view; try other addresses of silent ones."""
-        for incarnation, peer in self._peers.items():
+        """Part with processes that did not come into the view, and with those that nothing is sent to; try
+        other addresses of silent ones."""
+        for incarnation, peer in list(self._peers.items()):
+            if peer.used:
+                peer.used, peer.idle_at = False, now
+            elif not peer.waiting and now - peer.idle_at >= IDLE:
+                self._shut(incarnation)
+                continue
             if incarnation not in self._stuck:
                 peer.stuck_at = None
             elif peer.stuck_at is None:
@@ -167,11 +184,15 @@ class Peers:
         for incarnation in [inc for inc in self._peers if inc not in self._members]:
             if incarnation in self._guests:
                 continue
-            peer = self._peers.pop(incarnation)
-            self._stuck.discard(incarnation)
-            for address in list(peer.ways):
-                self._leave(peer, address)
-            peer.waiting.clear()
+            self._shut(incarnation)
+
+    def _shut(self, incarnation: bytes) -> None:
+        """Let the sockets to a peer be closed, and drop what waits for it."""
+        peer = self._peers.pop(incarnation)
+        self._stuck.discard(incarnation)
+        for address in list(peer.ways):
+            self._leave(peer, address)
+        peer.waiting.clear()
 
     def _leave(self, peer: _Peer, address: str) -> None:
         """Let the socket of one way be closed."""
@@ -235,6 +256,7 @@ class Peers:
         if peer is None:
             self.dropped += 1
             return
+        peer.used = True
         if peer.waiting or not self._try(peer, frames):
             peer.waiting.append(frames)
             self._stuck.add(incarnation)
