@@ -11,7 +11,7 @@ import zmq
 
 from zturbo.runtime.net.endless import Arrivals
 from zturbo.runtime.net.host import listens
-from zturbo.runtime.net.peers import GUEST, GUESTS, Inbox, Peers
+from zturbo.runtime.net.peers import GUEST, GUESTS, IDLE, Inbox, Peers
 from zturbo.wire.control.view import Member
 
 PEER = b"p" * 16
@@ -139,4 +139,33 @@ def test_the_other_addresses_are_tried_again_when_one_is_silent(
         peers.flush()
         now += 1.0
         peers.look(now)
+    peers.close()
+
+
+def test_a_peer_that_gets_nothing_for_a_while_costs_no_socket(
+    context: zmq.Context[zmq.Socket[bytes]], tmp_path: Path
+) -> None:
+    inbox = Inbox(context, [f"ipc://{tmp_path}/in"], Arrivals())
+    peers = Peers(context, "here", Arrivals())
+    peers.set_members({PEER: Member(PEER, "worker", "p", 0, "here", tuple(inbox.endpoints))})
+
+    def arrives(text: bytes) -> None:
+        peers.send(PEER, [text])
+        while not inbox.sockets[0].poll(10):
+            peers.flush()
+        assert list(inbox.receive(inbox.sockets[0])) == [[text]]
+
+    arrives(b"one")
+    for now in (0.0, IDLE - 1.0):
+        peers.look(now)
+        assert not peers.gone
+    arrives(b"two")
+    peers.look(IDLE)
+    peers.look(2 * IDLE - 1.0)
+    assert not peers.gone, "it was used since"
+    peers.look(2 * IDLE)
+    assert len(peers.gone) == 1
+    peers.bury()
+    arrives(b"three")
+    assert peers.dropped == 0
     peers.close()
