@@ -20,7 +20,7 @@ from zturbo.wire.control.message import Message
 from zturbo.wire.control.newjob import NewJob
 from zturbo.wire.control.report import Report
 from zturbo.wire.control.view import Member
-from zturbo.wire.messages import MAX_DEPTH, MAX_TEXT
+from zturbo.wire.messages import MAX_DEPTH, MAX_TEXT, PROTOCOL
 from zturbo.wire.payload import pack_many
 from zturbo_broker.ledger.rows import job_of, row_of
 from zturbo_broker.machine.known import PipelineInfo
@@ -120,7 +120,7 @@ def test_a_broker_takes_any_message_that_the_schema_allows(said: list[tuple[Mess
             member=member,
             node=IDS[4],
             pid=1,
-            protocol=1,
+            protocol=PROTOCOL,
             version="1",
             python="3",
             stage_name=["a", "1", "sink"][stage],

@@ -32,6 +32,7 @@ from zturbo.wire.control.message import Message
 from zturbo.wire.control.newjob import NewJob
 from zturbo.wire.control.view import Member, View
 from zturbo.wire.messages import (
+    PROTOCOL,
     Batch,
     End,
     Fail,
@@ -313,7 +314,7 @@ def test_a_broker_takes_anything(seed: int) -> None:
             member=member,
             node=b"n" * 16,
             pid=1,
-            protocol=rng.choice([1, 1, 1, 2]),
+            protocol=rng.choice([PROTOCOL] * 3 + [PROTOCOL + 1]),
             version="1",
             python="3",
             stage_name=rng.choice("abc"),

@@ -26,6 +26,7 @@ from zturbo.wire.messages import (
     MAX_STAGES,
     MAX_TEXT,
     MAX_TRIAL,
+    PROTOCOL,
     Batch,
     End,
     Fail,
@@ -168,8 +169,8 @@ def test_random_bytes_are_refused(frames: list[bytes]) -> None:
 
 
 def test_another_protocol_version_is_named() -> None:
-    with pytest.raises(VersionMismatch, match="the peer speaks protocol 2, this process 1"):
-        decode([msgpack.packb((0x7A74, 2, 1))])
+    with pytest.raises(VersionMismatch, match=f"the peer speaks protocol 99, this process {PROTOCOL}"):
+        decode([msgpack.packb((0x7A74, 99, 1))])
 
 
 @pytest.mark.parametrize(
@@ -223,7 +224,7 @@ def raw_batch(**changed: Any) -> list[bytes]:
     """A batch of one task, as a stranger may write it."""
     fields = {
         "magic": MAGIC,
-        "protocol": 1,
+        "protocol": PROTOCOL,
         "kind": 1,
         "source": PEER,
         "target": ME,

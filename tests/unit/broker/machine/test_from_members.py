@@ -16,13 +16,14 @@ from zturbo.core.effects import Control
 from zturbo.slotted import replace
 from zturbo.wire.control import from_broker
 from zturbo.wire.control.view import Member
+from zturbo.wire.messages import PROTOCOL
 from zturbo_broker.members.rights import User
 
 
 def test_members_that_do_not_fit_are_told_why() -> None:
     machine = broker()
     for changes, said in (
-        ({"protocol": 99}, "protocol 99, this broker 1"),
+        ({"protocol": 99}, f"protocol 99, this broker {PROTOCOL}"),
         ({"version": "2"}, "zturbo 2, this broker 1"),
         ({"stage_name": "b"}, "stage 0 of p is 'a' here, not 'b'"),
         ({"member": worker(stage=7)}, "no stage p.a"),

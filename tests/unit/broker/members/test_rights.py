@@ -10,6 +10,7 @@ from zturbo.wire.control import to_broker
 from zturbo.wire.control.message import Message
 from zturbo.wire.control.report import Report
 from zturbo.wire.control.view import Member
+from zturbo.wire.messages import PROTOCOL
 from zturbo_broker.members.leases import Membership
 from zturbo_broker.members.rights import MAY, Rights, User
 
@@ -49,7 +50,7 @@ def messages() -> dict[str, Message]:
                 member=member(MINE, ""),
                 node=NODE,
                 pid=1,
-                protocol=1,
+                protocol=PROTOCOL,
                 version="",
                 python="",
                 stage_name="s",
@@ -80,7 +81,7 @@ def messages() -> dict[str, Message]:
             ),
             to_broker.StartFailed(ref=1, node=NODE, incarnation=MINE, who="w", error="", traceback=""),
             to_broker.Seen(node=NODE, number=1, data=b"", error=""),
-            to_broker.ClientHello(ref=1, client=CLIENT, protocol=1, version=""),
+            to_broker.ClientHello(ref=1, client=CLIENT, protocol=PROTOCOL, version=""),
             to_broker.Submit(ref=1, client=CLIENT, jobs=()),
             to_broker.Feed(ref=1, job=JOB, seq=0, first=0, n=1, metas=None),
             to_broker.CloseFeed(ref=1, job=JOB, chunks=0, total=0),
