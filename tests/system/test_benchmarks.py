@@ -6,6 +6,7 @@ No figure is judged.
 from __future__ import annotations
 
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -16,7 +17,7 @@ from typing import Any
 import psutil
 import pytest
 
-from benchmarks import scaling
+from benchmarks import idle, scaling
 from benchmarks.machine import machine
 from benchmarks.measure import Found, measure
 from benchmarks.peer import Flow, Peer
@@ -186,3 +187,12 @@ def test_what_many_workers_cost_is_counted(capsys: pytest.CaptureFixture[str]) -
     for kind in ("view |", "viewchanges |", "welcome |", "ping |"):
         assert f"| from the broker: {kind}" in printed
     assert "| to the broker: hello | 81 |" in printed
+
+
+def test_sockets_of_workers_are_counted(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(idle, "NAP", 0.001)
+    assert idle.main(["2", "--seconds", "0.1", "--rest", "0"]) == 0
+    *_, row = capsys.readouterr().out.splitlines()
+    assert re.fullmatch(r"\| 2 . 2 (\| \d+, \d+ ){3}(\| [\d.]+ ms ){4}\|", row), row
