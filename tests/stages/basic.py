@@ -434,6 +434,14 @@ class Until(Stage):
         return task
 
 
+class NapWhere(Stage):
+    """Sleeps as many seconds as the content says, and gives the name of its host."""
+
+    def process(self, task: Task) -> Task:
+        time.sleep(task.content)
+        return Task(os.uname().nodename)
+
+
 class LogMeta(Stage):
     """Notes in a file with what meta its tasks come."""
 

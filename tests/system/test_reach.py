@@ -1,4 +1,6 @@
-"""Hosts that reach each other in their own ways: by some ports alone, by several addresses, by IPv6."""
+"""Hosts that reach each other in their own ways: by some ports alone, several addresses, IPv6, mapped ports.
+
+And which workers get tasks: those near, or those far."""
 
 from __future__ import annotations
 
@@ -34,17 +36,17 @@ def on(hosts: Hosts, host: str, *words: str) -> subprocess.CompletedProcess[str]
     return subprocess.run(command, capture_output=True, text=True, timeout=60)
 
 
-def addresses(hosts: Hosts, broker: str) -> list[str]:
-    """What all processes tell others, once there are four."""
+def addresses(hosts: Hosts, broker: str, processes: int = 4) -> list[str]:
+    """What all processes tell others, once there are so many."""
     told: list[str] = []
 
     def there() -> bool:
         asked = on(hosts, "a", "-m", "zturbo", "hosts", "--json", "--broker", broker)
         if asked.returncode:
             return False
-        processes = [process for host in json.loads(asked.stdout) for process in host["processes"]]
-        told[:] = [end for one in processes for end in [*one["addresses"], *one["results"]]]
-        return len(processes) == 4
+        found = [process for host in json.loads(asked.stdout) for process in host["processes"]]
+        told[:] = [end for one in found for end in [*one["addresses"], *one["results"]]]
+        return len(found) == processes
 
     eventually(there)
     return [end for end in told if end.startswith("tcp:")]
@@ -91,3 +93,60 @@ def test_hosts_with_link_local_addresses_alone() -> None:
         assert told and all(end.startswith(("tcp://[fe80::1]:", "tcp://[fe80::2]:")) for end in told), told
         done = on(hosts, "a", "-c", MAP, broker)
         assert done.stdout == f"{sum(range(50))}\n", done.stderr
+
+
+@pytest.mark.timeout(120)
+def test_hosts_that_reach_each_other_by_mapped_ports_alone() -> None:
+    """A router between them, c, leads each of its ports to one port of a or of b."""
+    with some_hosts("abc") as (hosts, file):
+        hosts.break_link("a", "b")
+        maps = [f"5555={hosts.address['a']}:5555"]
+        for host, first in (("a", 7600), ("b", 7700)):
+            maps.append(f"{first}-{first + 9}={hosts.address[host]}:5600")
+        hosts.run("c", "tests.support.forward", *maps)
+        for host, broker, first, names in (("a", "a", 7600, ["p.first"]), ("b", "c", 7700, ["p.second", ""])):
+            flags = ("--insecure", "--ports", "5600-5609", "--advertise", f"{hosts.address['c']}:{first}")
+            if host == "a":
+                hosts.run("a", "zturbo", "broker", file, *flags)
+            there = ("--broker", f"tcp://{hosts.address[broker]}:5555", *flags)
+            for name in names:
+                hosts.run(host, "zturbo", *(("stage", file, name) if name else ("sink", file)), *there)
+        broker = "tcp://10.99.0.1:5555"
+        told = [end for end in addresses(hosts, broker) if not end.startswith("tcp://127.")]
+        mapped = {f"tcp://{hosts.address['c']}:{port}" for port in (7600, 7601, 7700, 7701, 7702)}
+        assert {*told} == mapped, told
+        done = on(hosts, "a", "-c", MAP, broker)
+        assert done.stdout == f"{sum(range(50))}\n", done.stderr
+
+
+NAPS = """
+import sys
+from zturbo import Client, Task
+with Client("tcp://10.99.0.1:5555", timeout=30) as client:
+    for _ in range(20):
+        print(client.submit(Task(0.0), "p").result()[0])
+    print(*client.map([0.3] * 8, pipeline="p"))
+"""
+
+
+@pytest.mark.timeout(120)
+def test_near_workers_get_tasks_first_and_far_ones_when_the_near_are_full() -> None:
+    there = ("--broker", "tcp://10.99.0.1:5555", "--insecure")
+    with some_hosts("ab") as (hosts, file):
+        text = NETWORK.format(folder=hosts.folder, lease=4.0)
+        first, second, _ = text.split("  [[pipeline.stage]]")
+        with open(file, "w") as whole:
+            whole.write(first)
+            whole.write(f"  [[pipeline.stage]]{second}  [[pipeline.stage]]\n")
+            whole.write('name = "second"\nclass = "tests.stages.basic:NapWhere"\n')
+        hosts.run("a", "zturbo", "broker", file, "--insecure")
+        hosts.run("a", "zturbo", "sink", file, *there)
+        hosts.run("a", "zturbo", "stage", file, "p.first", *there)
+        for host in "ba":
+            hosts.run(host, "zturbo", "stage", file, "p.second", *there)
+        addresses(hosts, "tcp://10.99.0.1:5555", 5)
+        done = on(hosts, "a", "-c", NAPS)
+        assert done.returncode == 0, done.stderr
+        *one_by_one, many = done.stdout.splitlines()
+        assert one_by_one == ["a"] * 20, done.stdout + done.stderr
+        assert {*many.split()} == {"a", "b"}, done.stdout + done.stderr
