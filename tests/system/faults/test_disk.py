@@ -50,7 +50,7 @@ def test_a_full_disk_at_the_sink_pauses_and_goes_on_by_itself(small_disk: Path) 
 
 def test_a_broker_whose_disk_is_full_says_so_and_can_be_stopped(small_disk: Path) -> None:
     with Cluster({"p": [stage("add", "Add")]}, broker={"state": str(small_disk)}) as cluster:
-        with Client(cluster.address, timeout=3) as client:
+        with cluster.client(), Client(cluster.address, timeout=3) as client:
             assert cluster.child("sink-0").is_ready, "it has its spool"
             ballast = fill(small_disk)
             with pytest.raises(BrokerUnavailable, match="the disk of the broker's ledger is full"):

@@ -113,6 +113,7 @@ def test_a_client_that_cannot_reach_a_sink_is_told_what_to_do() -> None:
         hosts.run("a", "zturbo", "broker", file, "--insecure")
         for words in (["sink", file], ["stage", file, "p.first"], ["stage", file, "p.second"]):
             hosts.run("a", "zturbo", *words, "--broker", "tcp://10.99.0.1:5555")
+        eventually(lambda: "first x1, second x1" in ask(hosts, "b", "jobs").stdout)
         done = ask(hosts, "b", "submit", "p", "5")
         assert done.returncode == 2 and "start the sink there with --insecure" in done.stderr, done
         assert ask(hosts, "a", "submit", "p", "5").stdout == '"5"\n', "on the sink's host it goes"
