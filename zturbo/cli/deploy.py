@@ -37,7 +37,7 @@ from zturbo.deploy.units import (
     upped,
 )
 from zturbo.errors import UsageError
-from zturbo.errortext import shown_text
+from zturbo.errortext import clip, shown_text
 from zturbo.runtime.net.keys import make_folder
 
 __all__ = ["add", "run"]
@@ -278,7 +278,7 @@ class _Change:
                 for c in found["checks"]
             ]
         except (ValueError, TypeError, KeyError):
-            text = f"'zturbo doctor' ended with exit code {done['code']}: {done['err'][-2000:]}"
+            text = f"'zturbo doctor' gives no answer there: {clip(str(done))}"
             checks = [{"check": "doctor", "good": False, "text": text, "advice": "see there"}]
         return {"host": first.name, "checks": checks}
 
@@ -380,7 +380,8 @@ def _status(args: argparse.Namespace, network: Network) -> int:
 def _logs(args: argparse.Namespace, network: Network) -> int:
     def look(session: Session) -> dict[str, str]:
         session.open()
-        return {str(name): str(text) for name, text in session.ask("logs", lines=args.lines).items()}
+        found = session.ask("logs", lines=args.lines)
+        return {str(name): str(text) for name, text in found.items()} if isinstance(found, dict) else {}
 
     with _rollout(args, network) as rollout:
         found, why = rollout.tried(look)

@@ -15,6 +15,7 @@ from typing import Any
 from zturbo.deploy.network import HostSpec
 from zturbo.deploy.onhost import LONGEST
 from zturbo.errors import StartError, UsageError
+from zturbo.errortext import clip
 from zturbo.version import __version__
 
 __all__ = ["Session"]
@@ -29,7 +30,7 @@ MOST_LINES = 10_000
 """Lines that a host may send beside its answers: greetings of its shell, and what it tells."""
 
 LONGEST_ERROR = 16 << 10
-"""Bytes of what ssh says."""
+"""Bytes of what ssh says, and characters of a host's error."""
 
 START = """\
 import json, sys
@@ -121,7 +122,8 @@ class Session:
         Raises:
             StartError: the host could not do it, or has gone.
         """
-        self._write(json.dumps({"do": do, **fields, "bytes": len(code)}).encode() + b"\n" + code)
+        self._write(json.dumps({"do": do, **fields, "bytes": len(code)}).encode() + b"\n")
+        self._write(code)
         process = self._process
         assert process is not None and process.stdout is not None
         while line := process.stdout.readline(LONGEST):
@@ -136,9 +138,9 @@ class Session:
             if not isinstance(answer, dict):
                 continue
             if "told" in answer:
-                self._tell(str(answer["told"]))
+                self._tell(clip(str(answer["told"])))
             elif "error" in answer:
-                raise StartError(str(answer["error"]))
+                raise StartError(clip(str(answer["error"]), LONGEST_ERROR))
             elif "done" in answer:
                 return answer["done"]
         process.wait()
