@@ -17,6 +17,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from zturbo.api.log import FORMAT, SafeFormatter
+from zturbo.cli.launchers import add_launchers
 from zturbo.cli.printed import fail
 from zturbo.errors import AccessDenied, BrokerUnavailable, JobError, ResultTimeout, ZturboError
 from zturbo.errortext import error_text
@@ -146,6 +147,8 @@ def parser(only: str | None = None) -> argparse.ArgumentParser:
     commands = top.add_subparsers(metavar="COMMAND")
     for name in COMMANDS if only is None else (only,):
         importlib.import_module(f"zturbo.cli.{name}").add(commands)
+    if only is None:
+        add_launchers(commands)
     top.set_defaults(top=top)
     return top
 
