@@ -132,7 +132,7 @@ class World:
         self.later(self.more.random() * 10.0, self._set_wall)
         self._neighbours = random.Random(f"neighbours {seed}")
         """For bounded numbers of links alone."""
-        few = self._neighbours.random() < 0.2 or "few" in only
+        few = (self._neighbours.random() < 0.2 and {*only} == {*FAULTS}) or "few" in only
         self.fanout = self._neighbours.choice([1, 1, 2]) if few else FANOUT
         """Workers of the next stage to which a worker has links: in some worlds fewer than there are."""
         self.left_out: dict[tuple[bytes, bytes], float] = {}
