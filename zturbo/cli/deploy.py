@@ -232,10 +232,12 @@ class _Change:
         for name in ("broker", "sink"):
             units = [unit for unit in plans[first].start if unit.name == name]
             if units:
-                rollout.each(partial(self._start, units), [first])
+                rollout.each(partial(self._start, units, self.version), [first])
         stages = {name: [unit for unit in one.start if unit.workers] for name, one in plans.items()}
         rollout.each(
-            lambda session: self._start(stages[session.host.name], session),
+            lambda session: self._start(
+                stages[session.host.name], plans[session.host.name].version or self.version, session
+            ),
             [name for name, units in stages.items() if units],
         )
         rollout.each(lambda s: s.ask("keep", stop=plans[s.host.name].stop, version=self.version))
@@ -246,8 +248,9 @@ class _Change:
             session.ask("unpack", self._code, version=self.version)
         session.ask("keys", keys=self._keys.get(session.host.name, {}))
 
-    def _start(self, units: Sequence[Unit], session: Session) -> None:
-        session.ask("start", units=[asdict(unit) for unit in units], **self._where(session.host))
+    def _start(self, units: Sequence[Unit], version: str, session: Session) -> None:
+        where = {**self._where(session.host), "version": version}
+        session.ask("start", units=[asdict(unit) for unit in units], **where)
 
     def _where(self, host: HostSpec) -> dict[str, Any]:
         return {
@@ -294,9 +297,13 @@ def _up(args: argparse.Namespace, network: Network) -> int:
 
 def _restart(args: argparse.Namespace, network: Network) -> int:
     (stage,) = args.words
-    network.find(stage)
+    pipeline, _ = network.find(stage)
     change = _Change(args, network)
-    return _change(args, network, change, lambda host, running: restarted(change.units[host][stage], running))
+
+    def plan(host: str, running: list[Running]) -> Plan:
+        return restarted(change.units[host][stage], running, change.version, pipeline.code)
+
+    return _change(args, network, change, plan)
 
 
 def _scale(args: argparse.Namespace, network: Network) -> int:

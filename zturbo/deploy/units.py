@@ -32,6 +32,14 @@ __all__ = [
     "upped",
 ]
 
+CODES = {
+    "job": "jobs that run keep the code with which they began, and wait when no worker has it any more: "
+    "'code = \"any\"' or '\"restart\"' of the pipeline says otherwise",
+    "same": "workers with other code are refused while old ones run, as the pipeline has 'code = \"same\"': "
+    "'down' and 'up' instead",
+}
+"""``code`` of a pipeline -> what to know before its workers get new code."""
+
 ADDRESS = "@address"
 """Stands for the host's address in words of a unit: the host itself knows what its name leads to."""
 
@@ -89,6 +97,8 @@ class Plan:
     stop: tuple[str, ...] = ()
     """Ids of those that drain after the others have joined."""
     told: tuple[str, ...] = ()
+    version: str | None = None
+    """Version of the code with which to start; None for the newest."""
 
 
 # -- what the file says ---------------------------------------------------------------------------
@@ -184,15 +194,24 @@ def upped(
     return Plan(tuple(start), tuple(stop), tuple(told))
 
 
-def restarted(unit: Unit, running: Sequence[Running]) -> Plan:
-    """Start as many workers of a stage as there are, with the newest code, and stop those."""
+def restarted(unit: Unit, running: Sequence[Running], version: str, code: str) -> Plan:
+    """Start as many workers of a stage as there are, with the newest code, and stop those.
+
+    Args:
+        unit: of the stage.
+        running: what runs on the host.
+        version: the newest one of the code.
+        code: of the pipeline, which says what becomes of running jobs.
+    """
     old = [one for one in running if one.unit == unit.name]
     workers = sum(one.workers for one in old)
-    return Plan((replace(unit, workers=workers),) if workers else (), tuple(one.id for one in old))
+    told = [CODES[code]] if code in CODES and any(one.version != version for one in old) else []
+    start = (replace(unit, workers=workers),) if workers else ()
+    return Plan(start, tuple(one.id for one in old), tuple(told))
 
 
 def scaled(unit: Unit, running: Sequence[Running], workers: int) -> Plan:
-    """Give a stage this number of workers, and disturb as few of them as can be."""
+    """Give a stage this number of workers, with the code that it has, and disturb as few as can be."""
     old = [one for one in running if one.unit == unit.name]
     stop = [one.id for one in old if one.state == "ended"]
     living = [one for one in old if one.state != "ended"]
@@ -203,7 +222,7 @@ def scaled(unit: Unit, running: Sequence[Running], workers: int) -> Plan:
         have -= one.workers
         stop.append(one.id)
     start = (replace(unit, workers=workers - have),) if workers > have else ()
-    return Plan(start, tuple(stop))
+    return Plan(start, tuple(stop), version=living[-1].version if living else None)
 
 
 def _is_stage(name: str) -> bool:

@@ -90,9 +90,20 @@ def test_up_starts_again_what_has_ended_and_stops_what_the_file_has_no_more() ->
 
 
 def test_restart_starts_as_many_as_there_are() -> None:
-    plan = restarted(UNITS["p.one"], [runs("p.one", 1, 2), runs("p.one", 2), runs("p.two", 1)])
+    running = [runs("p.one", 1, 2), runs("p.one", 2), runs("p.two", 1)]
+    plan = restarted(UNITS["p.one"], running, "new", "job")
     assert [unit.workers for unit in plan.start] == [3] and plan.stop == ("p.one.1", "p.one.2")
-    assert restarted(UNITS["p.one"], [runs("p.two", 1)]).start == ()
+    assert not plan.told
+    assert restarted(UNITS["p.one"], [runs("p.two", 1)], "new", "job").start == ()
+
+
+@pytest.mark.parametrize(
+    "code, said",
+    [("job", "jobs that run keep the code"), ("same", "are refused"), ("any", ""), ("restart", "")],
+)
+def test_it_is_told_what_new_code_does_to_running_jobs(code: str, said: str) -> None:
+    told = restarted(UNITS["p.one"], [runs("p.one", 1)], "newer", code).told
+    assert (said in told[0]) if said else not told
 
 
 @given(st.lists(st.integers(1, 5), max_size=4), st.integers(0, 12))
@@ -102,6 +113,7 @@ def test_scale_gives_that_many_and_stops_only_what_it_must(sizes: list[int], wan
     left = [one for one in running if one.id not in plan.stop]
     assert sum(one.workers for one in left) + sum(unit.workers for unit in plan.start) == wanted
     assert wanted < sum(sizes) or not plan.stop
+    assert plan.version == ("new" if sizes else None)
 
 
 @pytest.mark.parametrize(
