@@ -20,6 +20,7 @@ __all__ = ["JobLogs"]
 
 log = logging.getLogger("zturbo.broker")
 
+
 LARGEST = 1 << 20
 """Bytes of a job's file at most."""
 
@@ -51,17 +52,12 @@ class JobLogs:
         except (OSError, ValueError) as error:
             log.debug("the folder of jobs' lines was not cleaned: %s", error)
 
-    def add(self, entries: Iterable[LogEntry]) -> None:
-        """Keep these lines, each of a job that is known."""
-        jobs: dict[bytes, list[LogEntry]] = {}
-        for entry in entries:
-            if entry.job:
-                jobs.setdefault(entry.job, []).append(entry)
-        for job, some in jobs.items():
-            try:
-                self._append(self._path(job), some)
-            except OSError as error:
-                log.debug("lines of a job are not kept: %s", error)
+    def add(self, job: bytes, entries: Iterable[LogEntry]) -> None:
+        """Keep these lines of a job that is known, or of jobs that it carries."""
+        try:
+            self._append(self._path(job), list(entries))
+        except OSError as error:
+            log.debug("lines of a job are not kept: %s", error)
 
     def _append(self, path: Path, entries: list[LogEntry]) -> None:
         self._folder.mkdir(exist_ok=True, mode=0o700)

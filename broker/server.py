@@ -38,11 +38,12 @@ from zturbo.runtime.process.posted import Posted
 from zturbo.runtime.process.usage import Usage
 from zturbo.version import __version__
 from zturbo.wire.codec import decode, encode
-from zturbo.wire.control import from_broker, to_broker
+from zturbo.wire.control import answers, from_broker, to_broker
 from zturbo.wire.control.message import Message
 from zturbo.wire.control.view import Member
 from zturbo.wire.messages import Batch, Results, Want
 from zturbo_broker.joblogs import JobLogs
+from zturbo_broker.jobs.carried import of_its_job
 from zturbo_broker.jobs.job import Job
 from zturbo_broker.keyring import Keyring
 from zturbo_broker.ledger.archive import LedgerArchive
@@ -243,7 +244,7 @@ class Broker:
         """Add a line for ``zturbo logs``; a warning or an error goes to this process's stderr too."""
         entry = self.logbook.add(time.time(), level, source, job, text)
         if job and level != "INFO":
-            self.joblogs.add([entry])
+            self.joblogs.add(job, [entry])
         number: int = getattr(logging, level)
         if number > logging.INFO or log.isEnabledFor(logging.DEBUG):
             log.log(number if number > logging.INFO else logging.DEBUG, "%s", text)
@@ -273,20 +274,29 @@ class Broker:
             member = self.machine.membership.get(m.incarnation)
             host = "" if member is None else member.host
             pid = self.machine.membership.pid_of(m.incarnation)
+            table = self.machine.known.table
+            m = m.but(records=tuple(of_its_job(table.find, record) for record in m.records))
             entries = self.logbook.add_records(time.time(), m, host, pid)
-            find = self.machine.known.table.find
-            self.joblogs.add(entry for entry in entries if entry.job and find(entry.job) is not None)
+            for entry in entries:
+                job, _ = table.locate(entry.job) if entry.job else (None, -1)
+                if job is not None:
+                    self.joblogs.add(job.id, [entry])
 
     def _logs(self, who: bytes, m: to_broker.Logs, user: User | None) -> None:
         known = self.machine.known
 
         def sees(name: bytes) -> bool:
-            job = known.table.find(name) if name else None
+            job, _ = known.table.locate(name) if name else (None, -1)
             return job is not None and known.rights.sees(user, job)
 
         all_jobs = user is None or user.role != "client" or known.rights.shared
         older = m.job is not None and m.after < self.logbook.oldest
-        kept = self.joblogs.read(m.job) if older and m.job is not None else []
+        kept: list[answers.LogEntry] = []
+        if older and m.job is not None:
+            job, root = known.table.locate(m.job)
+            kept = self.joblogs.read(m.job if job is None else job.id)
+            if root >= 0:
+                kept = [entry for entry in kept if entry.job == m.job]
         page = self.logbook.page(m.after, m.job, m.source, None if all_jobs else sees, kept)
         self.router.say(who, from_broker.Ok(ref=m.ref, value=page))
 

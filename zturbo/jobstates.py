@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import Enum
+from typing import Any
 
-__all__ = ["ENDED", "LIVE", "JobState", "State"]
+__all__ = ["ENDED", "LIVE", "JobState", "State", "title_of"]
 
 
 class State(str, Enum):
@@ -28,3 +30,9 @@ LIVE = frozenset({JobState.WAITING, JobState.RUNNING})
 
 ENDED = frozenset(JobState) - LIVE
 """States of a job that has ended; it does not leave them."""
+
+
+def title_of(job: Mapping[str, Any]) -> str:
+    """A job's name for people, of its status: with the number of jobs, if it stands for several."""
+    carries = job.get("carries", 0)
+    return f"{job['name']} x {carries}" if carries else str(job["name"])

@@ -128,6 +128,12 @@ class Job:
     """Monotonic time until which no roots are sent, because too many of its results are not read yet."""
     logged: tuple[JobState, int] | None = None
     """State and epoch of which the log has a line."""
+    carries: int = 0
+    """How many jobs it carries, each of which is one of its roots; 0 if it is a job of its own."""
+    cancelled: set[int] = field(default_factory=set)
+    """Roots of carried jobs that a client has cancelled."""
+    let_go: set[int] = field(default_factory=set)
+    """Roots of carried jobs whose results are needed no more."""
 
     def notes(self) -> dict[str, Any]:
         """Facts for the ledger's column ``notes``, which outlive the broker without a column of their own."""
@@ -143,7 +149,13 @@ class Job:
             "counts_final": self.counts_final,
             "chunks": self.fed,
             "owner": self.owner,
-        }
+        } | self._carried()
+
+    def _carried(self) -> dict[str, Any]:
+        """What is noted of the jobs that it carries."""
+        if not self.carries:
+            return {}
+        return {"carries": self.carries, "cancelled": [*self.cancelled], "let_go": [*self.let_go]}
 
     def take_notes(self, notes: dict[str, Any]) -> None:
         """Take the facts of that column."""
@@ -160,11 +172,19 @@ class Job:
         self.counts_final = notes.get("counts_final", False)
         self.chunks_were = notes.get("chunks", 0)
         self.owner = notes.get("owner", "")
+        self.carries = notes.get("carries", 0)
+        self.cancelled = set(notes.get("cancelled", ()))
+        self.let_go = set(notes.get("let_go", ()))
 
     def count(self, stage: int, done: int, failed: int) -> None:
         """Add the last counts of a worker of this stage."""
         before = self.counted.get(stage, (0, 0))
         self.counted[stage] = (min(COUNT, before[0] + done), min(COUNT, before[1] + failed))
+
+    @property
+    def weight(self) -> int:
+        """How many jobs of clients it is."""
+        return self.carries or 1
 
     @property
     def fed(self) -> int:

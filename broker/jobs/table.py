@@ -12,6 +12,7 @@ from itertools import islice
 from typing import Protocol
 
 from zturbo.jobstates import ENDED, JobState
+from zturbo.wire.carried import place_of
 from zturbo_broker.jobs.job import Job
 
 __all__ = ["Archive", "JobTable", "NoArchive"]
@@ -54,7 +55,7 @@ class JobTable:
         self.here: dict[bytes, Job] = {}
         """The jobs in memory, in the order of submission."""
         self.totals: Counter[JobState] = Counter()
-        """State -> number of jobs, in memory or not."""
+        """State -> number of jobs, in memory or not; those that travel together are counted each."""
         self._archive = archive
         self.last = 0
         """Number of the last job."""
@@ -73,7 +74,20 @@ class JobTable:
         """Take a job of the ledger into memory."""
         self.last = max(self.last, job.number)
         self.here[job.id] = job
-        self.totals[job.state] += 1
+        self.totals[job.state] += job.weight
+
+    def locate(self, job: bytes) -> tuple[Job | None, int]:
+        """The job that has this id, or carries the job that has it.
+
+        Returns:
+            The job, and -1; or the carrier, and the root that is the job. None, if there is none.
+        """
+        known = self.find(job)
+        if known is not None:
+            return known, -1
+        carrier, root = place_of(job)
+        known = None if root < 0 else self.find(carrier)
+        return (known, root) if known is not None and root < known.carries else (None, -1)
 
     def find(self, job: bytes) -> Job | None:
         """A job, in memory or not."""
@@ -82,20 +96,20 @@ class JobTable:
             known = self._archive.find(job)
         return known
 
-    def moved(self, before: JobState, after: JobState) -> None:
-        """A job has gone from one state to another."""
-        self.totals[before] -= 1
-        self.totals[after] += 1
+    def moved(self, job: Job, before: JobState) -> None:
+        """A job has gone from this state to the one that it has."""
+        self.totals[before] -= job.weight
+        self.totals[job.state] += job.weight
 
     def leave(self, job: Job) -> None:
         """A job has ended, and nothing more is awaited of it: it need not stay in memory."""
         self._leaving.append(job.id)
 
-    def drop(self, job: bytes, state: JobState) -> None:
-        """Forget a job, which is in this state."""
+    def drop(self, job: bytes, state: JobState, weight: int = 1) -> None:
+        """Forget a job, which is in this state and is so many jobs of clients."""
         self.here.pop(job, None)
         self._dropped.add(job)
-        self.totals[state] -= 1
+        self.totals[state] -= weight
 
     def recorded(self) -> None:
         """The ledger has all that was recorded: let jobs leave."""

@@ -97,6 +97,8 @@ def member_of(raw: bytes) -> Member:
         fields = msgpack.unpackb(raw, use_list=False, raw=False)
         if len(fields) == 12:  # of a zturbo that knew nothing of keys
             fields = (*fields, "")
+        if len(fields) == 13:  # of a zturbo whose jobs did not travel together
+            fields = (*fields, True)
         return Member.from_wire(fields)
     except Exception as error:  # no list of what a row may raise is ever complete
         raise RowUnreadable(f"row 'members' of table meta cannot be read: {error_text(error, 200)}") from None

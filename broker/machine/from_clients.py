@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from zturbo.core.effects import Reply
+from zturbo.core.links.outbatch import part
 from zturbo.errors import DecodeError
 from zturbo.jobstates import ENDED, JobState
+from zturbo.wire.carried import carried_id, place_of
 from zturbo.wire.control import answers, from_broker, to_broker
 from zturbo.wire.control.fields import MAX_PAGE
 from zturbo.wire.control.newjob import NewJob, options_problem
@@ -23,6 +25,9 @@ __all__ = ["FromClients"]
 WATCH = 5.0
 """Seconds after which a watch that its client does not repeat is forgotten."""
 
+
+_CANCELLED = "JobCancelled", "cancelled by a client"
+"""Kind and text of the error of a job that a client has ended."""
 
 MOST_USERS = 10_000
 """Most clients whose keys are noted for an answer."""
@@ -78,17 +83,23 @@ class FromClients:
         if sum(new.parts for new in message.jobs) != len(message.contents):
             raise DecodeError(f"jobs of other frames than the {len(message.contents)} that came")
         found: list[tuple[Job, int] | answers.Outcome] = []
+        apart: set[int] = set()
         at = 0
         for new in message.jobs:
             contents = message.contents[at : at + new.parts]
             at += new.parts
             try:
-                found.append(self._take(message.client, new, contents, now))
+                if new.carries and self._apart(new):
+                    apart.add(len(found))
+                    found.append(self._take_apart(message.client, new, contents, now))
+                else:
+                    found.append(self._take(message.client, new, contents, now))
             except DecodeError as error:
                 found.append(_refusal("UsageError", f"submit: {error}"))
         self.life.settle(now)  # they may have their places now
         outcomes = [
-            one if isinstance(one, answers.Outcome) else _accepted(self._whereabouts(*one)) for one in found
+            one if isinstance(one, answers.Outcome) else _accepted(self._whereabouts(*one), number in apart)
+            for number, one in enumerate(found)
         ]
         self.say.ok(identity, message.ref, tuple(outcomes))
 
@@ -100,13 +111,15 @@ class FromClients:
         Raises:
             DecodeError: its root cannot be read.
         """
-        root = None if new.stream else _roots(new.job, [((), 1)], 1, new.meta, contents)
-        known = self.table.find(new.job)
+        root = None if new.stream and not new.carries else _roots_of(new, contents)
+        known, root_of = self.table.locate(new.job)
         owner = "" if self.known.user is None else self.known.user.name
         if known is not None:
-            if known.digest != new.digest or (self.known.user is not None and known.owner != owner):
+            other = root_of < 0 and known.digest != new.digest  # one that travels has no digest of its own
+            if other or (self.known.user is not None and known.owner != owner):
                 return _refusal("JobConflict", "this job id was submitted with other content")
-            return known, self._next_reader()
+            again = known.reader if known.carries else 0  # of a carrier, this is the same message once more
+            return known, again or self._next_reader()
         pipeline = self.pipelines.get(new.pipeline)
         if pipeline is None:
             names = ", ".join(sorted(self.pipelines)) or "none"
@@ -119,10 +132,12 @@ class FromClients:
             name=new.name,
             pipeline=pipeline.name,
             client=client,
-            stream=new.stream,
-            options=new.options,
+            stream=new.stream or new.carries > 0,
+            options={**new.options, "order": "roots"} if new.carries else new.options,
             digest=new.digest,
             owner=owner,
+            closed=not new.stream,
+            carries=new.carries,
         )
         token = self._next_reader()
         if job.id in self.life.forgets:  # of an earlier job that had this id
@@ -132,11 +147,43 @@ class FromClients:
         pipeline.waiting[job.id] = None
         self.life.unplaced = True
         if root is not None:
-            self.life.roots.add(job, -1, 1, root)
-            job.closed, job.total = True, 1
+            self.life.roots.add(job, 0 if new.carries else -1, root.n, root)
+            job.total = root.n
             job.reader = token
         self.life.record(job)
         return job, token
+
+    def _apart(self, new: NewJob) -> bool:
+        """Whether jobs that came to travel together have to be jobs of their own.
+
+        They have where a stage is ordered, has a state for each job, or is not known, and where results have
+        an order across a job.
+        """
+        if self.table.find(new.job) is not None:
+            return False  # it is known, and so are its jobs
+        pipeline = self.pipelines.get(new.pipeline)
+        if pipeline is None:
+            return False  # it is refused
+        if self.table.find(carried_id(new.job, 0)) is not None:
+            return True  # it has come before
+        here = (self.membership.members(pipeline.name, index) for index in range(len(pipeline.stages)))
+        plain = all(members and not any(m.ordered or m.stateful for m in members) for members in here)
+        return not plain or pipeline.order not in ("path", "roots", "none")
+
+    def _take_apart(
+        self, client: bytes, new: NewJob, contents: Sequence[Buffer], now: float
+    ) -> tuple[Job, int] | answers.Outcome:
+        """Take jobs that came to travel together one by one. Returns as :meth:`_take`, for the first.
+
+        Raises:
+            DecodeError: the contents are not theirs.
+        """
+        roots = _roots_of(new, contents)
+        taken: list[tuple[Job, int] | answers.Outcome] = []
+        for root in range(new.carries):
+            one = new.but(job=carried_id(new.job, root), carries=0)
+            taken.append(self._take(client, one, [part(roots, root, root + 1).blob], now))
+        return taken[0]
 
     def heard(self, client: bytes, now: float) -> None:
         """A client was heard."""
@@ -196,14 +243,16 @@ class FromClients:
 
     def attach(self, identity: bytes, message: to_broker.Attach, now: float) -> None:
         """A client asks where a job's results are."""
-        job = self.table.find(message.job)
-        if job is None:
+        job, root = self.table.locate(message.job)
+        if job is None or root in job.let_go:
             self.say.error(
                 identity, message.ref, "UsageError", "no such job, or its results are not kept any more"
             )
         else:
             self.life.seekers.asks(identity, job.id, now)
             at = self._whereabouts(job, self._next_reader())
+            if root in job.cancelled:
+                at = at.but(state=JobState.CANCELLED.value, kind=_CANCELLED[0], error=_CANCELLED[1])
             self.say.ok(identity, message.ref, at.but(waiting=self._waits_for(job)))
 
     def watch(self, identity: bytes, message: to_broker.Watch, now: float) -> None:
@@ -213,17 +262,22 @@ class FromClients:
         """
         ref, names = message.ref, message.jobs
         ended: list[tuple[bytes, str, str | None, str | None]] = []
+        waits: dict[bytes, tuple[bytes, ...]] = {}
         for name in names:
-            job = self.table.find(name)
-            if job is None:
+            job, root = self.table.locate(name)
+            if job is None or root in job.let_go:
                 ended.append((name, "unknown", None, None))
+            elif root in job.cancelled:
+                ended.append((name, JobState.CANCELLED.value, *_CANCELLED))
             elif job.state in ENDED:
                 ended.append((name, job.state.value, job.error_kind, job.error))
+            else:
+                waits[job.id] = (*waits.get(job.id, ()), name)
         self.life.watches.pop(identity, None)
         if ended or not names:
             self.say.ok(identity, ref, tuple(ended))
         else:
-            self.life.watches[identity] = (ref, frozenset(names), now)
+            self.life.watches[identity] = (ref, waits, now)
         for gone in [who for who, (_, _, at) in self.life.watches.items() if now - at > WATCH]:
             del self.life.watches[gone]
 
@@ -254,24 +308,47 @@ class FromClients:
 
     def cancel(self, identity: bytes, message: to_broker.Cancel, now: float) -> None:
         """A client ends a job now."""
-        job = self.table.find(message.job)
+        job, root = self.table.locate(message.job)
         if job is None:
             self.say.error(identity, message.ref, "UsageError", "no such job")
             return
-        if job.state not in ENDED:
-            self.life.end(job, JobState.CANCELLED, "JobCancelled", "cancelled by a client", now)
-        self.say.ok(identity, message.ref, answers.State(state=job.state.value))
+        if job.state not in ENDED and root >= 0:
+            self._cancel_carried(job, root, now)
+        elif job.state not in ENDED:
+            self.life.end(job, JobState.CANCELLED, *_CANCELLED, now)
+        state = JobState.CANCELLED if root in job.cancelled else job.state
+        self.say.ok(identity, message.ref, answers.State(state=state.value))
+
+    def _cancel_carried(self, job: Job, root: int, now: float) -> None:
+        """A client ends one of the jobs that travel together. Its work may go on as long as theirs does."""
+        job.cancelled.add(root)
+        if len(job.cancelled) == job.carries:
+            self.life.end(job, JobState.CANCELLED, *_CANCELLED, now)
+        else:
+            self.life.record(job)
 
     def release(self, identity: bytes, message: to_broker.Release, now: float) -> None:
         """A client lets go of a job: its results are needed no more, and if it runs it is cancelled."""
-        job = self.table.find(message.job)
-        if job is not None and job.state in ENDED:
+        job, root = self.table.locate(message.job)
+        if job is not None and root >= 0:
+            self._release_carried(job, root, now)
+        elif job is not None and job.state in ENDED:
             self.life.prune(job)
         elif job is not None:
             self.life.end(job, JobState.CANCELLED, "JobCancelled", "its client let go of it", now)
             self.life.prune(job)
         state = "unknown" if job is None else job.state.value
         self.say.ok(identity, message.ref, answers.State(state=state))
+
+    def _release_carried(self, job: Job, root: int, now: float) -> None:
+        """A client lets go of one of the jobs that travel together: the last one ends all."""
+        job.let_go.add(root)
+        if job.state not in ENDED:
+            self._cancel_carried(job, root, now)
+        if len(job.let_go) == job.carries:
+            self.life.prune(job)
+        elif job.state in ENDED:
+            self.life.record(job)
 
     def describe(self, identity: bytes, message: to_broker.Jobs, now: float) -> None:
         """A client asks what ``zturbo jobs`` shows.
@@ -299,13 +376,13 @@ class FromClients:
             self._describe(identity, asked, now)
 
     def _describe(self, identity: bytes, asked: to_broker.Jobs, now: float) -> None:
-        after = 0
+        after, root = 0, -1
         user = self._users.get(identity)
         if asked.job is None:
             jobs, after = self.table.page(asked.after, min(asked.most, MAX_PAGE))
         else:
-            job = self.table.find(asked.job)
-            jobs = [] if job is None else [job]
+            job, root = self.table.locate(asked.job)
+            jobs = [] if job is None or root in job.let_go else [job]
         pipelines = []
         for pipeline in self.pipelines.values():
             counts = [self.membership.count(pipeline.name, i) for i in range(len(pipeline.stages))]
@@ -321,7 +398,7 @@ class FromClients:
                 )
             )
         description = answers.Description(
-            jobs=tuple(self.status(job) for job in jobs if self.known.rights.sees(user, job)),
+            jobs=tuple(self.status(job, root) for job in jobs if self.known.rights.sees(user, job)),
             next=after,
             totals={state.value: count for state, count in self.table.totals.items() if count},
             pipelines=tuple(pipelines),
@@ -354,20 +431,22 @@ class FromClients:
         )
         self.say.now(identity, message.ref, answers.Members(processes=processes, clock=known.clock))
 
-    def status(self, job: Job) -> answers.Status:
-        """One job's status."""
+    def status(self, job: Job, root: int = -1) -> answers.Status:
+        """One job's status; with ``root``, that of a job that it carries."""
         pipeline = self.pipelines.get(job.pipeline)
         stages = pipeline.stages if pipeline is not None else []
         counts = self._counts(job, len(stages))
         results, failed = job.results, job.failed
         if job.state is JobState.RUNNING and job.stamp is not None:
             results, failed, *_ = self.counts.of(job.stamp.sink, job.id)
+        carried = root >= 0
+        cancelled = root in job.cancelled
         return answers.Status(
-            id=job.id,
+            id=carried_id(job.id, root) if carried else job.id,
             number=job.number,
             name=job.name,
             pipeline=job.pipeline,
-            state=job.state.value,
+            state=JobState.CANCELLED.value if cancelled else job.state.value,
             waiting=self._waits_for(job),
             incidents=tuple(job.incidents),
             epoch=job.epoch,
@@ -381,11 +460,13 @@ class FromClients:
             ),
             results=results,
             failed=failed,
-            error=job.error,
-            error_kind=job.error_kind,
-            options=dict(job.options),
+            error=_CANCELLED[1] if cancelled else job.error,
+            error_kind=_CANCELLED[0] if cancelled else job.error_kind,
+            options={name: value for name, value in job.options.items() if not carried or name != "order"},
             created=job.created,
             ended=job.ended,
+            carries=0 if carried else job.carries,
+            carrier=job.id if carried else b"",
         )
 
     def _waits_for(self, job: Job) -> str | None:
@@ -430,12 +511,21 @@ class FromClients:
         return counts
 
 
-def _accepted(at: answers.Whereabouts) -> answers.Outcome:
-    return answers.Outcome(at=at, kind=None, error=None)
+def _accepted(at: answers.Whereabouts, apart: bool) -> answers.Outcome:
+    return answers.Outcome(at=at, kind=None, error=None, apart=apart)
 
 
 def _refusal(kind: str, text: str) -> answers.Outcome:
     return answers.Outcome(at=None, kind=kind, error=text)
+
+
+def _roots_of(new: NewJob, contents: Sequence[Buffer]) -> Batch:
+    """The root of a job that is no stream, or of each job that it stands for; raises DecodeError."""
+    if not new.carries:
+        return _roots(new.job, [((), 1)], 1, new.meta, contents)
+    if new.stream or new.meta is not None or place_of(new.job)[1] >= 0 or new.options.keys() - {"durability"}:
+        raise DecodeError("jobs that cannot travel together")
+    return _roots(new.job, [((0,), new.carries)], new.carries, None, contents)
 
 
 def _roots(job: bytes, runs: list[PathRun], n: int, metas: bytes | None, contents: Sequence[Buffer]) -> Batch:

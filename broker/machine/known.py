@@ -111,7 +111,7 @@ class Known:
         self.codes = Codes()
         self.open = False
         """Whether other hosts reach this broker, and no keys keep strangers out."""
-        self.rights = Rights(self.membership, self.table.find)
+        self.rights = Rights(self.membership, lambda job: self.table.locate(job)[0])
         self.user: User | None = None
         """Whose key the message that is being handled came under; None without keys."""
         self.trouble: dict[bytes, str] = {}

@@ -36,6 +36,18 @@ KEEP_JOBS = 10_000
 """Most ended jobs that the broker keeps, with their results; it forgets the oldest first."""
 
 
+class _Ended(NamedTuple):
+    """What is needed to forget a job that has ended."""
+
+    at: float
+    """When it ended."""
+    state: JobState
+    weight: int
+    """How many jobs of clients it is."""
+    sink: bytes
+    spool: bytes
+
+
 class _Here(NamedTuple):
     """The living members that a pipeline's jobs are placed on."""
 
@@ -82,15 +94,18 @@ class Lifecycle:
         self.forgets = Forgets()
         self.feeds = Feeds(feed_timeout)
         self.seekers = Seekers(SEEK, known.effects)
-        self.watches: dict[bytes, tuple[int, frozenset[bytes], float]] = {}
-        """Client -> (ref of its question, jobs whose end it waits for, when it last asked)."""
+        self.watches: dict[bytes, tuple[int, dict[bytes, tuple[bytes, ...]], float]] = {}
+        """Client -> (ref of its question, jobs whose end it waits for, when it last asked). With each job are
+        the ids that the client has named: of jobs that it carries, or its own."""
         self.voided: dict[bytes, float] = {}
         """Job that failed or was cancelled -> when it ended: nodes are told of it again for a while."""
         self.views = Views(known.membership)
         self.unplaced = True
         """Whether something has happened after which a waiting job may be placed."""
-        self.ended: OrderedDict[bytes, tuple[float, JobState, bytes, bytes]] = OrderedDict()
-        """Each ended job, the one that ended first comes first -> (time of its end, state, sink, spool)."""
+        self.ended: OrderedDict[bytes, _Ended] = OrderedDict()
+        """Each ended job, the one that ended first comes first."""
+        self.ended_jobs = 0
+        """How many jobs of clients these are."""
         self.now = 0.0
         """The time of the last :meth:`settle`."""
 
@@ -98,7 +113,7 @@ class Lifecycle:
         """End a job in this state; tell its members, its watchers and, unless it is done, its nodes."""
         self._move(job, state)
         self.note_end(job, now)
-        while len(self.ended) > KEEP_JOBS:
+        while self.ended_jobs > KEEP_JOBS and len(self.ended) > 1:
             self._prune_oldest()
         self.unplaced = True
         job.error_kind, job.error, job.waiting = kind, error, None
@@ -140,29 +155,32 @@ class Lifecycle:
         for identity, (ref, jobs, _) in list(self.watches.items()):
             if job.id in jobs:
                 del self.watches[identity]
-                self.say.ok(identity, ref, ((job.id, state.value, kind, error),))
+                self.say.ok(identity, ref, tuple((name, state.value, kind, error) for name in jobs[job.id]))
 
     def prune(self, job: Job) -> None:
         """Forget a job that has ended, and its results."""
-        self.ended.pop(job.id, None)
-        self._forget(job.id, job.state, self.sink_of(job))
+        if self.ended.pop(job.id, None) is not None:
+            self.ended_jobs -= job.weight
+        self._forget(job.id, job.state, job.weight, self.sink_of(job))
 
     def note_end(self, job: Job, now: float) -> None:
         """The job has ended: it is forgotten after a while."""
         sink, spool = (b"", b"") if job.stamp is None else (job.stamp.sink, job.stamp.spool)
-        self.ended[job.id] = (now, job.state, sink, spool)
+        self.ended[job.id] = _Ended(now, job.state, job.weight, sink, spool)
+        self.ended_jobs += job.weight
 
     def _prune_oldest(self) -> None:
         """Forget the job that ended first. Its row is not read for that."""
-        name, (_, state, sink, spool) = self.ended.popitem(last=False)
-        self._forget(name, state, _sink(self.membership.sinks(), sink, spool))
+        name, old = self.ended.popitem(last=False)
+        self.ended_jobs -= old.weight
+        self._forget(name, old.state, old.weight, _sink(self.membership.sinks(), old.sink, old.spool))
 
-    def _forget(self, job: bytes, state: JobState, sink: Member | None) -> None:
+    def _forget(self, job: bytes, state: JobState, weight: int, sink: Member | None) -> None:
         if sink is not None:
             self.forgets.add([sink.incarnation], job, self.now)
         self.effects.append(Record("drop_job", (job,)))
         self.counts.forget(job)
-        self.table.drop(job, state)
+        self.table.drop(job, state, weight)
 
     def sink_of(self, job: Job) -> Member | None:
         """The living sink that has a job's results: the stamped one. Where the job has ended it may be the
@@ -176,7 +194,7 @@ class Lifecycle:
     def _move(self, job: Job, state: JobState) -> None:
         before = job.state
         job.state = JOB.move(before, state, job.story)
-        self.table.moved(before, state)
+        self.table.moved(job, before)
 
     def record(self, job: Job) -> None:
         """Write the job to the ledger."""
@@ -227,7 +245,7 @@ class Lifecycle:
                 self._place(self.jobs[name], pipeline, here)
                 if self.jobs[name].state is JobState.WAITING:
                     break
-                del pipeline.waiting[name]
+                pipeline.waiting.pop(name, None)
 
     def queue(self, job: Job) -> None:
         """Put the job into its pipeline's queue if it has roots to send; if all are sent, send its END."""
@@ -273,6 +291,12 @@ class Lifecycle:
                 if problem := self.problems.of(*stage, self.now):
                     job.waiting = f"{placed}: it does not start: {problem}"
                     break
+            return
+        if job.carries and any(one.ordered or one.stateful for members in workers for one in members):
+            self.placement.free(placed)
+            text = f"{job.carries} jobs that travel together cannot go through a stage that is ordered or has"
+            text = f"{text} reset(), which pipeline {job.pipeline} has now: submit them again"
+            self.end(job, JobState.FAILED, "JobFailed", text, self.now)
             return
         job.placed, job.waiting = placed, None
         job.epoch += 1
@@ -419,7 +443,7 @@ class Lifecycle:
 
     def prune_old(self, now: float) -> None:
         """Forget jobs that ended long ago."""
-        while self.ended and now - next(iter(self.ended.values()))[0] > self.keep:
+        while self.ended and now - next(iter(self.ended.values())).at > self.keep:
             self._prune_oldest()
 
     def deadline(self) -> float | None:

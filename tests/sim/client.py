@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from tests.sim.broker import BROKER
 from zturbo.core.result_stream import ResultStream
+from zturbo.wire.carried import carried_id
 from zturbo.wire.codec import decode, encode
 from zturbo.wire.control import answers, from_broker, to_broker
 from zturbo.wire.control.codec import pack_control, read_answer
@@ -33,6 +34,14 @@ class SimClient:
         self.streams: dict[bytes, ResultStream] = {}
         self.sinks: dict[bytes, bytes] = {}
         self.got: dict[bytes, list[Any]] = {}
+        self.together: dict[bytes, list[bytes]] = {}
+        """Carrier -> the jobs that travel with it."""
+        self.again: set[bytes] = set()
+        """Of these jobs those that are read by their own ids."""
+        self.roots_ended: set[tuple[bytes, int]] = set()
+        """(carrier, root) of jobs that have ended as far as the carrier's reader was told."""
+        self.starts: dict[bytes, int] = {}
+        """Carrier -> index of the next result that no root has."""
         self.over: dict[bytes, str] = {}
         """Job -> the error that it ended with."""
         self.told: dict[bytes, answers.Status] = {}
@@ -71,9 +80,46 @@ class SimClient:
 
         self.ask(to_broker.Submit(client=CLIENT, jobs=jobs, contents=contents), then=taken)
 
-    def _new(self, job: bytes, pipeline: str, options: dict[str, Any], *, stream: bool) -> NewJob:
+    def submit_together(
+        self, carrier: bytes, pipeline: str, roots: list[int], options: dict[str, Any]
+    ) -> None:
+        """Submit jobs of one root each, that travel together."""
+        jobs = [carried_id(carrier, number) for number in range(len(roots))]
+        for job in jobs:
+            self._begin(job)
+        new = self._new(carrier, pipeline, options, stream=False).but(carries=len(roots))
+        contents = (pack_many(roots),)
+
+        def taken(value: Any) -> None:
+            (outcome,) = value
+            if not outcome.apart:
+                self.together[carrier] = jobs
+                self._taken(carrier, outcome.at)
+                for job in jobs:
+                    if self.world.travel.random() < 0.2:  # by its own id too
+                        self.world.later(
+                            self.world.travel.random() * 4, lambda job=job: self._read_again(job)
+                        )
+                return
+            del self.streams[carrier], self.got[carrier]
+            for number, job in enumerate(jobs):
+                self._taken(job, outcome.at.but(token=outcome.at.token + number))
+
+        self.ask(to_broker.Submit(client=CLIENT, jobs=(new,), contents=contents), then=taken)
+
+    def _read_again(self, job: bytes) -> None:
+        """Read a job that travels with others by its own id: the results that come last have to fit too."""
+        if not self.streams[job].complete and job not in self.over:
+            self.again.add(job)
+            self.got[job] = []
+            self._watch(job)
+
+    def _begin(self, job: bytes) -> None:
         self.got[job] = []
         self.streams[job] = ResultStream(job, 0, 0)
+
+    def _new(self, job: bytes, pipeline: str, options: dict[str, Any], *, stream: bool) -> NewJob:
+        self._begin(job)
         return NewJob(
             job=job,
             name=job.hex(),
@@ -122,8 +168,9 @@ class SimClient:
     def _placed(self, job: bytes, value: answers.Whereabouts) -> None:
         self.streams[job].turn(value.token)
         if value.state in ("failed", "cancelled"):
-            if not self.streams[job].complete:
-                self.over.setdefault(job, value.kind)
+            for one in (job, *self.together.get(job, ())):
+                if not self.streams[one].complete:
+                    self.over.setdefault(one, value.kind)
             return
         if value.sink and self.sinks.get(job) != value.sink:
             self.sinks[job] = value.sink
@@ -154,8 +201,11 @@ class SimClient:
 
     def _results(self, message: Results) -> None:
         stream = self.streams[message.job]
+        before = stream.next
         skip = stream.results(message, len(message.blob), self.world.now)
         if skip is None:
+            if message.job in self.together and message.first <= before and message.token == stream.token:
+                self._ended(message)
             if stream.problem is not None:
                 job = self.world.broker.jobs().get(message.job)
                 ended = job is not None and job.state in ("cancelled", "failed")
@@ -168,9 +218,30 @@ class SimClient:
             if index >= message.first + skip:
                 self.got[message.job].append(item)
                 stream.take(1)
+        if message.job in self.together:
+            self._ended(message)
         if stream.complete:
             question = to_broker.Jobs(job=message.job, over=(message.job,))
             self.ask(question, then=lambda value: self._told(message.job, value))
+
+    def _ended(self, message: Results) -> None:
+        """Roots of a carrier have ended: each is a job."""
+        jobs, got = self.together[message.job], self.got[message.job]
+        for root, stop in message.roots:
+            at = self.starts.setdefault(message.job, 0)
+            stream = self.streams[jobs[root]]
+            if (message.job, root) in self.roots_ended:
+                continue
+            self.roots_ended.add((message.job, root))
+            assert at <= stop <= len(got), self.world.story("a root ends where it cannot")
+            self.starts[message.job] = stop
+            if jobs[root] not in self.again and jobs[root] not in self.over:
+                self.got[jobs[root]] = got[at:stop]
+                stream.next = stream.total = stop - at
+        if self.streams[message.job].complete:
+            for root, job in enumerate(jobs):
+                if (message.job, root) not in self.roots_ended:
+                    self._read_again(job)  # a message was lost that told of its end
 
     def _told(self, job: bytes, value: answers.Description) -> None:
         self.told[job] = value.jobs[0]

@@ -277,6 +277,7 @@ class SimWorker(SimMember):
             slots=self.host.slots if self.host.ordered else 0,
             ordered=self.host.ordered,
             deterministic=self.host.deterministic,
+            stateful=self.host.stateful,
         )
         self.todo: deque[Work | EndJob] = deque()
         self.busy = False
@@ -597,5 +598,6 @@ class SimSink(SimMember):
             ),
             total=results.total,
             problem=results.problem,
+            roots=results.roots,
         )
         self.world.data(self.incarnation, effect.client, encode(whole))

@@ -37,6 +37,7 @@ from tests.sim.stages import ORDERS, PIPELINES, Flaky, Half, Wild
 from zturbo import Stage
 from zturbo.core.links.choice import FANOUT
 from zturbo.runtime.code import output, production
+from zturbo.wire.carried import carried_id, place_of
 from zturbo_broker.jobs.strikes import Death, Running
 from zturbo_broker.machine.known import PipelineInfo
 
@@ -179,6 +180,8 @@ class World:
         self.name = random.Random(seed).choice(sorted(within or PIPELINES))
         self.stages = PIPELINES[self.name]
         self.order = ORDERS.get(self.name, "path")
+        self.travel = random.Random(f"travel {seed}")
+        """For jobs that travel together."""
         self.happened: list[str] = []
         self.versions = random.Random(f"versions {seed}")
         """For versions of the code alone."""
@@ -284,9 +287,18 @@ class World:
         """Many small jobs, submitted at once."""
         self.pace = self.rounds.choice([0.0005, self.pace])  # quick work, so that its outputs share messages
         crowd = [(self.fresh(), self.rounds.randrange(10_000)) for _ in range(n)]
+        options = {"durability": self.rounds.choice(["fsync", "process", "memory"])}
+        if self.travel.random() < 0.7:
+            carrier, _ = place_of(crowd[0][0])
+            crowd = [(carried_id(carrier, number), root) for number, (_, root) in enumerate(crowd)]
+            roots = [root for _, root in crowd]
+            self.later(
+                self.rounds.random(), lambda: self.client.submit_together(carrier, self.name, roots, options)
+            )
         for job, root in crowd:
             self.oracles[job] = Oracle(self.stages, root, self.order)
-        options = {"durability": self.rounds.choice(["fsync", "process", "memory"])}
+        if place_of(crowd[0][0])[1] == 0:
+            return
         self.later(self.rounds.random(), lambda: self.client.submit_crowd(crowd, self.name, options))
 
     # -- faults -------------------------------------------------------------------------------
@@ -607,6 +619,8 @@ class World:
             if len(got) == self._checked.get(job):
                 continue  # nothing is ever taken from it
             self._checked[job] = len(got)
+            if job not in self.oracles:
+                continue  # the jobs that travel with it are looked at
             assert self.oracles[job].fits(got, whole=False), self.story(f"wrong results of job {job!r}")
 
     def story(self, what: str) -> str:

@@ -181,9 +181,9 @@ def test_a_debugger_stops_at_what_has_no_place() -> None:
 
 @pytest.mark.parametrize("order", ["meta:", "meta", "frame", ""])
 def test_an_order_that_is_none(client: Client, order: str) -> None:
-    with pytest.raises(UsageError, match="'order' is to be 'path', 'none', or 'meta:KEY'"):
+    with pytest.raises(UsageError, match="'order' is to be 'path', 'roots', 'none', or 'meta:KEY'"):
         client.submit(Job("job", Task([])), pipeline="list", order=order)
-    with pytest.raises(UsageError, match="order is to be 'path', 'none', or 'meta:KEY'"):
+    with pytest.raises(UsageError, match="order is to be 'path', 'roots', 'none', or 'meta:KEY'"):
         run_debug([Frames], Task([]), order=order)
 
 

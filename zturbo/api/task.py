@@ -166,7 +166,7 @@ class Job:
             make a failed job: it is among the job's results.
 
     Attributes:
-        id: 32 random hexadecimal digits.
+        id: 32 hexadecimal digits, made at random when it is first asked for or the job is submitted.
         retry: how often the job may still be run again.
         success: whether the job ended with a result.
         error: the error that ended the job without a result. If it has one, the first error that its Result
@@ -185,7 +185,6 @@ class Job:
         if length is not None:
             length = check_count("Job.length", length, 0)
         max_retry = check_count("Job.max_retry", max_retry, 0)
-        self.id = os.urandom(16).hex()
         self.name = name
         self.task = task
         self.length = length
@@ -195,9 +194,28 @@ class Job:
         self.error: BaseException | None = None
         self.pipeline_id: int | None = None
 
+    @property
+    def id(self) -> str:
+        """Its id."""
+        known: str = self.__dict__.setdefault("_id", os.urandom(16).hex())
+        return known
+
+    @id.setter
+    def id(self, value: str) -> None:
+        self.__dict__["_id"] = value
+
+    @property
+    def has_id(self) -> bool:
+        """Whether it has an id already."""
+        return "_id" in self.__dict__
+
+    def __getstate__(self) -> dict[str, Any]:
+        """A copy is the same job, so the job has an id from then on."""
+        return {**self.__dict__, "_id": self.id}
+
     def begin(self) -> None:
         """Prepare the job to be run, or run again: it gets a new id and loses its results."""
-        self.id = os.urandom(16).hex()
+        self.__dict__.pop("_id", None)
         self.success = False
         self.results = self.error = self.pipeline_id = None
 

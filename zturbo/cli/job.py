@@ -13,7 +13,7 @@ from zturbo.cli.printed import STATES, one_line, paint, print_json, table
 from zturbo.client.client import Client
 from zturbo.client.job_ids import short
 from zturbo.errortext import shown
-from zturbo.jobstates import LIVE
+from zturbo.jobstates import LIVE, title_of
 
 __all__ = ["add", "run"]
 
@@ -79,7 +79,7 @@ def _facts(job: dict[str, Any]) -> list[tuple[str, str]]:
     state = paint(job["state"], STATES.get(job["state"], ""))
     facts = [
         ("job", job["id"]),
-        ("name", one_line(job["name"])),
+        ("name", one_line(title_of(job))),
         ("pipeline", one_line(job["pipeline"])),
         ("created", f"{datetime.fromtimestamp(job['created']):%Y-%m-%d %H:%M:%S}" if job["created"] else "-"),
         ("took", times(job, 0.0)[1]),

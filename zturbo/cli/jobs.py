@@ -12,7 +12,7 @@ from zturbo.cli.printed import fit, one_line, paint, print_json, print_line, tab
 from zturbo.client.client import Client
 from zturbo.client.job_ids import short
 from zturbo.errortext import shown
-from zturbo.jobstates import ENDED, LIVE
+from zturbo.jobstates import ENDED, LIVE, title_of
 from zturbo.terminal.progress import REST
 
 __all__ = ["add", "run", "span_text", "times"]
@@ -111,7 +111,7 @@ def _show(value: dict[str, Any], *, whole: bool) -> None:
     rows += [
         (
             short(job["id"]),
-            fit(job["name"], 30),
+            fit(title_of(job), 30),
             job["pipeline"],
             job["state"],
             *times(job, value["clock"]),

@@ -81,14 +81,13 @@ class AsyncClient:
     async def submit(self, job: Job | Task, pipeline: str, *, wait: bool = False, **options: Any) -> AsyncJob:
         """As :meth:`zturbo.Client.submit`."""
         client = self.client
-        submission = client.connection.submissions.job(job, pipeline, options)
         wait = client.connection.submissions.awaits_answer(wait, pipeline)
         if not client.connection.outbox.has_room():
             await asyncio.to_thread(client.connection.outbox.wait_for_room)
-        acceptance = client.connection.submit(submission)
+        job_id, name, acceptance = client.connection.submit_job(job, pipeline, options)
         if wait:
             await settled(acceptance)
-        return AsyncJob(JobHandle(client.connection, submission.job, submission.new.name, acceptance, 0))
+        return AsyncJob(JobHandle(client.connection, job_id, name, acceptance, 0))
 
     async def submit_many(self, jobs: Iterable[Job | Task], pipeline: str, **options: Any) -> list[AsyncJob]:
         """As :meth:`zturbo.Client.submit_many`."""

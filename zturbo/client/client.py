@@ -166,7 +166,8 @@ class Client:
             wait: return when the broker has the job in its ledger, and raise if it refuses the job.
                 Otherwise a refusal comes from the handle.
             options: ``durability`` ("fsync", "process", "memory"), ``order`` of the outputs ("path";
-                "meta:KEY", by a number from 0 that each has in its meta; "none", as they come),
+                "roots", by root, and roots as they end; "meta:KEY", by a number from 0 that each has in
+                its meta; "none", as they come),
                 ``priority`` (higher goes first), ``timeout`` (seconds for the job as a whole),
                 ``max_retry`` (how often it is run again for its failed tasks), ``fail_fast`` (True: the first
                 failed task ends the job with JobFailed; else failed tasks are collected).
@@ -181,9 +182,9 @@ class Client:
                 it stays one job, if the broker has taken it after all.
         """
         connection = self.connection
-        submission = connection.submissions.job(job, pipeline, options)
         wait = connection.submissions.awaits_answer(wait, pipeline)
-        handle = JobHandle(connection, submission.job, submission.new.name, connection.submit(submission), 0)
+        job_id, name, acceptance = connection.submit_job(job, pipeline, options)
+        handle = JobHandle(connection, job_id, name, acceptance, 0)
         return handle.accepted() if wait else handle
 
     def submit_many(self, jobs: Iterable[Job | Task], pipeline: str, **options: Any) -> list[JobHandle]:

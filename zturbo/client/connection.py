@@ -6,7 +6,9 @@ import atexit
 import logging
 import weakref
 from concurrent.futures import Future
+from typing import Any
 
+from zturbo.api.task import Job, Task
 from zturbo.client.acceptance import Acceptance
 from zturbo.client.io import ClientIO
 from zturbo.client.outbox import Outbox
@@ -46,6 +48,7 @@ class Connection:
         self.timeout = timeout
         self.io = ClientIO(broker, security)
         self.watch = Watch(self.io)
+        self.io.results.ended = self.watch.done
         self.outbox = Outbox(self.io, timeout)
         self.callbacks = Callbacks()
         forgotten = weakref.finalize(self, _leave, self.io, self.outbox, self.callbacks)
@@ -84,7 +87,26 @@ class Connection:
 
     def submit(self, submission: Submission) -> Acceptance:
         """Let a job be sent to the broker."""
-        return self.outbox.put(submission.new, submission.frames)
+        return self.outbox.put(submission)
+
+    def submit_job(
+        self, job: Job | Task, pipeline: str, options: dict[str, Any]
+    ) -> tuple[bytes, str, Acceptance]:
+        """Let a job, or its root task, be sent to the broker. Returns its id, its name, and the answer.
+
+        Raises:
+            UsageError: an argument is of a wrong type.
+            EncodeError: the root's content cannot be carried.
+            TooLarge: the root is over the pipeline's limit.
+        """
+        small = self.submissions.small(job, pipeline, options)
+        if small is not None:
+            job_id, acceptance = self.outbox.put_small(small)
+            if isinstance(job, Job):
+                job.id = job_id.hex()
+            return job_id, small.kind[0], acceptance
+        submission = self.submissions.job(job, pipeline, options)
+        return submission.job, submission.new.name, self.submit(submission)
 
     def flush(self, timeout: float | None) -> None:
         """Wait until the broker has answered for all jobs.

@@ -79,4 +79,5 @@ def with_text_ids(description: answers.Description) -> dict[str, Any]:
     described = description.as_map()
     for job in described["jobs"]:
         job["id"] = job["id"].hex()
+        job["carrier"] = job["carrier"].hex()
     return described

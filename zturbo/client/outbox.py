@@ -4,23 +4,28 @@
 into it. At most :data:`UNDER_WAY` messages wait for the broker's answer; meanwhile new jobs gather in the
 outbox. So a slow broker gets larger messages, not more of them. The I/O thread repeats each message until the
 broker answers it, as it does with all questions to the broker.
+
+Small jobs of one kind travel together (:mod:`zturbo.wire.carried`) where enough of them wait to be sent. A
+few of them wait for more as long as another message waits for its answer (J. Nagle, RFC 896).
 """
 
 from __future__ import annotations
 
 import logging
+import os
 import threading
+import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from typing import NamedTuple
 
 from zturbo.client.acceptance import Acceptance
 from zturbo.client.io import CLOSED, ClientIO
+from zturbo.client.submissions import Small, Submission
 from zturbo.errors import BrokerUnavailable, ZturboError, by_name
+from zturbo.wire.carried import PLACE, carried_id, place_of
 from zturbo.wire.control import answers, to_broker
-from zturbo.wire.control.newjob import NewJob
-from zturbo.wire.messages import Buffer
 
 __all__ = ["Outbox"]
 
@@ -31,6 +36,12 @@ JOBS = 256
 
 BYTES = 1 << 20
 """About how many bytes a message has at most; a job with more bytes has a message of its own."""
+
+TOGETHER = 16
+"""Small jobs of one kind that travel together at least."""
+
+APART = 10.0
+"""Seconds for which small jobs of a pipeline go one by one, once the broker had to take some apart."""
 
 UNDER_WAY = 4
 """Messages without an answer at most."""
@@ -44,12 +55,25 @@ MOST_FAILED = 1000
 HEAD = 300
 """About how many bytes of a message a job takes beside its name, meta and contents."""
 
+SMALL_HEAD = 64
+"""The same for a small job, which may be one of many that travel together."""
+
 
 class _Waiting(NamedTuple):
-    job: NewJob
-    frames: Sequence[Buffer]
+    """A job that waits to be sent, or for its answer."""
+
+    job: bytes
+    name: str
+    submission: Submission | Small
     nbytes: int
     acceptance: Acceptance
+
+
+class _Part(NamedTuple):
+    """What is submitted as one job: a job, or several small ones that travel together."""
+
+    submission: Submission
+    jobs: Sequence[_Waiting]
 
 
 class Outbox:
@@ -77,6 +101,15 @@ class Outbox:
         """(name, acceptance, error) of jobs that the broker refused or did not answer for, since the last
         :meth:`flush`. The program may have seen an error at the job's handle."""
         self._then: Callable[[], None] | None = None
+        self._carrier = _new_carrier()
+        """Id of the carrier of the small jobs that come next, if they travel together."""
+        self._carried = 0
+        """How many jobs have ids of that carrier."""
+        self._small = 0
+        """How many of the jobs that wait to be sent are small."""
+        self._apart: dict[str, float] = {}
+        """Pipeline whose small jobs do not travel together, as the broker has shown -> when that is tried
+        again: its stages may have had no workers."""
 
     # -- from any thread ----------------------------------------------------------------------
     @property
@@ -93,23 +126,53 @@ class Outbox:
         with self._changed:
             self._changed.wait_for(self.has_room)
 
-    def put(self, job: NewJob, frames: Sequence[Buffer]) -> Acceptance:
+    def put(self, submission: Submission) -> Acceptance:
         """Send a job, once there is room for it; raises BrokerUnavailable if the client was closed."""
+        new = submission.new
+        nbytes = HEAD + len(new.name) + len(new.meta or b"")
+        nbytes += sum(memoryview(frame).nbytes for frame in submission.frames)
+        self._open()
+        with self._changed:
+            self._changed.wait_for(self.has_room)
+            acceptance = self._add(submission.job, new.name, submission, nbytes)
+            due, self._due = self._due, True
+        self._send_soon(due)
+        return acceptance
+
+    def put_small(self, job: Small) -> tuple[bytes, Acceptance]:
+        """As :meth:`put`, for a small job. Returns its id too."""
+        self._open()
+        with self._changed:
+            if not self.has_room():
+                self._changed.wait_for(self.has_room)
+            if self._carried == JOBS:
+                self._next_carrier()
+            job_id = carried_id(self._carrier, self._carried)
+            self._carried += 1
+            self._small += 1
+            acceptance = self._add(job_id, job.kind[0], job, SMALL_HEAD + len(job.blob))
+            due, self._due = self._due, True
+        self._send_soon(due)
+        return job_id, acceptance
+
+    def _open(self) -> None:
         self._io.check_process()
         if self._io.closed:
             raise BrokerUnavailable(CLOSED)
-        nbytes = HEAD + len(job.name) + len(job.meta or b"")
-        nbytes += sum(memoryview(frame).nbytes for frame in frames)
+
+    def _add(self, job: bytes, name: str, submission: Submission | Small, nbytes: int) -> Acceptance:
         acceptance = Acceptance()
-        with self._changed:
-            self._changed.wait_for(self.has_room)
-            self._waiting.append(_Waiting(job, frames, nbytes, acceptance))
-            self._put += 1
-            self._nbytes += nbytes
-            due, self._due = self._due, True
+        self._waiting.append(_Waiting(job, name, submission, nbytes, acceptance))
+        self._put += 1
+        self._nbytes += nbytes
+        return acceptance
+
+    def _send_soon(self, due: bool) -> None:
         if not due and not self._io.post(self._send):
             self._give_up(BrokerUnavailable(CLOSED))
-        return acceptance
+
+    def _next_carrier(self) -> None:
+        self._carrier, self._carried = _new_carrier(), 0
 
     def wait_for_answers(self) -> None:
         """Wait until the broker has answered for as many jobs as have been put here.
@@ -156,52 +219,98 @@ class Outbox:
     def _send(self, now: float) -> None:
         while True:
             with self._changed:
-                if not self._waiting or self._under_way >= UNDER_WAY:
+                if not self._waiting or self._under_way >= UNDER_WAY or self._may_gather():
                     self._due = False
                     return
-                part = [self._waiting.popleft()]
-                nbytes = part[0].nbytes
-                while self._waiting and len(part) < JOBS:
+                jobs = [self._waiting.popleft()]
+                nbytes = jobs[0].nbytes
+                while self._waiting and len(jobs) < JOBS:
                     nbytes += self._waiting[0].nbytes
                     if nbytes > BYTES:
                         break
-                    part.append(self._waiting.popleft())
+                    jobs.append(self._waiting.popleft())
+                self._small -= sum(type(one.submission) is Small for one in jobs)
+                self._next_carrier()
                 self._under_way += 1
+            parts = list(self._parts(jobs, time.monotonic()))
             message = to_broker.Submit(
                 client=self._io.identity,
-                jobs=tuple(one.job for one in part),
-                contents=[frame for one in part for frame in one.frames],
+                jobs=tuple(part.submission.new for part in parts),
+                contents=[frame for part in parts for frame in part.submission.frames],
             )
             try:
                 future = self._io.ask(message, timeout=self._timeout)
             except Exception as error:  # it is larger than a message may be
                 future = Future()
                 future.set_exception(error)
-            future.add_done_callback(lambda done, part=part: self._answered(part, done))  # type: ignore[misc]
+            future.add_done_callback(lambda done, parts=parts: self._answered(parts, done))  # type: ignore[misc]
 
-    def _answered(self, part: list[_Waiting], future: Future[answers.Submitted]) -> None:
+    def _may_gather(self) -> bool:
+        """Whether a few small jobs are all that waits, and an answer is about to come."""
+        return 0 < self._under_way and len(self._waiting) == self._small < TOGETHER
+
+    def _parts(self, jobs: Sequence[_Waiting], now: float) -> Iterator[_Part]:
+        """The jobs of one message, small ones of one kind and one carrier together."""
+        at = 0
+        while at < len(jobs):
+            stop = at + 1
+            first = jobs[at]
+            if type(first.submission) is Small:
+                kind, carrier = first.submission.kind, first.job[:-PLACE]
+                while (
+                    stop < len(jobs)
+                    and type(other := jobs[stop].submission) is Small
+                    and other.kind == kind
+                    and jobs[stop].job[:-PLACE] == carrier
+                ):
+                    stop += 1
+                together = jobs[at:stop]
+                if len(together) < TOGETHER or place_of(first.job)[1] or now < self._apart.get(kind[1], now):
+                    for one in together:
+                        yield _Part(one.submission.submission(one.job), (one,))  # type: ignore[union-attr]
+                else:
+                    small = [one.submission for one in together]
+                    yield _Part(Small.together(place_of(first.job)[0], small), together)  # type: ignore[arg-type]
+            else:
+                yield _Part(first.submission, (first,))  # type: ignore[arg-type]
+            at = stop
+
+    def _answered(self, parts: list[_Part], future: Future[answers.Submitted]) -> None:
         error = future.exception()
         outcomes = [] if error is not None else future.result()
-        for i, one in enumerate(part):
+        for i, part in enumerate(parts):
             if i >= len(outcomes):
-                self._refuse(one, error or ZturboError("the broker has answered for fewer jobs"))
+                lost = error or ZturboError("the broker has answered for fewer jobs")
             elif (at := outcomes[i].at) is not None:
-                if not one.job.stream:
-                    self._io.results.expect(one.job.job, at)
-                one.acceptance.accept(at)
+                self._taken(part, at, outcomes[i].apart)
+                continue
             else:
-                kind = by_name(outcomes[i].kind or "", ZturboError)
-                self._refuse(one, kind(outcomes[i].error or "refused"))
+                lost = by_name(outcomes[i].kind or "", ZturboError)(outcomes[i].error or "refused")
+            for one in part.jobs:
+                self._refuse(one, lost)
         with self._changed:
             self._under_way -= 1
-            self._let_go(part)
+            self._let_go([one for part in parts for one in part.jobs])
             due, self._due = self._due, True
         if not due:
             self._send(0.0)
 
+    def _taken(self, part: _Part, at: answers.Whereabouts, apart: bool) -> None:
+        """The broker has these jobs."""
+        new = part.submission.new
+        if new.carries and not apart:
+            self._io.results.carry(new.job, len(part.jobs), at)
+        elif new.carries:
+            self._apart[new.pipeline] = time.monotonic() + APART
+        for number, one in enumerate(part.jobs):
+            mine = at.but(token=at.token + number) if number and apart else at
+            if not new.stream and (apart or not new.carries):
+                self._io.results.expect(one.job, mine)
+            one.acceptance.accept(mine)
+
     def _refuse(self, one: _Waiting, error: BaseException) -> None:
         with self._changed:
-            self._failed.append((one.job.name, one.acceptance, error))
+            self._failed.append((one.name, one.acceptance, error))
         one.acceptance.refuse(error)
 
     def _let_go(self, part: list[_Waiting]) -> None:
@@ -216,8 +325,12 @@ class Outbox:
     def _give_up(self, error: BrokerUnavailable) -> None:
         """The I/O thread has ended: refuse the jobs that were not sent."""
         with self._changed:
-            part, self._waiting = list(self._waiting), deque()
+            part, self._waiting, self._small = list(self._waiting), deque(), 0
         for one in part:
             self._refuse(one, error)
         with self._changed:
             self._let_go(part)
+
+
+def _new_carrier() -> bytes:
+    return os.urandom(16 - PLACE) + bytes(PLACE)

@@ -16,9 +16,38 @@ from zturbo.wire.control.newjob import NewJob, options_problem
 from zturbo.wire.messages import Buffer
 from zturbo.wire.payload import pack_one, pack_root_meta
 
-__all__ = ["OnError", "Submission", "Submissions"]
+__all__ = ["OnError", "Small", "Submission", "Submissions"]
 
 OnError = Literal["raise", "skip", "return"]
+
+SMALL = 4096
+"""Bytes of a small job's root at most."""
+
+_KINDS = 100
+"""Kinds of small jobs whose names and options are remembered as checked."""
+
+
+class Small(NamedTuple):
+    """A job of one small root, which may travel together with others like it."""
+
+    kind: tuple[str, str, str | None]
+    """Name, pipeline, durability."""
+    blob: bytes
+    """Its root's content, packed."""
+
+    def submission(self, job_id: bytes) -> Submission:
+        """The submission of it as a job of its own, under this id."""
+        name, pipeline, durability = self.kind
+        options = {} if durability is None else {"durability": durability}
+        return _submission(job_id, name, pipeline, options, False, [self.blob])
+
+    @classmethod
+    def together(cls, carrier: bytes, jobs: Sequence[Small]) -> Submission:
+        """The submission of several of one kind, as the roots of a carrier with this id."""
+        new, _ = jobs[0].submission(carrier)
+        blob = b"".join(job.blob for job in jobs)
+        digest = hashlib.blake2b(new.digest + blob, digest_size=16).digest()
+        return Submission(new.but(digest=digest, carries=len(jobs)), [blob])
 
 
 class Submission(NamedTuple):
@@ -42,6 +71,8 @@ class Submissions:
 
     def __init__(self, info: dict[str, Any]) -> None:
         self._info = info
+        self._sound: set[tuple[str, str, str | None]] = set()
+        """Kinds of small jobs whose names and options were checked."""
 
     def job(self, job: Job | Task, pipeline: str, options: dict[str, Any]) -> Submission:
         """Make the submission of a job with its root.
@@ -60,7 +91,32 @@ class Submissions:
         self.check_size(pipeline, [blob, *buffers])
         meta = pack_root_meta(job.task._meta, job.task._logs)
         job_id = job_id_of("submit: job.id", job.id)
-        return self._submission(job_id, job.name, pipeline, options, False, [blob, *buffers], meta)
+        return _submission(job_id, job.name, pipeline, options, False, [blob, *buffers], meta)
+
+    def small(self, job: object, pipeline: str, options: dict[str, Any]) -> Small | None:
+        """A job, or its root task, as a small job; None if it is none: :meth:`job` takes it then, and checks
+        it. A job that has an id already is none.
+
+        Raises:
+            EncodeError: the content cannot be carried.
+        """
+        name, task = ("job", job) if not isinstance(job, Job) else (job.name, job.task)
+        if isinstance(job, Job) and job.has_id:
+            return None
+        if not isinstance(task, Task) or task._meta or task._logs or pipeline not in self._info["pipelines"]:
+            return None
+        durability = options.get("durability")
+        if not (durability is None or type(durability) is str) or len(options) > (durability is not None):
+            return None
+        kind = (name, pipeline, durability)
+        blob, buffers = pack_one(task.content, owned=task._owned)
+        if buffers or len(blob) > min(SMALL, self._info["max_task_bytes"].get(pipeline, MAX_MESSAGE)):
+            return None
+        if kind not in self._sound:
+            Small(kind, blob).submission(bytes(16))  # raises what is wrong with it
+            if len(self._sound) < _KINDS:
+                self._sound.add(kind)
+        return Small(kind, blob)
 
     def mapping(
         self,
@@ -85,7 +141,7 @@ class Submissions:
 
     def stream(self, name: str, pipeline: str, options: dict[str, Any]) -> Submission:
         """Make the submission of a streamed job, whose roots are fed later."""
-        return self._submission(os.urandom(16), name, pipeline, options, True)
+        return _submission(os.urandom(16), name, pipeline, options, True)
 
     def check_size(self, pipeline: str, frames: list[Any]) -> None:
         """Raise TooLarge for a root over the pipeline's limit: it would never arrive."""
@@ -106,34 +162,34 @@ class Submissions:
     def _check_pipeline(self, where: str, pipeline: str) -> None:
         check_text(f"{where}: pipeline", pipeline, f"the name of one, a str: {list(self._info['pipelines'])}")
 
-    def _submission(
-        self,
-        job_id: bytes,
-        name: str,
-        pipeline: str,
-        options: dict[str, Any],
-        stream: bool,
-        frames: Sequence[Buffer] = (),
-        meta: bytes | None = None,
-    ) -> Submission:
-        options = plain_options(options)
-        if problem := options_problem(options):
-            raise UsageError(problem)
-        digest = hashlib.blake2b(f"{name}\0{pipeline}\0{sorted(options.items())}".encode(), digest_size=16)
-        for frame in frames:
-            digest.update(frame)
-        new = NewJob(
-            job=job_id,
-            name=name,
-            pipeline=pipeline,
-            stream=stream,
-            options=options,
-            meta=meta,
-            digest=digest.digest(),
-            parts=len(frames),
-        )
-        try:
-            NewJob.from_wire(new.to_wire())
-        except DecodeError as error:
-            raise UsageError(f"a broker does not take this: {error}") from None
-        return Submission(new, frames)
+
+def _submission(
+    job_id: bytes,
+    name: str,
+    pipeline: str,
+    options: dict[str, Any],
+    stream: bool,
+    frames: Sequence[Buffer] = (),
+    meta: bytes | None = None,
+) -> Submission:
+    options = plain_options(options)
+    if problem := options_problem(options):
+        raise UsageError(problem)
+    digest = hashlib.blake2b(f"{name}\0{pipeline}\0{sorted(options.items())}".encode(), digest_size=16)
+    for frame in frames:
+        digest.update(frame)
+    new = NewJob(
+        job=job_id,
+        name=name,
+        pipeline=pipeline,
+        stream=stream,
+        options=options,
+        meta=meta,
+        digest=digest.digest(),
+        parts=len(frames),
+    )
+    try:
+        NewJob.from_wire(new.to_wire())
+    except DecodeError as error:
+        raise UsageError(f"a broker does not take this: {error}") from None
+    return Submission(new, frames)

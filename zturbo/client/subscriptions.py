@@ -16,7 +16,9 @@ from zturbo.client.acceptance import Acceptance
 from zturbo.client.memory import ClientMemory
 from zturbo.client.pushed import Pushed
 from zturbo.client.subscription import SOON, Subscription, SubscriptionState
+from zturbo.client.together import Together
 from zturbo.client.waits import Waits
+from zturbo.core.result_stream import ResultStream
 from zturbo.errors import (
     DecodeError,
     JobFailed,
@@ -31,6 +33,7 @@ from zturbo.runtime.net.endless import Arrivals
 from zturbo.runtime.net.findings import Examiner
 from zturbo.runtime.net.host import same_network, with_zone
 from zturbo.runtime.net.sockets import Dealer
+from zturbo.wire.carried import carried_id, place_of
 from zturbo.wire.codec import decode, encode
 from zturbo.wire.control import answers, to_broker
 from zturbo.wire.messages import Buffer, DataMessage, Results
@@ -51,6 +54,9 @@ comes after that takes over."""
 
 PUSH_WAIT = 0.02
 """Seconds that a reader waits for results that may come unasked, before it asks for them."""
+
+TRAVEL_WAIT = 1.0
+"""As :data:`PUSH_WAIT`, for a job that travels with others: its results come with theirs."""
 
 LOCATE = 0.5
 """While no results of a job arrive: seconds between two questions to the broker where they are."""
@@ -114,6 +120,10 @@ class Subscriptions:
         """Sink with several addresses -> which of them is used."""
         self._began: dict[bytes, float] = {}
         """Such a sink, with which there was no connection yet -> since when it is tried."""
+        self._together: dict[bytes, Together] = {}
+        """Carrier -> its jobs, until all of them have ended."""
+        self.ended: Callable[[bytes], object] = lambda job: None
+        """Called when a job that travels with others is done."""
         self._near: set[zmq.Socket[bytes]] = set()
         """Sockets to sinks on this host."""
 
@@ -143,7 +153,8 @@ class Subscriptions:
             return
         if turn:
             if pushed is not None:
-                sub.stream.quiet_until(now + PUSH_WAIT)
+                travels = self.travels(sub.stream.job)
+                sub.stream.quiet_until(now + (TRAVEL_WAIT if travels else PUSH_WAIT))
             self._located(sub, accepted.result())
 
     def _take_pushed(
@@ -191,6 +202,77 @@ class Subscriptions:
         """Connect to the sink of a job whose results may come unasked."""
         if at.sink and (at.sink in self._sinks or self._reach(at) is None):
             self.pushed.expect(job, at.token, at.sink)
+
+    def carry(self, carrier: bytes, count: int, at: answers.Whereabouts) -> None:
+        """Read the results of jobs that travel together, as the jobs end. The first ones come unasked."""
+        together = self._together[carrier] = Together(carrier, count, at.token)
+        now = time.monotonic()
+        for root in range(count):
+            self.pushed.expect(carried_id(carrier, root), at.token, at.sink)
+        stream = ResultStream(carrier, at.token, 0)
+        stream.quiet_until(now + TRAVEL_WAIT)
+        sub = Subscription(
+            stream,
+            lambda results, skip: self._carried(together, stream, results, skip),
+            lambda error: self._give_up(together, error),
+        )
+        self._jobs[carrier] = [sub]
+        self._located(sub, at)
+
+    def travels(self, job: bytes) -> bool:
+        """Whether a job travels with others, and has not ended."""
+        carrier, root = place_of(job)
+        together = self._together.get(carrier)
+        return together is not None and root not in together.ended
+
+    def is_done(self, job: bytes) -> bool:
+        """Whether a job that travels with others is done, though not all of them are."""
+        carrier, root = place_of(job)
+        together = self._together.get(carrier)
+        return together is not None and root in together.ended
+
+    def _carried(self, together: Together, stream: ResultStream, results: Results, skip: int) -> None:
+        """Results of a carrier have come: give each job that has ended its results."""
+        now = time.monotonic()
+        stream.take(results.n - skip)
+        try:
+            jobs = together.take(results, skip)
+        except DecodeError as error:
+            log.debug("results of jobs that travel together cannot be read: %s", error)
+            self._give_up(together, error)
+            return
+        for job, parts in jobs:
+            self._carried_job(job, parts, now)
+        if together.complete:
+            self._end_travel(together)
+        elif stream.complete:
+            self._give_up(together, ResultsLost("a message was lost that told which jobs have ended"))
+
+    def _carried_job(self, job: bytes, parts: list[Results], now: float) -> None:
+        """A job that travels with others has ended: its results go to its reader, or wait for one."""
+        sub = next((sub for sub in self._jobs.get(job, ()) if sub.stream.token == parts[0].token), None)
+        for part in parts:
+            if sub is not None:
+                self._give(sub, part, HEAD + part.nbytes, now)
+            else:
+                self.pushed.take(part, HEAD + part.nbytes)
+        self.ended(job)
+
+    def _give_up(self, together: Together, error: BaseException) -> None:
+        """No more results come of a carrier: who reads its jobs asks the broker, and hears why."""
+        log.debug("jobs that travel together: %s", error)
+        self._end_travel(together)
+        now = time.monotonic()
+        for root in range(together.count):
+            for sub in self._jobs.get(carried_id(together.carrier, root), ()):
+                sub.stream.quiet_until(now)
+                sub.look_now(now)
+
+    def _end_travel(self, together: Together) -> None:
+        self._together.pop(together.carrier, None)
+        for sub in self._jobs.pop(together.carrier, ()):
+            if not sub.over:
+                sub.end()
 
     def moved(self, jobs: Iterable[bytes], now: float) -> None:
         """The broker says that the results of these jobs may be elsewhere now."""
@@ -378,6 +460,8 @@ class Subscriptions:
         sub.heard, sub.pause = now, SOON
         if skip is not None:
             sub.deliver(message, skip)
+        elif message.roots:
+            sub.deliver(message, message.n)
         if sub.stream.problem is not None:
             self._doubt(sub, sub.stream.problem, now)
         elif sub.stream.complete and skip is None:

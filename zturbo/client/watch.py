@@ -57,11 +57,19 @@ class Watch:
             return
 
         def start(now: float) -> None:
+            if self._io.results.is_done(job):
+                ended(None)
+                return
             self._jobs.setdefault(job, []).append(ended)
             self._ask_soon()
 
         if not self._io.post(start):
             ended(BrokerUnavailable(CLOSED))
+
+    def done(self, job: bytes) -> None:
+        """This job is done: its results are here. In the I/O thread."""
+        for ended in self._jobs.pop(job, ()):
+            ended(None)
 
     def _ask_soon(self) -> None:
         if not self._due:

@@ -170,6 +170,8 @@ class Deliver:
     fails: list[tuple[int, int, int]] = field(default_factory=list)
     """(index of the result, token of a stored batch, index of its failure): results that are failures,
     beside those in ``results``."""
+    carrier: bytes = b""
+    """The job whose spool has the batches, if the results are of a job that it carries."""
 
 
 @slotted

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import deque
 from typing import Any, NamedTuple
 
-from zturbo.jobstates import LIVE
+from zturbo.jobstates import LIVE, title_of
 from zturbo.slotted import field, slotted
 
 __all__ = ["Board", "Row", "one_line", "sentence"]
@@ -168,7 +168,7 @@ class Board:
 
     def _of(self, seen: _Seen, now: float) -> list[Row]:
         status = seen.status
-        name = one_line(status["name"])
+        name = one_line(title_of(status))
         if status["state"] != "running":
             return [Row(name, None, sentence(status))]
         failed = f", {status['failed']} failed" if status["failed"] else ""

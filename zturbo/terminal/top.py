@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from zturbo.jobstates import ENDED, LIVE
+from zturbo.jobstates import ENDED, LIVE, title_of
 from zturbo.slotted import slotted
 from zturbo.telemetry.bottleneck import bottleneck, per_second, shown_time
 from zturbo.telemetry.flow import HostFlow, PipelineFlow, StageFlow, by_host, by_pipeline
@@ -210,7 +210,7 @@ def job_table(jobs: list[dict[str, Any]], look: Look) -> Table:
         chosen = job["id"] == look.selected
         table.add_row(
             Text(f"{'>' if chosen else ' '} {job['id'][:12]}"),
-            Text(one_line(job["name"], 14)),
+            Text(one_line(title_of(job), 14)),
             job["state"],
             str(job["results"]),
             Text(str(job["failed"]), style="red" if job["failed"] else ""),

@@ -24,6 +24,7 @@ from zturbo.wire.messages import (
     MAX_INT,
     MAX_MARKS,
     MAX_RIDERS,
+    MAX_ROOTS,
     MAX_STAGES,
     MAX_TEXT,
     MAX_TRIAL,
@@ -301,6 +302,7 @@ def encode(message: DataMessage) -> list[Buffer]:
                 message.total,
                 message.problem,
                 [_results_to_wire(rider) for rider in message.riders],
+                message.roots,
             )
         )
         return [header, message.blob, *message.buffers]
@@ -315,7 +317,8 @@ def _rider_to_wire(rider: Batch) -> tuple[Any, ...]:
 def _results_to_wire(rider: Results) -> tuple[Any, ...]:
     """Results that travel with others: as in a header, and their contents."""
     job, token, first, n = rider.job, rider.token, rider.first, rider.n
-    return job, token, first, n, rider.metas, rider.fails, rider.total, rider.problem, bytes(rider.blob)
+    told = rider.metas, rider.fails, rider.total, rider.problem
+    return job, token, first, n, *told, rider.roots, bytes(rider.blob)
 
 
 def decode(frames: Sequence[Buffer]) -> DataMessage:
@@ -513,18 +516,32 @@ def _read_want(header: tuple[Any, ...], _: Sequence[Buffer]) -> Want:
 
 
 def _read_results(header: tuple[Any, ...], frames: Sequence[Buffer]) -> Results:
-    if len(header) != 12 or len(frames) < 2 or len(_tuple(header[11], "riders")) > MAX_RIDERS:
+    if len(header) != 13 or len(frames) < 2 or len(_tuple(header[11], "riders")) > MAX_RIDERS:
         raise _bad("results")
-    results = _results(header[3:11], frames[1])
+    results = _results((*header[3:11], header[12]), frames[1])
     results.buffers = list(frames[2:])
     for rider in header[11]:
-        *fields, blob = _tuple(rider, "rider", 9)
+        *fields, blob = _tuple(rider, "rider", 10)
         results.riders.append(_results(fields, _bytes(blob, "contents")))
     return results
 
 
+def _roots(value: Any, last: int) -> tuple[tuple[int, int], ...]:
+    """The ends of roots among results that end before this index: in order, and no two of one root."""
+    if len(_tuple(value, "roots")) > MAX_ROOTS:
+        raise _bad("roots")
+    low = 0
+    for pair in value:
+        root, stop = _tuple(pair, "roots", 2)
+        _int(root, "roots")
+        low = _int(stop, "roots", low, last)
+    if len({root for root, _ in value}) < len(value):
+        raise _bad("roots")
+    return value  # type: ignore[no-any-return]
+
+
 def _results(fields: Sequence[Any], blob: Buffer) -> Results:
-    job, token, first, n, metas, failed, total, problem = fields
+    job, token, first, n, metas, failed, total, problem, roots = fields
     _int(first, "first")
     _int(n, "n")
     fails = []
@@ -539,7 +556,10 @@ def _results(fields: Sequence[Any], blob: Buffer) -> Results:
         _int(total, "total")
     if problem is not None:
         _text(problem, "problem")
-    return Results(_id(job, "job"), _int(token, "token"), first, n, blob, metas, [], fails, total, problem)
+    results = Results(_id(job, "job"), _int(token, "token"), first, n, blob, metas, [], fails, total, problem)
+    if roots != ():
+        results.roots = _roots(roots, first + n)
+    return results
 
 
 _READERS: dict[int, Callable[[tuple[Any, ...], Sequence[Buffer]], DataMessage]] = {

@@ -92,6 +92,9 @@ MAX_MARKS = 1 << 15
 MAX_ERROR = 4 << 20
 """Most bytes of one failure, including its task's input."""
 
+MAX_ROOTS = 1 << 14
+"""Most ends of roots in one message of results."""
+
 MAX_FRAMES = 1 << 16
 """Most frames of one message."""
 
@@ -146,13 +149,13 @@ class Mark(NamedTuple):
     """Number of its children that clients have got: a worker runs it for these alone."""
 
 
-ORDERS = "'path', 'none', or 'meta:KEY' with a key of the outputs' meta"
+ORDERS = "'path', 'roots', 'none', or 'meta:KEY' with a key of the outputs' meta"
 """The valid orders, for error messages."""
 
 
 def is_order(order: str) -> bool:
     """Whether a text is a valid order of results."""
-    return order in ("path", "none") or (bool(meta_key(order)) and len(order) <= MAX_ORDER)
+    return order in ("path", "roots", "none") or (bool(meta_key(order)) and len(order) <= MAX_ORDER)
 
 
 def is_number(value: Any, low: int = 0, high: int = MAX_INT) -> bool:
@@ -410,6 +413,9 @@ class Results:
     """Why there are no results: ``unknown`` job, ``superseded`` by another reader, or a sentence."""
     riders: list[Results] = field(default_factory=list)
     """Small results of other jobs that travel with these."""
+    roots: tuple[tuple[int, int], ...] = ()
+    """With order ``roots``: (root, index after its last result) of roots whose results are all in this
+    message and those before it. Copies of what an earlier message said may be among them."""
 
     @property
     def nbytes(self) -> int:

@@ -354,6 +354,21 @@ def slice_blob(blob: Buffer, n: int, start: int, stop: int) -> bytes:
     return bytes(memoryview(blob)[low : unpacker.tell()])
 
 
+def edges(blob: Buffer, n: int) -> list[int]:
+    """Where each of n contents in a blob begins, and where the last one ends; raises DecodeError."""
+    unpacker = msgpack.Unpacker(max_buffer_size=0)
+    unpacker.feed(blob)
+    skip, tell = unpacker.skip, unpacker.tell
+    at = [0]
+    try:
+        for _ in range(n):
+            skip()
+            at.append(tell())
+    except Exception as error:  # garbage
+        raise DecodeError(f"contents are malformed: {type(error).__name__}") from None
+    return at
+
+
 _METAS = ("meta", "input_meta")
 
 

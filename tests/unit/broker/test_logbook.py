@@ -98,7 +98,7 @@ def test_lines_of_a_job_are_kept_in_a_file(tmp_path: Path) -> None:
         (JOB, (1, 2), "node7", 4711),
         (b"", (), "node7", 4711),
     ]
-    kept.add(added)
+    kept.add(JOB, added[:1])
     assert kept.read(JOB) == added[:1] and kept.read(b"o" * 16) == []
     later = Logbook(2000)
     new = later.add(6.0, "INFO", "p.a", JOB, "z")
@@ -118,9 +118,9 @@ def test_a_jobs_file_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(joblogs, "LARGEST", 2000)
     kept, book = JobLogs(tmp_path), Logbook()
     for _ in range(5):
-        kept.add(book.add(0.0, "INFO", "p.a", JOB, "x" * 300) for _ in range(10))
+        kept.add(JOB, [book.add(0.0, "INFO", "p.a", JOB, "x" * 300) for _ in range(10)])
     found = kept.read(JOB)
     assert found[-1].text == joblogs.FULL and len(found) < 10
     monkeypatch.setattr(joblogs, "SPARE", 1 << 62)
-    kept.add([book.add(0.0, "INFO", "p.a", b"o" * 16, "x")])
+    kept.add(b"o" * 16, [book.add(0.0, "INFO", "p.a", b"o" * 16, "x")])
     assert kept.read(b"o" * 16) == [], "the last bytes of the disk are the ledger's"

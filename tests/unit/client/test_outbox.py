@@ -10,12 +10,15 @@ from tests.unit.client.played import Played, at
 from zturbo.client import outbox as module
 from zturbo.client.acceptance import Acceptance
 from zturbo.client.io import ClientIO
-from zturbo.client.outbox import Outbox
-from zturbo.errors import BrokerUnavailable, JobConflict, UsageError
+from zturbo.client.outbox import TOGETHER, Outbox
+from zturbo.client.submissions import Small, Submission
+from zturbo.errors import BrokerUnavailable, JobConflict, UnknownPipeline, UsageError
+from zturbo.wire.carried import carried_id
 from zturbo.wire.control import answers, to_broker
 from zturbo.wire.control.fields import MAX_CONTROL
 from zturbo.wire.control.newjob import NewJob
 from zturbo.wire.messages import Buffer
+from zturbo.wire.payload import pack_many, unpack_many
 
 
 def new(i: int, parts: int = 0) -> NewJob:
@@ -57,7 +60,7 @@ def test_what_has_come_together_goes_in_one_message(io: ClientIO, broker: Played
     outbox = Outbox(io, 10.0)
     go = held_up(io)
     frames: list[list[Buffer]] = [[b"a"], [b"b", b"c"], []]
-    found = [outbox.put(new(i, len(part)), part) for i, part in enumerate(frames)]
+    found = [outbox.put(Submission(new(i, len(part)), part)) for i, part in enumerate(frames)]
     go.set()
     message = submitted(broker)
     assert [job.name for job in message.jobs] == ["0", "1", "2"]
@@ -75,7 +78,7 @@ def test_few_messages_are_under_way(io: ClientIO, broker: Played, monkeypatch: p
     outbox = Outbox(io, 60.0)
     go = held_up(io)
     for i in range(2 * module.UNDER_WAY + 3):
-        outbox.put(new(i), [])
+        outbox.put(Submission(new(i), []))
     go.set()
     first = [submitted(broker) for _ in range(module.UNDER_WAY)]
     assert [len(message.jobs) for message in first] == [2] * module.UNDER_WAY
@@ -92,7 +95,7 @@ def test_few_messages_are_under_way(io: ClientIO, broker: Played, monkeypatch: p
 def test_a_question_waits_for_the_jobs_before_it(io: ClientIO, broker: Played) -> None:
     outbox = Outbox(io, 60.0)
     outbox.wait_for_answers()
-    outbox.put(new(0), [])
+    outbox.put(Submission(new(0), []))
     asked = threading.Thread(target=outbox.wait_for_answers)
     asked.start()
     message = submitted(broker)
@@ -106,8 +109,8 @@ def test_a_large_job_goes_alone(io: ClientIO, broker: Played, monkeypatch: pytes
     monkeypatch.setattr(module, "BYTES", 1000)
     outbox = Outbox(io, 10.0)
     go = held_up(io)
-    outbox.put(new(0, 1), [b"x" * 5000])
-    outbox.put(new(1, 1), [b"y"])
+    outbox.put(Submission(new(0, 1), [b"x" * 5000]))
+    outbox.put(Submission(new(1, 1), [b"y"]))
     go.set()
     assert [len(submitted(broker).jobs) for _ in range(2)] == [1, 1]
 
@@ -117,11 +120,11 @@ def test_with_very_many_jobs_a_caller_waits(
 ) -> None:
     monkeypatch.setattr(module, "MOST_JOBS", 2)
     outbox = Outbox(io, 10.0)
-    outbox.put(new(0), [])
+    outbox.put(Submission(new(0), []))
     message = submitted(broker)
-    outbox.put(new(1), [])
+    outbox.put(Submission(new(1), []))
     found: list[Acceptance] = []
-    caller = threading.Thread(target=lambda: found.append(outbox.put(new(2), [])))
+    caller = threading.Thread(target=lambda: found.append(outbox.put(Submission(new(2), []))))
     caller.start()
     assert not outbox.has_room()
     broker.answer(message, (taken(),))
@@ -136,11 +139,11 @@ def test_with_very_many_jobs_a_caller_waits(
 
 def test_a_broker_that_does_not_answer_is_told_by_handle_and_flush(io: ClientIO, broker: Played) -> None:
     outbox = Outbox(io, 0.1)
-    first = outbox.put(new(0), [])
+    first = outbox.put(Submission(new(0), []))
     with pytest.raises(BrokerUnavailable):
         first.result(10)
     assert outbox.flush(0.0), "its handle has told it"
-    outbox.put(new(1), [])
+    outbox.put(Submission(new(1), []))
     with pytest.raises(BrokerUnavailable):
         outbox.flush(10.0)
     assert outbox.flush(0.0), "it was told"
@@ -150,7 +153,7 @@ def test_a_refusal_that_nobody_has_asked_for_is_logged(
     io: ClientIO, broker: Played, caplog: pytest.LogCaptureFixture
 ) -> None:
     outbox = Outbox(io, 10.0)
-    outbox.put(new(0), [])
+    outbox.put(Submission(new(0), []))
     broker.answer(submitted(broker), (answers.Outcome(at=None, kind="JobConflict", error="another one"),))
     assert outbox.flush(10.0)
     assert "job '0' was not taken: another one" in caplog.text
@@ -160,39 +163,115 @@ def test_a_job_that_no_message_can_carry_is_refused_and_holds_up_no_other(
     io: ClientIO, broker: Played
 ) -> None:
     outbox = Outbox(io, 10.0)
-    large = outbox.put(new(0).but(meta=bytes(MAX_CONTROL)), [])
+    large = outbox.put(Submission(new(0).but(meta=bytes(MAX_CONTROL)), []))
     with pytest.raises(UsageError, match="does not take this"):
         large.result(10)
-    outbox.put(new(1), [])
+    outbox.put(Submission(new(1), []))
     broker.answer(submitted(broker), (taken(),))
     assert outbox.flush(10.0)
 
 
 def test_an_answer_for_fewer_jobs_leaves_nobody_waiting(io: ClientIO, broker: Played) -> None:
     outbox = Outbox(io, 10.0)
-    acceptance = outbox.put(new(0), [])
+    acceptance = outbox.put(Submission(new(0), []))
     broker.answer(submitted(broker), ())
     assert acceptance.exception(10) is not None
 
 
 def test_a_client_that_ends_leaves_nobody_waiting(io: ClientIO, broker: Played) -> None:
     outbox = Outbox(io, 60.0)
-    sent = outbox.put(new(0), [])
+    sent = outbox.put(Submission(new(0), []))
     submitted(broker)
     io.close()
     with pytest.raises(BrokerUnavailable):
         sent.result(10)
     with pytest.raises(BrokerUnavailable, match="closed"):
-        outbox.put(new(1), [])
+        outbox.put(Submission(new(1), []))
     assert outbox.has_room()
 
 
 def test_a_client_that_is_let_go_sends_what_is_here(io: ClientIO, broker: Played) -> None:
     outbox = Outbox(io, 60.0)
-    outbox.put(new(0), [])
+    outbox.put(Submission(new(0), []))
     outbox.when_empty(io.stop)
     message = submitted(broker)
     assert not io.closed
     broker.answer(message, (taken(),))
     io._thread.join(10)
     assert io.closed
+
+
+def small(i: int, pipeline: str = "p") -> Small:
+    return Small(("job", pipeline, "memory"), pack_many([i]))
+
+
+def together(outbox: Outbox, io: ClientIO, n: int) -> list[tuple[bytes, Acceptance]]:
+    """Small jobs that wait to be sent at the same time."""
+    go = held_up(io)
+    found = [outbox.put_small(small(i)) for i in range(n)]
+    go.set()
+    return found
+
+
+def test_many_small_jobs_travel_together(io: ClientIO, broker: Played) -> None:
+    outbox = Outbox(io, 10.0)
+    found = together(outbox, io, 40)
+    message = submitted(broker)
+    (carrier,) = message.jobs
+    assert (carrier.carries, carrier.options, carrier.stream) == (40, {"durability": "memory"}, False)
+    assert [job for job, _ in found] == [carried_id(carrier.job, root) for root in range(40)]
+    assert unpack_many(bytes(message.contents[0]), 40) == list(range(40))
+    broker.answer(message, (taken(),))
+    assert {acceptance.result(10).token for _, acceptance in found} == {1}
+    assert all(io.results.travels(job) for job, _ in found), "their results are expected"
+    assert outbox.flush(10.0)
+
+
+def test_a_few_small_jobs_and_small_jobs_of_several_kinds_are_jobs_of_their_own(
+    io: ClientIO, broker: Played
+) -> None:
+    outbox = Outbox(io, 10.0)
+    together(outbox, io, TOGETHER - 1)
+    message = submitted(broker)
+    assert [new.carries for new in message.jobs] == [0] * (TOGETHER - 1)
+    broker.answer(message, tuple(taken() for _ in message.jobs))
+    assert outbox.flush(10.0)
+    go = held_up(io)
+    for i in range(2 * TOGETHER):
+        outbox.put_small(small(i, "pq"[i % 2]))
+    go.set()
+    message = submitted(broker)
+    assert [new.pipeline for new in message.jobs] == ["p", "q"] * TOGETHER
+
+
+def test_small_jobs_gather_as_long_as_an_answer_is_awaited(io: ClientIO, broker: Played) -> None:
+    outbox = Outbox(io, 60.0)
+    outbox.put_small(small(0))
+    first = submitted(broker)
+    for i in range(5):
+        outbox.put_small(small(i))
+    done = threading.Event()
+    io.post(lambda now: done.set())
+    assert done.wait(10)
+    broker.answer(first, (taken(),))
+    assert len(submitted(broker).jobs) == 5, "in one message, once the first is answered"
+
+
+def test_jobs_that_the_broker_takes_apart_have_tokens_of_their_own(io: ClientIO, broker: Played) -> None:
+    outbox = Outbox(io, 10.0)
+    found = together(outbox, io, 20)
+    message = submitted(broker)
+    broker.answer(message, (taken().but(apart=True),))
+    assert [acceptance.result(10).token for _, acceptance in found] == list(range(1, 21))
+    assert not any(io.results.travels(job) for job, _ in found)
+    together(outbox, io, 20)
+    assert len(submitted(broker).jobs) == 20, "the next ones are sent apart"
+
+
+def test_a_refusal_is_that_of_all_jobs_that_travel_together(io: ClientIO, broker: Played) -> None:
+    outbox = Outbox(io, 10.0)
+    found = together(outbox, io, 20)
+    broker.answer(submitted(broker), (answers.Outcome(at=None, kind="UnknownPipeline", error="none"),))
+    for _, acceptance in found:
+        with pytest.raises(UnknownPipeline, match="none"):
+            acceptance.result(10)

@@ -62,7 +62,7 @@ def test_a_right_file(tmp_path: Path) -> None:
             'durability = "process"',
             'order = "id"',
             "pipeline.video.order",
-            "expected 'path', 'none', or 'meta:KEY'",
+            "expected 'path', 'roots', 'none', or 'meta:KEY'",
         ),
         ('durability = "process"', 'order = "meta:"', "pipeline.video.order", "found 'meta:'"),
         ("workers = 2", "workers = true", "pipeline.video.stage.detect.workers", "found a boolean"),

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from array import array
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from zturbo.core.order.by_meta import ByMeta
+from zturbo.core.order.by_root import ByRoot
 from zturbo.core.order.sequencer import Sequencer
 from zturbo.core.states import State, Table
 from zturbo.errors import DecodeError
@@ -24,6 +25,7 @@ __all__ = [
     "Origin",
     "OriginOf",
     "ResultIndex",
+    "RootEnds",
     "SinkJob",
     "SinkJobState",
 ]
@@ -37,6 +39,10 @@ OriginOf = Callable[[bytes], Origin | None]
 
 PUSHED_RESULTS, PUSHED_BYTES = 64, 16 << 10
 """Results, and bytes of them, that a reader gets unasked."""
+
+PUSHED_ROOTS = 1024
+"""Results of jobs that travel together which their client gets unasked: as the jobs end, and not at the end
+of all."""
 
 
 class SinkJobState(State):
@@ -144,6 +150,43 @@ class ResultIndex:
         return pieces, fails, own
 
 
+class RootEnds:
+    """Where the results of each root end, for order ``roots``: 16 bytes for each root that has ended."""
+
+    __slots__ = ("_roots", "_stops")
+
+    def __init__(self) -> None:
+        self._roots = array("q")
+        self._stops = array("q")
+
+    def __len__(self) -> int:
+        return len(self._roots)
+
+    def add(self, root: int, stop: int) -> None:
+        """This root's results end before index ``stop``."""
+        self._roots.append(root)
+        self._stops.append(stop)
+
+    def where(self, root: int) -> tuple[int, int] | None:
+        """Indexes of a root's results, half open; None if it has not ended."""
+        if root not in self._roots:
+            return None
+        at = self._roots.index(root)
+        return (self._stops[at - 1] if at else 0), self._stops[at]
+
+    def at(self, index: int) -> int:
+        """Number of the first end that is not before this index."""
+        return bisect_left(self._stops, index)
+
+    def until(self, index: int) -> int:
+        """How many ends there are up to and with this index."""
+        return bisect_right(self._stops, index)
+
+    def pairs(self, first: int, stop: int) -> tuple[tuple[int, int], ...]:
+        """(root, index after its last result) of the ends with these numbers."""
+        return tuple(zip(self._roots[first:stop], self._stops[first:stop], strict=True))
+
+
 @slotted
 class JobReader:
     """The client that reads a job."""
@@ -155,6 +198,13 @@ class JobReader:
     told_total: bool = False
     unasked: bool = False
     """Whether it has not asked yet. If the job is small, it gets all results once they are here."""
+    ended: int = 0
+    """Ends of roots that it was told of, with order ``roots``."""
+
+    def go_to(self, index: int, ends: RootEnds) -> None:
+        """Give it the results from this index on."""
+        self.next = index
+        self.ended = ends.at(index)
 
 
 @slotted
@@ -162,10 +212,11 @@ class SinkJob:
     """One job at its sink."""
 
     stamp: Stamp
-    sequencer: Sequencer
+    sequencer: Sequencer | ByRoot
     by_meta: ByMeta | None = None
     """If a key in their meta orders the results: those that the sequencer has released, until their turn."""
     results: ResultIndex = field(default_factory=ResultIndex)
+    ends: RootEnds = field(default_factory=RootEnds)
     state: SinkJobState = COLLECTING
     story: list[str] = field(default_factory=list)
     """Its last moves from one state to another."""
@@ -194,9 +245,11 @@ class SinkJob:
         """A job that is stamped for a sink on this host."""
         key = meta_key(stamp.order)
         by_meta = None if key is None else ByMeta(key, host)
-        job = cls(stamp, Sequencer(ordered=stamp.order != "none"), by_meta)
+        by_root = stamp.order == "roots"
+        job = cls(stamp, ByRoot() if by_root else Sequencer(ordered=stamp.order != "none"), by_meta)
         if stamp.reader:
-            job.reader = JobReader(stamp.reader, stamp.token, 0, PUSHED_RESULTS, unasked=True)
+            pushed = PUSHED_ROOTS if by_root else PUSHED_RESULTS
+            job.reader = JobReader(stamp.reader, stamp.token, 0, pushed, unasked=True)
         return job
 
     def move(self, state: SinkJobState) -> None:
@@ -243,6 +296,9 @@ class SinkJob:
         hold = self.stamp.hold
         if hold == "all" and not self.sequencer.complete:
             return
+        if isinstance(self.sequencer, ByRoot):
+            self._release_roots(self.sequencer)
+            return
         while pieces := self.sequencer.pop(1 << 16, before_failure=hold == "failures"):
             for piece in pieces:
                 if self.by_meta is not None:
@@ -254,6 +310,15 @@ class SinkJob:
                     self.results.add(piece.n, piece.item, piece.offset)
         if self.by_meta and self.sequencer.finished:
             self._flush(self.by_meta)
+
+    def _release_roots(self, by_root: ByRoot) -> None:
+        for root, pieces in by_root.take(failed=self.stamp.hold != "failures"):
+            for piece in pieces:
+                if piece.kind == "fail":
+                    self.results.fail(piece.item)
+                else:
+                    self.results.add(piece.n, piece.item, piece.offset)
+            self.ends.add(root, self.results.count)
 
     def _flush(self, by_meta: ByMeta) -> None:
         """Release the rest, since all is here: first failures, whose keys are not known, then tasks that wait
@@ -277,11 +342,22 @@ class SinkJob:
                 self.move(COLLECTING)
         self.stamp = stamp
 
+    def between(
+        self, first: int, stop: int
+    ) -> tuple[list[tuple[int, int, int]], list[tuple[int, int, int]], list[tuple[int, bytes]]]:
+        """Where these results lie: as :meth:`ResultIndex.between`."""
+        return self.results.between(first, stop)
+
     def take(self, index: int) -> None:
         """A client has all results below this index."""
         self.cursor = max(self.cursor, min(index, self.released))
 
     # -- where it stands ----------------------------------------------------------------------
+    @property
+    def id(self) -> bytes:
+        """Its id."""
+        return self.stamp.job
+
     @property
     def complete(self) -> bool:
         """Whether all of it has entered."""

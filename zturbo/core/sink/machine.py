@@ -23,6 +23,7 @@ from zturbo.core.sink.readers import Readers
 from zturbo.core.sink.recovered import RecoveredSpool
 from zturbo.core.sink.reports import Reports
 from zturbo.core.sink.storing import Storing
+from zturbo.wire.carried import place_of
 from zturbo.wire.codec import BadBatch
 from zturbo.wire.control import from_broker
 from zturbo.wire.control.message import Message
@@ -142,6 +143,7 @@ class SinkMachine:
         del self.jobs[job]
         self._busy.pop(job, None)
         self._reports_due.drop(job)
+        self.readers.drop(job)
         self.effects.append(Drop(job))
 
     # -- data ---------------------------------------------------------------------------------
@@ -254,6 +256,7 @@ class SinkMachine:
             self.jobs.pop(job, None)
             self._busy.pop(job, None)
             self._reports_due.drop(job)
+            self.readers.drop(job)
         self.recovery.read(damaged, now)
 
     def durability(self, name: bytes) -> str:
@@ -265,7 +268,7 @@ class SinkMachine:
     def want(self, client: bytes, want: Want, now: float) -> None:
         """A client asks for results."""
         if self.readers.want(client, want, now):
-            self._busy[want.job] = None
+            self._busy[want.job if want.job in self.jobs else place_of(want.job)[0]] = None
             self.rounds.event(now)
 
     # -- time ---------------------------------------------------------------------------------

@@ -60,6 +60,8 @@ class StageHost:
         """The first instance."""
         self.ordered = instances.ordered
         """Whether one worker sees all of a job, in order."""
+        self.stateful = instances.has_state
+        """Whether each job has a state of its own."""
         self.deterministic = one.deterministic
         self.batch, self.batch_wait = self.batches.most, self.batches.wait
         """Tasks that are processed at once at most, 0 where they run one by one; seconds to wait for them."""

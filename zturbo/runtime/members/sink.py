@@ -421,6 +421,12 @@ class SinkProcess:
         own = dict(results.fails)
         last: tuple[int, Batch] | None = None
         """The batch of the last failure: as a rule the next failures lie in it too."""
+        ends = deque(results.roots)
+
+        def go(part: Results) -> None:
+            """Let a part go, with the ends of roots up to its end."""
+            part.roots = tuple(ends.popleft() for _ in range(len(ends)) if ends[0][1] <= part.first + part.n)
+            self._outgoing.add(effect.client, part)
 
         def flush(total: int | None = None) -> None:
             nonlocal blobs, metas, any_metas, first, inside, failed_bytes
@@ -428,7 +434,7 @@ class SinkProcess:
                 packed = b"".join(metas) if any_metas else None
                 part = Results(results.job, results.token, first, at - first, b"".join(blobs), packed)
                 part.fails, part.total = inside, total
-                self._outgoing.add(effect.client, part)
+                go(part)
             blobs, metas, any_metas, first, inside, failed_bytes = [], [], False, at, [], 0
 
         def failures() -> None:
@@ -440,7 +446,7 @@ class SinkProcess:
                 else:
                     token, nth = fails[at]
                     if last is None or last[0] != token:
-                        last = (token, self._batch(results.job, token))
+                        last = (token, self._batch(effect.carrier or results.job, token))
                     error = last[1].fails[nth].error
                 inside.append((at, error))
                 at += 1
@@ -450,14 +456,14 @@ class SinkProcess:
 
         for token, start, stop in effect.pieces:
             failures()
-            batch = self._batch(results.job, token)
+            batch = self._batch(effect.carrier or results.job, token)
             if batch.buffers:
                 flush()
                 part = Results(
                     results.job, results.token, at, batch.n, batch.blob, batch.metas, batch.buffers
                 )
                 at += batch.n
-                self._outgoing.add(effect.client, part)
+                go(part)
                 first = at
                 continue
             whole = start == 0 and stop == batch.n

@@ -129,6 +129,7 @@ class WorkerProcess:
             slots=host.slots if host.ordered else 0,
             ordered=host.ordered,
             deterministic=host.deterministic,
+            stateful=host.stateful,
         )
         self.spill = SpillFile(loop.folder / "spill")
         self.works: SimpleQueue[Work | EndJob | None] = SimpleQueue()

@@ -106,12 +106,18 @@ class Whereabouts(Message):
 
 
 class Outcome(Message):
-    """What became of one job that was submitted: where it is, or why the broker does not take it."""
+    """What became of one job that was submitted: where it is, or why the broker does not take it.
+
+    For jobs that travel together it is the carrier's. If the broker has taken them apart, it is that of the
+    first, and the tokens of the others follow in their order.
+    """
 
     at: Whereabouts | None
     kind: Code | None
     """Kind of the error."""
     error: Sentence | None
+    apart: bool = False
+    """Whether jobs that were to travel together are jobs of their own."""
 
 
 Submitted = Annotated[tuple[Outcome, ...], AtMost(MAX_SUBMIT)]
@@ -153,6 +159,11 @@ class Status(Message):
     """The broker's wall time at the submit, in seconds since 1970."""
     ended: Annotated[float, Real()] = 0.0
     """The broker's wall time at its end; 0.0 if it has not ended."""
+    carries: Count = 0
+    """How many jobs this stands for, which travel together: its numbers are those of all of them. 0 if it is
+    one job of its own."""
+    carrier: IdOrNone = b""
+    """If it travels with others, the id of what stands for them all: counts and incidents are of all."""
 
 
 class Pipeline(Message):

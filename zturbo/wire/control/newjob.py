@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import Annotated, Any
 
+from zturbo.wire.carried import MAX_CARRIED
 from zturbo.wire.control.fields import Bytes, Id, Int, JobOptions, Metas, Name
 from zturbo.wire.control.message import Message
 from zturbo.wire.messages import MAX_FRAMES, ORDERS, is_order
@@ -40,6 +41,9 @@ class NewJob(Message):
     """Digest of the whole job: it tells a repeated submit from another job under the same id."""
     parts: Annotated[int, Int(0, MAX_FRAMES)]
     """Number of its frames among the contents of the message."""
+    carries: Annotated[int, Int(0, MAX_CARRIED)] = 0
+    """If this stands for jobs that travel together (:mod:`zturbo.wire.carried`), how many they are: its one
+    frame has their contents, one after the other."""
 
 
 def options_problem(options: Mapping[Any, Any]) -> str | None:

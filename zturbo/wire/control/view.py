@@ -43,6 +43,8 @@ class Member:
     key: str = ""
     """Public key of the node that it runs under; the broker sets it. Messages in its name have to come under
     this key. Empty without keys."""
+    stateful: bool = False
+    """Whether its code has a state of its own for each job: the stage has ``reset()``."""
 
     def to_wire(self) -> tuple[Any, ...]:
         """The member as a plain tuple, for msgpack."""
@@ -60,6 +62,7 @@ class Member:
             self.spool,
             self.code,
             self.key,
+            self.stateful,
         )
 
     @classmethod
@@ -93,6 +96,7 @@ _MEMBER = TupleOf(
         Bytes(64),
         Text(100),
         Text(40),
+        Bool(),
     )
 )
 

@@ -42,8 +42,8 @@ class Broker:
         return job
 
     def end(self, job: Job) -> None:
-        self.table.moved(job.state, JobState.DONE)
-        job.state = JobState.DONE
+        before, job.state = job.state, JobState.DONE
+        self.table.moved(job, before)
         self.table.leave(job)
 
     def drop(self, job: Job) -> None:

@@ -34,7 +34,7 @@ def test_what_was_decided_is_recorded_before_it_is_said() -> None:
         ({"speed": 1}, "unknown job option 'speed'"),
         ({"priority": "high"}, "'priority' is to be of type int"),
         ({"durability": "disk"}, "'fsync', 'process' or 'memory'"),
-        ({"order": "id"}, "'path', 'none', or 'meta:KEY'"),
+        ({"order": "id"}, "'path', 'roots', 'none', or 'meta:KEY'"),
     ],
 )
 def test_wrong_options_are_named(options: dict[str, Any], said: str) -> None:

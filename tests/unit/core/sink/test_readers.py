@@ -106,7 +106,7 @@ def test_who_asks_before_the_job_is_here_is_served_when_it_comes() -> None:
 
 def test_jobs_that_nobody_knows_are_not_remembered_without_end() -> None:
     sink = Sink()
-    names = [number.to_bytes(16, "big") for number in range(MAX_WAITING + 5)]
+    names = [number.to_bytes(8, "big") + b"some job" for number in range(MAX_WAITING + 5)]
     for name in names:
         sink.readers.want(ANN, Want(name, 1, 0, 1), 0.0)
     waiting = [name for name in names if sink.readers.begin(name)]

@@ -1,0 +1,186 @@
+"""Jobs that travel together are one job of the broker's, and each of them answers to its own id."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.unit.broker.driven import CLIENT, WORKER, broker, hello, sink, worker
+from zturbo.core.effects import Confirm, Record, Reply
+from zturbo.jobstates import JobState
+from zturbo.slotted import replace
+from zturbo.wire.carried import carried_id
+from zturbo.wire.control import answers, from_broker, to_broker
+from zturbo.wire.control.message import Message
+from zturbo.wire.control.newjob import NewJob
+from zturbo.wire.payload import pack_many
+from zturbo_broker.ledger.rows import job_of, row_of
+from zturbo_broker.machine.machine import BrokerMachine
+
+CARRIER = b"c" * 14 + bytes(2)
+FIRST, SECOND = carried_id(CARRIER, 0), carried_id(CARRIER, 1)
+
+
+def served(**options: Any) -> BrokerMachine:
+    """A broker with a worker and a sink."""
+    machine = broker(lease=1000.0, **options)
+    hello(machine, worker())
+    hello(machine, sink())
+    return machine
+
+
+def new(n: int = 3, **changes: Any) -> NewJob:
+    job = NewJob(
+        job=CARRIER,
+        name="n",
+        pipeline="p",
+        stream=False,
+        options={},
+        meta=None,
+        digest=b"d",
+        parts=1,
+        carries=n,
+    )
+    return job.but(**changes)
+
+
+def ask(machine: BrokerMachine, message: Message) -> Any:
+    """The broker's answer: its value, or the error."""
+    machine.effects.clear()
+    machine.control(CLIENT, message.but(ref=5), 1.0)  # type: ignore[attr-defined]
+    (said,) = [e.message for e in machine.effects if isinstance(e, (Confirm, Reply))]
+    return said.value if isinstance(said, from_broker.Ok) else said
+
+
+def submit(machine: BrokerMachine, job: NewJob | None = None, values: int = 3) -> answers.Outcome:
+    message = to_broker.Submit(
+        client=CLIENT, jobs=(job or new(),), contents=(pack_many(list(range(values))),)
+    )
+    (outcome,) = ask(machine, message)
+    assert isinstance(outcome, answers.Outcome)
+    return outcome
+
+
+def status(machine: BrokerMachine, job: bytes) -> answers.Status:
+    (told,) = ask(machine, to_broker.Jobs(job=job, over=())).jobs
+    assert isinstance(told, answers.Status)
+    return told
+
+
+def test_they_are_one_job_with_a_root_each() -> None:
+    machine = served()
+    outcome = submit(machine)
+    assert outcome.at is not None and not outcome.apart
+    job = machine.jobs[CARRIER]
+    assert (job.total, job.closed, job.carries) == (3, True, 3) and job.stamp is not None
+    assert (job.stamp.order, job.stamp.reader, job.stamp.token) == ("roots", CLIENT, outcome.at.token)
+    assert machine.known.table.totals[JobState.RUNNING] == 3
+    assert ask(machine, to_broker.Attach(job=SECOND)).sink == sink().incarnation
+    told = status(machine, SECOND)
+    assert (told.id, told.carrier, told.carries) == (SECOND, CARRIER, 0)
+    whole = status(machine, CARRIER)
+    assert (whole.carries, whole.carrier) == (3, b"")
+    assert ask(machine, to_broker.Attach(job=carried_id(CARRIER, 3))).kind == "UsageError"
+    again = submit(machine).at
+    assert again is not None and again.token == outcome.at.token and len(machine.jobs) == 1
+    assert told.options == {} and whole.options == {"order": "roots"}
+
+
+def test_the_ledger_keeps_how_many_they_are() -> None:
+    machine = served()
+    submit(machine)
+    job = machine.jobs[CARRIER]
+    job.cancelled.add(1)
+    again = job_of(row_of(job), [(0, 0, 3, 10)])
+    assert (again.carries, again.cancelled, again.total, again.closed) == (3, {1}, 3, True)
+
+
+@pytest.mark.parametrize(
+    "stage", [{}, {"ordered": True}, {"stateful": True}], ids=["none", "ordered", "state"]
+)
+def test_where_jobs_have_a_state_or_no_worker_is_there_they_are_jobs_of_their_own(
+    stage: dict[str, bool],
+) -> None:
+    machine = broker(lease=1000.0)
+    hello(machine, sink())
+    if stage:
+        hello(machine, replace(worker(), **stage))
+    outcome = submit(machine)
+    assert outcome.apart and list(machine.jobs) == [FIRST, SECOND, carried_id(CARRIER, 2)]
+    assert outcome.at is not None
+    tokens = [job.reader for job in machine.jobs.values()]
+    assert tokens == [outcome.at.token + i for i in range(3)]
+    again = submit(machine)
+    assert again.apart and len(machine.jobs) == 3, "a repetition is the same jobs"
+    roots = [e.args[4] for e in machine.effects if isinstance(e, Record) and e.op == "put_chunk"]
+    assert not roots
+
+
+def test_where_a_stage_has_become_ordered_they_fail_with_a_reason() -> None:
+    machine = served()
+    submit(machine)
+    machine.control(WORKER, to_broker.Leave(incarnation=WORKER), 1.0)
+    job = machine.jobs[CARRIER]
+    machine.life.wait_again(job)
+    other = replace(worker(b"o" * 16), ordered=True)
+    hello(machine, other)
+    told = status(machine, FIRST)
+    assert told.state == "failed" and told.error is not None and "ordered or has reset()" in told.error
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"stream": True, "parts": 0},
+        {"job": b"j" * 16},
+        {"options": {"priority": 3}},
+        {"carries": 4},
+        {"meta": b"\x90"},
+    ],
+    ids=str,
+)
+def test_what_cannot_travel_together_is_refused(changes: dict[str, Any]) -> None:
+    machine = served()
+    contents = () if changes.get("stream") else (pack_many([0, 1, 2]),)
+    (outcome,) = ask(machine, to_broker.Submit(client=CLIENT, jobs=(new(**changes),), contents=contents))
+    assert outcome.kind == "UsageError" and not machine.jobs
+
+
+def test_one_is_cancelled_and_the_others_go_on_until_all_are() -> None:
+    machine = served()
+    submit(machine)
+    assert ask(machine, to_broker.Cancel(job=SECOND)).state == "cancelled"
+    assert machine.jobs[CARRIER].state is JobState.RUNNING
+    assert ask(machine, to_broker.Attach(job=SECOND)).state == "cancelled"
+    assert status(machine, SECOND).error_kind == "JobCancelled" and status(machine, FIRST).state == "running"
+    ended = ask(machine, to_broker.Watch(jobs=(FIRST, SECOND)))
+    assert [(job, state) for job, state, *_ in ended] == [(SECOND, "cancelled")]
+    for root in (0, 2):
+        ask(machine, to_broker.Cancel(job=carried_id(CARRIER, root)))
+    assert machine.jobs[CARRIER].state is JobState.CANCELLED
+
+
+def test_who_waits_for_one_is_told_when_all_have_ended() -> None:
+    machine = served()
+    submit(machine)
+    machine.effects.clear()
+    machine.control(CLIENT, to_broker.Watch(ref=9, jobs=(FIRST, SECOND)), 1.0)
+    assert not machine.effects
+    stamp = machine.jobs[CARRIER].stamp
+    assert stamp is not None
+    machine.control(stamp.sink, to_broker.Complete(incarnation=stamp.sink, jobs=((CARRIER, 1, 3, 0),)), 2.0)
+    (told,) = [e.message for e in machine.effects if isinstance(e, Confirm) and e.to == CLIENT]
+    assert told == from_broker.Ok(ref=9, value=((FIRST, "done", None, None), (SECOND, "done", None, None)))
+    assert machine.life.ended_jobs == 3 and machine.known.table.totals[JobState.DONE] == 3
+
+
+def test_the_last_one_that_is_let_go_takes_all_with_it() -> None:
+    machine = served()
+    submit(machine)
+    for root in range(3):
+        assert CARRIER in machine.jobs
+        ask(machine, to_broker.Release(job=carried_id(CARRIER, root)))
+        assert ask(machine, to_broker.Attach(job=carried_id(CARRIER, root))).kind == "UsageError"
+    assert CARRIER not in machine.jobs and not machine.life.ended and not machine.life.ended_jobs
+    machine.check()
