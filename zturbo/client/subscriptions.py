@@ -55,6 +55,9 @@ comes after that takes over."""
 PUSH_WAIT = 0.02
 """Seconds that a reader waits for results that may come unasked, before it asks for them."""
 
+CARRIER_WAIT = 0.005
+"""As :data:`PUSH_WAIT`, for the carrier of jobs that travel together."""
+
 TRAVEL_WAIT = 1.0
 """As :data:`PUSH_WAIT`, for a job that travels with others: its results come with theirs."""
 
@@ -210,7 +213,7 @@ class Subscriptions:
         for root in range(count):
             self.pushed.expect(carried_id(carrier, root), at.token, at.sink)
         stream = ResultStream(carrier, at.token, 0)
-        stream.quiet_until(now + TRAVEL_WAIT)
+        stream.quiet_until(now + CARRIER_WAIT)  # the first ones may have come before this, and are lost then
         sub = Subscription(
             stream,
             lambda results, skip: self._carried(together, stream, results, skip),
