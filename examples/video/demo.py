@@ -56,7 +56,7 @@ def run_clips(
 
     Args:
         paths: paths of the clips.
-        out: folder for the files that are written.
+        out: folder for the files that are written, a report on the run among them.
         kill: name of a stage; one of its workers is killed once it has done some work.
         deaths: least seconds between two deaths of random processes. The next one dies only when all are up
             again. The tracker dies at most as often as there are clips.
@@ -88,8 +88,10 @@ def run_clips(
                 reaper = threading.Thread(target=_reap, args=(node, deaths, len(paths), progress, stop))
                 if deaths is not None:
                     reaper.start()
+                out.mkdir(parents=True, exist_ok=True)
                 try:
-                    return _submit(client, node, paths, out, kill, progress)
+                    with client.report(out / "report.html"):
+                        return _submit(client, node, paths, out, kill, progress)
                 finally:
                     stop.set()
                     if deaths is not None:
@@ -199,6 +201,9 @@ def main() -> int:
     for row in summaries:
         print(f"  {os.path.relpath(row['video'])}  {os.path.relpath(row['json'])}")
     print(f"  {sheet}")
+    report = args.out / "report.html"
+    if report.exists():
+        print(f"  {report}: what each process did, and which stage limits the whole")
     return 0
 
 

@@ -13,7 +13,7 @@ import pytest
 from tests.support.cluster import Cluster, eventually, stage
 from zturbo import Job, Task
 from zturbo.cli import main
-from zturbo.errors import TaskError
+from zturbo.errors import TaskError, UsageError
 
 
 def test_a_task_that_holds_the_interpreter_shows_where_it_is(
@@ -123,3 +123,22 @@ def test_a_trace_follows_tasks_through_the_stages(tmp_path: Path, capsys: pytest
         assert all(event["dur"] > 0 for event in code)
         assert sum(event["ph"] == "s" for event in events) >= 15
         assert any(event["cat"] == "death" for event in events if event["ph"] == "i")
+
+
+def test_a_report_shows_which_stage_limits_a_job(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    stages = [stage("count", "Count", 1), stage("slow", "Slow", 1, seconds=0.02), stage("odd", "Odd", 1)]
+    with Cluster({"p": stages}) as cluster, cluster.client() as client:
+        assert client.submit(Task(2), pipeline="p").result(60) == [0, 1]
+        with client.report(tmp_path / "run.html"):
+            job = client.submit(Job("many", Task(60)), pipeline="p")
+            assert job.result(60) == list(range(60))
+        text = (tmp_path / "run.html").read_text()
+        assert "Run of many" in text and "<polyline" in text and "p.slow" in text
+        file = tmp_path / "job.html"
+        assert main(["report", "many", "-o", str(file), "--broker", cluster.address]) == 0
+        assert "3 workers, 0 failed tasks" in capsys.readouterr().out
+        text = file.read_text()
+        assert "Job many" in text and job.id in text and "p.slow" in text and "<rect" in text
+        with pytest.raises(UsageError, match="no folder"):
+            client.report(tmp_path / "none" / "run.html")
+        assert main(["report", "mnay", "-o", str(file), "--broker", cluster.address]) == 2

@@ -20,7 +20,8 @@ import weakref
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent import futures
 from functools import partial
-from typing import Any, Literal, NamedTuple
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from zturbo.api.task import Job, Task
 from zturbo.checks import (
@@ -37,16 +38,18 @@ from zturbo.client.feeder import Feeder
 from zturbo.client.handle import JobHandle
 from zturbo.client.hosts import by_host, measurements
 from zturbo.client.job_ids import is_job_id, job_id_of, joined, pick_job, with_text_ids
-from zturbo.client.looks import look, pick_processes, stack_map, tracks_of
+from zturbo.client.looks import look, pick_processes, stack_map, trace
 from zturbo.client.reader import Failure, Reader
 from zturbo.client.submissions import OnError, Submission
 from zturbo.errors import ResultTimeout, UsageError, ZturboError
 from zturbo.htmltext import facts, table
 from zturbo.runtime.net.keys import ASKING, Security, read_keys
-from zturbo.telemetry.chrome import document
-from zturbo.telemetry.seen import Profile, Where, read_profile, read_stack, read_traces
+from zturbo.telemetry.seen import Profile, Where, read_profile, read_stack
 from zturbo.wire.control import to_broker
 from zturbo.wire.control.fields import MAX_PAGE
+
+if TYPE_CHECKING:
+    from zturbo.client.report import RunReport
 
 __all__ = ["DEFAULT_BROKER", "Client", "JobHandle", "OnError", "ReturnWhen", "Waited"]
 
@@ -470,20 +473,27 @@ class Client:
         """
         check_seconds("trace: last", last)
         raw = None if job is None else self._find("trace: job", job)
-        members = self.connection.ask(to_broker.Members())
-        processes = pick_processes(members.processes, None)
-        stages = {one["incarnation"]: (one["pipeline"], one["stage"]) for one in self.telemetry()["members"]}
-        found = look(self.connection, processes, "trace", 0, read_traces)
-        tracks = [
-            track
-            for process, traces in zip(processes, found, strict=True)
-            if not isinstance(traces, ZturboError)
-            for track in tracks_of(process, stages.get(process.incarnation.hex()), traces)
-        ]
-        events = [line for line in self.logs() if line["level"] != "INFO" or "starts over" in line["text"]]
-        events = [line for line in events if not line["pid"]]  # of the broker, whose clock they have
-        names = {bytes.fromhex(one["id"]): one["name"] for one in self.describe(most=1000)["jobs"]}
-        return document(tracks, events=events, since=members.clock - last, job=raw, names=names)
+        return trace(self, raw, last)
+
+    def report(self, path: str | os.PathLike[str]) -> RunReport:
+        """For a ``with`` statement: writes a page on all that runs in it, as one HTML file.
+
+        It shows which stage limits each pipeline and what to do about it, times per stage, what each worker
+        did at each moment, the memory of each process, warnings, hosts and versions. Workers keep what they
+        did for some minutes.
+
+        Args:
+            path: the file to write, at the end of the block.
+
+        Raises:
+            UsageError: its folder does not exist.
+        """
+        from zturbo.client.report import RunReport  # which few programs need
+
+        file = Path(path)
+        if not file.parent.is_dir():
+            raise UsageError(f"report: path: there is no folder {file.parent}")
+        return RunReport(self, file)
 
     def logs(
         self, job: bytes | str | None = None, *, source: str = "", level: str = "DEBUG"

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from zturbo.checks import did_you_mean
 from zturbo.client.connection import Connection
 from zturbo.errors import DecodeError, UsageError, ZturboError
-from zturbo.telemetry.chrome import Track
+from zturbo.telemetry.chrome import Track, document
 from zturbo.telemetry.ring import read_records
-from zturbo.telemetry.seen import Traces, Unreadable, Where
+from zturbo.telemetry.seen import Traces, Unreadable, Where, read_traces
 from zturbo.telemetry.stacks import Frame, Stack, main_stack, of_code, parse
 from zturbo.wire.control import answers, to_broker
 
-__all__ = ["look", "pick_processes", "stack_map", "tracks_of"]
+if TYPE_CHECKING:
+    from zturbo.client.client import Client
+
+__all__ = ["look", "pick_processes", "stack_map", "trace"]
 
 AT_ONCE = 64
 """Questions on the way at a time: an answer may have some megabytes."""
@@ -134,7 +137,7 @@ def stack_map(process: answers.Process, found: Where | ZturboError) -> dict[str,
     return told
 
 
-def tracks_of(process: answers.Process, place: tuple[str, int] | None, traces: Traces) -> list[Track]:
+def _tracks_of(process: answers.Process, place: tuple[str, int] | None, traces: Traces) -> list[Track]:
     """The tracks of a worker, and of the one that died before it at its place.
 
     Args:
@@ -159,6 +162,24 @@ def tracks_of(process: answers.Process, place: tuple[str, int] | None, traces: T
         )
         for one in traces.processes
     ]
+
+
+def trace(client: Client, job: bytes | None, last: float) -> dict[str, Any]:
+    """What all workers did in the last so many seconds, with the code of one job alone if it is named."""
+    members = client.connection.ask(to_broker.Members())
+    processes = pick_processes(members.processes, None)
+    stages = {one["incarnation"]: (one["pipeline"], one["stage"]) for one in client.telemetry()["members"]}
+    found = look(client.connection, processes, "trace", 0, read_traces)
+    tracks = [
+        track
+        for process, traces in zip(processes, found, strict=True)
+        if not isinstance(traces, ZturboError)
+        for track in _tracks_of(process, stages.get(process.incarnation.hex()), traces)
+    ]
+    events = [line for line in client.logs() if line["level"] != "INFO" or "starts over" in line["text"]]
+    events = [line for line in events if not line["pid"]]  # of the broker, whose clock they have
+    names = {bytes.fromhex(one["id"]): one["name"] for one in client.describe(most=1000)["jobs"]}
+    return document(tracks, events=events, since=members.clock - last, job=job, names=names)
 
 
 def _thread(stack: Stack) -> dict[str, Any]:

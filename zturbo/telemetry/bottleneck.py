@@ -69,7 +69,8 @@ def bottleneck(pipeline: PipelineFlow, hosts: Iterable[HostFlow] = ()) -> Verdic
 
 
 def _state(stage: StageFlow) -> str:
-    return f"{stage.name}: {_percent(stage.load)} busy, {stage.waiting} wait in front of it"
+    waits = f", {stage.waiting} wait in front of it" if stage.waiting else ""
+    return f"{stage.name}: {_percent(stage.load)} busy{waits}"
 
 
 def _room(stage: StageFlow, hosts: list[HostFlow]) -> int:

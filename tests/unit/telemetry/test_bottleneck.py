@@ -55,7 +55,7 @@ def test_no_more_workers_are_advised_than_the_cpus_have_room_for() -> None:
 
 def test_workers_that_start_are_waited_for() -> None:
     found = verdict(member(0, code=0.9, rate=5), member(1), member(2), wanted=(3, 1, 1))
-    assert found.text == "a: 90 % busy, 0 wait in front of it; 2 more of its workers are starting"
+    assert found.text == "a: 90 % busy; 2 more of its workers are starting"
 
 
 def test_a_stage_without_workers_stops_all() -> None:
