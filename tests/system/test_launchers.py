@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import configparser
-import importlib
+import importlib.util
 import os
 import socket
 import subprocess
@@ -32,11 +32,22 @@ name = "p"
   name = "two"
   class = "tests.stages.basic:Add"
 """
+CLUSTER = """
+import sys
+import distributed
+options = {"n_workers": 2, "processes": False, "threads_per_worker": 1, "dashboard_address": None}
+with distributed.LocalCluster(host="127.0.0.1", protocol="tcp://", **options) as cluster:
+    print(cluster.scheduler_address, flush=True)
+    sys.stdin.read()
+"""
 PROGRAM = """
 import sys
+import threading
 from zturbo import Client
 with Client() as client:
     assert list(client.map(range(100), pipeline="p")) == list(range(2, 102))
+    while client.pipelines()[0]["workers"] != (2, 1) and client.pipelines()[0]["workers"] != [2, 1]:
+        threading.Event().wait(0.05)
     (host,) = client.hosts()
     print(sorted(process["name"] for process in host["processes"]))
 sys.exit(7)
@@ -77,9 +88,8 @@ def test_a_launcher_that_cannot_be_loaded_disturbs_nobody(tmp_path: Path) -> Non
 
 
 def test_a_dask_cluster(tmp_path: Path) -> None:
-    distributed = pytest.importorskip(
-        "distributed", reason="NOT TESTED: Dask (pip install distributed) is missing"
-    )
+    if importlib.util.find_spec("distributed") is None:
+        pytest.skip("NOT TESTED: Dask (pip install distributed) is missing")
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -87,8 +97,11 @@ def test_a_dask_cluster(tmp_path: Path) -> None:
     file.write_text(FILE.format(port=port))
     program.write_text(PROGRAM)
     env = install(tmp_path, "dask_of_mine", "examples.dask_launcher")
-    options = {"n_workers": 2, "processes": False, "threads_per_worker": 1, "dashboard_address": None}
-    with distributed.LocalCluster(host="127.0.0.1", protocol="tcp://", **options) as cluster:
-        done = zturbo(env, "dask", str(file), "--scheduler", cluster.scheduler_address, "--", str(program))
+    command = [sys.executable, "-c", CLUSTER]  # a process of its own: Dask changes how exceptions are pickled
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as cluster:
+        assert cluster.stdin is not None and cluster.stdout is not None
+        scheduler = cluster.stdout.readline().strip()
+        done = zturbo(env, "dask", str(file), "--scheduler", scheduler, "--", str(program))
+        cluster.stdin.close()
     assert done.returncode == 7, done.stderr
     assert "['broker', 'p.one', 'p.one', 'p.two', 'sink']" in done.stdout
