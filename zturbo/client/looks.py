@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from zturbo.checks import did_you_mean
 from zturbo.client.connection import Connection
@@ -15,9 +15,6 @@ from zturbo.telemetry.seen import Traces, Unreadable, Where, read_traces
 from zturbo.telemetry.stacks import Frame, Stack, main_stack, of_code, parse
 from zturbo.wire.control import answers, to_broker
 
-if TYPE_CHECKING:
-    from zturbo.client.client import Client
-
 __all__ = ["look", "pick_processes", "stack_map", "trace"]
 
 AT_ONCE = 64
@@ -27,6 +24,18 @@ SLACK = 15.0
 """Seconds that an answer may take beyond those for which a process is looked at."""
 
 Read = TypeVar("Read")
+
+
+class _Client(Protocol):
+    """What a trace needs of a client."""
+
+    connection: Connection
+
+    def telemetry(self) -> dict[str, Any]: ...
+
+    def logs(self) -> list[dict[str, Any]]: ...
+
+    def describe(self, *, most: int) -> dict[str, Any]: ...
 
 
 def pick_processes(processes: Sequence[answers.Process], what: str | None) -> list[answers.Process]:
@@ -164,7 +173,7 @@ def _tracks_of(process: answers.Process, place: tuple[str, int] | None, traces: 
     ]
 
 
-def trace(client: Client, job: bytes | None, last: float) -> dict[str, Any]:
+def trace(client: _Client, job: bytes | None, last: float) -> dict[str, Any]:
     """What all workers did in the last so many seconds, with the code of one job alone if it is named."""
     members = client.connection.ask(to_broker.Members())
     processes = pick_processes(members.processes, None)

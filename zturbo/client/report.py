@@ -10,7 +10,7 @@ import time
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from zturbo.client.reader import FailedTask
 from zturbo.errors import ZturboError
@@ -18,9 +18,6 @@ from zturbo.jobstates import ENDED, title_of
 from zturbo.telemetry.flow import by_pipeline
 from zturbo.telemetry.report import Failed, Report, lanes_of, page
 from zturbo.version import __version__
-
-if TYPE_CHECKING:
-    from zturbo.client.client import Client
 
 __all__ = ["RunReport", "job_report"]
 
@@ -39,7 +36,25 @@ SPARE = 1.0
 """Seconds before a run that are asked for too: clocks differ."""
 
 
-def job_report(client: Client, status: dict[str, Any], *, failures: bool = False) -> Report:
+class _Client(Protocol):
+    """What a report needs of a client."""
+
+    def describe(self, *, most: int | None = None) -> dict[str, Any]: ...
+
+    def telemetry(self) -> dict[str, Any]: ...
+
+    def pipelines(self) -> list[dict[str, Any]]: ...
+
+    def hosts(self) -> list[dict[str, Any]]: ...
+
+    def trace(self, *, last: float) -> dict[str, Any]: ...
+
+    def logs(self, job: str | None = None, *, level: str) -> list[dict[str, Any]]: ...
+
+    def attach(self, job_id: str, *, from_start: bool) -> Any: ...
+
+
+def job_report(client: _Client, status: dict[str, Any], *, failures: bool = False) -> Report:
     """A report on one job.
 
     Args:
@@ -83,7 +98,7 @@ class RunReport:
     It looks at the memory of all processes once a second, in a thread of its own.
     """
 
-    def __init__(self, client: Client, path: Path) -> None:
+    def __init__(self, client: _Client, path: Path) -> None:
         self._client = client
         self._path = path
         self._over = threading.Event()
@@ -149,7 +164,7 @@ class RunReport:
 
 
 def _report(
-    client: Client,
+    client: _Client,
     title: str,
     known: Sequence[tuple[str, object]],
     since: float,
