@@ -99,7 +99,7 @@ class Hosts:
         for space in self.namespaces.values():
             # What 'zturbo deploy' has started there, of a test that failed.
             listed = subprocess.run(["ip", "netns", "pids", space], capture_output=True, text=True)
-            for pid in map(int, listed.stdout.split()):
+            for pid in {*map(int, listed.stdout.split())} - {os.getpid()}:  # which may be on a host itself
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
             subprocess.run(["ip", "netns", "del", space], capture_output=True)
