@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import shutil
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 
 import msgpack
@@ -19,7 +19,6 @@ from zturbo.wire.control.answers import LogEntry
 __all__ = ["JobLogs"]
 
 log = logging.getLogger("zturbo.broker")
-
 
 LARGEST = 1 << 20
 """Bytes of a job's file at most."""
@@ -52,10 +51,10 @@ class JobLogs:
         except (OSError, ValueError) as error:
             log.debug("the folder of jobs' lines was not cleaned: %s", error)
 
-    def add(self, job: bytes, entries: Iterable[LogEntry]) -> None:
+    def add(self, job: bytes, entries: list[LogEntry]) -> None:
         """Keep these lines of a job that is known, or of jobs that it carries."""
         try:
-            self._append(self._path(job), list(entries))
+            self._append(self._path(job), entries)
         except OSError as error:
             log.debug("lines of a job are not kept: %s", error)
 

@@ -270,17 +270,18 @@ class Broker:
                 self.router.say(sink.incarnation, readers)
 
     def _log(self, m: to_broker.Log) -> None:
-        if m.incarnation in self.machine.membership:
-            member = self.machine.membership.get(m.incarnation)
+        members, table = self.machine.membership, self.machine.known.table
+        if m.incarnation in members:
+            member = members.get(m.incarnation)
             host = "" if member is None else member.host
-            pid = self.machine.membership.pid_of(m.incarnation)
-            table = self.machine.known.table
             m = m.but(records=tuple(of_its_job(table.find, record) for record in m.records))
-            entries = self.logbook.add_records(time.time(), m, host, pid)
+            entries = self.logbook.add_records(time.time(), m, host, members.pid_of(m.incarnation))
+            kept: dict[bytes, list[answers.LogEntry]] = {}
             for entry in entries:
-                job, _ = table.locate(entry.job) if entry.job else (None, -1)
-                if job is not None:
-                    self.joblogs.add(job.id, [entry])
+                if entry.job and (job := table.locate(entry.job)[0]) is not None:
+                    kept.setdefault(job.id, []).append(entry)
+            for name, lines in kept.items():
+                self.joblogs.add(name, lines)
 
     def _logs(self, who: bytes, m: to_broker.Logs, user: User | None) -> None:
         known = self.machine.known
