@@ -9,8 +9,6 @@ from zturbo.wire.messages import Stamp
 
 __all__ = ["CarriedJob"]
 
-_NOWHERE = (0, 0)
-
 
 @slotted
 class CarriedJob:
@@ -38,20 +36,20 @@ class CarriedJob:
         """The carrier's."""
         return self.carrier.stamp
 
-    def _where(self) -> tuple[int, int]:
+    def _where(self) -> tuple[int, int] | None:
+        """Where its results lie among the carrier's; None while they may not be given out."""
         where = self.carrier.ends.where(self.root)
-        return where if where is not None and where[1] <= self.carrier.servable else _NOWHERE
+        return where if where is not None and where[1] <= self.carrier.servable else None
 
     @property
     def over(self) -> bool:
         """Whether all of its results are here, and may be given out."""
-        where = self.carrier.ends.where(self.root)
-        return where is not None and where[1] <= self.carrier.servable and self.carrier.failure is None
+        return self._where() is not None and self.carrier.failure is None
 
     @property
     def released(self) -> int:
         """Its results, once all are here."""
-        start, stop = self._where()
+        start, stop = self._where() or (0, 0)
         return stop - start
 
     @property
@@ -77,7 +75,7 @@ class CarriedJob:
         self, first: int, stop: int
     ) -> tuple[list[tuple[int, int, int]], list[tuple[int, int, int]], list[tuple[int, bytes]]]:
         """Where these results lie: as :meth:`~zturbo.core.sink.job.ResultIndex.between`."""
-        start, _ = self._where()
+        start, _ = self._where() or (0, 0)
         pieces, fails, own = self.carrier.between(start + first, start + stop)
         return (
             pieces,
