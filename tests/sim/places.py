@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from zturbo.core.worker.held_roots import InputKey
 from zturbo.core.worker.machine import WorkerMachine
-from zturbo.core.worker.places import PLACES, TaskPlace
+from zturbo.core.worker.places import PLACES, Located, TaskPlace
 
 __all__ = ["Tracker"]
 
@@ -40,14 +40,23 @@ class Tracker:
         self._places: dict[InputKey, dict[int, TaskPlace]] = {}
         """Batch -> task -> its place, of batches of which something is not gone."""
         self._gone: set[InputKey] = set()
+        self._last: tuple[list[Located], dict[InputKey, int]] = ([], {})
+        """What the machine told last; of most events it is the same."""
 
     def look(self) -> None:
         """An event is over."""
-        parts: dict[InputKey, list[tuple[int, int, TaskPlace]]] = {}
-        for key, start, stop, place in self._machine.located():
-            parts.setdefault(key, []).append((start, stop, place))
-        waiting = self._machine.sequenced.waiting.tasks()
+        located, waiting = self._machine.located(), self._machine.sequenced.waiting.tasks()
         custody = self._machine.arrivals.custody
+        if (located, waiting) == self._last:
+            for key, (_, kept, _) in self._seen.items():
+                if kept is not (key in custody):
+                    break
+            else:
+                return
+        self._last = located, waiting
+        parts: dict[InputKey, list[tuple[int, int, TaskPlace]]] = {}
+        for key, start, stop, place in located:
+            parts.setdefault(key, []).append((start, stop, place))
         for key in {*parts, *waiting, *self._seen}:
             now = (parts.get(key, []), key in custody, waiting.get(key, 0))
             if now != (before := self._seen.get(key)):

@@ -15,6 +15,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable
 from functools import partial
 from itertools import accumulate
+from math import inf
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -41,7 +42,7 @@ from zturbo.wire.carried import carried_id, place_of
 from zturbo_broker.jobs.strikes import Death, Running
 from zturbo_broker.machine.known import PipelineInfo
 
-__all__ = ["FAULTS", "World"]
+__all__ = ["FAULTS", "TooLong", "World"]
 
 FAULTS = (
     "worker",
@@ -84,6 +85,10 @@ TICKS = [*accumulate([0.005] * 200_001, initial=0.0)]
 MOST_STEPS = 20_000
 """Events that no second has: up to 200 are ticks, and the busiest of 250 worlds had 4,296. Who talks
 without an end shows here, however long a world may take."""
+
+
+class TooLong(Exception):
+    """A world has taken more steps than it was given."""
 
 
 class World:
@@ -504,11 +509,15 @@ class World:
         self.later(self.rng.choice([0.1, 1.0, 8.0]), start)
 
     # -- running ------------------------------------------------------------------------------
-    def run(self) -> None:
+    def run(self, most: float = inf) -> None:
         """Until all jobs are done and everything has come to rest.
+
+        Args:
+            most: steps after which it is given up.
 
         Raises:
             AssertionError: an invariant is broken, results are wrong, or it does not come to rest.
+            TooLong: it has taken so many steps.
         """
         with (
             patch.object(time, "time", lambda: self.now + self._wall),
@@ -516,8 +525,8 @@ class World:
             patch.object(production, "perf_counter", self._perf_counter),
         ):
             try:
-                self._run()
-            except AssertionError:
+                self._run(most)
+            except (AssertionError, TooLong):
                 raise
             except Exception as error:
                 if not _of_the_product(error):
@@ -530,7 +539,7 @@ class World:
         self._perf += self._perf_rng.random() * 0.001
         return self._perf
 
-    def _run(self) -> None:
+    def _run(self, most: float) -> None:
         self.tick_after(self.now)
         rest_at: float | None = None
         progress, since = self._progress(), self.now
@@ -547,6 +556,8 @@ class World:
             stepped.clear()
             if self.steps % 10 == 0:
                 self.check()
+                if self.steps > most:
+                    raise TooLong
             if now > since + STUCK_AFTER / 4:
                 before, progress = progress, self._progress()
                 if before != progress:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Iterator
 from itertools import cycle
 from pathlib import Path
 from typing import Any
@@ -93,18 +94,14 @@ def test_boxes_sit_on_what_moves(alone: Summaries, name: str) -> None:
     assert inside > 1.5 * outside
 
 
-def test_separate_processes_give_the_same(alone: Summaries, tmp_path: Path) -> None:
-    summaries = demo.run_clips(clips.find(), tmp_path)
-    same_tracks(alone, summaries, clips.find())
-    sheet = tmp_path / "sheet.png"
-    write_sheet([summary["stills"] for summary in summaries], sheet)
-    picture = cv2.imread(str(sheet))
-    assert picture.shape[1] == 3 * 480 and picture.std() > 20
+def small_clips() -> Iterator[Path]:
+    """All but the largest, again and again; it is there while deaths come again and again."""
+    return cycle(clip for clip in clips.find() if clip.stem != "bikes")
 
 
 @pytest.mark.parametrize(
     "stage, clip",
-    list(zip(["decode", "detect", "track", "render"], cycle(clips.find()), strict=False)),
+    list(zip(["decode", "detect", "track", "render"], small_clips(), strict=False)),
     ids=lambda value: value.stem if isinstance(value, Path) else value,
 )
 def test_kill_9_changes_nothing(alone: Summaries, tmp_path: Path, stage: str, clip: Path) -> None:
@@ -132,6 +129,10 @@ def test_a_death_again_and_again_changes_nothing(alone: Summaries, tmp_path: Pat
     summaries = demo.run_clips(clips.find(), tmp_path, deaths=every, progress=Listener(show=False))
     same_tracks(alone, summaries, clips.find())
     assert sum(line.startswith("kill -9") for line in said) >= 2
+    sheet = tmp_path / "sheet.png"
+    write_sheet([summary["stills"] for summary in summaries], sheet)
+    picture = cv2.imread(str(sheet))
+    assert picture.shape[1] == 3 * 480 and picture.std() > 20
 
 
 def test_a_clip_may_be_named_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -35,8 +35,11 @@ def test_a_zombie_does_no_harm_and_leaves(tmp_path: Path) -> None:
 
 def test_code_that_holds_the_interpreter_is_busy_and_not_dead() -> None:
     stages = [stage("hold", "HoldGil", 1), stage("add", "Add", 1)]
-    with Cluster({"p": stages}, lease=5.0) as cluster, cluster.client() as client:
-        for seconds in (60, 4):  # complaints about its silence, of the first time, are void in the second
+    with Cluster({"p": stages}, lease=2.0) as cluster, cluster.client() as client:
+        for seconds in (
+            20,
+            4,
+        ):  # ten leases; complaints of the first time are void in the second
             job = client.submit(Task(seconds), pipeline="p")
             assert job.result(timeout=120) == [seconds + 1]
             assert job.status()["epoch"] == 1

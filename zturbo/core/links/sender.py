@@ -320,10 +320,16 @@ class LinkSender:
             numbers = list(self.retained)
             assert numbers == sorted(numbers)
             for number, parts in self.retained.items():
-                assert [(part.batch.number, part.batch.sub) for part in parts] == [
-                    (number, sub) for sub in range(len(parts))
+                first = parts[0].batch
+                assert (first.number, first.sub) == (number, 0)
+                if len(parts) == 1:
+                    assert not first.riders
+                    continue
+                riders = [part.batch for part in parts[1:]]
+                assert [(rider.number, rider.sub) for rider in riders] == [
+                    (number, sub) for sub in range(1, len(parts))
                 ]
-                assert parts[0].batch.riders == [part.batch for part in parts[1:]]
+                assert first.riders == riders
             assert self.acked < numbers[0] <= numbers[-1] <= self.sent
 
 

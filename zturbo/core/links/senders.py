@@ -424,11 +424,12 @@ class Senders:
         assert (self.pending_tasks, self.pending_bytes) == _size(self.pending.values())
         for dest, queue in self.pending.items():
             assert self._waiting.get(dest, 0) == sum(outbatch.size for outbatch in queue)
-        assert (self.retained_tasks, self.retained_bytes) == _size(
-            parts for link in self.links.values() for parts in link.retained.values()
-        )
+        retained: list[OutBatch] = []
         for link in self.links.values():
             link.check()
+            for parts in link.retained.values():
+                retained += parts
+        assert (self.retained_tasks, self.retained_bytes) == _size([retained])
         for choice in self.choices.of.values():
             choice.check()
 
