@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 import subprocess
 import threading
@@ -26,8 +25,6 @@ WORK = {"b": ["tiny.add", "slow.work", "big.first"], "c": ["tiny.work", "slow.ad
 ALONE = 15.0
 """Seconds after which no worker may be left of a node that was killed."""
 
-_NEWNET = 0x40000000
-
 
 class OtherHosts:
     """This process is on host a from here on, with what it starts; nodes are on b and c.
@@ -43,11 +40,7 @@ class OtherHosts:
         self.nodes: dict[str, subprocess.Popen[bytes]] = {}
         self._killing = threading.Lock()
         self._links = threading.Lock()
-        space = os.open(f"/run/netns/{hosts.namespaces['a']}", os.O_RDONLY)
-        libc = ctypes.CDLL(None, use_errno=True)
-        if libc.setns(space, _NEWNET):
-            raise OSError(ctypes.get_errno(), "setns")
-        os.close(space)
+        hosts.enter("a")
 
     def start(self, cluster: Cluster) -> None:
         """Start both nodes, for this cluster."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import json
 import os
 import re
@@ -20,6 +21,9 @@ import pytest
 from tests.support.cluster import children, eventually
 
 __all__ = ["Hosts", "need_hosts"]
+
+
+_NEWNET = 0x40000000
 
 
 def need_hosts() -> None:
@@ -176,6 +180,21 @@ class Hosts:
     def ip(self, host: str, *words: str) -> None:
         """The command ``ip`` on a host."""
         _ip("-n", self.namespaces[host], *words)
+
+    def shape(self, host: str, how: str, *words: str) -> None:
+        """The command ``tc qdisc add`` or ``del`` for what a host sends."""
+        command = ["tc", "-n", self.namespaces[host], "qdisc", how, "dev", "eth0", "root", *words]
+        subprocess.run(command, check=True, capture_output=True)
+
+    def enter(self, host: str) -> None:
+        """The thread that calls, and each that it starts, is on this host from here on."""
+        space = os.open(f"/run/netns/{self.namespaces[host]}", os.O_RDONLY)
+        libc = ctypes.CDLL(None, use_errno=True)
+        try:
+            if libc.setns(space, _NEWNET):
+                raise OSError(ctypes.get_errno(), "setns")
+        finally:
+            os.close(space)
 
     def close_ports(self, host: str) -> None:
         """A firewall: what other hosts say to the ports at which this one listens now gets no answer."""
