@@ -118,7 +118,8 @@ class FromClients:
             other = root_of < 0 and known.digest != new.digest  # one that travels has no digest of its own
             if other or (self.known.user is not None and known.owner != owner):
                 return _refusal("JobConflict", "this job id was submitted with other content")
-            again = known.reader if known.carries else 0  # of a carrier, this is the same message once more
+            # Of a carrier, this is the same message once more. One of its jobs has a new reader.
+            again = known.reader if known.carries and root_of < 0 else 0
             return known, again or self._next_reader()
         pipeline = self.pipelines.get(new.pipeline)
         if pipeline is None:

@@ -202,7 +202,12 @@ class Subscriptions:
 
     # -- where results are --------------------------------------------------------------------
     def expect(self, job: bytes, at: answers.Whereabouts) -> None:
-        """Connect to the sink of a job whose results may come unasked."""
+        """Connect to the sink of a job whose results may come unasked.
+
+        Those of a job that travels with others come with theirs, also if it was submitted once more.
+        """
+        if self.travels(job):
+            return
         if at.sink and (at.sink in self._sinks or self._reach(at) is None):
             self.pushed.expect(job, at.token, at.sink)
 

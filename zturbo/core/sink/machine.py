@@ -23,7 +23,6 @@ from zturbo.core.sink.readers import Readers
 from zturbo.core.sink.recovered import RecoveredSpool
 from zturbo.core.sink.reports import Reports
 from zturbo.core.sink.storing import Storing
-from zturbo.wire.carried import place_of
 from zturbo.wire.codec import BadBatch
 from zturbo.wire.control import from_broker
 from zturbo.wire.control.message import Message
@@ -267,8 +266,8 @@ class SinkMachine:
     # -- clients ------------------------------------------------------------------------------
     def want(self, client: bytes, want: Want, now: float) -> None:
         """A client asks for results."""
-        if self.readers.want(client, want, now):
-            self._busy[want.job if want.job in self.jobs else place_of(want.job)[0]] = None
+        if (job := self.readers.want(client, want, now)) is not None:
+            self._busy[job] = None
             self.rounds.event(now)
 
     # -- time ---------------------------------------------------------------------------------

@@ -65,22 +65,23 @@ class Readers:
         self._carried: dict[bytes, dict[int, CarriedJob]] = {}
         """Carrier -> root -> the job, while clients read it by its own id."""
 
-    def want(self, client: bytes, want: Want, now: float) -> bool:
-        """A client asks for results. Returns whether it may be served now."""
+    def want(self, client: bytes, want: Want, now: float) -> bytes | None:
+        """A client asks for results. Returns the job to be served now, or its carrier; None for none."""
         job = self._find(want.job)
         if job is None:
             self._want_later(client, want)
-            return False
+            return None
+        name = job.id if isinstance(job, SinkJob) else job.carrier.id
         if not self.may_read(client, job.stamp.owner):
             self._refuse(client, want.job, want.token, NOT_YOURS)
-            return False
+            return None
         if self.is_viewer(client):
             self._view(job, client, want)
-            return True
+            return name
         reader = job.reader
         if reader is not None and want.token < reader.token:
             self._refuse(client, want.job, want.token, SUPERSEDED)
-            return False
+            return None
         first, limit = _span(job, want)
         if reader is None or want.token > reader.token or reader.client != client:
             if reader is not None and reader.client != client:
@@ -88,7 +89,7 @@ class Readers:
             reader = job.reader = _reader(job, client, want.token, first)
         _extend(job, reader, want, first, limit)
         self._taken(job, want.taken, now)
-        return True
+        return name
 
     def _find(self, name: bytes) -> SinkJob | CarriedJob | None:
         """The job of this id, or the one that a carrier has."""

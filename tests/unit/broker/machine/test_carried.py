@@ -87,6 +87,20 @@ def test_they_are_one_job_with_a_root_each() -> None:
     assert told.options == {} and whole.options == {"order": "roots"}
 
 
+def test_one_that_is_submitted_once_more_has_a_reader_of_its_own() -> None:
+    machine = served()
+    first = submit(machine).at
+    assert first is not None
+    tokens = [first.token]
+    for _ in range(2):
+        again = submit(machine, new(job=SECOND, carries=0), 1).at
+        assert again is not None and again.token > tokens[-1], "it supersedes the reader before it"
+        tokens.append(again.token)
+    assert len(machine.jobs) == 1
+    repeated = submit(machine).at
+    assert repeated is not None and repeated.token == first.token, "this is the same message once more"
+
+
 def test_the_ledger_keeps_how_many_they_are() -> None:
     machine = served()
     submit(machine)
