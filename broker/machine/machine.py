@@ -10,10 +10,11 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+from zturbo.core.effects import Control
 from zturbo.core.rounds import Rounds
 from zturbo.jobstates import ENDED, JobState
 from zturbo.slotted import replace
-from zturbo.wire.control import to_broker
+from zturbo.wire.control import from_broker, to_broker
 from zturbo.wire.control.message import Message
 from zturbo.wire.control.view import Member
 from zturbo.wire.messages import Batch, DataMessage, Ping, Statement
@@ -228,6 +229,8 @@ class BrokerMachine:
 
     def tick(self, now: float) -> None:
         """Do what is due by now."""
+        for quiet in self.membership.ask(now):
+            self.effects.append(Control(from_broker.SayHello(), quiet))
         expired = self.membership.expire(now)
         if expired:
             self.departures.taken_out(expired, "was not heard of for its lease, and counts as dead", now)

@@ -6,7 +6,8 @@ view when
 * its node saw it exit, or it said itself that it leaves;
 * its lease, five seconds if nothing else is set, has run out on the broker's clock. The member's hello renews
   it each second. Its node renews it each quarter of a lease, unless the kernel shows the process as stopped
-  or dead. So a process whose code holds the interpreter is busy, not dead;
+  or dead. So a process whose code holds the interpreter is busy, not dead. A member that rests says no
+  hello, and its node may stand still: so a member that was not heard of for half a lease is asked for one;
 * its links are broken for a lease: ``complaints.py`` says which of two ends is taken out;
 * it yields to another member: to a newer sink on its spool, or to a member that it cannot reach
   (``machine/from_members.py``: ``hello`` has the first rule, ``_apart`` the second).
@@ -61,6 +62,8 @@ class _Lease:
     until: float
     heard: float
     """When it last said hello itself."""
+    asked: bool = False
+    """Whether it was asked for a hello, since nothing was heard of it."""
     met: bool = True
     """Whether it has said hello to this broker, not only to an earlier one."""
     about: About = UNKNOWN
@@ -155,6 +158,7 @@ class Membership:
         known = self._leases.get(member.incarnation)
         if known is not None:
             known.until = max(known.until, now + self.lease)
+            known.asked = False
             known.heard = now
             known.met = True
             known.node, known.pid = node, pid
@@ -199,6 +203,7 @@ class Membership:
             lease = self._leases.get(incarnation)
             if lease is not None:
                 lease.until = now + self.lease
+                lease.asked = False
 
     def wants(self, node: bytes, wanted: dict[str, int], now: float) -> None:
         """A node says which processes it is to keep running."""
@@ -239,9 +244,18 @@ class Membership:
         late = [inc for inc, lease in self._leases.items() if lease.until <= now]
         return [member for inc in late if (member := self.remove(inc)) is not None]
 
+    def ask(self, now: float) -> list[bytes]:
+        """Members that are to be asked for a hello: half of their leases is over. Each is returned once."""
+        half = now + self.lease / 2
+        quiet = [inc for inc, lease in self._leases.items() if not lease.asked and lease.until <= half]
+        for incarnation in quiet:
+            self._leases[incarnation].asked = True
+        return quiet
+
     def deadline(self) -> float | None:
-        """When the next lease runs out."""
-        return min((lease.until for lease in self._leases.values()), default=None)
+        """When the next lease runs out, or the next member is to be asked for a hello."""
+        half = self.lease / 2
+        return min((lease.until - (not lease.asked) * half for lease in self._leases.values()), default=None)
 
     def view(self) -> View:
         """The present view."""

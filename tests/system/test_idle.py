@@ -1,7 +1,9 @@
-"""A network that has nothing to do sleeps, whatever the number of its workers: wake-ups are counted."""
+"""A network that has nothing to do sleeps, whatever the number of its workers: wake-ups are counted. Its
+members live on, though their node stands still."""
 
 from __future__ import annotations
 
+import ctypes
 import time
 from pathlib import Path
 
@@ -9,6 +11,11 @@ from tests.support.cluster import Cluster, eventually, stage
 from zturbo import Task
 
 WORKERS = 8
+
+LEASE = 3.0
+
+stand_still = ctypes.PyDLL(None).usleep
+"""Keeps the interpreter, and with it the node in this process, from doing anything for some microseconds."""
 
 MOST = 6.0
 """Wake-ups a second that each process may have, of all of its threads together. It is about two."""
@@ -30,7 +37,7 @@ def wake_ups(pid: int) -> int:
 
 def test_an_idle_network_sleeps() -> None:
     stages = [stage(name, "tests.stages.contents:Same", WORKERS) for name in "ab"]
-    with Cluster({"p": stages}) as cluster:
+    with Cluster({"p": stages}, lease=LEASE) as cluster:
         with cluster.client() as client:
             assert client.submit(Task(1), "p").result() is not None
         counts: dict[int, float] = {}
@@ -43,3 +50,7 @@ def test_an_idle_network_sleeps() -> None:
 
         eventually(sleeps, 60)
         assert len(counts) == 2 * WORKERS + 2
+        stand_still(int(1.5 * LEASE * 1e6))
+        with cluster.client() as client:
+            assert client.submit(Task(1), "p").result(timeout=60) is not None
+        assert not [event for event in cluster.events if event[0] == "exited"], "all members are alive"

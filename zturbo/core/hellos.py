@@ -2,7 +2,8 @@
 
 A member says hello each second. One that has nothing to do does so seldom, as long as a node beside it renews
 its lease: so the broker of an idle network sleeps, however many members there are. A message to the member
-is the end of its rest. So is a new connection to the broker, which may be another broker.
+is the end of its rest. So is a new connection to the broker, which may be another broker. A broker that hears
+neither a member nor its node asks for a hello: the node may stand still.
 """
 
 from __future__ import annotations
@@ -37,8 +38,8 @@ class Hellos:
         """A message came, or a job is here."""
         self._awake_until = now + AWAKE
 
-    def connected(self, now: float) -> None:
-        """A new connection to a broker stands: say hello at once."""
+    def asked(self, now: float) -> None:
+        """The broker asks for a hello, or a new connection to a broker stands: say it at once."""
         self.event(now)
         self.at = now
 

@@ -24,7 +24,9 @@ def broker(**options: Any) -> BrokerMachine:
     return BrokerMachine(member, [PipelineInfo("p", ["a"])], view=1, version="1", **options)
 
 
-def hello(machine: BrokerMachine, whom: Member, user: User | None = None, **changes: Any) -> list[Message]:
+def hello(
+    machine: BrokerMachine, whom: Member, user: User | None = None, now: float = 0.0, **changes: Any
+) -> list[Message]:
     message = to_broker.Hello(
         member=whom,
         node=b"n" * 16,
@@ -38,7 +40,7 @@ def hello(machine: BrokerMachine, whom: Member, user: User | None = None, **chan
         jobs=(),
     )
     machine.effects.clear()
-    machine.control(whom.incarnation, message.but(**changes), 0.0, user)
+    machine.control(whom.incarnation, message.but(**changes), now, user)
     return [effect.message for effect in machine.effects if isinstance(effect, Control)]
 
 

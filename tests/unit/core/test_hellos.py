@@ -51,9 +51,9 @@ def test_an_event_ends_the_rest_for_a_while() -> None:
     assert member.said(REST / 2) == []
 
 
-def test_a_new_connection_is_greeted_at_once() -> None:
+def test_a_new_connection_and_a_broker_that_asks_get_a_hello_at_once() -> None:
     member = Member()
     member.said(REST / 2)
     now = member.now
-    member.hellos.connected(now)
+    member.hellos.asked(now)
     assert member.said(2)[0] == now

@@ -307,7 +307,7 @@ class MemberLoop:
             self.unfit = self.stopping = True
         if self.control.connections != self._connections:
             self._connections = self.control.connections
-            self._hellos.connected(now)
+            self._hellos.asked(now)
 
     def _report(self, role: Role, now: float) -> float:
         """Report progress and measurements, if that is due. Returns when it is due next."""
@@ -415,6 +415,8 @@ class MemberLoop:
                 if isinstance(message, from_broker.Refused):
                     self.refused, self.unfit = message.reason, message.final
                     self.stopping = True
+                elif isinstance(message, from_broker.SayHello):
+                    self._hellos.asked(now)
                 elif isinstance(message, from_broker.NotAdmitted):
                     self._wait_outside(message.reason)
                 elif isinstance(message, from_broker.ViewChanges):

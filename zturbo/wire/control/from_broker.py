@@ -29,6 +29,7 @@ __all__ = [
     "RecoveredOk",
     "Refused",
     "Renewed",
+    "SayHello",
     "ViewChanges",
     "Wait",
     "Welcome",
@@ -106,6 +107,10 @@ class PingThem(Message, type_name="ping"):
 
 class Renewed(Message):
     """A node's ``renew`` has arrived."""
+
+
+class SayHello(Message):
+    """Asks a member to say hello now: its node has not renewed its lease for half of it."""
 
 
 class HeldOk(Message, type_name="held_ok"):

@@ -9,7 +9,17 @@ from tests.unit.broker.driven import (
     renew,
     worker,
 )
+from zturbo.core.effects import Control
 from zturbo.wire.control import from_broker
+from zturbo_broker.machine.machine import BrokerMachine
+
+
+def asked(machine: BrokerMachine, now: float) -> list[bytes]:
+    """Who is asked for a hello when so much time has passed."""
+    machine.effects.clear()
+    machine.tick(now)
+    said = [effect for effect in machine.effects if isinstance(effect, Control)]
+    return [effect.to for effect in said if isinstance(effect.message, from_broker.SayHello)]
 
 
 def test_a_member_whose_lease_runs_out_is_out_and_stays_out() -> None:
@@ -31,3 +41,19 @@ def test_time_without_a_broker_is_on_no_lease() -> None:
     assert WORKER in machine.membership
     machine.tick(100.1)
     assert WORKER not in machine.membership
+
+
+def test_a_member_whose_node_stands_still_is_asked_for_a_hello_once_in_half_a_lease() -> None:
+    machine = broker(lease=5.0)
+    hello(machine, worker())
+    renew(machine, (WORKER,), 3.0)
+    assert not asked(machine, 5.4)
+    assert machine.membership.deadline() == 5.5
+    assert asked(machine, 5.5) == [WORKER]
+    assert not asked(machine, 5.6)
+    assert machine.membership.deadline() == 8.0
+    hello(machine, worker(), view=2, now=7.0)
+    assert not asked(machine, 9.4) and asked(machine, 9.5) == [WORKER]
+    renew(machine, (WORKER,), 9.6)
+    assert not asked(machine, 12.0) and asked(machine, 12.1) == [WORKER]
+    assert WORKER in machine.membership
