@@ -12,6 +12,7 @@ import sys
 import threading
 import traceback
 import warnings
+import weakref
 from collections.abc import AsyncIterator, Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -304,6 +305,38 @@ def test_a_dropped_client_keeps_nothing(cluster: Cluster) -> None:
         del client, job
     gc.collect()
     eventually(lambda: (descriptors(), threading.active_count()) <= before)
+
+
+@pytest.mark.parametrize("own", [True, False], ids=["its own client's thread", "another client's thread"])
+def test_an_iterator_that_the_collector_finds_holds_up_no_client(cluster: Cluster, own: bool) -> None:
+    """The collector runs in any thread. In one that takes the broker's answers, none can be waited for."""
+    collected, read_on = threading.Event(), threading.Event()
+
+    def never() -> Iterator[int]:
+        read_on.wait()
+        yield 1
+
+    with Client(cluster.address, timeout=600) as client, connect(cluster) as other:
+        ring: list[Any] = [client.map(never(), pipeline="add")]
+        ring.append(ring)
+        iterator = weakref.ref(ring[0])
+        del ring
+        last = iterator()
+        assert last is not None, "the collector has not found it yet"
+        gone = threading.Event()
+        weakref.finalize(last, gone.set)
+        del last
+
+        def collect(now: float) -> None:
+            gc.collect()
+            collected.set()
+
+        (client if own else other).connection.io.post(collect)
+        assert collected.wait(60) and gone.is_set()
+        eventually(
+            lambda: not any(job["state"] == "running" and job["name"] == "map" for job in client.jobs())
+        )
+        read_on.set()
 
 
 def test_a_client_is_closed_by_its_own_callback(cluster: Cluster) -> None:

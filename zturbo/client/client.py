@@ -287,7 +287,7 @@ class Client:
         finally:
             feeder.close()
             if not connection.forked and not sys.is_finalizing():  # then no thread is left to send it
-                _quietly(connection.send(to_broker.Release(job=job_id)), self.timeout)
+                _quietly(connection.send(to_broker.Release(job=job_id)), connection.io.may_wait(self.timeout))
 
     def attach(self, job_id: bytes | str, *, from_start: bool = False) -> JobHandle:
         """A handle of a job that this client or another one has submitted.

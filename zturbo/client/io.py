@@ -76,6 +76,9 @@ AFTER_FAULT = 0.1
 
 CLOSED = "the client was closed"
 
+_in_thread = threading.local()
+"""Has ``takes_answers`` in the I/O threads of clients."""
+
 
 @slotted
 class _Request:
@@ -176,6 +179,12 @@ class ClientIO:
         """Whether this is a copy in a forked child: the thread runs in the parent alone."""
         return os.getpid() != self._pid
 
+    @staticmethod
+    def may_wait(timeout: float) -> float:
+        """Seconds that the caller may wait for a broker's answer: none in a thread that takes such answers,
+        where the garbage collector may close a program's iterators. Else ``timeout``."""
+        return 0.0 if getattr(_in_thread, "takes_answers", False) else timeout
+
     def check_process(self) -> None:
         """Raise UsageError in a forked child: it has a copy of this object, without its thread."""
         advice = "a connection does not outlive a fork. Make a new client here, in the child"
@@ -268,6 +277,7 @@ class ClientIO:
 
     # -- the thread ---------------------------------------------------------------------------
     def _run(self) -> None:
+        _in_thread.takes_answers = True
         try:
             while not self._stopping:
                 try:
