@@ -268,5 +268,9 @@ def main() -> None:
         _serve(Requests())
     except ZturboError as error:
         _answer(error=str(error))
+    except OSError as error:
+        at = f"{error.filename}: " if error.filename is not None else ""
+        text = "look at the disk and at the rights there, or name another folder with 'workdir' in [[host]]"
+        _answer(error=f"{at}{error.strerror or error}: {text}")
     except Exception as error:  # the other side is to know of it, whatever it is
         _answer(error=f"{type(error).__name__}: {error}")

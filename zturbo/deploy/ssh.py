@@ -32,6 +32,9 @@ MOST_LINES = 10_000
 LONGEST_ERROR = 16 << 10
 """Bytes of what ssh says, and characters of a host's error."""
 
+NO_KEY = ("Load key ", "Warning: Identity file ", "no such identity: ")
+"""How a line of ssh begins that names a key which it cannot use."""
+
 START = """\
 import json, sys
 def end(text):
@@ -184,15 +187,28 @@ class Session:
         text = self._errors.decode("utf-8", "replace")
         lines = [line.strip() for line in text.splitlines() if line.strip()]
         last = next((line for line in reversed(lines) if not line.startswith("Warning: ")), "it says nothing")
-        target = self.host.ssh
-        if code in (126, 127):
+        last, target = last.rstrip("."), self.host.ssh
+        if code == 126:
+            return f"{self.host.python} cannot be run ({last}): name a Python with 'python' in [[host]]"
+        if code == 127:
             return f"there is no {self.host.python} ({last}): name a Python with 'python' in [[host]]"
         if code != 255:
             return f"ended with exit code {code}: {last}"
+        key = next((line for line in lines if line.startswith(NO_KEY)), "")
+        if "Permission denied" in last and key:
+            text = "mend that file: it is to be a private key that this user alone can read (chmod 600)"
+            return f"ssh {target}: {key.removeprefix('Warning: ')}; {last}. {text}"
         if "Permission denied" in last:
             return (
                 f"ssh {target}: {last}. ssh can ask for no password here: use a key (ssh-copy-id, ssh-agent)"
             )
+        if "IDENTIFICATION HAS CHANGED" in text:
+            return (
+                f"ssh {target}: {last}. The host's key is not the one that ssh knows: find out why. If the host "
+                "was set up anew, 'ssh-keygen -R HOST' forgets its old key"
+            )
         if "Host key verification failed" in text:
             return f"ssh {target}: {last}. 'ssh {target}' shows the host's key, to be accepted once"
+        if "Could not resolve hostname" in last:
+            return f"ssh {target}: {last}. Name the host as your ssh knows it, with 'ssh' in [[host]]"
         return f"ssh {target}: {last}. 'ssh {target} true' has to work"

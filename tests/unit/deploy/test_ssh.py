@@ -81,7 +81,30 @@ def test_no_secret_is_on_a_command_line(host: Host) -> None:
             "'ssh me@h true' has to work",
         ),
         ("echo 'me@h: Permission denied (publickey).' >&2; exit 255", "ssh can ask for no password here"),
+        (
+            """echo 'Load key "k": bad permissions' >&2; """
+            "echo 'me@h: Permission denied (publickey).' >&2; exit 255",
+            'Load key "k": bad permissions; me@h: Permission denied (publickey). mend that file',
+        ),
+        (
+            "echo 'Warning: Identity file k not accessible: No such file or directory.' >&2; "
+            "echo 'me@h: Permission denied (publickey).' >&2; exit 255",
+            "ssh me@h: Identity file k not accessible",
+        ),
         ("echo 'Host key verification failed.' >&2; exit 255", "to be accepted once"),
+        (
+            "echo 'WARNING: REMOTE HOST IDENTIFICATION HAS CHANGED!' >&2; "
+            "echo 'Host key verification failed.' >&2; exit 255",
+            "'ssh-keygen -R HOST' forgets its old key",
+        ),
+        (
+            "echo 'ssh: Could not resolve hostname h: Name or service not known' >&2; exit 255",
+            "with 'ssh' in [[host]]",
+        ),
+        (
+            "echo 'ssh: connect to host h port 22: Connection timed out' >&2; exit 255",
+            "'ssh me@h true' has to work",
+        ),
         ("exec yes zturbo", "does not end its answer"),
         ("head -c 9000000 /dev/zero; exec sleep 60", "does not end its answer"),
         ("head -c 9000000 /dev/zero >&2; exit 3", "ended with exit code 3"),
@@ -106,6 +129,35 @@ def test_a_python_that_does_not_do(host: Host, monkeypatch: pytest.MonkeyPatch) 
         StartError, match=r"has zturbo .*, and this host 9\.9\.9: install one version on all hosts"
     ):
         host.session().open()
+
+
+def test_a_python_that_cannot_be_run(host: Host) -> None:
+    program = host.folder / "python"
+    program.write_text("")
+    program.chmod(0o600)
+    with pytest.raises(
+        StartError, match=r"cannot be run \(.*denied\): name a Python with 'python' in \[\[host"
+    ):
+        host.session(python=str(program)).open()
+
+
+def test_a_folder_that_cannot_be_written(host: Host) -> None:
+    (host.folder / "work").write_text("in the way")
+    session = host.session()
+    session.open()
+    with pytest.raises(
+        StartError, match=r"/work.* cannot be written: .*; name another folder with 'workdir' in \[\[host\]\]"
+    ):
+        session.ask("hold")
+
+
+def test_a_file_that_cannot_be_written_later(host: Host) -> None:
+    session = host.session()
+    session.open()
+    session.ask("hold")
+    (host.folder / "work/keys").write_text("in the way")
+    with pytest.raises(StartError, match=r"/work/keys.*: look at the disk and at the rights there, or name"):
+        session.ask("keys", keys={"node-h.key": "secret"})
 
 
 def test_without_ssh() -> None:
