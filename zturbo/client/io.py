@@ -152,6 +152,9 @@ class ClientIO:
         self.results = Subscriptions(
             self._connect, self._disconnect, self.ask, self._arrivals, self.memory, zone_of(broker)
         )
+        self.on_time: Callable[[float], None] = lambda now: None
+        """Called at a time that :meth:`wake_at` was told."""
+        self._wakes = math.inf
         self._ref = 0
         self._lock = threading.RLock()
         """Guards refs and posted calls. Reentrant: a dropped client's finalizer may run while it is held."""
@@ -290,7 +293,7 @@ class ClientIO:
 
     def _round(self) -> None:
         now = time.monotonic()
-        until = min(self._requests_due(now), self._arrivals.look(now), self.results.serve(now))
+        until = min(self._requests_due(now), self._arrivals.look(now), self.results.serve(now), self._wakes)
         timeout = max(0.0, until - now) if self._posted.may_sleep() else 0.0
         ready = self._poller.poll(math.ceil(timeout * 1000))
         self._posted.woke()
@@ -306,6 +309,13 @@ class ClientIO:
                 self.results.read(socket, now)
         for call in self._posted.take():
             self._call(call, now)
+        if now >= self._wakes:
+            self._wakes = math.inf
+            self._call(self.on_time, now)
+
+    def wake_at(self, at: float) -> None:
+        """Call :attr:`on_time` at this time; of several times the first one. In the I/O thread."""
+        self._wakes = min(self._wakes, at)
 
     def _end(self) -> None:
         """Close the sockets; give each caller that waits an error."""

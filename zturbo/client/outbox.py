@@ -6,7 +6,9 @@ outbox. So a slow broker gets larger messages, not more of them. The I/O thread 
 broker answers it, as it does with all questions to the broker.
 
 Small jobs of one kind travel together (:mod:`zturbo.wire.carried`) where enough of them wait to be sent. A
-few of them wait for more as long as another message waits for its answer (J. Nagle, RFC 896).
+few of them wait for more as long as another message waits for its answer (J. Nagle, RFC 896). They also wait
+for a moment while many jobs of this client are under way: results that come one by one would else bring new
+jobs one by one, each at the price of many.
 """
 
 from __future__ import annotations
@@ -40,8 +42,18 @@ BYTES = 1 << 20
 TOGETHER = 16
 """Small jobs of one kind that travel together at least."""
 
-APART = 10.0
-"""Seconds for which small jobs of a pipeline go one by one, once the broker had to take some apart."""
+MANY = 32
+"""Unfinished jobs of this client from which on small jobs wait for :data:`MOMENT`."""
+
+FEW = 4
+"""Small jobs of one kind that travel together at least, if they have waited so."""
+
+MOMENT = 0.005
+"""Seconds for which small jobs wait for others, while many jobs are under way. Each of these takes longer."""
+
+APART, MOST_APART = 0.25, 16.0
+"""Seconds for which small jobs of a pipeline go one by one, once the broker had to take some apart: the first
+time, and longest. Each time in a row it is twice as long."""
 
 UNDER_WAY = 4
 """Messages without an answer at most."""
@@ -87,6 +99,7 @@ class Outbox:
     def __init__(self, io: ClientIO, timeout: float) -> None:
         self._io = io
         self._timeout = timeout
+        io.on_time = self._send
         self._changed = threading.Condition(threading.RLock())
         """Guards the fields below. Reentrant: a dropped client's finalizer may run while it is held."""
         self._waiting: deque[_Waiting] = deque()
@@ -97,6 +110,8 @@ class Outbox:
         self._under_way = 0
         self._due = False
         """Whether the I/O thread is sending, or has been asked to."""
+        self._hold_until = 0.0
+        """Until when the small jobs that wait may wait for others; 0 if there were none yet."""
         self._failed: deque[tuple[str, Acceptance, BaseException]] = deque(maxlen=MOST_FAILED)
         """(name, acceptance, error) of jobs that the broker refused or did not answer for, since the last
         :meth:`flush`. The program may have seen an error at the job's handle."""
@@ -107,9 +122,9 @@ class Outbox:
         """How many jobs have ids of that carrier."""
         self._small = 0
         """How many of the jobs that wait to be sent are small."""
-        self._apart: dict[str, float] = {}
+        self._apart: dict[str, tuple[float, float]] = {}
         """Pipeline whose small jobs do not travel together, as the broker has shown -> when that is tried
-        again: its stages may have had no workers."""
+        again, since its stages may have had no workers; and how long that was after the last time."""
 
     # -- from any thread ----------------------------------------------------------------------
     @property
@@ -222,6 +237,8 @@ class Outbox:
                 if not self._waiting or self._under_way >= UNDER_WAY or self._may_gather():
                     self._due = False
                     return
+                least = FEW if self._hold_until else TOGETHER
+                self._hold_until = 0.0
                 jobs = [self._waiting.popleft()]
                 nbytes = jobs[0].nbytes
                 while self._waiting and len(jobs) < JOBS:
@@ -232,7 +249,7 @@ class Outbox:
                 self._small -= sum(type(one.submission) is Small for one in jobs)
                 self._next_carrier()
                 self._under_way += 1
-            parts = list(self._parts(jobs, time.monotonic()))
+            parts = list(self._parts(jobs, least, time.monotonic()))
             message = to_broker.Submit(
                 client=self._io.identity,
                 jobs=tuple(part.submission.new for part in parts),
@@ -246,11 +263,21 @@ class Outbox:
             future.add_done_callback(lambda done, parts=parts: self._answered(parts, done))  # type: ignore[misc]
 
     def _may_gather(self) -> bool:
-        """Whether a few small jobs are all that waits, and an answer is about to come."""
-        return 0 < self._under_way and len(self._waiting) == self._small < TOGETHER
+        """Whether a few small jobs are all that waits, and more of them are about to come."""
+        if len(self._waiting) != self._small or self._small >= TOGETHER:
+            return False
+        if self._under_way:
+            return True
+        if self._io.results.unfinished < MANY:
+            return False
+        now = time.monotonic()
+        if not self._hold_until:
+            self._hold_until = now + MOMENT
+            self._io.wake_at(self._hold_until)
+        return now < self._hold_until
 
-    def _parts(self, jobs: Sequence[_Waiting], now: float) -> Iterator[_Part]:
-        """The jobs of one message, small ones of one kind and one carrier together."""
+    def _parts(self, jobs: Sequence[_Waiting], least: int, now: float) -> Iterator[_Part]:
+        """The jobs of one message, small ones of one kind and one carrier together, if there are so many."""
         at = 0
         while at < len(jobs):
             stop = at + 1
@@ -265,7 +292,11 @@ class Outbox:
                 ):
                     stop += 1
                 together = jobs[at:stop]
-                if len(together) < TOGETHER or place_of(first.job)[1] or now < self._apart.get(kind[1], now):
+                if (
+                    len(together) < least
+                    or place_of(first.job)[1]
+                    or now < self._apart.get(kind[1], (now, 0.0))[0]
+                ):
                     for one in together:
                         yield _Part(one.submission.submission(one.job), (one,))  # type: ignore[union-attr]
                 else:
@@ -300,8 +331,10 @@ class Outbox:
         new = part.submission.new
         if new.carries and not apart:
             self._io.results.carry(new.job, len(part.jobs), at)
+            self._apart.pop(new.pipeline, None)
         elif new.carries:
-            self._apart[new.pipeline] = time.monotonic() + APART
+            wait = min(2 * self._apart.get(new.pipeline, (0.0, APART / 2))[1], MOST_APART)
+            self._apart[new.pipeline] = (time.monotonic() + wait, wait)
         for number, one in enumerate(part.jobs):
             mine = at.but(token=at.token + number) if number and apart else at
             if not new.stream and (apart or not new.carries):

@@ -25,6 +25,11 @@ class _Expected(NamedTuple):
     arrived: list[tuple[Results, int]]
     """Messages that wait for the reader, each with its number of bytes."""
 
+    @property
+    def complete(self) -> bool:
+        """Whether all results of the job seem to be here."""
+        return bool(self.arrived) and self.arrived[-1][0].total is not None
+
 
 class Pushed:
     """Results that sinks have sent unasked. Thread-safe: readers take results in their own threads."""
@@ -33,6 +38,8 @@ class Pushed:
         self._lock = threading.Lock()
         self._jobs: OrderedDict[bytes, _Expected] = OrderedDict()
         self.nbytes = 0
+        self.unfinished = 0
+        """How many of the jobs have results that have not come."""
 
     def __len__(self) -> int:
         return len(self._jobs)
@@ -40,7 +47,9 @@ class Pushed:
     def expect(self, job: bytes, token: int, sink: bytes) -> None:
         """Results of this job may come: the broker has accepted it."""
         with self._lock:
+            self._forgotten(self._jobs.pop(job, None))
             self._jobs[job] = _Expected(token, sink, [])
+            self.unfinished += 1
             if len(self._jobs) > MOST_JOBS:
                 self._forget_oldest()
 
@@ -55,7 +64,9 @@ class Pushed:
             expected = self._jobs.get(results.job)
             if expected is None or results.token != expected.token or results.problem is not None:
                 return
+            before = expected.complete
             expected.arrived.append((results, nbytes))
+            self.unfinished += before - expected.complete
             self.nbytes += nbytes
             while self.nbytes > MOST_BYTES:
                 self._forget_oldest()
@@ -66,16 +77,18 @@ class Pushed:
             expected = self._jobs.pop(job, None)
             if expected is None:
                 return None
-            self.nbytes -= sum(nbytes for _, nbytes in expected.arrived)
+            self._forgotten(expected)
             return expected.token, expected.arrived
 
     def give_all(self, job: bytes) -> tuple[int, list[tuple[Results, int]]] | None:
         """As :meth:`give`, if all results of the job seem to be here."""
         expected = self._jobs.get(job)
-        if expected is None or not expected.arrived or expected.arrived[-1][0].total is None:
-            return None
-        return self.give(job)
+        return None if expected is None or not expected.complete else self.give(job)
 
     def _forget_oldest(self) -> None:
-        _, expected = self._jobs.popitem(last=False)
-        self.nbytes -= sum(nbytes for _, nbytes in expected.arrived)
+        self._forgotten(self._jobs.popitem(last=False)[1])
+
+    def _forgotten(self, expected: _Expected | None) -> None:
+        if expected is not None:
+            self.nbytes -= sum(nbytes for _, nbytes in expected.arrived)
+            self.unfinished -= not expected.complete

@@ -227,6 +227,11 @@ class Subscriptions:
         self._jobs[carrier] = [sub]
         self._located(sub, at)
 
+    @property
+    def unfinished(self) -> int:
+        """About how many jobs have results that this client waits for, or expects unasked."""
+        return len(self._jobs) + self.pushed.unfinished
+
     def travels(self, job: bytes) -> bool:
         """Whether a job travels with others, and has not ended."""
         carrier, root = place_of(job)

@@ -10,7 +10,7 @@ from tests.unit.client.played import Played, at
 from zturbo.client import outbox as module
 from zturbo.client.acceptance import Acceptance
 from zturbo.client.io import ClientIO
-from zturbo.client.outbox import TOGETHER, Outbox
+from zturbo.client.outbox import APART, FEW, MANY, TOGETHER, Outbox
 from zturbo.client.submissions import Small, Submission
 from zturbo.errors import BrokerUnavailable, JobConflict, UnknownPipeline, UsageError
 from zturbo.wire.carried import carried_id
@@ -255,6 +255,65 @@ def test_small_jobs_gather_as_long_as_an_answer_is_awaited(io: ClientIO, broker:
     assert done.wait(10)
     broker.answer(first, (taken(),))
     assert len(submitted(broker).jobs) == 5, "in one message, once the first is answered"
+
+
+def test_while_many_jobs_are_under_way_a_few_wait_a_moment_and_travel(
+    io: ClientIO, played: list[Played]
+) -> None:
+    broker, sink, *_ = played
+    outbox = Outbox(io, 60.0)
+    go = held_up(io)
+    for i in range(MANY):
+        io.results.expect(i.to_bytes(16, "big"), at(sink, 1))
+    outbox.put_small(small(0))
+    go.set()
+    came = threading.Event()
+    io.post(lambda now: came.set())
+    assert came.wait(10)
+    for i in range(1, FEW):
+        outbox.put_small(small(i))
+    message = submitted(broker)
+    (carrier,) = message.jobs
+    assert carrier.carries == FEW
+
+
+def test_a_single_one_goes_after_a_moment(io: ClientIO, played: list[Played]) -> None:
+    broker, sink, *_ = played
+    outbox = Outbox(io, 60.0)
+    go = held_up(io)
+    for i in range(MANY):
+        io.results.expect(i.to_bytes(16, "big"), at(sink, 1))
+    outbox.put_small(small(0))
+    go.set()
+    (alone,) = submitted(broker).jobs
+    assert not alone.carries
+
+
+def test_what_was_taken_apart_is_tried_again_soon_and_then_later(
+    io: ClientIO, broker: Played, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 1000.0
+    monkeypatch.setattr(module.time, "monotonic", lambda: now)
+    outbox = Outbox(io, 1e6)
+
+    def carried(*, apart: bool) -> bool:
+        """Whether the next jobs travel together. If they do, the broker takes them apart, or does not."""
+        together(outbox, io, 20)
+        message = submitted(broker)
+        travel = bool(message.jobs[0].carries)
+        broker.answer(message, tuple(taken().but(apart=apart and travel) for _ in message.jobs))
+        assert outbox.flush(10.0)
+        return travel
+
+    assert carried(apart=True) and not carried(apart=True)
+    now += APART
+    assert carried(apart=True)
+    now += APART
+    assert not carried(apart=True), "the second time it is twice as long"
+    now += APART
+    assert carried(apart=False) and carried(apart=True) and not carried(apart=True)
+    now += APART
+    assert carried(apart=False), "it has begun anew"
 
 
 def test_jobs_that_the_broker_takes_apart_have_tokens_of_their_own(io: ClientIO, broker: Played) -> None:

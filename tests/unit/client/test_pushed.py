@@ -46,3 +46,23 @@ def test_results_that_nobody_reads_are_bounded(monkeypatch: pytest.MonkeyPatch) 
         assert len(pushed) <= 10 and pushed.nbytes <= 25
     assert pushed.give(job(0)) is None
     assert pushed.give(job(99)) == (1, [(some(99), 10)])
+
+
+def test_jobs_whose_results_have_not_come_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MOST_JOBS", 3)
+    pushed = Pushed()
+    for i in range(3):
+        pushed.expect(job(i), 1, SINK)
+    pushed.expect(job(0), 1, SINK)
+    assert pushed.unfinished == 3
+    pushed.take(Results(job(0), 1, 0, 1, b"x"), 10)
+    assert pushed.unfinished == 3, "a part of them"
+    pushed.take(Results(job(0), 1, 1, 1, b"x", total=2), 10)
+    pushed.take(Results(job(0), 1, 1, 1, b"x", total=2), 10)
+    assert pushed.unfinished == 2
+    pushed.give(job(0))
+    pushed.give(job(1))
+    assert pushed.unfinished == 1
+    for i in range(4, 8):
+        pushed.expect(job(i), 1, SINK)
+    assert pushed.unfinished == len(pushed) == 3
