@@ -73,7 +73,7 @@ class JobHandle(futures.Future[Result]):
         self.name = name
         self.reading = JobReading(connection, job_id, acceptance, first)
         self.failed_tasks = self.reading.failed_tasks
-        self.outcome = JobOutcome(self, self.reading, self.result)
+        self.outcome = JobOutcome(self, self.reading, JobHandle.result)
         self._waiters: list[Any] = _Waiters(self.outcome.watch)
 
     def __repr__(self) -> str:

@@ -127,7 +127,12 @@ class Incoming:
         return ResultTimeout(f"{text}; {known}" if known else text)
 
     def close(self) -> None:
-        """Stop reading."""
-        if self._sub is not None:
-            self._io.unsubscribe(self._sub, tell=self._tell)
+        """Stop reading. What waited for it is let go."""
+        sub, self._sub, self._wake = self._sub, None, _nobody
+        if sub is not None:
+            self._io.unsubscribe(sub, tell=self._tell)
         self._tell = False
+
+
+def _nobody() -> None:
+    """Nothing waits any more."""

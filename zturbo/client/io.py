@@ -251,8 +251,10 @@ class ClientIO:
         turn = accepted.take_turn()
         subscription.late = not accepted.fresh
 
-        def begin(_: object) -> None:
-            if not self.post(lambda now: self.results.begin(subscription, accepted, turn, now)):
+        def begin(
+            answered: Future[answers.Whereabouts],
+        ) -> None:  # not a name of outside: that would be a cycle
+            if not self.post(lambda now: self.results.begin(subscription, answered, turn, now)):
                 subscription.fail(BrokerUnavailable(CLOSED))
 
         accepted.add_done_callback(begin)

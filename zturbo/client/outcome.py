@@ -7,6 +7,7 @@ the I/O thread when the broker tells it. Moves of the table are taken one at a t
 from __future__ import annotations
 
 import threading
+import weakref
 from collections.abc import Callable, Collection
 from concurrent.futures import Future
 from functools import partial
@@ -74,14 +75,19 @@ class JobOutcome:
     A handle overrides methods of its future so that they ask the broker. Here they are called as
     :class:`concurrent.futures.Future` has them.
 
+    A handle has its outcome. An outcome has its handle only while a caller waits for the job's end: so a
+    handle that its program lets go is gone at once, and not with Python's next look for cycles.
+
     Args:
         future: the handle.
         reading: of the job's results.
-        collect: reads the job's result, and tells the outcome.
+        collect: reads the job's result, given the handle, and tells the outcome.
     """
 
-    def __init__(self, future: Future[Result], reading: JobReading, collect: Callable[[], object]) -> None:
-        self._future = future
+    def __init__(self, future: Future[Result], reading: JobReading, collect: Callable[[Any], object]) -> None:
+        self._weak = weakref.ref(future)
+        self._awaited: Future[Result] | None = None
+        """The handle, while the broker is asked to tell the job's end."""
         self._reading = reading
         self._collect = collect
         self._connection = reading.connection
@@ -90,6 +96,13 @@ class JobOutcome:
         """Held for a move alone: the future's own lock may be held by this thread."""
         self._wanted = False
         """Whether a callback waits that expects the result to be here."""
+
+    @property
+    def _future(self) -> Future[Result]:
+        """The handle. It is there: it calls this, or is awaited."""
+        future = self._weak()
+        assert future is not None
+        return future
 
     # -- what is known ------------------------------------------------------------------------
     @property
@@ -121,6 +134,7 @@ class JobOutcome:
             return
         self._connection.check_process()
         if self._move(_H.WATCHED, after=(_H.OPEN,)):
+            self._awaited = self._future
             self._reading.acceptance.add_done_callback(self._watch_accepted)
 
     def _watch_accepted(self, acceptance: Future[answers.Whereabouts]) -> None:
@@ -141,7 +155,7 @@ class JobOutcome:
     def _collect_wanted(self) -> None:
         """Read the result, for callbacks that wait for it."""
         try:
-            self._collect()
+            self._collect(self._future)
         except Exception as error:  # whatever it is, those that wait are to hear of it
             self._settle(None if self._reading.streamed and str(error) == SUPERSEDED else error)
 
@@ -226,11 +240,12 @@ class JobOutcome:
         end = _H.CANCELLED if cancelled else _H.DONE if error is None else _H.FAILED
         if not self._move(end, after=_NOT_ENDED):
             return
+        future, self._awaited = self._future, None
         if cancelled:
-            Future.cancel(self._future)
-            self._future.set_running_or_notify_cancel()
+            Future.cancel(future)
+            future.set_running_or_notify_cancel()
         elif error is not None:
-            self._future.set_exception(error)
+            future.set_exception(error)
         else:
             result = self._reading.result
-            self._future.set_result(Result() if result is None else result)
+            future.set_result(Result() if result is None else result)

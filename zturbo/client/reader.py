@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections.abc import Iterator
+from threading import TIMEOUT_MAX
 from typing import Any
 
 from zturbo.api.task import Task, TaskLog, read_meta
@@ -50,12 +52,14 @@ class Reader:
     def __init__(
         self, io: ClientIO, job: bytes, first: int, accepted: Acceptance, *, tell: bool = False
     ) -> None:
-        self._ready = threading.Condition()
+        self._nothing = threading.Lock()
+        """Held while nothing has come that was not looked at."""
+        self._nothing.acquire()
         self._incoming = Incoming(io, job, first, accepted, self._wake, tell=tell)
 
     def _wake(self) -> None:
-        with self._ready:
-            self._ready.notify()
+        with contextlib.suppress(RuntimeError):  # it is not held: more than one thing has come
+            self._nothing.release()
 
     def fail(self, error: BaseException) -> None:
         """No more results will come: the caller gets this error after the results that have come."""
@@ -70,9 +74,9 @@ class Reader:
         try:
             while True:
                 incoming.check_process()
-                with self._ready:
-                    while incoming.waiting and (deadline is None or time.monotonic() < deadline):
-                        self._ready.wait(None if deadline is None else deadline - time.monotonic())
+                while incoming.waiting and (deadline is None or time.monotonic() < deadline):
+                    left = -1 if deadline is None else min(max(0.0, deadline - time.monotonic()), TIMEOUT_MAX)
+                    self._nothing.acquire(timeout=left)
                 if incoming.waiting:
                     raise self._late()
                 part = incoming.take()

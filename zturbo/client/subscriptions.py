@@ -12,7 +12,6 @@ from concurrent.futures import Future
 import zmq
 
 from zturbo.checks import is_loopback
-from zturbo.client.acceptance import Acceptance
 from zturbo.client.memory import ClientMemory
 from zturbo.client.pushed import Pushed
 from zturbo.client.subscription import SOON, Subscription, SubscriptionState
@@ -134,7 +133,7 @@ class Subscriptions:
         return (sub for subs in list(self._jobs.values()) for sub in list(subs))
 
     # -- readers ------------------------------------------------------------------------------
-    def begin(self, sub: Subscription, accepted: Acceptance, turn: bool, now: float) -> None:
+    def begin(self, sub: Subscription, accepted: Future[answers.Whereabouts], turn: bool, now: float) -> None:
         """Begin to read a job, now that the broker has answered for it.
 
         Args:
@@ -156,7 +155,7 @@ class Subscriptions:
             return
         if turn:
             if pushed is not None:
-                travels = self.travels(sub.stream.job)
+                travels = self.has_ended(sub.stream.job) is False
                 sub.stream.quiet_until(now + (TRAVEL_WAIT if travels else PUSH_WAIT))
             self._located(sub, accepted.result())
 
@@ -232,17 +231,11 @@ class Subscriptions:
         """About how many jobs have results that this client waits for, or expects unasked."""
         return len(self._jobs) + self.pushed.unfinished
 
-    def travels(self, job: bytes) -> bool:
-        """Whether a job travels with others, and has not ended."""
+    def has_ended(self, job: bytes) -> bool | None:
+        """Whether a job that travels with others has ended; None if it travels no more, or never did."""
         carrier, root = place_of(job)
         together = self._together.get(carrier)
-        return together is not None and root not in together.ended
-
-    def is_done(self, job: bytes) -> bool:
-        """Whether a job that travels with others is done, though not all of them are."""
-        carrier, root = place_of(job)
-        together = self._together.get(carrier)
-        return together is not None and root in together.ended
+        return None if together is None else root in together.ended
 
     def _carried(self, together: Together, stream: ResultStream, results: Results, skip: int) -> None:
         """Results of a carrier have come: give each job that has ended its results."""

@@ -57,7 +57,7 @@ class Watch:
             return
 
         def start(now: float) -> None:
-            if self._io.results.is_done(job):
+            if self._io.results.has_ended(job):
                 ended(None)
                 return
             self._jobs.setdefault(job, []).append(ended)

@@ -111,7 +111,7 @@ def test_the_sink_is_told_once_how_far_the_caller_came() -> None:
     io = Thread()
     io.incoming.close()
     io.incoming.close()
-    assert io.left == [True, False]
+    assert io.left == [True]
 
 
 def test_in_a_forked_child_nothing_is_waited_for() -> None:

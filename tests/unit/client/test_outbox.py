@@ -223,7 +223,7 @@ def test_many_small_jobs_travel_together(io: ClientIO, broker: Played) -> None:
     assert unpack_many(bytes(message.contents[0]), 40) == list(range(40))
     broker.answer(message, (taken(),))
     assert {acceptance.result(10).token for _, acceptance in found} == {1}
-    assert all(io.results.travels(job) for job, _ in found), "their results are expected"
+    assert all(io.results.has_ended(job) is False for job, _ in found), "their results are expected"
     assert outbox.flush(10.0)
 
 
@@ -322,7 +322,7 @@ def test_jobs_that_the_broker_takes_apart_have_tokens_of_their_own(io: ClientIO,
     message = submitted(broker)
     broker.answer(message, (taken().but(apart=True),))
     assert [acceptance.result(10).token for _, acceptance in found] == list(range(1, 21))
-    assert not any(io.results.travels(job) for job, _ in found)
+    assert all(io.results.has_ended(job) is None for job, _ in found)
     together(outbox, io, 20)
     assert len(submitted(broker).jobs) == 20, "the next ones are sent apart"
 

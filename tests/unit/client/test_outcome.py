@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import weakref
 from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any
@@ -56,7 +57,7 @@ class Watched:
         self.reading = JobReading(
             self.connection, JOB, Acceptance() if waiting else Acceptance.of(at(None, 1)), 0
         )
-        self.outcome = JobOutcome(self.future, self.reading, lambda: collect(self))
+        self.outcome = JobOutcome(self.future, self.reading, lambda _: collect(self))
         self.called: list[bool] = []
         """Of each callback: whether the result was here."""
 
@@ -197,3 +198,17 @@ def test_the_state_that_the_broker_tells_is_noted_if_it_is_an_end() -> None:
     assert job.outcome.failed and "why" in str(job.outcome.error)
     job.outcome.state(status("done"))
     assert job.outcome.failed, "the first one counts"
+
+
+def test_a_handle_that_is_let_go_is_gone_at_once_unless_a_caller_waits() -> None:
+    job = Watched()
+    gone = weakref.ref(job.future)
+    job.outcome.watch()
+    del job.future
+    assert gone() is not None, "the broker is asked, and a callback may wait"
+    job.outcome.ended(None)
+    assert gone() is None
+    job = Watched()
+    gone = weakref.ref(job.future)
+    del job.future
+    assert gone() is None
