@@ -26,6 +26,9 @@ REMEMBERED = 100_000
 LINE = 500
 """Characters of a sentence that are shown."""
 
+APIECE = 5
+"""Jobs with a sentence each, of those that were done between two looks; more of them share one."""
+
 
 class Row(NamedTuple):
     """A line of the display."""
@@ -72,14 +75,18 @@ class Board:
             whole: whether all jobs that are not over are among them.
 
         Returns:
-            A sentence for each job that has begun or ended since the last call.
+            A sentence for each job that has begun or ended since the last call. Where many were done without
+            a failed task, these share one.
         """
         sentences = []
+        done: list[dict[str, Any]] = []
         for status in jobs:
             if status["id"] in self._ended:
                 continue
             before = self._open.get(status["id"])
-            if before is None or before.status["state"] != status["state"]:
+            if status["state"] == "done" and not status["failed"]:
+                done.append(status)
+            elif before is None or before.status["state"] != status["state"]:
                 sentences.append(f"{one_line(status['name'])}: {sentence(status)}")
             if status["state"] in LIVE:
                 self._sample(status, now)
@@ -88,9 +95,12 @@ class Board:
         known = {status["id"] for status in jobs}
         for gone in [seen for name, seen in self._open.items() if whole and name not in known]:
             status = {**gone.status, "state": "done"}
-            sentences.append(f"{one_line(status['name'])}: {sentence(status)}")
+            if status["failed"]:
+                sentences.append(f"{one_line(status['name'])}: {sentence(status)}")
+            else:
+                done.append(status)
             self._end(status)
-        return sentences
+        return sentences + _of_done(done)
 
     def ended(self, job_id: str, name: str, *, success: bool, results: int, failed: int) -> list[str]:
         """Note that a job has ended, perhaps before the broker describes it so.
@@ -203,6 +213,15 @@ class Board:
         if count["failed"]:
             parts.append(f"{count['failed']} failed")
         return Row(one_line(count["stage"]), done / total if total else 0.0, ", ".join(parts), stage=True)
+
+
+def _of_done(jobs: list[dict[str, Any]]) -> list[str]:
+    """Sentences about jobs that are done."""
+    if len(jobs) <= APIECE:
+        return [f"{one_line(status['name'])}: {sentence(status)}" for status in jobs]
+    count = sum(status.get("carries") or 1 for status in jobs)
+    results = sum(status["results"] for status in jobs)
+    return [f"{count} jobs: done, {results} results"]
 
 
 def one_line(text: object, longest: int = NAME) -> str:

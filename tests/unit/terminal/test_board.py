@@ -50,6 +50,17 @@ def test_sixty_jobs_on_twenty_lines_show_what_runs() -> None:
     assert rows[-1] == "50 jobs ended: 50 done"
 
 
+def test_many_jobs_that_were_done_at_once_share_a_sentence() -> None:
+    board = Board()
+    jobs = [job(n, "done", done=2, carries=3 * (n < 2)) for n in range(20)]
+    failed = job(20, "done", done=2, failed=1)
+    assert board.update([*jobs, failed], 0.0) == [
+        "clip 20: done, 1 results, 1 failed",
+        "24 jobs: done, 40 results",
+    ]
+    assert texts(board, 20, 0.0) == ["21 jobs ended: 21 done; 1 failed tasks"]
+
+
 def test_a_job_that_its_client_let_go_of_has_ended() -> None:
     board = Board()
     board.update([job(1, done=3)], 0.0)
