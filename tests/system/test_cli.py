@@ -111,7 +111,11 @@ def test_a_job_that_goes_on(cluster: Cluster, client: Client, tmp_path: Path) ->
     handle = client.submit(Job("goes on", Task([str(tmp_path / "gate"), 5])), pipeline="gate")
     eventually(lambda: handle.status()["counts"][0]["running"] == 1)
     told = run(cluster, "job", "goes on")
-    assert re.search(r"state +running\n", told.out) and re.search(r"gate +0 +1 +0 +0\n", told.out)
+    assert re.search(r"state +running\n", told.out)
+    assert re.search(r"STAGE +QUEUED +RUNNING +DONE +FAILED +BUSY +RATE +P50 +P99\n", told.out)
+    assert re.search(r"gate +0 +1 +0 +0 +1 of 2 ", told.out)
+    now = json.loads(run(cluster, "job", "goes on", "--json").out)
+    assert [one["stage"] for one in now["stages"]] == ["gate"] and now["bottleneck"]
     listed = run(cluster, "jobs")
     assert re.search(rf"{handle.id[:12]} +goes on +gate +running +\S+ +- +0 +0 +gate 0\+1\n", listed.out)
     late = run(cluster, "result", "goes on", "--timeout", "0.2")

@@ -54,7 +54,7 @@ def test_each_gets_its_own_results_in_its_own_time(tmp_path: Path) -> None:
         assert next(reader) == 0
         assert client.submit(job, "p").result(60) == [0, 1, 2], "the same job once more, whose reader is slow"
         assert sum(job["carries"] or 1 for job in client.jobs()) == N + 2 + 41
-        assert [one.result(60) for one in more] == [[0, 1, 2], *[[0]] * 40]
+        assert [one.result(60) for one in more[1:]] == [[0]] * 40
         left = [weakref.ref(one) for one in more]
         gc.disable()  # nothing of a handle is left for it
         try:
