@@ -251,9 +251,8 @@ class ClientIO:
         turn = accepted.take_turn()
         subscription.late = not accepted.fresh
 
-        def begin(
-            answered: Future[answers.Whereabouts],
-        ) -> None:  # not a name of outside: that would be a cycle
+        # The answer by a name of its own: with ``accepted`` here, the two would refer to each other.
+        def begin(answered: Future[answers.Whereabouts]) -> None:
             if not self.post(lambda now: self.results.begin(subscription, answered, turn, now)):
                 subscription.fail(BrokerUnavailable(CLOSED))
 

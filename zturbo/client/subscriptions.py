@@ -205,7 +205,7 @@ class Subscriptions:
 
         Those of a job that travels with others come with theirs, also if it was submitted once more.
         """
-        if self.travels(job):
+        if self.has_ended(job) is False:
             return
         if at.sink and (at.sink in self._sinks or self._reach(at) is None):
             self.pushed.expect(job, at.token, at.sink)

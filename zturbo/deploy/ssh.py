@@ -204,8 +204,8 @@ class Session:
             )
         if "IDENTIFICATION HAS CHANGED" in text:
             return (
-                f"ssh {target}: {last}. The host's key is not the one that ssh knows: find out why. If the host "
-                "was set up anew, 'ssh-keygen -R HOST' forgets its old key"
+                f"ssh {target}: {last}. The host's key is not the one that ssh knows: find out why. If the "
+                "host was set up anew, 'ssh-keygen -R HOST' forgets its old key"
             )
         if "Host key verification failed" in text:
             return f"ssh {target}: {last}. 'ssh {target}' shows the host's key, to be accepted once"

@@ -124,8 +124,8 @@ class WorkFolder:
             lock = open(self.path / "lock", "w")
         except OSError as error:
             raise StartError(
-                f"{error.filename} cannot be written: {error.strerror}; name another folder with 'workdir' in "
-                "[[host]]"
+                f"{error.filename} cannot be written: {error.strerror}; name another folder with 'workdir' "
+                "in [[host]]"
             ) from None
         with lock:
             try:
