@@ -14,6 +14,7 @@ from zturbo.runtime.net.keys import BROKER, read_keys
 from zturbo.runtime.net.limits import raise_descriptor_limit
 from zturbo.runtime.net.listening import Listening
 from zturbo.runtime.process.childside import ChildSide
+from zturbo_broker.jobs.quotas import Limits
 from zturbo_broker.keyring import Keyring
 from zturbo_broker.ledger.ledger import Ledger
 from zturbo_broker.machine.known import PipelineInfo
@@ -50,6 +51,7 @@ def main() -> int:
         return side.failed(error, "broker")
 
     broker.machine.known.open = bool(spec.get("open"))
+    broker.machine.known.table.quotas.limits = Limits(**spec.get("limits", {}))
 
     def stop(number: int, frame: object) -> None:
         broker.stop()

@@ -11,9 +11,10 @@ from collections import Counter
 from itertools import islice
 from typing import Protocol
 
-from zturbo.jobstates import ENDED, JobState
+from zturbo.jobstates import ENDED, LIVE, JobState
 from zturbo.wire.carried import place_of
 from zturbo_broker.jobs.job import Job
+from zturbo_broker.jobs.quotas import Limits, Quotas
 
 __all__ = ["Archive", "JobTable", "NoArchive"]
 
@@ -49,9 +50,11 @@ class JobTable:
 
     Args:
         archive: the jobs that the ledger has.
+        limits: what unfinished jobs may use; None for the usual ones.
     """
 
-    def __init__(self, archive: Archive) -> None:
+    def __init__(self, archive: Archive, limits: Limits | None = None) -> None:
+        self.quotas = Quotas(limits or Limits())
         self.here: dict[bytes, Job] = {}
         """The jobs in memory, in the order of submission."""
         self.totals: Counter[JobState] = Counter()
@@ -75,6 +78,8 @@ class JobTable:
         self.last = max(self.last, job.number)
         self.here[job.id] = job
         self.totals[job.state] += job.weight
+        if job.state in LIVE:
+            self.quotas.add(job)
 
     def locate(self, job: bytes) -> tuple[Job | None, int]:
         """The job that has this id, or carries the job that has it.
@@ -100,6 +105,8 @@ class JobTable:
         """A job has gone from this state to the one that it has."""
         self.totals[before] -= job.weight
         self.totals[job.state] += job.weight
+        if (before in LIVE) != (job.state in LIVE):
+            (self.quotas.remove if before in LIVE else self.quotas.add)(job)
 
     def leave(self, job: Job) -> None:
         """A job has ended, and nothing more is awaited of it: it need not stay in memory."""

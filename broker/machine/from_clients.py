@@ -83,11 +83,15 @@ class FromClients:
         if sum(new.parts for new in message.jobs) != len(message.contents):
             raise DecodeError(f"jobs of other frames than the {len(message.contents)} that came")
         found: list[tuple[Job, int] | answers.Outcome] = []
+        full: answers.Outcome | None = None
         apart: set[int] = set()
         at = 0
         for new in message.jobs:
             contents = message.contents[at : at + new.parts]
             at += new.parts
+            if full := full or self._full(message.client, new, contents):
+                found.append(full)
+                continue
             try:
                 if new.carries and self._apart(new):
                     apart.add(len(found))
@@ -102,6 +106,20 @@ class FromClients:
             for number, one in enumerate(found)
         ]
         self.say.ok(identity, message.ref, tuple(outcomes))
+
+    def _full(self, client: bytes, new: NewJob, contents: Sequence[Buffer]) -> answers.Outcome | None:
+        """A refusal of jobs that there is no room for now; None for all others. A job that is here is no new
+        one, and neither is one of those that had to be taken apart."""
+        whose = client if self.known.user is None else self.known.user.name
+        nbytes = sum(memoryview(content).nbytes for content in contents)
+        quotas, jobs = self.table.quotas, new.carries or 1
+        refusal = quotas.full(whose, new.name, jobs, nbytes)
+        if refusal is None or self.table.locate(new.job)[0] is not None:
+            return None
+        if new.carries and self.table.find(carried_id(new.job, 0)) is not None:
+            return None
+        quotas.refuse(whose, jobs)
+        return _refusal("BrokerUnavailable", refusal.why).but(after=refusal.after)
 
     def _take(
         self, client: bytes, new: NewJob, contents: Sequence[Buffer], now: float
@@ -149,6 +167,7 @@ class FromClients:
         self.life.unplaced = True
         if root is not None:
             self.life.roots.add(job, 0 if new.carries else -1, root.n, root)
+            self.table.quotas.grew(job, root.nbytes)
             job.total = root.n
             job.reader = token
         self.life.record(job)
@@ -217,6 +236,7 @@ class FromClients:
                 self.say.error(identity, ref, "UsageError", f"chunk {message.seq} begins at root {first}")
                 return
             self.life.roots.add(job, first, roots.n, roots)
+            self.table.quotas.grew(job, roots.nbytes)
             job.total += roots.n
             self.life.queue(job)
             if self.life.roots.crowded(job):
@@ -398,6 +418,7 @@ class FromClients:
                     problems={name: text for name, text in problems.items() if text is not None},
                 )
             )
+        mine = user is not None and user.role == "client" and not self.known.rights.shared
         description = answers.Description(
             jobs=tuple(self.status(job, root) for job in jobs if self.known.rights.sees(user, job)),
             next=after,
@@ -406,6 +427,9 @@ class FromClients:
             trouble=self.trouble.get(self.known.me),
             open=self.known.open,
             clock=self.known.clock,
+            clients=self.table.quotas.told(user.name if mine and user is not None else None),
+            job_memory=self.table.quotas.memory,
+            refused=0 if mine else self.table.quotas.refused,
         )
         self.say.now(identity, asked.ref, description)
 

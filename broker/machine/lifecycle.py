@@ -463,6 +463,7 @@ class Lifecycle:
     def check(self) -> None:
         """Assert every invariant."""
         self.senders.check()
+        self.table.quotas.check([job for job in self.jobs.values() if job.state not in ENDED])
         assert self.roots.cached == sum(b.nbytes for job in self.jobs.values() for b in job.cache.values())
 
 

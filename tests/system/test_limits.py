@@ -1,4 +1,4 @@
-"""What is bounded in the midst of a job: fan-outs that are wide."""
+"""What is bounded: fan-outs that are wide, jobs of a client that has very many, connections of strangers."""
 
 from __future__ import annotations
 
@@ -6,8 +6,11 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.support.cluster import Cluster, stage
+import pytest
+
+from tests.support.cluster import Cluster, eventually, stage
 from zturbo import Task
+from zturbo.errors import BrokerUnavailable, ResultTimeout
 
 READER = """
 import sys
@@ -39,3 +42,24 @@ def test_a_million_children_through_an_ordered_stage(tmp_path: Path) -> None:
             peaks[child.what.name] = int(status.split("VmHWM:")[1].split()[0]) // 1024
         print("a million children; peak memory, MB:", peaks)
         assert max(peaks.values()) < 300, peaks
+
+
+def test_a_client_that_floods_is_held_and_another_goes_on(tmp_path: Path) -> None:
+    gate = tmp_path / "gate"
+    pipelines = {"gate": [stage("gate", "Gate", path=str(gate))], "add": [stage("add", "Add")]}
+    with Cluster(pipelines, broker={"client_jobs": 30}) as cluster:
+        with cluster.client() as flooding, cluster.client() as other:
+            eventually(lambda: all(all(pipeline["workers"]) for pipeline in other.pipelines()))
+            jobs = flooding.submit_many([Task(str(n)) for n in range(100)], "gate")
+            waits = "room at the broker: "
+            eventually(lambda: jobs[-1].status()["waiting"].startswith(waits))
+            with pytest.raises(BrokerUnavailable, match="client_jobs"):
+                jobs[-1].accepted(timeout=0.1)
+            with pytest.raises(ResultTimeout, match="not taken the job yet"):
+                jobs[-1].result(timeout=0.1)
+            assert list(other.map(range(20), pipeline="add")) == [n + 1 for n in range(20)]
+            used = {client["jobs"]: client["refused"] for client in other.describe()["clients"]}
+            assert any(number and refused for number, refused in used.items()), used
+            gate.touch()
+            assert [job.result(60) for job in jobs] == [[str(n)] for n in range(100)]
+            flooding.flush(60)

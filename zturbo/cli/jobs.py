@@ -91,6 +91,9 @@ def _show(value: dict[str, Any], *, whole: bool) -> None:
         print(paint(f"the broker waits: {value['trouble']}", "31"))
     if value["open"]:
         print(paint(OPEN, "33"))
+    for client in value["clients"]:
+        if client["refused"]:
+            print(paint(no_room(client), "33"))
     for pipeline in value["pipelines"]:
         counted = zip(pipeline["stages"], pipeline["workers"], strict=True)
         stages = [paint(f"{name} x{n}", "" if n else "31") for name, n in counted]
@@ -130,6 +133,14 @@ def _show(value: dict[str, Any], *, whole: bool) -> None:
     if hidden:
         over = sum(count for state, count in value["totals"].items() if state in ENDED)
         print(f"and {over - len(ended) + len(hidden)} that have ended before; --all shows them")
+
+
+def no_room(client: dict[str, Any]) -> str:
+    """What a client uses that the broker had no room for, as a line."""
+    who, jobs, size = client["client"][:32], client["jobs"], client["nbytes"] / 1e6
+    text = f"client {who}: {jobs} jobs with {size:.1f} MB are not finished"
+    limits = "limits are client_jobs, client_bytes and memory of [broker]"
+    return f"{text}; {client['refused']} times the broker had no room for one ({limits})"
 
 
 def times(job: dict[str, Any], clock: float) -> tuple[str, str]:

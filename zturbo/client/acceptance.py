@@ -24,6 +24,7 @@ class Acceptance(Future[answers.Whereabouts]):
         self._given = False
         self.told = False
         """Whether the program has asked for the answer."""
+        self._held = ""
 
     def result(self, timeout: float | None = None) -> answers.Whereabouts:
         """As :meth:`concurrent.futures.Future.result`."""
@@ -56,6 +57,15 @@ class Acceptance(Future[answers.Whereabouts]):
         """The broker does not take the job, or does not answer."""
         if self.set_running_or_notify_cancel():
             self.set_exception(error)
+
+    def hold(self, why: str) -> None:
+        """The broker has no room for the job now, for this reason. It will be submitted again."""
+        self._held = why
+
+    @property
+    def held(self) -> str:
+        """Why the broker has not taken the job yet, as it says; empty if it has, or has not answered."""
+        return "" if self.done() else self._held
 
     def take_turn(self) -> bool:
         """Whether a reader of the results may use the turn in the answer: only the first one may."""

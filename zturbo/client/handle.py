@@ -108,7 +108,8 @@ class JobHandle(futures.Future[Result]):
         """Wait until the job is in the broker's ledger, as safe as its durability says. Returns this handle.
 
         Args:
-            timeout: seconds to wait; None for as long as the client's questions to the broker may take.
+            timeout: seconds to wait; None for as long as the client's questions to the broker may take, and
+                as long as the broker says that it has no room for the job.
 
         Raises:
             JobConflict: the broker has another job under this id.
@@ -119,7 +120,9 @@ class JobHandle(futures.Future[Result]):
         try:
             self.reading.acceptance.result(timeout)
         except futures.TimeoutError:
-            raise BrokerUnavailable(f"the broker has not answered within {timeout:g} s") from None
+            held = self.reading.acceptance.held
+            what = f"taken the job within {timeout:g} s: {held}" if held else f"answered within {timeout:g} s"
+            raise BrokerUnavailable(f"the broker has not {what}") from None
         return self
 
     def _ask(self, message: Request[Answer]) -> Answer:
@@ -274,6 +277,10 @@ class JobHandle(futures.Future[Result]):
         and drops) and ``failed``, as far as the broker has been told: about twice a second. Once this handle
         has all results the state is ``done``, though the sink's word of it may still be on its way.
         """
+        self._connection.check_process()
+        self._connection.outbox.wait_for_answers()
+        if held := self.reading.acceptance.held:
+            return self.outcome.not_taken(self.name, held)
         return self.outcome.status(self._ask(self._connection.io.complete.question(self._raw_id)))
 
     def done(self) -> bool:

@@ -48,6 +48,7 @@ class Incoming:
         self._io = io
         self._wake = wake
         self._tell = tell
+        self._accepted = accepted
         self._queue: deque[tuple[Results, int] | BaseException | None] = deque()
         """Results, and how many leading ones to skip; an error; None where all has come."""
         self.stream = ResultStream(job, 0, first)
@@ -124,6 +125,8 @@ class Incoming:
         text = f"not all results were there in time; {self.stream.taken} were"
         unreached = self._sub.unreached if self._sub is not None else ""
         known = f"the client does not reach {unreached}" if unreached else told_of(told, self.stream.job)
+        if held := self._accepted.held:
+            known = f"the broker has not taken the job yet: {held}"
         return ResultTimeout(f"{text}; {known}" if known else text)
 
     def close(self) -> None:

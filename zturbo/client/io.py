@@ -152,9 +152,6 @@ class ClientIO:
         self.results = Subscriptions(
             self._connect, self._disconnect, self.ask, self._arrivals, self.memory, zone_of(broker)
         )
-        self.on_time: Callable[[float], None] = lambda now: None
-        """Called at a time that :meth:`wake_at` was told."""
-        self._wakes = math.inf
         self._ref = 0
         self._lock = threading.RLock()
         """Guards refs and posted calls. Reentrant: a dropped client's finalizer may run while it is held."""
@@ -163,6 +160,8 @@ class ClientIO:
         self._stopping = False
         self._over = False
         """Whether the thread takes no calls any more."""
+        self._later: list[tuple[float, Callable[[float], None]]] = []
+        """(when, call) for each call that is to be made later."""
         self._poller = zmq.Poller()
         self._poller.register(self._control, zmq.POLLIN)
         if isinstance(self._control, Dealer):
@@ -205,6 +204,10 @@ class ClientIO:
                 return False
             self._posted.add(call)
         return True
+
+    def later(self, seconds: float, call: Callable[[float], None]) -> None:
+        """Make this call after so many seconds, or once the client is closed. In the I/O thread."""
+        self._later.append((time.monotonic() + seconds, call))
 
     def ask(self, message: Request[Answer], *, timeout: float | None = None) -> Future[Answer]:
         """Ask the broker; the future gets the value of its ``ok``, or its error as a ZturboError."""
@@ -294,7 +297,8 @@ class ClientIO:
 
     def _round(self) -> None:
         now = time.monotonic()
-        until = min(self._requests_due(now), self._arrivals.look(now), self.results.serve(now), self._wakes)
+        until = min(self._requests_due(now), self._arrivals.look(now), self.results.serve(now))
+        until = min([until, *(at for at, _ in self._later)])
         timeout = max(0.0, until - now) if self._posted.may_sleep() else 0.0
         ready = self._poller.poll(math.ceil(timeout * 1000))
         self._posted.woke()
@@ -310,13 +314,14 @@ class ClientIO:
                 self.results.read(socket, now)
         for call in self._posted.take():
             self._call(call, now)
-        if now >= self._wakes:
-            self._wakes = math.inf
-            self._call(self.on_time, now)
+        if self._later:
+            self._call_due(now)
 
-    def wake_at(self, at: float) -> None:
-        """Call :attr:`on_time` at this time; of several times the first one. In the I/O thread."""
-        self._wakes = min(self._wakes, at)
+    def _call_due(self, now: float) -> None:
+        due = [call for at, call in self._later if at <= now]
+        self._later = [(at, call) for at, call in self._later if at > now]
+        for call in due:
+            self._call(call, now)
 
     def _end(self) -> None:
         """Close the sockets; give each caller that waits an error."""
@@ -326,6 +331,7 @@ class ClientIO:
             self._posted.close()
         for call in self._posted.take():
             self._call(call, time.monotonic())
+        self._call_due(math.inf)
         for request in list(self._requests.values()):
             request.settle(None, BrokerUnavailable(CLOSED))
         self.results.close(BrokerUnavailable(CLOSED))

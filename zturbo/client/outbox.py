@@ -5,6 +5,9 @@ into it. At most :data:`UNDER_WAY` messages wait for the broker's answer; meanwh
 outbox. So a slow broker gets larger messages, not more of them. The I/O thread repeats each message until the
 broker answers it, as it does with all questions to the broker.
 
+A broker without room for a job says when to submit it again. Until then all jobs stay here, and then one
+message at a time goes, with the same jobs as before, until one is taken.
+
 Small jobs of one kind travel together (:mod:`zturbo.wire.carried`) where enough of them wait to be sent. A
 few of them wait for more as long as another message waits for its answer (J. Nagle, RFC 896). They also wait
 for a moment while many jobs of this client are under way: results that come one by one would else bring new
@@ -64,6 +67,9 @@ MOST_JOBS, MOST_BYTES = 16_384, 64 << 20
 MOST_FAILED = 1000
 """Jobs without acceptance that are remembered at most, for :meth:`Outbox.flush` to tell of."""
 
+PATIENCE, REMIND = 1.0, 30.0
+"""Seconds for which the broker has had no room before that is told, and until it is told again."""
+
 HEAD = 300
 """About how many bytes of a message a job takes beside its name, meta and contents."""
 
@@ -99,7 +105,6 @@ class Outbox:
     def __init__(self, io: ClientIO, timeout: float) -> None:
         self._io = io
         self._timeout = timeout
-        io.on_time = self._send
         self._changed = threading.Condition(threading.RLock())
         """Guards the fields below. Reentrant: a dropped client's finalizer may run while it is held."""
         self._waiting: deque[_Waiting] = deque()
@@ -110,12 +115,20 @@ class Outbox:
         self._under_way = 0
         self._due = False
         """Whether the I/O thread is sending, or has been asked to."""
-        self._hold_until = 0.0
+        self._gather_until = 0.0
         """Until when the small jobs that wait may wait for others; 0 if there were none yet."""
         self._failed: deque[tuple[str, Acceptance, BaseException]] = deque(maxlen=MOST_FAILED)
         """(name, acceptance, error) of jobs that the broker refused or did not answer for, since the last
         :meth:`flush`. The program may have seen an error at the job's handle."""
         self._then: Callable[[], None] | None = None
+        self._held: deque[_Part] = deque()
+        """What the broker had no room for. It goes again as it was: a repeated message may have been
+        taken."""
+        self._held_jobs = 0
+        self._back_at = self._held_since = 0.0
+        """When to submit that again; since when none of it has been taken."""
+        self._tell_at = 0.0
+        """When to tell again that the broker has no room; 0 if it has not been told."""
         self._carrier = _new_carrier()
         """Id of the carrier of the small jobs that come next, if they travel together."""
         self._carried = 0
@@ -192,14 +205,15 @@ class Outbox:
     def wait_for_answers(self) -> None:
         """Wait until the broker has answered for as many jobs as have been put here.
 
-        So a question that comes after a submit, in one thread, finds the job.
+        So a question that comes after a submit, in one thread, finds the job. A job that the broker has no
+        room for is answered for, too.
         """
         with self._changed:
             until = self._put
-            self._changed.wait_for(lambda: self._gone >= until)
+            self._changed.wait_for(lambda: self._gone + self._held_jobs >= until)
 
     def flush(self, timeout: float | None) -> bool:
-        """Wait until the broker has answered for all jobs. Returns False if it has not in time.
+        """Wait until the broker has taken or refused all jobs. Returns False if it has not in time.
 
         Errors that the program has seen at a job's handle are not told again. Refusals are logged.
 
@@ -234,22 +248,11 @@ class Outbox:
     def _send(self, now: float) -> None:
         while True:
             with self._changed:
-                if not self._waiting or self._under_way >= UNDER_WAY or self._may_gather():
+                parts = self._again() if self._held else self._new_parts()
+                if not parts:
                     self._due = False
                     return
-                least = FEW if self._hold_until else TOGETHER
-                self._hold_until = 0.0
-                jobs = [self._waiting.popleft()]
-                nbytes = jobs[0].nbytes
-                while self._waiting and len(jobs) < JOBS:
-                    nbytes += self._waiting[0].nbytes
-                    if nbytes > BYTES:
-                        break
-                    jobs.append(self._waiting.popleft())
-                self._small -= sum(type(one.submission) is Small for one in jobs)
-                self._next_carrier()
                 self._under_way += 1
-            parts = list(self._parts(jobs, least, time.monotonic()))
             message = to_broker.Submit(
                 client=self._io.identity,
                 jobs=tuple(part.submission.new for part in parts),
@@ -262,6 +265,55 @@ class Outbox:
                 future.set_exception(error)
             future.add_done_callback(lambda done, parts=parts: self._answered(parts, done))  # type: ignore[misc]
 
+    def _new_parts(self) -> list[_Part]:
+        """What is submitted next; empty if it is not time for that."""
+        if not self._waiting or self._under_way >= UNDER_WAY or self._may_gather():
+            return []
+        least = FEW if self._gather_until else TOGETHER
+        self._gather_until = 0.0
+        jobs = [self._waiting.popleft()]
+        nbytes = jobs[0].nbytes
+        while self._waiting and len(jobs) < JOBS:
+            nbytes += self._waiting[0].nbytes
+            if nbytes > BYTES:
+                break
+            jobs.append(self._waiting.popleft())
+        self._small -= sum(type(one.submission) is Small for one in jobs)
+        self._next_carrier()
+        return list(self._parts(jobs, least, time.monotonic()))
+
+    def _again(self) -> list[_Part]:
+        """What the broker had no room for, one message of it; empty if it is not time for that."""
+        if self._under_way or (time.monotonic() < self._back_at and not self._io.closed):
+            return []
+        parts = [self._held.popleft()]
+        number, nbytes = len(parts[0].jobs), _nbytes(parts[0])
+        while self._held:
+            number, nbytes = number + len(self._held[0].jobs), nbytes + _nbytes(self._held[0])
+            if number > JOBS or nbytes > BYTES:
+                break
+            parts.append(self._held.popleft())
+        self._held_jobs -= sum(len(part.jobs) for part in parts)
+        return parts
+
+    def _hold(self, held: list[_Part], why: str, after: float, taken: bool) -> None:
+        """The broker has no room for these; ``taken``: for others of the same message it had."""
+        now = time.monotonic()
+        with self._changed:
+            if taken or not self._held_since:
+                self._held_since = now
+            self._held.extend(held)
+            self._held_jobs += sum(len(part.jobs) for part in held)
+            self._back_at = now + after
+            self._changed.notify_all()
+            jobs = self._held_jobs + len(self._waiting)
+        for one in (one for part in held for one in part.jobs):
+            one.acceptance.hold(why)
+        self._io.later(after, self._send)
+        if now >= max(self._held_since + PATIENCE, self._tell_at):
+            self._tell_at = now + REMIND
+            log.warning("%d jobs are not submitted yet, and will be by themselves: %s", jobs, why)
+
     def _may_gather(self) -> bool:
         """Whether a few small jobs are all that waits, and more of them are about to come."""
         if len(self._waiting) != self._small or self._small >= TOGETHER:
@@ -271,10 +323,10 @@ class Outbox:
         if self._io.results.unfinished < MANY:
             return False
         now = time.monotonic()
-        if not self._hold_until:
-            self._hold_until = now + MOMENT
-            self._io.wake_at(self._hold_until)
-        return now < self._hold_until
+        if not self._gather_until:
+            self._gather_until = now + MOMENT
+            self._io.later(MOMENT, self._send)
+        return now < self._gather_until
 
     def _parts(self, jobs: Sequence[_Waiting], least: int, now: float) -> Iterator[_Part]:
         """The jobs of one message, small ones of one kind and one carrier together, if there are so many."""
@@ -309,22 +361,42 @@ class Outbox:
     def _answered(self, parts: list[_Part], future: Future[answers.Submitted]) -> None:
         error = future.exception()
         outcomes = [] if error is not None else future.result()
+        held: list[_Part] = []
+        gone: list[_Waiting] = []
+        why, after, taken = "", 0.0, False
         for i, part in enumerate(parts):
             if i >= len(outcomes):
                 lost = error or ZturboError("the broker has answered for fewer jobs")
             elif (at := outcomes[i].at) is not None:
                 self._taken(part, at, outcomes[i].apart)
+                gone += part.jobs
+                taken = True
+                continue
+            elif outcomes[i].after > 0:
+                held.append(part)
+                why, after = outcomes[i].error or "the broker has no room", max(after, outcomes[i].after)
                 continue
             else:
                 lost = by_name(outcomes[i].kind or "", ZturboError)(outcomes[i].error or "refused")
             for one in part.jobs:
                 self._refuse(one, lost)
+            gone += part.jobs
+        if held:
+            self._hold(held, why, after, taken)
+        elif taken and self._held_since:
+            self._found_room()
         with self._changed:
             self._under_way -= 1
-            self._let_go([one for part in parts for one in part.jobs])
+            self._let_go(gone)
             due, self._due = self._due, True
         if not due:
             self._send(0.0)
+
+    def _found_room(self) -> None:
+        """The broker has taken a message, after it had no room."""
+        if self._tell_at:
+            log.warning("the broker takes jobs again")
+        self._held_since = self._tell_at = 0.0
 
     def _taken(self, part: _Part, at: answers.Whereabouts, apart: bool) -> None:
         """The broker has these jobs."""
@@ -363,6 +435,10 @@ class Outbox:
             self._refuse(one, error)
         with self._changed:
             self._let_go(part)
+
+
+def _nbytes(part: _Part) -> int:
+    return sum(one.nbytes for one in part.jobs)
 
 
 def _new_carrier() -> bytes:

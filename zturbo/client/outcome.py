@@ -176,7 +176,8 @@ class JobOutcome:
 
     def late(self, told: answers.Description | None) -> ResultTimeout:
         """The error of a caller whose time is over, with what the broker has told of the job."""
-        known = told_of(told, self._reading.job)
+        held = self._reading.acceptance.held
+        known = f"the broker has not taken the job yet: {held}" if held else told_of(told, self._reading.job)
         return ResultTimeout("the job had not ended in time" + (f"; {known}" if known else ""))
 
     def after_cancel(self, answer: answers.State) -> bool:
@@ -184,6 +185,32 @@ class JobOutcome:
         if answer.state == "cancelled":
             self._settle(JobCancelled("cancelled by a client"))
         return answer.state == "cancelled"
+
+    def not_taken(self, name: str, why: str) -> dict[str, Any]:
+        """The status of a job that the broker has no room for yet, for this reason."""
+        status = answers.Status(
+            id=self._reading.job,
+            number=0,
+            name=name,
+            pipeline="",
+            state="waiting",
+            waiting=f"room at the broker: {why}",
+            incidents=(),
+            epoch=0,
+            total=None,
+            fed=0,
+            stages=(),
+            done=(),
+            counts=(),
+            results=0,
+            failed=0,
+            error=None,
+            error_kind=None,
+            options={},
+            created=0.0,
+            ended=0.0,
+        ).as_map()
+        return {**status, "id": self._reading.job.hex(), "carrier": ""}
 
     def status(self, told: answers.Description) -> dict[str, Any]:
         """The job's status, of what the broker told.

@@ -54,6 +54,24 @@ class Metrics:
             for state, count in watcher.jobs.items():
                 jobs.add_metric([state], count)
             yield jobs
+            yield from _quotas(watcher.described)
+
+
+def _quotas(described: dict[str, Any]) -> Iterable[Metric]:
+    """What unfinished jobs use at the broker."""
+    if not described:
+        return
+    memory = "About how many bytes of the broker's memory unfinished jobs take."
+    yield GaugeMetricFamily("zturbo_job_memory_bytes", memory, described["job_memory"])
+    refused = "Jobs that the broker had no room for, each time that they came."
+    yield CounterMetricFamily("zturbo_refused_jobs", refused, described["refused"])
+    jobs = max((client["jobs"] for client in described["clients"]), default=0)
+    yield GaugeMetricFamily(
+        "zturbo_client_jobs_max", "Unfinished jobs of the client that has the most.", jobs
+    )
+    nbytes = max((client["nbytes"] for client in described["clients"]), default=0)
+    text = "Bytes of roots of a client's unfinished jobs, the most of those shown."
+    yield GaugeMetricFamily("zturbo_client_bytes_max", text, nbytes)
 
 
 def exposition(watcher: Watcher) -> tuple[bytes, str]:

@@ -58,6 +58,8 @@ class Watcher:
         self.totals = Totals()
         self.jobs: dict[str, int] = {}
         """State -> number of jobs."""
+        self.described: dict[str, Any] = {}
+        """The broker's account of itself; empty if it has not answered yet."""
         self.lines: deque[dict[str, Any]] = deque(maxlen=LINES)
         self.lock = threading.Lock()
         """Held by each thread that reads or changes totals, lanes or lines."""
@@ -98,7 +100,7 @@ class Watcher:
         told, described = client.telemetry(), client.describe(most=PAGE)
         self._read_lines(client)
         with self.lock:
-            self.telemetry, self.jobs = told, described["totals"]
+            self.telemetry, self.jobs, self.described = told, described["totals"], described
             self.totals.add(told)
             self._note_lanes(told, now)
         shown = as_map(told, described)

@@ -60,6 +60,13 @@ class BrokerSpec:
     spool_share: int = 4 << 30
     """Bytes of unread results that a job may have at a sink. At this limit, its first stage gets no more
     roots."""
+    client_jobs: int = 2_000_000
+    """Unfinished jobs that a client may have. A submit beyond that waits at the client until some have ended,
+    as it does beyond the next two. With keys, all connections under one key are one client."""
+    client_bytes: int = 64 << 30
+    """Bytes of roots that the unfinished jobs of a client may have in the ledger."""
+    memory: int = 4 << 30
+    """About how many bytes of the broker's memory the unfinished jobs of all clients may take: 6 KiB each."""
     keys: str | None = None
     """Folder or file of keys, as ``zturbo keys`` makes them; relative to the network file. None: no keys."""
     jobs: str = "own"
@@ -337,7 +344,8 @@ class _Parser:
         )
 
     def broker(self, table: Mapping[str, Any]) -> BrokerSpec:
-        self.known(table, "broker", ["bind", "state", "lease", "feed_timeout", "spool_share", "keys", "jobs"])
+        known = ["bind", "state", "lease", "feed_timeout", "spool_share", "keys", "jobs"]
+        self.known(table, "broker", [*known, "client_jobs", "client_bytes", "memory"])
         address = "an address, tcp://HOST:PORT or ipc://PATH"
         return BrokerSpec(
             bind=self.get(
@@ -356,10 +364,15 @@ class _Parser:
             ),
             lease=self.seconds(table, "broker", "lease", 5.0, least=0.5),
             feed_timeout=self.seconds(table, "broker", "feed_timeout", 60.0, least=5),
-            spool_share=self.get(
-                table, "broker", "spool_share", int, "a number of bytes, 1 or more", 4 << 30, lambda v: v >= 1
-            ),
+            spool_share=self.limit(table, "spool_share", "bytes", 4 << 30),
+            client_jobs=self.limit(table, "client_jobs", "jobs", 2_000_000),
+            client_bytes=self.limit(table, "client_bytes", "bytes", 64 << 30),
+            memory=self.limit(table, "memory", "bytes", 4 << 30),
         )
+
+    def limit(self, table: Mapping[str, Any], name: str, of: str, default: int) -> Any:
+        expected = f"a number of {of}, 1 or more"
+        return self.get(table, "broker", name, int, expected, default, lambda v: 1 <= v < 1 << 62)
 
     def seconds(
         self, table: Mapping[str, Any], key: str, name: str, default: float | None, *, least: float = 0

@@ -334,3 +334,63 @@ def test_a_refusal_is_that_of_all_jobs_that_travel_together(io: ClientIO, broker
     for _, acceptance in found:
         with pytest.raises(UnknownPipeline, match="none"):
             acceptance.result(10)
+
+
+def full(after: float = 0.01) -> answers.Outcome:
+    return answers.Outcome(at=None, kind="BrokerUnavailable", error="2 jobs are not finished", after=after)
+
+
+def test_what_finds_no_room_goes_again_by_itself_and_as_it_was(io: ClientIO, broker: Played) -> None:
+    outbox = Outbox(io, 10.0)
+    go = held_up(io)
+    first = outbox.put(Submission(new(0), []))
+    some = [outbox.put_small(small(i)) for i in range(TOGETHER)]
+    go.set()
+    message = submitted(broker)
+    broker.answer(message, (taken(), full(after=0.1)))
+    outbox.wait_for_answers()
+    later = outbox.put(Submission(new(1), []))
+    again = submitted(broker)
+    assert again.jobs == message.jobs[1:] and again.contents == message.contents, "nothing overtakes it"
+    assert first.done() and not later.done()
+    assert {acceptance.held for _, acceptance in some} == {"2 jobs are not finished"}
+    assert not outbox.flush(0.0)
+    broker.answer(again, (taken(),))
+    assert {acceptance.result(10).token for _, acceptance in some} == {1}
+    assert some[0][1].held == ""
+    broker.answer(submitted(broker), (taken(),))
+    assert later.result(10).token == 1 and outbox.flush(10.0)
+
+
+def test_a_question_does_not_wait_for_a_job_without_room(io: ClientIO, broker: Played) -> None:
+    outbox = Outbox(io, 10.0)
+    job = outbox.put(Submission(new(0), []))
+    broker.answer(submitted(broker), (full(after=60.0),))
+    outbox.wait_for_answers()
+    assert job.held and outbox.waiting and not outbox.flush(0.0)
+    io.close()
+    with pytest.raises(BrokerUnavailable, match="closed"):
+        job.result(10)
+
+
+def test_of_many_messages_without_room_one_tries_again(
+    io: ClientIO, broker: Played, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(module, "JOBS", 2)
+    monkeypatch.setattr(module, "PATIENCE", 0.0)
+    outbox = Outbox(io, 60.0)
+    go = held_up(io)
+    found = [outbox.put(Submission(new(i), [])) for i in range(2 * module.UNDER_WAY)]
+    go.set()
+    messages = [submitted(broker) for _ in range(module.UNDER_WAY)]
+    for message in messages:
+        broker.answer(message, (full(), full()))
+    names = []
+    for _ in messages:
+        message = submitted(broker)
+        names += [job.name for job in message.jobs]
+        broker.answer(message, (taken(), taken()))
+    assert names == [str(i) for i in range(2 * module.UNDER_WAY)], "in their order"
+    assert all(acceptance.result(10).token == 1 for acceptance in found)
+    assert "jobs are not submitted yet, and will be by themselves: 2 jobs are not finished" in caplog.text
+    assert outbox.flush(10.0) and "takes jobs again" in caplog.text

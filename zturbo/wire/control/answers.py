@@ -44,6 +44,7 @@ __all__ = [
     "Outcome",
     "Pipeline",
     "Process",
+    "Queued",
     "Seen",
     "State",
     "Status",
@@ -53,6 +54,9 @@ __all__ = [
 ]
 
 StateName = Annotated[str, Text(20)]
+MAX_AFTER = 60.0
+"""Seconds after which a client is told to come back, at most."""
+
 Sentence = Annotated[str, Text(1 << 20)]
 """A text for people to read."""
 
@@ -118,6 +122,8 @@ class Outcome(Message):
     error: Sentence | None
     apart: bool = False
     """Whether jobs that were to travel together are jobs of their own."""
+    after: Annotated[float, Real(0.0, MAX_AFTER)] = 0.0
+    """Seconds after which the client is to submit it again, if there is no room for it now; else 0."""
 
 
 Submitted = Annotated[tuple[Outcome, ...], AtMost(MAX_SUBMIT)]
@@ -177,6 +183,18 @@ class Pipeline(Message):
     """Stage -> the reason why its workers do not start."""
 
 
+class Queued(Message):
+    """What the unfinished jobs of one client use at the broker."""
+
+    client: Name
+    """Name of its key; without keys, its identity as hexadecimal digits."""
+    jobs: Number
+    nbytes: Number
+    """Bytes of their roots."""
+    refused: Number
+    """Jobs that the broker had no room for, each time that they came."""
+
+
 class Description(Message):
     """A page of a broker's jobs, and its pipelines."""
 
@@ -194,6 +212,12 @@ class Description(Message):
     """Whether other hosts reach the broker, and no keys keep strangers out."""
     clock: Annotated[float, Real()] = 0.0
     """The broker's wall time, in seconds since 1970."""
+    clients: Annotated[tuple[Queued, ...], AtMost(MAX_PAGE)] = ()
+    """Clients with unfinished jobs, those with the most jobs first."""
+    job_memory: Number = 0
+    """About how many bytes of the broker's memory unfinished jobs take."""
+    refused: Number = 0
+    """Jobs that the broker had no room for, each time that they came."""
 
 
 class Process(Message):

@@ -173,12 +173,17 @@ class Maybe(NamedTuple):
 
 
 class Real(NamedTuple):
-    """A finite int or float."""
+    """A finite int or float, within bounds."""
+
+    low: float = -math.inf
+    high: float = math.inf
 
     def check(self, value: Any) -> Any:
         """The value; raises DecodeError."""
         if type(value) not in (int, float) or not math.isfinite(value):
             raise DecodeError("is to be a finite number")
+        if not self.low <= value <= self.high:
+            raise DecodeError(f"is to be {self.low:g} to {self.high:g}")
         return value
 
 
