@@ -596,5 +596,5 @@ def _close_maps() -> None:
 def _quietly(future: futures.Future[Any], timeout: float) -> None:
     try:
         future.result(timeout)
-    except (ZturboError, TimeoutError) as error:
+    except (ZturboError, futures.TimeoutError) as error:
         log.debug("not released: %s", error)
