@@ -117,15 +117,23 @@ def choose(member: Member, others: Iterable[Member], asked: dict[bytes, int], mo
         asked: member -> how often it was chosen; this choice is counted too.
         most: how many to choose.
     """
-    far = [other for other in others if not share_host(member, other) and linked(member, other)]
-    far.sort(key=lambda other: (other.role == "worker", asked.get(other.incarnation, 0)))
-    seen: set[str] = set()
-    first: list[Member] = []
-    more: list[Member] = []
-    for other in far:
-        (more if other.host in seen else first).append(other)
-        seen.add(other.host)
-    chosen = [*first, *more][:most]
+    far = [other for other in others if linked(member, other) and not share_host(member, other)]
+
+    def turn(other: Member) -> tuple[bool, int]:
+        return other.role == "worker", asked.get(other.incarnation, 0)
+
+    best: dict[str, tuple[tuple[bool, int], int]] = {}
+    """Host -> the turn and the place of the first of its members: there are fewer hosts than members."""
+    for at, other in enumerate(far):
+        own = (turn(other), at)
+        if other.host not in best or own < best[other.host]:
+            best[other.host] = own
+    first = sorted(best.values())
+    chosen = [far[at] for _, at in first[:most]]
+    if len(first) < most:
+        firsts = {at for _, at in first}
+        more = sorted((at for at in range(len(far)) if at not in firsts), key=lambda at: turn(far[at]))
+        chosen += [far[at] for at in more[: most - len(first)]]
     for other in chosen:
         asked[other.incarnation] = asked.get(other.incarnation, 0) + 1
     return chosen
