@@ -63,8 +63,9 @@ class AsyncClient:
         self._client = await asyncio.to_thread(self._make)
         return self
 
-    async def __aexit__(self, *exc: object) -> None:
-        await self.close()
+    async def __aexit__(self, kind: object, *exc: object) -> None:
+        if self._client is not None:
+            await asyncio.to_thread(self._client.__exit__, kind, *exc)
 
     async def close(self) -> None:
         """Disconnect. Jobs go on."""

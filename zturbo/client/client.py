@@ -139,15 +139,15 @@ class Client:
     def __enter__(self) -> Client:
         return self
 
-    def __exit__(self, *exc: object) -> None:
-        self.close()
+    def __exit__(self, kind: object, *exc: object) -> None:
+        self.connection.leave(failing=kind is not None)
 
     def close(self) -> None:
-        """Disconnect, once the broker has answered for all jobs that were submitted.
+        """Disconnect, once the broker has taken or refused all jobs that were submitted.
 
-        Jobs go on; a handle that waits for its job's end gets BrokerUnavailable.
-
-        A client that the program drops is closed too. In a forked child this has no effect.
+        It waits for room at the broker, too, with a warning; the end of a ``with`` by an exception does not.
+        Jobs go on; a handle that waits for its job's end gets BrokerUnavailable. A client that the program
+        drops is closed too. In a forked child this has no effect.
 
         Raises:
             BrokerUnavailable: the broker did not answer for some jobs; the client is closed all the same.

@@ -117,20 +117,38 @@ class Connection:
         if not self.outbox.flush(timeout):
             raise BrokerUnavailable(f"the broker has not answered for all jobs within {timeout:g} s")
 
-    def close(self) -> None:
+    def close(self, *, patient: bool = True) -> None:
         """Disconnect, once the broker has answered for all jobs, and call the callbacks that wait.
 
         Without effect in a forked child.
 
+        Args:
+            patient: whether to wait, too, until it has room for all of them.
+
         Raises:
-            BrokerUnavailable: it has not answered; all else is closed all the same.
+            BrokerUnavailable: it has not answered, or has no room; all else is closed all the same.
         """
+        if not patient and not self.forked:
+            self.outbox.wait_for_no_room()
         try:
             if not self.forked and not self.io.closed:
                 self.flush(None)
         finally:
             self.io.close()
             self.callbacks.close()
+
+    def leave(self, *, failing: bool) -> None:
+        """Close it at the end of a block; ``failing``: by an exception, which goes on, and waits for no room.
+
+        Raises:
+            BrokerUnavailable: as :meth:`close`, unless the block has failed.
+        """
+        try:
+            self.close(patient=not failing)
+        except BrokerUnavailable as error:
+            if not failing:
+                raise
+            log.error("jobs may not have been submitted: %s", error)
 
 
 def _leave(io: ClientIO, outbox: Outbox, callbacks: Callbacks) -> None:

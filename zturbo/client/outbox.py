@@ -127,6 +127,8 @@ class Outbox:
         self._held_jobs = 0
         self._back_at = self._held_since = 0.0
         """When to submit that again; since when none of it has been taken."""
+        self._patient = True
+        """Whether it waits until the broker has room."""
         self._tell_at = 0.0
         """When to tell again that the broker has no room; 0 if it has not been told."""
         self._carrier = _new_carrier()
@@ -235,6 +237,13 @@ class Outbox:
         if lost is not None:
             raise lost
         return done
+
+    def wait_for_no_room(self) -> None:
+        """From now on, what the broker has no room for is refused: the program does not wait for it."""
+        with self._changed:
+            self._patient, self._back_at = False, 0.0
+        if not self._io.closed:
+            self._io.post(self._send)
 
     def when_empty(self, then: Callable[[], None]) -> None:
         """Call this when no job waits for an answer: at once if none does, else in the I/O thread."""
@@ -372,7 +381,7 @@ class Outbox:
                 gone += part.jobs
                 taken = True
                 continue
-            elif outcomes[i].after > 0:
+            elif outcomes[i].after > 0 and self._patient:
                 held.append(part)
                 why, after = outcomes[i].error or "the broker has no room", max(after, outcomes[i].after)
                 continue

@@ -362,6 +362,18 @@ def test_what_finds_no_room_goes_again_by_itself_and_as_it_was(io: ClientIO, bro
     assert later.result(10).token == 1 and outbox.flush(10.0)
 
 
+def test_a_program_that_fails_waits_for_no_room(io: ClientIO, broker: Played) -> None:
+    outbox = Outbox(io, 10.0)
+    job = outbox.put(Submission(new(0), []))
+    broker.answer(submitted(broker), (full(after=60.0),))
+    outbox.wait_for_answers()
+    outbox.wait_for_no_room()
+    broker.answer(submitted(broker), (full(after=60.0),))
+    with pytest.raises(BrokerUnavailable, match="2 jobs are not finished"):
+        job.result(10)
+    assert outbox.flush(10.0)
+
+
 def test_a_question_does_not_wait_for_a_job_without_room(io: ClientIO, broker: Played) -> None:
     outbox = Outbox(io, 10.0)
     job = outbox.put(Submission(new(0), []))
