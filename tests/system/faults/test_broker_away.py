@@ -13,7 +13,7 @@ import pytest
 from tests.support.cluster import Cluster, eventually, stage
 from zturbo import Client, Job, Task
 
-ROOTS = 10**6
+ROOTS = 300_000
 AWAY = 20.0
 """Seconds without a broker: four leases."""
 
@@ -28,9 +28,7 @@ def executions(path: Path, n: int) -> bytearray:
 
 
 @pytest.mark.slow
-def test_a_broker_that_is_away_while_a_million_roots_are_fed(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_broker_that_is_away_while_roots_are_fed(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     stages = [
         stage("first", "Log", path=str(tmp_path / "first")),
         stage("second", "Log", path=str(tmp_path / "second")),
@@ -52,7 +50,7 @@ def test_a_broker_that_is_away_while_a_million_roots_are_fed(
         Client(cluster.address, timeout=200) as client,
         caplog.at_level(logging.WARNING),
     ):
-        got = iter(client.map(roots(), pipeline="p", name="million"))
+        got = iter(client.map(roots(), pipeline="p", name="long"))
         outage: list[dict[str, Any]] = []
         meanwhile = Job("meanwhile", Task(1))
 
@@ -78,8 +76,8 @@ def test_a_broker_that_is_away_while_a_million_roots_are_fed(
         beside.join()
         assert n == ROOTS
         jobs = {job["name"]: job for job in outage}
-        assert sorted(job["name"] for job in outage) == ["meanwhile", "million"], "each is one job"
-        assert jobs["million"]["epoch"] == 1 and jobs["million"]["state"] in ("waiting", "running")
+        assert sorted(job["name"] for job in outage) == ["long", "meanwhile"], "each is one job"
+        assert jobs["long"]["epoch"] == 1 and jobs["long"]["state"] in ("waiting", "running")
         for name in ("zturbo.client", "zturbo.node"):
             eventually(lambda: said(name, "answers again") > 0)  # noqa: B023
         again = client.submit(meanwhile, pipeline="add")
