@@ -308,6 +308,8 @@ class Outbox:
     def _hold(self, held: list[_Part], why: str, after: float, taken: bool) -> None:
         """The broker has no room for these; ``taken``: for others of the same message it had."""
         now = time.monotonic()
+        for one in (one for part in held for one in part.jobs):  # before the callers that wait are woken
+            one.acceptance.hold(why)
         with self._changed:
             if taken or not self._held_since:
                 self._held_since = now
@@ -316,8 +318,6 @@ class Outbox:
             self._back_at = now + after
             self._changed.notify_all()
             jobs = self._held_jobs + len(self._waiting)
-        for one in (one for part in held for one in part.jobs):
-            one.acceptance.hold(why)
         self._io.later(after, self._send)
         if now >= max(self._held_since + PATIENCE, self._tell_at):
             self._tell_at = now + REMIND

@@ -25,7 +25,7 @@ class Thread:
         self.pushed = Pushed()
         self.woken = 0
         self.left: list[bool] = []
-        self.incoming = Incoming(self, JOB, 0, None, self._wake, tell=True)  # type: ignore[arg-type]
+        self.incoming = Incoming(self, JOB, 0, Acceptance(), self._wake, tell=True)  # type: ignore[arg-type]
 
     def subscribe(self, sub: Subscription, at: object) -> None:
         self.sub = sub
