@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from zturbo.core.effects import Confirm, Control, Effect, Load, Record, Reply, Send
 from zturbo.jobstates import ENDED
 from zturbo.wire.codec import decode, encode
+from zturbo.wire.control import from_broker
 from zturbo.wire.control.codec import pack_control, read_request
 from zturbo.wire.control.view import Member
 from zturbo.wire.messages import Batch
@@ -154,7 +155,10 @@ class SimBroker:
                 if isinstance(effect, Send):
                     self.world.data(self.me, effect.peer, encode(effect.message))
                 elif isinstance(effect, (Control, Confirm, Reply)):
-                    self.world.control(BROKER, effect.to, pack_control(effect.message))
+                    if not isinstance(
+                        effect.message, from_broker.SayHello
+                    ):  # members here say it each second
+                        self.world.control(BROKER, effect.to, pack_control(effect.message))
                 elif isinstance(effect, Load):
                     _, _, roots = self.ledger.chunks[(effect.job, effect.seq)]
                     self.world.later(

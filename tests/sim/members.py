@@ -149,8 +149,6 @@ class SimMember:
                 self.machine.control(from_broker.NewView(view=view), now)
         elif isinstance(message, from_broker.Refused):
             self.world.leaves(self)
-        elif isinstance(message, from_broker.SayHello):
-            pass  # it says hello each second
         else:
             self.machine.control(message, now)
 
