@@ -50,7 +50,10 @@ def test_a_client_that_floods_is_held_and_another_goes_on(tmp_path: Path) -> Non
     with Cluster(pipelines, broker={"client_jobs": 30}) as cluster:
         with cluster.client() as flooding, cluster.client() as other:
             eventually(lambda: all(all(pipeline["workers"]) for pipeline in other.pipelines()))
-            jobs = flooding.submit_many([Task(str(n)) for n in range(100)], "gate")
+            first = flooding.submit(
+                Task("0"), "gate", wait=True
+            )  # without it, a message of any size is taken
+            jobs = [first, *flooding.submit_many([Task(str(n)) for n in range(1, 100)], "gate")]
             waits = "room at the broker: "
             eventually(lambda: (jobs[-1].status()["waiting"] or "").startswith(waits))
             with pytest.raises(BrokerUnavailable, match="client_jobs"):
