@@ -50,11 +50,10 @@ class JobTable:
 
     Args:
         archive: the jobs that the ledger has.
-        limits: what unfinished jobs may use; None for the usual ones.
     """
 
-    def __init__(self, archive: Archive, limits: Limits | None = None) -> None:
-        self.quotas = Quotas(limits or Limits())
+    def __init__(self, archive: Archive) -> None:
+        self.quotas = Quotas(Limits())
         self.here: dict[bytes, Job] = {}
         """The jobs in memory, in the order of submission."""
         self.totals: Counter[JobState] = Counter()

@@ -14,7 +14,6 @@ from zturbo_broker.jobs.codes import Codes, code_gone
 from zturbo_broker.jobs.counts import Counts
 from zturbo_broker.jobs.fair_queue import FairQueue
 from zturbo_broker.jobs.job import Job
-from zturbo_broker.jobs.quotas import Limits
 from zturbo_broker.jobs.table import Archive, JobTable
 from zturbo_broker.members.leases import UNKNOWN, Membership
 from zturbo_broker.members.problems import Problems
@@ -77,7 +76,6 @@ class Known:
         version: of zturbo; members of another version are refused.
         cluster: id of the ledger, for clients.
         archive: the jobs that the ledger has.
-        limits: what unfinished jobs may use; None for the usual ones.
     """
 
     def __init__(
@@ -90,7 +88,6 @@ class Known:
         version: str,
         cluster: bytes,
         archive: Archive,
-        limits: Limits | None = None,
     ) -> None:
         self.me = member.incarnation
         self.version = version
@@ -107,7 +104,7 @@ class Known:
         self.say = Answers(self.effects)
         self.pipelines = {pipeline.name: pipeline for pipeline in pipelines}
         self.membership = Membership(member, number=view, lease=lease)
-        self.table = JobTable(archive, limits)
+        self.table = JobTable(archive)
         self.jobs = self.table.here
         self.counts = Counts()
         self.problems = Problems()

@@ -19,7 +19,6 @@ from zturbo.wire.control.message import Message
 from zturbo.wire.control.view import Member
 from zturbo.wire.messages import Batch, DataMessage, Ping, Statement
 from zturbo_broker.jobs.job import Job
-from zturbo_broker.jobs.quotas import Limits
 from zturbo_broker.jobs.strikes import Death
 from zturbo_broker.jobs.table import Archive, NoArchive
 from zturbo_broker.machine.departures import Departures
@@ -52,7 +51,6 @@ class BrokerMachine:
         cluster: id of the ledger, for clients.
         archive: the jobs that the ledger has; None if there is no ledger.
         room: members that it has descriptors for.
-        limits: what unfinished jobs may use; None for the usual ones.
     """
 
     def __init__(
@@ -69,7 +67,6 @@ class BrokerMachine:
         cluster: bytes = b"",
         archive: Archive | None = None,
         room: int = 1 << 30,
-        limits: Limits | None = None,
     ) -> None:
         known = Known(
             member,
@@ -79,7 +76,6 @@ class BrokerMachine:
             version=version,
             cluster=cluster,
             archive=archive or NoArchive(),
-            limits=limits,
         )
         known.room = room
         self.known = known

@@ -123,10 +123,10 @@ class Incoming:
             told: what the broker says of the job; None if it has not answered.
         """
         text = f"not all results were there in time; {self.stream.taken} were"
-        unreached = self._sub.unreached if self._sub is not None else ""
-        known = f"the client does not reach {unreached}" if unreached else told_of(told, self.stream.job)
-        if held := self._accepted.held:
-            known = f"the broker has not taken the job yet: {held}"
+        held = self._accepted.held
+        known = told_of(told, self.stream.job, held)
+        if not held and self._sub is not None and self._sub.unreached:
+            known = f"the client does not reach {self._sub.unreached}"
         return ResultTimeout(f"{text}; {known}" if known else text)
 
     def close(self) -> None:

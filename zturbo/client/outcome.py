@@ -176,8 +176,7 @@ class JobOutcome:
 
     def late(self, told: answers.Description | None) -> ResultTimeout:
         """The error of a caller whose time is over, with what the broker has told of the job."""
-        held = self._reading.acceptance.held
-        known = f"the broker has not taken the job yet: {held}" if held else told_of(told, self._reading.job)
+        known = told_of(told, self._reading.job, self._reading.acceptance.held)
         return ResultTimeout("the job had not ended in time" + (f"; {known}" if known else ""))
 
     def after_cancel(self, answer: answers.State) -> bool:

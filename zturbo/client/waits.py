@@ -52,8 +52,16 @@ class Waits:
             del self._told[job]
 
 
-def told_of(description: answers.Description | None, job: bytes) -> str:
-    """What the broker has told of a job, as a sentence for an error; empty if it has told nothing."""
+def told_of(description: answers.Description | None, job: bytes, held: str) -> str:
+    """What the broker has told of a job, as a sentence for an error; empty if it has told nothing.
+
+    Args:
+        description: the broker's answer to a question about the job; None if it has not answered.
+        job: its id.
+        held: why the broker has not taken the job yet; empty if it has.
+    """
+    if held:
+        return f"the broker has not taken the job yet: {held}"
     if description is None:
         return ""
     if not description.jobs:

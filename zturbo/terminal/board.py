@@ -87,7 +87,7 @@ class Board:
             if status["state"] == "done" and not status["failed"]:
                 done.append(status)
             elif before is None or before.status["state"] != status["state"]:
-                sentences.append(f"{one_line(status['name'])}: {sentence(status)}")
+                sentences.append(_told(status))
             if status["state"] in LIVE:
                 self._sample(status, now)
             else:
@@ -96,7 +96,7 @@ class Board:
         for gone in [seen for name, seen in self._open.items() if whole and name not in known]:
             status = {**gone.status, "state": "done"}
             if status["failed"]:
-                sentences.append(f"{one_line(status['name'])}: {sentence(status)}")
+                sentences.append(_told(status))
             else:
                 done.append(status)
             self._end(status)
@@ -121,7 +121,7 @@ class Board:
         counts = {"results": results, "failed": failed}
         status = {"id": job_id, "name": name, "state": state, "error": None, "waiting": None, **counts}
         self._end(status)
-        return [f"{one_line(name)}: {sentence(status)}"]
+        return [_told(status)]
 
     def _sample(self, status: dict[str, Any], now: float) -> None:
         seen = self._open.setdefault(status["id"], _Seen(status, now))
@@ -215,10 +215,15 @@ class Board:
         return Row(one_line(count["stage"]), done / total if total else 0.0, ", ".join(parts), stage=True)
 
 
+def _told(status: dict[str, Any]) -> str:
+    """A sentence about one job, with its name."""
+    return f"{one_line(status['name'])}: {sentence(status)}"
+
+
 def _of_done(jobs: list[dict[str, Any]]) -> list[str]:
     """Sentences about jobs that are done."""
     if len(jobs) <= APIECE:
-        return [f"{one_line(status['name'])}: {sentence(status)}" for status in jobs]
+        return [_told(status) for status in jobs]
     count = sum(status.get("carries") or 1 for status in jobs)
     results = sum(status["results"] for status in jobs)
     return [f"{count} jobs: done, {results} results"]

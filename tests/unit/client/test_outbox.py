@@ -257,16 +257,22 @@ def test_small_jobs_gather_as_long_as_an_answer_is_awaited(io: ClientIO, broker:
     assert len(submitted(broker).jobs) == 5, "in one message, once the first is answered"
 
 
-def test_while_many_jobs_are_under_way_a_few_wait_a_moment_and_travel(
-    io: ClientIO, played: list[Played]
-) -> None:
-    broker, sink, *_ = played
+def with_many_under_way(io: ClientIO, sink: Played) -> Outbox:
+    """An outbox with a small job, of a client that waits for the results of many."""
     outbox = Outbox(io, 60.0)
     go = held_up(io)
     for i in range(MANY):
         io.results.expect(i.to_bytes(16, "big"), at(sink, 1))
     outbox.put_small(small(0))
     go.set()
+    return outbox
+
+
+def test_while_many_jobs_are_under_way_a_few_wait_a_moment_and_travel(
+    io: ClientIO, played: list[Played]
+) -> None:
+    broker, sink, *_ = played
+    outbox = with_many_under_way(io, sink)
     came = threading.Event()
     io.post(lambda now: came.set())
     assert came.wait(10)
@@ -279,12 +285,7 @@ def test_while_many_jobs_are_under_way_a_few_wait_a_moment_and_travel(
 
 def test_a_single_one_goes_after_a_moment(io: ClientIO, played: list[Played]) -> None:
     broker, sink, *_ = played
-    outbox = Outbox(io, 60.0)
-    go = held_up(io)
-    for i in range(MANY):
-        io.results.expect(i.to_bytes(16, "big"), at(sink, 1))
-    outbox.put_small(small(0))
-    go.set()
+    with_many_under_way(io, sink)
     (alone,) = submitted(broker).jobs
     assert not alone.carries
 

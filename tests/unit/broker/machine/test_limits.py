@@ -41,7 +41,8 @@ def described(machine: BrokerMachine, user: User | None = None) -> Description:
 
 
 def limited(**limits: Any) -> BrokerMachine:
-    machine = broker(lease=1000.0, limits=Limits(**limits))
+    machine = broker(lease=1000.0)
+    machine.known.table.quotas.limits = Limits(**limits)
     hello(machine, worker())
     hello(machine, sink())
     return machine
@@ -95,7 +96,8 @@ def test_jobs_that_travel_together_are_taken_or_refused_together() -> None:
 
 
 def test_those_that_were_taken_apart_are_known_when_they_come_again() -> None:
-    machine = broker(lease=1000.0, limits=Limits(client_jobs=3))
+    machine = broker(lease=1000.0)
+    machine.known.table.quotas.limits = Limits(client_jobs=3)
     hello(machine, sink())
     assert submit(machine, new(3))[0].apart
     assert list(machine.jobs) == [carried_id(CARRIER, root) for root in range(3)]
