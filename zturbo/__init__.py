@@ -3,22 +3,22 @@
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from zturbo.api.log import get_logger
-from zturbo.api.options import Options
-from zturbo.api.stage import ReorderStage, Stage
-from zturbo.api.task import Job, Task, TaskLog
-from zturbo.hardware.resources import Resources
 from zturbo.version import __version__
-from zturbo.wire.payload import register
 
 if TYPE_CHECKING:
+    from zturbo.api.log import get_logger
+    from zturbo.api.options import Options
     from zturbo.api.result import Result
+    from zturbo.api.stage import ReorderStage, Stage
     from zturbo.api.stage_kinds import BatchStage
+    from zturbo.api.task import Job, Task, TaskLog
     from zturbo.client.aio import AsyncClient
     from zturbo.client.client import Client, JobHandle
+    from zturbo.hardware.resources import Resources
     from zturbo.system.process_map import process_map
     from zturbo.system.system import System
     from zturbo.terminal.bar import progressbar
+    from zturbo.wire.payload import register
 
 __all__ = [
     "AsyncClient",
@@ -45,13 +45,22 @@ _LATER = {
     "AsyncClient": "zturbo.client.aio",
     "BatchStage": "zturbo.api.stage_kinds",
     "Client": "zturbo.client.client",
+    "Job": "zturbo.api.task",
     "JobHandle": "zturbo.client.client",
+    "Options": "zturbo.api.options",
+    "ReorderStage": "zturbo.api.stage",
+    "Resources": "zturbo.hardware.resources",
     "Result": "zturbo.api.result",
+    "Stage": "zturbo.api.stage",
     "System": "zturbo.system.system",
+    "Task": "zturbo.api.task",
+    "TaskLog": "zturbo.api.task",
+    "get_logger": "zturbo.api.log",
     "process_map": "zturbo.system.process_map",
     "progressbar": "zturbo.terminal.bar",
+    "register": "zturbo.wire.payload",
 }
-"""Names that are imported on first use (PEP 562), because each worker imports this package and needs none."""
+"""Names that are imported on first use (PEP 562): each process imports this package, few need them all."""
 
 
 def __getattr__(name: str) -> Any:

@@ -21,7 +21,9 @@ from zturbo.deploy.children import broker_child, sink_child, worker_children
 from zturbo.deploy.network import Network
 from zturbo.runtime.net.host import host_name
 from zturbo.runtime.node.children import Child
+from zturbo.runtime.node.forking import TITLE, start_forking
 from zturbo.runtime.node.node import Node, Seat
+from zturbo.runtime.process.boot import MODULES
 from zturbo.slotted import replace
 
 __all__ = ["Cluster", "children", "eventually", "stage"]
@@ -43,11 +45,18 @@ def eventually(condition: Callable[[], bool], timeout: float = 60.0) -> None:
 
 
 def children(pid: int) -> list[int]:
-    """Processes that this one has started, in whatever thread."""
+    """Processes that this node has started, in whatever thread, without its fork server."""
     try:
-        return [child.pid for child in psutil.Process(pid).children()]
+        found = psutil.Process(pid).children()
     except psutil.NoSuchProcess:
         return []
+    return [child.pid for child in found if not _is_fork_server(child)]
+
+
+def _is_fork_server(process: psutil.Process) -> bool:
+    with contextlib.suppress(psutil.NoSuchProcess):
+        return TITLE in process.cmdline()
+    return False
 
 
 class Cluster:
@@ -104,7 +113,15 @@ class Cluster:
         env = {**os.environ, **(env or {})}
         if path:
             env["PYTHONPATH"] = os.pathsep.join([path, *sys.path])
-        self.node = Node(self.address, host=host_name(), lease=lease, on_event=self._note, env=env)
+        self._forking = start_forking(list(MODULES.values()), env)
+        self.node = Node(
+            self.address,
+            host=host_name(),
+            lease=lease,
+            on_event=self._note,
+            env=env,
+            forking=self._forking,
+        )
         services = [broker_child(self.network, address=address)]
         services += [sink_child(self.network, number, address=address) for number in range(sinks)]
         for child in services:
@@ -170,6 +187,8 @@ class Cluster:
         self.thread.join()
         folder = self.node.folder
         self.node.close()
+        if self._forking is not None:
+            self._forking.close()
         left = [pid for pid, process in self.processes.items() if process.is_running()]
         assert not left, f"processes {left} stayed behind"
         assert not folder.exists(), "socket files stayed behind"

@@ -22,6 +22,8 @@ from zturbo.cli.printed import fail
 from zturbo.errors import AccessDenied, BrokerUnavailable, JobError, ResultTimeout, ZturboError
 from zturbo.errortext import error_text
 from zturbo.exitcodes import UNFIT_CODE
+from zturbo.runtime.node.forking import Forking, start_forking
+from zturbo.runtime.process.boot import MODULES
 from zturbo.version import __version__
 
 __all__ = ["ENVIRONMENT", "EXIT_CODES", "main", "parser"]
@@ -32,6 +34,9 @@ COMMANDS = (
     *("cancel", "retry", "replay", "keys", "deploy", "slurm", "render", "completion"),
 )
 """The modules of the commands, which have their names. Only the one that runs is imported."""
+
+FORKS = ("up",)
+"""Commands with children of each role. A fork server imports their modules beside the command's own."""
 
 OF_ALL = ("completion",)
 """Commands that look at the parsers of the others."""
@@ -157,8 +162,20 @@ def main(argv: list[str] | None = None) -> int:
     """Run a command line; returns the exit code."""
     words = sys.argv[1:] if argv is None else argv
     alone = bool(words) and words[0] in COMMANDS and words[0] not in OF_ALL
+    forking = None
+    if alone and words[0] in FORKS and not {"-h", "--help"} & set(words):
+        forking = start_forking(list(MODULES.values()))
+    try:
+        return _run(words, alone, forking)
+    finally:
+        if forking is not None:
+            forking.close()
+
+
+def _run(words: list[str], alone: bool, forking: Forking | None) -> int:
     top = parser(words[0] if alone else None)
     args = top.parse_args(words)
+    args.forking = forking
     if not hasattr(args, "run"):
         top.print_help()
         return 0

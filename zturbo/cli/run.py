@@ -27,6 +27,7 @@ from zturbo.runtime.net.keys import BROKER, allowed, read_keys
 from zturbo.runtime.net.limits import check_children, raise_descriptor_limit
 from zturbo.runtime.net.sockets import check_bind
 from zturbo.runtime.node.children import Child, ChildSpec
+from zturbo.runtime.node.forking import Forking, start_forking
 from zturbo.runtime.node.node import Node
 from zturbo.runtime.node.readiness import Readiness
 
@@ -287,6 +288,7 @@ def foreground(
     beside: Callable[[Node], None] | None = None,
     output: int | None = None,
     ready_file: str | None = None,
+    forking: Forking | None = None,
 ) -> int:
     """Run child processes until Ctrl-C or SIGTERM; a second one kills them.
 
@@ -298,6 +300,7 @@ def foreground(
         beside: called with the node once the broker is ready, or at once if there is none among the children.
         output: descriptor for the children's stdout and stderr; None for this process's own.
         ready_file: path of the file for probes.
+        forking: forks the children, and is closed; None to start such a server if there are several children.
 
     Returns:
         The exit code.
@@ -370,6 +373,8 @@ def foreground(
             errors.append(error)
 
     before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    if forking is None and len(children) > 1:
+        forking = start_forking(list(dict.fromkeys(child.module for child in children)))
     try:
         node = Node(
             network.broker.bind,
@@ -379,6 +384,7 @@ def foreground(
             broker_first=any(child.role == "broker" for child in children),
             output=output,
             security=None if network.keys is None else read_keys(network.keys, ("node",)),
+            forking=forking,
         )
         nodes.append(node)
         try:
@@ -398,6 +404,8 @@ def foreground(
             node.close()
             nodes.clear()
     finally:
+        if forking is not None:
+            forking.close()
         for number, handler in before.items():
             signal.signal(number, handler)
     if errors:

@@ -96,6 +96,7 @@ def run(args: argparse.Namespace) -> int:
             ready_file=args.ready_file,
             beside=beside,
             output=progress.output,
+            forking=args.forking,
         )
     finally:
         if page is not None:

@@ -8,6 +8,7 @@ from zturbo.deploy.network import Network
 from zturbo.hardware.allot import Allotment
 from zturbo.runtime.net.listening import Listening
 from zturbo.runtime.node.children import ChildSpec
+from zturbo.runtime.process.boot import MODULES
 
 __all__ = ["broker_child", "sink_child", "worker_children"]
 
@@ -58,7 +59,7 @@ def broker_child(
         "shared": network.broker.jobs == "shared",
         "open": network.is_open,
     }
-    return ChildSpec("broker", "broker", "zturbo_broker", spec)
+    return ChildSpec("broker", "broker", MODULES["broker"], spec)
 
 
 def sink_child(
@@ -80,7 +81,7 @@ def sink_child(
         "tcp": _tcp(address),
         "debug": debug,
     }
-    return ChildSpec("sink", f"sink-{number}", "zturbo.runtime.members.sink", spec)
+    return ChildSpec("sink", f"sink-{number}", MODULES["sink"], spec)
 
 
 def worker_children(
@@ -116,9 +117,7 @@ def worker_children(
         names = [other.name for other in pipeline.stages]
         shipped = shipped_workers(pipeline.name, names, index, spec.stage, spec.task_timeout)
         more = {"tcp": _tcp(address), "debug": debug, "logs": str(network.state / "logs")}
-        return [
-            ChildSpec("worker", stage, "zturbo.runtime.members.worker", {**one, **more}) for one in shipped
-        ]
+        return [ChildSpec("worker", stage, MODULES["worker"], {**one, **more}) for one in shipped]
     where = f"{network.path}: pipeline.{pipeline.name}.stage.{spec.name}.resources"
     workers = spec.workers if count is None else count
     parts = (allotment or Allotment()).take(stage, spec.resources, workers, where=where)
@@ -139,5 +138,5 @@ def worker_children(
             "debug": debug,
             "logs": str(network.state / "logs"),
         }
-        out.append(ChildSpec("worker", stage, "zturbo.runtime.members.worker", worker))
+        out.append(ChildSpec("worker", stage, MODULES["worker"], worker))
     return out

@@ -23,7 +23,9 @@ from zturbo.errortext import error_text
 from zturbo.runtime.disk.folders import runtime_dir, short_enough
 from zturbo.runtime.net.host import host_name
 from zturbo.runtime.node.children import Child, ChildSpec
+from zturbo.runtime.node.forking import Forking, start_forking
 from zturbo.runtime.node.node import Node
+from zturbo.runtime.process.boot import MODULES
 
 __all__ = ["Processes"]
 
@@ -64,6 +66,7 @@ class Processes:
         self._failures: list[str] = []
         self._error: BaseException | None = None
         self._node: Node | None = None
+        self._forking: Forking | None = None
         self._client: Client | None = None
         self._folders: list[Path] = []
         self._address = ""
@@ -73,7 +76,7 @@ class Processes:
         self._stopping = False
         self._thread: threading.Thread | None = None
         workers = [
-            ChildSpec("worker", f"{name}.{stage_name}", "zturbo.runtime.members.worker", told)
+            ChildSpec("worker", f"{name}.{stage_name}", MODULES["worker"], told)
             for name, (names, stages) in pipelines.items()
             for index, stage_name in enumerate(names)
             for told in shipped_workers(name, names, index, stages[index], task_timeout)
@@ -156,12 +159,19 @@ class Processes:
             "temporary": list(map(str, self._folders)),
         }
         sink = {"spool": str(state / "sink"), "results": f"ipc://{sockets}/results"}
-        node = self._node = Node(address, host=host_name(), on_event=self._on_event, output=self._output)
         children = [
-            ChildSpec("broker", "broker", "zturbo_broker", broker),
-            ChildSpec("sink", "sink", "zturbo.runtime.members.sink", sink),
+            ChildSpec("broker", "broker", MODULES["broker"], broker),
+            ChildSpec("sink", "sink", MODULES["sink"], sink),
             *workers,
         ]
+        self._forking = start_forking(list(MODULES.values()))
+        node = self._node = Node(
+            address,
+            host=host_name(),
+            on_event=self._on_event,
+            output=self._output,
+            forking=self._forking,
+        )
         for child in children:
             child.spec.update(debug=Options.print_debug_log, log_file=Options.log_file)
             node.add(child)
@@ -205,5 +215,7 @@ class Processes:
                 thread.join()
             self._node = None
             node.close()
+            if self._forking is not None:
+                self._forking.close()
         for folder in self._folders:
             shutil.rmtree(folder, ignore_errors=True)

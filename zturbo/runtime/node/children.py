@@ -18,10 +18,12 @@ from typing import Any
 import msgpack
 
 from zturbo.hardware.binding import bound_environment, cpus_to_bind, on_cpus
+from zturbo.runtime.node.forking import Forked, Forking, Unavailable
 from zturbo.runtime.process.boot import command
 from zturbo.runtime.process.childside import LENGTH, STOP, UNFIT
 from zturbo.runtime.process.descendants import MARK, end_descendants
 from zturbo.runtime.process.descriptors import LOST_DESCRIPTORS
+from zturbo.runtime.process.forkserver import Order
 from zturbo.runtime.process.frozen import frozen
 from zturbo.runtime.process.ringfile import RingFile
 from zturbo.runtime.process.running import RunningNote
@@ -62,6 +64,7 @@ class Child:
         incarnation: the id that it is to have.
         env: its environment; None for the parent's.
         output: descriptor of its stdout and stderr; None for the parent's.
+        forking: forks it; None to start a program.
 
     Raises:
         OSError: this host or this process has no room for another process, descriptor or piece of memory.
@@ -73,6 +76,7 @@ class Child:
         incarnation: bytes,
         env: dict[str, str] | None = None,
         output: int | None = None,
+        forking: Forking | None = None,
     ) -> None:
         self.what = what
         self.incarnation = incarnation
@@ -90,11 +94,18 @@ class Child:
         self._reports = msgpack.Unpacker(raw=False)
         self._untold: dict[str, Any] | None = None
         """Its spec, if it has not been told that yet."""
+        self.process: subprocess.Popen[bytes] | Forked
         with contextlib.ExitStack() as undo:
-            self._start(env, output, undo)
+            self._start(env, output, forking, undo)
             undo.pop_all()
 
-    def _start(self, env: dict[str, str] | None, output: int | None, undo: contextlib.ExitStack) -> None:
+    def _start(
+        self,
+        env: dict[str, str] | None,
+        output: int | None,
+        forking: Forking | None,
+        undo: contextlib.ExitStack,
+    ) -> None:
         """Start it. If that fails, the caller makes the calls in ``undo``."""
         what = self.what
         self.ready_fd, writer = os.pipe()
@@ -117,28 +128,56 @@ class Child:
             if worker:
                 own[MARK] = self.incarnation.hex()
             given = what.spec.get("resources")
-            with on_cpus(cpus_to_bind(given)):
-                self.process = subprocess.Popen(
-                    command(what.module),
-                    stdin=subprocess.PIPE,
-                    stdout=output,
-                    stderr=output,
-                    pass_fds=(writer, memory.fileno(), stacks.fileno(), ring.fileno()),
-                    env=bound_environment(given, own),
-                    start_new_session=worker,
-                )
+            own = bound_environment(given, own)
+            kept = [writer, *(opened.fileno() for opened in (memory, stacks, ring))]
+            try:
+                if forking is None:
+                    raise Unavailable
+                numbers = self._fork(forking, own, kept, output)
+            except Unavailable:
+                numbers = kept
+                with on_cpus(cpus_to_bind(given)):
+                    self.process = subprocess.Popen(
+                        command(what.module),
+                        stdin=subprocess.PIPE,
+                        stdout=output,
+                        stderr=output,
+                        pass_fds=kept,
+                        env=own,
+                        start_new_session=worker,
+                    )
             undo.callback(self._abandon)
             self._untold = {
                 **what.spec,
                 "incarnation": self.incarnation,
-                "ready_fd": writer,
-                "running_fd": memory.fileno(),
-                "stack_fd": stacks.fileno(),
-                "ring_fd": ring.fileno(),
+                **dict(zip(("ready_fd", "running_fd", "stack_fd", "ring_fd"), numbers, strict=True)),
                 "parent": os.getpid(),
             }
         self.pid = self.process.pid
         self.pidfd = os.pidfd_open(self.pid)
+
+    def _fork(self, forking: Forking, env: dict[str, str], kept: list[int], output: int | None) -> list[int]:
+        """Have it forked. Returns the numbers that the descriptors have there."""
+        what = self.what
+        order = Order(
+            module=what.module,
+            name=what.name,
+            env=env,
+            folder=os.getcwd(),
+            cpus=sorted(cpus_to_bind(what.spec.get("resources"))),
+            leads=what.role == "worker",
+            kept=len(kept),
+        )
+        theirs, stdin = os.pipe()
+        try:
+            fds = [theirs, *kept, *([] if output is None else [output, output])]
+            self.process, numbers = forking.fork(order, fds, stdin)
+        except BaseException:
+            os.close(stdin)
+            raise
+        finally:
+            os.close(theirs)
+        return numbers
 
     @property
     def waits(self) -> bool:

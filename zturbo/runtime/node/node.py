@@ -31,6 +31,7 @@ from zturbo.runtime.net.routes import own_identity
 from zturbo.runtime.net.sockets import DONTWAIT, Dealer, make
 from zturbo.runtime.node.brokerwatch import BrokerWatch
 from zturbo.runtime.node.children import Child, ChildSpec
+from zturbo.runtime.node.forking import Forking
 from zturbo.runtime.node.looking import Looking, wall
 from zturbo.runtime.process.childside import REFUSED, UNFIT
 from zturbo.runtime.process.posted import Posted
@@ -134,6 +135,7 @@ class Node:
             them are started before, so that they import their modules while the broker starts.
         output: descriptor of the children's stdout and stderr; None for this process's.
         security: the keys of this node, if there are keys; its children are told of their file.
+        forking: forks its children; None to start each as a program.
     """
 
     def __init__(
@@ -147,6 +149,7 @@ class Node:
         output: int | None = None,
         security: Security | None = None,
         broker_first: bool = False,
+        forking: Forking | None = None,
     ) -> None:
         self.id = os.urandom(16)
         self.broker = broker
@@ -155,6 +158,7 @@ class Node:
         self._on_event = on_event
         self._env = env
         self._output = output
+        self._forking = forking
         self._keys = None if security is None else security.path
         self.folder = runtime_dir()
         self.seats: list[Seat] = []
@@ -293,7 +297,7 @@ class Node:
         incarnation = os.urandom(16)
         seat.what.spec["folder"] = str(self.folder / incarnation.hex()[:8])
         try:
-            seat.child = Child(seat.what, incarnation, self._env, self._output)
+            seat.child = Child(seat.what, incarnation, self._env, self._output, self._forking)
         except (OSError, MemoryError) as error:
             self._no_room(seat, incarnation, error, now)
 

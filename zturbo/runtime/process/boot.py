@@ -1,5 +1,7 @@
 """The program that a child of a node begins as: ``python PATH/boot.py MODULE``, not ``python -m MODULE``.
 
+A child that is forked begins here too, see :mod:`zturbo.runtime.process.forkserver`.
+
 ``python -m`` puts the working directory first on the import path. Then a user's ``queue.py`` or ``random.py``
 there is imported in place of Python's, and the process dies before it can report anything. So a child starts
 with a path on which the working directory comes last, until it loads the user's code
@@ -9,7 +11,17 @@ with a path on which the working directory comes last, until it loads the user's
 import os
 import sys
 
-__all__ = ["command", "main", "ours_first", "split_path"]
+__all__ = ["FORK_SERVER", "MODULES", "command", "main", "ours_first", "split_path"]
+
+MODULES = {
+    "broker": "zturbo_broker",
+    "sink": "zturbo.runtime.members.sink",
+    "worker": "zturbo.runtime.members.worker",
+}
+"""Role of a child -> the module that it runs; the first one is needed first."""
+
+FORK_SERVER = "zturbo.runtime.process.forkserver"
+"""The module that forks children in place of being run; each of them goes on with a module of its own."""
 
 
 def command(module: str) -> list[str]:
@@ -66,8 +78,13 @@ def main() -> None:
     # src/, under the names by which they are imported.
     base = os.path.abspath(os.path.join(os.path.dirname(__file__), *[os.pardir] * 3))
     for name in ("zturbo", "zturbo_broker"):
-        if name == "zturbo" or module.partition(".")[0] == name:
+        if name == "zturbo" or module.partition(".")[0] == name or module == FORK_SERVER:
             _load(name, [base, os.path.join(base, "src")])
+    if module == FORK_SERVER:
+        from zturbo.runtime.process.forkserver import serve
+
+        module = serve(int(sys.argv[1]))
+        del sys.argv[1:]
     runpy.run_module(module, run_name="__main__", alter_sys=True)
 
 
