@@ -1,7 +1,7 @@
-"""Hooks of MkDocs: they make pages from the code, and add pages that the nav does not name.
+"""Makes pages from the code, ``python scripts/docs_pages.py``; and hooks of MkDocs.
 
-``reference/cli.md`` is made from ``zturbo.cli.parser()``, and ``reference/network-file.md`` from
-``zturbo.deploy.network``. So both always agree with the code.
+``docs/reference/cli.md`` is made from ``zturbo.cli.parser()``, and ``docs/reference/network-file.md`` from
+``zturbo.deploy.network``. A test compares both with the code. The hooks add pages that the nav does not name.
 """
 
 from __future__ import annotations
@@ -10,19 +10,25 @@ import argparse
 import ast
 import inspect
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import Any
 
 from mkdocs.config.defaults import MkDocsConfig
-from mkdocs.structure.files import File, Files
 
 import zturbo.cli
 from zturbo.deploy import network
 from zturbo.errors import NetworkFileError
 
-__all__ = ["TABLES", "cli_page", "commands", "network_page", "on_config", "on_files", "on_page_content"]
+__all__ = ["PAGES", "TABLES", "cli_page", "commands", "network_page", "on_config", "on_page_content"]
+
+FOLDER = Path(__file__).parents[1] / "docs" / "reference"
+
+WIDTH = 100
+"""Of a usage line, in characters."""
+
+NOTE = "<!-- made by scripts/docs_pages.py -->\n\n"
 
 
 # -- the command line ---------------------------------------------------------------------------
@@ -53,12 +59,13 @@ def commands(parser: argparse.ArgumentParser, name: str) -> Iterator[tuple[str, 
 
 
 def _command(parser: argparse.ArgumentParser) -> list[str]:
-    usage = parser.format_usage().removeprefix("usage: ").strip()
+    formatter = parser.formatter_class(parser.prog, width=WIDTH)
+    formatter.add_usage(parser.usage, parser._actions, parser._mutually_exclusive_groups)
+    usage = formatter.format_help().removeprefix("usage: ").strip()
     lines = [parser.description or "", "", "```text", usage, "```", "", "| argument | |", "| --- | --- |"]
     for action in parser._actions:
         if action.help is argparse.SUPPRESS or isinstance(action, argparse._SubParsersAction):
             continue
-        formatter = parser._get_formatter()
         words = formatter._format_action_invocation(action)
         about = formatter._expand_help(action) if action.help else ""
         if not about and action.choices:
@@ -176,13 +183,6 @@ def expected(table: str, key: str) -> str:
 
 
 # -- hooks --------------------------------------------------------------------------------------
-def on_files(files: Files, config: MkDocsConfig) -> Files:
-    """Add the pages that are made from the code."""
-    for path, text in (("reference/cli.md", cli_page()), ("reference/network-file.md", network_page())):
-        files.append(File.generated(config, path, content=text))
-    return files
-
-
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
     """Add each page that the nav does not name to the end of the nav."""
     assert config.nav is not None
@@ -197,3 +197,19 @@ def on_page_content(html: str, **_: Any) -> str:
     """Render the few marks of reStructuredText that docstrings have."""
     html = re.sub(r":(?:class|meth|func|mod|attr|exc):<code>~?([^<]*)</code>", r"<code>\1</code>", html)
     return html.replace("::</p>", ":</p>")
+
+
+# -- the command --------------------------------------------------------------------------------
+PAGES: dict[Path, Callable[[], str]] = {FOLDER / "cli.md": cli_page, FOLDER / "network-file.md": network_page}
+"""File -> its text's function."""
+
+
+def main() -> None:
+    """Write the pages."""
+    for path, page in PAGES.items():
+        path.write_text(NOTE + page())
+        print(f"{path.relative_to(FOLDER.parents[1])}: written")
+
+
+if __name__ == "__main__":
+    main()

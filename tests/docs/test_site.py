@@ -67,6 +67,12 @@ def test_a_broken_link_is_an_error(tmp_path: Path, link: str) -> None:
     assert "nowhere" in done.stderr
 
 
+def test_the_pages_that_are_made_from_the_code_are_current(pages: ModuleType) -> None:
+    for path, page in pages.PAGES.items():
+        now = " ".join(page().split())  # argparse breaks lines in another way from version to version
+        assert now in " ".join(path.read_text().split()), "run: python scripts/docs_pages.py"
+
+
 def test_each_key_of_the_network_file_is_told(pages: ModuleType) -> None:
     for _, cls, _, _ in pages.TABLES:
         for name, text in pages.attribute_docs(cls).items():
