@@ -8,6 +8,7 @@ from zturbo.version import __version__
 if TYPE_CHECKING:
     from zturbo.api.log import get_logger
     from zturbo.api.options import Options
+    from zturbo.api.pipeline import Pipeline
     from zturbo.api.result import Result
     from zturbo.api.stage import ReorderStage, Stage
     from zturbo.api.stage_kinds import BatchStage
@@ -27,6 +28,7 @@ __all__ = [
     "Job",
     "JobHandle",
     "Options",
+    "Pipeline",
     "ReorderStage",
     "Resources",
     "Result",
@@ -48,6 +50,7 @@ _LATER = {
     "Job": "zturbo.api.task",
     "JobHandle": "zturbo.client.client",
     "Options": "zturbo.api.options",
+    "Pipeline": "zturbo.api.pipeline",
     "ReorderStage": "zturbo.api.stage",
     "Resources": "zturbo.hardware.resources",
     "Result": "zturbo.api.result",

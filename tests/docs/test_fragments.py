@@ -58,6 +58,12 @@ AROUND = [
         "",
         "assert {job.name for job in jobs} == {'a.mp4', 'b.mp4'}\nassert later.id == whole.id == jobs[0].id",
     ),
+    Around(
+        "class Detect(Stage[Frame, Box])",
+        "from collections.abc import Iterator\nfrom zturbo import Client, Pipeline, Stage, Task\n"
+        "Path = Frame = Box = Track = str\npaths, client = ['a'], Client()",
+        "assert track == 'a' and Detect()\nclient.close()",
+    ),
     Around("async def main(urls)", "", "import asyncio\nasyncio.run(main(['a', 'b']))"),
 ]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import AsyncIterable, Awaitable, Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any, Generic, Union
 
 from zturbo.api.log import get_logger
 from zturbo.api.task import Task
@@ -12,14 +12,27 @@ from zturbo.checks import check_count, check_type, wrong
 from zturbo.errors import UsageError
 from zturbo.hardware.resources import Resources
 
-__all__ = ["Outputs", "ReorderStage", "Stage"]
+if TYPE_CHECKING:
+    from typing_extensions import TypeVar
 
-Outputs = Task | Iterable[Task] | None
+    In = TypeVar("In", contravariant=True, default=Any)
+    Out = TypeVar("Out", covariant=True, default=Any)
+else:
+    from typing import TypeVar
+
+    In = TypeVar("In")
+    Out = TypeVar("Out")
+
+__all__ = ["In", "Out", "Outputs", "ReorderStage", "Stage"]
+
+Outputs = Union[Task[Out], Iterable[Task[Out]], None]  # noqa: UP007 - Python 3.10 has no "|" here
 """The outputs of one task: one, many, or none."""
 
 
-class Stage:
+class Stage(Generic[In, Out]):
     """One stage of a pipeline. Subclasses write :meth:`process`, which turns a task into its outputs.
+
+    ``class Detect(Stage[Frame, Box])`` tells a type checker the types of contents that come in and go out.
 
     A stage has any number of workers. Each is a process with its own instance, on which zturbo calls
     ``__init__``, then ``init(worker_id)``, then ``process(task)`` for each task.
@@ -148,7 +161,7 @@ class Stage:
         """Called before the first task of each job, if overridden. Clear the state of the last job here."""
         return None
 
-    def process(self, task: Task) -> Outputs | Awaitable[Outputs] | AsyncIterable[Task]:
+    def process(self, task: Task[In]) -> Outputs[Out] | Awaitable[Outputs[Out]] | AsyncIterable[Task[Out]]:
         """Turn a task into its outputs. It may be ``async def``, or an asynchronous generator.
 
         An error that it raises fails this task alone.
@@ -166,7 +179,7 @@ class Stage:
         return type(self).__name__
 
 
-class ReorderStage(Stage):
+class ReorderStage(Stage[In, Out]):
     """A stage that gets the tasks of a job in order. One worker gets all tasks of a job.
 
     The order is the one in which the stages above made the tasks: depth first, and a generator's outputs in
@@ -191,7 +204,7 @@ class ReorderStage(Stage):
         super().__init__(resources, **custom)
         self.reorder_buffer_size = reorder_buffer_size
 
-    def get_sequence_id(self, task: Task) -> int:
+    def get_sequence_id(self, task: Task[In]) -> int:
         """The task's number in the order of its job, counted from 0. Override it to choose the order.
 
         A number that no task has is a gap: tasks behind it wait until all of the job's tasks have come. A

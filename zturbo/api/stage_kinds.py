@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from functools import partial
 from types import FunctionType
 from typing import Any
 
-from zturbo.api.stage import Outputs, Stage
+from zturbo.api.stage import In, Out, Outputs, Stage
 from zturbo.api.task import Task
 from zturbo.checks import check_count, is_number, wrong
 from zturbo.errors import UsageError
@@ -16,7 +16,7 @@ from zturbo.hardware.resources import Resources
 __all__ = ["BatchStage", "FunctionStage", "is_async", "settled"]
 
 
-class BatchStage(Stage):
+class BatchStage(Stage[In, Out]):
     """A stage that processes several tasks at once, such as a model that is faster with full batches.
 
     Subclasses write :meth:`process_batch`. A batch has up to ``max_batch`` tasks, all of one job. If it is
@@ -69,12 +69,12 @@ class BatchStage(Stage):
         if not is_number(self.max_wait, 0):
             raise wrong(f"{name}: max_wait", self.max_wait, "seconds, 0 or more")
 
-    def process(self, task: Task) -> Task | Iterable[Task] | None:
+    def process(self, task: Task[In]) -> Outputs[Out]:
         """Process a batch of one task, as debug mode does."""
         (result,) = self.results_of([task])
         return result
 
-    def results_of(self, tasks: list[Task]) -> list[Task | Iterable[Task] | None]:
+    def results_of(self, tasks: list[Task[In]]) -> list[Outputs[Out]]:
         """Call :meth:`process_batch` and check its results.
 
         Raises:
@@ -89,7 +89,7 @@ class BatchStage(Stage):
             raise TypeError(f"{name} gave {len(results)} results for {len(tasks)} tasks")
         return list(results)
 
-    def process_batch(self, tasks: list[Task]) -> Sequence[Task | Iterable[Task] | None]:
+    def process_batch(self, tasks: list[Task[In]]) -> Sequence[Outputs[Out]]:
         """Turn each of these tasks into its outputs.
 
         Args:

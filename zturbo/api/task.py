@@ -4,12 +4,21 @@ from __future__ import annotations
 
 import os
 import time
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple
 
 from zturbo.checks import check_count, check_text, check_type
 from zturbo.errors import DecodeError, UsageError
 from zturbo.errortext import safe_repr
 from zturbo.wire.payload import Unreadable, unpack_meta
+
+if TYPE_CHECKING:
+    from typing_extensions import TypeVar
+
+    Content = TypeVar("Content", covariant=True, default=Any)
+else:
+    from typing import TypeVar
+
+    Content = TypeVar("Content")
 
 __all__ = ["Job", "Task", "TaskLog", "bare_task", "read_meta"]
 
@@ -44,8 +53,8 @@ def read_meta(packed: Any) -> tuple[Any, list[TaskLog]]:
         raise DecodeError("a task's logs are malformed") from None
 
 
-class Task:
-    """A unit of data between stages.
+class Task(Generic[Content]):
+    """A unit of data between stages. ``Task[Frame]`` tells a type checker the type of its content.
 
     Args:
         content: any value that :mod:`zturbo.wire.payload` can pack: plain values, NumPy arrays, bytes.
@@ -66,10 +75,10 @@ class Task:
 
     def __init__(
         self,
-        content: Any = None,
+        content: Content = None,  # type: ignore[assignment]
         meta: dict[Any, Any] | None = None,
         *,
-        parent_task: Task | None = None,
+        parent_task: Task[Any] | None = None,
         owned: bool = False,
     ) -> None:
         self.content = content
@@ -111,12 +120,12 @@ class Task:
         check_type("Task.logs", value, (list, type(None)), "a list of TaskLog or None")
         self._logs = value
 
-    def start(self, stage: object) -> Task:
+    def start(self, stage: object) -> Task[Content]:
         """Begin a log entry for a stage. Returns the task itself."""
         self._started = (str(stage), time.time(), time.perf_counter())
         return self
 
-    def finish(self, content: Any = None, success: bool = True) -> Task:
+    def finish(self, content: Any = None, success: bool = True) -> Task[Content]:
         """End the log entry that :meth:`start` began. Returns the task itself.
 
         Args:

@@ -15,8 +15,10 @@ import os
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Iterable, Iterator
 from concurrent import futures
 from functools import partial
-from typing import Any
+from typing import Any, Literal, overload
 
+from zturbo.api.pipeline import Pipeline, PipelineName, name_of
+from zturbo.api.stage import In, Out
 from zturbo.api.task import Job, Task
 from zturbo.checks import check_type, wrong
 from zturbo.client.acceptance import Acceptance
@@ -79,18 +81,22 @@ class AsyncClient:
             raise UsageError("the client is not connected: use it in an async with statement")
         return self._client
 
-    async def submit(self, job: Job | Task, pipeline: str, *, wait: bool = False, **options: Any) -> AsyncJob:
+    async def submit(
+        self, job: Job | Task, pipeline: PipelineName, *, wait: bool = False, **options: Any
+    ) -> AsyncJob:
         """As :meth:`zturbo.Client.submit`."""
         client = self.client
-        wait = client.connection.submissions.awaits_answer(wait, pipeline)
+        wait = client.connection.submissions.awaits_answer(wait, name_of(pipeline))
         if not client.connection.outbox.has_room():
             await asyncio.to_thread(client.connection.outbox.wait_for_room)
-        job_id, name, acceptance = client.connection.submit_job(job, pipeline, options)
+        job_id, name, acceptance = client.connection.submit_job(job, name_of(pipeline), options)
         if wait:
             await settled(acceptance)
         return AsyncJob(JobHandle(client.connection, job_id, name, acceptance, 0))
 
-    async def submit_many(self, jobs: Iterable[Job | Task], pipeline: str, **options: Any) -> list[AsyncJob]:
+    async def submit_many(
+        self, jobs: Iterable[Job | Task], pipeline: PipelineName, **options: Any
+    ) -> list[AsyncJob]:
         """As :meth:`zturbo.Client.submit_many`."""
         return [await self.submit(job, pipeline, **options) for job in jobs]
 
@@ -98,10 +104,25 @@ class AsyncClient:
         """As :meth:`zturbo.Client.flush`."""
         await asyncio.to_thread(self.client.flush, timeout)
 
+    @overload
+    def map(
+        self,
+        contents: Iterable[In] | AsyncIterable[In],
+        pipeline: Pipeline[In, Out],
+        *,
+        ordered: bool = ...,
+        name: str = ...,
+        on_error: Literal["raise", "skip"] = ...,
+        **options: Any,
+    ) -> AsyncGenerator[Out, None]: ...
+    @overload
+    def map(
+        self, contents: Iterable[Any] | AsyncIterable[Any], pipeline: str, **options: Any
+    ) -> AsyncGenerator[Any, None]: ...
     def map(
         self,
         contents: Iterable[Any] | AsyncIterable[Any],
-        pipeline: str,
+        pipeline: Any,
         *,
         ordered: bool = True,
         name: str = "map",
@@ -114,6 +135,7 @@ class AsyncClient:
         (``contextlib.aclosing`` calls that), or when it is dropped.
         """
         submissions = self.client.connection.submissions
+        pipeline = name_of(pipeline)
         submission = submissions.mapping(contents, pipeline, ordered, name, on_error, options)
         return self._map(contents, pipeline, submission, on_error)
 

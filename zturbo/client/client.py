@@ -11,18 +11,15 @@ A job lives at the broker, not in the client: a client may leave, and the same o
 
 from __future__ import annotations
 
-import atexit
-import contextlib
 import logging
 import os
-import sys
-import weakref
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from concurrent import futures
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, overload
 
+from zturbo.api.pipeline import Pipeline, PipelineName, name_of
+from zturbo.api.stage import In, Out
 from zturbo.api.task import Job, Task
 from zturbo.checks import (
     check_count,
@@ -34,13 +31,12 @@ from zturbo.checks import (
 )
 from zturbo.client.acceptance import Acceptance
 from zturbo.client.connection import Connection
-from zturbo.client.feeder import Feeder
 from zturbo.client.handle import JobHandle
 from zturbo.client.hosts import by_host, measurements
 from zturbo.client.job_ids import is_job_id, job_id_of, joined, pick_job, with_text_ids
 from zturbo.client.looks import look, pick_processes, stack_map, trace
-from zturbo.client.reader import Failure, Reader
-from zturbo.client.submissions import OnError, Submission
+from zturbo.client.maps import begin_map
+from zturbo.client.submissions import OnError
 from zturbo.errors import ResultTimeout, UsageError, ZturboError
 from zturbo.htmltext import facts, table
 from zturbo.runtime.net.keys import ASKING, Security, read_keys
@@ -154,7 +150,9 @@ class Client:
         """
         self.connection.close()
 
-    def submit(self, job: Job | Task, pipeline: str, *, wait: bool = False, **options: Any) -> JobHandle:
+    def submit(
+        self, job: Job | Task, pipeline: PipelineName, *, wait: bool = False, **options: Any
+    ) -> JobHandle:
         """Submit a job; returns its handle at once.
 
         The job is safe once the broker has it in its ledger: from the return of :meth:`JobHandle.accepted`,
@@ -185,12 +183,14 @@ class Client:
                 it stays one job, if the broker has taken it after all.
         """
         connection = self.connection
-        wait = connection.submissions.awaits_answer(wait, pipeline)
-        job_id, name, acceptance = connection.submit_job(job, pipeline, options)
+        wait = connection.submissions.awaits_answer(wait, name_of(pipeline))
+        job_id, name, acceptance = connection.submit_job(job, name_of(pipeline), options)
         handle = JobHandle(connection, job_id, name, acceptance, 0)
         return handle.accepted() if wait else handle
 
-    def submit_many(self, jobs: Iterable[Job | Task], pipeline: str, **options: Any) -> list[JobHandle]:
+    def submit_many(
+        self, jobs: Iterable[Job | Task], pipeline: PipelineName, **options: Any
+    ) -> list[JobHandle]:
         """Submit each of these jobs. Arguments, and what is raised, as of :meth:`submit`.
 
         Jobs before one that raises have been submitted; give such a list ids of your own to submit it again.
@@ -209,10 +209,23 @@ class Client:
         check_timeout("flush: timeout", timeout)
         self.connection.flush(timeout)
 
+    @overload
+    def map(
+        self,
+        contents: Iterable[In],
+        pipeline: Pipeline[In, Out],
+        *,
+        ordered: bool = ...,
+        name: str = ...,
+        on_error: Literal["raise", "skip"] = ...,
+        **options: Any,
+    ) -> Generator[Out, None, None]: ...
+    @overload
+    def map(self, contents: Iterable[Any], pipeline: str, **options: Any) -> Generator[Any, None, None]: ...
     def map(
         self,
         contents: Iterable[Any],
-        pipeline: str,
+        pipeline: Any,
         *,
         ordered: bool = True,
         name: str = "map",
@@ -227,7 +240,7 @@ class Client:
 
         Args:
             contents: any iterable; read in a thread of its own.
-            pipeline: name of the pipeline.
+            pipeline: its name; a :class:`zturbo.Pipeline` knows the types of its contents.
             ordered: results in the order of ``contents``; else as they come.
             name: of the job.
             on_error: for a failed task, ``raise`` its error at its place, ``skip`` it, or ``return`` the
@@ -237,57 +250,18 @@ class Client:
         Yields:
             Contents of the pipeline's outputs.
         """
+        pipeline = name_of(pipeline)
         submission = self.connection.submissions.mapping(contents, pipeline, ordered, name, on_error, options)
-        return self._begin(contents, pipeline, submission, on_error)
+        return begin_map(self.connection, contents, pipeline, submission, on_error, self.timeout)
 
     def map_tasks(
-        self, contents: Iterable[Any], pipeline: str, **options: Any
+        self, contents: Iterable[Any], pipeline: PipelineName, **options: Any
     ) -> Generator[Task, None, None]:
         """As :meth:`map`, but yields tasks with their meta, and failed tasks in their places."""
-        submission = self.connection.submissions.mapping(contents, pipeline, True, "map", "raise", options)
-        return self._begin(contents, pipeline, submission, None)
-
-    def _begin(
-        self,
-        contents: Iterable[Any],
-        pipeline: str,
-        submission: Submission,
-        on_error: OnError | None,
-    ) -> Generator[Any, None, None]:
-        acceptance = self.connection.submit(submission)
-        acceptance.result()
-        check = partial(self.connection.submissions.check_size, pipeline)
-        results = self._map(contents, submission.job, acceptance, on_error, check)
-        next(results)  # inside its try statement: so it ends the job even if no result is ever taken
-        _maps.add(results)
-        return results
-
-    def _map(
-        self,
-        contents: Iterable[Any],
-        job_id: bytes,
-        acceptance: Acceptance,
-        on_error: OnError | None,
-        check: Callable[[list[Any]], None],
-    ) -> Generator[Any, None, None]:
-        """Yields None, then contents; tasks if ``on_error`` is None."""
-        connection = self.connection
-        reader = Reader(connection.io, job_id, 0, acceptance)
-        feeder = Feeder(connection.io, job_id, contents, fail=reader.fail, check=check)
-        try:
-            yield None
-            if on_error is None:
-                yield from reader.tasks(None)
-                return
-            for content in reader.contents(None):
-                if type(content) is not Failure:
-                    yield content
-                else:
-                    yield from content.take(on_error)
-        finally:
-            feeder.close()
-            if not connection.forked and not sys.is_finalizing():  # then no thread is left to send it
-                _quietly(connection.send(to_broker.Release(job=job_id)), connection.io.may_wait(self.timeout))
+        submission = self.connection.submissions.mapping(
+            contents, name_of(pipeline), True, "map", "raise", options
+        )
+        return begin_map(self.connection, contents, name_of(pipeline), submission, None, self.timeout)
 
     def attach(self, job_id: bytes | str, *, from_start: bool = False) -> JobHandle:
         """A handle of a job that this client or another one has submitted.
@@ -580,21 +554,3 @@ def _handles(where: str, handles: Iterable[JobHandle]) -> list[JobHandle]:
     for i, handle in enumerate(found):
         check_type(f"{where}: handles[{i}]", handle, JobHandle, "a handle, as submit and attach give it")
     return list(dict.fromkeys(found))
-
-
-_maps: weakref.WeakSet[Generator[Any, None, None]] = weakref.WeakSet()
-"""Iterators of ``map`` that the program still has: at its end they are closed."""
-
-
-@atexit.register
-def _close_maps() -> None:
-    for results in list(_maps):
-        with contextlib.suppress(Exception):  # one that runs in another thread cannot be closed
-            results.close()
-
-
-def _quietly(future: futures.Future[Any], timeout: float) -> None:
-    try:
-        future.result(timeout)
-    except (ZturboError, futures.TimeoutError) as error:
-        log.debug("not released: %s", error)
