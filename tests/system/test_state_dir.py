@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.stages.pyturbo import Kept, Say
-from tests.support.cluster import eventually
+from tests.support.cluster import children, eventually
 from zturbo import Job, Options, Task
 from zturbo.errors import StartError
 from zturbo.system.records import JobRecords
@@ -47,15 +47,6 @@ def quiet(monkeypatch: pytest.MonkeyPatch) -> None:
 def done(folder: Path) -> list[str]:
     file = folder / "done"
     return file.read_text().split() if file.exists() else []
-
-
-def children(pid: int) -> list[int]:
-    return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()] + [
-        int(word)
-        for task in Path(f"/proc/{pid}/task").iterdir()
-        if task.name != str(pid)
-        for word in (task / "children").read_text().split()
-    ]
 
 
 def killed(folder: Path, state: Path, script: Path) -> None:
