@@ -51,6 +51,31 @@ def test_a_task_that_holds_the_interpreter_shows_where_it_is(
         job.cancel()
 
 
+def test_each_coroutine_shows_the_await_at_which_it_stands(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    waits = stage("waits", "tests.stages.coroutines:Waits", 1, path=str(tmp_path / "cancelled"))
+    with Cluster({"p": [waits]}) as cluster, cluster.client() as client:
+        jobs = [client.submit(Job(f"job {i}", Task("forever")), pipeline="p") for i in range(3)]
+        found: list[dict[str, Any]] = []
+
+        def seen() -> bool:
+            found[:] = [task for one in client.stacks() for task in one["tasks"] if task["frames"]]
+            return len(found) == 3
+
+        eventually(seen)
+        assert {task["job"] for task in found} == {job.id for job in jobs}
+        for task in found:
+            assert [frame["function"] for frame in task["frames"]] == ["wait", "process"]
+            assert task["frames"][1]["file"].endswith("coroutines.py")
+        assert main(["stack", "--broker", cluster.address]) == 0
+        assert capsys.readouterr().out.count("coroutines.py:") == 3
+        profile = client.profile("waits", seconds=1)
+        assert profile and client.stacks("waits")[0]["note"] == ""
+        for job in jobs:
+            job.cancel()
+
+
 def test_a_failed_task_runs_again_in_the_terminal(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

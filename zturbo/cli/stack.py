@@ -19,7 +19,7 @@ examples:
   zturbo stack video.detect           the workers of one stage, idle ones too
   zturbo stack node7:4711 --all       one process: all its threads, and zturbo's own calls
 
-A stage that is 'async def' runs its tasks in turns: what is shown is the turn that runs now.
+Of a stage that is 'async def', each task shows the 'await' at which it stands.
 exit code: 1 if no stack could be had of a process
 """
 
@@ -100,6 +100,7 @@ def _show(one: dict[str, Any], names: dict[str, str], *, whole: bool) -> None:
         job = short(task["job"])
         called = f" ({one_line(names[task['job']])})" if task["job"] in names else ""
         print(f"  task {path} of job {job}{called}, for {task['seconds']:.1f} s")
+        _frames(task["frames"], "    ")
     if len(tasks) > TASKS and not whole:
         print(f"  and {len(tasks) - TASKS} more tasks; --all shows them")
     if not tasks and not one["note"]:

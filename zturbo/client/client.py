@@ -386,7 +386,8 @@ class Client:
 
         Returns:
             For each process a map with ``name``, ``host``, ``pid``, ``incarnation``; ``tasks`` that run
-            (``job``, ``path``, ``epoch``, ``given``: outputs so far, ``seconds``: how long it has run);
+            (``job``, ``path``, ``epoch``, ``given``: outputs so far, ``seconds``: how long it has run,
+            ``frames``: where its coroutine stands, empty for a stage that is not ``async def``);
             ``frames`` of the stage's code, the innermost first (``file``, ``line``, ``function``);
             ``threads``, each with all its frames, the main thread first; and a ``note``: why there is no
             stack, else empty.

@@ -12,7 +12,7 @@ from zturbo.errors import DecodeError, UsageError, ZturboError
 from zturbo.telemetry.chrome import Track, document
 from zturbo.telemetry.ring import read_records
 from zturbo.telemetry.seen import Traces, Unreadable, Where, read_traces
-from zturbo.telemetry.stacks import Frame, Stack, main_stack, of_code, parse
+from zturbo.telemetry.stacks import Frame, Stack, coroutines, main_stack, of_code, parse
 from zturbo.wire.control import answers, to_broker
 
 __all__ = ["look", "pick_processes", "stack_map", "trace"]
@@ -130,6 +130,7 @@ def stack_map(process: answers.Process, found: Where | ZturboError) -> dict[str,
         return told
     stacks = parse(found.text)
     main = main_stack(stacks)
+    waiting = coroutines(found.text)
     told["tasks"] = [
         {
             "job": task.job.hex(),
@@ -137,6 +138,7 @@ def stack_map(process: answers.Process, found: Where | ZturboError) -> dict[str,
             "path": list(task.path),
             "given": task.given,
             "seconds": task.seconds,
+            "frames": _frames(of_code(waiting.get((task.job, task.path), ()))),
         }
         for task in found.tasks
     ]

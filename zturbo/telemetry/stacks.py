@@ -10,15 +10,34 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-__all__ = ["Frame", "Stack", "collapsed", "is_whole", "main_stack", "of_code", "parse", "speedscope"]
+__all__ = [
+    "COROUTINES_END",
+    "Frame",
+    "Stack",
+    "collapsed",
+    "coroutine_line",
+    "coroutines",
+    "is_whole",
+    "main_stack",
+    "of_code",
+    "parse",
+    "speedscope",
+]
+
+COROUTINES_END = "End of coroutines"
+"""The last line of a process that runs coroutines."""
+
+Path = tuple[int, ...]
 
 MOST_THREADS = 200
+MOST_COROUTINES = 1000
 MOST_FRAMES = 500
 """Frames of one stack at most; faulthandler writes 100."""
 LENGTH = 500
 """Characters of a file's or a function's name."""
 
 _THREAD = re.compile(r"(Current thread|Thread) (0x[0-9a-fA-F]+)")
+_COROUTINE = re.compile(r"Coroutine ([0-9a-f]{32}) ([0-9.]{0,2000})")
 _FRAME = re.compile(r'  File "(.*)", line (\d{1,9}|\?\?\?) in (.*)')
 _OURS = re.compile(r"(/zturbo/(runtime|core|wire|api|telemetry)/[\w/]+\.py|/runpy\.py|<frozen runpy>)\Z")
 
@@ -44,23 +63,58 @@ class Stack(NamedTuple):
 def parse(text: str) -> list[Stack]:
     """The stacks in a text of :mod:`faulthandler`; the main thread's is the last."""
     stacks: list[tuple[str, list[Frame]]] = []
+    frames: list[Frame] | None = None
     for line in text.splitlines():
         if (thread := _THREAD.match(line)) is not None:
             if len(stacks) == MOST_THREADS:
                 break
-            stacks.append((thread[2], []))
-        elif stacks and (found := _FRAME.match(line)) is not None:
-            if len(stacks[-1][1]) < MOST_FRAMES:
-                number = 0 if found[2] == "???" else int(found[2])
-                stacks[-1][1].append(Frame(found[1][-LENGTH:], number, found[3][:LENGTH]))
+            frames = []
+            stacks.append((thread[2], frames))
+        elif _COROUTINE.match(line) is not None:
+            frames = None
+        elif frames is not None:
+            _add(frames, line)
     return [Stack(name, tuple(frames)) for name, frames in stacks]
 
 
-def is_whole(text: str) -> bool:
+def _add(frames: list[Frame], line: str) -> None:
+    """Add the frame in this line, if it is one."""
+    if len(frames) < MOST_FRAMES and (found := _FRAME.match(line)) is not None:
+        number = 0 if found[2] == "???" else int(found[2])
+        frames.append(Frame(found[1][-LENGTH:], number, found[3][:LENGTH]))
+
+
+def coroutine_line(job: bytes, path: Path) -> str:
+    """The line before the frames of the coroutine that runs a task."""
+    return f"Coroutine {job.hex()} {'.'.join(map(str, path))}"
+
+
+def coroutines(text: str) -> dict[tuple[bytes, Path], tuple[Frame, ...]]:
+    """The stacks of the coroutines in a text: (job, path) of the task -> its frames, the innermost first."""
+    found: dict[tuple[bytes, Path], list[Frame]] = {}
+    frames: list[Frame] | None = None
+    for line in text.splitlines():
+        if (begun := _COROUTINE.match(line)) is not None:
+            if len(found) == MOST_COROUTINES:
+                break
+            path = tuple(int(part[:20]) for part in begun[2].split(".") if part)
+            frames = found.setdefault((bytes.fromhex(begun[1]), path), [])
+        elif frames is not None:
+            _add(frames, line)
+    return {task: tuple(frames) for task, frames in found.items()}
+
+
+def is_whole(text: str, *, coroutines: bool = False) -> bool:
     """Whether a text ends where faulthandler ends: with the outermost call of the main thread.
 
     The main thread is the last that faulthandler writes. A stack or a list that is too long ends with dots.
+
+    Args:
+        text: the text.
+        coroutines: whether the process writes where its coroutines stand, too.
     """
+    if coroutines:
+        return text.endswith(f"{COROUTINES_END}\n")
     last = text.rstrip("\n").rpartition("\n")[2] if text.endswith("\n") else ""
     if last.strip() == "...":
         return True

@@ -27,7 +27,18 @@ from zturbo.telemetry.seen import (
     read_stack,
     read_traces,
 )
-from zturbo.telemetry.stacks import Frame, collapsed, is_whole, main_stack, of_code, parse, speedscope
+from zturbo.telemetry.stacks import (
+    COROUTINES_END,
+    Frame,
+    collapsed,
+    coroutine_line,
+    coroutines,
+    is_whole,
+    main_stack,
+    of_code,
+    parse,
+    speedscope,
+)
 
 TEXT = """\
 Thread 0x00007f0000000001 (most recent call first):
@@ -145,3 +156,22 @@ def test_no_other_answer_is_read(value: object, read: object) -> None:
             read(data)  # type: ignore[operator]
         except Unreadable:
             continue
+
+
+def test_coroutines_come_behind_the_threads() -> None:
+    text = (
+        'Current thread 0x1 (most recent call first):\n  File "/a/boot.py", line 9 in <module>\n'
+        f"{coroutine_line(bytes(16), (3, 10))}\n"
+        '  File "/s/stages.py", line 4 in get\n  File "/s/stages.py", line 9 in process\n'
+        f"{coroutine_line(bytes(16), ())}\n"
+        f"{COROUTINES_END}\n"
+    )
+    assert [stack.thread for stack in parse(text)] == ["0x1"]
+    assert len(parse(text)[0].frames) == 1
+    assert coroutines(text) == {
+        (bytes(16), (3, 10)): (Frame("/s/stages.py", 4, "get"), Frame("/s/stages.py", 9, "process")),
+        (bytes(16), ()): (),
+    }
+    assert is_whole(text, coroutines=True) and not is_whole(text)
+    assert parse(text[text.index("Coroutine") :] + text)[0].thread == "0x1", "a late answer is passed over"
+    assert coroutines("Coroutine 00 1\n" * 3) == {}

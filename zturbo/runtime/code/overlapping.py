@@ -29,6 +29,7 @@ from zturbo.runtime.code.onetask import log_failed
 from zturbo.runtime.code.production import Production
 from zturbo.runtime.code.restored import restore, unopened
 from zturbo.runtime.code.runner import open_piece
+from zturbo.runtime.code.suspended import stacks_of
 from zturbo.runtime.code.turns import Turns
 from zturbo.wire.messages import Mark, Path
 from zturbo.wire.payload import Unreadable
@@ -275,6 +276,11 @@ class AsyncRunner:
     def _begin(self, work: Work) -> None:
         """Outputs and finished tasks are of this work from now on."""
         self.production.begin(work)
+
+    def stacks(self) -> str:
+        """Where the coroutines of running tasks stand. For this thread."""
+        running = list(self._running.items())
+        return stacks_of((item.of.work.job, item.path, task) for task, item in running)
 
     # -- a task -------------------------------------------------------------------------------
     async def _process(self, item: _Item, here: _Here) -> None:

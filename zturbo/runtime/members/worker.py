@@ -13,6 +13,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable
+from functools import partial
 from queue import Empty, SimpleQueue
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
@@ -43,6 +44,7 @@ from zturbo.runtime.process.descriptors import LOST_DESCRIPTORS, Descriptors, op
 from zturbo.runtime.process.forked import part_on_fork
 from zturbo.runtime.process.prints import Prints
 from zturbo.runtime.process.ringfile import RingFile
+from zturbo.runtime.process.stackfile import also_answer
 from zturbo.telemetry.ring import Ring
 from zturbo.wire.codec import BadBatch
 from zturbo.wire.control.message import Message
@@ -175,6 +177,11 @@ class WorkerProcess:
             return self._overlapping
         kind = BatchRunner if host.batch else Runner
         return kind(Production(host, self._give, current, max_bytes, self._laps))
+
+    @property
+    def coroutine_stacks(self) -> Callable[[], str] | None:
+        """Tells where the coroutines of its tasks stand; None if the stage is not ``async def``."""
+        return None if self._overlapping is None else self._overlapping.stacks
 
     def _current(self) -> tuple[bytes, Path]:
         """Job and path of the task that runs in the user's thread. If many run at a time, the job alone."""
@@ -511,6 +518,8 @@ def serve(
     """
     loop = worker.loop
     worker.runner.host.context.through += leave
+    if (coroutines := worker.coroutine_stacks) is not None:
+        also_answer(coroutines)
     side.handle(signal.SIGTERM, lambda: loop.post(worker.drain))
     side.handle(signal.SIGUSR1, lambda: loop.post(worker.dump))
     side.on_stop = lambda: loop.post(worker.drain)
@@ -549,7 +558,9 @@ def main() -> int:
             log.warning("%s", prints.problem)
     except BaseException as error:
         return _end_soon(side.failed(error, name, ordinal_hint(error, side.spec.get("resources"))))
-    return _end_soon(serve(worker, side, name, side.ready))
+    return _end_soon(
+        serve(worker, side, name, partial(side.ready, coroutines=worker.coroutine_stacks is not None))
+    )
 
 
 def _end_soon(status: int) -> int:

@@ -148,7 +148,10 @@ class Looking:
             look.due = now + LOOK_EVERY / 5
             return False
         text = child.stacks.read()
-        if not stacks.is_whole(text) and now < look.asked_at + GIVE_UP:
+        whole = stacks.is_whole(text, coroutines=True)
+        if not (child.info.get("coroutines") and look.question.kind == "stack"):
+            whole = whole or stacks.is_whole(text)
+        if not whole and now < look.asked_at + GIVE_UP:
             if text != look.text:
                 look.text, look.changed_at = text, now
             if not text or now < look.changed_at + SETTLED:

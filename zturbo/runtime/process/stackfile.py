@@ -11,21 +11,46 @@ import contextlib
 import faulthandler
 import os
 import signal
+from collections.abc import Callable
 
 from zturbo.runtime.process.descriptors import out_of_the_way
 
-__all__ = ["SIGNAL", "StackFile", "answer_signals", "is_answered"]
+__all__ = ["SIGNAL", "StackFile", "also_answer", "answer_signals", "is_answered"]
 
 SIGNAL = signal.SIGRTMIN + 11
 """A signal of no meaning to others, so that the stage's code may use SIGUSR1 and SIGUSR2."""
 
-LONGEST = 256 << 10
+LONGEST = 512 << 10
 """Bytes that are read at most."""
+
+_answers_to: int | None = None
+"""The descriptor that this process writes to."""
 
 
 def answer_signals(fd: int) -> None:
     """From now on, write the stacks of this process to that descriptor at each signal."""
-    faulthandler.register(SIGNAL, file=out_of_the_way(fd), all_threads=True)
+    global _answers_to
+    _answers_to = out_of_the_way(fd)
+    faulthandler.register(SIGNAL, file=_answers_to, all_threads=True)
+
+
+def also_answer(text: Callable[[], str]) -> None:
+    """From now on, write this text too. It comes behind the stacks, once the main thread runs Python code.
+
+    Args:
+        text: gives it, in the main thread, between two steps of other code.
+    """
+    fd = _answers_to
+    if fd is None:
+        return
+
+    def more(number: int, frame: object) -> None:
+        with contextlib.suppress(Exception):  # the code of the stage goes on, whatever this was
+            os.write(fd, text().encode(errors="replace"))
+
+    faulthandler.unregister(SIGNAL)
+    signal.signal(SIGNAL, more)
+    faulthandler.register(SIGNAL, file=fd, all_threads=True, chain=True)
 
 
 class StackFile:
