@@ -152,6 +152,28 @@ def test_the_grafana_dashboard_asks_for_metrics_that_there_are(
     assert asked and not [name for name in asked if name not in text]
 
 
+def test_up_serves_the_page_and_ends_it(tmp_path: Path) -> None:
+    (tmp_path / "net.toml").write_text(
+        f'[broker]\nbind = "ipc://{tmp_path}/b"\n[[pipeline]]\nname = "p"\n'
+        '[[pipeline.stage]]\nname = "same"\nclass = "tests.stages.contents:Same"\n'
+    )
+    command = [sys.executable, "-m", "zturbo", "up", str(tmp_path / "net.toml"), "--no-progress"]
+    up = subprocess.Popen(
+        [*command, "--dashboard", "127.0.0.1:0"], stderr=subprocess.STDOUT, stdout=subprocess.PIPE, text=True
+    )
+    try:
+        assert up.stdout is not None
+        links = (re.search(r"http://[^/\s]+", line) for line in up.stdout)
+        page = next(link for link in links if link is not None).group()
+        eventually(lambda: ask(f"{page}/ready")[0] == 200, 20)
+    finally:
+        up.send_signal(signal.SIGINT)
+        up.communicate(timeout=20)
+    assert up.returncode == 130
+    with pytest.raises(OSError):
+        ask(f"{page}/health")
+
+
 @pytest.fixture
 def browser(tmp_path: Path) -> Iterator[Any]:
     """Chromium, and what its console has said is empty in the end."""
@@ -170,6 +192,65 @@ def browser(tmp_path: Path) -> Iterator[Any]:
         assert [line["message"] for line in driver.get_log("browser") if line["level"] == "SEVERE"] == []
     finally:
         driver.quit()
+
+
+PALE = """
+const parse = (text) => { const all = text.match(/[\\d.]+/g).map(Number); return all.length < 4 ? [...all, 1] : all; };
+const linear = (c) => { c /= 255; return c <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4; };
+const light = ([r, g, b]) => 0.2126 * linear(r) + 0.7152 * linear(g) + 0.0722 * linear(b);
+const back = (node) => {
+  for (let at = node; at; at = at.parentElement) {
+    const colour = parse(getComputedStyle(at).backgroundColor);
+    if (colour[3] === 1) return colour;
+  }
+  return [255, 255, 255];
+};
+const found = [];
+for (const node of document.querySelectorAll("body *")) {
+  const own = [...node.childNodes].some((child) => child.nodeType === 3 && child.data.trim());
+  if (!own || !node.checkVisibility() || node.closest(".gone")) continue;
+  const [a, b] = [light(parse(getComputedStyle(node).color)), light(back(node))];
+  const ratio = (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
+  if (ratio < 4.5) found.push(`${node.tagName}.${node.className}: ${ratio.toFixed(2)}`);
+}
+return found;
+"""
+"""Elements with text whose contrast is below that of WCAG 2.2, level AA."""
+
+
+def keyboard(browser: Any, page: str, client: Client, job: str) -> None:
+    """All is done without a mouse, while the page is drawn anew; texts can be read, light and dark."""
+    from selenium.webdriver.common.keys import Keys
+
+    def active() -> str:
+        found: str = browser.execute_script("return document.activeElement.dataset.job || ''")
+        return found
+
+    browser.get(f"{page}/jobs")
+    eventually(lambda: bool(browser.find_elements("css selector", "button.cancel")), 10)
+    for _ in range(60):
+        browser.switch_to.active_element.send_keys(Keys.TAB)
+        if active() == job:
+            break
+    assert active() == job
+    row = "'#jobs tr[data-key=\"/jobs/' + arguments[0] + '\"]'"
+    changed = f"return document.querySelector({row}).innerText"
+    before = browser.execute_script(changed, job)
+    eventually(lambda: browser.execute_script(changed, job) != before, 20)
+    assert active() == job, "it keeps the focus while its row is drawn anew"
+    browser.switch_to.active_element.send_keys(Keys.ENTER)
+    eventually(lambda: browser.execute_script("return document.activeElement.id") == "no", 10)
+    browser.switch_to.active_element.send_keys(Keys.ESCAPE)
+    assert client.jobs(job)[0]["state"] == "running"
+    for scheme in ("light", "dark"):
+        features = [{"name": "prefers-color-scheme", "value": scheme}]
+        browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
+        for view in ("pipeline", "workers", "jobs", "hosts", "logs", "incidents"):
+            browser.get(f"{page}/{view}")
+            eventually(lambda: "Asking" not in browser.execute_script("return document.body.innerText"), 10)
+            assert browser.execute_script(PALE) == [], (scheme, view)
+    browser.execute_script("document.getElementById('broker').style.color = 'rgb(60, 60, 60)'")
+    assert len(browser.execute_script(PALE)) == 1, "dark grey on dark is found"
 
 
 def test_it_moves_shows_a_death_and_cancels(network: tuple[Cluster, Client, str, str], browser: Any) -> None:
@@ -209,6 +290,8 @@ def test_it_moves_shows_a_death_and_cancels(network: tuple[Cluster, Client, str,
             browser.get(f"{page}/{view}")
             eventually(lambda: "Asking" not in text(), 10)
             assert browser.execute_script("return document.documentElement.scrollWidth") <= width
+
+    keyboard(browser, page, client, job)
 
     browser.get(f"{page}/jobs/{job}")
     eventually(lambda: bool(browser.find_elements("css selector", "button.cancel")), 10)

@@ -3,6 +3,7 @@
 
 const PARTS = [["code", "the stage's code"], ["input", "waits for input"], ["held", "held back by what follows"], ["own", "zturbo itself"]];
 const EVERY = 500;
+const ROWS = 100; // of jobs that are shown at a time
 const KEEP = 300;
 const $ = (id) => document.getElementById(id);
 let state = null;
@@ -16,7 +17,6 @@ function el(tag, options = {}, ...children) {
   const node = document.createElement(tag);
   for (const [name, value] of Object.entries(options)) {
     if (name === "text") node.textContent = value;
-    else if (name === "on") for (const [event, call] of Object.entries(value)) node.addEventListener(event, call);
     else if (value !== null && value !== undefined && value !== false) node.setAttribute(name, value === true ? "" : value);
   }
   node.append(...children.filter((child) => child !== null && child !== undefined));
@@ -59,6 +59,38 @@ function legend() {
   return el("ul", { class: "legend" }, ...PARTS.map(([name, text]) => el("li", {}, el("i", { class: name }), text)));
 }
 
+// Make what is shown equal to what is wanted, and leave alone all that is so already: then focus, selection and
+// places of scrolling stay, and little has to be laid out anew.
+function morph(shown, wanted) {
+  const keyed = new Map([...shown.children].filter((node) => node.dataset.key).map((node) => [node.dataset.key, node]));
+  wanted.forEach((next, i) => {
+    let now = shown.childNodes[i];
+    const key = next.dataset && next.dataset.key;
+    if (key && (!now || now.dataset.key !== key)) {
+      const mine = keyed.get(key);
+      shown.insertBefore(mine || next, now || null);
+      if (!mine) return;
+      now = mine;
+    }
+    if (!now) shown.append(next);
+    else if (now.nodeName !== next.nodeName || (now.id || "") !== (next.id || "")) now.replaceWith(next);
+    else if (now.nodeType === Node.TEXT_NODE) { if (now.data !== next.data) now.data = next.data; }
+    else alike(now, next);
+  });
+  while (shown.childNodes.length > wanted.length) shown.lastChild.remove();
+}
+
+function alike(now, next) {
+  for (const { name } of [...now.attributes]) if (!next.hasAttribute(name) && !OWN.has(name)) now.removeAttribute(name);
+  for (const { name, value } of next.attributes) {
+    const typed = name === "value" && now === document.activeElement;
+    if (name !== "style" && !typed && now.getAttribute(name) !== value) now.setAttribute(name, value);
+  }
+  if (now.style.width !== next.style.width) now.style.width = next.style.width;
+  if (now.nodeName !== "CANVAS") morph(now, [...next.childNodes]);
+}
+const OWN = new Set(["style", "width", "height", "title"]);
+
 // -- views ---------------------------------------------------------------------------------------
 function pipelineView() {
   const out = [];
@@ -88,7 +120,7 @@ function pipelineView() {
 }
 
 function workersView() {
-  const choose = el("select", { id: "span", on: { change: (event) => { span = Number(event.target.value); setQuery({ span: event.target.value }); draw(true); } } },
+  const choose = el("select", { id: "span", "data-query": "span" },
     ...[[30, "30 seconds"], [120, "2 minutes"], [300, "5 minutes"]].map(([value, text]) => el("option", { value, text, selected: value === span })));
   const tools = el("div", { class: "tools" }, el("label", { for: "span", text: "The last" }), choose);
   const alive = new Set(state.lanes.map((lane) => lane.id));
@@ -96,22 +128,26 @@ function workersView() {
   const rows = all.filter((lane) => lane.past.length && (alive.has(lane.id) || lane.past.at(-1)[0] > clock() - span)).map((lane) => {
     const now = state.lanes.find((one) => one.id === lane.id);
     const canvas = el("canvas", { "data-lane": lane.id });
-    canvas.addEventListener("mousemove", (event) => hover(event, lane));
     const about = now ? `${rate(now.rate)}` : "has left";
     const title = now ? `process ${now.pid} on ${now.host}, ${bytes(now.memory)}, ${now.waiting} wait in it` : `on ${lane.host}`;
-    return el("div", { class: now ? "lane" : "lane gone", "data-name": lane.name }, el("span", { text: lane.name, title }), canvas, el("span", { text: about }));
+    return el("div", { class: now ? "lane" : "lane gone", "data-name": lane.name, "data-key": lane.id }, el("span", { text: lane.name, title }), canvas, el("span", { text: about }));
   });
-  queueMicrotask(() => document.querySelectorAll("canvas[data-lane]").forEach(paint));
+  queueMicrotask(paintAll);
   return [tools, legend(), ...rows, rows.length ? null : el("p", { class: "quiet", text: "No worker has joined." })];
 }
 
 const clock = () => performance.now() / 1000;
 
-function paint(canvas) {
-  const lane = lanes.get(canvas.dataset.lane);
-  if (!lane) return;
+function paintAll() {
   const style = getComputedStyle(document.documentElement);
   const colours = PARTS.map(([name]) => style.getPropertyValue(`--${name}`).trim());
+  document.querySelectorAll("canvas[data-lane]").forEach((canvas) => paint(canvas, colours));
+}
+
+function paint(canvas, colours) {
+  const lane = lanes.get(canvas.dataset.lane);
+  const box = canvas.getBoundingClientRect();
+  if (!lane || box.bottom < 0 || box.top > innerHeight) return;
   const width = (canvas.width = canvas.clientWidth * devicePixelRatio || 600);
   const height = (canvas.height = 24 * devicePixelRatio);
   const pen = canvas.getContext("2d");
@@ -131,7 +167,11 @@ function paint(canvas) {
   });
 }
 
-function hover(event, lane) {
+addEventListener("scroll", () => { if (view() === "workers") paintAll(); }, { passive: true });
+
+function hover(event) {
+  const lane = event.target instanceof HTMLCanvasElement && lanes.get(event.target.dataset.lane);
+  if (!lane) return;
   const box = event.target.getBoundingClientRect();
   const at = clock() - span * (1 - (event.clientX - box.left) / box.width);
   const sample = lane.past.filter((one) => one[0] <= at).at(-1);
@@ -142,8 +182,11 @@ function table(heads, rows, id) {
   const cell = (tag, value, numeric) => (value instanceof Node ? el(tag, { class: numeric ? "n" : null }, value) : el(tag, { class: numeric ? "n" : null, text: value }));
   return el("div", { class: "scroll" }, el("table", { id },
     el("thead", {}, el("tr", {}, ...heads.map((head) => cell("th", head.replace("#", ""), head.startsWith("#"))))),
-    el("tbody", {}, ...rows.map((row) => el("tr", {}, ...row.map((value, i) => cell("td", value, heads[i].startsWith("#"))))))));
+    el("tbody", {}, ...rows.map((row) => el("tr", { "data-key": keyOf(row) }, ...row.map((value, i) => cell("td", value, heads[i].startsWith("#"))))))));
 }
+
+// Rows of jobs begin with a link to the job.
+const keyOf = (row) => (row[0] instanceof Element ? row[0].getAttribute("href") : null);
 
 const LIVE = new Set(["waiting", "running"]);
 const jobState = (job) => el("span", { class: `state ${job.state}`, text: job.state });
@@ -157,12 +200,17 @@ function progress(job) {
 function buttons(job) {
   const out = el("span", { class: "tools" });
   if (state.viewer) return out; // the broker refuses both to such a key
-  if (LIVE.has(job.state)) out.append(el("button", { class: "danger cancel", text: "Cancel", on: { click: () => act(job, "cancel", `Cancel job "${job.name}"? Its tasks end, and its results are dropped.`) } }));
-  if (job.state === "done" && job.failed) {
-    out.append(el("button", { text: "Retry failed", on: { click: () => act(job, "retry", `Run the ${job.failed} failed tasks of "${job.name}" again, as a new job? This reads its results: another client that reads them stops.`) } }));
-  }
+  if (LIVE.has(job.state)) out.append(el("button", { class: "danger cancel", text: "Cancel", "aria-label": `Cancel ${job.name}`, "data-act": "cancel", "data-job": job.id }));
+  if (job.state === "done" && job.failed) out.append(el("button", { text: "Retry failed", "aria-label": `Retry failed tasks of ${job.name}`, "data-act": "retry", "data-job": job.id }));
   return out;
 }
+
+// A node may stand for another job after the next drawing, so what a button does is asked when it is pressed.
+const ACTS = {
+  cancel: (job) => act(job, "cancel", `Cancel job "${job.name}"? Its tasks end, and its results are dropped.`),
+  retry: (job) => act(job, "retry", `Run the ${job.failed} failed tasks of "${job.name}" again, as a new job? This reads its results: another client that reads them stops.`),
+  failures: (job) => showFailures(job.id),
+};
 
 function jobsView() {
   const name = decodeURIComponent(location.pathname.split("/")[2] || "");
@@ -173,15 +221,14 @@ function jobsView() {
   const totals = Object.entries(state.totals).map(([name, n]) => `${count(n)} ${name}`).join(", ") || "none";
   return [
     el("div", { class: "tools" }, el("label", { for: "words", text: "Filter" }), filter("words"), el("span", { class: "quiet", text: totals })),
-    table(["Job", "Name", "Pipeline", "State", "#Results", "#Failed", "Progress", ""], found.map((job) => [
+    table(["Job", "Name", "Pipeline", "State", "#Results", "#Failed", "Progress", ""], found.slice(0, ROWS).map((job) => [
       el("a", { href: `/jobs/${job.id}`, text: job.id.slice(0, 12) }), job.name, job.pipeline, jobState(job), count(job.results), count(job.failed), progress(job), buttons(job)]), "jobs"),
+    found.length > ROWS ? el("p", { class: "quiet", text: `and ${count(found.length - ROWS)} more: filter by name, pipeline, state or id` }) : null,
   ];
 }
 
 function filter(name) {
-  const input = el("input", { id: name, type: "search", value: query(name) });
-  input.addEventListener("input", () => { setQuery({ [name]: input.value }); lines = []; afterLine = 0; draw(true); });
-  return input;
+  return el("input", { id: name, type: "search", value: query(name), "data-query": name, "aria-label": "Filter" });
 }
 
 let failures = null;
@@ -198,7 +245,7 @@ function jobView(id) {
   if (job.state === "done" && job.failed) {
     out.push(el("h2", { text: "Failed tasks" }));
     if (failures && failures.job === id) out.push(...failures.found.map((one) => el("div", { class: "log" }, el("pre", { class: "bad", text: `${one.stage || ""} ${one.error}` }), el("pre", { text: `input: ${one.input}` }), el("pre", { text: one.traceback || "" }))));
-    else out.push(el("button", { text: "Show them", on: { click: () => showFailures(id) } }), el("p", { class: "quiet", text: "This reads the job's results: another client that reads them stops." }));
+    else out.push(el("button", { text: "Show them", "data-act": "failures", "data-job": id }), el("p", { class: "quiet", text: "This reads the job's results: another client that reads them stops." }));
   }
   out.push(el("p", {}, el("a", { href: `/logs?job=${job.id}`, text: "its log" })));
   return out;
@@ -225,10 +272,10 @@ function logLine(line) {
 function logsView(level) {
   const tools = [];
   if (!level) {
-    const levels = el("select", { id: "level", on: { change: (event) => { setQuery({ level: event.target.value }); lines = []; afterLine = 0; draw(true); } } },
+    const levels = el("select", { id: "level", "data-query": "level", "aria-label": "Level" },
       ...["", "INFO", "WARNING", "ERROR"].map((name) => el("option", { value: name, text: name || "all levels", selected: query("level") === name })));
     const sources = ["", ...new Set([...state.lanes.map((lane) => lane.name), "broker"])];
-    const source = el("select", { id: "source", on: { change: (event) => { setQuery({ source: event.target.value }); lines = []; afterLine = 0; draw(true); } } },
+    const source = el("select", { id: "source", "data-query": "source", "aria-label": "Source" },
       ...sources.map((name) => el("option", { value: name, text: name || "all sources", selected: query("source") === name })));
     tools.push(levels, source, filter("words"), query("job") ? el("span", { class: "quiet", text: `job ${query("job").slice(0, 12)}` }) : null);
   }
@@ -295,13 +342,10 @@ function draw(force) {
   const picture = `${location.href} ${view() === "logs" || view() === "incidents" ? afterLine : JSON.stringify(state)}`;
   if (!force && picture === drawn && view() !== "workers") return;
   drawn = picture;
-  const focus = document.activeElement && document.activeElement.id;
-  const at = focus && document.activeElement.selectionStart;
   if (!force && document.activeElement instanceof HTMLSelectElement) return;
   const keep = window.getSelection();
   if (!force && keep && !keep.isCollapsed && $("main").contains(keep.anchorNode)) return;
-  $("main").replaceChildren(...(VIEWS[view()] || pipelineView)().filter(Boolean));
-  if (focus && $(focus)) { $(focus).focus(); if (at !== undefined && at !== null && $(focus).setSelectionRange) $(focus).setSelectionRange(at, at); }
+  morph($("main"), (VIEWS[view()] || pipelineView)().filter(Boolean));
 }
 
 function noteLanes() {
@@ -347,6 +391,23 @@ async function begin() {
   }
   look();
 }
+
+document.addEventListener("mousemove", hover);
+
+document.addEventListener("input", (event) => {
+  const name = event.target.dataset.query;
+  if (!name) return;
+  setQuery({ [name]: event.target.value });
+  if (name === "span") span = Number(event.target.value);
+  lines = []; afterLine = 0;
+  draw(true);
+});
+
+document.addEventListener("click", (event) => {
+  const button = event.target instanceof Element && event.target.closest("button[data-act]");
+  const job = button && state.jobs.find((one) => one.id === button.dataset.job);
+  if (job) ACTS[button.dataset.act](job);
+});
 
 document.addEventListener("click", (event) => {
   const link = event.target instanceof Element && event.target.closest("a[href^='/']");
