@@ -195,7 +195,10 @@ def browser(tmp_path: Path) -> Iterator[Any]:
 
 
 PALE = """
-const parse = (text) => { const all = text.match(/[\\d.]+/g).map(Number); return all.length < 4 ? [...all, 1] : all; };
+const parse = (text) => {
+  const all = text.match(/[\\d.]+/g).map(Number);
+  return all.length < 4 ? [...all, 1] : all;
+};
 const linear = (c) => { c /= 255; return c <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4; };
 const light = ([r, g, b]) => 0.2126 * linear(r) + 0.7152 * linear(g) + 0.0722 * linear(b);
 const back = (node) => {
