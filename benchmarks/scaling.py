@@ -4,7 +4,7 @@
     python -m benchmarks.scaling 100 1000 10000
 
 The broker's own machine runs here, without sockets. The workers, of two stages, on hosts of 16, join at a
-rate, and answer its pings and its links. Then they work, and say hello each second; then they rest: their
+rate, and answer its pings and its links. Then they work, and say hello three times; then they rest. Their
 nodes renew the leases of all, and hellos are seldom. Each message is packed as on the wire, and its bytes are
 counted for each receiver. Messages to the broker are read as it reads them.
 """
@@ -17,7 +17,7 @@ import time
 from collections import Counter
 
 from zturbo.core.effects import Control, Reply, Send
-from zturbo.core.hellos import REST
+from zturbo.core.hellos import REST, every
 from zturbo.wire.codec import encode
 from zturbo.wire.control import from_broker, to_broker
 from zturbo.wire.control.codec import pack_control, read_request
@@ -55,6 +55,8 @@ class Cluster:
         self.bytes: Counter[str] = Counter()
         self.seconds = 0.0
         """CPU time that the machine, the packing, and the reading of messages have taken."""
+        self.packed = 0
+        """Messages that were packed: one that goes to many is packed once."""
         self._packed: tuple[Message | None, int] = (None, 0)
 
     def member(self, number: int) -> Member:
@@ -79,7 +81,7 @@ class Cluster:
             version="1",
             python="3.11.7",
             stage_name="ab"[member.stage] if member.role == "worker" else "sink-0",
-            code="",
+            code="0123456789ab",
             view=self.machine.life.views.sent if member.incarnation in self.machine.membership else 0,
             jobs=(),
         )
@@ -96,6 +98,7 @@ class Cluster:
 
     def _count(self, name: str, message: Message) -> None:
         if message is not self._packed[0]:
+            self.packed += 1
             began = time.process_time()
             self._packed = (message, sum(len(bytes(frame)) for frame in pack_control(message)))
             self.seconds += time.process_time() - began
@@ -158,30 +161,44 @@ class Cluster:
         while self.now < until:
             self.now += STEP
             self.look()
+        self._renew([self.member(number) for number in range(self.workers + 1)])
 
-    def work(self, seconds: int) -> None:
-        """Let all say hello each second."""
+    def work(self) -> float:
+        """Let all work, and say hello three times. Returns how many seconds that takes."""
         members = [self.member(number) for number in range(self.workers + 1)]
-        for _ in range(seconds):
-            self.now += 1.0
-            for member in members:
-                self.hello(member)
+        seconds = 3 * every(len(members))
+        looks = round(seconds / STEP)
+        said = 0
+        for look in range(1, looks + 1):
+            self.now += STEP
+            if look % round(self.machine.membership.lease / 4 / STEP) == 0:
+                self._renew(members)
+            for number in range(said, 3 * len(members) * look // looks):
+                self.hello(members[number % len(members)])
+            said = 3 * len(members) * look // looks
+            self.look()
+        return seconds
+
+    def _renew(self, members: list[Member]) -> None:
+        """Let all nodes renew the leases of their workers."""
+        nodes: dict[bytes, list[bytes]] = {}
+        for member in members:
+            nodes.setdefault(_node(member), []).append(member.incarnation)
+        for node, alive in nodes.items():
+            self._tell(node, to_broker.Renew(node=node, alive=tuple(alive), wanted={"p.a": 8, "p.b": 8}))
 
     def rest(self) -> float:
         """Let all rest until each has said hello once. Returns how many seconds that takes."""
         members = [self.member(number) for number in range(self.workers + 1)]
-        nodes: dict[bytes, list[bytes]] = {}
-        for member in members:
-            nodes.setdefault(_node(member), []).append(member.incarnation)
-        every = self.machine.membership.lease / 4
-        looks = round(REST / every)
+        pause = self.machine.membership.lease / 4
+        looks = round(REST / pause)
         for look in range(looks):
-            self.now += every
-            for node, alive in nodes.items():
-                self._tell(node, to_broker.Renew(node=node, alive=tuple(alive), wanted={"p.a": 8, "p.b": 8}))
+            self.now += pause
+            self._renew(members)
             for member in members[look::looks]:
                 self.hello(member)
-        return looks * every
+            self.look()
+        return looks * pause
 
     def table(self, title: str, per: str, divide: float) -> str:
         """What was counted since the last table."""
@@ -218,8 +235,8 @@ def main(words: list[str] | None = None) -> int:
         if len(cluster.machine.membership) != workers + 1:
             sys.exit(f"only {len(cluster.machine.membership)} of {workers + 1} have joined")
         sys.stdout.write(cluster.table(f"{workers:,} workers join", "", 1.0) + "\n")
-        cluster.work(3)
-        sys.stdout.write(cluster.table(f"{workers:,} workers work", " a second", 3.0) + "\n")
+        seconds = cluster.work()
+        sys.stdout.write(cluster.table(f"{workers:,} workers work", " a second", seconds) + "\n")
         seconds = cluster.rest()
         sys.stdout.write(cluster.table(f"{workers:,} workers rest", " a second", seconds) + "\n")
         sys.stdout.flush()

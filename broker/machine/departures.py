@@ -110,7 +110,7 @@ class Departures:
             self.trouble.pop(incarnation, None)
             self.life.draining.discard(incarnation)
             self.life.recovery.lost(incarnation)
-        self.known.record_members()
+        self.known.members_changed()
         self.life.unplaced = True
         for member in members:
             for job in self.counts.gone(member, self.jobs):

@@ -18,7 +18,7 @@ from zturbo_broker.machine.newcomers_code import NewcomersCode
 from zturbo_broker.machine.reachability import Reachability
 from zturbo_broker.members.complaints import Complaints
 from zturbo_broker.members.leases import About
-from zturbo_broker.members.reach import out_of_reach, works
+from zturbo_broker.members.reach import why_apart, works
 
 __all__ = ["FromMembers"]
 
@@ -126,12 +126,12 @@ class FromMembers:
             self.life.unplaced = True
             self.problems.over(member.pipeline, member.stage)
             self.codes.joined(member)
-            self.known.record_members()
-            self._welcome(identity, member)
+            self.known.members_changed()
+            self._welcome(identity)
             if member.role == "sink":
                 self.life.seekers.sink_came()
         elif self.life.views.behind(message.view):
-            self._welcome(identity, member)
+            self._welcome(identity)
         if changed is not None and member.spool:
             self.life.lost_sinks.seen(member.spool, message.node, message.stage_name)
         if changed is not None:
@@ -167,7 +167,7 @@ class FromMembers:
 
     def _crowded(self, member: Member, now: float) -> str | None:
         """Why this broker cannot have one more member; None if it can."""
-        here = len(self.membership.members())
+        here = len(self.membership)
         if here < self.known.room:
             return None
         text = (
@@ -205,29 +205,24 @@ class FromMembers:
         broker = self.membership.broker
         before = new.incarnation in self.membership
         while True:
-            there = [m for m in self.membership.met() if not new.spool or m.spool != new.spool]
-            apart = out_of_reach(new, [broker, *there], self.known.name_of)
-            if apart is None:
+            other = self.membership.places.apart(new)
+            if other is None:
                 return None
-            other = apart.other
-            stray = new.host == broker.host != other.host and not works(other, there)
+            why = why_apart(new, other, self.known.name_of)
+            stray = new.host == broker.host != other.host and not works(other, self.membership.met())
             goes = other if other is not broker and (stray or before) else new
-            self.problems.refused(goes.pipeline, goes.stage, apart.text, now)
+            self.problems.refused(goes.pipeline, goes.stage, why, now)
             self.life.unplaced = True
             self.departures.gone(goes.incarnation, now)
             if goes is new:
-                return apart.text
+                return why
 
-    def _welcome(self, identity: bytes, member: Member) -> None:
-        for job in self.jobs.values():  # stamps that may have got lost come first: members act on the view
-            stamp = job.stamp
-            if job.state is JobState.RUNNING and stamp is not None and stamp.rank > (1, 0):
-                if member.role == "sink" or member.pipeline == job.pipeline:
-                    self.effects.append(Control(from_broker.NewStamp(stamp=stamp), identity))
-        welcome = from_broker.Welcome(
-            view=self.membership.view(), broker=self.known.me, version=self.known.version
-        )
-        self.effects.append(Control(welcome, identity))
+    def _welcome(self, identity: bytes) -> None:
+        """Send a member the whole view: a large one together with the next change."""
+        if self.life.views.large:
+            self.life.views.owed[identity] = None
+        else:
+            self.life.viewing.welcome([identity])
 
     def get_view(self, identity: bytes, message: to_broker.GetView, now: float) -> None:
         """A member has met a peer with a newer view than its own."""
@@ -281,8 +276,8 @@ class FromMembers:
     def accuse(self, who: bytes, about: bytes, now: float) -> None:
         """Note that a member, or the broker, gets no answer from another member."""
         self.reachability.suspect(who, about, now)
-        if self.complaints.add(who, about, now):  # a view wakes a member that rests, and then it says hello
-            self.effects.append(Control(from_broker.NewView(view=self.membership.view()), about))
+        if self.complaints.add(who, about, now):
+            self.effects.append(Control(from_broker.SayHello(), about))
 
     def break_off(self, now: float) -> None:
         """Take out one end of a link that has been broken for a lease."""

@@ -18,6 +18,7 @@ from zturbo_broker.jobs.table import Archive, JobTable
 from zturbo_broker.members.leases import UNKNOWN, Membership
 from zturbo_broker.members.problems import Problems
 from zturbo_broker.members.rights import Rights, User
+from zturbo_broker.members.views import Views
 
 __all__ = ["Answers", "Known", "PipelineInfo"]
 
@@ -104,6 +105,7 @@ class Known:
         self.say = Answers(self.effects)
         self.pipelines = {pipeline.name: pipeline for pipeline in pipelines}
         self.membership = Membership(member, number=view, lease=lease)
+        self.views = Views(self.membership)
         self.table = JobTable(archive)
         self.jobs = self.table.here
         self.counts = Counts()
@@ -129,7 +131,17 @@ class Known:
         codes = {} if job.stamp is None else job.stamp.codes
         return code_gone(codes, partial(self.membership.members, job.pipeline)) if codes else None
 
+    def members_changed(self) -> None:
+        """A member has joined or left: write the members to the ledger, those of a large view once for all
+        changes that are sent together. No member acts on a change before that."""
+        self.views.recorded = False
+        if not self.views.large:
+            self.record_members()
+
     def record_members(self) -> None:
-        """Write the present members to the ledger."""
+        """Write the present members to the ledger, if it does not have them."""
+        if self.views.recorded:
+            return
+        self.views.recorded = True
         members = self.membership.members()
         self.effects.append(Record("set_members", (self.membership.number, members)))

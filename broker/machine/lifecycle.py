@@ -24,8 +24,8 @@ from zturbo_broker.jobs.seekers import Seekers
 from zturbo_broker.jobs.states import JOB
 from zturbo_broker.machine.known import Known, PipelineInfo
 from zturbo_broker.machine.recovery import ASK_EVERY, Recovery
+from zturbo_broker.machine.viewing import Viewing
 from zturbo_broker.members.lost_sinks import LostSinks
-from zturbo_broker.members.views import Views
 
 __all__ = ["Lifecycle"]
 
@@ -99,7 +99,8 @@ class Lifecycle:
         the ids that the client has named: of jobs that it carries, or its own."""
         self.voided: dict[bytes, float] = {}
         """Job that failed or was cancelled -> when it ended: nodes are told of it again for a while."""
-        self.views = Views(known.membership)
+        self.views = known.views
+        self.viewing = Viewing(known, self.senders)
         self.unplaced = True
         """Whether something has happened after which a waiting job may be placed."""
         self.ended: OrderedDict[bytes, _Ended] = OrderedDict()
@@ -390,10 +391,7 @@ class Lifecycle:
         self.now = now
         self.custody.zeroed.clear()
         if self.views.due(now):
-            view, message = self.views.take(now)
-            for member in self.membership.members():
-                self.effects.append(Control(message, member.incarnation))
-            self.senders.set_view(view, self._sender_peers(), now)
+            self.viewing.send(now)
         if self.senders.orphans:
             self._adopt_orphans()
         self.place_all()
@@ -402,10 +400,6 @@ class Lifecycle:
         for pipeline in self.pipelines.values():
             self.roots.dispatch(pipeline.queue, self.jobs, len(pipeline.stages), now)
         self.senders.pump(now)
-
-    def _sender_peers(self) -> list[Member]:
-        """The members to which the broker sends roots (first stages) or their END (ordered stages, sinks)."""
-        return [m for m in self.membership.members() if m.stage == 0 or m.ordered or m.role == "sink"]
 
     def watch_time(self, job: Job, now: float) -> None:
         """Begin a job's time-outs."""

@@ -23,24 +23,20 @@ class NewcomersCode:
         self._known = known
         self._draining = draining
 
-    def _others(self, member: Member) -> list[Member]:
-        """Workers of the same stage that stay and have another code."""
-        return [
-            other
-            for other in self._known.membership.members(member.pipeline, member.stage)
-            if other.code not in ("", member.code) and other.incarnation not in self._draining
-        ]
+    def _other(self, member: Member) -> Member | None:
+        """A worker of the same stage that stays and has another code."""
+        return self._known.membership.coded.other(member, self._draining)
 
     def unlike(self, member: Member, now: float) -> str | None:
         """Why a worker is refused whose code differs from its stage's, if the pipeline wants one code."""
         if not member.code or self._known.pipelines[member.pipeline].code != "same":
             return None
-        others = self._others(member)
-        if not others:
+        other = self._other(member)
+        if other is None:
             return None
         name = self._known.name_of(member)
         text = (
-            f"its code is {member.code}, that of {name} on {others[0].host} {others[0].code}: bring the same "
+            f"its code is {member.code}, that of {name} on {other.host} {other.code}: bring the same "
             f"code to all hosts, or stop the workers with the other code first (or leave out code = "
             f'"same" of pipeline {member.pipeline})'
         )
@@ -53,10 +49,10 @@ class NewcomersCode:
         self._known.codes.saw(member)
         if not member.code or self._known.pipelines[member.pipeline].code == "any":
             return
-        if others := self._others(member):
+        if (other := self._other(member)) is not None:
             name = self._known.name_of(member)
             text = (
-                f"on {member.host} it has code {member.code}, on {others[0].host} {others[0].code}: "
+                f"on {member.host} it has code {member.code}, on {other.host} {other.code}: "
                 "no job goes to both"
             )
             self._known.effects.append(LogLine("WARNING", name, b"", text))

@@ -20,7 +20,7 @@ from zturbo.wire.control import from_broker, to_broker
 from zturbo.wire.control.view import Member
 from zturbo_broker.machine.known import Known
 from zturbo_broker.members.reach import linked
-from zturbo_broker.members.trials import Trial, choose
+from zturbo_broker.members.trials import Trial
 from zturbo_broker.members.verdict import End, goes, newcomer_goes, sentence
 
 __all__ = ["PEERS", "Reachability"]
@@ -70,7 +70,6 @@ class Reachability:
         self._trials: dict[int, Trial] = {}
         self._newcomers: dict[bytes, _Newcomer] = {}
         self._links: dict[frozenset[bytes], Trial] = {}
-        self._asked: dict[bytes, int] = {}
 
     # -- trials -------------------------------------------------------------------------------
     def _begin(self, pairs: Iterable[tuple[Member, Member]], now: float) -> Trial:
@@ -118,7 +117,7 @@ class Reachability:
 
     def _try(self, new: _Newcomer, now: float) -> bool:
         """Begin a trial of a newcomer. False if there is no member to try it with."""
-        peers = choose(new.hello.member, self._everybody(), self._asked, PEERS)
+        peers = self.membership.places.choose(new.hello.member, PEERS)
         if not peers:
             return False
         new.trial = self._begin([(new.hello.member, peer) for peer in peers], now)
@@ -205,14 +204,12 @@ class Reachability:
         pair = frozenset((one, other))
         if pair in self._links or sum(not trial.over(now) for trial in self._links.values()) >= LINKS:
             return
-        everybody = self._everybody()
-        ends = [member for member in everybody if member.incarnation in pair]
+        ends = [member for member in self._everybody() if member.incarnation in pair]
         if len(ends) != 2:
             return
-        rest = [member for member in everybody if member.incarnation not in pair]
         pairs = [(ends[0], ends[1])]
         for end in ends:
-            pairs += [(end, witness) for witness in choose(end, rest, self._asked, WITNESSES)]
+            pairs += [(end, witness) for witness in self.membership.places.choose(end, WITNESSES, pair)]
         self._links[pair] = self._begin(pairs, now)
 
     def tried(self, one: bytes, other: bytes, since: float, now: float) -> bool:
@@ -272,8 +269,6 @@ class Reachability:
         for pair, trial in list(self._links.items()):
             if now >= trial.until + KEPT:
                 del self._links[pair], self._trials[trial.number]
-        if len(self._asked) > 1000:
-            self._asked = {inc: count for inc, count in self._asked.items() if inc in self.membership}
 
     def deadline(self) -> float | None:
         """When ``tick`` is due."""

@@ -20,12 +20,15 @@ starts another. What follows for the jobs is in ``machine/departures.py``.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 
 from zturbo.slotted import slotted
 from zturbo.wire.control.fields import COUNT
 from zturbo.wire.control.report import Report
 from zturbo.wire.control.view import Member, View
+from zturbo_broker.members.coded import Coded
+from zturbo_broker.members.places import Places
 from zturbo_broker.members.reports import Reports
 
 __all__ = ["UNKNOWN", "About", "Membership"]
@@ -85,6 +88,16 @@ class Membership:
         self.number = number
         self.lease = lease
         self._leases: dict[bytes, _Lease] = {}
+        self.places = Places()
+        """The broker, and the members that have said hello to it."""
+        self.places.add(broker)
+        self.coded = Coded()
+        """All members, by code."""
+        self._view: View | None = None
+        """The present view, once it was asked for."""
+        self._look_at = math.inf
+        """No lease runs out before, and nobody is to be asked for a hello: to look at all leases each time
+        would cost too much."""
         self._left: list[bytes] = []
         """Members that have left, since :meth:`take_left` was last called."""
         self._wanted: dict[bytes, tuple[dict[str, int], float]] = {}
@@ -94,6 +107,9 @@ class Membership:
         """Begin with the members of an earlier broker, with a full lease each."""
         for member in members:
             self._leases[member.incarnation] = _Lease(member, b"", 0, now + self.lease, now, met=False)
+            self.coded.add(member)
+        self._view = None
+        self._look_at = min(self._look_at, now + self.lease / 2)
 
     def __len__(self) -> int:
         return len(self._leases)
@@ -159,13 +175,19 @@ class Membership:
         if known is not None:
             known.until = max(known.until, now + self.lease)
             known.asked = False
+            self._look_at = min(self._look_at, known.until - self.lease / 2)
             known.heard = now
-            known.met = True
+            if not known.met:
+                known.met = True
+                self.places.add(known.member)
             known.node, known.pid = node, pid
             return False
         if claimed > 0:
             return None
         self._leases[member.incarnation] = _Lease(member, node, pid, now + self.lease, now)
+        self.places.add(member)
+        self.coded.add(member)
+        self._look_at = min(self._look_at, now + self.lease / 2)
         self.number += 1
         return True
 
@@ -204,6 +226,7 @@ class Membership:
             if lease is not None:
                 lease.until = now + self.lease
                 lease.asked = False
+                self._look_at = min(self._look_at, lease.until - self.lease / 2)
 
     def wants(self, node: bytes, wanted: dict[str, int], now: float) -> None:
         """A node says which processes it is to keep running."""
@@ -224,6 +247,7 @@ class Membership:
         """Add time in which the broker could hear no member to all leases."""
         for lease in self._leases.values():
             lease.until += seconds
+        self._look_at += seconds
 
     def remove(self, incarnation: bytes) -> Member | None:
         """Take a member out of the view. Returns None if it is no member."""
@@ -232,6 +256,8 @@ class Membership:
             return None
         self.number += 1
         self._left.append(incarnation)
+        self.places.remove(lease.member)
+        self.coded.remove(lease.member)
         return lease.member
 
     def take_left(self) -> tuple[bytes, ...]:
@@ -240,12 +266,20 @@ class Membership:
         return tuple(left)
 
     def expire(self, now: float) -> list[Member]:
-        """Take out the members whose leases have run out, and return them."""
+        """Take out the members whose leases have run out, and return them. Called after :meth:`ask`."""
+        if now < self._look_at:
+            return []
         late = [inc for inc, lease in self._leases.items() if lease.until <= now]
-        return [member for inc in late if (member := self.remove(inc)) is not None]
+        gone = [member for inc in late if (member := self.remove(inc)) is not None]
+        half = self.lease / 2
+        ends = (lease.until - (not lease.asked) * half for lease in self._leases.values())
+        self._look_at = min(ends, default=math.inf)
+        return gone
 
     def ask(self, now: float) -> list[bytes]:
         """Members that are to be asked for a hello: half of their leases is over. Each is returned once."""
+        if now < self._look_at:
+            return []
         half = now + self.lease / 2
         quiet = [inc for inc, lease in self._leases.items() if not lease.asked and lease.until <= half]
         for incarnation in quiet:
@@ -253,15 +287,21 @@ class Membership:
         return quiet
 
     def deadline(self) -> float | None:
-        """When the next lease runs out, or the next member is to be asked for a hello."""
-        half = self.lease / 2
-        return min((lease.until - (not lease.asked) * half for lease in self._leases.values()), default=None)
+        """When to call :meth:`ask` and :meth:`expire` next: no lease runs out before, and no member is to be
+        asked for a hello."""
+        return None if self._look_at == math.inf else self._look_at
 
     def view(self) -> View:
         """The present view."""
-        members = [self.broker, *(lease.member for lease in self._leases.values())]
-        return View(self.number, {member.incarnation: member for member in members})
+        if self._view is None or self._view.number != self.number:
+            members = [self.broker, *(lease.member for lease in self._leases.values())]
+            self._view = View(self.number, {member.incarnation: member for member in members})
+        return self._view
 
     def check(self) -> None:
         """Assert every invariant."""
         assert all(inc == lease.member.incarnation for inc, lease in self._leases.items())
+        half = self.lease / 2
+        assert all(self._look_at <= lease.until - (not lease.asked) * half for lease in self._leases.values())
+        self.places.check([self.broker, *self.met()])
+        self.coded.check(self._leases)

@@ -4,31 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from functools import lru_cache
-from typing import NamedTuple
 
 from zturbo.checks import is_loopback
 from zturbo.wire.control.view import Member
 
-__all__ = ["Apart", "linked", "out_of_reach", "share_host", "works"]
+__all__ = ["far_hosts", "linked", "share_host", "why_apart", "works"]
 
 
 PARSED = 16_384
-"""Members whose addresses are kept as they were parsed: each newcomer is compared with all members."""
+"""Members whose addresses are kept as they were parsed."""
 
 _ORDER = {"broker": 0, "worker": 1, "sink": 2}
 
 
-class Apart(NamedTuple):
-    """Two members that have a link and cannot reach each other."""
-
-    other: Member
-    """The one that was a member before."""
-    text: str
-    """Why, and which of the two is to be started again with which arguments, for people."""
-
-
-def out_of_reach(member: Member, others: Iterable[Member], name: Callable[[Member], str]) -> Apart | None:
-    """The first of the others with which this member cannot work; None if it can work with all.
+def why_apart(member: Member, other: Member, name: Callable[[Member], str]) -> str:
+    """Why two members that have a link cannot work together: one of them has no address for the other's host.
 
     Between two such members tasks, or the statements about them, would never arrive, and one of the two would
     be taken out of the view again and again. A worker counts as linked with each later ordered stage and with
@@ -36,20 +26,18 @@ def out_of_reach(member: Member, others: Iterable[Member], name: Callable[[Membe
 
     Args:
         member: the newcomer.
-        others: the members that are there.
+        other: the one that was a member before.
         name: gives a worker's name, for people.
+
+    Returns:
+        The reason, and which of the two is to be started again with which arguments.
     """
-    for other in others:
-        for deaf, far in ((member, other), (other, member)):
-            if not _hears(deaf, far) and linked(member, other):
-                who, whom = (name(m) if m.role == "worker" else f"the {m.role}" for m in (deaf, far))
-                text = (
-                    f"{who} on {deaf.host} can be reached from its own host alone, and {whom} is on "
-                    f"{far.host}: start {who} with --insecure and --address, the address by which others "
-                    "reach its host"
-                )
-                return Apart(other, text)
-    return None
+    deaf, far = (member, other) if not _hears(member, other) else (other, member)
+    who, whom = (name(m) if m.role == "worker" else f"the {m.role}" for m in (deaf, far))
+    return (
+        f"{who} on {deaf.host} can be reached from its own host alone, and {whom} is on {far.host}: start "
+        f"{who} with --insecure and --address, the address by which others reach its host"
+    )
 
 
 def works(member: Member, others: Iterable[Member]) -> bool:
@@ -63,7 +51,12 @@ def works(member: Member, others: Iterable[Member]) -> bool:
 
 def _hears(member: Member, other: Member) -> bool:
     """Whether this member has an address for the other's host."""
-    return member.host == other.host or bool(_far_hosts(member.endpoints))
+    return member.host == other.host or bool(far_hosts(member))
+
+
+def far_hosts(member: Member) -> frozenset[str]:
+    """The hosts in a member's addresses for other hosts."""
+    return _far_hosts(member.endpoints)
 
 
 def share_host(one: Member, other: Member) -> bool:
@@ -74,13 +67,12 @@ def share_host(one: Member, other: Member) -> bool:
     """
     if one.host != other.host:
         return False
-    ours, theirs = _far_hosts(one.endpoints), _far_hosts(other.endpoints)
+    ours, theirs = far_hosts(one), far_hosts(other)
     return not (ours and theirs and ours.isdisjoint(theirs))
 
 
 @lru_cache(maxsize=PARSED)
 def _far_hosts(endpoints: tuple[str, ...]) -> frozenset[str]:
-    """The hosts in a member's addresses for other hosts."""
     far = (end for end in endpoints if end.startswith("tcp:") and not is_loopback(end))
     return frozenset(end.rpartition(":")[0] for end in far)
 

@@ -11,9 +11,8 @@ import math
 from collections.abc import Iterable
 
 from zturbo.wire.control.view import Member
-from zturbo_broker.members.reach import linked, share_host
 
-__all__ = ["PATIENCE", "Trial", "choose"]
+__all__ = ["PATIENCE", "Trial"]
 
 PATIENCE = 3.0
 """Seconds that a trial lasts if a ping does not come."""
@@ -103,37 +102,3 @@ class Trial:
 
 def _both(one: bytes, other: bytes) -> tuple[tuple[bytes, bytes], tuple[bytes, bytes]]:
     return (one, other), (other, one)
-
-
-def choose(member: Member, others: Iterable[Member], asked: dict[bytes, int], most: int) -> list[Member]:
-    """Some members with which this one has links between hosts: of as many hosts as may be.
-
-    The broker and the sinks come first, then members that were chosen seldom. So at the start of a hundred
-    workers each is tried with a few, and each is asked by about as many.
-
-    Args:
-        member: whose links are to be tried.
-        others: the members that are there.
-        asked: member -> how often it was chosen; this choice is counted too.
-        most: how many to choose.
-    """
-    far = [other for other in others if linked(member, other) and not share_host(member, other)]
-
-    def turn(other: Member) -> tuple[bool, int]:
-        return other.role == "worker", asked.get(other.incarnation, 0)
-
-    best: dict[str, tuple[tuple[bool, int], int]] = {}
-    """Host -> the turn and the place of the first of its members: there are fewer hosts than members."""
-    for at, other in enumerate(far):
-        own = (turn(other), at)
-        if other.host not in best or own < best[other.host]:
-            best[other.host] = own
-    first = sorted(best.values())
-    chosen = [far[at] for _, at in first[:most]]
-    if len(first) < most:
-        firsts = {at for _, at in first}
-        more = sorted((at for at in range(len(far)) if at not in firsts), key=lambda at: turn(far[at]))
-        chosen += [far[at] for at in more[: most - len(first)]]
-    for other in chosen:
-        asked[other.incarnation] = asked.get(other.incarnation, 0) + 1
-    return chosen

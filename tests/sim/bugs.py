@@ -128,7 +128,7 @@ BUGS = [
     Bug("a complaint that lasts has no vote", _COMPLAINTS + "overdue", "if known.lasts and", "if False and", only=("idle",)),
     Bug("a broken link takes nobody out", _MEMBERS + "cut_off", "if self.membership.remove(member.incarnation) is None:", "if True:", only=("idle",)),
     Bug("wall time says when a complaint was made", _MEMBERS + "broken", 'message.peer, now)', 'message.peer, __import__("time").time())', only=("idle",)),
-    Bug("who listens on tcp is not heard from another host", "zturbo_broker.members.reach:_hears", "bool(_far_hosts(member.endpoints))", "False"),
+    Bug("who listens on tcp is not heard from another host", "zturbo_broker.members.places:Places.add", "if not site[1]:", "if True:"),
     Bug("a repeated complaint is not noted", _COMPLAINTS + "add", "known.last = now", "pass", only=("idle",)),
     Bug("wall time says when a probe is due", _SENDER + "tick", "now >= self.next_probe", "__import__('time').time() >= self.next_probe"),
     Bug("wall time says when a statement came", _SENDER + "statement", "self.heard = now", "self.heard = __import__('time').time()", only=("idle",)),

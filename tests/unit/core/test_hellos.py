@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from zturbo.core.hellos import AWAKE, HELLO_EVERY, REST, Hellos
+from zturbo.core.hellos import A_SECOND, AWAKE, HELLO_EVERY, OFTEN, REST, Hellos
 
 
 class Member:
     """A member that says hello as often as it is to."""
 
-    def __init__(self, *, renewed: bool = True) -> None:
+    def __init__(self, *, renewed: bool = True, among: int = 10) -> None:
         self.hellos = Hellos()
+        self.among = among
         self.renewed = renewed
         self.now = 0.0
 
@@ -19,7 +20,7 @@ class Member:
         until = self.now + seconds
         while (at := max(self.now, self.hellos.at)) < until:
             self.now = at
-            if self.hellos.due(at, joined=joined, renewed=self.renewed):
+            if self.hellos.due(at, joined=joined, renewed=self.renewed, members=self.among):
                 said.append(at)
         self.now = until
         return said
@@ -57,3 +58,24 @@ def test_a_new_connection_and_a_broker_that_asks_get_a_hello_at_once() -> None:
     now = member.now
     member.hellos.asked(now)
     assert member.said(2)[0] == now
+
+
+def test_among_many_members_it_is_said_less_often_as_long_as_a_node_renews_the_lease() -> None:
+    for among, pause in ((A_SECOND, 1), (5 * A_SECOND, 5), (1000 * A_SECOND, REST)):
+        for renewed in (True, False):
+            member = Member(among=among, renewed=renewed)
+            said = []
+            for _ in range(120):
+                member.hellos.event(member.now)  # it works
+                said += member.said(1)
+            assert len(said) == 120 / (pause if renewed else HELLO_EVERY)
+
+
+def test_one_that_is_asked_says_it_each_second_for_a_while() -> None:
+    member = Member(among=20 * A_SECOND)
+    member.said(50)
+    member.hellos.asked(member.now)
+    for _ in range(5):
+        member.hellos.event(member.now)
+        member.said(1)
+    assert len(member.said(OFTEN - 5)) == OFTEN - 5

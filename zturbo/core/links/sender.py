@@ -66,6 +66,7 @@ class LinkSender:
         me: incarnation of the sender.
         peer: incarnation of the receiver.
         effects: list to which it appends its effects.
+        owing: gets the peer when an answer begins to be owed.
     """
 
     __slots__ = (
@@ -82,6 +83,7 @@ class LinkSender:
         "me",
         "next_probe",
         "nonce",
+        "owing",
         "peer",
         "received",
         "resent",
@@ -96,11 +98,21 @@ class LinkSender:
         "view",
     )
 
-    def __init__(self, me: bytes, peer: bytes, effects: list[Effect], now: float, view: int = 0) -> None:
+    def __init__(
+        self,
+        me: bytes,
+        peer: bytes,
+        effects: list[Effect],
+        now: float,
+        view: int = 0,
+        owing: set[bytes] | None = None,
+    ) -> None:
         self.me = me
         self.peer = peer
         self.effects = effects
         self.view = view
+        self.owing: set[bytes] = set() if owing is None else owing
+        self.owing.add(peer)
         self.state = SENDER.start
         self.story: list[str] = []
         """Its last moves from one state to another."""
@@ -187,6 +199,7 @@ class LinkSender:
 
     def _begin_to_owe(self, now: float) -> None:
         if not self._owed():
+            self.owing.add(self.peer)
             self._delay = PROBE_AFTER
             self.next_probe = now + self._delay
             self.heard = now
@@ -267,6 +280,7 @@ class LinkSender:
 
     def adopt(self, outbatches: list[OutBatch], now: float) -> None:
         """Number outbatches that the receiver has already, from an earlier sender, as batches 1 .. n."""
+        self.owing.add(self.peer)
         for outbatch in outbatches:
             self._number([outbatch])
         self.received = self.sent

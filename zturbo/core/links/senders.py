@@ -74,6 +74,8 @@ class Senders:
         self.effects = effects
         self.view = 0
         self.links: dict[bytes, LinkSender] = {}
+        self._owing: set[bytes] = set()
+        """Peers that owe an answer, and some that do no more: to look at all links for it costs too much."""
         self.near: set[bytes] = set()
         self.groups: dict[Destination, list[bytes]] = {}
         """Destination -> the incarnations that may get what goes there."""
@@ -127,7 +129,9 @@ class Senders:
         """The link to a peer, which is begun if need be."""
         link = self.links.get(incarnation)
         if link is None:
-            link = self.links[incarnation] = LinkSender(self.me, incarnation, self.effects, now, self.view)
+            link = self.links[incarnation] = LinkSender(
+                self.me, incarnation, self.effects, now, self.view, self._owing
+            )
         return link
 
     def _redeliver(self, link: LinkSender) -> None:
@@ -385,7 +389,14 @@ class Senders:
 
     def deadline(self) -> float | None:
         """When a probe is due, or another peer is to be tried."""
-        times = [at for link in self.links.values() if (at := link.deadline()) is not None]
+        times = []
+        for peer in list(self._owing):
+            link = self.links.get(peer)
+            at = None if link is None else link.deadline()
+            if at is None:
+                self._owing.discard(peer)
+            else:
+                times.append(at)
         times += [at for choice in self.choices.of.values() if (at := choice.deadline()) < math.inf]
         return min(times, default=None)
 
@@ -425,7 +436,8 @@ class Senders:
         for dest, queue in self.pending.items():
             assert self._waiting.get(dest, 0) == sum(outbatch.size for outbatch in queue)
         retained: list[OutBatch] = []
-        for link in self.links.values():
+        for peer, link in self.links.items():
+            assert peer in self._owing or link.deadline() is None, "a probe would never be sent"
             link.check()
             for parts in link.retained.values():
                 retained += parts

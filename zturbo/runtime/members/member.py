@@ -261,7 +261,12 @@ class MemberLoop:
             now = time.monotonic()
             hellos = self._hellos
             if now >= hellos.at:
-                if hellos.due(now, joined=bool(self.joined), renewed=self._renewed()):
+                if hellos.due(
+                    now,
+                    joined=bool(self.joined),
+                    renewed=self._renewed(),
+                    members=len(self.view.members),
+                ):
                     self._hello(role)
                 self.peers.look(now)
                 if self.shared is not None:

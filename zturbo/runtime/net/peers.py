@@ -123,8 +123,9 @@ class Peers:
 
     def set_members(self, members: dict[bytes, Member]) -> None:
         """Take the present view; sockets of peers outside it are to be closed."""
-        self._members = members
-        self._part()
+        if members is not self._members:
+            self._members = members
+            self._part()
 
     def meet(self, members: Iterable[Member], now: float) -> None:
         """Reach these processes for a while too, though they are in no view yet."""

@@ -46,7 +46,7 @@ def test_the_ledger_gets_the_view_that_members_have() -> None:
     hello(machine, worker())
     hello(machine, sink())
     machine.effects.clear()
-    machine.known.record_members()
+    machine.known.members_changed()
     (record,) = machine.effects
     assert isinstance(record, Record) and record.op == "set_members"
     number, members = record.args

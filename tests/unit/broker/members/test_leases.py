@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tests.unit.broker.driven import (
+    ME,
     WORKER,
     broker,
     hello,
@@ -11,6 +12,7 @@ from tests.unit.broker.driven import (
 )
 from zturbo.core.effects import Control
 from zturbo.wire.control import from_broker
+from zturbo.wire.messages import Statement
 from zturbo_broker.machine.machine import BrokerMachine
 
 
@@ -46,6 +48,7 @@ def test_time_without_a_broker_is_on_no_lease() -> None:
 def test_a_member_whose_node_stands_still_is_asked_for_a_hello_once_in_half_a_lease() -> None:
     machine = broker(lease=5.0)
     hello(machine, worker())
+    machine.data(Statement(WORKER, ME, 0, 0, [], 1, 1, 0), 0.0)  # it answers the broker's greeting
     renew(machine, (WORKER,), 3.0)
     assert not asked(machine, 5.4)
     assert machine.membership.deadline() == 5.5

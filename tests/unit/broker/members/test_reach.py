@@ -7,7 +7,8 @@ import pytest
 from tests.unit.broker.hosts import BOTH, IPC, member
 from zturbo.wire.control.view import Member
 from zturbo_broker.members import reach
-from zturbo_broker.members.reach import out_of_reach, share_host
+from zturbo_broker.members.places import Places
+from zturbo_broker.members.reach import share_host, why_apart
 
 
 def name(of: Member) -> str:
@@ -22,8 +23,11 @@ ORDERED = member("worker", 2, host="a", ends=IPC, ordered=True)
 
 
 def told(new: Member, *others: Member) -> str | None:
-    apart = out_of_reach(new, others, name)
-    return None if apart is None else apart.text
+    places = Places()
+    for other in others:
+        places.add(other)
+    apart = places.apart(new)
+    return None if apart is None else why_apart(new, apart, name)
 
 
 @pytest.mark.parametrize(

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from collections import Counter
-
 import pytest
 
 from tests.unit.broker.hosts import BOTH, member, numbered
-from zturbo.slotted import replace
-from zturbo.wire.control.view import Member
-from zturbo_broker.members.trials import PATIENCE, Trial, choose
+from zturbo_broker.members.trials import PATIENCE, Trial
 
 A = numbered(member("worker", 0, host="a", ends=BOTH), 1)
 B = numbered(member("worker", 1, host="b", ends=BOTH), 2)
@@ -60,35 +56,3 @@ def test_nobody_else_is_told_of() -> None:
     for who in (ONE, TWO, b"c" * 16):
         trial.awake(who, 0.1)
     assert trial.works(ONE, b"c" * 16, PATIENCE) is None
-
-
-def many(n: int, stage: int) -> list[Member]:
-    workers = [numbered(member("worker", stage, host=f"{stage}-{k % 10}", ends=BOTH), k) for k in range(n)]
-    return [replace(worker, incarnation=bytes([stage, k]) * 8) for k, worker in enumerate(workers)]
-
-
-def test_a_hundred_newcomers_are_tried_with_a_few_each() -> None:
-    there = many(100, 0)
-    sink = numbered(member("sink", host="a", ends=BOTH), 200)
-    counts: dict[bytes, int] = {}
-    for new in many(100, 1):
-        chosen = choose(new, [*there, sink], counts, 8)
-        assert chosen[0] == sink
-        assert len({one.host for one in chosen}) == len(chosen) == 8
-    loads = Counter(counts)
-    assert loads.pop(sink.incarnation) == 100
-    assert sum(loads.values()) == 700 and max(loads.values()) <= 8, "and no worker with many"
-
-
-def test_only_links_between_hosts_are_tried() -> None:
-    new = numbered(member("worker", 1, host="a", ends=BOTH), 1)
-    beside = numbered(member("worker", 0, host="a", ends=BOTH), 2)
-    peer = numbered(member("worker", 1, host="b", ends=BOTH), 3)
-    assert choose(new, [beside, peer], {}, 8) == []
-
-
-def test_hosts_with_one_name_and_addresses_of_their_own_are_two() -> None:
-    new = numbered(member("worker", 1, host="a", ends=BOTH), 1)
-    namesake = numbered(member("worker", 0, host="a", ends=("ipc:///x", "tcp://10.0.0.2:7000")), 2)
-    private = numbered(member("worker", 0, host="a", ends=("ipc:///x", "tcp://127.0.0.1:7000")), 3)
-    assert choose(new, [namesake, private], {}, 8) == [namesake]

@@ -1,0 +1,26 @@
+"""A worker of another code is found among those of its stage."""
+
+from __future__ import annotations
+
+from tests.unit.broker.hosts import BOTH, member, numbered
+from zturbo.slotted import replace
+from zturbo_broker.members.coded import Coded
+
+
+def test_a_worker_of_another_code() -> None:
+    one, two, three = (
+        replace(numbered(member("worker", stage, host="a", ends=BOTH), number), code=code)
+        for number, (stage, code) in enumerate([(0, "x"), (0, "y"), (1, "z")])
+    )
+    unknown = replace(one, incarnation=b"u" * 16, code="")
+    coded = Coded()
+    for each in (one, unknown, three):
+        coded.add(each)
+    assert coded.other(one, ()) is None, "its own code, one that is not known, and another stage"
+    assert coded.other(two, ()) == one
+    assert coded.other(two, {one.incarnation}) is None, "it is about to leave"
+    coded.add(two)
+    coded.check([each.incarnation for each in (one, two, three, unknown)])
+    assert coded.other(one, ()) == two
+    coded.remove(two)
+    assert coded.other(one, ()) is None
