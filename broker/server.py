@@ -132,7 +132,7 @@ class Broker:
         self.gate = None if security is None else Gate(self.context, self.audit)
         if self.gate is not None and keyring is not None:
             keyring.open(self.gate)
-        self.arrivals = Arrivals(self.audit)
+        self.arrivals = Arrivals(self.audit, None if listening is None else listening.bounds())
         largest = max((pipeline.max_task_bytes for pipeline in pipelines), default=0)
         users = {} if keyring is None else keyring.users
         self.router = Router(
@@ -200,7 +200,7 @@ class Broker:
         self._deferred: list[Effect] = []
         self._loads: list[Load] = []
         self._poller = zmq.Poller()
-        for socket in (self.router.socket, *self.inbox.sockets):
+        for socket in (self.router.socket, *self.inbox.sockets, *self.arrivals.changes):
             self._poller.register(socket, zmq.POLLIN)
         self._poller.register(self._posted.fd, zmq.POLLIN)
         self._restore(members, jobs)
@@ -374,10 +374,9 @@ class Broker:
     def _round(self) -> None:
         now = time.monotonic()
         due = self.machine.deadline()
-        until = self.arrivals.look(now)
+        until = min(self.arrivals.look(now), self._notes_at)
         if self._full_until:
             until = min(until, self._full_until)
-        until = min(until, self._notes_at)
         if self.keyring is not None:
             self._look_at_keys(now)
             self._perform(now)
@@ -399,16 +398,17 @@ class Broker:
             jobs = {"in_memory": len(self.machine.jobs), **totals}
             dump("broker", self.machine.me, {"jobs": jobs, **links(None, self.machine.senders), **losses})
         ready = self._poller.poll(math.ceil(timeout * 1000))
-        late = time.monotonic() - now - timeout
-        if late > STOOD_STILL:
+        if (late := time.monotonic() - now - timeout) > STOOD_STILL:
             self.machine.stood_still(late)
         for socket, _ in ready:
             if socket is self.router.socket:
                 self.router.read()
-            elif isinstance(socket, zmq.Socket):
+            elif socket in self.inbox.sockets:
                 self._read_inbox(socket)
-            else:
+            elif socket == self._posted.fd:
                 self._posted.read()
+            else:
+                self.arrivals.take(time.monotonic())
         now = time.monotonic()
         try:
             if due is not None and due <= now:  # what has become due since is the next round's

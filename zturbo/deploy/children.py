@@ -9,14 +9,16 @@ from zturbo.hardware.allot import Allotment
 from zturbo.runtime.net.listening import Listening
 from zturbo.runtime.node.children import ChildSpec
 from zturbo.runtime.process.boot import MODULES
+from zturbo.slotted import replace
 
 __all__ = ["broker_child", "sink_child", "worker_children"]
 
 
-def _tcp(address: Listening | str | None) -> dict[str, Any]:
+def _tcp(network: Network, address: Listening | str | None) -> dict[str, Any]:
     """Where a process listens beside ipc, which processes of one host need not share."""
     listening = address if isinstance(address, Listening) else Listening((address or "127.0.0.1",))
-    return listening.to_spec()
+    listen = network.listen
+    return replace(listening, half_open=listen.half_open, connections=listen.connections).to_spec()
 
 
 def broker_child(
@@ -53,7 +55,7 @@ def broker_child(
             "memory": network.broker.memory,
         },
         "pipelines": pipelines,
-        "tcp": _tcp(address),
+        "tcp": _tcp(network, address),
         "debug": debug,
         "keys": network.keys,
         "shared": network.broker.jobs == "shared",
@@ -76,9 +78,9 @@ def sink_child(
     spec = {
         "name": f"sink-{number}",
         "spool": str(network.state / f"sink-{number}"),
-        "results": _tcp(address),
+        "results": _tcp(network, address),
         "share": network.broker.spool_share,
-        "tcp": _tcp(address),
+        "tcp": _tcp(network, address),
         "debug": debug,
     }
     return ChildSpec("sink", f"sink-{number}", MODULES["sink"], spec)
@@ -116,7 +118,7 @@ def worker_children(
         spec.stage.num_worker = spec.workers if count is None else count
         names = [other.name for other in pipeline.stages]
         shipped = shipped_workers(pipeline.name, names, index, spec.stage, spec.task_timeout)
-        more = {"tcp": _tcp(address), "debug": debug, "logs": str(network.state / "logs")}
+        more = {"tcp": _tcp(network, address), "debug": debug, "logs": str(network.state / "logs")}
         return [ChildSpec("worker", stage, MODULES["worker"], {**one, **more}) for one in shipped]
     where = f"{network.path}: pipeline.{pipeline.name}.stage.{spec.name}.resources"
     workers = spec.workers if count is None else count
@@ -134,7 +136,7 @@ def worker_children(
             "worker_id": worker_id,
             "max_task_bytes": pipeline.max_task_bytes,
             "task_timeout": spec.task_timeout,
-            "tcp": _tcp(address),
+            "tcp": _tcp(network, address),
             "debug": debug,
             "logs": str(network.state / "logs"),
         }

@@ -83,6 +83,12 @@ class ListenSpec:
     and a broker one beside its own."""
     interface: str | None = None
     """Card whose addresses they bind, such as ``ib0``, where ``--address`` names none."""
+    connections: int | None = None
+    """Connections that each process takes at most; without it, five eighths of the open files that it
+    may have. Beyond that some are ended: those that never said anything, else the newest."""
+    half_open: int | None = None
+    """Connections that have not shaken hands yet, of those that come to a process, at most; without it, a
+    quarter of the open files that it may have, and 4,096 at most. Beyond that the oldest are ended."""
 
 
 @dataclass(slots=True, frozen=True)
@@ -337,10 +343,17 @@ class _Parser:
         )
 
     def listen(self, table: Mapping[str, Any]) -> ListenSpec:
-        self.known(table, "listen", ["ports", "interface"])
+        self.known(table, "listen", [part.name for part in fields(ListenSpec)])
+
+        def number(name: str) -> Any:
+            expected = "a number of connections, 16 or more"
+            return self.get(table, "listen", name, int, expected, None, lambda v: v >= 16)
+
         return ListenSpec(
             ports=self.get(table, "listen", "ports", str, "ports such as '5555-5600'", None, _is_ports),
             interface=self.get(table, "listen", "interface", str, "a card such as 'ib0'", None, bool),
+            connections=number("connections"),
+            half_open=number("half_open"),
         )
 
     def broker(self, table: Mapping[str, Any]) -> BrokerSpec:

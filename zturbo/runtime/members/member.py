@@ -133,7 +133,7 @@ class MemberLoop:
         folder.mkdir(mode=0o700)
         self.audit = Audit(log.warning)
         self.gate = None if security is None else Gate(self.context, self.audit)
-        self.arrivals = Arrivals(self.audit)
+        self.arrivals = Arrivals(self.audit, None if listening is None else listening.bounds())
         ipc = [f"ipc://{self.folder}/in"]
         self.inbox = Inbox(self.context, ipc, self.arrivals, security, listening=listening)
         zone = (listening.zone if listening is not None else "") or zone_of(broker)
@@ -257,6 +257,8 @@ class MemberLoop:
     # -- the loop -----------------------------------------------------------------------------
     def run(self, role: Role) -> None:
         """Run until :attr:`stopping`."""
+        for socket in self.arrivals.changes:
+            self._poller.register(socket, zmq.POLLIN)
         while not self.stopping:
             now = time.monotonic()
             hellos = self._hellos
@@ -292,6 +294,8 @@ class MemberLoop:
                 elif socket in self.inbox.sockets:
                     hellos.event(now)
                     self._read_inbox(role, socket, now)
+                else:
+                    self.arrivals.take(now)
             for call in self._posted.take():
                 call(now)
             if due is not None and due <= now:  # what has become due since is the next round's

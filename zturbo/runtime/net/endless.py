@@ -36,6 +36,8 @@ from urllib.parse import urlsplit
 import zmq
 
 from zturbo.runtime.net.audit import Audit
+from zturbo.runtime.net.crowd import Bounds, Crowd
+from zturbo.runtime.net.limits import descriptors
 from zturbo.wire.messages import MAX_FRAMES
 
 __all__ = ["TAKES_NOTHING", "Arrivals", "address_of", "resident"]
@@ -78,9 +80,13 @@ PEEK_WAIT = 2
 UNCLEAR = 50
 """Looks, one after another, that find too few bytes there. Then the growth of this process alone decides."""
 
-_RECEIVED = struct.Struct("=Q")
-_RECEIVED_AT = 128
-"""Where ``tcpi_bytes_received`` stands in Linux's ``struct tcp_info``."""
+_COUNTS = struct.Struct("=QQ")
+_COUNTS_AT = 120
+"""Where ``tcpi_bytes_acked`` and ``tcpi_bytes_received`` stand in Linux's ``struct tcp_info``."""
+
+SHAKEN, SHAKEN_SECURED = 80, 260
+"""Bytes that a connection has brought at the end of its handshake at least: the greeting has 64, a READY 25
+or more. And those that one with keys has taken: a greeting, a WELCOME of 170, a READY of 60 or more."""
 
 
 _addresses = itertools.count()
@@ -134,12 +140,16 @@ class Arrivals:
     """Watches how much the connections of some sockets bring.
 
     Args:
-        audit: told of connections to secured sockets that end before they have shown a key; None for nobody.
+        audit: told of connections to secured sockets that end before they have shown a key, and of those
+            that are ended since there are too many; None for nobody.
+        bounds: how many connections others may make to this process; None for as many as it has descriptors
+            for.
     """
 
-    def __init__(self, audit: Audit | None = None) -> None:
+    def __init__(self, audit: Audit | None = None, bounds: Bounds | None = None) -> None:
         self._audit = audit
-        self._monitors: list[tuple[zmq.Socket[bytes], zmq.Socket[bytes], int]] = []
+        self._crowd = Crowd(bounds or Bounds.of(descriptors()), _has_shaken, self._has_spoken)
+        self._monitors: list[tuple[zmq.Socket[bytes], zmq.Socket[bytes], int, bool]] = []
         self._followed: dict[Connects, int] = {}
         self._peers: dict[tuple[str, int] | None, int] = {}
         """Address and port that sockets which take no messages have connected to -> how many sockets."""
@@ -174,7 +184,27 @@ class Arrivals:
         monitor.linger = 0
         monitor.setsockopt(zmq.RCVHWM, 0)  # a full queue would stop libzmq's I/O thread
         monitor.connect(address)
-        self._monitors.append((bound, monitor, longest))
+        self._monitors.append((bound, monitor, longest, secured))
+
+    @property
+    def changes(self) -> list[zmq.Socket[bytes]]:
+        """Sockets to poll: when one can be read, connections were made or have ended, and :meth:`take` is
+        due."""
+        return [monitor for _, monitor, _, _ in self._monitors]
+
+    @property
+    def standing(self) -> int:
+        """How many connections others have made to this process."""
+        return len(self._crowd)
+
+    def take(self, now: float) -> None:
+        """Take note of connections that were made or have ended. End some of them, if they are too many."""
+        self._take_events(now)
+        for fd, why in self._crowd.surplus(now):
+            known = self._connections.pop(fd, None)
+            where = None if known is None or _inode(fd) != known.inode else _end(fd)
+            if where is not None and self._audit is not None:
+                self._audit.note(why, where)
 
     def follow(self, connecting: Connects, longest: int) -> None:
         """Watch a socket that connects, and that knows its connection.
@@ -234,7 +264,7 @@ class Arrivals:
         if now < self._look_at - (EARLY if self._calm else 0.0):
             return self._look_at
         rss = resident()
-        self._take_events(rss, now)
+        self.take(now)
         self._find_connections(now)
         wait = LOOK_EVERY
         if self._trims:
@@ -260,22 +290,33 @@ class Arrivals:
         self._look_at, self._calm = now + wait, wait == LOOK_EVERY
         return self._look_at
 
-    def _take_events(self, rss: int, now: float) -> None:
-        for _, monitor, longest in self._monitors:
-            while monitor.poll(0):
+    def _has_spoken(self, fd: int) -> bool:
+        """Whether a connection has ever brought a whole message."""
+        known = self._connections.get(fd)
+        return (known is not None and (known.heard or known.base > 0)) or fd in self._early
+
+    def _take_events(self, now: float) -> None:
+        rss = -1
+        for _, monitor, longest, secured in self._monitors:
+            while True:
                 # As zmq.utils.monitor reads it; that module imports asyncio, which most processes do without.
-                event, fd = struct.unpack("=hi", monitor.recv_multipart()[0])
+                try:
+                    event, fd = struct.unpack("=hi", monitor.recv_multipart(zmq.DONTWAIT)[0])
+                except zmq.Again:
+                    break
                 if event in (zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL, zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL):
                     if self._audit is not None:
                         self._audit.note(KEYLESS, "")
                     continue
                 if event != zmq.EVENT_ACCEPTED:
                     self._connections.pop(fd, None)
+                    self._crowd.went(fd)
                     continue
                 with contextlib.suppress(OSError):  # it is gone already
                     found = self._connections[fd] = _Connection(os.fstat(fd).st_ino, longest, now)
                     found.heard = fd in self._early
-                    found.rss = rss
+                    found.rss = rss = resident() if rss < 0 else rss
+                    self._crowd.came(fd, (_peer(fd) or ("", 0))[0], now, secured=secured)
         self._early.clear()
 
     def _find_connections(self, now: float) -> None:
@@ -309,14 +350,9 @@ class Arrivals:
     def _shut(self, fd: int, more: int, now: float) -> None:
         del self._connections[fd]
         self.cut += 1
-        peer = socket.socket(fileno=fd)
-        try:
-            where = str(peer.getpeername()[0])
-            peer.shutdown(socket.SHUT_RDWR)
-        except OSError:
+        where = _end(fd)
+        if where is None:
             return
-        finally:
-            peer.detach()
         if now >= self._told_at + 10.0:
             self._told_at = now
             log.warning(
@@ -337,9 +373,34 @@ class Arrivals:
 
 def _received(fd: int, inode: int) -> int | None:
     """Bytes that a connection has brought; None if it is not over TCP, or is gone."""
+    counts = _counts(fd) if _inode(fd) == inode else None
+    return None if counts is None else counts[1]
+
+
+def _has_shaken(fd: int, secured: bool) -> bool | None:
+    """Whether a connection has shaken hands; None if it is gone."""
+    counts = _counts(fd)
+    if counts is None:
+        return None
+    return counts[0] >= SHAKEN_SECURED if secured else counts[1] >= SHAKEN
+
+
+def _end(fd: int) -> str | None:
+    """Shut a connection down, so that ZeroMQ closes it. Returns the address that it is from, if it stands."""
+    peer = socket.socket(fileno=fd)
     try:
-        if os.fstat(fd).st_ino != inode:
-            return None
+        where = str(peer.getpeername()[0])
+        peer.shutdown(socket.SHUT_RDWR)
+    except OSError:
+        return None
+    finally:
+        peer.detach()
+    return where
+
+
+def _counts(fd: int) -> tuple[int, int] | None:
+    """Bytes that a connection has taken, and brought; None if it is not over TCP, or is gone."""
+    try:
         peer = socket.socket(fileno=fd)
         try:
             if peer.family not in (socket.AF_INET, socket.AF_INET6):
@@ -349,7 +410,7 @@ def _received(fd: int, inode: int) -> int | None:
             peer.detach()
     except OSError:
         return None
-    return _RECEIVED.unpack_from(info, _RECEIVED_AT)[0] if len(info) >= _RECEIVED_AT + 8 else None
+    return _COUNTS.unpack_from(info, _COUNTS_AT) if len(info) >= _COUNTS_AT + _COUNTS.size else None
 
 
 def _trim() -> None:

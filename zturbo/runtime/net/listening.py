@@ -14,7 +14,9 @@ from typing import Any
 import zmq
 
 from zturbo.errors import StartError, UsageError
+from zturbo.runtime.net.crowd import Bounds
 from zturbo.runtime.net.host import tcp_address
+from zturbo.runtime.net.limits import descriptors
 from zturbo.slotted import slotted
 
 __all__ = ["MOST_ENDPOINTS", "Listening", "parse_ports", "parse_told", "resolved"]
@@ -41,10 +43,19 @@ class Listening:
     to the first of ``ports``, and the next ports to the next ones; 0 if they are the same."""
     paths: tuple[str, ...] = ()
     """ipc addresses to bind, which processes of this host alone reach."""
+    half_open: int | None = None
+    """Most connections to a process that have not shaken hands yet; None for a default."""
+    connections: int | None = None
+    """Most connections to a process; None for a default."""
 
     def to_spec(self) -> dict[str, Any]:
         """As plain values, for the spec of a child process."""
-        return {"hosts": self.hosts, "ports": self.ports, "told": self.told, "paths": self.paths}
+        names = ("hosts", "ports", "told", "paths", "half_open", "connections")
+        return {name: getattr(self, name) for name in names}
+
+    def bounds(self) -> Bounds:
+        """How many connections a process takes."""
+        return Bounds.of(descriptors(), self.half_open, self.connections)
 
     @classmethod
     def of(cls, spec: dict[str, Any] | str) -> Listening:
@@ -57,7 +68,8 @@ class Listening:
         first_last = spec["ports"]
         ports = None if first_last is None else (int(first_last[0]), int(first_last[1]))
         told = tuple((host, port) for host, port in spec["told"])
-        return cls(tuple(spec["hosts"]), ports, told, tuple(spec["paths"]))
+        bounds = (spec.get("half_open"), spec.get("connections"))
+        return cls(tuple(spec["hosts"]), ports, told, tuple(spec["paths"]), *bounds)
 
     def bind(self, make_at: Callable[[str], zmq.Socket[bytes]]) -> list[zmq.Socket[bytes]]:
         """Sockets at all of the hosts.
