@@ -62,6 +62,7 @@ ENVIRONMENT = {
     "ZTURBO_INTERFACE": "card whose addresses to listen at: --interface",
     "ZTURBO_STATE": "folder of the ledger and the spools: --state",
     "ZTURBO_KEYS": "a file of keys, or a folder of them: --keys",
+    "ZTURBO_LOCAL_KEYS": "auto, always or never: whether a broker on loopback makes keys by itself",
     "ZTURBO_SSH": "ssh with its options, for 'deploy': --ssh",
     "ZTURBO_DASHBOARD_TOKEN": "what a browser has to know where other hosts reach the page of 'dashboard'",
     "ZTURBO_INSECURE": "1: bind to addresses that other hosts can reach: --insecure",

@@ -31,7 +31,8 @@ def add_broker(parser: argparse.ArgumentParser, *, as_json: str | None = "print 
     parser.add_argument(
         "--keys",
         metavar="PATH",
-        help="a file of keys, or a folder with one; default: $ZTURBO_KEYS, else none",
+        help="a file of keys, or a folder with one; default: $ZTURBO_KEYS, else those of "
+        "your own broker on loopback, else none",
     )
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from zturbo.cli.run import add_common, foreground, load, refuse_second
 from zturbo.deploy.children import broker_child
+from zturbo.runtime.net.localkeys import announced
 
 __all__ = ["add", "run"]
 
@@ -32,10 +33,11 @@ def run(args: argparse.Namespace) -> int:
     network = load(args)
     refuse_second(network)
     child = broker_child(network, address=args.listening, debug=args.verbose)
-    return foreground(
-        network,
-        [child],
-        say=lambda line: print(line, file=sys.stderr),
-        as_json=args.json,
-        ready_file=args.ready_file,
-    )
+    with announced(network.broker.bind, network.keys):
+        return foreground(
+            network,
+            [child],
+            say=lambda line: print(line, file=sys.stderr),
+            as_json=args.json,
+            ready_file=args.ready_file,
+        )

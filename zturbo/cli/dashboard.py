@@ -14,6 +14,7 @@ from zturbo.cli.printed import print_line
 from zturbo.client.client import DEFAULT_BROKER, Client
 from zturbo.dashboard import DEFAULT_BIND
 from zturbo.errors import UsageError
+from zturbo.runtime.net.localkeys import find_local, wants_local
 
 __all__ = ["add", "run", "serve_page"]
 
@@ -80,7 +81,7 @@ def serve_page(broker: str, bind: str, *, keys: str | None = None, as_json: bool
         raise UsageError(f"{error}: the page needs more packages: pip install 'zturbo[dashboard]'") from None
     local = host == "localhost" or is_loopback(f"tcp://{f'[{host}]' if ':' in host else host}:1")
     token = os.environ.get("ZTURBO_DASHBOARD_TOKEN", "")
-    keyed = keys or os.environ.get("ZTURBO_KEYS")
+    keyed = keys or os.environ.get("ZTURBO_KEYS") or find_local(broker) or wants_local(broker, "auto")
     if (not local or keyed) and not token:  # other users of this host must not get what the key may do
         token = secrets.token_urlsafe(24)
     hosts = frozenset({"localhost", "127.0.0.1", "::1", host}) if local else None

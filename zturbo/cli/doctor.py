@@ -15,6 +15,7 @@ from zturbo.cli.run import add_file, network_file
 from zturbo.client.client import DEFAULT_BROKER
 from zturbo.errors import UsageError
 from zturbo.errortext import shown_text
+from zturbo.runtime.net.localkeys import find_local
 
 __all__ = ["add", "run"]
 
@@ -61,7 +62,8 @@ def run(args: argparse.Namespace) -> int:
     address = args.address or os.environ.get("ZTURBO_ADDRESS")
     found = []
     named = None if network is None else network.keys
-    for check in checks(network, broker, address, args.keys or os.environ.get("ZTURBO_KEYS") or named):
+    keys = args.keys or os.environ.get("ZTURBO_KEYS") or named or find_local(broker)
+    for check in checks(network, broker, address, keys):
         found.append(check)
         if not args.json:
             mark = paint("ok   ", "32") if check.good else paint("FAULT", "31")

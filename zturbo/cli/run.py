@@ -25,6 +25,7 @@ from zturbo.runtime.net.findings import LOOK, Examiner, is_resolved
 from zturbo.runtime.net.host import address_towards, host_name, listens
 from zturbo.runtime.net.keys import BROKER, allowed, read_keys
 from zturbo.runtime.net.limits import check_children, raise_descriptor_limit
+from zturbo.runtime.net.localkeys import CHOICES, find_local, make_local, wants_local
 from zturbo.runtime.net.sockets import check_bind
 from zturbo.runtime.node.children import Child, ChildSpec
 from zturbo.runtime.node.forking import Forking, start_forking
@@ -176,8 +177,10 @@ def load(args: argparse.Namespace) -> Network:
     network = replace(network, broker=broker)
     if network.keys is not None:
         args.insecure = False
-        _check_keys(network.keys, binds=binds)
     open_too = args.insecure or network.keys is not None
+    network = _with_local_keys(network, open_anyway=args.insecure)  # which are for this host alone
+    if network.keys is not None:
+        _check_keys(network.keys, binds=binds)
     if binds or not address:
         check_bind(network.broker.bind, insecure=open_too)
 
@@ -192,6 +195,21 @@ def load(args: argparse.Namespace) -> Network:
 
     args.listening = listening_of(args, network, own, insecure=open_too)
     return network
+
+
+def _with_local_keys(network: Network, *, open_anyway: bool) -> Network:
+    """The network with keys of its own, if it is on loopback without keys, and others work on this host.
+
+    Raises:
+        UsageError: a setting has a mistake, or the keys cannot be made.
+    """
+    choice = _env("LOCAL_KEYS") or network.broker.local_keys
+    if choice not in CHOICES:
+        raise UsageError(f"$ZTURBO_LOCAL_KEYS: expected one of {', '.join(CHOICES)}, found {choice!r}")
+    if network.broker.keys is not None or open_anyway or not wants_local(network.broker.bind, choice):
+        return network
+    folder = find_local(network.broker.bind) or str(make_local(network.state))
+    return replace(network, broker=replace(network.broker, keys=folder))
 
 
 def _check_keys(path: str, *, binds: bool) -> None:
@@ -332,7 +350,7 @@ def foreground(
             tell(kind, f"{name} runs (process {child.pid})", **who)
         elif kind == "joined":
             tell(kind, f"{name} (process {child.pid}) has joined the broker at {network.broker.bind}", **who)
-        elif kind == "failed":
+        elif kind == "failed" and not node.stopping:  # else a signal has come to all, also to this child
             line = f"{name} does not start: {text}"
             if child.traceback and child.what.role == "worker":
                 line += "\n" + child.traceback.rstrip()

@@ -17,6 +17,7 @@ from zturbo.deploy.network import Network
 from zturbo.errors import ZturboError
 from zturbo.errortext import shown_text
 from zturbo.hardware.allot import Allotment
+from zturbo.runtime.net.localkeys import announced
 from zturbo.runtime.node.node import Node
 from zturbo.terminal.progress import Progress
 
@@ -88,16 +89,17 @@ def run(args: argparse.Namespace) -> int:
     page = None if args.dashboard is None else _page(network, args.dashboard, progress.output)
     progress.say(f"zturbo: {shown_text(args.file)} at {network.broker.bind}; Ctrl-C stops it")
     try:
-        return foreground(
-            network,
-            children,
-            say=progress.say,
-            as_json=args.json,
-            ready_file=args.ready_file,
-            beside=beside,
-            output=progress.output,
-            forking=args.forking,
-        )
+        with announced(network.broker.bind, network.keys):
+            return foreground(
+                network,
+                children,
+                say=progress.say,
+                as_json=args.json,
+                ready_file=args.ready_file,
+                beside=beside,
+                output=progress.output,
+                forking=args.forking,
+            )
     finally:
         if page is not None:
             _end(page)

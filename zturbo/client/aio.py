@@ -44,7 +44,8 @@ class AsyncClient:
         broker: its address; default ``$ZTURBO_BROKER``, else ``tcp://127.0.0.1:5555``.
         timeout: seconds that a question to the broker may take.
         keys: a file of keys, or a folder with one, as ``zturbo keys`` makes them; default ``$ZTURBO_KEYS``,
-            else no keys. A broker on ipc needs none.
+            else those that a broker of this user on loopback has made, else no keys. A broker on ipc needs
+            none.
 
     Raises:
         AccessDenied: the broker does not let this key in, or it needs one and there is none.

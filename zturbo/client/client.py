@@ -30,7 +30,7 @@ from zturbo.checks import (
     wrong,
 )
 from zturbo.client.acceptance import Acceptance
-from zturbo.client.connection import Connection
+from zturbo.client.connection import connect
 from zturbo.client.handle import JobHandle
 from zturbo.client.hosts import by_host, measurements
 from zturbo.client.job_ids import is_job_id, job_id_of, joined, pick_job, with_text_ids
@@ -39,7 +39,6 @@ from zturbo.client.maps import begin_map
 from zturbo.client.submissions import OnError
 from zturbo.errors import ResultTimeout, UsageError, ZturboError
 from zturbo.htmltext import facts, table
-from zturbo.runtime.net.keys import ASKING, Security, read_keys
 from zturbo.telemetry.seen import Profile, Where, read_profile, read_stack
 from zturbo.wire.control import to_broker
 from zturbo.wire.control.fields import MAX_PAGE
@@ -73,12 +72,6 @@ class Waited(NamedTuple):
     not_done: set[JobHandle]
 
 
-def _security(broker: str, keys: str | os.PathLike[str] | None) -> Security | None:
-    """The keys of a client; raises UsageError."""
-    path = keys or os.environ.get("ZTURBO_KEYS")
-    return read_keys(os.fspath(path), ASKING) if path and broker.startswith("tcp:") else None
-
-
 class Client:
     """Submits jobs to a broker, and reads their results.
 
@@ -86,7 +79,8 @@ class Client:
         broker: its address; default ``$ZTURBO_BROKER``, else ``tcp://127.0.0.1:5555``.
         timeout: seconds that a question to the broker may take.
         keys: a file of keys, or a folder with one, as ``zturbo keys`` makes them; default ``$ZTURBO_KEYS``,
-            else no keys. A broker on ipc needs none.
+            else those that a broker of this user on loopback has made, else no keys. A broker on ipc needs
+            none.
 
     Raises:
         AccessDenied: the broker does not let this key in, or it needs one and there is none.
@@ -114,9 +108,7 @@ class Client:
             )
         check_seconds("Client: timeout", timeout)
         self.timeout = timeout
-        security = _security(self.broker, keys)
-        self.role = "" if security is None else security.who.role
-        self.connection = Connection(self.broker, timeout, security)
+        self.connection, self.role = connect(self.broker, timeout, keys)
         self.info = self.connection.info
 
     def _repr_html_(self) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import logging
+import os
 import weakref
 from concurrent.futures import Future
 from typing import Any
@@ -14,13 +15,39 @@ from zturbo.client.io import ClientIO
 from zturbo.client.outbox import Outbox
 from zturbo.client.submissions import Submission, Submissions
 from zturbo.client.watch import Callbacks, Watch
-from zturbo.errors import BrokerUnavailable
-from zturbo.runtime.net.keys import Security
+from zturbo.errors import AccessDenied, BrokerUnavailable
+from zturbo.runtime.net.keys import ASKING, Security, read_keys
+from zturbo.runtime.net.localkeys import find_local
 from zturbo.wire.control.message import Answer, Request
 
-__all__ = ["Connection"]
+__all__ = ["Connection", "connect"]
 
 log = logging.getLogger("zturbo.client")
+
+
+def connect(broker: str, timeout: float, keys: str | os.PathLike[str] | None) -> tuple[Connection, str]:
+    """A connection, and the role of its key: the one that is named, else ``$ZTURBO_KEYS``, else one that this
+    user's broker on loopback has made. The role is empty without keys.
+
+    Raises:
+        UsageError: the keys cannot be used.
+        AccessDenied: the broker does not let this key in, or it needs one and there is none.
+        BrokerUnavailable: no broker answers there.
+        VersionMismatch: the broker speaks another protocol version.
+    """
+    security = _security(broker, keys)
+    try:
+        return Connection(broker, timeout, security), "" if security is None else security.who.role
+    except AccessDenied:  # a broker of this user may have come since, with keys of its own
+        found = _security(broker, keys) if security is None else None
+        if found is None:
+            raise
+    return Connection(broker, timeout, found), found.who.role
+
+
+def _security(broker: str, keys: str | os.PathLike[str] | None) -> Security | None:
+    path = keys or os.environ.get("ZTURBO_KEYS") or find_local(broker)
+    return read_keys(os.fspath(path), ASKING) if path and broker.startswith("tcp:") else None
 
 
 class Connection:

@@ -31,6 +31,7 @@ from zturbo.api.stage import Stage
 from zturbo.checks import is_address, is_loopback, is_number
 from zturbo.errors import NetworkFileError, UsageError
 from zturbo.runtime.net.listening import parse_ports
+from zturbo.runtime.net.localkeys import CHOICES
 from zturbo.wire.messages import ORDERS, is_order
 
 if sys.version_info >= (3, 11):
@@ -69,6 +70,10 @@ class BrokerSpec:
     """About how many bytes of the broker's memory the unfinished jobs of all clients may take: 6 KiB each."""
     keys: str | None = None
     """Folder or file of keys, as ``zturbo keys`` makes them; relative to the network file. None: no keys."""
+    local_keys: str = "auto"
+    """Whether a broker on loopback without ``keys`` makes some by itself, in its state, which your own
+    clients find without a flag. ``auto``: if others have an account here, or are logged in. ``always``,
+    ``never``."""
     jobs: str = "own"
     """With keys: which jobs a client may read and cancel. ``own``: those that were submitted under its key.
     ``shared``: all of them."""
@@ -357,7 +362,7 @@ class _Parser:
         )
 
     def broker(self, table: Mapping[str, Any]) -> BrokerSpec:
-        known = ["bind", "state", "lease", "feed_timeout", "spool_share", "keys", "jobs"]
+        known = ["bind", "state", "lease", "feed_timeout", "spool_share", "keys", "jobs", "local_keys"]
         self.known(table, "broker", [*known, "client_jobs", "client_bytes", "memory"])
         address = "an address, tcp://HOST:PORT or ipc://PATH"
         return BrokerSpec(
@@ -372,6 +377,15 @@ class _Parser:
             ),
             state=self.get(table, "broker", "state", str, "a folder", None),
             keys=self.get(table, "broker", "keys", str, "a folder or a file of keys", None, bool),
+            local_keys=self.get(
+                table,
+                "broker",
+                "local_keys",
+                str,
+                "'auto', 'always' or 'never'",
+                BrokerSpec().local_keys,
+                lambda v: v in CHOICES,
+            ),
             jobs=self.get(
                 table, "broker", "jobs", str, "'own' or 'shared'", "own", lambda v: v in ("own", "shared")
             ),
