@@ -5,7 +5,7 @@ In it lie
 * ``versions/HASH``: the network file and the stages' code, a folder for each version;
 * ``keys``: keys of this host, for this user alone;
 * ``run/UNIT.NUMBER.json``: a command that was started. ``.ready`` beside it is there while all of its
-  processes have joined the broker, and ``.log`` has its output;
+  processes have joined the broker, and ``.log`` has its output, with what came before in ``.log.1``;
 * ``state``: the ledger and the spools of the broker's host, and logs of workers.
 """
 
@@ -27,6 +27,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from zturbo.deploy.logsize import older
 from zturbo.deploy.units import Running
 from zturbo.errors import StartError
 
@@ -47,6 +48,10 @@ SPARE = 2
 
 ZTURBO = "import sys; sys.path.remove(''); from zturbo.cli import main; sys.exit(main())"
 """Not ``-m``: a module of the stages' folder must not be imported in place of one of Python's."""
+BOUNDED = ZTURBO.replace(
+    "; sys.exit", "; from zturbo.deploy.logsize import bound_output; bound_output(); sys.exit"
+)
+"""The same, for a command that runs for long."""
 
 VERSION = re.compile(r"[0-9a-f]{12}\Z")
 UNIT = re.compile(r"[\w-]{1,64}(\.[\w-]{1,64})?\Z")
@@ -229,9 +234,12 @@ class WorkFolder:
         numbers = [int(path.name.split(".")[-2]) for path in self._run.glob(f"{unit}.*.json")]
         path = self._run / f"{unit}.{max(numbers, default=0) + 1}.json"
         path.with_suffix(".ready").unlink(missing_ok=True)
-        with open(path.with_suffix(".log"), "wb") as log:
+        file = path.with_suffix(".log")
+        for one in (file, older(file)):
+            one.unlink(missing_ok=True)
+        with open(file, "ab") as log:
             process = subprocess.Popen(
-                [*python(words), "--ready-file", str(path.with_suffix(".ready"))],
+                [*python(words, BOUNDED), "--ready-file", str(path.with_suffix(".ready"))],
                 cwd=self.version(version),
                 env={**os.environ, **env, "ZTURBO_STATE": str(self.path / "state")},
                 stdin=subprocess.DEVNULL,
@@ -269,9 +277,9 @@ class WorkFolder:
         return {name: _tail(self._run / f"{name}.json", lines) for name in self._records()}
 
 
-def python(words: Sequence[str]) -> list[str]:
+def python(words: Sequence[str], code: str = ZTURBO) -> list[str]:
     """The command that runs ``zturbo`` with these words in this Python."""
-    return [sys.executable, "-c", ZTURBO, *words]
+    return [sys.executable, "-c", code, *words]
 
 
 def _replace(path: Path, text: str) -> None:
@@ -284,12 +292,14 @@ def _replace(path: Path, text: str) -> None:
 
 
 def _tail(path: Path, lines: int = TAIL) -> str:
-    try:
-        with open(path.with_suffix(".log"), "rb") as file:
+    log, text = path.with_suffix(".log"), b""
+    for one in (log, older(log)):
+        with contextlib.suppress(OSError), open(one, "rb") as file:
             file.seek(max(0, file.seek(0, os.SEEK_END) - LONGEST))
-            return "\n".join(file.read().decode("utf-8", "replace").splitlines()[-lines:])
-    except OSError:
-        return ""
+            text = file.read() + text
+        if text.count(b"\n") >= lines:
+            break
+    return "\n".join(text.decode("utf-8", "replace").splitlines()[-lines:])
 
 
 def _birth(pid: int) -> str:
