@@ -49,7 +49,6 @@ class Lab(Hosts):
         for name in ("host_key", "user_key"):
             words = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(self.folder / name)]
             subprocess.run(words, check=True)
-        Path("/run/sshd").mkdir(exist_ok=True)  # of its privilege separation
         served = [name for name in self.names if name != HERE]
         key = (self.folder / "host_key.pub").read_text()
         (self.folder / "known_hosts").write_text("".join(f"{self.address[name]} {key}" for name in served))
@@ -63,7 +62,9 @@ class Lab(Hosts):
             f"  UserKnownHostsFile {self.folder}/known_hosts\n"
         )
         for name in served:
-            self.start(name, SSHD, "-D", "-e", "-f", str(self.folder / "sshd_config"))
+            # Its privilege separation needs /run/sshd: in a /run of its own, so that nothing stays behind.
+            own = 'mount -t tmpfs tmpfs /run && mkdir /run/sshd && exec "$0" "$@"'
+            self.start(name, "sh", "-c", own, SSHD, "-D", "-e", "-f", str(self.folder / "sshd_config"))
         eventually(lambda: self.logs().count("Server listening on 0.0.0.0") == len(served))
 
     def hosts_of(self, names: str, **more: str) -> str:
@@ -73,6 +74,10 @@ class Lab(Hosts):
             f"{more.get(name, '')}\n"
             for name in names
         )
+
+    def configure(self, text: str) -> None:
+        """Put some lines before the others of ssh's configuration."""
+        self._config.write_text(text + self._config.read_text())
 
     def deploying(self, *words: str) -> subprocess.Popen[bytes]:
         """``zturbo deploy`` with the project's file, going on."""

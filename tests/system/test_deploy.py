@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 
+from tests.support.cluster import eventually
 from tests.support.sshd import HERE, Lab, need_sshd
 
 FILE = """
@@ -169,3 +172,67 @@ def test_ctrl_c_half_way_leaves_nothing_begun(lab: Lab) -> None:
     process.send_signal(signal.SIGINT)
     assert process.wait(60) == 130 and b"is stopped again" in process.stderr.read()
     assert not any(lab.pids(host) for host in "ab")
+
+
+def test_through_a_jump_host_with_an_agents_key(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The key has a passphrase, so only the agent can use it. From here no way leads to b but through a."""
+    key, socket = lab.folder / "user_key", lab.folder / "agent"
+    subprocess.run(["ssh-keygen", "-q", "-p", "-P", "", "-N", "secret words", "-f", str(key)], check=True)
+    lab.break_link(HERE, "b")
+    lab.configure("Host b\n  ProxyJump a\n")
+    (lab.project / "net.toml").write_text(FILE + lab.hosts_of("b"))
+    monkeypatch.setenv("SSH_AUTH_SOCK", str(socket))
+    code, _, err = lab.deploy("status")
+    assert code == 1 and "Permission denied" in err and "ssh-agent" in err, err
+    agent = lab.start(HERE, "ssh-agent", "-D", "-a", str(socket))
+    eventually(socket.exists)
+    ask = lab.folder / "ask"
+    ask.write_text("#!/bin/sh\necho secret words\n")
+    ask.chmod(0o700)
+    asked = {"SSH_ASKPASS": str(ask), "SSH_ASKPASS_REQUIRE": "force", "SSH_AUTH_SOCK": str(socket)}
+    subprocess.run(["ssh-add", "-q", str(key)], check=True, env={**os.environ, **asked})
+    code, _, err = lab.deploy()
+    assert code == 0 and "b: p.two has joined" in err, err
+    assert set(states(lab)) == {("b", "broker"), ("b", "sink"), ("b", "p.one"), ("b", "p.two")}
+    code, _, err = lab.deploy("down")
+    assert code == 0 and not lab.pids("b"), err
+    agent.terminate()
+
+
+def test_a_connection_that_breaks_half_way_leaves_nothing_begun(lab: Lab) -> None:
+    """``tests/system/unplugged.py`` has the same for a cable, which takes half a minute to be noticed."""
+    break_off(lab, "killed")
+
+
+def break_off(lab: Lab, how: str) -> None:
+    """Break the connection to b half-way: its ssh is ``killed``, or the host ``unplugged``."""
+    (lab.project / "stages.py").write_text(
+        f"import os, signal\nif os.environ.get('STUCK'):\n    signal.pause()\n{STAGES}"
+    )
+    (lab.project / "net.toml").write_text(FILE + lab.hosts_of("ab", a=FIRST, b='env = { STUCK = "1" }'))
+    process = lab.deploying()
+    assert process.stderr is not None
+    for line in process.stderr:
+        if b"a: p.one has joined" in line:
+            break
+    eventually(lambda: bool(lab.pids("b")))  # it looks whether the stages can be imported
+    if how == "killed":
+        (ssh,) = [
+            child for child in psutil.Process(process.pid).children(recursive=True) if is_to(child, "b")
+        ]
+        ssh.kill()
+    else:
+        lab.unplug("b")
+    err = process.stderr.read().decode()
+    assert process.wait(60) == 1 and "b: " in err and "is stopped again" in err, err
+    eventually(lambda: not any(lab.pids(host) for host in "ab"), 90)
+    if how == "unplugged":
+        lab.plug("b")
+    code, _, err = lab.deploy("down")  # nobody holds its folder any more
+    assert code == 0, err
+
+
+def is_to(process: psutil.Process, host: str) -> bool:
+    """Whether this is ssh to a host."""
+    words = process.cmdline()
+    return words[0].endswith("ssh") and host in words

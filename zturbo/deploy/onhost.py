@@ -2,13 +2,15 @@
 
 A request is a line of JSON. If it has ``bytes``, so many bytes of code follow it. Answers are lines of JSON
 with one key: ``told`` while it works, and at last ``done`` or ``error``. The end of stdin ends the session.
-What was started in it and not kept is stopped again then, for whatever reason the other side has gone.
+What was started in it and not kept is stopped again then, for whatever reason the other side has gone. Of a
+network that is gone no end of stdin tells. So the other side says that it is alive, each few seconds.
 """
 
 from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import queue
 import signal
@@ -34,6 +36,10 @@ LONGEST = 4 << 20
 """Bytes of a line, at either end."""
 LARGEST = 256 << 20
 """Bytes of code."""
+SILENCES = 6
+"""If so many signs of life did not come, the other side has gone."""
+PART = 64 << 10
+"""Bytes of code that are read at once: each part is a sign of life."""
 SLOW = 5.0
 """Seconds after which it is told for which command this host waits."""
 
@@ -47,20 +53,45 @@ class Requests:
         self._queue: queue.SimpleQueue[tuple[Request, bytes] | None] = queue.SimpleQueue()
         self.gone = threading.Event()
         """Whether the other side has gone."""
+        self._heard = time.monotonic()
+        self._patience = math.inf
+        """Seconds in which the other side says something."""
         threading.Thread(target=self._read, daemon=True).start()
+        threading.Thread(target=self._watch, daemon=True).start()
 
     def _read(self) -> None:
         stdin = sys.stdin.buffer
         try:
             while line := stdin.readline(LONGEST):
+                self._heard = time.monotonic()
                 request = json.loads(line)
+                if request.get("do") == "alive":
+                    continue
+                if "alive" in request:
+                    self._patience = SILENCES * float(request["alive"])
                 size = int(request.get("bytes", 0))
-                data = stdin.read(size) if 0 <= size <= LARGEST else b""
+                data = self._read_code(stdin, size) if 0 <= size <= LARGEST else b""
                 if len(data) != size:
                     break
                 self._queue.put((request, data))
         except (OSError, ValueError, TypeError, AttributeError):  # not the language of the other side
             pass
+        self._end()
+
+    def _read_code(self, stdin: IO[bytes], size: int) -> bytes:
+        data = bytearray()
+        while part := stdin.read(min(PART, size - len(data))):
+            self._heard = time.monotonic()
+            data += part
+        return bytes(data)
+
+    def _watch(self) -> None:
+        """Note that nothing comes any more."""
+        while not self.gone.wait(LOOK):
+            if time.monotonic() > self._heard + self._patience:
+                self._end()
+
+    def _end(self) -> None:
         self.gone.set()
         self._queue.put(None)
 

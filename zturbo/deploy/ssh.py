@@ -26,6 +26,9 @@ CONNECT = 10
 END = 45.0
 """Seconds that the far end has to stop what it began."""
 
+ALIVE = 5.0
+"""Seconds between two signs of life for the far end, which no end of a broken connection reaches."""
+
 MOST_LINES = 10_000
 """Lines that a host may send beside its answers: greetings of its shell, and what it tells."""
 
@@ -78,6 +81,8 @@ class Session:
         self._ssh = ssh
         self._workdir = workdir
         self._lock = threading.Lock()
+        self._writing = threading.Lock()
+        self._over = threading.Event()
         self._ended = False
         self._process: subprocess.Popen[bytes] | None = None
         self._reader: threading.Thread | None = None
@@ -112,7 +117,8 @@ class Session:
         self._reader.start()
         start = START.replace("WANTED", __version__).encode()
         self._write(b"%d\n" % len(start) + start)
-        self.ask("", workdir=self._workdir)
+        self.ask("", workdir=self._workdir, alive=ALIVE)
+        threading.Thread(target=self._live, daemon=True).start()
 
     def ask(self, do: str, code: bytes = b"", **fields: Any) -> Any:
         """Send a request, and wait for its answer.
@@ -125,8 +131,7 @@ class Session:
         Raises:
             StartError: the host could not do it, or has gone.
         """
-        self._write(json.dumps({"do": do, **fields, "bytes": len(code)}).encode() + b"\n")
-        self._write(code)
+        self._write(json.dumps({"do": do, **fields, "bytes": len(code)}).encode() + b"\n" + code)
         process = self._process
         assert process is not None and process.stdout is not None
         while line := process.stdout.readline(LONGEST):
@@ -155,6 +160,7 @@ class Session:
         """End the session. What was not kept is stopped on the host, and this waits until it has."""
         with self._lock:
             self._ended = True
+        self._over.set()
         process = self._process
         if process is None:
             return
@@ -171,9 +177,14 @@ class Session:
 
     def _write(self, data: bytes) -> None:
         assert self._process is not None and self._process.stdin is not None
-        with contextlib.suppress(OSError, ValueError):  # the host has ended it: its answer says why
+        with self._writing, contextlib.suppress(OSError, ValueError):  # it has ended: its answer says why
             self._process.stdin.write(data)
             self._process.stdin.flush()
+
+    def _live(self) -> None:
+        """Let the far end know that this one is there, until the session ends."""
+        while not self._over.wait(ALIVE):
+            self._write(b'{"do": "alive"}\n')
 
     def _read_errors(self, process: subprocess.Popen[bytes]) -> None:
         assert process.stderr is not None
@@ -186,7 +197,10 @@ class Session:
         """Why a session has ended that ought not to."""
         text = self._errors.decode("utf-8", "replace")
         lines = [line.strip() for line in text.splitlines() if line.strip()]
-        last = next((line for line in reversed(lines) if not line.startswith("Warning: ")), "it says nothing")
+        told = [line for line in lines if not line.startswith("Warning: ")]
+        while len(told) > 1 and ("UNKNOWN port" in told[-1] or told[-1].startswith("kex_exchange_id")):
+            del told[-1]  # the way through a jump host has ended, and a line before says why
+        last = told[-1] if told else "it says nothing"
         last, target = last.rstrip("."), self.host.ssh
         if code == 126:
             return f"{self.host.python} cannot be run ({last}): name a Python with 'python' in [[host]]"
