@@ -192,9 +192,14 @@ def _first(args: argparse.Namespace, step: Step, network: Network, rendezvous: R
     ]
     program = _Program(args.program, network, say)
 
+    ending, over = threading.Lock(), threading.Event()
+
     def end_run() -> None:
-        rendezvous.remove()
-        _await_others(rendezvous, step.size, say)
+        with ending:  # both threads come here, and the others are waited for once
+            if not over.is_set():
+                rendezvous.remove()
+                _await_others(rendezvous, step.size, say)
+                over.set()
 
     def run_program(node: Node) -> None:
         program.run()
