@@ -51,7 +51,7 @@ def add(commands: Any) -> None:
     parser.add_argument(
         "--keys",
         metavar="NAME",
-        help="keys: for kubernetes the Secrets NAME-broker and NAME-node, for compose a folder of this host. "
+        help="keys: for kubernetes the Secrets NAME-broker and NAME-node, else a folder of this host. "
         "Default: none, with --insecure",
     )
     parser.add_argument("--user", help="user of the units (systemd)")
@@ -82,7 +82,8 @@ def run(args: argparse.Namespace) -> int:
 def _systemd(network: Network, name: str, args: argparse.Namespace) -> dict[str, str]:
     from zturbo.deploy.render.systemd import render
 
-    return render(network, name, flags=[], user=args.user)
+    keys = None if args.keys is None else os.path.abspath(args.keys)
+    return render(network, name, keys=keys, user=args.user)
 
 
 def _compose(network: Network, name: str, args: argparse.Namespace) -> dict[str, str]:

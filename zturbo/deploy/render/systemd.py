@@ -13,20 +13,18 @@ from zturbo.exitcodes import UNFIT_CODE
 __all__ = ["render"]
 
 
-def render(network: Network, name: str, *, flags: list[str], user: str | None) -> dict[str, str]:
+def render(network: Network, name: str, *, keys: str | None, user: str | None) -> dict[str, str]:
     """File name -> text of the units: one for each part, and a target for all.
 
     Args:
         network: the network file.
         name: of the target, and the beginning of all units' names.
-        flags: more flags of each command.
+        keys: file or folder of keys on the host; None for those of the file.
         user: user whose processes they are; None for the one of the service manager.
     """
     file = os.path.abspath(network.path)
     parts = parts_of(network)
-    units = {
-        f"{name}-{part.name}.service": _service(network, part, name, file, flags, user) for part in parts
-    }
+    units = {f"{name}-{part.name}.service": _service(network, part, name, file, keys, user) for part in parts}
     wants = " ".join(units)
     target = f"""\
 [Unit]
@@ -39,8 +37,14 @@ WantedBy=multi-user.target
     return {f"{name}.target": target, **units}
 
 
-def _service(network: Network, part: Part, name: str, file: str, flags: list[str], user: str | None) -> str:
-    command = [sys.executable, "-m", "zturbo", *part.command(file), *flags]
+def _service(network: Network, part: Part, name: str, file: str, keys: str | None, user: str | None) -> str:
+    command = [
+        sys.executable,
+        "-m",
+        "zturbo",
+        *part.command(file),
+        *([] if keys is None else ["--keys", keys]),
+    ]
     state = str(network.state)
     after = "" if part.role == "broker" else f"After={name}-broker.service\n"
     who = "" if user is None else f"User={user}\n"
