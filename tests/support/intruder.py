@@ -88,8 +88,7 @@ class Intruder:
 
     def push(self, key: str, member: dict[str, Any], server: str, *messages: Any) -> bool:
         """Send messages to a member's inbox. Returns whether there was a connection to send them."""
-        address = next(end for end in member["addresses"] if end.startswith("tcp:"))
-        socket = make(self.context, zmq.PUSH, connect=address, security=self.key(key), server=server)
+        socket = make(self.context, zmq.PUSH, connect=tcp_of(member), security=self.key(key), server=server)
         there = bool(socket.poll(int(WAIT * 1000), zmq.POLLOUT))
         for message in messages if there else ():
             socket.send_multipart(encode(message))
@@ -122,6 +121,31 @@ class Intruder:
         made.close()
         return "no answer"
 
+    def get_in(self, ends: dict[str, tuple[int, str, str]]) -> dict[str, list[str]]:
+        """Port -> the keys whose connections shake hands there, all tried at once.
+
+        Args:
+            ends: name -> kind of socket, address, and public key of the process there.
+        """
+        tried: list[tuple[str, str, zmq.Socket[bytes]]] = []
+        for end, (kind, address, server) in ends.items():
+            for name in ("nobody", "old", "foreign", "eve", "bob", "gpu1"):
+                security = None if name == "nobody" else self.key(name)
+                identity = os.urandom(32) if kind == zmq.DEALER else None
+                options = {"identity": identity, "security": security, "server": server}
+                tried.append((end, name, make(self.context, kind, connect=address, **options)))
+        found: dict[str, list[str]] = {end: [] for end in ends}
+        until = time.monotonic() + WAIT + 1.0  # an unknown key waits for so long
+        while time.monotonic() < until:
+            for end, name, socket in tried:
+                there = socket.connected() if isinstance(socket, Dealer) else socket.poll(0, zmq.POLLOUT)
+                if there and name not in found[end]:
+                    found[end].append(name)
+            time.sleep(0.02)
+        for _, _, socket in tried:
+            socket.close()
+        return {end: sorted(names) for end, names in found.items()}
+
     def run(self) -> None:
         with Client(self.broker, keys=self.keys / "admin-admin.key") as admin:
             members = {one["name"]: one for host in admin.hosts() for one in host["processes"]}
@@ -129,6 +153,14 @@ class Intruder:
         sink, first = members["sink"], members["p.first"]
         sink_id, first_id = (bytes.fromhex(one["incarnation"]) for one in (sink, first))
         local, said = self.key("local").public, self.said
+        said["gets in"] = self.get_in(
+            {
+                "broker": (zmq.DEALER, self.broker, self.key("local").broker),
+                "sink": (zmq.PUSH, tcp_of(sink), local),
+                "worker": (zmq.PUSH, tcp_of(first), local),
+                "results": (zmq.DEALER, at.results[0], at.key),
+            }
+        )
         said["no key"] = self.client(None)
         said["revoked"] = self.client("old")
         said["other network"] = self.client("foreign")
@@ -180,6 +212,11 @@ class Intruder:
             member=Member(incarnation, "worker", "p", 1, "x", ("tcp://10.99.0.3:5000",)), node=b"n" * 16,
             pid=1, protocol=PROTOCOL, version="", python="", stage_name="second", code="", view=0, jobs=(),
         )  # fmt: skip
+
+
+def tcp_of(member: dict[str, Any]) -> str:
+    """Where a member takes messages of others."""
+    return next(str(end) for end in member["addresses"] if end.startswith("tcp:"))
 
 
 def _task() -> Any:

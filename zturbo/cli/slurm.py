@@ -204,7 +204,8 @@ def _first(args: argparse.Namespace, step: Step, network: Network, rendezvous: R
     def run_program(node: Node) -> None:
         program.run()
         end_run()  # the others drain while the broker still runs
-        node.stop()
+        if not node.stopping:  # else a signal has stopped it, and it may be closed already
+            node.stop()
 
     def begin(node: Node) -> None:
         rendezvous.publish(network.broker.bind)
