@@ -73,6 +73,14 @@ class _Lease:
     reports: Reports | None = None
     """What it has measured of itself; None before its first report."""
 
+    def due(self, seconds: float) -> float:
+        """When to ask for a hello; once that was asked for, when the lease runs out.
+
+        Args:
+            seconds: of a whole lease.
+        """
+        return self.until - (not self.asked) * seconds / 2
+
 
 class Membership:
     """The members and their leases.
@@ -106,10 +114,11 @@ class Membership:
     def restore(self, members: list[Member], now: float) -> None:
         """Begin with the members of an earlier broker, with a full lease each."""
         for member in members:
-            self._leases[member.incarnation] = _Lease(member, b"", 0, now + self.lease, now, met=False)
+            lease = _Lease(member, b"", 0, now + self.lease, now, met=False)
+            self._leases[member.incarnation] = lease
+            self._look_at = min(self._look_at, lease.due(self.lease))
             self.coded.add(member)
         self._view = None
-        self._look_at = min(self._look_at, now + self.lease / 2)
 
     def __len__(self) -> int:
         return len(self._leases)
@@ -175,7 +184,7 @@ class Membership:
         if known is not None:
             known.until = max(known.until, now + self.lease)
             known.asked = False
-            self._look_at = min(self._look_at, known.until - self.lease / 2)
+            self._look_at = min(self._look_at, known.due(self.lease))
             known.heard = now
             if not known.met:
                 known.met = True
@@ -184,10 +193,10 @@ class Membership:
             return False
         if claimed > 0:
             return None
-        self._leases[member.incarnation] = _Lease(member, node, pid, now + self.lease, now)
+        lease = self._leases[member.incarnation] = _Lease(member, node, pid, now + self.lease, now)
         self.places.add(member)
         self.coded.add(member)
-        self._look_at = min(self._look_at, now + self.lease / 2)
+        self._look_at = min(self._look_at, lease.due(self.lease))
         self.number += 1
         return True
 
@@ -226,7 +235,7 @@ class Membership:
             if lease is not None:
                 lease.until = now + self.lease
                 lease.asked = False
-                self._look_at = min(self._look_at, lease.until - self.lease / 2)
+                self._look_at = min(self._look_at, lease.due(self.lease))
 
     def wants(self, node: bytes, wanted: dict[str, int], now: float) -> None:
         """A node says which processes it is to keep running."""
@@ -247,7 +256,6 @@ class Membership:
         """Add time in which the broker could hear no member to all leases."""
         for lease in self._leases.values():
             lease.until += seconds
-        self._look_at += seconds
 
     def remove(self, incarnation: bytes) -> Member | None:
         """Take a member out of the view. Returns None if it is no member."""
@@ -271,9 +279,7 @@ class Membership:
             return []
         late = [inc for inc, lease in self._leases.items() if lease.until <= now]
         gone = [member for inc in late if (member := self.remove(inc)) is not None]
-        half = self.lease / 2
-        ends = (lease.until - (not lease.asked) * half for lease in self._leases.values())
-        self._look_at = min(ends, default=math.inf)
+        self._look_at = min((lease.due(self.lease) for lease in self._leases.values()), default=math.inf)
         return gone
 
     def ask(self, now: float) -> list[bytes]:
@@ -301,7 +307,6 @@ class Membership:
     def check(self) -> None:
         """Assert every invariant."""
         assert all(inc == lease.member.incarnation for inc, lease in self._leases.items())
-        half = self.lease / 2
-        assert all(self._look_at <= lease.until - (not lease.asked) * half for lease in self._leases.values())
+        assert all(self._look_at <= lease.due(self.lease) for lease in self._leases.values())
         self.places.check([self.broker, *self.met()])
         self.coded.check(self._leases)

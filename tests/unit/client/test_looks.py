@@ -66,7 +66,8 @@ def test_a_stack_is_told_with_its_tasks() -> None:
         '  File "/x/zturbo/runtime/code/output.py", line 8 in call\n'
     )
     told = stack_map(ALL[2], Where((Task(b"\x01" * 16, 2, (5,), 0, 1.25),), text, ""))
-    assert told["tasks"] == [{"job": "01" * 16, "epoch": 2, "path": [5], "given": 0, "seconds": 1.25}]
+    (task,) = told["tasks"]
+    assert task == {"job": "01" * 16, "epoch": 2, "path": [5], "given": 0, "seconds": 1.25, "frames": []}
     assert told["frames"] == [{"file": "/me/d.py", "line": 4, "function": "process"}]
     assert len(told["threads"][0]["frames"]) == 2 and told["note"] == ""
     assert stack_map(ALL[2], UsageError("it has ended"))["note"] == "it has ended"
