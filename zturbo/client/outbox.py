@@ -29,7 +29,7 @@ from zturbo.client.acceptance import Acceptance
 from zturbo.client.io import CLOSED, ClientIO
 from zturbo.client.submissions import Small, Submission
 from zturbo.errors import BrokerUnavailable, ZturboError, by_name
-from zturbo.wire.carried import PLACE, carried_id, place_of
+from zturbo.wire.carried import PLACE, carried_id, carrier_id, place_of
 from zturbo.wire.control import answers, to_broker
 
 __all__ = ["Outbox"]
@@ -344,12 +344,12 @@ class Outbox:
             stop = at + 1
             first = jobs[at]
             if type(first.submission) is Small:
-                kind, carrier = first.submission.kind, first.job[:-PLACE]
+                kind, carrier = first.submission.kind, first.job[PLACE:]
                 while (
                     stop < len(jobs)
                     and type(other := jobs[stop].submission) is Small
                     and other.kind == kind
-                    and jobs[stop].job[:-PLACE] == carrier
+                    and jobs[stop].job[PLACE:] == carrier
                 ):
                     stop += 1
                 together = jobs[at:stop]
@@ -451,4 +451,4 @@ def _nbytes(part: _Part) -> int:
 
 
 def _new_carrier() -> bytes:
-    return os.urandom(16 - PLACE) + bytes(PLACE)
+    return carrier_id(os.urandom(16 - PLACE))

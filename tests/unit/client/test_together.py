@@ -11,7 +11,7 @@ from zturbo.wire.carried import carried_id
 from zturbo.wire.messages import Results
 from zturbo.wire.payload import pack_error, pack_many
 
-CARRIER, TOKEN = b"c" * 14 + bytes(2), 7
+CARRIER, TOKEN = b"c" * 16, 7
 ERROR = pack_error(
     {
         "kind": "TaskError",

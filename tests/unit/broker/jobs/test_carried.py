@@ -6,7 +6,7 @@ from zturbo.wire.carried import carried_id
 from zturbo_broker.jobs.carried import of_its_job
 from zturbo_broker.jobs.job import Job
 
-CARRIER = b"c" * 14 + bytes(2)
+CARRIER = b"c" * 16
 
 
 def test_a_line_is_of_the_job_whose_task_ran() -> None:
@@ -17,7 +17,7 @@ def test_a_line_is_of_the_job_whose_task_ran() -> None:
         ("INFO", CARRIER, (3,), "of no job that it carries"),
         ("INFO", CARRIER, (), "of no task"),
         ("INFO", b"j" * 16, (1,), "of another job"),
-        ("INFO", b"o" * 14 + bytes(2), (1,), "of a job that is not known"),
+        ("INFO", b"o" * 16, (1,), "of a job that is not known"),
         ("INFO", b"", (1,), "of no job"),
     ):
         assert of_its_job(find, record) == record

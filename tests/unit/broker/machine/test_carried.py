@@ -18,7 +18,7 @@ from zturbo.wire.payload import pack_many
 from zturbo_broker.ledger.rows import job_of, row_of
 from zturbo_broker.machine.machine import BrokerMachine
 
-CARRIER = b"c" * 14 + bytes(2)
+CARRIER = b"c" * 16
 FIRST, SECOND = carried_id(CARRIER, 0), carried_id(CARRIER, 1)
 
 
@@ -147,7 +147,7 @@ def test_where_a_stage_has_become_ordered_they_fail_with_a_reason() -> None:
     "changes",
     [
         {"stream": True, "parts": 0},
-        {"job": b"j" * 16},
+        {"job": b"x" + b"j" * 15},
         {"options": {"priority": 3}},
         {"carries": 4},
         {"meta": b"\x90"},

@@ -10,7 +10,7 @@ from zturbo.wire.carried import carried_id, place_of
 from zturbo.wire.messages import Results, Stamp, Want
 
 ANN, BOB = b"a" * 16, b"b" * 16
-CARRIER = b"c" * 14 + bytes(2)
+CARRIER = b"c" * 16
 
 
 class Sink:
