@@ -157,7 +157,8 @@ def test_too_few_gpus_start_nothing(tmp_path: Path) -> None:
     assert "zturbo may use 1 here: GPU-aaaa (0 of it free)" in done.stderr and "Traceback" not in done.stderr
     done = zturbo(tmp_path, "stage", "net.toml", "p.a", CUDA_VISIBLE_DEVICES="")
     assert done.returncode == 2 and "finds no GPU to use here (CUDA_VISIBLE_DEVICES is '')" in done.stderr
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["net.toml"]
+    found = {path.name for path in tmp_path.iterdir()}
+    assert found <= {"net.toml", ".zturbo"}, "no stage was made; keys of the network may be there"
 
 
 def test_the_page_is_right(tmp_path: Path) -> None:

@@ -125,6 +125,8 @@ class Outbox:
         """What the broker had no room for. It goes again as it was: a repeated message may have been
         taken."""
         self._held_jobs = 0
+        self._why = ""
+        """Why the broker had no room for them."""
         self._back_at = self._held_since = 0.0
         """When to submit that again; since when none of it has been taken."""
         self._patient = True
@@ -192,6 +194,8 @@ class Outbox:
 
     def _add(self, job: bytes, name: str, submission: Submission | Small, nbytes: int) -> Acceptance:
         acceptance = Acceptance()
+        if self._held:
+            acceptance.hold(self._why)
         self._waiting.append(_Waiting(job, name, submission, nbytes, acceptance))
         self._put += 1
         self._nbytes += nbytes
@@ -208,11 +212,15 @@ class Outbox:
         """Wait until the broker has answered for as many jobs as have been put here.
 
         So a question that comes after a submit, in one thread, finds the job. A job that the broker has no
-        room for is answered for, too.
+        room for is answered for, too, and so is one that waits behind it.
         """
+
+        def answered() -> int:
+            return self._gone + self._held_jobs + (len(self._waiting) if self._held else 0)
+
         with self._changed:
             until = self._put
-            self._changed.wait_for(lambda: self._gone + self._held_jobs >= until)
+            self._changed.wait_for(lambda: answered() >= until)
 
     def flush(self, timeout: float | None) -> bool:
         """Wait until the broker has taken or refused all jobs. Returns False if it has not in time.
@@ -315,6 +323,9 @@ class Outbox:
                 self._held_since = now
             self._held.extend(held)
             self._held_jobs += sum(len(part.jobs) for part in held)
+            self._why = why
+            for behind in self._waiting:
+                behind.acceptance.hold(why)
             self._back_at = now + after
             self._changed.notify_all()
             jobs = self._held_jobs + len(self._waiting)

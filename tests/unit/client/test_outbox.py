@@ -386,6 +386,26 @@ def test_a_question_does_not_wait_for_a_job_without_room(io: ClientIO, broker: P
         job.result(10)
 
 
+def test_a_question_does_not_wait_for_a_job_behind_one_without_room(io: ClientIO, broker: Played) -> None:
+    outbox = Outbox(io, 10.0)
+    go = held_up(io)
+    outbox.put(Submission(new(0), []))
+    go.set()
+    message = submitted(broker)
+    behind = outbox.put(Submission(new(1), []))
+    second = submitted(broker)
+    broker.answer(message, (full(after=60.0),))
+    broker.answer(second, (full(after=60.0),))
+    outbox.wait_for_answers()
+    last = outbox.put(Submission(new(2), []))  # it is not sent now: it would overtake them
+    asking = threading.Thread(target=outbox.wait_for_answers, daemon=True)
+    asking.start()
+    asking.join(10)
+    assert not asking.is_alive()
+    assert behind.held == last.held == "2 jobs are not finished"
+    io.close()
+
+
 def test_of_many_messages_without_room_one_tries_again(
     io: ClientIO, broker: Played, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
