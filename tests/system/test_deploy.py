@@ -159,7 +159,8 @@ def test_a_host_that_fails_leaves_nothing_begun(lab: Lab) -> None:
         assert not any(lab.pids(host) for host in "ab"), change
 
 
-def test_ctrl_c_half_way_leaves_nothing_begun(lab: Lab) -> None:
+def half_way(lab: Lab) -> subprocess.Popen[bytes]:
+    """A deployment of which host a runs, and the stages of host b never come to an end of their imports."""
     (lab.project / "stages.py").write_text(
         f"import os, signal\nif os.environ.get('STUCK'):\n    signal.pause()\n{STAGES}"
     )
@@ -169,6 +170,11 @@ def test_ctrl_c_half_way_leaves_nothing_begun(lab: Lab) -> None:
     for line in process.stderr:
         if b"a: p.one has joined" in line:
             break
+    return process
+
+
+def test_ctrl_c_half_way_leaves_nothing_begun(lab: Lab) -> None:
+    process = half_way(lab)
     process.send_signal(signal.SIGINT)
     assert process.wait(60) == 130 and b"is stopped again" in process.stderr.read()
     assert not any(lab.pids(host) for host in "ab")
@@ -206,15 +212,7 @@ def test_a_connection_that_breaks_half_way_leaves_nothing_begun(lab: Lab) -> Non
 
 def break_off(lab: Lab, how: str) -> None:
     """Break the connection to b half-way: its ssh is ``killed``, or the host ``unplugged``."""
-    (lab.project / "stages.py").write_text(
-        f"import os, signal\nif os.environ.get('STUCK'):\n    signal.pause()\n{STAGES}"
-    )
-    (lab.project / "net.toml").write_text(FILE + lab.hosts_of("ab", a=FIRST, b='env = { STUCK = "1" }'))
-    process = lab.deploying()
-    assert process.stderr is not None
-    for line in process.stderr:
-        if b"a: p.one has joined" in line:
-            break
+    process = half_way(lab)
     eventually(lambda: bool(lab.pids("b")))  # it looks whether the stages can be imported
     if how == "killed":
         (ssh,) = [

@@ -86,11 +86,11 @@ class AsyncClient:
         self, job: Job | Task, pipeline: PipelineName, *, wait: bool = False, **options: Any
     ) -> AsyncJob:
         """As :meth:`zturbo.Client.submit`."""
-        client = self.client
-        wait = client.connection.submissions.awaits_answer(wait, name_of(pipeline))
+        client, pipeline = self.client, name_of(pipeline)
+        wait = client.connection.submissions.awaits_answer(wait, pipeline)
         if not client.connection.outbox.has_room():
             await asyncio.to_thread(client.connection.outbox.wait_for_room)
-        job_id, name, acceptance = client.connection.submit_job(job, name_of(pipeline), options)
+        job_id, name, acceptance = client.connection.submit_job(job, pipeline, options)
         if wait:
             await settled(acceptance)
         return AsyncJob(JobHandle(client.connection, job_id, name, acceptance, 0))

@@ -174,9 +174,9 @@ class Client:
             BrokerUnavailable: likewise: the broker does not answer in time. Submit the same Job object again:
                 it stays one job, if the broker has taken it after all.
         """
-        connection = self.connection
-        wait = connection.submissions.awaits_answer(wait, name_of(pipeline))
-        job_id, name, acceptance = connection.submit_job(job, name_of(pipeline), options)
+        connection, pipeline = self.connection, name_of(pipeline)
+        wait = connection.submissions.awaits_answer(wait, pipeline)
+        job_id, name, acceptance = connection.submit_job(job, pipeline, options)
         handle = JobHandle(connection, job_id, name, acceptance, 0)
         return handle.accepted() if wait else handle
 
@@ -250,10 +250,9 @@ class Client:
         self, contents: Iterable[Any], pipeline: PipelineName, **options: Any
     ) -> Generator[Task, None, None]:
         """As :meth:`map`, but yields tasks with their meta, and failed tasks in their places."""
-        submission = self.connection.submissions.mapping(
-            contents, name_of(pipeline), True, "map", "raise", options
-        )
-        return begin_map(self.connection, contents, name_of(pipeline), submission, None, self.timeout)
+        pipeline = name_of(pipeline)
+        submission = self.connection.submissions.mapping(contents, pipeline, True, "map", "raise", options)
+        return begin_map(self.connection, contents, pipeline, submission, None, self.timeout)
 
     def attach(self, job_id: bytes | str, *, from_start: bool = False) -> JobHandle:
         """A handle of a job that this client or another one has submitted.

@@ -151,16 +151,11 @@ def _read(orders: socket.socket, fds: list[int] | None = None) -> bytes:
         head, new, _, _ = socket.recv_fds(orders, HEAD.size, MOST)
         if fds is not None:
             fds += new
-        raw = b""
         size = HEAD.unpack(head)[0] if len(head) == HEAD.size else 0
-        while len(raw) < size:
-            part = orders.recv(size - len(raw))
-            if not part:
-                os._exit(0)
-            raw += part
+        raw = orders.recv(size, socket.MSG_WAITALL)
     except ConnectionError:
         os._exit(0)
-    if not raw:
+    if not raw or len(raw) < size:
         os._exit(0)
     return raw
 
@@ -176,17 +171,12 @@ def _fork() -> int | None:
         between = os.fork()
         if not between:
             _fork_again(writer)
-            os.close(reader)
-            os.close(writer)
             return None
         os.waitpid(between, 0)
         pid, errno = struct.unpack("<ii", os.read(reader, 8))
-    except BaseException:
+    finally:  # in the child, too
         os.close(reader)
         os.close(writer)
-        raise
-    os.close(reader)
-    os.close(writer)
     if errno:
         raise OSError(errno, os.strerror(errno))
     return int(pid)
