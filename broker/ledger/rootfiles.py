@@ -15,6 +15,7 @@ from collections.abc import Collection, Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from zturbo.runtime.disk.behind import WriteBehind
 from zturbo.runtime.disk.spool import Location, Spool, SpoolCorrupt
 from zturbo.wire.messages import Buffer
 
@@ -44,6 +45,7 @@ class RootFiles:
         """Job -> its file, the one that was used last at the end."""
         self._jobs: set[bytes] = set()
         """Jobs that have a file."""
+        self._behind = WriteBehind()
         self._unsynced: set[bytes] = set()
         """Jobs whose files have records that may not be on the disk yet."""
 
@@ -60,7 +62,7 @@ class RootFiles:
                     self._unsynced.discard(other)
                 del self._open[other]
                 oldest.close()
-            file = self._open[job] = Spool(self._path(job))
+            file = self._open[job] = Spool(self._path(job), self._behind)
         self._open.move_to_end(job)
         return file
 

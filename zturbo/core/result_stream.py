@@ -23,6 +23,9 @@ WINDOW_MAX = 16_384
 
 WINDOW_MIN = 4
 
+SAY_BYTES = WINDOW_BYTES // 2
+"""Bytes of results after which the sink is told that they have come: it keeps what it has lent until then."""
+
 
 class ResultStream:
     """Results of one job, as one reader sees them.
@@ -46,6 +49,8 @@ class ResultStream:
         self._told = -1
         self._ask_at = -math.inf
         self._quiet_until = -math.inf
+        self._unsaid = 0
+        """Bytes that have come since the last question."""
         self._bytes = 0
         self._count = 0
 
@@ -77,6 +82,7 @@ class ResultStream:
             self.total = message.total
         self._count += message.n
         self._bytes += nbytes
+        self._unsaid += nbytes
         self.window = max(WINDOW_MIN, min(WINDOW_MAX, WINDOW_BYTES * self._count // max(1, self._bytes)))
         return skip
 
@@ -108,10 +114,11 @@ class ResultStream:
             return None
         limit = self.taken + self.window
         due = now >= self._ask_at
-        if not due and 4 * (limit - self._told) < self.window:
+        if not due and self._unsaid >= SAY_BYTES:  # the same limit again would mean that results are lost
+            limit = max(limit, self._told + 1)
+        elif not due and (4 * (limit - self._told) < self.window or limit <= self._told):
             return None
-        if not due and self._told >= 0 and limit <= self._told:
-            return None
+        self._unsaid = 0
         self._told = max(self._told, limit)
         self._ask_at = now + AGAIN_AFTER
         return Want(self.job, self.token, self.next, self._told, self.taken)

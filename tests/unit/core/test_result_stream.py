@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from zturbo.core.result_stream import AGAIN_AFTER, ResultStream
+from zturbo.core.result_stream import AGAIN_AFTER, SAY_BYTES, ResultStream
 from zturbo.wire.messages import Results
 
 JOB = b"j" * 16
@@ -39,3 +39,18 @@ def test_silence_asks_again_and_a_new_sink_is_asked_from_where_the_reader_stands
     stream.restart()
     want = stream.want(1.2)
     assert want is not None and want.first == 9
+
+
+def test_the_sink_is_told_of_large_results_long_before_it_is_asked_for_more() -> None:
+    stream = ResultStream(JOB, 1, 0)
+    want = stream.want(0.0)
+    assert want is not None
+    limit = want.limit
+    size = SAY_BYTES // 4 + 1
+    for index in range(3):
+        assert stream.results(results(index, 1), size, 0.1) == 0 and stream.want(0.1) is None
+    assert stream.results(results(3, 1), size, 0.1) == 0
+    told = stream.want(0.1)
+    assert told is not None and told.first == 4, "it has four, and the sink may let them go"
+    assert told.limit > limit, "the same limit would mean that results were lost"
+    assert stream.want(0.1) is None, "it has said so"

@@ -1,6 +1,6 @@
 """An append-only file of records: a sink's spool, or the spilled items of a sequencer.
 
-A record has a header (magic, length, CRC-32 of the body, CRC-32 of these) and a body of frames. A record at
+A record has a header (magic, length, checksum of the body, CRC-32 of these) and a body of frames. A record at
 the end may be torn, because a crash cut its write short: it is cut off when the file is read again. Damage
 anywhere else is an error. Damaged data is never served.
 """
@@ -12,16 +12,21 @@ import os
 import struct
 import zlib
 from collections.abc import Iterator, Sequence
+from itertools import accumulate, pairwise
 from pathlib import Path
 from typing import NamedTuple
 
 from zturbo.errors import ZturboError
+from zturbo.runtime.disk.behind import FROM, STEP, WriteBehind
+from zturbo.runtime.disk.checksum import LARGE, crc_of, has_fast_sums
 from zturbo.wire.messages import Buffer
 
 __all__ = ["Location", "Spool", "SpoolCorrupt", "SpoolFull"]
 
 _HEADER = struct.Struct("<4sQII")  # magic, length of the body, CRC of the body, CRC of the three
 _MAGIC = b"zts1"
+_MAGIC_SUMS = b"zts2"
+"""Of a record with large frames, which stand in its checksum by their sums (:mod:`.checksum`)."""
 
 
 class SpoolCorrupt(ZturboError):
@@ -45,13 +50,18 @@ class Spool:
 
     Args:
         path: the file; made if it is not there.
+        behind: writes it to the disk early if it becomes large; None for no such thing.
 
     Raises:
         SpoolFull: there is no room for the file.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, behind: WriteBehind | None = None) -> None:
         self.path = path
+        self._behind = behind
+        self._next_behind = FROM
+        """Size from which on the next part of it is written early."""
+        self._written_behind = 0
         self._entered = False
         """Whether the folder's entry for it is on the disk too."""
         self.size = 0
@@ -75,11 +85,10 @@ class Spool:
         """
         views = [memoryview(frame).cast("B") for frame in frames]
         index = struct.pack(f"<I{len(views)}Q", len(views), *(view.nbytes for view in views))
-        crc = zlib.crc32(index)
-        for view in views:
-            crc = zlib.crc32(view, crc)
+        sums = any(view.nbytes >= LARGE for view in views) and has_fast_sums()
+        crc = crc_of(index, views, sums=sums)
         length = len(index) + sum(view.nbytes for view in views)
-        head = struct.pack("<4sQI", _MAGIC, length, crc)
+        head = struct.pack("<4sQI", _MAGIC_SUMS if sums else _MAGIC, length, crc)
         head += struct.pack("<I", zlib.crc32(head))
         location = Location(self.size, length)
         try:
@@ -90,6 +99,9 @@ class Spool:
                 raise SpoolFull(f"{self.path}: {error.strerror}") from None
             raise
         self.size += _HEADER.size + length
+        if self._behind is not None and self.size >= self._next_behind:
+            self._behind.grown(self._file, self._written_behind, self.size)
+            self._written_behind, self._next_behind = self.size, self.size + STEP
         return location
 
     def _write(self, parts: list[Buffer], total: int) -> None:
@@ -133,20 +145,14 @@ class Spool:
         if len(head) < _HEADER.size:
             raise _Torn(f"{self.path}: the record at {offset} is cut short")
         magic, length, crc, own = _HEADER.unpack(head)
-        if magic != _MAGIC or zlib.crc32(head[:-4]) != own:
+        if magic not in (_MAGIC, _MAGIC_SUMS) or zlib.crc32(head[:-4]) != own:
             raise SpoolCorrupt(f"{self.path}: the header at {offset} is damaged")
         if offset + _HEADER.size + length > self.size:
             raise _Torn(f"{self.path}: the record at {offset} is cut short")
         body = memoryview(os.pread(self._file, length, offset + _HEADER.size))
-        if len(body) != length or zlib.crc32(body) != crc:
+        frames = None if len(body) != length else _frames(body, crc, sums=magic == _MAGIC_SUMS)
+        if frames is None:
             raise SpoolCorrupt(f"{self.path}: the record at {offset} is damaged")
-        (count,) = struct.unpack_from("<I", body)
-        sizes = struct.unpack_from(f"<{count}Q", body, 4)
-        at = 4 + 8 * count
-        frames = []
-        for size in sizes:
-            frames.append(body[at : at + size])
-            at += size
         return frames, length
 
     def recover(self) -> Iterator[tuple[Location, list[memoryview]]]:
@@ -176,6 +182,22 @@ class Spool:
         """Close the file and remove it."""
         self.close()
         self.path.unlink(missing_ok=True)
+
+
+def _frames(body: memoryview, crc: int, *, sums: bool) -> list[memoryview] | None:
+    """The frames of a record's body; None if it is not as it was written."""
+    if not sums and zlib.crc32(body) != crc:
+        return None
+    try:
+        (count,) = struct.unpack_from("<I", body)
+        sizes = struct.unpack_from(f"<{count}Q", body, 4)
+    except struct.error:
+        return None
+    ends = [*accumulate(sizes, initial=4 + 8 * count)]
+    frames = [body[start:end] for start, end in pairwise(ends)]
+    if ends[-1] != len(body) or (sums and crc_of(bytes(body[: ends[0]]), frames, sums=True) != crc):
+        return None
+    return frames
 
 
 class _Torn(SpoolCorrupt):

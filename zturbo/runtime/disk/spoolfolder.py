@@ -16,6 +16,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from zturbo.errors import StartError
+from zturbo.runtime.disk.behind import WriteBehind
 from zturbo.runtime.disk.folders import state_folder
 from zturbo.runtime.disk.safesizes import SafeSizes
 from zturbo.runtime.disk.spool import Spool, SpoolCorrupt
@@ -47,6 +48,7 @@ class SpoolFolder:
             raise StartError(f"the spool {path} is in use by another sink: give this one its own") from None
         self.id = self._read_id()
         self._safe = SafeSizes(path / "safe")
+        self._behind = WriteBehind()
 
     def _read_id(self) -> bytes:
         path = self.path / "id"
@@ -63,7 +65,7 @@ class SpoolFolder:
 
     def open(self, job: bytes) -> Spool:
         """Open a job's spool. Raises SpoolFull if there is no room for the file."""
-        spool = Spool(self._spool(job))
+        spool = Spool(self._spool(job), self._behind)
         self._safe.add(job)
         return spool
 
