@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,9 +25,12 @@ WAIT = 600.0
 """Seconds for any one thing; a measurement as a whole has a shorter limit."""
 
 
-def network(flow: Flow, bind: str, state: str, durability: str, functions: bool) -> str:
+def network(
+    flow: Flow, bind: str, state: str, durability: str, functions: bool, limits: Mapping[str, int]
+) -> str:
     """The text of a network file."""
     lines = ["[broker]", f'bind = "{bind}"', f'state = "{state}"']
+    lines += [f"{name} = {value}" for name, value in limits.items()]
     lines += ["[[pipeline]]", 'name = "p"', f'durability = "{durability}"', f"max_task_bytes = {512 << 20}"]
     for i, step in enumerate(flow.steps):
         code = f"benchmarks.steps:{step}" if functions else f"benchmarks.stages:{class_name(step)}"
@@ -46,6 +49,8 @@ class Here(Peer):
     Args:
         durability: of the pipeline.
         functions: stages are plain functions; else Stage classes.
+        limits: of the broker, as in its part of a network file.
+        idle: start no workers.
 
     Attributes:
         client: of the broker, once it is started.
@@ -54,8 +59,17 @@ class Here(Peer):
     restarts = True
     client: Client
 
-    def __init__(self, durability: str = "process", functions: bool = False) -> None:
+    def __init__(
+        self,
+        durability: str = "process",
+        functions: bool = False,
+        *,
+        limits: Mapping[str, int] | None = None,
+        idle: bool = False,
+    ) -> None:
         super().__init__()
+        self._limits = limits or {}
+        self._idle = idle
         self.keeps = {"memory": "all but what was not written yet", "process": "all"}.get(
             durability, "all, after a power cut too"
         )
@@ -76,18 +90,23 @@ class Here(Peer):
             with socket.socket() as probe:
                 probe.bind(("127.0.0.1", 0))
                 bind = f"tcp://127.0.0.1:{probe.getsockname()[1]}"
-        file = folder / "network.toml"
-        file.write_text(network(flow, bind, str(folder / "state"), self._durability, self._functions))
+        self._file = file = folder / "network.toml"
+        text = network(flow, bind, str(folder / "state"), self._durability, self._functions, self._limits)
+        file.write_text(text)
         names = [f"p.{step}-{i}" for i, step in enumerate(flow.steps)]
         away = names[len(names) - flow.away :]
         wide = ["--insecure"] if flow.away else []
-        without = [word for name in away for word in ("--without", name)]
-        self._expected = 2 + flow.workers * len(names)
+        without = [word for name in (names if self._idle else away) for word in ("--without", name)]
+        self._expected = 2 + (0 if self._idle else flow.workers * len(names))
         self._run(["up", str(file), "--no-progress", "--json", *wide, *without])
         for name in away:
             self._run(["stage", str(file), name, "--json", *wide], hosts.away())
         self.client = Client(bind, timeout=60)
         self._connected = True
+
+    def start_stage(self, name: str) -> None:
+        """Start the workers of one stage, such as ``p.add-0``, which an idle peer is without."""
+        self._run(["stage", str(self._file), name, "--json"])
 
     def _run(self, words: list[str], before: Iterable[str] = ()) -> None:
         command = [*before, sys.executable, "-m", "zturbo", *words]

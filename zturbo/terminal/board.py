@@ -6,6 +6,7 @@ its client has released it. So the job has ended, even if the board never saw ho
 
 from __future__ import annotations
 
+import re
 from collections import deque
 from typing import Any, NamedTuple
 
@@ -27,7 +28,7 @@ LINE = 500
 """Characters of a sentence that are shown."""
 
 APIECE = 5
-"""Jobs with a sentence each, of those that were done between two looks; more of them share one."""
+"""Jobs with a sentence each, of those that began or ended alike between two looks; more of them share one."""
 
 
 class Row(NamedTuple):
@@ -75,10 +76,10 @@ class Board:
             whole: whether all jobs that are not over are among them.
 
         Returns:
-            A sentence for each job that has begun or ended since the last call. Where many were done without
-            a failed task, these share one.
+            A sentence for each job that has begun or ended since the last call. Many that have done so in the
+            same way share one.
         """
-        sentences = []
+        news: list[dict[str, Any]] = []
         done: list[dict[str, Any]] = []
         for status in jobs:
             if status["id"] in self._ended:
@@ -87,7 +88,7 @@ class Board:
             if status["state"] == "done" and not status["failed"]:
                 done.append(status)
             elif before is None or before.status["state"] != status["state"]:
-                sentences.append(_told(status))
+                news.append(status)
             if status["state"] in LIVE:
                 self._sample(status, now)
             else:
@@ -95,12 +96,9 @@ class Board:
         known = {status["id"] for status in jobs}
         for gone in [seen for name, seen in self._open.items() if whole and name not in known]:
             status = {**gone.status, "state": "done"}
-            if status["failed"]:
-                sentences.append(_told(status))
-            else:
-                done.append(status)
+            (news if status["failed"] else done).append(status)
             self._end(status)
-        return sentences + _of_done(done)
+        return _of_many(news) + _of_done(done)
 
     def ended(self, job_id: str, name: str, *, success: bool, results: int, failed: int) -> list[str]:
         """Note that a job has ended, perhaps before the broker describes it so.
@@ -218,6 +216,23 @@ class Board:
 def _told(status: dict[str, Any]) -> str:
     """A sentence about one job, with its name."""
     return f"{one_line(status['name'])}: {sentence(status)}"
+
+
+def _of_many(jobs: list[dict[str, Any]]) -> list[str]:
+    """Sentences about jobs that have begun or ended, in their order; those that are alike may share one."""
+    alike: dict[str, list[dict[str, Any]]] = {}
+    for status in jobs:
+        alike.setdefault(sentence(status), []).append(status)
+    sentences = []
+    for text, some in alike.items():
+        if len(some) <= APIECE:
+            sentences += [_told(status) for status in some]
+        else:
+            others = sum(status.get("carries") or 1 for status in some) - 1
+            many = re.sub("^waits for its turn", "wait for their turn", text)
+            many = re.sub("^waits", "wait", many)
+            sentences.append(f"{one_line(some[0]['name'])} and {others} other jobs: {many}")
+    return sentences
 
 
 def _of_done(jobs: list[dict[str, Any]]) -> list[str]:

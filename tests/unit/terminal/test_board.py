@@ -61,6 +61,20 @@ def test_many_jobs_that_were_done_at_once_share_a_sentence() -> None:
     assert texts(board, 20, 0.0) == ["21 jobs ended: 21 done; 1 failed tasks"]
 
 
+def test_many_jobs_that_wait_for_the_same_share_a_sentence() -> None:
+    board = Board()
+    jobs = [job(n, "waiting", waiting="its turn: a job before it") for n in range(400)]
+    some = [job(n, "waiting", waiting="a worker of stage p.b") for n in range(400, 403)]
+    wrong = [job(n, "failed", error="no worker") for n in range(500, 506)]
+    assert board.update([job(999), *some, *jobs, *wrong], 0.0) == [
+        "clip 999: running",
+        *(f"clip {n}: waits for a worker of stage p.b" for n in range(400, 403)),
+        "clip 0 and 399 other jobs: wait for their turn: a job before it",
+        "clip 500 and 5 other jobs: failed: no worker",
+    ]
+    assert board.update([job(999), *some, *jobs], 1.0) == []
+
+
 def test_a_job_that_its_client_let_go_of_has_ended() -> None:
     board = Board()
     board.update([job(1, done=3)], 0.0)
