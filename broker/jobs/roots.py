@@ -6,6 +6,7 @@ of a large job do not stand in a queue before those of a small one.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -49,6 +50,8 @@ class Roots:
         self._acknowledge = acknowledge
         self.cached = 0
         """Bytes of chunks in memory."""
+        self.backlog: Counter[str] = Counter()
+        """Pipeline -> roots of its jobs that were not sent."""
 
     def add(self, job: Job, first: int, n: int, roots: Batch) -> None:
         """A chunk has come: record it, and keep it at hand if there is room."""
@@ -61,8 +64,13 @@ class Roots:
         if self.cached + roots.nbytes <= CACHE_BYTES:
             self._cache(job, seq, roots)
 
+    def _owe(self, job: Job, n: int) -> None:
+        """So many more roots of a job are to be sent."""
+        job.backlog += n
+        self.backlog[job.pipeline] += n
+
     def _todo(self, job: Job, start: int, stop: int) -> None:
-        job.backlog += stop - start
+        self._owe(job, stop - start)
         if job.todo and job.todo[-1][1] == start:
             start = job.todo.pop()[0]
         job.todo.append((start, stop))
@@ -74,7 +82,7 @@ class Roots:
             stop = min(start + n, job.chunks.first + job.chunks.total)
             if start < stop:  # a worker may say that it held roots that the job has not
                 job.todo.appendleft((start, stop))
-                job.backlog += stop - start
+                self._owe(job, stop - start)
 
     def _cache(self, job: Job, seq: int, roots: Batch) -> None:
         job.cache[seq] = roots
@@ -97,7 +105,7 @@ class Roots:
         """Send all of the job's roots again except these."""
         job.ended_roots = job.recovering = False
         job.todo.clear()
-        job.backlog = 0
+        self._owe(job, -job.backlog)
         if not len(job.chunks):
             return
         # Intervals count from 0: a job's single root, -1, is shifted to it.
@@ -108,6 +116,7 @@ class Roots:
     def drop(self, job: Job) -> None:
         """The job has ended: forget its roots."""
         self.senders.forget(job.id)
+        self._owe(job, -job.backlog)
         for seq in list(job.cache):
             self._uncache(job, seq)
 
@@ -186,7 +195,7 @@ class Roots:
         end = min(stop, first + n, start + room)
         whole = Batch(job.id, job.epoch, 0, _runs(first, n), n, chunk.blob, chunk.metas, list(chunk.buffers))
         outbatch = OutBatch.of(part(whole, start - first, end - first), dest)
-        job.backlog -= end - start
+        self._owe(job, start - end)
         if end < stop:
             job.todo[0] = (end, stop)
         else:

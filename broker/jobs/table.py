@@ -13,10 +13,15 @@ from typing import Protocol
 
 from zturbo.jobstates import ENDED, LIVE, JobState
 from zturbo.wire.carried import place_of
+from zturbo.wire.messages import Stamp
 from zturbo_broker.jobs.job import Job
 from zturbo_broker.jobs.quotas import Limits, Quotas
 
-__all__ = ["Archive", "JobTable", "NoArchive"]
+__all__ = ["FIRST_RANK", "Archive", "JobTable", "NoArchive"]
+
+
+FIRST_RANK = (1, 0)
+"""(epoch, revision) of a job's first stamp, which its first batch brings to each member."""
 
 
 class Archive(Protocol):
@@ -65,6 +70,8 @@ class JobTable:
         """Ended jobs that leave memory once the ledger has them."""
         self._dropped: set[bytes] = set()
         """Jobs that are forgotten, and that the ledger may still have."""
+        self.restamped: dict[bytes, None] = {}
+        """Jobs in memory with a stamp that is not their first: some members may have an older one."""
 
     def add(self, job: Job) -> None:
         """A job was submitted."""
@@ -76,6 +83,8 @@ class JobTable:
         """Take a job of the ledger into memory."""
         self.last = max(self.last, job.number)
         self.here[job.id] = job
+        if job.stamp is not None:
+            self.stamped(job, job.stamp)
         self.totals[job.state] += job.weight
         if job.state in LIVE:
             self.quotas.add(job)
@@ -107,6 +116,11 @@ class JobTable:
         if (before in LIVE) != (job.state in LIVE):
             (self.quotas.remove if before in LIVE else self.quotas.add)(job)
 
+    def stamped(self, job: Job, stamp: Stamp) -> None:
+        """A job has got this stamp."""
+        if stamp.rank > FIRST_RANK:
+            self.restamped[job.id] = None
+
     def leave(self, job: Job) -> None:
         """A job has ended, and nothing more is awaited of it: it need not stay in memory."""
         self._leaving.append(job.id)
@@ -114,6 +128,7 @@ class JobTable:
     def drop(self, job: bytes, state: JobState, weight: int = 1) -> None:
         """Forget a job, which is in this state and is so many jobs of clients."""
         self.here.pop(job, None)
+        self.restamped.pop(job, None)
         self._dropped.add(job)
         self.totals[state] -= weight
 
@@ -123,6 +138,7 @@ class JobTable:
             job = self.here.get(name)
             if job is not None and job.state in ENDED:
                 del self.here[name]
+                self.restamped.pop(name, None)
         self._leaving.clear()
         self._dropped.clear()
 

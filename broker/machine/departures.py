@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from zturbo.core.effects import Record
 from zturbo.jobstates import ENDED, JobState
 from zturbo.slotted import replace
@@ -61,7 +63,7 @@ class Departures:
         New marks are sent before the new view, so that no peer runs the dead worker's task without its mark.
         """
         running = {item[0]: item[3] for item in death.running}
-        for job in self.jobs.values():
+        for job in self._jobs_of(member, running):
             stamp = job.stamp
             concerned = stamp is not None and member.incarnation in stamp.ordered.values()
             if job.id in running or (concerned and job.state is JobState.RUNNING):
@@ -96,13 +98,24 @@ class Departures:
 
     def _tell_jobs(self, member: Member, text: str) -> None:
         """Note what became of a member in the jobs that it worked for."""
-        for job in self.jobs.values():
+        for job in self._jobs_of(member, ()):
             stamp = job.stamp
             if stamp is None or job.state is not JobState.RUNNING:
                 continue
             *_, queued, running = self.counts.of(member.incarnation, job.id)
             if member.incarnation in (stamp.sink, *stamp.ordered.values()) or queued or running:
                 job.incidents.append(text)
+
+    def _jobs_of(self, member: Member, others: Iterable[bytes]) -> list[Job]:
+        """The jobs that a member may have worked for, with these others.
+
+        Any job may have a seat at a sink or an ordered worker. A plain worker works for the jobs that it has
+        counts of.
+        """
+        if member.role == "sink" or member.ordered:
+            return list(self.jobs.values())
+        names = dict.fromkeys((*self.counts.said.get(member.incarnation, ()), *others))
+        return [self.jobs[name] for name in names if name in self.jobs]
 
     def _lost(self, members: list[Member], now: float) -> None:
         gone = {member.incarnation for member in members}
@@ -119,7 +132,8 @@ class Departures:
                     self.life.table.leave(job)
             if member.role == "sink" and member.spool:
                 self.life.lost_sinks.add(member.spool, now)
-        for job in list(self.jobs.values()):
+        seats = any(member.role == "sink" or member.ordered for member in members)
+        for job in list(self.jobs.values()) if seats else ():
             stamp = job.stamp
             if stamp is None or job.state is not JobState.RUNNING:
                 continue

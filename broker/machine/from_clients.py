@@ -526,6 +526,7 @@ class FromClients:
             first = self.jobs.get(next(iter(pipeline.waiting), b""))
             if first is not None and first is not job and first.waiting:
                 return f"its turn: a job before it waits for {first.waiting}"
+            return "its turn: the jobs before it are placed first"
         return job.waiting
 
     def _counts(self, job: Job, stages: int) -> list[list[int]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -22,6 +22,7 @@ from zturbo_broker.jobs.placement import Placed, Placement, StageInfo
 from zturbo_broker.jobs.roots import Roots
 from zturbo_broker.jobs.seekers import Seekers
 from zturbo_broker.jobs.states import JOB
+from zturbo_broker.jobs.table import FIRST_RANK
 from zturbo_broker.machine.known import Known, PipelineInfo
 from zturbo_broker.machine.recovery import ASK_EVERY, Recovery
 from zturbo_broker.machine.viewing import Viewing
@@ -31,6 +32,9 @@ __all__ = ["Lifecycle"]
 
 SEEK = 5.0
 """Seconds for which a client's question where results are is remembered."""
+
+PLACED_AT_ONCE = 512
+"""Jobs that are placed before the broker reads messages again. It takes about a tenth of a second."""
 
 KEEP_JOBS = 10_000
 """Most ended jobs that the broker keeps, with their results; it forgets the oldest first."""
@@ -233,15 +237,20 @@ class Lifecycle:
 
     def place_all(self) -> None:
         """Place each pipeline's waiting jobs in the order in which they came. If one cannot be placed, those
-        behind it wait too."""
+        behind it wait too. Of very many, the rest is placed at the next times."""
         if not self.unplaced:
             return
         self.unplaced = False
+        room = PLACED_AT_ONCE
         for pipeline in self.pipelines.values():
             if not pipeline.waiting:
                 continue
             here = self._here(pipeline)
             while pipeline.waiting:
+                if not room:
+                    self.unplaced = True
+                    return
+                room -= 1
                 name = next(iter(pipeline.waiting))
                 self._place(self.jobs[name], pipeline, here)
                 if self.jobs[name].state is JobState.WAITING:
@@ -324,6 +333,7 @@ class Lifecycle:
             codes=codes,
             owner=job.owner,
         )
+        self.table.stamped(job, job.stamp)
         self.record(job)
         self.seekers.moved(job.id)
         self.senders.stamp(job.stamp)
@@ -353,6 +363,7 @@ class Lifecycle:
     def restamp(self, job: Job, stamp: Stamp) -> None:
         """Give a job a stamp of a higher revision, and send it to all members that may need it."""
         job.stamp = stamp
+        self.table.stamped(job, stamp)
         self.record(job)
         if job.state is JobState.RUNNING:
             self.senders.stamp(stamp)
@@ -451,6 +462,7 @@ class Lifecycle:
             self.feeds.first(),
             self.forgets.deadline(),
             self.views.deadline(),
+            self.now if self.unplaced else None,
         ]
         return min((at for at in times if at is not None), default=None)
 
@@ -458,6 +470,13 @@ class Lifecycle:
         """Assert every invariant."""
         self.senders.check()
         self.table.quotas.check([job for job in self.jobs.values() if job.state not in ENDED])
+        backlog = Counter(dict.fromkeys(self.roots.backlog, 0))
+        for job in self.jobs.values():
+            backlog[job.pipeline] += job.backlog
+            restamped = job.stamp is not None and job.stamp.rank > FIRST_RANK
+            assert not restamped or job.id in self.table.restamped
+        assert backlog == self.roots.backlog
+        assert self.table.restamped.keys() <= self.jobs.keys()
         assert self.roots.cached == sum(b.nbytes for job in self.jobs.values() for b in job.cache.values())
 
 

@@ -70,7 +70,7 @@ class Telemetry:
 
     def _load(self, name: str, now: float) -> answers.Load:
         known, stages = self._known, self._known.pipelines[name].stages
-        backlog = sum(job.backlog for job in known.jobs.values() if job.pipeline == name)
+        backlog = self._life.roots.backlog[name]
         for queue in self._life.senders.pending.values():
             for outbatch in queue:
                 job = known.jobs.get(outbatch.batch.job)

@@ -41,9 +41,9 @@ class Viewing:
         """Send the whole view to some members, newcomers or others."""
         members = [member for inc in whom if (member := self.known.membership.get(inc)) is not None]
         # Stamps that may have got lost come first: members act on the view.
-        for job in self.known.jobs.values():
+        for job in [self.known.jobs[name] for name in self.known.table.restamped]:
             stamp = job.stamp
-            if job.state is JobState.RUNNING and stamp is not None and stamp.rank > (1, 0):
+            if job.state is JobState.RUNNING and stamp is not None:
                 for member in members:
                     if member.role == "sink" or member.pipeline == job.pipeline:
                         message = from_broker.NewStamp(stamp=stamp)

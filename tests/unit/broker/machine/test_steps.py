@@ -26,9 +26,13 @@ from tests.unit.broker.driven import (
 from zturbo.jobstates import JobState
 from zturbo.wire.control import to_broker
 from zturbo_broker.jobs.job import Job
+from zturbo_broker.machine.lifecycle import PLACED_AT_ONCE
 from zturbo_broker.machine.machine import BrokerMachine
 
 FEW, MANY = 50, 2000
+
+OTHER = b"o" * 16
+"""A second worker."""
 
 
 def steps(call: Callable[[], object]) -> int:
@@ -57,6 +61,7 @@ def full(jobs: int) -> BrokerMachine:
     """A broker whose first stage has no credit, with this many running jobs that have roots to send."""
     machine = broker()
     hello(machine, worker())
+    hello(machine, worker(OTHER))
     hello(machine, sink())
     for i in range(jobs):
         submit(machine, name(i), timeout=1e6)
@@ -70,6 +75,17 @@ def one_more(machine: BrokerMachine) -> None:
     feed(machine, b"m" * 16, 0, 10)
 
 
+def telemetry(machine: BrokerMachine) -> None:
+    machine.control(CLIENT, to_broker.Telemetry(ref=1), 1.0)
+
+
+def death(machine: BrokerMachine) -> None:
+    exited = to_broker.Exited(
+        ref=1, node=b"n" * 16, incarnation=OTHER, code=1, text="exit code 1", who="p.a", cause="", running=()
+    )
+    machine.control(b"n" * 16, exited, 1.0)
+
+
 EVENTS: dict[str, Callable[[BrokerMachine], object]] = {
     "cancel": lambda machine: cancel(machine, name(7), 1.0),
     "submit": one_more,
@@ -77,6 +93,9 @@ EVENTS: dict[str, Callable[[BrokerMachine], object]] = {
     "credit": lambda machine: credit(machine, 1),
     "deadline": BrokerMachine.deadline,
     "tick": lambda machine: machine.tick(2.0),
+    "join": lambda machine: hello(machine, worker(b"x" * 16)),
+    "death": death,
+    "telemetry": telemetry,
 }
 
 
@@ -145,3 +164,26 @@ def test_an_event_costs_the_same_with_many_jobs(event: str) -> None:
     few, many = full(FEW), full(MANY)
     assert len(many.jobs) == len(many.pipelines["p"].queue) == MANY
     assert steps(lambda: EVENTS[event](many)) <= steps(lambda: EVENTS[event](few)) + 20
+
+
+def test_many_jobs_that_wait_for_a_worker_are_placed_in_steps() -> None:
+    few, many = broker(), broker()
+    for machine, jobs in ((few, PLACED_AT_ONCE + 1), (many, 4 * PLACED_AT_ONCE)):
+        hello(machine, sink())
+        for i in range(jobs):
+            submit(machine, name(i))
+    assert steps(lambda: hello(many, worker())) <= steps(lambda: hello(few, worker())) + 20
+    assert running(many) == PLACED_AT_ONCE
+    waiting = many.clients.status(many.jobs[name(PLACED_AT_ONCE)])
+    assert (waiting.state, waiting.waiting) == ("waiting", "its turn: the jobs before it are placed first")
+    for rounds in range(2, 5):
+        due = many.deadline()
+        assert due is not None and due <= 0.0, "the others are placed at once, between messages"
+        many.tick(0.0)
+        assert running(many) == rounds * PLACED_AT_ONCE
+    due = many.deadline()
+    assert due is None or due > 0.0
+
+
+def running(machine: BrokerMachine) -> int:
+    return machine.known.table.totals[JobState.RUNNING]
