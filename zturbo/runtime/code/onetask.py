@@ -20,7 +20,8 @@ from zturbo.runtime.code.context import StageContext
 from zturbo.runtime.code.failures import Condemned, Failures, TaskFailedByUser
 from zturbo.runtime.code.output import Output
 from zturbo.wire.messages import MAX_DEPTH, Mark, Path
-from zturbo.wire.payload import Packed, Unreadable, content_of, entry_of
+from zturbo.wire.payload import Packed, Unreadable, content_of, entry_of, take
+from zturbo.wire.plain import UNCHANGING
 
 __all__ = ["OneTask", "log_failed"]
 
@@ -166,8 +167,10 @@ class OneTask:
                 return
             if isinstance(result, (str, bytes, dict)) or not isinstance(result, Iterable):
                 raise TypeError(self._wrong("returned", result))
-            children = iter(result)
+            children, note = iter(result), self._context.running_note.given
             leave, enter = out.lock.release, out.lock.acquire
+            room = had < 0 and len(path) < MAX_DEPTH
+            starts: list[Any] | None = None
             while True:
                 if mark is not None and count == mark.given:
                     raise Condemned(mark.text)
@@ -178,10 +181,33 @@ class OneTask:
                     enter()
                 if child is _END:
                     break
+                # A child counts once it is put out: looking at what the user's code has made may raise.
+                if (
+                    room
+                    and type(child) is Task
+                    and child.success
+                    and child._meta is None
+                    and child._logs is None
+                    and out.metas is None
+                ):
+                    content = child.content
+                    if type(content) not in UNCHANGING:
+                        content = take(content, child._owned)
+                    note(count + 1)
+                    if out.starts is not starts:
+                        out.begin_run((*path, count), len(out.contents))
+                        starts = out.starts
+                    out.contents.append(content)
+                    count += 1
+                    out.due_in -= 1
+                    if not out.due_in:
+                        out.look()
+                    continue
                 self.check_child(child, path)
+                note(count + 1)
+                self.child(child, (*path, count), task, out, had)
                 count += 1
-                self._context.running_note.given(count)
-                self.child(child, (*path, count - 1), task, out, had)
+                starts = None
         except self._context.through:
             raise
         except BaseException as error:  # whatever the user's code raises fails this task alone

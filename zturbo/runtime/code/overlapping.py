@@ -357,12 +357,12 @@ class AsyncRunner:
                 if child is END:
                     return
                 host.one.check_child(child, path)
-                item.count += 1
-                host.context.running_note.gave(item.seat, item.count)
+                host.context.running_note.gave(item.seat, item.count + 1)
                 work = item.of.work
                 self._begin(work)
                 with host.failures.input_of(work.pieces, item.index):
-                    host.one.child(child, (*path, item.count - 1), task, self.production.out, had)
+                    host.one.child(child, (*path, item.count), task, self.production.out, had)
+                item.count += 1  # only now: to look at what the user's code has made may raise
                 self._flush_soon()
                 await self._room()
         except BaseException:

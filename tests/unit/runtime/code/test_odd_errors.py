@@ -303,8 +303,8 @@ def work(contents: list[Any], ordered: bool, logs: bool) -> Work:
     return Work(JOB, 1, [(batch, 0, n)], origin, [], final=ordered, logs=logs)
 
 
-def run(build: Callable[[], Stage], contents: list[Any], logs: bool = False) -> tuple[list[Any], list[Any]]:
-    """(contents, failed tasks) that a stage gives."""
+def batches(build: Callable[[], Stage], contents: list[Any], logs: bool = False) -> list[Batch]:
+    """The batches that a stage gives."""
     given: list[Produced] = []
     host = StageHost(build, name="s", index=0)
     kind = AsyncRunner if host.concurrency else BatchRunner if host.batch else Runner
@@ -325,12 +325,14 @@ def run(build: Callable[[], Stage], contents: list[Any], logs: bool = False) -> 
     else:
         runner.run(work(contents, host.ordered, logs))
         runner.idle()
+    return [produced.batch for produced in given if produced.batch is not None]
+
+
+def run(build: Callable[[], Stage], contents: list[Any], logs: bool = False) -> tuple[list[Any], list[Any]]:
+    """(contents, failed tasks) that a stage gives."""
     good: list[Any] = []
     bad: list[Any] = []
-    for produced in given:
-        batch = produced.batch
-        if batch is None:
-            continue
+    for batch in batches(build, contents, logs):
         good += unpack_many(batch.blob, batch.n)
         bad += [failed_task(fail.error) for fail in batch.fails]
     return good, bad
@@ -419,6 +421,58 @@ def test_a_task_that_is_none_any_more_fails_alone(how: str, logs: bool) -> None:
         assert failed.meta["handle"].startswith("(not kept: ")
         assert failed.meta["deep"].startswith("(not kept: ")
     assert failed.content == 1
+
+
+class ChangedChild(Changed):
+    """Gives two tasks before one that is none any more."""
+
+    def process(self, task: Task) -> Any:
+        yield Task("first")
+        yield Task("second", {"meta": 1})
+        yield super().process(Task(1))
+        yield Task("never")
+
+
+class ChangedAsync(ChangedChild):
+    async def process(self, task: Task) -> Any:
+        for child in super().process(task):
+            yield child
+
+
+@pytest.mark.parametrize("how", ["no content", "odd success", "odd logs"])
+@pytest.mark.parametrize("logs", [False, True])
+@pytest.mark.parametrize("stage", [ChangedChild, ChangedAsync])
+def test_a_failure_counts_the_tasks_that_were_given_before_it(
+    stage: type[ChangedChild], how: str, logs: bool
+) -> None:
+    """With another count, the job would wait for a task that never comes."""
+    given = batches(lambda: stage(how), [7], logs)
+    paths = [(*first[:-1], first[-1] + k) for batch in given for first, n in batch.runs for k in range(n)]
+    assert paths == [(0, 0), (0, 1)]
+    (failed,) = [fail for batch in given for fail in batch.fails]
+    assert (failed.path, failed.count) == ((0,), 2)
+
+
+def test_many_children_have_consecutive_paths() -> None:
+    class Many(Stage):
+        def process(self, task: Task) -> Any:
+            for i in range(5000):
+                child = Task(i, {"m": i} if i % 700 == 3 else None)
+                child.success = i % 900 != 5
+                yield child
+
+    given = batches(Many, [0])
+    put = [
+        (path, content)
+        for batch in given
+        for path, content in zip(
+            [(*first[:-1], first[-1] + k) for first, n in batch.runs for k in range(n)],
+            unpack_many(batch.blob, batch.n),
+            strict=True,
+        )
+    ]
+    assert put == [((0, i), i) for i in range(5000) if i % 900 != 5]
+    assert [fail.path for batch in given for fail in batch.fails] == [(0, i) for i in range(5, 5000, 900)]
 
 
 def test_meta_that_is_too_large_for_a_failure() -> None:
