@@ -280,27 +280,32 @@ class FromMembers:
             self.effects.append(Control(from_broker.SayHello(), about))
 
     def break_off(self, now: float) -> None:
-        """Take out one end of a link that has been broken for a lease."""
-        overdue = self.complaints.overdue(now)
-        since = self.complaints.since
-        untried = [pair for pair in overdue if not self.reachability.tried(*pair, since(*pair), now)]
+        """Take out one end of a link that has been broken for a lease.
+
+        If the pings of its ends come, or it is not known whether they do, one end may only be slow. Then the
+        link has more time, in which it is tried again and again.
+        """
+        complaints, reachability = self.complaints, self.reachability
+        overdue = complaints.overdue(now)
         for who, about in overdue:
-            if (found := self.reachability.verdict(who, about, now)) is not None:
+            if not reachability.tried(who, about, complaints.since(who, about), now):
+                continue
+            found = reachability.verdict(who, about, now)
+            if found is None and (found := reachability.unclear(who, about, now)) is not None:
+                if complaints.to_tell(who, about):
+                    text = f"{found[1]}: one of them may be slow, so this is watched for a while"
+                    self.effects.append(LogLine("WARNING", self.known.name_of(found[0]), b"", text))
+                if not complaints.outlasts(who, about, now):
+                    continue
+                complaints.settle(who)  # its other links, and those of the other end, have as much time again
+                complaints.settle(about)
+            if found is not None:
                 member, why = found
-                self.complaints.settle(member.incarnation)
+                complaints.settle(member.incarnation)
                 self.cut_off(member, why, now)
                 return
-        if untried:
-            self.complaints.postpone(now)
-            return
-        partners = {inc: other for pair in overdue for inc, other in (pair, pair[::-1])}
-        worst = self.complaints.due(now)
-        gone = None if worst is None else self.membership.get(worst)
-        if worst is None or gone is None:
-            return
-        other = partners.get(worst, self.known.me)
-        partner = self.membership.get(other) or self.membership.broker
-        self.cut_off(gone, self.reachability.unclear(gone, partner), now)
+        if overdue:
+            complaints.postpone(now)
 
     def drain(self, identity: bytes, message: to_broker.Draining, now: float) -> None:
         """A member is about to leave."""

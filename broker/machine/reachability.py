@@ -40,6 +40,10 @@ RETRY, RETRY_MAX = 1.0, 30.0
 GONE_AFTER = 5.0
 """Seconds without a hello after which a newcomer is forgotten."""
 
+REPEAT = 5.0
+"""Seconds after which a link is tried again that still is reported broken, though a trial has not found it
+so."""
+
 KEPT = 10.0
 """Seconds for which the trial of a broken link is remembered."""
 
@@ -215,33 +219,55 @@ class Reachability:
     def tried(self, one: bytes, other: bytes, since: float, now: float) -> bool:
         """Whether a link that was reported broken has been tried. If it has not, that may begin now.
 
+        A trial that has not found it broken is repeated after :data:`REPEAT` seconds.
+
         Args:
             one: an end of the link.
             other: its other end.
-            since: when that was first reported. A trial from before it, in which the link worked, does not
-                count.
+            since: when that was first reported. A trial that was over before does not count.
             now: the time.
         """
         pair = frozenset((one, other))
         trial = self._links.get(pair)
-        if trial is not None and trial.says_nothing_of(one, other, since, now):
-            del self._links[pair], self._trials[trial.number]
-            trial = None
+        if trial is not None and trial.over(now):
+            found = trial.works(one, other, now) is False
+            if trial.ended < since or (not found and now >= trial.ended + REPEAT):
+                del self._links[pair], self._trials[trial.number]
+                trial = None
         if trial is None:
             self.suspect(one, other, now)
         return trial is not None and trial.over(now)
 
     def verdict(self, who: bytes, about: bytes, now: float) -> tuple[Member, str] | None:
-        """Which end of a broken link goes, and why. None if the trial does not tell."""
+        """Which end of a broken link goes, and why. None if its trial has not found it broken."""
         trial = self._links.get(frozenset((who, about)))
         if trial is None or trial.works(who, about, now) is not False:
             return None
         order = {member.incarnation: at for at, member in enumerate(self._everybody())}
         if who not in order or about not in order:
             return None
+        later, earlier = sorted((who, about), key=lambda end: -order[end])
+        return self._goes(trial, later, earlier, now)
+
+    def unclear(self, who: bytes, about: bytes, now: float) -> tuple[Member, str] | None:
+        """Which end goes of a link that its trial has not found broken, if the complaint lasts too long; and the
+        complaint, for people. If nothing else tells, it is the accused end.
+
+        None if an end has left, or has not said hello to this broker.
+        """
+        trial = self._links.get(frozenset((who, about)))
+        here = {member.incarnation for member in self._everybody()}
+        if trial is None or trial.works(who, about, now) is False or not {who, about} <= here:
+            return None
+        return self._goes(trial, about, who, now)
+
+    def _goes(self, trial: Trial, one: bytes, other: bytes, now: float) -> tuple[Member, str]:
+        """Which of two members goes, and why. If nothing else tells, it is the first."""
         members = {member.incarnation: member for pair in trial.pairs for member in pair}
-        later, earlier = sorted((members[who], members[about]), key=lambda m: -order[m.incarnation])
-        ends = [self._end(trial, later, earlier, now), self._end(trial, earlier, later, now)]
+        ends = [
+            self._end(trial, members[one], members[other], now),
+            self._end(trial, members[other], members[one], now),
+        ]
         return goes(ends[0], ends[1]).member, sentence(ends[0], ends[1], self.known.name_of)
 
     def _end(self, trial: Trial, member: Member, other: Member, now: float) -> End:
@@ -255,11 +281,6 @@ class Reachability:
         reached = trial.reaches(other.incarnation, me, now)
         good, bad = frozenset(seen[True] | near), frozenset(seen[False])
         return End(member, good, bad, self._is_only(member), reached)
-
-    def unclear(self, member: Member, other: Member) -> str:
-        """The sentence for a link that is broken, though the trial does not tell where."""
-        one, two = (End(end, frozenset(), frozenset(), False, None) for end in (member, other))
-        return sentence(one, two, self.known.name_of)
 
     # -- time ---------------------------------------------------------------------------------
     def tick(self, now: float) -> None:

@@ -1,16 +1,16 @@
 """Links that their ends report broken, for a lease: then one end is taken out of the view.
 
-Which one, ``verdict.py`` decides from who reaches whom (``trials.py``). Where that is not known,
-:meth:`Complaints.due` decides by the complaints alone. A complaint counts only if the broker has heard the
-accused member since the complaint was first said. A member whose code holds the interpreter for a minute is
-busy, not unreachable: it answers no link, and says no hello either. Complaints about it are void meanwhile,
-and begin anew when the broker hears it again.
+Which one, ``verdict.py`` decides from who reaches whom (``trials.py``). If the ends do reach each other, or
+that is not known, one of them may only be slow: then the link may be broken for :data:`UNCLEAR` leases.
+
+A complaint counts only if the broker has heard the accused member since the complaint was first said. A
+member whose code holds the interpreter for a minute is busy, not unreachable: it answers no link, and says no
+hello either. Complaints about it are void meanwhile, and begin anew when the broker hears it again.
 """
 
 from __future__ import annotations
 
 import math
-from collections import Counter
 from collections.abc import Callable
 
 from zturbo.slotted import slotted
@@ -27,6 +27,10 @@ second; one that rests is asked for it."""
 PROMPT = 1.5
 """Seconds in which a member that only rested answers. Then the complaint counts from the question on."""
 
+UNCLEAR = 6
+"""Leases that a link may be broken of which the pings do not tell why. Its ends may be slow, on a host with
+much to do."""
+
 LOOK_AGAIN = 0.25
 """Seconds until the next look at a link that is being tried."""
 
@@ -39,7 +43,9 @@ class _Complaint:
     first: float
     last: float
     lasts: bool = False
-    """Whether it has a vote: it was repeated for half a lease, and the broker heard the accused meanwhile."""
+    """Whether it counts: it was repeated for half a lease, and the broker heard the accused meanwhile."""
+    told: bool = False
+    """Whether the log has it."""
 
 
 class Complaints:
@@ -91,12 +97,22 @@ class Complaints:
         self._forget(now)
         return [pair for pair, known in self._all.items() if known.lasts and now >= known.first + self.lease]
 
+    def outlasts(self, who: bytes, about: bytes, now: float) -> bool:
+        """Whether a complaint that still stands is too old even for a slow end."""
+        return now >= self._all[who, about].first + UNCLEAR * self.lease
+
+    def to_tell(self, who: bytes, about: bytes) -> bool:
+        """Whether the log is to have this complaint now: it has each once."""
+        known = self._all[who, about]
+        known.told, told = True, known.told
+        return not told
+
     def since(self, who: bytes, about: bytes) -> float:
         """When a complaint that still stands was first made."""
         return self._all[who, about].first
 
     def settle(self, member: bytes) -> None:
-        """This member is taken out: forget all complaints of it and about it."""
+        """Forget all complaints of a member and about it: it is taken out, or its complaints begin anew."""
         self._all = {pair: known for pair, known in self._all.items() if member not in pair}
 
     def _forget(self, now: float) -> None:
@@ -104,21 +120,6 @@ class Complaints:
         for pair, known in list(self._all.items()):
             if now - known.last > FORGET_AFTER or None in (self._heard(pair[0]), self._heard(pair[1])):
                 del self._all[pair]
-
-    def due(self, now: float) -> bytes | None:
-        """The member that is to be taken out of the view now, by what members complain of alone: the end of
-        most broken links."""
-        if not self.overdue(now):
-            return None
-        lasting = [pair for pair, known in self._all.items() if known.lasts]
-        votes = Counter(inc for pair in lasting for inc in pair if self._heard(inc) != math.inf)
-        if not votes:
-            return None
-        accused = {about for _, about in lasting}
-        # Of two with equally many votes it is the accused one.
-        worst = max(votes, key=lambda inc: (votes[inc], inc in accused, inc))
-        self.settle(worst)
-        return worst
 
     def postpone(self, now: float) -> None:
         """Decide a little later: it is being tried who reaches whom."""

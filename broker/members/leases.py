@@ -8,7 +8,7 @@ view when
   it each second. Its node renews it each quarter of a lease, unless the kernel shows the process as stopped
   or dead. So a process whose code holds the interpreter is busy, not dead. A member that rests says no
   hello, and its node may stand still: so a member that was not heard of for half a lease is asked for one;
-* its links are broken for a lease: ``complaints.py`` says which of two ends is taken out;
+* its links are broken for a lease: ``complaints.py`` says when that is, ``verdict.py`` which end goes;
 * it yields to another member: to a newer sink on its spool, or to a member that it cannot reach
   (``machine/from_members.py``: ``hello`` has the first rule, ``_apart`` the second).
 

@@ -71,10 +71,10 @@ class Trial:
         self._came.add((source, target))
         self._last = now
 
-    def says_nothing_of(self, one: bytes, other: bytes, since: float, now: float) -> bool:
-        """Whether this trial tells nothing of a link that is broken since a time: two members reached each
-        other, and it was over before."""
-        return self.over(now) and self.works(one, other, now) is True and self._last < since
+    @property
+    def ended(self) -> float:
+        """When it was over, once it is."""
+        return self._last if self._ways <= self._came else self.until
 
     def over(self, now: float) -> bool:
         """Whether no more is to be learnt."""

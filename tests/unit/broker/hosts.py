@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from zturbo.core.effects import Control, Reply, Send
 from zturbo.slotted import replace
 from zturbo.wire.control import from_broker, to_broker
@@ -47,9 +49,17 @@ def hello(machine: BrokerMachine, who: Member, now: float = 0.0, view: int = 0) 
     return next((message.reason for message in said if isinstance(message, from_broker.Refused)), None)
 
 
-def all_pings_come(machine: BrokerMachine, now: float, but: set[tuple[bytes, bytes]] | None = None) -> None:
-    """Each process that is asked for pings sends them, and they come; but for some, (source, target)."""
+def all_pings_come(
+    machine: BrokerMachine,
+    now: float,
+    but: set[tuple[bytes, bytes]] | None = None,
+    asleep: Collection[bytes] = (),
+) -> None:
+    """Each process that is asked for pings sends them, and they come; but for some, (source, target), and
+    those of processes that are asleep."""
     for effect in machine.effects:  # it grows meanwhile
+        if isinstance(effect, Control) and effect.to in asleep:
+            continue
         pings: list[tuple[bytes, bytes, int]] = []
         if isinstance(effect, Control) and isinstance(effect.message, from_broker.PingThem):
             order = effect.message
@@ -58,7 +68,7 @@ def all_pings_come(machine: BrokerMachine, now: float, but: set[tuple[bytes, byt
         elif isinstance(effect, Send) and isinstance(effect.message, Ping):
             pings = [(machine.me, effect.peer, effect.message.trial)]
         for source, target, trial in pings:
-            if (source, target) in (but or ()):
+            if (source, target) in (but or ()) or target in asleep:
                 continue
             if target == machine.me:
                 machine.data(Ping(source, target, trial), now)

@@ -11,6 +11,7 @@ from zturbo.core.effects import Control, LogLine, Send
 from zturbo.wire.control import from_broker, to_broker
 from zturbo.wire.control.view import Member
 from zturbo.wire.messages import PROTOCOL, Greet, Probe, Statement
+from zturbo_broker.members.complaints import UNCLEAR
 from zturbo_broker.members.trials import PATIENCE
 
 FIRST = numbered(member("worker", 0, host="b", ends=BOTH), 1)
@@ -27,6 +28,8 @@ class Network:
         self.now = 0.0
         self.here: list[Member] = []
         self.broken: set[tuple[bytes, bytes]] = set()
+        self.asleep: set[bytes] = set()
+        """Processes that say hello, and do nothing else yet."""
         self.said: list[Any] = []
         for one in members:
             self.here.append(one)
@@ -60,7 +63,7 @@ class Network:
                 broken = to_broker.Broken(incarnation=who.incarnation, peer=about.incarnation)
                 self.machine.control(who.incarnation, broken, self.now)
             self.machine.tick(self.now)
-            all_pings_come(self.machine, self.now, self.broken)
+            all_pings_come(self.machine, self.now, self.broken, self.asleep)
             for effect in self.machine.effects:
                 if isinstance(effect, Control) and isinstance(effect.message, from_broker.Refused):
                     self.here = [who for who in self.here if who.incarnation != effect.to]
@@ -151,11 +154,62 @@ def test_a_sink_stays_of_which_a_worker_complains_that_none_reaches() -> None:
     assert network.members() == {SINK, FIRST}
 
 
-def test_a_member_whose_link_is_silent_though_pings_come_goes_by_the_complaints() -> None:
+LONG = UNCLEAR * 5.0
+"""Seconds that a link may be broken whose pings come."""
+
+
+def test_a_link_whose_pings_come_has_more_time_and_then_costs_the_accused_end() -> None:
     network = Network(SINK, FIRST, SECOND)
-    network.until(network.now + 9.0, (FIRST, SECOND))
+    network.until(network.now + LONG - 0.5, (FIRST, SECOND))
+    assert network.members() == {SINK, FIRST, SECOND}
+    ((who, text),) = network.said
+    assert who == b"log" and "do not answer each other on their link" in text and "may be slow" in text
+    network.until(network.now + 1.5, (FIRST, SECOND))
     assert network.members() == {SINK, FIRST}
-    assert "do not answer each other on their link" in network.said[0][1]
+    assert "do not answer each other on their link" in network.said[1][1]
+
+
+def test_a_sink_that_others_reach_stays_though_all_complain_of_it() -> None:
+    """Their hosts have much to do: all are slow, and pings come."""
+    network = Network(FIRST, SECOND, TWIN, SINK)
+    everybody = [pair for who in (FIRST, SECOND, TWIN) for pair in ((who, SINK), (SINK, who))]
+    network.until(network.now + LONG - 0.5, *everybody)
+    assert len(network.members()) == 4
+    network.until(network.now + LONG, *everybody)
+    assert SINK in network.members() and len(network.members()) == 3, "one at a time"
+
+
+@pytest.mark.parametrize("slow", [FIRST, SECOND])
+def test_a_sink_stays_though_a_slow_worker_complains_of_it(slow: Member) -> None:
+    network = Network(FIRST, SECOND, TWIN, SINK)
+    network.asleep.add(slow.incarnation)
+    complaints = [(slow, SINK), (SINK, slow), (TWIN, SINK)]
+    network.until(network.now + LONG - 0.5, *complaints)
+    assert len(network.members()) == 4, "it has time to wake up"
+    network.until(network.now + 5.0, *complaints)
+    assert network.members() == {FIRST, SECOND, TWIN, SINK} - {slow}
+
+
+def test_a_trial_from_before_a_link_was_mended_costs_nobody_his_place() -> None:
+    network = Network(SINK, SECOND, TWIN, FIRST)
+    network.break_way(FIRST, SECOND)
+    network.until(network.now + 2.0, (FIRST, SECOND))
+    network.until(network.now + PATIENCE)
+    network.broken.clear()
+    network.until(network.now + 6.0, (FIRST, SECOND))  # a false alarm, not long after
+    assert network.members() == {SINK, SECOND, TWIN, FIRST}
+
+
+def test_one_that_is_slow_at_first_and_is_then_not_reached_is_found_out() -> None:
+    network = Network(SINK, SECOND, TWIN, FIRST)
+    network.asleep.add(SECOND.incarnation)
+    network.until(network.now + 8.0, (FIRST, SECOND))
+    assert len(network.members()) == 4
+    network.asleep.clear()
+    network.break_way(FIRST, SECOND)
+    network.until(network.now + 12.0, (FIRST, SECOND))
+    assert network.members() == {SINK, FIRST, TWIN}
+    assert network.said[-1][1].startswith("p.y on c at 10.0.0.1:7000 does not answer p.x on b: ")
 
 
 def test_a_link_that_breaks_after_a_trial_in_which_it_worked_is_tried_again() -> None:
