@@ -378,8 +378,6 @@ class Broker:
         if self._full_until:
             until = min(until, self._full_until)
         if self.keyring is not None:
-            self._look_at_keys(now)
-            self._perform(now)
             until = min(until, self.keyring.deadline())
         while self._audited:
             self._note("WARNING", "broker", b"", self._audited.popleft())
@@ -400,6 +398,8 @@ class Broker:
         ready = self._poller.poll(math.ceil(timeout * 1000))
         if (late := time.monotonic() - now - timeout) > STOOD_STILL:
             self.machine.stood_still(late)
+        if self.keyring is not None:  # before what has come meanwhile is read, however long that was
+            self._look_at_keys(time.monotonic())
         for socket, _ in ready:
             if socket is self.router.socket:
                 self.router.read()
