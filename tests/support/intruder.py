@@ -96,13 +96,16 @@ class Intruder:
         socket.close(1000)
         return there
 
-    def wants(self, key: str, address: str, server: str) -> str | None:
-        """What a sink says to a question for the job's results with the highest of all tokens."""
+    def wants(
+        self, key: str, address: str, server: str, identity: bytes | None = None, token: int = 1 << 60
+    ) -> str | None:
+        """What a sink says to a question for the job's results, if nothing else is said with the highest of
+        all tokens."""
         made = make(
             self.context,
             zmq.DEALER,
             connect=address,
-            identity=os.urandom(16),
+            identity=identity or os.urandom(16),
             security=self.key(key),
             server=server,
         )
@@ -110,7 +113,7 @@ class Intruder:
         end = time.monotonic() + 10
         while time.monotonic() < end:
             try:
-                made.send_multipart(encode(Want(self.job, 1 << 60, 0, 1000)), zmq.DONTWAIT)
+                made.send_multipart(encode(Want(self.job, token, 0, 1000)), zmq.DONTWAIT)
             except zmq.Again:
                 time.sleep(0.05)
                 continue
@@ -151,7 +154,8 @@ class Intruder:
             members = {one["name"]: one for host in admin.hosts() for one in host["processes"]}
             at = admin.connection.ask(to_broker.Attach(job=self.job))
         sink, first = members["sink"], members["p.first"]
-        sink_id, first_id = (bytes.fromhex(one["incarnation"]) for one in (sink, first))
+        ids = (bytes.fromhex(one["incarnation"]) for one in (sink, first, members["broker"]))
+        sink_id, first_id, broker_id = ids
         local, said = self.key("local").public, self.said
         said["gets in"] = self.get_in(
             {
@@ -169,6 +173,9 @@ class Intruder:
         said["other's job"] = self.client("bob", lambda client: client.attach(self.job))
         said["jobs of bob"] = self.client("bob", lambda client: _assert(client.jobs() == []))
         said["other's results"] = self.wants("bob", at.results[0], at.key)
+        stolen = os.urandom(16)  # ann's, who has asked first
+        said["own results"] = self.wants("ann", at.results[0], at.key, stolen, token=0)
+        said["stolen id: results"] = self.wants("bob", at.results[0], at.key, stolen)
         said["node submits"] = self.asks("gpu1", to_broker.Submit(ref=1, client=b"c" * 16, jobs=()))
         said["node cancels"] = self.asks("gpu1", to_broker.Cancel(ref=1, job=self.job))
         said["node reads"] = self.asks("gpu1", to_broker.Attach(ref=1, job=self.job))
@@ -203,6 +210,10 @@ class Intruder:
         ack = Statement(sink_id, first_id, 1 << 40, 1 << 40, [], 1 << 40, 1 << 40)
         said["stolen id: batch"] = self.push("gpu1", sink, local, forged)
         said["stolen id: ack"] = self.push("gpu1", first, local, ack)
+        false_ack = Statement(first_id, broker_id, 1 << 40, 1 << 40, [], 1 << 40, 1 << 40)
+        said["stolen id: ack to the broker"] = self.push(
+            "gpu1", members["broker"], self.key("local").broker, false_ack
+        )
         said["client at an inbox"] = self.push("bob", sink, local, forged)
         self.context.destroy(0)
         print(json.dumps(said), flush=True)

@@ -173,6 +173,9 @@ def _look_at(said: dict[str, object], log: str) -> None:
         "stolen id: answers": "AccessDenied",
         "stolen id: batch": True,
         "stolen id: ack": True,
+        "stolen id: ack to the broker": True,
+        "own results": "superseded",
+        "stolen id: results": "no answer",
         "client at an inbox": False,
     }
     for text in (
@@ -187,6 +190,8 @@ def _look_at(said: dict[str, object], log: str) -> None:
         "under the key of node gpu1: a node's key may not send 'cancel'",
         "under the key of node gpu1: a node's key may not send 'attach'",
         "under the key of node gpu1: it speaks for a process that runs under another node's key",
+        "sink-0: refused: a reader's message under an identity that belongs to another key",
+        "broker: refused: a message of a peer in the name of a process that is not under its key",
         "sink-0: refused: a message of a peer in the name of a process that is not under its key",
         "p.first: refused: a message of a peer in the name of a process that is not under its key",
         "sink-0: refused from 10.99.0.3: a connection under a key that is not on the list",
