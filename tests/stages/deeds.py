@@ -16,6 +16,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 import warnings
@@ -183,6 +184,7 @@ def pool(folder: Path) -> None:
 
 
 def terminate(folder: Path) -> None:
+    tempfile.tempdir = str(folder)  # a fork server leaves its socket when its parent is killed
     for method in ("fork", "spawn", "forkserver"):
         process = multiprocessing.get_context(method).Process(target=wait)
         process.start()
