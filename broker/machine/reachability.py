@@ -250,8 +250,8 @@ class Reachability:
         return self._goes(trial, later, earlier, now)
 
     def unclear(self, who: bytes, about: bytes, now: float) -> tuple[Member, str] | None:
-        """Which end goes of a link that its trial has not found broken, if the complaint lasts too long; and the
-        complaint, for people. If nothing else tells, it is the accused end.
+        """Which end goes of a link that its trial has not found broken, if the complaint lasts too long, and
+        the complaint, for people. If nothing else tells, it is the accused end.
 
         None if an end has left, or has not said hello to this broker.
         """
