@@ -187,8 +187,7 @@ def _run(words: list[str], alone: bool, forking: Forking | None) -> int:
     if isinstance(sys.stdout, io.TextIOWrapper):  # a name of a file may have bytes that are no text
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
-        code: int = args.run(args)
-        return code
+        return _do(args)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # nor let the interpreter fail to flush it
         return 0
@@ -212,6 +211,17 @@ def _run(words: list[str], alone: bool, forking: Forking | None) -> int:
             raise
         fail(error_text(error, 300) + ("; 'ulimit -a' tells what this process may have" if full else ""))
         return 1
+
+
+def _do(args: argparse.Namespace) -> int:
+    """Run the command; an error undoes what it has only made ready."""
+    try:
+        code: int = args.run(args)
+    except ZturboError:
+        if (undo := getattr(args, "undo", None)) is not None:
+            undo()
+        raise
+    return code
 
 
 def _no_room(error: BaseException) -> bool:

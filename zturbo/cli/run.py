@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from zturbo.runtime.net.findings import LOOK, Examiner, is_resolved
 from zturbo.runtime.net.host import address_towards, host_name, listens
 from zturbo.runtime.net.keys import BROKER, allowed, read_keys
 from zturbo.runtime.net.limits import check_children, raise_descriptor_limit
-from zturbo.runtime.net.localkeys import CHOICES, find_local, make_local, wants_local
+from zturbo.runtime.net.localkeys import CHOICES, find_local, make_local, to_make, unmake, wants_local
 from zturbo.runtime.net.sockets import check_bind
 from zturbo.runtime.node.children import Child, ChildSpec
 from zturbo.runtime.node.forking import Forking, start_forking
@@ -159,6 +160,8 @@ def load_here(args: argparse.Namespace) -> Network:
 def load(args: argparse.Namespace) -> Network:
     """Load the network file of a command; flags and environment override its values.
 
+    ``args.undo`` is to be called if the command ends by an error: it removes keys that were made here.
+
     Raises:
         UsageError: the file or an override has a mistake, or an address is open to other hosts without
             ``--insecure``.
@@ -178,7 +181,8 @@ def load(args: argparse.Namespace) -> Network:
     if network.keys is not None:
         args.insecure = False
     open_too = args.insecure or network.keys is not None
-    network = _with_local_keys(network, open_anyway=args.insecure)  # which are for this host alone
+    network, made = _with_local_keys(network, open_anyway=args.insecure)  # which are for this host alone
+    args.undo = partial(unmake, made, network.broker.bind)
     if network.keys is not None:
         _check_keys(network.keys, binds=binds)
     if binds or not address:
@@ -197,8 +201,9 @@ def load(args: argparse.Namespace) -> Network:
     return network
 
 
-def _with_local_keys(network: Network, *, open_anyway: bool) -> Network:
-    """The network with keys of its own, if it is on loopback without keys, and others work on this host.
+def _with_local_keys(network: Network, *, open_anyway: bool) -> tuple[Network, list[Path]]:
+    """The network with keys of its own, if it is on loopback without keys, and others work on this host; and
+    the folders that were made for them.
 
     Raises:
         UsageError: a setting has a mistake, or the keys cannot be made.
@@ -207,9 +212,13 @@ def _with_local_keys(network: Network, *, open_anyway: bool) -> Network:
     if choice not in CHOICES:
         raise UsageError(f"$ZTURBO_LOCAL_KEYS: expected one of {', '.join(CHOICES)}, found {choice!r}")
     if network.broker.keys is not None or open_anyway or not wants_local(network.broker.bind, choice):
-        return network
-    folder = find_local(network.broker.bind) or str(make_local(network.state))
-    return replace(network, broker=replace(network.broker, keys=folder))
+        return network, []
+    made: list[Path] = []
+    folder = find_local(network.broker.bind)
+    if folder is None:
+        made = to_make(network.state)
+        folder = str(make_local(network.state))
+    return replace(network, broker=replace(network.broker, keys=folder)), made
 
 
 def _check_keys(path: str, *, binds: bool) -> None:

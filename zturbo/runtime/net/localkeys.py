@@ -24,7 +24,16 @@ from zturbo.errors import UsageError
 from zturbo.runtime.net.host import host_name
 from zturbo.runtime.net.keys import make_folder, read_folder
 
-__all__ = ["CHOICES", "announced", "find_local", "has_other_users", "make_local", "wants_local"]
+__all__ = [
+    "CHOICES",
+    "announced",
+    "find_local",
+    "has_other_users",
+    "make_local",
+    "to_make",
+    "unmake",
+    "wants_local",
+]
 
 CHOICES = ("auto", "always", "never")
 """Values of ``local_keys``: keys on loopback if others have accounts here, in any case, or not."""
@@ -100,6 +109,27 @@ def make_local(state: Path) -> Path:
     if not read_folder(folder):
         raise UsageError(f"{folder} has no keys: remove it, and it is made anew")
     return folder
+
+
+def to_make(state: Path) -> list[Path]:
+    """The folders that :func:`make_local` would make, the innermost first."""
+    return [folder for folder in (state / FOLDER, state, *state.parents) if not folder.exists()]
+
+
+def unmake(made: list[Path], address: str) -> None:
+    """Remove what a command has made that ended by an error, if no broker has the keys by now.
+
+    Args:
+        made: what :func:`to_make` has said before. Of folders around the keys those are removed that are
+            empty.
+        address: of the network's broker.
+    """
+    if not made or made[0].name != FOLDER or find_local(address) == os.path.abspath(made[0]):
+        return
+    shutil.rmtree(made[0], ignore_errors=True)
+    with contextlib.suppress(OSError):
+        for folder in made[1:]:
+            folder.rmdir()
 
 
 def _folders() -> list[Path]:

@@ -10,7 +10,15 @@ import pytest
 from zturbo.errors import UsageError
 from zturbo.runtime.net import localkeys
 from zturbo.runtime.net.keys import read_keys
-from zturbo.runtime.net.localkeys import announced, find_local, has_other_users, make_local, wants_local
+from zturbo.runtime.net.localkeys import (
+    announced,
+    find_local,
+    has_other_users,
+    make_local,
+    to_make,
+    unmake,
+    wants_local,
+)
 
 AT = "tcp://127.0.0.1:5555"
 
@@ -118,3 +126,28 @@ def test_a_state_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     (tmp_path / "state" / "local-keys").chmod(0o755)
     with pytest.raises(UsageError):
         make_local(tmp_path / "state")
+
+
+def test_what_a_command_made_that_failed_is_removed(tmp_path: Path) -> None:
+    state = tmp_path / ".zturbo" / "net"
+    made = to_make(state)
+    folder = make_local(state)
+    assert made == [folder, state, tmp_path / ".zturbo"]
+    with announced(AT, str(folder)):
+        unmake(made, AT)
+        assert folder.is_dir(), "a broker has them by now"
+    (tmp_path / ".zturbo" / "other").mkdir()
+    unmake(made, AT)
+    assert [path.name for path in (tmp_path / ".zturbo").iterdir()] == ["other"]
+
+
+def test_keys_that_were_there_before_stay(tmp_path: Path) -> None:
+    folder = make_local(tmp_path / "state")
+    assert to_make(tmp_path / "state") == []
+    unmake([], AT)
+    assert folder.is_dir()
+    (tmp_path / "empty").mkdir()
+    made = to_make(tmp_path / "empty")
+    make_local(tmp_path / "empty")
+    unmake(made, AT)
+    assert [*(tmp_path / "empty").iterdir()] == [], "and so does a folder that was there"
