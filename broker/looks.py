@@ -1,4 +1,5 @@
-"""Questions of clients that a node answers: what a process does now, or has done lately.
+"""Questions of clients that a node answers: what a process does now, or has done lately; or which ports of
+another member its host reaches.
 
 The broker hands them on, and the answers back. It keeps a bounded number of them, none in its ledger. A
 client asks again where no answer comes.
@@ -11,11 +12,16 @@ from typing import NamedTuple
 
 from zturbo.wire.control import answers, from_broker, to_broker
 from zturbo.wire.control.message import Message
+from zturbo_broker.members.leases import Membership
+from zturbo_broker.members.reach import far_ends
 
 __all__ = ["Looks"]
 
 MOST = 2000
 """Questions that wait for an answer at most."""
+
+MOST_ENDS = 32
+"""Addresses of one member that a node looks at."""
 
 SLACK = 10.0
 """Seconds that a node may take for its answer, beyond those that it is to look."""
@@ -32,14 +38,12 @@ class Looks:
     """The questions that wait for an answer.
 
     Args:
-        node_of: member -> its node; empty if that is not known, None if it is no member.
+        members: tells the node of each member, and its addresses.
         say: sends a message to an identity.
     """
 
-    def __init__(
-        self, node_of: Callable[[bytes], bytes | None], say: Callable[[bytes, Message], None]
-    ) -> None:
-        self._node_of = node_of
+    def __init__(self, members: Membership, say: Callable[[bytes, Message], None]) -> None:
+        self._members = members
         self._say = say
         self._asked: dict[int, _Asked] = {}
         self._numbers: dict[tuple[bytes, int], int] = {}
@@ -54,8 +58,9 @@ class Looks:
             self._forget_old(now)
         if (who, message.ref) in self._numbers:
             return
-        node = self._node_of(message.target)
-        if not node:
+        node = self._members.node_of(message.target)
+        of = None if message.of is None else self._members.view().members.get(message.of)
+        if not node or (of is None and message.of is not None):
             self._refuse(who, message.ref, "UsageError", "there is no such process now: it has ended")
             return
         if len(self._asked) >= MOST:
@@ -66,8 +71,9 @@ class Looks:
         seconds = message.seconds if message.kind == "profile" else 0
         self._asked[number] = _Asked(who, message.ref, node, now + seconds + SLACK)
         self._numbers[who, message.ref] = number
+        ends = () if of is None else far_ends(of)[:MOST_ENDS]
         question = from_broker.LookAt(
-            number=number, target=message.target, kind=message.kind, seconds=message.seconds
+            number=number, target=message.target, kind=message.kind, seconds=message.seconds, ends=ends
         )
         self._say(node, question)
 

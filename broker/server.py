@@ -188,7 +188,7 @@ class Broker:
         """Messages of peers that were dropped because they could not be read."""
         self.logbook = Logbook(int(time.time() * 1000))
         self.joblogs = JobLogs(ledger.path.parent / "joblogs")
-        self.looks = Looks(self.machine.membership.node_of, self.router.say)
+        self.looks = Looks(self.machine.membership, self.router.say)
         self._usage = Usage()
         self._changed: dict[bytes, Job] = {}
         """Jobs whose rows are to be written."""

@@ -8,7 +8,7 @@ from functools import lru_cache
 from zturbo.checks import is_loopback
 from zturbo.wire.control.view import Member
 
-__all__ = ["far_hosts", "linked", "share_host", "why_apart", "works"]
+__all__ = ["far_ends", "far_hosts", "linked", "share_host", "why_apart", "works"]
 
 
 PARSED = 16_384
@@ -52,6 +52,12 @@ def works(member: Member, others: Iterable[Member]) -> bool:
 def _hears(member: Member, other: Member) -> bool:
     """Whether this member has an address for the other's host."""
     return member.host == other.host or bool(far_hosts(member))
+
+
+def far_ends(member: Member) -> tuple[str, ...]:
+    """A member's addresses for other hosts, those for clients too."""
+    ends = (*member.endpoints, *member.results)
+    return tuple(end for end in ends if end.startswith("tcp:") and not is_loopback(end))
 
 
 def far_hosts(member: Member) -> frozenset[str]:

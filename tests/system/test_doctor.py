@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import resource
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -71,23 +70,21 @@ def test_faults_of_this_host(
 
 def doctor(hosts: Hosts, host: str, *words: str) -> tuple[int, list[dict[str, Any]]]:
     """(exit code, faults) of a host's doctor."""
-    command = [sys.executable, "-m", "zturbo", "doctor", "--json", *words]
-    done = subprocess.run(
-        ["ip", "netns", "exec", hosts.namespaces[host], *command], capture_output=True, text=True, timeout=60
-    )
-    return done.returncode, [check for check in json.loads(done.stdout)["checks"] if not check["good"]]
+    process = hosts.run(host, "zturbo", "doctor", "--json", *words, stdout=subprocess.PIPE)
+    told, _ = process.communicate(timeout=60)
+    return process.returncode, [check for check in json.loads(told)["checks"] if not check["good"]]
 
 
 def test_ways_to_other_hosts() -> None:
-    with some_hosts("abc") as (hosts, file):
+    with some_hosts("abc", lease=60.0) as (hosts, file):
         broker = ("--broker", "tcp://10.99.0.1:5555")
         assert doctor(hosts, "b", file) == (0, []), "the broker is not started yet"
         hosts.run("a", "zturbo", "broker", file, "--insecure")
         hosts.run("b", "zturbo", "sink", file, *broker, "--insecure")
 
-        def there() -> bool:
+        def there(count: int = 2) -> bool:
             asked = ask(hosts, "a", "hosts", "--json")
-            return asked.returncode == 0 and len(json.loads(asked.stdout)) == 2
+            return asked.returncode == 0 and len(json.loads(asked.stdout)) == count
 
         eventually(there)
         assert doctor(hosts, "c", file) == (0, [])
@@ -95,6 +92,18 @@ def test_ways_to_other_hosts() -> None:
         code, found = doctor(hosts, "c", file)
         assert code == 1 and found and {fault["check"] for fault in found} == {"port"}
         assert all("sink on " in fault["text"] and "10.99.0.2:" in fault["text"] for fault in found)
+        hosts.mend_link("b", "c")
+        # the other direction: b looks at the ports of c, which a firewall closes
+        hosts.run("c", "zturbo", "stage", file, "p.second", *broker, "--insecure")
+        eventually(lambda: there(3))
+        assert doctor(hosts, "c", file) == (0, [])
+        hosts.close_ports("c")
+        code, found = doctor(hosts, "c", file)
+        assert code == 1 and [fault["check"] for fault in found] == ["port"]
+        text, advice = found[0]["text"], found[0]["advice"]
+        assert text.startswith("from b") and "p.second (process " in text
+        assert "10.99.0.3:" in text and "has not answered" in text
+        assert advice.startswith("open this port of this host for b")
         code, found = doctor(hosts, "b", "--broker", "tcp://10.99.0.9:5555")
         assert code == 1 and [fault["check"] for fault in found] == ["broker"]
         code, found = doctor(hosts, "b", "--broker", "tcp://nohost.invalid:5555")

@@ -32,7 +32,8 @@ def add(commands: Any) -> None:
         "doctor",
         help="look for faults of this host, and of its ways to the others",
         description="Looks, on any host, before and after a start: whether names are known, the broker "
-        "answers, and the ports of processes on other hosts are open from here; at the limit of open files, "
+        "answers, the ports of processes on other hosts are open from here, and those of processes here from "
+        "other hosts, whose nodes it asks; at the limit of open files, "
         "disks, shared memory, Python, packages and versions. It tells the clock, which no decision depends "
         "on; and, with a file, whether the stages' code here is the code with which their workers run. It "
         "prints a line for each look, and for a fault what to do; then the exit code is 1. It starts no "

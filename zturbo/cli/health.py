@@ -20,6 +20,7 @@ from urllib.parse import urlsplit
 
 from zturbo.checks import is_loopback
 from zturbo.client.client import Client
+from zturbo.client.looks import look
 from zturbo.deploy.network import Network
 from zturbo.errors import BrokerUnavailable, StartError, ZturboError
 from zturbo.runtime.code.codeof import code_of
@@ -28,6 +29,7 @@ from zturbo.runtime.net.binds import bind_problem, own_addresses
 from zturbo.runtime.net.findings import examine, is_resolved
 from zturbo.runtime.net.host import address_towards, host_name, tcp_address
 from zturbo.slotted import slotted
+from zturbo.telemetry.seen import Reached, read_reached
 from zturbo.version import __version__
 from zturbo.wire.control import answers, to_broker
 
@@ -48,6 +50,9 @@ PACKAGES = ("pyzmq", "msgpack", "psutil", "rich")
 
 ANY = ("*", "0.0.0.0", "::")
 """Hosts in an address to bind that stand for all addresses."""
+
+ASKED = 16
+"""Other hosts that are asked what they see of this one, at most; and processes of this one."""
 
 ANSWER = 3.0
 """Seconds that a broker has to answer."""
@@ -87,6 +92,7 @@ def checks(
     if members is not None:
         yield from _versions(members)
         yield from _ports(members)
+        yield from _ways_back(members, broker, keys)
         if network is not None:
             yield from _codes(network, members)
 
@@ -264,7 +270,7 @@ def _codes(network: Network, members: answers.Members) -> Iterator[Check]:
 
 
 def _ports(members: answers.Members) -> Iterator[Check]:
-    """Connect to each process of another host. Whether they reach this host, they have to say."""
+    """Connect to each process of another host."""
     here = host_name()
     far = [process for process in members.processes if process.host != here]
     mine = [process for process in members.processes if process.host == here]
@@ -283,7 +289,36 @@ def _ports(members: answers.Members) -> Iterator[Check]:
         if far and all(is_loopback(end) for end in process.addresses if end.startswith("tcp:")):
             text = f"{process.name} (process {process.pid}) can be reached from this host alone"
             yield Check("port", False, text, "start it with --insecure, or with --address")
-    if far:
-        yield Check(
-            "port", True, "whether other hosts reach this one is seen there: run 'zturbo doctor' there"
-        )
+
+
+def _ways_back(members: answers.Members, broker: str, keys: str | None) -> Iterator[Check]:
+    """Let a node of each other host connect to the processes of this one."""
+    here = host_name()
+    mine = [process for process in members.processes if process.host == here]
+    askable = [one for one in members.processes if one.host != here and one.pid and one.name != "broker"]
+    nodes = list({process.host: process for process in askable}.values())[:ASKED]
+    if not nodes:
+        return
+    if not mine:
+        text = "no process runs here yet: whether other hosts reach its ports can be seen once one does"
+        yield Check("port", True, text)
+        return
+    try:
+        with Client(broker, timeout=ANSWER, keys=keys) as client:
+            for process in mine[:ASKED]:
+                found = look(client.connection, nodes, "reach", 0, read_reached, of=process.incarnation)
+                for node, seen in zip(nodes, found, strict=True):
+                    yield from _way_back(process, node.host, seen)
+    except ZturboError as error:
+        yield Check("port", True, f"whether other hosts reach this one is not known: {error}")
+
+
+def _way_back(process: answers.Process, host: str, seen: Reached | ZturboError) -> Iterator[Check]:
+    """What another host sees of a process of this one."""
+    who = f"{process.name} (process {process.pid})"
+    if isinstance(seen, ZturboError):
+        yield Check("port", True, f"whether {host} reaches {who} is not known: {seen}")
+        return
+    for _, there, text in seen.ends:
+        advice = f"open this port of this host for {host}, or start that process with --address"
+        yield Check("port", there, f"from {host}, {who}: {text}", advice)

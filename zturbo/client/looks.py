@@ -78,6 +78,7 @@ def look(
     kind: to_broker.Looking,
     seconds: int,
     read: Callable[[bytes], Read],
+    of: bytes | None = None,
 ) -> list[Read | ZturboError]:
     """Look at all of these processes at the same time.
 
@@ -87,6 +88,7 @@ def look(
         kind: what to look at.
         seconds: for which, or how far back.
         read: makes a value of an answer; raises Unreadable.
+        of: the member whose ports their hosts are to look at, for ``reach``.
 
     Returns:
         For each process, in order, the value, or the reason why there is none.
@@ -98,7 +100,7 @@ def look(
     for at, process in enumerate(processes):
         if at >= AT_ONCE and kind != "profile":  # profiles are to be of the same seconds
             found.append(_taken(asked[at - AT_ONCE], read))
-        question = to_broker.Look(target=process.incarnation, kind=kind, seconds=seconds)
+        question = to_broker.Look(target=process.incarnation, kind=kind, seconds=seconds, of=of)
         asked.append(connection.io.ask(question, timeout=takes + max(connection.timeout, SLACK)))
     found += [_taken(one, read) for one in asked[len(found) :]]
     return found

@@ -1,4 +1,5 @@
-"""What a node tells of one of its processes: stacks, a profile, or the records of a trace.
+"""What a node tells of one of its processes: stacks, a profile, or the records of a trace; or what it sees at
+the ports of another.
 
 A node packs it, and a client unpacks it and checks it: the broker between them reads none of it.
 """
@@ -14,13 +15,15 @@ import msgpack
 from zturbo.telemetry.ring import SIZE
 from zturbo.telemetry.stacks import Frame
 
-__all__ = ["Profile", "Task", "Traced", "Traces", "Unreadable", "Where", "pack", "read_profile", "read_stack"]
-__all__ += ["read_traces"]
+__all__ = ["Profile", "Reached", "Task", "Traced", "Traces", "Unreadable", "Where", "pack", "read_profile"]
+__all__ += ["read_reached", "read_stack", "read_traces"]
 
 TEXT = 256 << 10
 """Characters of a text with stacks at most."""
 TASKS = 1000
 """Tasks that are named at most."""
+ENDS = 64
+"""Addresses at most."""
 STACKS = 20_000
 """Different stacks of a profile at most."""
 
@@ -88,7 +91,14 @@ class Traces(NamedTuple):
     processes: tuple[Traced, ...]
 
 
-def pack(value: Where | Profile | Traces) -> bytes:
+class Reached(NamedTuple):
+    """What the node's host sees at addresses of a process on another host."""
+
+    ends: tuple[tuple[str, bool, str], ...]
+    """(address, whether it takes connections, what is seen there)."""
+
+
+def pack(value: Where | Profile | Traces | Reached) -> bytes:
     """The bytes of an answer."""
     packed: bytes = msgpack.packb(value)
     return packed
@@ -160,6 +170,19 @@ def read_profile(data: bytes) -> Profile:
             frames.append(Frame(*frame))
         stacks.append((tuple(frames), pair[1]))
     return Profile(float(value[0]), value[1], value[2], float(value[3]), tuple(stacks), value[5][:1000])
+
+
+def read_reached(data: bytes) -> Reached:
+    """The answer to a look of kind ``reach``; raises Unreadable."""
+    value = _unpack(data)
+    _check(value, list)
+    ends = []
+    for end in value[0][:ENDS]:
+        if type(end) is not list:
+            raise Unreadable("an address that is not a list")
+        _check(end, str, bool, str)
+        ends.append((end[0][:1000], end[1], end[2][:1000]))
+    return Reached(tuple(ends))
 
 
 def read_traces(data: bytes) -> Traces:

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
+from zturbo.slotted import replace
 from zturbo.wire.control import from_broker, to_broker
+from zturbo.wire.control.view import Member
 from zturbo_broker.looks import MOST, SLACK, Looks
+from zturbo_broker.members.leases import Membership
 
 TARGET, LEFT, NODE, OTHER, CLIENT = (bytes([letter]) * 16 for letter in b"tlnoc")
+ENDS = ("ipc:///x", "tcp://10.0.0.7:5000", "tcp://127.0.0.1:5000")
+MEMBER = Member(TARGET, "sink", "", -1, "a", ENDS, ("tcp://10.0.0.7:5001",))
 
 
 class Played:
@@ -15,8 +20,10 @@ class Played:
 
     def __init__(self) -> None:
         self.said: list[tuple[bytes, Any]] = []
-        nodes: dict[bytes, bytes] = {TARGET: NODE, LEFT: b""}
-        self.looks = Looks(nodes.get, lambda who, message: self.said.append((who, message)))
+        members = Membership(replace(MEMBER, incarnation=b"B" * 16, role="broker"), number=1, lease=5.0)
+        members.restore([replace(MEMBER, incarnation=LEFT)], 0.0)  # its node is not known
+        members.join(replace(MEMBER, incarnation=TARGET), NODE, 7, 0, 0.0)
+        self.looks = Looks(members, lambda who, message: self.said.append((who, message)))
 
     def ask(self, ref: int, target: bytes = TARGET, now: float = 0.0) -> None:
         self.looks.ask(CLIENT, to_broker.Look(ref=ref, target=target, kind="profile", seconds=3), now)
@@ -63,3 +70,15 @@ def test_questions_are_bounded_and_forgotten_when_no_answer_comes() -> None:
     assert len(one.looks) == MOST and one.said[-1][1].kind == "BrokerUnavailable"
     one.ask(0, now=3 + SLACK)
     assert len(one.looks) == 1
+
+
+def test_a_node_is_asked_for_the_ports_of_a_member_and_of_nothing_else() -> None:
+    one = Played()
+    one.looks.ask(CLIENT, to_broker.Look(ref=1, target=TARGET, kind="reach", of=LEFT), 0.0)
+    ((who, question),) = one.said
+    assert who == NODE and (question.kind, question.ends) == (
+        "reach",
+        ("tcp://10.0.0.7:5000", "tcp://10.0.0.7:5001"),
+    )
+    one.looks.ask(CLIENT, to_broker.Look(ref=2, target=TARGET, kind="reach", of=OTHER), 0.0)
+    assert isinstance(one.said[1][1], from_broker.Error), "it is no member"

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 
 from zturbo.errortext import error_text
 
-__all__ = ["LOOK", "Examiner", "examine", "is_resolved"]
+__all__ = ["CONNECT", "LOOK", "Examiner", "examine", "is_resolved"]
 
 PATIENCE = 1.0
 """Seconds without an answer before the first look."""

@@ -33,6 +33,7 @@ from zturbo.runtime.node.brokerwatch import BrokerWatch
 from zturbo.runtime.node.children import Child, ChildSpec
 from zturbo.runtime.node.forking import Forking
 from zturbo.runtime.node.looking import Looking, wall
+from zturbo.runtime.node.reaching import Reaching
 from zturbo.runtime.process.childside import REFUSED, UNFIT
 from zturbo.runtime.process.posted import Posted
 from zturbo.runtime.process.running import Running
@@ -186,6 +187,7 @@ class Node:
         self._stop_at: float | None = None
         self._posted = Posted()
         self._looking = Looking(self.id, self._seat_of, lambda seen: self._send(pack_control(seen)))
+        self._reaching = Reaching(self.id, lambda seen: self._send(pack_control(seen)))
         self.stopping = False
         self._kill = False
 
@@ -266,9 +268,8 @@ class Node:
                 poller.register(child.ready_fd, zmq.POLLIN)
         limited = self._ended or any(seat.what.spec.get("task_timeout") for seat in self.seats)
         reports = (due for _, due in self._reports.values())
-        until = min(
-            self._renew_at, self._look_at, self._arrivals.look(now), self._looking.deadline(), *reports
-        )
+        looks = min(self._looking.deadline(), self._reaching.deadline())
+        until = min(self._renew_at, self._look_at, self._arrivals.look(now), looks, *reports)
         if limited:
             until = min(until, now + LOOK_EVERY)
         if self._stop_at is not None and now < self._stop_at:
@@ -341,6 +342,7 @@ class Node:
                     self._failed(seat, child)
                 self._exited(seat, child, code)
         self._looking.tick(now)
+        self._reaching.tick(now)
         if now >= self._sweep_at:
             self._sweep_at = now + SWEEP_EVERY
             shared.sweep()
@@ -496,7 +498,8 @@ class Node:
         if isinstance(message, (from_broker.Ok, from_broker.Error)):
             self._reports.pop(message.ref, None)
         elif isinstance(message, from_broker.LookAt):
-            self._looking.begin(message, time.monotonic())
+            looks = self._reaching if message.kind == "reach" else self._looking
+            looks.begin(message, time.monotonic())
         elif isinstance(message, from_broker.Forget):
             at = time.monotonic() + CANCEL_AFTER
             for job in message.jobs:

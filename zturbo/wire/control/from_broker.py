@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 from zturbo.wire.codec import stamp_from_wire
-from zturbo.wire.control.fields import MANY, AtMost, Code, Count, Epoch, Id, Int, Line, Parsed, Raw, Ref
+from zturbo.wire.control.fields import MANY, AtMost, Code, Count, Epoch, Id, Int, Line, Name, Parsed, Raw, Ref
 from zturbo.wire.control.message import Message, vocabulary
 from zturbo.wire.control.to_broker import MAX_SECONDS, Looking
 from zturbo.wire.control.view import Member, View, ViewChange
@@ -146,6 +146,8 @@ class LookAt(Message, type_name="look_at"):
     target: Id
     kind: Looking
     seconds: Annotated[int, Int(0, MAX_SECONDS)]
+    ends: Annotated[tuple[Name, ...], AtMost(32)] = ()
+    """Addresses of a member on another host, for ``reach``."""
 
 
 class Ok(Message):

@@ -96,8 +96,8 @@ RootRun = tuple[Annotated[tuple[Count, ...], AtMost(1)], Annotated[int, Int(1, 1
 Pid = Annotated[int, Int(0, 1 << 31)]
 
 
-Looking = Literal["stack", "profile", "trace"]
-"""Kind of a look at a process."""
+Looking = Literal["stack", "profile", "trace", "reach"]
+"""Kind of a look at a process; or, from the host of that process, at the ports of another one."""
 MAX_SECONDS = 600
 """Seconds that one look may take, or go back, at most."""
 SEEN = 4 << 20
@@ -417,6 +417,8 @@ class Look(Request[answers.Seen]):
     kind: Looking
     seconds: Annotated[int, Int(0, MAX_SECONDS)] = 0
     """For which it is looked at, for a profile; of the trace, how far back it goes."""
+    of: Id | None = None
+    """The member whose ports its host is to look at, for ``reach``."""
 
 
 class Logs(Request[answers.LogPage]):
