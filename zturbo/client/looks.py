@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from typing import Any, Protocol, TypeVar
@@ -182,7 +183,8 @@ def trace(client: _Client, job: bytes | None, last: float) -> dict[str, Any]:
     members = client.connection.ask(to_broker.Members())
     processes = pick_processes(members.processes, None)
     stages = {one["incarnation"]: (one["pipeline"], one["stage"]) for one in client.telemetry()["members"]}
-    found = look(client.connection, processes, "trace", 0, read_traces)
+    seconds = math.ceil(last) + 1 if last < to_broker.MAX_SECONDS else 0
+    found = look(client.connection, processes, "trace", seconds, read_traces)
     tracks = [
         track
         for process, traces in zip(processes, found, strict=True)

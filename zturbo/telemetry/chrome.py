@@ -126,6 +126,8 @@ def _slices(
                 spans.append(_Span(track, number, record, at))
             if part != "code" or mine:
                 args = _args(record, names) if part == "code" else {}
+                if part == "own" and record.given:
+                    args = {"bytes packed": record.given}
                 yield _slice(NAMES[part], part, at, seconds, group, number, args)
             at += seconds
     for running, path, seconds in track.running:
@@ -159,6 +161,7 @@ def _args(record: Record, names: Mapping[bytes, str]) -> dict[str, Any]:
         "first": ".".join(map(str, record.first)) or "root",
         "last": ".".join(map(str, record.last)) or "root",
         "other jobs": record.several,
+        "bytes taken": record.taken,
     }
 
 

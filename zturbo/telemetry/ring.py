@@ -12,7 +12,7 @@ import struct
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-__all__ = ["PATH", "SIZE", "Record", "Ring", "read_records", "used"]
+__all__ = ["PATH", "SIZE", "Record", "Ring", "copy", "read_records"]
 
 RECORDS = 8192
 """Records of a ring."""
@@ -21,9 +21,12 @@ PATH = 3
 """Components of a path that are kept: enough to tell tasks apart in most pipelines."""
 
 _HEAD = struct.Struct("<Q")
-_RECORD = struct.Struct("<dd4fIBBxx16s3Q3Q")
+_RECORD = struct.Struct("<dd4fIBBxx16s3Q3QQQ")
+_ENDED = struct.Struct("<d")
 SIZE = 16 + RECORDS * _RECORD.size
 """Bytes of a ring. The kernel gives memory only for what is written."""
+
+_MOST = (1 << 64) - 1
 
 _SEVERAL = 0x80
 """Flag in a path's length: tasks of other jobs ran in this span, too."""
@@ -55,6 +58,10 @@ class Record(NamedTuple):
     """Path of the last task of the last piece of work."""
     several: bool
     """Whether tasks of other jobs ran, too."""
+    taken: int = 0
+    """Bytes of the contents of the tasks that began in the span, as they came here, about."""
+    given: int = 0
+    """Bytes of outputs that were packed in the span."""
 
 
 class Ring:
@@ -70,7 +77,7 @@ class Ring:
 
     def add(self, record: Record) -> None:
         """Write a record."""
-        at = 16 + self._count % RECORDS * _RECORD.size
+        at = _at(self._count)
         first, last = record.first[:PATH], record.last[:PATH]
         _RECORD.pack_into(
             self._memory,
@@ -89,15 +96,35 @@ class Ring:
             *(0,) * (PATH - len(first)),
             *last,
             *(0,) * (PATH - len(last)),
+            min(record.taken, _MOST),
+            min(record.given, _MOST),
         )
         self._count += 1
         _HEAD.pack_into(self._memory, 0, self._count)
 
 
-def used(memory: Any) -> int:
-    """Bytes of a ring that have been written: to look at others would cost memory for nothing."""
+def copy(memory: Any, since: float = 0.0) -> bytes:
+    """A copy of the records that ended after a time, by the clock of their host; it can be read as a ring.
+
+    What was never written is not looked at: that would cost memory for nothing.
+    """
     (count,) = _HEAD.unpack_from(memory, 0)
-    return 16 + min(int(count), RECORDS) * _RECORD.size
+    number = oldest = max(0, count - RECORDS)
+    if since > 0.0:
+        number = count
+        while number > oldest and _ENDED.unpack_from(memory, _at(number - 1) + 8)[0] > since:
+            number -= 1
+    begins, ends = _at(number), _at(count)
+    if number < count and begins >= ends:
+        records = memory[begins:SIZE] + memory[16:ends]
+    else:
+        records = memory[begins:ends]
+    return _HEAD.pack(count - number) + bytes(8) + bytes(records)
+
+
+def _at(number: int) -> int:
+    """Where a record is."""
+    return 16 + number % RECORDS * _RECORD.size
 
 
 def read_records(raw: bytes) -> Iterator[Record]:
@@ -110,10 +137,11 @@ def read_records(raw: bytes) -> Iterator[Record]:
     (count,) = _HEAD.unpack_from(raw, 0)
     there = min(count, RECORDS, (len(raw) - 16) // _RECORD.size)
     for number in range(count - there, count):
-        at = 16 + number % RECORDS * _RECORD.size
+        at = _at(number)
         if at + _RECORD.size > len(raw):
             continue
-        began, ended, code, waited, held, own, tasks, some, length, job, *paths = _RECORD.unpack_from(raw, at)
+        fields = _RECORD.unpack_from(raw, at)
+        (began, ended, code, waited, held, own, tasks, some, length, job), paths = fields[:10], fields[10:-2]
         several, some = bool(some & _SEVERAL), some & ~_SEVERAL
         spent = (began, ended, code, waited, held, own)
         if not all(map(math.isfinite, spent)) or some > PATH or length > PATH:
@@ -121,4 +149,4 @@ def read_records(raw: bytes) -> Iterator[Record]:
         if not 0.0 < began <= ended or min(spent) < 0.0 or sum(spent[2:]) > 1.01 * (ended - began) + 0.001:
             continue
         first, last = tuple(paths[:some]), tuple(paths[PATH : PATH + length])
-        yield Record(began, ended, code, waited, held, own, tasks, job, first, last, several)
+        yield Record(began, ended, code, waited, held, own, tasks, job, first, last, several, *fields[-2:])

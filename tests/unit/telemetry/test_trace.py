@@ -6,12 +6,13 @@ import json
 import math
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from zturbo.telemetry import ring
 from zturbo.telemetry.chrome import Track, document
-from zturbo.telemetry.ring import SIZE, Record, Ring, read_records, used
+from zturbo.telemetry.ring import SIZE, Record, Ring, copy, read_records
 
 JOB, OTHER = b"j" * 16, b"o" * 16
 KINDS = {"X", "M", "i", "s", "f"}
@@ -26,16 +27,29 @@ def test_a_ring_has_the_newest_records() -> None:
     memory = bytearray(SIZE)
     writer = Ring(memory)
     assert list(read_records(bytes(memory))) == []
-    assert used(memory) == 16
+    assert len(copy(memory)) == 16
     writer.add(record(1.0, 0.5, 0.25, first=(1, 2, 3, 4), last=(), several=True))
-    assert list(read_records(bytes(memory[: used(memory)]))) == [
+    assert list(read_records(copy(memory))) == [
         record(1.0, 0.5, 0.25, first=(1, 2, 3), last=(), several=True)
     ]
     for number in range(ring.RECORDS + 5):
         writer.add(record(10.0 + number, 0.5))
     found = list(read_records(bytes(memory)))
-    assert len(found) == ring.RECORDS and used(memory) == SIZE
+    assert len(found) == ring.RECORDS and list(read_records(copy(memory))) == found
     assert [found[0].began, found[-1].began] == [15.0, 14.0 + ring.RECORDS]
+
+
+@pytest.mark.parametrize("written", [0, 3, ring.RECORDS - 1, ring.RECORDS, ring.RECORDS + 2])
+@pytest.mark.parametrize("recent", [0, 1, 3, 5, ring.RECORDS, ring.RECORDS + 9])
+def test_a_copy_has_what_ended_after_a_time(written: int, recent: int) -> None:
+    memory = bytearray(SIZE)
+    writer = Ring(memory)
+    for number in range(written):
+        writer.add(record(10.0 + number, 0.5))
+    since = 10.0 + written - recent
+    found = list(read_records(copy(memory, since)))
+    assert found == [one for one in read_records(bytes(memory)) if one.ended > since]
+    assert len(found) == min(written, recent, ring.RECORDS)
 
 
 @given(st.binary(max_size=400), st.integers(0, 1 << 64))

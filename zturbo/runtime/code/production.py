@@ -110,8 +110,7 @@ class Production:
         self.count()
         self.origin = work.origin
         if (recorder := self.laps.recorder) is not None and work.pieces:
-            (batch, start, _), (newest, _, stop) = work.pieces[0], work.pieces[-1]
-            recorder.work(work.job, batch.runs, start, newest.runs, stop)
+            recorder.work(work.job, work.pieces)
         self.done.setdefault(work.origin, 0)
 
     def count(self) -> None:
@@ -249,7 +248,10 @@ class Production:
     def _add(self, produced: Produced) -> None:
         self._ready.append(produced)
         if produced.batch is not None:
-            self._ready_bytes += produced.batch.nbytes
+            nbytes = produced.batch.nbytes
+            self._ready_bytes += nbytes
+            if self.laps.recorder is not None:
+                self.laps.recorder.given += nbytes
 
     def _check(self) -> None:
         """The stage's code has just given something; it ends here if its job is void."""

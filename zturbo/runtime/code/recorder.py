@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from zturbo.telemetry.ring import Record, Ring
-from zturbo.wire.messages import Path, PathRun
+from zturbo.wire.messages import Batch, Path, PathRun
 
 __all__ = ["Recorder"]
 
@@ -28,6 +28,7 @@ class Recorder:
 
     Attributes:
         due: when the next record is to be written; a stop-watch compares its time with that.
+        given: bytes that were packed since the last record.
     """
 
     __slots__ = (
@@ -39,8 +40,10 @@ class Recorder:
         "_ring",
         "_several",
         "_spent",
+        "_taken",
         "_tasks",
         "due",
+        "given",
     )
 
     def __init__(self, ring: Ring, now: float, finished: Callable[[], int] = lambda: 0) -> None:
@@ -49,26 +52,25 @@ class Recorder:
         self._at = now
         self._spent: Spent = (0.0, 0.0, 0.0, 0.0)
         self._tasks = 0
+        self._taken = self.given = 0
         self._job = _NONE
         self._several = False
         self._first: tuple[Sequence[PathRun], int] | None = None
         self._last: tuple[Sequence[PathRun], int] | None = None
         self.due = now + SPAN
 
-    def work(
-        self, job: bytes, first: Sequence[PathRun], start: int, last: Sequence[PathRun], stop: int
-    ) -> None:
-        """Work begins: its first task has the number ``start`` of the runs ``first``.
-
-        Its last one has the number before ``stop`` of the runs ``last``.
-        """
+    def work(self, job: bytes, pieces: Sequence[tuple[Batch, int, int]]) -> None:
+        """Work begins: tasks of a job, as pieces of batches."""
+        (batch, start, _), (newest, _, stop) = pieces[0], pieces[-1]
         if self._first is None:
-            self._first = first, start
+            self._first = batch.runs, start
             self._several = False
         elif job != self._job:
             self._several = True
         self._job = job
-        self._last = last, stop - 1
+        self._last = newest.runs, stop - 1
+        for batch, start, stop in pieces:
+            self._taken += batch.nbytes * (stop - start) // batch.n
 
     def record(self, since: float, before: Spent, now: float, spent: Spent) -> None:
         """A lap of the stop-watch is over, and a record is due.
@@ -89,7 +91,7 @@ class Recorder:
 
     def _write(self, ended: float, spent: Spent, *, tasks: bool) -> None:
         code, waited, held, own = (max(0.0, b - a) for a, b in zip(self._spent, spent, strict=True))
-        number, job = 0, _NONE
+        number, taken, job = 0, 0, _NONE
         first: Path = ()
         last: Path = ()
         if tasks and self._last is not None and (code or self._first is not None):
@@ -97,9 +99,13 @@ class Recorder:
             number, self._tasks = max(0, finished - self._tasks), finished
             job, first, last = self._job, _path(*(self._first or self._last)), _path(*self._last)
             self._first = None
+            taken, self._taken = self._taken, 0
+        given, self.given = self.given, 0
         several = self._several and bool(number or first)
         began, self._at, self._spent = self._at, ended, spent
-        self._ring.add(Record(began, ended, code, waited, held, own, number, job, first, last, several))
+        self._ring.add(
+            Record(began, ended, code, waited, held, own, number, job, first, last, several, taken, given)
+        )
 
 
 def _path(runs: Sequence[PathRun], index: int) -> Path:

@@ -93,7 +93,7 @@ class Looking:
             return
         child, before = found
         if question.kind == "trace":
-            self._trace(question.number, child, before, now)
+            self._trace(question, child, before, now)
         elif len(self._looks) >= MOST:
             self._fail(
                 question.number, f"this node has {MOST} other looks to take; ask again in some seconds"
@@ -130,10 +130,12 @@ class Looking:
             if over:
                 self._looks.remove(look)
 
-    def _trace(self, number: int, child: Child, before: Traced | None, now: float) -> None:
-        mine = Traced(child.pid, child.incarnation, 0.0, "", child.ring.packed(), tuple(_tasks(child, now)))
-        processes = (mine,) if before is None else (before, mine)
-        self._answer(number, pack(Traces(wall(), now, processes)))
+    def _trace(self, question: from_broker.LookAt, child: Child, before: Traced | None, now: float) -> None:
+        records = child.ring.packed(now - question.seconds if question.seconds else 0.0)
+        mine = Traced(child.pid, child.incarnation, 0.0, "", records, tuple(_tasks(child, now)))
+        recent = before is not None and (not question.seconds or before.died > wall() - question.seconds)
+        processes = (before, mine) if before is not None and recent else (mine,)
+        self._answer(question.number, pack(Traces(wall(), now, processes)))
 
     def _go_on(self, look: _Look, now: float) -> bool:
         """Returns whether the look is over."""

@@ -6,7 +6,7 @@ import mmap
 import os
 import zlib
 
-from zturbo.telemetry.ring import SIZE, Ring, used
+from zturbo.telemetry.ring import SIZE, Ring, copy
 
 __all__ = ["RingFile"]
 
@@ -33,9 +33,9 @@ class RingFile:
         """The ring, for the worker, which writes."""
         return Ring(self._map)
 
-    def packed(self) -> bytes:
-        """A compressed copy, for the node, which reads. What was never written costs next to nothing."""
-        return zlib.compress(self._map[: used(self._map)], 1)
+    def packed(self, since: float = 0.0) -> bytes:
+        """A compressed copy of what ended after a time, for the node, which reads."""
+        return zlib.compress(copy(self._map, since), 1)
 
     def close(self) -> None:
         """Let go of the memory."""

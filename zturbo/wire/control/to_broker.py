@@ -416,7 +416,7 @@ class Look(Request[answers.Seen]):
     """The process: its incarnation."""
     kind: Looking
     seconds: Annotated[int, Int(0, MAX_SECONDS)] = 0
-    """For which it is looked at, for a profile; of the trace, how far back it goes."""
+    """For which it is looked at, for a profile; of the trace, how far back it goes, and 0 is all of it."""
     of: Id | None = None
     """The member whose ports its host is to look at, for ``reach``."""
 

@@ -4,23 +4,31 @@ from __future__ import annotations
 
 from zturbo.runtime.code.recorder import SPAN, Recorder
 from zturbo.telemetry.ring import SIZE, Ring, read_records
+from zturbo.wire.messages import Batch, PathRun
 
 JOB, OTHER = b"j" * 16, b"o" * 16
+
+
+def piece(runs: list[PathRun], start: int, stop: int, nbytes: int = 0) -> tuple[Batch, int, int]:
+    return Batch(JOB, 0, 0, runs, sum(n for _, n in runs), b"x" * nbytes), start, stop
 
 
 def test_quick_work_is_recorded_together_and_long_work_by_itself() -> None:
     memory, finished = bytearray(SIZE), 0
     recorder = Recorder(Ring(memory), 1.0, lambda: finished)
     assert recorder.due == 1.0 + SPAN
-    recorder.work(JOB, [((2,), 5), ((9,), 1)], 1, [((2,), 5), ((9,), 1)], 6)
+    recorder.work(JOB, [piece([((2,), 5), ((9,), 1)], 1, 6, 536)])
+    recorder.given += 70
     finished = 5
     recorder.record(1.015, (0.01, 0.005, 0.0, 0.0), 1.025, (0.02, 0.005, 0.0, 0.0))
     recorder.record(1.03, (0.02, 0.005, 0.0, 0.005), 3.03, (0.02, 2.005, 0.0, 0.005))
-    recorder.work(JOB, [((7,), 1)], 0, [((7,), 1)], 1)
-    recorder.work(OTHER, [((), 1)], 0, [((), 1)], 1)
+    recorder.work(JOB, [piece([((7,), 1)], 0, 1, 10)])
+    recorder.work(OTHER, [piece([((), 1)], 0, 1, 20)])
     recorder.record(3.03, (0.02, 2.005, 0.0, 0.005), 4.03, (1.02, 2.005, 0.0, 0.005))
     one, two, three, four = read_records(bytes(memory))
     assert (one.job, one.first, one.last, one.tasks, one.several) == (JOB, (3,), (9,), 5, False)
+    assert (one.taken, one.given) == (500, 70), "five of six tasks, which have 600 bytes with their paths"
+    assert (two.taken, two.given, three.taken, four.taken, four.given) == (0, 0, 0, 94, 0)
     assert abs(one.code - 0.02) < 1e-6 and one.ended == 1.025
     assert (two.ended, three.began, three.ended, round(three.input, 3)) == (1.03, 1.03, 3.03, 2.0)
     assert not any(three.job) and three.tasks == 0
