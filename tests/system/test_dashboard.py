@@ -99,6 +99,7 @@ def test_the_page_is_guarded(network: tuple[Cluster, Client, str, str]) -> None:
     assert client.jobs(job)[0]["state"] == "running"
     assert ask(f"{page}/static/../app.py")[0] == 404
     assert json.loads(ask(f"{page}/api/logs?after=x&level=y")[1]) is not None
+    assert json.loads(ask(f"{page}/api/spans?lane=x&lane=%00&since=nan&until=-1e999")[1]) == []
 
 
 def test_beyond_this_host_it_wants_a_token(network: tuple[Cluster, Client, str, str]) -> None:
@@ -256,6 +257,48 @@ def keyboard(browser: Any, page: str, client: Client, job: str) -> None:
     assert len(browser.execute_script(PALE)) == 1, "dark grey on dark is found"
 
 
+def task_stream(browser: Any, page: str) -> None:
+    """The lanes of workers tell of single tasks, and can be zoomed, by mouse and by keyboard."""
+    from selenium.webdriver.common.action_chains import ActionChains
+    from selenium.webdriver.common.keys import Keys
+
+    def told() -> str:
+        found: str = browser.execute_script("return document.getElementById('tip').innerText")
+        return found
+
+    def lane() -> Any:
+        return browser.find_element("css selector", ".lane[data-name='p.slow'] canvas")
+
+    def is_told(about: str, move: Any) -> bool:
+        move()
+        return re.search(about, told()) is not None
+
+    task = (
+        r'process \d+\s+[\d.]+ .?s ago, for \d+ ms\s+job "long" \(\w+\)\s+(task \d+|\d+ tasks?, \d+ to \d+)\s'
+    )
+    task += r"+the stage's code \d+ ms[^\n]*\s+took \d+ B"
+    browser.get(f"{page}/workers?span=30")
+    eventually(lambda: bool(browser.find_elements("css selector", ".lane[data-name='p.slow'] canvas")), 10)
+    right = lane().size["width"] // 2
+    mouse = ActionChains(browser)
+    eventually(
+        lambda: is_told(task, lambda: mouse.move_to_element_with_offset(lane(), right - 40, 0).perform()), 20
+    )
+    mouse.move_to_element_with_offset(lane(), right - 60, 0).click_and_hold().move_by_offset(40, 0).release()
+    mouse.perform()
+    eventually(lambda: bool(browser.find_elements("id", "zoom-now")), 10)
+    span = float(browser.current_url.split("span=")[1])
+    assert 0.5 < span < 5
+    browser.execute_script("arguments[0].focus()", lane())
+    eventually(lambda: is_told(task, lambda: lane().send_keys(Keys.ARROW_LEFT)), 20)
+    lane().send_keys("+")
+    eventually(lambda: float(browser.current_url.split("span=")[1]) == round(span / 2, 3), 10)
+    lane().send_keys(Keys.ESCAPE)
+    assert not browser.find_element("id", "tip").is_displayed()
+    browser.find_element("id", "zoom-now").click()
+    eventually(lambda: not browser.find_elements("id", "zoom-now"), 10)
+
+
 def test_it_moves_shows_a_death_and_cancels(network: tuple[Cluster, Client, str, str], browser: Any) -> None:
     _, client, page, job = network
 
@@ -272,6 +315,7 @@ def test_it_moves_shows_a_death_and_cancels(network: tuple[Cluster, Client, str,
     before = text()
     eventually(lambda: text() != before, 10)
 
+    task_stream(browser, page)
     browser.get(f"{page}/workers?span=30")
     eventually(lambda: lanes() == 4, 10)
     victim = next(one for one in client.telemetry()["members"] if one["name"] == "p.slow")

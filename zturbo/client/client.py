@@ -387,12 +387,8 @@ class Client:
             UsageError: there is no such stage and no such process.
         """
         picked = pick_processes(self.connection.ask(to_broker.Members()).processes, what)
-        return [
-            stack_map(process, found)
-            for process, found in zip(
-                picked, look(self.connection, picked, "stack", 0, read_stack), strict=True
-            )
-        ]
+        found = look(self.connection, [one.incarnation for one in picked], "stack", 0, read_stack)
+        return [stack_map(process, one) for process, one in zip(picked, found, strict=True)]
 
     def profile(
         self, what: str | None = None, seconds: int = 10
@@ -416,7 +412,8 @@ class Client:
         if seconds > to_broker.MAX_SECONDS:
             raise wrong("profile: seconds", seconds, f"a number from 1 to {to_broker.MAX_SECONDS}")
         picked = pick_processes(self.connection.ask(to_broker.Members()).processes, what)
-        found = look(self.connection, picked, "profile", seconds, read_profile)
+        targets = [one.incarnation for one in picked]
+        found = look(self.connection, targets, "profile", seconds, read_profile)
         return [
             (stack_map(process, one), None)
             if isinstance(one, ZturboError)

@@ -75,7 +75,7 @@ def pick_processes(processes: Sequence[answers.Process], what: str | None) -> li
 
 def look(
     connection: Connection,
-    processes: Sequence[answers.Process],
+    targets: Sequence[bytes],
     kind: to_broker.Looking,
     seconds: int,
     read: Callable[[bytes], Read],
@@ -85,7 +85,7 @@ def look(
 
     Args:
         connection: to the broker.
-        processes: at which to look.
+        targets: incarnations of the processes at which to look.
         kind: what to look at.
         seconds: for which, or how far back.
         read: makes a value of an answer; raises Unreadable.
@@ -98,10 +98,10 @@ def look(
     takes = seconds if kind == "profile" else 0
     asked: list[Future[answers.Seen]] = []
     found: list[Read | ZturboError] = []
-    for at, process in enumerate(processes):
+    for at, target in enumerate(targets):
         if at >= AT_ONCE and kind != "profile":  # profiles are to be of the same seconds
             found.append(_taken(asked[at - AT_ONCE], read))
-        question = to_broker.Look(target=process.incarnation, kind=kind, seconds=seconds, of=of)
+        question = to_broker.Look(target=target, kind=kind, seconds=seconds, of=of)
         asked.append(connection.io.ask(question, timeout=takes + max(connection.timeout, SLACK)))
     found += [_taken(one, read) for one in asked[len(found) :]]
     return found
@@ -184,7 +184,7 @@ def trace(client: _Client, job: bytes | None, last: float) -> dict[str, Any]:
     processes = pick_processes(members.processes, None)
     stages = {one["incarnation"]: (one["pipeline"], one["stage"]) for one in client.telemetry()["members"]}
     seconds = math.ceil(last) + 1 if last < to_broker.MAX_SECONDS else 0
-    found = look(client.connection, processes, "trace", seconds, read_traces)
+    found = look(client.connection, [one.incarnation for one in processes], "trace", seconds, read_traces)
     tracks = [
         track
         for process, traces in zip(processes, found, strict=True)

@@ -9,6 +9,7 @@ of hosts are checked, so that no name of a stranger's leads a browser here.
 from __future__ import annotations
 
 import hmac
+import math
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -127,6 +128,15 @@ def make_app(watcher: Watcher, *, token: str = "", hosts: frozenset[str] | None 
     def history(request: Request) -> Response:
         return Response(watcher.history(), media_type="application/json")
 
+    def spans(request: Request) -> Response:
+        asked = request.query_params
+        since, until = (_seconds(asked.get(name, "")) for name in ("since", "until"))
+        try:
+            found = watcher.spans(asked.getlist("lane"), since, until)
+        except ZturboError as error:
+            return JSONResponse({"error": str(error)}, 409)
+        return Response(found, media_type="application/json")
+
     def lines(request: Request) -> Response:
         asked = request.query_params
         after = asked.get("after", "0")
@@ -169,6 +179,7 @@ def make_app(watcher: Watcher, *, token: str = "", hosts: frozenset[str] | None 
         Route("/static/{name}", static),
         Route("/api/state", state),
         Route("/api/history", history),
+        Route("/api/spans", spans),
         Route("/api/logs", lines),
         Route("/api/jobs/{job}/{what}", act, methods=["POST"]),
         Route("/metrics", metrics),
@@ -178,6 +189,15 @@ def make_app(watcher: Watcher, *, token: str = "", hosts: frozenset[str] | None 
     app = Starlette(routes=routes)
     app.add_middleware(BaseHTTPMiddleware, dispatch=_Guard(token, hosts))
     return app
+
+
+def _seconds(text: str) -> float:
+    """A number of a query; 0.0 if it is none."""
+    try:
+        number = float(text)
+    except ValueError:
+        return 0.0
+    return number if math.isfinite(number) else 0.0
 
 
 def _cancel(client: Client, job: str) -> dict[str, Any]:

@@ -7,12 +7,15 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from zturbo.client.client import Client
+from zturbo.client.looks import look
+from zturbo.dashboard.stream import Streams
 from zturbo.errors import ZturboError
 from zturbo.telemetry.flow import by_pipeline, worker_of
+from zturbo.telemetry.seen import Traces, read_traces
 from zturbo.telemetry.totals import Totals
 from zturbo.terminal.progress import REST
 from zturbo.terminal.top import as_map
@@ -63,6 +66,8 @@ class Watcher:
         self.lines: deque[dict[str, Any]] = deque(maxlen=LINES)
         self.lock = threading.Lock()
         """Held by each thread that reads or changes totals, lanes or lines."""
+        self.streams = Streams(self._traces)
+        """What single workers did, task by task."""
         self._lanes: dict[str, dict[str, Any]] = {}
         self._after = 0
         self._stop = threading.Event()
@@ -150,6 +155,20 @@ class Watcher:
                 for lane in self._lanes.values()
             ]
         return self._dump(lanes)
+
+    def _traces(self, lanes: Sequence[str], reach: int) -> Mapping[str, Traces | ZturboError]:
+        """Traces of those of these workers that live."""
+        client, known = self.client, {member["incarnation"] for member in self.telemetry["members"]}
+        asked = [lane for lane in lanes if lane in known]
+        if client is None or not asked:
+            return {}
+        targets = [bytes.fromhex(lane) for lane in asked]
+        found = look(client.connection, targets, "trace", reach, read_traces)
+        return dict(zip(asked, found, strict=True))
+
+    def spans(self, lanes: Sequence[str], since: float, until: float) -> bytes:
+        """What these workers did between so many seconds ago, as JSON."""
+        return self._dump(self.streams.spans(lanes, since, until))
 
     def find_lines(self, after: int, words: str, job: str, source: str, level: str) -> bytes:
         """Log lines that match, as JSON."""

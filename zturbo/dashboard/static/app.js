@@ -119,63 +119,252 @@ function pipelineView() {
   return out;
 }
 
+// The view of workers: each has a lane. Samples of all workers' shares come with the state. What single tasks did
+// is asked for of those lanes that are on the screen, if the window is short; or of the one that is pointed at.
+const FINE = 30; // seconds of a window whose single tasks are drawn
+const SHORTEST = 0.02;
+const AGAIN = 2000; // milliseconds between two questions about the same window
+const MOST = 24; // lanes that are asked about at a time
+const WINDOWS = [[10, "10 seconds"], [30, "30 seconds"], [120, "2 minutes"], [300, "5 minutes"]];
+let edge = null; // right end of the window; null while it follows the time
+let spans = new Map(); // lane -> {from, to, list, error}
+let askedAt = 0;
+let asking = false;
+let cursor = null; // {lane, at}: what the box with numbers is about
+let dragged = null; // {lane, x}: where the mouse went down
+
+const clock = () => performance.now() / 1000;
+const windowEnd = () => (edge === null ? clock() : edge);
+const size = (n) => (n >= 1e9 ? `${(n / 1e9).toFixed(1)} GB` : n >= 1e6 ? `${(n / 1e6).toFixed(1)} MB` : n >= 1e3 ? `${Math.round(n / 1e3)} kB` : `${n} B`);
+
 function workersView() {
-  const choose = el("select", { id: "span", "data-query": "span" },
-    ...[[30, "30 seconds"], [120, "2 minutes"], [300, "5 minutes"]].map(([value, text]) => el("option", { value, text, selected: value === span })));
-  const tools = el("div", { class: "tools" }, el("label", { for: "span", text: "The last" }), choose);
+  const choices = WINDOWS.some(([value]) => value === span) ? WINDOWS : [[span, time(span)], ...WINDOWS];
+  const choose = el("select", { id: "span", "data-query": "span" }, ...choices.map(([value, text]) => el("option", { value, text, selected: value === span })));
+  const tools = el("div", { class: "tools" }, el("label", { for: "span", text: edge === null ? "The last" : "A piece of" }), choose,
+    ...[["in", "Zoom in"], ["out", "Zoom out"], ["earlier", "Earlier"], ["later", "Later"]].map(([name, text]) => el("button", { id: `zoom-${name}`, "data-zoom": name, text })),
+    edge === null ? null : el("button", { id: "zoom-now", "data-zoom": "now", text: "Follow" }),
+    el("span", { class: "quiet", text: edge === null ? "Drag over a lane to zoom in, point at it for tasks and times." : `It ended ${time(clock() - edge)} ago.` }));
   const alive = new Set(state.lanes.map((lane) => lane.id));
-  const all = [...lanes.values()].sort((a, b) => a.order - b.order || a.name.localeCompare(b.name) || a.id.localeCompare(b.id));
-  const rows = all.filter((lane) => lane.past.length && (alive.has(lane.id) || lane.past.at(-1)[0] > clock() - span)).map((lane) => {
+  const rows = laneOrder().filter((lane) => lane.past.length && (alive.has(lane.id) || lane.past.at(-1)[0] > windowEnd() - span)).map((lane) => {
     const now = state.lanes.find((one) => one.id === lane.id);
-    const canvas = el("canvas", { "data-lane": lane.id });
+    const canvas = el("canvas", { "data-lane": lane.id, tabindex: 0, role: "img", "aria-label": `what ${lane.name} on ${lane.host} did: arrows move along it, + and - zoom` });
     const about = now ? `${rate(now.rate)}` : "has left";
     const title = now ? `process ${now.pid} on ${now.host}, ${bytes(now.memory)}, ${now.waiting} wait in it` : `on ${lane.host}`;
-    return el("div", { class: now ? "lane" : "lane gone", "data-name": lane.name, "data-key": lane.id }, el("span", { text: lane.name, title }), canvas, el("span", { text: about }));
+    return el("div", { class: now ? "lane" : "lane gone", "data-name": lane.name, "data-key": lane.id }, el("span", { class: `stage-${lane.order % 8}`, text: lane.name, title }), canvas, el("span", { text: about }));
   });
   queueMicrotask(paintAll);
   return [tools, legend(), ...rows, rows.length ? null : el("p", { class: "quiet", text: "No worker has joined." })];
 }
 
-const clock = () => performance.now() / 1000;
+const laneOrder = () => [...lanes.values()].sort((a, b) => a.order - b.order || a.name.localeCompare(b.name) || a.id.localeCompare(b.id));
+
+function onScreen(canvas) {
+  const box = canvas.getBoundingClientRect();
+  return box.bottom >= 0 && box.top <= innerHeight;
+}
 
 function paintAll() {
   const style = getComputedStyle(document.documentElement);
   const colours = PARTS.map(([name]) => style.getPropertyValue(`--${name}`).trim());
-  document.querySelectorAll("canvas[data-lane]").forEach((canvas) => paint(canvas, colours));
+  document.querySelectorAll("canvas[data-lane]").forEach((canvas) => { if (onScreen(canvas)) paint(canvas, colours); });
 }
 
 function paint(canvas, colours) {
   const lane = lanes.get(canvas.dataset.lane);
-  const box = canvas.getBoundingClientRect();
-  if (!lane || box.bottom < 0 || box.top > innerHeight) return;
+  if (!lane) return;
   const width = (canvas.width = canvas.clientWidth * devicePixelRatio || 600);
   const height = (canvas.height = 24 * devicePixelRatio);
   const pen = canvas.getContext("2d");
-  const now = clock();
-  lane.past.forEach((sample, i) => {
-    const next = i + 1 < lane.past.length ? lane.past[i + 1][0] : sample[0] + 0.6;
-    const x = width * (1 - (now - sample[0]) / span);
-    const w = (width * (next - sample[0])) / span;
-    if (x + w < 0) return;
+  const begin = windowEnd() - span;
+  const scale = width / span;
+  const known = span <= FINE && spans.has(lane.id) ? spans.get(lane.id).list : [];
+  const covered = known.length ? [known[0][0], known.at(-1)[0] + known.at(-1)[1]] : [0, 0];
+  const stack = (x, w, shares) => { // parts above each other
     let y = height;
     for (const part of [0, 3, 2, 1]) {
-      const h = height * sample[1 + part];
+      const h = height * shares[part];
       pen.fillStyle = colours[part];
-      pen.fillRect(x, y - h, w + 1, h);
+      pen.fillRect(x, y - h, w, h);
       y -= h;
     }
+  };
+  lane.past.forEach((sample, i) => {
+    const next = i + 1 < lane.past.length ? lane.past[i + 1][0] : sample[0] + 0.6;
+    const x = scale * (sample[0] - begin);
+    const w = scale * (next - sample[0]);
+    if (x + w >= 0 && x <= width && !(sample[0] > covered[0] && next < covered[1])) stack(x, w + 1, sample.slice(1));
   });
+  for (const one of known) {
+    const x = scale * (one[0] - begin);
+    const w = scale * one[1];
+    if (x > width || x + w < 0) continue;
+    pen.clearRect(x, 0, w, height);
+    if (w < 6) { stack(x, Math.max(w, 1), one.slice(2, 6).map((part) => part / one[1])); continue; }
+    let at = x;
+    for (const part of [1, 2, 0, 3]) { // beside each other, as in a trace
+      pen.fillStyle = colours[part];
+      pen.fillRect(at, 0, scale * one[2 + part], height);
+      at += scale * one[2 + part];
+    }
+    pen.clearRect(x + w - 1, 0, 1, height);
+  }
 }
 
 addEventListener("scroll", () => { if (view() === "workers") paintAll(); }, { passive: true });
 
-function hover(event) {
-  const lane = event.target instanceof HTMLCanvasElement && lanes.get(event.target.dataset.lane);
-  if (!lane) return;
-  const box = event.target.getBoundingClientRect();
-  const at = clock() - span * (1 - (event.clientX - box.left) / box.width);
-  const sample = lane.past.filter((one) => one[0] <= at).at(-1);
-  event.target.title = sample ? `${Math.round(clock() - at)} s ago: ${PARTS.map(([, name], i) => `${name} ${percent(sample[1 + i])}`).join(", ")}` : "";
+// Ask what these lanes did between two times, and keep it.
+async function readSpans(ids, from, to) {
+  if (asking || !ids.length) return;
+  asking = true;
+  try {
+    const asked = new URLSearchParams([["since", clock() - from], ["until", clock() - to], ...ids.map((id) => ["lane", id])]);
+    const answer = await fetch(`/api/spans?${asked}`);
+    if (!answer.ok) return;
+    const now = clock();
+    for (const lane of await answer.json()) {
+      const list = lane.spans.map(([ago, ...rest]) => [now - ago, ...rest]);
+      for (const [job, path, seconds] of lane.running) list.push([now - seconds, seconds, seconds, 0, 0, 0, 0, job, path, path, false, 0, 0, true]);
+      spans.set(lane.id, { from, to, list, error: lane.error });
+    }
+  } finally { asking = false; }
+}
+
+async function followSpans() {
+  const to = windowEnd();
+  for (const id of spans.keys()) if (!lanes.has(id)) spans.delete(id);
+  if (view() !== "workers" || span > FINE || document.hidden) return;
+  const fresh = performance.now() - askedAt < AGAIN;
+  const ids = [...document.querySelectorAll("canvas[data-lane]")].filter(onScreen).map((canvas) => canvas.dataset.lane);
+  const covered = (one) => one && one.from <= to - span && (one.to >= to || (edge === null && fresh));
+  const missing = ids.filter((id) => !covered(spans.get(id))).slice(0, MOST);
+  if (!missing.length || (fresh && missing.every((id) => spans.has(id)))) return;
+  askedAt = performance.now();
+  await readSpans(missing, to - span, to);
+  paintAll();
+}
+
+// -- zoom ----------------------------------------------------------------------------------------
+function setWindow(from, to) {
+  span = Math.min(KEEP, Math.max(SHORTEST, to - from));
+  edge = to >= clock() - 0.05 ? null : Math.max(clock() - KEEP + span, to);
+  setQuery({ span: String(Number(span.toFixed(3))) });
+  draw(true);
+  followSpans();
+}
+
+function zoom(what, at) {
+  const to = windowEnd();
+  const middle = at !== undefined ? at : edge === null ? to : to - span / 2; // what stays where it is
+  const before = middle - to + span;
+  const by = { in: 0.5, out: 2 }[what];
+  const step = { earlier: -span / 2, later: span / 2 }[what];
+  if (by) setWindow(middle - before * by, Math.min(clock(), middle + (span - before) * by));
+  else if (step) { const end = Math.min(clock(), to + step); setWindow(end - span, end); }
+  else setWindow(clock() - span, clock());
+}
+
+const timeAt = (canvas, x) => { const box = canvas.getBoundingClientRect(); return windowEnd() - span * (1 - (x - box.left) / box.width); };
+
+document.addEventListener("pointerdown", (event) => {
+  if (event.target instanceof HTMLCanvasElement && event.pointerType !== "touch" && !event.button) dragged = { canvas: event.target, x: event.clientX, at: timeAt(event.target, event.clientX) };
+});
+
+document.addEventListener("pointermove", (event) => {
+  if (dragged) {
+    const box = dragged.canvas.getBoundingClientRect();
+    const [a, b] = [dragged.x, Math.min(box.right, Math.max(box.left, event.clientX))].sort((one, other) => one - other);
+    $("drag").hidden = b - a < 4;
+    $("drag").style.left = `${a}px`;
+    $("drag").style.width = `${b - a}px`;
+    return;
+  }
+  const canvas = event.target instanceof HTMLCanvasElement && lanes.has(event.target.dataset.lane) ? event.target : null;
+  if (canvas) point(canvas, timeAt(canvas, event.clientX), event.clientX, event.clientY);
+  else if (cursor && document.activeElement !== cursor.canvas) unpoint();
+});
+
+document.addEventListener("pointerup", (event) => {
+  if (!dragged) return;
+  const { canvas, x, at } = dragged;
+  dragged = null;
+  $("drag").hidden = true;
+  const to = timeAt(canvas, event.clientX);
+  if (Math.abs(event.clientX - x) >= 4) setWindow(Math.min(at, to), Math.min(clock(), Math.max(at, to)));
+});
+
+document.addEventListener("keydown", (event) => {
+  const canvas = event.target;
+  if (!(canvas instanceof HTMLCanvasElement) || event.ctrlKey || event.metaKey || event.altKey) return;
+  const mine = cursor && cursor.canvas === canvas ? cursor.at : windowEnd() - span / 2;
+  const step = span / (event.shiftKey ? 500 : 50);
+  const box = canvas.getBoundingClientRect();
+  if (event.key === "ArrowLeft" || event.key === "ArrowRight") {
+    const at = Math.min(windowEnd(), Math.max(windowEnd() - span, mine + (event.key === "ArrowLeft" ? -step : step)));
+    point(canvas, at, box.left + box.width * (1 - (windowEnd() - at) / span), box.bottom);
+  } else if (event.key === "+" || event.key === "-") zoom(event.key === "+" ? "in" : "out", mine);
+  else if (event.key === "Escape") unpoint();
+  else return;
+  event.preventDefault();
+});
+
+document.addEventListener("focusout", (event) => { if (cursor && event.target === cursor.canvas) unpoint(); });
+
+// -- the box with numbers ------------------------------------------------------------------------
+let pointing = 0;
+function point(canvas, at, x, y) {
+  cursor = { canvas, at, x, y };
+  showTip();
+  clearTimeout(pointing);
+  const reach = Math.max(0.05, span / 100);
+  if (!spanAt(canvas.dataset.lane, at)) pointing = setTimeout(async () => {
+    if (span > FINE) await readSpans([canvas.dataset.lane], at - reach, at + reach);
+    if (cursor && cursor.canvas === canvas) showTip();
+  }, 150);
+}
+
+function unpoint() {
+  clearTimeout(pointing);
+  cursor = null;
+  $("tip").hidden = true;
+}
+
+function spanAt(id, at) {
+  const known = spans.get(id);
+  return known && known.list.find((one) => one[0] <= at && at < one[0] + one[1]);
+}
+
+function showTip() {
+  const lane = lanes.get(cursor.canvas.dataset.lane);
+  const now = state.lanes.find((one) => one.id === lane.id);
+  const one = spanAt(lane.id, cursor.at);
+  const sample = lane.past.filter((some) => some[0] <= cursor.at).at(-1);
+  const known = spans.get(lane.id);
+  const texts = [`${lane.name} on ${lane.host}${now ? `, process ${now.pid}` : ""}`];
+  if (one) texts.push(...spanTexts(one));
+  else if (sample) texts.push(`${time(clock() - cursor.at)} ago: ${PARTS.map(([, name], i) => `${name} ${percent(sample[1 + i])}`).join(", ")}`);
+  if (!one && known && known.error) texts.push(known.error);
+  const tip = $("tip");
+  tip.replaceChildren(...texts.map((text) => el("p", { text })));
+  tip.hidden = false;
+  tip.style.left = `${Math.max(4, Math.min(cursor.x + 12, innerWidth - tip.offsetWidth - 8))}px`;
+  tip.style.top = `${cursor.y + 18 + tip.offsetHeight > innerHeight ? Math.max(4, cursor.y - tip.offsetHeight - 14) : cursor.y + 18}px`;
+}
+
+// began, seconds, code, input, held, own, tasks, job, first path, last path, other jobs, bytes taken, bytes given, runs still
+function spanTexts(one) {
+  const [began, seconds, , , , , tasks, job, first, last, several, taken, given, still] = one;
+  const texts = [`${time(clock() - began)} ago, for ${time(seconds)}${still ? ", not finished" : ""}`];
+  if (job) {
+    const known = state.jobs.find((some) => some.id === job);
+    const called = known ? `job "${known.name}" (${job.slice(0, 12)})` : `job ${job.slice(0, 12)}`;
+    texts.push(`${called}${several ? " and others" : ""}`);
+    texts.push(tasks > 1 || first !== last ? `${count(tasks)} ${tasks === 1 ? "task" : "tasks"}, ${first} to ${last}` : `task ${first}`);
+  }
+  const parts = PARTS.map(([, name], i) => [name, one[2 + i]]).filter(([, part]) => part > 1e-6).map(([name, part]) => `${name} ${time(part)}`);
+  texts.push(parts.join(", "));
+  const sizes = [taken ? `took ${size(taken)}` : "", given ? `packed ${size(given)} of outputs` : ""].filter(Boolean);
+  if (sizes.length) texts.push(sizes.join(", "));
+  return texts;
 }
 
 function table(heads, rows, id) {
@@ -381,6 +570,8 @@ async function look() {
   }
   if (clock() > saidUntil) $("said").hidden = true;
   draw(false);
+  followSpans().catch(() => {});
+  if (cursor && (view() !== "workers" || !cursor.canvas.isConnected)) unpoint();
   setTimeout(look, document.hidden ? 4 * EVERY : EVERY);
 }
 
@@ -392,15 +583,18 @@ async function begin() {
   look();
 }
 
-document.addEventListener("mousemove", hover);
-
 document.addEventListener("input", (event) => {
   const name = event.target.dataset.query;
   if (!name) return;
   setQuery({ [name]: event.target.value });
-  if (name === "span") span = Number(event.target.value);
+  if (name === "span") { span = Number(event.target.value); edge = null; }
   lines = []; afterLine = 0;
   draw(true);
+});
+
+document.addEventListener("click", (event) => {
+  const button = event.target instanceof Element && event.target.closest("button[data-zoom]");
+  if (button) zoom(button.dataset.zoom);
 });
 
 document.addEventListener("click", (event) => {
