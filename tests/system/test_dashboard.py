@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -22,6 +24,7 @@ import pytest
 from tests.support.cluster import Cluster, eventually, stage
 from zturbo import Job, Task
 from zturbo.client.client import Client
+from zturbo.runtime.net import keys
 
 pytest.importorskip("starlette", reason="zturbo[dashboard] is not installed")
 pytest.importorskip("prometheus_client", reason="zturbo[dashboard] is not installed")
@@ -38,9 +41,9 @@ FLAGS = (
 
 
 @contextmanager
-def page_of(broker: str, bind: str = "127.0.0.1:0", **env: str) -> Iterator[str]:
+def page_of(broker: str, bind: str = "127.0.0.1:0", *options: str, **env: str) -> Iterator[str]:
     """A dashboard's process. Yields its address, without the path."""
-    command = [sys.executable, "-m", "zturbo", "dashboard", "--broker", broker, "--bind", bind]
+    command = [sys.executable, "-m", "zturbo", "dashboard", "--broker", broker, "--bind", bind, *options]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env={**os.environ, **env})
     try:
         assert process.stderr is not None
@@ -73,7 +76,7 @@ def ask(url: str, method: str = "GET", **headers: str) -> tuple[int, str, Any]:
 def network() -> Iterator[tuple[Cluster, Client, str, str]]:
     """(cluster, client, address of the page, id of a job that goes on)."""
     stages = [stage("fast", "tests.stages.contents:Same"), stage("slow", "Nap", 2, seconds=0.02)]
-    with Cluster({"p": stages}) as cluster, cluster.client() as client:
+    with Cluster({"p": stages, "q": [stage("odd", "Odd")]}) as cluster, cluster.client() as client:
         job = client.submit(Job(HOSTILE, Task(0)), "p")
         job.result(30)
         results = client.map(range(100_000), "p", name="long")
@@ -274,18 +277,19 @@ def task_stream(browser: Any, page: str) -> None:
         return re.search(about, told()) is not None
 
     task = (
-        r'process \d+\s+[\d.]+ .?s ago, for \d+ ms\s+job "long" \(\w+\)\s+(task \d+|\d+ tasks?, \d+ to \d+)\s'
+        r'process \d+\s+[\d.]+ .?s ago, for [\d.]+ .?s\s+job "long" \(\w+\)\s+'
+        r"(task \d+|\d+ tasks?, \d+ to \d+)\s+the stage's code [\d.]+ .?s[^\n]*\s+took \d+ B"
     )
-    task += r"+the stage's code \d+ ms[^\n]*\s+took \d+ B"
     browser.get(f"{page}/workers?span=30")
     eventually(lambda: bool(browser.find_elements("css selector", ".lane[data-name='p.slow'] canvas")), 10)
     right = lane().size["width"] // 2
-    mouse = ActionChains(browser)
-    eventually(
-        lambda: is_told(task, lambda: mouse.move_to_element_with_offset(lane(), right - 40, 0).perform()), 20
-    )
-    mouse.move_to_element_with_offset(lane(), right - 60, 0).click_and_hold().move_by_offset(40, 0).release()
-    mouse.perform()
+
+    def mouse(left: int) -> ActionChains:
+        return ActionChains(browser).move_to_element_with_offset(lane(), right - left, 0)
+
+    steps = itertools.cycle(range(190, 230, 7))  # a mouse that stays where it is says nothing
+    eventually(lambda: is_told(task, lambda: mouse(next(steps)).perform()), 20)
+    mouse(180).click_and_hold().move_by_offset(40, 0).release().perform()
     eventually(lambda: bool(browser.find_elements("id", "zoom-now")), 10)
     span = float(browser.current_url.split("span=")[1])
     assert 0.5 < span < 5
@@ -317,7 +321,7 @@ def test_it_moves_shows_a_death_and_cancels(network: tuple[Cluster, Client, str,
 
     task_stream(browser, page)
     browser.get(f"{page}/workers?span=30")
-    eventually(lambda: lanes() == 4, 10)
+    eventually(lambda: lanes() == 5, 10)
     victim = next(one for one in client.telemetry()["members"] if one["name"] == "p.slow")
     os.kill(victim["pid"], signal.SIGKILL)
     gone = "return document.querySelectorAll('.lane.gone').length"
@@ -351,3 +355,78 @@ def test_it_moves_shows_a_death_and_cancels(network: tuple[Cluster, Client, str,
     browser.find_element("id", "yes").click()
     eventually(lambda: client.jobs(job)[0]["state"] == "cancelled", 10)
     eventually(lambda: "cancelled" in text(), 10)
+
+
+def test_failed_tasks_run_again_once_a_person_has_said_yes(
+    network: tuple[Cluster, Client, str, str], browser: Any
+) -> None:
+    _, client, page, _ = network
+    bad = client.submit(Job("bad", Task("raise")), pipeline="q")
+    assert len(bad.failed) == 1
+    jobs = len(client.jobs())
+
+    def press() -> None:
+        found = f"button[data-act=retry][data-job='{bad.id}']"
+        eventually(lambda: bool(browser.find_elements("css selector", found)), 10)
+        browser.execute_script("document.querySelector(arguments[0]).click()", found)
+
+    browser.get(f"{page}/jobs?words=bad")
+    press()
+    assert "Run the failed task of" in browser.find_element("id", "question").text
+    browser.find_element("id", "no").click()
+    assert browser.execute_script("return document.activeElement.id") != "yes"
+    assert len(client.jobs()) == jobs
+    press()
+    browser.find_element("id", "yes").click()
+    eventually(lambda: "run again as job" in browser.find_element("id", "said").text, 10)
+    again = next(one for one in reversed(client.jobs()) if one["pipeline"] == "q" and one["id"] != bad.id)
+    assert len(client.jobs()) == jobs + 1 and again["id"][:12] in browser.find_element("id", "said").text
+    eventually(lambda: client.jobs(again["id"])[0]["failed"] == 1, 20)
+
+
+def test_a_viewers_page_has_no_buttons(tmp_path: Path, browser: Any) -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        broker = f"tcp://127.0.0.1:{probe.getsockname()[1]}"
+    folder = tmp_path / "keys"
+    keys.make_folder(folder)
+    keys.add(folder, "viewer", "eve")
+    (tmp_path / "net.toml").write_text(
+        f'[broker]\nbind = "{broker}"\nstate = "{tmp_path}/state"\n[[pipeline]]\nname = "q"\n'
+        '[[pipeline.stage]]\nname = "odd"\nclass = "tests.stages.basic:Odd"\n'
+    )
+    up = subprocess.Popen(
+        [
+            *(sys.executable, "-m", "zturbo", "up", str(tmp_path / "net.toml"), "--no-progress"),
+            "--keys",
+            folder,
+        ],
+        stderr=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+    )
+    shown = "return document.querySelectorAll('#jobs tbody tr').length"
+    buttons = "return [...document.querySelectorAll('main button')].map((one) => one.textContent)"
+    try:
+        with Client(broker, keys=folder, timeout=60) as client:
+            bad = client.submit(Job("bad", Task("raise")), pipeline="q")
+            assert len(bad.failed) == 1
+            for key, found in ((folder, ["Retry failed"]), (folder / "viewer-eve.key", [])):
+                options = ("127.0.0.1:0", "--keys", str(key))
+                with page_of(broker, *options, ZTURBO_DASHBOARD_TOKEN="secret") as page:
+                    eventually(
+                        lambda page=page: ask(f"{page}/ready", Authorization="Bearer secret")[0] == 200, 20
+                    )
+                    browser.get(f"{page}/jobs?token=secret")
+                    eventually(lambda: browser.execute_script(shown) == 1, 20)
+                    assert browser.execute_script(buttons) == found
+                    browser.get(f"{page}/jobs/{bad.id}")
+                    eventually(lambda: "Failed tasks" in browser.page_source, 20)
+                    assert browser.execute_script(buttons) == [*found, "Show them"]
+                    browser.get("about:blank")  # before the page's process ends
+                    asked = {"Origin": page, "X_Zturbo": "1", "Authorization": "Bearer secret"}
+                    refused = ask(f"{page}/api/jobs/{bad.id}/cancel", "POST", **asked)
+                    assert refused[0] == 409, "a viewer may not, and for the admin it has ended"
+                    assert ("a viewer's key may not" in refused[1]) is (found == [])
+    finally:
+        up.send_signal(signal.SIGINT)
+        up.wait(20)

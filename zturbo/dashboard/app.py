@@ -168,7 +168,8 @@ def make_app(watcher: Watcher, *, token: str = "", hosts: frozenset[str] | None 
         if watcher.client is None:
             return JSONResponse({"error": watcher.error}, 503)
         try:
-            return JSONResponse(await run_in_threadpool(action, watcher.client, request.path_params["job"]))
+            done = await run_in_threadpool(action, watcher.client, request.path_params["job"])
+            return JSONResponse(done, 409 if "error" in done else 200)
         except ZturboError as error:
             return JSONResponse({"error": str(error)}, 409)
 
@@ -201,8 +202,9 @@ def _seconds(text: str) -> float:
 
 
 def _cancel(client: Client, job: str) -> dict[str, Any]:
-    client.attach(job).cancel()
-    return {"text": "the job is cancelled"}
+    if client.attach(job).cancel():
+        return {"text": "the job is cancelled"}
+    return {"error": "the job had ended before: there was nothing to cancel"}
 
 
 def _retry(client: Client, job: str) -> dict[str, Any]:

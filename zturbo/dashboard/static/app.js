@@ -226,6 +226,7 @@ async function readSpans(ids, from, to) {
       for (const [job, path, seconds] of lane.running) list.push([now - seconds, seconds, seconds, 0, 0, 0, 0, job, path, path, false, 0, 0, true]);
       spans.set(lane.id, { from, to, list, error: lane.error });
     }
+    if (cursor) showTip();
   } finally { asking = false; }
 }
 
@@ -318,7 +319,6 @@ function point(canvas, at, x, y) {
   const reach = Math.max(0.05, span / 100);
   if (!spanAt(canvas.dataset.lane, at)) pointing = setTimeout(async () => {
     if (span > FINE) await readSpans([canvas.dataset.lane], at - reach, at + reach);
-    if (cursor && cursor.canvas === canvas) showTip();
   }, 150);
 }
 
@@ -397,7 +397,7 @@ function buttons(job) {
 // A node may stand for another job after the next drawing, so what a button does is asked when it is pressed.
 const ACTS = {
   cancel: (job) => act(job, "cancel", `Cancel job "${job.name}"? Its tasks end, and its results are dropped.`),
-  retry: (job) => act(job, "retry", `Run the ${job.failed} failed tasks of "${job.name}" again, as a new job? This reads its results: another client that reads them stops.`),
+  retry: (job) => act(job, "retry", `Run the ${job.failed === 1 ? "failed task" : `${count(job.failed)} failed tasks`} of "${job.name}" again, as a new job? This reads its results: another client that reads them stops.`),
   failures: (job) => showFailures(job.id),
 };
 
