@@ -309,10 +309,16 @@ def test_a_stage_in_this_process_with_pdb(shell: Shell) -> None:
             handle = client.submit(Job("broken into", Task(42)), pipeline="p")
             said = _until(mine, "(Pdb) ")
             assert f"runs here, in process {here.pid}" in said
+            (looked,) = client.stacks("breaks")
+            assert (looked["pid"], looked["note"]) == (here.pid, ""), "it has no node, and answers by itself"
+            assert "process" in [frame["function"] for frame in looked["frames"]]
+            assert [task["job"] for task in looked["tasks"]] == [handle.id]
             os.write(mine, b"secret\n")
             assert "'secret 42'" in _until(mine, "(Pdb) ")
             os.write(mine, b"c\n")
             assert handle.result(30) == ["secret 42"]
+            code = [event for event in client.trace(handle.id)["traceEvents"] if event["name"] == "code"]
+            assert [event["args"]["job"] for event in code] == [handle.id]
             again = client.submit(Job("left alone", Task(43)), pipeline="p")
             _until(mine, "(Pdb) ")
             os.write(mine, b"q\n")

@@ -306,7 +306,8 @@ def _ways_back(members: answers.Members, broker: str, keys: str | None) -> Itera
     try:
         with Client(broker, timeout=ANSWER, keys=keys) as client:
             for process in mine[:ASKED]:
-                found = look(client.connection, nodes, "reach", 0, read_reached, of=process.incarnation)
+                asked = [node.incarnation for node in nodes]
+                found = look(client.connection, asked, "reach", 0, read_reached, of=process.incarnation)
                 for node, seen in zip(nodes, found, strict=True):
                     yield from _way_back(process, node.host, seen)
     except ZturboError as error:

@@ -19,9 +19,9 @@ from zturbo.hardware.binding import bound_environment
 from zturbo.runtime.members.worker import make_worker, serve
 from zturbo.runtime.net.findings import LOOK, Examiner
 from zturbo.runtime.net.host import host_name
+from zturbo.runtime.node.alone import Alone
 from zturbo.runtime.node.children import ChildSpec
 from zturbo.runtime.process.childside import UNFIT, ChildSide
-from zturbo.runtime.process.running import RunningNote
 
 __all__ = ["run_here"]
 
@@ -59,8 +59,8 @@ def _tell_of_broker(broker: str, joined: threading.Event) -> None:
 def run_here(child: ChildSpec, broker: str) -> int:
     """Run a worker in this process until Ctrl-C; returns the exit code.
 
-    The worker has no node. So its own hellos renew its lease, no process starts it again, and its tasks have
-    no time-out.
+    The worker has no node. So its own hellos renew its lease, no process starts it again, its tasks have no
+    time-out, and it answers by itself when people look at it.
 
     Args:
         child: the worker's spec.
@@ -69,16 +69,19 @@ def run_here(child: ChildSpec, broker: str) -> int:
     os.environ.update(bound_environment(child.spec.get("resources"), os.environ))
     if "PYTHONBREAKPOINT" not in os.environ:
         sys.breakpointhook = _open_debugger
+    incarnation = os.urandom(16)
+    alone = Alone(incarnation)
     with tempfile.TemporaryDirectory(prefix="zturbo-debug-") as folder:
         side = ChildSide(
             {
                 **child.spec,
                 "broker": broker,
-                "incarnation": os.urandom(16),
-                "node": os.urandom(16),
+                "incarnation": incarnation,
+                "node": incarnation,
                 "host": host_name(),
                 "folder": str(Path(folder) / "worker"),
-                "running_fd": RunningNote.make(),
+                "running_fd": alone.running_fd,
+                "ring_fd": alone.ring_fd,
                 "ready_fd": -1,
             }
         )
@@ -90,8 +93,12 @@ def run_here(child: ChildSpec, broker: str) -> int:
             fail(render(error).traceback.rstrip())
             fail(f"{child.name} does not start")
             return 2
+        loop = worker.loop
+        alone.info["coroutines"] = worker.coroutine_stacks is not None
+        alone.answer(lambda seen: loop.post(lambda now: loop.tell(seen)))
+        loop.on_look = alone.ask
         joined = threading.Event()
-        worker.loop.on_joined = joined.set
+        loop.on_joined = joined.set
         threading.Thread(target=_tell_of_broker, args=(broker, joined), name="broker", daemon=True).start()
         line = f"{child.name} runs here, in process {os.getpid()}; breakpoint() works, Ctrl-C stops it"
         status = serve(worker, side, child.name, lambda: fail(line), leave=(KeyboardInterrupt, _Quit))

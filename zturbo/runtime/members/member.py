@@ -176,6 +176,8 @@ class MemberLoop:
         """Called if other code has closed this process's descriptors."""
         self.on_joined: Callable[[], None] = lambda: None
         """Called when the broker has taken this process into its view."""
+        self.on_look: Callable[[from_broker.LookAt], None] = lambda question: None
+        """Called when somebody looks at this process, if it is its own node."""
         self._poller = zmq.Poller()
         for socket in (*self.inbox.sockets, self.control, self.control.changes):
             self._poller.register(socket, zmq.POLLIN)
@@ -424,6 +426,8 @@ class MemberLoop:
                 if isinstance(message, from_broker.Refused):
                     self.refused, self.unfit = message.reason, message.final
                     self.stopping = True
+                elif isinstance(message, from_broker.LookAt):
+                    self.on_look(message)
                 elif isinstance(message, from_broker.SayHello):
                     self._hellos.asked(now)
                 elif isinstance(message, from_broker.NotAdmitted):

@@ -263,6 +263,11 @@ class Child:
         """Whether the kernel shows it as stopped or dead, so that its lease is not to be renewed."""
         return frozen(self.pid)
 
+    @property
+    def is_worker(self) -> bool:
+        """Whether it runs the code of a stage."""
+        return self.what.role == "worker"
+
     def signal(self, number: int) -> None:
         """Send a signal, if it still runs."""
         try:

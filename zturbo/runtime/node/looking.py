@@ -11,15 +11,17 @@ import math
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable
+from typing import Any, Protocol
 
-from zturbo.runtime.node.children import Child
-from zturbo.runtime.process.stackfile import SIGNAL, is_answered
+from zturbo.runtime.process.ringfile import RingFile
+from zturbo.runtime.process.running import RunningNote
+from zturbo.runtime.process.stackfile import SIGNAL, StackFile, is_answered
 from zturbo.telemetry import stacks
 from zturbo.telemetry.seen import Profile, Task, Traced, Traces, Where, pack
 from zturbo.telemetry.stacks import Frame
 from zturbo.wire.control import from_broker, to_broker
 
-__all__ = ["Looking", "wall"]
+__all__ = ["Looked", "Looking", "wall"]
 
 log = logging.getLogger("zturbo.node")
 
@@ -49,10 +51,29 @@ UNANSWERED = "the process does not handle zturbo's signal (yet, or its code has 
 ELSEWHERE = "this node has no such process now: it has ended"
 
 
+class Looked(Protocol):
+    """A process at which a node looks: a child of it, or a worker that is its own node."""
+
+    incarnation: bytes
+    info: dict[str, Any]
+    """What it has said when it was ready."""
+    running_note: RunningNote
+    stacks: StackFile
+    ring: RingFile
+
+    @property
+    def pid(self) -> int: ...
+
+    @property
+    def is_worker(self) -> bool: ...
+
+    def signal(self, number: int) -> None: ...
+
+
 class _Look:
     """One question."""
 
-    def __init__(self, question: from_broker.LookAt, child: Child, now: float) -> None:
+    def __init__(self, question: from_broker.LookAt, child: Looked, now: float) -> None:
         self.question = question
         self.child = child
         self.began = now
@@ -77,7 +98,7 @@ class Looking:
     def __init__(
         self,
         node: bytes,
-        find: Callable[[bytes], tuple[Child, Traced | None] | None],
+        find: Callable[[bytes], tuple[Looked, Traced | None] | None],
         say: Callable[[to_broker.Seen], None],
     ) -> None:
         self._node = node
@@ -105,7 +126,7 @@ class Looking:
         """When :meth:`tick` is due."""
         return min((look.due for look in self._looks), default=math.inf)
 
-    def gone(self, child: Child) -> None:
+    def gone(self, child: Looked) -> None:
         """This child has ended."""
         for look in [look for look in self._looks if look.child is child]:
             self._looks.remove(look)
@@ -130,7 +151,7 @@ class Looking:
             if over:
                 self._looks.remove(look)
 
-    def _trace(self, question: from_broker.LookAt, child: Child, before: Traced | None, now: float) -> None:
+    def _trace(self, question: from_broker.LookAt, child: Looked, before: Traced | None, now: float) -> None:
         records = child.ring.packed(now - question.seconds if question.seconds else 0.0)
         mine = Traced(child.pid, child.incarnation, 0.0, "", records, tuple(_tasks(child, now)))
         recent = before is not None and (not question.seconds or before.died > wall() - question.seconds)
@@ -188,9 +209,9 @@ class Looking:
         self._say(to_broker.Seen(node=self._node, number=number, data=b"", error=error))
 
 
-def _tasks(child: Child, now: float) -> Iterable[Task]:
+def _tasks(child: Looked, now: float) -> Iterable[Task]:
     """The tasks that a child runs. What its memory says is written by a process that may be broken."""
-    if child.what.role != "worker":
+    if not child.is_worker:
         return
     with contextlib.suppress(OverflowError):
         for run in child.running_note.read()[:TASKS]:
