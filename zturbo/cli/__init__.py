@@ -96,23 +96,48 @@ exit codes:
 """
 
 
+class _Help(argparse.RawDescriptionHelpFormatter):
+    """Fills paragraphs, and leaves texts of several lines as they are."""
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        kind = argparse.RawDescriptionHelpFormatter if "\n" in text else argparse.HelpFormatter
+        return kind._fill_text(self, text, width, indent)
+
+
 class _Parser(argparse.ArgumentParser):
     """Errors that say what to type instead."""
 
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **{"formatter_class": _Help, **options})
+
     takes_program = False
     """Whether the words after ``--`` are a program with its arguments, which become ``program``."""
+    _mixing = False
 
     def parse_known_args(  # type: ignore[override]
         self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
     ) -> tuple[argparse.Namespace, list[str]]:
         """Parse a command line; returns also the words that no argument takes."""
         if not self.takes_program:
-            return super().parse_known_args(args, namespace)
+            return self._parse_mixed(args, namespace)
         words = list(args or ())
         end = words.index("--") if "--" in words else len(words)
-        found, rest = super().parse_known_args(words[:end], namespace)
+        found, rest = self._parse_mixed(words[:end], namespace)
         found.program = words[end + 1 :]
         return found, rest
+
+    def _parse_mixed(
+        self, args: Sequence[str] | None, namespace: argparse.Namespace | None
+    ) -> tuple[argparse.Namespace, list[str]]:
+        """Options may stand between words, also where the number of words is open."""
+        is_open = any(action.nargs in ("?", "*", "+") for action in self._get_positional_actions())
+        if self._mixing or not is_open or "--" in (args or ()):
+            return super().parse_known_args(args, namespace)
+        self._mixing = True
+        try:
+            return self.parse_known_intermixed_args(args, namespace)
+        finally:
+            self._mixing = False
 
     def error(self, message: str) -> None:  # type: ignore[override]
         """Print it and exit with 2."""
@@ -147,7 +172,6 @@ def parser(only: str | None = None) -> argparse.ArgumentParser:
         prog="zturbo",
         description="Pipelines of stages as independent processes on any number of hosts.",
         epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     top.add_argument("--version", action="version", version=f"zturbo {__version__}")
     commands = top.add_subparsers(metavar="COMMAND")

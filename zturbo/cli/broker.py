@@ -22,7 +22,6 @@ def add(commands: Any) -> None:
         "other hosts, with 'zturbo sink' and 'zturbo stage' and the same file.",
         epilog="examples:\n  zturbo broker video.toml\n"
         "  zturbo broker video.toml --bind tcp://10.0.0.1:5555 --address 10.0.0.1 --insecure",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add_common(parser, binds=True)
     parser.set_defaults(run=run)

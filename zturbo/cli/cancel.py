@@ -21,7 +21,6 @@ def add(commands: Any) -> None:
         description="Ends jobs. Their queued tasks end at once, and running tasks after half a second. The "
         "exit code is 1 if one of the jobs had ended before.",
         epilog="examples:\n  zturbo cancel 3f2a91c04b1e\n  zturbo cancel clip-1 clip-2",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
         "jobs", metavar="JOB", nargs="+", help="ids, or their first digits if these are unique, or names"

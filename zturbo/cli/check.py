@@ -44,7 +44,6 @@ def add(commands: Any) -> None:
         "process. It does not call init(), and starts no process. For each mistake it names the file, the "
         "key, the expected value and the nearest right name. If there is a mistake, the exit code is 2.",
         epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add_file(parser)
     parser.add_argument(

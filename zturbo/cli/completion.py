@@ -23,7 +23,6 @@ def add(commands: Any) -> None:
         description="Prints a script that completes zturbo's commands and options. Needs shtab, which the "
         "extra 'cli' brings.",
         epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("shell", choices=("bash", "zsh"), help="which shell")
     parser.set_defaults(run=run)

@@ -37,7 +37,6 @@ def add(commands: Any) -> None:
         "failures, hosts, logs and incidents, and metrics for Prometheus. It is a process of its own, which "
         "asks the broker twice a second, however many look.",
         epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
         "--bind",

@@ -75,7 +75,6 @@ def add(commands: Any) -> None:
         help="run a network file on the hosts that it names, over ssh",
         description=DESCRIPTION,
         epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("file", metavar="FILE", help="the network file (TOML), with [[host]] tables")
     parser.add_argument(

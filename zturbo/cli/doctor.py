@@ -39,7 +39,6 @@ def add(commands: Any) -> None:
         "prints a line for each look, and for a fault what to do; then the exit code is 1. It starts no "
         "worker.",
         epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add_file(parser, optional=True)
     parser.add_argument(

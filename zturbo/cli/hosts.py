@@ -25,11 +25,10 @@ def add(commands: Any) -> None:
         "hosts",
         help="list hosts and their processes",
         description="Lists the hosts on which the broker knows processes as living, the broker's own first: "
-        "the address at which others reach it, its CPU (100 %% is one core) and memory, how long ago the "
+        "the address at which others reach it, its CPU (100 % is one core) and memory, how long ago the "
         "broker heard of it, and its processes by stage, with their process ids. An idle process tells its "
         "CPU and memory twice a minute. --json has all of it for each process.",
         epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add_broker(parser)
     parser.set_defaults(run=run)

@@ -33,10 +33,9 @@ def add(commands: Any) -> None:
         help="show one job in detail",
         description="Shows how far each stage of a job is, what the job waits for, and which workers died. "
         "Of a job that runs it shows what limits its pipeline, too, and for each stage how many of its "
-        "workers are busy, tasks a second, and the time of a task (median, and the one that 99 %% do not "
+        "workers are busy, tasks a second, and the time of a task (median, and the one that 99 % do not "
         "exceed). These are of all jobs of the pipeline.",
         epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add_job(parser)
     parser.add_argument(

@@ -46,7 +46,6 @@ def add(commands: Any) -> None:
         "job's line has, for each stage, the tasks done and the tasks running: 'detect 120+4'. "
         "'zturbo job JOB' shows one job in detail.",
         epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--all", action="store_true", help=f"show all jobs that have ended, not only {SHOWN}")
     parser.add_argument(

@@ -54,7 +54,6 @@ def add(commands: Any) -> None:
         help="make, list and revoke the keys of a network",
         description=DESCRIPTION,
         epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("action", metavar="ACTION", choices=list(ACTIONS), help="init, add, list or revoke")
     parser.add_argument(

@@ -41,7 +41,6 @@ def add(commands: Any) -> None:
         "lines are there as long as the broker keeps the job, up to 1 MiB; of all others it remembers some "
         "thousands. Each worker's output is also in a file, in the folder 'logs' of its state folder.",
         epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
         "what",

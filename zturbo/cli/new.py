@@ -101,7 +101,6 @@ def add(commands: Any) -> None:
         description="Writes a small project into a new or empty folder: stages.py, network.toml, "
         "test_stages.py. Then prints the next commands to type.",
         epilog="example:\n  zturbo new words",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("dir", metavar="DIR", help="a folder that does not exist yet, or is empty")
     parser.add_argument("--json", action="store_true", help="print JSON, for programs")

@@ -43,7 +43,6 @@ def add(commands: Any) -> None:
         "'zturbo stack' does once, and counts. Nothing has to be installed or restarted. Time in native code "
         "counts for the Python line that called it. A stage that waits for input shows as '(idle)'.",
         epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
         "what", metavar="STAGE|WORKER", help="a stage, or a worker: its process id, HOST:PID, or incarnation"

@@ -33,7 +33,6 @@ def add(commands: Any) -> None:
         description="Writes the files with which another launcher runs a network file. Broker, sink and each "
         "stage are parts of their own. They are ready when they have joined, and drain when stopped.",
         epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
         "launcher", metavar="LAUNCHER", choices=sorted(RENDER), help="kubernetes, systemd or compose"

@@ -47,7 +47,6 @@ def add(commands: Any) -> None:
         "stage starts without the tasks that came before. This reads the job's results, so another client "
         "that reads them stops.",
         epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add_job(parser)
     parser.add_argument(

@@ -29,7 +29,6 @@ def add(commands: Any) -> None:
         "to do about it, times per stage, what each worker did and when, warnings, hosts, versions. Workers "
         "keep what they did for some minutes, so ask soon after the job's end.",
         epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add_job(parser)
     parser.add_argument("-o", "--output", metavar="FILE", required=True, help="the file to write")

@@ -34,7 +34,6 @@ def add(commands: Any) -> None:
         "printed on stderr, and make the exit code 1. Ctrl-C ends the command; the job goes on. A job has "
         "one reader: if another client was reading its results, that client stops.",
         epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add_job(parser)
     parser.add_argument(

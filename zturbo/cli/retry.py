@@ -23,7 +23,6 @@ def add(commands: Any) -> None:
         "at the stage where it failed, with the input that it had there. The new job's results are printed "
         "as by 'zturbo result'.",
         epilog="example:\n  zturbo retry clip --failed --detach",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add_job(parser)
     parser.add_argument("--failed", action="store_true", help="run the failed tasks again (required)")

@@ -20,7 +20,6 @@ def add(commands: Any) -> None:
         description="Runs a sink of a network file: it puts results in order and keeps them for clients.",
         epilog="examples:\n  zturbo sink video.toml\n"
         "  zturbo sink video.toml --broker tcp://10.0.0.1:5555 --address 10.0.0.2 --insecure --number 1",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add_common(parser)
     parser.add_argument("--number", type=int, default=0, help="tells sinks of one host apart (default 0)")

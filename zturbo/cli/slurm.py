@@ -68,7 +68,6 @@ def add(commands: Any) -> None:
         "to all nodes. File, stages and zturbo have to be on a file system that the nodes share.",
         usage="zturbo slurm [options] FILE [-- PROGRAM [ARGUMENT ...]]",
         epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add_file(parser)
     add_listening(parser)

@@ -39,7 +39,6 @@ def add(commands: Any) -> None:
         "the innermost call first. The worker's node asks by a signal that C code answers. So it also works "
         "if the code holds Python's lock or hangs, and on other hosts. The worker goes on undisturbed.",
         epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
         "what",

@@ -30,7 +30,6 @@ def add(commands: Any) -> None:
         description="Runs workers of one stage of a network file, on this host. They join the broker "
         "that the file names, and take their share of its tasks. Workers may come and go while jobs run.",
         epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add_common(parser, spools=False)
     parser.add_argument("stage", metavar="PIPELINE.STAGE", help="which stage, such as video.detect")

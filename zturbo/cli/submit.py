@@ -33,7 +33,6 @@ def add(commands: Any) -> None:
         "order, as soon as they come. Failed tasks are printed on stderr, and make the exit code 1. Ctrl-C "
         "cancels the job.",
         epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("pipeline", metavar="PIPELINE", help="its name; 'zturbo jobs' lists them")
     parser.add_argument("content", metavar="CONTENT", help="content of the root task, a string")

@@ -56,10 +56,9 @@ def add(commands: Any) -> None:
         "top",
         help="watch which stage is slow, and why",
         description="Shows, each second: the workers of each stage, how many tasks wait in front of it, its "
-        "rate, the time per task (median, and the one that 99 %% of the tasks do not exceed), where its "
+        "rate, the time per task (median, and the one that 99 % of the tasks do not exceed), where its "
         "workers' time goes, and what limits the pipeline; hosts with CPU and memory; jobs.",
         epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--once", action="store_true", help="print it once and leave")
     add_broker(parser, as_json="print JSON once, for programs")

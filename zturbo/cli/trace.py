@@ -43,7 +43,6 @@ def add(commands: Any) -> None:
         "restarts are marked. Each worker records this at all times and keeps some minutes. Quick tasks are "
         "recorded together, some 20 milliseconds at a time.",
         epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
         "job", metavar="JOB", nargs="?", help="show the code of this job alone: its id, first digits, or name"

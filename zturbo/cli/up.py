@@ -44,7 +44,6 @@ def add(commands: Any) -> None:
         description="Starts the broker, a sink and all workers of a network file on this host. Starts "
         "processes again when they die. Shows progress per job and stage. Ctrl-C stops everything.",
         epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add_common(parser, binds=True)
     parser.add_argument(

@@ -31,7 +31,10 @@ def test_the_bare_command_says_what_to_type_next(capsys: pytest.CaptureFixture[s
 
 
 @pytest.mark.parametrize("name", list(commands()))
-def test_each_command_teaches(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_each_command_teaches(
+    name: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
     command = commands()[name]
     assert command.description and command.epilog
     for action in command._actions:
@@ -39,7 +42,30 @@ def test_each_command_teaches(name: str, capsys: pytest.CaptureFixture[str]) -> 
     with pytest.raises(SystemExit) as ended:
         main([name, "--help"])
     assert ended.value.code == 0
-    assert f"zturbo {name}" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert f"zturbo {name}" in said and "%%" not in said
+    assert max(map(len, said.split("examples:")[0].split("environment (")[0].splitlines())) <= 110
+
+
+@pytest.mark.parametrize(
+    "line, found",
+    [
+        ("replay J --pdb P", {"job": "J", "path": "P", "pdb": True}),
+        ("replay --file F J P", {"job": "J", "path": "P", "file": "F"}),
+        ("replay J --pdb", {"job": "J", "path": None, "pdb": True}),
+        ("cancel A --json B", {"jobs": ["A", "B"], "json": True}),
+        ("deploy F --keys K scale S 3", {"file": "F", "action": "scale", "words": ["S", "3"], "keys": "K"}),
+        ("deploy F --json", {"file": "F", "action": "up", "words": [], "json": True}),
+        ("keys add --keys K client --json ann", {"action": "add", "words": ["client", "ann"], "keys": "K"}),
+        ("slurm F -N 4 -- prog -x --json", {"file": "F", "json": False, "program": ["prog", "-x", "--json"]}),
+        ("submit p -- -5", {"pipeline": "p", "content": "-5"}),
+        ("stack -- -5", {"what": "-5"}),
+    ],
+)
+def test_options_may_stand_between_words(line: str, found: dict[str, object]) -> None:
+    words = line.split()
+    args = vars(parser(words[0]).parse_args(words))
+    assert {name: args[name] for name in found} == found
 
 
 def test_json_is_everywhere_where_something_is_printed() -> None:
