@@ -17,7 +17,7 @@ from typing import Any
 import psutil
 import pytest
 
-from benchmarks import idle, scaling
+from benchmarks import idle, scaling, tracing
 from benchmarks.machine import machine
 from benchmarks.measure import Found, measure
 from benchmarks.peer import Flow, Peer
@@ -196,3 +196,14 @@ def test_sockets_of_workers_are_counted(
     assert idle.main(["2", "--seconds", "0.1", "--rest", "0"]) == 0
     *_, row = capsys.readouterr().out.splitlines()
     assert re.fullmatch(r"\| 2 . 2 (\| \d+, \d+ ){3}(\| [\d.]+ ms ){4}\|", row), row
+
+
+def test_what_the_trace_costs_is_measured_beside_none(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tracing, "FIRST", 200)
+    assert tracing.main(["--rounds", "2", "--pairs", "1", "--seconds", "0.01"]) == 0
+    head, _, time_row, cpu_row = capsys.readouterr().out.splitlines()
+    assert head == "| of W1 with the trace | costs more | medians of the rounds |"
+    for row in (time_row, cpu_row):
+        assert re.fullmatch(r"\| [^|]+ \| [+-][\d.]+ % \| [+-][\d.]+ %, [+-][\d.]+ % \|", row), row
