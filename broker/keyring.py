@@ -38,6 +38,8 @@ class Keyring:
         self.shared = shared
         self._seen = seen_change(folder)
         self.users = self._read()
+        self._revoked: set[str] | None = None
+        """Keys that were revoked since the last :meth:`look`; None if nothing has changed."""
         self._look_at = self._tell_at = 0.0
 
     def _read(self) -> dict[str, User]:
@@ -47,31 +49,47 @@ class Keyring:
         """Let the gate let in these keys."""
         gate.admit(CONTROL, self.users)
 
+    def user(self, key: str, now: float) -> User | None:
+        """Whose key a message has come under; None if it is not let in.
+
+        If a look at the folder is due, it comes first. So what came while the broker stood still is not taken
+        under a revoked key either.
+        """
+        self._refresh(now)
+        return self.users.get(key)
+
     def look(self, now: float) -> set[str] | None:
-        """Look at the folder if that is due. Returns the keys that were revoked; None if nothing has changed.
+        """Look at the folder if that is due. Returns the keys that were revoked since the last call; None if
+        nothing has changed.
 
         If the folder cannot be read, the keys stay as they are.
         """
+        self._refresh(now)
+        revoked, self._revoked = self._revoked, None
+        return revoked
+
+    def _refresh(self, now: float) -> None:
         if now < self._look_at:
-            return None
+            return
         self._look_at = now + LOOK_EVERY
         seen = seen_change(self.folder)
         if seen == self._seen:
-            return None
+            return
         try:
             users = self._read()
         except UsageError as error:
             log.error("the keys stay as they were: %s", error)
             self._seen = seen
-            return None
+            return
         self._seen = seen
         before, self.users = self.users, users
         self._tell_at = 0.0
-        return {key for key, user in before.items() if users.get(key) != user}
+        gone = {key for key, user in before.items() if users.get(key) != user}
+        self._revoked = gone | (self._revoked or set())
 
     def deadline(self) -> float:
         """When to look again."""
-        return self._look_at
+        return self._look_at if self._revoked is None else 0.0
 
     def tell(self, now: float, *, changed: bool) -> from_broker.Readers | None:
         """What to tell all sinks now, if anything.

@@ -143,7 +143,7 @@ class Broker:
             self.arrivals,
             largest,
             security,
-            lambda key: None if self.keyring is None else self.keyring.users.get(key),
+            lambda key: None if self.keyring is None else self.keyring.user(key, time.monotonic()),
             lambda user, who, message: self.machine.known.rights.check(user, who, message),
             self.audit,
         )

@@ -13,6 +13,7 @@ from zturbo_broker.jobs.job import Job
 from zturbo_broker.jobs.strikes import Death, strike
 from zturbo_broker.machine.known import Known
 from zturbo_broker.machine.lifecycle import Lifecycle
+from zturbo_broker.members.reach import plain_host
 
 __all__ = ["Departures"]
 
@@ -93,7 +94,7 @@ class Departures:
     def taken_out(self, members: list[Member], why: str, now: float) -> None:
         """Members are out of the view, though no node saw them exit."""
         for member in members:
-            self._tell_jobs(member, f"{self.known.name_of(member)} on {member.host} {why}")
+            self._tell_jobs(member, f"{self.known.name_of(member)} on {plain_host(member)} {why}")
         self._lost(members, now)
 
     def _tell_jobs(self, member: Member, text: str) -> None:
@@ -102,8 +103,8 @@ class Departures:
             stamp = job.stamp
             if stamp is None or job.state is not JobState.RUNNING:
                 continue
-            *_, queued, running = self.counts.of(member.incarnation, job.id)
-            if member.incarnation in (stamp.sink, *stamp.ordered.values()) or queued or running:
+            worked = any(self.counts.of(member.incarnation, job.id))
+            if worked or member.incarnation in (stamp.sink, *stamp.ordered.values()):
                 job.incidents.append(text)
 
     def _jobs_of(self, member: Member, others: Iterable[bytes]) -> list[Job]:

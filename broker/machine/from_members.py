@@ -18,7 +18,7 @@ from zturbo_broker.machine.newcomers_code import NewcomersCode
 from zturbo_broker.machine.reachability import Reachability
 from zturbo_broker.members.complaints import Complaints
 from zturbo_broker.members.leases import About
-from zturbo_broker.members.reach import why_apart, works
+from zturbo_broker.members.reach import plain_host, why_apart, works
 
 __all__ = ["FromMembers"]
 
@@ -159,7 +159,7 @@ class FromMembers:
             return  # a stranger's name: nothing is kept of it
         name = self.known.name_of(member)
         place = (member.pipeline, member.stage) if known else ("", -1)
-        text = f"the one on {member.host} is refused: {why}"
+        text = f"the one on {plain_host(member)} is refused: {why}"
         if self.problems.of(*place, now) != text:
             self.effects.append(LogLine("ERROR", name, b"", f"{name}: {text}"))
         self.problems.refused(*place, text, now)

@@ -7,6 +7,7 @@ from collections.abc import Set
 from zturbo.core.effects import LogLine
 from zturbo.wire.control.view import Member
 from zturbo_broker.machine.known import Known
+from zturbo_broker.members.reach import plain_host, plain_hosts
 
 __all__ = ["NewcomersCode"]
 
@@ -35,13 +36,14 @@ class NewcomersCode:
         if other is None:
             return None
         name = self._known.name_of(member)
+        there, _ = plain_hosts(other, member)
         text = (
-            f"its code is {member.code}, that of {name} on {other.host} {other.code}: bring the same "
+            f"its code is {member.code}, that of {name} on {there} {other.code}: bring the same "
             f"code to all hosts, or stop the workers with the other code first (or leave out code = "
             f'"same" of pipeline {member.pipeline})'
         )
         self._known.problems.refused(member.pipeline, member.stage, text, now)
-        self._known.effects.append(LogLine("WARNING", name, b"", f"refused on {member.host}: {text}"))
+        self._known.effects.append(LogLine("WARNING", name, b"", f"refused on {plain_host(member)}: {text}"))
         return text
 
     def joined(self, member: Member) -> None:
@@ -51,8 +53,6 @@ class NewcomersCode:
             return
         if (other := self._other(member)) is not None:
             name = self._known.name_of(member)
-            text = (
-                f"on {member.host} it has code {member.code}, on {other.host} {other.code}: "
-                "no job goes to both"
-            )
+            here, there = plain_hosts(member, other)
+            text = f"on {here} it has code {member.code}, on {there} {other.code}: no job goes to both"
             self._known.effects.append(LogLine("WARNING", name, b"", text))

@@ -18,6 +18,7 @@ from zturbo_broker.jobs.placement import Placed
 from zturbo_broker.jobs.strikes import stand
 from zturbo_broker.machine.known import Known
 from zturbo_broker.machine.lifecycle import Lifecycle
+from zturbo_broker.members.reach import plain_host
 
 __all__ = ["Restart"]
 
@@ -129,7 +130,7 @@ class Restart:
         self.life.lost_sinks.back(sink.spool)
         self.life.unplaced = True
         damaged = dict.fromkeys(message.damaged)
-        why = f"the spool of {sink.host} is damaged where it had this job"
+        why = f"the spool of {plain_host(sink)} is damaged where it had this job"
         for name in damaged:
             job = self.life.table.find(name)
             if job is None or job.stamp is None or job.stamp.spool != sink.spool:

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable
 from functools import lru_cache
 
 from zturbo.checks import is_loopback
 from zturbo.wire.control.view import Member
 
-__all__ = ["far_ends", "far_hosts", "linked", "share_host", "why_apart", "works"]
+__all__ = ["far_ends", "far_hosts", "linked", "plain_host", "plain_hosts", "share_host", "why_apart", "works"]
 
 
 PARSED = 16_384
 """Members whose addresses are kept as they were parsed."""
+
+_MARK = re.compile(r"-[0-9a-f]{8}-\d+$")
+"""What a host's name ends with: its boot, and its network."""
 
 _ORDER = {"broker": 0, "worker": 1, "sink": 2}
 
@@ -33,11 +37,23 @@ def why_apart(member: Member, other: Member, name: Callable[[Member], str]) -> s
         The reason, and which of the two is to be started again with which arguments.
     """
     deaf, far = (member, other) if not _hears(member, other) else (other, member)
+    hosts = plain_hosts(deaf, far)
     who, whom = (name(m) if m.role == "worker" else f"the {m.role}" for m in (deaf, far))
     return (
-        f"{who} on {deaf.host} can be reached from its own host alone, and {whom} is on {far.host}: start "
+        f"{who} on {hosts[0]} can be reached from its own host alone, and {whom} is on {hosts[1]}: start "
         f"{who} with --insecure and --address, the address by which others reach its host"
     )
+
+
+def plain_host(member: Member) -> str:
+    """The name of its host for people, without the mark of its boot and its network."""
+    return _MARK.sub("", member.host)
+
+
+def plain_hosts(one: Member, other: Member) -> tuple[str, str]:
+    """The names of the hosts of two members; with their marks, if two hosts have one name."""
+    names = plain_host(one), plain_host(other)
+    return (one.host, other.host) if names[0] == names[1] and one.host != other.host else names
 
 
 def works(member: Member, others: Iterable[Member]) -> bool:

@@ -6,17 +6,14 @@ The one that others reach too stays. A member and the hosts of others that it ex
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 
 from zturbo.checks import is_loopback
 from zturbo.slotted import slotted
 from zturbo.wire.control.view import Member
+from zturbo_broker.members.reach import plain_hosts
 
 __all__ = ["End", "goes", "newcomer_goes", "sentence"]
-
-_MARK = re.compile(r"-[0-9a-f]{8}-\d+$")
-"""What a host's name ends with: its boot, and its network."""
 
 
 @slotted(frozen=True)
@@ -77,9 +74,7 @@ def newcomer_goes(new: End, there: End) -> bool:
 
 def sentence(one: End, other: End, name: Callable[[Member], str]) -> str:
     """The broken link, for people: both ends, the address, the direction, and what to do."""
-    hosts = _plain(one.member.host), _plain(other.member.host)
-    if hosts[0] == hosts[1]:
-        hosts = one.member.host, other.member.host
+    hosts = plain_hosts(one.member, other.member)
 
     def called(end: End) -> str:
         member = end.member
@@ -103,10 +98,6 @@ def sentence(one: End, other: End, name: Callable[[Member], str]) -> str:
             "way to the other, or start them with --address, an address by which the other host reaches it"
         )
     return f"{ends} do not answer each other on their link, though single messages may get through"
-
-
-def _plain(host: str) -> str:
-    return _MARK.sub("", host)
 
 
 def _address(member: Member) -> str:

@@ -6,11 +6,13 @@ import asyncio
 import json
 import os
 import platform
+from typing import Any
 
 from tests.support.cluster import Cluster, eventually, stage
 from tests.support.four_hosts import ask, some_hosts
 from zturbo import AsyncClient, Job, Task
 from zturbo.cli import main
+from zturbo.runtime.code.codeof import code_of
 from zturbo.version import __version__
 
 
@@ -47,10 +49,12 @@ def test_several_hosts() -> None:
         hosts.run("b", "zturbo", "stage", file, "p.first", *broker)
         hosts.run("c", "zturbo", "stage", file, "p.second", *broker)
 
-        def found() -> list[tuple[str, list[str]]]:
+        def told() -> list[dict[str, Any]]:
             asked = ask(hosts, "c", "hosts", "--json")
-            told = json.loads(asked.stdout) if asked.returncode == 0 else []
-            return [(h["address"], sorted(process["name"] for process in h["processes"])) for h in told]
+            return json.loads(asked.stdout) if asked.returncode == 0 else []
+
+        def found() -> list[tuple[str, list[str]]]:
+            return [(h["address"], sorted(process["name"] for process in h["processes"])) for h in told()]
 
         expected = [
             ("10.99.0.1", ["broker", "p.second", "sink"]),
@@ -59,3 +63,8 @@ def test_several_hosts() -> None:
         ]
         eventually(lambda: sorted(found()) == expected)
         assert found()[0] == expected[0], "the broker's host comes first"
+        codes = {process["code"] for host in told() for process in host["processes"] if process["code"]}
+        assert codes == {code_of("tests.stages.basic:Log")}, "all stages here have one class"
+        for host in told():
+            for process in host["processes"]:
+                assert bool(process["code"]) == process["name"].startswith("p."), process

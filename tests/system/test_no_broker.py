@@ -97,3 +97,10 @@ def test_hosts_that_are_out_of_reach() -> None:
         for process, seen in zip(asked, cases.values(), strict=True):
             _, said = process.communicate(timeout=60)
             assert process.returncode == 3 and seen in said.decode(), said
+        # and so does a stage, which goes on trying
+        stages = [*cases.items()][:2]
+        for address, _ in stages:
+            hosts.run("b", "zturbo", "stage", file, "p.first", "--broker", address, "--insecure")
+        for address, seen in stages:
+            text = f"no broker answers at {address} yet: {seen}"
+            eventually(lambda text=text: text in hosts.logs())  # type: ignore[misc]

@@ -46,6 +46,27 @@ def test_from_a_revocation_on_nothing_is_taken_under_that_key(tmp_path: Path) ->
                 stage.wait(20)
 
 
+def test_a_stage_under_a_key_with_which_it_can_never_join_ends_with_a_code_of_its_own(tmp_path: Path) -> None:
+    with running(tmp_path, "", None, True):
+        network = (tmp_path / "network.toml").read_text()
+        (tmp_path / "plain.toml").write_text(network.replace(f'keys = "{tmp_path}/keys"', ""))
+        keys.make_folder(tmp_path / "other")
+        keys.add(tmp_path / "other", "node", "gpu1")
+        cases = {
+            "it wants a key, and this process has none": ["plain.toml", "p.add"],
+            "the keys of another network": ["plain.toml", "p.add", "--keys", "other/node-gpu1.key"],
+        }
+        env = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "ZTURBO_LOCAL_KEYS": "never"}
+        command = [sys.executable, "-m", "zturbo", "stage"]
+        stages = [
+            subprocess.Popen([*command, *words], cwd=tmp_path, env=env, stderr=subprocess.PIPE, text=True)
+            for words in cases.values()
+        ]
+        for stage, why in zip(stages, cases, strict=True):
+            _, told = stage.communicate(timeout=120)
+            assert stage.returncode == 4 and why in told, told
+
+
 def _revoke(address: str, folder: Path, admin: Client, stage: subprocess.Popen[bytes]) -> None:
     def workers() -> int:
         return sum(admin.pipelines()[0]["workers"])

@@ -101,6 +101,9 @@ def test_hosts_that_cannot_reach_each_other_are_told_what_to_do() -> None:
             eventually(look)
             (name,) = found
             left.remove(name)
+            at = on[name]  # and it is said at a terminal too: its own, or that of the one that is refused
+            what = f"{name.replace('sink', 'the sink')} on {at} can be reached from its own host alone, and "
+            eventually(lambda what=what: what in hosts.logs())  # type: ignore[misc]
             running[name].terminate()
             running[name].wait()
             running[name] = start(name, "--insecure")

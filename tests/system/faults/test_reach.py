@@ -88,6 +88,8 @@ def test_a_link_that_breaks_in_one_direction(three: tuple[Hosts, str]) -> None:
     hosts.close_ports("c")
     first = r"(p\.first on b|the sink on a)"  # either may notice it first
     sentence = rf"p\.second on c at 10\.99\.0\.3:\d+ does not answer {first}: open that port of c "
+    incident = re.compile(rf"p\.second on c was taken out: {sentence}")
+    eventually(lambda: incident.search(ask(hosts, "a", "jobs").stdout) is not None)  # while the job runs
     told(hosts, "c", sentence, stays_out=False)
     run.end()
     assert set(left(hosts)) == {"p.second"}, "the sink and the first stage stay"

@@ -30,6 +30,22 @@ def test_a_revoked_key_is_noticed_at_the_next_look(folder: Path) -> None:
     assert ring.look(3 * LOOK_EVERY) == set() and len(ring.users) == 3
 
 
+def test_a_message_is_looked_at_by_the_keys_of_its_time(folder: Path) -> None:
+    """Also if nobody has looked at the folder meanwhile; what follows for members comes at the next look."""
+    keys.add(folder, "node", "gpu1")
+    public = keys.read_keys(folder / "node-gpu1.key", ("node",)).public
+    ring = Keyring(folder, shared=False)
+    assert ring.look(0.0) is None and ring.user(public, 0.0) is not None
+    keys.revoke(folder, "gpu1")
+    assert ring.user(public, LOOK_EVERY / 2) is not None
+    assert ring.user(public, LOOK_EVERY) is None
+    assert ring.deadline() == 0.0, "the broker looks at once"
+    keys.add(folder, "node", "gpu2")
+    assert ring.user(public, 2 * LOOK_EVERY) is None
+    assert ring.look(2 * LOOK_EVERY) == {public} and ring.look(3 * LOOK_EVERY) is None
+    assert ring.deadline() > 0.0
+
+
 def test_another_role_is_another_key(folder: Path) -> None:
     ring = Keyring(folder, shared=False)
     public = next(key for key, user in ring.users.items() if user.role == "admin")

@@ -46,5 +46,12 @@ def test_a_job_is_told_whom_it_has_lost() -> None:
     hello(other, worker())
     hello(other, sink())
     submit(other, b"j" * 16)
+    progress(other, {b"j" * 16: (7, 0, 0, 0)})
+    other.members.cut_off(worker(), "p.a on h does not answer", 1.0)
+    assert list(other.jobs[b"j" * 16].incidents) == ["p.a on h was taken out: p.a on h does not answer"]
+    other = broker(lease=5.0)
+    hello(other, worker())
+    hello(other, sink())
+    submit(other, b"j" * 16)
     other.gone(SINK, 1.0, Death(-1, "sink-0 (process 7 on h)", "SIGKILL"))
     assert other.jobs[b"j" * 16].incidents[0] == "sink-0 (process 7 on h) died: SIGKILL"

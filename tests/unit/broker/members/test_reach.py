@@ -8,7 +8,7 @@ from tests.unit.broker.hosts import BOTH, IPC, member
 from zturbo.wire.control.view import Member
 from zturbo_broker.members import reach
 from zturbo_broker.members.places import Places
-from zturbo_broker.members.reach import share_host, why_apart
+from zturbo_broker.members.reach import plain_hosts, share_host, why_apart
 
 
 def name(of: Member) -> str:
@@ -69,3 +69,12 @@ def test_addresses_are_parsed_once(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_another_pipeline() -> None:
     other = Member(b"m" * 16, "worker", "q", 1, "a", IPC)
     assert told(member("worker", 0, host="b", ends=BOTH), other) is None
+
+
+def test_hosts_have_their_plain_names_unless_two_have_one_name() -> None:
+    one, twin, other = (
+        member("worker", 0, host=host, ends=BOTH) for host in ("a-0123abcd-1", "a-0123abcd-2", "b-0123abcd-1")
+    )
+    assert plain_hosts(one, other) == ("a", "b")
+    assert plain_hosts(one, twin) == ("a-0123abcd-1", "a-0123abcd-2")
+    assert plain_hosts(one, one) == ("a", "a")
