@@ -2,6 +2,7 @@
 
     python -m benchmarks.idle              two stages of 16 workers each, then of 64
     python -m benchmarks.idle 8 --seconds 10
+    python -m benchmarks.idle 64 --peers 6 with a bound of the workers that each one sends to
 
 ``zturbo up`` runs with a network file of two stages on this host. One job of some thousand tasks goes through
 them. Descriptors are counted in ``/proc`` meanwhile and afterwards; the figure is the highest of any worker.
@@ -71,16 +72,17 @@ def descriptors(pids: Iterable[int]) -> Counter[str]:
     return most
 
 
-def measure(workers: int, seconds: float, rest: float = REST) -> Found:
+def measure(workers: int, seconds: float, rest: float = REST, peers: int | None = None) -> Found:
     """Start two stages of so many workers each, let tasks through, and count.
 
     Args:
         workers: of each stage.
         seconds: for which CPU is counted.
         rest: seconds after the start, and after the last result.
+        peers: workers of the second stage that one of the first sends to, at most; None for no bound.
     """
     found = Found(workers)
-    peer = Here("memory")
+    peer = Here("memory", peers=peers)
     try:
         peer.start(Flow(("same", "nap"), workers=workers))
         pids = peer.processes()
@@ -118,12 +120,13 @@ def main(words: list[str] | None = None) -> int:
     parser.add_argument("workers", type=int, nargs="*", default=[16, 64])
     parser.add_argument("--seconds", type=float, default=30.0, help="for which CPU is counted")
     parser.add_argument("--rest", type=float, default=REST, help="seconds before tasks come, and afterwards")
+    parser.add_argument("--peers", type=int, help="workers of the next stage that one sends to, at most")
     args = parser.parse_args(words)
     head = ["workers", "at work, at most: sockets, files", "in the second half", "idle: sockets, files"]
     head += ["CPU a second: a worker", "the broker", "the sink", "all"]
     sys.stdout.write(f"| {' | '.join(head)} |\n" + "| --- " * len(head) + "|\n")
     for workers in args.workers:
-        sys.stdout.write(measure(workers, args.seconds, args.rest).row() + "\n")
+        sys.stdout.write(measure(workers, args.seconds, args.rest, args.peers).row() + "\n")
         sys.stdout.flush()
     return 0
 

@@ -49,6 +49,7 @@ class Here(Peer):
     Args:
         durability: of the pipeline.
         functions: stages are plain functions; else Stage classes.
+        peers: workers of the next stage that a worker sends to, at most; None for no bound.
         limits: of the broker, as in its part of a network file.
         idle: start no workers.
 
@@ -64,6 +65,7 @@ class Here(Peer):
         durability: str = "process",
         functions: bool = False,
         *,
+        peers: int | None = None,
         limits: Mapping[str, int] | None = None,
         idle: bool = False,
     ) -> None:
@@ -75,6 +77,7 @@ class Here(Peer):
         )
         self._durability = durability
         self._functions = functions
+        self._peers = peers
         self._nodes: list[subprocess.Popen[str]] = []
         self._connected = False
         self._ready = threading.Condition()
@@ -92,7 +95,8 @@ class Here(Peer):
                 bind = f"tcp://127.0.0.1:{probe.getsockname()[1]}"
         self._file = file = folder / "network.toml"
         text = network(flow, bind, str(folder / "state"), self._durability, self._functions, self._limits)
-        file.write_text(text)
+        bound = "" if self._peers is None else f"\npeers = {self._peers}"
+        file.write_text(text.replace('name = "p"', f'name = "p"{bound}', 1))
         names = [f"p.{step}-{i}" for i, step in enumerate(flow.steps)]
         away = names[len(names) - flow.away :]
         wide = ["--insecure"] if flow.away else []

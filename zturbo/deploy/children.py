@@ -136,6 +136,7 @@ def worker_children(
             "worker_id": worker_id,
             "max_task_bytes": pipeline.max_task_bytes,
             "task_timeout": spec.task_timeout,
+            "peers": pipeline.peers,
             "tcp": _tcp(network, address),
             "debug": debug,
             "logs": str(network.state / "logs"),

@@ -162,6 +162,9 @@ class PipelineSpec:
     code with which the job began, the newest then. ``restart``: so too, but if no worker has that code any
     more, the job starts over with the newest. ``same``: a worker whose code differs is refused. ``any``: all
     of them."""
+    peers: int | None = None
+    """Workers of the next stage that a worker sends tasks to, at most: this bounds its sockets. Without it,
+    a worker has six, and more while tasks wait."""
     max_task_bytes: int = 256 << 20
     """Most bytes of one task."""
     max_task_retries: int = 3
@@ -413,7 +416,7 @@ class _Parser:
     def pipeline(self, table: Mapping[str, Any], key: str) -> PipelineSpec:
         name = self.name(table, key)
         key = f"pipeline.{name}"
-        known = ["name", "stage", "durability", "order", "logs", "code"]
+        known = ["name", "stage", "durability", "order", "logs", "code", "peers"]
         known += ["max_task_bytes", "max_task_retries"]
         self.known(table, key, known)
         stages: list[StageSpec] = []
@@ -435,6 +438,7 @@ class _Parser:
             code=self.get(
                 table, key, "code", str, "'job', 'restart', 'same' or 'any'", "job", lambda v: v in codes
             ),
+            peers=self.get(table, key, "peers", int, "a number, 1 or more", None, lambda v: v >= 1),
             max_task_bytes=self.get(
                 table, key, "max_task_bytes", int, "a number of bytes, 1 or more", 256 << 20, lambda v: v >= 1
             ),

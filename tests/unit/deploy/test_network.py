@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from zturbo.deploy.children import worker_children
 from zturbo.deploy.network import Network, tomllib
 from zturbo.errors import NetworkFileError
 
@@ -45,11 +46,15 @@ def test_a_right_file(tmp_path: Path) -> None:
     assert pipeline.stages[0].args == {"threshold": 0.5}
     assert network.find("video.track") == (pipeline, 1)
     assert network.state == tmp_path / ".zturbo" / "net"
+    assert [child.spec["peers"] for child in worker_children(network, "video.detect")] == [None, None]
+    bounded = load(tmp_path, RIGHT.replace('name = "video"', 'name = "video"\npeers = 6'))
+    assert [child.spec["peers"] for child in worker_children(bounded, "video.detect")] == [6, 6]
 
 
 @pytest.mark.parametrize(
     "old, new, key, said",
     [
+        ('name = "video"', 'name = "video"\npeers = 0', "pipeline.video.peers", "a number, 1 or more"),
         ("workers = 2", "worker = 2", "pipeline.video.stage.detect.worker", "did you mean 'workers'?"),
         (
             "workers = 2",

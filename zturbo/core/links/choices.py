@@ -20,12 +20,15 @@ class Choices:
         me: incarnation of the sender.
         host: its host; peers with the same one are near.
         fanout: workers of one stage to which it has links; None for all of them.
+        bounded: whether it has links to these alone, and to no others while tasks wait. They begin with the
+            first task: while workers start, each view chooses others.
     """
 
-    def __init__(self, me: bytes, host: str, fanout: int | None) -> None:
+    def __init__(self, me: bytes, host: str, fanout: int | None, *, bounded: bool = False) -> None:
         self._me = me
         self._host = host
         self._fanout = fanout
+        self._bounded = bounded
         self.of: dict[Destination, Choice] = {}
         """The choice of each group that has more workers than this sender has links to."""
 
@@ -51,7 +54,8 @@ class Choices:
                     workers = group(member.pipeline, member.stage, code)
                     groups.setdefault(workers, []).append(member)
             groups[member.incarnation] = [member]
-            if not self._is_large(kinds[member.role, member.stage]):
+            lazy = self._bounded and member.role == "worker"
+            if not lazy and not self._is_large(kinds[member.role, member.stage]):
                 at_once.append(member.incarnation)
         usable = {dest: [member.incarnation for member in members] for dest, members in groups.items()}
         before, self.of = self.of, {}
@@ -66,9 +70,13 @@ class Choices:
             assert self._fanout is not None
             choice = self.of[dest] = before.get(dest) or Choice(self._me)
             used = choice.used
-            choice.set_members(chosen(me, fellows, members, self._fanout), members, self._host)
+            some = chosen(me, fellows, members, self._fanout)
+            if self._bounded:
+                members = [member for member in members if member.incarnation in some]
+            choice.set_members(some, members, self._host)
             gone += [peer for peer in used if peer not in choice.used]
-            at_once += choice.used
+            if not self._bounded:
+                at_once += choice.used
             usable[dest] = choice.used
         return usable, at_once, gone
 

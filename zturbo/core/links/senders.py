@@ -63,10 +63,18 @@ class Senders:
         custody: counts the outbatches that came of each input.
         effects: list to which it appends its effects.
         fanout: workers of one stage to which it has links; None for all of them.
+        bounded: whether it has links to these alone, and to no others while tasks wait.
     """
 
     def __init__(
-        self, me: bytes, host: str, custody: Custody[Any], effects: list[Effect], fanout: int | None = None
+        self,
+        me: bytes,
+        host: str,
+        custody: Custody[Any],
+        effects: list[Effect],
+        fanout: int | None = None,
+        *,
+        bounded: bool = False,
     ) -> None:
         self.me = me
         self.host = host
@@ -79,7 +87,7 @@ class Senders:
         self.near: set[bytes] = set()
         self.groups: dict[Destination, list[bytes]] = {}
         """Destination -> the incarnations that may get what goes there."""
-        self.choices = Choices(me, host, fanout)
+        self.choices = Choices(me, host, fanout, bounded=bounded)
         self.pending: dict[Destination, RoundRobin[OutBatch]] = {}
         self.pending_tasks = 0
         self.pending_bytes = 0

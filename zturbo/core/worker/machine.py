@@ -91,6 +91,7 @@ class WorkerMachine:
         batch_wait: seconds that the code waits until it has ``batch`` tasks.
         concurrency: tasks that the code runs at a time, and finishes in any order; 0 for one by one.
         fanout: workers of the next stage to which it has links.
+        bounded: whether it has links to these alone, and to no others while tasks wait.
     """
 
     def __init__(
@@ -107,6 +108,7 @@ class WorkerMachine:
         batch_wait: float = 0.0,
         concurrency: int = 0,
         fanout: int = FANOUT,
+        bounded: bool = False,
     ) -> None:
         self.me = me
         self._pipeline = pipeline
@@ -120,7 +122,7 @@ class WorkerMachine:
         self.ended = self.known_jobs.ended
         self.arrivals = Arrivals(me, self.effects)
         self.receivers = self.arrivals.receivers
-        self.senders = Senders(me, host, self.arrivals.custody, self.effects, fanout)
+        self.senders = Senders(me, host, self.arrivals.custody, self.effects, fanout, bounded=bounded)
         self.sequenced = Sequenced(me, self.jobs, self.effects, spill_bytes)
         self.feed = Feed(
             self.arrivals,

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from zturbo.api.stage import Stage
 from zturbo.core.effects import Control, EndJob, Exit, Meet, Reclaim, Run, Send, Spill, Work
+from zturbo.core.links.choice import FANOUT
 from zturbo.core.worker.machine import WorkerMachine
 from zturbo.core.worker.produced import Produced
 from zturbo.errors import StartError
@@ -95,6 +96,7 @@ class WorkerProcess:
         max_task_bytes: bytes that one output may have.
         task_timeout: seconds that a task of an ``async def`` stage may take; the node ends other tasks.
         ring: where its trace goes; None for no trace.
+        peers: workers of the next stage that it has links to at most; None for no bound.
     """
 
     def __init__(
@@ -107,6 +109,7 @@ class WorkerProcess:
         max_task_bytes: int,
         task_timeout: float | None = None,
         ring: Ring | None = None,
+        peers: int | None = None,
     ) -> None:
         self.loop = loop
         self.machine = WorkerMachine(
@@ -119,6 +122,8 @@ class WorkerProcess:
             batch=host.batch,
             batch_wait=host.batch_wait,
             concurrency=host.concurrency,
+            fanout=FANOUT if peers is None else peers,
+            bounded=peers is not None,
         )
         self.machine.rounds.together = True
         loop.member = Member(
@@ -487,6 +492,7 @@ def make_worker(side: ChildSide) -> WorkerProcess:
         max_task_bytes=spec["max_task_bytes"],
         task_timeout=spec.get("task_timeout"),
         ring=RingFile(spec["ring_fd"]).ring() if "ring_fd" in spec else None,
+        peers=spec.get("peers"),
     )
     coroutines = host.instances.coroutines
     of_loop = coroutines.fds if coroutines is not None else frozenset[int]()

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import random
+from collections import Counter
+
+import pytest
+
 from tests.unit.core.pair import BUSY, JOB, SENDER, Pair
 from zturbo.core.effects import Effect, Send
 from zturbo.core.links.choice import KEEP, TRY_AFTER
@@ -162,3 +167,58 @@ def test_a_link_that_is_used_again_goes_on_with_its_numbers() -> None:
             many.pump(at)
         assert wanted not in many.senders.groups["p", 1] and not link.retained
     assert numbers == [1, 2]
+
+
+W, PEERS = 64, 6
+"""Workers of each of two stages, and the bound."""
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_with_a_bound_no_worker_has_to_do_with_more_whatever_happens(seed: int) -> None:
+    """From the start on, at which workers join one after the other; tasks wait at all times, and workers are
+    free, or busy, or silent. Counted are all to which anything is ever sent once all have joined."""
+    rng = random.Random(seed)
+    froms, to = ([Member(rng.randbytes(16), "worker", "p", k, "h", ("x",)) for _ in range(W)] for k in (0, 1))
+    sink = Member(b"s" * 16, "sink", "", -1, "h", ("x",))
+    members = rng.sample([*froms, *to], 2 * W)
+    senders: dict[bytes, tuple[Senders, list[Effect]]] = {}
+    for count in range(1, 2 * W + 1):  # each view has one more
+        here = members[:count]
+        view = View(count, {member.incarnation: member for member in (*here, sink)})
+        fellows = [member for member in here if member.stage == 0]
+        for me in fellows:
+            if me.incarnation not in senders:
+                effects: list[Effect] = []
+                made = Senders(me.incarnation, "h", Custody(), effects, PEERS, bounded=True)
+                senders[me.incarnation] = made, effects
+            some = [member for member in here if member.stage == 1]
+            senders[me.incarnation][0].set_view(view, [*some, sink], 0.0, fellows)
+    asked: Counter[bytes] = Counter()
+    for one, effects in senders.values():
+        one.stamp(Stamp(JOB, 1, "p", {}, sink.incarnation))
+        met = {effect.peer for effect in effects if isinstance(effect, Send)}
+        assert met <= {sink.incarnation}, "no link begins before there is a task for it"
+        for number in range(300):
+            one.put(OutBatch.of(Batch(JOB, 1, 1, [((number,), 1)], 1, b"\x01"), ("p", 1)))
+        now = 0.0
+        for _ in range(200):
+            now += rng.choice([0.01, 0.1, 1.0, 11.0])
+            one.pump(now)
+            for peer, link in one.links.items():
+                if rng.random() < 0.2:
+                    acked = rng.randint(link.acked, link.sent)
+                    tasks = link.tasks_sent + rng.randint(0, 2)
+                    free = rng.random() < 0.5
+                    said = Statement(
+                        peer, one.me, link.sent, acked, [], tasks, 1 << 20, link.nonce, free=free
+                    )
+                    one.statement(said, now)
+            one.tick(now)
+            one.check()
+        met = {effect.peer for effect in effects if isinstance(effect, Send)}
+        workers = met - {sink.incarnation}
+        assert len(workers) == PEERS, "all of its own are used"
+        asked.update(workers)
+    assert set(asked) == {member.incarnation for member in to}, "and nobody is left out"
+    # A peer takes two sockets, one for each direction. So do the sink, and the broker at the first stage.
+    assert 2 * (PEERS + 2) + 3 < 20 and 2 * (max(asked.values()) + 1) + 3 < 20
