@@ -33,9 +33,9 @@ examples:
   zturbo top --once                   print it once, as for a report
   zturbo top --json                   the same for programs
 
-keys: up and down choose a job, c cancels it, r runs its failed tasks again (both ask first), s sorts the
-jobs, / filters them, q leaves. Of a worker's time C is the stage's code, I waiting for input, H held back by
-what follows, O zturbo itself.
+keys: up and down choose a job, Enter opens and closes it, c cancels it, r runs its failed tasks again (both
+ask first), s sorts the jobs, / filters them, q leaves. Of a worker's time C is the stage's code, I
+waiting for input, H held back by what follows, O zturbo itself.
 """
 
 EVERY = 1.0
@@ -44,7 +44,8 @@ EVERY = 1.0
 PAGE = 200
 """Jobs that are looked at."""
 
-HELP = "q leave  s sort: {sort}  / filter  up, down: choose a job  c cancel  r retry failed"
+HELP = "q leave  s sort: {sort}  / filter  arrows, Enter: open  c cancel  r retry failed"
+OPENED = "Enter: all jobs  up, down: another job  c cancel  r retry failed  q leave"
 
 NAMES = {b"\x1b[A": "up", b"\x1b[B": "down", b"\x1bOA": "up", b"\x1bOB": "down"}
 """What a terminal sends for a key -> its name."""
@@ -139,7 +140,7 @@ class Keys:
         look = self.look
         if look.typing:
             return f"filter: {look.words}_   (Enter ends it)"
-        return look.note or HELP.format(sort=look.sort)
+        return look.note or (OPENED if look.opened else HELP.format(sort=look.sort))
 
     def press(self, key: str) -> bool:
         """A key was pressed. Returns whether to go on."""
@@ -152,9 +153,13 @@ class Keys:
             look.note = self._do(asked) if key == "y" else ""
             return True
         look.note = ""
-        if key in ("q", "\x1b"):
+        if key == "\x1b" and look.opened:
+            look.opened = False
+        elif key in ("q", "\x1b"):
             return False
-        if key == "s":
+        elif key in ("\r", "\n"):
+            look.opened = not look.opened and self._chosen() is not None
+        elif key == "s":
             look.sort = SORTS[(SORTS.index(look.sort) + 1) % len(SORTS)]
         elif key == "/":
             look.typing = True

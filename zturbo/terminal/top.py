@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from rich.table import Table
     from rich.text import Text
 
-__all__ = ["SORTS", "Look", "as_map", "jobs_shown", "screen", "stage_table"]
+__all__ = ["SORTS", "Look", "as_map", "job_details", "jobs_shown", "screen", "stage_table"]
 
 SORTS = ("newest", "state", "failed", "name")
 """Orders of jobs that a key goes through."""
@@ -46,6 +46,8 @@ class Look:
     """Only jobs whose name, pipeline or state has these are shown."""
     selected: str = ""
     """Id of the job to which keys apply."""
+    opened: bool = False
+    """Whether this job is shown in detail, in place of the list."""
     typing: bool = False
     """Whether keys go to ``words``."""
     note: str = ""
@@ -131,6 +133,8 @@ def screen(
     parts += [Text(""), host_table(hosts)]
     rows += 2 + len(hosts)
     jobs = jobs_shown(description["jobs"], look)
+    if look.opened and (job := next((one for one in jobs if one["id"] == look.selected), None)):
+        return [*parts, Text(""), *job_details(job, max(3, height - rows - 8) if height else 20)]
     room = max(3, height - rows - 4) if height else len(jobs)
     if jobs or look.words:
         parts += [Text(""), job_table(jobs[:room], look)]
@@ -218,6 +222,35 @@ def job_table(jobs: list[dict[str, Any]], look: Look) -> Table:
             style="reverse" if chosen else "",
         )
     return table
+
+
+def job_details(job: dict[str, Any], room: int) -> list[Text | Table]:
+    """One job: its state, its tasks at each stage, what it waits for, what went wrong.
+
+    Args:
+        job: as :meth:`zturbo.Client.describe` gives it.
+        room: lines for incidents; the last ones are shown.
+    """
+    from rich.table import Table
+    from rich.text import Text
+
+    head = f"job {job['id'][:12]}  {one_line(title_of(job), 40)}  {job['state']}"
+    told = f"pipeline {one_line(job['pipeline'])}, {job['results']} results, {job['failed']} failed tasks"
+    parts: list[Text | Table] = [Text(head, style="bold", no_wrap=True, overflow="ellipsis"), Text(told)]
+    if job["waiting"]:
+        parts.append(Text(f"waits for {one_line(job['waiting'], 300)}", style="yellow"))
+    if job["error"]:
+        parts.append(Text(one_line(job["error"], 300), style="red"))
+    table = Table.grid(padding=(0, 2))
+    for head in ("STAGE", "QUEUED", "RUNNING", "DONE", "FAILED"):
+        table.add_column(justify="left" if head == "STAGE" else "right", no_wrap=True)
+    table.add_row(*(Text(head, style="dim") for head in ("STAGE", "QUEUED", "RUNNING", "DONE", "FAILED")))
+    for count in job["counts"]:
+        numbers = (str(count[what]) for what in ("queued", "running", "done", "failed"))
+        table.add_row(one_line(count["stage"], 24), *numbers)
+    parts.append(table)
+    parts += [Text(one_line(text), no_wrap=True, overflow="ellipsis") for text in job["incidents"][-room:]]
+    return parts
 
 
 def _about(job: dict[str, Any]) -> str:

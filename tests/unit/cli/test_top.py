@@ -81,3 +81,26 @@ def test_a_filter_takes_keys_until_enter(keys: Keys) -> None:
         assert keys.press(key)
     assert keys.look.words == "qc" and not keys.look.typing
     assert not keys.press("q")
+
+
+def test_a_job_is_opened_and_closed(keys: Keys) -> None:
+    keys.press("\r")
+    assert keys.look.opened and keys.foot().startswith("Enter: all jobs")
+    keys.press("down")
+    assert keys.look.opened and keys.look.selected == "b" * 32
+    assert keys.press("\x1b") and not keys.look.opened, "Escape closes it, and does not leave"
+    keys.press("\n")
+    keys.press("\n")
+    assert not keys.look.opened
+    keys.see([])
+    keys.press("\r")
+    assert not keys.look.opened, "there is no job to open"
+    assert not keys.press("\x1b")
+
+
+def test_the_last_line_fits_into_80_columns(keys: Keys) -> None:
+    for _ in range(4):
+        keys.press("s")
+        assert len(keys.foot()) <= 80
+    keys.press("\r")
+    assert len(keys.foot()) <= 80

@@ -62,6 +62,21 @@ def test_names_of_jobs_steer_no_terminal() -> None:
     assert not [line for line in shown() if "\x1b" in line]
 
 
+def test_an_opened_job_is_shown_in_detail() -> None:
+    counts = [{"stage": "a\x1b", "queued": 7, "running": 1, "done": 123, "failed": 0}]
+    one = job(2, "running", name="clip", counts=counts, incidents=[f"lost {n}" for n in range(90)])
+    jobs = {**JOBS, "jobs": [one, job(3, "done")]}
+    lines = shown(look=Look(selected=one["id"], opened=True), jobs=jobs)
+    text = "\n".join(lines)
+    assert "job 000000000000  clip  running" in text and "pipeline p, 3 results, 0 failed tasks" in text
+    assert [line.split()[-4:] for line in lines if "123" in line] == [["7", "1", "123", "0"]]
+    assert "lost 89" in lines[-1] and "lost 0" not in text and "job 3" not in text and "\x1b" not in text
+    assert max(map(len, lines)) <= 80 and len(lines) <= 22
+    waits = {**one, "waiting": "a worker", "error": "a fault", "incidents": []}
+    text = "\n".join(shown(look=Look(selected=one["id"], opened=True), jobs={**JOBS, "jobs": [waits]}))
+    assert "waits for a worker" in text and "a fault" in text
+
+
 def test_jobs_are_sorted_and_filtered() -> None:
     jobs = JOBS["jobs"]
     assert [one["number"] for one in jobs_shown(jobs, Look())] == [2, 3, 1]  # type: ignore[arg-type]
