@@ -291,19 +291,20 @@ class FromMembers:
             if not reachability.tried(who, about, complaints.since(who, about), now):
                 continue
             found = reachability.verdict(who, about, now)
-            if found is None and (found := reachability.unclear(who, about, now)) is not None:
-                if complaints.to_tell(who, about):
+            if found is None:
+                new, too_long = complaints.to_tell(who, about), complaints.outlasts(who, about, now)
+                found = reachability.unclear(who, about, now) if new or too_long else None
+                if found is not None and new:
                     text = f"{found[1]}: one of them may be slow, so this is watched for a while"
                     self.effects.append(LogLine("WARNING", self.known.name_of(found[0]), b"", text))
-                if not complaints.outlasts(who, about, now):
+                if found is None or not too_long:
                     continue
                 complaints.settle(who)  # its other links, and those of the other end, have as much time again
                 complaints.settle(about)
-            if found is not None:
-                member, why = found
-                complaints.settle(member.incarnation)
-                self.cut_off(member, why, now)
-                return
+            member, why = found
+            complaints.settle(member.incarnation)
+            self.cut_off(member, why, now)
+            return
         if overdue:
             complaints.postpone(now)
 
