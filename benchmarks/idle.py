@@ -62,9 +62,10 @@ def descriptors(pids: Iterable[int]) -> Counter[str]:
     most: Counter[str] = Counter()
     for pid in pids:
         kinds: Counter[str] = Counter()
-        for name in os.listdir(f"/proc/{pid}/fd"):
+        folder = f"/proc/{pid}/fd"
+        for name in os.listdir(folder) if os.path.exists(folder) else ():  # it may have been started anew
             try:
-                kinds["socket"] += os.readlink(f"/proc/{pid}/fd/{name}").startswith("socket:")
+                kinds["socket"] += os.readlink(f"{folder}/{name}").startswith("socket:")
                 kinds["all"] += 1
             except FileNotFoundError:  # closed meanwhile
                 pass
