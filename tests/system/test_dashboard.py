@@ -13,6 +13,7 @@ import subprocess
 import sys
 import threading
 import urllib.error
+import urllib.parse
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -75,17 +76,14 @@ def ask(url: str, method: str = "GET", **headers: str) -> tuple[int, str, Any]:
 @pytest.fixture(scope="module")
 def network() -> Iterator[tuple[Cluster, Client, str, str]]:
     """(cluster, client, address of the page, id of a job that goes on)."""
-    stages = [stage("fast", "tests.stages.contents:Same"), stage("slow", "Nap", 2, seconds=0.02)]
+    stages = [stage("fast", "Count"), stage("slow", "Nap", 2, seconds=0.02)]
     with Cluster({"p": stages, "q": [stage("odd", "Odd")]}) as cluster, cluster.client() as client:
-        job = client.submit(Job(HOSTILE, Task(0)), "p")
+        job = client.submit(Job(HOSTILE, Task(1)), "p")
         job.result(30)
-        results = client.map(range(100_000), "p", name="long")
-        next(results)
-        long = next(one["id"] for one in client.jobs() if one["name"] == "long")
+        long = client.submit(Job("long", Task(100_000)), "p").accepted()
         with page_of(client.broker) as page:
             eventually(lambda: ask(f"{page}/ready")[0] == 200, 20)
-            yield cluster, client, page, long
-        results.close()
+            yield cluster, client, page, long.id
 
 
 def test_the_page_is_guarded(network: tuple[Cluster, Client, str, str]) -> None:
@@ -140,6 +138,49 @@ def test_prometheus_can_read_its_metrics(network: tuple[Cluster, Client, str, st
         pytest.skip("promtool is missing: apt-get install prometheus")
     checked = subprocess.run([promtool, "check", "metrics"], input=text, capture_output=True, text=True)
     assert (checked.returncode, checked.stdout, checked.stderr) == (0, "", "")
+
+
+def test_a_real_prometheus_scrapes_it_and_answers_all_panels(
+    network: tuple[Cluster, Client, str, str], tmp_path: Path
+) -> None:
+    prometheus = shutil.which("prometheus")
+    if prometheus is None:
+        pytest.skip("prometheus is missing: apt-get install prometheus")
+    settings = (Path(__file__).parents[2] / "examples/grafana/prometheus.yml").read_text()
+    assert "127.0.0.1:5580" in settings and "scrape_interval: 5s" in settings
+    settings = settings.replace("127.0.0.1:5580", network[2].removeprefix("http://"))
+    (tmp_path / "prometheus.yml").write_text(settings.replace("scrape_interval: 5s", "scrape_interval: 1s"))
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        where = f"127.0.0.1:{probe.getsockname()[1]}"
+    options = (f"--web.listen-address={where}", f"--storage.tsdb.path={tmp_path}/data")
+    server = subprocess.Popen(
+        [prometheus, f"--config.file={tmp_path}/prometheus.yml", *options],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+
+    def answer(expression: str) -> list[Any]:
+        asked = urllib.parse.urlencode({"query": expression})
+        try:
+            status, text, _ = ask(f"http://{where}/api/v1/query?{asked}")
+        except OSError:  # it has not begun to listen
+            return []
+        found: list[Any] = json.loads(text)["data"]["result"] if status == 200 else []
+        assert status != 400, (expression, text)
+        return found
+
+    try:
+        board = json.loads((Path(__file__).parents[2] / "examples/grafana/zturbo.json").read_text())
+        asked = [target["expr"] for panel in board["panels"] for target in panel["targets"]]
+        assert asked
+        for expression in asked:
+            plain = expression.replace("$__rate_interval", "1m").replace("$pipeline", "p")
+            eventually(lambda plain=plain: bool(answer(plain)), 30)
+        assert [one["value"][1] for one in answer("zturbo_up")] == ["1"]
+    finally:
+        server.terminate()
+        server.wait(20)
 
 
 def test_the_grafana_dashboard_asks_for_metrics_that_there_are(
@@ -281,26 +322,26 @@ def task_stream(browser: Any, page: str) -> None:
         r"(task \d+|\d+ tasks?, \d+ to \d+)\s+the stage's code [\d.]+ .?s[^\n]*\s+took \d+ B"
     )
     browser.get(f"{page}/workers?span=30")
-    eventually(lambda: bool(browser.find_elements("css selector", ".lane[data-name='p.slow'] canvas")), 10)
+    eventually(lambda: bool(browser.find_elements("css selector", ".lane[data-name='p.slow'] canvas")))
     right = lane().size["width"] // 2
 
     def mouse(left: int) -> ActionChains:
         return ActionChains(browser).move_to_element_with_offset(lane(), right - left, 0)
 
     steps = itertools.cycle(range(190, 230, 7))  # a mouse that stays where it is says nothing
-    eventually(lambda: is_told(task, lambda: mouse(next(steps)).perform()), 20)
+    eventually(lambda: is_told(task, lambda: mouse(next(steps)).perform()))
     mouse(180).click_and_hold().move_by_offset(40, 0).release().perform()
-    eventually(lambda: bool(browser.find_elements("id", "zoom-now")), 10)
+    eventually(lambda: bool(browser.find_elements("id", "zoom-now")))
     span = float(browser.current_url.split("span=")[1])
     assert 0.5 < span < 5
     browser.execute_script("arguments[0].focus()", lane())
-    eventually(lambda: is_told(task, lambda: lane().send_keys(Keys.ARROW_LEFT)), 20)
+    eventually(lambda: is_told(task, lambda: lane().send_keys(Keys.ARROW_LEFT)))
     lane().send_keys("+")
-    eventually(lambda: abs(float(browser.current_url.split("span=")[1]) - span / 2) < 0.002, 10)
+    eventually(lambda: abs(float(browser.current_url.split("span=")[1]) - span / 2) < 0.002)
     lane().send_keys(Keys.ESCAPE)
     assert not browser.find_element("id", "tip").is_displayed()
     browser.find_element("id", "zoom-now").click()
-    eventually(lambda: not browser.find_elements("id", "zoom-now"), 10)
+    eventually(lambda: not browser.find_elements("id", "zoom-now"))
 
 
 MANY = """
