@@ -13,7 +13,9 @@ from zturbo.client.client import Client
 from zturbo.client.job_ids import short
 from zturbo.errortext import shown
 from zturbo.jobstates import ENDED, LIVE, title_of
+from zturbo.telemetry.flow import by_pipeline
 from zturbo.terminal.progress import REST
+from zturbo.terminal.top import shown_bytes
 
 __all__ = ["add", "run", "span_text", "times"]
 
@@ -42,9 +44,9 @@ def add(commands: Any) -> None:
         "jobs",
         help="list jobs and stages",
         description="Lists the broker's jobs, how far they are or what they wait for, and the workers of "
-        "each stage. AGE is the time since a job's submit, TOOK that from its submit to its end. A running "
-        "job's line has, for each stage, the tasks done and the tasks running: 'detect 120+4'. "
-        "'zturbo job JOB' shows one job in detail.",
+        "each stage with their memory. AGE is the time since a job's submit, TOOK that from its submit to "
+        "its end. A running job's line has, for each stage, the tasks done and the tasks running: "
+        "'detect 120+4'. 'zturbo job JOB' shows one job in detail.",
         epilog=EPILOG,
     )
     parser.add_argument("--all", action="store_true", help=f"show all jobs that have ended, not only {SHOWN}")
@@ -61,6 +63,7 @@ def run(args: argparse.Namespace) -> int:
         while True:
             asked = time.monotonic()
             value = client.describe() if args.all or args.json else _latest(client)
+            value["pipelines"] = with_memory(value["pipelines"], client.telemetry())
             took = time.monotonic() - asked
             if args.json:
                 (print_line if args.watch else print_json)(value)
@@ -96,7 +99,8 @@ def _show(value: dict[str, Any], *, whole: bool) -> None:
     for pipeline in value["pipelines"]:
         counted = zip(pipeline["stages"], pipeline["workers"], strict=True)
         stages = [paint(f"{name} x{n}", "" if n else "31") for name, n in counted]
-        print(f"pipeline {paint(pipeline['name'], '1')}: " + ", ".join(stages))
+        memory = f"; {shown_bytes(sum(pipeline['memory']))} of memory" if any(pipeline["memory"]) else ""
+        print(f"pipeline {paint(pipeline['name'], '1')}: " + ", ".join(stages) + memory)
         there = dict(zip(pipeline["stages"], pipeline["workers"], strict=True))
         for stage, problem in pipeline["problems"].items():
             if there.get(stage):
@@ -132,6 +136,26 @@ def _show(value: dict[str, Any], *, whole: bool) -> None:
     if hidden:
         over = sum(count for state, count in value["totals"].items() if state in ENDED)
         print(f"and {over - len(ended) + len(hidden)} that have ended before; --all shows them")
+
+
+def with_memory(pipelines: list[dict[str, Any]], telemetry: dict[str, Any]) -> list[dict[str, Any]]:
+    """The pipelines, each with ``memory``: bytes that the workers of each stage take, all jobs together.
+
+    Args:
+        pipelines: as :meth:`zturbo.Client.describe` gives them.
+        telemetry: as :meth:`zturbo.Client.telemetry` gives it.
+    """
+    flows = {flow.name: flow for flow in by_pipeline(telemetry)}
+    out = []
+    for pipeline in pipelines:
+        flow = flows.get(pipeline["name"])
+        stages = {stage.name: stage for stage in flow.stages} if flow is not None else {}
+        memory = [
+            sum(worker.memory for worker in stages[name].workers) if name in stages else 0
+            for name in pipeline["stages"]
+        ]
+        out.append({**pipeline, "memory": memory})
+    return out
 
 
 def no_room(client: dict[str, Any]) -> str:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from rich.table import Table
     from rich.text import Text
 
-__all__ = ["SORTS", "Look", "as_map", "job_details", "jobs_shown", "screen", "stage_table"]
+__all__ = ["SORTS", "Look", "as_map", "job_details", "jobs_shown", "screen", "shown_bytes", "stage_table"]
 
 SORTS = ("newest", "state", "failed", "name")
 """Orders of jobs that a key goes through."""
