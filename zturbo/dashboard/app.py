@@ -142,10 +142,11 @@ def make_app(watcher: Watcher, *, token: str = "", hosts: frozenset[str] | None 
         after = asked.get("after", "0")
         found = watcher.find_lines(
             int(after) if after.isdecimal() and len(after) < 16 else 0,
-            asked.get("words", "")[:200],
-            asked.get("job", "")[:32],
-            asked.get("source", "")[:1000],
-            asked.get("level", ""),
+            words=asked.get("words", "")[:200],
+            job=asked.get("job", "")[:32],
+            source=asked.get("source", "")[:1000],
+            host=asked.get("host", "")[:1000],
+            level=asked.get("level", ""),
         )
         return Response(found, media_type="application/json")
 

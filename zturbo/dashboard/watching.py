@@ -170,8 +170,19 @@ class Watcher:
         """What these workers did between so many seconds ago, as JSON."""
         return self._dump(self.streams.spans(lanes, since, until))
 
-    def find_lines(self, after: int, words: str, job: str, source: str, level: str) -> bytes:
-        """Log lines that match, as JSON."""
+    def find_lines(
+        self, after: int, *, words: str = "", job: str = "", source: str = "", host: str = "", level: str = ""
+    ) -> bytes:
+        """Log lines that match, as JSON.
+
+        Args:
+            after: number of the last line that is known already.
+            words: all of them are in the text, in any case of letters.
+            job: id, or its first digits.
+            source: ``pipeline.stage``, ``broker`` or ``sink``; empty for all.
+            host: empty for all.
+            level: the lowest; empty for all.
+        """
         levels = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
         wanted = levels[levels.index(level) :] if level in levels else levels
         parts = words.lower().split()
@@ -183,6 +194,7 @@ class Watcher:
                 and line["level"] in wanted
                 and (not job or (line["job"] or "").startswith(job))
                 and (not source or line["source"] == source)
+                and (not host or line["host"] == host)
                 and all(part in line["text"].lower() for part in parts)
             ]
         return self._dump(found[-1000:])

@@ -44,3 +44,25 @@ def test_a_viewers_page_is_told_that_it_may_only_look(role: str, viewer: bool) -
     finally:
         watcher.close()
     assert client.closed
+
+
+def test_lines_are_filtered() -> None:
+    client: Any = Played("")
+    watcher = Watcher("ipc:///nowhere", lambda: client)
+    lines = [
+        ("broker", "here", "INFO", None, "Job begins"),
+        ("p.a", "gpu1", "WARNING", "ab12", "slow frame"),
+        ("p.a", "gpu2", "ERROR", "cd34", "slow disk"),
+    ]
+    names = ("source", "host", "level", "job", "text")
+    for number, line in enumerate(lines, 1):
+        watcher.lines.append({"number": number, **dict(zip(names, line, strict=True))})
+
+    def found(after: int = 0, **asked: str) -> list[int]:
+        return [line["number"] for line in json.loads(watcher.find_lines(after, **asked))]
+
+    assert found() == [1, 2, 3] and found(2) == [3]
+    assert found(words="SLOW") == [2, 3] and found(words="slow disk") == [3]
+    assert found(source="p.a") == [2, 3] and found(source="p.a", host="gpu1") == [2]
+    assert found(host="here") == [1] and found(host="nowhere") == []
+    assert found(job="ab") == [2] and found(level="WARNING") == [2, 3] and found(level="loud") == [1, 2, 3]

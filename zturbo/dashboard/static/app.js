@@ -466,7 +466,10 @@ function logsView(level) {
     const sources = ["", ...new Set([...state.lanes.map((lane) => lane.name), "broker"])];
     const source = el("select", { id: "source", "data-query": "source", "aria-label": "Source" },
       ...sources.map((name) => el("option", { value: name, text: name || "all sources", selected: query("source") === name })));
-    tools.push(levels, source, filter("words"), query("job") ? el("span", { class: "quiet", text: `job ${query("job").slice(0, 12)}` }) : null);
+    const names = ["", ...state.hosts.map((host) => host.host)];
+    const host = el("select", { id: "host", "data-query": "host", "aria-label": "Host" },
+      ...names.map((name) => el("option", { value: name, text: name || "all hosts", selected: query("host") === name })));
+    tools.push(levels, source, host, filter("words"), query("job") ? el("span", { class: "quiet", text: `job ${query("job").slice(0, 12)}` }) : null);
   }
   const box = el("div", { class: "log", id: "log" }, ...lines.map(logLine));
   queueMicrotask(() => { box.scrollTop = box.scrollHeight; });
@@ -474,7 +477,7 @@ function logsView(level) {
 }
 
 async function readLines(level) {
-  const asked = new URLSearchParams({ after: afterLine, words: query("words"), job: query("job"), source: query("source"), level: level || query("level") });
+  const asked = new URLSearchParams({ after: afterLine, words: query("words"), job: query("job"), source: query("source"), host: query("host"), level: level || query("level") });
   const answer = await fetch(`/api/logs?${asked}`);
   if (!answer.ok) return;
   const found = await answer.json();
