@@ -17,7 +17,7 @@ from zturbo.telemetry.flow import by_pipeline
 from zturbo.terminal.progress import REST
 from zturbo.terminal.top import shown_bytes
 
-__all__ = ["add", "run", "span_text", "times"]
+__all__ = ["add", "pipeline_line", "run", "span_text", "times", "with_memory"]
 
 EPILOG = """\
 examples:
@@ -97,10 +97,7 @@ def _show(value: dict[str, Any], *, whole: bool) -> None:
         if client["refused"]:
             print(paint(no_room(client), "33"))
     for pipeline in value["pipelines"]:
-        counted = zip(pipeline["stages"], pipeline["workers"], strict=True)
-        stages = [paint(f"{name} x{n}", "" if n else "31") for name, n in counted]
-        memory = f"; {shown_bytes(sum(pipeline['memory']))} of memory" if any(pipeline["memory"]) else ""
-        print(f"pipeline {paint(pipeline['name'], '1')}: " + ", ".join(stages) + memory)
+        print(pipeline_line(pipeline))
         there = dict(zip(pipeline["stages"], pipeline["workers"], strict=True))
         for stage, problem in pipeline["problems"].items():
             if there.get(stage):
@@ -136,6 +133,14 @@ def _show(value: dict[str, Any], *, whole: bool) -> None:
     if hidden:
         over = sum(count for state, count in value["totals"].items() if state in ENDED)
         print(f"and {over - len(ended) + len(hidden)} that have ended before; --all shows them")
+
+
+def pipeline_line(pipeline: dict[str, Any]) -> str:
+    """A pipeline's stages with their workers, and the memory of these, as a line."""
+    counted = zip(pipeline["stages"], pipeline["workers"], strict=True)
+    stages = [paint(f"{name} x{n}", "" if n else "31") for name, n in counted]
+    memory = f"; {shown_bytes(sum(pipeline['memory']))} of memory" if any(pipeline["memory"]) else ""
+    return f"pipeline {paint(pipeline['name'], '1')}: " + ", ".join(stages) + memory
 
 
 def with_memory(pipelines: list[dict[str, Any]], telemetry: dict[str, Any]) -> list[dict[str, Any]]:
