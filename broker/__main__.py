@@ -14,6 +14,7 @@ from zturbo.runtime.net.keys import BROKER, read_keys
 from zturbo.runtime.net.limits import raise_descriptor_limit
 from zturbo.runtime.net.listening import Listening
 from zturbo.runtime.process.childside import ChildSide
+from zturbo.runtime.process.collecting import spare_survivors
 from zturbo_broker.jobs.quotas import Limits
 from zturbo_broker.keyring import Keyring
 from zturbo_broker.ledger.ledger import Ledger
@@ -62,6 +63,7 @@ def main() -> int:
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGUSR1, state)
     side.at_exit(broker.folder)
+    spare_survivors()
     side.ready(address=broker.address)
     try:
         broker.run()

@@ -17,7 +17,7 @@ from typing import Any
 import psutil
 import pytest
 
-from benchmarks import idle, scaling, tracing
+from benchmarks import idle, queued, scaling, tracing
 from benchmarks.machine import machine
 from benchmarks.measure import Found, measure
 from benchmarks.peer import Flow, Peer
@@ -187,6 +187,12 @@ def test_what_many_workers_cost_is_counted(capsys: pytest.CaptureFixture[str]) -
     for kind in ("view |", "viewchanges |", "welcome |", "ping |"):
         assert f"| from the broker: {kind}" in printed
     assert "| to the broker: hello | 81 |" in printed
+
+
+def test_what_queued_jobs_cost_is_counted(capsys: pytest.CaptureFixture[str]) -> None:
+    assert queued.main(["800", "--seconds", "0.3"]) == 0
+    rows = [line for line in capsys.readouterr().out.splitlines() if line.startswith("| ")]
+    assert [row.split()[1] for row in rows[2:]] == [f"{80 * number}" for number in range(1, 11)]
 
 
 def test_sockets_of_workers_are_counted(
