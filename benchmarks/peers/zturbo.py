@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import socket
 import subprocess
@@ -78,6 +79,7 @@ class Here(Peer):
         self._durability = durability
         self._functions = functions
         self._peers = peers
+        self._folder: Path | None = None
         self._nodes: list[subprocess.Popen[str]] = []
         self._connected = False
         self._ready = threading.Condition()
@@ -86,14 +88,14 @@ class Here(Peer):
 
     def start(self, flow: Flow) -> None:
         """Start the nodes and connect the client; the workers start meanwhile."""
-        folder = Path(tempfile.mkdtemp(prefix="zturbo-"))
+        self._folder = folder = Path(tempfile.mkdtemp(prefix="zturbo-"))
         if flow.away:
             bind = f"tcp://{hosts.ADDRESSES[0]}:5555"
         else:
             with socket.socket() as probe:
                 probe.bind(("127.0.0.1", 0))
                 bind = f"tcp://127.0.0.1:{probe.getsockname()[1]}"
-        self._file = file = folder / "network.toml"
+        file = folder / "network.toml"
         text = network(flow, bind, str(folder / "state"), self._durability, self._functions, self._limits)
         bound = "" if self._peers is None else f"\npeers = {self._peers}"
         file.write_text(text.replace('name = "p"', f'name = "p"{bound}', 1))
@@ -110,7 +112,8 @@ class Here(Peer):
 
     def start_stage(self, name: str) -> None:
         """Start the workers of one stage, such as ``p.add-0``, which an idle peer is without."""
-        self._run(["stage", str(self._file), name, "--json"])
+        assert self._folder is not None
+        self._run(["stage", str(self._folder / "network.toml"), name, "--json"])
 
     def _run(self, words: list[str], before: Iterable[str] = ()) -> None:
         command = [*before, sys.executable, "-m", "zturbo", *words]
@@ -144,7 +147,7 @@ class Here(Peer):
         return found
 
     def stop(self) -> None:
-        """Close the client and interrupt the nodes, as Ctrl-C does."""
+        """Close the client, interrupt the nodes, as Ctrl-C does, and remove what they have written."""
         try:
             if self._connected:
                 self.client.close()
@@ -153,6 +156,8 @@ class Here(Peer):
                 node.send_signal(signal.SIGINT)
             for node in self._nodes:
                 node.wait()
+            if self._folder is not None:
+                shutil.rmtree(self._folder, ignore_errors=True)
 
     def versions(self) -> dict[str, str]:
         """zturbo's."""
