@@ -12,6 +12,22 @@ SECONDS = 0.02
 """That a task of the slow stage takes."""
 
 
+def test_shared_memory_is_told_while_it_is_used() -> None:
+    with (
+        Cluster({"p": [stage("same", "tests.stages.contents:Same", 1)]}) as cluster,
+        cluster.client() as client,
+    ):
+        kept = client.map((bytes([i]) * (1 << 20) for i in range(50)), "p")
+        next(kept)
+
+        def shared() -> int:
+            hosts = by_host(client.telemetry())
+            return max((host.shared for host in hosts), default=0)
+
+        eventually(lambda: shared() >= 1 << 20, 40)
+        assert len(list(kept)) == 49
+
+
 def test_a_slow_stage_can_be_told_from_those_around_it() -> None:
     stages = [
         stage("before", "tests.stages.contents:Same", 1),

@@ -123,15 +123,19 @@ def _buckets(counts: Sequence[int]) -> list[tuple[str, float]]:
 def _gauges(telemetry: dict[str, Any]) -> Iterable[Metric]:
     workers = GaugeMetricFamily("zturbo_workers", "Living workers and sinks.", labels=LABELS)
     memory = GaugeMetricFamily("zturbo_memory_bytes", "Memory of workers and sinks.", labels=LABELS)
+    text = "Shared memory that workers and sinks have taken for large contents."
+    shared = GaugeMetricFamily("zturbo_shared_memory_bytes", text, labels=LABELS)
     counts: dict[Key, list[int]] = {}
     for member in telemetry["members"]:
         key = Key(member["pipeline"], member["name"].rpartition(".")[2], member["host"])
-        found = counts.setdefault(key, [0, 0])
+        found = counts.setdefault(key, [0, 0, 0])
         found[0] += 1
         found[1] += member["latest"]["memory"] if member["latest"] else 0
-    for key, (number, nbytes) in counts.items():
+        found[2] += member["latest"]["shared"] if member["latest"] else 0
+    for key, (number, nbytes, taken) in counts.items():
         workers.add_metric(key, number)
         memory.add_metric(key, nbytes)
+        shared.add_metric(key, taken)
     wanted = GaugeMetricFamily(
         "zturbo_workers_wanted", "Workers that nodes are to keep running.", labels=LABELS[:2]
     )
@@ -140,4 +144,4 @@ def _gauges(telemetry: dict[str, Any]) -> Iterable[Metric]:
         for stage in flow.stages:
             wanted.add_metric([flow.name, stage.name], stage.wanted)
             waiting.add_metric([flow.name, stage.name], stage.waiting)
-    yield from (workers, memory, wanted, waiting)
+    yield from (workers, memory, shared, wanted, waiting)

@@ -45,6 +45,8 @@ class WorkerFlow:
     cpu: float = 0.0
     """CPUs that it uses: 1.0 is one core."""
     memory: int = 0
+    shared: int = 0
+    """Bytes of shared memory that it has taken, a part of its memory."""
     cores: int = 0
     times: tuple[int, ...] = ()
     """Times per task lately, as a histogram; all since its start if it was idle lately."""
@@ -127,6 +129,7 @@ class StageFlow:
             "p99": self.quantile(0.99),
             "shares": {"code": code, "input": waited, "held": held, "own": own},
             "memory": sum(worker.memory for worker in self.workers),
+            "shared": sum(worker.shared for worker in self.workers),
             "cpu": round(sum(worker.cpu for worker in self.workers), 3),
         }
 
@@ -150,6 +153,8 @@ class HostFlow:
     cpu: float = 0.0
     """CPUs that they use together."""
     memory: int = 0
+    shared: int = 0
+    """Bytes of shared memory that they have taken, a part of their memory."""
     processes: int = 0
 
     @property
@@ -167,7 +172,7 @@ def worker_of(member: dict[str, Any]) -> WorkerFlow:
     if latest is None:
         return flow
     flow.waiting, flow.running, flow.pending = latest["waiting"], latest["running"], latest["pending"]
-    flow.memory, flow.cores = latest["memory"], latest["cores"]
+    flow.memory, flow.shared, flow.cores = latest["memory"], latest["shared"], latest["cores"]
     flow.tasks, flow.failed, flow.times = latest["tasks"], latest["failed"], latest["times"]
     flow.busy = latest["running"] > 0
     if member["age"] > IDLE_AFTER:
@@ -219,6 +224,7 @@ def by_host(telemetry: dict[str, Any]) -> list[HostFlow]:
         host.cores = max(host.cores, flow.cores)
         host.cpu += flow.cpu
         host.memory += flow.memory
+        host.shared += flow.shared
         host.processes += 1
     return list(out.values())
 

@@ -73,6 +73,7 @@ def as_map(telemetry: dict[str, Any], description: dict[str, Any]) -> dict[str, 
                 "cpu": round(host.cpu, 3),
                 "cores": host.cores,
                 "memory": host.memory,
+                "shared": host.shared,
                 "processes": host.processes,
             }
             for host in hosts
@@ -183,17 +184,18 @@ def _bar(stage: StageFlow) -> Text:
 
 
 def host_table(hosts: list[HostFlow]) -> Table:
-    """The hosts with their CPU and memory."""
+    """The hosts with their CPU, memory, and what their processes have in shared memory."""
     from rich.table import Table
     from rich.text import Text
 
     table = Table.grid(padding=(0, 2))
-    table.add_row(*(Text(head, style="dim") for head in ("HOST", "CPU", "MEMORY", "PROCESSES")))
+    table.add_row(*(Text(head, style="dim") for head in ("HOST", "CPU", "MEMORY", "SHARED", "PROCESSES")))
     for host in hosts:
         table.add_row(
             one_line(host.name),
             Text(f"{100 * host.cpu:.0f} % of {host.cores} cores", style="yellow" if host.full else ""),
             shown_bytes(host.memory),
+            shown_bytes(host.shared) if host.shared else "-",
             str(host.processes),
         )
     return table

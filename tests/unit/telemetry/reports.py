@@ -47,6 +47,7 @@ def member(
         times=times.trimmed(),
         cpu=round(cpu * seconds * SECOND),
         memory=1000,
+        shared=200,
         cores=8,
     )
     return {

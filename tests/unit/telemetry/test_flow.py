@@ -54,7 +54,7 @@ def test_hosts_have_the_cpu_of_their_processes() -> None:
     one, other = by_host(
         telemetry(member(0, cpu=4.0), member(1, cpu=3.5), member(2, cpu=0.5, host="other"), member(-1))
     )
-    assert (one.name, one.processes, one.memory, one.cores) == ("h", 3, 3000, 8)
+    assert (one.name, one.processes, one.memory, one.shared, one.cores) == ("h", 3, 3000, 600, 8)
     assert one.cpu == pytest.approx(7.6) and one.full
     assert other.name == "other" and not other.full
 

@@ -88,4 +88,5 @@ def test_programs_get_the_same() -> None:
     found = as_map(TOLD, JOBS)
     assert found["pipelines"][0]["bottleneck"]["stage"] == "b"
     assert [stage["waiting"] for stage in found["pipelines"][0]["stages"]] == [0, 412, 0]
-    assert found["hosts"] == [{"host": "h", "cpu": 0.3, "cores": 8, "memory": 3000, "processes": 3}]
+    (host,) = found["hosts"]
+    assert host == {"host": "h", "cpu": 0.3, "cores": 8, "memory": 3000, "shared": 600, "processes": 3}

@@ -341,7 +341,8 @@ class MemberLoop:
             self.tell(to_broker.Progress(incarnation=self.incarnation, counts=counts))
 
     def _tell_measured(self, role: Role, now: float) -> None:
-        report = self._measuring.news(role.measured(), now)
+        shared = 0 if self.shared is None else self.shared.segments.nbytes
+        report = self._measuring.news(role.measured().but(shared=shared), now)
         if report is not None:
             self.tell(to_broker.Measured(incarnation=self.incarnation, report=report))
 

@@ -16,7 +16,7 @@ Buckets = Annotated[tuple[Count, ...], AtMost(MAX_BUCKETS)]
 
 
 class Report(Message):
-    """A member's measurements. All but ``memory`` and what waits are sums since its start, so that a lost
+    """A member's measurements. All but memory and what waits are sums since its start, so that a lost
     report does no harm. Times are in microseconds, on the member's own clock."""
 
     clock: Count
@@ -33,6 +33,8 @@ class Report(Message):
     """CPU time of all its threads."""
     memory: Count = 0
     """Bytes."""
+    shared: Count = 0
+    """Bytes of shared memory that it has taken for large contents; they are in ``memory``, too."""
     cores: Annotated[int, Int(0, 1 << 20)] = 0
     """CPUs of its host."""
     tasks: Count = 0
