@@ -47,6 +47,10 @@ class WorkerFlow:
     memory: int = 0
     shared: int = 0
     """Bytes of shared memory that it has taken, a part of its memory."""
+    received: float = 0.0
+    """Bytes a second that its host receives, without loopback."""
+    sent: float = 0.0
+    """Bytes a second that its host sends, without loopback."""
     cores: int = 0
     times: tuple[int, ...] = ()
     """Times per task lately, as a histogram; all since its start if it was idle lately."""
@@ -155,6 +159,10 @@ class HostFlow:
     memory: int = 0
     shared: int = 0
     """Bytes of shared memory that they have taken, a part of their memory."""
+    received: float = 0.0
+    """Bytes a second that the host receives, zturbo's and all others, without loopback."""
+    sent: float = 0.0
+    """Bytes a second that the host sends, as above."""
     processes: int = 0
 
     @property
@@ -187,6 +195,9 @@ def worker_of(member: dict[str, Any]) -> WorkerFlow:
         flow.shares = code, waited, held, own
     flow.rate = max(0, latest["tasks"] - before["tasks"]) / seconds
     flow.cpu = max(0, latest["cpu"] - before["cpu"]) / 1e6 / seconds
+    if before["received"]:
+        flow.received = max(0, latest["received"] - before["received"]) / seconds
+        flow.sent = max(0, latest["sent"] - before["sent"]) / seconds
     times = subtracted(latest["times"], before["times"])
     if any(times):
         flow.times = times
@@ -225,6 +236,8 @@ def by_host(telemetry: dict[str, Any]) -> list[HostFlow]:
         host.cpu += flow.cpu
         host.memory += flow.memory
         host.shared += flow.shared
+        host.received = max(host.received, flow.received)  # each of its processes tells of all of it
+        host.sent = max(host.sent, flow.sent)
         host.processes += 1
     return list(out.values())
 

@@ -34,6 +34,9 @@ HEADS = (
 )
 """Columns of the stages, and their widths."""
 
+HOST_NAME = 18
+"""Characters of a host's name that are shown: so its line fits into 80."""
+
 UNITS = ((1e9, "GB"), (1e6, "MB"), (1e3, "kB"))
 
 
@@ -74,6 +77,8 @@ def as_map(telemetry: dict[str, Any], description: dict[str, Any]) -> dict[str, 
                 "cores": host.cores,
                 "memory": host.memory,
                 "shared": host.shared,
+                "received": round(host.received),
+                "sent": round(host.sent),
                 "processes": host.processes,
             }
             for host in hosts
@@ -184,18 +189,20 @@ def _bar(stage: StageFlow) -> Text:
 
 
 def host_table(hosts: list[HostFlow]) -> Table:
-    """The hosts with their CPU, memory, and what their processes have in shared memory."""
+    """The hosts with their CPU, memory, what their processes have in shared memory, and their traffic."""
     from rich.table import Table
     from rich.text import Text
 
     table = Table.grid(padding=(0, 2))
-    table.add_row(*(Text(head, style="dim") for head in ("HOST", "CPU", "MEMORY", "SHARED", "PROCESSES")))
+    heads = ("HOST", "CPU", "MEMORY", "SHARED", "NET IN", "NET OUT", "PROCESSES")
+    table.add_row(*(Text(head, style="dim") for head in heads))
     for host in hosts:
         table.add_row(
-            one_line(host.name),
+            one_line(host.name, HOST_NAME),
             Text(f"{100 * host.cpu:.0f} % of {host.cores} cores", style="yellow" if host.full else ""),
             shown_bytes(host.memory),
             shown_bytes(host.shared) if host.shared else "-",
+            *(f"{shown_bytes(round(rate))}/s" if rate else "-" for rate in (host.received, host.sent)),
             str(host.processes),
         )
     return table

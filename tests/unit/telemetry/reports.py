@@ -48,6 +48,8 @@ def member(
         cpu=round(cpu * seconds * SECOND),
         memory=1000,
         shared=200,
+        received=5000 * seconds + 1,
+        sent=3000 * seconds + 1,
         cores=8,
     )
     return {
@@ -61,7 +63,9 @@ def member(
         "heard": 0.0,
         "age": age,
         "latest": latest.as_map() | {name: getattr(latest, name) for name in Report.kinds()},
-        "before": {name: getattr(Report(clock=10 * SECOND), name) for name in Report.kinds()},
+        "before": {
+            name: getattr(Report(clock=10 * SECOND, received=1, sent=1), name) for name in Report.kinds()
+        },
     }
 
 

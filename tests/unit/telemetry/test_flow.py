@@ -55,6 +55,7 @@ def test_hosts_have_the_cpu_of_their_processes() -> None:
         telemetry(member(0, cpu=4.0), member(1, cpu=3.5), member(2, cpu=0.5, host="other"), member(-1))
     )
     assert (one.name, one.processes, one.memory, one.shared, one.cores) == ("h", 3, 3000, 600, 8)
+    assert (one.received, one.sent) == (5000, 3000), "of the host, and not once for each process"
     assert one.cpu == pytest.approx(7.6) and one.full
     assert other.name == "other" and not other.full
 

@@ -51,6 +51,23 @@ def test_it_fits_into_80_columns_and_24_rows() -> None:
     assert not [line for line in lines[:9] if "…" in line]
 
 
+def test_hosts_have_their_traffic_and_shared_memory() -> None:
+    (line,) = [line for line in shown() if line.startswith("h ")]
+    assert line.split() == [
+        "h",
+        *"30 % of 8 cores".split(),
+        "3.0",
+        "kB",
+        "600",
+        "B",
+        "5.0",
+        "kB/s",
+        "3.0",
+        "kB/s",
+        "3",
+    ]
+
+
 def test_it_marks_the_stage_that_limits_and_says_what_to_do() -> None:
     text = "\n".join(shown())
     assert "p  b: 97 % busy, 412 wait in front of it; 1 more of its workers are starting" in text
@@ -89,4 +106,5 @@ def test_programs_get_the_same() -> None:
     assert found["pipelines"][0]["bottleneck"]["stage"] == "b"
     assert [stage["waiting"] for stage in found["pipelines"][0]["stages"]] == [0, 412, 0]
     (host,) = found["hosts"]
-    assert host == {"host": "h", "cpu": 0.3, "cores": 8, "memory": 3000, "shared": 600, "processes": 3}
+    some = {"memory": 3000, "shared": 600, "received": 5000, "sent": 3000}
+    assert host == {"host": "h", "cpu": 0.3, "cores": 8, "processes": 3, **some}

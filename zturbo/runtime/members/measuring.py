@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 
-from zturbo.runtime.process.usage import memory_of_this_process
+from zturbo.runtime.process.usage import memory_of_this_process, traffic_of_this_host
 from zturbo.wire.control.report import Report
 
 __all__ = ["REPORT_EVERY", "Measuring", "micro"]
@@ -13,7 +13,7 @@ __all__ = ["REPORT_EVERY", "Measuring", "micro"]
 REPORT_EVERY = 1.0
 """Seconds between two reports."""
 
-STILL = frozenset({"clock", "input", "cpu", "memory", "cores"})
+STILL = frozenset({"clock", "input", "cpu", "memory", "cores", "received", "sent"})
 """Fields that change while a member does nothing."""
 
 CORES = os.cpu_count() or 1
@@ -54,9 +54,12 @@ class Measuring:
         ):
             return None
         self._told = measured
+        received, sent = traffic_of_this_host()
         return measured.but(
             clock=micro(now - self._start),
             cpu=micro(time.process_time()),
             memory=memory_of_this_process(),
+            received=received,
+            sent=sent,
             cores=CORES,
         )

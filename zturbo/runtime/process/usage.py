@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 
-__all__ = ["Usage", "memory_of_this_process"]
+__all__ = ["Usage", "memory_of_this_process", "traffic_of_this_host"]
 
 EVERY = 3.0
 """Seconds between two looks at most."""
@@ -38,3 +38,22 @@ def memory_of_this_process() -> int:
             return int(file.read().split()[1]) * PAGE
     except (OSError, ValueError, IndexError):
         return 0
+
+
+def traffic_of_this_host() -> tuple[int, int]:
+    """Bytes that the host has (received, sent) since its start on all of its cards, without loopback.
+
+    (0, 0) where the kernel does not tell.
+    """
+    received = sent = 0
+    try:
+        with open("/proc/self/net/dev", "rb", buffering=0) as file:
+            lines = file.read().splitlines()
+        for line in lines:
+            card, colon, counts = line.partition(b":")
+            if colon and card.strip() != b"lo":
+                numbers = counts.split(None, 9)
+                received, sent = received + int(numbers[0]), sent + int(numbers[8])
+    except (OSError, ValueError, IndexError):
+        return 0, 0
+    return received, sent

@@ -35,6 +35,10 @@ class Report(Message):
     """Bytes."""
     shared: Count = 0
     """Bytes of shared memory that it has taken for large contents; they are in ``memory``, too."""
+    received: Count = 0
+    """Bytes that its host has received since the host's start, without loopback."""
+    sent: Count = 0
+    """Bytes that its host has sent, as above."""
     cores: Annotated[int, Int(0, 1 << 20)] = 0
     """CPUs of its host."""
     tasks: Count = 0
