@@ -114,14 +114,16 @@ class ResultStream:
             return None
         limit = self.taken + self.window
         due = now >= self._ask_at
-        if not due and self._unsaid >= SAY_BYTES:  # the same limit again would mean that results are lost
-            limit = max(limit, self._told + 1)
-        elif not due and (4 * (limit - self._told) < self.window or limit <= self._told):
-            return None
+        if not due and (4 * (limit - self._told) < self.window or limit <= self._told):
+            if self._unsaid < SAY_BYTES:
+                return None
+            # It has got these, and may have no more. The same limit again would mean that results are lost.
+            limit = max(self.next, self._told - 1)
+        else:
+            limit = self._told = max(self._told, limit)
         self._unsaid = 0
-        self._told = max(self._told, limit)
         self._ask_at = now + AGAIN_AFTER
-        return Want(self.job, self.token, self.next, self._told, self.taken)
+        return Want(self.job, self.token, self.next, limit, self.taken)
 
     def last_word(self) -> Want | None:
         """A last question, for no results: it tells the sink how far this reader has come."""

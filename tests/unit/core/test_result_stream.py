@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from zturbo.core.result_stream import AGAIN_AFTER, SAY_BYTES, ResultStream
 from zturbo.wire.messages import Results
 
@@ -45,12 +47,25 @@ def test_the_sink_is_told_of_large_results_long_before_it_is_asked_for_more() ->
     stream = ResultStream(JOB, 1, 0)
     want = stream.want(0.0)
     assert want is not None
-    limit = want.limit
     size = SAY_BYTES // 4 + 1
     for index in range(3):
         assert stream.results(results(index, 1), size, 0.1) == 0 and stream.want(0.1) is None
     assert stream.results(results(3, 1), size, 0.1) == 0
     told = stream.want(0.1)
     assert told is not None and told.first == 4, "it has four, and the sink may let them go"
-    assert told.limit > limit, "the same limit would mean that results were lost"
+    assert told.limit == want.limit - 1, "the same limit would mean that results were lost"
     assert stream.want(0.1) is None, "it has said so"
+
+
+@pytest.mark.parametrize("size", [1 << 20, SAY_BYTES, 4 * SAY_BYTES])
+def test_a_reader_that_takes_none_gets_a_window_of_large_results(size: int) -> None:
+    stream = ResultStream(JOB, 1, 0)
+    want = stream.want(0.0)
+    assert want is not None
+    limit = want.limit
+    for index in range(limit):
+        assert stream.results(results(index, 1), size, 0.1) == 0
+        told = stream.want(0.1)
+        assert told is None or index < told.limit <= limit
+    again = stream.want(0.2 + AGAIN_AFTER)
+    assert again is not None and (again.first, again.limit) == (limit, limit)
