@@ -466,7 +466,7 @@ class Subscriptions:
         sub.heard, sub.pause = now, SOON
         if skip is not None:
             sub.deliver(message, skip)
-        elif message.roots:
+        elif message.roots and message.first <= sub.stream.next:  # else a message before it is lost
             sub.deliver(message, message.n)
         if sub.stream.problem is not None:
             self._doubt(sub, sub.stream.problem, now)

@@ -45,6 +45,8 @@ class Together:
         """What is here of roots that have not ended, as far as is known."""
         self._start = 0
         """Index of the first result that belongs to no root that has ended."""
+        self._here = 0
+        """Index after the last result that has come."""
 
     @property
     def complete(self) -> bool:
@@ -54,12 +56,17 @@ class Together:
     def take(self, message: Results, skip: int) -> list[tuple[bytes, list[Results]]]:
         """Take a message of the carrier's results, of which the first ``skip`` are known.
 
+        One that comes after a lost message is not taken: it comes again, after that.
+
         Returns:
             (job, all of its results) of each job that has ended with it.
 
         Raises:
             DecodeError: contents are malformed.
         """
+        if message.first > self._here:
+            return []
+        self._here = max(self._here, message.first + message.n)
         if skip < message.n:
             n = message.n - len(message.fails)
             contents = [] if message.buffers else edges(message.blob, n)

@@ -77,3 +77,15 @@ def test_ends_that_make_no_sense_are_left_out() -> None:
     assert together.take(a_message(1, [2], ((1, 2), (0, 0))), 0) == [], (
         "a root ends once, and never before another"
     )
+
+
+def test_a_message_after_a_lost_one_ends_no_job() -> None:
+    """It was taken once, and a later job got the results of the jobs before it."""
+    together = Together(CARRIER, 3, TOKEN)
+    lost, second, third = (a_message(i, [64 + i], ((i, i + 1),)) for i in range(3))
+    assert together.take(second, second.n) == []
+    got = [one for message in (lost, second, third) for one in together.take(message, 0)]
+    assert [(job, read(parts)) for job, parts in got] == [
+        (carried_id(CARRIER, i), [64 + i]) for i in range(3)
+    ]
+    assert together.complete

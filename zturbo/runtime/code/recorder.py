@@ -70,7 +70,7 @@ class Recorder:
         self._job = job
         self._last = newest.runs, stop - 1
         for batch, start, stop in pieces:
-            self._taken += batch.nbytes * (stop - start) // batch.n
+            self._taken += batch.nbytes * (stop - start) // max(1, batch.n)
 
     def record(self, since: float, before: Spent, now: float, spent: Spent) -> None:
         """A lap of the stop-watch is over, and a record is due.
