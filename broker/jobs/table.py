@@ -19,7 +19,6 @@ from zturbo_broker.jobs.quotas import Limits, Quotas
 
 __all__ = ["FIRST_RANK", "Archive", "JobTable", "NoArchive"]
 
-
 FIRST_RANK = (1, 0)
 """(epoch, revision) of a job's first stamp, which its first batch brings to each member."""
 

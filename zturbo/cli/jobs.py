@@ -154,12 +154,8 @@ def with_memory(pipelines: list[dict[str, Any]], telemetry: dict[str, Any]) -> l
     out = []
     for pipeline in pipelines:
         flow = flows.get(pipeline["name"])
-        stages = {stage.name: stage for stage in flow.stages} if flow is not None else {}
-        memory = [
-            sum(worker.memory for worker in stages[name].workers) if name in stages else 0
-            for name in pipeline["stages"]
-        ]
-        out.append({**pipeline, "memory": memory})
+        memory = {stage.name: stage.memory for stage in flow.stages} if flow is not None else {}
+        out.append({**pipeline, "memory": [memory.get(name, 0) for name in pipeline["stages"]]})
     return out
 
 

@@ -73,6 +73,11 @@ class StageFlow:
     workers: list[WorkerFlow] = field(default_factory=list)
 
     @property
+    def memory(self) -> int:
+        """Bytes that the workers take together."""
+        return sum(worker.memory for worker in self.workers)
+
+    @property
     def starting(self) -> int:
         """Workers that are to run and have not joined."""
         return max(0, self.wanted - len(self.workers))
@@ -132,7 +137,7 @@ class StageFlow:
             "p50": self.quantile(0.5),
             "p99": self.quantile(0.99),
             "shares": {"code": code, "input": waited, "held": held, "own": own},
-            "memory": sum(worker.memory for worker in self.workers),
+            "memory": self.memory,
             "shared": sum(worker.shared for worker in self.workers),
             "cpu": round(sum(worker.cpu for worker in self.workers), 3),
         }
