@@ -56,7 +56,7 @@ class Departures:
             for job in [job for job in self.jobs.values() if job.pipeline == pipeline.name]:
                 if job.state is JobState.RUNNING and (stage := self.known.code_gone(job)) is not None:
                     name = f"{pipeline.name}.{pipeline.stages[stage]}"
-                    self.life.results_lost(job, f"the workers of {name} have other code now", now)
+                    self.life.start_over(job, f"the workers of {name} have other code now", now)
 
     def _note_death(self, member: Member, death: Death, now: float) -> None:
         """Note a death in the jobs that it concerns, and count strikes.

@@ -33,6 +33,9 @@ __all__ = ["Lifecycle"]
 SEEK = 5.0
 """Seconds for which a client's question where results are is remembered."""
 
+UNORDERED = ("roots", "none")
+"""Orders of results that depend on which task is done first."""
+
 PLACED_AT_ONCE = 512
 """Jobs that are placed before the broker reads messages again. It takes about a tenth of a second."""
 
@@ -219,7 +222,20 @@ class Lifecycle:
         self.roots.rewind(job)
 
     def results_lost(self, job: Job, why: str, now: float) -> None:
-        """The results that were given out so far are all that is left: start over, if a new run fits them."""
+        """Its sink has lost its results, of which some may have been given out: start over, if another run
+        gives them in the same order."""
+        stamp = job.stamp
+        if (
+            stamp is not None and stamp.order in UNORDERED and not job.carries
+        ):  # these are read one by one then
+            text = f"{why}; with order '{stamp.order}' another run gives results in another order, which"
+            text = f"{text} would not fit those given out: submit the job again"
+            self.end(job, JobState.FAILED, "ResultsLost", text, now)
+        else:
+            self.start_over(job, why, now)
+
+    def start_over(self, job: Job, why: str, now: float) -> None:
+        """Run a job again in a higher epoch, if that fits the results that were given out so far."""
         stamp = job.stamp
         if job.wild and stamp is not None and stamp.hold != "all":
             text = f"{why}; a stage is not deterministic, so another run would not fit the results given out"
@@ -323,7 +339,7 @@ class Lifecycle:
             sink=placed.sink,
             durability=job.options.get("durability", pipeline.durability),
             marks=job.marks,
-            order=job.options.get("order", pipeline.order),
+            order=_order(job, pipeline),
             logs=pipeline.logs,
             spool=next(member.spool for member in sinks if member.incarnation == placed.sink),
             hold=self._hold(job, placed, here.workers),
@@ -489,3 +505,9 @@ def _sink(sinks: Sequence[Member], incarnation: bytes, spool: bytes) -> Member |
     found = [sink for sink in sinks if sink.incarnation == incarnation]
     found += [sink for sink in sinks if spool and sink.spool == spool]
     return found[0] if found else None
+
+
+def _order(job: Job, pipeline: PipelineInfo) -> str:
+    """The order of a job's results. One root has no other to be ordered with: its results come by path."""
+    order: str = job.options.get("order", pipeline.order)
+    return "path" if order == "roots" and not job.stream else order

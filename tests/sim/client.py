@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from tests.sim.broker import BROKER
+from zturbo.client.together import Together
 from zturbo.core.result_stream import ResultStream
 from zturbo.wire.carried import carried_id
 from zturbo.wire.codec import decode, encode
@@ -34,14 +35,10 @@ class SimClient:
         self.streams: dict[bytes, ResultStream] = {}
         self.sinks: dict[bytes, bytes] = {}
         self.got: dict[bytes, list[Any]] = {}
-        self.together: dict[bytes, list[bytes]] = {}
+        self.together: dict[bytes, Together] = {}
         """Carrier -> the jobs that travel with it."""
         self.again: set[bytes] = set()
         """Of these jobs those that are read by their own ids."""
-        self.roots_ended: set[tuple[bytes, int]] = set()
-        """(carrier, root) of jobs that have ended as far as the carrier's reader was told."""
-        self.starts: dict[bytes, int] = {}
-        """Carrier -> index of the next result that no root has."""
         self.over: dict[bytes, str] = {}
         """Job -> the error that it ended with."""
         self.told: dict[bytes, answers.Status] = {}
@@ -93,7 +90,10 @@ class SimClient:
         def taken(value: Any) -> None:
             (outcome,) = value
             if not outcome.apart:
-                self.together[carrier] = jobs
+                together = self.together[carrier] = Together(carrier, len(jobs), outcome.at.token)
+                self.streams[carrier] = together.stream
+                for job in jobs:
+                    self.streams[job].turn(together.token)
                 self._taken(carrier, outcome.at)
                 for job in jobs:
                     if self.world.travel.random() < 0.2:  # by its own id too
@@ -111,8 +111,17 @@ class SimClient:
         """Read a job that travels with others by its own id: the results that come last have to fit too."""
         if not self.streams[job].complete and job not in self.over:
             self.again.add(job)
-            self.got[job] = []
+            self.streams[job].token = 0  # another reader, which gets a token of its own
             self._watch(job)
+
+    def _give_up(self, together: Together, why: str) -> None:
+        """No more is read of a carrier: its jobs are read by their ids."""
+        carrier = together.carrier
+        self.over[carrier] = why
+        del self.together[carrier]
+        self.sinks.pop(carrier, None)
+        for root in range(together.count):
+            self._watch(carried_id(carrier, root))
 
     def _begin(self, job: bytes) -> None:
         self.got[job] = []
@@ -166,11 +175,20 @@ class SimClient:
         self.world.later(0.1, lambda: self._watch(job))
 
     def _placed(self, job: bytes, value: answers.Whereabouts) -> None:
+        if job in self.over:
+            return
         self.streams[job].turn(value.token)
+        together = self.together.get(job)
         if value.state in ("failed", "cancelled"):
-            for one in (job, *self.together.get(job, ())):
+            carried = (
+                [carried_id(job, root) for root in range(together.count)] if together is not None else []
+            )
+            for one in (job, *carried):
                 if not self.streams[one].complete:
                     self.over.setdefault(one, value.kind)
+            return
+        if value.sink and together is not None and not together.fits(value.sink, value.epoch):
+            self._give_up(together, "lost")
             return
         if value.sink and self.sinks.get(job) != value.sink:
             self.sinks[job] = value.sink
@@ -200,51 +218,46 @@ class SimClient:
             assert answer.kind == "JobError", answer
 
     def _results(self, message: Results) -> None:
-        stream = self.streams[message.job]
-        before = stream.next
-        skip = stream.results(message, len(message.blob), self.world.now)
-        if skip is None:
-            if message.job in self.together and message.first <= before and message.token == stream.token:
-                self._ended(message)
-            if stream.problem is not None:
-                job = self.world.broker.jobs().get(message.job)
-                ended = job is not None and job.state in ("cancelled", "failed")
-                assert stream.problem == "superseded" or ended, stream.problem
-            return
-        fails = dict(message.fails)
-        contents = iter(unpack_many(message.blob, message.n - len(fails)))
-        for index in range(message.first, message.first + message.n):
-            item = _outcome(fails[index]) if index in fails else next(contents)
-            if index >= message.first + skip:
-                self.got[message.job].append(item)
-                stream.take(1)
-        if message.job in self.together:
-            self._ended(message)
-        if stream.complete:
+        stream, nbytes = self.streams[message.job], len(message.blob)
+        together = self.together.get(message.job)
+        if together is not None:
+            known = stream.next
+            ended = together.take(message, nbytes, self.world.now)
+            self.got[message.job] += _items(message)[message.n - (stream.next - known) :]
+            for job, parts in ended:
+                if job not in self.again and job not in self.over:
+                    for part in parts:
+                        self._take(part, self.streams[job].results(part, len(part.blob), self.world.now))
+            if together.problem is not None:
+                self._give_up(together, together.problem)
+        else:
+            self._take(message, stream.results(message, nbytes, self.world.now))
+        if stream.problem is not None:
+            job = self.world.broker.jobs().get(message.job)
+            ended = job is not None and job.state in ("cancelled", "failed")
+            assert stream.problem == "superseded" or ended, stream.problem
+        if stream.complete and message.job not in self.told:
             question = to_broker.Jobs(job=message.job, over=(message.job,))
             self.ask(question, then=lambda value: self._told(message.job, value))
 
-    def _ended(self, message: Results) -> None:
-        """Roots of a carrier have ended: each is a job."""
-        jobs, got = self.together[message.job], self.got[message.job]
-        for root, stop in message.roots:
-            at = self.starts.setdefault(message.job, 0)
-            stream = self.streams[jobs[root]]
-            if (message.job, root) in self.roots_ended:
-                continue
-            self.roots_ended.add((message.job, root))
-            assert at <= stop <= len(got), self.world.story("a root ends where it cannot")
-            self.starts[message.job] = stop
-            if jobs[root] not in self.again and jobs[root] not in self.over:
-                self.got[jobs[root]] = got[at:stop]
-                stream.next = stream.total = stop - at
-        if self.streams[message.job].complete:
-            for root, job in enumerate(jobs):
-                if (message.job, root) not in self.roots_ended:
-                    self._read_again(job)  # a message was lost that told of its end
+    def _take(self, message: Results, skip: int | None) -> None:
+        """Take all results of a message but the first of them, which are known; None for nothing new."""
+        if skip is not None:
+            self.got[message.job] += _items(message)[skip:]
+            self.streams[message.job].take(message.n - skip)
 
     def _told(self, job: bytes, value: answers.Description) -> None:
         self.told[job] = value.jobs[0]
+
+
+def _items(message: Results) -> list[Any]:
+    """The contents and failures in a message, in their order."""
+    fails = dict(message.fails)
+    contents = iter(unpack_many(message.blob, message.n - len(fails)))
+    return [
+        _outcome(fails[index]) if index in fails else next(contents)
+        for index in range(message.first, message.first + message.n)
+    ]
 
 
 def _outcome(error: bytes) -> tuple[str, str, str]:

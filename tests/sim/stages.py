@@ -293,10 +293,12 @@ PIPELINES: dict[str, list[type[Stage]]] = {
     "sticky-first": [Shares, Fan, Sticky],
     "function": [Some, Few, Map],
     "function-order": [Few, Sum, Some],
+    "as-they-come": [Fan, Map, Fan],
+    "by-root": [Fan, Map, Fan],
 }
 """Pipelines that worlds choose from."""
 
-ORDERS = {"keyed": "meta:at", "keyed-order": "meta:at"}
+ORDERS = {"keyed": "meta:at", "keyed-order": "meta:at", "as-they-come": "none", "by-root": "roots"}
 """Of the results, where it is not that of paths."""
 
 DEADLY: set[type[Stage]] = {Poison, Half, Batch, Async}

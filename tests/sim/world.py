@@ -326,7 +326,11 @@ class World:
             self.dies(sink)
         elif what == "sink-gone" and self.sinks:
             sink = rng.choice(self.sinks)
-            self.void.update(self.oracles if self.name == "wild" else self.disks[sink.spool].records)
+            self.void.update(
+                self.oracles
+                if self.name in ("wild", "as-they-come", "by-root")
+                else self.disks[sink.spool].records
+            )
             del self.disks[sink.spool]
             sink.spool = self.fresh()  # of the one that is started in its place, on another host
             self.disks[sink.spool] = Disk(0.01)

@@ -79,7 +79,7 @@ def client(cluster: Cluster) -> Iterator[Client]:
         yield running
 
 
-def real(client: Client, pipeline: str, frames: list[Any], **options: Any) -> list[Any]:
+def real(client: Client, pipeline: str, frames: Any, **options: Any) -> list[Any]:
     """Contents, and errors without where they happened."""
     handle = client.submit(Job("job", Task(frames)), pipeline=pipeline, **options)
     return [outcome(task) for task in handle.tasks()]
@@ -151,6 +151,17 @@ def test_many_roots_in_any_order_with_failures_and_drops(client: Client) -> None
     by_path = list(client.map(frames, pipeline="each", order="path", on_error="skip"))
     assert by_path == [k for k in frames if k not in (13, 14)]
     assert sorted(client.map(frames, pipeline="each", ordered=False, on_error="skip")) == wanted
+
+
+@pytest.mark.parametrize("order", ["roots", "none"])
+def test_a_job_of_one_root(client: Client, order: str) -> None:
+    """With order ``roots`` it waited for ever: its root has no other to be ordered with."""
+    assert real(client, "each", 12, order=order) == [12]
+    assert real(client, "each", 13, order=order) == ["ValueError: no thirteen here"]
+    assert real(client, "each", 14, order=order) == []
+    several = real(client, "each-of", [5, 13, 7], order=order)
+    expected = real(client, "each-of", [5, 13, 7], order="path")
+    assert sorted(several, key=str) == sorted(expected, key=str) and (order == "none" or several == expected)
 
 
 def test_a_retry_gives_what_has_no_place_once(client: Client) -> None:

@@ -17,7 +17,6 @@ from zturbo.client.pushed import Pushed
 from zturbo.client.subscription import SOON, Subscription, SubscriptionState
 from zturbo.client.together import Together
 from zturbo.client.waits import Waits
-from zturbo.core.result_stream import ResultStream
 from zturbo.errors import (
     DecodeError,
     JobFailed,
@@ -216,11 +215,11 @@ class Subscriptions:
         now = time.monotonic()
         for root in range(count):
             self.pushed.expect(carried_id(carrier, root), at.token, at.sink)
-        stream = ResultStream(carrier, at.token, 0)
-        stream.quiet_until(now + CARRIER_WAIT)  # the first ones may have come before this, and are lost then
+        # The first ones may have come before this, and are lost then.
+        together.stream.quiet_until(now + CARRIER_WAIT)
         sub = Subscription(
-            stream,
-            lambda results, skip: self._carried(together, stream, results, skip),
+            together.stream,
+            lambda results, skip: None,  # each job's results go to its own reader
             lambda error: self._give_up(together, error),
         )
         self._jobs[carrier] = [sub]
@@ -237,12 +236,10 @@ class Subscriptions:
         together = self._together.get(carrier)
         return None if together is None else root in together.ended
 
-    def _carried(self, together: Together, stream: ResultStream, results: Results, skip: int) -> None:
+    def _carried(self, together: Together, results: Results, nbytes: int, now: float) -> None:
         """Results of a carrier have come: give each job that has ended its results."""
-        now = time.monotonic()
-        stream.take(results.n - skip)
         try:
-            jobs = together.take(results, skip)
+            jobs = together.take(results, nbytes, now)
         except DecodeError as error:
             log.debug("results of jobs that travel together cannot be read: %s", error)
             self._give_up(together, error)
@@ -251,8 +248,8 @@ class Subscriptions:
             self._carried_job(job, parts, now)
         if together.complete:
             self._end_travel(together)
-        elif stream.complete:
-            self._give_up(together, ResultsLost("a message was lost that told which jobs have ended"))
+        elif (problem := together.problem) is not None:
+            self._give_up(together, ResultsLost(problem))
 
     def _carried_job(self, job: bytes, parts: list[Results], now: float) -> None:
         """A job that travels with others has ended: its results go to its reader, or wait for one."""
@@ -318,6 +315,10 @@ class Subscriptions:
         sub.unreached = self._unreached(value) if idle else ""
         sub.locate_at = now + (LOCATE if idle else 4 * LOCATE)
         sink = value.sink
+        together = self._together.get(sub.stream.job)
+        if sink and together is not None and not together.fits(sink, value.epoch):
+            self._give_up(together, ResultsLost("they were lost, and come in another order now"))
+            return
         if sub.state is SubscriptionState.DOUBTED:
             if value.state == "done" and sink == sub.sink:
                 self._finish(sub, ResultsLost(sub.doubt))
@@ -462,16 +463,18 @@ class Subscriptions:
 
     def _give(self, sub: Subscription, message: Results, nbytes: int, now: float) -> None:
         """Give a reader results that have come for it."""
-        skip = sub.stream.results(message, nbytes, now)
         sub.heard, sub.pause = now, SOON
-        if skip is not None:
-            sub.deliver(message, skip)
-        elif message.roots and message.first <= sub.stream.next:  # else a message before it is lost
-            sub.deliver(message, message.n)
+        together = self._together.get(message.job)
+        if together is not None and together.stream is sub.stream:
+            self._carried(together, message, nbytes, now)
+        else:
+            skip = sub.stream.results(message, nbytes, now)
+            if skip is not None:
+                sub.deliver(message, skip)
+            elif sub.stream.complete and sub.stream.problem is None:
+                sub.deliver(message, message.n)
         if sub.stream.problem is not None:
             self._doubt(sub, sub.stream.problem, now)
-        elif sub.stream.complete and skip is None:
-            sub.deliver(message, message.n)
 
     def _doubt(self, sub: Subscription, problem: str, now: float) -> None:
         """The sink refuses this reader. If another reader has replaced it, it ends. Else it asks the broker

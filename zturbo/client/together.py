@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import deque
 from typing import NamedTuple
 
+from zturbo.core.result_stream import ResultStream
 from zturbo.slotted import replace
 from zturbo.wire.carried import carried_id
 from zturbo.wire.messages import Results
@@ -39,24 +40,47 @@ class Together:
         self.carrier = carrier
         self.count = count
         self.token = token
+        self.stream = ResultStream(carrier, token, 0)
         self.ended: set[int] = set()
         """Roots whose results are here, and with them their jobs."""
         self._pieces: deque[_Piece] = deque()
         """What is here of roots that have not ended, as far as is known."""
         self._start = 0
         """Index of the first result that belongs to no root that has ended."""
-        self._here = 0
-        """Index after the last result that has come."""
+        self._place: tuple[bytes, int] | None = None
+        """(sink, epoch) of the carrier when it last had a sink."""
 
     @property
     def complete(self) -> bool:
         """Whether all of its jobs have ended."""
         return len(self.ended) == self.count
 
-    def take(self, message: Results, skip: int) -> list[tuple[bytes, list[Results]]]:
-        """Take a message of the carrier's results, of which the first ``skip`` are known.
+    @property
+    def problem(self) -> str | None:
+        """Why the ends of other jobs will not be heard of here; None if they will. Else they have to be read
+        by their ids."""
+        if self.stream.complete and not self.complete:
+            return "a message was lost that told which jobs have ended"
+        return None
+
+    def fits(self, sink: bytes, epoch: int) -> bool:
+        """Whether the carrier's results at this sink, in this epoch, are those that it had so far, and more.
+
+        A sink that comes back has the same results, and so has one in a later epoch. Where both are new, the
+        carrier was run again, since its results were lost: its roots have ended in another order.
+        """
+        before, self._place = self._place, (sink, epoch)
+        return before is None or sink == before[0] or epoch == before[1]
+
+    def take(self, message: Results, nbytes: int, now: float) -> list[tuple[bytes, list[Results]]]:
+        """Take a message of the carrier's results.
 
         One that comes after a lost message is not taken: it comes again, after that.
+
+        Args:
+            message: results, with the ends of roots.
+            nbytes: its size.
+            now: monotonic seconds.
 
         Returns:
             (job, all of its results) of each job that has ended with it.
@@ -64,13 +88,14 @@ class Together:
         Raises:
             DecodeError: contents are malformed.
         """
-        if message.first > self._here:
-            return []
-        self._here = max(self._here, message.first + message.n)
-        if skip < message.n:
+        skip = self.stream.results(message, nbytes, now)
+        if skip is not None:
+            self.stream.take(message.n - skip)
             n = message.n - len(message.fails)
             contents = [] if message.buffers else edges(message.blob, n)
             self._pieces.append(_Piece(message, contents, edges(message.metas, n) if message.metas else []))
+        elif message.token != self.token or message.first > self.stream.next:
+            return []
         out = []
         for root, stop in message.roots:
             if root < self.count and root not in self.ended and stop >= self._start:

@@ -64,8 +64,8 @@ def test_each_job_gets_its_own_wherever_messages_end(
         pairs = tuple((root, stops[root]) for root in range(told, ends))
         message = a_message(first, values[first:stop], pairs)
         told = ends
-        for skip in (0, message.n):  # the second time all of it is known
-            for job, parts in together.take(message, skip):
+        for _ in range(2):  # the second time all of it is known
+            for job, parts in together.take(message, message.nbytes, 0.0):
                 assert job not in got
                 got[job] = read(parts)
     assert got == {carried_id(CARRIER, root): roots[root] for root in range(len(roots))} and together.complete
@@ -73,8 +73,8 @@ def test_each_job_gets_its_own_wherever_messages_end(
 
 def test_ends_that_make_no_sense_are_left_out() -> None:
     together = Together(CARRIER, 2, TOKEN)
-    assert together.take(a_message(0, [1], ((5, 1), (1, 1))), 0)[0][0] == carried_id(CARRIER, 1)
-    assert together.take(a_message(1, [2], ((1, 2), (0, 0))), 0) == [], (
+    assert together.take(a_message(0, [1], ((5, 1), (1, 1))), 1, 0.0)[0][0] == carried_id(CARRIER, 1)
+    assert together.take(a_message(1, [2], ((1, 2), (0, 0))), 1, 0.0) == [], (
         "a root ends once, and never before another"
     )
 
@@ -83,9 +83,27 @@ def test_a_message_after_a_lost_one_ends_no_job() -> None:
     """It was taken once, and a later job got the results of the jobs before it."""
     together = Together(CARRIER, 3, TOKEN)
     lost, second, third = (a_message(i, [64 + i], ((i, i + 1),)) for i in range(3))
-    assert together.take(second, second.n) == []
-    got = [one for message in (lost, second, third) for one in together.take(message, 0)]
+    assert together.take(second, 1, 0.0) == []
+    got = [one for message in (lost, second, third) for one in together.take(message, 1, 0.0)]
     assert [(job, read(parts)) for job, parts in got] == [
         (carried_id(CARRIER, i), [64 + i]) for i in range(3)
     ]
     assert together.complete
+
+
+def test_results_that_were_lost_do_not_fit_those_that_come_instead() -> None:
+    """They come in another order: a later job got those of a job that had ended before the loss."""
+    together = Together(CARRIER, 3, TOKEN)
+    assert together.fits(b"sink", 1) and together.fits(b"sink", 2), "a worker was lost"
+    assert together.fits(b"back", 2), "the sink has come back with its spool"
+    assert not together.fits(b"other", 3), "its spool was lost, or damaged"
+
+
+def test_a_lost_end_shows_when_all_results_are_here() -> None:
+    together = Together(CARRIER, 2, TOKEN)
+    together.take(a_message(0, [1], ()), 1, 0.0)
+    assert together.problem is None
+    last = a_message(1, [2], ((1, 2),))
+    last.total = 2
+    together.take(last, 1, 0.0)
+    assert not together.complete and together.problem is not None
