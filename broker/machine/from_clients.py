@@ -144,7 +144,7 @@ class FromClients:
             names = ", ".join(sorted(self.pipelines)) or "none"
             text = f"no pipeline {new.pipeline!r} here; this broker has: {names}"
             return _refusal("UnknownPipeline", text)
-        if problem := options_problem(new.options):
+        if problem := options_problem({"order": pipeline.order, **new.options}):
             return _refusal("UsageError", problem)
         job = Job(
             id=new.job,

@@ -211,6 +211,8 @@ BUGS = [
     Bug("results of a carrier fit, in whatever order they come again", "zturbo.client.together:Together.fits", "before is None", "True", only=("sink-gone",)),
     Bug("ends of carried jobs are taken after a lost message", "zturbo.client.together:Together.take", "message.first > self.stream.next", "False"),
     Bug("a job in no order starts over when its results are lost", "zturbo_broker.machine.lifecycle:Lifecycle.results_lost", "stamp.order in UNORDERED", "False", only=("sink-gone",), within=("as-they-come", "by-root")),
+    Bug("a job that is to fail fast is done after a retry", "zturbo.core.sink.job:SinkJob.start_over", "stamp.fail_fast and self.failure is None", "False", within=("keyed", "keyed-order")),
+    Bug("failures are given out though a retry is left", "zturbo_broker.machine.lifecycle:Lifecycle._hold", '"failures" if job.retries_left else ""', '""', within=("flaky",)),
     Bug("roots that are missing at the end are not missed", "zturbo.core.order.by_root:ByRoot._complete", "self._over.covers(self._count)", "True"),
     Bug("results are numbered one too high", "zturbo.core.sink.readers:Readers._serve_segment", "reader.token, first,", "reader.token, first + 1,"),
     Bug("the completion is said once", _REPORTS + "outcome", "job.report_at = now + REPORT_AFTER\ncomplete = ", "job.state = job.state.CONFIRMED\ncomplete = "),

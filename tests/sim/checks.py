@@ -63,13 +63,18 @@ def check_results(world: World) -> None:
         if over is None:
             got = world.client.got[job]
             assert oracle.fits(got, whole=True), world.story(f"wrong results of job {job!r}")
+            failed = any(isinstance(item, tuple) for item in got)
+            quick = world.asked.get(job, {}).get("fail_fast")
+            assert not (failed and quick), world.story(f"job {job!r} was to fail fast")
         else:
+            options = world.asked.get(job, {})
             carrier, _ = place_of(job)
             known = world.broker.jobs().get(job) or world.broker.jobs().get(carrier)
             again = Half in world.stages and known is not None and known.epoch > 1
-            fits = (over == "JobCancelled" and job in world.cancelled) or (
-                over == "ResultsLost" and (job in world.void or carrier in world.void or again)
-            )
+            fits = over == "JobCancelled" and job in world.cancelled
+            fits = fits or (over == "JobTimeout" and "timeout" in options)
+            fits = fits or (over == "JobFailed" and "fail_fast" in options and oracle.may_fail)
+            fits = fits or (over == "ResultsLost" and (job in world.void or carrier in world.void or again))
             assert fits, world.story(f"job {job!r} ended with {over}")
 
 
@@ -132,7 +137,8 @@ def check_executions(world: World) -> None:
     # Five signs of life in a row may get lost, or those of one that was stopped for half of that time.
     overslept = world.fenced and ("stop" in world.happened or world.net.faults.drop)
     gentle = not {*world.happened} - GENTLE and not overslept
-    if (drained or gentle) and not DEADLY & {*world.stages}:
+    retried = any("max_retry" in options for options in world.asked.values())
+    if (drained or gentle) and not retried and not DEADLY & {*world.stages}:
         again = [key for key, count in world.executions.items() if count > 1]
         assert not again, world.story(f"{len(again)} tasks were done again, such as {again[0]}")
         epochs = [job.epoch for job in world.broker.jobs().values()]

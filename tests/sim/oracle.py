@@ -33,6 +33,16 @@ class Oracle:
             return
         self._expected = _in_one_process(stages[: stages.index(Wild)] if self.wild else stages, roots, order)
 
+    @property
+    def may_fail(self) -> bool:
+        """Whether a task fails, or may."""
+        if self._flaky is not None:
+            return True
+        expected = (
+            [item for here in self._by_root for item in here] if self._order == "roots" else self._expected
+        )
+        return any(isinstance(item, tuple) for item in expected)
+
     def fits(self, got: list[Any], *, whole: bool) -> bool:
         """Whether these are the first results, or all of them."""
         if self._flaky is not None:

@@ -34,7 +34,7 @@ from tests.sim.disk import Disk
 from tests.sim.members import SimMember, SimSink, SimWorker
 from tests.sim.network import Clock, Faults, Network
 from tests.sim.oracle import Oracle
-from tests.sim.stages import ORDERS, PIPELINES, Flaky, Half, Wild
+from tests.sim.stages import ORDERS, PIPELINES, Flaky, Half, Last, Placed, Shares, Sticky, Sum, Wild
 from zturbo import Stage
 from zturbo.core.links.choice import FANOUT
 from zturbo.runtime.code import output, production
@@ -187,6 +187,11 @@ class World:
         self.order = ORDERS.get(self.name, "path")
         self.travel = random.Random(f"travel {seed}")
         """For jobs that travel together."""
+        self.asked: dict[bytes, dict[str, Any]] = {}
+        """Job -> its options."""
+        self._options = random.Random(f"options {seed}")
+        """For options of jobs alone."""
+        self._optional = self._options.random() < 0.3
         self.happened: list[str] = []
         self.versions = random.Random(f"versions {seed}")
         """For versions of the code alone."""
@@ -285,8 +290,27 @@ class World:
         else:
             roots = self.rng.randrange(10_000)
         options = {"durability": self.rng.choice(["fsync", "fsync", "process", "memory"])}
-        self.oracles[job] = Oracle(self.stages, roots, self.order)
+        if self._optional:
+            options |= self._more_options()
+        self.asked[job] = options
+        self.oracles[job] = Oracle(self.stages, roots, options.get("order", self.order))
         self.later(self.rng.random(), lambda: self.client.submit(job, self.name, roots, options))
+
+    def _more_options(self) -> dict[str, Any]:
+        """Options of a job that most jobs do not have."""
+        chance = self._options
+        options: dict[str, Any] = {}
+        if not {Sum, Last, Placed, Wild, Flaky, Sticky, Shares} & {*self.stages} and chance.random() < 0.3:
+            options["order"] = chance.choice(["path", "roots", "none"])
+        if options.get("order", self.order) != "none" and chance.random() < 0.5:
+            options["max_retry"] = chance.choice([1, 2])
+        if chance.random() < 0.3:
+            options["fail_fast"] = True
+        if chance.random() < 0.2:
+            options["timeout"] = chance.choice([0.5, 2.0, 6.0])
+        if chance.random() < 0.3:
+            options["priority"] = chance.choice([-1, 5])
+        return options
 
     def _crowd(self, n: int) -> None:
         """Many small jobs, submitted at once."""

@@ -19,9 +19,9 @@ from zturbo_broker.members.rights import User
 ME, WORKER, SINK, CLIENT = b"B" * 16, b"w" * 16, b"s" * 16, b"c" * 16
 
 
-def broker(**options: Any) -> BrokerMachine:
+def broker(*, order: str = "path", **options: Any) -> BrokerMachine:
     member = Member(ME, "broker", "", -1, "h", ("ipc://x",))
-    return BrokerMachine(member, [PipelineInfo("p", ["a"])], view=1, version="1", **options)
+    return BrokerMachine(member, [PipelineInfo("p", ["a"], order=order)], view=1, version="1", **options)
 
 
 def hello(

@@ -341,6 +341,11 @@ class SinkJob:
             if self.complete and not self.sequencer.complete:
                 self.move(COLLECTING)
         self.stamp = stamp
+        if stamp.fail_fast and self.failure is None:
+            own = next((failure.error for failure in self.results.errors.values() if failure.error), None)
+            if own is not None:  # no retry mends it, as it is in the order: it does not come again
+                self.failure = failure_text(own)
+                self.report_at = -math.inf
 
     def between(
         self, first: int, stop: int

@@ -58,7 +58,7 @@ def options_problem(options: Mapping[Any, Any]) -> str | None:
     if options.get("max_retry", 0) < 0:
         return "job option 'max_retry' is to be 0 or more"
     if options.get("max_retry") and options.get("order") == "none":
-        return "job option 'max_retry' needs an order: without one, failures are given out as they come"
+        return "job option 'max_retry' needs an order, such as 'path': with 'none', failures come as they are"
     if options.get("durability", "fsync") not in ("fsync", "process", "memory"):
         return "job option 'durability' is to be 'fsync', 'process' or 'memory'"
     if not is_order(options.get("order", "path")):

@@ -42,6 +42,13 @@ def test_wrong_options_are_named(options: dict[str, Any], said: str) -> None:
     assert answer.kind == "UsageError" and said in str(answer.error)
 
 
+def test_a_retry_needs_an_order_also_where_the_pipeline_has_none() -> None:
+    machine = broker(order="none")
+    refused = submit(machine, b"j" * 16, max_retry=1)
+    assert refused.kind == "UsageError" and "needs an order" in (refused.error or "")
+    assert submit(machine, b"k" * 16, max_retry=1, order="path").kind is None
+
+
 @pytest.mark.parametrize("timeout", [float("nan"), float("inf"), 0, -1.0])
 def test_a_time_out_that_is_none_is_refused(timeout: float) -> None:
     answer = submit(broker(), b"j" * 16, timeout=timeout)
