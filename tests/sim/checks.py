@@ -51,6 +51,7 @@ def check_reach(world: World) -> None:
             for worker in world.workers:
                 pair = (sender.incarnation, worker.incarnation)
                 mine = worker.incarnation in choice.members
+                mine = mine and not world.bounded
                 if mine and not worker.stopped and worker.machine.feed.free and not world.net.is_cut(*pair):
                     since = world.left_out[pair] = known.get(pair, now)
                     assert now - since < LEFT_OUT, world.story("a worker has nothing to do while tasks wait")

@@ -264,6 +264,7 @@ class SimWorker(SimMember):
             batch_wait=self.host.batch_wait,
             concurrency=self.host.concurrency,
             fanout=world.fanout,
+            bounded=world.bounded,
         )
         self.places = Tracker(self.machine)
         self.spilled: dict[int, tuple[Batch, Any, Any]] = {}
