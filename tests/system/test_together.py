@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.cluster import Cluster, stage
+from tests.support.cluster import Cluster, eventually, stage
 from zturbo import Client, Job, JobHandle, Task
 from zturbo.errors import JobCancelled, UsageError
 
@@ -32,6 +32,9 @@ def test_each_gets_its_own_results_in_its_own_time(tmp_path: Path) -> None:
     with Cluster({"p": stages}) as cluster, cluster.client() as client:
         jobs = submit(client, [500 if n == 150 else n % 4 for n in range(N)])
         slow = jobs.pop(150)
+        eventually(lambda: all(job.done() for job in jobs))
+        assert jobs[7].status()["state"] == "done" and slow.status()["state"] == "running"
+        assert not jobs[7].running() and not jobs[7].cancel(), "it has ended, and the others have not"
         for job in client.as_completed(jobs, timeout=60):
             assert job.done()
         assert sorted(job.result(60) for job in jobs) == sorted(

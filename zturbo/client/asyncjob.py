@@ -207,21 +207,21 @@ class AsyncJob:
 
     async def done(self) -> bool:
         """Whether the job has ended, in whatever way."""
-        return self._outcome.settled or self._outcome.state(await self.status()) not in LIVE
+        return self._outcome.heard() or self._outcome.state(await self.status()) not in LIVE
 
     async def running(self) -> bool:
         """Whether it has its workers, and has not ended."""
-        return not self._outcome.settled and self._outcome.state(await self.status()) == "running"
+        return not self._outcome.heard() and self._outcome.state(await self.status()) == "running"
 
     async def cancelled(self) -> bool:
         """Whether a client cancelled it."""
-        if not self._outcome.settled:
+        if not self._outcome.heard():
             self._outcome.state(await self.status())
         return self._outcome.cancelled
 
     async def cancel(self) -> bool:
         """As :meth:`zturbo.JobHandle.cancel`."""
-        if self._outcome.settled:
+        if self._outcome.heard():
             return self._outcome.cancelled
         answer = await self._ask(to_broker.Cancel(job=self._reading.job))
         return self._outcome.after_cancel(answer)

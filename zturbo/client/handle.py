@@ -285,21 +285,21 @@ class JobHandle(futures.Future[Result]):
 
     def done(self) -> bool:
         """Whether the job has ended, in whatever way."""
-        return self.outcome.settled or self.outcome.state(self.status()) not in LIVE
+        return self.outcome.heard() or self.outcome.state(self.status()) not in LIVE
 
     def running(self) -> bool:
         """Whether it has its workers, and has not ended."""
-        return not self.outcome.settled and self.outcome.state(self.status()) == "running"
+        return not self.outcome.heard() and self.outcome.state(self.status()) == "running"
 
     def cancelled(self) -> bool:
         """Whether a client cancelled it."""
-        if self.outcome.settled:
+        if self.outcome.heard():
             return self.outcome.cancelled
         return self.outcome.state(self.status()) == "cancelled"
 
     def cancel(self) -> bool:
         """End the job now, running or not. Returns whether it is cancelled: False if it had ended before."""
-        if self.outcome.settled:
+        if self.outcome.heard():
             return self.outcome.cancelled
         return self.outcome.after_cancel(self._ask(to_broker.Cancel(job=self._raw_id)))
 

@@ -110,6 +110,20 @@ class JobOutcome:
         """Whether it is known how the job ended."""
         return Future.done(self._future)
 
+    def heard(self) -> bool:
+        """Whether it is known here how the job ended.
+
+        A job that travels with others may have ended before them. Then its results are here, and the broker,
+        which counts all of them together, does not know.
+        """
+        if not self.settled and self._has_arrived():
+            self.ended(None)
+        return self.settled
+
+    def _has_arrived(self) -> bool:
+        """Whether it travels with others, and its results are here."""
+        return bool(self._connection.io.results.has_ended(self._reading.job))
+
     @property
     def cancelled(self) -> bool:
         """Whether it is known that a client ended it."""
@@ -220,7 +234,7 @@ class JobOutcome:
         if not jobs:
             raise UsageError(f"the broker does not know job {self._reading.job.hex()} (any more)")
         status = jobs[0]
-        if self._reading.result is not None and status["state"] in LIVE:
+        if status["state"] in LIVE and (self._reading.result is not None or self._has_arrived()):
             status.update(state="done", waiting=None)
         return status
 

@@ -126,6 +126,40 @@ def test_a_spool_that_is_gone_while_its_sink_is_down(ordered: bool, durability: 
         assert client.submit(Task(5), pipeline="p").result(timeout=20) == finished
 
 
+def test_a_spool_of_jobs_that_travel_together_is_gone(tmp_path: Path) -> None:
+    """The first is held up in the first run and not in the second: results come in another order."""
+    gate = tmp_path / "gate"
+    contents = [1000, *range(60)]
+    with (
+        Cluster({"p": [stage("gate", "Gate", 2, path=str(gate), below=20)]}, lease=1.0) as cluster,
+        cluster.client() as client,
+    ):
+        assert client.submit(Task(0), pipeline="p").result(timeout=20) == [0], "all are there"
+        handles = client.submit_many([Task(content) for content in contents], pipeline="p")
+        eventually(lambda: sum(handle.done() for handle in handles) == 20)
+        assert any(job["carries"] == 61 for job in client.jobs()), "they travel together"
+        cluster.kill_and_keep_away("sink-0")
+        shutil.rmtree(cluster.network.state / "sink-0")
+        gate.touch()
+        cluster.let_back("sink-0")
+        assert [handle.result(timeout=30) for handle in handles] == [[content] for content in contents]
+
+
+def test_a_lost_spool_ends_a_job_without_an_order(tmp_path: Path) -> None:
+    gate = tmp_path / "gate"
+    with (
+        Cluster({"p": [stage("gate", "Gate", 2, path=str(gate), below=1000)]}, lease=1.0) as cluster,
+        cluster.client() as client,
+    ):
+        stream = client.map([1000, *range(60)], pipeline="p", ordered=False)
+        assert next(stream) < 1000
+        cluster.kill_and_keep_away("sink-0")
+        shutil.rmtree(cluster.network.state / "sink-0")
+        cluster.let_back("sink-0")
+        with pytest.raises(ResultsLost, match="with order 'none' another run"):
+            list(stream)
+
+
 @pytest.mark.parametrize("durability", ["fsync", "process", "memory"])
 def test_a_restart_redoes_nothing(durability: str, tmp_path: Path) -> None:
     redoes_nothing("sink-0", durability, tmp_path)
