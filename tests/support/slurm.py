@@ -43,6 +43,7 @@ class Slurm:
         self.nodes = nodes
         self.conf = self.folder / "slurm.conf"
         self.env = {**os.environ, "PATH": PATH, "SLURM_CONF": str(self.conf)}
+        self.env.pop("XDG_RUNTIME_DIR", None)  # so that TMPDIR says where sockets are
         self.space = f"zt-{uuid.uuid4().hex[:6]}-slurm"
         # Not "ip netns exec": that mounts another /sys, without the cgroups that slurmd looks for.
         self._inside = ["nsenter", f"--net=/run/netns/{self.space}"]
@@ -100,6 +101,7 @@ class Slurm:
                     "SwitchType=switch/none",
                     "MpiDefault=none",
                     "SelectType=select/cons_tres",
+                    "SelectTypeParameters=CR_Core",
                     "SlurmdParameters=config_overrides",
                     "ReturnToService=2",
                     "KillWait=10",
@@ -140,6 +142,17 @@ class Slurm:
         """Ids of the jobs that have not ended."""
         return self.run("squeue", "-h", "-o", "%i").stdout.split()
 
+    def state(self, job: str) -> str:
+        """Slurm's word for what has become of a job."""
+        told = self.run("scontrol", "show", "job", job).stdout
+        return next(word.partition("=")[2] for word in told.split() if word.startswith("JobState="))
+
+    def processes(self, job: str) -> list[int]:
+        """Those that a job has started, in however many steps, and that have not ended."""
+        mark = f"SLURM_JOB_ID={job}".encode()
+        listed = subprocess.run(["ip", "netns", "pids", self.space], capture_output=True, text=True)
+        return [pid for pid in map(int, listed.stdout.split()) if mark in _environment(pid)]
+
     def __exit__(self, *_: object) -> None:
         if self.conf.exists():
             for job in self.jobs():
@@ -155,3 +168,10 @@ class Slurm:
                 process.wait()
         subprocess.run(["ip", "netns", "del", self.space], capture_output=True)
         shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def _environment(pid: int) -> list[bytes]:
+    try:
+        return Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+    except OSError:  # it has ended
+        return []

@@ -32,18 +32,58 @@ name = "p"
   name = "sum"
   class = "tests.stages.basic:Sum"
 """
+TASKS = 1000
+PATIENT = """
+[[pipeline]]
+name = "p"
+
+  [[pipeline.stage]]
+  name = "count"
+  class = "tests.stages.basic:Count"
+
+  [[pipeline.stage]]
+  name = "slow"
+  class = "patient:Slow"
+  workers = 4
+
+  [[pipeline.stage]]
+  name = "sum"
+  class = "tests.stages.basic:Sum"
+"""
+STAGE = """
+import os, time
+from pathlib import Path
+from zturbo import Stage
+
+HERE = Path(__file__).parent
+
+class Slow(Stage):
+    def init(self, worker_id=0):
+        self.log = os.open(HERE / "tasks", os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+
+    def process(self, task):
+        os.write(self.log, b"begins\\n")
+        until = time.monotonic() + 1
+        while task.content >= 100 and time.monotonic() < until and not (HERE / "hurry").exists():
+            time.sleep(0.01)
+        os.write(self.log, b"ends\\n")
+        return task
+"""
 PROGRAM = """
 import sys
 from pathlib import Path
 from zturbo import Client, Task
 
-note = Path(sys.argv[2])
+how, note = sys.argv[1], Path(sys.argv[2])
 with Client() as client:
-    if sys.argv[1] == "submit":
+    if how == "attach":
+        handle = client.attach(note.read_text())
+    else:
         handle = client.submit(Task(int(sys.argv[3])), "p", wait=True)
         note.write_text(handle.id)
-    else:
-        handle = client.attach(note.read_text())
+    if how == "stream":
+        with open(f"{note}-given", "w", buffering=1) as given:
+            given.writelines(f"{content}\\n" for content in handle.stream())
     print("results", handle.result(), flush=True)
 sys.exit(7)
 """
@@ -79,27 +119,6 @@ def test_in_an_allocation_each_node_has_its_share_and_all_ends_with_the_program(
     eventually(lambda: not slurm.jobs())
 
 
-def test_a_job_that_is_told_to_stop_goes_on_when_the_network_runs_again(slurm: Slurm) -> None:
-    note, state = slurm.folder / "second", ["--state", str(slurm.folder / "two")]
-    out = [slurm.folder / "out-1", slurm.folder / "out-2"]
-    script = slurm.folder / "program.py"
-    options = ["-N", "2", "-c", "1", *state]
-    words = zturbo(
-        slurm, *options, f"--sbatch=--output={out[0]}", "--", str(script), "submit", str(note), "200"
-    )
-    submitted = slurm.run(*words)
-    assert submitted.returncode == 0, submitted.stderr
-    job = submitted.stdout.split()[-1]
-    eventually(note.exists, 120)
-    slurm.run("scancel", "--signal=TERM", job)
-    eventually(lambda: not slurm.jobs(), 120)
-    assert "results" not in out[0].read_text()
-    words = zturbo(slurm, *options, f"--sbatch=--output={out[1]}", "--", str(script), "attach", str(note))
-    assert slurm.run(*words).returncode == 0
-    eventually(lambda: not slurm.jobs(), 120)
-    assert expected(200) in out[1].read_text()
-
-
 def test_workers_of_an_allocation_join_a_broker_that_runs_already(slurm: Slurm) -> None:
     command, file = [sys.executable, "-m", "zturbo"], str(slurm.folder / "p.toml")
     keys, address = str(slurm.folder / "keys"), f"tcp://{ADDRESS}:5555"
@@ -120,6 +139,96 @@ def test_workers_of_an_allocation_join_a_broker_that_runs_already(slurm: Slurm) 
         up.send_signal(signal.SIGINT)
         up.communicate(timeout=60)
     assert told.count(" has joined the broker") == 4, told
+
+
+class Patient:
+    """A network on two nodes, and a program that notes each result of a job that takes minutes.
+
+    A hundred results come at once. Then each of four workers gives one a second, until it has to hurry. All
+    that the network leaves behind is in a folder of its own.
+    """
+
+    def __init__(self, slurm: Slurm, name: str, *options: str) -> None:
+        self.slurm = slurm
+        self.folder = slurm.folder / name
+        self.temporary = self.folder / "tmp"
+        self.temporary.mkdir(parents=True)
+        (self.folder / "p.toml").write_text(PATIENT)
+        (self.folder / "patient.py").write_text(STAGE)
+        self.job = self.submit("stream", *options)
+        eventually(lambda: len(self.results()) >= 100 or self.job not in slurm.jobs())
+        assert len(slurm.processes(self.job)) > 10, self.read("stream.log")
+
+    def submit(self, how: str, *options: str) -> str:
+        """Run the network with the program: the id of Slurm's job."""
+        words = [sys.executable, "-m", "zturbo", "slurm", str(self.folder / "p.toml"), "-N", "2", "-c", "1"]
+        words += [
+            "--state",
+            str(self.folder / "state"),
+            f"--sbatch=--output={self.folder}/{how}.log",
+            *options,
+        ]
+        words += ["--", str(self.slurm.folder / "program.py"), how, str(self.folder / "note"), str(TASKS)]
+        env = [f"TMPDIR={self.temporary}", f"PYTHONPATH={ROOT}:{self.folder}"]
+        done = self.slurm.run("env", *env, *words)
+        assert done.returncode == 0, done.stderr
+        return done.stdout.split()[-1]
+
+    def read(self, name: str) -> list[str]:
+        """The whole lines of a file of its folder."""
+        path = self.folder / name
+        return path.read_text().split("\n")[:-1] if path.exists() else []
+
+    def results(self) -> list[int]:
+        """Those that the first program was given."""
+        return [*map(int, self.read("note-given"))]
+
+    def check_gone(self, job: str) -> None:
+        """Fail if a process, a socket, a key or a file of a run is left."""
+        assert not self.slurm.processes(job)
+        assert not [*self.temporary.iterdir()], "sockets"
+        assert not [*(self.folder / ".zturbo/slurm").iterdir()], "files by which the nodes find each other"
+
+    def check_goes_on(self) -> None:
+        """The network runs again, and gives all results; those from before were the first of them."""
+        given = self.results()
+        assert given == [*sums(range(TASKS))][: len(given)]
+        assert len(given) < TASKS
+        (self.folder / "hurry").touch()
+        again = self.submit("attach")
+        eventually(lambda: again not in self.slurm.jobs(), 120)
+        assert expected(TASKS) in self.read("attach.log")
+        self.check_gone(again)
+
+
+@pytest.fixture(scope="module")
+def limited(slurm: Slurm) -> Patient:
+    """One whose limit of time comes while other tests run.
+
+    Slurm looks every 30 s for jobs to signal. A minute is the smallest limit of time, and the signal comes a
+    minute before it: at the first look.
+    """
+    return Patient(slurm, "limited", "--time=1")
+
+
+def test_scancel_ends_all_and_leaves_nothing(slurm: Slurm, limited: Patient) -> None:
+    patient = Patient(slurm, "cancelled")
+    assert slurm.run("scancel", patient.job).returncode == 0
+    eventually(lambda: patient.job not in slurm.jobs())
+    assert slurm.state(patient.job) == "CANCELLED"
+    patient.check_gone(patient.job)
+    patient.check_goes_on()
+
+
+def test_at_the_limit_of_time_workers_end_their_tasks_and_all_ends(slurm: Slurm, limited: Patient) -> None:
+    eventually(lambda: limited.job not in slurm.jobs(), 120)
+    log = "\n".join(limited.read("stream.log"))
+    assert "program.py has ended with exit code 143" in log and "CANCELLED" in log, log
+    assert slurm.state(limited.job) == "FAILED", "it ended by itself, with the program's exit code"
+    tasks = limited.read("tasks")
+    assert tasks.count("begins") == tasks.count("ends") > 100
+    limited.check_gone(limited.job)
+    limited.check_goes_on()
 
 
 def test_the_script_says_what_slurm_is_asked_for(slurm: Slurm) -> None:
