@@ -41,7 +41,7 @@ def main() -> int:
                 folder=Path(spec["folder"]),
                 listening=Listening.of(spec["tcp"]) if spec.get("tcp") else None,
                 lease=spec["lease"],
-                feed_timeout=spec.get("feed_timeout", 60.0),
+                feed_timeout=spec["feed_timeout"],
                 security=None if keys is None else read_keys(keys, (BROKER,)),
                 keyring=None if keys is None else Keyring(Path(keys), shared=bool(spec.get("shared"))),
             )
@@ -52,7 +52,7 @@ def main() -> int:
         return side.failed(error, "broker")
 
     broker.machine.known.open = bool(spec.get("open"))
-    broker.machine.known.table.quotas.limits = Limits(**spec.get("limits", {}))
+    broker.machine.known.table.quotas.limits = Limits(**spec["limits"])
 
     def stop(number: int, frame: object) -> None:
         broker.stop()

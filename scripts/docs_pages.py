@@ -19,6 +19,7 @@ from mkdocs.config.defaults import MkDocsConfig
 
 import zturbo.cli
 from zturbo.deploy import network
+from zturbo.deploy.settings import flag_of, variable_of
 from zturbo.errors import NetworkFileError
 
 __all__ = ["PAGES", "TABLES", "cli_page", "commands", "network_page", "on_config", "on_page_content"]
@@ -99,6 +100,9 @@ A network file lists the pipelines of a broker, their stages, and the number of 
 [TOML](https://toml.io). `zturbo up`, `broker`, `sink`, `stage` and `deploy` all read the same file. An error
 names the file, the key, the expected value and the nearest right name. An unknown key is an error.
 
+The settings of `[broker]` and `[listen]` can also be given by a flag, or by an environment variable. A flag
+overrides the variable, and the variable overrides the file.
+
 ```toml
 {example}
 ```
@@ -117,7 +121,10 @@ def network_page() -> str:
             field = known[renamed.get(key, key)]
             default = field.default if field.default_factory is MISSING else field.default_factory()
             shown = "required" if field.default is default is MISSING else _default(default)
-            rows.append(f"| `{key}` | {_cell(expected(table, key))} | {shown} | {_cell(docs[field.name])} |")
+            text = _cell(docs[field.name])
+            if table in ("[broker]", "[listen]"):
+                text += f" `{flag_of(key)}`, `{variable_of(key)}`."
+            rows.append(f"| `{key}` | {_cell(expected(table, key))} | {shown} | {text} |")
         head = ["| key | expected | default | |", "| --- | --- | --- | --- |"]
         parts.append("\n".join([f"## `{table}`", "", about, "", *head, *rows, ""]))
     return "\n".join(parts)

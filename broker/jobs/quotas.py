@@ -19,6 +19,9 @@ JOB_MEMORY = 6144
 """About how many bytes of the broker's memory an unfinished job takes, beside its name. Jobs that travel
 together take as much as one."""
 
+UNLIMITED = 1 << 62
+"""More than there can be."""
+
 SOON, LATER = 0.25, 1.0
 """Seconds after which a client comes back that has used up its own share; that finds no room for anybody."""
 
@@ -31,13 +34,13 @@ MOST_REFUSED = 1000
 
 @slotted
 class Limits:
-    """What unfinished jobs may take."""
+    """What unfinished jobs may take; without a number, as much as they like."""
 
-    client_jobs: int = 2_000_000
+    client_jobs: int = UNLIMITED
     """Jobs of one client."""
-    client_bytes: int = 64 << 30
+    client_bytes: int = UNLIMITED
     """Bytes of roots of one client's jobs."""
-    memory: int = 4 << 30
+    memory: int = UNLIMITED
     """About how many bytes of the broker's memory the jobs of all clients may take."""
 
 

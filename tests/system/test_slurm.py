@@ -33,6 +33,7 @@ name = "p"
   class = "tests.stages.basic:Sum"
 """
 TASKS = 1000
+PORTS = "21000-21099"
 PATIENT = """
 [[pipeline]]
 name = "p"
@@ -162,6 +163,7 @@ class Patient:
     def submit(self, how: str, *options: str) -> str:
         """Run the network with the program: the id of Slurm's job."""
         words = [sys.executable, "-m", "zturbo", "slurm", str(self.folder / "p.toml"), "-N", "2", "-c", "1"]
+        words += ["--ports", PORTS]
         words += [
             "--state",
             str(self.folder / "state"),
@@ -224,6 +226,7 @@ def test_at_the_limit_of_time_workers_end_their_tasks_and_all_ends(slurm: Slurm,
     eventually(lambda: limited.job not in slurm.jobs(), 120)
     log = "\n".join(limited.read("stream.log"))
     assert "program.py has ended with exit code 143" in log and "CANCELLED" in log, log
+    assert f"broker at tcp://{ADDRESS}:{PORTS[:3]}" in log, log
     assert slurm.state(limited.job) == "FAILED", "it ended by itself, with the program's exit code"
     tasks = limited.read("tasks")
     assert tasks.count("begins") == tasks.count("ends") > 100

@@ -19,6 +19,7 @@ from typing import Any
 from zturbo.api.log import FORMAT, SafeFormatter
 from zturbo.cli.launchers import add_launchers
 from zturbo.cli.printed import fail
+from zturbo.deploy.settings import BROKER, LISTEN, flag_of, variable_of
 from zturbo.errors import AccessDenied, BrokerUnavailable, JobError, ResultTimeout, ZturboError
 from zturbo.errortext import error_text
 from zturbo.exitcodes import UNFIT_CODE
@@ -58,16 +59,18 @@ ENVIRONMENT = {
     "ZTURBO_ADDRESS": "address at which other hosts reach this one: --address",
     "ZTURBO_LISTEN": "addresses that 'stage' and 'sink' listen at: --bind",
     "ZTURBO_ADVERTISE": "addresses that others are told: --advertise",
-    "ZTURBO_PORTS": "ports to listen at: --ports",
-    "ZTURBO_INTERFACE": "card whose addresses to listen at: --interface",
     "ZTURBO_STATE": "folder of the ledger and the spools: --state",
     "ZTURBO_KEYS": "a file of keys, or a folder of them: --keys",
-    "ZTURBO_LOCAL_KEYS": "auto, always or never: whether a broker on loopback makes keys by itself",
     "ZTURBO_SSH": "ssh with its options, for 'deploy': --ssh",
     "ZTURBO_DASHBOARD_TOKEN": "what a browser has to know where other hosts reach the page of 'dashboard'",
     "ZTURBO_INSECURE": "1: bind to addresses that other hosts can reach: --insecure",
     "ZTURBO_READY_FILE": "file that is there while all processes have joined: --ready-file",
     "ZTURBO_WORKERS": "number of workers that 'stage' runs: --workers",
+    **{
+        variable_of(key): f"{of.about}: {flag_of(key)}"
+        for key, of in {**LISTEN, **BROKER}.items()
+        if key not in ("bind", "state", "keys")  # those are above
+    },
     "NO_COLOR": "if it is set, no colours",
     "FORCE_COLOR": "if it is set, colours also in pipes",
 }

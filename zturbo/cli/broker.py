@@ -7,6 +7,7 @@ import sys
 from typing import Any
 
 from zturbo.cli.run import add_common, foreground, load, refuse_second
+from zturbo.cli.settings import add_settings
 from zturbo.deploy.children import broker_child
 from zturbo.runtime.net.localkeys import announced
 
@@ -24,6 +25,7 @@ def add(commands: Any) -> None:
         "  zturbo broker video.toml --bind tcp://10.0.0.1:5555 --address 10.0.0.1 --insecure",
     )
     add_common(parser, binds=True)
+    add_settings(parser, broker=True)
     parser.set_defaults(run=run)
 
 

@@ -15,7 +15,7 @@ from zturbo.runtime.net.host import tcp_address
 from zturbo.runtime.net.listening import Listening, parse_ports, parse_told, resolved
 from zturbo.runtime.net.sockets import check_bind
 
-__all__ = ["add_listen", "card_addresses", "check_ports", "listening_of"]
+__all__ = ["add_listen", "card_addresses", "check_ports", "listening_of", "ports_of"]
 
 
 def add_listen(parser: argparse.ArgumentParser, *, binds: bool) -> None:
@@ -40,22 +40,11 @@ def add_listen(parser: argparse.ArgumentParser, *, binds: bool) -> None:
         "mapping). PORT leads to the first of the ports, and the next ones to the next; default: "
         "$ZTURBO_ADVERTISE",
     )
-    parser.add_argument(
-        "--ports",
-        metavar="FIRST-LAST",
-        help="ports to listen at; default: $ZTURBO_PORTS, else those in the file, else any free ones",
-    )
-    parser.add_argument(
-        "--interface",
-        metavar="CARD",
-        help="card whose addresses to listen at, such as ib0, where no address is named; default: "
-        "$ZTURBO_INTERFACE, else the one in the file",
-    )
 
 
-def _given(args: argparse.Namespace, name: str, default: str | None = None) -> str | None:
+def _given(args: argparse.Namespace, name: str) -> str | None:
     value: str | None = getattr(args, name, None)
-    return value or os.environ.get(f"ZTURBO_{name.upper()}") or default
+    return value or os.environ.get(f"ZTURBO_{name.upper()}")
 
 
 def listening_of(
@@ -65,15 +54,14 @@ def listening_of(
 
     Args:
         args: of the command; ``address`` is filled in from the environment.
-        network: the network file.
+        network: the network file, with the settings of flags and environment.
         own: finds this host's address towards the broker; called if no address is named.
         insecure: whether there are keys, or the user wants none.
 
     Raises:
         UsageError: an argument has a mistake, or others could reach an address without keys.
     """
-    spec = _given(args, "ports", network.listen.ports)
-    ports = None if spec is None else parse_ports(spec, "--ports")
+    ports = ports_of(network)
     told = tuple(
         (resolved(host, "--advertise"), port)
         for host, port in (parse_told(one, "--advertise") for one in _parts(_given(args, "advertise")))
@@ -81,7 +69,7 @@ def listening_of(
     if ports is None and any(port for _, port in told):
         raise UsageError("--advertise HOST:PORT needs --ports: PORT leads to the first of them")
     hosts = _parts(_given(args, "listen")) or _parts(args.address)
-    card = _given(args, "interface", network.listen.interface)
+    card = network.listen.interface
     if not hosts and card:
         hosts = card_addresses(card)
     if not hosts and told:
@@ -95,6 +83,12 @@ def listening_of(
     if not hosts and ports is None:
         return None
     return Listening(tuple(hosts) or ("127.0.0.1",), ports, told)
+
+
+def ports_of(network: Network) -> tuple[int, int] | None:
+    """First and last of the ports that a network's processes listen at; None for any free ones."""
+    spec = network.listen.ports
+    return None if spec is None else parse_ports(spec, "--ports")
 
 
 def _parts(text: str | None) -> list[str]:

@@ -18,6 +18,7 @@ from zturbo.checks import is_address, is_loopback
 from zturbo.cli.fromsystem import is_system_name, network_of
 from zturbo.cli.listen import add_listen, listening_of
 from zturbo.cli.printed import print_line
+from zturbo.cli.settings import overridden
 from zturbo.deploy.network import Network
 from zturbo.errors import AccessDenied, StartError, UsageError, ZturboError
 from zturbo.errortext import shown_text
@@ -26,7 +27,7 @@ from zturbo.runtime.net.findings import LOOK, Examiner, is_resolved
 from zturbo.runtime.net.host import address_towards, host_name, listens
 from zturbo.runtime.net.keys import BROKER, allowed, read_keys
 from zturbo.runtime.net.limits import check_children, raise_descriptor_limit
-from zturbo.runtime.net.localkeys import CHOICES, find_local, make_local, to_make, unmake, wants_local
+from zturbo.runtime.net.localkeys import find_local, make_local, to_make, unmake, wants_local
 from zturbo.runtime.net.sockets import check_bind
 from zturbo.runtime.node.children import Child, ChildSpec
 from zturbo.runtime.node.forking import Forking, start_forking
@@ -62,13 +63,12 @@ def add_file(parser: argparse.ArgumentParser, *, optional: bool = False) -> None
     file.complete = {"bash": "_shtab_compgen_files", "zsh": "_files"}  # type: ignore[attr-defined]
 
 
-def add_common(parser: argparse.ArgumentParser, *, binds: bool = False, spools: bool = True) -> None:
+def add_common(parser: argparse.ArgumentParser, *, binds: bool = False) -> None:
     """Add the arguments of every command that runs processes.
 
     Args:
         parser: of the command.
         binds: whether the command runs the broker itself.
-        spools: whether the command needs the state folder.
     """
     add_file(parser)
     if binds:
@@ -83,17 +83,12 @@ def add_common(parser: argparse.ArgumentParser, *, binds: bool = False, spools: 
             metavar="ADDRESS",
             help="the broker's address; default: $ZTURBO_BROKER, else the one in the file",
         )
-    add_listening(parser, spools=spools)
+    add_listening(parser)
     add_listen(parser, binds=binds)
 
 
-def add_listening(parser: argparse.ArgumentParser, *, spools: bool = True) -> None:
-    """Add the arguments that say where processes listen, and what is printed.
-
-    Args:
-        parser: of the command.
-        spools: whether the command needs the state folder.
-    """
+def add_listening(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments that say where processes listen, and what is printed."""
     parser.add_argument(
         "--address",
         metavar="HOST",
@@ -101,12 +96,12 @@ def add_listening(parser: argparse.ArgumentParser, *, spools: bool = True) -> No
         "or --insecure this host's address towards the broker. Without one, only this host reaches its "
         "processes. Of several, with commas between them, each of the others uses the first that answers",
     )
-    if spools:
-        parser.add_argument(
-            "--state",
-            metavar="FOLDER",
-            help="folder of the ledger and the spools; default: $ZTURBO_STATE, else the one in the file",
-        )
+    parser.add_argument(
+        "--state",
+        metavar="FOLDER",
+        help="folder of the ledger, the spools and the workers' logs; default: $ZTURBO_STATE, else the one "
+        "in the file",
+    )
     parser.add_argument(
         "--insecure",
         action="store_true",
@@ -140,21 +135,17 @@ def network_file(name: str) -> Network:
 
 
 def load_here(args: argparse.Namespace) -> Network:
-    """Load the network file of a command. Flags and environment override its folders, not its broker.
+    """Load the network file of a command. Flags and environment override its settings, not its broker's
+    address.
 
     Raises:
         UsageError: the file or an override has a mistake.
     """
     network = network_file(args.file)
-    state = getattr(args, "state", None) or _env("STATE")
     args.address = args.address or _env("ADDRESS")
     args.insecure = args.insecure or _env_flag("INSECURE")
     args.ready_file = args.ready_file or _env("READY_FILE")
-    if state:
-        network = replace(network, broker=replace(network.broker, state=os.path.abspath(state)))
-    if keys := args.keys or _env("KEYS"):
-        network = replace(network, broker=replace(network.broker, keys=os.path.abspath(keys)))
-    return network
+    return overridden(args, network)
 
 
 def load(args: argparse.Namespace) -> Network:
@@ -206,11 +197,9 @@ def _with_local_keys(network: Network, *, open_anyway: bool) -> tuple[Network, l
     the folders that were made for them.
 
     Raises:
-        UsageError: a setting has a mistake, or the keys cannot be made.
+        UsageError: the keys cannot be made.
     """
-    choice = _env("LOCAL_KEYS") or network.broker.local_keys
-    if choice not in CHOICES:
-        raise UsageError(f"$ZTURBO_LOCAL_KEYS: expected one of {', '.join(CHOICES)}, found {choice!r}")
+    choice = network.broker.local_keys
     if network.broker.keys is not None or open_anyway or not wants_local(network.broker.bind, choice):
         return network, []
     made: list[Path] = []

@@ -7,6 +7,7 @@ import sys
 from typing import Any
 
 from zturbo.cli.run import add_common, foreground, load
+from zturbo.cli.settings import add_settings
 from zturbo.deploy.children import sink_child
 
 __all__ = ["add", "run"]
@@ -23,6 +24,7 @@ def add(commands: Any) -> None:
     )
     add_common(parser)
     parser.add_argument("--number", type=int, default=0, help="tells sinks of one host apart (default 0)")
+    add_settings(parser, sink=True)
     parser.set_defaults(run=run)
 
 

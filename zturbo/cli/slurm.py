@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import os
 import shutil
 import signal
@@ -18,7 +19,9 @@ from typing import Any
 
 from zturbo.checks import is_loopback
 from zturbo.cli.ask import counted
+from zturbo.cli.listen import card_addresses, ports_of
 from zturbo.cli.run import add_file, add_listening, foreground, load_here
+from zturbo.cli.settings import add_settings, flags
 from zturbo.deploy.children import broker_child, sink_child, worker_children
 from zturbo.deploy.network import Network
 from zturbo.deploy.rendezvous import Rendezvous
@@ -29,6 +32,8 @@ from zturbo.hardware.allot import Allotment
 from zturbo.runtime.net.binds import own_addresses
 from zturbo.runtime.net.host import tcp_address
 from zturbo.runtime.net.keys import make_folder
+from zturbo.runtime.net.listening import Listening
+from zturbo.runtime.net.localkeys import wants_local
 from zturbo.runtime.net.sockets import check_bind
 from zturbo.runtime.node.node import Node
 
@@ -103,6 +108,7 @@ def add(commands: Any) -> None:
         "the file",
     )
     parser.add_argument("--step", action="store_true", help="be one node of the job; srun runs this")
+    add_settings(parser, broker=True, sink=True)
     parser.takes_program = True
     parser.set_defaults(run=run)
 
@@ -136,13 +142,14 @@ def _exec(words: list[str]) -> int:
 def _batch(args: argparse.Namespace, network: Network) -> Batch:
     given = {"--state": args.state, "--address": args.address, "--rendezvous": args.rendezvous}
     given["--keys"] = None if args.keys is None else os.path.abspath(args.keys)
-    flags = [word for name, value in given.items() if value for word in (name, str(value))]
-    flags += [
+    words = [word for name, value in given.items() if value for word in (name, str(value))]
+    words += flags(args)
+    words += [
         f"--{name}"
         for name in ("insecure", "per-node", "verbose", "json")
         if getattr(args, name.replace("-", "_"))
     ]
-    step = [sys.executable, "-m", "zturbo", "slurm", args.file, "--step", *flags]
+    step = [sys.executable, "-m", "zturbo", "slurm", args.file, "--step", *words]
     step += ["--", *args.program] if args.program else []
     nodes = args.nodes or int(os.environ.get("SLURM_JOB_NUM_NODES", "1"))
     name = "zturbo-" + "-".join(pipeline.name for pipeline in network.pipelines)
@@ -171,19 +178,25 @@ Say = Callable[[str], None]
 
 def _workers(args: argparse.Namespace, step: Step, network: Network) -> list[Any]:
     allotment = Allotment()
-    options = {"allotment": allotment, "address": args.address, "debug": args.verbose}
+    options = {"allotment": allotment, "address": _listening(args, network), "debug": args.verbose}
     parts = share(network, step.rank, step.size, per_node=args.per_node)
     return [child for name, count in parts for child in worker_children(network, name, count, **options)]
 
 
+def _listening(args: argparse.Namespace, network: Network) -> Listening:
+    return Listening((args.address or "127.0.0.1",), ports_of(network))
+
+
 def _first(args: argparse.Namespace, step: Step, network: Network, rendezvous: Rendezvous, say: Say) -> int:
     """The node with broker and sink, which runs the program."""
-    address = _own_address(step, args.address)
+    address = _own_address(step, network, args.address)
     args.address = None if is_loopback(tcp_address(address, 1)) else address
-    if args.address and network.broker.keys is None and not args.insecure:
+    bind = tcp_address(address, _free_port(address, ports_of(network)))
+    strangers = bool(args.address) or wants_local(bind, network.broker.local_keys)
+    if strangers and network.broker.keys is None and not args.insecure:
         make_folder(rendezvous.keys)
-    network = _at(network, tcp_address(address, _free_port(address)), args, rendezvous)
-    options = {"address": args.address, "debug": args.verbose}
+    network = _at(network, bind, args, rendezvous)
+    options = {"address": _listening(args, network), "debug": args.verbose}
     children = [
         broker_child(network, **options),
         sink_child(network, **options),
@@ -235,7 +248,7 @@ def _other(args: argparse.Namespace, step: Step, network: Network, rendezvous: R
 def _run_workers(
     args: argparse.Namespace, step: Step, network: Network, rendezvous: Rendezvous, broker: str, say: Say
 ) -> int:
-    args.address = None if is_loopback(broker) else _own_address(step, args.address)
+    args.address = None if is_loopback(broker) else _own_address(step, network, args.address)
     network = _at(network, broker, args, rendezvous)
     children = _workers(args, step, network)
     if not children:
@@ -294,15 +307,18 @@ def _await_others(rendezvous: Rendezvous, size: int, say: Say) -> None:
         say(f"nodes that have not stopped within {LEAVE_AFTER:g} s: {', '.join(map(str, missing))}")
 
 
-def _own_address(step: Step, named: str | None) -> str:
-    """An address of this node by which the others reach it: the one that is named, if this node has it.
+def _own_address(step: Step, network: Network, named: str | None) -> str:
+    """An address of this node by which the others reach it: the one that is named, if this node has it, else
+    one of the card that the file names.
 
     Raises:
-        UsageError: its name leads to no address of this host.
+        UsageError: its name leads to no address of this host, or it has no such card.
     """
     if step.size == 1:
         return "127.0.0.1"
     own = set(own_addresses())
+    if named is None and network.listen.interface is not None:
+        return card_addresses(network.listen.interface)[0]
     if named in own:
         return named
     names = [
@@ -325,23 +341,32 @@ def _own_address(step: Step, named: str | None) -> str:
     )
 
 
-def _free_port(address: str) -> int:
+def _free_port(address: str, ports: tuple[int, int] | None) -> int:
     """A port that nobody uses at an address of this host.
 
+    Args:
+        address: IP address.
+        ports: the first and the last that will do; None for any.
+
     Raises:
-        UsageError: this host has no such address.
+        UsageError: this host has no such address, or all of the ports are in use.
     """
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
-    with socket.socket(family, socket.SOCK_STREAM) as probe:
-        try:
-            probe.bind((address, 0))
-        except OSError as error:
-            raise UsageError(
-                f"--address: {address} cannot be bound: {error.strerror}; this host has "
-                f"{', '.join(own_addresses())}"
-            ) from None
-        port: int = probe.getsockname()[1]
-    return port
+    first, last = ports or (0, 0)  # 0 for any free one
+    for wanted in range(first, last + 1):
+        with socket.socket(family, socket.SOCK_STREAM) as probe:
+            try:
+                probe.bind((address, wanted))
+            except OSError as error:
+                if error.errno == errno.EADDRINUSE:
+                    continue
+                raise UsageError(
+                    f"--address: {address} cannot be bound: {error.strerror}; this host has "
+                    f"{', '.join(own_addresses())}"
+                ) from None
+            port: int = probe.getsockname()[1]
+            return port
+    raise UsageError(f"--ports: all ports of {address} from {first} to {last} are in use")
 
 
 class _Program:

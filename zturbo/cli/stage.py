@@ -9,6 +9,7 @@ from typing import Any
 
 from zturbo.cli.ask import counted
 from zturbo.cli.run import add_common, foreground, load
+from zturbo.cli.settings import add_settings
 from zturbo.deploy.children import worker_children
 from zturbo.runtime.net.keys import read_keys
 
@@ -31,7 +32,7 @@ def add(commands: Any) -> None:
         "that the file names, and take their share of its tasks. Workers may come and go while jobs run.",
         epilog=EPILOG,
     )
-    add_common(parser, spools=False)
+    add_common(parser)
     parser.add_argument("stage", metavar="PIPELINE.STAGE", help="which stage, such as video.detect")
     parser.add_argument(
         "--workers",
@@ -45,6 +46,7 @@ def add(commands: Any) -> None:
         action="store_true",
         help="run one worker in this process and on this terminal, so that breakpoint() and pdb work",
     )
+    add_settings(parser)
     parser.set_defaults(run=run)
 
 

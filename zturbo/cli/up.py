@@ -11,6 +11,7 @@ from typing import Any
 
 from zturbo.cli.listen import check_ports
 from zturbo.cli.run import add_common, foreground, load, refuse_second
+from zturbo.cli.settings import add_settings
 from zturbo.dashboard import DEFAULT_BIND
 from zturbo.deploy.children import broker_child, sink_child, worker_children
 from zturbo.deploy.network import Network
@@ -62,6 +63,7 @@ def add(commands: Any) -> None:
         help=f"serve a page for the browser too, as 'zturbo dashboard' does; default address: {DEFAULT_BIND}",
     )
     parser.add_argument("--no-progress", action="store_true", help="show no progress bars")
+    add_settings(parser, broker=True, sink=True)
     parser.set_defaults(run=run)
 
 

@@ -49,11 +49,7 @@ def broker_child(
         "state": str(network.state),
         "lease": network.broker.lease,
         "feed_timeout": network.broker.feed_timeout,
-        "limits": {
-            "client_jobs": network.broker.client_jobs,
-            "client_bytes": network.broker.client_bytes,
-            "memory": network.broker.memory,
-        },
+        "limits": network.broker.limits,
         "pipelines": pipelines,
         "tcp": _tcp(network, address),
         "debug": debug,

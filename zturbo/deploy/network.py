@@ -23,15 +23,14 @@ import difflib
 import re
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
 from zturbo.api.stage import Stage
-from zturbo.checks import is_address, is_loopback, is_number
-from zturbo.errors import NetworkFileError, UsageError
-from zturbo.runtime.net.listening import parse_ports
-from zturbo.runtime.net.localkeys import CHOICES
+from zturbo.checks import is_loopback, is_number
+from zturbo.deploy.settings import BROKER, LISTEN, BrokerSpec, Key, ListenSpec, is_ports
+from zturbo.errors import NetworkFileError
 from zturbo.wire.messages import ORDERS, is_order
 
 if sys.version_info >= (3, 11):
@@ -44,56 +43,6 @@ __all__ = ["BrokerSpec", "HostSpec", "ListenSpec", "Network", "PipelineSpec", "S
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}\Z")
 _HOST = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}\Z")
 _CLASS = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*\Z")
-
-
-@dataclass(slots=True, frozen=True)
-class BrokerSpec:
-    """Table ``[broker]``."""
-
-    bind: str = "tcp://127.0.0.1:5555"
-    """Address of the broker's control socket, ``tcp://HOST:PORT`` or ``ipc://PATH``."""
-    state: str | None = None
-    """Folder of the ledger and the sinks' spools; default ``.zturbo/NAME`` beside the file NAME.toml."""
-    lease: float = 5.0
-    """Seconds after which a worker counts as dead if its node does not renew its lease."""
-    feed_timeout: float = 60.0
-    """Seconds that a client may be silent while it feeds a job; then the job ends with ClientLost."""
-    spool_share: int = 4 << 30
-    """Bytes of unread results that a job may have at a sink. At this limit, its first stage gets no more
-    roots."""
-    client_jobs: int = 2_000_000
-    """Unfinished jobs that a client may have. A submit beyond that waits at the client until some have ended,
-    as it does beyond the next two. With keys, all connections under one key are one client."""
-    client_bytes: int = 64 << 30
-    """Bytes of roots that the unfinished jobs of a client may have in the ledger."""
-    memory: int = 4 << 30
-    """About how many bytes of the broker's memory the unfinished jobs of all clients may take: 6 KiB each."""
-    keys: str | None = None
-    """Folder or file of keys, as ``zturbo keys`` makes them; relative to the network file. None: no keys."""
-    local_keys: str = "auto"
-    """Whether a broker on loopback without ``keys`` makes some by itself, in its state, which your own
-    clients find without a flag. ``auto``: if others have an account here, or are logged in. ``always``,
-    ``never``."""
-    jobs: str = "own"
-    """With keys: which jobs a client may read and cancel. ``own``: those that were submitted under its key.
-    ``shared``: all of them."""
-
-
-@dataclass(slots=True, frozen=True)
-class ListenSpec:
-    """Table ``[listen]``: where all processes listen, on each host."""
-
-    ports: str | None = None
-    """Ports that they take, such as ``5555-5600``; without it, any free ones. A worker takes one, a sink two,
-    and a broker one beside its own."""
-    interface: str | None = None
-    """Card whose addresses they bind, such as ``ib0``, where ``--address`` names none."""
-    connections: int | None = None
-    """Connections that each process takes at most; without it, five eighths of the open files that it
-    may have. Beyond that some are ended: those that never said anything, else the newest."""
-    half_open: int | None = None
-    """Connections that have not shaken hands yet, of those that come to a process, at most; without it, a
-    quarter of the open files that it may have, and 4,096 at most. Beyond that the oldest are ended."""
 
 
 @dataclass(slots=True, frozen=True)
@@ -182,7 +131,7 @@ class Network:
     path: str
     broker: BrokerSpec
     pipelines: tuple[PipelineSpec, ...]
-    listen: ListenSpec = ListenSpec()
+    listen: ListenSpec = field(default_factory=ListenSpec)
     hosts: tuple[HostSpec, ...] = ()
 
     @property
@@ -297,14 +246,14 @@ class _Parser:
 
     def network(self, table: Mapping[str, Any]) -> Network:
         self.known(table, "", ["broker", "host", "listen", "pipeline"])
-        broker = self.broker(self.get(table, "", "broker", dict, "a table", {}))
+        broker = self.settings(table, "broker", BrokerSpec(), BROKER)
         pipelines: list[PipelineSpec] = []
         for i, part in enumerate(self.tables(table, "", "pipeline")):
             pipeline = self.pipeline(part, f"pipeline[{i}]")
             if any(other.name == pipeline.name for other in pipelines):
                 raise self.fail(f"pipeline[{i}].name", f"{pipeline.name!r} is the name of another pipeline")
             pipelines.append(pipeline)
-        listen = self.listen(self.get(table, "", "listen", dict, "a table", {}))
+        listen = self.settings(table, "listen", ListenSpec(), LISTEN)
         hosts: list[HostSpec] = []
         for i, part in enumerate(self.tables(table, "", "host") if "host" in table else ()):
             host = self.host(part, f"host[{i}]", pipelines)
@@ -347,62 +296,19 @@ class _Parser:
             env=env,
             stages=tuple(stages),
             workers=workers,
-            ports=self.get(table, key, "ports", str, "ports such as '5555-5600'", None, _is_ports),
+            ports=self.get(table, key, "ports", str, "ports such as '5555-5600'", None, is_ports),
         )
 
-    def listen(self, table: Mapping[str, Any]) -> ListenSpec:
-        self.known(table, "listen", [part.name for part in fields(ListenSpec)])
-
-        def number(name: str) -> Any:
-            expected = "a number of connections, 16 or more"
-            return self.get(table, "listen", name, int, expected, None, lambda v: v >= 16)
-
-        return ListenSpec(
-            ports=self.get(table, "listen", "ports", str, "ports such as '5555-5600'", None, _is_ports),
-            interface=self.get(table, "listen", "interface", str, "a card such as 'ib0'", None, bool),
-            connections=number("connections"),
-            half_open=number("half_open"),
-        )
-
-    def broker(self, table: Mapping[str, Any]) -> BrokerSpec:
-        known = ["bind", "state", "lease", "feed_timeout", "spool_share", "keys", "jobs", "local_keys"]
-        self.known(table, "broker", [*known, "client_jobs", "client_bytes", "memory"])
-        address = "an address, tcp://HOST:PORT or ipc://PATH"
-        return BrokerSpec(
-            bind=self.get(
-                table,
-                "broker",
-                "bind",
-                str,
-                address,
-                BrokerSpec().bind,
-                is_address,
-            ),
-            state=self.get(table, "broker", "state", str, "a folder", None),
-            keys=self.get(table, "broker", "keys", str, "a folder or a file of keys", None, bool),
-            local_keys=self.get(
-                table,
-                "broker",
-                "local_keys",
-                str,
-                "'auto', 'always' or 'never'",
-                BrokerSpec().local_keys,
-                lambda v: v in CHOICES,
-            ),
-            jobs=self.get(
-                table, "broker", "jobs", str, "'own' or 'shared'", "own", lambda v: v in ("own", "shared")
-            ),
-            lease=self.seconds(table, "broker", "lease", 5.0, least=0.5),
-            feed_timeout=self.seconds(table, "broker", "feed_timeout", 60.0, least=5),
-            spool_share=self.limit(table, "spool_share", "bytes", 4 << 30),
-            client_jobs=self.limit(table, "client_jobs", "jobs", 2_000_000),
-            client_bytes=self.limit(table, "client_bytes", "bytes", 64 << 30),
-            memory=self.limit(table, "memory", "bytes", 4 << 30),
-        )
-
-    def limit(self, table: Mapping[str, Any], name: str, of: str, default: int) -> Any:
-        expected = f"a number of {of}, 1 or more"
-        return self.get(table, "broker", name, int, expected, default, lambda v: 1 <= v < 1 << 62)
+    def settings(self, table: Mapping[str, Any], name: str, spec: Any, keys: Mapping[str, Key]) -> Any:
+        """A table of settings; ``spec`` has the defaults."""
+        given = self.get(table, "", name, dict, "a table", {})
+        self.known(given, name, [*keys])
+        values = {
+            key: of.kind(self.get(given, name, key, of.kinds, of.expected, None, of.fits))
+            for key, of in keys.items()
+            if key in given
+        }
+        return replace(spec, **values)
 
     def seconds(
         self, table: Mapping[str, Any], key: str, name: str, default: float | None, *, least: float = 0
@@ -478,14 +384,6 @@ class _Parser:
             wanted, key, "gpu", (int, float), gpus, 0, lambda v: is_number(v, 0) and (v < 1 or v % 1 == 0)
         )
         return dict(wanted)
-
-
-def _is_ports(text: str) -> bool:
-    try:
-        parse_ports(text, "")
-    except UsageError:
-        return False
-    return True
 
 
 def _is_word(text: str) -> bool:

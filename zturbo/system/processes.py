@@ -17,6 +17,7 @@ from pathlib import Path
 from zturbo.api.options import Options
 from zturbo.api.stage import Stage
 from zturbo.client.client import Client
+from zturbo.deploy.settings import BrokerSpec
 from zturbo.deploy.shipped import MAX_TASK, shipped_workers
 from zturbo.errors import StartError
 from zturbo.errortext import error_text
@@ -150,11 +151,14 @@ class Processes:
             }
             for name, names in pipelines.items()
         ]
+        defaults = BrokerSpec()
         address = self._address = f"ipc://{sockets}/broker"
         broker = {
             "bind": address,
             "state": str(state),
-            "lease": 5.0,
+            "lease": defaults.lease,
+            "feed_timeout": defaults.feed_timeout,
+            "limits": defaults.limits,
             "pipelines": described,
             "temporary": list(map(str, self._folders)),
         }

@@ -25,7 +25,6 @@ from zturbo.runtime.net.host import host_name
 from zturbo.runtime.net.keys import make_folder, read_folder
 
 __all__ = [
-    "CHOICES",
     "announced",
     "find_local",
     "has_other_users",
@@ -34,9 +33,6 @@ __all__ = [
     "unmake",
     "wants_local",
 ]
-
-CHOICES = ("auto", "always", "never")
-"""Values of ``local_keys``: keys on loopback if others have accounts here, in any case, or not."""
 
 FOLDER = "local-keys"
 """Name of the folder, below a network's state."""
@@ -55,7 +51,7 @@ def wants_local(address: str, choice: str) -> bool:
 
     Args:
         address: where it is bound.
-        choice: one of :data:`CHOICES`.
+        choice: ``auto`` for keys if others have accounts here; ``always``; ``never``.
     """
     if choice == "never" or not address.startswith("tcp:") or not is_loopback(address):
         return False
