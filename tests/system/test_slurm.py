@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -250,3 +252,19 @@ def test_the_script_says_what_slurm_is_asked_for(slurm: Slurm) -> None:
     (slurm.folder / "x.sh").write_text(done.stdout)
     tested = slurm.run("bash", "-n", str(slurm.folder / "x.sh"))
     assert tested.returncode == 0, tested.stderr
+
+
+def test_one_node_alone_has_keys_and_ports_as_it_is_told(tmp_path: Path) -> None:
+    """As srun starts it, without a Slurm. Its broker is on loopback, which other users of the host reach."""
+    (tmp_path / "p.toml").write_text(FILE)
+    (tmp_path / "keys.py").write_text("import os\nprint('keys', os.environ.get('ZTURBO_KEYS'))\n")
+    here = {"SLURM_PROCID": "0", "SLURM_STEP_NUM_TASKS": "1", "SLURM_JOB_ID": "7", "SLURM_STEP_ID": "0"}
+    words = [sys.executable, "-m", "zturbo", "slurm", str(tmp_path / "p.toml"), "--step"]
+    for choice, keys in (("always", tmp_path / ".zturbo/slurm/7.0.0.keys"), ("never", None)):
+        env = {**os.environ, **here, "PYTHONPATH": str(ROOT), "ZTURBO_LOCAL_KEYS": choice}
+        options = ["--ports", "22000-22999", "--", str(tmp_path / "keys.py")]
+        done = subprocess.run([*words, *options], env=env, capture_output=True, text=True, timeout=60)
+        assert done.returncode == 0, done.stderr
+        assert f"keys {keys}" in done.stdout
+        assert "broker at tcp://127.0.0.1:22" in done.stderr
+    assert not [*(tmp_path / ".zturbo/slurm").iterdir()]

@@ -65,6 +65,10 @@ ENVIRONMENT = {
     "ZTURBO_DASHBOARD_TOKEN": "what a browser has to know where other hosts reach the page of 'dashboard'",
     "ZTURBO_INSECURE": "1: bind to addresses that other hosts can reach: --insecure",
     "ZTURBO_READY_FILE": "file that is there while all processes have joined: --ready-file",
+    "ZTURBO_VERBOSE": "1: log more: --verbose",
+    "ZTURBO_NUMBER": "tells sinks of one host apart: --number",
+    "ZTURBO_DASHBOARD_BIND": "address of the page of 'dashboard': --bind",
+    "ZTURBO_RENDEZVOUS": "folder by which the nodes of 'slurm' find each other: --rendezvous",
     "ZTURBO_WORKERS": "number of workers that 'stage' runs: --workers",
     **{
         variable_of(key): f"{of.about}: {flag_of(key)}"

@@ -41,8 +41,9 @@ def add(commands: Any) -> None:
     parser.add_argument(
         "--bind",
         metavar="HOST:PORT",
-        default=DEFAULT_BIND,
-        help=f"address of the page; port 0 for any that is free; default: {DEFAULT_BIND}. Where other hosts "
+        default=os.environ.get("ZTURBO_DASHBOARD_BIND") or DEFAULT_BIND,
+        help="address of the page; port 0 for any that is free; default: $ZTURBO_DASHBOARD_BIND, else "
+        f"{DEFAULT_BIND}. Where other hosts "
         "reach it, or with keys, it asks for a token: $ZTURBO_DASHBOARD_TOKEN, or a new, printed one",
     )
     add_broker(parser, as_json="print the address of the page as JSON, for programs")
@@ -70,7 +71,9 @@ def serve_page(broker: str, bind: str, *, keys: str | None = None, as_json: bool
     host, _, port = bind.rpartition(":")
     host = host.strip("[]")
     if not host or not port.isdecimal() or int(port) > 65535:
-        raise UsageError(f"--bind {bind!r}: expected HOST:PORT, such as {DEFAULT_BIND}")
+        raise UsageError(
+            f"--bind or $ZTURBO_DASHBOARD_BIND {bind!r}: expected HOST:PORT, such as {DEFAULT_BIND}"
+        )
     try:
         import uvicorn
 

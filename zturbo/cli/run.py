@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import os
 import signal
 import sys
@@ -120,7 +121,9 @@ def add_listening(parser: argparse.ArgumentParser) -> None:
         help="file that is there while all processes of this command have joined the broker, for probes; "
         "default: $ZTURBO_READY_FILE",
     )
-    parser.add_argument("-v", "--verbose", action="store_true", help="log more")
+    parser.add_argument(
+        "-v", "--verbose", action="store_true", help="log more; default: $ZTURBO_VERBOSE, 1 or 0"
+    )
     parser.add_argument("--json", action="store_true", help="print events on stdout, a JSON map a line")
 
 
@@ -145,6 +148,9 @@ def load_here(args: argparse.Namespace) -> Network:
     args.address = args.address or _env("ADDRESS")
     args.insecure = args.insecure or _env_flag("INSECURE")
     args.ready_file = args.ready_file or _env("READY_FILE")
+    args.verbose = args.verbose or _env_flag("VERBOSE")
+    if args.verbose:
+        logging.getLogger().setLevel(logging.DEBUG)
     return overridden(args, network)
 
 

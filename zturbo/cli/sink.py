@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from typing import Any
 
@@ -23,9 +24,20 @@ def add(commands: Any) -> None:
         "  zturbo sink video.toml --broker tcp://10.0.0.1:5555 --address 10.0.0.2 --insecure --number 1",
     )
     add_common(parser)
-    parser.add_argument("--number", type=int, default=0, help="tells sinks of one host apart (default 0)")
+    parser.add_argument(
+        "--number",
+        type=_number,
+        default=os.environ.get("ZTURBO_NUMBER") or 0,
+        help="tells sinks of one host apart; default: $ZTURBO_NUMBER, else 0",
+    )
     add_settings(parser, sink=True)
     parser.set_defaults(run=run)
+
+
+def _number(text: str) -> int:
+    if not text.isdecimal() or len(text) > 9:
+        raise argparse.ArgumentTypeError(f"expected a number, 0 or more, found {text!r}")
+    return int(text)
 
 
 def run(args: argparse.Namespace) -> int:

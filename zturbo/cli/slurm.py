@@ -104,8 +104,9 @@ def add(commands: Any) -> None:
     parser.add_argument(
         "--rendezvous",
         metavar="FOLDER",
-        help="folder that all nodes share, by which they find the broker; default: .zturbo/slurm beside "
-        "the file",
+        default=os.environ.get("ZTURBO_RENDEZVOUS") or None,
+        help="folder that all nodes share, by which they find the broker; default: $ZTURBO_RENDEZVOUS, else "
+        ".zturbo/slurm beside the file",
     )
     parser.add_argument("--step", action="store_true", help="be one node of the job; srun runs this")
     add_settings(parser, broker=True, sink=True)

@@ -168,7 +168,9 @@ BROKER: Mapping[str, Key] = {
         "ADDRESS",
     ),
     "state": Key(str, "a folder", bool, "folder of the ledger and the spools", "FOLDER"),
-    "lease": _seconds(0.5, "seconds after which a worker counts as dead if its node is silent"),
+    "lease": _seconds(
+        0.5, "seconds after which a worker counts as dead if its node is silent, the same everywhere"
+    ),
     "feed_timeout": _seconds(5, "seconds that a client may be silent while it feeds a job"),
     "spool_share": _count("bytes", "bytes of unread results that a job may have at a sink"),
     "client_jobs": _count("jobs", "unfinished jobs that a client may have at the broker"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from dataclasses import fields
 from pathlib import Path
@@ -145,3 +146,41 @@ def test_slurm_hands_the_flags_to_all_nodes(tmp_path: Path, capsys: pytest.Captu
     step = capsys.readouterr().out.splitlines()[-1].split()
     for flag, value in zip(words[::2], words[1::2], strict=True):
         assert step[step.index(flag) + 1] == value
+
+
+def test_each_variable_stands_with_a_flag_that_tells_of_it() -> None:
+    (commands,) = [action.choices for action in parser()._actions if action.choices]
+    helps = [action.help for command in commands.values() for action in command._actions if action.help]
+    for name in ENVIRONMENT:
+        if name.startswith("ZTURBO_"):
+            assert any(f"${name}" in text for text in helps), name
+
+
+@pytest.mark.parametrize(
+    ("name", "line", "dest", "value", "flag"),
+    [
+        ("ZTURBO_NUMBER", "sink F", "number", 3, "--number=4"),
+        ("ZTURBO_WORKERS", "stage F p.s", "workers", 3, "--workers=4"),
+        ("ZTURBO_DASHBOARD_BIND", "dashboard", "bind", "127.0.0.1:3", "--bind=127.0.0.1:4"),
+        ("ZTURBO_RENDEZVOUS", "slurm F", "rendezvous", "/3", "--rendezvous=/4"),
+    ],
+)
+def test_settings_of_one_command_have_variables_too(
+    name: str, line: str, dest: str, value: Any, flag: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = line.split()
+    monkeypatch.setenv(name, str(value))
+    assert getattr(parser(words[0]).parse_args(words), dest) == value
+    found = getattr(parser(words[0]).parse_args([*words, flag]), dest)
+    assert str(found) == flag.partition("=")[2]
+
+
+def test_a_network_logs_more_where_the_variable_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = logging.getLogger()
+    monkeypatch.setattr(root, "level", root.level)
+    monkeypatch.setenv("ZTURBO_VERBOSE", "1")
+    args = parser("up").parse_args(["up", network_file(tmp_path)])
+    load_here(args)
+    assert args.verbose and root.level == logging.DEBUG
