@@ -104,7 +104,9 @@ class Slurm:
                     "SelectTypeParameters=CR_Core",
                     "SlurmdParameters=config_overrides",
                     "ReturnToService=2",
-                    "KillWait=10",
+                    # The tests are to see that all ends by itself, on a slow machine too.
+                    "KillWait=60",
+                    "OverTimeLimit=5",
                     "SchedulerParameters=sched_interval=1,batch_sched_delay=0",
                     *nodes,
                     "PartitionName=all Nodes=ALL Default=YES MaxTime=INFINITE State=UP",

@@ -212,7 +212,10 @@ def limited(slurm: Slurm) -> Patient:
     Slurm looks every 30 s for jobs to signal. A minute is the smallest limit of time, and the signal comes a
     minute before it: at the first look.
     """
-    return Patient(slurm, "limited", "--time=1")
+    patient = Patient(slurm, "limited", "--time=10")
+    done = slurm.run("scontrol", "update", f"JobId={patient.job}", "TimeLimit=1")
+    assert done.returncode == 0, done.stderr
+    return patient
 
 
 def test_scancel_ends_all_and_leaves_nothing(slurm: Slurm, limited: Patient) -> None:

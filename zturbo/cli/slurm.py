@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import errno
 import os
 import shutil
 import signal
@@ -29,7 +28,7 @@ from zturbo.deploy.slurm import Batch, Step, share
 from zturbo.errors import UsageError
 from zturbo.errortext import shown_text
 from zturbo.hardware.allot import Allotment
-from zturbo.runtime.net.binds import own_addresses
+from zturbo.runtime.net.binds import free_port, own_addresses
 from zturbo.runtime.net.host import tcp_address
 from zturbo.runtime.net.keys import make_folder
 from zturbo.runtime.net.listening import Listening
@@ -192,7 +191,7 @@ def _first(args: argparse.Namespace, step: Step, network: Network, rendezvous: R
     """The node with broker and sink, which runs the program."""
     address = _own_address(step, network, args.address)
     args.address = None if is_loopback(tcp_address(address, 1)) else address
-    bind = tcp_address(address, _free_port(address, ports_of(network)))
+    bind = tcp_address(address, free_port(address, ports_of(network)))
     strangers = bool(args.address) or wants_local(bind, network.broker.local_keys)
     if strangers and network.broker.keys is None and not args.insecure:
         make_folder(rendezvous.keys)
@@ -340,34 +339,6 @@ def _own_address(step: Step, network: Network, named: str | None) -> str:
         f"{', '.join(sorted(own))}: name the one by which the other nodes reach it with --address or "
         "$ZTURBO_ADDRESS"
     )
-
-
-def _free_port(address: str, ports: tuple[int, int] | None) -> int:
-    """A port that nobody uses at an address of this host.
-
-    Args:
-        address: IP address.
-        ports: the first and the last that will do; None for any.
-
-    Raises:
-        UsageError: this host has no such address, or all of the ports are in use.
-    """
-    family = socket.AF_INET6 if ":" in address else socket.AF_INET
-    first, last = ports or (0, 0)  # 0 for any free one
-    for wanted in range(first, last + 1):
-        with socket.socket(family, socket.SOCK_STREAM) as probe:
-            try:
-                probe.bind((address, wanted))
-            except OSError as error:
-                if error.errno == errno.EADDRINUSE:
-                    continue
-                raise UsageError(
-                    f"--address: {address} cannot be bound: {error.strerror}; this host has "
-                    f"{', '.join(own_addresses())}"
-                ) from None
-            port: int = probe.getsockname()[1]
-            return port
-    raise UsageError(f"--ports: all ports of {address} from {first} to {last} are in use")
 
 
 class _Program:

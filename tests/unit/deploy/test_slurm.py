@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 from collections import Counter
 from pathlib import Path
 
@@ -10,7 +9,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from zturbo.cli.slurm import _free_port
 from zturbo.deploy.network import Network
 from zturbo.deploy.rendezvous import Rendezvous
 from zturbo.deploy.slurm import Batch, Step, share
@@ -91,14 +89,3 @@ def test_nodes_that_have_stopped_are_known(tmp_path: Path) -> None:
     assert meeting.missing(3) == [1]
     meeting.clear(3)
     assert meeting.missing(3) == [1, 2]
-
-
-def test_a_free_port_is_one_of_those_that_are_named() -> None:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        port = taken.getsockname()[1]
-        assert _free_port("127.0.0.1", None) != port
-        with pytest.raises(UsageError, match=f"all ports of 127.0.0.1 from {port} to {port} are in use"):
-            _free_port("127.0.0.1", (port, port))
-        if port < 65535:
-            assert _free_port("127.0.0.1", (port, 65535)) > port

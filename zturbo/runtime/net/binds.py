@@ -7,7 +7,9 @@ import os
 import socket
 from urllib.parse import urlsplit
 
-__all__ = ["bind_failure", "bind_problem", "own_addresses"]
+from zturbo.errors import UsageError
+
+__all__ = ["bind_failure", "bind_problem", "free_port", "own_addresses"]
 
 
 def own_addresses() -> list[str]:
@@ -17,6 +19,34 @@ def own_addresses() -> list[str]:
     families = (socket.AF_INET, socket.AF_INET6)
     found = [one.address for card in psutil.net_if_addrs().values() for one in card if one.family in families]
     return sorted(dict.fromkeys(found), key=lambda address: address.startswith(("127.", "::1")))
+
+
+def free_port(address: str, ports: tuple[int, int] | None) -> int:
+    """A port that nobody uses at an address of this host.
+
+    Args:
+        address: IP address.
+        ports: the first and the last that will do; None for any.
+
+    Raises:
+        UsageError: this host has no such address, or all of the ports are in use.
+    """
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    first, last = ports or (0, 0)  # 0 for any free one
+    for wanted in range(first, last + 1):
+        with socket.socket(family, socket.SOCK_STREAM) as probe:
+            try:
+                probe.bind((address, wanted))
+            except OSError as error:
+                if error.errno == errno.EADDRINUSE:
+                    continue
+                raise UsageError(
+                    f"--address: {address} cannot be bound: {error.strerror}; this host has "
+                    f"{', '.join(own_addresses())}"
+                ) from None
+            port: int = probe.getsockname()[1]
+            return port
+    raise UsageError(f"--ports: all ports of {address} from {first} to {last} are in use")
 
 
 def bind_failure(address: str, code: int | None) -> str:
