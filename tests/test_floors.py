@@ -269,6 +269,7 @@ WITHOUT = (
 
 START = """
 import logging, msgpack, pathlib, sys, zmq
+sys.modules["pynvml"] = None
 before = set(sys.modules)
 import {module}
 if "{module}".endswith("worker"):
@@ -281,7 +282,7 @@ if "{module}".endswith("worker"):
     assert fingerprint("stages")
 print(*(set(sys.modules) - before).intersection({without}))
 """
-"""A start, up to a stage that is made: what Python, libzmq and msgpack import themselves does not count."""
+"""A start, up to a stage that is made: what Python, libzmq, msgpack and NVML import does not count."""
 
 STAGES = """
 from zturbo import Stage, Task

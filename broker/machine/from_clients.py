@@ -14,6 +14,7 @@ from zturbo.wire.control.fields import MAX_PAGE
 from zturbo.wire.control.newjob import NewJob, options_problem
 from zturbo.wire.messages import PROTOCOL, Batch, Buffer, PathRun
 from zturbo.wire.payload import check_blob
+from zturbo.wire.traceparent import without_bad_context
 from zturbo_broker.jobs.codes import other_code
 from zturbo_broker.jobs.job import Job
 from zturbo_broker.machine.known import Known
@@ -144,7 +145,8 @@ class FromClients:
             names = ", ".join(sorted(self.pipelines)) or "none"
             text = f"no pipeline {new.pipeline!r} here; this broker has: {names}"
             return _refusal("UnknownPipeline", text)
-        if problem := options_problem({"order": pipeline.order, **new.options}):
+        options = without_bad_context(new.options)
+        if problem := options_problem({"order": pipeline.order, **options}):
             return _refusal("UsageError", problem)
         job = Job(
             id=new.job,
@@ -152,7 +154,7 @@ class FromClients:
             pipeline=pipeline.name,
             client=client,
             stream=new.stream or new.carries > 0,
-            options={**new.options, "order": "roots"} if new.carries else new.options,
+            options={**options, "order": "roots"} if new.carries else options,
             digest=new.digest,
             owner=owner,
             closed=not new.stream,

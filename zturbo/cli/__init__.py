@@ -31,7 +31,8 @@ __all__ = ["ENVIRONMENT", "EXIT_CODES", "main", "parser"]
 
 COMMANDS = (
     *("new", "check", "up", "broker", "sink", "stage", "submit", "jobs", "job"),
-    *("top", "stack", "profile", "trace", "report", "dashboard", "hosts", "doctor", "result", "logs"),
+    *("top", "stack", "profile", "trace", "otel", "report", "dashboard", "hosts"),
+    *("doctor", "result", "logs"),
     *("cancel", "retry", "replay", "keys", "deploy", "slurm", "render", "completion"),
 )
 """The modules of the commands, which have their names. Only the one that runs is imported."""

@@ -70,7 +70,8 @@ def run(args: argparse.Namespace) -> int:
         pause = threading.Event()
         while True:
             some, after, more = client.log_page(after, job=job, source=source)
-            _show([line for line in some if line["level"] in levels], as_json=args.json)
+            some = [line for line in some if line["level"] in levels]
+            _show(client.with_traces(some) if args.json else some, as_json=args.json)
             if more:
                 continue
             if not args.follow:

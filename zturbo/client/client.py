@@ -37,6 +37,7 @@ from zturbo.client.job_ids import is_job_id, job_id_of, joined, pick_job, with_t
 from zturbo.client.looks import look, pick_processes, stack_map, trace
 from zturbo.client.maps import begin_map
 from zturbo.client.submissions import OnError
+from zturbo.client.tracecontext import JobContexts
 from zturbo.errors import ResultTimeout, UsageError, ZturboError
 from zturbo.htmltext import facts, table
 from zturbo.telemetry.seen import Profile, Where, read_profile, read_stack
@@ -110,6 +111,7 @@ class Client:
         self.timeout = timeout
         self.connection, self.role = connect(self.broker, timeout, keys)
         self.info = self.connection.info
+        self._contexts = JobContexts()
 
     def _repr_html_(self) -> str:
         """For notebooks: the broker's pipelines and their workers, as far as the broker answers."""
@@ -163,7 +165,9 @@ class Client:
                 its meta; "none", as they come),
                 ``priority`` (higher goes first), ``timeout`` (seconds for the job as a whole),
                 ``max_retry`` (how often it is run again for its failed tasks), ``fail_fast`` (True: the first
-                failed task ends the job with JobFailed; else failed tasks are collected).
+                failed task ends the job with JobFailed; else failed tasks are collected),
+                ``traceparent`` (context of the caller's trace, in the W3C's form; default: that of
+                OpenTelemetry's current span).
 
         Raises:
             UsageError: an argument or an option is unknown, or of a wrong type.
@@ -474,7 +478,8 @@ class Client:
         Returns:
             A map for each line, in order: ``number``; ``at`` (seconds since 1970, by the broker's clock);
             ``level``; ``source``; ``host`` and ``pid`` of the process that said it; ``job`` and ``path`` of
-            the task that ran, None and empty if that is not known; ``text``.
+            the task that ran, None and empty if that is not known; ``text``; ``trace_id`` and ``span_id`` of
+            the caller that submitted the job, None if it had no trace.
 
         Raises:
             UsageError: there is no such job or level.
@@ -486,7 +491,19 @@ class Client:
         while more:
             some, after, more = self.log_page(after, job=job, source=source)
             found += some
-        return [line for line in found if line["level"] in wanted]
+        return self.with_traces([line for line in found if line["level"] in wanted])
+
+    def with_traces(self, lines: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Give log lines ``trace_id`` and ``span_id``, as :meth:`logs` does: for programs that follow them.
+
+        Args:
+            lines: as :meth:`log_page` gives them.
+
+        Returns:
+            The same lines.
+        """
+        self._contexts.add_to(lines, self.describe)
+        return lines
 
     def log_page(
         self, after: int = 0, *, job: bytes | str | None = None, source: str = ""

@@ -14,6 +14,7 @@ from zturbo.client.acceptance import Acceptance
 from zturbo.client.io import ClientIO
 from zturbo.client.outbox import Outbox
 from zturbo.client.submissions import Submission, Submissions
+from zturbo.client.tracecontext import with_context
 from zturbo.client.watch import Callbacks, Watch
 from zturbo.errors import AccessDenied, BrokerUnavailable
 from zturbo.runtime.net.keys import ASKING, Security, read_keys
@@ -126,6 +127,7 @@ class Connection:
             EncodeError: the root's content cannot be carried.
             TooLarge: the root is over the pipeline's limit.
         """
+        options = with_context(options)
         small = self.submissions.small(job, pipeline, options)
         if small is not None:
             job_id, acceptance = self.outbox.put_small(small)

@@ -16,7 +16,7 @@ from zturbo.telemetry.seen import Traces, Unreadable, Where, read_traces
 from zturbo.telemetry.stacks import Frame, Stack, coroutines, main_stack, of_code, parse
 from zturbo.wire.control import answers, to_broker
 
-__all__ = ["look", "pick_processes", "stack_map", "trace"]
+__all__ = ["look", "pick_processes", "stack_map", "trace", "tracks"]
 
 AT_ONCE = 64
 """Questions on the way at a time: an answer may have some megabytes."""
@@ -178,23 +178,29 @@ def _tracks_of(process: answers.Process, place: tuple[str, int] | None, traces: 
     ]
 
 
-def trace(client: _Client, job: bytes | None, last: float) -> dict[str, Any]:
-    """What all workers did in the last so many seconds, with the code of one job alone if it is named."""
+def tracks(client: _Client, last: float) -> tuple[list[Track], float]:
+    """What all workers did in the last so many seconds and shortly before; and the broker's wall time."""
     members = client.connection.ask(to_broker.Members())
     processes = pick_processes(members.processes, None)
     stages = {one["incarnation"]: (one["pipeline"], one["stage"]) for one in client.telemetry()["members"]}
     seconds = math.ceil(last) + 1 if last < to_broker.MAX_SECONDS else 0
     found = look(client.connection, [one.incarnation for one in processes], "trace", seconds, read_traces)
-    tracks = [
+    out = [
         track
         for process, traces in zip(processes, found, strict=True)
         if not isinstance(traces, ZturboError)
         for track in _tracks_of(process, stages.get(process.incarnation.hex()), traces)
     ]
+    return out, members.clock
+
+
+def trace(client: _Client, job: bytes | None, last: float) -> dict[str, Any]:
+    """What all workers did in the last so many seconds, with the code of one job alone if it is named."""
+    found, clock = tracks(client, last)
     events = [line for line in client.logs() if line["level"] != "INFO" or "starts over" in line["text"]]
     events = [line for line in events if not line["pid"]]  # of the broker, whose clock they have
     names = {bytes.fromhex(one["id"]): one["name"] for one in client.describe(most=1000)["jobs"]}
-    return document(tracks, events=events, since=members.clock - last, job=job, names=names)
+    return document(found, events=events, since=clock - last, job=job, names=names)
 
 
 def _thread(stack: Stack) -> dict[str, Any]:

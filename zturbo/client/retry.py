@@ -18,6 +18,7 @@ from zturbo.api.task import Task
 from zturbo.client.acceptance import Acceptance
 from zturbo.client.connection import Connection
 from zturbo.client.reader import FailedTask
+from zturbo.client.tracecontext import with_context
 from zturbo.errors import UsageError
 from zturbo.wire.control import to_broker
 
@@ -63,7 +64,7 @@ def retry(
 ) -> Retried:
     """Submit the failed tasks of the job with this status as a new job."""
     roots = roots_of(status["name"], failed)
-    chosen = {**status["options"], **options}
+    chosen = {**status["options"], **with_context(options)}
     submission = connection.submissions.stream(f"{status['name']} (retry)", status["pipeline"], chosen)
     job, acceptance = submission.job, connection.submit(submission)
     acceptance.result()

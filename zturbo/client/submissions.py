@@ -10,11 +10,13 @@ from typing import Any, Literal, NamedTuple
 from zturbo.api.task import Job, Task
 from zturbo.checks import check_text, check_type, plain_options, wrong
 from zturbo.client.job_ids import job_id_of
+from zturbo.client.tracecontext import with_context
 from zturbo.errors import DecodeError, TooLarge, UsageError
 from zturbo.runtime.net.sockets import MAX_MESSAGE
 from zturbo.wire.control.newjob import NewJob, options_problem
 from zturbo.wire.messages import Buffer
 from zturbo.wire.payload import pack_one, pack_root_meta
+from zturbo.wire.traceparent import TRACEPARENT
 
 __all__ = ["OnError", "Small", "Submission", "Submissions"]
 
@@ -137,7 +139,7 @@ class Submissions:
             raise wrong("map: on_error", on_error, "'raise', 'skip' or 'return'")
         if not ordered:
             options["order"] = "none"
-        return self.stream(name, pipeline, options)
+        return self.stream(name, pipeline, with_context(options))
 
     def stream(self, name: str, pipeline: str, options: dict[str, Any]) -> Submission:
         """Make the submission of a streamed job, whose roots are fed later."""
@@ -175,7 +177,8 @@ def _submission(
     options = plain_options(options)
     if problem := options_problem(options):
         raise UsageError(problem)
-    digest = hashlib.blake2b(f"{name}\0{pipeline}\0{sorted(options.items())}".encode(), digest_size=16)
+    told = sorted((key, value) for key, value in options.items() if key != TRACEPARENT)
+    digest = hashlib.blake2b(f"{name}\0{pipeline}\0{told}".encode(), digest_size=16)
     for frame in frames:
         digest.update(frame)
     new = NewJob(

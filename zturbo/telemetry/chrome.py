@@ -162,6 +162,7 @@ def _args(record: Record, names: Mapping[bytes, str]) -> dict[str, Any]:
         "last": ".".join(map(str, record.last)) or "root",
         "other jobs": record.several,
         "bytes taken": record.taken,
+        "failed": record.failed,
     }
 
 

@@ -21,7 +21,7 @@ PATH = 3
 """Components of a path that are kept: enough to tell tasks apart in most pipelines."""
 
 _HEAD = struct.Struct("<Q")
-_RECORD = struct.Struct("<dd4fIBBxx16s3Q3QQQ")
+_RECORD = struct.Struct("<dd4fIBBH16s3Q3QQQ")
 _ENDED = struct.Struct("<d")
 SIZE = 16 + RECORDS * _RECORD.size
 """Bytes of a ring. The kernel gives memory only for what is written."""
@@ -62,6 +62,8 @@ class Record(NamedTuple):
     """Bytes of the contents of the tasks that began in the span, as they came here, about."""
     given: int = 0
     """Bytes of outputs that were packed in the span."""
+    failed: int = 0
+    """Tasks of the span that failed, at most 65,535."""
 
 
 class Ring:
@@ -91,6 +93,7 @@ class Ring:
             min(record.tasks, 0xFFFFFFFF),
             len(first) | (_SEVERAL if record.several else 0),
             len(last),
+            min(record.failed, 0xFFFF),
             record.job,
             *first,
             *(0,) * (PATH - len(first)),
@@ -141,7 +144,8 @@ def read_records(raw: bytes) -> Iterator[Record]:
         if at + _RECORD.size > len(raw):
             continue
         fields = _RECORD.unpack_from(raw, at)
-        (began, ended, code, waited, held, own, tasks, some, length, job), paths = fields[:10], fields[10:-2]
+        (began, ended, code, waited, held, own, tasks, some, length, failed, job) = fields[:11]
+        paths = fields[11:-2]
         several, some = bool(some & _SEVERAL), some & ~_SEVERAL
         spent = (began, ended, code, waited, held, own)
         if not all(map(math.isfinite, spent)) or some > PATH or length > PATH:
@@ -149,4 +153,7 @@ def read_records(raw: bytes) -> Iterator[Record]:
         if not 0.0 < began <= ended or min(spent) < 0.0 or sum(spent[2:]) > 1.01 * (ended - began) + 0.001:
             continue
         first, last = tuple(paths[:some]), tuple(paths[PATH : PATH + length])
-        yield Record(began, ended, code, waited, held, own, tasks, job, first, last, several, *fields[-2:])
+        taken, given = fields[-2:]
+        yield Record(
+            began, ended, code, waited, held, own, tasks, job, first, last, several, taken, given, failed
+        )

@@ -75,6 +75,11 @@ class Laps:
             recorder.record(state[1], state[3], now, sums)
         return state[0]
 
+    @property
+    def owes(self) -> bool:
+        """Whether the trace has yet to tell of some work."""
+        return self.recorder is not None and self.recorder.owes
+
     def _sums(self, state: tuple[int, float, float, Spent], now: float) -> Spent:
         kind, since, pressed, (code, waited, held, own) = state
         lap = now - since

@@ -33,7 +33,7 @@ from zturbo.runtime.code.fingerprint import fingerprint
 from zturbo.runtime.code.importing import build_stage, load_class
 from zturbo.runtime.code.laps import HELD, INPUT, OWN, Laps, Pressure
 from zturbo.runtime.code.production import Production
-from zturbo.runtime.code.recorder import Recorder
+from zturbo.runtime.code.recorder import REST, Recorder
 from zturbo.runtime.code.runner import Runner
 from zturbo.runtime.code.stagehost import StageHost
 from zturbo.runtime.disk.spill import SpillFile
@@ -150,7 +150,10 @@ class WorkerProcess:
         if ring is not None:
             production = self.runner.production
             self._laps.recorder = Recorder(
-                ring, perf_counter(), lambda: production.finished + production.tasks + production.out.finished
+                ring,
+                perf_counter(),
+                lambda: production.finished + production.tasks + production.out.finished,
+                lambda: production.failed + len(production.out.fails) - production.out.passing,
             )
         self._room = threading.Event()
         self._room.set()
@@ -238,12 +241,17 @@ class WorkerProcess:
     def _get(self, timeout: float | None = None) -> Work | EndJob | None:
         """The next work. An error of the stage's own signal handler does not end the wait."""
         self._laps.turn(INPUT)
+        pause = REST if timeout is None and self._laps.owes else None
         while True:
             try:
-                work = self.works.get(timeout=timeout)
+                work = self.works.get(timeout=pause or timeout)
                 self._laps.turn(OWN)
                 return work
             except Empty:
+                if pause is not None:  # nothing comes: the trace tells of the last work now
+                    pause = None
+                    self._laps.turn(INPUT)
+                    continue
                 self._laps.turn(OWN)
                 raise
             except BaseException as error:

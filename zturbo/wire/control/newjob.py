@@ -10,6 +10,7 @@ from zturbo.wire.carried import MAX_CARRIED
 from zturbo.wire.control.fields import Bytes, Id, Int, JobOptions, Metas, Name
 from zturbo.wire.control.message import Message
 from zturbo.wire.messages import MAX_FRAMES, ORDERS, is_order
+from zturbo.wire.traceparent import TRACEPARENT
 
 __all__ = ["MAX_SUBMIT", "NewJob", "options_problem"]
 
@@ -23,6 +24,7 @@ _TYPES: dict[str, tuple[type, ...]] = {
     "timeout": (float, int),
     "max_retry": (int,),
     "fail_fast": (bool,),
+    TRACEPARENT: (str,),
 }
 """Job option -> types of its values."""
 

@@ -49,6 +49,14 @@ def test_a_retry_needs_an_order_also_where_the_pipeline_has_none() -> None:
     assert submit(machine, b"k" * 16, max_retry=1, order="path").kind is None
 
 
+@pytest.mark.parametrize("bad", ["junk", "00-" + "0" * 900, b"bytes", 7, None])
+def test_a_trace_context_that_is_none_is_dropped(bad: Any) -> None:
+    machine = broker()
+    assert submit(machine, b"j" * 16, traceparent=bad, priority=2).at is not None
+    job = machine.known.table.find(b"j" * 16)
+    assert job is not None and job.options == {"priority": 2}
+
+
 @pytest.mark.parametrize("timeout", [float("nan"), float("inf"), 0, -1.0])
 def test_a_time_out_that_is_none_is_refused(timeout: float) -> None:
     answer = submit(broker(), b"j" * 16, timeout=timeout)
