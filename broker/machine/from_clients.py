@@ -456,7 +456,8 @@ class FromClients:
             )
             for member, pid, about, heard in told
         )
-        self.say.now(identity, message.ref, answers.Members(processes=processes, clock=known.clock))
+        found = answers.Members(processes=processes, clock=known.clock, gpus=known.gpus.all(now))
+        self.say.now(identity, message.ref, found)
 
     def status(self, job: Job, root: int = -1) -> answers.Status:
         """One job's status; with ``root``, that of a job that it carries."""

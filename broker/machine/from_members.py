@@ -235,6 +235,10 @@ class FromMembers:
         self.life.lost_sinks.hear(message.node, now)
         self.membership.renew(message.alive, now)
         self.membership.wants(message.node, message.wanted, now)
+        if message.gpus:
+            host = next((m.host for m in map(self.membership.get, message.alive) if m is not None), None)
+            if host is not None:
+                self.known.gpus.told(host, message.gpus, now)
         voided = self.life.voided = {job: at for job, at in self.life.voided.items() if now - at < VOID_FOR}
         if voided:  # the first message may have got lost, and a task that hangs would hang on
             self.effects.append(Control(from_broker.Forget(jobs=tuple(voided)), message.node))

@@ -15,6 +15,7 @@ from zturbo_broker.jobs.counts import Counts
 from zturbo_broker.jobs.fair_queue import FairQueue
 from zturbo_broker.jobs.job import Job
 from zturbo_broker.jobs.table import Archive, JobTable
+from zturbo_broker.members.gpus import HostGpus
 from zturbo_broker.members.leases import UNKNOWN, Membership
 from zturbo_broker.members.problems import Problems
 from zturbo_broker.members.rights import Rights, User
@@ -105,6 +106,7 @@ class Known:
         self.say = Answers(self.effects)
         self.pipelines = {pipeline.name: pipeline for pipeline in pipelines}
         self.membership = Membership(member, number=view, lease=lease)
+        self.gpus = HostGpus(2 * lease)
         self.views = Views(self.membership)
         self.table = JobTable(archive)
         self.jobs = self.table.here

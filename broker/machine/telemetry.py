@@ -65,7 +65,10 @@ class Telemetry:
         end = after + len(members)
         loads = [] if after else [self._load(name, now) for name in known.pipelines]
         return answers.Telemetry(
-            members=tuple(members), next=end if end < len(told) else 0, pipelines=tuple(loads)
+            members=tuple(members),
+            next=end if end < len(told) else 0,
+            pipelines=tuple(loads),
+            gpus={} if after else known.gpus.all(now),
         )
 
     def _load(self, name: str, now: float) -> answers.Load:

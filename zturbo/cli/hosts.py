@@ -27,7 +27,8 @@ def add(commands: Any) -> None:
         description="Lists the hosts on which the broker knows processes as living, the broker's own first: "
         "the address at which others reach it, its CPU (100 % is one core) and memory, how long ago the "
         "broker heard of it, and its processes by stage, with their process ids. An idle process tells its "
-        "CPU and memory twice a minute. --json has all of it for each process.",
+        "CPU and memory twice a minute. GPUs are shown with their load and memory, by all programs, as NVML "
+        "tells (extra 'gpu' on their host). --json has all of it for each process.",
         epilog=EPILOG,
     )
     add_broker(parser)
@@ -71,6 +72,10 @@ def _show(hosts: list[dict[str, Any]]) -> None:
             for name, some in by_name.items()
         ]
         table(cells, head=False)
+        for gpu in host["gpus"]:
+            load = "" if gpu["load"] is None else f" {gpu['load']} %,"
+            memory = f" {_bytes(gpu['used'])} of {_bytes(gpu['total'])}" if gpu["total"] else ""
+            print(f"  GPU {gpu['index']} ({one_line(gpu['name'])}):{load}{memory}".rstrip(",:"))
 
 
 def _versions(processes: Iterable[dict[str, Any]]) -> str:

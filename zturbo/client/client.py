@@ -346,9 +346,11 @@ class Client:
         Returns:
             For each a map with ``host``; ``address``, at which others reach it, or None; ``cpu`` (percent of
             one core) and ``memory`` (bytes) of all its processes together; ``heard``, the seconds since the
-            broker last heard of it; and ``processes``. Each process has ``name``, ``pid``, ``addresses``,
-            ``results`` (where clients reach a sink), ``incarnation``, ``version`` (of zturbo), ``python``,
-            ``code`` (the stage's fingerprint), ``heard``, ``cpu`` and ``memory``.
+            broker last heard of it; ``gpus``; and ``processes``. Each GPU has ``index``, ``uuid``, ``name``,
+            ``load`` (percent, or None), and ``used`` and ``total`` (bytes of memory), as NVML sees it. Each
+            process has ``name``, ``pid``, ``addresses``, ``results`` (where clients reach a sink),
+            ``incarnation``, ``version`` (of zturbo), ``python``, ``code`` (the stage's fingerprint),
+            ``heard``, ``cpu`` and ``memory``.
         """
         return by_host(self.connection.ask(to_broker.Members()))
 
@@ -356,12 +358,12 @@ class Client:
         """What the processes have measured of themselves, as ``zturbo top`` shows it.
 
         Returns:
-            A map with ``pipelines`` and ``members``. Each pipeline has ``name``, ``stages``, ``wanted`` (the
-            workers of each stage that nodes are to keep running) and ``backlog`` (root tasks that wait at the
-            broker). Each member has ``name``, ``pipeline``, ``stage``, ``host``, ``pid``, ``incarnation``,
-            ``ordered``, ``heard`` and ``age`` (seconds since it was heard, and since its latest report), and
-            two reports, ``latest`` and ``before``, or None. See
-            :class:`zturbo.wire.control.report.Report` for what is in a report.
+            A map with ``pipelines``, ``members``, and ``gpus`` (host to its GPUs, as :meth:`hosts` has them).
+            Each pipeline has ``name``, ``stages``, ``wanted`` (the workers of each stage that nodes are to
+            keep running) and ``backlog`` (root tasks that wait at the broker). Each member has ``name``,
+            ``pipeline``, ``stage``, ``host``, ``pid``, ``incarnation``, ``ordered``, ``heard`` and ``age``
+            (seconds since it was heard, and since its latest report), and two reports, ``latest`` and
+            ``before``, or None. See :class:`zturbo.wire.control.report.Report` for what is in a report.
         """
         ask = self.connection.ask
         pages = [ask(to_broker.Telemetry())]

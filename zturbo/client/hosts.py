@@ -13,7 +13,7 @@ __all__ = ["by_host", "measurements"]
 
 
 def by_host(members: answers.Members) -> list[dict[str, Any]]:
-    """A map for each host, the broker's first: ``host``, ``address``, sums, and ``processes``."""
+    """A map for each host, the broker's first: ``host``, ``address``, sums, ``gpus``, and ``processes``."""
     hosts: dict[str, dict[str, Any]] = {}
     for process in members.processes:
         host = hosts.setdefault(
@@ -29,6 +29,8 @@ def by_host(members: answers.Members) -> list[dict[str, Any]]:
         fields["addresses"], fields["results"] = list(process.addresses), list(process.results)
         del fields["host"]
         host.setdefault("processes", []).append(fields)
+    for name, host in hosts.items():
+        host["gpus"] = [gpu.as_map() for gpu in members.gpus.get(name, ())]
     return list(hosts.values())
 
 
@@ -38,6 +40,7 @@ def measurements(pages: Sequence[answers.Telemetry]) -> dict[str, Any]:
     return {
         "pipelines": [load.as_map() for page in pages for load in page.pipelines],
         "members": [{**one.as_map(), "incarnation": one.incarnation.hex()} for one in members.values()],
+        "gpus": {host: [gpu.as_map() for gpu in gpus] for host, gpus in pages[0].gpus.items()},
     }
 
 

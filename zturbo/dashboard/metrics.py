@@ -145,3 +145,23 @@ def _gauges(telemetry: dict[str, Any]) -> Iterable[Metric]:
             wanted.add_metric([flow.name, stage.name], stage.wanted)
             waiting.add_metric([flow.name, stage.name], stage.waiting)
     yield from (workers, memory, shared, wanted, waiting)
+    yield from _gpus(telemetry.get("gpus", {}))
+
+
+def _gpus(hosts: dict[str, Any]) -> Iterable[Metric]:
+    """GPUs of the hosts that have some, as NVML sees them."""
+    labels = ["host", "gpu"]
+    text = "Part of the time in which a GPU ran anything, lately."
+    load = GaugeMetricFamily("zturbo_gpu_utilization_ratio", text, labels=labels)
+    used = GaugeMetricFamily("zturbo_gpu_memory_used_bytes", "Memory of a GPU that is in use.", labels=labels)
+    total = GaugeMetricFamily("zturbo_gpu_memory_total_bytes", "Memory of a GPU.", labels=labels)
+    for host, gpus in hosts.items():
+        for gpu in gpus:
+            where = [host, str(gpu["index"])]
+            if gpu["load"] is not None:
+                load.add_metric(where, gpu["load"] / 100)
+            if gpu["total"]:
+                used.add_metric(where, gpu["used"])
+                total.add_metric(where, gpu["total"])
+    if hosts:
+        yield from (load, used, total)

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
-__all__ = ["VISIBLE", "Gpus", "is_device", "usable_gpus"]
+__all__ = ["VISIBLE", "GpuUse", "Gpus", "gpu_uses", "is_device", "usable_gpus"]
 
 log = logging.getLogger("zturbo.resources")
 
@@ -57,6 +57,55 @@ def usable_gpus(max_load: float, max_memory: float, env: Mapping[str, str] | Non
         if found.busy and not found.ids:
             return found._replace(reason="all are busy")
         return found
+
+
+class GpuUse(NamedTuple):
+    """How much of a GPU is used now, by whatever process, as NVML tells."""
+
+    number: int
+    """As ``nvidia-smi`` shows it."""
+    uuid: str
+    name: str
+    load: int | None
+    """Percent of the time lately; None if the driver does not say, as for a GPU in MIG mode."""
+    used: int
+    """Bytes of memory; 0 if the driver does not say."""
+    total: int
+    """Bytes of memory; 0 if the driver does not say."""
+
+
+@contextmanager
+def gpu_uses() -> Iterator[Callable[[], list[GpuUse]] | None]:
+    """For a ``with`` statement: a function that looks at this host's GPUs; None if there is nothing to see.
+
+    A GPU that the driver gives an error for is left out of that look.
+    """
+    with _nvml() as (nvml, problem):
+        gpus = [] if nvml is None else list(_gpus(nvml))
+        if not gpus:
+            log.debug("no GPUs are shown: %s", problem or "there is none")
+        yield (lambda: _uses(nvml, gpus)) if gpus else None
+
+
+def _uses(nvml: Any, gpus: list[tuple[int, str, Any]]) -> list[GpuUse]:
+    found = []
+    for index, uuid, handle in gpus:
+        try:
+            name = _text(nvml.nvmlDeviceGetName(handle))
+        except nvml.NVMLError as error:
+            log.debug("GPU %d is left out: %s", index, error)
+            continue
+        try:
+            load = int(nvml.nvmlDeviceGetUtilizationRates(handle).gpu)
+        except nvml.NVMLError:
+            load = None
+        try:
+            memory = nvml.nvmlDeviceGetMemoryInfo(handle)
+            used, total = int(memory.used), int(memory.total)
+        except nvml.NVMLError:
+            used = total = 0
+        found.append(GpuUse(index, uuid, name, load, used, total))
+    return found
 
 
 def is_device(name: object) -> bool:

@@ -169,6 +169,8 @@ class HostFlow:
     sent: float = 0.0
     """Bytes a second that the host sends, as above."""
     processes: int = 0
+    gpus: list[dict[str, Any]] = field(default_factory=list)
+    """Its GPUs, as :meth:`zturbo.Client.hosts` gives them."""
 
     @property
     def full(self) -> bool:
@@ -244,6 +246,9 @@ def by_host(telemetry: dict[str, Any]) -> list[HostFlow]:
         host.received = max(host.received, flow.received)  # each of its processes tells of all of it
         host.sent = max(host.sent, flow.sent)
         host.processes += 1
+    for name, gpus in telemetry.get("gpus", {}).items():
+        if name in out:
+            out[name].gpus = gpus
     return list(out.values())
 
 

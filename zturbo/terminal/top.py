@@ -37,6 +37,9 @@ HEADS = (
 HOST_NAME = 18
 """Characters of a host's name that are shown: so its line fits into 80."""
 
+GPU_NAME = 16
+"""Characters of a GPU's name that are shown."""
+
 UNITS = ((1e9, "GB"), (1e6, "MB"), (1e3, "kB"))
 
 
@@ -80,6 +83,7 @@ def as_map(telemetry: dict[str, Any], description: dict[str, Any]) -> dict[str, 
                 "received": round(host.received),
                 "sent": round(host.sent),
                 "processes": host.processes,
+                "gpus": host.gpus,
             }
             for host in hosts
         ],
@@ -138,6 +142,9 @@ def screen(
         rows += 5 + len(flow.stages)
     parts += [Text(""), host_table(hosts)]
     rows += 2 + len(hosts)
+    if equipped := [host for host in hosts if host.gpus]:
+        parts += [Text(""), gpu_table(equipped)]
+        rows += 2 + len(equipped)
     jobs = jobs_shown(description["jobs"], look)
     if look.opened and (job := next((one for one in jobs if one["id"] == look.selected), None)):
         return [*parts, Text(""), *job_details(job, max(3, height - rows - 8) if height else 20)]
@@ -204,6 +211,30 @@ def host_table(hosts: list[HostFlow]) -> Table:
             shown_bytes(host.shared) if host.shared else "-",
             *(f"{shown_bytes(round(rate))}/s" if rate else "-" for rate in (host.received, host.sent)),
             str(host.processes),
+        )
+    return table
+
+
+def gpu_table(hosts: list[HostFlow]) -> Table:
+    """The GPUs of the hosts that have some: how many, their load, and the memory of all.
+
+    The load is that of the only one, or the mean, with the least and the greatest.
+    """
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table.grid(padding=(0, 2))
+    table.add_row(*(Text(head, style="dim") for head in ("HOST", "GPUS", "LOAD, %", "GPU MEMORY")))
+    for host in hosts:
+        loads = [gpu["load"] for gpu in host.gpus if gpu["load"] is not None]
+        mean = f"{sum(loads) / len(loads):.0f}" if loads else "-"
+        used, total = (sum(gpu[what] for gpu in host.gpus) for what in ("used", "total"))
+        kinds = {one_line(gpu["name"], GPU_NAME) for gpu in host.gpus}
+        table.add_row(
+            one_line(host.name, HOST_NAME),
+            f"{len(host.gpus)} x {kinds.pop() if len(kinds) == 1 else 'several kinds'}",
+            f"{mean} ({min(loads)} to {max(loads)})" if len(loads) > 1 else mean,
+            f"{shown_bytes(used)} of {shown_bytes(total)}" if total else "-",
         )
     return table
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from importlib.machinery import ModuleSpec
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
@@ -20,6 +21,7 @@ class Gpu:
     mig: list[Gpu | None] | None = None
     """MIG devices by place, where it is in MIG mode."""
     lost: bool = False
+    name: str = "NVIDIA Test 80GB"
     knows_mig: bool = field(default=True)
 
 
@@ -30,6 +32,7 @@ def fake_nvml(gpus: list[Gpu], *, driver: bool = True) -> Any:
         pass
 
     module: Any = ModuleType("pynvml")
+    module.__spec__ = ModuleSpec("pynvml", None)
     module.NVMLError = NVMLError
     module.shutdowns = 0
 
@@ -65,6 +68,7 @@ def fake_nvml(gpus: list[Gpu], *, driver: bool = True) -> Any:
     module.nvmlShutdown = shutdown
     module.nvmlDeviceGetCount = lambda: len(gpus)
     module.nvmlDeviceGetHandleByIndex = handle
+    module.nvmlDeviceGetName = lambda gpu: gpu.name
     module.nvmlDeviceGetUUID = lambda gpu: gpu.uuid
     module.nvmlDeviceGetMigMode = mig_mode
     module.nvmlDeviceGetMaxMigDeviceCount = lambda gpu: len(gpu.mig)

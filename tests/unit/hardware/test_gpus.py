@@ -12,7 +12,7 @@ import pytest
 from tests.unit.hardware.nvml import Gpu, fake_nvml
 from zturbo import Resources, Stage, System, Task
 from zturbo.errors import UsageError
-from zturbo.hardware.gpus import is_device, usable_gpus
+from zturbo.hardware.gpus import GpuUse, gpu_uses, is_device, usable_gpus
 
 A, B, C = "GPU-aaaa1111-0", "GPU-bbbb2222-0", "GPU-cccc3333-0"
 
@@ -150,3 +150,41 @@ def test_names_of_devices(name: object) -> None:
 @pytest.mark.parametrize("name", [-1, True, 1.0, None, "", "cuda:0", "-1", "GPU-a,GPU-b", "²"])
 def test_what_names_no_device(name: object) -> None:
     assert not is_device(name)
+
+
+def test_what_is_used_of_each_gpu(place: Place) -> None:
+    lost, quiet = Gpu("GPU-b", lost=True), Gpu("GPU-c", load=None)
+    module = place([Gpu("GPU-a", load=45, memory=0.25), lost, quiet])
+    with gpu_uses() as look:
+        assert look is not None
+        first = GpuUse(0, "GPU-a", "NVIDIA Test 80GB", 45, 250, 1000)
+        assert look() == [first, GpuUse(2, "GPU-c", "NVIDIA Test 80GB", None, 0, 1000)]
+
+        def gone(gpu: Gpu) -> str:
+            if gpu is quiet:
+                raise module.NVMLError("GPU is lost")
+            return gpu.name
+
+        module.nvmlDeviceGetName = gone
+        assert look() == [first], "an error of one GPU hides it alone"
+    assert module.shutdowns == 1
+
+
+def test_nothing_is_seen_without_library_driver_or_gpu(place: Place) -> None:
+    for gpus, driver in ((None, True), ([Gpu("GPU-a")], False), ([], True)):
+        place(gpus, driver=driver)
+        with gpu_uses() as look:
+            assert look is None
+
+
+def test_the_real_library_without_a_driver_shows_nothing() -> None:
+    nvml = pytest.importorskip("pynvml", reason="nvidia-ml-py is not installed: pip install 'zturbo[gpu]'")
+    try:
+        nvml.nvmlInit()
+    except nvml.NVMLError as error:
+        with gpu_uses() as look:
+            assert look is None, error
+    else:
+        nvml.nvmlShutdown()
+        with gpu_uses() as look:
+            assert look is None or look()

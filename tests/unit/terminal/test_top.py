@@ -37,10 +37,15 @@ JOBS = {
 }
 
 
-def shown(height: int = 24, look: Look | None = None, jobs: dict[str, Any] = JOBS) -> list[str]:
+def shown(
+    height: int = 24,
+    look: Look | None = None,
+    jobs: dict[str, Any] = JOBS,
+    told: dict[str, Any] = TOLD,
+) -> list[str]:
     out = io.StringIO()
     console = Console(file=out, width=80, height=height, force_terminal=False)
-    console.print(Group(*screen(TOLD, jobs, look or Look(), height=height, title="zturbo top")))
+    console.print(Group(*screen(told, jobs, look or Look(), height=height, title="zturbo top")))
     return out.getvalue().splitlines()
 
 
@@ -49,6 +54,30 @@ def test_it_fits_into_80_columns_and_24_rows() -> None:
     lines = shown(jobs=many)
     assert max(map(len, lines)) <= 80 and len(lines) <= 22
     assert not [line for line in lines[:9] if "…" in line]
+
+
+def test_hosts_with_gpus_have_a_line_more() -> None:
+    assert not [line for line in shown() if "GPU" in line], "there is none"
+    one = {
+        "index": 0,
+        "uuid": "",
+        "name": "NVIDIA A100-SXM4-80GB",
+        "load": 97,
+        "used": 10**10,
+        "total": 8 * 10**10,
+    }
+    some = [{**one, "index": i, "load": None if i == 3 else 90 if i == 4 else 100} for i in range(10)]
+    told = {**TOLD, "gpus": {"h": some, "elsewhere": [one]}}
+    lines = shown(told=told)
+    (line,) = [line for line in lines if "NVIDIA" in line]
+    assert "10 x NVIDIA A100" in line and "  99 (90 to 100)  100 GB of 800 GB" in line
+    assert len(line) <= 80 and "GPU MEMORY" in " ".join(lines)
+    mixed = shown(told={**TOLD, "gpus": {"h": [one, {**one, "name": "other", "load": None}]}})
+    (line,) = [line for line in mixed if "several" in line]
+    assert line.split() == "h 2 x several kinds 97 20 GB of 160 GB".split()
+    unknown = shown(told={**TOLD, "gpus": {"h": [{**one, "load": None, "used": 0, "total": 0}]}})
+    assert [line.split()[-2:] for line in unknown if "NVIDIA" in line] == [["-", "-"]]
+    assert as_map(told, JOBS)["hosts"][0]["gpus"] == some and as_map(TOLD, JOBS)["hosts"][0]["gpus"] == []
 
 
 def test_hosts_have_their_traffic_and_shared_memory() -> None:
@@ -107,4 +136,4 @@ def test_programs_get_the_same() -> None:
     assert [stage["waiting"] for stage in found["pipelines"][0]["stages"]] == [0, 412, 0]
     (host,) = found["hosts"]
     some = {"memory": 3000, "shared": 600, "received": 5000, "sent": 3000}
-    assert host == {"host": "h", "cpu": 0.3, "cores": 8, "processes": 3, **some}
+    assert host == {"host": "h", "cpu": 0.3, "cores": 8, "processes": 3, "gpus": [], **some}

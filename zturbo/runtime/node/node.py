@@ -32,6 +32,7 @@ from zturbo.runtime.net.sockets import DONTWAIT, Dealer, make
 from zturbo.runtime.node.brokerwatch import BrokerWatch
 from zturbo.runtime.node.children import Child, ChildSpec
 from zturbo.runtime.node.forking import Forking
+from zturbo.runtime.node.gpus import GpuWatch
 from zturbo.runtime.node.looking import Looking, wall
 from zturbo.runtime.node.reaching import Reaching
 from zturbo.runtime.process.childside import REFUSED, UNFIT
@@ -188,6 +189,7 @@ class Node:
         self._posted = Posted()
         self._looking = Looking(self.id, self._seat_of, lambda seen: self._send(pack_control(seen)))
         self._reaching = Reaching(self.id, lambda seen: self._send(pack_control(seen)))
+        self._gpus = GpuWatch()
         self.stopping = False
         self._kill = False
 
@@ -445,6 +447,7 @@ class Node:
 
     def close(self) -> None:
         """Close the sockets. All children must be gone."""
+        self._gpus.close()
         self._arrivals.forget()
         self._control.close()
         self._context.term()
@@ -487,7 +490,8 @@ class Node:
             if alive:
                 self._watch.asked(now)
                 wanted = Counter(seat.what.name for seat in self.seats if not seat.leaving)
-                renew = to_broker.Renew(node=self.id, alive=tuple(alive), wanted=dict(wanted))
+                gpus = self._gpus.latest(now)
+                renew = to_broker.Renew(node=self.id, alive=tuple(alive), wanted=dict(wanted), gpus=gpus)
                 self._send(pack_control(renew))
         own = any(seat.what.role == "broker" for seat in self.seats)
         connected = isinstance(self._control, Dealer) and self._control.connected()

@@ -25,6 +25,7 @@ from zturbo.wire.control.fields import (
     Signed,
     Text,
 )
+from zturbo.wire.control.gpu import MAX_GPUS, Gpu
 from zturbo.wire.control.message import Message
 from zturbo.wire.control.newjob import MAX_SUBMIT
 from zturbo.wire.control.report import Report
@@ -246,12 +247,17 @@ class Process(Message):
     """Bytes."""
 
 
+HostGpus = Annotated[dict[Name, Annotated[tuple[Gpu, ...], AtMost(MAX_GPUS)]], AtMost(MANY)]
+"""Host -> its GPUs; hosts without GPUs, or whose nodes know of none, are not in it."""
+
+
 class Members(Message):
     """All processes that the broker knows as living, itself first, the others in the order of joining."""
 
     processes: Annotated[tuple[Process, ...], AtMost(MANY)]
     clock: Annotated[float, Real()]
     """The broker's wall time, in seconds since 1970: people may compare clocks, zturbo does not."""
+    gpus: HostGpus = {}  # noqa: RUF012 - a message cannot be changed
 
 
 class Measurement(Message):
@@ -293,6 +299,8 @@ class Telemetry(Message):
     next: Count
     """Where the next page begins; 0 if there is none."""
     pipelines: Annotated[tuple[Load, ...], AtMost(MANY)]
+    gpus: HostGpus = {}  # noqa: RUF012 - a message cannot be changed
+    """On the first page alone."""
 
 
 class Seen(Message):

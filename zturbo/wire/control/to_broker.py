@@ -29,6 +29,7 @@ from zturbo.wire.control.fields import (
     Signed,
     StageIndex,
 )
+from zturbo.wire.control.gpu import MAX_GPUS, Gpu
 from zturbo.wire.control.message import Message, Request, vocabulary
 from zturbo.wire.control.newjob import MAX_SUBMIT, NewJob
 from zturbo.wire.control.report import Report
@@ -283,6 +284,8 @@ class Renew(Message):
     alive: Annotated[tuple[Id, ...], AtMost(MANY)]
     wanted: Annotated[dict[Name, Count], AtMost(1000)] = {}  # noqa: RUF012 - a message cannot be changed
     """Name of a process, such as ``video.detect`` -> how many of them the node is to keep running."""
+    gpus: Annotated[tuple[Gpu, ...], AtMost(MAX_GPUS)] = ()
+    """The GPUs of the node's host; empty if there are none, or nothing can be known of them."""
 
 
 class Exited(Request[None]):
