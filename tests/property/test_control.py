@@ -16,6 +16,7 @@ from zturbo.errors import DecodeError
 from zturbo.wire.codec import stamp_from_wire, stamp_to_wire
 from zturbo.wire.control import fields, from_broker, to_broker
 from zturbo.wire.control.codec import MAX_CONTROL, pack_control, read_answer, read_request, ref_of
+from zturbo.wire.control.gpu import Gpu
 from zturbo.wire.control.message import Message
 from zturbo.wire.control.newjob import NewJob
 from zturbo.wire.control.report import Report
@@ -71,13 +72,18 @@ def values(kind: Any) -> st.SearchStrategy[Any]:
         case fields.TupleOf(inner):
             return st.tuples(*map(values, inner))
         case fields.MapOf(key, inner, _):
-            names = st.sampled_from(["timeout", "priority", "max_retry", "order", "durability", "fail_fast"])
+            names = st.sampled_from(
+                ["timeout", "priority", "max_retry", "order", "durability", "fail_fast", "traceparent"]
+            )
             return st.dictionaries(names if isinstance(key, fields.Text) else values(key), values(inner))
         case fields.Parsed(read) if read == Member.from_wire:
             return MEMBERS
         case fields.Parsed(read) if read == Report.from_wire:
             drawn = {field: values(inner) for field, inner in Report.kinds().items()}
             return st.fixed_dictionaries(drawn).map(lambda new: Report(**new))
+        case fields.Parsed(read) if read == Gpu.from_wire:
+            drawn = {field: values(inner) for field, inner in Gpu.kinds().items()}
+            return st.fixed_dictionaries(drawn).map(lambda new: Gpu(**new))
         case fields.Parsed(read) if read == NewJob.from_wire:
             drawn = {field: values(inner) for field, inner in NewJob.kinds().items()}
             return st.fixed_dictionaries({**drawn, "parts": st.integers(0, 2)}).map(lambda new: NewJob(**new))
