@@ -64,6 +64,13 @@ AROUND = [
         "Path = Frame = Box = Track = str\npaths, client = ['a'], Client()",
         "assert track == 'a' and Detect()\nclient.close()",
     ),
+    Around(
+        'traceparent=request.headers.get("traceparent")',
+        "from types import SimpleNamespace\nfrom zturbo import Client, Job, Task\n"
+        f"request = SimpleNamespace(headers={{'traceparent': '00-{'a' * 32}-{'b' * 16}-01'}})\n"
+        "client, job = Client(), Job('a.mp4', Task('a.mp4'))",
+        "assert handle.status()['options'] == request.headers\nclient.close()",
+    ),
     Around("async def main(urls)", "", "import asyncio\nasyncio.run(main(['a', 'b']))"),
 ]
 

@@ -45,7 +45,8 @@ OF_ALL = ("completion",)
 
 EXIT_CODES = {
     0: "done",
-    1: "a job failed, has failed tasks, or did not end in time; 'doctor' has found a fault",
+    1: "a job failed, has failed tasks, or did not end in time; 'doctor' has found a fault; 'otel' "
+    "could not send all spans",
     2: "a mistake in arguments or network file, or an unknown name",
     3: "no broker answers",
     UNFIT_CODE: "the broker refuses this command for good: a wrong, missing or revoked key, a key that may "

@@ -85,7 +85,7 @@ class SpanReader:
             if status["state"] not in ENDED or status["ended"] >= page["clock"] - back:
                 self._learn(status)
         spans: list[Span] = []
-        if self._open or page["next"]:
+        if self._open or _has_more(page, back):
             found, _ = tracks(self._client, back)
             spans = self._stages(found, back)
             spans += self._ended({status["id"]: status for status in page["jobs"]}, page["clock"])
@@ -105,11 +105,12 @@ class SpanReader:
             self._jobs[job] = self._open[job] = _Known(traced, status)
 
     def _stages(self, found: list[Track], back: float) -> list[Span]:
-        before, self._read = self._read, {}
         new = []
+        if len(self._read) > KNOWN:
+            self._read = {}
         for track in found:
             key = (track.host, track.pid, track.name)
-            after = before.get(key, track.until - back - track.offset)  # by the clock of its host
+            after = self._read.get(key, track.until - back - track.offset)  # by the clock of its host
             records = [record for record in track.records if record.ended > after]
             self._read[key] = records[-1].ended if records else after
             new.append(track._replace(records=records))
@@ -158,3 +159,16 @@ class SpanReader:
                 spans.append(job_span(known.job, status, known.left_out))
                 del self._open[job]
         return spans
+
+
+def _has_more(page: dict[str, Any], back: float) -> bool:
+    """Whether jobs that a page does not show may have been at work in the last so many seconds.
+
+    A page has those that have not ended, then those that were submitted last.
+    """
+    last = page["jobs"][-1] if page["jobs"] else None
+    return (
+        bool(page["next"])
+        and last is not None
+        and (not last["ended"] or last["ended"] >= page["clock"] - back)
+    )

@@ -31,10 +31,10 @@ def with_context(options: dict[str, Any]) -> dict[str, Any]:
         options = without_bad_context(options)
         if TRACEPARENT in options:
             return options
-    trace = sys.modules.get("opentelemetry.trace")
-    if trace is None:
+    current = getattr(sys.modules.get("opentelemetry.trace"), "get_current_span", None)
+    if current is None:  # also while another thread is importing it
         return options
-    here = trace.get_current_span().get_span_context()
+    here = current().get_span_context()
     if not here.is_valid:
         return options
     text = f"00-{here.trace_id:032x}-{here.span_id:016x}-{int(here.trace_flags) & 0xFF:02x}"

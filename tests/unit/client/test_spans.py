@@ -94,9 +94,18 @@ def test_a_job_that_is_forgotten_has_a_span(monkeypatch: pytest.MonkeyPatch) -> 
 def test_jobs_beyond_the_latest_are_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     broker = Broker(monkeypatch)
     broker.job(JOB, ended=AT - 1)
+    broker.job(OTHER, None, ended=AT - 1)
     broker.hidden = {JOB}
     broker.tracks = [worker(record(990.0, 0.5))]
     assert names(reader(broker).look(60.0)) == ["p.a", "job p"]
+
+
+def test_jobs_that_ended_long_ago_are_not_looked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    broker = Broker(monkeypatch)
+    broker.job(JOB, ended=AT - 500)
+    broker.job(OTHER, None, ended=AT - 400)
+    broker.hidden = {JOB}
+    assert reader(broker).look(60.0) == [] and broker.looks == 0
 
 
 def test_the_number_of_a_jobs_spans_is_bounded_and_the_rest_counted(monkeypatch: pytest.MonkeyPatch) -> None:
