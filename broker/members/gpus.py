@@ -21,24 +21,34 @@ class HostGpus:
 
     def __init__(self, lasts: float) -> None:
         self._lasts = lasts
-        self._hosts: dict[str, tuple[dict[str, Gpu], float]] = {}
-        """Host -> its GPUs by UUID, and when a node told of them last."""
+        self._hosts: dict[str, dict[str, tuple[Gpu, float]]] = {}
+        """Host -> UUID -> the GPU, and when a node told of it last."""
 
     def told(self, host: str, gpus: Sequence[Gpu], now: float) -> None:
         """A node tells of its host's GPUs. Of several nodes of one host, each sees those that it may see."""
-        self._hosts = {name: kept for name, kept in self._hosts.items() if kept[1] > now - self._lasts}
-        found, _ = self._hosts.get(host, ({}, now))
-        if host not in self._hosts and len(self._hosts) >= MOST_HOSTS:
+        self._forget(now)
+        found = self._hosts.get(host, {})
+        if not found and len(self._hosts) >= MOST_HOSTS:
             return
         for gpu in gpus:
             if gpu.uuid in found or len(found) < MAX_GPUS:
-                found[gpu.uuid] = gpu
-        self._hosts[host] = (found, now)
+                found[gpu.uuid] = gpu, now
+        if found:
+            self._hosts[host] = found
 
     def all(self, now: float) -> dict[str, tuple[Gpu, ...]]:
         """Host -> its GPUs, by their numbers."""
+        self._forget(now)
         return {
-            host: tuple(sorted(gpus.values(), key=lambda gpu: (gpu.index, gpu.uuid)))
-            for host, (gpus, at) in self._hosts.items()
-            if at > now - self._lasts
+            host: tuple(sorted((gpu for gpu, _ in found.values()), key=lambda gpu: (gpu.index, gpu.uuid)))
+            for host, found in self._hosts.items()
         }
+
+    def _forget(self, now: float) -> None:
+        """Drop GPUs that no node has told of lately."""
+        for host, found in list(self._hosts.items()):
+            kept = {uuid: told for uuid, told in found.items() if told[1] > now - self._lasts}
+            if kept:
+                self._hosts[host] = kept
+            else:
+                del self._hosts[host]

@@ -90,7 +90,7 @@ def test_a_callers_trace_has_a_span_of_each_stage(
         def whole() -> bool:
             """The last records are written some milliseconds after a job's end."""
             assert main(["otel", "--once", "--json", "--broker", cluster.address]) == 0
-            assert json.loads(capsys.readouterr().out)["not sent"] == 0
+            assert json.loads(capsys.readouterr().out)["not_sent"] == 0
             mine.clear()
             for span in spans.values():
                 assert span.name != "other" or not span.parent_span_id

@@ -75,8 +75,9 @@ def add(commands: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the command."""
+    exporter = make_exporter()
     with connect(args) as client:
-        exporting = Exporting(client, make_exporter())
+        exporting = Exporting(client, exporter)
         try:
             exporting.look(args.last)
             pause = threading.Event()
@@ -93,8 +94,9 @@ def run(args: argparse.Namespace) -> int:
             if args.json:
                 print_json(exporting.sums)
             else:
-                print(", ".join(f"{count} {what}" for what, count in exporting.sums.items()))
-    return 1 if exporting.sums["not sent"] else 0
+                sums = exporting.sums.items()
+                print(", ".join(f"{count} {what.replace('_', ' ')}" for what, count in sums))
+    return 1 if exporting.sums["not_sent"] else 0
 
 
 def make_exporter() -> Any:
@@ -144,8 +146,8 @@ class Exporting:
         """Numbers of spans, for people and programs."""
         return {
             "sent": self._sent,
-            "not sent": self._dropped + len(self._waiting),
-            "left out": self._reader.left_out,
+            "not_sent": self._dropped + len(self._waiting),
+            "left_out": self._reader.left_out,
             "mixed": self._reader.mixed,
         }
 

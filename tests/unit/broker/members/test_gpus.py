@@ -26,7 +26,9 @@ def test_each_gpu_of_a_host_is_there_once_as_it_was_told_last() -> None:
     hosts.told("a", [gpu(0, load=9)], 1.0)
     hosts.told("b", [gpu(0, "GPU-9")], 5.0)
     assert hosts.all(6.0) == {"a": (gpu(0, load=9), gpu(1)), "b": (gpu(0, "GPU-9"),)}
-    assert list(hosts.all(11.5)) == ["b"], "a's nodes have said nothing for too long"
+    hosts.told("b", [gpu(1, "GPU-8")], 9.0)
+    assert hosts.all(10.5) == {"a": (gpu(0, load=9),), "b": (gpu(0, "GPU-9"), gpu(1, "GPU-8"))}, "one is gone"
+    assert hosts.all(16.0) == {"b": (gpu(1, "GPU-8"),)}, "a's nodes have said nothing for too long"
 
 
 def test_what_is_kept_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
