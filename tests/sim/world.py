@@ -141,7 +141,7 @@ class World:
         few = (self._neighbours.random() < 0.2 and {*only} == {*FAULTS}) or "few" in only
         self.fanout = self._neighbours.choice([1, 1, 2]) if few else FANOUT
         """Workers of the next stage to which a worker has links: in some worlds fewer than there are."""
-        self.bounded = few and random.Random(f"bounded {seed}").random() < 0.4
+        self.bounded = few and not within and random.Random(f"bounded {seed}").random() < 0.4
         """Whether it has no other links while tasks wait."""
         self.left_out: dict[tuple[bytes, bytes], float] = {}
         """(sender, worker) -> since when the worker has nothing to do, and the sender has tasks for it that
@@ -193,7 +193,8 @@ class World:
         """Job -> its options."""
         self._options = random.Random(f"options {seed}")
         """For options of jobs alone."""
-        self._optional = self._options.random() < 0.3
+        whole = faults and {*only} == {*FAULTS} and not within
+        self._optional = (self._options.random() < 0.3 and whole) or "options" in only
         self.happened: list[str] = []
         self.versions = random.Random(f"versions {seed}")
         """For versions of the code alone."""
