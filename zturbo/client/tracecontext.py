@@ -5,15 +5,19 @@ OpenTelemetry is never imported here. A program that uses it has imported it.
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections import OrderedDict
 from collections.abc import Iterable
 from typing import Any, Protocol
 
+from zturbo.errortext import message_of
 from zturbo.wire.control.fields import MAX_PAGE
 from zturbo.wire.traceparent import TRACEPARENT, TraceContext, read_traceparent, without_bad_context
 
 __all__ = ["JobContexts", "context_of", "with_context"]
+
+log = logging.getLogger("zturbo.client")
 
 KNOWN = 10_000
 """Jobs whose contexts are remembered."""
@@ -34,10 +38,14 @@ def with_context(options: dict[str, Any]) -> dict[str, Any]:
     current = getattr(sys.modules.get("opentelemetry.trace"), "get_current_span", None)
     if current is None:  # also while another thread is importing it
         return options
-    here = current().get_span_context()
-    if not here.is_valid:
+    try:
+        here = current().get_span_context()
+        if not here.is_valid:
+            return options
+        text = f"00-{here.trace_id:032x}-{here.span_id:016x}-{int(here.trace_flags) & 0xFF:02x}"
+    except Exception as error:  # of a program's own tracer; its job is to run all the same
+        log.debug("no trace context: %s", message_of(error))
         return options
-    text = f"00-{here.trace_id:032x}-{here.span_id:016x}-{int(here.trace_flags) & 0xFF:02x}"
     return {**options, TRACEPARENT: text}
 
 

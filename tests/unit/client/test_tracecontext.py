@@ -25,6 +25,12 @@ def current(monkeypatch: pytest.MonkeyPatch, *, valid: bool = True) -> None:
     monkeypatch.setitem(sys.modules, "opentelemetry.trace", trace)
 
 
+def test_an_error_of_the_programs_tracer_keeps_no_job_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    for trace in (SimpleNamespace(get_current_span=lambda: None), SimpleNamespace(get_current_span=7)):
+        monkeypatch.setitem(sys.modules, "opentelemetry.trace", trace)
+        assert with_context({"priority": 2}) == {"priority": 2}
+
+
 def test_the_current_span_goes_with_a_job_and_an_option_goes_before_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
