@@ -37,6 +37,22 @@ class Together(Stage):
         return Task([task.content, self.most])
 
 
+class AsyncGate(Stage):
+    """All at once: contents below a number pass, the others wait until a file is there."""
+
+    max_concurrency = 100
+
+    def __init__(self, path: str, below: int) -> None:
+        super().__init__()
+        self.path = Path(path)
+        self.below = below
+
+    async def process(self, task: Task) -> Task:
+        while task.content >= self.below and not self.path.exists():
+            await asyncio.sleep(0.01)
+        return task
+
+
 class Waits(Stage):
     """Waits a little, and then does what the content says; notes each task that gets a CancelledError."""
 

@@ -156,7 +156,13 @@ class Subscriptions:
             if pushed is not None:
                 travels = self.has_ended(sub.stream.job) is False
                 sub.stream.quiet_until(now + (TRAVEL_WAIT if travels else PUSH_WAIT))
-            self._located(sub, accepted.result())
+            at = accepted.result()
+            socket = self._sinks.get(at.sink)
+            if sub.late and (socket is None or socket.broken or not socket.connections):
+                sub.stream.turn(at.token)
+                sub.look_now(now)  # the answer is old, and the sink may be gone
+            else:
+                self._located(sub, at)
 
     def _take_pushed(
         self, sub: Subscription, token: int, arrived: list[tuple[Results, int]], now: float

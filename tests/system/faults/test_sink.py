@@ -130,8 +130,9 @@ def test_a_spool_of_jobs_that_travel_together_is_gone(tmp_path: Path) -> None:
     """The first is held up in the first run and not in the second: results come in another order."""
     gate = tmp_path / "gate"
     contents = [1000, *range(60)]
+    some_pass = stage("gate", "tests.stages.coroutines:AsyncGate", path=str(gate), below=20)
     with (
-        Cluster({"p": [stage("gate", "Gate", 2, path=str(gate), below=20)]}, lease=1.0) as cluster,
+        Cluster({"p": [some_pass]}, lease=1.0) as cluster,
         cluster.client() as client,
     ):
         assert client.submit(Task(0), pipeline="p").result(timeout=20) == [0], "all are there"
@@ -146,9 +147,11 @@ def test_a_spool_of_jobs_that_travel_together_is_gone(tmp_path: Path) -> None:
 
 
 def test_a_lost_spool_ends_a_job_without_an_order(tmp_path: Path) -> None:
-    gate = tmp_path / "gate"
+    gate = str(tmp_path / "gate")
     with (
-        Cluster({"p": [stage("gate", "Gate", 2, path=str(gate), below=1000)]}, lease=1.0) as cluster,
+        Cluster(
+            {"p": [stage("gate", "tests.stages.coroutines:AsyncGate", path=gate, below=1000)]}, lease=1.0
+        ) as cluster,
         cluster.client() as client,
     ):
         stream = client.map([1000, *range(60)], pipeline="p", ordered=False)
