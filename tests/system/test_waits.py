@@ -317,7 +317,8 @@ def test_an_iterator_that_the_collector_finds_holds_up_no_client(cluster: Cluste
         yield 1
 
     with Client(cluster.address, timeout=600) as client, connect(cluster) as other:
-        ring: list[Any] = [client.map(never(), pipeline="add")]
+        name = f"never of {own}"
+        ring: list[Any] = [client.map(never(), pipeline="add", name=name)]
         ring.append(ring)
         iterator = weakref.ref(ring[0])
         del ring
@@ -334,7 +335,7 @@ def test_an_iterator_that_the_collector_finds_holds_up_no_client(cluster: Cluste
         (client if own else other).connection.io.post(collect)
         assert collected.wait(60) and gone.is_set()
         eventually(
-            lambda: not any(job["state"] == "running" and job["name"] == "map" for job in client.jobs())
+            lambda: not any(job["state"] == "running" and job["name"] == name for job in client.jobs())
         )
         read_on.set()
 
