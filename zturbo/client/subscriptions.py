@@ -158,11 +158,9 @@ class Subscriptions:
                 sub.stream.quiet_until(now + (TRAVEL_WAIT if travels else PUSH_WAIT))
             at = accepted.result()
             socket = self._sinks.get(at.sink)
-            if sub.late and (socket is None or socket.broken or not socket.connections):
-                sub.stream.turn(at.token)
-                sub.look_now(now)  # the answer is old, and the sink may be gone
-            else:
-                self._located(sub, at)
+            self._located(sub, at)
+            if sub.late and not sub.over and (socket is None or socket.broken or not socket.connections):
+                sub.look_now(now)  # the answer is old, and that sink may be gone
 
     def _take_pushed(
         self, sub: Subscription, token: int, arrived: list[tuple[Results, int]], now: float

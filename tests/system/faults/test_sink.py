@@ -127,9 +127,9 @@ def test_a_spool_that_is_gone_while_its_sink_is_down(ordered: bool, durability: 
 
 
 def test_a_spool_of_jobs_that_travel_together_is_gone(tmp_path: Path) -> None:
-    """The first is held up in the first run and not in the second: results come in another order."""
+    """Some are held up in the first run and not in the second: results come in another order."""
     gate = tmp_path / "gate"
-    contents = [1000, *range(60)]
+    contents = [*range(8), *range(1000, 1005), *range(8, 60)]
     some_pass = stage("gate", "tests.stages.coroutines:AsyncGate", path=str(gate), below=20)
     with (
         Cluster({"p": [some_pass]}, lease=1.0) as cluster,
@@ -138,7 +138,7 @@ def test_a_spool_of_jobs_that_travel_together_is_gone(tmp_path: Path) -> None:
         assert client.submit(Task(0), pipeline="p").result(timeout=20) == [0], "all are there"
         handles = client.submit_many([Task(content) for content in contents], pipeline="p")
         eventually(lambda: sum(handle.done() for handle in handles) == 20)
-        assert any(job["carries"] == 61 for job in client.jobs()), "they travel together"
+        assert any(job["carries"] > 40 for job in client.jobs()), "they travel together"
         cluster.kill_and_keep_away("sink-0")
         shutil.rmtree(cluster.network.state / "sink-0")
         gate.touch()
