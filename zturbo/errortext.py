@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import traceback
 import unicodedata
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from types import TracebackType
 from typing import Any, NamedTuple
 
@@ -18,6 +18,7 @@ __all__ = [
     "clip",
     "error_text",
     "message_of",
+    "path_text",
     "plain_text",
     "render",
     "safe_repr",
@@ -115,6 +116,11 @@ def message_of(error: BaseException) -> str:
         return clip(plain_text(text), MAX_MESSAGE)
     except BaseException as reason:  # __str__ is the user's code
         return f"(its text cannot be shown: __str__ raised {type_name(reason)})"
+
+
+def path_text(path: Iterable[int]) -> str:
+    """A task's path as people write it: ``17.2``; ``root`` for a job's single root."""
+    return ".".join(map(str, path)) or "root"
 
 
 def plain_text(text: str) -> str:

@@ -225,9 +225,8 @@ class Lifecycle:
         """Its sink has lost its results, of which some may have been given out: start over, if another run
         gives them in the same order."""
         stamp = job.stamp
-        if (
-            stamp is not None and stamp.order in UNORDERED and not job.carries
-        ):  # these are read one by one then
+        alone = not job.carries  # carried jobs are read one by one after this, each by path
+        if alone and stamp is not None and stamp.order in UNORDERED:
             text = f"{why}; with order '{stamp.order}' another run gives results in another order, which"
             text = f"{text} would not fit those given out: submit the job again"
             self.end(job, JobState.FAILED, "ResultsLost", text, now)

@@ -42,6 +42,8 @@ def check_credit(world: World) -> None:
 
 def check_reach(world: World) -> None:
     """No task waits while a worker has nothing to do, if not every sender has a link to every worker."""
+    if world.bounded:
+        return  # a sender has the workers that it has
     now, known, world.left_out = world.now, world.left_out, {}
     for sender in world.workers:
         senders = sender.machine.senders
@@ -51,7 +53,6 @@ def check_reach(world: World) -> None:
             for worker in world.workers:
                 pair = (sender.incarnation, worker.incarnation)
                 mine = worker.incarnation in choice.members
-                mine = mine and not world.bounded
                 if mine and not worker.stopped and worker.machine.feed.free and not world.net.is_cut(*pair):
                     since = world.left_out[pair] = known.get(pair, now)
                     assert now - since < LEFT_OUT, world.story("a worker has nothing to do while tasks wait")

@@ -36,23 +36,7 @@ name = "p"
 """
 TASKS = 1000
 PORTS = "21000-21099"
-PATIENT = """
-[[pipeline]]
-name = "p"
-
-  [[pipeline.stage]]
-  name = "count"
-  class = "tests.stages.basic:Count"
-
-  [[pipeline.stage]]
-  name = "slow"
-  class = "patient:Slow"
-  workers = 4
-
-  [[pipeline.stage]]
-  name = "sum"
-  class = "tests.stages.basic:Sum"
-"""
+PATIENT = FILE.replace("tests.stages.basic:Slow", "patient:Slow").replace("  args = { seconds = 0.05 }\n", "")
 STAGE = """
 import os, time
 from pathlib import Path

@@ -12,7 +12,7 @@ from zturbo.cli.jobs import times
 from zturbo.cli.printed import STATES, one_line, paint, print_json, table
 from zturbo.client.client import Client
 from zturbo.client.job_ids import short
-from zturbo.errortext import shown
+from zturbo.errortext import path_text, shown
 from zturbo.jobstates import LIVE, title_of
 from zturbo.telemetry.bottleneck import bottleneck, per_second, shown_time
 from zturbo.telemetry.flow import PipelineFlow, by_host, by_pipeline
@@ -70,7 +70,7 @@ def run(args: argparse.Namespace) -> int:
         for text in job["incidents"]:
             print(one_line(text))
     for failure in failures or ():
-        place = ".".join(map(str, failure.get("path", ()))) or "root"
+        place = path_text(failure.get("path", ()))
         print(f"\n{paint('FAILED TASK', '1')}  {place}  {one_line(failure['error'])}")
         if failure["traceback"]:
             print(textwrap.indent(failure["traceback"].rstrip(), "  "))

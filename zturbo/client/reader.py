@@ -14,7 +14,7 @@ from zturbo.client.acceptance import Acceptance
 from zturbo.client.incoming import Incoming
 from zturbo.client.io import ClientIO
 from zturbo.errors import DecodeError, ResultTimeout, TaskError, UsageError, ZturboError, by_name
-from zturbo.errortext import safe_repr
+from zturbo.errortext import path_text, safe_repr
 from zturbo.htmltext import facts
 from zturbo.wire.messages import Results
 from zturbo.wire.payload import (
@@ -222,7 +222,7 @@ class FailedTask(Task):
     @property
     def place(self) -> str:
         """Its path as people write it: ``17.2``; ``root`` for a job's single root."""
-        return ".".join(map(str, self.path)) or "root"
+        return path_text(self.path)
 
     def came_with(self) -> tuple[dict[Any, Any], list[TaskLog]]:
         """Meta and logs with which the task came to the stage; both empty if they cannot be read."""

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from zturbo.errors import ZturboError
+from zturbo.errortext import path_text
 from zturbo.telemetry.ring import Record, read_records
 from zturbo.telemetry.seen import Traces
 
@@ -50,7 +51,7 @@ class _Kept:
             return
         mine = found.processes[-1]
         self.spans = [(found.clock - record.ended, record) for record in read_records(mine.raw)]
-        self.running = [(task.job.hex(), _path(task.path), task.seconds) for task in mine.tasks[:LANES]]
+        self.running = [(task.job.hex(), path_text(task.path), task.seconds) for task in mine.tasks[:LANES]]
 
     def answers(self, now: float, since: float) -> bool:
         """Whether it has what began so many seconds ago, as far as its worker has it."""
@@ -126,13 +127,9 @@ def _row(ago: float, record: Record) -> tuple[Any, ...]:
         *(round(value, 6) for value in (record.code, record.input, record.held, record.own)),
         record.tasks,
         record.job.hex() if any(record.job) else "",
-        _path(record.first),
-        _path(record.last),
+        path_text(record.first),
+        path_text(record.last),
         record.several,
         record.taken,
         record.given,
     )
-
-
-def _path(path: Sequence[int]) -> str:
-    return ".".join(map(str, path)) or "root"

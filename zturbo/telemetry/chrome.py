@@ -10,6 +10,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from zturbo.errortext import path_text
 from zturbo.telemetry.ring import Record
 
 __all__ = ["Track", "document"]
@@ -158,8 +159,8 @@ def _args(record: Record, names: Mapping[bytes, str]) -> dict[str, Any]:
         "job": record.job.hex(),
         "name": names.get(record.job, ""),
         "tasks": record.tasks,
-        "first": ".".join(map(str, record.first)) or "root",
-        "last": ".".join(map(str, record.last)) or "root",
+        "first": path_text(record.first),
+        "last": path_text(record.last),
         "other jobs": record.several,
         "bytes taken": record.taken,
         "failed": record.failed,

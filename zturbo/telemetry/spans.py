@@ -11,6 +11,7 @@ import hashlib
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
+from zturbo.errortext import path_text
 from zturbo.telemetry.chrome import SHORTEST, Track
 
 __all__ = ["Span", "TracedJob", "job_span", "stage_spans"]
@@ -67,11 +68,11 @@ def stage_spans(track: Track, jobs: Mapping[bytes, TracedJob | None]) -> Iterato
             "host.name": track.host,
             "process.pid": track.pid,
             "zturbo.job": record.job.hex(),
-            "zturbo.path": _path(record.first),
+            "zturbo.path": path_text(record.first),
             "zturbo.tasks": record.tasks,
         }
         if record.last != record.first:
-            attributes["zturbo.last_path"] = _path(record.last)
+            attributes["zturbo.last_path"] = path_text(record.last)
         if record.several:
             attributes["zturbo.other_jobs"] = True
         error = ""
@@ -110,10 +111,6 @@ def job_span(job: TracedJob, status: Mapping[str, Any], left_out: int = 0) -> Sp
 
 def _tasks(n: int) -> str:
     return "1 task" if n == 1 else f"{n} tasks"
-
-
-def _path(path: tuple[int, ...]) -> str:
-    return ".".join(map(str, path)) or "root"
 
 
 def _id(*of: bytes | int | str) -> int:

@@ -10,6 +10,7 @@ import threading
 from importlib.util import find_spec
 
 from zturbo.hardware.gpus import gpu_uses
+from zturbo.wire.control.fields import COUNT
 from zturbo.wire.control.gpu import MAX_GPUS, Gpu
 
 __all__ = ["GpuWatch"]
@@ -18,9 +19,6 @@ log = logging.getLogger("zturbo.node")
 
 EVERY = 1.0
 """Seconds between two looks, at least."""
-
-COUNT = 1 << 53
-"""Most bytes that a message tells of."""
 
 
 class GpuWatch:
