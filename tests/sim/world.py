@@ -600,6 +600,8 @@ class World:
                 walls = [until for end, until in self.net.walls.items() if end in self.actors]
                 cuts = [until for ends, until in self.net.cuts.items() if self.actors.keys() >= {*ends}]
                 rest_at = max([now, *cuts, *walls]) + 6.0
+            if rest_at is not None and not self._all_here():
+                rest_at = None  # a broker or a sink that was doomed to die at its next commit has had it now
             if rest_at is not None and now > rest_at:
                 break
         self.check()
@@ -644,13 +646,16 @@ class World:
     def _done(self) -> bool:
         streams = self.client.streams
         return (
-            self.broker.alive
+            self._all_here()
             and all(
                 job in streams and (streams[job].complete or job in self.client.over) for job in self.oracles
             )
             and all(job.state in ("done", "failed", "cancelled") for job in self.broker.jobs().values())
-            and len(self.sinks) == len(self.disks)
         )
+
+    def _all_here(self) -> bool:
+        """Whether the broker and each sink live."""
+        return self.broker.alive and len(self.sinks) == len(self.disks)
 
     # -- checks -------------------------------------------------------------------------------
     def check(self) -> None:
