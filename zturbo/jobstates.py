@@ -33,6 +33,9 @@ ENDED = frozenset(JobState) - LIVE
 
 
 def title_of(job: Mapping[str, Any]) -> str:
-    """A job's name for people, of its status: with the number of jobs, if it stands for several."""
-    carries = job.get("carries", 0)
-    return f"{job['name']} x {carries}" if carries else str(job["name"])
+    """A job's name for people, of its status: with the number of jobs, if it stands for
+    several, and of those that have ended."""
+    carries, over = job.get("carries", 0), job.get("over", 0)
+    if not carries:
+        return str(job["name"])
+    return f"{job['name']} x {carries}" + (f" ({over} ended)" if over else "")

@@ -7,7 +7,7 @@ from bisect import bisect_right
 from collections import deque
 from typing import Any
 
-from zturbo.jobstates import JobState
+from zturbo.jobstates import ENDED, JobState
 from zturbo.slotted import field, slotted
 from zturbo.wire.control.fields import COUNT
 from zturbo.wire.messages import Batch, Mark, Path, Stamp
@@ -134,6 +134,11 @@ class Job:
     """Roots of carried jobs that a client has cancelled."""
     let_go: set[int] = field(default_factory=set)
     """Roots of carried jobs whose results are needed no more."""
+    over: dict[int, tuple[int, int]] = field(default_factory=dict)
+    """Root of each carried job whose results are all at the sink -> (results, failed tasks). The sink says so
+    again in each epoch, and to each broker."""
+    names: tuple[str, ...] = ()
+    """Names of the jobs that it carries, if they are not all :attr:`name`."""
 
     def notes(self) -> dict[str, Any]:
         """Facts for the ledger's column ``notes``, which outlive the broker without a column of their own."""
@@ -155,7 +160,14 @@ class Job:
         """What is noted of the jobs that it carries."""
         if not self.carries:
             return {}
-        return {"carries": self.carries, "cancelled": [*self.cancelled], "let_go": [*self.let_go]}
+        over = [(root, *numbers) for root, numbers in self.over.items()] if self.state in ENDED else []
+        return {
+            "carries": self.carries,
+            "cancelled": [*self.cancelled],
+            "let_go": [*self.let_go],
+            "names": self.names,
+            "over": over,
+        }
 
     def take_notes(self, notes: dict[str, Any]) -> None:
         """Take the facts of that column."""
@@ -175,11 +187,23 @@ class Job:
         self.carries = notes.get("carries", 0)
         self.cancelled = set(notes.get("cancelled", ()))
         self.let_go = set(notes.get("let_go", ()))
+        self.names = tuple(notes.get("names", ()))
+        self.over = {root: (results, failed) for root, results, failed in notes.get("over", ())}
 
     def count(self, stage: int, done: int, failed: int) -> None:
         """Add the last counts of a worker of this stage."""
         before = self.counted.get(stage, (0, 0))
         self.counted[stage] = (min(COUNT, before[0] + done), min(COUNT, before[1] + failed))
+
+    def name_of(self, root: int) -> str:
+        """Name of the job that is this root of a carrier; with -1, its own."""
+        return self.names[root] if self.names and root >= 0 else self.name
+
+    def state_of(self, root: int) -> JobState:
+        """State of the job that is this root of a carrier; with -1, its own."""
+        if root in self.cancelled:
+            return JobState.CANCELLED
+        return JobState.DONE if root in self.over and self.state is JobState.RUNNING else self.state
 
     @property
     def weight(self) -> int:

@@ -8,7 +8,7 @@ the number of jobs that have ended.
 from __future__ import annotations
 
 from collections import Counter
-from itertools import islice
+from collections.abc import Mapping
 from typing import Protocol
 
 from zturbo.jobstates import ENDED, LIVE, JobState
@@ -110,10 +110,22 @@ class JobTable:
 
     def moved(self, job: Job, before: JobState) -> None:
         """A job has gone from this state to the one that it has."""
-        self.totals[before] -= job.weight
-        self.totals[job.state] += job.weight
+        self._total(job, before, -1)
+        self._total(job, job.state, 1)
         if (before in LIVE) != (job.state in LIVE):
             (self.quotas.remove if before in LIVE else self.quotas.add)(job)
+
+    def roots_over(self, job: Job, roots: Mapping[int, tuple[int, int]]) -> None:
+        """These jobs of a carrier that runs have ended: root -> (results, failed tasks)."""
+        self._total(job, job.state, -1)
+        job.over.update(roots)
+        self._total(job, job.state, 1)
+
+    def _total(self, job: Job, state: JobState, by: int) -> None:
+        over = len(job.over) if state is JobState.RUNNING else 0
+        self.totals[state] += by * (job.weight - over)
+        if over:
+            self.totals[JobState.DONE] += by * over
 
     def stamped(self, job: Job, stamp: Stamp) -> None:
         """A job has got this stamp."""
@@ -147,7 +159,8 @@ class JobTable:
 
         Args:
             after: 0 to begin; then what the call before has returned.
-            most: how many jobs are returned at most.
+            most: how many jobs are returned at most. One that stands for jobs with names of their own counts
+                as so many, and is returned if there is room for one.
 
         Returns:
             The jobs, and where the next page begins; 0 if there is none.
@@ -155,19 +168,24 @@ class JobTable:
         jobs: list[Job] = []
         if not most:
             return jobs, after
+        room = most
         if after >= 0:
-            jobs = list(islice((job for job in self.here.values() if job.number > after), most))
-            if len(jobs) == most:
-                return jobs, jobs[-1].number
+            for job in self.here.values():
+                if job.number > after:
+                    jobs.append(job)
+                    room -= len(job.names) or 1
+                    if room <= 0:
+                        return jobs, job.number
         before = -after if after < 0 else None
-        while len(jobs) < most:
-            rows = self._archive.ended(before, most)
+        while room > 0:
+            rows = self._archive.ended(before, room)
             if not rows:
                 return jobs, 0
             for job in rows:
                 before = job.number
                 if job.id not in self.here and job.id not in self._dropped:
                     jobs.append(job)
-                if len(jobs) == most:
+                    room -= len(job.names) or 1
+                if room <= 0:
                     break
         return jobs, -before if before else 0

@@ -159,6 +159,7 @@ class FromClients:
             owner=owner,
             closed=not new.stream,
             carries=new.carries,
+            names=new.names,
         )
         token = self._next_reader()
         if job.id in self.life.forgets:  # of an earlier job that had this id
@@ -203,7 +204,8 @@ class FromClients:
         roots = _roots_of(new, contents)
         taken: list[tuple[Job, int] | answers.Outcome] = []
         for root in range(new.carries):
-            one = new.but(job=carried_id(new.job, root), carries=0)
+            name = new.names[root] if new.names else new.name
+            one = new.but(job=carried_id(new.job, root), carries=0, name=name, names=())
             taken.append(self._take(client, one, [part(roots, root, root + 1).blob], now))
         return taken[0]
 
@@ -273,9 +275,10 @@ class FromClients:
             )
         else:
             self.life.seekers.asks(identity, job.id, now)
-            at = self._whereabouts(job, self._next_reader())
-            if root in job.cancelled:
-                at = at.but(state=JobState.CANCELLED.value, kind=_CANCELLED[0], error=_CANCELLED[1])
+            at = self._whereabouts(job, self._next_reader()).but(name=job.name_of(root))
+            if (state := job.state_of(root)) is not job.state:
+                kind, error = _CANCELLED if state is JobState.CANCELLED else (None, None)
+                at = at.but(state=state.value, kind=kind, error=error)
             self.say.ok(identity, message.ref, at.but(waiting=self._waits_for(job)))
 
     def watch(self, identity: bytes, message: to_broker.Watch, now: float) -> None:
@@ -290,10 +293,9 @@ class FromClients:
             job, root = self.table.locate(name)
             if job is None or root in job.let_go:
                 ended.append((name, "unknown", None, None))
-            elif root in job.cancelled:
-                ended.append((name, JobState.CANCELLED.value, *_CANCELLED))
-            elif job.state in ENDED:
-                ended.append((name, job.state.value, job.error_kind, job.error))
+            elif (state := job.state_of(root)) in ENDED:
+                why = _CANCELLED if root in job.cancelled else (job.error_kind, job.error)
+                ended.append((name, state.value, *why))
             else:
                 waits[job.id] = (*waits.get(job.id, ()), name)
         self.life.watches.pop(identity, None)
@@ -335,20 +337,16 @@ class FromClients:
         if job is None:
             self.say.error(identity, message.ref, "UsageError", "no such job")
             return
-        if job.state not in ENDED and root >= 0:
+        if job.state_of(root) not in ENDED and root >= 0:
             self._cancel_carried(job, root, now)
-        elif job.state not in ENDED:
+        elif job.state not in ENDED and root < 0:
             self.life.end(job, JobState.CANCELLED, *_CANCELLED, now)
-        state = JobState.CANCELLED if root in job.cancelled else job.state
-        self.say.ok(identity, message.ref, answers.State(state=state.value))
+        self.say.ok(identity, message.ref, answers.State(state=job.state_of(root).value))
 
     def _cancel_carried(self, job: Job, root: int, now: float) -> None:
         """A client ends one of the jobs that travel together. Its work may go on as long as theirs does."""
         job.cancelled.add(root)
-        if len(job.cancelled) == job.carries:
-            self.life.end(job, JobState.CANCELLED, *_CANCELLED, now)
-        else:
-            self.life.record(job)
+        self._record_carried(job, now)
 
     def release(self, identity: bytes, message: to_broker.Release, now: float) -> None:
         """A client lets go of a job: its results are needed no more, and if it runs it is cancelled."""
@@ -366,11 +364,17 @@ class FromClients:
     def _release_carried(self, job: Job, root: int, now: float) -> None:
         """A client lets go of one of the jobs that travel together: the last one ends all."""
         job.let_go.add(root)
-        if job.state not in ENDED:
-            self._cancel_carried(job, root, now)
+        if job.state_of(root) not in ENDED:
+            job.cancelled.add(root)
+        self._record_carried(job, now)
         if len(job.let_go) == job.carries:
             self.life.prune(job)
-        elif job.state in ENDED:
+
+    def _record_carried(self, job: Job, now: float) -> None:
+        """Note which of the jobs that travel together are needed no more, and end them all if none is."""
+        if job.state not in ENDED and len(job.cancelled | job.let_go) == job.carries:
+            self.life.end(job, JobState.CANCELLED, *_CANCELLED, now)
+        else:
             self.life.record(job)
 
     def describe(self, identity: bytes, message: to_broker.Jobs, now: float) -> None:
@@ -467,15 +471,17 @@ class FromClients:
         results, failed = job.results, job.failed
         if job.state is JobState.RUNNING and job.stamp is not None:
             results, failed, *_ = self.counts.of(job.stamp.sink, job.id)
-        carried = root >= 0
+        carried, state = root >= 0, job.state_of(root)
+        if carried:
+            results, failed = job.over.get(root, (0, 0))
         cancelled = root in job.cancelled
         return answers.Status(
             id=carried_id(job.id, root) if carried else job.id,
             number=job.number,
-            name=job.name,
+            name=job.name_of(root),
             pipeline=job.pipeline,
-            state=JobState.CANCELLED.value if cancelled else job.state.value,
-            waiting=self._waits_for(job),
+            state=state.value,
+            waiting=None if state in ENDED else self._waits_for(job),
             incidents=tuple(job.incidents),
             epoch=job.epoch,
             total=job.total if job.closed else None,
@@ -495,6 +501,8 @@ class FromClients:
             ended=job.ended,
             carries=0 if carried else job.carries,
             carrier=job.id if carried else b"",
+            over=0 if carried or job.state in ENDED else len(job.over.keys() | job.cancelled),
+            parts=() if carried else _parts(job),
         )
 
     def _waits_for(self, job: Job) -> str | None:
@@ -540,6 +548,16 @@ class FromClients:
         return counts
 
 
+def _parts(job: Job) -> tuple[answers.Part, ...]:
+    """The jobs that it carries, if they have names of their own."""
+    return tuple(
+        answers.Part(root=root, name=name, state=job.state_of(root).value, results=results, failed=failed)
+        for root, name in enumerate(job.names)
+        if root not in job.let_go
+        for results, failed in (job.over.get(root, (0, 0)),)
+    )
+
+
 def _accepted(at: answers.Whereabouts, apart: bool) -> answers.Outcome:
     return answers.Outcome(at=at, kind=None, error=None, apart=apart)
 
@@ -550,10 +568,12 @@ def _refusal(kind: str, text: str) -> answers.Outcome:
 
 def _roots_of(new: NewJob, contents: Sequence[Buffer]) -> Batch:
     """The root of a job that is no stream, or of each job that it stands for; raises DecodeError."""
-    if not new.carries:
+    if not new.carries and not new.names:
         return _roots(new.job, [((), 1)], 1, new.meta, contents)
     if new.stream or new.meta is not None or place_of(new.job)[1] >= 0 or new.options.keys() - {"durability"}:
         raise DecodeError("jobs that cannot travel together")
+    if new.names and len(new.names) != new.carries:
+        raise DecodeError(f"{len(new.names)} names of {new.carries} jobs that travel together")
     return _roots(new.job, [((0,), new.carries)], new.carries, None, contents)
 
 

@@ -1,11 +1,10 @@
-"""Messages of workers, sinks and nodes."""
+"""Messages of workers, sinks and nodes, but those about jobs (``job_reports.py``)."""
 
 from __future__ import annotations
 
 from zturbo.checks import is_address
-from zturbo.core.effects import Confirm, Control, LogLine, Record, Reply
+from zturbo.core.effects import Control, LogLine, Reply
 from zturbo.errors import DecodeError
-from zturbo.jobstates import ENDED, JobState
 from zturbo.slotted import replace
 from zturbo.wire.control import from_broker, to_broker
 from zturbo.wire.control.view import Member
@@ -25,12 +24,9 @@ __all__ = ["FromMembers"]
 VOID_FOR = 10.0
 """Seconds for which nodes are told of a job that has ended before its time."""
 
-PAUSE = 3.0
-"""Seconds that a job stays paused after its sink last said so."""
-
 
 class FromMembers:
-    """Handlers of the messages of workers, sinks and nodes.
+    """Handlers of what workers, sinks and nodes say of themselves.
 
     Args:
         known: the facts that all parts use.
@@ -53,8 +49,6 @@ class FromMembers:
         self.effects = known.effects
         self.pipelines = known.pipelines
         self.membership = known.membership
-        self.jobs = known.jobs
-        self.counts = known.counts
         self.problems = known.problems
         self.trouble = known.trouble
         self.life = life
@@ -322,12 +316,6 @@ class FromMembers:
         if message.incarnation in self.membership:
             self.trouble[message.incarnation] = message.text
 
-    def pause(self, identity: bytes, message: to_broker.Pause, now: float) -> None:
-        """A sink has too many unread results of a job: no roots are sent. Repeated while that lasts."""
-        job = self.jobs.get(message.job)
-        if job is not None and job.epoch == message.epoch:
-            job.paused_until = now + PAUSE
-
     def start_failed(self, identity: bytes, message: to_broker.StartFailed, now: float) -> None:
         """A node says that one of its children could not start."""
         text = f"{message.who} does not start: {message.error}"
@@ -338,49 +326,6 @@ class FromMembers:
             self.problems.failed(name, pipeline.stages.index(stage_name), message.error)
             self.life.unplaced = True
         self.say.now(identity, message.ref, None)
-
-    def note_progress(self, identity: bytes, message: to_broker.Progress, now: float) -> None:
-        """A member's counts of tasks per job: given, failed, queued, running."""
-        if message.incarnation in self.membership:
-            self.counts.note(message.incarnation, message.counts)
-
-    def last_counts(self, identity: bytes, message: to_broker.LastCounts, now: float) -> None:
-        """A member's last counts of jobs that have ended."""
-        member = self.membership.get(message.incarnation)
-        for name, numbers in message.counts.items():
-            job = self.jobs.get(name)
-            if member is not None and job is not None and self.counts.last(job, member, *numbers):
-                self.effects.append(Record("note_job", (job,)))
-                self.life.table.leave(job)
-
-    def complete(self, identity: bytes, message: to_broker.Complete, now: float) -> None:
-        """A sink says that it has all of some jobs."""
-        ended = [told[0] for told in message.jobs if self._ended(message.incarnation, *told, now)]
-        if ended:
-            self.effects.append(Confirm(identity, from_broker.Confirmed(jobs=tuple(ended))))
-
-    def _ended(self, sink: bytes, name: bytes, epoch: int, results: int, failed: int, now: float) -> bool:
-        """A sink says that it has all of a job. Returns whether the job has ended."""
-        job = self.jobs.get(name)
-        if job is None or job.state in ENDED:
-            return True
-        stamp = job.stamp
-        if stamp is None or job.state is not JobState.RUNNING or epoch != job.epoch or sink != stamp.sink:
-            return False
-        job.results, job.failed = results, failed
-        if job.failed and job.retries_left:
-            job.retries += 1
-            job.incidents.append(f"{job.failed} tasks failed: retry {job.retries}")
-            self.life.wait_again(job)
-            return False
-        self.life.end(job, JobState.DONE, None, None, now)
-        return True
-
-    def job_failed(self, identity: bytes, message: to_broker.JobFailed, now: float) -> None:
-        """A member says that a job has failed, for a reason that no retry can mend."""
-        job = self.jobs.get(message.job)
-        if job is not None and job.state is JobState.RUNNING and message.epoch == job.epoch:
-            self.life.end(job, JobState.FAILED, message.kind, message.error, now)
 
 
 def _member(message: to_broker.Hello) -> Member:

@@ -325,6 +325,7 @@ class Lifecycle:
             return
         job.placed, job.waiting = placed, None
         job.epoch += 1
+        job.over.clear()  # its sink says again which of its roots have ended
         self.counts.started_over(job)
         job.failures_known = job.epoch == 1 or not placed.ordered
         if not job.failures_known:

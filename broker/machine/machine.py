@@ -24,6 +24,7 @@ from zturbo_broker.jobs.table import Archive, NoArchive
 from zturbo_broker.machine.departures import Departures
 from zturbo_broker.machine.from_clients import FromClients
 from zturbo_broker.machine.from_members import FromMembers
+from zturbo_broker.machine.job_reports import JobReports
 from zturbo_broker.machine.known import Known, PipelineInfo
 from zturbo_broker.machine.lifecycle import Lifecycle
 from zturbo_broker.machine.reachability import Reachability
@@ -91,6 +92,7 @@ class BrokerMachine:
         self.departures = Departures(known, self.life)
         self.reachability = Reachability(known)
         self.members = FromMembers(known, self.life, self.departures, self.complaints, self.reachability)
+        self.reports = JobReports(known, self.life)
         self.clients = FromClients(known, self.life)
         self.restarts = Restart(known, self.life)
         self.telemetry = Telemetry(known, self.life)
@@ -99,21 +101,22 @@ class BrokerMachine:
 
     def _handlers(self) -> dict[type[Message], Callable[[bytes, Any, float], None]]:
         """Class of message -> its handler: (who said it, message, time)."""
-        members, clients, restarts = self.members, self.clients, self.restarts
+        members, reports = self.members, self.reports
+        clients, restarts = self.clients, self.restarts
         return {
             to_broker.Hello: members.hello,
             to_broker.GetView: members.get_view,
             to_broker.Leave: members.leave,
-            to_broker.Progress: members.note_progress,
-            to_broker.LastCounts: members.last_counts,
+            to_broker.Progress: reports.note_progress,
+            to_broker.LastCounts: reports.last_counts,
             to_broker.Broken: members.broken,
             to_broker.Pinging: members.pinging,
             to_broker.Pinged: members.pinged,
             to_broker.Draining: members.drain,
             to_broker.Trouble: members.note_trouble,
-            to_broker.Pause: members.pause,
-            to_broker.Complete: members.complete,
-            to_broker.JobFailed: members.job_failed,
+            to_broker.Pause: reports.pause,
+            to_broker.Complete: reports.complete,
+            to_broker.JobFailed: reports.job_failed,
             to_broker.Renew: members.renew,
             to_broker.Exited: members.exited,
             to_broker.StartFailed: members.start_failed,

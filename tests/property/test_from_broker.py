@@ -116,7 +116,7 @@ def test_a_member_takes_what_a_broker_may_say(data: st.DataObject, role: str) ->
                 message.number = 1 if link is None else link.received + 1
             machine.data(decode([bytes(frame) for frame in encode(message)]), now)
         machine.tick(now)
-        machine.snapshot()
+        machine.progress()
         sayable(machine.effects, machine=machine, now=now)
         machine.check()
 

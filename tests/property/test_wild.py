@@ -173,7 +173,7 @@ def test_a_member_takes_wild_values(role: str, said: list[Any]) -> None:
         else:
             machine.data(got, now)
         machine.tick(now)
-        machine.snapshot()
+        machine.progress()
         sayable(machine.effects, machine=machine, now=now)
         machine.check()
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tests.sim.stages import DEADLY, Half
-from zturbo.wire.carried import place_of
+from zturbo.wire.carried import carried_id, place_of
+from zturbo_broker.jobs.job import Job
 
 if TYPE_CHECKING:
     from tests.sim.world import World
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
 __all__ = [
     "check_counts",
     "check_credit",
+    "check_ended_roots",
     "check_executions",
     "check_reach",
     "check_rest",
@@ -80,6 +82,22 @@ def check_results(world: World) -> None:
             assert fits, world.story(f"job {job!r} ended with {over}")
 
 
+def check_ended_roots(world: World) -> None:
+    """Of a job that the broker says to have ended before those that travel with it, all results are at the
+    sink, and may be given out."""
+    for job in world.broker.machine.jobs.values():
+        if not job.over or job.state != "running" or job.stamp is None:
+            continue
+        sink = world.actors.get(job.stamp.sink)
+        if sink is None or not sink.alive:
+            continue
+        here = sink.machine.jobs[job.id]
+        for root in job.over:
+            where = here.ends.where(root)
+            there = where is not None and where[1] <= here.servable
+            assert there, world.story(f"root {root} of {job.id!r} is not there, and counts as ended")
+
+
 def check_rest(world: World) -> None:
     """At rest nothing is retained, held, or owed, and all credit is back."""
     senders = [world.broker, *world.workers]
@@ -116,6 +134,9 @@ def check_counts(world: World) -> None:
     machine = world.broker.machine
     assert not machine.known.counts.ending, world.story("the last counts of a job are not here")
     assert not machine.known.counts.questions, world.story("a question is not answered")
+    for job in world.broker.jobs().values():
+        if job.state == "done" and job.carries:
+            _check_carried_counts(world, job)
     if world.lost_workers:
         return  # the last half a second of theirs is not known
     calm = not world.happened and not world.net.lost
@@ -131,6 +152,17 @@ def check_counts(world: World) -> None:
             failed = sum(isinstance(item, tuple) for item in got)
             if job.state == "done" and job.id not in world.client.over:
                 assert (status.results, status.failed) == (len(got) - failed, failed)
+
+
+def _check_carried_counts(world: World, job: Job) -> None:
+    """Each of the jobs that travelled together has the numbers that its client has seen."""
+    for root in range(job.carries):
+        name = carried_id(job.id, root)
+        got = world.client.got[name]
+        failed = sum(isinstance(item, tuple) for item in got)
+        told = job.over.get(root)
+        if name not in world.client.over:
+            assert told == (len(got) - failed, failed), world.story(f"{name!r} has {told} for {got}")
 
 
 def check_executions(world: World) -> None:

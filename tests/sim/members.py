@@ -104,8 +104,7 @@ class SimMember:
             jobs=tuple(self.machine.known()[:64]),
         )
         self.world.control(self.incarnation, BROKER, pack_control(message))
-        counts = to_broker.Progress(incarnation=self.incarnation, counts=self.machine.snapshot())
-        self.world.control(self.incarnation, BROKER, pack_control(counts))
+        self.world.control(self.incarnation, BROKER, pack_control(self.machine.progress()))
 
     def stop(self, seconds: float) -> None:
         """SIGSTOP, and SIGCONT after a while."""

@@ -24,6 +24,7 @@ from tests.sim.broker import BROKER, Ledger, SimBroker
 from tests.sim.checks import (
     check_counts,
     check_credit,
+    check_ended_roots,
     check_executions,
     check_reach,
     check_rest,
@@ -661,6 +662,7 @@ class World:
     def check(self) -> None:
         """Of what two machines say, and what a client has: both are right so far."""
         check_credit(self)
+        check_ended_roots(self)
         check_reach(self)
         for job, got in self.client.got.items():
             if len(got) == self._checked.get(job):

@@ -43,7 +43,15 @@ def test_each_gets_its_own_results_in_its_own_time(tmp_path: Path) -> None:
         assert [job.result(60) for job in jobs[:150]] == [list(range(n % 4)) for n in range(150)]
         assert not slow.done(), "a slow one holds up no other"
         with cluster.client() as other:
-            assert other.attach(jobs[7].id).result(60) == jobs[7].result()
+            early = other.attach(jobs[7].id)
+            eventually(early.done)  # its sink tells the broker, before all have ended
+            assert early.status()["results"] == len(jobs[7].result()) and not early.cancel()
+            assert other.attach(slow.id).status()["results"] == 0
+            carrier = slow.status()["carrier"]
+            rows = [row for row in other.jobs() if carrier in (row["id"], row["carrier"])]
+            (row,) = [row for row in rows if row["name"] == "j"]
+            assert row["state"] == "running" and 0 < row["over"] < row["carries"]
+            assert early.result(60) == jobs[7].result()
             with pytest.raises(UsageError):
                 other.attach("f" * 32)
         gate.touch()
@@ -65,6 +73,26 @@ def test_each_gets_its_own_results_in_its_own_time(tmp_path: Path) -> None:
             assert not any(one() for one in left)
         finally:
             gc.enable()
+
+
+def test_jobs_of_different_names_travel_together_and_each_is_a_row() -> None:
+    with Cluster({"p": [stage("count", "Count", 1)]}) as cluster, cluster.client() as client:
+        assert client.submit(Task(0), pipeline="p").result(60) == [], "all stages are there"
+        client.submit(Task(0), pipeline="p")
+        jobs = client.submit_many([Job(f"clip-{n}", Task(n % 4)) for n in range(N)], "p")
+        assert [job.result(60) for job in jobs] == [list(range(n % 4)) for n in range(N)]
+        status = jobs[251].status()
+        assert status["carrier"] and (status["name"], status["results"]) == ("clip-251", 3)
+        eventually(lambda: all(row["state"] == "done" for row in client.jobs()))
+        rows = {row["name"]: row for row in client.jobs() if row["name"].startswith("clip-")}
+        assert len(rows) == N
+        assert all(rows[f"clip-{n}"]["id"] == job.id for n, job in enumerate(jobs))
+        assert all(rows[f"clip-{n}"]["results"] == n % 4 for n in range(N))
+        with cluster.client() as other:
+            assert other.attach("clip-299").result(60) == [0, 1, 2]
+            assert other.attach("clip-299").name == "clip-299"
+        jobs[5].release()
+        assert "clip-5" not in {row["name"] for row in client.jobs()}
 
 
 def test_one_is_cancelled_and_one_fails_alone(tmp_path: Path) -> None:

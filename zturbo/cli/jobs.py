@@ -132,7 +132,8 @@ def _show(value: dict[str, Any], *, whole: bool) -> None:
                 print(f"{short(job['id'])}  {one_line(text)}")
     if hidden:
         over = sum(count for state, count in value["totals"].items() if state in ENDED)
-        print(f"and {over - len(ended) + len(hidden)} that have ended before; --all shows them")
+        over -= sum(job["over"] if job["state"] in LIVE else job["carries"] or 1 for job in shown)
+        print(f"and {over} that have ended before; --all shows them")
 
 
 def pipeline_line(pipeline: dict[str, Any]) -> str:

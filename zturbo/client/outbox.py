@@ -182,7 +182,7 @@ class Outbox:
             job_id = carried_id(self._carrier, self._carried)
             self._carried += 1
             self._small += 1
-            acceptance = self._add(job_id, job.kind[0], job, SMALL_HEAD + len(job.blob))
+            acceptance = self._add(job_id, job.name, job, SMALL_HEAD + len(job.name) + len(job.blob))
             due, self._due = self._due, True
         self._send_soon(due)
         return job_id, acceptance
@@ -367,7 +367,7 @@ class Outbox:
                 if (
                     len(together) < least
                     or place_of(first.job)[1]
-                    or now < self._apart.get(kind[1], (now, 0.0))[0]
+                    or now < self._apart.get(kind[0], (now, 0.0))[0]
                 ):
                     for one in together:
                         yield _Part(one.submission.submission(one.job), (one,))  # type: ignore[union-attr]

@@ -25,31 +25,38 @@ OnError = Literal["raise", "skip", "return"]
 SMALL = 4096
 """Bytes of a small job's root at most."""
 
+NAME = 200
+"""Characters of a small job's name at most."""
+
 _KINDS = 100
-"""Kinds of small jobs whose names and options are remembered as checked."""
+"""Kinds of small jobs that are remembered as checked."""
 
 
 class Small(NamedTuple):
     """A job of one small root, which may travel together with others like it."""
 
-    kind: tuple[str, str, str | None]
-    """Name, pipeline, durability."""
+    kind: tuple[str, str | None]
+    """Pipeline, durability."""
+    name: str
     blob: bytes
     """Its root's content, packed."""
 
     def submission(self, job_id: bytes) -> Submission:
         """The submission of it as a job of its own, under this id."""
-        name, pipeline, durability = self.kind
+        pipeline, durability = self.kind
         options = {} if durability is None else {"durability": durability}
-        return _submission(job_id, name, pipeline, options, False, [self.blob])
+        return _submission(job_id, self.name, pipeline, options, False, [self.blob])
 
     @classmethod
     def together(cls, carrier: bytes, jobs: Sequence[Small]) -> Submission:
         """The submission of several of one kind, as the roots of a carrier with this id."""
         new, _ = jobs[0].submission(carrier)
         blob = b"".join(job.blob for job in jobs)
-        digest = hashlib.blake2b(new.digest + blob, digest_size=16).digest()
-        return Submission(new.but(digest=digest, carries=len(jobs)), [blob])
+        names = tuple(job.name for job in jobs)
+        if names.count(names[0]) == len(names):
+            names = ()
+        digest = hashlib.blake2b(new.digest + blob + "\0".join(names).encode(), digest_size=16).digest()
+        return Submission(new.but(digest=digest, carries=len(jobs), names=names), [blob])
 
 
 class Submission(NamedTuple):
@@ -73,8 +80,8 @@ class Submissions:
 
     def __init__(self, info: dict[str, Any]) -> None:
         self._info = info
-        self._sound: set[tuple[str, str, str | None]] = set()
-        """Kinds of small jobs whose names and options were checked."""
+        self._sound: set[tuple[str, str | None]] = set()
+        """Kinds of small jobs that were checked."""
 
     def job(self, job: Job | Task, pipeline: str, options: dict[str, Any]) -> Submission:
         """Make the submission of a job with its root.
@@ -110,15 +117,19 @@ class Submissions:
         durability = options.get("durability")
         if not (durability is None or type(durability) is str) or len(options) > (durability is not None):
             return None
-        kind = (name, pipeline, durability)
+        kind = (pipeline, durability)
         blob, buffers = pack_one(task.content, owned=task._owned)
         if buffers or len(blob) > min(SMALL, self._info["max_task_bytes"].get(pipeline, MAX_MESSAGE)):
             return None
+        small = Small(kind, name, blob)
+        if type(name) is not str or len(name) > NAME or not name.isascii():
+            small.submission(bytes(16))  # raises what is wrong with its name
+            return None if len(name) > NAME else small
         if kind not in self._sound:
-            Small(kind, blob).submission(bytes(16))  # raises what is wrong with it
+            small.submission(bytes(16))  # raises what is wrong with it
             if len(self._sound) < _KINDS:
                 self._sound.add(kind)
-        return Small(kind, blob)
+        return small
 
     def mapping(
         self,

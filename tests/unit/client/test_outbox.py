@@ -202,7 +202,7 @@ def test_a_client_that_is_let_go_sends_what_is_here(io: ClientIO, broker: Played
 
 
 def small(i: int, pipeline: str = "p") -> Small:
-    return Small(("job", pipeline, "memory"), pack_many([i]))
+    return Small((pipeline, "memory"), "job", pack_many([i]))
 
 
 def together(outbox: Outbox, io: ClientIO, n: int) -> list[tuple[bytes, Acceptance]]:

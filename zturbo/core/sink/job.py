@@ -14,6 +14,7 @@ from zturbo.core.order.sequencer import Sequencer
 from zturbo.core.states import State, Table
 from zturbo.errors import DecodeError
 from zturbo.slotted import field, slotted
+from zturbo.wire.carried import MAX_CARRIED
 from zturbo.wire.messages import Batch, Path, Stamp, meta_key
 from zturbo.wire.payload import failure_text
 
@@ -153,17 +154,22 @@ class ResultIndex:
 class RootEnds:
     """Where the results of each root end, for order ``roots``: 16 bytes for each root that has ended."""
 
-    __slots__ = ("_roots", "_stops")
+    __slots__ = ("_numbers", "_roots", "_stops")
 
     def __init__(self) -> None:
         self._roots = array("q")
         self._stops = array("q")
+        self._numbers: list[tuple[int, int, int]] = []
+        """(root, results, failed tasks) of the first ends, as many as jobs may travel together."""
 
     def __len__(self) -> int:
         return len(self._roots)
 
-    def add(self, root: int, stop: int) -> None:
-        """This root's results end before index ``stop``."""
+    def add(self, root: int, stop: int, failed: int) -> None:
+        """This root's results end before index ``stop``, and so many of them are failures."""
+        if len(self._roots) < MAX_CARRIED:
+            n = stop - (self._stops[-1] if self._stops else 0)
+            self._numbers.append((root, n - failed, failed))
         self._roots.append(root)
         self._stops.append(stop)
 
@@ -181,6 +187,13 @@ class RootEnds:
     def until(self, index: int) -> int:
         """How many ends there are up to and with this index."""
         return bisect_right(self._stops, index)
+
+    def numbers(self, index: int) -> tuple[tuple[int, int, int], ...]:
+        """(root, results, failed tasks) of each root that ends up to and with this index: what the broker is
+        told of jobs that travel together. Empty for a job with more roots than those have."""
+        if len(self._roots) > MAX_CARRIED or (self._roots and max(self._roots) >= MAX_CARRIED):
+            return ()
+        return tuple(self._numbers[: self.until(index)])
 
     def pairs(self, first: int, stop: int) -> tuple[tuple[int, int], ...]:
         """(root, index after its last result) of the ends with these numbers."""
@@ -313,12 +326,13 @@ class SinkJob:
 
     def _release_roots(self, by_root: ByRoot) -> None:
         for root, pieces in by_root.take(failed=self.stamp.hold != "failures"):
+            failed = len(self.results.errors)
             for piece in pieces:
                 if piece.kind == "fail":
                     self.results.fail(piece.item)
                 else:
                     self.results.add(piece.n, piece.item, piece.offset)
-            self.ends.add(root, self.results.count)
+            self.ends.add(root, self.results.count, len(self.results.errors) - failed)
 
     def _flush(self, by_meta: ByMeta) -> None:
         """Release the rest, since all is here: first failures, whose keys are not known, then tasks that wait

@@ -24,7 +24,7 @@ from zturbo.core.sink.recovered import RecoveredSpool
 from zturbo.core.sink.reports import Reports
 from zturbo.core.sink.storing import Storing
 from zturbo.wire.codec import BadBatch
-from zturbo.wire.control import from_broker
+from zturbo.wire.control import from_broker, to_broker
 from zturbo.wire.control.message import Message
 from zturbo.wire.control.view import View
 from zturbo.wire.messages import Batch, DataMessage, Greet, Ping, Probe, Stamp, Want
@@ -311,13 +311,20 @@ class SinkMachine:
         unconfirmed = any(job.unconfirmed for job in self.jobs.values())
         return not len(self.storing) and not self.recovery.untold and not unconfirmed
 
-    def snapshot(self) -> dict[bytes, tuple[int, int, int, int]]:
-        """Job -> results released so far, failed tasks, and what waits for its order."""
-        return {
+    def progress(self) -> to_broker.Progress:
+        """Of each job: results released so far, failed tasks, and what waits for its order. Of those with
+        order ``roots`` that go on, the roots that have ended too."""
+        counts = {
             name: (job.good, job.failed, job.sequencer.buffered, 0)
             for name, job in self.jobs.items()
             if not job.confirmed
         }
+        ended = {
+            name: (job.stamp.epoch, numbers)
+            for name, job in self.jobs.items()
+            if not job.complete and (numbers := job.ends.numbers(job.servable))
+        }
+        return to_broker.Progress(incarnation=self.me, counts=counts, ended=ended)
 
     def load(self) -> tuple[int, int]:
         """(results that wait for their order; results that no client has taken), of jobs that go on."""

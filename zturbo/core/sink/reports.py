@@ -33,6 +33,8 @@ class Reports:
         self._share = share
         self._complete: list[tuple[bytes, int, int, int]] = []
         """(job, epoch, results, failed tasks) of jobs whose end is about to be reported."""
+        self._ended: dict[bytes, tuple[tuple[int, int, int], ...]] = {}
+        """Of these jobs those with order ``roots`` -> the numbers of their roots."""
 
     def deadline(self, job: SinkJob) -> float | None:
         """When a report of this job is due."""
@@ -56,12 +58,16 @@ class Reports:
             job.report_at = now + REPORT_AFTER
             complete = (job.stamp.job, job.stamp.epoch, job.good, job.failed)
             self._complete.append(complete)
+            if job.ends:
+                self._ended[job.stamp.job] = job.ends.numbers(job.released)
 
     def say_complete(self) -> None:
         """Report all jobs that were found complete since this was called last, in one message."""
         if self._complete:
             complete, self._complete = tuple(self._complete), []
-            self._effects.append(Control(to_broker.Complete(incarnation=self._me, jobs=complete)))
+            ended, self._ended = self._ended, {}
+            message = to_broker.Complete(incarnation=self._me, jobs=complete, ended=ended)
+            self._effects.append(Control(message))
 
     def crowding(self, job: SinkJob, now: float) -> None:
         """Have the job's sources paused, if its readers are far behind."""

@@ -378,15 +378,16 @@ class WorkerMachine:
         self.rounds.event(now)
 
     # -- for others ---------------------------------------------------------------------------
-    def snapshot(self) -> dict[bytes, tuple[int, int, int, int]]:
-        """Job -> (outputs, failures and drops that the code has given; failures alone; tasks that wait; tasks
-        that the code has), all of the present epoch.
+    def progress(self) -> to_broker.Progress:
+        """Of each job: outputs, failures and drops that the code has given; failures alone; tasks that wait;
+        tasks that the code has. All are of the present epoch.
         """
         waiting = {
             name: 0 if job.sequencer is None else job.sequencer.buffered for name, job in self.jobs.items()
         }
         now = waiting_and_running(waiting, self.feed.queue, self.feed.handed)
-        return {name: (job.done, job.failures, *now[name]) for name, job in self.jobs.items()}
+        counts = {name: (job.done, job.failures, *now[name]) for name, job in self.jobs.items()}
+        return to_broker.Progress(incarnation=self.me, counts=counts)
 
     def load(self) -> tuple[int, int, int]:
         """(tasks that wait for their turn or their order, tasks that run, outputs that wait for credit)."""

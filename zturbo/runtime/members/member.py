@@ -85,8 +85,8 @@ class Role(Protocol):
     def perform(self, now: float) -> None:
         """Carry out the machine's effects."""
 
-    def snapshot(self) -> dict[bytes, tuple[int, int, int, int]]:
-        """Job -> its counts here."""
+    def progress(self) -> to_broker.Progress:
+        """Its counts of the jobs that are here."""
 
     def known(self) -> list[tuple[bytes, int, int]]:
         """(job, epoch, revision) of each job here. Each hello names some of them, in turn."""
@@ -191,7 +191,7 @@ class MemberLoop:
         self._measuring = Measuring(time.monotonic())
         self._connections = 0
         self._progress_at = 0.0
-        self._told: dict[bytes, tuple[int, int, int, int]] = {}
+        self._told = to_broker.Progress(incarnation=incarnation, counts={})
         self._told_jobs = 0
 
     def watch(self, socket: zmq.Socket[bytes], handler: Callable[[float], None]) -> None:
@@ -318,6 +318,7 @@ class MemberLoop:
             self.unfit = self.stopping = True
         if self.control.connections != self._connections:
             self._connections = self.control.connections
+            self._told = self._told.but(counts={}, ended={})  # perhaps this is a broker that was not told
             self._hellos.asked(now)
 
     def _report(self, role: Role, now: float) -> float:
@@ -325,20 +326,20 @@ class MemberLoop:
         if self.joined and self._measuring.due(now):
             self._tell_measured(role, now)
         if now < self._progress_at:
-            return self._progress_at if self._told else math.inf
+            return self._progress_at if self._told.counts else math.inf
         self._progress_at = now + PROGRESS_EVERY
         self._forward()
-        counts = role.snapshot()
-        self._tell_counts(counts)
-        if not counts:
+        progress = role.progress()
+        self._tell_progress(progress)
+        if not progress.counts:
             return math.inf
         self._hellos.event(now)
         return self._progress_at
 
-    def _tell_counts(self, counts: dict[bytes, tuple[int, int, int, int]]) -> None:
-        if counts != self._told:
-            self._told = counts
-            self.tell(to_broker.Progress(incarnation=self.incarnation, counts=counts))
+    def _tell_progress(self, progress: to_broker.Progress) -> None:
+        if progress != self._told:
+            self._told = progress
+            self.tell(progress)
 
     def _tell_measured(self, role: Role, now: float) -> None:
         shared = 0 if self.shared is None else self.shared.segments.nbytes
@@ -352,7 +353,7 @@ class MemberLoop:
 
     def leave(self, role: Role) -> None:
         """Tell the broker that this member leaves, and stop."""
-        self._tell_counts(role.snapshot())
+        self._tell_progress(role.progress())
         self._forward()
         self.tell(to_broker.Leave(incarnation=self.incarnation))
         self.stopping = True

@@ -163,9 +163,9 @@ class SinkProcess:
         """Take note of a batch that cannot be read."""
         self.machine.unreadable(bad, now)
 
-    def snapshot(self) -> dict[bytes, tuple[int, int, int, int]]:
-        """Job -> its counts here."""
-        return self.machine.snapshot()
+    def progress(self) -> to_broker.Progress:
+        """Its counts of the jobs that are here."""
+        return self.machine.progress()
 
     def known(self) -> list[tuple[bytes, int, int]]:
         """(job, epoch, revision) of each job here."""

@@ -48,6 +48,7 @@ from zturbo.runtime.process.ringfile import RingFile
 from zturbo.runtime.process.stackfile import also_answer
 from zturbo.telemetry.ring import Ring
 from zturbo.wire.codec import BadBatch
+from zturbo.wire.control import to_broker
 from zturbo.wire.control.message import Message
 from zturbo.wire.control.report import Report
 from zturbo.wire.control.view import Member
@@ -321,9 +322,9 @@ class WorkerProcess:
             times.append(min(self._drain_until, self._leave_at or self._look_at))
         return min(times, default=None)
 
-    def snapshot(self) -> dict[bytes, tuple[int, int, int, int]]:
-        """Job -> its counts here."""
-        return self.machine.snapshot()
+    def progress(self) -> to_broker.Progress:
+        """Its counts of the jobs that are here."""
+        return self.machine.progress()
 
     def known(self) -> list[tuple[bytes, int, int]]:
         """(job, epoch, revision) of each job here."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
+from zturbo.wire.carried import MAX_CARRIED
 from zturbo.wire.control.fields import (
     MANY,
     MAX_PAGE,
@@ -17,6 +18,7 @@ from zturbo.wire.control.fields import (
     Epoch,
     Id,
     IdOrNone,
+    Int,
     JobOptions,
     Name,
     Number,
@@ -43,6 +45,7 @@ __all__ = [
     "Measurement",
     "Members",
     "Outcome",
+    "Part",
     "Pipeline",
     "Process",
     "Queued",
@@ -140,6 +143,17 @@ class Counts(Message):
     failed: Count
 
 
+class Part(Message):
+    """One of the jobs that travel together, if they have names of their own."""
+
+    root: Annotated[int, Int(0, MAX_CARRIED - 1)]
+    name: Name
+    state: StateName
+    results: Count
+    """While it runs, 0; so is ``failed``."""
+    failed: Count
+
+
 class Status(Message):
     """A job's status. ``JobHandle.status()`` and ``Client.jobs()`` give it as a map, the id as a text."""
 
@@ -169,6 +183,11 @@ class Status(Message):
     carries: Count = 0
     """How many jobs this stands for, which travel together: its numbers are those of all of them. 0 if it is
     one job of its own."""
+    over: Count = 0
+    """How many of the jobs that this stands for have ended, while it runs."""
+    parts: Annotated[tuple[Part, ...], AtMost(MAX_CARRIED)] = ()
+    """The jobs that this stands for, without those that clients have let go, if they have names of their
+    own."""
     carrier: IdOrNone = b""
     """If it travels with others, the id of what stands for them all: counts and incidents are of all."""
 

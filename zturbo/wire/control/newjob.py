@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Annotated, Any
 
 from zturbo.wire.carried import MAX_CARRIED
-from zturbo.wire.control.fields import Bytes, Id, Int, JobOptions, Metas, Name
+from zturbo.wire.control.fields import AtMost, Bytes, Id, Int, JobOptions, Metas, Name
 from zturbo.wire.control.message import Message
 from zturbo.wire.messages import MAX_FRAMES, ORDERS, is_order
 from zturbo.wire.traceparent import TRACEPARENT
@@ -46,6 +46,8 @@ class NewJob(Message):
     carries: Annotated[int, Int(0, MAX_CARRIED)] = 0
     """If this stands for jobs that travel together (:mod:`zturbo.wire.carried`), how many they are: its one
     frame has their contents, one after the other."""
+    names: Annotated[tuple[Name, ...], AtMost(MAX_CARRIED)] = ()
+    """Their names, if they are not all :attr:`name`."""
 
 
 def options_problem(options: Mapping[Any, Any]) -> str | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
+from zturbo.wire.carried import MAX_CARRIED
 from zturbo.wire.control import answers
 from zturbo.wire.control.fields import (
     FAILURES,
@@ -95,6 +96,11 @@ RECORDS = 200
 RootRun = tuple[Annotated[tuple[Count, ...], AtMost(1)], Annotated[int, Int(1, 1 << 53)]]
 """(path of the first root, number of roots); the path of a job's single root is empty."""
 Pid = Annotated[int, Int(0, 1 << 31)]
+RootEnds = Annotated[
+    tuple[tuple[Annotated[int, Int(0, MAX_CARRIED - 1)], Count, Count], ...], AtMost(MAX_CARRIED)
+]
+"""(root, results, failed tasks) of roots that have ended, the first ended first. There are none of a job with
+more roots than jobs may travel together."""
 
 
 Looking = Literal["stack", "profile", "trace", "reach"]
@@ -146,6 +152,8 @@ class Progress(Message):
     incarnation: Id
     counts: Annotated[dict[Id, tuple[Count, Count, Count, Count]], AtMost(MANY)]
     """Job -> numbers of tasks: given (including failures and drops), failed, queued, running."""
+    ended: Annotated[dict[Id, tuple[Epoch, RootEnds]], AtMost(MANY)] = {}  # noqa: RUF012 - as in Renew
+    """Of a sink: job with order ``roots`` -> its epoch, and its roots whose results are all here."""
 
 
 class Measured(Message):
@@ -254,6 +262,8 @@ class Complete(Message):
     incarnation: Id
     jobs: Annotated[tuple[tuple[Id, Epoch, Count, Count], ...], AtMost(MANY)]
     """(job, epoch, results, failed tasks)"""
+    ended: Annotated[dict[Id, RootEnds], AtMost(MANY)] = {}  # noqa: RUF012 - as in Renew
+    """Job with order ``roots`` -> all of its roots."""
 
 
 class KnownFailures(Message, type_name="known_failures"):

@@ -198,3 +198,105 @@ def test_the_last_one_that_is_let_go_takes_all_with_it() -> None:
         assert ask(machine, to_broker.Attach(job=carried_id(CARRIER, root))).kind == "UsageError"
     assert CARRIER not in machine.jobs and not machine.life.ended and not machine.life.ended_jobs
     machine.check()
+
+
+def progress(machine: BrokerMachine, *roots: tuple[int, int, int], epoch: int = 1) -> None:
+    """The sink says that these roots have ended: (root, results, failed tasks)."""
+    me = sink().incarnation
+    machine.control(me, to_broker.Progress(incarnation=me, counts={}, ended={CARRIER: (epoch, roots)}), 2.0)
+
+
+def test_one_that_has_ended_before_the_others_is_done_for_everybody() -> None:
+    machine = served()
+    submit(machine)
+    machine.control(CLIENT, to_broker.Watch(ref=9, jobs=(FIRST, SECOND)), 1.0)
+    machine.effects.clear()
+    progress(machine, (1, 4, 1))
+    (told,) = [e.message for e in machine.effects if isinstance(e, Confirm) and e.to == CLIENT]
+    assert told == from_broker.Ok(ref=9, value=((SECOND, "done", None, None),))
+    one = status(machine, SECOND)
+    assert (one.state, one.results, one.failed) == ("done", 4, 1)
+    assert (status(machine, FIRST).state, status(machine, FIRST).results) == ("running", 0)
+    assert status(machine, CARRIER).over == 1
+    assert ask(machine, to_broker.Attach(job=SECOND)).state == "done"
+    assert ask(machine, to_broker.Watch(jobs=(FIRST, SECOND))) == ((SECOND, "done", None, None),)
+    assert ask(machine, to_broker.Cancel(job=SECOND)).state == "done", "it has ended"
+    totals = machine.known.table.totals
+    assert (totals[JobState.RUNNING], totals[JobState.DONE]) == (2, 1)
+    for root in (0, 2):
+        assert ask(machine, to_broker.Cancel(job=carried_id(CARRIER, root))).state == "cancelled"
+    assert machine.jobs[CARRIER].state is JobState.RUNNING, "the results of one may be read"
+    ask(machine, to_broker.Release(job=SECOND))
+    assert machine.jobs[CARRIER].state is JobState.CANCELLED, "nobody needs a result"
+    assert (totals[JobState.RUNNING], totals[JobState.DONE], totals[JobState.CANCELLED]) == (0, 0, 3)
+
+
+@pytest.mark.parametrize("epoch, who", [(2, sink().incarnation), (1, WORKER)], ids=["epoch", "sender"])
+def test_a_word_on_another_epoch_or_of_another_member_is_dropped(epoch: int, who: bytes) -> None:
+    machine = served()
+    submit(machine)
+    message = to_broker.Progress(incarnation=who, counts={}, ended={CARRIER: (epoch, ((1, 1, 0),))})
+    machine.control(who, message, 2.0)
+    assert not machine.jobs[CARRIER].over
+
+
+def test_roots_that_no_job_is_are_dropped() -> None:
+    machine = served()
+    submit(machine)
+    progress(machine, (3, 1, 0))
+    assert not machine.jobs[CARRIER].over
+
+
+def test_a_job_that_starts_over_is_running_again() -> None:
+    machine = served()
+    submit(machine)
+    progress(machine, (0, 1, 0))
+    machine.life.wait_again(machine.jobs[CARRIER])
+    assert status(machine, FIRST).state == "waiting"
+    machine.tick(2.0)
+    assert status(machine, FIRST).state == "running" and machine.jobs[CARRIER].epoch == 2
+    totals = machine.known.table.totals
+    assert (totals[JobState.RUNNING], totals[JobState.DONE]) == (3, 0)
+    progress(machine, (0, 1, 0))
+    assert status(machine, FIRST).state == "running", "an earlier epoch's word"
+    progress(machine, (0, 1, 0), epoch=2)
+    assert status(machine, FIRST).state == "done"
+
+
+def test_the_ledger_keeps_the_numbers_of_each() -> None:
+    machine = served()
+    submit(machine)
+    me = sink().incarnation
+    ended = {CARRIER: ((2, 5, 0), (0, 1, 1), (1, 0, 0))}
+    machine.control(me, to_broker.Complete(incarnation=me, jobs=((CARRIER, 1, 6, 1),), ended=ended), 2.0)
+    job = machine.jobs[CARRIER]
+    again = job_of(row_of(job), [])
+    assert again.over == {2: (5, 0), 0: (1, 1), 1: (0, 0)} and again.state_of(0) is JobState.DONE
+    assert (status(machine, FIRST).results, status(machine, FIRST).failed) == (1, 1)
+
+
+def test_each_may_have_a_name_of_its_own() -> None:
+    machine = served()
+    submit(machine, new(names=("a", "b", "c")))
+    assert [status(machine, carried_id(CARRIER, root)).name for root in range(3)] == ["a", "b", "c"]
+    assert ask(machine, to_broker.Attach(job=SECOND)).name == "b"
+    progress(machine, (0, 2, 0))
+    ask(machine, to_broker.Release(job=SECOND))
+    parts = [(part.root, part.name, part.state, part.results) for part in status(machine, CARRIER).parts]
+    assert parts == [(0, "a", "done", 2), (2, "c", "running", 0)]
+    assert job_of(row_of(machine.jobs[CARRIER]), [(0, 0, 3, 10)]).names == ("a", "b", "c")
+
+
+@pytest.mark.parametrize("changes", [{"names": ("a",)}, {"carries": 0, "names": ("a",)}], ids=str)
+def test_there_are_as_many_names_as_jobs(changes: dict[str, Any]) -> None:
+    machine = served()
+    message = to_broker.Submit(client=CLIENT, jobs=(new(**changes),), contents=(pack_many([0, 1, 2]),))
+    (outcome,) = ask(machine, message)
+    assert outcome.kind == "UsageError" and "names" in outcome.error and not machine.jobs
+
+
+def test_those_that_are_taken_apart_keep_their_names() -> None:
+    machine = broker(lease=1000.0)
+    hello(machine, sink())
+    assert submit(machine, new(names=("a", "b", "c"))).apart
+    assert [job.name for job in machine.jobs.values()] == ["a", "b", "c"]

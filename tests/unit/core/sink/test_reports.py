@@ -50,7 +50,7 @@ def test_of_a_job_that_goes_on_there_is_nothing_to_report() -> None:
 
 def test_a_complete_job_is_reported_until_the_broker_confirms_it() -> None:
     job, told = done(), Told()
-    report = to_broker.Complete(incarnation=ME, jobs=((JOB, 1, 2, 1),))
+    report = to_broker.Complete(incarnation=ME, jobs=((JOB, 1, 2, 1),), ended={})
     assert told.reports.deadline(job) == 0.0
     assert told.at(job, 0.0) == [report]
     assert told.at(job, REPORT_AFTER / 2) == [], "the answer may be on its way"
