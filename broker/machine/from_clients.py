@@ -13,7 +13,7 @@ from zturbo.wire.control import answers, from_broker, to_broker
 from zturbo.wire.control.fields import MAX_PAGE
 from zturbo.wire.control.newjob import NewJob, options_problem
 from zturbo.wire.messages import PROTOCOL, Batch, Buffer, PathRun
-from zturbo.wire.payload import check_blob
+from zturbo.wire.payload import NO_META, check_blob
 from zturbo.wire.traceparent import without_bad_context
 from zturbo_broker.jobs.codes import other_code
 from zturbo_broker.jobs.job import Job
@@ -205,8 +205,10 @@ class FromClients:
         taken: list[tuple[Job, int] | answers.Outcome] = []
         for root in range(new.carries):
             name = new.names[root] if new.names else new.name
-            one = new.but(job=carried_id(new.job, root), carries=0, name=name, names=())
-            taken.append(self._take(client, one, [part(roots, root, root + 1).blob], now))
+            own = part(roots, root, root + 1)
+            meta = None if own.metas == NO_META else own.metas
+            one = new.but(job=carried_id(new.job, root), carries=0, name=name, names=(), meta=meta)
+            taken.append(self._take(client, one, [own.blob], now))
         return taken[0]
 
     def heard(self, client: bytes, now: float) -> None:
@@ -570,11 +572,11 @@ def _roots_of(new: NewJob, contents: Sequence[Buffer]) -> Batch:
     """The root of a job that is no stream, or of each job that it stands for; raises DecodeError."""
     if not new.carries and not new.names:
         return _roots(new.job, [((), 1)], 1, new.meta, contents)
-    if new.stream or new.meta is not None or place_of(new.job)[1] >= 0 or new.options.keys() - {"durability"}:
+    if new.stream or place_of(new.job)[1] >= 0 or new.options.keys() - {"durability", "priority"}:
         raise DecodeError("jobs that cannot travel together")
     if new.names and len(new.names) != new.carries:
         raise DecodeError(f"{len(new.names)} names of {new.carries} jobs that travel together")
-    return _roots(new.job, [((0,), new.carries)], new.carries, None, contents)
+    return _roots(new.job, [((0,), new.carries)], new.carries, new.meta, contents)
 
 
 def _roots(job: bytes, runs: list[PathRun], n: int, metas: bytes | None, contents: Sequence[Buffer]) -> Batch:

@@ -95,6 +95,23 @@ def test_jobs_of_different_names_travel_together_and_each_is_a_row() -> None:
         assert "clip-5" not in {row["name"] for row in client.jobs()}
 
 
+def test_jobs_of_two_pipelines_keep_their_metas() -> None:
+    stages = {"p": [stage("tag", "Tagged", 1)], "q": [stage("tag", "Tagged", 1)]}
+    with Cluster(stages) as cluster, cluster.client() as client:
+        for name in stages:
+            assert client.submit(Task(0), pipeline=name).result(60) == [0], "all stages are there"
+        client.submit(Task(0), pipeline="p")
+        jobs = [
+            client.submit(Job(f"{n}", Task(n, {"n": n} if n % 3 else {})), "pq"[n % 2], priority=1)
+            for n in range(N)
+        ]
+        assert [job.name for job in jobs] == [f"{n}" for n in range(N)]
+        for n, job in enumerate(jobs):
+            (task,) = job.tasks(60)
+            assert (task.content, task.meta.get("n")) == (n, n if n % 3 else None)
+        assert jobs[251].status()["carrier"] and jobs[250].status()["carrier"]
+
+
 def test_one_is_cancelled_and_one_fails_alone(tmp_path: Path) -> None:
     gate = tmp_path / "gate"
     stages = [stage("gate", "Gate", 1, path=str(gate)), stage("odd", "Odd", 1)]

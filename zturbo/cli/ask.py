@@ -88,7 +88,10 @@ def find_job(client: Client, name: str) -> dict[str, Any]:
     Raises:
         UsageError: no job has that id or name, or more than one has.
     """
-    return pick_job(client.jobs(), name)
+    jobs = client.jobs()
+    job = pick_job(jobs, name)
+    shown = any(one["id"] == job["id"] for one in jobs)
+    return job if shown else client.jobs(job["id"])[0]  # one of those that share a row
 
 
 def task_map(task: Task) -> dict[str, Any]:

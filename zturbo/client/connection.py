@@ -133,7 +133,7 @@ class Connection:
             job_id, acceptance = self.outbox.put_small(small)
             if isinstance(job, Job):
                 job.id = job_id.hex()
-            return job_id, small.kind[0], acceptance
+            return job_id, small.name, acceptance
         submission = self.submissions.job(job, pipeline, options)
         return submission.job, submission.new.name, self.submit(submission)
 

@@ -10,12 +10,13 @@ from typing import Any
 from zturbo.checks import check_type, wrong
 from zturbo.errors import UsageError
 from zturbo.jobstates import LIVE, JobState
-from zturbo.wire.carried import carried_id
+from zturbo.wire.carried import MAX_CARRIED, PLACE, carried_id, place_of
 from zturbo.wire.control import answers
 
 __all__ = ["is_job_id", "job_id_of", "pick_job", "short", "with_text_ids"]
 
 _WHOLE = re.compile(r"[0-9a-fA-F]{32}\Z")
+_BEGUN = re.compile(rf"[0-9a-f]{{{2 * PLACE + 1},32}}\Z")
 
 
 def is_job_id(value: object) -> bool:
@@ -44,6 +45,8 @@ def short(job_id: str) -> str:
 def pick_job(jobs: Sequence[dict[str, Any]], name: str) -> dict[str, Any]:
     """Status of the job that a person names: by its id, by the first digits of its id, or by its name.
 
+    Of one that shares its row with others, which travel with it, the id alone is its own.
+
     Args:
         jobs: statuses, as :meth:`zturbo.Client.jobs` gives them.
         name: the id, digits or name.
@@ -55,6 +58,7 @@ def pick_job(jobs: Sequence[dict[str, Any]], name: str) -> dict[str, Any]:
     word = name.lower()
     found = [job for job in jobs if job["id"] == word]
     found = found or [job for job in jobs if word and job["id"].startswith(word)]
+    found = found or [one for job in jobs if (one := _carried(job, word)) is not None]
     found = found or [job for job in jobs if job["name"] == name]
     if len(found) == 1:
         return found[0]
@@ -68,6 +72,19 @@ def pick_job(jobs: Sequence[dict[str, Any]], name: str) -> dict[str, Any]:
     near = difflib.get_close_matches(word[:12], known, 1) or difflib.get_close_matches(name, known, 1)
     hint = f"did you mean {near[0]!r}?" if near else "'zturbo jobs' lists them"
     raise UsageError(f"there is no job {name!r}; {hint}")
+
+
+def _carried(job: dict[str, Any], word: str) -> dict[str, Any] | None:
+    """The job whose id begins so, if it is one of those that share this row."""
+    if not job.get("carries") or not _BEGUN.match(word):
+        return None
+    carrier = bytes.fromhex(job["carrier"] or job["id"])
+    if not carrier.hex().startswith(word[2 * PLACE :], 2 * PLACE):
+        return None
+    one = bytes.fromhex(word[: 2 * PLACE]) + carrier[PLACE:]
+    if not 0 <= place_of(one)[1] < MAX_CARRIED:
+        return None
+    return {**job, "id": one.hex(), "carrier": carrier.hex(), "carries": 0, "over": 0}
 
 
 def joined(pages: Sequence[answers.Description]) -> answers.Description:

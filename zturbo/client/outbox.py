@@ -27,7 +27,7 @@ from typing import NamedTuple
 
 from zturbo.client.acceptance import Acceptance
 from zturbo.client.io import CLOSED, ClientIO
-from zturbo.client.submissions import Small, Submission
+from zturbo.client.submissions import Kind, Small, Submission
 from zturbo.errors import BrokerUnavailable, ZturboError, by_name
 from zturbo.wire.carried import PLACE, carried_id, carrier_id, place_of
 from zturbo.wire.control import answers, to_broker
@@ -133,10 +133,11 @@ class Outbox:
         """Whether it waits until the broker has room."""
         self._tell_at = 0.0
         """When to tell again that the broker has no room; 0 if it has not been told."""
-        self._carrier = _new_carrier()
-        """Id of the carrier of the small jobs that come next, if they travel together."""
-        self._carried = 0
-        """How many jobs have ids of that carrier."""
+        self._carriers: dict[Kind, tuple[bytes, int]] = {}
+        """Kind of small jobs -> id of the carrier of those that come next, if they travel together, and how
+        many jobs have ids of it."""
+        self._gathered = 0
+        """How many jobs came since such carriers are as they are. They fit into one message."""
         self._small = 0
         """How many of the jobs that wait to be sent are small."""
         self._apart: dict[str, tuple[float, float]] = {}
@@ -166,6 +167,7 @@ class Outbox:
         self._open()
         with self._changed:
             self._changed.wait_for(self.has_room)
+            self._carriers.clear()  # small jobs that come later do not go before this one
             acceptance = self._add(submission.job, new.name, submission, nbytes)
             due, self._due = self._due, True
         self._send_soon(due)
@@ -177,12 +179,13 @@ class Outbox:
         with self._changed:
             if not self.has_room():
                 self._changed.wait_for(self.has_room)
-            if self._carried == JOBS:
-                self._next_carrier()
-            job_id = carried_id(self._carrier, self._carried)
-            self._carried += 1
+            if self._gathered >= JOBS:
+                self._next_carriers()
+            carrier, carried = self._carriers.get(job.kind) or (_new_carrier(), 0)
+            self._carriers[job.kind] = carrier, carried + 1
+            job_id = carried_id(carrier, carried)
             self._small += 1
-            acceptance = self._add(job_id, job.name, job, SMALL_HEAD + len(job.name) + len(job.blob))
+            acceptance = self._add(job_id, job.name, job, SMALL_HEAD + job.nbytes)
             due, self._due = self._due, True
         self._send_soon(due)
         return job_id, acceptance
@@ -197,6 +200,7 @@ class Outbox:
         if self._held:
             acceptance.hold(self._why)
         self._waiting.append(_Waiting(job, name, submission, nbytes, acceptance))
+        self._gathered += 1
         self._put += 1
         self._nbytes += nbytes
         return acceptance
@@ -205,8 +209,9 @@ class Outbox:
         if not due and not self._io.post(self._send):
             self._give_up(BrokerUnavailable(CLOSED))
 
-    def _next_carrier(self) -> None:
-        self._carrier, self._carried = _new_carrier(), 0
+    def _next_carriers(self) -> None:
+        self._carriers.clear()
+        self._gathered = 0
 
     def wait_for_answers(self) -> None:
         """Wait until the broker has answered for as many jobs as have been put here.
@@ -296,7 +301,7 @@ class Outbox:
                 break
             jobs.append(self._waiting.popleft())
         self._small -= sum(type(one.submission) is Small for one in jobs)
-        self._next_carrier()
+        self._next_carriers()
         return list(self._parts(jobs, least, time.monotonic()))
 
     def _again(self) -> list[_Part]:
@@ -349,34 +354,17 @@ class Outbox:
         return now < self._gather_until
 
     def _parts(self, jobs: Sequence[_Waiting], least: int, now: float) -> Iterator[_Part]:
-        """The jobs of one message, small ones of one kind and one carrier together, if there are so many."""
-        at = 0
-        while at < len(jobs):
-            stop = at + 1
-            first = jobs[at]
-            if type(first.submission) is Small:
-                kind, carrier = first.submission.kind, first.job[PLACE:]
-                while (
-                    stop < len(jobs)
-                    and type(other := jobs[stop].submission) is Small
-                    and other.kind == kind
-                    and jobs[stop].job[PLACE:] == carrier
-                ):
-                    stop += 1
-                together = jobs[at:stop]
-                if (
-                    len(together) < least
-                    or place_of(first.job)[1]
-                    or now < self._apart.get(kind[0], (now, 0.0))[0]
-                ):
-                    for one in together:
-                        yield _Part(one.submission.submission(one.job), (one,))  # type: ignore[union-attr]
-                else:
-                    small = [one.submission for one in together]
-                    yield _Part(Small.together(place_of(first.job)[0], small), together)  # type: ignore[arg-type]
+        """The jobs of one message, small ones of one carrier together, if there are so many."""
+        groups: dict[bytes, list[_Waiting]] = {}
+        for one in jobs:
+            groups.setdefault(one.job[PLACE:] if type(one.submission) is Small else one.job, []).append(one)
+        for group in groups.values():
+            small = [one.submission for one in group if type(one.submission) is Small]
+            carrier, root = place_of(group[0].job)
+            if len(small) < least or root or now < self._apart.get(small[0].kind[0], (now, 0.0))[0]:
+                yield from map(_alone, group)
             else:
-                yield _Part(first.submission, (first,))  # type: ignore[arg-type]
-            at = stop
+                yield _Part(Small.together(carrier, small), group)
 
     def _answered(self, parts: list[_Part], future: Future[answers.Submitted]) -> None:
         error = future.exception()
@@ -455,6 +443,11 @@ class Outbox:
             self._refuse(one, error)
         with self._changed:
             self._let_go(part)
+
+
+def _alone(one: _Waiting) -> _Part:
+    submission = one.submission
+    return _Part(submission.submission(one.job) if type(submission) is Small else submission, (one,))  # type: ignore[arg-type]
 
 
 def _nbytes(part: _Part) -> int:

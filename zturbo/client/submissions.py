@@ -15,7 +15,7 @@ from zturbo.errors import DecodeError, TooLarge, UsageError
 from zturbo.runtime.net.sockets import MAX_MESSAGE
 from zturbo.wire.control.newjob import NewJob, options_problem
 from zturbo.wire.messages import Buffer
-from zturbo.wire.payload import pack_one, pack_root_meta
+from zturbo.wire.payload import NO_META, pack_one, pack_root_meta
 from zturbo.wire.traceparent import TRACEPARENT
 
 __all__ = ["OnError", "Small", "Submission", "Submissions"]
@@ -32,20 +32,32 @@ _KINDS = 100
 """Kinds of small jobs that are remembered as checked."""
 
 
+Kind = tuple[str, str | None, int | None]
+"""Pipeline, durability, priority: jobs of one kind may travel together."""
+
+
 class Small(NamedTuple):
     """A job of one small root, which may travel together with others like it."""
 
-    kind: tuple[str, str | None]
-    """Pipeline, durability."""
+    kind: Kind
     name: str
     blob: bytes
     """Its root's content, packed."""
+    meta: bytes | None = None
+    """Its root's meta, packed; None if it has none."""
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of its name, content and meta."""
+        return len(self.name) + len(self.blob) + len(self.meta or b"")
 
     def submission(self, job_id: bytes) -> Submission:
         """The submission of it as a job of its own, under this id."""
-        pipeline, durability = self.kind
-        options = {} if durability is None else {"durability": durability}
-        return _submission(job_id, self.name, pipeline, options, False, [self.blob])
+        pipeline, durability, priority = self.kind
+        options: dict[str, Any] = {} if durability is None else {"durability": durability}
+        if priority is not None:
+            options["priority"] = priority
+        return _submission(job_id, self.name, pipeline, options, False, [self.blob], self.meta)
 
     @classmethod
     def together(cls, carrier: bytes, jobs: Sequence[Small]) -> Submission:
@@ -55,8 +67,13 @@ class Small(NamedTuple):
         names = tuple(job.name for job in jobs)
         if names.count(names[0]) == len(names):
             names = ()
-        digest = hashlib.blake2b(new.digest + blob + "\0".join(names).encode(), digest_size=16).digest()
-        return Submission(new.but(digest=digest, carries=len(jobs), names=names), [blob])
+        metas = None
+        if any(job.meta for job in jobs):
+            metas = b"".join(job.meta or NO_META for job in jobs)
+        digest = hashlib.blake2b(new.digest + blob + "\0".join(names).encode(), digest_size=16)
+        digest.update(metas or b"")
+        new = new.but(digest=digest.digest(), carries=len(jobs), names=names, meta=metas)
+        return Submission(new, [blob])
 
 
 class Submission(NamedTuple):
@@ -80,7 +97,7 @@ class Submissions:
 
     def __init__(self, info: dict[str, Any]) -> None:
         self._info = info
-        self._sound: set[tuple[str, str | None]] = set()
+        self._sound: set[Kind] = set()
         """Kinds of small jobs that were checked."""
 
     def job(self, job: Job | Task, pipeline: str, options: dict[str, Any]) -> Submission:
@@ -112,19 +129,26 @@ class Submissions:
         name, task = ("job", job) if not isinstance(job, Job) else (job.name, job.task)
         if isinstance(job, Job) and job.has_id:
             return None
-        if not isinstance(task, Task) or task._meta or task._logs or pipeline not in self._info["pipelines"]:
+        if not isinstance(task, Task) or pipeline not in self._info["pipelines"]:
             return None
-        durability = options.get("durability")
-        if not (durability is None or type(durability) is str) or len(options) > (durability is not None):
-            return None
-        kind = (pipeline, durability)
+        kind: Kind = (pipeline, None, None)
+        if options:
+            durability, priority = options.get("durability"), options.get("priority")
+            if not isinstance(durability, str | None) or not (priority is None or type(priority) is int):
+                return None
+            if len(options) > (durability is not None) + (priority is not None):
+                return None
+            kind = (pipeline, durability, priority)
         blob, buffers = pack_one(task.content, owned=task._owned)
         if buffers or len(blob) > min(SMALL, self._info["max_task_bytes"].get(pipeline, MAX_MESSAGE)):
             return None
-        small = Small(kind, name, blob)
+        meta = pack_root_meta(task._meta, task._logs) if task._meta or task._logs else None
+        small = Small(kind, name, blob, meta)
         if type(name) is not str or len(name) > NAME or not name.isascii():
             small.submission(bytes(16))  # raises what is wrong with its name
             return None if len(name) > NAME else small
+        if meta is not None and len(meta) > SMALL:
+            return None
         if kind not in self._sound:
             small.submission(bytes(16))  # raises what is wrong with it
             if len(self._sound) < _KINDS:

@@ -178,6 +178,10 @@ def pack_one(content: Any, *, owned: bool = True) -> tuple[bytes, list[Buffer]]:
     return packed, buffers
 
 
+NO_META = b"\xc0"
+"""The packed meta of a task that has none, among those of others."""
+
+
 def pack_root_meta(meta: Any, logs: Any) -> bytes | None:
     """Pack the meta and the logs of a root task; returns None if it has neither.
 

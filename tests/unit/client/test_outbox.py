@@ -10,7 +10,7 @@ from tests.unit.client.played import Played, at
 from zturbo.client import outbox as module
 from zturbo.client.acceptance import Acceptance
 from zturbo.client.io import ClientIO
-from zturbo.client.outbox import APART, FEW, MANY, TOGETHER, Outbox
+from zturbo.client.outbox import APART, FEW, JOBS, MANY, TOGETHER, Outbox
 from zturbo.client.submissions import Small, Submission
 from zturbo.errors import BrokerUnavailable, JobConflict, UnknownPipeline, UsageError
 from zturbo.wire.carried import carried_id
@@ -18,7 +18,7 @@ from zturbo.wire.control import answers, to_broker
 from zturbo.wire.control.fields import MAX_CONTROL
 from zturbo.wire.control.newjob import NewJob
 from zturbo.wire.messages import Buffer
-from zturbo.wire.payload import pack_many, unpack_many
+from zturbo.wire.payload import pack_many, pack_root_meta, unpack_many
 
 
 def new(i: int, parts: int = 0) -> NewJob:
@@ -202,7 +202,7 @@ def test_a_client_that_is_let_go_sends_what_is_here(io: ClientIO, broker: Played
 
 
 def small(i: int, pipeline: str = "p") -> Small:
-    return Small((pipeline, "memory"), "job", pack_many([i]))
+    return Small((pipeline, "memory", None), "job", pack_many([i]))
 
 
 def together(outbox: Outbox, io: ClientIO, n: int) -> list[tuple[bytes, Acceptance]]:
@@ -227,21 +227,51 @@ def test_many_small_jobs_travel_together(io: ClientIO, broker: Played) -> None:
     assert outbox.flush(10.0)
 
 
-def test_a_few_small_jobs_and_small_jobs_of_several_kinds_are_jobs_of_their_own(
-    io: ClientIO, broker: Played
-) -> None:
+def test_a_few_small_jobs_are_jobs_of_their_own(io: ClientIO, broker: Played) -> None:
     outbox = Outbox(io, 10.0)
     together(outbox, io, TOGETHER - 1)
     message = submitted(broker)
     assert [new.carries for new in message.jobs] == [0] * (TOGETHER - 1)
     broker.answer(message, tuple(taken() for _ in message.jobs))
     assert outbox.flush(10.0)
+
+
+def test_small_jobs_of_two_kinds_travel_in_two_crowds_however_they_are_mixed(
+    io: ClientIO, broker: Played
+) -> None:
+    outbox = Outbox(io, 10.0)
+    go = held_up(io)
+    found = [outbox.put_small(small(i, "pq"[i % 2]))[0] for i in range(2 * JOBS)]
+    go.set()
+    jobs = [new for _ in range(2) for new in submitted(broker).jobs]
+    assert [(new.pipeline, new.carries) for new in jobs] == [("p", JOBS // 2), ("q", JOBS // 2)] * 2
+    roots = [carried_id(new.job, root) for new in jobs for root in range(new.carries)]
+    assert sorted(found) == sorted(roots)
+
+
+def test_small_jobs_do_not_overtake_one_that_goes_alone(io: ClientIO, broker: Played) -> None:
+    outbox = Outbox(io, 10.0)
     go = held_up(io)
     for i in range(2 * TOGETHER):
-        outbox.put_small(small(i, "pq"[i % 2]))
+        if i == TOGETHER:
+            outbox.put(Submission(new(0), []))
+        outbox.put_small(small(i))
     go.set()
-    message = submitted(broker)
-    assert [new.pipeline for new in message.jobs] == ["p", "q"] * TOGETHER
+    assert [job.carries for job in submitted(broker).jobs] == [TOGETHER, 0, TOGETHER]
+
+
+def test_small_jobs_keep_their_names_and_metas(io: ClientIO, broker: Played) -> None:
+    outbox = Outbox(io, 10.0)
+    go = held_up(io)
+    for i in range(TOGETHER):
+        meta = pack_root_meta({"i": i}, None) if i % 2 else None
+        outbox.put_small(Small(("p", None, 3), f"n{i}", pack_many([i]), meta))
+    go.set()
+    (job,) = submitted(broker).jobs
+    assert job.names == tuple(f"n{i}" for i in range(TOGETHER)) and job.options == {"priority": 3}
+    metas = unpack_many(job.meta or b"", TOGETHER)
+    assert metas[0] is None and metas[0::2] == [None] * (TOGETHER // 2)
+    assert b"".join(pack_many([meta]) for meta in metas) == job.meta and None not in metas[1::2]
 
 
 def test_small_jobs_gather_as_long_as_an_answer_is_awaited(io: ClientIO, broker: Played) -> None:

@@ -148,9 +148,9 @@ def test_where_a_stage_has_become_ordered_they_fail_with_a_reason() -> None:
     [
         {"stream": True, "parts": 0},
         {"job": b"x" + b"j" * 15},
-        {"options": {"priority": 3}},
+        {"options": {"timeout": 3}},
         {"carries": 4},
-        {"meta": b"\x90"},
+        {"meta": pack_many([None, None])},
     ],
     ids=str,
 )
@@ -295,8 +295,11 @@ def test_there_are_as_many_names_as_jobs(changes: dict[str, Any]) -> None:
     assert outcome.kind == "UsageError" and "names" in outcome.error and not machine.jobs
 
 
-def test_those_that_are_taken_apart_keep_their_names() -> None:
+def test_those_that_are_taken_apart_keep_their_names_and_metas() -> None:
     machine = broker(lease=1000.0)
     hello(machine, sink())
-    assert submit(machine, new(names=("a", "b", "c"))).apart
+    metas = pack_many([["a"], None, ["c"]])
+    assert submit(machine, new(names=("a", "b", "c"), meta=metas)).apart
     assert [job.name for job in machine.jobs.values()] == ["a", "b", "c"]
+    roots = [job.cache[0].metas for job in machine.jobs.values()]
+    assert roots == [pack_many([["a"]]), None, pack_many([["c"]])]
