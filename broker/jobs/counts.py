@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 
 from zturbo.jobstates import ENDED
 from zturbo.slotted import field, slotted
+from zturbo.wire.carried import place_of
 from zturbo.wire.control import to_broker
 from zturbo.wire.control.view import Member
 from zturbo_broker.jobs.job import Job
@@ -127,6 +128,10 @@ class Counts:
     def forget(self, job: bytes) -> None:
         """No more counts of this job are awaited."""
         self.ending.pop(job, None)
+        self.reported(job)
+
+    def reported(self, job: bytes) -> None:
+        """What is asked of this job is known now."""
         for question in self.questions.values():
             question.jobs.discard(job)
 
@@ -170,11 +175,13 @@ class Counts:
         key = (who, asked.ref)
         if key in self.questions:
             return True  # a repetition
-        waits = {name: jobs[name].ended_at + PATIENCE for name in self.ending}
+        waits = {name: jobs[name].ended_at + PATIENCE for name in self.ending if asked.job in (None, name)}
         waits |= {
-            name: now + PATIENCE for name in asked.over if name in jobs and jobs[name].state not in ENDED
+            job.id: now + PATIENCE
+            for name in asked.over
+            if asked.job in (None, name) and (job := _unreported(name, jobs)) is not None
         }
-        late = {name for name, until in waits.items() if now < until and asked.job in (None, name)}
+        late = {name for name, until in waits.items() if now < until}
         if late and len(self.questions) < MOST:
             self.questions[key] = Question(asked, late, max(waits[name] for name in late))
             return True
@@ -190,3 +197,12 @@ class Counts:
     def deadline(self) -> float | None:
         """When the next question is answered with the counts that are here."""
         return min((question.until for question in self.questions.values()), default=None)
+
+
+def _unreported(name: bytes, jobs: Mapping[bytes, Job]) -> Job | None:
+    """The job of this id, or the one that carries it, if its sink has not said yet that it has ended."""
+    job, root = jobs.get(name), -1
+    if job is None:
+        carrier, root = place_of(name)
+        job = jobs.get(carrier)
+    return None if job is None or job.state_of(root) in ENDED else job

@@ -124,6 +124,7 @@ class JobReports:
     def _roots_over(self, job: Job, roots: Mapping[int, tuple[int, int]]) -> None:
         """All results of these jobs, which the job carries, are at its sink: tell those who wait for them."""
         self.table.roots_over(job, roots)
+        self.counts.reported(job.id)
         new = {carried_id(job.id, root) for root in roots.keys() - job.cancelled}
         for identity, (ref, jobs, _) in list(self.life.watches.items()):
             if ended := [name for name in jobs.get(job.id, ()) if name in new]:

@@ -9,7 +9,6 @@ from typing import Any
 
 from zturbo.checks import check_type, wrong
 from zturbo.errors import UsageError
-from zturbo.jobstates import LIVE, JobState
 from zturbo.wire.carried import MAX_CARRIED, PLACE, carried_id, place_of
 from zturbo.wire.control import answers
 
@@ -95,7 +94,7 @@ def joined(pages: Sequence[answers.Description]) -> answers.Description:
 
 def with_text_ids(description: answers.Description) -> dict[str, Any]:
     """A broker's description as a map, the ids of its jobs as text. Jobs that travel together are one row, or
-    one for each of their names."""
+    a row each if they have names of their own."""
     described = description.as_map()
     described["jobs"] = [row for job in described["jobs"] for row in _rows(job)]
     return described
@@ -106,28 +105,6 @@ def _rows(job: dict[str, Any]) -> list[dict[str, Any]]:
     carrier, parts = job["id"], job.pop("parts")
     if not parts:
         return [{**job, "id": carrier.hex(), "carrier": job["carrier"].hex()}]
-    named: dict[str, list[dict[str, Any]]] = {}
-    for part in parts:
-        named.setdefault(part["name"], []).append(part)
     options = {name: value for name, value in job["options"].items() if name != "order"}
-    own = {**job, "options": options, "carrier": carrier.hex()}
-    return [{**own, **_together(carrier, some)} for some in named.values()]
-
-
-def _together(carrier: bytes, some: list[dict[str, Any]]) -> dict[str, Any]:
-    """What is of these jobs alone, which have one name: the id is that of the first."""
-    live = [part["state"] for part in some if part["state"] in LIVE]
-    states = live or [part["state"] for part in some]
-    return {
-        "id": carried_id(carrier, some[0]["root"]).hex(),
-        "name": some[0]["name"],
-        "state": states[0]
-        if len({*states}) == 1
-        else JobState.RUNNING.value
-        if live
-        else JobState.DONE.value,
-        "results": sum(part["results"] for part in some),
-        "failed": sum(part["failed"] for part in some),
-        "carries": len(some) if len(some) > 1 else 0,
-        "over": len(some) - len(live) if live and len(some) > 1 else 0,
-    }
+    own = {**job, "options": options, "carries": 0, "over": 0, "carrier": carrier.hex()}
+    return [{**own, "id": carried_id(carrier, part.pop("root")).hex(), **part} for part in parts]

@@ -303,3 +303,15 @@ def test_those_that_are_taken_apart_keep_their_names_and_metas() -> None:
     assert [job.name for job in machine.jobs.values()] == ["a", "b", "c"]
     roots = [job.cache[0].metas for job in machine.jobs.values()]
     assert roots == [pack_many([["a"]]), None, pack_many([["c"]])]
+
+
+def test_a_question_about_one_that_its_client_has_read_waits_for_the_sink() -> None:
+    machine = served()
+    submit(machine)
+    machine.effects.clear()
+    machine.control(CLIENT, to_broker.Jobs(ref=7, job=SECOND, over=(SECOND,)), 1.0)
+    assert not machine.effects
+    progress(machine, (1, 4, 1))
+    (said,) = [e.message for e in machine.effects if isinstance(e, (Confirm, Reply)) and e.to == CLIENT]
+    assert isinstance(said, from_broker.Ok) and said.value.jobs[0].results == 4
+    assert ask(machine, to_broker.Jobs(job=FIRST, over=(SECOND,))).jobs[0].state == "running"
