@@ -77,7 +77,8 @@ def ask(url: str, method: str = "GET", **headers: str) -> tuple[int, str, Any]:
 def network() -> Iterator[tuple[Cluster, Client, str, str]]:
     """(cluster, client, address of the page, id of a job that goes on)."""
     stages = [stage("fast", "Count"), stage("slow", "Nap", 2, seconds=0.02)]
-    with Cluster({"p": stages, "q": [stage("odd", "Odd")]}) as cluster, cluster.client() as client:
+    others = {"q": [stage("odd", "Odd")], "r": [stage("loud", "tests.stages.loud:Loud")]}
+    with Cluster({"p": stages, **others}) as cluster, cluster.client() as client:
         job = client.submit(Job(HOSTILE, Task(1)), "p")
         job.result(30)
         long = client.submit(Job("long", Task(100_000)), "p").accepted()
@@ -344,6 +345,57 @@ def task_stream(browser: Any, page: str) -> None:
     eventually(lambda: not browser.find_elements("id", "zoom-now"))
 
 
+def logs(browser: Any, page: str, client: Client) -> None:
+    """Lines are filtered by controls that the address keeps, and followed: with a list in use, too."""
+    from selenium.webdriver.support.select import Select
+
+    def shown() -> list[str]:
+        found = "return [...document.querySelectorAll('#log pre')].map((one) => one.innerText)"
+        lines: list[str] = browser.execute_script(found)
+        return lines
+
+    def chosen() -> dict[str, str]:
+        names = ("job", "source", "host", "level")
+        return {
+            name: Select(browser.find_element("id", name)).first_selected_option.text.split(" (")[0]
+            for name in names
+        }
+
+    ids = {}
+    for name in ("first", "other"):
+        handle = client.submit(Job(name, Task(name)), pipeline="r")
+        handle.result(30)
+        ids[name] = handle.id
+    browser.get(f"{page}/logs")
+    eventually(lambda: {"printed first", "printed other"} <= {line.split("]: ")[-1] for line in shown()}, 20)
+    everything = {"job": "all jobs", "source": "all stages", "host": "all hosts", "level": "all levels"}
+    assert chosen() == everything
+    Select(browser.find_element("id", "job")).select_by_value(ids["other"])
+    eventually(lambda: bool(shown()) and all(f"[{ids['other'][:12]}" in line for line in shown()), 10)
+    assert any("is done" in line for line in shown())
+    Select(browser.find_element("id", "source")).select_by_value("r.loud")
+    eventually(lambda: bool(shown()) and all(" r.loud [" in line for line in shown()), 10)
+    browser.get(browser.current_url)
+    eventually(lambda: "printed other" in "".join(shown()), 10)
+    assert chosen() == {**everything, "job": "other", "source": "r.loud"}
+    Select(browser.find_element("id", "level")).select_by_value("WARNING")
+    eventually(lambda: "No line matches." in browser.find_element("id", "main").text, 10)
+    browser.find_element("link text", "Logs").click()
+    eventually(lambda: len(shown()) > 5, 10)
+    assert chosen() == everything and browser.current_url == f"{page}/logs"
+    Select(browser.find_element("id", "source")).select_by_value("r.loud")
+    host = client.telemetry()["members"][0]["host"]
+    Select(browser.find_element("id", "host")).select_by_value(host)
+    assert browser.execute_script("return document.activeElement.id") == "host"
+    client.submit(Job("late", Task("late")), pipeline="r").result(30)
+    eventually(lambda: "printed late" in "".join(shown()), 10)
+    assert "is done" not in "".join(shown()), "the broker's lines are of no host"
+    assert browser.execute_script("return document.activeElement.id") == "host", "it is followed meanwhile"
+    browser.find_element("css selector", f"#log a[href='/logs?job={ids['first']}']").click()
+    eventually(lambda: bool(shown()) and all(f"[{ids['first'][:12]}" in line for line in shown()), 10)
+    assert chosen() == {**everything, "job": "first"}
+
+
 MANY = """
 const count = (change) => {
   const watch = new MutationObserver(() => {});
@@ -405,8 +457,9 @@ def test_it_moves_shows_a_death_and_cancels(network: tuple[Cluster, Client, str,
 
     many_jobs_and_workers(browser, page)
     task_stream(browser, page)
+    logs(browser, page, client)
     browser.get(f"{page}/workers?span=30")
-    eventually(lambda: lanes() == 5, 10)
+    eventually(lambda: lanes() == 6, 10)
     victim = next(one for one in client.telemetry()["members"] if one["name"] == "p.slow")
     os.kill(victim["pid"], signal.SIGKILL)
     gone = "return document.querySelectorAll('.lane.gone').length"

@@ -147,6 +147,7 @@ def make_app(watcher: Watcher, *, token: str = "", hosts: frozenset[str] | None 
             source=asked.get("source", "")[:1000],
             host=asked.get("host", "")[:1000],
             level=asked.get("level", ""),
+            incidents=asked.get("incidents") == "1",
         )
         return Response(found, media_type="application/json")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import threading
 import time
 from collections import deque
@@ -11,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from zturbo.client.client import Client
+from zturbo.client.job_ids import is_job_id
 from zturbo.client.looks import look
 from zturbo.dashboard.stream import Streams
 from zturbo.errors import ZturboError
@@ -38,6 +40,14 @@ LINES = 5000
 
 LANES = 1000
 """Workers whose past is kept, with those that have left."""
+
+LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
+
+PAGES = 20
+"""Questions for the older lines of a job at most; what the broker keeps of a job is less."""
+
+FRESH = 10.0
+"""Seconds for which the older lines of a job are shown again without a question."""
 
 
 class Watcher:
@@ -69,6 +79,10 @@ class Watcher:
         self.streams = Streams(self._traces)
         """What single workers did, task by task."""
         self._lanes: dict[str, dict[str, Any]] = {}
+        self._older: tuple[str, float, list[dict[str, Any]]] = ("", 0.0, [])
+        """(job, when it was asked, lines before those that are kept here)"""
+        self._asks = threading.Lock()
+        """Held by the one who asks for older lines."""
         self._after = 0
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="watch", daemon=True)
@@ -171,37 +185,82 @@ class Watcher:
         return self._dump(self.streams.spans(lanes, since, until))
 
     def find_lines(
-        self, after: int, *, words: str = "", job: str = "", source: str = "", host: str = "", level: str = ""
+        self,
+        after: int,
+        *,
+        words: str = "",
+        job: str = "",
+        source: str = "",
+        host: str = "",
+        level: str = "",
+        incidents: bool = False,
     ) -> bytes:
-        """Log lines that match, as JSON.
+        """Log lines that match, as JSON: the last 1000 of them.
 
         Args:
-            after: number of the last line that is known already.
+            after: number of the last line that is known already. With 0 and the whole id of a job, the lines
+                that the broker keeps of this job are asked for, too.
             words: all of them are in the text, in any case of letters.
             job: id, or its first digits.
             source: ``pipeline.stage``, ``broker`` or ``sink``; empty for all.
             host: empty for all.
             level: the lowest; empty for all.
+            incidents: warnings and errors of zturbo alone, without what a stage's code logs in a task.
         """
-        levels = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
-        wanted = levels[levels.index(level) :] if level in levels else levels
+        wanted = LEVELS[LEVELS.index(level) :] if level in LEVELS else LEVELS
         parts = words.lower().split()
+        older = self._older_lines(job) if not after and is_job_id(job) else []
         with self.lock:
-            found = [
-                line
-                for line in self.lines
-                if line["number"] > after
-                and line["level"] in wanted
-                and (not job or (line["job"] or "").startswith(job))
-                and (not source or line["source"] == source)
-                and (not host or line["host"] == host)
-                and all(part in line["text"].lower() for part in parts)
-            ]
+            first = self.lines[0]["number"] if self.lines else math.inf
+            lines = [*(line for line in older if line["number"] < first), *self.lines]
+        found = [
+            line
+            for line in lines
+            if line["number"] > after
+            and line["level"] in wanted
+            and (not job or (line["job"] or "").startswith(job))
+            and (not source or line["source"] == source or _is_sink(source, line["source"]))
+            and (not host or line["host"] == host)
+            and (not incidents or _is_incident(line))
+            and all(part in line["text"].lower() for part in parts)
+        ]
         return self._dump(found[-1000:])
+
+    def _older_lines(self, job: str) -> list[dict[str, Any]]:
+        """What the broker keeps of a job; nothing where it does not answer."""
+        client = self.client
+        if client is None:
+            return []
+        with self._asks:
+            known, asked, lines = self._older
+            if known == job and time.monotonic() - asked < FRESH:
+                return lines
+            lines, after, more = [], 0, True
+            try:
+                for _ in range(PAGES):
+                    some, after, more = client.log_page(after, job=job)
+                    lines.extend(some)
+                    if not more:
+                        break
+            except ZturboError as error:
+                log.debug("no older lines of job %s: %s", job, error)
+            self._older = (job, time.monotonic(), lines)
+            return lines
 
     @staticmethod
     def _dump(value: Any) -> bytes:
         return json.dumps(value, default=str, allow_nan=False).encode()
+
+
+def _is_sink(source: str, name: str) -> bool:
+    """Whether ``sink`` is looked for, and this is one: their own lines call them ``sink-0``."""
+    return source == "sink" and name.startswith("sink-")
+
+
+def _is_incident(line: dict[str, Any]) -> bool:
+    """Whether a line tells of something that went wrong, other than what a stage's code logs in a task."""
+    by_code = line["pid"] and line["job"] and not line["source"].startswith("sink")
+    return line["level"] in LEVELS[LEVELS.index("WARNING") :] and not by_code
 
 
 def _lane_now(member: dict[str, Any]) -> dict[str, Any]:

@@ -17,6 +17,7 @@ class Played:
     def __init__(self, role: str) -> None:
         self.role = role
         self.closed = False
+        self.asked = 0
 
     def telemetry(self) -> dict[str, Any]:
         return {"members": [], "pipelines": []}
@@ -24,8 +25,12 @@ class Played:
     def describe(self, most: int) -> dict[str, Any]:
         return {"jobs": [], "pipelines": [], "totals": {}, "trouble": None, "open": False, "next": 0}
 
-    def log_page(self, after: int) -> tuple[list[dict[str, Any]], int, bool]:
-        return [], after, False
+    def log_page(self, after: int, *, job: str | None = None) -> tuple[list[dict[str, Any]], int, bool]:
+        if job is None:
+            return [], after, False
+        self.asked += 1
+        line = {"level": "INFO", "source": "p.a", "host": "here", "job": job, "pid": 3, "text": "of old"}
+        return [{**line, "number": number} for number in (after + 1, after + 2)], after + 2, after < 2
 
     def close(self) -> None:
         self.closed = True
@@ -56,7 +61,7 @@ def test_lines_are_filtered() -> None:
     ]
     names = ("source", "host", "level", "job", "text")
     for number, line in enumerate(lines, 1):
-        watcher.lines.append({"number": number, **dict(zip(names, line, strict=True))})
+        watcher.lines.append({"number": number, "pid": 0, **dict(zip(names, line, strict=True))})
 
     def found(after: int = 0, **asked: str) -> list[int]:
         return [line["number"] for line in json.loads(watcher.find_lines(after, **asked))]
@@ -66,3 +71,42 @@ def test_lines_are_filtered() -> None:
     assert found(source="p.a") == [2, 3] and found(source="p.a", host="gpu1") == [2]
     assert found(host="here") == [1] and found(host="nowhere") == []
     assert found(job="ab") == [2] and found(level="WARNING") == [2, 3] and found(level="loud") == [1, 2, 3]
+
+
+def test_incidents_are_of_zturbo_and_not_what_a_stages_code_logs_in_a_task() -> None:
+    client: Any = Played("")
+    watcher = Watcher("ipc:///nowhere", lambda: client)
+    lines = [
+        ("p.a", 0, "WARNING", "ab12", "p.a (process 7 on here) died: SIGKILL"),
+        ("p.a", 7, "WARNING", "ab12", "a slow frame, says the stage's code"),
+        ("p.a", 7, "ERROR", None, "the disk is full"),
+        ("sink-0", 8, "WARNING", "ab12", "the disk is full"),
+        ("broker", 0, "INFO", "ab12", "the job is done"),
+    ]
+    names = ("source", "pid", "level", "job", "text")
+    for number, line in enumerate(lines, 1):
+        watcher.lines.append({"number": number, "host": "here", **dict(zip(names, line, strict=True))})
+
+    def found(**asked: Any) -> list[int]:
+        return [line["number"] for line in json.loads(watcher.find_lines(0, **asked))]
+
+    assert found(incidents=True) == [1, 3, 4]
+    assert found(source="sink") == [4] and found(source="p.a") == [1, 2, 3] and found(source="p") == []
+
+
+def test_older_lines_of_a_job_are_asked_for_once() -> None:
+    client: Any = Played("")
+    watcher = Watcher("ipc:///nowhere", lambda: client)
+    job, line = "ab" * 16, {"level": "INFO", "source": "p.a", "host": "here", "pid": 3, "text": "of now"}
+    for number in (4, 5):
+        watcher.lines.append({**line, "number": number, "job": job})
+
+    def found(after: int, job: str) -> list[tuple[int, str]]:
+        return [(line["number"], line["text"][3:]) for line in json.loads(watcher.find_lines(after, job=job))]
+
+    assert found(0, job) == [(4, "now"), (5, "now")], "no broker is there to be asked"
+    watcher.client = client
+    for _ in range(2):
+        assert found(0, job) == [(1, "old"), (2, "old"), (3, "old"), (4, "now"), (5, "now")]
+    assert found(4, job) == [(5, "now")] and found(0, job[:6]) == [(4, "now"), (5, "now")]
+    assert client.asked == 2, "of two pages, once each"

@@ -62,6 +62,8 @@ function legend() {
 // Make what is shown equal to what is wanted, and leave alone all that is so already: then focus, selection and
 // places of scrolling stay, and little has to be laid out anew.
 function morph(shown, wanted) {
+  const staying = new Set(wanted.map((node) => node.dataset && node.dataset.key));
+  for (const node of [...shown.children]) if (node.dataset.key && !staying.has(node.dataset.key)) node.remove();
   const keyed = new Map([...shown.children].filter((node) => node.dataset.key).map((node) => [node.dataset.key, node]));
   wanted.forEach((next, i) => {
     let now = shown.childNodes[i];
@@ -81,13 +83,16 @@ function morph(shown, wanted) {
 }
 
 function alike(now, next) {
+  const active = now === document.activeElement;
+  if (active && now.nodeName === "SELECT") return; // its list may be open
   for (const { name } of [...now.attributes]) if (!next.hasAttribute(name) && !OWN.has(name)) now.removeAttribute(name);
   for (const { name, value } of next.attributes) {
-    const typed = name === "value" && now === document.activeElement;
+    const typed = name === "value" && active;
     if (name !== "style" && !typed && now.getAttribute(name) !== value) now.setAttribute(name, value);
   }
   if (now.style.width !== next.style.width) now.style.width = next.style.width;
   if (now.nodeName !== "CANVAS") morph(now, [...next.childNodes]);
+  if ((now.nodeName === "SELECT" || now.nodeName === "INPUT") && !active && now.value !== next.value) now.value = next.value;
 }
 const OWN = new Set(["style", "width", "height", "title"]);
 
@@ -416,8 +421,8 @@ function jobsView() {
   ];
 }
 
-function filter(name) {
-  return el("input", { id: name, type: "search", value: query(name), "data-query": name, "aria-label": "Filter" });
+function filter(name, hint) {
+  return el("input", { id: name, type: "search", placeholder: hint, value: query(name), "data-query": name, "aria-label": "Filter" });
 }
 
 let failures = null;
@@ -455,35 +460,75 @@ function hostsView() {
   })), ...(gpus.length ? [el("h2", { text: "GPUs" }), table(["Host", "#GPU", "Name", "#Load", "#Memory"], gpus)] : []), el("h2", { text: "Processes" }), table(["Process", "Host", "#Pid", "#CPU", "#Memory", "#Waiting in it", "Last report"], state.lanes.map((lane) => [lane.name, lane.host, String(lane.pid), percent(lane.cpu), bytes(lane.memory), count(lane.waiting), lane.age > 2.5 ? `${Math.round(lane.age)} s ago` : "now"]))];
 }
 
+const two = (n) => String(n).padStart(2, "0");
+function stamp(seconds) {
+  const at = new Date(1000 * seconds);
+  return `${two(at.getMonth() + 1)}-${two(at.getDate())} ${two(at.getHours())}:${two(at.getMinutes())}:${two(at.getSeconds())}`;
+}
+
 function logLine(line) {
-  const at = new Date(1000 * line.at).toLocaleTimeString();
-  return el("pre", { class: line.level, text: `${at} ${line.level} ${line.source}: ${line.text}` });
+  const from = state.hosts.length > 1 && line.host ? ` on ${line.host}` : "";
+  const path = line.path.length ? ` ${line.path.join(".")}` : "";
+  const job = line.job ? [" [", el("a", { href: `/logs?job=${line.job}`, text: line.job.slice(0, 12) }), `${path}]`] : [];
+  return el("pre", { class: line.level, "data-key": `line ${line.number}` }, `${stamp(line.at)} ${line.level} ${line.source}${from}`, ...job, `: ${line.text}`);
 }
 
-function logsView(level) {
+const NAMED = 100; // jobs in the list of a filter
+function choice(name, label, first, options) {
+  const now = query(name);
+  if (now && !options.some(([value]) => value === now)) options.unshift([now, now]);
+  return el("select", { id: name, "data-query": name, "aria-label": label },
+    ...[["", first], ...options].map(([value, text]) => el("option", { value, text, selected: value === now })));
+}
+
+function jobChoices() {
+  const known = [...state.jobs].sort((a, b) => LIVE.has(b.state) - LIVE.has(a.state) || b.number - a.number);
+  const wanted = known.filter((job, i) => i < NAMED || job.id === query("job"));
+  return wanted.map((job) => [job.id, `${job.name.slice(0, 40)} (${job.id.slice(0, 12)}, ${job.state})`]);
+}
+
+function logsView(incidents) {
   const tools = [];
-  if (!level) {
-    const levels = el("select", { id: "level", "data-query": "level", "aria-label": "Level" },
-      ...["", "INFO", "WARNING", "ERROR"].map((name) => el("option", { value: name, text: name || "all levels", selected: query("level") === name })));
-    const sources = ["", ...new Set([...state.lanes.map((lane) => lane.name), "broker"])];
-    const source = el("select", { id: "source", "data-query": "source", "aria-label": "Source" },
-      ...sources.map((name) => el("option", { value: name, text: name || "all sources", selected: query("source") === name })));
-    const names = ["", ...state.hosts.map((host) => host.host)];
-    const host = el("select", { id: "host", "data-query": "host", "aria-label": "Host" },
-      ...names.map((name) => el("option", { value: name, text: name || "all hosts", selected: query("host") === name })));
-    tools.push(levels, source, host, filter("words"), query("job") ? el("span", { class: "quiet", text: `job ${query("job").slice(0, 12)}` }) : null);
+  if (!incidents) {
+    const stages = state.pipelines.flatMap((one) => one.stages.map((stage) => `${one.pipeline}.${stage.stage}`));
+    tools.push(choice("job", "Job", "all jobs", jobChoices()),
+      choice("source", "Stage", "all stages", [...stages, "broker", "sink"].map((name) => [name, name])),
+      choice("host", "Host", "all hosts", state.hosts.map((host) => [host.host, host.host])),
+      choice("level", "Level", "all levels", ["INFO", "WARNING", "ERROR"].map((name) => [name, `${name} and above`])),
+      filter("words", "words in it"));
   }
-  const box = el("div", { class: "log", id: "log" }, ...lines.map(logLine));
-  queueMicrotask(() => { box.scrollTop = box.scrollHeight; });
-  return [el("div", { class: "tools" }, ...tools.filter(Boolean)), lines.length ? box : el("p", { class: "quiet", text: level ? "Nothing has gone wrong since this page's process started to look." : "No lines." })];
+  const box = el("div", { class: "log", id: "log", tabindex: "0", "aria-label": "Log" }, ...lines.map(logLine));
+  const shown = $("log");
+  const follows = !shown || toEnd || shown.scrollHeight - shown.scrollTop - shown.clientHeight < 40;
+  toEnd = false;
+  if (follows) queueMicrotask(() => { if ($("log")) $("log").scrollTop = $("log").scrollHeight; });
+  const none = incidents ? "Nothing has gone wrong since the broker began." : "No line matches.";
+  return [tools.length ? el("div", { class: "tools" }, ...tools) : null, lines.length ? box : el("p", { class: "quiet", text: linesOf === wantedLines(incidents) ? none : "Asking…" })];
 }
 
-async function readLines(level) {
-  const asked = new URLSearchParams({ after: afterLine, words: query("words"), job: query("job"), source: query("source"), host: query("host"), level: level || query("level") });
-  const answer = await fetch(`/api/logs?${asked}`);
+let linesOf = null; // the question that the lines answer
+let toEnd = false; // whether the last line is to be shown, wherever the reader was
+function wantedLines(incidents) {
+  if (incidents) return "incidents=1";
+  const names = ["job", "source", "host", "level", "words"];
+  return new URLSearchParams(names.filter(query).map((name) => [name, query(name)])).toString();
+}
+
+async function readLines(incidents) {
+  const wanted = wantedLines(incidents);
+  const answer = await fetch(`/api/logs?after=${linesOf === wanted ? afterLine : 0}&${wanted}`);
   if (!answer.ok) return;
   const found = await answer.json();
-  if (found.length) { lines = [...lines, ...found].slice(-1000); afterLine = found.at(-1).number; }
+  if (wanted !== wantedLines(view() === "incidents")) return; // another question has come meanwhile
+  if (linesOf !== wanted) { lines = []; drawn = ""; toEnd = true; }
+  linesOf = wanted;
+  const fresh = found.filter((line) => !lines.length || line.number > lines.at(-1).number);
+  if (fresh.length) { lines = [...lines, ...fresh].slice(-1000); afterLine = fresh.at(-1).number; }
+}
+
+function otherLines() {
+  if (view() !== "logs" && view() !== "incidents") return;
+  readLines(view() === "incidents").then(() => draw(false)).catch(() => {});
 }
 
 // -- what buttons do -----------------------------------------------------------------------------
@@ -521,7 +566,7 @@ function say(text) {
 }
 
 // -- the loop ------------------------------------------------------------------------------------
-const VIEWS = { pipeline: pipelineView, workers: workersView, jobs: jobsView, hosts: hostsView, logs: () => logsView(""), incidents: () => logsView("WARNING") };
+const VIEWS = { pipeline: pipelineView, workers: workersView, jobs: jobsView, hosts: hostsView, logs: () => logsView(false), incidents: () => logsView(true) };
 
 function draw(force) {
   document.querySelectorAll("nav a").forEach((link) => {
@@ -533,10 +578,9 @@ function draw(force) {
   if (!state || !state.pipelines) return;
   $("broker").textContent = state.broker;
   if ($("ask").open) return;
-  const picture = `${location.href} ${view() === "logs" || view() === "incidents" ? afterLine : JSON.stringify(state)}`;
+  const picture = `${location.href} ${view() === "incidents" ? afterLine : view() === "logs" ? `${afterLine} ${JSON.stringify([state.hosts.map((one) => one.host), jobChoices()])}` : JSON.stringify(state)}`;
   if (!force && picture === drawn && view() !== "workers") return;
   drawn = picture;
-  if (!force && document.activeElement instanceof HTMLSelectElement) return;
   const keep = window.getSelection();
   if (!force && keep && !keep.isCollapsed && $("main").contains(keep.anchorNode)) return;
   morph($("main"), (VIEWS[view()] || pipelineView)().filter(Boolean));
@@ -568,8 +612,7 @@ async function look() {
       state = await answer.json();
       if (state.lanes) noteLanes();
     } else state = { ...(state || {}), error: await answer.text() };
-    if (view() === "logs") await readLines("");
-    if (view() === "incidents") await readLines("WARNING");
+    if (view() === "logs" || view() === "incidents") await readLines(view() === "incidents");
   } catch {
     state = { ...(state || {}), error: "the page's process does not answer: is zturbo dashboard still running?" };
   }
@@ -588,12 +631,12 @@ async function begin() {
   look();
 }
 
-document.addEventListener("input", (event) => {
+for (const kind of ["input", "change"]) document.addEventListener(kind, (event) => {
   const name = event.target.dataset.query;
-  if (!name) return;
+  if (!name || query(name) === event.target.value) return;
   setQuery({ [name]: event.target.value });
   if (name === "span") { span = Number(event.target.value); edge = null; }
-  lines = []; afterLine = 0;
+  otherLines();
   draw(true);
 });
 
@@ -613,8 +656,8 @@ document.addEventListener("click", (event) => {
   if (!link || event.ctrlKey || event.metaKey || event.shiftKey || event.button) return;
   event.preventDefault();
   history.pushState(null, "", link.getAttribute("href"));
-  lines = []; afterLine = 0;
+  otherLines();
   draw(true);
 });
-window.addEventListener("popstate", () => { lines = []; afterLine = 0; draw(true); });
+window.addEventListener("popstate", () => { otherLines(); draw(true); });
 begin();
