@@ -323,14 +323,13 @@ class Broker:
         """Log a job's new state or new epoch."""
         if job.logged == (job.state, job.epoch):
             return
-        begins_anew = job.epoch > 1 and (job.logged is None or job.logged[1] != job.epoch)
-        job.logged = (job.state, job.epoch)
-        text = f"job {job.name!r} in {job.pipeline} is {job.state}"
+        again = job.state in LIVE and job.epoch > (1 if job.logged is None else job.logged[1])
+        job.logged, text = (job.state, job.epoch), f"job {job.name!r} in {job.pipeline} is {job.state}"
         if job.state in ENDED:
             text += f": {job.error}" if job.error else f": {job.results} results, {job.failed} failed tasks"
         elif job.epoch > 1:
             text += f", epoch {job.epoch}: it starts over"
-        self._note("WARNING" if begins_anew and job.state not in ENDED else "INFO", "broker", job.id, text)
+        self._note("WARNING" if again else "INFO", "broker", job.id, text)
 
     def _handle(self, who: bytes, message: Message, now: float, user: User | None) -> None:
         if isinstance(message, (to_broker.Log, to_broker.Logs, to_broker.Look, to_broker.Seen)):

@@ -10,13 +10,14 @@ from zturbo.errors import DecodeError
 from zturbo.jobstates import ENDED, JobState
 from zturbo.wire.carried import carried_id, place_of
 from zturbo.wire.control import answers, from_broker, to_broker
-from zturbo.wire.control.fields import MAX_PAGE
+from zturbo.wire.control.fields import COUNT, MAX_PAGE
 from zturbo.wire.control.newjob import NewJob, options_problem
 from zturbo.wire.messages import PROTOCOL, Batch, Buffer, PathRun
 from zturbo.wire.payload import NO_META, check_blob
 from zturbo.wire.traceparent import without_bad_context
 from zturbo_broker.jobs.codes import other_code
 from zturbo_broker.jobs.job import Job
+from zturbo_broker.jobs.quotas import JOB_MEMORY
 from zturbo_broker.machine.known import Known
 from zturbo_broker.machine.lifecycle import Lifecycle
 from zturbo_broker.members.rights import User
@@ -505,6 +506,8 @@ class FromClients:
             carrier=job.id if carried else b"",
             over=0 if carried or job.state in ENDED else len(job.over.keys() | job.cancelled),
             parts=() if carried else _parts(job),
+            input_bytes=0 if job.state in ENDED else min(COUNT, job.chunks.nbytes),
+            memory=_memory(job),
         )
 
     def _waits_for(self, job: Job) -> str | None:
@@ -590,3 +593,11 @@ def _roots(job: bytes, runs: list[PathRun], n: int, metas: bytes | None, content
     if metas is not None:
         check_blob(metas, n)
     return Batch(job, 0, 0, runs, n, blob, metas, buffers)
+
+
+def _memory(job: Job) -> int:
+    """About how many bytes of the broker's memory a job takes: its own, and roots that are here."""
+    if job.state in ENDED:
+        return 0
+    cached = len(job.cache) * job.chunks.nbytes // max(1, len(job.chunks))
+    return min(COUNT, JOB_MEMORY + len(job.name) + cached)

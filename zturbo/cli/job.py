@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from zturbo.cli.ask import add_broker, add_job, connect, find_job, task_map
-from zturbo.cli.jobs import times
+from zturbo.cli.jobs import sizes, times
 from zturbo.cli.printed import STATES, one_line, paint, print_json, table
 from zturbo.client.client import Client
 from zturbo.client.job_ids import short
@@ -120,6 +120,9 @@ def _facts(job: dict[str, Any]) -> list[tuple[str, str]]:
         ("results", str(job["results"])),
         ("failed tasks", str(job["failed"])),
     ]
+    if job["state"] in LIVE:
+        size, memory = sizes(job)
+        facts += [("input", f"{size} of root tasks"), ("memory", f"about {memory} of the broker's")]
     if job["options"]:
         facts.append(("options", ", ".join(f"{name} = {value}" for name, value in job["options"].items())))
     if job["error"]:

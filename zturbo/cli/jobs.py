@@ -17,7 +17,7 @@ from zturbo.telemetry.flow import by_pipeline
 from zturbo.terminal.progress import REST
 from zturbo.terminal.top import shown_bytes
 
-__all__ = ["add", "pipeline_line", "run", "span_text", "times", "with_memory"]
+__all__ = ["add", "pipeline_line", "run", "sizes", "span_text", "times", "with_memory"]
 
 EPILOG = """\
 examples:
@@ -45,7 +45,9 @@ def add(commands: Any) -> None:
         help="list jobs and stages",
         description="Lists the broker's jobs, how far they are or what they wait for, and the workers of "
         "each stage with their memory. AGE is the time since a job's submit, TOOK that from its submit to "
-        "its end. A running job's line has, for each stage, the tasks done and the tasks running: "
+        "its end. MEMORY is about what it takes of the broker's memory until it ends, with the root tasks "
+        "that wait there; workers share their memory between jobs. A running job's line has, for each stage, "
+        "the tasks done and the tasks running: "
         "'detect 120+4'. 'zturbo job JOB' shows one job in detail.",
         epilog=EPILOG,
     )
@@ -110,7 +112,8 @@ def _show(value: dict[str, Any], *, whole: bool) -> None:
     ended = [job for job in jobs if job["state"] in ENDED]
     hidden = {job["id"] for job in ended[:-SHOWN]} if not whole else set()
     shown = [job for job in jobs if job["id"] not in hidden]
-    rows = [("JOB", "NAME", "PIPELINE", "STATE", "AGE", "TOOK", "RESULTS", "FAILED", "")]
+    heads = ("JOB", "NAME", "PIPELINE", "STATE", "AGE", "TOOK", "MEMORY", "RESULTS", "FAILED", "")
+    rows = [heads]
     rows += [
         (
             short(job["id"]),
@@ -118,6 +121,7 @@ def _show(value: dict[str, Any], *, whole: bool) -> None:
             job["pipeline"],
             job["state"],
             *times(job, value["clock"]),
+            sizes(job)[1],
             str(job["results"]),
             str(job["failed"]),
             _note(job),
@@ -173,6 +177,13 @@ def times(job: dict[str, Any], clock: float) -> tuple[str, str]:
     created, ended = job["created"], job["ended"]
     age = span_text(clock - created) if created and clock else "-"
     return age, span_text(ended - created) if created and ended else "-"
+
+
+def sizes(job: dict[str, Any]) -> tuple[str, str]:
+    """(bytes of a job's root tasks, about its bytes in the broker's memory); - once it has ended."""
+    if job["state"] in ENDED:
+        return "-", "-"
+    return shown_bytes(job["input_bytes"]), shown_bytes(job["memory"])
 
 
 def span_text(seconds: float) -> str:

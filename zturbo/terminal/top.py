@@ -90,6 +90,7 @@ def as_map(telemetry: dict[str, Any], description: dict[str, Any]) -> dict[str, 
         "jobs": description["jobs"],
         "totals": description["totals"],
         "trouble": description["trouble"],
+        "clock": description["clock"],
     }
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from tests.unit.telemetry.reports import member, telemetry
-from zturbo.cli.jobs import pipeline_line, with_memory
+from zturbo.cli.jobs import pipeline_line, sizes, with_memory
 
 PIPELINES: list[dict[str, Any]] = [
     {"name": "p", "stages": ("a", "b", "c"), "workers": (1, 2, 0)},
@@ -22,3 +22,10 @@ def test_each_pipeline_has_the_memory_of_its_workers() -> None:
         "pipeline new: x x0",
     ]
     assert "memory" not in PIPELINES[0], "the list of another is left as it is"
+
+
+def test_a_job_has_its_size_until_it_ends() -> None:
+    job = {"state": "running", "input_bytes": 2_500_000, "memory": 7200}
+    assert sizes(job) == ("2.5 MB", "7.2 kB")
+    assert sizes({**job, "state": "waiting", "input_bytes": 0}) == ("0 B", "7.2 kB")
+    assert sizes({**job, "state": "done"}) == ("-", "-")

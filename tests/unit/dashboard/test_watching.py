@@ -23,7 +23,8 @@ class Played:
         return {"members": [], "pipelines": []}
 
     def describe(self, most: int) -> dict[str, Any]:
-        return {"jobs": [], "pipelines": [], "totals": {}, "trouble": None, "open": False, "next": 0}
+        empty = {"jobs": [], "pipelines": [], "totals": {}, "trouble": None, "open": False, "next": 0}
+        return {**empty, "clock": 1000.0}
 
     def log_page(self, after: int, *, job: str | None = None) -> tuple[list[dict[str, Any]], int, bool]:
         if job is None:

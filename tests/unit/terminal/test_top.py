@@ -34,6 +34,7 @@ JOBS = {
     "jobs": [job(1, "done"), job(2, "running", name="\x1b[31mred\n"), job(3, "done", failed=2)],
     "totals": {"running": 1, "done": 2},
     "trouble": None,
+    "clock": 1000.0,
 }
 
 

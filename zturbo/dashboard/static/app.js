@@ -375,7 +375,7 @@ function spanTexts(one) {
 function table(heads, rows, id) {
   const cell = (tag, value, numeric) => (value instanceof Node ? el(tag, { class: numeric ? "n" : null }, value) : el(tag, { class: numeric ? "n" : null, text: value }));
   return el("div", { class: "scroll" }, el("table", { id },
-    el("thead", {}, el("tr", {}, ...heads.map((head) => cell("th", head.replace("#", ""), head.startsWith("#"))))),
+    heads.some(Boolean) ? el("thead", {}, el("tr", {}, ...heads.map((head) => cell("th", head.replace("#", ""), head.startsWith("#"))))) : null,
     el("tbody", {}, ...rows.map((row) => el("tr", { "data-key": keyOf(row) }, ...row.map((value, i) => cell("td", value, heads[i].startsWith("#"))))))));
 }
 
@@ -384,6 +384,20 @@ const keyOf = (row) => (row[0] instanceof Element ? row[0].getAttribute("href") 
 
 const LIVE = new Set(["waiting", "running"]);
 const jobState = (job) => el("span", { class: `state ${job.state}`, text: job.state });
+
+function lasting(s) { // 12 s, 3 min 5 s, 2 h 4 min, 5 d
+  if (s < 59.5) return `${s < 9.95 ? Math.max(0, s).toFixed(1) : Math.round(s)} s`;
+  const whole = Math.round(s);
+  if (whole < 3600) return `${Math.floor(whole / 60)} min ${whole % 60} s`;
+  return whole < 86400 ? `${Math.floor(whole / 3600)} h ${Math.floor(whole % 3600 / 60)} min` : `${Math.round(whole / 86400)} d`;
+}
+// The age in whole minutes, so that a row is not drawn anew for it alone.
+function age(job) {
+  if (!job.created || !state.clock) return "–";
+  const s = Math.max(0, state.clock - job.created);
+  return s < 60 ? "< 1 min" : s < 3600 ? `${Math.floor(s / 60)} min` : lasting(s);
+}
+const took = (job) => (job.created && job.ended ? lasting(job.ended - job.created) : "–");
 
 function progress(job) {
   if (job.error) return job.error;
@@ -415,8 +429,8 @@ function jobsView() {
   const totals = Object.entries(state.totals).map(([name, n]) => `${count(n)} ${name}`).join(", ") || "none";
   return [
     el("div", { class: "tools" }, el("label", { for: "words", text: "Filter" }), filter("words"), el("span", { class: "quiet", text: totals })),
-    table(["Job", "Name", "Pipeline", "State", "#Results", "#Failed", "Progress", ""], found.slice(0, ROWS).map((job) => [
-      el("a", { href: `/jobs/${job.id}`, text: job.id.slice(0, 12) }), job.name, job.pipeline, jobState(job), count(job.results), count(job.failed), progress(job), buttons(job)]), "jobs"),
+    table(["Job", "Name", "Pipeline", "State", "#Age", "#Took", "#Memory", "#Results", "#Failed", "Progress", ""], found.slice(0, ROWS).map((job) => [
+      el("a", { href: `/jobs/${job.id}`, text: job.id.slice(0, 12) }), job.name, job.pipeline, jobState(job), age(job), took(job), LIVE.has(job.state) ? size(job.memory) : "–", count(job.results), count(job.failed), progress(job), buttons(job)]), "jobs"),
     found.length > ROWS ? el("p", { class: "quiet", text: `and ${count(found.length - ROWS)} more: filter by name, pipeline, state or id` }) : null,
   ];
 }
@@ -431,6 +445,8 @@ function jobView(id) {
   if (!job) return [el("p", { text: "The broker shows no such job: it was released, or many have ended since." }), el("a", { href: "/jobs", text: "all jobs" })];
   const facts = [["Job", job.id], ["Pipeline", job.pipeline], ["State", jobState(job)], ["Results", count(job.results)], ["Failed tasks", count(job.failed)],
     ["Epoch", String(job.epoch)], ["Created", job.created ? new Date(1000 * job.created).toLocaleString() : "–"]];
+  facts.push(["Took", took(job)]);
+  if (LIVE.has(job.state)) facts.push(["Input", `${size(job.input_bytes)} of root tasks`], ["Memory", `about ${size(job.memory)} of the broker's`]);
   if (job.waiting) facts.push(["Waits for", job.waiting]);
   if (job.error) facts.push(["Error", job.error]);
   const out = [el("h2", { text: job.name }), buttons(job), table(["", ""], facts), el("h2", { text: "Stages" }),

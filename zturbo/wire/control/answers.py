@@ -189,7 +189,12 @@ class Status(Message):
     """The jobs that this stands for, without those that clients have let go, if they have names of their
     own."""
     carrier: IdOrNone = b""
-    """If it travels with others, the id of what stands for them all: counts and incidents are of all."""
+    """If it travels with others, the id of what stands for them all: counts, incidents, sizes are of all."""
+    input_bytes: Count = 0
+    """Bytes of the root tasks that have come, which the broker has on its disk; 0 once the job is over."""
+    memory: Count = 0
+    """About how many bytes of the broker's memory it takes, root tasks that wait there included; 0 once it is
+    over. Its results are with a sink, and its tasks with workers."""
 
 
 class Pipeline(Message):
