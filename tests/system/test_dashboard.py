@@ -23,6 +23,7 @@ from typing import Any
 import pytest
 
 from tests.support.cluster import Cluster, eventually, stage
+from tests.unit.hardware.nvml import Gpu, fake_nvml
 from zturbo import Job, Task
 from zturbo.client.client import Client
 from zturbo.runtime.net import keys
@@ -78,6 +79,15 @@ def network() -> Iterator[tuple[Cluster, Client, str, str]]:
     """(cluster, client, address of the page, id of a job that goes on)."""
     stages = [stage("fast", "Count"), stage("slow", "Nap", 2, seconds=0.02)]
     others = {"q": [stage("odd", "Odd")], "r": [stage("loud", "tests.stages.loud:Loud")]}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(sys.modules, "pynvml", fake_nvml([Gpu("GPU-a", load=45, memory=0.25)]))
+        yield from serve(stages, others)
+
+
+def serve(
+    stages: list[dict[str, Any]], others: dict[str, list[dict[str, Any]]]
+) -> Iterator[tuple[Cluster, Client, str, str]]:
+    """The network of all tests here, until they are over."""
     with Cluster({"p": stages, **others}) as cluster, cluster.client() as client:
         job = client.submit(Job(HOSTILE, Task(1)), "p")
         job.result(30)
@@ -187,6 +197,7 @@ def test_a_real_prometheus_scrapes_it_and_answers_all_panels(
 def test_the_grafana_dashboard_asks_for_metrics_that_there_are(
     network: tuple[Cluster, Client, str, str],
 ) -> None:
+    eventually(lambda: "zturbo_gpu_" in ask(f"{network[2]}/metrics")[1], 20)
     text = ask(f"{network[2]}/metrics")[1]
     board = json.loads((Path(__file__).parents[2] / "examples/grafana/zturbo.json").read_text())
     asked = {
@@ -195,7 +206,8 @@ def test_the_grafana_dashboard_asks_for_metrics_that_there_are(
         for target in panel["targets"]
         for name in re.findall(r"zturbo_\w+", target["expr"])
     }
-    assert asked and not [name for name in asked if name not in text]
+    assert {"zturbo_gpu_utilization_ratio", "zturbo_gpu_memory_used_bytes"} < asked
+    assert not [name for name in asked if name not in text]
 
 
 def test_up_serves_the_page_and_ends_it(tmp_path: Path) -> None:
