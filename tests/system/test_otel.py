@@ -7,12 +7,14 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.stages import contents
 from tests.support.cluster import Cluster, eventually, stage
-from zturbo import Job, Task
+from zturbo import Job, Resources, Stage, System, Task
 from zturbo.cli import main
 
 pytest.importorskip("opentelemetry.sdk", reason="the extra otel is not installed: pip install 'zturbo[otel]'")
@@ -127,3 +129,38 @@ def test_a_callers_trace_has_a_span_of_each_stage(
         told_lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
         assert {line["trace_id"] for line in told_lines if line["job"] == bad.id} == {trace["trace_id"]}
         assert {line["trace_id"] for line in told_lines if line["job"] == strange.id} <= {None}
+
+
+class Same(System):
+    """One stage that gives back what it gets."""
+
+    def get_stages(self, resources: Resources) -> list[Stage]:
+        return [contents.Same(resources)]
+
+
+def test_a_system_takes_the_context_of_the_thread_that_adds_a_job(tmp_path: Path) -> None:
+    tracer = TracerProvider().get_tracer("test")
+    given = f"00-{7:032x}-{8:016x}-01"
+    system = Same(state_dir=tmp_path)
+    with tracer.start_as_current_span("before its start") as early:
+        system.add_job(Job("early", Task(1)))
+    with system:
+        with tracer.start_as_current_span("caller") as caller:
+            system.add_jobs([Job("one", Task(1)), Job("two", Task(2))])
+            system.add_job(Job("given", Task(3)), traceparent=given)
+        system.add_job(Job("none", Task(4)))
+        system.add_job(Job("strange", Task(5)), traceparent="00-junk")
+        client = system._processes.client if system._processes is not None else None
+        assert client is not None
+        # with a state_dir the broker keeps a job until it is taken
+        eventually(lambda: [job["state"] for job in client.jobs()] == ["done"] * 6)
+        told = {job["name"]: job["options"].get("traceparent") for job in client.jobs()}
+        contexts = [span.get_span_context() for span in (early, caller, caller)]
+        texts = [f"00-{one.trace_id:032x}-{one.span_id:016x}-{one.trace_flags:02x}" for one in contexts]
+        assert told == {
+            **dict(zip(("early", "one", "two"), texts, strict=True)),
+            "given": given,
+            "none": None,
+            "strange": None,
+        }
+        assert {job.name for job in system.wait_jobs(6)} == told.keys()

@@ -14,7 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from logging import Logger
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from zturbo.api.log import log_with_remote_traceback
 from zturbo.api.options import Options
@@ -92,6 +92,8 @@ class SystemJobs:
         """``id`` of each job that was added and not taken yet."""
         self._roots: dict[int, Task] = {}
         """``id`` of a job that has not ended -> its root task, as it was when the job was added."""
+        self._contexts: dict[int, dict[str, Any]] = {}
+        """``id`` of a job that has not ended -> the option with the context of its caller's trace, if any."""
         self._handles: dict[str, JobHandle] = {}
         """Jobs that the broker has, by their ids there."""
         self._threads: list[threading.Thread] = []
@@ -173,14 +175,23 @@ class SystemJobs:
         self.ended.wake()
 
     # -- jobs ---------------------------------------------------------------------------------
-    def add(self, job: Job, root: Task) -> None:
-        """Add a job, with this task as its root. Raises UsageError if the job is under way already."""
+    def add(self, job: Job, root: Task, context: dict[str, Any]) -> None:
+        """Add a job.
+
+        Args:
+            job: the job.
+            root: its root task.
+            context: the option with the context of the caller's trace, if there is one.
+
+        Raises:
+            UsageError: the job is under way already.
+        """
         self.check_process()
         with self._lock:
             if id(job) in self._under_way:
                 raise UsageError(f"job {job.name!r} is under way already: make another Job of the same task")
             self._under_way.add(id(job))
-        self._roots[id(job)] = root
+        self._roots[id(job)], self._contexts[id(job)] = root, context
         job.begin()
         if self.state == "new":
             self._todo.put(job)
@@ -240,6 +251,7 @@ class SystemJobs:
         if Options.no_progress_bar:
             self._log.info("job %s: %s", job.name, "done" if job.success else "failed")
         self._roots.pop(id(job), None)
+        self._contexts.pop(id(job), None)
         self._when_ended(job)
         if self._records is None:
             self._release(job.id)
@@ -313,8 +325,9 @@ class SystemJobs:
         assert self._client is not None
         handle = self._handles.get(job.id)
         if handle is None:
+            context = self._contexts.get(id(job), {})
             handle = self._handles[job.id] = self._client.submit(
-                self._sent(job), pipeline=f"pipeline-{number}"
+                self._sent(job), pipeline=f"pipeline-{number}", **context
             )
         return handle.tasks()
 

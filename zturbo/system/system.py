@@ -19,6 +19,7 @@ from zturbo.api.stage_kinds import FunctionStage
 from zturbo.api.task import Job, Task
 from zturbo.checks import check_count, check_names, check_seconds, check_type, wrong
 from zturbo.client.client import Client
+from zturbo.client.tracecontext import with_context
 from zturbo.errors import ResultTimeout, UsageError
 from zturbo.hardware.resources import Resources
 from zturbo.runtime.code.restored import restore
@@ -28,6 +29,7 @@ from zturbo.system.processes import Processes
 from zturbo.system.records import JobRecords
 from zturbo.terminal.progress import Progress
 from zturbo.wire.payload import pack_meta, pack_one, take, unpack_one
+from zturbo.wire.traceparent import TRACEPARENT
 
 __all__ = ["JobWaitTimeout", "System", "as_stages", "stage_names"]
 
@@ -297,13 +299,15 @@ class System:
             self._jobs.close()
 
     # -- jobs ---------------------------------------------------------------------------------
-    def add_job(self, job: Job, *, timeout: float | None = None) -> None:
+    def add_job(self, job: Job, *, timeout: float | None = None, traceparent: str | None = None) -> None:
         """Submit a job, with its root task as it is now. It comes back through :meth:`wait_job` or
-        ``result_queue``.
+        ``result_queue``. The context of this thread's current span of OpenTelemetry travels with it.
 
         Args:
             job: a job that has come back may be added again: it runs again.
             timeout: accepted as in pyturbo, without effect: this call does not wait.
+            traceparent: context of the caller's trace, in the W3C's form, in place of that of this thread's
+                current span; one that is not valid is dropped.
 
         Raises:
             UsageError: ``job`` is no Job, or is under way already, or the system has ended.
@@ -315,12 +319,15 @@ class System:
             raise UsageError(f"add_job takes a Job, not a {type(job).__name__}{hint}")
         if self._jobs.state == "ended":
             raise UsageError("the system has ended; make another one")
-        self._jobs.add(job, _as_it_is(job.task))
+        context = with_context({} if traceparent is None else {TRACEPARENT: traceparent})
+        self._jobs.add(job, _as_it_is(job.task), context)
 
-    def add_jobs(self, jobs: Iterable[Job], *, timeout: float | None = None) -> None:
-        """Submit several."""
+    def add_jobs(
+        self, jobs: Iterable[Job], *, timeout: float | None = None, traceparent: str | None = None
+    ) -> None:
+        """Submit several, as :meth:`add_job` does."""
         for job in jobs:
-            self.add_job(job, timeout=timeout)
+            self.add_job(job, timeout=timeout, traceparent=traceparent)
 
     def _stream(self, contents: Iterable[Any]) -> Iterator[Any]:
         """Each content through the pipeline, as one job of many roots; results in any order."""
