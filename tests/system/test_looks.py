@@ -76,6 +76,26 @@ def test_each_coroutine_shows_the_await_at_which_it_stands(
             job.cancel()
 
 
+def test_a_look_does_no_harm_to_threads_that_go_on_meanwhile(capsys: pytest.CaptureFixture[str]) -> None:
+    """A dump of other threads' frames, as faulthandler makes it, would end the worker."""
+    with Cluster({"p": [stage("restless", "tests.stages.stuck:Restless", 1)]}) as cluster:
+        with cluster.client() as client:
+            pid = cluster.child("p.restless").pid
+            job = client.submit(Job("waits", Task(1)), pipeline="p")
+            eventually(lambda: bool(client.stacks("restless")[0]["tasks"]))
+            ((_, profile),) = client.profile("restless", seconds=2)
+            assert profile is not None and profile.samples > 20
+            for _ in range(20):
+                (one,) = client.stacks("restless")
+                assert (one["pid"], one["note"]) == (pid, "")
+                assert "process" in [frame["function"] for frame in one["frames"]]
+            assert main(["stack", "--all", "--broker", cluster.address]) == 0
+            said = capsys.readouterr().out
+            assert "  main thread\n" in said and " in busy\n" in said, "the other thread is there, too"
+            assert cluster.child("p.restless").pid == pid
+            job.cancel()
+
+
 def test_a_failed_task_runs_again_in_the_terminal(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

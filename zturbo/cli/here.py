@@ -94,7 +94,6 @@ def run_here(child: ChildSpec, broker: str) -> int:
             fail(f"{child.name} does not start")
             return 2
         loop = worker.loop
-        alone.info["coroutines"] = worker.coroutine_stacks is not None
         alone.answer(lambda seen: loop.post(lambda now: loop.tell(seen)))
         loop.on_look = alone.ask
         joined = threading.Event()

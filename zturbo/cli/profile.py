@@ -88,7 +88,8 @@ def run(args: argparse.Namespace) -> int:
         where = one_line(f"{one['name']} on {one['host']}, process {one['pid']}: {one['note']}")
         print(paint(f"no profile of {where}", "33"))
     if path is not None:
-        print(f"{samples} samples of {len(found) - len(notes)} workers: {args.output}")
+        some = len(found) - len(notes)
+        print(f"{samples} samples of {some} {'worker' if some == 1 else 'workers'}: {args.output}")
     else:
         _show(stacks, samples)
     return 0 if samples else 1

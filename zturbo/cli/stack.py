@@ -110,7 +110,7 @@ def _show(one: dict[str, Any], names: dict[str, str], *, whole: bool) -> None:
         _frames(one["frames"], "    ")
         return
     for number, thread in enumerate(one["threads"]):
-        print(f"  {'main thread' if number == 0 else 'thread'} {thread['thread']}")
+        print(f"  {'main thread' if number == 0 else 'thread'} {thread['thread']}".rstrip())
         _frames(thread["frames"], "    ")
 
 

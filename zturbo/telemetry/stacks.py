@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 __all__ = [
-    "COROUTINES_END",
+    "END",
     "Frame",
     "Stack",
     "collapsed",
@@ -24,8 +24,8 @@ __all__ = [
     "speedscope",
 ]
 
-COROUTINES_END = "End of coroutines"
-"""The last line of a process that runs coroutines."""
+END = "End of stacks"
+"""The last line of a process that has written its other threads and its coroutines, too."""
 
 Path = tuple[int, ...]
 
@@ -36,7 +36,9 @@ MOST_FRAMES = 500
 LENGTH = 500
 """Characters of a file's or a function's name."""
 
-_THREAD = re.compile(r"(Current thread|Thread) (0x[0-9a-fA-F]+)")
+_THREAD = re.compile(r"(?:(Current thread|Thread) (0x[0-9a-fA-F]+)|Stack \(most recent call first\):)")
+_OUTERMOST = re.compile(r'  File ".*/boot\.py", line \d+ in <module>|  \.\.\.')
+"""The last line of the main thread, or of a stack that is too long."""
 _COROUTINE = re.compile(r"Coroutine ([0-9a-f]{32}) ([0-9.]{0,2000})")
 _FRAME = re.compile(r'  File "(.*)", line (\d{1,9}|\?\?\?) in (.*)')
 _OURS = re.compile(r"(/zturbo/(runtime|core|wire|api|telemetry)/[\w/]+\.py|/runpy\.py|<frozen runpy>)\Z")
@@ -61,20 +63,21 @@ class Stack(NamedTuple):
 
 
 def parse(text: str) -> list[Stack]:
-    """The stacks in a text of :mod:`faulthandler`; the main thread's is the last."""
-    stacks: list[tuple[str, list[Frame]]] = []
+    """The stacks in a text of :mod:`faulthandler`; that of the thread that wrote it is the last."""
+    stacks: list[tuple[bool, str, list[Frame]]] = []
     frames: list[Frame] | None = None
     for line in text.splitlines():
         if (thread := _THREAD.match(line)) is not None:
             if len(stacks) == MOST_THREADS:
                 break
             frames = []
-            stacks.append((thread[2], frames))
-        elif _COROUTINE.match(line) is not None:
+            stacks.append((thread[1] != "Thread", thread[2] or "", frames))
+        elif line == END or _COROUTINE.match(line) is not None:
             frames = None
         elif frames is not None:
             _add(frames, line)
-    return [Stack(name, tuple(frames)) for name, frames in stacks]
+    stacks.sort(key=lambda stack: stack[0])
+    return [Stack(name, tuple(frames)) for _, name, frames in stacks]
 
 
 def _add(frames: list[Frame], line: str) -> None:
@@ -104,22 +107,21 @@ def coroutines(text: str) -> dict[tuple[bytes, Path], tuple[Frame, ...]]:
     return {task: tuple(frames) for task, frames in found.items()}
 
 
-def is_whole(text: str, *, coroutines: bool = False) -> bool:
-    """Whether a text ends where faulthandler ends: with the outermost call of the main thread.
+def is_whole(text: str, *, more: bool = False) -> bool:
+    """Whether a text ends where it has to end: with the outermost call of the main thread, or with more.
 
-    The main thread is the last that faulthandler writes. A stack or a list that is too long ends with dots.
+    A stack or a list that is too long ends with dots.
 
     Args:
         text: the text.
-        coroutines: whether the process writes where its coroutines stand, too.
+        more: whether other threads and coroutines are awaited, too.
     """
-    if coroutines:
-        return text.endswith(f"{COROUTINES_END}\n")
-    last = text.rstrip("\n").rpartition("\n")[2] if text.endswith("\n") else ""
-    if last.strip() == "...":
-        return True
-    frame = _FRAME.match(last)
-    return frame is not None and frame[3] == "<module>" and frame[1].endswith("/boot.py")
+    if not text.endswith("\n"):
+        return False
+    lines = text.splitlines()
+    if not more:
+        return _OUTERMOST.fullmatch(lines[-1]) is not None
+    return lines[-1] == END and any(_OUTERMOST.fullmatch(line) for line in lines)
 
 
 def main_stack(stacks: Sequence[Stack]) -> Stack | None:

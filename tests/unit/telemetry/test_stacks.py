@@ -28,7 +28,7 @@ from zturbo.telemetry.seen import (
     read_traces,
 )
 from zturbo.telemetry.stacks import (
-    COROUTINES_END,
+    END,
     Frame,
     collapsed,
     coroutine_line,
@@ -79,6 +79,18 @@ def test_what_faulthandler_writes_here_can_be_read() -> None:
         file.seek(0)
         (*_, main) = parse(file.read())
     assert main.frames[0].function == test_what_faulthandler_writes_here_can_be_read.__name__
+
+
+def test_the_main_thread_comes_first_and_the_others_follow() -> None:
+    main = (
+        'Stack (most recent call first):\n  File "/a", line 3 in f\n  File "/boot.py", line 9 in <module>\n'
+    )
+    others = 'Thread 0x02 (most recent call first):\n  File "/a/t.py", line ??? in g\n\n'
+    text = f"{main}{others}{END}\n"
+    assert is_whole(main) and not is_whole(main, more=True) and is_whole(text, more=True)
+    assert [(stack.thread, len(stack.frames)) for stack in parse(text)] == [("0x02", 1), ("", 2)]
+    late = parse(f"{others}{END}\n{main}")
+    assert main_stack(late) == main_stack(parse(text)), "others of an earlier question may come late"
 
 
 @given(st.text(alphabet='File "line123 in <module>\n\t Thread0x.', max_size=300))
@@ -164,7 +176,7 @@ def test_coroutines_come_behind_the_threads() -> None:
         f"{coroutine_line(bytes(16), (3, 10))}\n"
         '  File "/s/stages.py", line 4 in get\n  File "/s/stages.py", line 9 in process\n'
         f"{coroutine_line(bytes(16), ())}\n"
-        f"{COROUTINES_END}\n"
+        f"{END}\n"
     )
     assert [stack.thread for stack in parse(text)] == ["0x1"]
     assert len(parse(text)[0].frames) == 1
@@ -172,6 +184,7 @@ def test_coroutines_come_behind_the_threads() -> None:
         (bytes(16), (3, 10)): (Frame("/s/stages.py", 4, "get"), Frame("/s/stages.py", 9, "process")),
         (bytes(16), ()): (),
     }
-    assert is_whole(text, coroutines=True) and not is_whole(text)
-    assert parse(text[text.index("Coroutine") :] + text)[0].thread == "0x1", "a late answer is passed over"
+    assert is_whole(text, more=True) and not is_whole(text)
+    late = text[text.index("Coroutine") :]
+    assert parse(late + text)[0].thread == "0x1" and not is_whole(late, more=True), "it is passed over"
     assert coroutines("Coroutine 00 1\n" * 3) == {}

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from types import FrameType
 from typing import Any
 
-from zturbo.telemetry.stacks import COROUTINES_END, coroutine_line
+from zturbo.telemetry.stacks import coroutine_line
 from zturbo.wire.messages import Path
 
 __all__ = ["stacks_of"]
@@ -38,7 +38,7 @@ def stacks_of(tasks: Iterable[tuple[bytes, Path, asyncio.Task[Any]]]) -> str:
             f'  File "{frame.f_code.co_filename}", line {frame.f_lineno} in {frame.f_code.co_name}'
             for frame in reversed(frames)
         ]
-    return "\n".join([*lines, COROUTINES_END, ""])
+    return "\n".join([*lines, ""])
 
 
 def _frames(awaited: Any) -> Iterator[FrameType]:

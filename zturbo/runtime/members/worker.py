@@ -13,7 +13,6 @@ import signal
 import sys
 import threading
 from collections.abc import Callable
-from functools import partial
 from queue import Empty, SimpleQueue
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
@@ -573,9 +572,7 @@ def main() -> int:
             log.warning("%s", prints.problem)
     except BaseException as error:
         return _end_soon(side.failed(error, name, ordinal_hint(error, side.spec.get("resources"))))
-    return _end_soon(
-        serve(worker, side, name, partial(side.ready, coroutines=worker.coroutine_stacks is not None))
-    )
+    return _end_soon(serve(worker, side, name, side.ready))
 
 
 def _end_soon(status: int) -> int:

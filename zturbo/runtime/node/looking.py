@@ -15,7 +15,7 @@ from typing import Any, Protocol
 
 from zturbo.runtime.process.ringfile import RingFile
 from zturbo.runtime.process.running import RunningNote
-from zturbo.runtime.process.stackfile import SIGNAL, StackFile, is_answered
+from zturbo.runtime.process.stackfile import MORE, SIGNAL, StackFile, is_answered
 from zturbo.telemetry import stacks
 from zturbo.telemetry.seen import Profile, Task, Traced, Traces, Where, pack
 from zturbo.telemetry.stacks import Frame
@@ -80,6 +80,8 @@ class _Look:
         self.due = now
         self.asked_at: float | None = None
         """When the signal was sent whose answer is awaited."""
+        self.more = False
+        """Whether other threads and coroutines are awaited, too."""
         self.text = ""
         self.changed_at = now
         self.samples: Counter[tuple[Frame, ...]] = Counter()
@@ -166,20 +168,22 @@ class Looking:
                 return self._end(look, "", UNANSWERED, now)
             child.stacks.clear()
             child.signal(SIGNAL)
+            look.more = False
             look.asked_at = look.changed_at = now
             look.text = ""
             look.due = now + LOOK_EVERY / 5
             return False
         text = child.stacks.read()
-        whole = stacks.is_whole(text, coroutines=True)
-        if not (child.info.get("coroutines") and look.question.kind == "stack"):
-            whole = whole or stacks.is_whole(text)
-        if not whole and now < look.asked_at + GIVE_UP:
-            if text != look.text:
-                look.text, look.changed_at = text, now
-            if not text or now < look.changed_at + SETTLED:
-                look.due = now + LOOK_EVERY
-                return False
+        if text != look.text:
+            look.text, look.changed_at = text, now
+        there = stacks.is_whole(text, more=look.more) or (bool(text) and now >= look.changed_at + SETTLED)
+        if not there and now < look.asked_at + GIVE_UP:
+            look.due = now + LOOK_EVERY
+            return False
+        if there and not look.more and look.question.kind == "stack" and is_answered(child.pid, MORE):
+            child.signal(MORE)  # not before: another thread would take the first signal
+            look.more, look.changed_at, look.due = True, now, now + LOOK_EVERY / 5
+            return False
         return self._end(look, text, "" if text else STOPPED.format(pid=child.pid), now)
 
     def _end(self, look: _Look, text: str, note: str, now: float) -> bool:
