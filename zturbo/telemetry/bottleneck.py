@@ -1,8 +1,10 @@
 """Which stage limits a pipeline, and what to do about it, as a sentence.
 
-The stage whose workers work the greatest part of their time limits the whole: those before it are held back,
-those after it wait for input. With more workers the next busiest would limit it. The sentence says how many
-would help and how much, if the work stays what it is.
+The stage whose workers work the greatest part of their time limits the whole: those before it are held
+back, those after it wait for input. A stage that works nearly all its time, with tasks waiting in front of
+it, limits it whatever the stages before it do: with more workers these would only make more wait. With more
+workers of the one that limits it, the next busiest would. The sentence says how many would help and how much,
+if the work stays what it is.
 """
 
 from __future__ import annotations
@@ -17,6 +19,12 @@ __all__ = ["Verdict", "bottleneck", "per_second", "shown_time"]
 
 LIMIT = 0.7
 """Part of its time that a stage has to work to be named as the limit."""
+
+FULL = 0.9
+"""Part of its time from which a stage with tasks in front of it could do no more."""
+
+CROWDED = 4
+"""Tasks for each worker in front of such a stage at least."""
 
 HELD = 0.3
 """Part of its time that the last stage has to be held back for the sink, or its reader, to be named."""
@@ -51,7 +59,8 @@ def bottleneck(pipeline: PipelineFlow, hosts: Iterable[HostFlow] = ()) -> Verdic
             return Verdict(stage.name, f"{stage.name} has no worker: {stage.waiting} wait in front of it")
     if not any(stage.rate or stage.busy or stage.waiting for stage in stages):
         return Verdict(None, "idle: no task waits or runs")
-    busiest = max(stages, key=lambda stage: (stage.load, stage.waiting))
+    full = [one for one in stages if one.load >= FULL and one.waiting >= CROWDED * len(one.workers)]
+    busiest = full[-1] if full else max(stages, key=lambda stage: (stage.load, stage.waiting))
     if busiest.load >= LIMIT:
         here = [host for host in hosts if host.name in busiest.hosts]
         return Verdict(busiest.name, f"{_state(busiest)}; {_advice(busiest, stages, here)}")
@@ -90,7 +99,7 @@ def _advice(stage: StageFlow, stages: list[StageFlow], hosts: list[HostFlow]) ->
             "it is ordered, so a job has one worker of it: make its code faster, or run more jobs at a time"
         )
     n = len(stage.workers)
-    others = [other for other in stages if other is not stage and other.load > 0]
+    others = [other for other in stages if other is not stage and 0 < other.load <= stage.load]
     next_ = max(others, key=lambda other: other.load, default=None)
     wanted = n * MOST_TIMES
     if next_ is not None:

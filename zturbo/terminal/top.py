@@ -131,7 +131,8 @@ def screen(
     totals = description["totals"]
     live = sum(totals.get(state, 0) for state in LIVE)
     over = sum(totals.get(state, 0) for state in ENDED)
-    head = f"{title}  {len(telemetry['members'])} processes, {live} jobs, {over} ended"
+    processes = len(telemetry["members"])
+    head = f"{title}  {counted(processes, 'process', 'es')}, {counted(live, 'job', 's')}, {over} ended"
     parts: list[Text | Table] = [Text(head, style="bold", no_wrap=True, overflow="ellipsis")]
     if description["trouble"]:
         parts.append(Text(f"the broker waits: {one_line(description['trouble'], 300)}", style="red"))
@@ -247,8 +248,10 @@ def job_table(jobs: list[dict[str, Any]], look: Look) -> Table:
 
     table = Table.grid(padding=(0, 1))
     for width in (14, 14, 9, 7, 6, None):
-        ratio = None if width else 1
-        table.add_column(no_wrap=True, overflow="ellipsis", width=width, ratio=ratio)
+        # the last one takes what is left: if it could not wrap, the others would become narrower
+        table.add_column(
+            no_wrap=width is not None, overflow="ellipsis", width=width, ratio=None if width else 1
+        )
     heads = ("  JOB", "NAME", "STATE", "RESULTS", "FAILED", "")
     table.add_row(*(Text(head, style="dim") for head in heads))
     for job in jobs:
@@ -259,7 +262,7 @@ def job_table(jobs: list[dict[str, Any]], look: Look) -> Table:
             job["state"],
             str(job["results"]),
             Text(str(job["failed"]), style="red" if job["failed"] else ""),
-            Text(_about(job)),
+            Text(_about(job), no_wrap=True, overflow="ellipsis"),
             style="reverse" if chosen else "",
         )
     return table
@@ -302,6 +305,11 @@ def _about(job: dict[str, Any]) -> str:
     if job["state"] != "running":
         return ""
     return " > ".join(f"{one_line(count['stage'], 12)} {count['done']}" for count in job["counts"])
+
+
+def counted(n: int, what: str, plural: str) -> str:
+    """A number with its noun: ``1 job``, ``2 jobs``."""
+    return f"{n} {what}" if n == 1 else f"{n} {what}{plural}"
 
 
 def shown_bytes(n: int) -> str:

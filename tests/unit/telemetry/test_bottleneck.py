@@ -31,6 +31,21 @@ def test_the_busiest_stage_is_named_with_the_workers_that_would_help() -> None:
     )
 
 
+def test_a_stage_with_a_queue_is_named_though_one_before_it_works_all_the_time() -> None:
+    """More workers of that one would only make the queue longer."""
+    found = verdict(
+        member(0, code=1.0, rate=0.3, pending=400), member(1, code=0.95, rate=38, waiting=20), member(2)
+    )
+    assert (
+        found.text
+        == "b: 95 % busy, 420 wait in front of it; 1 → 4 workers would raise the whole to about 160/s"
+    )
+    short = verdict(member(0, code=1.0, rate=30), member(1, code=0.95, rate=30, waiting=2), member(2))
+    assert short.stage == "a" and short.text.endswith(
+        "1 → 2 workers would raise the whole to about 32/s, then b is next"
+    )
+
+
 def test_no_more_than_a_few_times_as_many_workers_are_advised() -> None:
     found = verdict(member(0, code=0.01, rate=10), member(1, code=1.0, rate=10, waiting=5), member(2))
     assert found.text.endswith("1 → 4 workers would raise the whole to about 40/s")
