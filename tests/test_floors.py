@@ -397,6 +397,7 @@ PRIVATE_USES = {
         {"_hear", "_look", "_ref", "_obey", "_guard"},
         "gives a node and a client one message each, without the sockets that they read",
     ),
+    "tests/system/test_otel.py": ({"_processes"}, "asks a System's broker what it has"),
     "tests/system/test_state_dir.py": ({"_processes"}, "asks a System's broker what it has"),
     "tests/system/test_system.py": (
         {"_processes", "_jobs"},

@@ -358,7 +358,7 @@ def failed_task(packed: bytes) -> FailedTask:
     fields = failure_fields(packed)
     kind = by_name(fields["kind"], TaskError)
     where = f"stage {fields['stage']} on {fields['host']}"
-    text = f"{fields['type']}: {fields['message']} (in {where}, task {fields['path']})"
+    text = f"{fields['type']}: {fields['message']} (in {where}, task {path_text(fields['path'])})"
     task = FailedTask(fields)
     task.error = error = TaskError(text, task.traceback) if kind is TaskError else kind(text)
     error.task = task

@@ -18,6 +18,7 @@ from typing import Any
 import msgpack
 
 from zturbo.errors import DecodeError, EncodeError
+from zturbo.errortext import path_text
 from zturbo.wire.bounds import Bounds, unpack
 from zturbo.wire.codes import BUFFER, OUT_OF_BAND, NeedsBuffers
 from zturbo.wire.extensions import Decoder, Encoder, OwnCode, register
@@ -494,7 +495,7 @@ def without_input(raw: bytes, why: str) -> bytes:
 def failure_text(raw: bytes) -> str:
     """A sentence about the failure that ended a job with ``fail_fast``."""
     fields = failure_fields(raw)
-    where = f"stage {fields['stage']} on {fields['host']}, task {fields['path']}"
+    where = f"stage {fields['stage']} on {fields['host']}, task {path_text(fields['path'])}"
     return f"a task failed, and the job has fail_fast: {fields['type']}: {fields['message']} (in {where})"
 
 

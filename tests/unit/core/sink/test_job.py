@@ -124,7 +124,7 @@ def test_fail_fast_blames_the_first_failure_alone() -> None:
     job = a_job(fail_fast=True)
     assert job.blame is None
     enter(job, 1, a_batch(ends=2, fails=(a_fail((0,)), a_fail((1,), 3))), 4.0)
-    assert job.blame is not None and job.blame[0] == "JobFailed" and "task (0,)" in job.blame[1]
+    assert job.blame is not None and job.blame[0] == "JobFailed" and "task 0)" in job.blame[1]
     assert job.complete and not job.over, "it is about to be ended"
 
 
