@@ -40,6 +40,9 @@ HOST_NAME = 18
 GPU_NAME = 16
 """Characters of a GPU's name that are shown."""
 
+INCIDENTS = 3
+"""What went wrong for jobs that are not over: so many sentences are shown."""
+
 UNITS = ((1e9, "GB"), (1e6, "MB"), (1e3, "kB"))
 
 
@@ -150,10 +153,29 @@ def screen(
     jobs = jobs_shown(description["jobs"], look)
     if look.opened and (job := next((one for one in jobs if one["id"] == look.selected), None)):
         return [*parts, Text(""), *job_details(job, max(3, height - rows - 8) if height else 20)]
+    incidents = latest_incidents(description["jobs"])
+    rows += 2 + len(incidents) if incidents else 0
     room = max(3, height - rows - 4) if height else len(jobs)
     if jobs or look.words:
         parts += [Text(""), job_table(jobs[:room], look)]
+    if incidents:
+        parts += [Text(""), Text("  INCIDENTS", style="dim"), *incidents]
     return parts
+
+
+def latest_incidents(jobs: list[dict[str, Any]]) -> list[Text]:
+    """What went wrong last for jobs that are not over: each sentence once, with the first job that has it."""
+    from rich.text import Text
+
+    found: dict[str, dict[str, Any]] = {}
+    for job in jobs:
+        if job["state"] in LIVE:
+            for text in job["incidents"][-INCIDENTS:]:
+                found.setdefault(text, job)
+    return [
+        Text(f"  {job['id'][:12]} {one_line(text)}", style="yellow", no_wrap=True, overflow="ellipsis")
+        for text, job in list(found.items())[-INCIDENTS:]
+    ]
 
 
 def stage_table(flow: PipelineFlow, limit: str | None) -> Table:

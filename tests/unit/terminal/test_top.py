@@ -26,6 +26,7 @@ def job(number: int, state: str, **more: Any) -> dict[str, Any]:
         "error": None,
         "results": 3,
         "failed": 0,
+        "incidents": (),
     }
     return {"id": f"{number:032}", "number": number, "state": state, "counts": (), **fields, **more}
 
@@ -55,6 +56,27 @@ def test_it_fits_into_80_columns_and_24_rows() -> None:
     lines = shown(jobs=many)
     assert max(map(len, lines)) <= 80 and len(lines) <= 22
     assert not [line for line in lines[:9] if "…" in line]
+
+
+def test_long_names_of_stages_make_no_column_of_jobs_narrower() -> None:
+    counts = [{"stage": "a" * 40, "done": 10**6}] * 3
+    many = {**JOBS, "jobs": [job(n, "running", counts=counts) for n in range(100)]}
+    lines = shown(jobs=many)
+    (head,) = [line for line in lines if "JOB" in line]
+    assert head.split() == ["JOB", "NAME", "STATE", "RESULTS", "FAILED"]
+    assert len([line for line in lines if line.strip().startswith("0" * 12)]) >= 5
+    assert max(map(len, lines)) <= 80 and len(lines) <= 22
+
+
+def test_what_went_wrong_lately_is_shown_once() -> None:
+    died = ("p.a (process 1 on h) died: SIGKILL", "p.b (process 2 on h) died: SIGSEGV")
+    jobs = [job(1, "running", incidents=died), job(2, "running", incidents=(died[1], "x\x1b[31m" * 99))]
+    many = {**JOBS, "jobs": [*jobs, *(job(n, "done", incidents=("of old",)) for n in range(3, 100))]}
+    lines = shown(jobs=many)
+    wrong = lines[next(i for i, line in enumerate(lines) if "INCIDENTS" in line) + 1 :]
+    assert [line.split(" ", 3)[3][:8] for line in wrong[:2]] == ["p.a (pro", "p.b (pro"] and len(wrong) == 3
+    assert "of old" not in "".join(lines) and max(map(len, lines)) <= 80 and len(lines) <= 22
+    assert not [line for line in shown() if "INCIDENTS" in line]
 
 
 def test_hosts_with_gpus_have_a_line_more() -> None:

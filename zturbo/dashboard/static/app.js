@@ -470,9 +470,10 @@ async function showFailures(id) {
 function hostsView() {
   const gpus = state.hosts.flatMap((host) => host.gpus.map((gpu) => [host.host, String(gpu.index), gpu.name,
     gpu.load === null ? "-" : `${gpu.load} %`, gpu.total ? `${bytes(gpu.used)} of ${bytes(gpu.total)}` : "-"]));
-  return [table(["Host", "#Processes", "CPU", "#Memory"], state.hosts.map((host) => {
+  const rate = (n) => (n ? `${size(n)}/s` : "–");
+  return [table(["Host", "#Processes", "CPU", "#Memory", "#Shared memory", "#Received", "#Sent"], state.hosts.map((host) => {
     const share = host.cores ? Math.min(1, host.cpu / host.cores) : 0;
-    return [host.host, count(host.processes), el("span", {}, bar([share, 1 - share, 0, 0]), `${Math.round(100 * host.cpu)} % of ${host.cores} cores`), bytes(host.memory)];
+    return [host.host, count(host.processes), el("span", {}, bar([share, 1 - share, 0, 0]), `${Math.round(100 * host.cpu)} % of ${host.cores} cores`), bytes(host.memory), host.shared ? size(host.shared) : "–", rate(host.received), rate(host.sent)];
   })), ...(gpus.length ? [el("h2", { text: "GPUs" }), table(["Host", "#GPU", "Name", "#Load", "#Memory"], gpus)] : []), el("h2", { text: "Processes" }), table(["Process", "Host", "#Pid", "#CPU", "#Memory", "#Waiting in it", "Last report"], state.lanes.map((lane) => [lane.name, lane.host, String(lane.pid), percent(lane.cpu), bytes(lane.memory), count(lane.waiting), lane.age > 2.5 ? `${Math.round(lane.age)} s ago` : "now"]))];
 }
 
