@@ -173,7 +173,7 @@ def latest_incidents(jobs: list[dict[str, Any]]) -> list[Text]:
             for text in job["incidents"][-INCIDENTS:]:
                 found.setdefault(text, job)
     return [
-        Text(f"  {job['id'][:12]} {one_line(text)}", style="yellow", no_wrap=True, overflow="ellipsis")
+        Text(f"  {job['id'][:12]} {one_line(text, 300)}", style="yellow", no_wrap=True, overflow="ellipsis")
         for text, job in list(found.items())[-INCIDENTS:]
     ]
 
