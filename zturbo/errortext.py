@@ -17,6 +17,7 @@ __all__ = [
     "Rendered",
     "clip",
     "error_text",
+    "how_many",
     "message_of",
     "path_text",
     "plain_text",
@@ -116,6 +117,11 @@ def message_of(error: BaseException) -> str:
         return clip(plain_text(text), MAX_MESSAGE)
     except BaseException as reason:  # __str__ is the user's code
         return f"(its text cannot be shown: __str__ raised {type_name(reason)})"
+
+
+def how_many(n: int, noun: str, plural: str = "") -> str:
+    """A number with its noun: ``1 job``, ``2 jobs``; ``plural`` if it is not made by an s."""
+    return f"{n} {noun if n == 1 else plural or f'{noun}s'}"
 
 
 def path_text(path: Iterable[int]) -> str:

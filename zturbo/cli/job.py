@@ -84,7 +84,14 @@ def _flow(client: Client, job: dict[str, Any]) -> tuple[PipelineFlow | None, str
         return None, ""
     telemetry = client.telemetry()
     flow = next((one for one in by_pipeline(telemetry) if one.name == job["pipeline"]), None)
-    return flow, "" if flow is None else bottleneck(flow, by_host(telemetry)).text
+    return flow, "" if flow is None else bottleneck(
+        flow, by_host(telemetry), _problems(client, flow.name)
+    ).text
+
+
+def _problems(client: Client, name: str) -> dict[str, str]:
+    """Stage of a pipeline -> why its workers do not start."""
+    return next((one["problems"] for one in client.pipelines() if one["name"] == name), {})
 
 
 def _stages(counts: list[dict[str, Any]], flow: PipelineFlow | None) -> list[tuple[str, ...]]:

@@ -11,7 +11,7 @@ from typing import Any
 from zturbo.cli.ask import add_broker, connect, counted, output_file
 from zturbo.cli.printed import one_line, paint, print_json, table
 from zturbo.errors import UsageError
-from zturbo.errortext import shown
+from zturbo.errortext import how_many, shown
 from zturbo.telemetry.flames import flame_graph
 from zturbo.telemetry.seen import Profile
 from zturbo.telemetry.stacks import Frame, collapsed, of_code, speedscope
@@ -88,8 +88,9 @@ def run(args: argparse.Namespace) -> int:
         where = one_line(f"{one['name']} on {one['host']}, process {one['pid']}: {one['note']}")
         print(paint(f"no profile of {where}", "33"))
     if path is not None:
-        some = len(found) - len(notes)
-        print(f"{samples} samples of {some} {'worker' if some == 1 else 'workers'}: {args.output}")
+        print(
+            f"{how_many(samples, 'sample')} of {how_many(len(found) - len(notes), 'worker')}: {args.output}"
+        )
     else:
         _show(stacks, samples)
     return 0 if samples else 1

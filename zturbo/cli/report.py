@@ -7,6 +7,7 @@ from typing import Any
 
 from zturbo.cli.ask import add_broker, add_job, connect, find_job, output_file
 from zturbo.cli.printed import print_json
+from zturbo.errortext import how_many
 
 __all__ = ["add", "run"]
 
@@ -55,5 +56,6 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         print_json(told)
     else:
-        print(f"{args.output}: {len(report.lanes)} workers, {len(report.failed)} failed tasks")
+        workers, failed = how_many(len(report.lanes), "worker"), how_many(len(report.failed), "failed task")
+        print(f"{args.output}: {workers}, {failed}")
     return 0

@@ -10,6 +10,7 @@ from typing import Any
 
 from zturbo.cli.ask import add_broker, connect, output_file
 from zturbo.cli.printed import print_json
+from zturbo.errortext import how_many
 
 __all__ = ["add", "run"]
 
@@ -67,6 +68,6 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         print_json({"file": args.output, **told})
     else:
-        print(f"{args.output}: {', '.join(f'{count} {what}' for what, count in told.items())}")
+        print(f"{args.output}: {', '.join(how_many(count, what[:-1]) for what, count in told.items())}")
         print("open it at https://ui.perfetto.dev" if kinds["X"] else "no worker did anything in that time")
     return 0

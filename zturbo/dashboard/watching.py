@@ -275,6 +275,6 @@ def _lane_now(member: dict[str, Any]) -> dict[str, Any]:
         "waiting": flow.waiting,
         "memory": flow.memory,
         "cpu": round(flow.cpu, 3),
-        "age": round(flow.age, 1),
+        "heard": round(member["heard"], 1),
         "shares": [round(share, 3) for share in flow.shares],
     }

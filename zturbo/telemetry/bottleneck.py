@@ -10,7 +10,8 @@ if the work stays what it is.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 from typing import NamedTuple
 
 from zturbo.telemetry.flow import HostFlow, PipelineFlow, StageFlow
@@ -37,6 +38,9 @@ IDLE_CPU = 0.05
 """CPUs that a busy worker uses at least, if the number of CPUs matters for it."""
 
 
+_NONE: Mapping[str, str] = MappingProxyType({})
+
+
 class Verdict(NamedTuple):
     """What limits a pipeline now."""
 
@@ -46,14 +50,20 @@ class Verdict(NamedTuple):
     """A sentence for people."""
 
 
-def bottleneck(pipeline: PipelineFlow, hosts: Iterable[HostFlow] = ()) -> Verdict:
+def bottleneck(
+    pipeline: PipelineFlow, hosts: Iterable[HostFlow] = (), problems: Mapping[str, str] = _NONE
+) -> Verdict:
     """What limits a pipeline.
 
     Args:
         pipeline: what its members have measured.
         hosts: where these are: whether their CPUs are all in use.
+        problems: stage -> why its workers do not start.
     """
     stages = pipeline.stages
+    for stage in stages:
+        if not stage.workers and stage.name in problems:
+            return Verdict(stage.name, f"{stage.name} does not start: {problems[stage.name]}")
     for stage in stages:
         if not stage.workers and stage.waiting:
             return Verdict(stage.name, f"{stage.name} has no worker: {stage.waiting} wait in front of it")

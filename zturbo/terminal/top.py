@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from zturbo.errortext import how_many
 from zturbo.jobstates import ENDED, LIVE, title_of
 from zturbo.slotted import slotted
 from zturbo.telemetry.bottleneck import bottleneck, per_second, shown_time
@@ -65,12 +66,13 @@ class Look:
 
 def as_map(telemetry: dict[str, Any], description: dict[str, Any]) -> dict[str, Any]:
     """All that the screen shows, for programs."""
-    hosts = by_host(telemetry)
+    hosts, problems = by_host(telemetry), _problems(description)
     return {
         "pipelines": [
             {
                 "pipeline": flow.name,
-                "bottleneck": bottleneck(flow, hosts)._asdict(),
+                "bottleneck": bottleneck(flow, hosts, problems.get(flow.name, {}))._asdict(),
+                "problems": problems.get(flow.name, {}),
                 "unread": flow.unread,
                 "stages": [stage.as_map() for stage in flow.stages],
             }
@@ -95,6 +97,11 @@ def as_map(telemetry: dict[str, Any], description: dict[str, Any]) -> dict[str, 
         "trouble": description["trouble"],
         "clock": description["clock"],
     }
+
+
+def _problems(description: dict[str, Any]) -> dict[str, dict[str, str]]:
+    """Pipeline -> stage -> why its workers do not start."""
+    return {pipeline["name"]: pipeline["problems"] for pipeline in description["pipelines"]}
 
 
 def jobs_shown(jobs: list[dict[str, Any]], look: Look) -> list[dict[str, Any]]:
@@ -130,19 +137,20 @@ def screen(
     """
     from rich.text import Text
 
-    hosts, flows = by_host(telemetry), by_pipeline(telemetry)
+    hosts, flows, problems = by_host(telemetry), by_pipeline(telemetry), _problems(description)
     totals = description["totals"]
     live = sum(totals.get(state, 0) for state in LIVE)
     over = sum(totals.get(state, 0) for state in ENDED)
     processes = len(telemetry["members"])
-    head = f"{title}  {counted(processes, 'process', 'es')}, {counted(live, 'job', 's')}, {over} ended"
+    head = f"{title}  {how_many(processes, 'process', 'processes')}, {how_many(live, 'job')}, {over} ended"
     parts: list[Text | Table] = [Text(head, style="bold", no_wrap=True, overflow="ellipsis")]
     if description["trouble"]:
         parts.append(Text(f"the broker waits: {one_line(description['trouble'], 300)}", style="red"))
     rows = 1
     for flow in flows:
-        verdict = bottleneck(flow, hosts)
-        sentence = Text.assemble((f"{one_line(flow.name)}  ", "bold"), (verdict.text, "bold yellow"))
+        verdict = bottleneck(flow, hosts, problems.get(flow.name, {}))
+        told = (one_line(verdict.text, 300), "bold yellow")
+        sentence = Text.assemble((f"{one_line(flow.name)}  ", "bold"), told)
         parts += [Text(""), sentence, stage_table(flow, verdict.stage)]
         rows += 5 + len(flow.stages)
     parts += [Text(""), host_table(hosts)]
@@ -327,11 +335,6 @@ def _about(job: dict[str, Any]) -> str:
     if job["state"] != "running":
         return ""
     return " > ".join(f"{one_line(count['stage'], 12)} {count['done']}" for count in job["counts"])
-
-
-def counted(n: int, what: str, plural: str) -> str:
-    """A number with its noun: ``1 job``, ``2 jobs``."""
-    return f"{n} {what}" if n == 1 else f"{n} {what}{plural}"
 
 
 def shown_bytes(n: int) -> str:

@@ -35,6 +35,7 @@ JOBS = {
     "jobs": [job(1, "done"), job(2, "running", name="\x1b[31mred\n"), job(3, "done", failed=2)],
     "totals": {"running": 1, "done": 2},
     "trouble": None,
+    "pipelines": [{"name": "p", "problems": {}}],
     "clock": 1000.0,
 }
 
@@ -125,6 +126,16 @@ def test_it_marks_the_stage_that_limits_and_says_what_to_do() -> None:
     assert "p  b: 97 % busy, 412 wait in front of it; 1 more of its workers are starting" in text
     (line,) = [line for line in text.splitlines() if line.startswith("> b")]
     assert "CCCCCCCCCCC" in line and "97%" in line and "412" in line
+
+
+def test_a_stage_that_does_not_start_is_named_with_the_reason() -> None:
+    why = "p.b: nosuch:Thing: cannot import nosuch\x1b[2J"
+    broken = {**JOBS, "pipelines": [{"name": "p", "problems": {"b": why}}]}
+    without = telemetry(member(0), member(2))
+    text = "\n".join(shown(jobs=broken, told=without))
+    assert "p  b does not start: p.b: nosuch:Thing: cannot import nosuch" in text and "\x1b" not in text
+    assert as_map(without, broken)["pipelines"][0]["bottleneck"]["stage"] == "b"
+    assert "does not start" not in "".join(shown(jobs=broken)), "other workers of the stage run"
 
 
 def test_names_of_jobs_steer_no_terminal() -> None:

@@ -111,11 +111,12 @@ function pipelineView() {
       const workers = `${stage.workers} ${stage.workers === 1 ? "worker" : "workers"}, ${stage.busy} busy${stage.starting ? `, ${stage.starting} starting` : ""}`;
       flow.append(el("section", { class: here ? "stage limit" : "stage", "aria-label": stage.stage },
         el("h3", { text: stage.stage }),
-        here ? el("span", { class: "mark", text: "slowest stage" }) : null,
+        here ? el("span", { class: "mark", text: stage.workers ? "slowest stage" : "no worker" }) : null,
         el("div", { class: "rate", text: rate(stage.rate) }),
         bar([s.code, s.input, s.held, s.own]),
         el("p", { text: `${percent(s.code + s.own)} busy` }),
         el("p", { text: workers }),
+        pipeline.problems[stage.stage] && !(here && !stage.workers) ? el("p", { class: "bad", text: `does not start: ${pipeline.problems[stage.stage]}` }) : null,
         el("p", { text: `${time(stage.p50)} a task, 99 %: ${time(stage.p99)}` })));
     }
     out.push(flow);
@@ -426,7 +427,7 @@ function jobsView() {
   const words = query("words").toLowerCase().split(/\s+/).filter(Boolean);
   const found = state.jobs.filter((job) => words.every((word) => `${job.name} ${job.pipeline} ${job.state} ${job.id}`.toLowerCase().includes(word)));
   found.sort((a, b) => LIVE.has(b.state) - LIVE.has(a.state) || b.number - a.number);
-  const totals = Object.entries(state.totals).map(([name, n]) => `${count(n)} ${name}`).join(", ") || "none";
+  const totals = Object.entries(state.totals).map(([name, n]) => `${count(n)} ${name}`).join(", ") || "no jobs; zturbo submit PIPELINE CONTENT runs one";
   return [
     el("div", { class: "tools" }, el("label", { for: "words", text: "Filter" }), filter("words"), el("span", { class: "quiet", text: totals })),
     table(["Job", "Name", "Pipeline", "State", "#Age", "#Took", "#Memory", "#Results", "#Failed", "Progress", ""], found.slice(0, ROWS).map((job) => [
@@ -474,7 +475,7 @@ function hostsView() {
   return [table(["Host", "#Processes", "CPU", "#Memory", "#Shared memory", "#Received", "#Sent"], state.hosts.map((host) => {
     const share = host.cores ? Math.min(1, host.cpu / host.cores) : 0;
     return [host.host, count(host.processes), el("span", {}, bar([share, 1 - share, 0, 0]), `${Math.round(100 * host.cpu)} % of ${host.cores} cores`), bytes(host.memory), host.shared ? size(host.shared) : "–", rate(host.received), rate(host.sent)];
-  })), ...(gpus.length ? [el("h2", { text: "GPUs" }), table(["Host", "#GPU", "Name", "#Load", "#Memory"], gpus)] : []), el("h2", { text: "Processes" }), table(["Process", "Host", "#Pid", "#CPU", "#Memory", "#Waiting in it", "Last report"], state.lanes.map((lane) => [lane.name, lane.host, String(lane.pid), percent(lane.cpu), bytes(lane.memory), count(lane.waiting), lane.age > 2.5 ? `${Math.round(lane.age)} s ago` : "now"]))];
+  })), ...(gpus.length ? [el("h2", { text: "GPUs" }), table(["Host", "#GPU", "Name", "#Load", "#Memory"], gpus)] : []), el("h2", { text: "Processes" }), table(["Process", "Host", "#Pid", "#CPU", "#Memory", "#Waiting in it", "Last heard of"], state.lanes.map((lane) => [lane.name, lane.host, String(lane.pid), percent(lane.cpu), bytes(lane.memory), count(lane.waiting), lane.heard > 2.5 ? `${Math.round(lane.heard)} s ago` : "now"]))];
 }
 
 const two = (n) => String(n).padStart(2, "0");
