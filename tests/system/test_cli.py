@@ -118,7 +118,9 @@ def test_a_job_that_goes_on(cluster: Cluster, client: Client, tmp_path: Path) ->
     now = json.loads(run(cluster, "job", "goes on", "--json").out)
     assert [one["stage"] for one in now["stages"]] == ["gate"] and now["bottleneck"]
     listed = run(cluster, "jobs")
-    assert re.search(rf"{handle.id[:12]} +goes on +gate +running +\S+ +- +6\.\d kB +0 +0 +gate 0\+1\n", listed.out)
+    assert re.search(
+        rf"{handle.id[:12]} +goes on +gate +running +\S+ +- +6\.\d kB +0 +0 +gate 0\+1\n", listed.out
+    )
     late = run(cluster, "result", "goes on", "--timeout", "0.2")
     assert late.code == 1 and "ResultTimeout" in late.err
     early = run(cluster, "retry", "goes on", "--failed")

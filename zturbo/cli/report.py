@@ -50,12 +50,18 @@ def run(args: argparse.Namespace) -> int:
 
     path = output_file(args.output)
     with connect(args) as client:
-        report = job_report(client, find_job(client, args.job), failures=args.failures)
+        job = find_job(client, args.job)
+        report = job_report(client, job, failures=args.failures)
     path.write_text(page(report))
     told = {"file": args.output, "workers": len(report.lanes), "failed": len(report.failed)}
     if args.json:
         print_json(told)
     else:
-        workers, failed = how_many(len(report.lanes), "worker"), how_many(len(report.failed), "failed task")
-        print(f"{args.output}: {workers}, {failed}")
+        workers, failed = how_many(len(report.lanes), "worker"), how_many(job["failed"], "failed task")
+        listed = (
+            "; --failures lists them"
+            if job["failed"] and job["state"] == "done" and not args.failures
+            else ""
+        )
+        print(f"{args.output}: {workers}, {failed}{listed}")
     return 0

@@ -55,6 +55,12 @@ footer { margin-top: 3rem; color: #59636e; font-size: .85rem; }
 """
 
 
+KEPT = "Workers keep what they did for some minutes"
+
+LOST = 0.1
+"""Part of the time of which nothing may be left without a word about it."""
+
+
 @slotted
 class Lane:
     """What one worker did: in each step of time, seconds of each kind."""
@@ -144,7 +150,12 @@ def page(report: Report) -> str:
     """The page, as HTML."""
     parts = [f"<h1>{cell(report.title)}</h1>", facts(report.facts)]
     parts += [f'<p class="limit">{cell(text)}</p>' for text in _limits(report)]
-    if report.lanes:
+    if begun := [min(lane.steps) for lane in report.lanes if lane.steps]:
+        if min(begun) > COLUMNS * LOST:
+            lost = (report.until - report.since) * min(begun) / COLUMNS
+            parts.append(
+                f"<p>{KEPT}: nothing is left of the first {lost:,.0f} s, so the shares are too small.</p>"
+            )
         parts += [
             "<h2>Stages</h2>",
             _stages(report),
@@ -153,7 +164,7 @@ def page(report: Report) -> str:
             _stream(report),
         ]
     else:
-        parts.append("<p>Workers keep what they did for some minutes: nothing is left of this time.</p>")
+        parts.append(f"<p>{KEPT}: nothing is left of this time.</p>")
     if report.memory:
         parts += ["<h2>Memory</h2>", _memory(report)]
     if report.failed:

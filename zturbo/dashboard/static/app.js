@@ -492,6 +492,7 @@ function logLine(line) {
 }
 
 const NAMED = 100; // jobs in the list of a filter
+const SHOWN = 500; // lines of the log
 function choice(name, label, first, options) {
   const now = query(name);
   if (now && !options.some(([value]) => value === now)) options.unshift([now, now]);
@@ -541,7 +542,7 @@ async function readLines(incidents) {
   if (linesOf !== wanted) { lines = []; drawn = ""; toEnd = true; }
   linesOf = wanted;
   const fresh = found.filter((line) => !lines.length || line.number > lines.at(-1).number);
-  if (fresh.length) { lines = [...lines, ...fresh].slice(-1000); afterLine = fresh.at(-1).number; }
+  if (fresh.length) { lines = [...lines, ...fresh].slice(-SHOWN); afterLine = fresh.at(-1).number; }
 }
 
 function otherLines() {
