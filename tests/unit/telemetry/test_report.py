@@ -120,7 +120,7 @@ def test_a_run_of_which_nothing_is_kept_says_so() -> None:
     text = page(Report("Job old", [], SINCE, SINCE))
     assert "nothing is left of this time" in text and "svg" not in Page(text).tags
     idle = page(Report("Job old", [], SINCE, SINCE + 10, lanes=[Lane("p", "p.a", "host:11")], stages=["p.a"]))
-    assert "nothing is left of this time" in idle and "0%" not in idle, "workers of which nothing is left"
+    assert "nothing is left of this time" in idle and "<td>0%" not in idle, "workers of which nothing is left"
 
 
 def test_it_is_said_where_the_beginning_of_a_run_is_lost() -> None:
