@@ -1,4 +1,4 @@
-"""Messages of clients: submit, feed, attach, watch, cancel, release, and the status of jobs."""
+"""Messages of clients: submit, feed, attach, watch, cancel, release."""
 
 from __future__ import annotations
 
@@ -10,29 +10,19 @@ from zturbo.errors import DecodeError
 from zturbo.jobstates import ENDED, JobState
 from zturbo.wire.carried import carried_id, place_of
 from zturbo.wire.control import answers, from_broker, to_broker
-from zturbo.wire.control.fields import COUNT, MAX_PAGE
 from zturbo.wire.control.newjob import NewJob, options_problem
 from zturbo.wire.messages import PROTOCOL, Batch, Buffer, PathRun
 from zturbo.wire.payload import NO_META, check_blob
 from zturbo.wire.traceparent import without_bad_context
-from zturbo_broker.jobs.codes import other_code
-from zturbo_broker.jobs.job import Job
-from zturbo_broker.jobs.quotas import JOB_MEMORY
+from zturbo_broker.jobs.job import WHY_CANCELLED, Job
+from zturbo_broker.machine.descriptions import Descriptions
 from zturbo_broker.machine.known import Known
 from zturbo_broker.machine.lifecycle import Lifecycle
-from zturbo_broker.members.rights import User
 
 __all__ = ["FromClients"]
 
 WATCH = 5.0
 """Seconds after which a watch that its client does not repeat is forgotten."""
-
-
-_CANCELLED = "JobCancelled", "cancelled by a client"
-"""Kind and text of the error of a job that a client has ended."""
-
-MOST_USERS = 10_000
-"""Most clients whose keys are noted for an answer."""
 
 
 class FromClients:
@@ -41,9 +31,10 @@ class FromClients:
     Args:
         known: the facts that all parts use.
         life: the lifecycle of jobs.
+        descriptions: knows what jobs wait for.
     """
 
-    def __init__(self, known: Known, life: Lifecycle) -> None:
+    def __init__(self, known: Known, life: Lifecycle, descriptions: Descriptions) -> None:
         self.known = known
         self.say = known.say
         self.effects = known.effects
@@ -55,8 +46,7 @@ class FromClients:
         self.problems = known.problems
         self.trouble = known.trouble
         self.life = life
-        self._users: dict[bytes, User] = {}
-        """Identity -> whose key it has, of those who ask for jobs; empty without keys."""
+        self.descriptions = descriptions
         self._readers = known.membership.number << 32
         """Token of the last reader of results: of two that attach to a job the later one has the higher."""
 
@@ -280,9 +270,9 @@ class FromClients:
             self.life.seekers.asks(identity, job.id, now)
             at = self._whereabouts(job, self._next_reader()).but(name=job.name_of(root))
             if (state := job.state_of(root)) is not job.state:
-                kind, error = _CANCELLED if state is JobState.CANCELLED else (None, None)
+                kind, error = WHY_CANCELLED if state is JobState.CANCELLED else (None, None)
                 at = at.but(state=state.value, kind=kind, error=error)
-            self.say.ok(identity, message.ref, at.but(waiting=self._waits_for(job)))
+            self.say.ok(identity, message.ref, at.but(waiting=self.descriptions.waits_for(job)))
 
     def watch(self, identity: bytes, message: to_broker.Watch, now: float) -> None:
         """A client waits for the end of these jobs: the answer comes when one has ended.
@@ -297,7 +287,7 @@ class FromClients:
             if job is None or root in job.let_go:
                 ended.append((name, "unknown", None, None))
             elif (state := job.state_of(root)) in ENDED:
-                why = _CANCELLED if root in job.cancelled else (job.error_kind, job.error)
+                why = WHY_CANCELLED if root in job.cancelled else (job.error_kind, job.error)
                 ended.append((name, state.value, *why))
             else:
                 waits[job.id] = (*waits.get(job.id, ()), name)
@@ -343,7 +333,7 @@ class FromClients:
         if job.state_of(root) not in ENDED and root >= 0:
             self._cancel_carried(job, root, now)
         elif job.state not in ENDED and root < 0:
-            self.life.end(job, JobState.CANCELLED, *_CANCELLED, now)
+            self.life.end(job, JobState.CANCELLED, *WHY_CANCELLED, now)
         self.say.ok(identity, message.ref, answers.State(state=job.state_of(root).value))
 
     def _cancel_carried(self, job: Job, root: int, now: float) -> None:
@@ -376,191 +366,9 @@ class FromClients:
     def _record_carried(self, job: Job, now: float) -> None:
         """Note which of the jobs that travel together are needed no more, and end them all if none is."""
         if job.state not in ENDED and len(job.cancelled | job.let_go) == job.carries:
-            self.life.end(job, JobState.CANCELLED, *_CANCELLED, now)
+            self.life.end(job, JobState.CANCELLED, *WHY_CANCELLED, now)
         else:
             self.life.record(job)
-
-    def describe(self, identity: bytes, message: to_broker.Jobs, now: float) -> None:
-        """A client asks what ``zturbo jobs`` shows.
-
-        The answer waits for the last counts of a job that has just ended. It also waits for those of a job
-        whose results the client has had, and whose end the sink is about to report.
-        """
-        self._note_user(identity)
-        if self.counts.waits(identity, message, self.jobs, now):
-            self.effects.extend(self.life.forgets.say_now())  # the members answer with last counts
-        else:
-            self._describe(identity, message, now)
-
-    def _note_user(self, identity: bytes) -> None:
-        """Note whose key a question came under that is perhaps answered later."""
-        if self.known.user is not None:
-            self._users.pop(identity, None)
-            self._users[identity] = self.known.user
-            if len(self._users) > MOST_USERS:
-                del self._users[next(iter(self._users))]
-
-    def answer(self, now: float) -> None:
-        """Answer questions that wait no longer."""
-        for identity, asked in self.counts.answerable(now):
-            self._describe(identity, asked, now)
-
-    def _describe(self, identity: bytes, asked: to_broker.Jobs, now: float) -> None:
-        after, root = 0, -1
-        user = self._users.get(identity)
-        if asked.job is None:
-            jobs, after = self.table.page(asked.after, min(asked.most, MAX_PAGE))
-        else:
-            job, root = self.table.locate(asked.job)
-            jobs = [] if job is None or root in job.let_go else [job]
-        pipelines = []
-        for pipeline in self.pipelines.values():
-            counts = [self.membership.count(pipeline.name, i) for i in range(len(pipeline.stages))]
-            problems = {"sink": self.problems.of("", -1, now)}
-            for index, stage in enumerate(pipeline.stages):
-                problems[stage] = self.problems.of(pipeline.name, index, now)
-            pipelines.append(
-                answers.Pipeline(
-                    name=pipeline.name,
-                    stages=tuple(pipeline.stages),
-                    workers=tuple(counts),
-                    problems={name: text for name, text in problems.items() if text is not None},
-                )
-            )
-        mine = user is not None and user.role == "client" and not self.known.rights.shared
-        description = answers.Description(
-            jobs=tuple(self.status(job, root) for job in jobs if self.known.rights.sees(user, job)),
-            next=after,
-            totals={state.value: count for state, count in self.table.totals.items() if count},
-            pipelines=tuple(pipelines),
-            trouble=self.trouble.get(self.known.me),
-            open=self.known.open,
-            clock=self.known.clock,
-            clients=self.table.quotas.told(user.name if mine and user is not None else None),
-            job_memory=self.table.quotas.memory,
-            refused=0 if mine else self.table.quotas.refused,
-        )
-        self.say.now(identity, asked.ref, description)
-
-    def list_members(self, identity: bytes, message: to_broker.Members, now: float) -> None:
-        """A client asks what ``zturbo hosts`` shows."""
-        known = self.known
-        told = [(self.membership.broker, known.pid, known.about, 0.0), *self.membership.told(now)]
-        processes = tuple(
-            answers.Process(
-                name=known.name_of(member),
-                host=member.host,
-                addresses=member.endpoints,
-                results=member.results,
-                incarnation=member.incarnation,
-                pid=pid,
-                version=about.version,
-                python=about.python,
-                code=about.code,
-                heard=heard,
-                cpu=about.cpu,
-                memory=about.memory,
-            )
-            for member, pid, about, heard in told
-        )
-        found = answers.Members(processes=processes, clock=known.clock, gpus=known.gpus.all(now))
-        self.say.now(identity, message.ref, found)
-
-    def status(self, job: Job, root: int = -1) -> answers.Status:
-        """One job's status; with ``root``, that of a job that it carries."""
-        pipeline = self.pipelines.get(job.pipeline)
-        stages = pipeline.stages if pipeline is not None else []
-        counts = self._counts(job, len(stages))
-        results, failed = job.results, job.failed
-        if job.state is JobState.RUNNING and job.stamp is not None:
-            results, failed, *_ = self.counts.of(job.stamp.sink, job.id)
-        carried, state = root >= 0, job.state_of(root)
-        if carried:
-            results, failed = job.over.get(root, (0, 0))
-        cancelled = root in job.cancelled
-        return answers.Status(
-            id=carried_id(job.id, root) if carried else job.id,
-            number=job.number,
-            name=job.name_of(root),
-            pipeline=job.pipeline,
-            state=state.value,
-            waiting=None if state in ENDED else self._waits_for(job),
-            incidents=tuple(job.incidents),
-            epoch=job.epoch,
-            total=job.total if job.closed else None,
-            fed=job.total,
-            stages=tuple(stages),
-            done=tuple(done for _, _, done, _ in counts),
-            counts=tuple(
-                answers.Counts(stage=name, queued=queued, running=running, done=done, failed=failures)
-                for name, (queued, running, done, failures) in zip(stages, counts, strict=True)
-            ),
-            results=results,
-            failed=failed,
-            error=_CANCELLED[1] if cancelled else job.error,
-            error_kind=_CANCELLED[0] if cancelled else job.error_kind,
-            options={name: value for name, value in job.options.items() if not carried or name != "order"},
-            created=job.created,
-            ended=job.ended,
-            carries=0 if carried else job.carries,
-            carrier=job.id if carried else b"",
-            over=0 if carried or job.state in ENDED else len(job.over.keys() | job.cancelled),
-            parts=() if carried else _parts(job),
-            input_bytes=0 if job.state in ENDED else min(COUNT, job.chunks.nbytes),
-            memory=_memory(job),
-        )
-
-    def _waits_for(self, job: Job) -> str | None:
-        """What the job waits for just now; None if it goes on."""
-        if (trouble := self.trouble.get(self.known.me)) and job.state not in ENDED:
-            return trouble
-        pipeline = self.pipelines.get(job.pipeline)
-        if job.state is not JobState.RUNNING or job.stamp is None:
-            return self._turn(job) if job.state is JobState.WAITING else None
-        if job.stamp.spool in self.life.lost_sinks:
-            return "its sink to come back"
-        if trouble := self.trouble.get(job.stamp.sink):
-            return f"its sink: {trouble}"
-        if job.recovering:
-            return "its workers' reports, after the broker's restart"
-        if pipeline is not None and (gone := self.known.code_gone(job)) is not None:
-            living = {member.code for member in self.membership.members(job.pipeline, gone)}
-            return other_code(pipeline.name, pipeline.stages[gone], job.stamp.codes[gone], living)
-        for index, stage in enumerate(pipeline.stages if pipeline is not None else ()):
-            if not self.membership.count(job.pipeline, index):
-                problem = self.problems.of(job.pipeline, index, self.life.now)
-                why = f": it does not start: {problem}" if problem else ""
-                return f"a worker of stage {job.pipeline}.{stage}{why}"
-        if job.backlog and job.paused_until > self.life.now:
-            return "its results to be read: they fill its share of the sink's spool"
-        return None
-
-    def _turn(self, job: Job) -> str | None:
-        """What a job waits for that has no seats yet: jobs get theirs in the order in which they came."""
-        pipeline = self.pipelines.get(job.pipeline)
-        if job.waiting is None and pipeline is not None:
-            first = self.jobs.get(next(iter(pipeline.waiting), b""))
-            if first is not None and first is not job and first.waiting:
-                return f"its turn: a job before it waits for {first.waiting}"
-            return "its turn: the jobs before it are placed first"
-        return job.waiting
-
-    def _counts(self, job: Job, stages: int) -> list[list[int]]:
-        """[queued, running, done, failed] of each stage of a job."""
-        counts = self.counts.of_stages(job, self.membership.members(job.pipeline), stages)
-        if counts and job.state not in ENDED:
-            counts[0][0] += job.backlog + self.life.senders.waiting(job.id)
-        return counts
-
-
-def _parts(job: Job) -> tuple[answers.Part, ...]:
-    """The jobs that it carries, if they have names of their own."""
-    return tuple(
-        answers.Part(root=root, name=name, state=job.state_of(root).value, results=results, failed=failed)
-        for root, name in enumerate(job.names)
-        if root not in job.let_go
-        for results, failed in (job.over.get(root, (0, 0)),)
-    )
 
 
 def _accepted(at: answers.Whereabouts, apart: bool) -> answers.Outcome:
@@ -593,11 +401,3 @@ def _roots(job: bytes, runs: list[PathRun], n: int, metas: bytes | None, content
     if metas is not None:
         check_blob(metas, n)
     return Batch(job, 0, 0, runs, n, blob, metas, buffers)
-
-
-def _memory(job: Job) -> int:
-    """About how many bytes of the broker's memory a job takes: its own, and roots that are here."""
-    if job.state in ENDED:
-        return 0
-    cached = len(job.cache) * job.chunks.nbytes // max(1, len(job.chunks))
-    return min(COUNT, JOB_MEMORY + len(job.name) + cached)

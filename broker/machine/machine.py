@@ -22,6 +22,7 @@ from zturbo_broker.jobs.job import Job
 from zturbo_broker.jobs.strikes import Death
 from zturbo_broker.jobs.table import Archive, NoArchive
 from zturbo_broker.machine.departures import Departures
+from zturbo_broker.machine.descriptions import Descriptions
 from zturbo_broker.machine.from_clients import FromClients
 from zturbo_broker.machine.from_members import FromMembers
 from zturbo_broker.machine.job_reports import JobReports
@@ -93,7 +94,8 @@ class BrokerMachine:
         self.reachability = Reachability(known)
         self.members = FromMembers(known, self.life, self.departures, self.complaints, self.reachability)
         self.reports = JobReports(known, self.life)
-        self.clients = FromClients(known, self.life)
+        self.descriptions = Descriptions(known, self.life)
+        self.clients = FromClients(known, self.life, self.descriptions)
         self.restarts = Restart(known, self.life)
         self.telemetry = Telemetry(known, self.life)
         self.handlers = self._handlers()
@@ -132,8 +134,8 @@ class BrokerMachine:
             to_broker.Watch: clients.watch,
             to_broker.Cancel: clients.cancel,
             to_broker.Release: clients.release,
-            to_broker.Jobs: clients.describe,
-            to_broker.Members: clients.list_members,
+            to_broker.Jobs: self.descriptions.describe,
+            to_broker.Members: self.descriptions.list_members,
             to_broker.Measured: self.telemetry.measured,
             to_broker.Telemetry: self.telemetry.answer,
         }
@@ -146,7 +148,7 @@ class BrokerMachine:
         if self.life.views.changed:
             self.departures.leave_old_code(now)
         self.life.settle(now)
-        self.clients.answer(now)
+        self.descriptions.answer(now)
 
     def restore(self, members: list[Member], jobs: list[Job], now: float) -> None:
         """Begin with what the ledger has: its members, and its jobs, which go on."""

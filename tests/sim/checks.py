@@ -142,7 +142,7 @@ def check_counts(world: World) -> None:
     calm = not world.happened and not world.net.lost
     for job in world.broker.jobs().values():
         truth = [world.given.get((job.id, job.epoch, index), [0, 0]) for index in range(len(world.stages))]
-        told = [machine.clients.status(job)]
+        told = [machine.descriptions.status(job)]
         if calm and job.id in world.client.told:
             told.append(world.client.told[job.id])
         for status in told:

@@ -674,7 +674,7 @@ class World:
 
     def story(self, what: str) -> str:
         """What to print of a world that failed."""
-        jobs = [self.broker.machine.clients.status(job) for job in self.broker.jobs().values()]
+        jobs = [self.broker.machine.descriptions.status(job) for job in self.broker.jobs().values()]
         states = [(j.state, j.epoch, j.waiting) for j in jobs]
         return (
             f"seed {self.seed}: {what} at {self.now:.3f} s; pipeline {self.name}, happened {self.happened}, "

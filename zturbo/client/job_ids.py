@@ -9,6 +9,7 @@ from typing import Any
 
 from zturbo.checks import check_type, wrong
 from zturbo.errors import UsageError
+from zturbo.jobstates import LIVE
 from zturbo.wire.carried import MAX_CARRIED, PLACE, carried_id, place_of
 from zturbo.wire.control import answers
 
@@ -107,4 +108,14 @@ def _rows(job: dict[str, Any]) -> list[dict[str, Any]]:
         return [{**job, "id": carrier.hex(), "carrier": job["carrier"].hex()}]
     options = {name: value for name, value in job["options"].items() if name != "order"}
     own = {**job, "options": options, "carries": 0, "over": 0, "carrier": carrier.hex()}
-    return [{**own, "id": carried_id(carrier, part.pop("root")).hex(), **part} for part in parts]
+    share = {name: job[name] // job["carries"] for name in ("input_bytes", "memory")}
+    ended = dict.fromkeys(share, 0)
+    return [
+        {
+            **own,
+            "id": carried_id(carrier, part.pop("root")).hex(),
+            **part,
+            **(share if part["state"] in LIVE else ended),
+        }
+        for part in parts
+    ]

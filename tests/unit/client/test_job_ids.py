@@ -40,6 +40,8 @@ def rows(parts: list[tuple[str, str, int, int]], carries: int = 0) -> list[dict[
         over=1,
         ended=0.0,
         carrier=b"",
+        input_bytes=30,
+        memory=6001,
         parts=tuple(
             answers.Part(root=root, name=name, state=state, results=results, failed=failed)
             for root, (name, state, results, failed) in enumerate(parts)
@@ -80,6 +82,7 @@ def test_jobs_with_names_of_their_own_have_a_row_each() -> None:
     ]
     assert [row["id"] for row in found] == [carried_id(CARRIER, root).hex() for root in range(3)]
     assert all(row["carrier"] == CARRIER.hex() and row["options"] == {"priority": 1} for row in found)
+    assert [row["memory"] for row in found] == [0, 2000, 0], "a share of what all take"
     assert not any("parts" in row or "root" in row for row in found)
 
 

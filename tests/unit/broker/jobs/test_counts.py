@@ -35,7 +35,7 @@ def test_counts_of_each_stage_outlive_the_job() -> None:
     feed(machine, job, 0, 9)
 
     def counts() -> dict[str, Any]:
-        (count,) = machine.clients.status(machine.jobs[job]).counts
+        (count,) = machine.descriptions.status(machine.jobs[job]).counts
         return count.as_map()
 
     assert counts() == {"stage": "a", "queued": 9, "running": 0, "done": 0, "failed": 0}
@@ -121,14 +121,14 @@ def test_a_client_that_has_all_results_waits_for_the_job_to_be_done() -> None:
 def test_counts_outlive_workers_and_are_those_of_the_last_epoch() -> None:
     machine, job = ended_job()
     last_counts(machine, job, (0, 99, 9), 1.1)
-    assert machine.clients.status(machine.jobs[job]).counts[0].done == 0, "it never heard of this epoch"
+    assert machine.descriptions.status(machine.jobs[job]).counts[0].done == 0, "it never heard of this epoch"
     machine = broker()
     hello(machine, worker())
     hello(machine, sink())
     submit(machine, job)
     progress(machine, {job: (25, 1, 3, 1)})
     machine.gone(WORKER, 1.0)
-    (count,) = machine.clients.status(machine.jobs[job]).counts
+    (count,) = machine.descriptions.status(machine.jobs[job]).counts
     assert (count.done, count.failed, count.running) == (25, 1, 0)
     restored = job_of(row_of(machine.jobs[job]), [(0, -1, 1, 1)])
     assert restored.counted == {0: (25, 1)} and not restored.counts_final

@@ -11,7 +11,6 @@ from tests.unit.broker.driven import (
     answers,
     broker,
     cancel,
-    feed,
     hello,
     sink,
     submit,
@@ -20,7 +19,6 @@ from tests.unit.broker.driven import (
 from zturbo.core.effects import Confirm, Control, Record
 from zturbo.wire.control import from_broker, to_broker
 from zturbo.wire.control.view import Member
-from zturbo_broker.jobs.quotas import JOB_MEMORY
 
 
 def test_what_was_decided_is_recorded_before_it_is_said() -> None:
@@ -57,25 +55,6 @@ def test_a_trace_context_that_is_none_is_dropped(bad: Any) -> None:
     assert submit(machine, b"j" * 16, traceparent=bad, priority=2).at is not None
     job = machine.known.table.find(b"j" * 16)
     assert job is not None and job.options == {"priority": 2}
-
-
-def test_the_size_of_a_job_is_told_until_it_ends() -> None:
-    machine, name = broker(), b"j" * 16
-    submit(machine, name)
-    job = machine.jobs[name]
-
-    def sizes() -> tuple[int, int]:
-        told = machine.clients.status(job)
-        return told.input_bytes, told.memory
-
-    empty = JOB_MEMORY + len("n")
-    assert sizes() == (0, empty)
-    feed(machine, name, 0, 3)
-    feed(machine, name, 1, 500)
-    nbytes = job.chunks.nbytes
-    assert nbytes > 500 and sizes() == (nbytes, empty + nbytes)
-    cancel(machine, name, 1.0)
-    assert sizes() == (0, 0)
 
 
 @pytest.mark.parametrize("timeout", [float("nan"), float("inf"), 0, -1.0])

@@ -174,7 +174,7 @@ def test_many_jobs_that_wait_for_a_worker_are_placed_in_steps() -> None:
             submit(machine, name(i))
     assert steps(lambda: hello(many, worker())) <= steps(lambda: hello(few, worker())) + 20
     assert running(many) == PLACED_AT_ONCE
-    waiting = many.clients.status(many.jobs[name(PLACED_AT_ONCE)])
+    waiting = many.descriptions.status(many.jobs[name(PLACED_AT_ONCE)])
     assert (waiting.state, waiting.waiting) == ("waiting", "its turn: the jobs before it are placed first")
     for rounds in range(2, 5):
         due = many.deadline()
