@@ -10,6 +10,7 @@ import pytest
 
 from tests.support.cluster import Cluster, eventually, stage
 from zturbo import Client, Job, JobHandle, Task
+from zturbo.cli import main
 from zturbo.errors import JobCancelled, UsageError
 
 N = 300
@@ -78,7 +79,9 @@ def test_each_gets_its_own_results_in_its_own_time(tmp_path: Path) -> None:
             gc.enable()
 
 
-def test_jobs_of_different_names_travel_together_and_each_is_a_row() -> None:
+def test_jobs_of_different_names_travel_together_and_each_is_a_row(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     with Cluster({"p": [stage("count", "Count", 1)]}) as cluster, cluster.client() as client:
         assert client.submit(Task(0), pipeline="p").result(60) == [], "all stages are there"
         client.submit(Task(0), pipeline="p")
@@ -94,6 +97,8 @@ def test_jobs_of_different_names_travel_together_and_each_is_a_row() -> None:
         with cluster.client() as other:
             assert other.attach("clip-299").result(60) == [0, 1, 2]
             assert other.attach("clip-299").name == "clip-299"
+        assert main(["job", "clip-251", "--broker", cluster.address]) == 0
+        assert "that travel together" in capsys.readouterr().out
         jobs[5].release()
         assert "clip-5" not in {row["name"] for row in client.jobs()}
 

@@ -123,7 +123,7 @@ def _facts(job: dict[str, Any]) -> list[tuple[str, str]]:
         ("took", times(job, 0.0)[1]),
         ("state", state + (f", waits for {job['waiting']}" if job["waiting"] else "")),
         ("epoch", f"{job['epoch']}" + (", started over" if job["epoch"] > 1 else "")),
-        ("root tasks", f"{job['fed']}" if job["total"] is not None else f"{job['fed']} so far"),
+        ("root tasks", _roots(job)),
         ("results", str(job["results"])),
         ("failed tasks", str(job["failed"])),
     ]
@@ -135,6 +135,12 @@ def _facts(job: dict[str, Any]) -> list[tuple[str, str]]:
     if job["error"]:
         facts.append(("error", job["error"].replace("\n", "\n    ")))
     return facts
+
+
+def _roots(job: dict[str, Any]) -> str:
+    if job["carrier"]:
+        return f"1 of {job['fed']} that travel together, as a job each: the stages' counts are of all"
+    return f"{job['fed']}" if job["total"] is not None else f"{job['fed']} so far"
 
 
 def _failures(client: Client, job: dict[str, Any]) -> list[dict[str, Any]]:
