@@ -132,6 +132,10 @@ class Job:
     """Monotonic time until which no roots are sent, because too many of its results are not read yet."""
     logged: tuple[JobState, int] | None = None
     """State and epoch of which the log has a line."""
+    large: bool = False
+    """Whether its results are so large that they are not kept for its failed tasks alone."""
+    let_go_of: bool = False
+    """Whether its client needs its results no more, and the job stays in the list."""
     carries: int = 0
     """How many jobs it carries, each of which is one of its roots; 0 if it is a job of its own."""
     cancelled: set[int] = field(default_factory=set)
@@ -158,6 +162,8 @@ class Job:
             "counts_final": self.counts_final,
             "chunks": self.fed,
             "owner": self.owner,
+            "large": self.large,
+            "let_go_of": self.let_go_of,
         } | self._carried()
 
     def _carried(self) -> dict[str, Any]:
@@ -188,6 +194,8 @@ class Job:
         self.counts_final = notes.get("counts_final", False)
         self.chunks_were = notes.get("chunks", 0)
         self.owner = notes.get("owner", "")
+        self.large = notes.get("large", False)
+        self.let_go_of = notes.get("let_go_of", False)
         self.carries = notes.get("carries", 0)
         self.cancelled = set(notes.get("cancelled", ()))
         self.let_go = set(notes.get("let_go", ()))
@@ -208,6 +216,11 @@ class Job:
         if root in self.cancelled:
             return JobState.CANCELLED
         return JobState.DONE if root in self.over and self.state is JobState.RUNNING else self.state
+
+    @property
+    def results_kept(self) -> bool:
+        """Whether its results can be read, once it is done."""
+        return not self.let_go_of or (self.failed > 0 and not self.large)
 
     @property
     def weight(self) -> int:

@@ -21,6 +21,8 @@ from zturbo_broker.machine.lifecycle import Lifecycle
 
 __all__ = ["FromClients"]
 
+LET_GO = "the job is done, and its client has read its results, which are not kept"
+
 WATCH = 5.0
 """Seconds after which a watch that its client does not repeat is forgotten."""
 
@@ -266,6 +268,8 @@ class FromClients:
             self.say.error(
                 identity, message.ref, "UsageError", "no such job, or its results are not kept any more"
             )
+        elif job.state is JobState.DONE and not job.results_kept:
+            self.say.error(identity, message.ref, "ResultsLost", LET_GO)
         else:
             self.life.seekers.asks(identity, job.id, now)
             at = self._whereabouts(job, self._next_reader()).but(name=job.name_of(root))
@@ -305,7 +309,7 @@ class FromClients:
 
     def _whereabouts(self, job: Job, token: int) -> answers.Whereabouts:
         state, kind, error = job.state, job.error_kind, job.error
-        sink = self.life.sink_of(job)
+        sink = self.life.history.sink_of(job)
         gone = sink is None and job.stamp is not None and job.stamp.spool not in self.life.lost_sinks
         if gone and state is JobState.DONE:
             state, kind, error = JobState.FAILED, "ResultsLost", "the sink that had the results is gone"
@@ -346,11 +350,15 @@ class FromClients:
         job, root = self.table.locate(message.job)
         if job is not None and root >= 0:
             self._release_carried(job, root, now)
+        elif job is not None and message.history:
+            if job.state not in ENDED and not message.complete:
+                self.life.end(job, JobState.CANCELLED, *WHY_CANCELLED, now)
+            self.life.history.let_go_of(job, now)
         elif job is not None and job.state in ENDED:
-            self.life.prune(job)
+            self.life.history.prune(job, now)
         elif job is not None:
             self.life.end(job, JobState.CANCELLED, "JobCancelled", "its client let go of it", now)
-            self.life.prune(job)
+            self.life.history.prune(job, now)
         state = "unknown" if job is None else job.state.value
         self.say.ok(identity, message.ref, answers.State(state=state))
 
@@ -361,7 +369,7 @@ class FromClients:
             job.cancelled.add(root)
         self._record_carried(job, now)
         if len(job.let_go) == job.carries:
-            self.life.prune(job)
+            self.life.history.prune(job, now)
 
     def _record_carried(self, job: Job, now: float) -> None:
         """Note which of the jobs that travel together are needed no more, and end them all if none is."""

@@ -81,6 +81,9 @@ class JobReports:
 
     def complete(self, identity: bytes, message: to_broker.Complete, now: float) -> None:
         """A sink says that it has all of some jobs."""
+        for name in message.large:
+            if (job := self.jobs.get(name)) is not None:
+                job.large = True
         ended = [
             told[0]
             for told in message.jobs
@@ -113,6 +116,8 @@ class JobReports:
             self.life.wait_again(job)
             return False
         self.life.end(job, JobState.DONE, None, None, now)
+        if job.let_go_of:
+            self.life.history.let_go_of(job, now)
         return True
 
     def job_failed(self, identity: bytes, message: to_broker.JobFailed, now: float) -> None:

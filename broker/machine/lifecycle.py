@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter, OrderedDict
+from collections import Counter
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -23,6 +23,7 @@ from zturbo_broker.jobs.roots import Roots
 from zturbo_broker.jobs.seekers import Seekers
 from zturbo_broker.jobs.states import JOB
 from zturbo_broker.jobs.table import FIRST_RANK
+from zturbo_broker.machine.history import History
 from zturbo_broker.machine.known import Known, PipelineInfo
 from zturbo_broker.machine.recovery import ASK_EVERY, Recovery
 from zturbo_broker.machine.viewing import Viewing
@@ -38,21 +39,6 @@ UNORDERED = ("roots", "none")
 
 PLACED_AT_ONCE = 512
 """Jobs that are placed before the broker reads messages again. It takes about a tenth of a second."""
-
-KEEP_JOBS = 10_000
-"""Most ended jobs that the broker keeps, with their results; it forgets the oldest first."""
-
-
-class _Ended(NamedTuple):
-    """What is needed to forget a job that has ended."""
-
-    at: float
-    """When it ended."""
-    state: JobState
-    weight: int
-    """How many jobs of clients it is."""
-    sink: bytes
-    spool: bytes
 
 
 class _Here(NamedTuple):
@@ -86,7 +72,6 @@ class Lifecycle:
         self.counts = known.counts
         self.problems = known.problems
         self.codes = known.codes
-        self.keep = keep
         self.placement = Placement()
         self.custody: Custody[bytes] = Custody()
         self.senders = Senders(known.me, known.membership.broker.host, self.custody, known.effects)
@@ -99,6 +84,7 @@ class Lifecycle:
         """Members that are about to leave: no job is placed on them."""
         self.deadlines = Deadlines()
         self.forgets = Forgets()
+        self.history = History(known, self.forgets, self.lost_sinks, keep)
         self.feeds = Feeds(feed_timeout)
         self.seekers = Seekers(SEEK, known.effects)
         self.watches: dict[bytes, tuple[int, dict[bytes, tuple[bytes, ...]], float]] = {}
@@ -110,19 +96,13 @@ class Lifecycle:
         self.viewing = Viewing(known, self.senders)
         self.unplaced = True
         """Whether something has happened after which a waiting job may be placed."""
-        self.ended: OrderedDict[bytes, _Ended] = OrderedDict()
-        """Each ended job, the one that ended first comes first."""
-        self.ended_jobs = 0
-        """How many jobs of clients these are."""
         self.now = 0.0
         """The time of the last :meth:`settle`."""
 
     def end(self, job: Job, state: JobState, kind: str | None, error: str | None, now: float) -> None:
         """End a job in this state; tell its members, its watchers and, unless it is done, its nodes."""
         self._move(job, state)
-        self.note_end(job, now)
-        while self.ended_jobs > KEEP_JOBS and len(self.ended) > 1:
-            self._prune_oldest()
+        self.history.note_end(job, now)
         self.unplaced = True
         job.error_kind, job.error, job.waiting = kind, error, None
         job.ended_at = now
@@ -164,40 +144,6 @@ class Lifecycle:
             if job.id in jobs:
                 del self.watches[identity]
                 self.say.ok(identity, ref, tuple((name, state.value, kind, error) for name in jobs[job.id]))
-
-    def prune(self, job: Job) -> None:
-        """Forget a job that has ended, and its results."""
-        if self.ended.pop(job.id, None) is not None:
-            self.ended_jobs -= job.weight
-        self._forget(job.id, job.state, job.weight, self.sink_of(job))
-
-    def note_end(self, job: Job, now: float) -> None:
-        """The job has ended: it is forgotten after a while."""
-        sink, spool = (b"", b"") if job.stamp is None else (job.stamp.sink, job.stamp.spool)
-        self.ended[job.id] = _Ended(now, job.state, job.weight, sink, spool)
-        self.ended_jobs += job.weight
-
-    def _prune_oldest(self) -> None:
-        """Forget the job that ended first. Its row is not read for that."""
-        name, old = self.ended.popitem(last=False)
-        self.ended_jobs -= old.weight
-        self._forget(name, old.state, old.weight, _sink(self.membership.sinks(), old.sink, old.spool))
-
-    def _forget(self, job: bytes, state: JobState, weight: int, sink: Member | None) -> None:
-        if sink is not None:
-            self.forgets.add([sink.incarnation], job, self.now)
-        self.effects.append(Record("drop_job", (job,)))
-        self.counts.forget(job)
-        self.table.drop(job, state, weight)
-
-    def sink_of(self, job: Job) -> Member | None:
-        """The living sink that has a job's results: the stamped one. Where the job has ended it may be the
-        successor on the same spool, since the stamp is not renewed then."""
-        stamp = job.stamp
-        if stamp is None:
-            return None
-        spool = stamp.spool if job.state in ENDED and stamp.spool not in self.lost_sinks else b""
-        return _sink(self.membership.sinks(), stamp.sink, spool)
 
     def _move(self, job: Job, state: JobState) -> None:
         before = job.state
@@ -450,7 +396,8 @@ class Lifecycle:
         ended = []
         for name, *rank in known:
             job = self.table.find(name) if member.role == "sink" else self.jobs.get(name)
-            if job is None or (member.role == "worker" and job.state in ENDED):
+            over = job is None or (job.state in ENDED and (member.role == "worker" or not job.results_kept))
+            if job is None or over:
                 ended.append(name)
             elif (
                 job.stamp is not None
@@ -461,11 +408,6 @@ class Lifecycle:
         ended += self.counts.owed(member.incarnation)
         if ended:
             self.effects.append(Control(from_broker.Forget(jobs=tuple(ended)), member.incarnation))
-
-    def prune_old(self, now: float) -> None:
-        """Forget jobs that ended long ago."""
-        while self.ended and now - next(iter(self.ended.values())).at > self.keep:
-            self._prune_oldest()
 
     def deadline(self) -> float | None:
         """When something is due."""
@@ -498,13 +440,6 @@ class Lifecycle:
 
 def _with_code(members: Sequence[Member], code: str | None) -> list[Member]:
     return [member for member in members if not code or member.code == code]
-
-
-def _sink(sinks: Sequence[Member], incarnation: bytes, spool: bytes) -> Member | None:
-    """This sink, or else the one that has this spool now."""
-    found = [sink for sink in sinks if sink.incarnation == incarnation]
-    found += [sink for sink in sinks if spool and sink.spool == spool]
-    return found[0] if found else None
 
 
 def _order(job: Job, pipeline: PipelineInfo) -> str:

@@ -248,7 +248,7 @@ class BrokerMachine:
         self.life.time_out(now)
         self.effects.extend(self.life.forgets.say(now))
         self.life.ask_known_failures(now)
-        self.life.prune_old(now)
+        self.life.history.prune_old(now)
         self.senders.tick(now)
         self.rounds.event(now)
 

@@ -57,7 +57,7 @@ class Restart:
                     self.life.lost_sinks.add(job.stamp.spool, now)
             if job.state in ENDED:
                 job.ended_at = now
-                self.life.note_end(job, now)
+                self.life.history.note_end(job, now)
                 if job.stamp is not None and not job.counts_final:
                     self.counts.ended(job, [m for m in members if m.pipeline == job.pipeline])
                 if job.id not in self.counts.ending:

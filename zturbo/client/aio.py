@@ -155,6 +155,7 @@ class AsyncClient:
             fail=reader.fail,
             check=partial(connection.submissions.check_size, pipeline),
         )
+        complete = False
         try:
             async for content in reader.contents(None):
                 if type(content) is not Failure:
@@ -162,13 +163,15 @@ class AsyncClient:
                     continue
                 for error in content.take(on_error):
                     yield error
+            complete = True
         finally:
             feeder.close()
             if source is not None:
                 source.close()
             reader.close()
             if not connection.forked:
-                await quietly(asyncio.wrap_future(connection.send(to_broker.Release(job=job_id))))
+                release = to_broker.Release(job=job_id, history=True, complete=complete)
+                await quietly(asyncio.wrap_future(connection.send(release)))
 
     async def attach(self, job_id: bytes | str, *, from_start: bool = False) -> AsyncJob:
         """As :meth:`zturbo.Client.attach`."""

@@ -67,20 +67,23 @@ def _results(
     """Yields None, then contents; tasks if ``on_error`` is None."""
     reader = Reader(connection.io, job_id, 0, acceptance)
     feeder = Feeder(connection.io, job_id, contents, fail=reader.fail, check=check)
+    complete = False
     try:
         yield None
         if on_error is None:
             yield from reader.tasks(None)
-            return
-        for content in reader.contents(None):
-            if type(content) is not Failure:
-                yield content
-            else:
-                yield from content.take(on_error)
+        else:
+            for content in reader.contents(None):
+                if type(content) is not Failure:
+                    yield content
+                else:
+                    yield from content.take(on_error)
+        complete = True
     finally:
         feeder.close()
         if not connection.forked and not sys.is_finalizing():  # then no thread is left to send it
-            _quietly(connection.send(to_broker.Release(job=job_id)), connection.io.may_wait(timeout))
+            release = to_broker.Release(job=job_id, history=True, complete=complete)
+            _quietly(connection.send(release), connection.io.may_wait(timeout))
 
 
 @atexit.register

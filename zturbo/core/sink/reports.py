@@ -14,6 +14,9 @@ REPORT_AFTER = 1.0
 PAUSE_EVERY = 1.0
 """Seconds between two reports that a job has more than its share of unread results."""
 
+LARGE_BYTES = 64 << 20
+"""Bytes of a job's batches from which on it is large: its results are not kept for its failed tasks alone."""
+
 MAX_KNOWN_FAILURES = 10_000
 """Most failures that may have been given out when an ordered job starts over: with more it ends."""
 
@@ -35,6 +38,8 @@ class Reports:
         """(job, epoch, results, failed tasks) of jobs whose end is about to be reported."""
         self._ended: dict[bytes, tuple[tuple[int, int, int], ...]] = {}
         """Of these jobs those with order ``roots`` -> the numbers of their roots."""
+        self._large: list[bytes] = []
+        """Of these jobs the large ones."""
 
     def deadline(self, job: SinkJob) -> float | None:
         """When a report of this job is due."""
@@ -58,6 +63,8 @@ class Reports:
             job.report_at = now + REPORT_AFTER
             complete = (job.stamp.job, job.stamp.epoch, job.good, job.failed)
             self._complete.append(complete)
+            if job.stored_bytes >= LARGE_BYTES:
+                self._large.append(job.stamp.job)
             if job.ends:
                 self._ended[job.stamp.job] = job.ends.numbers(job.released)
 
@@ -66,7 +73,8 @@ class Reports:
         if self._complete:
             complete, self._complete = tuple(self._complete), []
             ended, self._ended = self._ended, {}
-            message = to_broker.Complete(incarnation=self._me, jobs=complete, ended=ended)
+            large, self._large = tuple(self._large), []
+            message = to_broker.Complete(incarnation=self._me, jobs=complete, ended=ended, large=large)
             self._effects.append(Control(message))
 
     def crowding(self, job: SinkJob, now: float) -> None:

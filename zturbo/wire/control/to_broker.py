@@ -264,6 +264,8 @@ class Complete(Message):
     """(job, epoch, results, failed tasks)"""
     ended: Annotated[dict[Id, RootEnds], AtMost(MANY)] = {}  # noqa: RUF012 - as in Renew
     """Job with order ``roots`` -> all of its roots."""
+    large: Annotated[tuple[Id, ...], AtMost(MANY)] = ()
+    """Jobs with so many bytes of results that they are kept only as long as they are needed."""
 
 
 class KnownFailures(Message, type_name="known_failures"):
@@ -393,9 +395,15 @@ class Cancel(Request[answers.State]):
 
 
 class Release(Request[answers.State]):
-    """Tells the broker that a job's results are not needed any more."""
+    """Tells the broker that a job's results are not needed any more. A job that runs is cancelled."""
 
     job: Id
+    history: bool = False
+    """Whether the job stays in the list of jobs. So do its results, if tasks failed and the job is not large:
+    these tasks can be run again."""
+    complete: bool = False
+    """With ``history``: whether the client has had all results. Then a job that runs, for the broker, is not
+    cancelled: it has just ended."""
 
 
 class Jobs(Request[answers.Description]):

@@ -186,7 +186,7 @@ def test_who_waits_for_one_is_told_when_all_have_ended() -> None:
     machine.control(stamp.sink, to_broker.Complete(incarnation=stamp.sink, jobs=((CARRIER, 1, 3, 0),)), 2.0)
     (told,) = [e.message for e in machine.effects if isinstance(e, Confirm) and e.to == CLIENT]
     assert told == from_broker.Ok(ref=9, value=((FIRST, "done", None, None), (SECOND, "done", None, None)))
-    assert machine.life.ended_jobs == 3 and machine.known.table.totals[JobState.DONE] == 3
+    assert machine.life.history.ended_jobs == 3 and machine.known.table.totals[JobState.DONE] == 3
 
 
 def test_the_last_one_that_is_let_go_takes_all_with_it() -> None:
@@ -196,7 +196,8 @@ def test_the_last_one_that_is_let_go_takes_all_with_it() -> None:
         assert CARRIER in machine.jobs
         ask(machine, to_broker.Release(job=carried_id(CARRIER, root)))
         assert ask(machine, to_broker.Attach(job=carried_id(CARRIER, root))).kind == "UsageError"
-    assert CARRIER not in machine.jobs and not machine.life.ended and not machine.life.ended_jobs
+    history = machine.life.history
+    assert CARRIER not in machine.jobs and not history.ended and not history.ended_jobs
     machine.check()
 
 

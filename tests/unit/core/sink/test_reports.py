@@ -5,7 +5,7 @@ from __future__ import annotations
 from tests.unit.core.sink.jobs import JOB, ME, a_batch, a_fail, a_job, enter, stamp
 from zturbo.core.effects import Control, Effect
 from zturbo.core.sink.job import SinkJob, SinkJobState
-from zturbo.core.sink.reports import MAX_KNOWN_FAILURES, PAUSE_EVERY, REPORT_AFTER, Reports
+from zturbo.core.sink.reports import LARGE_BYTES, MAX_KNOWN_FAILURES, PAUSE_EVERY, REPORT_AFTER, Reports
 from zturbo.wire.control import to_broker
 from zturbo.wire.control.message import Message
 from zturbo.wire.messages import End, Fail
@@ -50,7 +50,7 @@ def test_of_a_job_that_goes_on_there_is_nothing_to_report() -> None:
 
 def test_a_complete_job_is_reported_until_the_broker_confirms_it() -> None:
     job, told = done(), Told()
-    report = to_broker.Complete(incarnation=ME, jobs=((JOB, 1, 2, 1),), ended={})
+    report = to_broker.Complete(incarnation=ME, jobs=((JOB, 1, 2, 1),), ended={}, large=())
     assert told.reports.deadline(job) == 0.0
     assert told.at(job, 0.0) == [report]
     assert told.at(job, REPORT_AFTER / 2) == [], "the answer may be on its way"
@@ -135,3 +135,10 @@ def test_more_failures_than_can_be_kept_end_the_job() -> None:
     (report,) = started_over(fails, {1: WORKER})
     assert isinstance(report, to_broker.JobFailed) and report.kind == "ResultsLost"
     assert str(MAX_KNOWN_FAILURES + 1) in report.error
+
+
+def test_a_large_job_is_reported_as_one() -> None:
+    job, told = done(), Told()
+    job.stored_bytes = LARGE_BYTES
+    (report,) = told.at(job, 0.0)
+    assert isinstance(report, to_broker.Complete) and report.large == (JOB,)
