@@ -58,7 +58,8 @@ def add(commands: Any) -> None:
         help="watch which stage is slow, and why",
         description="Shows, each second: the workers of each stage, how many tasks wait in front of it, its "
         "rate, the time per task (median, and the one that 99 % of the tasks do not exceed), where its "
-        "workers' time goes, and what limits the pipeline; hosts with CPU, memory, network, GPUs; jobs.",
+        "workers' time goes, and what limits the pipeline; hosts with CPU, memory, network, GPUs; jobs, "
+        "and what went wrong for them.",
         epilog=EPILOG,
     )
     parser.add_argument("--once", action="store_true", help="print it once and leave")
