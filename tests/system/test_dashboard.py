@@ -110,6 +110,8 @@ def test_the_page_is_guarded(network: tuple[Cluster, Client, str, str]) -> None:
     assert ask(f"{page}/api/state", Host="evil.example")[0] == 421
     assert client.jobs(job)[0]["state"] == "running"
     assert ask(f"{page}/static/../app.py")[0] == 404
+    assert json.loads(ask(f"{page}/api/jobs/{job}")[1])["name"] == "long"
+    assert [ask(f"{page}/api/jobs/{name}")[0] for name in ("0" * 32, "long", "x")] == [404] * 3
     assert json.loads(ask(f"{page}/api/logs?after=x&level=y")[1]) is not None
     assert json.loads(ask(f"{page}/api/spans?lane=x&lane=%00&since=nan&until=-1e999")[1]) == []
 

@@ -23,6 +23,7 @@ from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, R
 from starlette.routing import Route
 
 from zturbo.client.client import Client
+from zturbo.client.job_ids import is_job_id
 from zturbo.client.reader import FailedTask
 from zturbo.dashboard.metrics import exposition
 from zturbo.dashboard.watching import Watcher
@@ -151,6 +152,14 @@ def make_app(watcher: Watcher, *, token: str = "", hosts: frozenset[str] | None 
         )
         return Response(found, media_type="application/json")
 
+    def job(request: Request) -> Response:
+        name = request.path_params["job"]
+        try:
+            found = watcher.client.jobs(name) if watcher.client is not None and is_job_id(name) else []
+        except ZturboError as error:
+            return JSONResponse({"error": str(error)}, 409)
+        return JSONResponse(found[0] if found else {"error": "no such job"}, 200 if found else 404)
+
     def metrics(request: Request) -> Response:
         text, kind = exposition(watcher)
         return Response(text, headers={"Content-Type": kind})
@@ -184,6 +193,7 @@ def make_app(watcher: Watcher, *, token: str = "", hosts: frozenset[str] | None 
         Route("/api/history", history),
         Route("/api/spans", spans),
         Route("/api/logs", lines),
+        Route("/api/jobs/{job}", job),
         Route("/api/jobs/{job}/{what}", act, methods=["POST"]),
         Route("/metrics", metrics),
         Route("/health", health),

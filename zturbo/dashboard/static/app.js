@@ -441,9 +441,19 @@ function filter(name, hint) {
 }
 
 let failures = null;
+let older = {}; // a job that is not among the last ones: its id, and its status once the broker has answered
+const jobOf = (id) => state.jobs.find((one) => one.id === id) || (older.id === id ? older.status : undefined);
+async function readOlder() {
+  const id = view() === "jobs" && decodeURIComponent(location.pathname.split("/")[2] || "");
+  if (!id || state.jobs.some((one) => one.id === id) || (older.id === id && clock() - older.at < 2)) return;
+  const answer = await fetch(`/api/jobs/${encodeURIComponent(id)}`);
+  older = { id, at: clock(), status: answer.ok ? await answer.json() : null };
+  drawn = "";
+}
+
 function jobView(id) {
-  const job = state.jobs.find((one) => one.id === id);
-  if (!job) return [el("p", { text: "The broker shows no such job: it was released, or many have ended since." }), el("a", { href: "/jobs", text: "all jobs" })];
+  const job = jobOf(id);
+  if (!job) return [el("p", { text: job === undefined ? "Asking the broker…" : "The broker knows no such job: it was released, or ended long ago." }), el("a", { href: "/jobs", text: "all jobs" })];
   const facts = [["Job", job.id], ["Pipeline", job.pipeline], ["State", jobState(job)], ["Results", count(job.results)], ["Failed tasks", count(job.failed)],
     ["Epoch", String(job.epoch)], ["Created", job.created ? new Date(1000 * job.created).toLocaleString() : "–"]];
   facts.push(["Took", took(job)]);
@@ -631,6 +641,7 @@ async function look() {
       state = await answer.json();
       if (state.lanes) noteLanes();
     } else state = { ...(state || {}), error: await answer.text() };
+    if (state.jobs) await readOlder();
     if (view() === "logs" || view() === "incidents") await readLines(view() === "incidents");
   } catch {
     state = { ...(state || {}), error: "the page's process does not answer: is zturbo dashboard still running?" };
@@ -666,7 +677,7 @@ document.addEventListener("click", (event) => {
 
 document.addEventListener("click", (event) => {
   const button = event.target instanceof Element && event.target.closest("button[data-act]");
-  const job = button && state.jobs.find((one) => one.id === button.dataset.job);
+  const job = button && jobOf(button.dataset.job);
   if (job) ACTS[button.dataset.act](job);
 });
 
