@@ -85,6 +85,7 @@ function morph(shown, wanted) {
 function alike(now, next) {
   const active = now === document.activeElement;
   if (active && now.nodeName === "SELECT") return; // its list may be open
+  if (next.dataset.version && now.dataset.version === next.dataset.version) return; // what is in it is the same
   for (const { name } of [...now.attributes]) if (!next.hasAttribute(name) && !OWN.has(name)) now.removeAttribute(name);
   for (const { name, value } of next.attributes) {
     const typed = name === "value" && active;
@@ -526,8 +527,10 @@ function logsView(incidents) {
       choice("level", "Level", "all levels", ["INFO", "WARNING", "ERROR"].map((name) => [name, `${name} and above`])),
       filter("words", "words in it"));
   }
-  const box = el("div", { class: "log", id: "log", tabindex: "0", "aria-label": "Log" }, ...lines.map(logLine));
   const shown = $("log");
+  const version = JSON.stringify([linesOf, afterLine, lines.length, state.hosts.length > 1]);
+  const made = shown && shown.dataset.version === version ? [] : lines.map(logLine);
+  const box = el("div", { class: "log", id: "log", tabindex: "0", "aria-label": "Log", "data-version": version }, ...made);
   const follows = !shown || toEnd || shown.scrollHeight - shown.scrollTop - shown.clientHeight < 40;
   toEnd = false;
   if (follows) queueMicrotask(() => { if ($("log")) $("log").scrollTop = $("log").scrollHeight; });
