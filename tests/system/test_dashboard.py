@@ -126,6 +126,14 @@ def test_beyond_this_host_it_wants_a_token(network: tuple[Cluster, Client, str, 
         assert ask(f"{page}/api/state", Cookie="zturbo-token=secret")[0] == 200
 
 
+def test_an_address_that_is_taken_is_named(network: tuple[Cluster, Client, str, str]) -> None:
+    taken = network[2].removeprefix("http://")
+    command = [sys.executable, "-m", "zturbo", "dashboard", "--broker", network[1].broker, "--bind", taken]
+    told = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    text = f"zturbo: the page cannot listen at {taken}: Address already in use; name another HOST:PORT"
+    assert told.returncode != 0 and text in told.stderr
+
+
 def test_with_keys_it_wants_a_token_on_this_host_too(network: tuple[Cluster, Client, str, str]) -> None:
     """Else each user of the host could do what the key may do."""
     with page_of(network[1].broker, ZTURBO_KEYS="/no/such/folder") as page:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import secrets
+import socket
 import sys
 from typing import Any
 
@@ -13,7 +14,7 @@ from zturbo.cli.ask import add_broker
 from zturbo.cli.printed import print_line
 from zturbo.client.client import DEFAULT_BROKER, Client
 from zturbo.dashboard import DEFAULT_BIND
-from zturbo.errors import UsageError
+from zturbo.errors import StartError, UsageError
 from zturbo.runtime.net.localkeys import find_local, wants_local
 
 __all__ = ["add", "run", "serve_page"]
@@ -67,6 +68,7 @@ def serve_page(broker: str, bind: str, *, keys: str | None = None, as_json: bool
 
     Raises:
         UsageError: the libraries are missing, or the address makes no sense.
+        StartError: nothing can listen at the address.
     """
     host, _, port = bind.rpartition(":")
     host = host.strip("[]")
@@ -90,8 +92,7 @@ def serve_page(broker: str, bind: str, *, keys: str | None = None, as_json: bool
     watcher = Watcher(broker, lambda: Client(broker, keys=keys))
     app = make_app(watcher, token=token, hosts=hosts)
     config = uvicorn.Config(app, host=host, port=int(port), log_level="warning", access_log=False)
-    sock = config.bind_socket()
-    sock.listen(128)  # before the address is printed, so that it can be opened at once
+    sock = _listen(host, int(port))  # before the address is printed, so that it can be opened at once
     real = sock.getsockname()[1]
     where = f"http://{f'[{host}]' if ':' in host else host}:{real}/pipeline"
     where += f"?token={token}" if token else ""
@@ -105,3 +106,13 @@ def serve_page(broker: str, bind: str, *, keys: str | None = None, as_json: bool
     finally:
         watcher.close()
     return 0
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    try:
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        return socket.create_server((host, port), family=family, backlog=128)
+    except OSError as error:
+        why = str(error.strerror or error).partition(" (while ")[0]
+        text = f"the page cannot listen at {host}:{port}: {why}"
+        raise StartError(f"{text}; name another HOST:PORT for it, or port 0 for any that is free") from None
