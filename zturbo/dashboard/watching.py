@@ -1,4 +1,7 @@
-"""Asks the broker twice a second, once for all who look, and keeps the last minutes."""
+"""Asks the broker twice a second, once for all who look, and keeps the last minutes.
+
+Jobs are asked about less often where there are many.
+"""
 
 from __future__ import annotations
 
@@ -84,6 +87,10 @@ class Watcher:
         self._asks = threading.Lock()
         """Held by the one who asks for older lines."""
         self._after = 0
+        self._described: dict[str, Any] = {}
+        """The last answer about jobs."""
+        self._jobs_due = 0.0
+        """When to ask about jobs again."""
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="watch", daemon=True)
 
@@ -104,19 +111,28 @@ class Watcher:
             try:
                 if self.client is None:
                     self.client = self._connect()
+                self._ask_about_jobs(self.client)
+                asked = time.monotonic()
                 self._look(self.client, asked)
                 self.error = ""
             except ZturboError as error:
                 self.error = str(error)
                 self.state = self._dump({"error": self.error, "broker": self.broker})
+                self._jobs_due = 0.0
             except Exception as error:  # a viewer goes on, whatever it was
                 log.exception("the page was not brought up to date")
                 self.error = f"{type(error).__name__}: {error}"
-            took = time.monotonic() - asked
-            self._stop.wait(max(EVERY, min(10.0, REST * took)))
+            self._stop.wait(_pause(time.monotonic() - asked))
+
+    def _ask_about_jobs(self, client: Client) -> None:
+        """Ask about jobs, if that is due: with many of them it takes long, and nothing else waits for it."""
+        asked = time.monotonic()
+        if not self._described or asked >= self._jobs_due:
+            self._described = client.describe(most=PAGE)
+            self._jobs_due = asked + _pause(time.monotonic() - asked)
 
     def _look(self, client: Client, now: float) -> None:
-        told, described = client.telemetry(), client.describe(most=PAGE)
+        told, described = client.telemetry(), self._described
         self._read_lines(client)
         with self.lock:
             self.telemetry, self.jobs, self.described = told, described["totals"], described
@@ -250,6 +266,11 @@ class Watcher:
     @staticmethod
     def _dump(value: Any) -> bytes:
         return json.dumps(value, default=str, allow_nan=False).encode()
+
+
+def _pause(took: float) -> float:
+    """Seconds from an answer that took so long to the next question."""
+    return max(EVERY, min(10.0, REST * took))
 
 
 def _is_sink(source: str, name: str) -> bool:

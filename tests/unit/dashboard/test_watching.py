@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from tests.support.cluster import eventually
+from zturbo.dashboard import watching
 from zturbo.dashboard.watching import Watcher
 
 
@@ -17,12 +19,16 @@ class Played:
     def __init__(self, role: str) -> None:
         self.role = role
         self.closed = False
-        self.asked = 0
+        self.asked = self.looks = self.described = 0
+        self.clock, self.takes = SimpleNamespace(now=100.0), 0.0
 
     def telemetry(self) -> dict[str, Any]:
+        self.looks += 1
         return {"members": [], "pipelines": []}
 
     def describe(self, most: int) -> dict[str, Any]:
+        self.described += 1
+        self.clock.now += self.takes
         empty = {"jobs": [], "pipelines": [], "totals": {}, "trouble": None, "open": False, "next": 0}
         return {**empty, "clock": 1000.0}
 
@@ -50,6 +56,21 @@ def test_a_viewers_page_is_told_that_it_may_only_look(role: str, viewer: bool) -
     finally:
         watcher.close()
     assert client.closed
+
+
+def test_many_jobs_do_not_hold_up_what_else_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    client: Any = Played("")
+    client.takes = 1.0
+    monkeypatch.setattr(watching, "time", SimpleNamespace(monotonic=lambda: client.clock.now))
+    watcher = Watcher("ipc:///nowhere", lambda: client)
+    watcher.start()
+    try:
+        eventually(lambda: client.looks >= 3)
+        assert client.described == 1
+        client.clock.now += 10.0
+        eventually(lambda: client.described == 2)
+    finally:
+        watcher.close()
 
 
 def test_lines_are_filtered() -> None:
