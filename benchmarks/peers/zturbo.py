@@ -180,5 +180,5 @@ class Here(Peer):
         return self.client.map(contents, "p")
 
     def fan_out(self, content: Any, results: int) -> Iterator[Any]:
-        """The results of one job, as they come."""
-        return self.client.submit(Job("job", Task(content)), "p").stream()
+        """The results of one job, as they come. As with other peers, nobody reads them again."""
+        return self.client.submit(Job("job", Task(content)), "p").stream(keep=False)

@@ -217,6 +217,7 @@ BUGS = [
     Bug("failures are given out though a retry is left", "zturbo_broker.machine.lifecycle:Lifecycle._hold", '"failures" if job.retries_left else ""', '""', only=("options",), within=("flaky",)),
     Bug("roots that are missing at the end are not missed", "zturbo.core.order.by_root:ByRoot._complete", "self._over.covers(self._count)", "True"),
     Bug("results are numbered one too high", "zturbo.core.sink.readers:Readers._serve_segment", "reader.token, first,", "reader.token, first + 1,"),
+    Bug("results are let go before they are taken", "zturbo.core.sink.readers:Readers._taken", "job.free(job.cursor)", "job.free(job.released)"),
     Bug("the completion is said once", _REPORTS + "outcome", "job.report_at = now + REPORT_AFTER\ncomplete = ", "job.state = job.state.CONFIRMED\ncomplete = "),
     Bug("wall time says when a completion is said again", _REPORTS + "outcome", "job.report_at = now + REPORT_AFTER\ncomplete = ", "job.report_at = __import__('time').time() + REPORT_AFTER\ncomplete = "),
     Bug("a hole in the results is not noticed", _STREAM + "results", "if message.first > self.next:", "if False:"),

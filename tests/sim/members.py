@@ -17,6 +17,7 @@ from zturbo.core.effects import (
     EndJob,
     Exit,
     ForgetDamaged,
+    Free,
     Meet,
     Note,
     Reclaim,
@@ -35,13 +36,14 @@ from zturbo.runtime.code.overlapping import AsyncRunner
 from zturbo.runtime.code.production import Production
 from zturbo.runtime.code.runner import Runner
 from zturbo.runtime.code.stagehost import StageHost
+from zturbo.slotted import replace
 from zturbo.wire.codec import decode, encode
 from zturbo.wire.control import from_broker, to_broker
 from zturbo.wire.control.codec import pack_control, read_answer
 from zturbo.wire.control.message import Message
 from zturbo.wire.control.view import Member
 from zturbo.wire.messages import PROTOCOL, Batch, Path, Results, Want
-from zturbo.wire.payload import failure_origin, slice_blob, unpack_error_map
+from zturbo.wire.payload import failure_origin, pack_many, slice_blob, unpack_error_map
 from zturbo_broker.jobs.strikes import Running
 
 if TYPE_CHECKING:
@@ -502,6 +504,8 @@ class SimSink(SimMember):
         self.machine: SinkMachine = SinkMachine(self.incarnation, spool, origin_of=failure_origin)
         self.member = Member(self.incarnation, "sink", "", -1, self.where, ENDPOINTS, ENDPOINTS, spool=spool)
         self.batches: dict[int, Batch] = {}
+        self.left: dict[int, int] = {}
+        """Batch -> its results that are needed still."""
         self.synced = 0.0
         self.unwritten: deque[Store | Note] = deque()
         self._recover()
@@ -515,12 +519,14 @@ class SimSink(SimMember):
             for frames in records:
                 message = decode(frames)
                 if isinstance(message, Want):
-                    self.machine.recovered_cursor(job, message.taken)
+                    self.machine.recovered_cursor(job, message.taken, message.first)
                     continue
                 assert isinstance(message, Batch)
                 token += 1
                 self.batches[token] = message
                 self.machine.recovered(token, message, self.now)
+        for job in self.disk.records:
+            self._let_go(self.machine.freed(job))
         self.machine.recovery_done(list(self.disk.damaged), self.now)
         self.perform()
 
@@ -530,11 +536,23 @@ class SimSink(SimMember):
             self._write()
         elif isinstance(effect, Deliver):
             self._deliver(effect)
+        elif isinstance(effect, Free):
+            if not self.unwritten:
+                self.disk.append(effect.job, encode(Want(effect.job, 0, effect.index, 0, effect.index)))
+                self._let_go(effect.pieces)
         elif isinstance(effect, ForgetDamaged):
             self.disk.clear_damaged(effect.jobs)
         else:
             assert isinstance(effect, Drop)
             self.disk.drop(effect.job)
+
+    def _let_go(self, pieces: list[tuple[int, int, int]]) -> None:
+        """The contents of batches are gone of which all results were let go."""
+        for token, start, stop in pieces:
+            batch = self.batches[token]
+            self.left[token] = self.left.get(token, batch.n) - (stop - start)
+            if self.left[token] == 0:
+                self.batches[token] = replace(batch, blob=pack_many([None] * batch.n))
 
     def _write(self) -> None:
         while self.unwritten and self.alive:

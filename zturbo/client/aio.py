@@ -147,7 +147,7 @@ class AsyncClient:
         source = _Source(contents) if hasattr(contents, "__aiter__") else None
         acceptance = connection.submit(submission)
         await settled(acceptance)
-        reader = AsyncReader(connection.io, job_id, 0, acceptance)
+        reader = AsyncReader(connection.io, job_id, 0, acceptance, once=True)
         feeder = Feeder(
             connection.io,
             job_id,

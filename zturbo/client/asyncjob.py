@@ -10,7 +10,7 @@ from typing import Any
 
 from zturbo.api.result import Result
 from zturbo.api.task import Task
-from zturbo.checks import check_timeout
+from zturbo.checks import check_timeout, check_type
 from zturbo.client.acceptance import Acceptance
 from zturbo.client.connection import Connection
 from zturbo.client.handle import JobHandle, deadline_of
@@ -30,11 +30,18 @@ class AsyncReader:
     """As :class:`~zturbo.client.reader.Reader`; its results are awaited."""
 
     def __init__(
-        self, io: ClientIO, job: bytes, first: int, accepted: Acceptance, *, tell: bool = False
+        self,
+        io: ClientIO,
+        job: bytes,
+        first: int,
+        accepted: Acceptance,
+        *,
+        tell: bool = False,
+        once: bool = False,
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._event = asyncio.Event()
-        self._incoming = Incoming(io, job, first, accepted, self._wake, tell=tell)
+        self._incoming = Incoming(io, job, first, accepted, self._wake, tell=tell, once=once)
 
     def _wake(self) -> None:
         if not self._loop.is_closed():
@@ -136,17 +143,20 @@ class AsyncJob:
         await settled(self._reading.acceptance)
         return await asyncio.wrap_future(self._reading.connection.send(message))
 
-    def _reader(self, first: int, *, tell: bool = False) -> AsyncReader:
+    def _reader(self, first: int, *, tell: bool = False, once: bool = False) -> AsyncReader:
         reading = self._reading
-        return AsyncReader(reading.connection.io, reading.job, first, reading.acceptance, tell=tell)
+        return AsyncReader(
+            reading.connection.io, reading.job, first, reading.acceptance, tell=tell, once=once
+        )
 
-    def stream(self, timeout: float | None = None) -> AsyncIterator[Any]:
+    def stream(self, timeout: float | None = None, *, keep: bool = True) -> AsyncIterator[Any]:
         """As :meth:`zturbo.JobHandle.stream`."""
-        return self._contents(deadline_of("stream: timeout", timeout))
+        check_type("stream: keep", keep, bool, "True or False")
+        return self._contents(deadline_of("stream: timeout", timeout), keep)
 
-    async def _contents(self, deadline: float | None) -> AsyncIterator[Any]:
+    async def _contents(self, deadline: float | None, keep: bool) -> AsyncIterator[Any]:
         self._reading.streamed = True
-        reader = self._reader(self._reading.first, tell=True)
+        reader = self._reader(self._reading.first, tell=True, once=not keep)
         try:
             async for content in reader.contents(deadline):
                 if type(content) is Failure:
@@ -156,13 +166,14 @@ class AsyncJob:
         finally:
             reader.close()
 
-    def tasks(self, timeout: float | None = None) -> AsyncIterator[Task]:
+    def tasks(self, timeout: float | None = None, *, keep: bool = True) -> AsyncIterator[Task]:
         """As :meth:`zturbo.JobHandle.tasks`."""
-        return self._tasks(deadline_of("tasks: timeout", timeout))
+        check_type("tasks: keep", keep, bool, "True or False")
+        return self._tasks(deadline_of("tasks: timeout", timeout), keep)
 
-    async def _tasks(self, deadline: float | None) -> AsyncIterator[Task]:
+    async def _tasks(self, deadline: float | None, keep: bool) -> AsyncIterator[Task]:
         self._reading.streamed = True
-        reader = self._reader(self._reading.first, tell=True)
+        reader = self._reader(self._reading.first, tell=True, once=not keep)
         try:
             async for task in reader.tasks(deadline):
                 yield task

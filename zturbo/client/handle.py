@@ -10,7 +10,7 @@ from typing import Any
 
 from zturbo.api.result import Result
 from zturbo.api.task import Task
-from zturbo.checks import check_timeout, wrong
+from zturbo.checks import check_timeout, check_type, wrong
 from zturbo.client.acceptance import Acceptance
 from zturbo.client.connection import Connection
 from zturbo.client.job_ids import short
@@ -132,21 +132,26 @@ class JobHandle(futures.Future[Result]):
         return self._connection.send(message).result()
 
     # -- results ------------------------------------------------------------------------------
-    def stream(self, timeout: float | None = None) -> Iterator[Any]:
+    def stream(self, timeout: float | None = None, *, keep: bool = True) -> Iterator[Any]:
         """Contents in order, as soon as the order allows. Failed tasks go to ``failed_tasks``.
 
         Args:
             timeout: seconds for all of it; None for no limit.
+            keep: False lets the sink free results that were taken from this iterator. Nobody reads them
+                again then: not ``result()``, and not a reader that begins at the start. Large results that
+                are read soon take no room on the disk, and less time.
 
         Raises:
             ResultTimeout: it was not all there in time; the job goes on.
             JobError: the job ended without (all) results.
         """
-        return self.reading.contents(deadline_of("stream: timeout", timeout))
+        check_type("stream: keep", keep, bool, "True or False")
+        return self.reading.contents(deadline_of("stream: timeout", timeout), keep=keep)
 
-    def tasks(self, timeout: float | None = None) -> Iterator[Task]:
+    def tasks(self, timeout: float | None = None, *, keep: bool = True) -> Iterator[Task]:
         """Like :meth:`stream`, but tasks with meta and logs, failed ones in their places."""
-        return self.reading.tasks(deadline_of("tasks: timeout", timeout))
+        check_type("tasks: keep", keep, bool, "True or False")
+        return self.reading.tasks(deadline_of("tasks: timeout", timeout), keep=keep)
 
     def result(self, timeout: float | None = None) -> Result:
         """All contents in order, once the job is complete; the same object each time.

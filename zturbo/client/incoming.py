@@ -33,6 +33,7 @@ class Incoming:
         accepted: the broker's answer to the job.
         wake: called, in the I/O thread, when something has come.
         tell: tell the sink at the end how far the caller has come: another reader goes on there.
+        once: let the sink free what the caller has taken: nobody reads it again.
     """
 
     def __init__(
@@ -44,14 +45,16 @@ class Incoming:
         wake: Callable[[], None],
         *,
         tell: bool = False,
+        once: bool = False,
     ) -> None:
         self._io = io
         self._wake = wake
         self._tell = tell
+        self._once = once
         self._accepted = accepted
         self._queue: deque[tuple[Results, int] | BaseException | None] = deque()
         """Results, and how many leading ones to skip; an error; None where all has come."""
-        self.stream = ResultStream(job, 0, first)
+        self.stream = ResultStream(job, 0, first, once=once)
         self._sub: Subscription | None = None
         """What the I/O thread has of this reader; None if all results had come before it."""
         if first == 0 and self._take_pushed(job):
@@ -73,7 +76,7 @@ class Incoming:
                 self._queue.append((results, skip))
         if not self.stream.complete:
             self._queue.clear()
-            self.stream = ResultStream(job, 0, 0)
+            self.stream = ResultStream(job, 0, 0, once=self._once)
             return False
         self._queue.append(None)
         return True

@@ -65,7 +65,7 @@ def _results(
     timeout: float,
 ) -> Generator[Any, None, None]:
     """Yields None, then contents; tasks if ``on_error`` is None."""
-    reader = Reader(connection.io, job_id, 0, acceptance)
+    reader = Reader(connection.io, job_id, 0, acceptance, once=True)
     feeder = Feeder(connection.io, job_id, contents, fail=reader.fail, check=check)
     complete = False
     try:

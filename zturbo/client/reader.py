@@ -47,15 +47,23 @@ class Reader:
         first: index of the first result that the caller wants; -1 to go on at the sink's cursor.
         accepted: the broker's answer to the job.
         tell: tell the sink at the end how many results the caller has taken: the next reader goes on there.
+        once: let the sink free results that the caller has taken: nobody reads them again.
     """
 
     def __init__(
-        self, io: ClientIO, job: bytes, first: int, accepted: Acceptance, *, tell: bool = False
+        self,
+        io: ClientIO,
+        job: bytes,
+        first: int,
+        accepted: Acceptance,
+        *,
+        tell: bool = False,
+        once: bool = False,
     ) -> None:
         self._nothing = threading.Lock()
         """Held while nothing has come that was not looked at."""
         self._nothing.acquire()
-        self._incoming = Incoming(io, job, first, accepted, self._wake, tell=tell)
+        self._incoming = Incoming(io, job, first, accepted, self._wake, tell=tell, once=once)
 
     def _wake(self) -> None:
         with contextlib.suppress(RuntimeError):  # it is not held: more than one thing has come

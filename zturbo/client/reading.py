@@ -40,8 +40,8 @@ class JobReading:
         self.streamed = False
         """Whether results are read one by one, and so are not collected unasked."""
 
-    def _reader(self, first: int, *, tell: bool = False) -> Reader:
-        return Reader(self.connection.io, self.job, first, self.acceptance, tell=tell)
+    def _reader(self, first: int, *, tell: bool = False, once: bool = False) -> Reader:
+        return Reader(self.connection.io, self.job, first, self.acceptance, tell=tell, once=once)
 
     @contextmanager
     def turn(self, timeout: float | None, late: str) -> Iterator[None]:
@@ -53,19 +53,19 @@ class JobReading:
         finally:
             self._turn.release()
 
-    def contents(self, deadline: float | None) -> Iterator[Any]:
+    def contents(self, deadline: float | None, *, keep: bool = True) -> Iterator[Any]:
         """Contents in order; failed tasks go to ``failed_tasks``."""
         self.streamed = True
-        for content in self._reader(self.first, tell=True).contents(deadline):
+        for content in self._reader(self.first, tell=True, once=not keep).contents(deadline):
             if type(content) is Failure:
                 self.failed_tasks.append(content.task)
             else:
                 yield content
 
-    def tasks(self, deadline: float | None) -> Iterator[Task]:
+    def tasks(self, deadline: float | None, *, keep: bool = True) -> Iterator[Task]:
         """Tasks in order, failed ones in their places."""
         self.streamed = True
-        yield from self._reader(self.first, tell=True).tasks(deadline)
+        yield from self._reader(self.first, tell=True, once=not keep).tasks(deadline)
 
     def all_tasks(self, deadline: float | None) -> Iterator[Task]:
         """All of them from the start, whatever has been taken before."""

@@ -34,7 +34,7 @@ from zturbo.runtime.net.sockets import Dealer
 from zturbo.wire.carried import carried_id, place_of
 from zturbo.wire.codec import decode, encode
 from zturbo.wire.control import answers, to_broker
-from zturbo.wire.messages import Buffer, DataMessage, Results
+from zturbo.wire.messages import READ_ONCE, Buffer, DataMessage, Results
 
 __all__ = ["SUPERSEDED", "Subscriptions"]
 
@@ -483,7 +483,9 @@ class Subscriptions:
     def _doubt(self, sub: Subscription, problem: str, now: float) -> None:
         """The sink refuses this reader. If another reader has replaced it, it ends. Else it asks the broker
         where the results are now."""
-        if problem == "superseded":
+        if problem == READ_ONCE:
+            self._finish(sub, ResultsLost(problem))
+        elif problem == "superseded":
             if sub.overtaken(now):
                 sub.locate_at = now
             else:

@@ -19,6 +19,7 @@ __all__ = [
     "EndJob",
     "Exit",
     "ForgetDamaged",
+    "Free",
     "Load",
     "LogLine",
     "Meet",
@@ -146,6 +147,17 @@ class Note:
 
 
 @slotted
+class Free:
+    """Let go of results that nobody asks for again, where they take room of their own. Note it first."""
+
+    job: bytes
+    index: int
+    """No result below it is needed any more."""
+    pieces: list[tuple[int, int, int]]
+    """(token, start, stop) of those that were needed until now."""
+
+
+@slotted
 class Drop:
     """Delete the job's spool."""
 
@@ -236,6 +248,7 @@ Effect = (
     | Store
     | Note
     | Drop
+    | Free
     | Deliver
     | ForgetDamaged
     | Record

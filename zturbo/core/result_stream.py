@@ -34,10 +34,12 @@ class ResultStream:
         job: id of the job.
         token: of this reader; a sink serves the reader with the highest. 0 until the broker gives one.
         first: index of the first result wanted; -1 to go on at the sink's cursor.
+        once: the sink may let go of what the caller has taken.
     """
 
-    def __init__(self, job: bytes, token: int, first: int) -> None:
+    def __init__(self, job: bytes, token: int, first: int, *, once: bool = False) -> None:
         self.job = job
+        self._once = once
         self.token = token
         self.next = first
         """Index of the next result; -1 until the sink says."""
@@ -123,13 +125,13 @@ class ResultStream:
             limit = self._told = max(self._told, limit)
         self._unsaid = 0
         self._ask_at = now + AGAIN_AFTER
-        return Want(self.job, self.token, self.next, limit, self.taken)
+        return Want(self.job, self.token, self.next, limit, self.taken, self._once)
 
     def last_word(self) -> Want | None:
         """A last question, for no results: it tells the sink how far this reader has come."""
         if self._told < 0 or self.problem is not None:
             return None
-        return Want(self.job, self.token, self._told, self._told, self.taken)
+        return Want(self.job, self.token, self._told, self._told, self.taken, self._once)
 
     def deadline(self) -> float | None:
         """When to ask again."""

@@ -284,6 +284,7 @@ def encode(message: DataMessage) -> list[Buffer]:
                     message.first,
                     message.limit,
                     message.taken,
+                    message.once,
                 )
             )
         ]
@@ -504,7 +505,7 @@ def _read_ping(header: tuple[Any, ...], _: Sequence[Buffer]) -> Ping:
 
 
 def _read_want(header: tuple[Any, ...], _: Sequence[Buffer]) -> Want:
-    if len(header) != 8:
+    if len(header) != 9 or type(header[8]) is not bool:
         raise _bad("want")
     return Want(
         job=_id(header[3], "job"),
@@ -512,6 +513,7 @@ def _read_want(header: tuple[Any, ...], _: Sequence[Buffer]) -> Want:
         first=_int(header[5], "first", -1),
         limit=_int(header[6], "limit"),
         taken=_int(header[7], "taken"),
+        once=header[8],
     )
 
 

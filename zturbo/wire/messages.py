@@ -377,6 +377,10 @@ class Statement:
     """Whether the receiver, a worker, had nothing to do when it said so."""
 
 
+READ_ONCE = "its reader lets results go once they are taken: those at the beginning are not kept any more"
+"""The problem of results that a sink has let go."""
+
+
 @slotted
 class Want:
     """A client asks a sink for a job's results: absolute and repeatable."""
@@ -390,6 +394,8 @@ class Want:
     """The sink may send results below this index; counted from the cursor if ``first`` is -1."""
     taken: int = 0
     """The new cursor: the caller's code has taken the results below this index."""
+    once: bool = False
+    """Whether the sink may let go of results that were taken: nobody asks for them again."""
 
 
 @slotted

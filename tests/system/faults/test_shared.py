@@ -18,6 +18,7 @@ import pytest
 from tests.stages.large import frame, is_shared, number_of
 from tests.support.cluster import Cluster, eventually, stage
 from zturbo import Client, Task
+from zturbo.errors import ResultsLost
 from zturbo.runtime.shared import opened
 
 FRAMES = 60
@@ -83,6 +84,64 @@ def test_a_client_that_comes_late_reads_the_spool(pool: Path) -> None:
         for _ in range(2):
             again = client.attach(job.id, from_start=True).stream(timeout=30)
             assert [number_of(array) for array in again] == list(range(FRAMES))
+
+
+def kept(pool: Path) -> list[Path]:
+    """What a sink has kept in shared memory."""
+    return [path for path in pool.glob("kept-*/*") if path.name.isdigit()]
+
+
+def moved(cluster: Cluster) -> int:
+    """Bytes of what a sink has moved to the disk, without holes."""
+    return sum(512 * path.stat().st_blocks for path in cluster.state.rglob("*.moved"))
+
+
+MAKES = {"p": [large("make", "Frames")]}
+
+
+def test_results_are_let_go_as_they_are_taken_though_the_sink_dies(pool: Path) -> None:
+    with Cluster(MAKES, durability="process") as cluster, cluster.client() as client:
+        job = client.submit(Task(FRAMES), pipeline="p")
+        client.wait_jobs([job])
+        stream = job.stream(timeout=60, keep=False)
+        got = [number_of(next(stream)) for _ in range(10)]
+        cluster.kill("sink-0")
+        got += [number_of(next(stream)) for _ in range(35)]
+        cluster.kill("sink-0")
+        got += [number_of(array) for array in stream]
+        assert got == list(range(FRAMES))
+        with pytest.raises(ResultsLost, match="once they are taken"):
+            job.result(timeout=60)
+        job.release()
+        eventually(lambda: not kept(pool) and not moved(cluster))
+
+
+def test_results_that_nobody_reads_soon_move_to_the_disk(pool: Path) -> None:
+    with Cluster(MAKES, durability="process") as cluster, cluster.client() as client:
+        job = client.submit(Task(FRAMES), pipeline="p")
+        client.wait_jobs([job])
+        assert kept(pool) or moved(cluster)
+        eventually(lambda: not kept(pool))
+        assert moved(cluster) > FRAMES << 19
+        for _ in range(2):
+            again = client.attach(job.id, from_start=True).stream(timeout=60)
+            assert [number_of(array) for array in again] == list(range(FRAMES))
+            cluster.kill("sink-0")
+        client.attach(job.id).release()
+        eventually(lambda: not list(cluster.state.rglob("*.spool")) and not moved(cluster))
+
+
+def test_a_sink_that_ends_leaves_nothing_in_memory(pool: Path) -> None:
+    with Cluster(MAKES, durability="process") as cluster, cluster.client() as client:
+        job = client.submit(Task(5), pipeline="p")
+        client.wait_jobs([job])
+        assert kept(pool) or moved(cluster)
+        first = cluster.child("sink-0").pid
+        os.kill(first, signal.SIGTERM)
+        eventually(lambda: not cluster.processes[first].is_running())
+        assert not kept(pool)
+        again = client.attach(job.id, from_start=True).stream(timeout=60)
+        assert [number_of(array) for array in again] == list(range(5))
 
 
 def test_roots_of_a_client_are_read_where_it_has_written_them(pool: Path) -> None:
@@ -155,7 +214,7 @@ def test_each_role_is_killed(role: str, pool: Path, tmp_path: Path) -> None:
         large("first", "Keeps", kept=2),
         large("second", "Keeps", wait=str(go)),
     ]
-    with Cluster({"p": stages}, lease=1.0) as cluster, cluster.client() as client:
+    with Cluster({"p": stages}, lease=1.0, durability="process") as cluster, cluster.client() as client:
         job = client.submit(Task(FRAMES), pipeline="p")
         stream = job.stream(timeout=60)
         got = [number_of(next(stream)) for _ in range(10)]

@@ -237,6 +237,8 @@ class SinkJob:
     """When the broker is told, or told again, how the job ended."""
     cursor: int = 0
     """Number of results that clients have said they have: the first so many."""
+    freed: int = 0
+    """Number of results that nobody needs any more: the first so many."""
     reader: JobReader | None = None
     viewers: dict[bytes, JobReader] = field(default_factory=dict)
     """Those who read beside the reader, and change nothing."""
@@ -370,6 +372,12 @@ class SinkJob:
     def take(self, index: int) -> None:
         """A client has all results below this index."""
         self.cursor = max(self.cursor, min(index, self.released))
+
+    def free(self, index: int) -> list[tuple[int, int, int]]:
+        """Nobody needs the results below this index any more. Returns (token, start, stop) of those that were
+        needed until now, without failures."""
+        before, self.freed = self.freed, max(self.freed, index)
+        return self.results.between(before, self.freed)[0]
 
     # -- where it stands ----------------------------------------------------------------------
     @property

@@ -243,11 +243,17 @@ class SinkMachine:
         if job is not None and batch.epoch >= job.stamp.epoch and batch.size:
             self._enter(job, token, batch, now)
 
-    def recovered_cursor(self, name: bytes, taken: int) -> None:
-        """How far a job's results had been taken, as the spool has it."""
+    def recovered_cursor(self, name: bytes, taken: int, freed: int = 0) -> None:
+        """How far a job's results had been taken, and which were let go, as the spool has it."""
         job = self.jobs.get(name)
         if job is not None:
-            job.take(taken)
+            job.take(max(taken, freed))
+            job.free(min(freed, job.cursor))
+
+    def freed(self, name: bytes) -> list[tuple[int, int, int]]:
+        """(token, start, stop) of a job's results that nobody needs any more."""
+        job = self.jobs.get(name)
+        return [] if job is None else job.between(0, job.freed)[0]
 
     def recovery_done(self, damaged: list[bytes], now: float) -> None:
         """All of the spool was read; these jobs' files were damaged, and are gone."""

@@ -10,11 +10,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from zturbo.core.counts import EndedJobs
-from zturbo.core.effects import Deliver, Effect, Note
+from zturbo.core.effects import Deliver, Effect, Free, Note
 from zturbo.core.sink.carried import CarriedJob
 from zturbo.core.sink.job import JobReader, SinkJob
 from zturbo.wire.carried import place_of
-from zturbo.wire.messages import Results, Want
+from zturbo.wire.messages import READ_ONCE, Results, Want
 
 __all__ = ["Readers"]
 
@@ -75,6 +75,9 @@ class Readers:
         if not self.may_read(client, job.stamp.owner):
             self._refuse(client, want.job, want.token, NOT_YOURS)
             return None
+        if isinstance(job, SinkJob) and 0 <= want.first < job.freed:
+            self._refuse(client, want.job, want.token, READ_ONCE)
+            return None
         if self.is_viewer(client):
             self._view(job, client, want)
             return name
@@ -88,7 +91,7 @@ class Readers:
                 self._refuse(reader.client, want.job, reader.token, SUPERSEDED)
             reader = job.reader = _reader(job, client, want.token, first)
         _extend(job, reader, want, first, limit)
-        self._taken(job, want.taken, now)
+        self._taken(job, want.taken, now, once=want.once)
         return name
 
     def _find(self, name: bytes) -> SinkJob | CarriedJob | None:
@@ -139,13 +142,16 @@ class Readers:
         if not asked:
             del self._waiting[carrier]
 
-    def _taken(self, job: SinkJob | CarriedJob, taken: int, now: float) -> None:
+    def _taken(self, job: SinkJob | CarriedJob, taken: int, now: float, *, once: bool) -> None:
         """A client has taken so many of the job's results. That is noted in the spool, twice a second at
-        most."""
+        most. If they are to be read once, they may go."""
         job.take(taken)
         if job.cursor > job.noted[1] and now >= job.noted[0] + NOTE_CURSOR:
             job.noted = (now, job.cursor)
             self._effects.append(Note(job.id, None, job.cursor))
+        if once and isinstance(job, SinkJob) and job.cursor > job.freed:
+            pieces = job.free(job.cursor)
+            self._effects.append(Free(job.id, job.freed, pieces))
 
     def begin(self, job: bytes) -> list[tuple[bytes, Want]]:
         """A job has come to this sink: (client, what it wants) for each client that has asked for it, or for

@@ -40,6 +40,11 @@ class RecentBatches:
         """The batch with this number, if it is remembered."""
         return self._batches.get(token)
 
+    def drop(self, token: int) -> None:
+        """Forget a batch, if it is remembered."""
+        if token in self._batches:
+            self._forget(token)
+
     def forget(self, job: bytes) -> None:
         """Forget the batches of a job."""
         for token in list(self._of_job.get(job, ())):

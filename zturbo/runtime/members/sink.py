@@ -14,36 +14,37 @@ import signal
 import sys
 import threading
 import time
-from array import array
-from bisect import bisect_left
 from collections import deque
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from queue import SimpleQueue
 
 import zmq
 
-from zturbo.core.effects import Control, Deliver, Drop, Exit, ForgetDamaged, Meet, Note, Send, Store
+from zturbo.core.effects import Control, Deliver, Drop, Exit, ForgetDamaged, Free, Meet, Note, Send, Store
 from zturbo.core.sink.machine import SinkMachine
 from zturbo.errors import DecodeError, VersionMismatch, ZturboError
-from zturbo.runtime.disk.spool import Location, Spool, SpoolCorrupt, SpoolFull
+from zturbo.runtime.disk.spool import SpoolCorrupt, SpoolFull
 from zturbo.runtime.disk.spoolfolder import SpoolFolder
 from zturbo.runtime.members.dump import dump, links
 from zturbo.runtime.members.member import MemberLoop, start_member
 from zturbo.runtime.members.outgoing import OutgoingResults
 from zturbo.runtime.members.permits import Permits
 from zturbo.runtime.members.recent import RecentBatches
+from zturbo.runtime.members.stored import StoredJob, message_of
 from zturbo.runtime.net.gate import RESULTS
 from zturbo.runtime.net.limits import shortage
 from zturbo.runtime.net.listening import Listening
 from zturbo.runtime.net.sockets import DONTWAIT, make
 from zturbo.runtime.process.childside import ChildSide
+from zturbo.runtime.shared.kept import KeptContents, kept_numbers
 from zturbo.wire.codec import BadBatch, decode, encode
 from zturbo.wire.control import from_broker, to_broker
 from zturbo.wire.control.message import Message
 from zturbo.wire.control.report import Report
 from zturbo.wire.control.view import Member
-from zturbo.wire.messages import Batch, DataMessage, Results, Want
+from zturbo.wire.messages import Batch, Buffer, DataMessage, Results, Want
 from zturbo.wire.payload import failure_origin, slice_blob
 
 __all__ = ["SinkProcess"]
@@ -58,32 +59,6 @@ FAILED_BYTES = 1 << 20
 
 LONGEST_WANT = 64 << 10
 """Bytes that a client's message may have."""
-
-
-class _Stored:
-    """A job's spool, and where in it each batch lies: 24 bytes for each."""
-
-    __slots__ = ("lengths", "offsets", "spool", "tokens")
-
-    def __init__(self, spool: Spool) -> None:
-        self.spool = spool
-        self.tokens = array("q")
-        self.offsets = array("q")
-        self.lengths = array("q")
-
-    def add(self, token: int, location: Location) -> None:
-        """Note a batch that was stored; tokens count up."""
-        self.tokens.append(token)
-        self.offsets.append(location.offset)
-        self.lengths.append(location.length)
-
-    def read(self, token: int) -> Batch:
-        """Read a batch from the file."""
-        at = bisect_left(self.tokens, token)
-        frames = self.spool.read(Location(self.offsets[at], self.lengths[at]))
-        message = decode([bytes(frames[0]), *frames[1:]])
-        assert type(message) is Batch
-        return message
 
 
 class SinkProcess:
@@ -102,9 +77,11 @@ class SinkProcess:
     def __init__(self, loop: MemberLoop, spool: Path, listening: Listening, share: int = 4 << 30) -> None:
         self.loop = loop
         self.folder = SpoolFolder(spool)
+        name = self.folder.id.hex()
+        self.kept = KeptContents(name, spool / f"kept-{name[:16]}")
         self.machine = SinkMachine(loop.incarnation, self.folder.id, share, failure_origin, loop.host)
         self.machine.rounds.together = True
-        self.stored: dict[bytes, _Stored] = {}
+        self.stored: dict[bytes, StoredJob] = {}
         self._entered = 0
         """Tasks that came."""
         self._unwritten: deque[Store | Note] = deque()
@@ -210,6 +187,8 @@ class SinkProcess:
                 self.loop.tell(effect.message)
             elif isinstance(effect, ForgetDamaged):
                 self.folder.clear_damaged(effect.jobs)
+            elif isinstance(effect, Free):
+                self._free(effect)
             elif isinstance(effect, Drop):
                 self._drop(effect.job)
             elif isinstance(effect, Exit):
@@ -231,16 +210,29 @@ class SinkProcess:
         token = 0
         now = time.monotonic()
         for job in folder.jobs():
-            stored = _Stored(folder.open(job))
+            stored = StoredJob(folder.open(job), self.kept)
             try:
+                gone: dict[int, SpoolCorrupt] = {}
                 for location, frames in stored.spool.recover():
-                    message = decode([bytes(frames[0]), *frames[1:]])
+                    numbers = kept_numbers(frames)
+                    try:
+                        message = message_of(self.kept.frames(frames))
+                    except SpoolCorrupt as lost:  # or it was let go
+                        gone[token + 1] = lost
+                        message = message_of(self.kept.without(frames))
                     if isinstance(message, Want):
-                        self.machine.recovered_cursor(job, message.taken)
+                        self.machine.recovered_cursor(job, message.taken, message.first)
                     elif isinstance(message, Batch) and message.job == job:
                         token += 1
                         stored.add(token, location)
+                        if numbers:
+                            stored.kept[token] = message.n, numbers
                         self.machine.recovered(token, message, now)
+                for free in stored.free(self.machine.freed(job)):
+                    gone.pop(free, None)
+                    del stored.kept[free]
+                for missing in gone.values():
+                    raise missing
                 folder.check(job, stored.spool)
                 if rebooted and self.machine.durability(job) != "fsync":
                     raise SpoolCorrupt(f"the host was started anew, and {job.hex()} was not to be synced")
@@ -258,7 +250,8 @@ class SinkProcess:
         damaged = folder.damaged()
         for job in damaged:
             if job in self.stored:  # it had started over, and the broker may start it over once more
-                folder.drop(job, self.stored.pop(job).spool)
+                folder.drop(job, self.stored.pop(job).spool)  # what it has kept is named no more
+        self.kept.recovered(number for stored in self.stored.values() for number in stored.numbers())
         if self.stored or damaged:
             log.info("the spool has %d jobs", len(self.stored))
         self.machine.recovery_done(damaged, now)
@@ -308,7 +301,7 @@ class SinkProcess:
     def _append(self, effect: Store | Note) -> None:
         stored = self.stored.get(effect.job)
         if stored is None:
-            stored = self.stored[effect.job] = _Stored(self.folder.open(effect.job))
+            stored = self.stored[effect.job] = StoredJob(self.folder.open(effect.job), self.kept)
         if isinstance(effect, Note):
             me = self.loop.incarnation
             if effect.stamp is not None:
@@ -320,7 +313,18 @@ class SinkProcess:
                 stored.spool.append(encode(Want(effect.job, 0, 0, 0, effect.cursor)))
             return
         batch = effect.batch
-        stored.add(effect.token, stored.spool.append(encode(batch)))
+        frames: Sequence[Buffer] = encode(batch)
+        if batch.buffers and effect.durability != "fsync":
+            frames = self.kept.keep(frames)
+        numbers = kept_numbers(frames)
+        try:
+            location = stored.spool.append(frames)
+        except BaseException:
+            self.kept.free(numbers)
+            raise
+        if numbers:
+            stored.kept[effect.token] = batch.n, numbers
+        stored.add(effect.token, location)
         self.recent.add(effect.token, batch)
 
     def _make_safe(self, written: list[Store], now: float) -> None:
@@ -364,12 +368,29 @@ class SinkProcess:
     def _batch(self, job: bytes, token: int) -> Batch:
         return self.recent.get(token) or self.stored[job].read(token)
 
+    def _free(self, effect: Free) -> None:
+        """Let go of contents in shared memory that nobody needs. The spool has that first: a sink that reads
+        it does not miss them."""
+        stored = self.stored.get(effect.job)
+        free = [] if stored is None or not stored.kept else stored.free(effect.pieces)
+        if not free or self._unwritten:  # on a full disk they stay until the job's end
+            return
+        assert stored is not None
+        try:
+            stored.spool.append(encode(Want(effect.job, 0, effect.index, 0, effect.index)))
+        except SpoolFull:
+            return
+        for token in free:
+            self.recent.drop(token)
+            self.kept.free(stored.kept.pop(token)[1])
+
     def _drop(self, job: bytes) -> None:
         stored = self.stored.pop(job, None)
         if stored is None:
             return
         self.recent.forget(job)
         self.folder.drop(job, stored.spool)
+        self.kept.free(stored.numbers())
 
     # -- clients ------------------------------------------------------------------------------
     def _router(self, address: str) -> zmq.Socket[bytes]:
@@ -494,6 +515,7 @@ class SinkProcess:
         self._syncer.join(timeout=5)
         for stored in self.stored.values():
             stored.spool.close()
+        self.kept.close()
         self.folder.close()
 
 

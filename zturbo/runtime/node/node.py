@@ -39,6 +39,7 @@ from zturbo.runtime.process.childside import REFUSED, UNFIT
 from zturbo.runtime.process.posted import Posted
 from zturbo.runtime.process.running import Running
 from zturbo.runtime.shared import folder as shared
+from zturbo.runtime.shared.kept import AbandonedContents
 from zturbo.telemetry.seen import Traced
 from zturbo.wire.control import from_broker, to_broker
 from zturbo.wire.control.codec import MAX_ANSWER, pack_control, read_answer
@@ -179,6 +180,7 @@ class Node:
         self._reports: dict[int, tuple[list[Any], float]] = {}
         self._ref = 0
         self._renew_at = self._sweep_at = self._look_at = 0.0
+        self._abandoned = AbandonedContents()
         self._watch = BrokerWatch(broker, lease)
         self._wait_for_bind = broker_first
         self._early = len(os.sched_getaffinity(0)) - 1
@@ -348,6 +350,7 @@ class Node:
         if now >= self._sweep_at:
             self._sweep_at = now + SWEEP_EVERY
             shared.sweep()
+            self._abandoned.look(now)
         for job, at in list(self._ended.items()):
             if now > at + 10 * CANCEL_AFTER:
                 del self._ended[job]

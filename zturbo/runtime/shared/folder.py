@@ -4,6 +4,7 @@ All processes of a user on a host have a folder each, named after their incarnat
 
     /dev/shm/zturbo-UID/INCARNATION/NUMBER      a segment
     /dev/shm/zturbo-UID/INCARNATION/reads       there as long as this process can read segments of others
+    /dev/shm/zturbo-UID/kept-NAME/              contents that records on disk name: see :mod:`.kept`
 
 The pool is for its user alone. A process holds a lock on its folder. The kernel lets go of the lock when the
 process ends, however it ends: so any other process can tell that a folder has no owner, and removes it.
@@ -21,10 +22,13 @@ from pathlib import Path
 
 from zturbo.runtime.disk.folders import remove_folder
 
-__all__ = ["SharedFolder", "pool_path", "remove", "sweep"]
+__all__ = ["KEPT", "SharedFolder", "is_ours", "lock_folder", "make_folder", "pool_path", "remove", "sweep"]
 
 TRIES = 5
 """Tries to make a folder, while other processes remove an empty pool or sweep it."""
+
+KEPT = "kept-"
+"""How names of folders begin that outlive their process."""
 
 _READS = "reads"
 
@@ -35,7 +39,7 @@ def pool_path() -> Path | None:
     return Path(base, f"zturbo-{os.geteuid()}") if os.path.isabs(base) else None
 
 
-def _is_ours(pool: Path) -> bool:
+def is_ours(pool: Path) -> bool:
     """Whether the pool is this user's folder, for this user alone. Others can write to ``/dev/shm`` too."""
     try:
         found = pool.lstat()
@@ -44,7 +48,7 @@ def _is_ours(pool: Path) -> bool:
     return stat.S_ISDIR(found.st_mode) and found.st_uid == os.geteuid() and not found.st_mode & 0o077
 
 
-def _lock(folder: Path) -> int | None:
+def lock_folder(folder: Path) -> int | None:
     """Lock a folder. Returns the descriptor that holds the lock; None if another process has it."""
     try:
         fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
@@ -63,11 +67,11 @@ def _lock(folder: Path) -> int | None:
 def sweep() -> None:
     """Remove the folders of this user whose processes have ended."""
     pool = pool_path()
-    if pool is None or not _is_ours(pool):
+    if pool is None or not is_ours(pool):
         return
     with suppress(OSError):
         for folder in list(pool.iterdir()):
-            fd = _lock(folder)
+            fd = None if folder.name.startswith(KEPT) else lock_folder(folder)
             if fd is not None:
                 remove_folder(folder)
                 os.close(fd)
@@ -76,10 +80,34 @@ def sweep() -> None:
 def remove(incarnation: bytes) -> None:
     """Remove the folder of a process of this user that has ended, and the pool if that was the last one."""
     pool = pool_path()
-    if pool is not None and _is_ours(pool):
+    if pool is not None and is_ours(pool):
         remove_folder(pool / incarnation.hex())
         with suppress(OSError):
             pool.rmdir()
+
+
+def make_folder(pool: Path, path: str) -> int:
+    """Make a folder in the pool, and the pool, and lock it. Returns the descriptor that holds the lock.
+
+    Raises:
+        OSError: it cannot be made.
+    """
+    for _ in range(TRIES):
+        with suppress(FileExistsError):
+            pool.mkdir(mode=0o700)
+        if not is_ours(pool):
+            raise PermissionError(f"{pool} is not this user's alone")
+        try:
+            os.mkdir(path, 0o700)
+        except (
+            FileNotFoundError,
+            FileExistsError,
+        ):  # another process removes the pool, or a dead one's folder
+            continue
+        fd = lock_folder(Path(path))
+        if fd is not None:
+            return fd
+    raise OSError(f"{path} cannot be made")
 
 
 class SharedFolder:
@@ -97,29 +125,11 @@ class SharedFolder:
         self.incarnation = incarnation
         self._pool = str(pool)
         self.path = f"{pool}/{incarnation.hex()}"
-        self.lock = self._make(pool)
+        self.lock = make_folder(pool, self.path)
         """Descriptor that holds the lock."""
         self._reads = f"{self.path}/{_READS}"
         os.close(os.open(self._reads, os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0o600))
         self._numbers = itertools.count(1)
-
-    def _make(self, pool: Path) -> int:
-        for _ in range(TRIES):
-            with suppress(FileExistsError):
-                pool.mkdir(mode=0o700)
-            if not _is_ours(pool):
-                raise PermissionError(f"{pool} is not this user's alone")
-            try:
-                os.mkdir(self.path, 0o700)
-            except (
-                FileNotFoundError,
-                FileExistsError,
-            ):  # another process removes the pool, or a dead one's folder
-                continue
-            fd = _lock(Path(self.path))
-            if fd is not None:
-                return fd
-        raise OSError(f"{self.path} cannot be made")
 
     def new(self) -> int:
         """A number for a file that no other file here has had. Thread-safe."""

@@ -8,10 +8,10 @@ from hypothesis import strategies as st
 
 from tests.unit.core.sink.jobs import JOB, ME, a_batch, a_fail, a_job, enter
 from zturbo.core.counts import EndedJobs
-from zturbo.core.effects import Deliver, Effect, Note
+from zturbo.core.effects import Deliver, Effect, Free, Note
 from zturbo.core.sink.job import PUSHED_RESULTS, SinkJob
 from zturbo.core.sink.readers import MAX_SEGMENT, MAX_VIEWERS, MAX_WAITING, NOTE_CURSOR, Readers
-from zturbo.wire.messages import Results, Want
+from zturbo.wire.messages import READ_ONCE, Results, Want
 
 ANN, BOB = b"ann", b"bob"
 
@@ -136,6 +136,40 @@ def test_the_cursor_is_noted_in_the_spool_now_and_then() -> None:
         Note(JOB, None, 3),
         Note(JOB, None, 5),
     ]
+
+
+def test_results_that_are_read_once_go_when_they_are_taken() -> None:
+    job = a_job()
+    enter(job, 7, a_batch(0, 1, fails=(a_fail((2,)),)))
+    enter(job, 8, a_batch(3, 4, 5, first=3))
+    sink = Sink(job)
+    for taken in (1, 1, 5, 99):
+        sink.readers.want(ANN, Want(JOB, 1, 5, 9, taken, once=True), 0.0)
+    assert [effect for effect in sink.effects if isinstance(effect, Free)] == [
+        Free(JOB, 1, [(7, 0, 1)]),
+        Free(JOB, 5, [(7, 1, 2), (8, 0, 2)]),
+        Free(JOB, 6, [(8, 2, 3)]),
+    ]
+
+
+def test_results_that_were_let_go_are_refused() -> None:
+    sink = Sink(ten())
+    sink.readers.want(ANN, Want(JOB, 1, 3, 3, 3, once=True), 0.0)
+    sink.effects.clear()
+    ((client, refused),) = sink.ask(BOB, 2, 2, 9)
+    assert (client, refused.problem, refused.n) == (BOB, READ_ONCE, 0)
+    sink.readers.is_viewer = lambda client: True
+    ((client, refused),) = sink.ask(BOB, 3, 0, 9)
+    assert (client, refused.problem) == (BOB, READ_ONCE)
+    sink.readers.is_viewer = lambda client: False
+    assert indices(sink.ask(ANN, 1, 3, 9)) == [3, 4, 5, 6, 7, 8], "its reader goes on"
+
+
+def test_results_stay_if_nobody_says_that_they_may_go() -> None:
+    sink = Sink(ten())
+    sink.ask(ANN, 1, 8, 9, taken=8)
+    assert sink.jobs[JOB].freed == 0
+    assert indices(sink.ask(BOB, 2, 0, 2)) == [0, 1]
 
 
 def test_many_results_come_in_several_messages() -> None:
