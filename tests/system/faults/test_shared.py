@@ -96,52 +96,37 @@ def moved(cluster: Cluster) -> int:
     return sum(512 * path.stat().st_blocks for path in cluster.state.rglob("*.moved"))
 
 
-MAKES = {"p": [large("make", "Frames")]}
+def test_results_are_let_go_as_they_are_taken(pool: Path) -> None:
+    with Cluster({"p": [large("make", "Frames")]}, durability="process") as cluster:
+        with cluster.client() as client:
+            job = client.submit(Task(FRAMES), pipeline="p")
+            stream = job.stream(timeout=60, keep=False)
+            assert [number_of(array) for array in stream] == list(range(FRAMES))
+            with pytest.raises(ResultsLost, match="once they are taken"):
+                job.result(timeout=60)
+            job.release()
+            eventually(lambda: not kept(pool) and not moved(cluster))
 
 
-def test_results_are_let_go_as_they_are_taken_though_the_sink_dies(pool: Path) -> None:
-    with Cluster(MAKES, durability="process") as cluster, cluster.client() as client:
-        job = client.submit(Task(FRAMES), pipeline="p")
-        client.wait_jobs([job])
-        stream = job.stream(timeout=60, keep=False)
-        got = [number_of(next(stream)) for _ in range(10)]
-        cluster.kill("sink-0")
-        got += [number_of(next(stream)) for _ in range(35)]
-        cluster.kill("sink-0")
+@pytest.mark.parametrize("when", ["killed", "killed late", "stopped"])
+def test_a_sink_ends_that_keeps_results_in_memory(when: str, pool: Path, tmp_path: Path) -> None:
+    go = tmp_path / "go"
+    stages = [large("wait", "Keeps", kept=0, wait=str(go))]
+    with Cluster({"p": stages}, durability="process") as cluster, cluster.client() as client:
+        stream = client.map((frame(number) for number in range(FRAMES)), pipeline="p")
+        got = [number_of(next(stream))]  # so the sink knows that results are read once
+        go.touch()
+        eventually(lambda: bool(kept(pool)) or moved(cluster) > 0)
+        if when == "killed late":
+            eventually(lambda: not kept(pool))
+        cluster.away.add("sink-0")
+        os.kill(cluster.child("sink-0").pid, signal.SIGTERM if when == "stopped" else signal.SIGKILL)
+        eventually(lambda: ("exited", "sink-0") in [event[:2] for event in cluster.events])
+        assert when != "stopped" or not kept(pool), "it has moved them"
+        cluster.let_back("sink-0")
         got += [number_of(array) for array in stream]
         assert got == list(range(FRAMES))
-        with pytest.raises(ResultsLost, match="once they are taken"):
-            job.result(timeout=60)
-        job.release()
         eventually(lambda: not kept(pool) and not moved(cluster))
-
-
-def test_results_that_nobody_reads_soon_move_to_the_disk(pool: Path) -> None:
-    with Cluster(MAKES, durability="process") as cluster, cluster.client() as client:
-        job = client.submit(Task(FRAMES), pipeline="p")
-        client.wait_jobs([job])
-        assert kept(pool) or moved(cluster)
-        eventually(lambda: not kept(pool))
-        assert moved(cluster) > FRAMES << 19
-        for _ in range(2):
-            again = client.attach(job.id, from_start=True).stream(timeout=60)
-            assert [number_of(array) for array in again] == list(range(FRAMES))
-            cluster.kill("sink-0")
-        client.attach(job.id).release()
-        eventually(lambda: not list(cluster.state.rglob("*.spool")) and not moved(cluster))
-
-
-def test_a_sink_that_ends_leaves_nothing_in_memory(pool: Path) -> None:
-    with Cluster(MAKES, durability="process") as cluster, cluster.client() as client:
-        job = client.submit(Task(5), pipeline="p")
-        client.wait_jobs([job])
-        assert kept(pool) or moved(cluster)
-        first = cluster.child("sink-0").pid
-        os.kill(first, signal.SIGTERM)
-        eventually(lambda: not cluster.processes[first].is_running())
-        assert not kept(pool)
-        again = client.attach(job.id, from_start=True).stream(timeout=60)
-        assert [number_of(array) for array in again] == list(range(5))
 
 
 def test_roots_of_a_client_are_read_where_it_has_written_them(pool: Path) -> None:

@@ -237,6 +237,8 @@ class SinkJob:
     """When the broker is told, or told again, how the job ended."""
     cursor: int = 0
     """Number of results that clients have said they have: the first so many."""
+    once: bool = False
+    """Whether a reader lets results go when they are taken."""
     freed: int = 0
     """Number of results that nobody needs any more: the first so many."""
     reader: JobReader | None = None

@@ -250,6 +250,11 @@ class SinkMachine:
             job.take(max(taken, freed))
             job.free(min(freed, job.cursor))
 
+    def read_once(self, name: bytes) -> bool:
+        """Whether a job has a reader that lets results go when they are taken."""
+        job = self.jobs.get(name)
+        return job is not None and job.once
+
     def freed(self, name: bytes) -> list[tuple[int, int, int]]:
         """(token, start, stop) of a job's results that nobody needs any more."""
         job = self.jobs.get(name)

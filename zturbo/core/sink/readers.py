@@ -149,9 +149,11 @@ class Readers:
         if job.cursor > job.noted[1] and now >= job.noted[0] + NOTE_CURSOR:
             job.noted = (now, job.cursor)
             self._effects.append(Note(job.id, None, job.cursor))
-        if once and isinstance(job, SinkJob) and job.cursor > job.freed:
-            pieces = job.free(job.cursor)
-            self._effects.append(Free(job.id, job.freed, pieces))
+        if once and isinstance(job, SinkJob):
+            job.once = True
+            if job.cursor > job.freed:
+                pieces = job.free(job.cursor)
+                self._effects.append(Free(job.id, job.freed, pieces))
 
     def begin(self, job: bytes) -> list[tuple[bytes, Want]]:
         """A job has come to this sink: (client, what it wants) for each client that has asked for it, or for

@@ -314,7 +314,7 @@ class SinkProcess:
             return
         batch = effect.batch
         frames: Sequence[Buffer] = encode(batch)
-        if batch.buffers and effect.durability != "fsync":
+        if batch.buffers and effect.durability != "fsync" and self.machine.read_once(effect.job):
             frames = self.kept.keep(frames)
         numbers = kept_numbers(frames)
         try:

@@ -1,4 +1,4 @@
-"""Contents that stay in shared memory although a record on disk has them: a sink's results, for example.
+"""Contents that stay in shared memory although a record on disk has them: results that are about to be read.
 
 To copy a frame into a file costs many times what its reference costs, most of it for the file's new pages.
 What is to outlive any process, but not the host, need not be in a file at once. So a record names the
@@ -48,7 +48,7 @@ HIGH_BYTES = 48 << 20
 """Bytes of segments above which the oldest moves at once."""
 
 AGE = 2.0
-"""Seconds after which a segment moves. Many jobs are forgotten before."""
+"""Seconds after which a segment moves. A reader that keeps up has taken it before."""
 
 RETRY = 1.0
 """Seconds after which a move is tried again."""
