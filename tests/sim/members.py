@@ -539,6 +539,7 @@ class SimSink(SimMember):
         elif isinstance(effect, Free):
             if not self.unwritten:
                 self.disk.append(effect.job, encode(Want(effect.job, 0, effect.index, 0, effect.index)))
+                self.machine.gone(effect.job, effect.index)
                 self._let_go(effect.pieces)
         elif isinstance(effect, ForgetDamaged):
             self.disk.clear_damaged(effect.jobs)

@@ -22,6 +22,7 @@ from zturbo.errors import (
     UnknownPipeline,
     UsageError,
 )
+from zturbo.jobstates import LIVE
 
 
 @pytest.fixture(scope="module")
@@ -142,6 +143,11 @@ def test_map(cluster: Cluster) -> None:
     run(main())
 
 
+async def maps(c: AsyncClient) -> list[dict[str, Any]]:
+    """The maps that go on."""
+    return [job for job in await c.jobs() if job["name"] == "map" and job["state"] in LIVE]
+
+
 def test_a_source_that_raises(cluster: Cluster) -> None:
     async def broken() -> AsyncIterator[int]:
         yield 1
@@ -151,7 +157,7 @@ def test_a_source_that_raises(cluster: Cluster) -> None:
         async with client(cluster) as c:
             with pytest.raises(RuntimeError, match="the source is broken"):
                 [content async for content in c.map(broken(), pipeline="add")]
-            assert [job for job in await c.jobs() if job["name"] == "map"] == []
+            assert await maps(c) == []
 
     run(main())
 
@@ -162,9 +168,9 @@ def test_leaving_a_map_ends_its_job(cluster: Cluster) -> None:
             async with contextlib.aclosing(c.map(itertools.count(), pipeline="add")) as results:
                 async for content in results:
                     if content == 100:
-                        assert len([job for job in await c.jobs() if job["name"] == "map"]) == 1
+                        assert len(await maps(c)) == 1
                         break
-            assert [job for job in await c.jobs() if job["name"] == "map"] == []
+            assert await maps(c) == []
 
             async def never() -> AsyncIterator[int]:
                 yield 1
@@ -177,7 +183,7 @@ def test_leaving_a_map_ends_its_job(cluster: Cluster) -> None:
             consuming = asyncio.ensure_future(consume())
 
             async def fed() -> bool:
-                return any(job["name"] == "map" and job["results"] for job in await c.jobs())
+                return any(job["results"] for job in await maps(c))
 
             await eventually(fed)
             consuming.cancel()
@@ -185,7 +191,7 @@ def test_leaving_a_map_ends_its_job(cluster: Cluster) -> None:
                 await consuming
 
             async def gone() -> bool:
-                return not [job for job in await c.jobs() if job["name"] == "map"]
+                return not await maps(c)
 
             await eventually(gone)
 

@@ -16,6 +16,7 @@ from zturbo.errors import (
     JobCancelled,
     JobTimeout,
     NondeterministicStage,
+    ResultsLost,
     TaskError,
     UsageError,
 )
@@ -37,6 +38,35 @@ def test_cancel_ends_a_running_process_and_is_no_strike(tmp_path: Path) -> None:
         job = client.submit(Task(7), pipeline="p")
         eventually(lambda: bool(cluster.child("p.hang").running_note.read()))
         assert not job.status()["incidents"], "no strike was carried over"
+
+
+def test_a_map_stays_in_the_list_and_its_failed_tasks_can_be_run_again(tmp_path: Path) -> None:
+    gate = tmp_path / "gate"
+    stages = [stage("odd", "Odd", 1), stage("gate", "Gate", 1, path=str(gate))]
+    with Cluster({"p": stages}) as cluster, cluster.client() as client:
+        gate.touch()
+        assert list(client.map(["a", "raise", "b"], "p", name="odd", on_error="skip")) == ["a", "b"]
+        assert list(client.map(["c", "d"], "p", name="sound")) == ["c", "d"]
+        gate.unlink()
+        left = client.map(["e", "f"], "p", name="left")
+        eventually(lambda: bool([job for job in client.jobs() if job["name"] == "left"]))
+        left.close()
+        gate.touch()
+        with cluster.client() as other:
+
+            def numbers() -> list[tuple[str, str, int, int]]:
+                return [(job["name"], job["state"], job["results"], job["failed"]) for job in other.jobs()]
+
+            eventually(lambda: all(job[1] != "running" for job in numbers()))
+            assert numbers() == [("odd", "done", 2, 1), ("sound", "done", 2, 0), ("left", "cancelled", 0, 0)]
+            again = other.attach("odd", from_start=True)
+            assert [str(task.content) for task in again.failed] == ["raise"]
+            assert [task.content for task in again.retry_failed().failed] == ["raise"]
+            with pytest.raises(ResultsLost, match="not kept"):
+                other.attach("sound", from_start=True).result(60)
+            sound = client.jobs("sound")[0]["id"]
+            eventually(lambda: not [*cluster.state.rglob(f"{sound}*")])
+            assert [*cluster.state.rglob(f"{again.id}*")], "this one's results are there still"
 
 
 def test_cancel_ends_a_generator_at_its_next_yield() -> None:

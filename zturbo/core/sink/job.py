@@ -241,6 +241,8 @@ class SinkJob:
     """Whether a reader lets results go when they are taken."""
     freed: int = 0
     """Number of results that nobody needs any more: the first so many."""
+    gone: int = 0
+    """Number of results of which some are not here any more: the first so many."""
     reader: JobReader | None = None
     viewers: dict[bytes, JobReader] = field(default_factory=dict)
     """Those who read beside the reader, and change nothing."""

@@ -249,11 +249,18 @@ class SinkMachine:
         if job is not None:
             job.take(max(taken, freed))
             job.free(min(freed, job.cursor))
+            job.gone = job.freed
 
     def read_once(self, name: bytes) -> bool:
         """Whether a job has a reader that lets results go when they are taken."""
         job = self.jobs.get(name)
         return job is not None and job.once
+
+    def gone(self, name: bytes, index: int) -> None:
+        """Contents of a job's results below this index, which nobody needs, are not here any more."""
+        job = self.jobs.get(name)
+        if job is not None:
+            job.gone = max(job.gone, index)
 
     def freed(self, name: bytes) -> list[tuple[int, int, int]]:
         """(token, start, stop) of a job's results that nobody needs any more."""

@@ -75,7 +75,7 @@ class Readers:
         if not self.may_read(client, job.stamp.owner):
             self._refuse(client, want.job, want.token, NOT_YOURS)
             return None
-        if isinstance(job, SinkJob) and 0 <= want.first < job.freed:
+        if isinstance(job, SinkJob) and 0 <= want.first < job.gone:
             self._refuse(client, want.job, want.token, READ_ONCE)
             return None
         if self.is_viewer(client):

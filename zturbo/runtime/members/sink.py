@@ -380,6 +380,7 @@ class SinkProcess:
             stored.spool.append(encode(Want(effect.job, 0, effect.index, 0, effect.index)))
         except SpoolFull:
             return
+        self.machine.gone(effect.job, effect.index)
         for token in free:
             self.recent.drop(token)
             self.kept.free(stored.kept.pop(token)[1])

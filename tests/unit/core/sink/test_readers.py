@@ -156,13 +156,15 @@ def test_results_that_were_let_go_are_refused() -> None:
     sink = Sink(ten())
     sink.readers.want(ANN, Want(JOB, 1, 3, 3, 3, once=True), 0.0)
     sink.effects.clear()
-    ((client, refused),) = sink.ask(BOB, 2, 2, 9)
+    assert indices(sink.ask(BOB, 2, 2, 9)) == [2, 3, 4, 5, 6, 7, 8], "they are all here still"
+    sink.jobs[JOB].gone = 3
+    ((client, refused),) = sink.ask(BOB, 3, 2, 9)
     assert (client, refused.problem, refused.n) == (BOB, READ_ONCE, 0)
     sink.readers.is_viewer = lambda client: True
-    ((client, refused),) = sink.ask(BOB, 3, 0, 9)
+    ((client, refused),) = sink.ask(BOB, 4, 0, 9)
     assert (client, refused.problem) == (BOB, READ_ONCE)
     sink.readers.is_viewer = lambda client: False
-    assert indices(sink.ask(ANN, 1, 3, 9)) == [3, 4, 5, 6, 7, 8], "its reader goes on"
+    assert indices(sink.ask(BOB, 5, 3, 9)) == [3, 4, 5, 6, 7, 8], "what comes after them is here"
 
 
 def test_results_stay_if_nobody_says_that_they_may_go() -> None:
