@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from enum import Enum
 from typing import Any
 
-__all__ = ["ENDED", "LIVE", "JobState", "State", "title_of"]
+__all__ = ["ENDED", "LIVE", "WHY_CANCELLED", "JobState", "State", "title_of"]
 
 
 class State(str, Enum):
@@ -30,6 +30,10 @@ LIVE = frozenset({JobState.WAITING, JobState.RUNNING})
 
 ENDED = frozenset(JobState) - LIVE
 """States of a job that has ended; it does not leave them."""
+
+
+WHY_CANCELLED = "JobCancelled", "cancelled by a client"
+"""Kind and text of the error of a job that a client has ended."""
 
 
 def title_of(job: Mapping[str, Any]) -> str:

@@ -13,7 +13,7 @@ from zturbo.wire.control.fields import COUNT
 from zturbo.wire.messages import Batch, Mark, Path, Stamp
 from zturbo_broker.jobs.placement import Placed
 
-__all__ = ["WHY_CANCELLED", "Chunks", "Job"]
+__all__ = ["Chunks", "Job"]
 
 
 class Chunks:
@@ -52,10 +52,6 @@ class Chunks:
     def find(self, root: int) -> int:
         """Number of the chunk that has this root."""
         return bisect_right(self._stops, root)
-
-
-WHY_CANCELLED = "JobCancelled", "cancelled by a client"
-"""Kind and text of the error of a job that a client has ended."""
 
 
 @slotted

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from zturbo.jobstates import ENDED, JobState
+from zturbo.jobstates import ENDED, WHY_CANCELLED, JobState
 from zturbo.wire.carried import carried_id
 from zturbo.wire.control import answers, to_broker
 from zturbo.wire.control.fields import COUNT, MAX_PAGE
 from zturbo_broker.jobs.codes import other_code
-from zturbo_broker.jobs.job import WHY_CANCELLED, Job
+from zturbo_broker.jobs.job import Job
 from zturbo_broker.jobs.quotas import JOB_MEMORY
 from zturbo_broker.machine.known import Known
 from zturbo_broker.machine.lifecycle import Lifecycle

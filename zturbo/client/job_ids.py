@@ -9,7 +9,7 @@ from typing import Any
 
 from zturbo.checks import check_type, wrong
 from zturbo.errors import UsageError
-from zturbo.jobstates import LIVE
+from zturbo.jobstates import LIVE, WHY_CANCELLED, JobState
 from zturbo.wire.carried import MAX_CARRIED, PLACE, carried_id, place_of
 from zturbo.wire.control import answers
 
@@ -109,13 +109,14 @@ def _rows(job: dict[str, Any]) -> list[dict[str, Any]]:
     options = {name: value for name, value in job["options"].items() if name != "order"}
     own = {**job, "options": options, "carries": 0, "over": 0, "carrier": carrier.hex()}
     share = {name: job[name] // job["carries"] for name in ("input_bytes", "memory")}
-    ended = dict.fromkeys(share, 0)
-    return [
-        {
-            **own,
-            "id": carried_id(carrier, part.pop("root")).hex(),
-            **part,
-            **(share if part["state"] in LIVE else ended),
-        }
-        for part in parts
-    ]
+    return [{**own, **share, **_own(carrier, part)} for part in parts]
+
+
+def _own(carrier: bytes, part: dict[str, Any]) -> dict[str, Any]:
+    """What is of this job alone."""
+    own = {"id": carried_id(carrier, part.pop("root")).hex(), **part}
+    if part["state"] not in LIVE:
+        own |= {"input_bytes": 0, "memory": 0}
+    if part["state"] == JobState.CANCELLED:
+        own["error_kind"], own["error"] = WHY_CANCELLED
+    return own

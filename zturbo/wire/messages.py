@@ -62,7 +62,7 @@ __all__ = [
     "meta_key",
 ]
 
-PROTOCOL = 2
+PROTOCOL = 3
 """Version of the wire protocol. Two processes with different versions refuse each other."""
 
 MAX_INT = 1 << 62

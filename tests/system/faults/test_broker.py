@@ -21,6 +21,7 @@ from zturbo.errors import BrokerUnavailable, StartError, VersionMismatch
 from zturbo.runtime.net.sockets import make
 from zturbo.wire.control import from_broker
 from zturbo.wire.control.codec import pack_control
+from zturbo.wire.messages import PROTOCOL
 
 
 def test_a_job_outlives_the_broker(tmp_path: Path) -> None:
@@ -72,7 +73,7 @@ def test_a_broker_of_another_version() -> None:
 
     def answer() -> None:
         who, raw = router.recv_multipart()
-        text = "the client speaks protocol 1, this broker 2"
+        text = f"the client speaks protocol 1, this broker {PROTOCOL}"
         ref = msgpack.unpackb(raw)["ref"]
         error = from_broker.Error(ref=ref, kind="VersionMismatch", message=text)
         router.send_multipart([who, *pack_control(error)])

@@ -82,6 +82,7 @@ def test_jobs_with_names_of_their_own_have_a_row_each() -> None:
     ]
     assert [row["id"] for row in found] == [carried_id(CARRIER, root).hex() for root in range(3)]
     assert all(row["carrier"] == CARRIER.hex() and row["options"] == {"priority": 1} for row in found)
+    assert [row["error_kind"] for row in found] == [None, None, "JobCancelled"]
     assert [row["memory"] for row in found] == [0, 2000, 0], "a share of what all take"
     assert not any("parts" in row or "root" in row for row in found)
 
