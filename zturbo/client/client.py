@@ -232,8 +232,8 @@ class Client:
 
         Memory is bounded: ``contents`` is read only as far ahead as the pipeline takes it, and the
         results wait on the sink's disk. The job is cancelled when the iterator is closed or dropped
-        (``contextlib.closing`` closes it at the end of a block). It stays in the list of jobs; its results are
-        deleted at its end, but for those of a job with failed tasks, up to 64 MiB: these can be run again.
+        (``contextlib.closing`` closes it at the end of a block). It stays in the list of jobs. Its results
+        are deleted at its end, unless tasks failed: up to 64 MiB stay, so that these can be run again.
 
         Args:
             contents: any iterable; read in a thread of its own.

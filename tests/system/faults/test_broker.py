@@ -136,8 +136,8 @@ def test_a_restart_redoes_nothing(durability: str, tmp_path: Path) -> None:
     [
         ("zturbo_broker.ledger.ledger:Ledger.commit", "before"),
         ("zturbo_broker.ledger.ledger:Ledger.commit", "after"),
-        ("zturbo_broker.machine.from_members:FromMembers.complete", "before"),
-        ("zturbo_broker.machine.from_members:FromMembers.complete", "after"),
+        ("zturbo_broker.machine.job_reports:JobReports.complete", "before"),
+        ("zturbo_broker.machine.job_reports:JobReports.complete", "after"),
     ],
 )
 def test_deaths_on_either_side_of_the_disk(where: str, when: str, tmp_path: Path) -> None:
