@@ -20,6 +20,7 @@ from tests.stages.trouble import DEADLY, GOOD
 from tests.support.cluster import eventually
 from zturbo import Client, Job, Task
 from zturbo.errors import JobCancelled, WorkerLost
+from zturbo.jobstates import LIVE
 
 __all__ = ["HOLD", "JOBS", "SHARE"]
 
@@ -166,7 +167,7 @@ def cancel(victims: Victims, pipeline: str) -> str:
             mapped = client.map(range(ASIDE, ASIDE + MANY), pipeline=pipeline, name=name)
             next(mapped)
             mapped.close()
-            left = [job for job in client.jobs() if job["name"] == name and not job["error_kind"]]
+            left = [job for job in client.jobs() if job["name"] == name and job["state"] in LIVE]
             return f"a map that was closed goes on: {left}" if left else None
 
     victims.aside(run)

@@ -325,7 +325,7 @@ def test_with_statements(client: Client, gate: str) -> None:
 
 def test_counts_per_stage(client: Client, gate: str) -> None:
     results = client.map([[gate, i] for i in range(20)], pipeline="gate")
-    (job,) = [job for job in client.jobs() if job["name"] == "map" and job["state"] != "done"]
+    (job,) = [job for job in client.jobs() if job["name"] == "map" and job["state"] in LIVE]
 
     def counts() -> dict[str, Any]:
         (count,) = client.jobs(job["id"])[0]["counts"]
