@@ -80,7 +80,7 @@ def test_a_broker_of_another_version() -> None:
 
     thread = threading.Thread(target=answer)
     thread.start()
-    with pytest.raises(VersionMismatch, match="this broker 2"):
+    with pytest.raises(VersionMismatch, match=f"this broker {PROTOCOL}"):
         Client(address)
     thread.join()
     router.close()

@@ -251,11 +251,6 @@ class SinkMachine:
             job.free(min(freed, job.cursor))
             job.gone = job.freed
 
-    def read_once(self, name: bytes) -> bool:
-        """Whether a job has a reader that lets results go when they are taken."""
-        job = self.jobs.get(name)
-        return job is not None and job.once
-
     def gone(self, name: bytes, index: int) -> None:
         """Contents of a job's results below this index, which nobody needs, are not here any more."""
         job = self.jobs.get(name)

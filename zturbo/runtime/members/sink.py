@@ -314,7 +314,8 @@ class SinkProcess:
             return
         batch = effect.batch
         frames: Sequence[Buffer] = encode(batch)
-        if batch.buffers and effect.durability != "fsync" and self.machine.read_once(effect.job):
+        job = self.machine.jobs.get(effect.job)
+        if batch.buffers and effect.durability != "fsync" and job is not None and job.once:
             frames = self.kept.keep(frames)
         numbers = kept_numbers(frames)
         try:
