@@ -338,7 +338,8 @@ def task_stream(browser: Any, page: str) -> None:
 
     def is_told(about: str, move: Any) -> bool:
         move()
-        return re.search(about, told()) is not None
+        print(text := told())  # seen if it never comes to hold
+        return re.search(about, text) is not None
 
     task = (
         r'process \d+\s+[\d.]+ .?s ago, for [\d.]+ .?s\s+job "long" \(\w+\)\s+'
@@ -358,7 +359,8 @@ def task_stream(browser: Any, page: str) -> None:
     span = float(browser.current_url.split("span=")[1])
     assert 0.5 < span < 5
     browser.execute_script("arguments[0].focus()", lane())
-    eventually(lambda: is_told(task, lambda: lane().send_keys(Keys.ARROW_LEFT)))
+    keys = itertools.cycle([Keys.ARROW_LEFT] * 50 + [Keys.ARROW_RIGHT] * 50)  # from edge to edge
+    eventually(lambda: is_told(task, lambda: lane().send_keys(next(keys))))
     lane().send_keys("+")
     eventually(lambda: abs(float(browser.current_url.split("span=")[1]) - span / 2) < 0.002)
     lane().send_keys(Keys.ESCAPE)
@@ -392,6 +394,8 @@ def logs(browser: Any, page: str, client: Client) -> None:
     eventually(lambda: {"printed first", "printed other"} <= {line.split("]: ")[-1] for line in shown()}, 20)
     everything = {"job": "all jobs", "source": "all stages", "host": "all hosts", "level": "all levels"}
     assert chosen() == everything
+    option = f"#job option[value='{ids['other']}']"  # jobs are asked about apart from lines
+    eventually(lambda: bool(browser.find_elements("css selector", option)))
     Select(browser.find_element("id", "job")).select_by_value(ids["other"])
     eventually(lambda: bool(shown()) and all(f"[{ids['other'][:12]}" in line for line in shown()), 10)
     assert any("is done" in line for line in shown())
