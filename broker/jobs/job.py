@@ -7,7 +7,7 @@ from bisect import bisect_right
 from collections import deque
 from typing import Any
 
-from zturbo.jobstates import ENDED, JobState
+from zturbo.jobstates import ENDED, WHY_CANCELLED, JobState
 from zturbo.slotted import field, slotted
 from zturbo.wire.control.fields import COUNT
 from zturbo.wire.messages import Batch, Mark, Path, Stamp
@@ -212,6 +212,10 @@ class Job:
         if root in self.cancelled:
             return JobState.CANCELLED
         return JobState.DONE if root in self.over and self.state is JobState.RUNNING else self.state
+
+    def error_of(self, root: int) -> tuple[str | None, str | None]:
+        """(kind, text) of the error that ended the job that is this root of a carrier; with -1, its own."""
+        return WHY_CANCELLED if root in self.cancelled else (self.error_kind, self.error)
 
     @property
     def results_kept(self) -> bool:

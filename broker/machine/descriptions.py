@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from zturbo.jobstates import ENDED, WHY_CANCELLED, JobState
+from zturbo.jobstates import ENDED, JobState
 from zturbo.wire.carried import carried_id
 from zturbo.wire.control import answers, to_broker
 from zturbo.wire.control.fields import COUNT, MAX_PAGE
@@ -140,7 +140,7 @@ class Descriptions:
         share = job.carries if carried else 1
         if carried:
             results, failed = job.over.get(root, (0, 0))
-        cancelled = root in job.cancelled
+        kind, error = job.error_of(root)
         return answers.Status(
             id=carried_id(job.id, root) if carried else job.id,
             number=job.number,
@@ -160,8 +160,8 @@ class Descriptions:
             ),
             results=results,
             failed=failed,
-            error=WHY_CANCELLED[1] if cancelled else job.error,
-            error_kind=WHY_CANCELLED[0] if cancelled else job.error_kind,
+            error=error,
+            error_kind=kind,
             options={name: value for name, value in job.options.items() if not carried or name != "order"},
             created=job.created,
             ended=job.ended,

@@ -43,10 +43,6 @@ class FromClients:
         self.pipelines = known.pipelines
         self.membership = known.membership
         self.table = known.table
-        self.jobs = known.jobs
-        self.counts = known.counts
-        self.problems = known.problems
-        self.trouble = known.trouble
         self.life = life
         self.descriptions = descriptions
         self._readers = known.membership.number << 32
@@ -274,7 +270,7 @@ class FromClients:
             self.life.seekers.asks(identity, job.id, now)
             at = self._whereabouts(job, self._next_reader()).but(name=job.name_of(root))
             if (state := job.state_of(root)) is not job.state:
-                kind, error = WHY_CANCELLED if state is JobState.CANCELLED else (None, None)
+                kind, error = job.error_of(root)
                 at = at.but(state=state.value, kind=kind, error=error)
             self.say.ok(identity, message.ref, at.but(waiting=self.descriptions.waits_for(job)))
 
@@ -291,8 +287,7 @@ class FromClients:
             if job is None or root in job.let_go:
                 ended.append((name, "unknown", None, None))
             elif (state := job.state_of(root)) in ENDED:
-                why = WHY_CANCELLED if root in job.cancelled else (job.error_kind, job.error)
-                ended.append((name, state.value, *why))
+                ended.append((name, state.value, *job.error_of(root)))
             else:
                 waits[job.id] = (*waits.get(job.id, ()), name)
         self.life.watches.pop(identity, None)

@@ -131,6 +131,8 @@ class Submissions:
             return None
         if not isinstance(task, Task) or pipeline not in self._info["pipelines"]:
             return None
+        if type(name) is not str or len(name) > NAME:
+            return None
         kind: Kind = (pipeline, None, None)
         if options:
             durability, priority = options.get("durability"), options.get("priority")
@@ -143,13 +145,10 @@ class Submissions:
         if buffers or len(blob) > min(SMALL, self._info["max_task_bytes"].get(pipeline, MAX_MESSAGE)):
             return None
         meta = pack_root_meta(task._meta, task._logs) if task._meta or task._logs else None
-        small = Small(kind, name, blob, meta)
-        if type(name) is not str or len(name) > NAME or not name.isascii():
-            small.submission(bytes(16))  # raises what is wrong with its name
-            return None if len(name) > NAME else small
         if meta is not None and len(meta) > SMALL:
             return None
-        if kind not in self._sound:
+        small = Small(kind, name, blob, meta)
+        if kind not in self._sound or not name.isascii():
             small.submission(bytes(16))  # raises what is wrong with it
             if len(self._sound) < _KINDS:
                 self._sound.add(kind)
