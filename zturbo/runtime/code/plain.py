@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from time import monotonic
 from typing import Any
 
 from zturbo.api.task import Task, bare_task
@@ -132,21 +133,27 @@ class PlainCalls:
         self, process: Callable[[Task], Any], call: Call, runs: Iterable[PathRun], contents: list[Any]
     ) -> None:
         """The fast way: tasks without meta and logs, most of which give one task without them too."""
-        out, note, start = call.out, self._context.running_note.task, call.unstarted.popleft
+        out, note, start = call.out, self._context.running_note, call.unstarted.popleft
+        serials, times = note.serials, note.times
         leave, enter = out.lock.release, out.lock.acquire
-        starts: list[Any] = []
+        starts, add = None, out.contents.append  # of the output that the last task gave, if it was bare
+        counted = False  # whether outputs of the last task may be noted
         i = 0
         for first, n in runs:
             prefix = first[:-1]
-            last = first[-1] if first else 0
-            self._context.running_note.begin(call.job, call.epoch, prefix, not first)
-            joins = False
-            for at in range(last, last + n):
+            begun = note.run(call.job, call.epoch, first, n)
+            shift = (first[-1] if first else 0) - begun
+            starts = None
+            for serial in range(begun, begun + n):
                 try:
                     start()
                 except IndexError:  # the rest was taken back
                     return
-                note(at)
+                if counted:
+                    counted = False
+                    note.given(0)
+                times[-1] = monotonic()
+                serials[0] = serial
                 task = bare_task(contents[i])
                 i += 1
                 try:
@@ -156,34 +163,38 @@ class PlainCalls:
                     finally:
                         enter()
                     # What the user's code has put into a task may raise when it is looked at.
-                    bare = (
+                    if (
                         type(result) is Task
                         and result.success
                         and result._meta is None
                         and result._logs is None
-                    )
-                    content = result.content if bare else None
-                    if type(content) not in UNCHANGING:  # the code may change it later: it is taken now
-                        content = take(content, result._owned)
+                    ):
+                        bare, content = True, result.content
+                        if type(content) not in UNCHANGING:  # the code may change it later: it is taken now
+                            content = take(content, result._owned)
+                    else:
+                        bare = False
                 except self._context.through:
                     raise
                 except BaseException as error:  # whatever the user's code raises fails this task alone
-                    joins = False
-                    path = (*prefix, at) if first else first
+                    starts = None
+                    path = (*prefix, serial + shift) if first else first
                     out.fail(path, 0, self._failures.error(error, path, task))
                     out.finished += 1
                     continue
-                if bare and first and out.metas is None:
-                    if not joins or out.starts is not starts:
-                        out.begin_run((*prefix, at), len(out.contents))
-                        starts, joins = out.starts, True
-                    out.contents.append(content)
+                if bare and out.starts is starts:
+                    add(content)
                     out.due_in -= 1
                     if not out.due_in:
                         out.look()
+                elif bare and first and out.metas is None:
+                    out.begin_run((*prefix, serial + shift), len(out.contents))
+                    starts, add = out.starts, out.contents.append
+                    add(content)
+                    out.added()
                 else:
-                    joins = False
-                    self._one.result(result, (*prefix, at) if first else first, task, out, -1)
+                    starts, counted = None, True
+                    self._one.result(result, (*prefix, serial + shift) if first else first, task, out, -1)
                 out.finished += 1
 
 

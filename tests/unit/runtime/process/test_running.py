@@ -42,6 +42,31 @@ def test_one_by_one(ends: tuple[RunningNote, RunningNote]) -> None:
     assert node.read() == []
 
 
+def test_a_run_of_siblings(ends: tuple[RunningNote, RunningNote]) -> None:
+    worker, node = ends
+    worker.begin(JOB, 2, (), False)
+    worker.task(1)
+    serial = worker.run(JOB, 2, (5, 7), 3)
+    assert node.read() == node.last() == [], "none of them has begun"
+    for k in (7, 8, 9):
+        worker.times[-1] = time.monotonic()
+        worker.serials[0] = serial
+        assert timeless(node) == [Running(serial, JOB, 2, (5, k), 0)]
+        serial += 1
+    worker.given(3)
+    worker.end()
+    assert node.read() == []
+    assert [(run.path, run.given) for run in node.last()] == [((5, 9), 3)]
+    worker.task(4)
+    assert node.read()[0].serial == serial, "no number twice"
+
+
+def test_the_root_alone_is_a_run(ends: tuple[RunningNote, RunningNote]) -> None:
+    worker, node = ends
+    worker.serials[0] = worker.run(JOB, 1, (), 1)
+    assert [(run.path, run.given) for run in node.read()] == [((), 0)]
+
+
 def test_a_batch(ends: tuple[RunningNote, RunningNote]) -> None:
     worker, node = ends
     worker.several(JOB, 1, [(1,), (2, 3)])
@@ -62,7 +87,7 @@ def test_a_table(ends: tuple[RunningNote, RunningNote]) -> None:
     assert [(run.serial, run.path) for run in node.read()] == [(3, (9, 9)), (2, ())], "another serial number"
 
 
-@given(st.binary(min_size=300, max_size=400), st.sampled_from([0, 1, 2, 3]))
+@given(st.binary(min_size=300, max_size=400), st.sampled_from([0, 1, 2, 3, 4]))
 def test_memory_that_native_code_has_written_into_tells_nothing_or_something(raw: bytes, kind: int) -> None:
     note = RunningNote(RunningNote.make())
     note._map[:300] = raw[:300]
