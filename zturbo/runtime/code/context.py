@@ -35,7 +35,7 @@ class _NoRunningNote:
     """A note that nobody reads, for debug mode."""
 
     def __init__(self) -> None:
-        self.serials, self.times = [0], [0.0]
+        self.numbers, self.times = [0] * 4, [0.0] * 4
 
     def begin(self, job: bytes, epoch: int, prefix: Path, root: bool) -> None: ...
 
@@ -47,8 +47,6 @@ class _NoRunningNote:
     def several(self, job: bytes, epoch: int, paths: list[Path]) -> None: ...
 
     def nearest(self, job: bytes, epoch: int, paths: list[Path]) -> None: ...
-
-    def given(self, count: int) -> None: ...
 
     def end(self) -> None: ...
 

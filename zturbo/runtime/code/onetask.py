@@ -19,6 +19,7 @@ from zturbo.runtime.code.call import Call
 from zturbo.runtime.code.context import StageContext
 from zturbo.runtime.code.failures import Condemned, Failures, TaskFailedByUser
 from zturbo.runtime.code.output import Output
+from zturbo.runtime.process.running import GIVEN
 from zturbo.wire.messages import MAX_DEPTH, Mark, Path
 from zturbo.wire.payload import Packed, Unreadable, content_of, entry_of, take
 from zturbo.wire.plain import UNCHANGING
@@ -167,7 +168,7 @@ class OneTask:
                 return
             if isinstance(result, (str, bytes, dict)) or not isinstance(result, Iterable):
                 raise TypeError(self._wrong("returned", result))
-            children, note = iter(result), self._context.running_note.given
+            children, numbers = iter(result), self._context.running_note.numbers
             leave, enter = out.lock.release, out.lock.acquire
             room = had < 0 and len(path) < MAX_DEPTH
             starts: list[Any] | None = None
@@ -193,7 +194,7 @@ class OneTask:
                     content = child.content
                     if type(content) not in UNCHANGING:
                         content = take(content, child._owned)
-                    note(count + 1)
+                    numbers[GIVEN] = count + 1
                     if out.starts is not starts:
                         out.begin_run((*path, count), len(out.contents))
                         starts = out.starts
@@ -204,7 +205,7 @@ class OneTask:
                         out.look()
                     continue
                 self.check_child(child, path)
-                note(count + 1)
+                numbers[GIVEN] = count + 1
                 self.child(child, (*path, count), task, out, had)
                 count += 1
                 starts = None

@@ -15,6 +15,7 @@ from zturbo.runtime.code.failures import Failures
 from zturbo.runtime.code.instances import Instances
 from zturbo.runtime.code.onetask import OneTask
 from zturbo.runtime.code.restored import restore, unopened
+from zturbo.runtime.process.running import GIVEN, SERIAL, SINCE
 from zturbo.wire.messages import Mark, Path, PathRun
 from zturbo.wire.payload import Packed, take
 from zturbo.wire.plain import UNCHANGING
@@ -134,10 +135,10 @@ class PlainCalls:
     ) -> None:
         """The fast way: tasks without meta and logs, most of which give one task without them too."""
         out, note, start = call.out, self._context.running_note, call.unstarted.popleft
-        serials, times = note.serials, note.times
+        numbers, times = note.numbers, note.times
         leave, enter = out.lock.release, out.lock.acquire
         starts, add = None, out.contents.append  # of the output that the last task gave, if it was bare
-        counted = False  # whether outputs of the last task may be noted
+        counted = False  # whether the last task's outputs may be counted in the note
         i = 0
         for first, n in runs:
             prefix = first[:-1]
@@ -151,9 +152,9 @@ class PlainCalls:
                     return
                 if counted:
                     counted = False
-                    note.given(0)
-                times[-1] = monotonic()
-                serials[0] = serial
+                    numbers[GIVEN] = 0
+                times[SINCE] = monotonic()
+                numbers[SERIAL] = serial
                 task = bare_task(contents[i])
                 i += 1
                 try:

@@ -142,7 +142,7 @@ class Watched:
     def __init__(self, running_note: RunningNote, descriptors: Descriptors) -> None:
         self.running_note = running_note
         self._descriptors = descriptors
-        self.given, self.read = running_note.given, running_note.read
+        self.numbers, self.read = running_note.numbers, running_note.read
 
     def _look(self) -> None:
         if not self._descriptors.there() and self.running_note.read():

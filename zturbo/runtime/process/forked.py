@@ -33,7 +33,7 @@ class Copied(RunningNote):
             )  # no logger: a thread of the worker may have held a lock when it forked
         os._exit(1)
 
-    begin = run = several = task = given = end = enter = gave = leave = _end  # type: ignore[assignment]
+    begin = run = several = task = end = enter = gave = leave = _end  # type: ignore[assignment]
 
 
 def part_on_fork(running_note: RunningNote, ours: Mapping[int, Any]) -> None:

@@ -21,7 +21,7 @@ import msgpack
 
 from zturbo.wire.messages import Path
 
-__all__ = ["Running", "RunningNote"]
+__all__ = ["GIVEN", "SERIAL", "SINCE", "Running", "RunningNote"]
 
 HEAD_SIZE = 1 << 16
 """Bytes of the head."""
@@ -39,10 +39,11 @@ ENDED = 1 << 63
 _TASK = struct.Struct("<QQQd")
 """Serial number, last component of the path, outputs, when it began. In a run of siblings the second is the
 last component without the serial number, so it is the same for all of them."""
+SERIAL, GIVEN, SINCE = 0, 2, 3
+"""Which item is which; ``SINCE`` among ``RunningNote.times``, the others among ``numbers``."""
 _NUMBERS = 1 << 64
-"""How many values such an item has."""
-_GIVEN = struct.Struct("<Q")
-_GIVEN_AT = 16
+"""How many values a number has."""
+_NUMBER = struct.Struct("<Q")
 _HEAD = struct.Struct("<BxH12x16sQ")
 _HEAD_AT = _TASK.size
 _PREFIX_AT = _HEAD_AT + _HEAD.size
@@ -77,10 +78,8 @@ class RunningNote:
         self._map = mmap.mmap(fd, SIZE)
         os.close(fd)
         self._task = memoryview(self._map)[: _TASK.size]
-        self.serials = self._task.cast("Q")
-        """The first item is the serial number of the task that runs: see :meth:`run`."""
-        self.times = self._task.cast("d")
-        """The last item is when this task began, by ``time.monotonic()``."""
+        self.numbers, self.times = self._task.cast("Q"), self._task.cast("d")
+        """What is noted of the task that runs, for code that notes a million of them. See :meth:`run`."""
         self._serial = 0
         self._seats = 0
 
@@ -100,9 +99,8 @@ class RunningNote:
     def run(self, job: bytes, epoch: int, first: Path, n: int) -> int:
         """So many siblings are going to run, one after another. The first of them has this path.
 
-        Each is then noted by two assignments, which take less time than a call does: ``times[-1]`` becomes
-        its time, and then ``serials[0]`` its serial number. The outputs that it gives are to be noted as 0
-        before, if those of the task before it were noted.
+        Each is then noted by two assignments, which take less time than a call does: of ``times[SINCE]``, and
+        then of ``numbers[SERIAL]``. Before that, ``numbers[GIVEN]`` is to be 0: see :meth:`task`.
 
         Returns:
             the serial number of the first. The others' follow it.
@@ -140,13 +138,9 @@ class RunningNote:
         return True
 
     def task(self, k: int) -> None:
-        """The task number ``k`` runs now."""
+        """The task number ``k`` runs now. Its outputs are to be counted in ``numbers[GIVEN]``, from 0 on."""
         self._serial = serial = self._serial + 1
         _TASK.pack_into(self._map, 0, serial, k, 0, monotonic())
-
-    def given(self, count: int) -> None:
-        """The running task has given so many outputs."""
-        _GIVEN.pack_into(self._map, _GIVEN_AT, count)
 
     def end(self) -> None:
         """No task runs. The last one stays noted as the last."""
@@ -163,12 +157,12 @@ class RunningNote:
         self._serial += 1
         struct.pack_into(f"<{len(path)}Q", self._map, at + _ENTRY.size, *path)
         _ENTRY.pack_into(self._map, at, 0, 0, epoch, job, len(path), monotonic())
-        _GIVEN.pack_into(self._map, at, self._serial)
+        _NUMBER.pack_into(self._map, at, self._serial)
 
     def gave(self, seat: int, count: int) -> None:
         """The task at this seat has given so many outputs."""
         if seat < ENTRIES:
-            _GIVEN.pack_into(self._map, HEAD_SIZE + ENTRY_SIZE * seat + 8, count)
+            _NUMBER.pack_into(self._map, HEAD_SIZE + ENTRY_SIZE * seat + 8, count)
 
     def leave(self, seat: int) -> None:
         """No task runs at this seat. The last one stays noted as the last."""
@@ -176,9 +170,9 @@ class RunningNote:
             self._end_at(HEAD_SIZE + ENTRY_SIZE * seat)
 
     def _end_at(self, at: int) -> None:
-        (serial,) = _GIVEN.unpack_from(self._map, at)
+        (serial,) = _NUMBER.unpack_from(self._map, at)
         if serial:
-            _GIVEN.pack_into(self._map, at, serial | ENDED)
+            _NUMBER.pack_into(self._map, at, serial | ENDED)
 
     def read(self) -> list[Running]:
         """The tasks that run, or ran when the worker died, without entries that are just being written."""
@@ -211,7 +205,7 @@ class RunningNote:
         if not serial or depth > _ENTRY_DEPTH:
             return None
         path = struct.unpack_from(f"<{depth}Q", self._map, at + _ENTRY.size)
-        if _GIVEN.unpack_from(self._map, at)[0] != serial:
+        if _NUMBER.unpack_from(self._map, at)[0] != serial:
             return None
         return Running(serial, job, epoch, path, given, True, since)
 
@@ -237,6 +231,6 @@ class RunningNote:
 
     def close(self) -> None:
         """Let go of the memory."""
-        for view in (self.serials, self.times, self._task):
+        for view in (self.numbers, self.times, self._task):
             view.release()
         self._map.close()

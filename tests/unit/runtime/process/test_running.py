@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from zturbo.runtime.process.running import ENTRIES, HEAD_SIZE, Running, RunningNote
+from zturbo.runtime.process.running import ENTRIES, GIVEN, HEAD_SIZE, SERIAL, SINCE, Running, RunningNote
 
 JOB, OTHER = b"j" * 16, b"o" * 16
 
@@ -36,7 +36,7 @@ def test_one_by_one(ends: tuple[RunningNote, RunningNote]) -> None:
     assert node.read() == []
     worker.begin(JOB, 2, (5,), False)
     worker.task(7)
-    worker.given(3)
+    worker.numbers[GIVEN] = 3
     assert timeless(node) == [Running(1, JOB, 2, (5, 7), 3)]
     worker.end()
     assert node.read() == []
@@ -49,11 +49,11 @@ def test_a_run_of_siblings(ends: tuple[RunningNote, RunningNote]) -> None:
     serial = worker.run(JOB, 2, (5, 7), 3)
     assert node.read() == node.last() == [], "none of them has begun"
     for k in (7, 8, 9):
-        worker.times[-1] = time.monotonic()
-        worker.serials[0] = serial
+        worker.times[SINCE] = time.monotonic()
+        worker.numbers[SERIAL] = serial
         assert timeless(node) == [Running(serial, JOB, 2, (5, k), 0)]
         serial += 1
-    worker.given(3)
+    worker.numbers[GIVEN] = 3
     worker.end()
     assert node.read() == []
     assert [(run.path, run.given) for run in node.last()] == [((5, 9), 3)]
@@ -63,7 +63,7 @@ def test_a_run_of_siblings(ends: tuple[RunningNote, RunningNote]) -> None:
 
 def test_the_root_alone_is_a_run(ends: tuple[RunningNote, RunningNote]) -> None:
     worker, node = ends
-    worker.serials[0] = worker.run(JOB, 1, (), 1)
+    worker.numbers[SERIAL] = worker.run(JOB, 1, (), 1)
     assert [(run.path, run.given) for run in node.read()] == [((), 0)]
 
 
@@ -112,7 +112,7 @@ def test_the_last_task_stays_noted_when_it_has_ended(ends: tuple[RunningNote, Ru
     assert node.last() == []
     worker.begin(JOB, 2, (5,), False)
     worker.task(7)
-    worker.given(3)
+    worker.numbers[GIVEN] = 3
     assert node.last() == [], "it runs"
     worker.end()
     worker.end()
