@@ -26,8 +26,8 @@ from zturbo.wire.plain import UNCHANGING
 
 __all__ = ["Feeder"]
 
-CHUNK = 1024
-"""Roots in a chunk at most."""
+CHUNK = 2048
+"""Roots in a chunk at most: as many as the broker sends at once."""
 
 CHUNK_BYTES = 1 << 20
 """Bytes in a chunk, about, before it is sent."""

@@ -21,7 +21,7 @@ __all__ = ["Readers"]
 NOTE_CURSOR = 0.5
 """Seconds between two notes of how far a job's results were taken."""
 
-MAX_SEGMENT = 1024
+MAX_SEGMENT = 2048
 """Results in one message to a client."""
 
 MAX_WAITING = 10_000
@@ -212,6 +212,8 @@ class Readers:
         first = reader.next
         stop = min(reader.limit, job.servable, first + MAX_SEGMENT)
         pieces, fails, own = job.between(first, stop)
+        if stop == first + MAX_SEGMENT:
+            stop = _whole(pieces, fails, own, stop)
         results = Results(job.id, reader.token, first, stop - first, fails=own)
         reader.next = stop
         self._end_roots(job, reader, results)
@@ -248,6 +250,29 @@ class Readers:
 def _span(job: SinkJob | CarriedJob, want: Want) -> tuple[int, int]:
     """(first result, limit) of what is wanted: from the cursor on, if the client does not know that."""
     return (job.cursor, job.cursor + want.limit) if want.first < 0 else (want.first, want.limit)
+
+
+def _whole(
+    pieces: list[tuple[int, int, int]],
+    fails: list[tuple[int, int, int]],
+    own: list[tuple[int, bytes]],
+    stop: int,
+) -> int:
+    """Leave the last piece to the next message, if it does not stand alone.
+
+    It may be cut, and to cut contents takes as long as to unpack them.
+
+    Returns:
+        the index where the results end.
+    """
+    if len(pieces) < 2:
+        return stop
+    _, start, end = pieces[-1]
+    begin = stop - (end - start)
+    if any(index >= begin for index, *_ in (*fails[-1:], *own[-1:])):
+        return stop
+    pieces.pop()
+    return begin
 
 
 def _reader(job: SinkJob | CarriedJob, client: bytes, token: int, first: int) -> JobReader:

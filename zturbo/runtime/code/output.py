@@ -22,8 +22,8 @@ FLUSH_COUNT = 2048
 """Outputs in one batch at most."""
 
 QUICK = 128
-"""Outputs within :data:`FLUSH_AFTER` from which on they wait four times as long: a larger batch costs each of
-them less, at each process on the way, and that is much of what so quick a task costs."""
+"""Outputs within :data:`FLUSH_AFTER` from which on they wait eight times as long. In a larger batch each of
+them costs less, at each process on the way, and that is much of what so quick a task costs."""
 
 FAILED_BYTES = 1 << 20
 """Bytes of failures that are taken together, about."""
@@ -143,7 +143,7 @@ class Output:
             self.since = now
         else:
             outputs, waited = len(self), now - self.since
-            if waited > (FLUSH_AFTER if outputs < QUICK else 4 * FLUSH_AFTER) or outputs >= FLUSH_COUNT:
+            if waited > (FLUSH_AFTER if outputs < QUICK else 8 * FLUSH_AFTER) or outputs >= FLUSH_COUNT:
                 self.flush()
         self._check()
 

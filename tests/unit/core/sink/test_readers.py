@@ -181,6 +181,23 @@ def test_many_results_come_in_several_messages() -> None:
     assert [results.n for _, results in given] == [MAX_SEGMENT, MAX_SEGMENT, 1]
 
 
+def test_a_message_ends_where_a_batch_does() -> None:
+    job, two_thirds = a_job(), 2 * MAX_SEGMENT // 3
+    enter(job, 1, a_batch(*range(two_thirds)))
+    enter(job, 2, a_batch(*range(two_thirds), first=two_thirds))
+    given = Sink(job).ask(ANN, 1, 0, 1 << 30)
+    assert [(results.first, results.n) for _, results in given] == [(0, two_thirds), (two_thirds, two_thirds)]
+
+
+def test_a_failure_at_the_end_of_a_full_message_is_in_it() -> None:
+    job, half = a_job(), MAX_SEGMENT // 2
+    enter(job, 1, a_batch(*range(half)))
+    enter(job, 2, a_batch(*range(half - 1), first=half, fails=(a_fail((MAX_SEGMENT - 1,)),)))
+    enter(job, 3, a_batch(1, 2, 3, first=MAX_SEGMENT))
+    given = Sink(job).ask(ANN, 1, 0, 1 << 30)
+    assert [results.n for _, results in given] == [MAX_SEGMENT, 3]
+
+
 def test_failures_are_told_by_where_they_lie() -> None:
     job = a_job()
     enter(job, 7, a_batch(0, 1, fails=(a_fail((2,)),)))
