@@ -269,7 +269,8 @@ def _whole(
         return stop
     _, start, end = pieces[-1]
     begin = stop - (end - start)
-    if any(index >= begin for index, *_ in (*fails[-1:], *own[-1:])):
+    failed = [index for index, _, _ in fails[-1:]] + [index for index, _ in own[-1:]]
+    if failed and max(failed) >= begin:
         return stop
     pieces.pop()
     return begin

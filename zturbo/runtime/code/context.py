@@ -35,7 +35,7 @@ class _NoRunningNote:
     """A note that nobody reads, for debug mode."""
 
     def __init__(self) -> None:
-        self.numbers, self.times = [0] * 4, [0.0] * 4
+        self.numbers = [0] * 4
 
     def begin(self, job: bytes, epoch: int, prefix: Path, root: bool) -> None: ...
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from time import monotonic
 from typing import Any
 
 from zturbo.api.task import Task, bare_task
@@ -15,7 +14,7 @@ from zturbo.runtime.code.failures import Failures
 from zturbo.runtime.code.instances import Instances
 from zturbo.runtime.code.onetask import OneTask
 from zturbo.runtime.code.restored import restore, unopened
-from zturbo.runtime.process.running import GIVEN, SERIAL, SINCE
+from zturbo.runtime.process.running import GIVEN, SERIAL
 from zturbo.wire.messages import Mark, Path, PathRun
 from zturbo.wire.payload import Packed, take
 from zturbo.wire.plain import UNCHANGING
@@ -135,7 +134,7 @@ class PlainCalls:
     ) -> None:
         """The fast way: tasks without meta and logs, most of which give one task without them too."""
         out, note, start = call.out, self._context.running_note, call.unstarted.popleft
-        numbers, times = note.numbers, note.times
+        numbers = note.numbers
         leave, enter = out.lock.release, out.lock.acquire
         starts, add = None, out.contents.append  # of the output that the last task gave, if it was bare
         counted = False  # whether the last task's outputs may be counted in the note
@@ -153,7 +152,6 @@ class PlainCalls:
                 if counted:
                     counted = False
                     numbers[GIVEN] = 0
-                times[SINCE] = monotonic()
                 numbers[SERIAL] = serial
                 task = bare_task(contents[i])
                 i += 1

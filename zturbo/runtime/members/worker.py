@@ -370,6 +370,7 @@ class WorkerProcess:
 
     def _steal(self, now: float) -> None:
         """A task runs for long: send the outputs that were finished before it."""
+        self._running_note.seen(now)
         stolen = self.runner.steal(lambda given: self._produced(given, now))
         self._steal_delay = STEAL_AFTER if stolen else min(STEAL_MAX, 2 * self._steal_delay)
         self._steal_at = now + self._steal_delay

@@ -105,7 +105,7 @@ class Descriptors:
 def _mend_standard() -> None:
     for fd in range(3):
         try:
-            fcntl.fcntl(fd, fcntl.F_GETFD)
+            os.get_inheritable(fd)
         except OSError:
             null = os.open(os.devnull, os.O_RDWR)  # it gets the lowest number that is free: this one
             if null != fd:  # another thread was faster

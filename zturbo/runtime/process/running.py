@@ -21,7 +21,7 @@ import msgpack
 
 from zturbo.wire.messages import Path
 
-__all__ = ["GIVEN", "SERIAL", "SINCE", "Running", "RunningNote"]
+__all__ = ["GIVEN", "SERIAL", "Running", "RunningNote"]
 
 HEAD_SIZE = 1 << 16
 """Bytes of the head."""
@@ -39,8 +39,8 @@ ENDED = 1 << 63
 _TASK = struct.Struct("<QQQd")
 """Serial number, last component of the path, outputs, when it began. In a run of siblings the second is the
 last component without the serial number, so it is the same for all of them."""
-SERIAL, GIVEN, SINCE = 0, 2, 3
-"""Which item is which; ``SINCE`` among ``RunningNote.times``, the others among ``numbers``."""
+SERIAL, GIVEN, _SINCE = 0, 2, 3
+"""Which item is which."""
 _NUMBERS = 1 << 64
 """How many values a number has."""
 _NUMBER = struct.Struct("<Q")
@@ -64,7 +64,8 @@ class Running(NamedTuple):
     beside: bool = False
     """Whether it is from the table, where each task begins and ends by itself."""
     since: float = 0.0
-    """When it began, by ``time.monotonic()`` of this host; of a batch, when the batch began."""
+    """When it began, by ``time.monotonic()`` of this host; of a batch, when the batch began. Of many siblings
+    it is known to about 0.1 s."""
 
 
 class RunningNote:
@@ -78,8 +79,10 @@ class RunningNote:
         self._map = mmap.mmap(fd, SIZE)
         os.close(fd)
         self._task = memoryview(self._map)[: _TASK.size]
-        self.numbers, self.times = self._task.cast("Q"), self._task.cast("d")
+        self.numbers = self._task.cast("Q")
         """What is noted of the task that runs, for code that notes a million of them. See :meth:`run`."""
+        self._times = self._task.cast("d")
+        self._seen = 0
         self._serial = 0
         self._seats = 0
 
@@ -91,7 +94,10 @@ class RunningNote:
         return fd
 
     def begin(self, job: bytes, epoch: int, prefix: Path, root: bool) -> None:
-        """Tasks with paths ``prefix + (k,)`` are going to run; if ``root``, the task with the path ``()``."""
+        """Tasks with paths ``prefix + (k,)`` are going to run; if ``root``, the task with the path ``()``.
+
+        Each is noted by :meth:`task`.
+        """
         _TASK.pack_into(self._map, 0, 0, 0, 0, 0.0)
         struct.pack_into(f"<{len(prefix)}Q", self._map, _PREFIX_AT, *prefix)
         _HEAD.pack_into(self._map, _HEAD_AT, 0 if root else 1, len(prefix), job, epoch)
@@ -99,8 +105,9 @@ class RunningNote:
     def run(self, job: bytes, epoch: int, first: Path, n: int) -> int:
         """So many siblings are going to run, one after another. The first of them has this path.
 
-        Each is then noted by two assignments, which take less time than a call does: of ``times[SINCE]``, and
-        then of ``numbers[SERIAL]``. Before that, ``numbers[GIVEN]`` is to be 0: see :meth:`task`.
+        Each is then noted by an assignment, which takes less time than a call does: of ``numbers[SERIAL]``.
+        Before that, ``numbers[GIVEN]`` is to be 0: see :meth:`task`. When a task began is known from
+        :meth:`seen`.
 
         Returns:
             the serial number of the first. The others' follow it.
@@ -108,10 +115,20 @@ class RunningNote:
         begun = self._serial + 1
         self._serial += n
         self.begin(job, epoch, first[:-1], not first)
+        number = (first[-1] - begun) % _NUMBERS if first else 0
+        _TASK.pack_into(self._map, 0, 0, number, 0, monotonic())
         if first:
-            _TASK.pack_into(self._map, 0, 0, (first[-1] - begun) % _NUMBERS, 0, 0.0)
             _HEAD.pack_into(self._map, _HEAD_AT, 4, len(first) - 1, job, epoch)
         return begun
+
+    def seen(self, now: float) -> None:
+        """Another thread of the worker looks: one of many siblings that it sees for the first time has begun
+        about now. Thread-safe."""
+        serial = self.numbers[SERIAL]
+        if self._seen != serial:
+            self._seen = serial
+            if self._map[_HEAD_AT] == 4:
+                self._times[_SINCE] = now
 
     def several(self, job: bytes, epoch: int, paths: list[Path]) -> None:
         """All of these run now, as one batch. As many are named as the head has room for."""
@@ -231,6 +248,6 @@ class RunningNote:
 
     def close(self) -> None:
         """Let go of the memory."""
-        for view in (self.numbers, self.times, self._task):
+        for view in (self.numbers, self._times, self._task):
             view.release()
         self._map.close()

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from zturbo.runtime.process.running import ENTRIES, GIVEN, HEAD_SIZE, SERIAL, SINCE, Running, RunningNote
+from zturbo.runtime.process.running import ENTRIES, GIVEN, HEAD_SIZE, SERIAL, Running, RunningNote
 
 JOB, OTHER = b"j" * 16, b"o" * 16
 
@@ -49,7 +49,6 @@ def test_a_run_of_siblings(ends: tuple[RunningNote, RunningNote]) -> None:
     serial = worker.run(JOB, 2, (5, 7), 3)
     assert node.read() == node.last() == [], "none of them has begun"
     for k in (7, 8, 9):
-        worker.times[SINCE] = time.monotonic()
         worker.numbers[SERIAL] = serial
         assert timeless(node) == [Running(serial, JOB, 2, (5, k), 0)]
         serial += 1
@@ -57,8 +56,26 @@ def test_a_run_of_siblings(ends: tuple[RunningNote, RunningNote]) -> None:
     worker.end()
     assert node.read() == []
     assert [(run.path, run.given) for run in node.last()] == [((5, 9), 3)]
+    worker.begin(JOB, 2, (), False)
     worker.task(4)
-    assert node.read()[0].serial == serial, "no number twice"
+    assert [(run.serial, run.path) for run in node.read()] == [(serial, (4,))], "no serial number twice"
+
+
+def test_a_thread_that_looks_tells_since_when_one_of_many_runs(ends: tuple[RunningNote, RunningNote]) -> None:
+    worker, node = ends
+    worker.numbers[SERIAL] = worker.run(JOB, 1, (5,), 2)
+    began = node.read()[0].since
+    worker.seen(began + 1)
+    worker.seen(began + 2)
+    assert node.read()[0].since == began + 1
+    worker.numbers[SERIAL] += 1
+    worker.seen(began + 3)
+    assert node.read()[0].since == began + 3
+    worker.begin(JOB, 1, (), False)
+    worker.task(7)
+    since = node.read()[0].since
+    worker.seen(since + 1)
+    assert node.read()[0].since == since, "known exactly"
 
 
 def test_the_root_alone_is_a_run(ends: tuple[RunningNote, RunningNote]) -> None:
