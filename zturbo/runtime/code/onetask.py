@@ -169,17 +169,18 @@ class OneTask:
             if isinstance(result, (str, bytes, dict)) or not isinstance(result, Iterable):
                 raise TypeError(self._wrong("returned", result))
             children, numbers = iter(result), self._context.running_note.numbers
-            leave, enter = out.lock.release, out.lock.acquire
             room = had < 0 and len(path) < MAX_DEPTH
             starts: list[Any] | None = None
             while True:
                 if mark is not None and count == mark.given:
                     raise Condemned(mark.text)
                 try:  # as in Output.call, which costs too much for each child
-                    leave()
+                    out.inside = True
                     child = next(children, _END)
                 finally:
-                    enter()
+                    out.inside = False
+                    if out.taking:
+                        out.wait()
                 if child is _END:
                     break
                 # A child counts once it is put out: looking at what the user's code has made may raise.

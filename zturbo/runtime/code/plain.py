@@ -135,7 +135,6 @@ class PlainCalls:
         """The fast way: tasks without meta and logs, most of which give one task without them too."""
         out, note, start = call.out, self._context.running_note, call.unstarted.popleft
         numbers = note.numbers
-        leave, enter = out.lock.release, out.lock.acquire
         starts, add = None, out.contents.append  # of the output that the last task gave, if it was bare
         counted = False  # whether the last task's outputs may be counted in the note
         i = 0
@@ -157,10 +156,12 @@ class PlainCalls:
                 i += 1
                 try:
                     try:  # as in Output.call, which costs too much for each task
-                        leave()
+                        out.inside = True
                         result = process(task)
                     finally:
-                        enter()
+                        out.inside = False
+                        if out.taking:
+                            out.wait()
                     # What the user's code has put into a task may raise when it is looked at.
                     if (
                         type(result) is Task

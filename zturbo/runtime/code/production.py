@@ -146,16 +146,15 @@ class Production:
     def steal(self, give: Callable[[list[Produced]], None]) -> bool:
         """From another thread: take what is finished while a task runs. Returns whether there was any.
 
-        The code's thread lets go of the output's lock only while the stage's code runs. So this gets the lock
-        only then.
+        The outputs may be taken only while the stage's code runs.
         """
         out = self.out
-        if not (self._ready or out or out.finished) or not out.lock.acquire(blocking=False):
+        if not (self._ready or out or out.finished) or not out.begin_taking():
             return False
         try:
             self.flush(give)
         finally:
-            out.lock.release()
+            out.end_taking()
         return True
 
     def flush(self, give: Callable[[list[Produced]], None] | None = None, *, wait: bool = False) -> None:
