@@ -66,7 +66,8 @@ def test_no_output_is_lost_or_taken_twice_by_another_thread() -> None:
         while not over.is_set():
             if out.begin_taking():
                 tries += 1
-                taken.extend(out.contents)
+                here = list(out.contents)
+                taken.extend(number for number in here)  # step by step, so that the other thread could go on
                 out.clear()
                 out.end_taking()
 
@@ -76,7 +77,7 @@ def test_no_output_is_lost_or_taken_twice_by_another_thread() -> None:
     try:
         thread.start()
         made = 0
-        while made < 20_000 or tries < 50:
+        while made < 20_000 or tries < 500:
             made = out.call(lambda number: number + 1, made)
             out.begin_run((made,), len(out.contents))
             out.contents.append(made)
