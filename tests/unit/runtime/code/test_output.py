@@ -57,6 +57,26 @@ def test_another_thread_may_not_take_outputs_while_no_code_runs() -> None:
     assert not out.taking
 
 
+def test_the_codes_thread_waits_until_its_outputs_are_taken() -> None:
+    out, began, over = Output(lambda: None, lambda: None), threading.Event(), threading.Event()
+    waited = []
+
+    def take() -> None:
+        began_taking = out.begin_taking()
+        began.set()
+        while not (over.is_set() or waited):
+            if sys._current_frames()[main].f_code is Output.wait.__code__:
+                waited.append(began_taking)
+        out.end_taking()
+
+    main = threading.get_ident()
+    thread = threading.Thread(target=take)
+    out.call(lambda: (thread.start(), began.wait()))
+    over.set()
+    thread.join()
+    assert waited == [True]
+
+
 def test_no_output_is_lost_or_taken_twice_by_another_thread() -> None:
     out, taken, over = Output(lambda: None, lambda: None), [], threading.Event()
     tries = 0
@@ -77,7 +97,7 @@ def test_no_output_is_lost_or_taken_twice_by_another_thread() -> None:
     try:
         thread.start()
         made = 0
-        while made < 20_000 or tries < 500:
+        while made < 20_000 or tries < 100:
             made = out.call(lambda number: number + 1, made)
             out.begin_run((made,), len(out.contents))
             out.contents.append(made)
