@@ -8,7 +8,7 @@ from types import FunctionType
 from typing import Any
 
 from zturbo.api.stage import In, Out, Outputs, Stage
-from zturbo.api.task import Task
+from zturbo.api.task import Task, bare_task
 from zturbo.checks import check_count, is_number, wrong
 from zturbo.errors import UsageError
 from zturbo.hardware.resources import Resources
@@ -133,10 +133,11 @@ class FunctionStage(Stage):
         self.function = partial(function, **kwargs) if kwargs else function
         self.name = name.strip("<>")
         self._many = inspect.isgeneratorfunction(function)
+        self._async = is_async(function)
 
     def process(self, task: Task) -> Any:
         """Call the function."""
-        if is_async(self.function):
+        if self._async:
             given = self.function(task.content)
             return _each(given, task) if hasattr(given, "__aiter__") else _one(given, task)
         if self._many:
@@ -144,12 +145,19 @@ class FunctionStage(Stage):
         content = self.function(task.content)
         return None if content is None else _task(content, task)
 
+    @property
+    def one_by_one(self) -> Callable[[Any], Any] | None:
+        """The function, if it gives one content or a Task for each content; else None."""
+        return None if self._many or self._async else self.function
+
     def __repr__(self) -> str:
         return self.name
 
 
 def _task(content: Any, parent: Task) -> Task:
-    return content if isinstance(content, Task) else Task(content, parent_task=parent)
+    if isinstance(content, Task):
+        return content
+    return Task(content, parent_task=parent) if parent._meta or parent._logs else bare_task(content)
 
 
 async def _one(given: Any, parent: Task) -> Outputs:

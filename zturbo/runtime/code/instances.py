@@ -104,6 +104,11 @@ class Instances:
         process = job.instance.process
         return process if self.coroutines is None else self.coroutines.one_by_one(process)
 
+    def function(self, job: StageJob) -> Callable[[Any], Any] | None:
+        """The function that a job's instance calls with each content for one other, if it does just that."""
+        instance = job.instance
+        return instance.one_by_one if isinstance(instance, FunctionStage) else None
+
     def job(self, job: bytes) -> StageJob:
         """A job at this stage; it begins with the first call, which runs ``reset()``."""
         here = self.jobs.get(job)

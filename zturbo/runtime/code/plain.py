@@ -63,7 +63,7 @@ class PlainCalls:
         job.mark(marks)
         try:
             if metas is None and not call.logs and not marks and self._one.deterministic:
-                self._run_bare(process, call, runs, contents)
+                self._run_bare(process, self._instances.function(job), call, runs, contents)
             else:
                 self._run_any(process, call, runs, contents, metas, job.condemned)
         except Stale:
@@ -130,9 +130,17 @@ class PlainCalls:
                 out.finished += 1
 
     def _run_bare(
-        self, process: Callable[[Task], Any], call: Call, runs: Iterable[PathRun], contents: list[Any]
+        self,
+        process: Callable[[Task], Any],
+        function: Callable[[Any], Any] | None,
+        call: Call,
+        runs: Iterable[PathRun],
+        contents: list[Any],
     ) -> None:
-        """The fast way: tasks without meta and logs, most of which give one task without them too."""
+        """The fast way: tasks without meta and logs, most of which give one task without them too.
+
+        A function is called in place of ``process`` with contents alone.
+        """
         out, note, start = call.out, self._context.running_note, call.unstarted.popleft
         numbers = note.numbers
         starts, add = None, out.contents.append  # of the output that the last task gave, if it was bare
@@ -152,48 +160,59 @@ class PlainCalls:
                     counted = False
                     numbers[GIVEN] = 0
                 numbers[SERIAL] = serial
-                task = bare_task(contents[i])
+                content = contents[i]
                 i += 1
+                task: Any = None
                 try:
                     try:  # as in Output.call, which costs too much for each task
-                        out.inside = True
-                        result = process(task)
+                        if function is None:
+                            task = bare_task(content)
+                            out.inside = True
+                            result = process(task)
+                        else:
+                            out.inside = True
+                            result = function(content)
                     finally:
                         out.inside = False
                         if out.taking:
                             out.wait()
                     # What the user's code has put into a task may raise when it is looked at.
-                    if (
+                    if function is not None and not isinstance(result, Task):
+                        bare, output, owned = result is not None, result, False
+                    elif (
                         type(result) is Task
                         and result.success
                         and result._meta is None
                         and result._logs is None
                     ):
-                        bare, content = True, result.content
-                        if type(content) not in UNCHANGING:  # the code may change it later: it is taken now
-                            content = take(content, result._owned)
+                        bare, output, owned = True, result.content, result._owned
                     else:
                         bare = False
+                    if bare and type(output) not in UNCHANGING:  # the code may change it: it is taken now
+                        output = take(output, owned)
                 except self._context.through:
                     raise
                 except BaseException as error:  # whatever the user's code raises fails this task alone
                     starts = None
                     path = (*prefix, serial + shift) if first else first
-                    out.fail(path, 0, self._failures.error(error, path, task))
+                    out.fail(path, 0, self._failures.error(error, path, task or bare_task(content)))
                     out.finished += 1
                     continue
                 if bare and out.starts is starts:
-                    add(content)
+                    add(output)
                     out.due_in -= 1
                     if not out.due_in:
                         out.look()
                 elif bare and first and out.metas is None:
                     out.begin_run((*prefix, serial + shift), len(out.contents))
                     starts, add = out.starts, out.contents.append
-                    add(content)
+                    add(output)
                     out.added()
                 else:
                     starts, counted = None, True
+                    task = task or bare_task(content)
+                    if bare:
+                        result = bare_task(output)
                     self._one.result(result, (*prefix, serial + shift) if first else first, task, out, -1)
                 out.finished += 1
 
