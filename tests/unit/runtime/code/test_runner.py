@@ -5,14 +5,16 @@ from __future__ import annotations
 import pytest
 
 from zturbo import BatchStage, ReorderStage, Stage, Task
+from zturbo.api.stage_kinds import FunctionStage
 from zturbo.core.effects import Work
+from zturbo.core.links.outbatch import paths
 from zturbo.core.worker.produced import Produced
 from zturbo.runtime.code.batching import BatchRunner
 from zturbo.runtime.code.production import Production
 from zturbo.runtime.code.runner import Runner
 from zturbo.runtime.code.stagehost import StageHost
 from zturbo.wire.messages import Batch
-from zturbo.wire.payload import pack_many
+from zturbo.wire.payload import failure_fields, pack_many, unpack_many
 
 A, B, SENDER = b"a" * 16, b"b" * 16, b"s" * 16
 
@@ -78,3 +80,47 @@ def test_failures_of_stages_above_are_counted_when_they_are_given(stage: type[St
     fails = [fail for out in given if out.batch is not None for fail in out.batch.fails]
     assert [fail.path for fail in fails] == [(1,), (2,)]
     assert sum(out.passing for out in given) == 1
+
+
+class Odd:
+    """Not a Task, whatever it says."""
+
+    @property
+    def __class__(self) -> type:  # type: ignore[override]
+        raise LookupError("who asks?")
+
+
+def test_a_function_gives_a_content_or_a_task_or_nothing_for_each_content() -> None:
+    shared: list[int] = []
+
+    def function(content: int) -> object:
+        if content == 1:
+            return None
+        if content == 2:
+            return Task("two", meta={"m": 2})
+        if content == 3:
+            raise ValueError("no")
+        if content == 4:
+            return Odd()
+        shared.append(content)
+        return shared  # which it changes later
+
+    given: list[Produced] = []
+    host = StageHost(lambda: FunctionStage(function), name="s", index=0)
+    runner = Runner(Production(host, given.extend, lambda job: 1, 1 << 20))
+    batch = Batch(A, 1, 0, [((5,), 6)], 6, pack_many(list(range(6))), number=1, source=SENDER)
+    runner.run(Work(A, 1, [(batch, 0, 6)], (SENDER, 1), []))
+    runner.idle()
+    batches = [out.batch for out in given if out.batch is not None]
+    made = {
+        path: content
+        for batch in batches
+        for path, content in zip(paths(batch.runs), unpack_many(batch.blob, batch.n), strict=True)
+    }
+    assert made == {(5,): [0], (7,): "two", (10,): [0, 5]}
+    assert [(end.path, end.count) for batch in batches for end in batch.ends] == [((6,), 0)]
+    fails = {fail.path: failure_fields(fail.error) for batch in batches for fail in batch.fails}
+    assert {path: (fields["type"], fields["input"]) for path, fields in fails.items()} == {
+        (8,): ("ValueError", (b"\x03", [])),
+        (9,): ("LookupError", (b"\x04", [])),
+    }
