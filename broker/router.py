@@ -22,7 +22,7 @@ from zturbo.runtime.net.host import host_name
 from zturbo.runtime.net.keys import Security
 from zturbo.runtime.net.peers import user_of
 from zturbo.runtime.net.routes import LENGTH, Routes
-from zturbo.runtime.net.sockets import DONTWAIT, make
+from zturbo.runtime.net.sockets import has_more, make, send_frames
 from zturbo.runtime.shared.contents import SharedContents, at_address, has_references
 from zturbo.wire.control import from_broker
 from zturbo.wire.control.codec import MAX_CONTROL, pack_control, read_request, ref_of
@@ -112,7 +112,7 @@ class Router:
             except zmq.Again:
                 return
             nbytes += self._take(who.bytes, frames)
-            if nbytes > ROUND_BYTES:
+            if nbytes > ROUND_BYTES or not has_more(self.socket):
                 return
 
     def _take(self, who: bytes, frames: list[zmq.Frame]) -> int:
@@ -203,7 +203,7 @@ class Router:
         if message is not self._packed[0]:  # the same message may go to all members: it is packed once
             self._packed = (message, pack_control(message))
         try:
-            self.socket.send_multipart([who, *self._packed[1]], DONTWAIT)
+            send_frames(self.socket, [who, *self._packed[1]])
         except zmq.ZMQError as error:  # unreachable or full
             log.debug("%s was not sent: %s", message.type_name, error)
 

@@ -40,7 +40,7 @@ from zturbo.runtime.net.host import zone_of
 from zturbo.runtime.net.keys import Security
 from zturbo.runtime.net.limits import check_room, new_context
 from zturbo.runtime.net.routes import own_identity
-from zturbo.runtime.net.sockets import DONTWAIT, Dealer, make
+from zturbo.runtime.net.sockets import Dealer, has_more, make, send_frames
 from zturbo.runtime.process.posted import Posted
 from zturbo.slotted import field, slotted
 from zturbo.version import __version__
@@ -377,7 +377,7 @@ class ClientIO:
         if request.tries % WHOLE:
             frames = self.memory.to_broker(frames)
         try:
-            self._control.send_multipart(frames, DONTWAIT)
+            send_frames(self._control, frames)
         except zmq.Again:
             request.again = now + 0.05
 
@@ -462,6 +462,8 @@ class ClientIO:
                 log.debug("dropped a message: %s", error)
             except Exception as error:  # other callers still get their answers
                 self._guard.failed("the broker's answer", error)
+            if not has_more(self._control):
+                return
 
     def _hear(self, message: Message) -> None:
         """Handle a message of the broker."""

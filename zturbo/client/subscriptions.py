@@ -30,7 +30,7 @@ from zturbo.errors import (
 from zturbo.runtime.net.endless import Arrivals
 from zturbo.runtime.net.findings import Examiner
 from zturbo.runtime.net.host import same_network, with_zone
-from zturbo.runtime.net.sockets import Dealer
+from zturbo.runtime.net.sockets import Dealer, has_more, send_frames
 from zturbo.wire.carried import carried_id, place_of
 from zturbo.wire.codec import decode, encode
 from zturbo.wire.control import answers, to_broker
@@ -179,7 +179,7 @@ class Subscriptions:
         sub.end()
         if want is not None and sub.sink:
             with contextlib.suppress(zmq.Again):  # the last question told it nearly the same
-                self._sinks[sub.sink].send_multipart(encode(want), zmq.DONTWAIT)
+                send_frames(self._sinks[sub.sink], encode(want))
         self._drop(sub)
 
     def _drop(self, sub: Subscription) -> None:
@@ -423,7 +423,7 @@ class Subscriptions:
             want = sub.stream.want(now)
             if want is not None:
                 try:
-                    self._sinks[sub.sink].send_multipart(encode(want), zmq.DONTWAIT)
+                    send_frames(self._sinks[sub.sink], encode(want))
                 except zmq.Again:
                     sub.stream.restart()
                     return now + 0.01
@@ -451,6 +451,8 @@ class Subscriptions:
                 riders, message.riders = message.riders, []
                 for results in (message, *riders):
                     self._results(socket, results, HEAD + results.nbytes, now)
+            if socket.closed or not has_more(socket):
+                return
 
     def _message(self, socket: zmq.Socket[bytes], frames: list[Buffer]) -> DataMessage:
         """The message in the frames; raises DecodeError."""

@@ -33,7 +33,7 @@ from zturbo.runtime.net.limits import new_context, raise_descriptor_limit
 from zturbo.runtime.net.listening import Listening
 from zturbo.runtime.net.peers import Inbox, Peers
 from zturbo.runtime.net.routes import own_identity
-from zturbo.runtime.net.sockets import DONTWAIT, Dealer, make
+from zturbo.runtime.net.sockets import Dealer, has_more, make, send_frames
 from zturbo.runtime.process.childside import REFUSED, UNFIT, ChildSide
 from zturbo.runtime.process.descriptors import out_of_the_way
 from zturbo.runtime.process.frozen import frozen
@@ -223,7 +223,7 @@ class MemberLoop:
     def tell(self, message: Message) -> None:
         """Send a message to the broker. It is lost if no broker is there: callers repeat it if need be."""
         try:
-            self.control.send_multipart(pack_control(message), DONTWAIT)
+            send_frames(self.control, pack_control(message))
         except zmq.Again:
             log.debug("the broker is not there: %s was not said", message.type_name)
 
@@ -445,6 +445,8 @@ class MemberLoop:
                 log.debug("dropped a control message: %s", error)
             except Exception as error:
                 self.guard.failed(kind, error)
+            if not has_more(self.control):
+                return
 
     def _wait_outside(self, reason: str) -> None:
         """The broker does not let this process in yet, and tries again by itself."""

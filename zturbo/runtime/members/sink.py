@@ -36,7 +36,7 @@ from zturbo.runtime.members.stored import StoredJob, message_of
 from zturbo.runtime.net.gate import RESULTS
 from zturbo.runtime.net.limits import shortage
 from zturbo.runtime.net.listening import Listening
-from zturbo.runtime.net.sockets import DONTWAIT, make
+from zturbo.runtime.net.sockets import has_more, make, send_frames
 from zturbo.runtime.process.childside import ChildSide
 from zturbo.runtime.shared.kept import KeptContents, kept_numbers
 from zturbo.wire.codec import BadBatch, decode, encode
@@ -413,9 +413,9 @@ class SinkProcess:
                 who, *frames = self.loop.arrivals.receive(router)
             except zmq.Again:
                 return
-            if not self.permits.come(who.bytes, frames):
-                continue
             try:
+                if not self.permits.come(who.bytes, frames):
+                    continue
                 message = decode([frame.bytes for frame in frames])
                 if type(message) is not Want:
                     raise DecodeError("nothing to say to a sink")
@@ -427,6 +427,8 @@ class SinkProcess:
                 log.debug("dropped a client's message: %s", error)
             except Exception as error:
                 self.loop.guard.failed("a client's question", error)
+            if not has_more(router):
+                return
 
     def _deliver(self, effect: Deliver) -> None:
         results = effect.results
@@ -506,7 +508,7 @@ class SinkProcess:
             frames = self.loop.shared.lend(client, results.job, results.first, frames)
         for router in self.routers:  # a client is connected to one of them
             try:
-                router.send_multipart([client, *frames], DONTWAIT, copy=False)
+                send_frames(router, [client, *frames])
                 return
             except zmq.ZMQError as error:
                 log.debug("a client is not there: %s", error)

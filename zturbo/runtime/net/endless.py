@@ -80,6 +80,7 @@ PEEK_WAIT = 2
 UNCLEAR = 50
 """Looks, one after another, that find too few bytes there. Then the growth of this process alone decides."""
 
+_DONTWAIT = int(zmq.DONTWAIT)
 _COUNTS = struct.Struct("=QQ")
 _COUNTS_AT = 120
 """Where ``tcpi_bytes_acked`` and ``tcpi_bytes_received`` stand in Linux's ``struct tcp_info``."""
@@ -238,10 +239,10 @@ class Arrivals:
         Raises:
             zmq.Again: there is none.
         """
-        frame = source.recv(zmq.DONTWAIT, copy=False)
+        frame = source.recv(_DONTWAIT, copy=False)
         frames = [frame]
         while frame.more:
-            frame = source.recv(zmq.DONTWAIT, copy=False)
+            frame = source.recv(_DONTWAIT, copy=False)
             if len(frames) <= MAX_FRAMES + 1:
                 frames.append(frame)
         self.heard(frame)
@@ -301,7 +302,7 @@ class Arrivals:
             while True:
                 # As zmq.utils.monitor reads it; that module imports asyncio, which most processes do without.
                 try:
-                    event, fd = struct.unpack("=hi", monitor.recv_multipart(zmq.DONTWAIT)[0])
+                    event, fd = struct.unpack("=hi", monitor.recv_multipart(_DONTWAIT)[0])
                 except zmq.Again:
                     break
                 if event in (zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL, zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL):

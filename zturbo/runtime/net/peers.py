@@ -28,16 +28,13 @@ from zturbo.runtime.net.gate import INBOX, Gate
 from zturbo.runtime.net.host import listens, with_zone
 from zturbo.runtime.net.keys import Security
 from zturbo.runtime.net.listening import Listening
-from zturbo.runtime.net.sockets import DONTWAIT, MAX_MESSAGE, SNDMORE, make
+from zturbo.runtime.net.sockets import MAX_MESSAGE, has_more, make, send_frames
 from zturbo.wire.control.view import Member
 from zturbo.wire.messages import Buffer
 
 __all__ = ["IDLE", "Inbox", "Peers", "user_of"]
 
 log = logging.getLogger("zturbo")
-
-ZERO_COPY = 512 << 10
-"""Bytes from which on a frame is handed to ZeroMQ without a copy; for smaller ones a copy is cheaper."""
 
 VIEW = 1 << 16
 """Bytes from which on a received frame is not copied, and its buffer is used."""
@@ -302,14 +299,7 @@ class Peers:
 
 def _try(socket: zmq.Socket[bytes], frames: list[Buffer]) -> bool:
     try:
-        if len(frames) == 1:
-            socket.send(frames[0], DONTWAIT)
-        else:
-            last = len(frames) - 1
-            for i, frame in enumerate(frames):
-                flags = DONTWAIT | SNDMORE if i < last else DONTWAIT
-                big = memoryview(frame).nbytes > ZERO_COPY
-                socket.send(frame, flags, copy=not big)
+        send_frames(socket, frames)
     except zmq.Again:
         return False
     return True
@@ -388,6 +378,8 @@ class Inbox:
             if secured:
                 self.user = user_of(frames[-1])
             yield [frame.bytes if len(frame) < VIEW else frame.buffer for frame in frames]
+            if not has_more(socket):
+                return
 
     def close(self) -> None:
         """Close all."""

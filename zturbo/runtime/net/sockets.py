@@ -45,7 +45,9 @@ __all__ = [
     "Dealer",
     "check_bind",
     "check_length",
+    "has_more",
     "make",
+    "send_frames",
 ]
 
 DONTWAIT, SNDMORE = int(zmq.DONTWAIT), int(zmq.SNDMORE)
@@ -53,6 +55,11 @@ DONTWAIT, SNDMORE = int(zmq.DONTWAIT), int(zmq.SNDMORE)
 
 MAX_MESSAGE = 1 << 30
 """Bytes that one frame may have on the wire. A larger task is an error in the task that made it."""
+
+ZERO_COPY = 512 << 10
+"""Bytes from which on a frame is handed to ZeroMQ without a copy; for smaller ones a copy is cheaper."""
+
+_EVENTS, _POLLIN = zmq.EVENTS, int(zmq.POLLIN)
 
 HIGH_WATER = 10_000
 """Messages in one socket's queue at most; credit keeps their number far below."""
@@ -175,10 +182,9 @@ class Dealer(zmq.Socket[bytes]):
     def connected(self) -> bool:
         """Whether its connection stands, as far as libzmq has noticed."""
         while self._monitor is not None:
-            try:
-                event, _ = self._monitor.recv_multipart(DONTWAIT)
-            except zmq.Again:
+            if not has_more(self._monitor):
                 break
+            event, _ = self._monitor.recv_multipart(DONTWAIT)
             self._heard = time.monotonic()
             what = int.from_bytes(event[:2], sys.byteorder)
             self._connected = what == zmq.EVENT_HANDSHAKE_SUCCEEDED
@@ -230,16 +236,16 @@ class Dealer(zmq.Socket[bytes]):
             self.disconnect(self._address)
         self.connect(self._address)
 
-    def connection(self) -> int | None:
-        """The descriptor of its connection, as far as libzmq has noticed; None if it has none."""
-        self.connected()
-        return self._fd
-
     def send_multipart(self, msg_parts: Sequence[Any], flags: int = 0, *args: Any, **kwargs: Any) -> Any:
         """Send as any socket does, but with ``DONTWAIT`` raise Again while no connection stands."""
         if flags & DONTWAIT and not self.connected():
             raise zmq.Again
         return super().send_multipart(msg_parts, flags, *args, **kwargs)
+
+    def connection(self) -> int | None:
+        """The descriptor of its connection, as far as libzmq has noticed; None if it has none."""
+        self.connected()
+        return self._fd
 
     def close(self, linger: int | None = None) -> None:
         """Close it and its monitor."""
@@ -249,6 +255,32 @@ class Dealer(zmq.Socket[bytes]):
             self.disable_monitor()
             monitor.close()
         super().close(linger)
+
+
+def has_more(socket: zmq.Socket[bytes]) -> bool:
+    """Whether a message can be read. That takes a quarter of the time of an exception that tells of none."""
+    return bool(int(socket.get(_EVENTS)) & _POLLIN)
+
+
+def send_frames(socket: zmq.Socket[bytes], frames: Sequence[Any]) -> None:
+    """Send a message without waiting.
+
+    It takes a third of the time of ``send_multipart``, which joins flags of an enum, and looks at each frame.
+
+    Args:
+        socket: where to send it.
+        frames: at least one; all have the buffer interface.
+
+    Raises:
+        zmq.Again: the socket cannot take it now, or is a :class:`Dealer` without a connection.
+        zmq.ZMQError: it cannot be sent.
+    """
+    if isinstance(socket, Dealer) and not socket.connected():
+        raise zmq.Again
+    send, last = zmq.backend.Socket.send, len(frames) - 1
+    for i, frame in enumerate(frames):
+        size = len(frame) if type(frame) is bytes else memoryview(frame).nbytes
+        send(socket, frame, DONTWAIT | SNDMORE if i < last else DONTWAIT, size <= ZERO_COPY)
 
 
 def make(

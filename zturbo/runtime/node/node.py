@@ -28,7 +28,7 @@ from zturbo.runtime.net.guard import Guard
 from zturbo.runtime.net.keys import Security
 from zturbo.runtime.net.limits import new_context
 from zturbo.runtime.net.routes import own_identity
-from zturbo.runtime.net.sockets import DONTWAIT, Dealer, make
+from zturbo.runtime.net.sockets import Dealer, make, send_frames
 from zturbo.runtime.node.brokerwatch import BrokerWatch
 from zturbo.runtime.node.children import Child, ChildSpec
 from zturbo.runtime.node.forking import Forking
@@ -460,7 +460,7 @@ class Node:
     # -- the broker ---------------------------------------------------------------------------
     def _send(self, frames: list[Any]) -> None:
         try:
-            self._control.send_multipart(frames, DONTWAIT)
+            send_frames(self._control, frames)
         except zmq.Again:
             log.debug("the broker is not there")
 
