@@ -461,7 +461,7 @@ class Broker:
                 self._tell_who_waits(effects)
                 return
             deferred, self._deferred = self._deferred, []
-            for effect in deferred:
+            for effect in sorted(deferred, key=lambda one: not isinstance(one, (Meet, Send))):  # tasks first
                 self._do(effect)
             loads, self._loads = self._loads, []
             for load in loads:

@@ -171,6 +171,7 @@ class SinkProcess:
         self.machine.rounds.end(now)
         effects, self.machine.effects[:] = list(self.machine.effects), []
         written: list[Store] = []
+        told: list[Message] = []
         for effect in effects:
             if isinstance(effect, Send):
                 self.loop.send(effect.peer, effect.message)
@@ -184,7 +185,7 @@ class SinkProcess:
             elif isinstance(effect, Deliver):
                 self._deliver(effect)
             elif isinstance(effect, Control):
-                self.loop.tell(effect.message)
+                told.append(effect.message)
             elif isinstance(effect, ForgetDamaged):
                 self.folder.clear_damaged(effect.jobs)
             elif isinstance(effect, Free):
@@ -198,6 +199,8 @@ class SinkProcess:
         if written:
             self._make_safe(written, now)
         self._outgoing.send()
+        for message in told:  # clients wait for their results, the broker for nothing
+            self.loop.tell(message)
 
     # -- spool --------------------------------------------------------------------------------
     def _recover(self) -> None:
