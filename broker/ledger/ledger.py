@@ -75,6 +75,7 @@ class _LargeChunk:
 
 _NAMES = tuple(name for name in JobRow.__annotations__ if name != "number")
 _columns = attrgetter(*_NAMES)
+_STREAM, _CLOSED = _NAMES.index("stream"), _NAMES.index("closed")
 _JOB_COLUMNS = ", ".join(_NAMES)
 _JOB_MARKS = ", ".join("?" for _ in _NAMES)
 _JOB_UPDATES = ", ".join(f"{name} = excluded.{name}" for name in _NAMES if name != "id")
@@ -193,7 +194,8 @@ class Ledger:
 
     def put_job(self, job: JobRow) -> None:
         """Insert or update a job. Durable at ``commit``."""
-        values = tuple(int(value) if value is True or value is False else value for value in _columns(job))
+        values = list(_columns(job))
+        values[_STREAM], values[_CLOSED] = int(job.stream), int(job.closed)  # as SQLite has them
         self._write(_PUT_JOB, (*values, row_crc(*values), job.number or None))
 
     def put_chunk(
