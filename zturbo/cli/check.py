@@ -5,15 +5,17 @@ from __future__ import annotations
 import argparse
 import contextlib
 import inspect
+import os
 import sys
 from typing import Any
 
 from zturbo.api.stage import ReorderStage, Stage
 from zturbo.api.stage_kinds import BatchStage, FunctionStage
 from zturbo.checks import did_you_mean, is_loopback
-from zturbo.cli.listen import check_ports
+from zturbo.cli.listen import card_addresses, check_ports
 from zturbo.cli.printed import fail, print_json, table
-from zturbo.cli.run import add_file, network_file
+from zturbo.cli.run import add_file, check_keys, network_file
+from zturbo.cli.settings import from_environment
 from zturbo.deploy.network import Network, PipelineSpec, StageSpec
 from zturbo.errors import NetworkFileError, StartError, UsageError, ZturboError
 from zturbo.errortext import error_text, shown, shown_text
@@ -23,6 +25,8 @@ from zturbo.runtime.code.importing import build_stage, load_class
 from zturbo.runtime.code.instances import check_settings
 from zturbo.runtime.disk.folders import state_problem
 from zturbo.runtime.net.binds import bind_problem
+from zturbo.runtime.net.host import tcp_address
+from zturbo.runtime.net.limits import check_children, raise_descriptor_limit
 from zturbo.runtime.net.listening import parse_ports
 from zturbo.runtime.net.sockets import check_length
 
@@ -61,11 +65,11 @@ def run(args: argparse.Namespace) -> int:
     """Run the command."""
     rows: list[dict[str, Any]] = []
     problems: list[ZturboError] = []
-    bind, is_open = None, False
+    bind, open_at = None, ""
     try:
         with contextlib.redirect_stdout(sys.stderr):  # stdout is for the answer, not for prints of user code
-            network = network_file(args.file)
-            bind, is_open = network.broker.bind, network.is_open
+            network = from_environment(network_file(args.file))
+            bind, open_at = network.broker.bind, _open_at(network)
             for name in args.stage:
                 network.find(name)
             problems += [] if args.stage else _here(network)
@@ -95,23 +99,43 @@ def run(args: argparse.Namespace) -> int:
     table(cells)
     file = shown_text(args.file)
     assert bind is not None
-    if is_loopback(bind) or not bind.startswith("tcp:"):
-        print(f"\n{file} is right; 'zturbo up {file}' runs it")
-        return 0
-    flag = " --insecure" if is_open else ""
-    print(f"\n{file} is right; 'zturbo up {file}{flag}' runs it: other hosts reach {bind}")
-    if why := bind_problem(bind):
+    local = is_loopback(bind) or not bind.startswith("tcp:")
+    if open_at:
+        print(f"\n{file} is right. Others reach {open_at}, so it needs keys: 'zturbo keys init keys' makes")
+        print(
+            f"them, and 'zturbo up {file} --keys keys' runs it (or, where you trust all of them, --insecure)"
+        )
+    else:
+        print(
+            f"\n{file} is right; 'zturbo up {file}' runs it{'' if local else f': other hosts reach {bind}'}"
+        )
+    if not local and (why := bind_problem(bind)):
         print(f"it has to run on another host: {why}")
     return 0
 
 
 def _here(network: Network) -> list[ZturboError]:
-    """What keeps ``zturbo up`` from running a network on this host, whatever its stages are."""
+    """What keeps ``zturbo up`` from running a network on this host, whatever its stages are.
+
+    The file may be for a broker on another host. Then its keys and its cards are looked for there.
+    """
     found: list[ZturboError] = []
+    bind = network.broker.bind
+    unfit = ""
     try:
-        check_length(network.broker.bind)
+        check_length(bind)
+        unfit = bind_problem(bind)
+        if unfit and (is_loopback(bind) or not bind.startswith("tcp:")):
+            raise StartError(unfit)
     except StartError as error:
         found.append(NetworkFileError(network.path, "broker.bind", str(error)))
+    if not unfit:
+        found += _keys_and_card(network)
+    raise_descriptor_limit()  # as a node does
+    try:
+        check_children(2 + sum(stage.workers for p in network.pipelines for stage in p.stages))
+    except StartError as error:
+        found.append(NetworkFileError(network.path, "pipeline", str(error)))
     if why := state_problem(network.state):
         found.append(NetworkFileError(network.path, "broker.state", why))
     try:
@@ -127,6 +151,35 @@ def _here(network: Network) -> list[ZturboError]:
                     allotment.take(f"{pipeline.name}.{spec.name}", spec.resources, spec.workers)
                 except StartError as error:
                     found.append(NetworkFileError(network.path, f"{key}.resources", str(error)))
+    return found
+
+
+def _open_at(network: Network) -> str:
+    """Where others reach a network's processes on this host although it has no keys; empty if nowhere."""
+    if network.is_open:
+        return network.broker.bind
+    card = network.listen.interface
+    if card is None or network.keys is not None or os.environ.get("ZTURBO_ADDRESS"):
+        return ""
+    try:
+        found = card_addresses(card)
+    except UsageError:  # which is said elsewhere
+        return ""
+    return next((host for host in found if not is_loopback(tcp_address(host, 1))), "")
+
+
+def _keys_and_card(network: Network) -> list[ZturboError]:
+    found: list[ZturboError] = []
+    if network.keys is not None:
+        try:
+            check_keys(network.keys, binds=True)
+        except UsageError as error:
+            found.append(NetworkFileError(network.path, "broker.keys", str(error)))
+    if network.listen.interface is not None and not os.environ.get("ZTURBO_ADDRESS"):
+        try:
+            card_addresses(network.listen.interface)
+        except UsageError as error:
+            found.append(NetworkFileError(network.path, "listen.interface", str(error)))
     return found
 
 

@@ -166,8 +166,8 @@ def _address(broker: str, address: str | None) -> Iterator[Check]:
         text = f"{broker} does not tell by which of its addresses others reach this host: {have}"
         yield Check("address", True, f"{text}. Name one with --address")
         return
-    problem = bind_problem(f"tcp://[{own}]:1" if ":" in own else f"tcp://{own}:1")
-    text = problem or f"others reach this host at {own}, if --insecure or --address is given"
+    problem = bind_problem(tcp_address(own, 0))  # at any port
+    text = problem or f"others reach this host at {own}, if keys, --insecure or --address are given"
     yield Check("address", not problem, text, "name one of this host's own addresses with --address")
 
 

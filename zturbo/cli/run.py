@@ -40,6 +40,7 @@ __all__ = [
     "add_common",
     "add_file",
     "add_listening",
+    "check_keys",
     "foreground",
     "load",
     "load_here",
@@ -181,7 +182,7 @@ def load(args: argparse.Namespace) -> Network:
     network, made = _with_local_keys(network, open_anyway=args.insecure)  # which are for this host alone
     args.undo = partial(unmake, made, network.broker.bind)
     if network.keys is not None:
-        _check_keys(network.keys, binds=binds)
+        check_keys(network.keys, binds=binds)
     if binds or not address:
         check_bind(network.broker.bind, insecure=open_too)
 
@@ -216,7 +217,7 @@ def _with_local_keys(network: Network, *, open_anyway: bool) -> tuple[Network, l
     return replace(network, broker=replace(network.broker, keys=folder)), made
 
 
-def _check_keys(path: str, *, binds: bool) -> None:
+def check_keys(path: str, *, binds: bool) -> None:
     """Raise UsageError if a command has not the keys that it needs, before it starts anything."""
     if binds:
         read_keys(path, (BROKER,))

@@ -12,7 +12,7 @@ from zturbo.deploy.network import Network
 from zturbo.deploy.settings import BROKER, LISTEN, BrokerSpec, Key, flag_of, variable_of
 from zturbo.errors import UsageError
 
-__all__ = ["add_settings", "flags", "overridden"]
+__all__ = ["add_settings", "flags", "from_environment", "overridden"]
 
 ALL = ("ports", "interface", "connections", "half_open", "lease", "local_keys")
 OF_BROKER = ("feed_timeout", "client_jobs", "client_bytes", "memory", "jobs")
@@ -68,6 +68,22 @@ def overridden(args: argparse.Namespace, network: Network) -> Network:
     """
     broker = replace(network.broker, **_given(args, BROKER))
     return replace(network, broker=broker, listen=replace(network.listen, **_given(args, LISTEN)))
+
+
+def from_environment(network: Network) -> Network:
+    """The network with the values that variables have, as a command without flags takes them.
+
+    Raises:
+        UsageError: a variable has a value that its setting does not take.
+    """
+    network = overridden(argparse.Namespace(**dict.fromkeys((*BROKER, *LISTEN))), network)
+    text = os.environ.get(variable_of("bind"))
+    if not text:
+        return network
+    try:
+        return replace(network, broker=replace(network.broker, bind=BROKER["bind"].read(text)))
+    except ValueError as error:
+        raise UsageError(f"${variable_of('bind')}: {error}") from None
 
 
 def _given(args: argparse.Namespace, keys: Mapping[str, Key]) -> dict[str, Any]:

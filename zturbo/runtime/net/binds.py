@@ -51,6 +51,8 @@ def free_port(address: str, ports: tuple[int, int] | None) -> int:
 
 def bind_failure(address: str, code: int | None) -> str:
     """A sentence about an address that could not be bound, of the number of the error."""
+    if address.startswith("ipc:"):
+        return f"cannot bind {address}: {_folder_problem(address) or os.strerror(code or errno.EIO)}"
     parts = urlsplit(address)
     if code == errno.EADDRINUSE:
         return f"cannot bind {address}: it is in use by another program"
@@ -63,19 +65,40 @@ def bind_failure(address: str, code: int | None) -> str:
 
 
 def bind_problem(address: str) -> str:
-    """Why no process of this host can listen at ``tcp://HOST:PORT``, whoever has the port now; or empty."""
+    """Why no process of this host can listen at an address, whoever has it now; or empty.
+
+    Args:
+        address: ``tcp://HOST:PORT`` or ``ipc://PATH``.
+    """
+    if address.startswith("ipc:"):
+        why = _folder_problem(address)
+        return f"cannot bind {address}: {why}" if why else ""
     try:
         parts = urlsplit(address)
-        host = parts.hostname or ""
-        if host in ("*", "0.0.0.0", "::"):
-            return ""
+        host = {"*": "0.0.0.0"}.get(parts.hostname or "", parts.hostname or "")
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        where = socket.getaddrinfo(host, 0, family, socket.SOCK_STREAM)[0][4]
+        where = socket.getaddrinfo(host, parts.port or 0, family, socket.SOCK_STREAM)[0][4]
     except (OSError, ValueError):
         return f"{address} has a name that this host does not know"
     try:
         with socket.socket(family, socket.SOCK_STREAM) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind(where)
     except OSError as error:
-        return bind_failure(address, error.errno)
+        return "" if error.errno == errno.EADDRINUSE else bind_failure(address, error.errno)
+    return ""
+
+
+def _folder_problem(address: str) -> str:
+    """Why no socket can be made at ``ipc://PATH``, as far as its folder tells; or empty."""
+    path = address.removeprefix("ipc://")
+    folder = os.path.dirname(os.path.abspath(path))
+    if path.startswith("@"):  # a name that no folder has
+        return ""
+    if not os.path.isdir(folder):
+        return f"there is no folder {folder}: make it, or name another one"
+    if os.path.isdir(path):
+        return f"{path} is a folder"
+    if not os.access(folder, os.W_OK | os.X_OK):
+        return f"the folder {folder} cannot be written: name another one"
     return ""
