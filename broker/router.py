@@ -94,7 +94,7 @@ class Router:
         self.bad = 0
         """Messages that were dropped: they could not be read, or spoke in another's name."""
         self.shared = SharedContents.make(at_address(host_name(), self.address))
-        self._file = Path(bind[6:]) if bind.startswith("ipc:///") else None
+        self._file = Path(bind[6:]) if bind.startswith("ipc://") and bind[6] != "@" else None
         self._handle = handle
         self.routes = Routes() if security is not None and bind.startswith("tcp:") else None
         self._users = users

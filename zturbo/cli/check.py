@@ -14,7 +14,7 @@ from zturbo.api.stage_kinds import BatchStage, FunctionStage
 from zturbo.checks import did_you_mean, is_loopback
 from zturbo.cli.listen import card_addresses, check_ports
 from zturbo.cli.printed import fail, print_json, table
-from zturbo.cli.run import add_file, check_keys, network_file
+from zturbo.cli.run import add_file, check_keys, env_flag, network_file
 from zturbo.cli.settings import from_environment
 from zturbo.deploy.network import Network, PipelineSpec, StageSpec
 from zturbo.errors import NetworkFileError, StartError, UsageError, ZturboError
@@ -28,7 +28,7 @@ from zturbo.runtime.net.binds import bind_problem
 from zturbo.runtime.net.host import tcp_address
 from zturbo.runtime.net.limits import check_children, raise_descriptor_limit
 from zturbo.runtime.net.listening import parse_ports
-from zturbo.runtime.net.sockets import check_length
+from zturbo.runtime.net.sockets import check_bind, check_length
 
 __all__ = ["add", "run"]
 
@@ -124,10 +124,12 @@ def _here(network: Network) -> list[ZturboError]:
     unfit = ""
     try:
         check_length(bind)
+        if bind.startswith("ipc:"):
+            check_bind(bind, insecure=env_flag("INSECURE"))
         unfit = bind_problem(bind)
         if unfit and (is_loopback(bind) or not bind.startswith("tcp:")):
             raise StartError(unfit)
-    except StartError as error:
+    except (StartError, UsageError) as error:
         found.append(NetworkFileError(network.path, "broker.bind", str(error)))
     if not unfit:
         found += _keys_and_card(network)
@@ -157,7 +159,7 @@ def _here(network: Network) -> list[ZturboError]:
 def _open_at(network: Network) -> str:
     """Where others reach a network's processes on this host although it has no keys; empty if nowhere."""
     if network.is_open:
-        return network.broker.bind
+        return network.broker.bind if network.broker.bind.startswith("tcp:") else ""
     card = network.listen.interface
     if card is None or network.keys is not None or os.environ.get("ZTURBO_ADDRESS"):
         return ""

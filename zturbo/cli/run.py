@@ -41,6 +41,7 @@ __all__ = [
     "add_file",
     "add_listening",
     "check_keys",
+    "env_flag",
     "foreground",
     "load",
     "load_here",
@@ -147,9 +148,9 @@ def load_here(args: argparse.Namespace) -> Network:
     """
     network = network_file(args.file)
     args.address = args.address or _env("ADDRESS")
-    args.insecure = args.insecure or _env_flag("INSECURE")
+    args.insecure = args.insecure or env_flag("INSECURE")
     args.ready_file = args.ready_file or _env("READY_FILE")
-    args.verbose = args.verbose or _env_flag("VERBOSE")
+    args.verbose = args.verbose or env_flag("VERBOSE")
     if args.verbose:
         logging.getLogger().setLevel(logging.DEBUG)
     return overridden(args, network)
@@ -253,7 +254,8 @@ def _env(name: str) -> str | None:
     return os.environ.get(f"ZTURBO_{name}") or None
 
 
-def _env_flag(name: str) -> bool:
+def env_flag(name: str) -> bool:
+    """Whether the variable ``ZTURBO_name`` says yes; raises UsageError if it says neither yes nor no."""
     value = (_env(name) or "0").lower()
     if value not in ("0", "1", "no", "yes", "false", "true"):
         raise UsageError(f"$ZTURBO_{name}: expected 1 or 0, found {value!r}")

@@ -151,9 +151,11 @@ class Network:
 
     @property
     def is_open(self) -> bool:
-        """Whether other hosts reach the broker, and nothing keeps strangers out."""
+        """Whether other hosts, or all users of its own, reach the broker, and nothing keeps strangers out."""
         bind = self.broker.bind
-        return self.keys is None and bind.startswith("tcp:") and not is_loopback(bind)
+        if bind.startswith("ipc:"):
+            return bind.startswith("ipc://@")  # a name without a file has no mode
+        return self.keys is None and not is_loopback(bind)
 
     def find(self, stage: str) -> tuple[PipelineSpec, int]:
         """The pipeline and the index of a stage, given as ``pipeline.stage``; raises NetworkFileError."""

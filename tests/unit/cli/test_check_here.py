@@ -54,6 +54,7 @@ class NoneAtATime(Stage):
         ("Plain", "", "", "workers = 1000000", "pipeline: 1000002 processes are to start"),
         ("Plain", "ipc://{folder}/none/b", "", "", "there is no folder {folder}/none"),
         ("Plain", "ipc://{folder}", "", "", "{folder} is a folder"),
+        ("Plain", "ipc://@broker", "", "", "each user of this host can reach it"),
     ],
 )
 def test_what_up_would_refuse(

@@ -98,12 +98,17 @@ _IN_USE = "{} is in use: is another broker running there? Stop it, or bind to an
 
 
 def check_bind(address: str, *, insecure: bool) -> None:
-    """Refuse an address that other hosts can reach, if nothing keeps strangers out.
+    """Refuse an address that strangers can reach, if nothing keeps them out.
 
     Raises:
-        UsageError: the address is neither loopback nor ipc, and this is not ``insecure``, which says that
-            there are keys, or that the user wants none.
+        UsageError: other hosts, or all users of this one, reach the address, and this is not ``insecure``,
+            which says that there are keys, or that the user wants none.
     """
+    if address.startswith("ipc://@") and not insecure:
+        raise UsageError(
+            f"{address} has no file, so each user of this host can reach it, and could run jobs: name a path "
+            "in a folder of your own, such as ipc:///run/user/1000/broker, or accept it with --insecure"
+        )
     parts = urlsplit(address)
     if parts.scheme in ("ipc", "inproc") or insecure:
         return
@@ -370,7 +375,7 @@ def make(
             from zturbo.runtime.net.binds import bind_failure  # it imports much, and only this needs it
 
             raise StartError(bind_failure(bind, error.errno)) from None
-        if bind.startswith("ipc:///"):
+        if bind.startswith("ipc://") and not bind.startswith("ipc://@"):
             os.chmod(bind[6:], 0o600)  # whatever the umask is, and whoever may enter its folder
     if connect is not None:
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import time
@@ -11,7 +12,8 @@ from pathlib import Path
 import pytest
 import zmq
 
-from zturbo.runtime.net.sockets import Dealer, make
+from zturbo.errors import UsageError
+from zturbo.runtime.net.sockets import Dealer, check_bind, make
 
 ROUNDS = 4
 MESSAGES = 400
@@ -106,3 +108,26 @@ def test_nothing_is_queued_while_there_is_no_connection(
         while dealer.connected():
             assert time.monotonic() < until
     dealer.close()
+
+
+def test_a_socket_on_this_host_is_its_users_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    mask = os.umask(0)
+    try:
+        with zmq.Context() as context:
+            for address in (f"ipc://{tmp_path}/whole", "ipc://relative"):
+                make(context, zmq.PULL, bind=address).close()
+                made = make(context, zmq.PULL, bind=address)
+                assert os.stat(address.removeprefix("ipc://")).st_mode & 0o777 == 0o600
+                made.close()
+    finally:
+        os.umask(mask)
+
+
+@pytest.mark.parametrize("address", ["tcp://192.0.2.7:5555", "tcp://*:5555", "ipc://@broker"])
+def test_an_address_that_strangers_reach_is_refused(address: str) -> None:
+    with pytest.raises(UsageError, match="--insecure"):
+        check_bind(address, insecure=False)
+    check_bind(address, insecure=True)
+    check_bind("tcp://127.0.0.1:5555", insecure=False)
+    check_bind("ipc:///run/broker", insecure=False)
