@@ -115,6 +115,45 @@ def test_compose(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
         assert volumes <= {*made["volumes"]}
 
 
+ALIKE = """
+[[pipeline]]
+name = "p"
+  [[pipeline.stage]]
+  name = "a_b"
+  class = "m:A"
+  [[pipeline.stage]]
+  name = "A-B"
+  class = "m:A"
+  [[pipeline.stage]]
+  name = "LONG"
+  class = "m:A"
+[[pipeline]]
+name = "_"
+  [[pipeline.stage]]
+  name = "_"
+  class = "m:A"
+""".replace("LONG", 64 * "x")
+
+
+def test_stages_whose_names_launchers_would_not_tell_apart_or_not_take(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "v.toml"
+    file.write_text(ALIKE)
+    made = rendered(capsys, "kubernetes", str(file), "--image", "x:1", "--name", 42 * "n")
+    names = [manifest["metadata"]["name"] for manifest in made]
+    assert len({*names}) == len(names) == 6
+    for manifest in made[1:]:
+        kubernetes_validate.validate(manifest, kubernetes_validate.latest_version(), strict=True)
+        pod = manifest["spec"]["template"]
+        labels = [*pod["metadata"]["labels"].values(), *(one["name"] for one in pod["spec"]["containers"])]
+        assert all(re.fullmatch(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?", label) for label in labels), labels
+    (compose,) = rendered(capsys, "compose", str(file), "--image", "x:1")
+    assert len(compose["services"]) == 6
+    assert main(["render", "systemd", str(file), "-o", str(tmp_path / "units")]) == 0
+    assert len([*(tmp_path / "units").iterdir()]) == 7
+
+
 def test_a_missing_image_and_a_wrong_name_are_told(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["render", "kubernetes", str(file)]) == 2
     assert "--image" in capsys.readouterr().err

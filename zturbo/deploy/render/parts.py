@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, field
 
 from zturbo.deploy.network import Network
@@ -21,12 +22,16 @@ SHARED_MIB = 512
 """MiB of a container's ``/dev/shm``: a process has at most 256 of its own, and as many of others."""
 
 
+LONGEST_NAME = 50
+"""Letters of a part's name: Kubernetes takes 63 in names of containers and in labels."""
+
+
 @dataclass(frozen=True, slots=True)
 class Part:
     """One command that a launcher runs.
 
     Args:
-        name: of the part, with letters, digits and ``-`` alone.
+        name: of the part, of which no other has the same: letters, digits and ``-`` alone, and not too many.
         words: of the command: ``broker``, ``sink``, or ``stage`` and the stage.
         workers: that the network file has; 1 for broker and sink.
         resources: of each worker, as in the network file.
@@ -50,12 +55,16 @@ class Part:
 def parts_of(network: Network) -> list[Part]:
     """The parts of a network, the broker first."""
     parts = [Part("broker", ("broker",)), Part("sink", ("sink",))]
+    taken = {part.name for part in parts}
     for pipeline in network.pipelines:
         for stage in pipeline.stages:
+            words = ("stage", f"{pipeline.name}.{stage.name}")
             name = _dns(f"{pipeline.name}-{stage.name}")
-            parts.append(
-                Part(name, ("stage", f"{pipeline.name}.{stage.name}"), stage.workers, dict(stage.resources))
-            )
+            if not name or name in taken or len(name) > LONGEST_NAME:
+                own = hashlib.sha256(words[1].encode()).hexdigest()[:8]
+                name = f"{name[: LONGEST_NAME - 9]}-{own}".strip("-")
+            taken.add(name)
+            parts.append(Part(name, words, stage.workers, dict(stage.resources)))
     return parts
 
 
