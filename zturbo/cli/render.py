@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import re
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +18,21 @@ __all__ = ["add", "run"]
 EPILOG = """\
 examples:
   zturbo render kubernetes video.toml --image registry/video:7 | kubectl apply -f -
-  zturbo render compose video.toml --image video > compose.yaml
+  zturbo render compose video.toml --image video --keys keys > compose.yaml
   zturbo render systemd video.toml -o /etc/systemd/system && systemctl daemon-reload
 
 The image has zturbo, the network file and the stages. The file's path in the image is --file-in-image; its
 default is the path that is given here.
 """
+
+
+SECRETS = """\
+zturbo: the pods have their keys from the Secrets {keys}-broker and {keys}-node. If these are not there yet:
+  zturbo keys init keys && zturbo keys add node pods --keys keys
+  kubectl create secret generic {keys}-broker --from-file=keys/broker.key --from-file=keys/node-local.key \\
+    --from-file=keys/allowed
+  kubectl create secret generic {keys}-node --from-file=keys/node-pods.key"""
+"""Said where keys are used. The broker's Secret has the public keys of all, for those that it lets in."""
 
 
 def add(commands: Any) -> None:
@@ -50,8 +60,13 @@ def add(commands: Any) -> None:
     parser.add_argument(
         "--keys",
         metavar="NAME",
-        help="keys: for kubernetes the Secrets NAME-broker and NAME-node, else a folder of this host. "
-        "Default: none, with --insecure",
+        help="keys: for kubernetes the Secrets NAME-broker and NAME-node (default: those of the network's "
+        "name), else a folder of this host, as 'zturbo keys init' makes it",
+    )
+    parser.add_argument(
+        "--insecure",
+        action="store_true",
+        help="without keys, for kubernetes and compose: whoever reaches the processes can run code there",
     )
     parser.add_argument("--user", help="user of the units (systemd)")
     parser.add_argument(
@@ -63,6 +78,8 @@ def add(commands: Any) -> None:
 def run(args: argparse.Namespace) -> int:
     """Run the command."""
     network = network_file(args.file)
+    if args.insecure and args.keys:
+        raise UsageError("--keys and --insecure: give one of them")
     name = args.name or re.sub(r"[^a-z0-9]+", "-", Path(args.file).stem.lower()).strip("-") or "zturbo"
     if not re.fullmatch(r"[a-z]([a-z0-9-]{0,40}[a-z0-9])?", name):
         raise UsageError(f"--name: expected small letters, digits and '-', 42 at most, found {name!r}")
@@ -81,14 +98,18 @@ def run(args: argparse.Namespace) -> int:
 def _systemd(network: Network, name: str, args: argparse.Namespace) -> dict[str, str]:
     from zturbo.deploy.render.systemd import render
 
-    keys = None if args.keys is None else os.path.abspath(args.keys)
-    return render(network, name, keys=keys, user=args.user)
+    return render(network, name, keys=_keys(args), user=args.user)
 
 
 def _compose(network: Network, name: str, args: argparse.Namespace) -> dict[str, str]:
     from zturbo.deploy.render.compose import render
 
-    keys = None if args.keys is None else os.path.abspath(args.keys)
+    keys = _keys(args)
+    if keys is None and not args.insecure:
+        raise UsageError(
+            "--keys is missing: the folder of keys that 'zturbo keys init' makes on the host of the "
+            "containers. Or give --insecure, where you trust all of them"
+        )
     made = render(network, name, image=_image(args), file=args.file_in_image or args.file, keys=keys)
     return {"compose.yaml": _yaml([made])}
 
@@ -97,11 +118,19 @@ def _kubernetes(network: Network, name: str, args: argparse.Namespace) -> dict[s
     from zturbo.deploy.render.kubernetes import render
 
     file = args.file_in_image or args.file
-    made = render(network, name, image=_image(args), file=file, storage=args.storage, keys=args.keys)
+    keys = None if args.insecure else args.keys or name
+    made = render(network, name, image=_image(args), file=file, storage=args.storage, keys=keys)
+    if keys is not None:
+        print(SECRETS.format(keys=keys), file=sys.stderr)
     return {f"{name}.yaml": _yaml(made)}
 
 
 RENDER = {"systemd": _systemd, "compose": _compose, "kubernetes": _kubernetes}
+
+
+def _keys(args: argparse.Namespace) -> str | None:
+    """The folder of keys on the host; None if none is named."""
+    return None if args.keys is None else os.path.abspath(args.keys)
 
 
 def _image(args: argparse.Namespace) -> str:

@@ -14,6 +14,7 @@ import pytest
 import yaml
 
 from zturbo.cli import main
+from zturbo.runtime.net import keys
 
 FILE = """
 [[pipeline]]
@@ -43,12 +44,14 @@ def rendered(capsys: pytest.CaptureFixture[str], *words: str) -> list[dict[str, 
     return list(yaml.safe_load_all(capsys.readouterr().out))
 
 
-@pytest.mark.parametrize("keys", [[], ["--keys", "video"]])
+@pytest.mark.parametrize(
+    ("words", "secret"), [([], "my-video"), (["--keys", "k"], "k"), (["--insecure"], "")]
+)
 def test_kubernetes_takes_the_manifests(
-    file: Path, capsys: pytest.CaptureFixture[str], keys: list[str]
+    file: Path, capsys: pytest.CaptureFixture[str], words: list[str], secret: str
 ) -> None:
     made = rendered(
-        capsys, "kubernetes", str(file), "--image", "x:1", "--file-in-image", "/app/v.toml", *keys
+        capsys, "kubernetes", str(file), "--image", "x:1", "--file-in-image", "/app/v.toml", *words
     )
     for manifest in made:
         kubernetes_validate.validate(manifest, kubernetes_validate.latest_version(), strict=True)
@@ -64,9 +67,9 @@ def test_kubernetes_takes_the_manifests(
     (container,) = detect["template"]["spec"]["containers"]
     assert container["resources"]["requests"]["cpu"] == "2"
     assert container["resources"]["limits"] == {"nvidia.com/gpu": "1"}
-    assert ("--insecure" in container["args"]) is not bool(keys)
+    assert ("--insecure" in container["args"]) is not bool(secret)
     secrets = [volume["secret"]["secretName"] for volume in _volumes(made) if "secret" in volume]
-    assert secrets == (["video-broker", "video-node", "video-node"] if keys else [])
+    assert secrets == ([f"{secret}-broker", f"{secret}-node", f"{secret}-node"] if secret else [])
 
 
 def _volumes(made: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -105,14 +108,17 @@ def test_systemd_takes_the_units(file: Path, tmp_path: Path) -> None:
     assert "my video%%.toml" in units[0].read_text()
 
 
-def test_compose(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (made,) = rendered(capsys, "compose", str(file), "--image", "x:1")
+@pytest.mark.parametrize("words", [["--insecure"], ["--keys", "/k"]])
+def test_compose(file: Path, capsys: pytest.CaptureFixture[str], words: list[str]) -> None:
+    (made,) = rendered(capsys, "compose", str(file), "--image", "x:1", *words)
     assert [*made["services"]] == ["broker", "sink", "video-1-load", "video-1-detect"]
     for name, service in made["services"].items():
         assert service["command"][2].startswith("exec zturbo ")
         assert ("depends_on" in service) is (name != "broker")
         volumes = {volume.split(":")[0] for volume in service.get("volumes", [])}
-        assert volumes <= {*made["volumes"]}
+        own = "/k" if name == "broker" else "/k/node-local.key"
+        assert volumes - {*made["volumes"]} == ({own} if "--keys" in words else set())
+        assert ("--insecure" in service["command"][2]) is ("--insecure" in words)
 
 
 ALIKE = """
@@ -148,7 +154,7 @@ def test_stages_whose_names_launchers_would_not_tell_apart_or_not_take(
         pod = manifest["spec"]["template"]
         labels = [*pod["metadata"]["labels"].values(), *(one["name"] for one in pod["spec"]["containers"])]
         assert all(re.fullmatch(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?", label) for label in labels), labels
-    (compose,) = rendered(capsys, "compose", str(file), "--image", "x:1")
+    (compose,) = rendered(capsys, "compose", str(file), "--image", "x:1", "--insecure")
     assert len(compose["services"]) == 6
     assert main(["render", "systemd", str(file), "-o", str(tmp_path / "units")]) == 0
     assert len([*(tmp_path / "units").iterdir()]) == 7
@@ -159,3 +165,32 @@ def test_a_missing_image_and_a_wrong_name_are_told(file: Path, capsys: pytest.Ca
     assert "--image" in capsys.readouterr().err
     assert main(["render", "compose", str(file), "--image", "x", "--name", "A_b"]) == 2
     assert "--name" in capsys.readouterr().err
+    assert main(["render", "compose", str(file), "--image", "x"]) == 2
+    assert "--keys" in capsys.readouterr().err
+    assert main(["render", "kubernetes", str(file), "--image", "x", "--keys", "k", "--insecure"]) == 2
+    assert "give one of them" in capsys.readouterr().err
+
+
+def test_the_commands_that_make_the_secrets_make_what_broker_and_nodes_take(
+    file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a Secret all files lie side by side."""
+    monkeypatch.chdir(tmp_path)
+    assert main(["render", "kubernetes", str(file), "--image", "x"]) == 0
+    told = capsys.readouterr().err.replace("\\\n", " ").splitlines()
+    for command in told[1].split("&&"):
+        assert main(command.split()[1:]) == 0
+    for line, roles in ((told[2], (("broker",), ("node",))), (told[3], (("node",),))):
+        secret = tmp_path / line.split()[4]
+        secret.mkdir(mode=0o700)
+        for word in line.split()[5:]:
+            source = Path(word.removeprefix("--from-file="))
+            for path in source.iterdir() if source.is_dir() else [source]:
+                shutil.copy2(path, secret)
+        for role in roles:
+            assert keys.read_keys(secret, role).who.role == role[0]
+    assert {str(who) for who in keys.allowed(tmp_path / "my-video-broker").values()} == {
+        "node local",
+        "node pods",
+        "admin admin",
+    }

@@ -7,10 +7,13 @@ from typing import Any
 
 from zturbo.deploy.network import Network
 from zturbo.deploy.render.parts import KEYS, PORT, SHARED_MIB, STATE, Part, parts_of
+from zturbo.runtime.net.keys import LOCAL
 
 __all__ = ["render"]
 
 READY = "/tmp/zturbo-ready"
+NODE = f"node-{LOCAL}.key"
+"""The key of all sinks and stages, which are on one host."""
 
 
 def render(network: Network, name: str, *, image: str, file: str, keys: str | None) -> dict[str, Any]:
@@ -42,7 +45,8 @@ def _service(part: Part, image: str, file: str, keys: str | None) -> dict[str, A
         command += f" --broker tcp://broker:{PORT}"
         command += " --address $$(hostname -i)" if keys else ""
     volumes = [f"state:{STATE}"] if part.role != "stage" else []
-    volumes += [f"{keys}:{KEYS}:ro"] if keys else []
+    own = "" if part.role == "broker" else f"/{NODE}"  # no other secret than a node's, and the broker all
+    volumes += [f"{keys}{own}:{KEYS}{own}:ro"] if keys else []
     service: dict[str, Any] = {
         "image": image,
         "command": ["sh", "-c", f"exec {command}"],
@@ -61,7 +65,7 @@ def _service(part: Part, image: str, file: str, keys: str | None) -> dict[str, A
     if volumes:
         service["volumes"] = volumes
     if keys:
-        service["environment"] = {"ZTURBO_KEYS": KEYS}
+        service["environment"] = {"ZTURBO_KEYS": f"{KEYS}{own}"}
     if part.role != "broker":
         service["depends_on"] = {"broker": {"condition": "service_healthy"}}
     return service
