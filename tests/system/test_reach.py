@@ -52,6 +52,13 @@ def addresses(hosts: Hosts, broker: str, processes: int = 4) -> list[str]:
     return [end for end in told if end.startswith("tcp:")]
 
 
+def looked_at(hosts: Hosts, broker: str, *says: str) -> None:
+    """The doctor finds no fault on a, and has looked at ports in both directions."""
+    doctor = hosts.run("a", "zturbo", "doctor", "--broker", broker, stdout=subprocess.PIPE)
+    said = doctor.communicate(timeout=60)[0].decode()
+    assert doctor.returncode == 0 and all(text in said for text in says), said
+
+
 @pytest.mark.timeout(120)
 def test_some_ports_alone_and_a_second_address_that_leads_nowhere() -> None:
     broker = "tcp://10.99.0.1:5555"
@@ -73,6 +80,7 @@ def test_some_ports_alone_and_a_second_address_that_leads_nowhere() -> None:
         assert len(told) == 10 and sum("//172.31." in end for end in told) == 5
         done = on(hosts, "a", "-c", MAP, broker)
         assert done.stdout == f"{sum(range(50))}\n", done.stderr
+        looked_at(hosts, broker, "no route to 172.31.98.1:", "; another address of it answers, and is used")
 
 
 @pytest.mark.timeout(120)
@@ -93,6 +101,9 @@ def test_hosts_with_link_local_addresses_alone() -> None:
         assert told and all(end.startswith(("tcp://[fe80::1]:", "tcp://[fe80::2]:")) for end in told), told
         done = on(hosts, "a", "-c", MAP, broker)
         assert done.stdout == f"{sum(range(50))}\n", done.stderr
+        looked_at(
+            hosts, broker, "[fe80::2]:", "takes connections", "from b-", ", p.first (process ", "[fe80::1]:"
+        )
 
 
 @pytest.mark.timeout(120)

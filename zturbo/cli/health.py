@@ -12,7 +12,7 @@ import resource
 import shutil
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from importlib import metadata
 from pathlib import Path
@@ -27,7 +27,7 @@ from zturbo.runtime.code.codeof import code_of
 from zturbo.runtime.disk.folders import runtime_dir, state_problem
 from zturbo.runtime.net.binds import bind_problem, own_addresses
 from zturbo.runtime.net.findings import examine, is_resolved
-from zturbo.runtime.net.host import address_towards, host_name, tcp_address
+from zturbo.runtime.net.host import address_towards, host_name, tcp_address, with_zone, zone_of
 from zturbo.slotted import slotted
 from zturbo.telemetry.seen import Reached, read_reached
 from zturbo.version import __version__
@@ -91,7 +91,7 @@ def checks(
     yield from _clock(members)
     if members is not None:
         yield from _versions(members)
-        yield from _ports(members)
+        yield from _ports(members, zone_of(broker))
         yield from _ways_back(members, broker, keys)
         if network is not None:
             yield from _codes(network, members)
@@ -269,26 +269,41 @@ def _codes(network: Network, members: answers.Members) -> Iterator[Check]:
             )
 
 
-def _ports(members: answers.Members) -> Iterator[Check]:
-    """Connect to each process of another host."""
+def _ports(members: answers.Members, zone: str) -> Iterator[Check]:
+    """Connect to each process of another host; at link-local addresses by the card ``zone``."""
     here = host_name()
     far = [process for process in members.processes if process.host != here]
     mine = [process for process in members.processes if process.host == here]
     for process in far:
-        wanted = [end for end in (*process.addresses, *process.results) if end.startswith("tcp:")]
-        reached = [end for end in wanted if not is_loopback(end)]
         who = f"{process.name} on {process.host}"
-        if not reached:
+        ends = _far_ends(process)
+        if not any(ends):
             advice = "start it with --insecure, or with --address"
             yield Check("port", False, f"{who} can be reached from its own host alone", advice)
-        for end in dict.fromkeys(reached):
-            there, seen = examine(end)
-            text = f"{who}: {seen}"
-            yield Check("port", there, text, "open this port for this host, or start that process anew")
+        for ways in ends:
+            found = [examine(with_zone(end, zone)) for end in ways]
+            yield from _ways(who, found, "open this port for this host, or start that process anew")
     for process in mine:
         if far and all(is_loopback(end) for end in process.addresses if end.startswith("tcp:")):
             text = f"{process.name} (process {process.pid}) can be reached from this host alone"
             yield Check("port", False, text, "start it with --insecure, or with --address")
+
+
+def _far_ends(process: answers.Process) -> list[tuple[str, ...]]:
+    """The addresses at which other hosts reach each of a process's sockets."""
+    ends = (process.addresses, process.results)
+    return [
+        tuple(dict.fromkeys(end for end in ways if end.startswith("tcp:") and not is_loopback(end)))
+        for ways in ends
+    ]
+
+
+def _ways(who: str, found: Sequence[tuple[bool, str]], advice: str) -> Iterator[Check]:
+    """What is seen at all addresses of one socket, of which one that answers is enough."""
+    reached = any(there for there, _ in found)
+    for there, seen in found:
+        note = "" if there or not reached else "; another address of it answers, and is used"
+        yield Check("port", reached, f"{who}: {seen}{note}", advice)
 
 
 def _ways_back(members: answers.Members, broker: str, keys: str | None) -> Iterator[Check]:
@@ -320,6 +335,7 @@ def _way_back(process: answers.Process, host: str, seen: Reached | ZturboError) 
     if isinstance(seen, ZturboError):
         yield Check("port", True, f"whether {host} reaches {who} is not known: {seen}")
         return
-    for _, there, text in seen.ends:
+    said = {end: (there, text) for end, there, text in seen.ends}
+    for ways in _far_ends(process):
         advice = f"open this port of this host for {host}, or start that process with --address"
-        yield Check("port", there, f"from {host}, {who}: {text}", advice)
+        yield from _ways(f"from {host}, {who}", [said[end] for end in ways if end in said], advice)

@@ -8,6 +8,7 @@ import socket
 from urllib.parse import urlsplit
 
 from zturbo.errors import UsageError
+from zturbo.runtime.net.host import lacks_zone
 
 __all__ = ["bind_failure", "bind_problem", "free_port", "own_addresses"]
 
@@ -59,6 +60,8 @@ def bind_failure(address: str, code: int | None) -> str:
     if code in (errno.EADDRNOTAVAIL, errno.ENODEV):
         have = ", ".join(own_addresses())
         return f"cannot bind {address}: {parts.hostname} is not an address of this host; it has {have}"
+    if advice := lacks_zone(parts.hostname or ""):
+        return f"cannot bind {address}: it is {advice}"
     if code == errno.EACCES and parts.scheme == "tcp":
         return f"cannot bind {address}: only root may listen at this port; take one from 1024 on"
     return f"cannot bind {address}: {os.strerror(code) if code else 'unknown error'}"

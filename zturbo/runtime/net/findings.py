@@ -15,6 +15,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from zturbo.errortext import error_text
+from zturbo.runtime.net.host import lacks_zone
 
 __all__ = ["CONNECT", "LOOK", "Examiner", "examine", "is_resolved"]
 
@@ -52,6 +53,8 @@ def examine(address: str, timeout: float = CONNECT) -> tuple[bool, str]:
         host, port = parts.hostname or "", parts.port or 0
     except ValueError:
         return False, f"{address} is not an address"
+    if advice := lacks_zone(host):
+        return False, f"{host} is {advice}"
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         found = socket.getaddrinfo(host, port, family, socket.SOCK_STREAM)

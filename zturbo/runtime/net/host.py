@@ -8,7 +8,16 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-__all__ = ["address_towards", "host_name", "listens", "same_network", "tcp_address", "with_zone", "zone_of"]
+__all__ = [
+    "address_towards",
+    "host_name",
+    "lacks_zone",
+    "listens",
+    "same_network",
+    "tcp_address",
+    "with_zone",
+    "zone_of",
+]
 
 
 def host_name() -> str:
@@ -73,6 +82,19 @@ def zone_of(address: str) -> str:
     """
     host = address.rpartition(":")[0]
     return host.partition("%")[2].rstrip("]") if address.startswith("tcp://[") else ""
+
+
+def lacks_zone(host: str) -> str:
+    """What is wrong with a link-local address that names no card, within a sentence; empty for others."""
+    import socket
+
+    try:
+        if not ("%" not in host and ipaddress.IPv6Address(host).is_link_local):
+            return ""
+    except ValueError:
+        return ""
+    cards = ", ".join(name for _, name in socket.if_nameindex() if name != "lo")
+    return f"a link-local address, which names no card of this host: write [{host}%CARD]; cards are {cards}"
 
 
 def with_zone(address: str, zone: str) -> str:

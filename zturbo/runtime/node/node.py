@@ -25,6 +25,7 @@ from zturbo.errortext import error_text
 from zturbo.runtime.disk.folders import runtime_dir
 from zturbo.runtime.net.endless import Arrivals
 from zturbo.runtime.net.guard import Guard
+from zturbo.runtime.net.host import zone_of
 from zturbo.runtime.net.keys import Security
 from zturbo.runtime.net.limits import new_context
 from zturbo.runtime.net.routes import own_identity
@@ -190,7 +191,7 @@ class Node:
         self._stop_at: float | None = None
         self._posted = Posted()
         self._looking = Looking(self.id, self._seat_of, lambda seen: self._send(pack_control(seen)))
-        self._reaching = Reaching(self.id, lambda seen: self._send(pack_control(seen)))
+        self._reaching = Reaching(self.id, lambda seen: self._send(pack_control(seen)), zone_of(broker))
         self._gpus = GpuWatch()
         self.stopping = False
         self._kill = False

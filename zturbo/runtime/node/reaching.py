@@ -12,6 +12,7 @@ from collections.abc import Callable
 
 from zturbo.errortext import error_text
 from zturbo.runtime.net.findings import CONNECT, examine
+from zturbo.runtime.net.host import with_zone
 from zturbo.telemetry.seen import Reached, pack
 from zturbo.wire.control import from_broker, to_broker
 
@@ -33,10 +34,12 @@ class Reaching:
     Args:
         node: id of the node.
         say: sends a message to the broker.
+        zone: this host's card by which link-local addresses are reached; empty if there is none.
     """
 
-    def __init__(self, node: bytes, say: Callable[[to_broker.Seen], None]) -> None:
+    def __init__(self, node: bytes, say: Callable[[to_broker.Seen], None], zone: str = "") -> None:
         self._node = node
+        self._zone = zone
         self._say = say
         self._threads: dict[int, tuple[threading.Thread, list[Reached]]] = {}
         """Number of the question -> the thread, and what it has found once it has ended."""
@@ -47,7 +50,9 @@ class Reaching:
         if question.number in self._threads:
             return
         found: list[Reached] = []
-        thread = threading.Thread(target=_look, args=(question.ends, found), name="reach", daemon=True)
+        thread = threading.Thread(
+            target=_look, args=(question.ends, self._zone, found), name="reach", daemon=True
+        )
         try:
             if len(self._threads) >= MOST:
                 raise RuntimeError(f"{MOST} looks are under way")
@@ -75,6 +80,6 @@ class Reaching:
         self._due = now + GLANCE if self._threads else math.inf
 
 
-def _look(ends: tuple[str, ...], found: list[Reached]) -> None:
+def _look(ends: tuple[str, ...], zone: str, found: list[Reached]) -> None:
     timeout = min(CONNECT, ENOUGH / max(1, len(ends)))
-    found.append(Reached(tuple((end, *examine(end, timeout)) for end in ends)))
+    found.append(Reached(tuple((end, *examine(with_zone(end, zone), timeout)) for end in ends)))

@@ -13,6 +13,7 @@ import pytest
 
 from tests.support.cluster import eventually
 from zturbo.runtime.net import findings
+from zturbo.runtime.net.binds import bind_failure
 from zturbo.runtime.net.findings import Examiner, examine, is_resolved
 
 
@@ -39,6 +40,14 @@ def test_a_port_where_a_process_listens() -> None:
         other.listen()
         where = f"127.0.0.1:{other.getsockname()[1]}"
         assert examine(f"tcp://{where}") == (True, f"{where} takes connections")
+
+
+@pytest.mark.parametrize("host", ["fe80::7", "FE80::7"])
+def test_a_link_local_address_without_a_card(host: str) -> None:
+    answers, seen = examine(f"tcp://[{host}]:5555")
+    assert not answers
+    assert "a link-local address, which names no card" in seen and "write [fe80::7%CARD]" in seen
+    assert "a link-local address" in bind_failure(f"tcp://[{host}]:5555", errno.EINVAL)
 
 
 def test_a_socket_file(tmp_path: Path) -> None:
