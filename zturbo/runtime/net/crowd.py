@@ -59,11 +59,12 @@ class Bounds:
 
 
 class _One:
-    __slots__ = ("address", "born", "fd", "secured")
+    __slots__ = ("address", "born", "fd", "peer", "secured")
 
-    def __init__(self, fd: int, address: str, born: float, secured: bool) -> None:
+    def __init__(self, fd: int, peer: str, born: float, secured: bool) -> None:
         self.fd = fd
-        self.address = address
+        self.peer = peer
+        self.address = _origin(peer)
         self.born = born
         self.secured = secured
 
@@ -104,13 +105,14 @@ class Crowd:
             secured: whether it needs a key.
         """
         self.went(fd)
-        one = _One(fd, _origin(address), now, secured)
+        one = _One(fd, address, now, secured)
         self._all[fd] = self._new[fd] = one
 
-    def went(self, fd: int) -> None:
-        """It is gone."""
-        self._all.pop(fd, None)
+    def went(self, fd: int) -> str:
+        """It is gone. Returns the address that it was from; empty if that is not known."""
         self._new.pop(fd, None)
+        one = self._all.pop(fd, None)
+        return "" if one is None else one.peer
 
     def surplus(self, now: float) -> list[tuple[int, str]]:
         """Connections to end now, which are forgotten: descriptor and why."""

@@ -151,6 +151,8 @@ class Arrivals:
         self._audit = audit
         self._crowd = Crowd(bounds or Bounds.of(descriptors()), _has_shaken, self._has_spoken)
         self._monitors: list[tuple[zmq.Socket[bytes], zmq.Socket[bytes], int, bool]] = []
+        self._keyless: set[zmq.Socket[bytes]] = set()
+        """Monitors that have just told of a handshake without a key."""
         self._followed: dict[Connects, int] = {}
         self._peers: dict[tuple[str, int] | None, int] = {}
         """Address and port that sockets which take no messages have connected to -> how many sockets."""
@@ -306,12 +308,14 @@ class Arrivals:
                 except zmq.Again:
                     break
                 if event in (zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL, zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL):
-                    if self._audit is not None:
-                        self._audit.note(KEYLESS, "")
+                    self._keyless.add(monitor)  # libzmq tells next which connection this was
                     continue
                 if event != zmq.EVENT_ACCEPTED:
                     self._connections.pop(fd, None)
-                    self._crowd.went(fd)
+                    address = self._crowd.went(fd)
+                    if monitor in self._keyless and self._audit is not None:
+                        self._audit.note(KEYLESS, address)
+                    self._keyless.discard(monitor)
                     continue
                 with contextlib.suppress(OSError):  # it is gone already
                     found = self._connections[fd] = _Connection(os.fstat(fd).st_ino, longest, now)

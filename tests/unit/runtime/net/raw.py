@@ -7,7 +7,7 @@ import struct
 from typing import Any
 from urllib.parse import urlsplit
 
-__all__ = ["EMPTY", "accept", "connect", "frame"]
+__all__ = ["EMPTY", "accept", "connect", "frame", "shake_hands"]
 
 EMPTY = b"\x01\x00"
 """A frame without bytes, after which more are to come."""
@@ -22,7 +22,7 @@ def connect(endpoint: str, kind: bytes) -> socket.socket:
     """
     parts = urlsplit(endpoint)
     raw = socket.create_connection((parts.hostname, parts.port), timeout=20)
-    _shake_hands(raw, kind)
+    shake_hands(raw, kind)
     return raw
 
 
@@ -37,14 +37,15 @@ def accept(listening: socket.socket, kind: bytes) -> socket.socket:
         raw, _ = listening.accept()
         raw.settimeout(20)
         try:
-            _shake_hands(raw, kind)
+            shake_hands(raw, kind)
         except OSError:  # it has waited so long that the other end has tried again
             raw.close()
         else:
             return raw
 
 
-def _shake_hands(raw: socket.socket, kind: bytes) -> None:
+def shake_hands(raw: socket.socket, kind: bytes) -> None:
+    """Say what is said before the first message, and read what the other end says."""
     raw.sendall(b"\xff" + bytes(8) + b"\x7f\x03\x00" + b"NULL".ljust(20, b"\0") + b"\0" + bytes(31))
     _read(raw, 64)
     ready = b"\x05READY" + _property(b"Socket-Type", kind) + _property(b"Identity", b"")

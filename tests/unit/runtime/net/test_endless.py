@@ -13,9 +13,11 @@ import pytest
 import zmq
 
 from tests.support.cluster import eventually
-from tests.unit.runtime.net.raw import EMPTY, accept, connect, frame
+from tests.unit.runtime.net.raw import EMPTY, accept, connect, frame, shake_hands
 from zturbo.runtime.net import endless, sockets
+from zturbo.runtime.net.audit import Audit
 from zturbo.runtime.net.endless import Arrivals
+from zturbo.runtime.net.keys import Identity, Security
 from zturbo.runtime.net.peers import Inbox
 from zturbo.runtime.net.sockets import make
 from zturbo.wire.messages import MAX_FRAMES
@@ -370,3 +372,28 @@ def test_an_inbox_gives_each_message_once(tmp_path: Path) -> None:
     arrivals.forget()
     inbox.close()
     context.term()
+
+
+def test_whoever_shows_no_key_is_told_of_with_his_address() -> None:
+    said: list[str] = []
+    arrivals = Arrivals(Audit(said.append))
+    public, secret = (key.decode() for key in zmq.curve_keypair())
+    keys = Security(Identity("broker", "broker"), public, secret, public, "")
+    with zmq.Context() as context:
+        bound = make(
+            context, zmq.ROUTER, bind="tcp://127.0.0.1:*", arrivals=arrivals, security=keys, domain="d"
+        )
+        endpoint = bound.getsockopt_string(zmq.LAST_ENDPOINT)
+        with socket.create_connection(("127.0.0.1", int(endpoint.rpartition(":")[2]))) as raw:
+
+            def took() -> int:
+                arrivals.take(0.0)
+                return arrivals.standing
+
+            eventually(lambda: took() == 1)
+            with pytest.raises(OSError):
+                shake_hands(raw, b"DEALER")
+            eventually(lambda: took() == 0)
+        assert said == [f"refused from 127.0.0.1: {endless.KEYLESS}"]
+        arrivals.forget()
+        bound.close()
