@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import resource
+import socket
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from tests.support.cluster import Cluster, eventually, stage
 from tests.support.four_hosts import ask, some_hosts
 from tests.support.hosts import Hosts
 from zturbo.cli import health, main
+from zturbo.errors import AccessDenied
 
 FILE = """
 [broker]
@@ -66,6 +68,19 @@ def test_faults_of_this_host(
     assert (
         told["faults"] == 4 and [c["text"] for c in told["checks"] if not c["good"] if not c["advice"]] == []
     )
+
+
+def test_a_broker_that_wants_another_key(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*_: object, **__: object) -> None:
+        raise AccessDenied("it wants a key, and this process has none")
+
+    monkeypatch.setattr(health, "Client", refused)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        assert main(["doctor", "--broker", f"tcp://127.0.0.1:{server.getsockname()[1]}"]) == 1
+    (fault,) = faults(capsys.readouterr().out)
+    assert "it wants a key" in fault and "'zturbo keys --help'" in fault and "other program" not in fault
 
 
 def doctor(hosts: Hosts, host: str, *words: str) -> tuple[int, list[dict[str, Any]]]:

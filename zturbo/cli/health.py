@@ -22,7 +22,7 @@ from zturbo.checks import is_loopback
 from zturbo.client.client import Client
 from zturbo.client.looks import look
 from zturbo.deploy.network import Network
-from zturbo.errors import BrokerUnavailable, StartError, ZturboError
+from zturbo.errors import AccessDenied, BrokerUnavailable, StartError, ZturboError
 from zturbo.runtime.code.codeof import code_of
 from zturbo.runtime.disk.folders import runtime_dir, state_problem
 from zturbo.runtime.net.binds import bind_problem, own_addresses
@@ -201,6 +201,8 @@ def _broker(broker: str, keys: str | None) -> Iterator[tuple[Check, answers.Memb
     except ZturboError as error:
         text = f"{seen}, but no broker answers there" if type(error) is BrokerUnavailable else str(error)
         advice = "stop the other program at this address, or name the broker's own"
+        if isinstance(error, AccessDenied):
+            advice = "a key for this host or its user is made where the broker runs: 'zturbo keys --help'"
         yield Check("broker", False, text, advice), None
         return
     yield Check("broker", True, f"a broker answers at {broker}"), members

@@ -124,8 +124,8 @@ def read_keys(path: str | Path, roles: Sequence[str]) -> Security:
     found = _read_private(where)
     if found.who.role not in roles:
         raise UsageError(
-            f"{where} is the key of a {found.who.role}, and this needs one of a {' or '.join(roles)}: "
-            f"'zturbo keys add {roles[0]} NAME' makes one, on the broker's host"
+            f"{where} is the key of {_one(found.who.role)}, and this needs one of {_any(roles)}: "
+            f"'zturbo keys add {_fit(roles)} NAME' makes one, on the broker's host"
         )
     return found
 
@@ -158,9 +158,22 @@ def _pick(folder: Path, roles: Sequence[str]) -> Path:
     if not (folder / "broker.key").exists() and roles[0] == BROKER:
         raise UsageError(f"{folder} has no broker.key: 'zturbo keys init {folder}' makes a folder of keys")
     raise UsageError(
-        f"{folder} has no key of a {' or '.join(roles)}: 'zturbo keys add {roles[0]} NAME' makes one, on the "
+        f"{folder} has no key of {_any(roles)}: 'zturbo keys add {_fit(roles)} NAME' makes one, on the "
         "broker's host"
     )
+
+
+def _one(role: str) -> str:
+    return f"an {role}" if role == "admin" else f"a {role}"
+
+
+def _fit(roles: Sequence[str]) -> str:
+    """The role to make a key of: no more rights than are needed by most."""
+    return "client" if "client" in roles else roles[0]
+
+
+def _any(roles: Sequence[str]) -> str:
+    return " or ".join(map(_one, roles))
 
 
 def check_private(path: Path) -> None:

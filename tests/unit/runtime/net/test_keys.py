@@ -77,6 +77,9 @@ def test_the_best_key_of_a_folder_is_taken(folder: Path) -> None:
         keys.read_keys(folder, ("viewer",))
     with pytest.raises(UsageError, match="is the key of a client, and this needs one of a node"):
         keys.read_keys(folder / "client-bob.key", ("node",))
+    wanted = "needs one of an admin or a client or a viewer: 'zturbo keys add client NAME' makes one"
+    with pytest.raises(UsageError, match=wanted):
+        keys.read_keys(folder / "node-local.key", keys.ASKING)
 
 
 @pytest.mark.parametrize("right", [0o640, 0o604, 0o620, 0o666])
