@@ -47,6 +47,11 @@ class Codes:
             while len(seen) > REMEMBERED:
                 del seen[next(iter(seen))]
 
+    def by_age(self, pipeline: str, stage: int, codes: Iterable[str]) -> list[str]:
+        """Codes of a stage, the oldest first."""
+        seen = [*self._seen.get((pipeline, stage), ())]
+        return sorted(codes, key=lambda code: (seen.index(code) if code in seen else -1, code))
+
     def choices(
         self, pipeline: str, workers: Sequence[Sequence[Member]], leaving: Set[bytes]
     ) -> list[Choice]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from zturbo.jobstates import ENDED, JobState
 from zturbo.wire.carried import carried_id
 from zturbo.wire.control import answers, to_broker
@@ -14,6 +16,9 @@ from zturbo_broker.machine.lifecycle import Lifecycle
 from zturbo_broker.members.rights import User
 
 __all__ = ["Descriptions"]
+
+MOST_CODES = 16
+"""Most codes of a stage that are told, the newest."""
 
 MOST_USERS = 10_000
 """Most clients whose keys are noted for an answer."""
@@ -87,6 +92,7 @@ class Descriptions:
                     stages=tuple(pipeline.stages),
                     workers=tuple(counts),
                     problems={name: text for name, text in problems.items() if text is not None},
+                    codes=self._codes(pipeline.name, pipeline.stages),
                 )
             )
         mine = user is not None and user.role == "client" and not self.known.rights.shared
@@ -103,6 +109,16 @@ class Descriptions:
             refused=0 if mine else self.table.quotas.refused,
         )
         self.say.now(identity, asked.ref, description)
+
+    def _codes(self, pipeline: str, stages: Sequence[str]) -> dict[str, str]:
+        """The stages whose workers have different code, each with how many have which."""
+        found: dict[str, str] = {}
+        for index, stage in enumerate(stages):
+            counted = self.membership.coded.counted(pipeline, index)
+            if len(counted) > 1:
+                told = self.known.codes.by_age(pipeline, index, counted)[-MOST_CODES:]
+                found[stage] = ", ".join(f"{code} x{counted[code]}" for code in told)
+        return found
 
     def list_members(self, identity: bytes, message: to_broker.Members, now: float) -> None:
         """A client asks what ``zturbo hosts`` shows."""

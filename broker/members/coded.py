@@ -41,6 +41,11 @@ class Coded:
                         return other
         return None
 
+    def counted(self, pipeline: str, stage: int) -> dict[str, int]:
+        """Code -> how many workers of a stage have it, of codes that are known."""
+        codes = self._all.get((pipeline, stage), {})
+        return {code: len(here) for code, here in codes.items() if code}
+
     def check(self, members: Collection[bytes]) -> None:
         """Assert that these members are here, and no others."""
         here = [inc for codes in self._all.values() for members in codes.values() for inc in members]

@@ -74,13 +74,27 @@ def begin(client: Client) -> tuple[Iterator[Any], JobHandle, list[Any]]:
     return stream, client.attach("long"), got
 
 
-def test_a_job_goes_on_with_its_code_and_new_jobs_get_the_new_one(work: Work) -> None:
+def test_a_job_goes_on_with_its_code_and_new_jobs_get_the_new_one(
+    work: Work, capsys: pytest.CaptureFixture[str]
+) -> None:
     with work.cluster(2) as cluster, cluster.client() as client:
         eventually(lambda: len(codes(client)) == 2)
         stream, _, got = begin(client)
+        (old,) = {*codes(client).values()}
+        assert (
+            main(["jobs", "--broker", cluster.address]) == main(["hosts", "--broker", cluster.address]) == 0
+        )
+        assert old not in capsys.readouterr().out, "one code is not worth a word"
         work.edit(2)
         start_anew(client, [min(codes(client))], 2)
-        assert len({*codes(client).values()}) == 2
+        now = {code: pid for pid, code in codes(client).items()}
+        (new,) = {*now} - {old}
+        assert (
+            main(["jobs", "--broker", cluster.address]) == main(["hosts", "--broker", cluster.address]) == 0
+        )
+        told = capsys.readouterr().out
+        assert f"workers of work have different code, the newest last: {old} x1, {new} x1" in told
+        assert all(f"p.work x1  processes {pid} with code {code}" in told for code, pid in now.items()), told
         eventually(lambda: any("no job goes to both" in entry["text"] for entry in client.logs()))
         assert client.submit(Task(7), pipeline="p").result(timeout=60) == [[2, 7]]
         work.gate.touch()

@@ -27,8 +27,9 @@ def add(commands: Any) -> None:
         description="Lists the hosts on which the broker knows processes as living, the broker's own first: "
         "the address at which others reach it, its CPU (100 % is one core) and memory, how long ago the "
         "broker heard of it, and its processes by stage, with their process ids. An idle process tells its "
-        "CPU and memory twice a minute. GPUs are shown with their load and memory, by all programs, as NVML "
-        "tells (extra 'gpu' on their host). --json has all of it for each process.",
+        "CPU and memory twice a minute. If workers of a stage have different code, each one's is shown. GPUs "
+        "are shown with their load and memory, by all programs, as NVML tells (extra 'gpu' on their host). "
+        "--json has all of it for each process.",
         epilog=EPILOG,
     )
     add_broker(parser)
@@ -62,20 +63,32 @@ def _show(hosts: list[dict[str, Any]]) -> None:
             )
         )
     table(rows)
+    mixed = _mixed(hosts)
     for host in hosts:
         print(f"\n{paint(one_line(host['host']), '1')}")
-        by_name: dict[str, list[dict[str, Any]]] = {}
+        by_name: dict[tuple[str, str], list[dict[str, Any]]] = {}
         for process in host["processes"]:
-            by_name.setdefault(process["name"], []).append(process)
+            code = f" with code {process['code']}" if process["name"] in mixed else ""
+            by_name.setdefault((process["name"], code), []).append(process)
         cells = [
-            (f"  {name} x{len(some)}", "processes " + ", ".join(str(one["pid"]) for one in some))
-            for name, some in by_name.items()
+            (f"  {name} x{len(some)}", "processes " + ", ".join(str(one["pid"]) for one in some) + code)
+            for (name, code), some in by_name.items()
         ]
         table(cells, head=False)
         for gpu in host["gpus"]:
             load = "" if gpu["load"] is None else f" {gpu['load']} %,"
             memory = f" {_bytes(gpu['used'])} of {_bytes(gpu['total'])}" if gpu["total"] else ""
             print(f"  GPU {gpu['index']} ({one_line(gpu['name'])}):{load}{memory}".rstrip(",:"))
+
+
+def _mixed(hosts: list[dict[str, Any]]) -> set[str]:
+    """Stages whose workers have different code, on one host or on several."""
+    codes: dict[str, set[str]] = {}
+    for host in hosts:
+        for process in host["processes"]:
+            if process["code"]:
+                codes.setdefault(process["name"], set()).add(process["code"])
+    return {name for name, some in codes.items() if len(some) > 1}
 
 
 def _versions(processes: Iterable[dict[str, Any]]) -> str:

@@ -100,6 +100,8 @@ def _show(value: dict[str, Any], *, whole: bool) -> None:
             print(paint(no_room(client), "33"))
     for pipeline in value["pipelines"]:
         print(pipeline_line(pipeline))
+        for stage, codes in pipeline["codes"].items():
+            print(paint(f"  workers of {stage} have different code, the newest last: {codes}", "33"))
         there = dict(zip(pipeline["stages"], pipeline["workers"], strict=True))
         for stage, problem in pipeline["problems"].items():
             if there.get(stage):

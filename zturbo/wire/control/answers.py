@@ -206,6 +206,8 @@ class Pipeline(Message):
     """Number of living workers of each stage."""
     problems: Annotated[dict[Name, Sentence], AtMost(MAX_STAGES + 2)]
     """Stage -> the reason why its workers do not start."""
+    codes: Annotated[dict[Name, Sentence], AtMost(MAX_STAGES + 1)]
+    """Stage whose workers have different code -> how many have which, the oldest code first."""
 
 
 class Queued(Message):

@@ -27,6 +27,8 @@ def test_the_newest_code_is_the_one_that_was_seen_last_for_the_first_time() -> N
     assert newest(codes, old, new, leaving=frozenset({new.incarnation})) == "old"
     assert newest(codes, worker(4, ""), worker(5, "")) == "", "it is not known"
     assert newest(codes) == ""
+    assert codes.by_age("p", 0, ["new", "lost", "old"]) == ["lost", "old", "new"]
+    assert codes.by_age("p", 1, ["b", "a"]) == ["a", "b"]
 
 
 def test_few_codes_are_remembered() -> None:

@@ -22,5 +22,7 @@ def test_a_worker_of_another_code() -> None:
     coded.add(two)
     coded.check([each.incarnation for each in (one, two, three, unknown)])
     assert coded.other(one, ()) == two
+    assert coded.counted(one.pipeline, 0) == {"x": 1, "y": 1}, "without the one that is not known"
+    assert coded.counted("none", 0) == {}
     coded.remove(two)
     assert coded.other(one, ()) is None
