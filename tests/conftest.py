@@ -20,6 +20,7 @@ settings.load_profile("no time limits")
 
 LONG = (
     "tests/sim/test_world.py",
+    "tests/lab/test_short.py",
     "tests/video/test_video.py",
     "tests/system/faults/test_broker.py",
     "tests/system/faults/test_sink.py",

@@ -24,6 +24,9 @@ from tests.lab.load import Load
 from tests.lab.network import LEASE, LabNetwork
 from tests.support.hosts import Hosts, need_hosts
 
+SHORT = ("moves", "mute", "from-broker", "slow", "rolls")
+"""What happens in the short form: what no other test does to hosts."""
+
 AFTERWARDS = 8.0
 """Seconds that a round takes beside what happens in it, about: who chooses has to know."""
 
@@ -132,6 +135,7 @@ def main() -> int:
     parser.add_argument("--minutes", type=float, default=2.0, help="how long (default: 2)")
     parser.add_argument("--seed", type=int, help="default: one that nobody has seen; it is printed")
     parser.add_argument("--fault", choices=sorted(FAULTS), help="this alone")
+    parser.add_argument("--short", action="store_true", help=f"a round each of {', '.join(SHORT)}")
     args = parser.parse_args()
     try:
         need_hosts()
@@ -145,11 +149,14 @@ def main() -> int:
     with Hosts(list(LabNetwork.NAMES)) as hosts:
         net = LabNetwork(hosts)
         lab = Lab(net, random.Random(seed))
-        lab.say(f"seed {seed}, {args.minutes:g} minutes, lease {LEASE:g} s")
+        how_long = "short" if args.short else f"{args.minutes:g} minutes"
+        lab.say(f"seed {seed}, {how_long}, lease {LEASE:g} s")
         for pipeline in ("keep", "anew"):
             net.there(pipeline, 2)
         try:
-            while not lab.rounds or time.monotonic() + AFTERWARDS < end:
+            for name in SHORT if args.short else ():
+                lab.round([(name, FAULTS[name].seconds[0])])
+            while not args.short and (not lab.rounds or time.monotonic() + AFTERWARDS < end):
                 lab.round(lab.choose(end - time.monotonic(), args.fault))
         except KeyboardInterrupt:
             lab.verdict()
