@@ -1,4 +1,4 @@
-"""The keys that a broker lets in: its folder of them, which it looks at twice a second."""
+"""The keys that a broker lets in: its folder of them, which it looks at three times a second."""
 
 from __future__ import annotations
 
@@ -40,6 +40,8 @@ class Keyring:
         self.users = self._read()
         self._revoked: set[str] | None = None
         """Keys that were revoked since the last :meth:`look`; None if nothing has changed."""
+        self._problem = ""
+        """Why the folder could not be read at the last look."""
         self._look_at = self._tell_at = 0.0
 
     def _read(self) -> dict[str, User]:
@@ -78,10 +80,11 @@ class Keyring:
         try:
             users = self._read()
         except UsageError as error:
-            log.error("the keys stay as they were: %s", error)
-            self._seen = seen
+            if str(error) != self._problem:
+                log.error("the keys stay as they were: %s", error)
+            self._problem = str(error)  # the next look tries again: rights change without a trace in ``seen``
             return
-        self._seen = seen
+        self._seen, self._problem = seen, ""
         before, self.users = self.users, users
         self._tell_at = 0.0
         gone = {key for key, user in before.items() if users.get(key) != user}
