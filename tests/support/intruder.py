@@ -160,6 +160,7 @@ class Intruder:
         said["gets in"] = self.get_in(
             {
                 "broker": (zmq.DEALER, self.broker, self.key("local").broker),
+                "roots": (zmq.PUSH, tcp_of(members["broker"]), self.key("local").broker),
                 "sink": (zmq.PUSH, tcp_of(sink), local),
                 "worker": (zmq.PUSH, tcp_of(first), local),
                 "results": (zmq.DEALER, at.results[0], at.key),

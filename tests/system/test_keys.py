@@ -159,6 +159,7 @@ def _look_at(said: dict[str, object], log: str) -> None:
     # what those who may connect to the broker may say there is looked at below
     assert said.pop("gets in") == {
         "broker": ["bob", "eve", "gpu1"],
+        "roots": ["gpu1"],
         "sink": ["gpu1"],
         "worker": ["gpu1"],
         "results": ["bob", "eve"],
