@@ -115,6 +115,10 @@ def test_intruders_get_nowhere_while_good_jobs_go_on() -> None:
             assert printed.startswith("{"), printed
             said = json.loads(printed)
             assert out(job).splitlines()[-1] == "exact True"
+            bob = {"ZTURBO_KEYS": str(folder / "client-bob.key"), "ZTURBO_BROKER": at}
+            failing = ask(hosts, "c", "-m", "zturbo", "submit", "p", CANARY, **bob)
+            failed = out(failing)
+            assert failing.returncode == 1 and "TypeError" in failed, failed  # it was run, and failed
             told = out(ask(hosts, "a", "-m", "zturbo", "logs", *admin))
             _look_at(said, told)
             # a revoked node is out at once, and its processes do not come again
