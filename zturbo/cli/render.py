@@ -66,7 +66,7 @@ def add(commands: Any) -> None:
     parser.add_argument(
         "--insecure",
         action="store_true",
-        help="without keys, for kubernetes and compose: whoever reaches the processes can run code there",
+        help="without keys: whoever reaches the processes can run code there",
     )
     parser.add_argument("--user", help="user of the units (systemd)")
     parser.add_argument(
@@ -98,7 +98,14 @@ def run(args: argparse.Namespace) -> int:
 def _systemd(network: Network, name: str, args: argparse.Namespace) -> dict[str, str]:
     from zturbo.deploy.render.systemd import render
 
-    return render(network, name, keys=_keys(args), user=args.user)
+    keys = _keys(args)
+    if network.is_open and keys is None and not args.insecure:
+        raise UsageError(
+            f"others reach {network.broker.bind}, and the units would not start without keys: name a folder "
+            "that 'zturbo keys init' makes, with --keys or 'keys' in [broker]. Or give --insecure, where you "
+            "trust all of them"
+        )
+    return render(network, name, keys=keys, insecure=args.insecure, user=args.user)
 
 
 def _compose(network: Network, name: str, args: argparse.Namespace) -> dict[str, str]:

@@ -108,6 +108,21 @@ def test_systemd_takes_the_units(file: Path, tmp_path: Path) -> None:
     assert "my video%%.toml" in units[0].read_text()
 
 
+def test_units_of_a_network_that_others_reach_have_keys_or_are_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "v.toml"
+    file.write_text('[broker]\nbind = "tcp://10.0.0.1:5555"\n' + FILE)
+    assert main(["render", "systemd", str(file)]) == 2
+    assert "would not start without keys" in capsys.readouterr().err
+    for words in (["--keys", "/k"], ["--insecure"]):
+        assert main(["render", "systemd", str(file), *words]) == 0
+        assert capsys.readouterr().out.count(" ".join(words)) == 4
+    file.write_text('[broker]\nkeys = "k"\nbind = "tcp://10.0.0.1:5555"\n' + FILE)
+    assert main(["render", "systemd", str(file)]) == 0
+    assert "--insecure" not in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("words", [["--insecure"], ["--keys", "/k"]])
 def test_compose(file: Path, capsys: pytest.CaptureFixture[str], words: list[str]) -> None:
     (made,) = rendered(capsys, "compose", str(file), "--image", "x:1", *words)

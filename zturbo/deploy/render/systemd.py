@@ -13,18 +13,24 @@ from zturbo.exitcodes import UNFIT_CODE
 __all__ = ["render"]
 
 
-def render(network: Network, name: str, *, keys: str | None, user: str | None) -> dict[str, str]:
+def render(
+    network: Network, name: str, *, keys: str | None, insecure: bool, user: str | None
+) -> dict[str, str]:
     """File name -> text of the units: one for each part, and a target for all.
 
     Args:
         network: the network file.
         name: of the target, and the beginning of all units' names.
         keys: file or folder of keys on the host; None for those of the file.
+        insecure: whether there are none, although others reach the network.
         user: user whose processes they are; None for the one of the service manager.
     """
     file = os.path.abspath(network.path)
     parts = parts_of(network)
-    units = {f"{name}-{part.name}.service": _service(network, part, name, file, keys, user) for part in parts}
+    given = ["--insecure"] if insecure else [] if keys is None else ["--keys", keys]
+    units = {
+        f"{name}-{part.name}.service": _service(network, part, name, file, given, user) for part in parts
+    }
     wants = " ".join(units)
     target = f"""\
 [Unit]
@@ -37,13 +43,13 @@ WantedBy=multi-user.target
     return {f"{name}.target": target, **units}
 
 
-def _service(network: Network, part: Part, name: str, file: str, keys: str | None, user: str | None) -> str:
+def _service(network: Network, part: Part, name: str, file: str, keys: list[str], user: str | None) -> str:
     command = [
         sys.executable,
         "-m",
         "zturbo",
         *part.command(file),
-        *([] if keys is None else ["--keys", keys]),
+        *keys,
     ]
     state = str(network.state)
     after = "" if part.role == "broker" else f"After={name}-broker.service\n"

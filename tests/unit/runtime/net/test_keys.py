@@ -159,3 +159,13 @@ def test_public_keys_may_lie_in_the_folder_itself(folder: Path) -> None:
         path.rename(folder / path.name)
     (folder / "allowed").rmdir()
     assert keys.allowed(folder) == before and keys.seen_change(folder) != seen
+
+
+def test_a_libzmq_with_faults_that_strangers_reach_takes_no_keys(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for version, has in (((4, 3, 2), True), ((4, 3, 5), False)):
+        monkeypatch.setattr(zmq, "zmq_version_info", lambda version=version: version)
+        monkeypatch.setattr(zmq, "has", lambda what, has=has: has and what == "curve")
+        with pytest.raises(UsageError, match=r"keys need libzmq 4\.3\.3 or newer with CURVE"):
+            keys.read_keys(folder / "node-local.key", ("node",))
