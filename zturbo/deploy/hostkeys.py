@@ -32,7 +32,8 @@ def keys_of(folder: Path, hosts: tuple[HostSpec, ...]) -> dict[str, dict[str, st
         UsageError: it is no folder of keys, others can read it, or a private file is not there any more.
     """
     allowed = {(who.role, who.name) for who in keys.read_folder(folder)}
-    wanted = [("viewer", LOOKER), ("node", keys.LOCAL), *(("node", host.name) for host in hosts[1:])]
+    names = {host.name: _name_of(host) for host in hosts[1:]}
+    wanted = [("viewer", LOOKER), ("node", keys.LOCAL), *(("node", name) for name in names.values())]
     for role, name in wanted:
         path = folder / f"{role}-{name}.key"
         if (role, name) not in allowed:
@@ -45,6 +46,12 @@ def keys_of(folder: Path, hosts: tuple[HostSpec, ...]) -> dict[str, dict[str, st
     first += sorted((folder / "allowed").glob("*.pub"))
     found = {hosts[0].name: {str(path.relative_to(folder)): path.read_text() for path in first}}
     for host in hosts[1:]:
-        path = folder / f"node-{host.name}.key"
+        path = folder / f"node-{names[host.name]}.key"
         found[host.name] = {path.name: path.read_text()}
     return found
+
+
+def _name_of(host: HostSpec) -> str:
+    """The name of a host's key: its own, unless a key that each folder has goes by that name."""
+    taken = host.name in (keys.LOCAL, keys.ADMIN, LOOKER)
+    return f"host-{host.name}" if taken else host.name

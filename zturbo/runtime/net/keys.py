@@ -27,6 +27,7 @@ from zturbo.errors import UsageError
 from zturbo.slotted import slotted
 
 __all__ = [
+    "ADMIN",
     "ASKING",
     "BROKER",
     "LOCAL",
@@ -298,7 +299,7 @@ def add(folder: Path, role: str, name: str) -> Path:
     taken = [who.role for who in read_folder(folder) if who.name == name]
     if taken:
         raise UsageError(
-            f"{folder} has a {taken[0]} {name} already: 'zturbo keys revoke {name}' takes it back"
+            f"{folder} has {_one(taken[0])} {name} already: 'zturbo keys revoke {name}' takes it back"
         )
     broker = _read_private(folder / "broker.key").public
     public, secret = _pair()
