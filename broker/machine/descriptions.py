@@ -114,7 +114,7 @@ class Descriptions:
         """The stages whose workers have different code, each with how many have which."""
         found: dict[str, str] = {}
         for index, stage in enumerate(stages):
-            counted = self.membership.coded.counted(pipeline, index)
+            counted = self.membership.coded.counted(pipeline, index, self.membership.has_met)
             if len(counted) > 1:
                 told = self.known.codes.by_age(pipeline, index, counted)[-MOST_CODES:]
                 found[stage] = ", ".join(f"{code} x{counted[code]}" for code in told)

@@ -126,6 +126,8 @@ class FromMembers:
                 self.life.seekers.sink_came()
         elif self.life.views.behind(message.view):
             self._welcome(identity)
+        if unmet and not changed and changed is not None:
+            self.codes.joined(member)
         if changed is not None and member.spool:
             self.life.lost_sinks.seen(member.spool, message.node, message.stage_name)
         if changed is not None:

@@ -24,18 +24,33 @@ class NewcomersCode:
         self._known = known
         self._draining = draining
 
-    def _other(self, member: Member) -> Member | None:
-        """A worker of the same stage that stays and has another code."""
-        return self._known.membership.coded.other(member, self._draining)
+    def _other(self, member: Member, *, met: bool = True) -> Member | None:
+        """A worker of the same stage that stays and has another code.
+
+        Args:
+            member: a worker.
+            met: leave out those that have not said hello to this broker: they may be long dead.
+        """
+        membership = self._known.membership
+
+        def counts(incarnation: bytes) -> bool:
+            return incarnation not in self._draining and not (met and membership.unmet(incarnation))
+
+        return membership.coded.other(member, counts)
 
     def unlike(self, member: Member, now: float) -> str | None:
         """Why a worker is refused whose code differs from its stage's, if the pipeline wants one code."""
         if not member.code or self._known.pipelines[member.pipeline].code != "same":
             return None
         other = self._other(member)
+        name = self._known.name_of(member)
+        if other is None and (before := self._other(member, met=False)) is not None:
+            return (
+                f"its code is {member.code}, that of {name} on {plain_host(before)} {before.code}, which was "
+                "there before this broker was started again: it is waited for"
+            )
         if other is None:
             return None
-        name = self._known.name_of(member)
         there, _ = plain_hosts(other, member)
         text = (
             f"its code is {member.code}, that of {name} on {there} {other.code}: bring the same "

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Container
+from collections.abc import Callable, Collection
 
 from zturbo.wire.control.view import Member
 
@@ -27,24 +27,34 @@ class Coded:
         if not codes[member.code]:
             del codes[member.code]
 
-    def other(self, member: Member, but: Container[bytes]) -> Member | None:
+    def other(self, member: Member, counts: Callable[[bytes], bool]) -> Member | None:
         """A worker of the same stage that has another code; None if there is none.
 
         Args:
             member: a worker, in the view or not.
-            but: workers that do not count.
+            counts: whether a worker counts.
         """
         for code, here in self._all.get((member.pipeline, member.stage), {}).items():
             if code not in ("", member.code):
                 for other in here.values():
-                    if other.incarnation not in but:
+                    if counts(other.incarnation):
                         return other
         return None
 
-    def counted(self, pipeline: str, stage: int) -> dict[str, int]:
-        """Code -> how many workers of a stage have it, of codes that are known."""
-        codes = self._all.get((pipeline, stage), {})
-        return {code: len(here) for code, here in codes.items() if code}
+    def counted(self, pipeline: str, stage: int, counts: Callable[[bytes], bool]) -> dict[str, int]:
+        """Code -> how many workers of a stage have it, of codes that are known.
+
+        Args:
+            pipeline: its name.
+            stage: its index.
+            counts: whether a worker counts.
+        """
+        found = {
+            code: sum(map(counts, here))
+            for code, here in self._all.get((pipeline, stage), {}).items()
+            if code
+        }
+        return {code: number for code, number in found.items() if number}
 
     def check(self, members: Collection[bytes]) -> None:
         """Assert that these members are here, and no others."""

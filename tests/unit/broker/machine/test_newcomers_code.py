@@ -70,3 +70,17 @@ def test_other_code_is_refused_where_the_file_wants_one() -> None:
 def test_a_worker_that_leaves_does_not_count() -> None:
     _, codes = here("same", frozenset({worker(1, "old").incarnation}))
     assert codes.unlike(worker(2, "new"), 0.0) is None
+
+
+def test_what_an_earlier_broker_has_left_is_no_worker_until_it_says_hello() -> None:
+    for mode in ("job", "same"):
+        known, codes = here(mode)
+        known.membership.remove(worker(1, "old").incarnation)
+        known.membership.restore([worker(1, "old")], 0.0)
+        codes.joined(worker(2, "new"))
+        text = codes.unlike(worker(2, "new"), 0.0)
+        assert not known.effects and known.problems.of("p", 0, 0.0) is None, "it may be long dead"
+        assert (text is not None and "it is waited for" in text) is (mode == "same"), "it may also come back"
+        known.membership.join(worker(1, "old"), b"n", 1, 1, 1.0)
+        codes.joined(worker(2, "new"))
+        assert known.effects
