@@ -114,11 +114,14 @@ class Descriptions:
         """The stages whose workers have different code, each with how many have which."""
         found: dict[str, str] = {}
         for index, stage in enumerate(stages):
-            counted = self.membership.coded.counted(pipeline, index, self.membership.has_met)
+            counted = self.membership.coded.counted(pipeline, index, self._has_met)
             if len(counted) > 1:
                 told = self.known.codes.by_age(pipeline, index, counted)[-MOST_CODES:]
                 found[stage] = ", ".join(f"{code} x{counted[code]}" for code in told)
         return found
+
+    def _has_met(self, incarnation: bytes) -> bool:
+        return not self.membership.unmet(incarnation)
 
     def list_members(self, identity: bytes, message: to_broker.Members, now: float) -> None:
         """A client asks what ``zturbo hosts`` shows."""

@@ -111,6 +111,9 @@ class FromMembers:
         if identity not in self.membership and (unlike := self.codes.unlike(member, now)):
             self.effects.append(Control(from_broker.Refused(reason=unlike), identity))
             return
+        if identity not in self.membership and (awaits := self.codes.awaits(member)):
+            self.effects.append(Control(from_broker.NotAdmitted(reason=awaits), identity))
+            return
         unmet = self.membership.unmet(identity)
         changed = self.membership.join(member, message.node, message.pid, message.view, now)
         if changed is None:

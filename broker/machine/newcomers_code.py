@@ -43,14 +43,9 @@ class NewcomersCode:
         if not member.code or self._known.pipelines[member.pipeline].code != "same":
             return None
         other = self._other(member)
-        name = self._known.name_of(member)
-        if other is None and (before := self._other(member, met=False)) is not None:
-            return (
-                f"its code is {member.code}, that of {name} on {plain_host(before)} {before.code}, which was "
-                "there before this broker was started again: it is waited for"
-            )
         if other is None:
             return None
+        name = self._known.name_of(member)
         there, _ = plain_hosts(other, member)
         text = (
             f"its code is {member.code}, that of {name} on {there} {other.code}: bring the same "
@@ -60,6 +55,20 @@ class NewcomersCode:
         self._known.problems.refused(member.pipeline, member.stage, text, now)
         self._known.effects.append(LogLine("WARNING", name, b"", f"refused on {plain_host(member)}: {text}"))
         return text
+
+    def awaits(self, member: Member) -> str | None:
+        """Why a worker has to wait that is not refused: one with other code may come back within its lease,
+        and the pipeline wants one code."""
+        if not member.code or self._known.pipelines[member.pipeline].code != "same":
+            return None
+        other = self._other(member, met=False)
+        if other is None:
+            return None
+        name, there = self._known.name_of(member), plain_host(other)
+        return (
+            f"it waits for {name} on {there}, which has other code and was there before the broker started "
+            "again: for some seconds it may come back"
+        )
 
     def joined(self, member: Member) -> None:
         """A worker has joined: note its code, and tell if others of its stage have another."""

@@ -149,11 +149,6 @@ class Membership:
         lease = self._leases.get(incarnation)
         return lease is not None and not lease.met
 
-    def has_met(self, incarnation: bytes) -> bool:
-        """Whether it is a member that has said hello to this broker."""
-        lease = self._leases.get(incarnation)
-        return lease is not None and lease.met
-
     def get(self, incarnation: bytes) -> Member | None:
         """A member."""
         lease = self._leases.get(incarnation)

@@ -78,9 +78,13 @@ def test_what_an_earlier_broker_has_left_is_no_worker_until_it_says_hello() -> N
         known.membership.remove(worker(1, "old").incarnation)
         known.membership.restore([worker(1, "old")], 0.0)
         codes.joined(worker(2, "new"))
-        text = codes.unlike(worker(2, "new"), 0.0)
-        assert not known.effects and known.problems.of("p", 0, 0.0) is None, "it may be long dead"
-        assert (text is not None and "it is waited for" in text) is (mode == "same"), "it may also come back"
+        assert codes.unlike(worker(2, "new"), 0.0) is None and not known.effects, "it may be long dead"
+        text = codes.awaits(worker(2, "new"))
+        if mode == "same":  # it may also come back
+            assert text is not None and "it waits for p.a on h1, which has other code" in text
+        else:
+            assert text is None
+        assert codes.awaits(worker(2, "old")) is None is codes.awaits(worker(2, ""))
         known.membership.join(worker(1, "old"), b"n", 1, 1, 1.0)
         codes.joined(worker(2, "new"))
         assert known.effects
