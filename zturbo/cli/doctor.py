@@ -59,7 +59,7 @@ def run(args: argparse.Namespace) -> int:
     broker = broker or (network.broker.bind if network is not None else DEFAULT_BROKER)
     if not is_address(broker):
         raise UsageError(f"--broker: expected an address, tcp://HOST:PORT or ipc://PATH, found {broker!r}")
-    address = args.address or os.environ.get("ZTURBO_ADDRESS")
+    address = (args.address or os.environ.get("ZTURBO_ADDRESS") or "").strip("[]") or None
     found = []
     named = None if network is None else network.keys
     keys = args.keys or os.environ.get("ZTURBO_KEYS") or named or find_local(broker)

@@ -12,7 +12,7 @@ from zturbo.checks import did_you_mean
 from zturbo.deploy.network import Network
 from zturbo.errors import NetworkFileError, UsageError
 from zturbo.runtime.net.host import tcp_address
-from zturbo.runtime.net.listening import Listening, parse_ports, parse_told, resolved
+from zturbo.runtime.net.listening import EVERYWHERE, Listening, parse_ports, parse_told, resolved
 from zturbo.runtime.net.sockets import check_bind
 
 __all__ = ["add_listen", "card_addresses", "check_ports", "listening_of", "ports_of"]
@@ -68,7 +68,7 @@ def listening_of(
     )
     if ports is None and any(port for _, port in told):
         raise UsageError("--advertise HOST:PORT needs --ports: PORT leads to the first of them")
-    hosts = _parts(_given(args, "listen")) or _parts(args.address)
+    hosts = _hosts(_given(args, "listen"), "--bind") or _hosts(args.address, "--address")
     card = network.listen.interface
     if not hosts and card:
         hosts = card_addresses(card)
@@ -93,6 +93,12 @@ def ports_of(network: Network) -> tuple[int, int] | None:
 
 def _parts(text: str | None) -> list[str]:
     return [part.strip() for part in (text or "").split(",") if part.strip()]
+
+
+def _hosts(text: str | None, where: str) -> list[str]:
+    """IP addresses of this host, of names and addresses; or one that stands for all of its addresses."""
+    found = [part[1:-1] if part[:1] == "[" and part[-1:] == "]" else part for part in _parts(text)]
+    return [host if host in EVERYWHERE else resolved(host, where) for host in found]
 
 
 def card_addresses(card: str) -> list[str]:

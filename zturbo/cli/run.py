@@ -25,7 +25,7 @@ from zturbo.errors import AccessDenied, StartError, UsageError, ZturboError
 from zturbo.errortext import shown_text
 from zturbo.exitcodes import UNFIT_CODE
 from zturbo.runtime.net.findings import LOOK, Examiner, is_resolved
-from zturbo.runtime.net.host import address_towards, host_name, listens
+from zturbo.runtime.net.host import address_towards, bracketed, host_name, listens
 from zturbo.runtime.net.keys import BROKER, allowed, read_keys
 from zturbo.runtime.net.limits import check_children, raise_descriptor_limit
 from zturbo.runtime.net.localkeys import find_local, make_local, to_make, unmake, wants_local
@@ -170,6 +170,7 @@ def load(args: argparse.Namespace) -> Network:
     address = (args.bind or _env("BIND")) if binds else (args.broker or _env("BROKER"))
     broker = network.broker
     if address:
+        address = bracketed(address)
         if not is_address(address):
             where = "--bind or $ZTURBO_BIND" if binds else "--broker or $ZTURBO_BROKER"
             raise UsageError(

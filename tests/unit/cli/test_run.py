@@ -59,10 +59,30 @@ def test_ipv6_addresses_have_their_brackets(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("given", "taken"),
+    [
+        ("tcp://fd00::7:5555", "tcp://[fd00::7]:5555"),
+        ("tcp://fe80::7%eth0:5555", "tcp://[fe80::7%eth0]:5555"),
+        ("tcp://[fd00::7]:5555", "tcp://[fd00::7]:5555"),
+        ("tcp://10.0.0.7:5555", "tcp://10.0.0.7:5555"),
+        ("tcp://head:5555", "tcp://head:5555"),
+        ("ipc:///run/fd00::7:5555", "ipc:///run/fd00::7:5555"),
+    ],
+)
+def test_brackets_that_a_launcher_has_left_out(tmp_path: Path, given: str, taken: str) -> None:
+    args = parser().parse_args(["stage", str(network(tmp_path, "tcp://127.0.0.1:5555")), "p.s"])
+    args.broker = given
+    assert load(args).broker.bind == taken
+
+
+@pytest.mark.parametrize(
     ("words", "listening"),
     [
         (["--ports", "5600-5609"], Listening(("127.0.0.1",), (5600, 5609))),
         (["--insecure", "--address", "10.0.0.7, fd00::7"], Listening(("10.0.0.7", "fd00::7"))),
+        (["--insecure", "--address", "[fd00::7]"], Listening(("fd00::7",))),
+        (["--insecure", "--address", "localhost,10.0.0.7"], Listening(("127.0.0.1", "10.0.0.7"))),
+        (["--insecure", "--bind", "0.0.0.0", "--ports", "5600"], Listening(("0.0.0.0",), (5600, 5600))),
         (["--insecure", "--interface", "lo"], Listening(("127.0.0.1",))),
         (
             ["--insecure", "--advertise", "203.0.113.5:7000", "--ports", "5600-5609"],
@@ -90,6 +110,8 @@ def test_where_processes_listen(tmp_path: Path, words: list[str], listening: Lis
         (["--advertise", "203.0.113.5"], "or accept it with --insecure"),
         (["--insecure", "--advertise", "203.0.113.5:7000"], "needs --ports"),
         (["--insecure", "--advertise", "nohost.invalid"], "this host does not know the name nohost.invalid"),
+        (["--insecure", "--address", "nohost.invalid"], "--address: this host does not know the name nohost"),
+        (["--insecure", "--bind", "nohost.invalid"], "--bind: this host does not know the name nohost.inva"),
         (["--interface", "ib9"], "this host has no card 'ib9'"),
         (["--ports", "5"], ""),
     ],

@@ -49,6 +49,16 @@ def tcp_address(host: str, port: int | str) -> str:
     return f"tcp://[{host}]:{port}" if ":" in host else f"tcp://{host}:{port}"
 
 
+def bracketed(address: str) -> str:
+    """``tcp://HOST:PORT`` with the brackets that an IPv6 address lacks, as launchers may put one in."""
+    host, _, port = address.removeprefix("tcp://").rpartition(":")
+    try:
+        ipaddress.IPv6Address(host.partition("%")[0])
+    except ValueError:
+        return address
+    return tcp_address(host, port) if address.startswith("tcp://") else address
+
+
 def address_towards(address: str) -> str | None:
     """This host's address on its way to ``tcp://HOST:PORT``; None if other hosts cannot reach
     that address.

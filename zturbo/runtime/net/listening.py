@@ -19,7 +19,7 @@ from zturbo.runtime.net.host import tcp_address
 from zturbo.runtime.net.limits import descriptors
 from zturbo.slotted import slotted
 
-__all__ = ["MOST_ENDPOINTS", "Listening", "parse_ports", "parse_told", "resolved"]
+__all__ = ["EVERYWHERE", "MOST_ENDPOINTS", "Listening", "parse_ports", "parse_told", "resolved"]
 
 MOST_ENDPOINTS = 15
 """Addresses that a process tells at most, beside its ipc."""
@@ -181,7 +181,8 @@ def parse_told(text: str, where: str) -> tuple[str, int]:
 
 
 def resolved(host: str, where: str) -> str:
-    """The IP address of a host, as others are to be told it: they look no names up.
+    """The IP address of a host, as others are to be told it: they look no names up. Of a name with several it
+    is an IPv4 address, if there is one, as it is for ZeroMQ.
 
     Raises:
         UsageError: this host does not know the name.
@@ -193,6 +194,7 @@ def resolved(host: str, where: str) -> str:
     except ValueError:
         pass
     try:
-        return str(socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)[0][4][0])
+        found = [str(entry[4][0]) for entry in socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)]
+        return min(found, key=lambda address: ":" in address)
     except OSError as error:
         raise UsageError(f"{where}: this host does not know the name {host} ({error.strerror})") from None
