@@ -70,6 +70,20 @@ def test_faults_of_this_host(
     )
 
 
+def test_ports_of_the_file_that_others_have(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "network.toml"
+    text = FILE.format(bind="tcp://127.0.0.1:5555", state=tmp_path, workers=1)
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        port = taken.getsockname()[1]
+        file.write_text(f'{text}\n[listen]\nports = "{port}"\n')
+        assert main(["doctor", str(file), "--broker", f"ipc://{tmp_path}/b"]) == 1
+        (fault,) = faults(capsys.readouterr().out)
+        assert f"all ports of 127.0.0.1 from {port} to {port} are in use" in fault
+    assert main(["doctor", str(file), "--broker", f"ipc://{tmp_path}/b"]) == 0
+    assert f"port {port} of 127.0.0.1 is free" in capsys.readouterr().out
+
+
 def test_a_broker_that_wants_another_key(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -19,13 +19,14 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from zturbo.checks import is_loopback
+from zturbo.cli.listen import ports_of
 from zturbo.client.client import Client
 from zturbo.client.looks import look
 from zturbo.deploy.network import Network
-from zturbo.errors import AccessDenied, BrokerUnavailable, StartError, ZturboError
+from zturbo.errors import AccessDenied, BrokerUnavailable, StartError, UsageError, ZturboError
 from zturbo.runtime.code.codeof import code_of
 from zturbo.runtime.disk.folders import runtime_dir, state_problem
-from zturbo.runtime.net.binds import bind_problem, own_addresses
+from zturbo.runtime.net.binds import bind_problem, free_port, own_addresses
 from zturbo.runtime.net.findings import examine, is_resolved
 from zturbo.runtime.net.host import address_towards, host_name, tcp_address, with_zone, zone_of
 from zturbo.slotted import slotted
@@ -89,6 +90,8 @@ def checks(
         yield check
         members = found or members
     yield from _clock(members)
+    if network is not None and not _has_processes(members):
+        yield from _own_ports(network, broker, address)
     if members is not None:
         yield from _versions(members)
         yield from _ports(members, zone_of(broker))
@@ -169,6 +172,26 @@ def _address(broker: str, address: str | None) -> Iterator[Check]:
     problem = bind_problem(tcp_address(own, 0))  # at any port
     text = problem or f"others reach this host at {own}, if keys, --insecure or --address are given"
     yield Check("address", not problem, text, "name one of this host's own addresses with --address")
+
+
+def _has_processes(members: answers.Members | None) -> bool:
+    """Whether processes of the network run on this host already."""
+    return members is not None and any(process.host == host_name() for process in members.processes)
+
+
+def _own_ports(network: Network, broker: str, address: str | None) -> Iterator[Check]:
+    """Whether one of the ports that the file names is free here, before anything runs."""
+    ports = ports_of(network)
+    own = (address or address_towards(broker) or "127.0.0.1").partition(",")[0]
+    if ports is None or bind_problem(tcp_address(own, 0)):
+        return
+    try:
+        text = f"port {free_port(own, ports)} of {own} is free, of those that the file names"
+    except UsageError:
+        text = f"all ports of {own} from {ports[0]} to {ports[1]} are in use"
+        yield Check("ports", False, text, "end the programs that have them, or name others in 'ports'")
+    else:
+        yield Check("ports", True, text)
 
 
 # -- the others -----------------------------------------------------------------------------------
