@@ -122,5 +122,7 @@ def test_commands_exist(line: str) -> None:
                 "mkdir",
                 "cd",
                 "touch",
+                "export",
+                "kubectl",
             )
             assert command in known or (ROOT / command).is_file(), f"what is {command}?"
