@@ -3,19 +3,39 @@
 from __future__ import annotations
 
 import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from zturbo.errors import UsageError
-from zturbo.errortext import safe_repr
+from zturbo.errortext import how_many, safe_repr
 from zturbo.htmltext import table
 
 if TYPE_CHECKING:
     from zturbo.api.task import Job, Task
 
-__all__ = ["Result"]
+__all__ = ["FailedTasks", "Result"]
 
 SHOWN = 10
-"""Contents that a notebook shows."""
+"""Contents, and failed tasks, that a notebook shows."""
+
+AnyTask = TypeVar("AnyTask", bound="Task")
+
+
+class FailedTasks(list[AnyTask]):
+    """Failed tasks, in order: a list that a notebook shows as a table."""
+
+    def _repr_html_(self) -> str:
+        """For notebooks: where the first tasks failed, why, and with which input."""
+        rows = [
+            (
+                *(getattr(task, name, "") for name in ("place", "stage", "host")),
+                safe_repr(task.error, 300),
+                getattr(task, "shown", ""),
+            )
+            for task in self[:SHOWN]
+        ]
+        more = f", the first {SHOWN}" if len(self) > SHOWN else ""
+        heads = ("task", "stage", "host", "error", "input")
+        return table(heads, rows, how_many(len(self), "failed task") + more)
 
 
 class Result(list[Any]):
@@ -31,7 +51,7 @@ class Result(list[Any]):
 
     def __init__(self) -> None:
         super().__init__()
-        self.failed_tasks: list[Task] = []
+        self.failed_tasks: FailedTasks[Task] = FailedTasks()
         self.task_count = 0
         self._results: Any = None
 
@@ -75,12 +95,11 @@ class Result(list[Any]):
 
     def _repr_html_(self) -> str:
         """For notebooks: the first contents, and the failed tasks."""
-        caption = f"{len(self)} contents, {len(self.failed_tasks)} failed tasks"
+        caption = f"{how_many(len(self), 'content')}, {how_many(len(self.failed_tasks), 'failed task')}"
         made = table(
             ("", "content"), [(i, safe_repr(one, 300)) for i, one in enumerate(self[:SHOWN])], caption
         )
-        failed = [(i, safe_repr(task.error, 300)) for i, task in enumerate(self.failed_tasks[:SHOWN])]
-        return made + (table(("", "failed task"), failed) if failed else "")
+        return made + (self.failed_tasks._repr_html_() if self.failed_tasks else "")
 
     def collect(self, task: Task) -> None:
         """Take an output task, or a failed one."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from abc import abstractmethod
 from collections.abc import AsyncIterable, Awaitable, Iterable
 from typing import TYPE_CHECKING, Any, Generic, Union
 
@@ -74,8 +75,8 @@ class Stage(Generic[In, Out]):
     """
 
     deterministic: bool = True
-    """Whether the same input always gives the same fan-out. With False, all outputs of a task come from a
-    single execution: the first that is complete."""
+    """Whether the same input always gives the same fan-out. With False, if a task ran more than once,
+    the outputs of the first run that finished are used: all of them, and none of the others."""
     interleave: bool = False
     """Whether ``reset()`` makes all of a job's state. Then jobs share a worker, each on a shallow copy."""
     job_slots: int = 1
@@ -161,6 +162,7 @@ class Stage(Generic[In, Out]):
         """Called before the first task of each job, if overridden. Clear the state of the last job here."""
         return None
 
+    @abstractmethod  # for type checkers alone: the class has no metaclass that would mind
     def process(self, task: Task[In]) -> Outputs[Out] | Awaitable[Outputs[Out]] | AsyncIterable[Task[Out]]:
         """Turn a task into its outputs. It may be ``async def``, or an asynchronous generator.
 

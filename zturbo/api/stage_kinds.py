@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import AsyncIterator, Callable, Sequence
 from functools import partial
 from types import FunctionType
@@ -89,6 +90,7 @@ class BatchStage(Stage[In, Out]):
             raise TypeError(f"{name} gave {len(results)} results for {len(tasks)} tasks")
         return list(results)
 
+    @abstractmethod  # for type checkers alone, as Stage.process
     def process_batch(self, tasks: list[Task[In]]) -> Sequence[Outputs[Out]]:
         """Turn each of these tasks into its outputs.
 

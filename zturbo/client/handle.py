@@ -6,15 +6,16 @@ import logging
 import time
 from collections.abc import Callable, Iterator
 from concurrent import futures
-from typing import Any
+from typing import Any, cast
 
-from zturbo.api.result import Result
+from zturbo.api.result import FailedTasks, Result
 from zturbo.api.task import Task
 from zturbo.checks import check_timeout, check_type, wrong
 from zturbo.client.acceptance import Acceptance
 from zturbo.client.connection import Connection
 from zturbo.client.job_ids import short
 from zturbo.client.outcome import JobOutcome
+from zturbo.client.reader import FailedTask
 from zturbo.client.reading import JobReading
 from zturbo.client.retry import retry
 from zturbo.errors import BrokerUnavailable, JobCancelled, JobError, ZturboError
@@ -217,7 +218,7 @@ class JobHandle(futures.Future[Result]):
         self._connection.check_process()
         result = self.reading.result
         if result is not None:
-            failed = result.failed_tasks
+            failed: list[Task] = result.failed_tasks
         else:
             with self.reading.turn(timeout, "the job was not complete in time"):
                 failed = [task for task in self.reading.all_tasks(deadline) if not task.success]
@@ -225,7 +226,7 @@ class JobHandle(futures.Future[Result]):
         return JobHandle(self._connection, job, name, acceptance, 0)
 
     @property
-    def failed(self) -> list[Task]:
+    def failed(self) -> FailedTasks[FailedTask]:
         """The job's failed tasks, in order, once the job is complete: waits for its end.
 
         Each has ``error``, ``stage``, ``host``, ``path``, ``traceback`` and, as ``content``, its input;
@@ -234,7 +235,7 @@ class JobHandle(futures.Future[Result]):
         Raises:
             JobError: the job ended without a result.
         """
-        return list(self.result().failed_tasks)
+        return FailedTasks(cast("list[FailedTask]", self.result().failed_tasks))
 
     # -- how it ended -------------------------------------------------------------------------
     def exception(self, timeout: float | None = None) -> BaseException | None:

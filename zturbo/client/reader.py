@@ -127,7 +127,7 @@ class Failure:
 
     __slots__ = ("task",)
 
-    def __init__(self, task: Task) -> None:
+    def __init__(self, task: FailedTask) -> None:
         self.task = task
 
     def take(self, on_error: str) -> list[BaseException | None]:

@@ -7,11 +7,11 @@ from contextlib import contextmanager
 from threading import Lock
 from typing import Any
 
-from zturbo.api.result import Result
+from zturbo.api.result import FailedTasks, Result
 from zturbo.api.task import Task
 from zturbo.client.acceptance import Acceptance
 from zturbo.client.connection import Connection
-from zturbo.client.reader import Failure, Reader
+from zturbo.client.reader import FailedTask, Failure, Reader
 from zturbo.errors import ResultTimeout
 
 __all__ = ["JobReading"]
@@ -33,7 +33,7 @@ class JobReading:
         self.first = first
         self.acceptance = acceptance
         self._turn = Lock()
-        self.failed_tasks: list[Task] = []
+        self.failed_tasks: FailedTasks[FailedTask] = FailedTasks()
         """Failed tasks that have come among contents."""
         self.result: Result | None = None
         """All of it, once it was collected."""

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from zturbo import BatchStage, Result, Stage, Task
+from zturbo.api.result import FailedTasks
 from zturbo.client.reader import failed_task
 from zturbo.errors import UsageError
 from zturbo.htmltext import facts, table
@@ -33,7 +34,20 @@ def test_a_result_shows_its_first_contents_and_its_failures() -> None:
     for task in (Task(HOSTILE), Task({"a": 1}), failed):
         result.collect(task)
     assert is_safe(result._repr_html_()) and is_safe(failed._repr_html_())
-    assert "2 contents, 1 failed tasks" in result._repr_html_()
+    assert "2 contents, 1 failed task<" in result._repr_html_()
+
+
+def test_failed_tasks_are_a_table_in_a_notebook() -> None:
+    fields = {"kind": "TaskError", "type": "ValueError", "message": HOSTILE, "traceback": "", "host": "node7"}
+    result = Result()
+    for number in range(12):
+        packed = pack_error({**fields, "stage": "detect", "index": 0, "path": [number, 2]})
+        result.collect(failed_task(packed))
+    shown = result.failed_tasks._repr_html_()
+    assert is_safe(shown) and "12 failed tasks, the first 10" in shown
+    assert shown.count("<td>detect</td><td>node7</td>") == 10 and "<td>9.2</td>" in shown
+    assert shown in result._repr_html_()
+    assert "1 failed task<" in FailedTasks([Task(1)])._repr_html_(), "one of a test, which has no place"
 
 
 def test_a_result_as_maps(monkeypatch: pytest.MonkeyPatch) -> None:

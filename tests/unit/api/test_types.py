@@ -64,6 +64,21 @@ class Other(Stage[Frame, Box]):
         return Task(Box())
 
 
+class Misspelt(Stage[Frame, Box]):
+    def proces(self, task: Task[Frame]) -> Task[Box]:
+        return Task(Box())
+
+
+class MisspeltBatch(BatchStage[Frame, Box]):
+    def process_batches(self, tasks: list[Task[Frame]]) -> list[Task[Box]]:
+        return []
+
+
+STAGES = [One(), Many(), Soon(), Batch(), Plain()]
+Misspelt()  # E: abstract attribute "process"
+MisspeltBatch()  # E: abstract attribute "process_batch"
+
+
 def sync(client: Client) -> None:
     typed = Pipeline[Frame, Box]("p")
     for box in client.map([Frame()], typed):
@@ -73,6 +88,9 @@ def sync(client: Client) -> None:
     client.submit(Task(1), pipeline="p")
     assert_type(list(client.map([1], "p")), list[Any])
     assert_type(Task(), Task[Any])
+    failed = client.submit(Task(1), pipeline="p").failed[0]
+    assert_type(failed.stage, str)
+    failed.replay()
 
 
 async def aio(client: AsyncClient) -> None:
