@@ -66,6 +66,7 @@ def test_a_job(cluster: Cluster) -> None:
             tasks = [task async for task in (await c.attach(job.id, from_start=True)).tasks()]
             assert [task.success for task in tasks] == [i not in (3, 7) for i in range(20)]
             assert (await job.status())["counts"][1]["stage"] == "picky"
+            assert [status["id"] for status in await c.jobs(job)] == [job.id]
             again = await job.retry_failed(timeout=20)
             assert [task.content for task in (await again).failed_tasks] == [3, 7]
             assert {described["name"] for described in await c.pipelines()} >= {"add", "odd"}

@@ -66,6 +66,8 @@ def test_an_id_is_text_and_a_name_finds_a_job(client: Client) -> None:
         assert client.attach(name, from_start=True).result(timeout=20) == [2]
         assert [one["id"] for one in client.jobs(name)] == [job.id]
     eventually(lambda: {entry["job"] for entry in client.logs(job=job.id[:20])} == {job.id})
+    assert {entry["job"] for entry in client.logs(job)} == {one["id"] for one in client.jobs(job)} == {job.id}
+    assert client.trace(job)["traceEvents"]
 
 
 def test_ctrl_c_says_that_the_job_goes_on(

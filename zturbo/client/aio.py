@@ -216,13 +216,14 @@ class AsyncClient:
                 break
         return set(found) - set(endings.left), set(endings.left)
 
-    async def _find(self, field: str, job_id: bytes | str) -> bytes:
+    async def _find(self, field: str, job_id: bytes | str | AsyncJob) -> bytes:
         """The id of the job that ``job_id`` names."""
+        job_id = job_id.id if isinstance(job_id, AsyncJob) else job_id
         if isinstance(job_id, str) and not is_job_id(job_id):
             return job_id_of(field, pick_job(await self.jobs(), job_id)["id"])
         return job_id_of(field, job_id)
 
-    async def jobs(self, job_id: bytes | str | None = None) -> list[dict[str, Any]]:
+    async def jobs(self, job_id: bytes | str | AsyncJob | None = None) -> list[dict[str, Any]]:
         """Status of all jobs that the broker knows, or of one."""
         return list((await self.describe(job_id))["jobs"])
 
@@ -242,7 +243,7 @@ class AsyncClient:
         return measurements(pages)
 
     async def describe(
-        self, job_id: bytes | str | None = None, *, most: int | None = None, after: int = 0
+        self, job_id: bytes | str | AsyncJob | None = None, *, most: int | None = None, after: int = 0
     ) -> dict[str, Any]:
         """As :meth:`zturbo.Client.describe`."""
         raw = None if job_id is None else await self._find("job_id", job_id)

@@ -275,8 +275,9 @@ class Client:
         value = self.connection.ask(to_broker.Attach(job=raw))
         return JobHandle(self.connection, raw, value.name, Acceptance.of(value), 0 if from_start else -1)
 
-    def _find(self, field: str, job: bytes | str) -> bytes:
+    def _find(self, field: str, job: bytes | str | JobHandle) -> bytes:
         """The id of the job that ``job`` names."""
+        job = job.id if isinstance(job, JobHandle) else job
         if isinstance(job, str) and not is_job_id(job):
             return job_id_of(field, pick_job(self.jobs(), job)["id"])
         return job_id_of(field, job)
@@ -333,7 +334,7 @@ class Client:
         return Waited(set(waited.done), set(waited.not_done))  # type: ignore[arg-type]
 
     # -- what the broker has ------------------------------------------------------------------
-    def jobs(self, job_id: bytes | str | None = None) -> list[dict[str, Any]]:
+    def jobs(self, job_id: bytes | str | JobHandle | None = None) -> list[dict[str, Any]]:
         """Status of all jobs that the broker knows, or of one, named as for :meth:`attach`."""
         return list(self.describe(job_id)["jobs"])
 
@@ -428,14 +429,14 @@ class Client:
             for process, one in zip(picked, found, strict=True)
         ]
 
-    def trace(self, job: bytes | str | None = None, *, last: float = 60.0) -> dict[str, Any]:
+    def trace(self, job: bytes | str | JobHandle | None = None, *, last: float = 60.0) -> dict[str, Any]:
         """What all workers did lately, as ``zturbo trace`` writes it: for :func:`json.dump`.
 
         Perfetto (https://ui.perfetto.dev) and chrome://tracing open the file: one track a worker; slices of
         code, waiting, sending and being held back; arrows along the way of tasks; deaths as instants.
 
         Args:
-            job: show the code of this job alone; named as for :meth:`attach`.
+            job: show the code of this job alone: its handle, or named as for :meth:`attach`.
             last: seconds to go back; workers keep some minutes.
 
         Raises:
@@ -466,7 +467,7 @@ class Client:
         return RunReport(self, file)
 
     def logs(
-        self, job: bytes | str | None = None, *, source: str = "", level: str = "DEBUG"
+        self, job: bytes | str | JobHandle | None = None, *, source: str = "", level: str = "DEBUG"
     ) -> list[dict[str, Any]]:
         """What happened, and what stages have printed and logged, as ``zturbo logs`` shows it.
 
@@ -474,7 +475,7 @@ class Client:
         remembers some thousands.
 
         Args:
-            job: lines about this job only; named as for :meth:`attach`.
+            job: lines about this job only: its handle, or named as for :meth:`attach`.
             source: lines of this source only: ``broker``, or a stage such as ``video.detect``.
             level: the lowest level: ``DEBUG``, ``INFO``, ``WARNING``, ``ERROR`` or ``CRITICAL``.
 
@@ -509,7 +510,7 @@ class Client:
         return lines
 
     def log_page(
-        self, after: int = 0, *, job: bytes | str | None = None, source: str = ""
+        self, after: int = 0, *, job: bytes | str | JobHandle | None = None, source: str = ""
     ) -> tuple[list[dict[str, Any]], int, bool]:
         """Some log lines, for programs that follow them.
 
@@ -530,7 +531,7 @@ class Client:
         return entries, page.last, page.more
 
     def describe(
-        self, job_id: bytes | str | None = None, *, most: int | None = None, after: int = 0
+        self, job_id: bytes | str | JobHandle | None = None, *, most: int | None = None, after: int = 0
     ) -> dict[str, Any]:
         """The broker's account of itself.
 
