@@ -56,7 +56,8 @@ class Counts:
     def __init__(self) -> None:
         self.said: dict[bytes, dict[bytes, tuple[int, int, int, int]]] = {}
         """Member -> job -> (outputs, failures and drops that a worker has given; failures among these; tasks
-        that wait; tasks that run). Of a sink: (results; failed tasks; tasks that wait for their order; 0)."""
+        that wait; tasks that run). Of a sink: (results; failed tasks; tasks that wait for their order; bytes
+        of its spool that they take)."""
         self.ending: dict[bytes, LastCounts] = {}
         """Jobs that have ended, and whose last counts are not here."""
         self.questions: dict[tuple[bytes, int], Question] = {}

@@ -152,9 +152,9 @@ class Descriptions:
         pipeline = self.pipelines.get(job.pipeline)
         stages = pipeline.stages if pipeline is not None else []
         counts = self._counts(job, len(stages))
-        results, failed = job.results, job.failed
+        results, failed, stored = job.results, job.failed, 0
         if job.state is JobState.RUNNING and job.stamp is not None:
-            results, failed, *_ = self.counts.of(job.stamp.sink, job.id)
+            results, failed, _, stored = self.counts.of(job.stamp.sink, job.id)
         carried, state = root >= 0, job.state_of(root)
         share = job.carries if carried else 1
         if carried:
@@ -190,6 +190,7 @@ class Descriptions:
             parts=() if carried else _parts(job),
             input_bytes=0 if state in ENDED else min(COUNT, job.chunks.nbytes // share),
             memory=0 if state in ENDED else _memory(job) // share,
+            stored=0 if state in ENDED else stored // share,
         )
 
     def waits_for(self, job: Job) -> str | None:

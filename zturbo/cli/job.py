@@ -128,8 +128,9 @@ def _facts(job: dict[str, Any]) -> list[tuple[str, str]]:
         ("failed tasks", str(job["failed"])),
     ]
     if job["state"] in LIVE:
-        size, memory = sizes(job)
+        size, memory, stored = sizes(job)
         facts += [("input", f"{size} of root tasks"), ("memory", f"about {memory} of the broker's")]
+        facts.append(("stored", f"about {stored} of results at the sink"))
     if job["options"]:
         facts.append(("options", ", ".join(f"{name} = {value}" for name, value in job["options"].items())))
     if job["error"]:

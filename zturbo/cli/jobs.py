@@ -46,7 +46,8 @@ def add(commands: Any) -> None:
         description="Lists the broker's jobs, how far they are or what they wait for, and the workers of "
         "each stage with their memory. AGE is the time since a job's submit, TOOK that from its submit to "
         "its end. MEMORY is about what it takes of the broker's memory until it ends, with the root tasks "
-        "that wait there; workers share their memory between jobs. A running job's line has, for each stage, "
+        "that wait there; STORED is about what its results take of the sink's disk meanwhile; workers share "
+        "their memory between jobs. A running job's line has, for each stage, "
         "the tasks done and the tasks running: "
         "'detect 120+4'. 'zturbo job JOB' shows one job in detail.",
         epilog=EPILOG,
@@ -114,7 +115,7 @@ def _show(value: dict[str, Any], *, whole: bool) -> None:
     ended = [job for job in jobs if job["state"] in ENDED]
     hidden = {job["id"] for job in ended[:-SHOWN]} if not whole else set()
     shown = [job for job in jobs if job["id"] not in hidden]
-    heads = ("JOB", "NAME", "PIPELINE", "STATE", "AGE", "TOOK", "MEMORY", "RESULTS", "FAILED", "")
+    heads = ("JOB", "NAME", "PIPELINE", "STATE", "AGE", "TOOK", "MEMORY", "STORED", "RESULTS", "FAILED", "")
     rows = [heads]
     rows += [
         (
@@ -123,7 +124,7 @@ def _show(value: dict[str, Any], *, whole: bool) -> None:
             job["pipeline"],
             job["state"],
             *times(job, value["clock"]),
-            sizes(job)[1],
+            *sizes(job)[1:],
             str(job["results"]),
             str(job["failed"]),
             _note(job),
@@ -181,11 +182,12 @@ def times(job: dict[str, Any], clock: float) -> tuple[str, str]:
     return age, span_text(ended - created) if created and ended else "-"
 
 
-def sizes(job: dict[str, Any]) -> tuple[str, str]:
-    """(bytes of a job's root tasks, about its bytes in the broker's memory); - once it has ended."""
+def sizes(job: dict[str, Any]) -> tuple[str, str, str]:
+    """(bytes of a job's root tasks, about its bytes in the broker's memory, and about those of its results at
+    the sink); - once it has ended."""
     if job["state"] in ENDED:
-        return "-", "-"
-    return shown_bytes(job["input_bytes"]), shown_bytes(job["memory"])
+        return "-", "-", "-"
+    return shown_bytes(job["input_bytes"]), shown_bytes(job["memory"]), shown_bytes(job["stored"])
 
 
 def span_text(seconds: float) -> str:

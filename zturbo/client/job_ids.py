@@ -15,6 +15,9 @@ from zturbo.wire.control import answers
 
 __all__ = ["is_job_id", "job_id_of", "pick_job", "short", "with_text_ids"]
 
+SIZES = ("input_bytes", "memory", "stored")
+"""What a status says of the bytes that a job takes."""
+
 _WHOLE = re.compile(r"[0-9a-fA-F]{32}\Z")
 _BEGUN = re.compile(rf"[0-9a-f]{{{2 * PLACE + 1},32}}\Z")
 
@@ -108,7 +111,7 @@ def _rows(job: dict[str, Any]) -> list[dict[str, Any]]:
         return [{**job, "id": carrier.hex(), "carrier": job["carrier"].hex()}]
     options = {name: value for name, value in job["options"].items() if name != "order"}
     own = {**job, "options": options, "carries": 0, "over": 0, "carrier": carrier.hex()}
-    share = {name: job[name] // job["carries"] for name in ("input_bytes", "memory")}
+    share = {name: job[name] // job["carries"] for name in SIZES}
     return [{**own, **share, **_own(carrier, part)} for part in parts]
 
 
@@ -116,7 +119,7 @@ def _own(carrier: bytes, part: dict[str, Any]) -> dict[str, Any]:
     """What is of this job alone."""
     own = {"id": carried_id(carrier, part.pop("root")).hex(), **part}
     if part["state"] not in LIVE:
-        own |= {"input_bytes": 0, "memory": 0}
+        own |= dict.fromkeys(SIZES, 0)
     if part["state"] == JobState.CANCELLED:
         own["error_kind"], own["error"] = WHY_CANCELLED
     return own

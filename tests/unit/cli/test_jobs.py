@@ -25,7 +25,7 @@ def test_each_pipeline_has_the_memory_of_its_workers() -> None:
 
 
 def test_a_job_has_its_size_until_it_ends() -> None:
-    job = {"state": "running", "input_bytes": 2_500_000, "memory": 7200}
-    assert sizes(job) == ("2.5 MB", "7.2 kB")
-    assert sizes({**job, "state": "waiting", "input_bytes": 0}) == ("0 B", "7.2 kB")
-    assert sizes({**job, "state": "done"}) == ("-", "-")
+    job = {"state": "running", "input_bytes": 2_500_000, "memory": 7200, "stored": 0}
+    assert sizes(job) == ("2.5 MB", "7.2 kB", "0 B")
+    assert sizes({**job, "state": "waiting", "input_bytes": 0, "stored": 3000}) == ("0 B", "7.2 kB", "3.0 kB")
+    assert sizes({**job, "state": "done"}) == ("-", "-", "-")

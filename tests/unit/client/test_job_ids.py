@@ -42,6 +42,7 @@ def rows(parts: list[tuple[str, str, int, int]], carries: int = 0) -> list[dict[
         carrier=b"",
         input_bytes=30,
         memory=6001,
+        stored=90,
         parts=tuple(
             answers.Part(root=root, name=name, state=state, results=results, failed=failed)
             for root, (name, state, results, failed) in enumerate(parts)
@@ -84,6 +85,7 @@ def test_jobs_with_names_of_their_own_have_a_row_each() -> None:
     assert all(row["carrier"] == CARRIER.hex() and row["options"] == {"priority": 1} for row in found)
     assert [row["error_kind"] for row in found] == [None, None, "JobCancelled"]
     assert [row["memory"] for row in found] == [0, 2000, 0], "a share of what all take"
+    assert [row["stored"] for row in found] == [0, 30, 0]
     assert not any("parts" in row or "root" in row for row in found)
 
 

@@ -447,3 +447,9 @@ class SinkJob:
     def unread(self) -> int:
         """About how many bytes of its results no client has taken."""
         return self.stored_bytes * (self.released - self.cursor) // max(1, self.released)
+
+    @property
+    def spooled(self) -> int:
+        """About how many bytes of the spool its results take, those that wait for their order included."""
+        stored = self.released + self.sequencer.buffered
+        return self.stored_bytes * (stored - self.freed) // max(1, stored)

@@ -25,6 +25,7 @@ from zturbo.core.sink.reports import Reports
 from zturbo.core.sink.storing import Storing
 from zturbo.wire.codec import BadBatch
 from zturbo.wire.control import from_broker, to_broker
+from zturbo.wire.control.fields import COUNT
 from zturbo.wire.control.message import Message
 from zturbo.wire.control.view import View
 from zturbo.wire.messages import Batch, DataMessage, Greet, Ping, Probe, Stamp, Want
@@ -325,10 +326,10 @@ class SinkMachine:
         return not len(self.storing) and not self.recovery.untold and not unconfirmed
 
     def progress(self) -> to_broker.Progress:
-        """Of each job: results released so far, failed tasks, and what waits for its order. Of those with
-        order ``roots`` that go on, the roots that have ended too."""
+        """Of each job: results released so far, failed tasks, what waits for its order, and bytes of the
+        spool. Of those with order ``roots`` that go on, the roots that have ended too."""
         counts = {
-            name: (job.good, job.failed, job.sequencer.buffered, 0)
+            name: (job.good, job.failed, job.sequencer.buffered, min(COUNT, job.spooled))
             for name, job in self.jobs.items()
             if not job.confirmed
         }

@@ -458,7 +458,7 @@ function jobView(id) {
   const facts = [["Job", job.id], ["Pipeline", job.pipeline], ["State", jobState(job)], ["Results", count(job.results)], ["Failed tasks", count(job.failed)],
     ["Epoch", String(job.epoch)], ["Created", job.created ? new Date(1000 * job.created).toLocaleString() : "–"]];
   facts.push(["Took", took(job)]);
-  if (LIVE.has(job.state)) facts.push(["Input", `${size(job.input_bytes)} of root tasks`], ["Memory", `about ${size(job.memory)} of the broker's`]);
+  if (LIVE.has(job.state)) facts.push(["Input", `${size(job.input_bytes)} of root tasks`], ["Memory", `about ${size(job.memory)} of the broker's`], ["Stored", `about ${size(job.stored)} of results at the sink`]);
   if (job.waiting) facts.push(["Waits for", job.waiting]);
   if (job.error) facts.push(["Error", job.error]);
   const out = [el("h2", { text: job.name }), buttons(job), table(["", ""], facts), el("h2", { text: "Stages" }),

@@ -195,6 +195,8 @@ class Status(Message):
     memory: Count = 0
     """About how many bytes of the broker's memory it takes, root tasks that wait there included; 0 once it is
     over. Its results are with a sink, and its tasks with workers."""
+    stored: Count = 0
+    """About how many bytes its results take at the sink; 0 once it is over."""
 
 
 class Pipeline(Message):

@@ -151,7 +151,8 @@ class Progress(Message):
 
     incarnation: Id
     counts: Annotated[dict[Id, tuple[Count, Count, Count, Count]], AtMost(MANY)]
-    """Job -> numbers of tasks: given (including failures and drops), failed, queued, running."""
+    """Job -> numbers of tasks: given (including failures and drops), failed, queued, running. Of a sink the
+    last one is how many bytes of its spool the results take."""
     ended: Annotated[dict[Id, tuple[Epoch, RootEnds]], AtMost(MANY)] = {}  # noqa: RUF012 - as in Renew
     """Of a sink: job with order ``roots`` -> its epoch, and its roots whose results are all here."""
 

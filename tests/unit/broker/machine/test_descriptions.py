@@ -26,6 +26,22 @@ def test_the_size_of_a_job_is_told_until_it_ends() -> None:
     assert sizes() == (0, 0)
 
 
+def test_what_a_job_takes_at_its_sink_is_told_until_it_ends() -> None:
+    machine, name = broker(), b"j" * 16
+    submit(machine, name)
+    hello(machine, worker(), now=1.0)
+    hello(machine, sink(), now=1.0)
+    machine.tick(1.0)
+    job = machine.jobs[name]
+    assert job.stamp is not None and machine.descriptions.status(job).stored == 0
+    who = job.stamp.sink
+    machine.control(who, to_broker.Progress(incarnation=who, counts={name: (5, 1, 2, 4000)}), 1.0)
+    told = machine.descriptions.status(job)
+    assert (told.results, told.failed, told.stored) == (5, 1, 4000)
+    cancel(machine, name, 2.0)
+    assert machine.descriptions.status(job).stored == 0
+
+
 def test_what_a_job_waits_for_is_told_as_long_as_it_waits() -> None:
     machine, name = broker(lease=1000.0), b"j" * 16
     submit(machine, name)

@@ -197,6 +197,19 @@ def test_the_cursor_goes_forward_and_no_further_than_the_results() -> None:
         job.take(index)
         cursors.append(job.cursor)
     assert cursors == [3, 3, 3, 8] and job.unread == 0
+    assert job.spooled == job.stored_bytes, "what clients have taken stays until it is freed"
+
+
+def test_the_size_of_what_is_in_the_spool() -> None:
+    job = a_job()
+    assert job.spooled == 0
+    enter(job, 2, a_batch(*range(4), first=4))
+    assert job.released == 0 and job.spooled == job.stored_bytes > 0, "it waits for its order"
+    enter(job, 1, a_batch(*range(4)))
+    assert job.released == 8 and job.spooled == job.stored_bytes
+    job.take(2)
+    job.free(2)
+    assert job.spooled == job.stored_bytes * 6 // 8
 
 
 def test_of_a_job_that_has_started_over_nothing_unsafe_is_given_out() -> None:
