@@ -10,6 +10,10 @@ equal networks, that which is started first is some percent slower; so each is t
 rounds, and the cost is the geometric mean of the rounds' medians. To be sure that the one records and the
 other does not, the records of both are read in the end. Leave the machine alone meanwhile: the medians of the
 rounds show how much the figure may be trusted.
+
+The last row does not depend on the machine's load. In each worker that records, a clock of its thread's CPU
+time runs while the trace's own code runs; the figure is the part that this is of all CPU time of the process
+since its first task, for all workers together. It is a little too large, by what reading that clock costs.
 """
 
 from __future__ import annotations
@@ -30,9 +34,42 @@ from benchmarks.work import check_numbers
 
 __all__ = ["main"]
 
-ON = "import zturbo.runtime.code.recorder as recorder\n"
-OFF = ON + "recorder.Recorder = lambda *args: None\n"
+OFF = """
+import zturbo.runtime.code.recorder as recorder
+recorder.Recorder = lambda *args: None
+"""
 """What each process of the network without a trace runs first; those of the other one run ``ON``."""
+
+ON = """
+import os
+from time import monotonic, process_time, thread_time
+import zturbo.runtime.code.recorder as recorder
+
+class Counted(recorder.Recorder):
+    __slots__ = ("first", "next", "used")
+
+    def __init__(self, *args):
+        super().__init__(*args)
+        self.first, self.next, self.used = None, 0.0, 0.0
+
+    def work(self, job, pieces):
+        began = thread_time()
+        if self.first is None:
+            self.first = process_time()
+        super().work(job, pieces)
+        self.used += thread_time() - began
+
+    def record(self, *args):
+        began = thread_time()
+        super().record(*args)
+        self.used += thread_time() - began
+        if self.first is not None and monotonic() > self.next:
+            self.next = monotonic() + 0.1
+            with open(f"FOLDER/{os.getpid()}.used", "w") as file:
+                file.write(f"{self.used} {process_time() - self.first}")
+
+recorder.Recorder = Counted
+"""
 
 FIRST = 2000
 """Tasks of the first burst, which does not count."""
@@ -41,16 +78,16 @@ WINDOW = 1024
 
 
 @contextmanager
-def network(*, traced: bool) -> Iterator[Here]:
-    """A network of W1."""
+def network(*, traced: bool) -> Iterator[tuple[Here, Path]]:
+    """A network of W1, and the folder where its workers say what the trace uses."""
     peer, path = Here("process"), os.environ.get("PYTHONPATH")
     with tempfile.TemporaryDirectory(prefix="ztb-") as folder:
-        Path(folder, "sitecustomize.py").write_text(ON if traced else OFF)
+        Path(folder, "sitecustomize.py").write_text((ON if traced else OFF).replace("FOLDER", folder))
         os.environ["PYTHONPATH"] = os.pathsep.join([folder, *([path] if path else [])])
         try:
             peer.start(Flow(("add", "add", "add")))
             peer.processes()
-            yield peer
+            yield peer, Path(folder)
         finally:
             peer.stop()
             if path is None:
@@ -82,15 +119,32 @@ def _records(peer: Here) -> bool:
     return any(event["ph"] == "X" for event in peer.client.trace(last=600.0)["traceEvents"])
 
 
-def _round(first: bool, pairs: int, seconds: float) -> tuple[list[float], list[float]]:
-    """Start both networks, the one with a trace first or not; returns (costs in time, costs in CPU) of pairs.
+def _share(folder: Path) -> float:
+    """Part of the workers' CPU that the trace's own code took, as each has said it last.
+
+    Raises:
+        RuntimeError: no worker has said anything.
+    """
+    told = [file.read_text().split() for file in folder.glob("*.used")]
+    used, all_of_it = (sum(float(words[i]) for words in told if len(words) == 2) for i in range(2))
+    if not all_of_it:
+        raise RuntimeError("no worker has said what the trace uses")
+    return used / all_of_it
+
+
+def _round(first: bool, pairs: int, seconds: float) -> tuple[list[float], list[float], float]:
+    """Start both networks, the one with a trace first or not.
+
+    Returns:
+        (costs in time, costs in CPU) of pairs, and the part of the CPU that the trace's own code took.
 
     Raises:
         RuntimeError: who recorded is not as it should be.
     """
     times, cpu = [], []
     with ExitStack() as stack:
-        peers = {traced: stack.enter_context(network(traced=traced)) for traced in (first, not first)}
+        started = {traced: stack.enter_context(network(traced=traced)) for traced in (first, not first)}
+        peers = {traced: peer for traced, (peer, _) in started.items()}
         took = [burst(peer, FIRST)[0] for peer in peers.values() for _ in range(2)]
         tasks = max(100, round(seconds / min(took)))
         for pair in range(pairs):
@@ -102,12 +156,13 @@ def _round(first: bool, pairs: int, seconds: float) -> tuple[list[float], list[f
         recorded = {traced: _records(peer) for traced, peer in peers.items()}
         if recorded != {True: True, False: False}:
             raise RuntimeError(f"who recorded is not as it should be: {recorded}")
-    return times, cpu
+        share = _share(started[True][1])
+    return times, cpu, share
 
 
-def _row(name: str, rounds: list[list[float]]) -> str:
+def _row(name: str, rounds: list[list[float]], digits: int = 1) -> str:
     medians = [statistics.median(ratios) for ratios in rounds]
-    shown = [f"{100 * (ratio - 1):+.1f} %" for ratio in (statistics.geometric_mean(medians), *medians)]
+    shown = [f"{100 * (ratio - 1):+.{digits}f} %" for ratio in (statistics.geometric_mean(medians), *medians)]
     return f"| {name} | {shown[0]} | {', '.join(shown[1:])} |\n"
 
 
@@ -128,8 +183,9 @@ def main(words: list[str] | None = None) -> int:
     args = parser.parse_args(words)
     found = [_round(number % 2 == 0, args.pairs, args.seconds) for number in range(max(2, args.rounds))]
     sys.stdout.write("| of W1 with the trace | costs more | medians of the rounds |\n| --- | --- | --- |\n")
-    sys.stdout.write(_row("time for a task", [times for times, _ in found]))
-    sys.stdout.write(_row("CPU of workers for a task", [cpu for _, cpu in found]))
+    sys.stdout.write(_row("time for a task", [times for times, _, _ in found]))
+    sys.stdout.write(_row("CPU of workers for a task", [cpu for _, cpu, _ in found]))
+    sys.stdout.write(_row("CPU in the trace's own code", [[1 + share] for _, _, share in found], 2))
     return 0
 
 

@@ -209,7 +209,9 @@ def test_what_the_trace_costs_is_measured_beside_none(
 ) -> None:
     monkeypatch.setattr(tracing, "FIRST", 200)
     assert tracing.main(["--rounds", "2", "--pairs", "1", "--seconds", "0.01"]) == 0
-    head, _, time_row, cpu_row = capsys.readouterr().out.splitlines()
+    head, _, time_row, cpu_row, share_row = capsys.readouterr().out.splitlines()
     assert head == "| of W1 with the trace | costs more | medians of the rounds |"
     for row in (time_row, cpu_row):
         assert re.fullmatch(r"\| [^|]+ \| [+-][\d.]+ % \| [+-][\d.]+ %, [+-][\d.]+ % \|", row), row
+    shares = [float(number) for number in re.findall(r"\+([\d.]+) %", share_row)]
+    assert len(shares) == 3 and all(0 < share < 100 for share in shares), share_row

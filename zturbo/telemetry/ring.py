@@ -23,10 +23,13 @@ PATH = 3
 _HEAD = struct.Struct("<Q")
 _RECORD = struct.Struct("<dd4fIBBH16s3Q3QQQ")
 _ENDED = struct.Struct("<d")
-SIZE = 16 + RECORDS * _RECORD.size
+_EACH = _RECORD.size
+SIZE = 16 + RECORDS * _EACH
 """Bytes of a ring. The kernel gives memory only for what is written."""
 
 _MOST = (1 << 64) - 1
+
+_ZEROS = (0,) * PATH
 
 _SEVERAL = 0x80
 """Flag in a path's length: tasks of other jobs ran in this span, too."""
@@ -77,33 +80,46 @@ class Ring:
         self._memory = memory
         self._count = 0
 
-    def add(self, record: Record) -> None:
-        """Write a record."""
-        at = _at(self._count)
-        first, last = record.first[:PATH], record.last[:PATH]
+    def add(
+        self,
+        began: float,
+        ended: float,
+        code: float,
+        waited: float,
+        held: float,
+        own: float,
+        tasks: int,
+        job: bytes,
+        first: Path,
+        last: Path,
+        several: bool,
+        taken: int = 0,
+        given: int = 0,
+        failed: int = 0,
+    ) -> None:
+        """Write a record: the fields of a :class:`Record`, of which none is made."""
+        count = self._count
         _RECORD.pack_into(
             self._memory,
-            at,
-            record.began,
-            record.ended,
-            record.code,
-            record.input,
-            record.held,
-            record.own,
-            min(record.tasks, 0xFFFFFFFF),
-            len(first) | (_SEVERAL if record.several else 0),
-            len(last),
-            min(record.failed, 0xFFFF),
-            record.job,
-            *first,
-            *(0,) * (PATH - len(first)),
-            *last,
-            *(0,) * (PATH - len(last)),
-            min(record.taken, _MOST),
-            min(record.given, _MOST),
+            16 + count % RECORDS * _EACH,
+            began,
+            ended,
+            code,
+            waited,
+            held,
+            own,
+            tasks if tasks < 0xFFFFFFFF else 0xFFFFFFFF,
+            (len(first) if len(first) < PATH else PATH) | (_SEVERAL if several else 0),
+            len(last) if len(last) < PATH else PATH,
+            failed if failed < 0xFFFF else 0xFFFF,
+            job,
+            *(first + _ZEROS)[:PATH],
+            *(last + _ZEROS)[:PATH],
+            taken if taken < _MOST else _MOST,
+            given if given < _MOST else _MOST,
         )
-        self._count += 1
-        _HEAD.pack_into(self._memory, 0, self._count)
+        self._count = count + 1
+        _HEAD.pack_into(self._memory, 0, count + 1)
 
 
 def copy(memory: Any, since: float = 0.0) -> bytes:
@@ -127,7 +143,7 @@ def copy(memory: Any, since: float = 0.0) -> bytes:
 
 def _at(number: int) -> int:
     """Where a record is."""
-    return 16 + number % RECORDS * _RECORD.size
+    return 16 + number % RECORDS * _EACH
 
 
 def read_records(raw: bytes) -> Iterator[Record]:

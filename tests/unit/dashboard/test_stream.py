@@ -10,7 +10,7 @@ import pytest
 from zturbo.dashboard import stream
 from zturbo.dashboard.stream import FRESH, LANES, SPANS, Streams
 from zturbo.errors import UsageError, ZturboError
-from zturbo.telemetry.ring import SIZE, Record, Ring, copy
+from zturbo.telemetry.ring import SIZE, Ring, copy
 from zturbo.telemetry.seen import Task, Traced, Traces
 
 JOB = b"j" * 16
@@ -33,7 +33,7 @@ class Broker:
         for number in range(self._records, 0, -1):
             ended = 5000.0 - number
             ring.add(
-                Record(ended - 0.5, ended, 0.25, 0.25, 0.0, 0.0, 2, JOB, (number,), (number, 1), False, 70, 9)
+                *(ended - 0.5, ended, 0.25, 0.25, 0.0, 0.0, 2, JOB, (number,), (number, 1), False, 70, 9)
             )
         running = (Task(JOB, 0, (8, 1), 0, 0.75),)
         return {

@@ -28,12 +28,12 @@ def test_a_ring_has_the_newest_records() -> None:
     writer = Ring(memory)
     assert list(read_records(bytes(memory))) == []
     assert len(copy(memory)) == 16
-    writer.add(record(1.0, 0.5, 0.25, first=(1, 2, 3, 4), last=(), several=True))
+    writer.add(*record(1.0, 0.5, 0.25, first=(1, 2, 3, 4), last=(), several=True))
     assert list(read_records(copy(memory))) == [
         record(1.0, 0.5, 0.25, first=(1, 2, 3), last=(), several=True)
     ]
     for number in range(ring.RECORDS + 5):
-        writer.add(record(10.0 + number, 0.5))
+        writer.add(*record(10.0 + number, 0.5))
     found = list(read_records(bytes(memory)))
     assert len(found) == ring.RECORDS and list(read_records(copy(memory))) == found
     assert [found[0].began, found[-1].began] == [15.0, 14.0 + ring.RECORDS]
@@ -45,7 +45,7 @@ def test_a_copy_has_what_ended_after_a_time(written: int, recent: int) -> None:
     memory = bytearray(SIZE)
     writer = Ring(memory)
     for number in range(written):
-        writer.add(record(10.0 + number, 0.5))
+        writer.add(*record(10.0 + number, 0.5))
     since = 10.0 + written - recent
     found = list(read_records(copy(memory, since)))
     assert found == [one for one in read_records(bytes(memory)) if one.ended > since]

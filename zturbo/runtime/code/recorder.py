@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from zturbo.telemetry.ring import Record, Ring
+from zturbo.telemetry.ring import Ring
 from zturbo.wire.messages import Batch, Path, PathRun
 
 __all__ = ["REST", "Recorder"]
@@ -142,7 +142,9 @@ class Recorder:
         self.due = now + SPAN
 
     def _write(self, ended: float, spent: Spent, *, tasks: bool) -> None:
-        code, waited, held, own = (max(0.0, b - a) for a, b in zip(self._spent, spent, strict=True))
+        code, waited, held, own = spent
+        code_before, waited_before, held_before, own_before = self._spent
+        code -= code_before
         number, taken, failed, job, several = 0, 0, 0, _NONE, False
         first: Path = ()
         last: Path = ()
@@ -159,12 +161,22 @@ class Recorder:
                 taken, self._taken = self._taken, 0
             first, last = _path(*begun), _path(*end)
         given, self.given = self.given, 0
-        several = several and bool(number or first)
         began, self._at, self._spent = self._at, ended, spent
         self._ring.add(
-            Record(
-                began, ended, code, waited, held, own, number, job, first, last, several, taken, given, failed
-            )
+            began,
+            ended,
+            code,
+            waited - waited_before,
+            held - held_before,
+            own - own_before,
+            number,
+            job,
+            first,
+            last,
+            several and bool(number or first),
+            taken,
+            given,
+            failed,
         )
 
 
