@@ -112,14 +112,18 @@ def test_a_job_that_goes_on(cluster: Cluster, client: Client, tmp_path: Path) ->
     eventually(lambda: handle.status()["counts"][0]["running"] == 1)
     told = run(cluster, "job", "goes on")
     assert re.search(r"state +running\n", told.out)
-    assert re.search(r"STAGE +QUEUED +RUNNING +DONE +FAILED +BUSY +RATE +P50 +P99\n", told.out)
-    busy = re.compile(r"gate +0 +1 +0 +0 +1 of 2 ")  # workers are measured once a second
+    assert re.search(
+        r"STAGE +QUEUED +RUNNING +DONE +FAILED +BUSY +RATE +P50 +P99 +CODE/IN/HELD/OWN\n", told.out
+    )
+    busy = re.compile(
+        r"gate +0 +1 +0 +0 +1 of 2 .* \d+/\d+/\d+/\d+ %\n"
+    )  # workers are measured once a second
     eventually(lambda: busy.search(run(cluster, "job", "goes on").out) is not None)
     now = json.loads(run(cluster, "job", "goes on", "--json").out)
     assert [one["stage"] for one in now["stages"]] == ["gate"] and now["bottleneck"]
     listed = run(cluster, "jobs")
     assert re.search(
-        rf"{handle.id[:12]} +goes on +gate +running +\S+ +- +6\.\d kB +0 +0 +gate 0\+1\n", listed.out
+        rf"{handle.id[:12]} +goes on +gate +running +\S+ +- +6\.\d kB +0 B +0 +0 +gate 0\+1\n", listed.out
     )
     late = run(cluster, "result", "goes on", "--timeout", "0.2")
     assert late.code == 1 and "ResultTimeout" in late.err

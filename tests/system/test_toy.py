@@ -188,7 +188,7 @@ def test_submit_and_jobs(launched: Launched) -> None:
     assert unknown.returncode == 2 and "no pipeline 'tyo' here" in unknown.stderr
     listed = launched.run("jobs")
     assert "pipeline toy: count x1, times x3, divide x2, negate x1" in listed.stdout
-    assert re.search(r"wrong +toy +done +\S+ +\S+ +- +0 +1", listed.stdout)
+    assert re.search(r"wrong +toy +done +\S+ +\S+ +- +- +0 +1", listed.stdout)
 
 
 def test_mistakes_on_the_command_line(launched: Launched, tmp_path: Path) -> None:

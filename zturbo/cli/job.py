@@ -33,8 +33,9 @@ def add(commands: Any) -> None:
         help="show one job in detail",
         description="Shows how far each stage of a job is, what the job waits for, and which workers died. "
         "Of a job that runs it shows what limits its pipeline, too, and for each stage how many of its "
-        "workers are busy, tasks a second, and the time of a task (median, and the one that 99 % do not "
-        "exceed). These are of all jobs of the pipeline.",
+        "workers are busy, tasks a second, the time of a task (median, and the one that 99 % do not exceed), "
+        "and what the time of its workers goes to: the stage's code, waiting for input, being held back by "
+        "what follows, zturbo's own work. These are of all jobs of the pipeline.",
         epilog=EPILOG,
     )
     add_job(parser)
@@ -103,13 +104,14 @@ def _stages(counts: list[dict[str, Any]], flow: PipelineFlow | None) -> list[tup
     rows = [heads, *(tuple(str(count[name]) for name in names) for count in counts)]
     if flow is None or len(flow.stages) != len(counts):
         return rows
-    rows[0] += ("BUSY", "RATE", "P50", "P99")
+    rows[0] += ("BUSY", "RATE", "P50", "P99", "CODE/IN/HELD/OWN")
     for number, stage in enumerate(flow.stages, 1):
         busy = f"{stage.busy} of {len(stage.workers)}" + (
             f", {stage.starting} start" if stage.starting else ""
         )
         times = (shown_time(stage.quantile(share)) for share in (0.5, 0.99))
-        rows[number] += (busy, per_second(stage.rate), *times)
+        shares = "/".join(str(round(100 * share)) for share in stage.shares)
+        rows[number] += (busy, per_second(stage.rate), *times, f"{shares} %")
     return rows
 
 
