@@ -220,6 +220,27 @@ def test_the_grafana_dashboard_asks_for_metrics_that_there_are(
     assert not [name for name in asked if name not in text]
 
 
+@pytest.mark.parametrize("misspelt", ["", "gridPos", "unit", "includeAll", "fieldConfig", "refresh"])
+def test_grafanas_own_models_know_each_field_of_the_dashboard(misspelt: str) -> None:
+    """They are made from Grafana's schema, and drop what is not in it. They add what is there by default."""
+    models = pytest.importorskip(
+        "grafana_foundation_sdk.models.dashboard", reason="grafana-foundation-sdk is not installed"
+    )
+    encoder = pytest.importorskip("grafana_foundation_sdk.cog.encoder")
+    text = (Path(__file__).parents[2] / "examples/grafana/zturbo.json").read_text()
+    board = json.loads(text.replace(f'"{misspelt}"', '"wrong"'))
+    read = json.loads(encoder.JSONEncoder().encode(models.Dashboard.from_json(board)))
+
+    def lost(given: Any, kept: Any) -> list[Any]:
+        if isinstance(given, dict) and isinstance(kept, dict):
+            return [one for key, value in given.items() for one in lost(value, kept.get(key))]
+        if isinstance(given, list) and isinstance(kept, list) and len(given) == len(kept):
+            return [one for pair in zip(given, kept, strict=True) for one in lost(*pair)]
+        return [] if given == kept else [given]
+
+    assert bool(lost(board, read)) is bool(misspelt), lost(board, read)
+
+
 def test_up_serves_the_page_and_ends_it(tmp_path: Path) -> None:
     (tmp_path / "net.toml").write_text(
         f'[broker]\nbind = "ipc://{tmp_path}/b"\n[[pipeline]]\nname = "p"\n'
