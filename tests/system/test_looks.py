@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from tests.support.cluster import Cluster, eventually, stage
+from tests.unit.telemetry.traced import check_events
 from zturbo import Job, Task
 from zturbo.cli import main
 from zturbo.errors import TaskError, UsageError
@@ -161,6 +162,7 @@ def test_a_trace_follows_tasks_through_the_stages(tmp_path: Path, capsys: pytest
         assert main(["trace", "--last", "10m", "-o", str(file), "--broker", cluster.address]) == 0
         assert str(file) in capsys.readouterr().out
         events = json.loads(file.read_text())["traceEvents"]
+        check_events(events)
         tracks = {event["args"]["name"] for event in events if event["name"] == "thread_name"}
         assert len(tracks) == 3, "that of the dead worker is there, too"
         code = [event for event in events if event["name"] == "code"]

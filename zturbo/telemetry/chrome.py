@@ -2,6 +2,9 @@
 
 One track a worker, grouped by stage; slices for waiting, the stage's code, sending, and being held back;
 arrows from a task's work at one stage to its work at the next; deaths and restarts as instants.
+
+Times are whole microseconds. Perfetto drops a slice that begins before the one before it ends; with fractions
+they would overlap by what a float of that size cannot tell apart.
 """
 
 from __future__ import annotations
@@ -20,6 +23,12 @@ CANDIDATES = 500
 
 SHORTEST = 1e-6
 """Seconds of the shortest slice that is shown."""
+
+BESIDE = 100_000
+"""Added to the number of a worker's track, for that of tasks which have not finished while others have."""
+
+AMISS = 1000
+"""Microseconds by which a task that runs may seem to have begun before the last record ended."""
 
 NAMES = {"input": "waiting for input", "held": "held back", "code": "code", "own": "packing and sending"}
 
@@ -50,8 +59,9 @@ class _Span(NamedTuple):
     track: Track
     number: int
     record: Record
-    code_at: float
-    """When its code begins, in seconds since 1970."""
+    begins: int
+    """When its code begins, in microseconds since 1970."""
+    ends: int
 
 
 def document(
@@ -93,12 +103,16 @@ def document(
                     "s": "g",
                     "name": str(event["text"])[:200],
                     "cat": str(event["level"]).lower(),
-                    "ts": event["at"] * 1e6,
+                    "ts": _micro(event["at"]),
                     "pid": groups.get(event["source"], 0),
                     "tid": 0,
                 }
             )
     return {"traceEvents": out, "displayTimeUnit": "ms", "otherData": {"made by": "zturbo trace"}}
+
+
+def _micro(seconds: float) -> int:
+    return round(seconds * 1e6)
 
 
 def _meta(kind: str, pid: int, tid: int, name: str) -> dict[str, Any]:
@@ -114,8 +128,9 @@ def _slices(
     names: Mapping[bytes, str],
     spans: list[_Span],
 ) -> Iterator[dict[str, Any]]:
+    last = 0
     for record in track.records:
-        at = record.began + track.offset
+        at, ended = record.began + track.offset, _micro(record.ended + track.offset)
         if record.ended + track.offset < since:
             continue
         mine = job is None or record.job == job or record.several
@@ -123,29 +138,50 @@ def _slices(
             seconds: float = getattr(record, part)
             if seconds < SHORTEST:
                 continue
+            begins, at = max(last, _micro(at)), at + seconds
+            ends = last = max(last, min(_micro(at), ended))
+            if begins >= ends:
+                continue
             if part == "code" and any(record.job):
-                spans.append(_Span(track, number, record, at))
+                spans.append(_Span(track, number, record, begins, ends))
             if part != "code" or mine:
                 args = _args(record, names) if part == "code" else {}
                 if part == "own" and record.given:
                     args = {"bytes packed": record.given}
-                yield _slice(NAMES[part], part, at, seconds, group, number, args)
-            at += seconds
+                yield _slice(NAMES[part], part, begins, ends, group, number, args)
+    yield from _unfinished(track, number, group, job, last)
+
+
+def _unfinished(
+    track: Track, number: int, group: int, job: bytes | None, last: int
+) -> Iterator[dict[str, Any]]:
+    """Tasks that run. Those of a coroutine began before others finished: they have a track of their own."""
+    ends, named = _micro(track.until), False
     for running, path, seconds in track.running:
-        if (job is None or running == job) and seconds > 0.0:
-            args = {"job": running.hex(), "path": ".".join(map(str, path)), "still": "running"}
-            yield _slice("code, not finished", "code", track.until - seconds, seconds, group, number, args)
+        begins = _micro(track.until - seconds)
+        if (job is not None and running != job) or begins >= ends:
+            continue
+        args = {"job": running.hex(), "path": ".".join(map(str, path)), "still": "running"}
+        beside = begins < last - AMISS
+        if beside and not named:
+            named = True
+            name = f"{track.host}:{track.pid}, not finished"
+            yield _meta("thread_name", group, BESIDE + number, name)
+        begins = begins if beside else max(begins, last)
+        if begins < ends:
+            tid = BESIDE + number if beside else number
+            yield _slice("code, not finished", "code", begins, ends, group, tid, args)
 
 
 def _slice(
-    name: str, category: str, at: float, seconds: float, pid: int, tid: int, args: dict[str, Any]
+    name: str, category: str, begins: int, ends: int, pid: int, tid: int, args: dict[str, Any]
 ) -> dict[str, Any]:
     return {
         "ph": "X",
         "name": name,
         "cat": category,
-        "ts": at * 1e6,
-        "dur": seconds * 1e6,
+        "ts": begins,
+        "dur": ends - begins,
         "pid": pid,
         "tid": tid,
         "args": args,
@@ -174,7 +210,7 @@ def _instants(track: Track, number: int, group: int, since: float) -> Iterator[d
             "s": "t",
             "name": f"died: {track.how}"[:200],
             "cat": "death",
-            "ts": track.died * 1e6,
+            "ts": _micro(track.died),
             "pid": group,
             "tid": number,
         }
@@ -186,14 +222,13 @@ def _flows(spans: Sequence[_Span], groups: Mapping[str, int]) -> Iterator[dict[s
     for span in spans:
         by_stage[span.track.pipeline, span.track.stage, span.record.job].append(span)
     for some in by_stage.values():
-        some.sort(key=lambda span: span.code_at)
+        some.sort(key=lambda span: span.begins)
     number = 0
     for (pipeline, stage, job), some in by_stage.items():
         before = by_stage.get((pipeline, stage - 1, job), ())
         at = 0
         for span in some:
-            end = span.code_at + span.record.code
-            while at < len(before) and before[at].code_at <= end:
+            while at < len(before) and before[at].begins < span.ends:
                 at += 1
             origin = next(
                 (
@@ -206,18 +241,18 @@ def _flows(spans: Sequence[_Span], groups: Mapping[str, int]) -> Iterator[dict[s
             if origin is None:
                 continue
             number += 1
-            yield _arrow("s", number, origin, origin.code_at + origin.record.code * 0.999, groups)
-            begins = max(span.code_at, origin.code_at + origin.record.code)
-            yield {**_arrow("f", number, span, min(begins, end), groups), "bp": "e"}
+            comes = min(max(span.begins, origin.ends), span.ends - 1)
+            yield _arrow("s", number, origin, min(origin.ends - 1, comes), groups)
+            yield {**_arrow("f", number, span, comes, groups), "bp": "e"}
 
 
-def _arrow(kind: str, number: int, span: _Span, at: float, groups: Mapping[str, int]) -> dict[str, Any]:
+def _arrow(kind: str, number: int, span: _Span, at: int, groups: Mapping[str, int]) -> dict[str, Any]:
     return {
         "ph": kind,
         "id": number,
         "name": "task",
         "cat": "flow",
-        "ts": at * 1e6,
+        "ts": at,
         "pid": groups[span.track.name],
         "tid": span.number,
     }

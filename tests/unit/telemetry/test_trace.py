@@ -10,12 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.unit.telemetry.traced import check_events
 from zturbo.telemetry import ring
 from zturbo.telemetry.chrome import Track, document
 from zturbo.telemetry.ring import SIZE, Record, Ring, copy, read_records
 
 JOB, OTHER = b"j" * 16, b"o" * 16
-KINDS = {"X", "M", "i", "s", "f"}
 
 
 def record(began: float, code: float = 0.0, waited: float = 0.0, **more: Any) -> Record:
@@ -65,10 +65,7 @@ def track(stage: int, pid: int, *records: Record, **more: Any) -> Track:
 def made(*tracks: Track, **more: Any) -> list[dict[str, Any]]:
     text = json.dumps(document(tracks, **more), allow_nan=False)
     events: list[dict[str, Any]] = json.loads(text)["traceEvents"]
-    for event in events:
-        assert event["ph"] in KINDS and {"name", "pid", "tid", "ts"} <= event.keys()
-        assert event["ph"] != "X" or event["dur"] > 0
-        assert event["ph"] not in "sf" or (event["id"] and event["cat"])
+    check_events(events)
     return events
 
 
@@ -110,3 +107,32 @@ def test_deaths_events_and_tasks_that_run_are_shown() -> None:
     assert {e["name"] for e in events if e["ph"] == "i"} == {"died: SIGKILL", "</script> starts over"}
     (still,) = [e for e in events if e["name"] == "code, not finished"]
     assert (still["ts"], still["dur"], still["args"]["path"]) == (1007.5e6, 2.5e6, "3")
+
+
+PARTS = st.tuples(*[st.floats(0.0, 0.3) for _ in range(4)])
+
+
+@given(
+    st.lists(st.tuples(PARTS, st.integers(0, 9)), min_size=1, max_size=30),
+    st.lists(st.tuples(PARTS, st.integers(0, 9)), max_size=30),
+    st.lists(st.sampled_from([0.0, 0.2, 0.9, 5.0]), max_size=3),
+    st.floats(1.7e9, 1.9e9),
+)
+def test_viewers_can_show_all_slices_and_arrows(
+    above: list[Any], below: list[Any], running: list[float], offset: float
+) -> None:
+    """With times of today, of which a float of microseconds keeps a quarter of one."""
+    tracks = []
+    for stage, spans in enumerate((above, below)):
+        memory = bytearray(SIZE)
+        writer, at = Ring(memory), 1.0
+        for (code, waited, held, own), root in spans:
+            ended = at + code + waited + held + own
+            writer.add(at, ended, code, waited, held, own, 1, JOB, (root,), (root,), False)
+            at = ended
+        tasks = [(JOB, (number,), seconds) for number, seconds in enumerate(running)]
+        more = {"offset": offset, "running": tasks, "until": offset + at}
+        tracks.append(track(stage, stage, *read_records(copy(memory)))._replace(**more))
+    events = made(*tracks)
+    still = [event for event in events if event["name"] == "code, not finished"]
+    assert len(still) == 2 * sum(seconds > 0.001 for seconds in running)
