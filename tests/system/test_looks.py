@@ -186,6 +186,7 @@ def test_a_report_shows_which_stage_limits_a_job(tmp_path: Path, capsys: pytest.
         assert "3 workers, 0 failed tasks" in capsys.readouterr().out
         text = file.read_text()
         assert "Job many" in text and job.id in text and "p.slow" in text and "<rect" in text
+        assert "<h2>Memory</h2>" in text and "<polyline" in text
         with pytest.raises(UsageError, match="no folder"):
             client.report(tmp_path / "none" / "run.html")
         assert main(["report", "mnay", "-o", str(file), "--broker", cluster.address]) == 2

@@ -11,6 +11,7 @@ from typing import Any
 from zturbo.cli.ask import add_broker, connect, output_file
 from zturbo.cli.printed import print_json
 from zturbo.errortext import how_many
+from zturbo.telemetry.chrome import BESIDE
 
 __all__ = ["add", "run"]
 
@@ -63,7 +64,7 @@ def run(args: argparse.Namespace) -> int:
         made = client.trace(args.job, last=args.last)
     path.write_text(json.dumps(made))
     kinds = Counter(event["ph"] for event in made["traceEvents"])
-    tracks = sum(event["name"] == "thread_name" for event in made["traceEvents"])
+    tracks = sum(event["name"] == "thread_name" and event["tid"] < BESIDE for event in made["traceEvents"])
     told = {"workers": tracks, "slices": kinds["X"], "arrows": kinds["s"], "instants": kinds["i"]}
     if args.json:
         print_json({"file": args.output, **told})

@@ -16,7 +16,7 @@ from zturbo.client.reader import FailedTask
 from zturbo.errors import ZturboError
 from zturbo.jobstates import ENDED, title_of
 from zturbo.telemetry.flow import by_pipeline
-from zturbo.telemetry.report import Failed, Report, lanes_of, page
+from zturbo.telemetry.report import Failed, Report, lanes_of, memory_of, page
 from zturbo.version import __version__
 
 __all__ = ["RunReport", "job_report"]
@@ -180,6 +180,7 @@ def _report(
         since,
         until,
         lanes=lanes_of(trace, since, until),
+        memory=memory_of(trace, since, until),
         stages=[f"{one['name']}.{stage}" for one in client.pipelines() for stage in one["stages"]],
         events=events,
         hosts=client.hosts(),

@@ -1,7 +1,8 @@
 """A trace in the JSON format that Perfetto and chrome://tracing open.
 
 One track a worker, grouped by stage; slices for waiting, the stage's code, sending, and being held back;
-arrows from a task's work at one stage to its work at the next; deaths and restarts as instants.
+arrows from a task's work at one stage to its work at the next; deaths and restarts as instants; memory as
+counters.
 
 Times are whole microseconds. Perfetto drops a slice that begins before the one before it ends; with fractions
 they would overlap by what a float of that size cannot tell apart.
@@ -16,7 +17,7 @@ from typing import Any, NamedTuple
 from zturbo.errortext import path_text
 from zturbo.telemetry.ring import Record
 
-__all__ = ["Track", "document"]
+__all__ = ["BESIDE", "MEMORY", "Track", "document"]
 
 CANDIDATES = 500
 """Spans of the stage before that are looked at for the origin of one."""
@@ -29,6 +30,9 @@ BESIDE = 100_000
 
 AMISS = 1000
 """Microseconds by which a task that runs may seem to have begun before the last record ended."""
+
+MEMORY = "memory of "
+"""What the names of counters of memory begin with; the process follows."""
 
 NAMES = {"input": "waiting for input", "held": "held back", "code": "code", "own": "packing and sending"}
 
@@ -93,6 +97,7 @@ def document(
         out.append(_meta("thread_name", group, number, f"{track.host}:{track.pid}"))
         mine = list(_slices(track, number, group, since, job, names or {}, spans))
         out += mine
+        out += _memory(track, group, since)
         out += _instants(track, number, group, since)
     out += _flows(spans, groups)
     for event in events:
@@ -201,6 +206,18 @@ def _args(record: Record, names: Mapping[bytes, str]) -> dict[str, Any]:
         "bytes taken": record.taken,
         "failed": record.failed,
     }
+
+
+def _memory(track: Track, group: int, since: float) -> Iterator[dict[str, Any]]:
+    """A counter of the memory of the process: where it changes."""
+    known = 0
+    for record in track.records:
+        at = record.ended + track.offset
+        if at >= since and record.memory not in (0, known):
+            known = record.memory
+            name = f"{MEMORY}{track.host}:{track.pid}"
+            numbers = {"ph": "C", "ts": _micro(at), "pid": group, "tid": 0}
+            yield {**numbers, "name": name, "cat": "memory", "args": {"bytes": known}}
 
 
 def _instants(track: Track, number: int, group: int, since: float) -> Iterator[dict[str, Any]]:

@@ -14,9 +14,10 @@ from zturbo.errortext import clip, shown_text
 from zturbo.htmltext import cell, facts, table
 from zturbo.slotted import field, slotted
 from zturbo.telemetry.bottleneck import bottleneck, shown_time
+from zturbo.telemetry.chrome import BESIDE, MEMORY
 from zturbo.telemetry.flow import PipelineFlow, StageFlow, WorkerFlow
 
-__all__ = ["KINDS", "Failed", "Lane", "Report", "lanes_of", "page"]
+__all__ = ["KINDS", "Failed", "Lane", "Report", "lanes_of", "memory_of", "page"]
 
 KINDS = {
     "code": ("the stage's code", "#2f7d4f"),
@@ -124,7 +125,7 @@ def lanes_of(trace: Mapping[str, Any], since: float, until: float) -> list[Lane]
     for event in trace["traceEvents"]:
         if event["ph"] == "M" and event["name"] == "process_name":
             stages[event["pid"]] = event["args"]["name"]
-        elif event["ph"] == "M" and event["name"] == "thread_name":
+        elif event["ph"] == "M" and event["name"] == "thread_name" and event["tid"] < BESIDE:
             pipeline, _, _ = stages.get(event["pid"], "").partition(".")
             name = stages.get(event["pid"], "")
             lanes[event["pid"], event["tid"]] = Lane(pipeline, name, event["args"]["name"])
@@ -144,6 +145,28 @@ def lanes_of(trace: Mapping[str, Any], since: float, until: float) -> list[Lane]
             kinds = lane.steps.setdefault(step, {})
             kinds[event["cat"]] = kinds.get(event["cat"], 0.0) + part
     return [lane for lane in lanes.values() if lane.stage]
+
+
+def memory_of(trace: Mapping[str, Any], since: float, until: float) -> dict[str, list[tuple[float, int]]]:
+    """The memory of each worker in a span of time, as far as its trace tells: (seconds after the span began,
+    bytes).
+
+    Args:
+        trace: as ``Client.trace()`` gives it.
+        since: beginning of the span, in seconds since 1970.
+        until: its end.
+    """
+    events = trace["traceEvents"]
+    metas = [event for event in events if event["ph"] == "M"]
+    stages = {event["pid"]: event["args"]["name"] for event in metas if event["name"] == "process_name"}
+    found: dict[str, list[tuple[float, int]]] = {}
+    for event in events:
+        if event["ph"] == "C" and event["name"].startswith(MEMORY) and event["ts"] / 1e6 <= until:
+            name = f"{stages.get(event['pid'], '')} {event['name'].removeprefix(MEMORY)}"
+            found.setdefault(name, []).append((max(0.0, event["ts"] / 1e6 - since), event["args"]["bytes"]))
+    for points in found.values():
+        points.append((until - since, points[-1][1]))
+    return found
 
 
 def page(report: Report) -> str:

@@ -21,7 +21,7 @@ PATH = 3
 """Components of a path that are kept: enough to tell tasks apart in most pipelines."""
 
 _HEAD = struct.Struct("<Q")
-_RECORD = struct.Struct("<dd4fIBBH16s3Q3QQQ")
+_RECORD = struct.Struct("<dd4fIBBH16s3Q3QQQQ")
 _ENDED = struct.Struct("<d")
 _EACH = _RECORD.size
 SIZE = 16 + RECORDS * _EACH
@@ -67,6 +67,8 @@ class Record(NamedTuple):
     """Bytes of outputs that were packed in the span."""
     failed: int = 0
     """Tasks of the span that failed, at most 65,535."""
+    memory: int = 0
+    """Bytes of the process in memory, when they were last looked at; 0 if that is not known."""
 
 
 class Ring:
@@ -96,6 +98,7 @@ class Ring:
         taken: int = 0,
         given: int = 0,
         failed: int = 0,
+        memory: int = 0,
     ) -> None:
         """Write a record: the fields of a :class:`Record`, of which none is made."""
         count = self._count
@@ -117,6 +120,7 @@ class Ring:
             *(last + _ZEROS)[:PATH],
             taken if taken < _MOST else _MOST,
             given if given < _MOST else _MOST,
+            memory,
         )
         self._count = count + 1
         _HEAD.pack_into(self._memory, 0, count + 1)
@@ -161,7 +165,7 @@ def read_records(raw: bytes) -> Iterator[Record]:
             continue
         fields = _RECORD.unpack_from(raw, at)
         (began, ended, code, waited, held, own, tasks, some, length, failed, job) = fields[:11]
-        paths = fields[11:-2]
+        paths = fields[11:-3]
         several, some = bool(some & _SEVERAL), some & ~_SEVERAL
         spent = (began, ended, code, waited, held, own)
         if not all(map(math.isfinite, spent)) or some > PATH or length > PATH:
@@ -169,7 +173,6 @@ def read_records(raw: bytes) -> Iterator[Record]:
         if not 0.0 < began <= ended or min(spent) < 0.0 or sum(spent[2:]) > 1.01 * (ended - began) + 0.001:
             continue
         first, last = tuple(paths[:some]), tuple(paths[PATH : PATH + length])
-        taken, given = fields[-2:]
-        yield Record(
-            began, ended, code, waited, held, own, tasks, job, first, last, several, taken, given, failed
-        )
+        taken, given, memory = fields[-3:]
+        told = (taken, given, failed, memory)
+        yield Record(began, ended, code, waited, held, own, tasks, job, first, last, several, *told)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from html.parser import HTMLParser
 from typing import Any
 
-from zturbo.telemetry.report import COLUMNS, Failed, Lane, Report, lanes_of, page
+from zturbo.telemetry.chrome import BESIDE
+from zturbo.telemetry.report import COLUMNS, Failed, Lane, Report, lanes_of, memory_of, page
 
 SINCE, UNTIL = 1000.0, 1010.0
 
@@ -48,6 +49,24 @@ def test_what_workers_did_is_cut_to_the_time_of_the_report() -> None:
     assert round(second.spent["code"], 6) == 10.0, "what was before and after is not of this time"
     assert sorted(second.steps) == list(range(COLUMNS))
     assert round(sum(part["code"] for part in second.steps.values()), 6) == 10.0
+
+
+def test_a_coroutine_that_has_not_finished_is_no_worker_of_its_own() -> None:
+    beside = BESIDE + 2
+    more = [meta("thread_name", 2, beside, "host:12, not finished"), work(2, beside, "code", 1000.0, 10.0)]
+    trace = {"traceEvents": [*a_trace()["traceEvents"], *more]}
+    assert lanes_of(trace, SINCE, UNTIL) == lanes_of(a_trace(), SINCE, UNTIL)
+
+
+def test_the_memory_of_workers_is_known_from_their_traces() -> None:
+    def counter(at: float, size: int) -> dict[str, Any]:
+        name = "memory of host:12"
+        return {"ph": "C", "name": name, "pid": 2, "tid": 0, "ts": at * 1e6, "args": {"bytes": size}}
+
+    sizes = [counter(999.5, 10), counter(1004.0, 30), counter(1011.0, 99)]
+    trace = {"traceEvents": [*a_trace()["traceEvents"], *sizes]}
+    assert memory_of(trace, SINCE, UNTIL) == {"p.b host:12": [(0.0, 10), (4.0, 30), (10.0, 30)]}
+    assert memory_of(a_trace(), SINCE, UNTIL) == {}
 
 
 class Page(HTMLParser):

@@ -28,10 +28,10 @@ def test_a_ring_has_the_newest_records() -> None:
     writer = Ring(memory)
     assert list(read_records(bytes(memory))) == []
     assert len(copy(memory)) == 16
-    writer.add(*record(1.0, 0.5, 0.25, first=(1, 2, 3, 4), last=(), several=True))
-    assert list(read_records(copy(memory))) == [
-        record(1.0, 0.5, 0.25, first=(1, 2, 3), last=(), several=True)
-    ]
+    more = {"several": True, "taken": 1 << 70, "given": 5, "failed": 1 << 20, "memory": 1 << 40}
+    writer.add(*record(1.0, 0.5, 0.25, first=(1, 2, 3, 4), last=(), **more))
+    kept = {**more, "taken": (1 << 64) - 1, "failed": (1 << 16) - 1}
+    assert list(read_records(copy(memory))) == [record(1.0, 0.5, 0.25, first=(1, 2, 3), last=(), **kept)]
     for number in range(ring.RECORDS + 5):
         writer.add(*record(10.0 + number, 0.5))
     found = list(read_records(bytes(memory)))
@@ -107,6 +107,16 @@ def test_deaths_events_and_tasks_that_run_are_shown() -> None:
     assert {e["name"] for e in events if e["ph"] == "i"} == {"died: SIGKILL", "</script> starts over"}
     (still,) = [e for e in events if e["name"] == "code, not finished"]
     assert (still["ts"], still["dur"], still["args"]["path"]) == (1007.5e6, 2.5e6, "3")
+
+
+def test_memory_is_a_counter_where_it_changes() -> None:
+    sizes = enumerate([0, 5000, 5000, 7000])
+    events = made(track(0, 7, *(record(1.0 + number, 0.5, memory=size) for number, size in sizes)))
+    counters = [(e["name"], e["ts"], e["args"]) for e in events if e["ph"] == "C"]
+    assert counters == [
+        ("memory of h:7", 1002_500_000, {"bytes": 5000}),
+        ("memory of h:7", 1004_500_000, {"bytes": 7000}),
+    ]
 
 
 PARTS = st.tuples(*[st.floats(0.0, 0.3) for _ in range(4)])

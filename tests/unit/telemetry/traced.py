@@ -8,7 +8,7 @@ from typing import Any
 
 __all__ = ["check_events"]
 
-KINDS = {"X", "M", "i", "s", "f"}
+KINDS = {"X", "M", "i", "s", "f", "C"}
 
 
 def check_events(events: Sequence[dict[str, Any]]) -> None:

@@ -16,6 +16,9 @@ SPAN = 0.02
 REST = 1.5 * SPAN
 """Seconds without input after which quick work is recorded, since nothing may follow."""
 
+LOOK = 1.0
+"""Seconds between two looks at the memory of the process."""
+
 PARTED = 64
 """Spans at most that end because work of another job begins, above one for each span of quick work."""
 
@@ -46,6 +49,7 @@ class Recorder:
         now: the time.
         finished: gives the tasks finished so far.
         failed: gives those of them that failed.
+        memory: gives the bytes of this process in memory.
 
     Attributes:
         due: when the next record is to be written; a stop-watch compares its time with that.
@@ -60,8 +64,11 @@ class Recorder:
         "_first",
         "_job",
         "_last",
+        "_look_at",
         "_lost",
         "_may_part",
+        "_memory",
+        "_memory_now",
         "_ring",
         "_several",
         "_spent",
@@ -77,10 +84,13 @@ class Recorder:
         now: float,
         finished: Callable[[], int] = lambda: 0,
         failed: Callable[[], int] = lambda: 0,
+        memory: Callable[[], int] = lambda: 0,
     ) -> None:
         self._ring = ring
         self._finished = finished
         self._failed = failed
+        self._memory_now = memory
+        self._memory, self._look_at = 0, now
         self._at = now
         self._spent: Spent = (0.0, 0.0, 0.0, 0.0)
         self._tasks = self._lost = 0
@@ -161,6 +171,8 @@ class Recorder:
                 taken, self._taken = self._taken, 0
             first, last = _path(*begun), _path(*end)
         given, self.given = self.given, 0
+        if ended >= self._look_at:
+            self._memory, self._look_at = self._memory_now(), ended + LOOK
         began, self._at, self._spent = self._at, ended, spent
         self._ring.add(
             began,
@@ -177,6 +189,7 @@ class Recorder:
             taken,
             given,
             failed,
+            self._memory,
         )
 
 

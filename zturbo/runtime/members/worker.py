@@ -45,6 +45,7 @@ from zturbo.runtime.process.forked import part_on_fork
 from zturbo.runtime.process.prints import Prints
 from zturbo.runtime.process.ringfile import RingFile
 from zturbo.runtime.process.stackfile import also_answer
+from zturbo.runtime.process.usage import memory_of_this_process
 from zturbo.telemetry.ring import Ring
 from zturbo.wire.codec import BadBatch
 from zturbo.wire.control import to_broker
@@ -154,6 +155,7 @@ class WorkerProcess:
                 perf_counter(),
                 lambda: production.finished + production.tasks + production.out.finished,
                 lambda: production.failed + len(production.out.fails) - production.out.passing,
+                memory_of_this_process,
             )
         self._room = threading.Event()
         self._room.set()

@@ -85,3 +85,13 @@ def test_the_number_of_parted_spans_is_bounded() -> None:
     assert PARTED <= len(found) <= PARTED + 2
     assert [one.first for one in found[:3]] == [(0,), (1,), (2,)]
     assert [one.several for one in found[:3]] == [False] * 3 and any(one.several for one in found)
+
+
+def test_the_memory_of_the_process_is_looked_at_once_a_second() -> None:
+    memory, sizes = bytearray(SIZE), iter(range(1, 100))
+    recorder = Recorder(Ring(memory), 1.0, memory=lambda: next(sizes))
+    for number in range(1, 26):
+        now = 1.0 + number / 10
+        recorder.record(now - 0.1, (0.0, now - 1.1, 0.0, 0.0), now, (0.0, now - 1.0, 0.0, 0.0))
+    found = [one.memory for one in read_records(bytes(memory))]
+    assert found[0] == 1 and found[-1] == 3 and found == sorted(found), "at 1.1, 2.1 and 3.1 or soon after"
