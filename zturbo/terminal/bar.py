@@ -1,4 +1,4 @@
-"""A progress bar for a user's own loops. It shows nothing unless stderr is a terminal."""
+"""A progress bar for a user's own loops. Where stderr is no terminal, it is a text: see ``barlines``."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any, Generic, TypeVar
 
 from zturbo.api.options import Options
 from zturbo.checks import check_count, check_type
+from zturbo.terminal.barlines import bar_lines
 from zturbo.terminal.board import one_line
 
 __all__ = ["ProgressBar", "progressbar"]
@@ -52,7 +53,9 @@ class ProgressBar(Generic[T]):
         self.desc = desc or ""
         self.total = len(iterable) if total is None and isinstance(iterable, Sized) else total
         self.n = 0
-        self._bars = _bars() if show and sys.stderr.isatty() else None
+        drawn = show and sys.stderr.isatty()
+        self._bars = _bars() if drawn else None
+        self._lines = bar_lines() if show and not drawn else None
         if self._bars is not None:
             self._row = self._bars.add_task(one_line(self.desc, LONGEST), total=self.total)
 
@@ -76,6 +79,8 @@ class ProgressBar(Generic[T]):
         if self._bars is not None:
             shown = one_line(self.desc, LONGEST)
             self._bars.update(self._row, completed=self.n, total=self.total, description=shown)
+        elif self._lines is not None:
+            self._lines.update(one_line(self.desc, LONGEST), self.n, self.total)
 
     def set_description(self, desc: str) -> None:
         """Change the text before the bar."""
@@ -87,6 +92,9 @@ class ProgressBar(Generic[T]):
         if self._bars is not None:
             self._bars.stop()
             self._bars = None
+        if self._lines is not None:
+            self._lines.close(one_line(self.desc, LONGEST), self.n, self.total)
+            self._lines = None
 
     def __enter__(self) -> ProgressBar[T]:
         return self
@@ -104,6 +112,9 @@ def progressbar(
     **kwargs: Any,
 ) -> ProgressBar[T]:
     """A progress bar over an iterable, or one to ``update()`` by hand.
+
+    Where stderr is no terminal, a line each ten seconds tells how far it is; in a notebook, a text that
+    changes.
 
     Args:
         iterable: the iterable that the bar goes over; None if you call ``update()``.

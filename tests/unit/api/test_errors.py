@@ -229,7 +229,7 @@ def test_options_from_a_text() -> None:
     }
 
 
-def test_a_bar_on_no_terminal_is_quiet(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_short_bar_on_no_terminal_is_quiet(capsys: pytest.CaptureFixture[str]) -> None:
     bar = progressbar(range(3), "three", position=2, leave=False)
     assert bar.total == 3 and list(bar) == [0, 1, 2] and bar.n == 3
     with progressbar(total=2) as by_hand:
