@@ -37,6 +37,8 @@ class WorkerFlow:
     shares: Shares = NOTHING
     rate: float = 0.0
     """Tasks a second."""
+    given: float = 0.0
+    """Outputs a second."""
     busy: bool = False
     """Whether a task runs in it now."""
     waiting: int = 0
@@ -93,6 +95,11 @@ class StageFlow:
         return sum(worker.rate for worker in self.workers)
 
     @property
+    def given(self) -> float:
+        """Outputs a second."""
+        return sum(worker.given for worker in self.workers)
+
+    @property
     def shares(self) -> Shares:
         """The mean over its workers."""
         n = len(self.workers) or 1
@@ -134,6 +141,7 @@ class StageFlow:
             "ordered": self.ordered,
             "waiting": self.waiting,
             "rate": round(self.rate, 3),
+            "given": round(self.given, 3),
             "p50": self.quantile(0.5),
             "p99": self.quantile(0.99),
             "shares": {"code": code, "input": waited, "held": held, "own": own},
@@ -201,6 +209,7 @@ def worker_of(member: dict[str, Any]) -> WorkerFlow:
         code, waited, held, own = (part / total for part in parts)
         flow.shares = code, waited, held, own
     flow.rate = max(0, latest["tasks"] - before["tasks"]) / seconds
+    flow.given = max(0, latest["outputs"] - before["outputs"]) / seconds
     flow.cpu = max(0, latest["cpu"] - before["cpu"]) / 1e6 / seconds
     if before["received"]:
         flow.received = max(0, latest["received"] - before["received"]) / seconds

@@ -29,6 +29,7 @@ def member(
     cpu: float = 0.1,
     seconds: int = 4,
     number: int = 0,
+    outputs: int = 1,
 ) -> dict[str, Any]:
     """A member whose time went to these parts in the last seconds; the rest was waiting for input."""
     times = Histogram()
@@ -41,6 +42,7 @@ def member(
         own=round(own * seconds * SECOND),
         input=round((1 - code - held - own) * seconds * SECOND),
         tasks=tasks,
+        outputs=tasks * outputs,
         waiting=waiting,
         pending=pending,
         running=running,

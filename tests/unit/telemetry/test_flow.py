@@ -11,7 +11,7 @@ from zturbo.telemetry.flow import by_host, by_pipeline
 def test_a_stage_is_the_sum_or_the_mean_of_its_workers() -> None:
     (pipeline,) = by_pipeline(
         telemetry(
-            member(0, code=0.5, rate=10, pending=30),
+            member(0, code=0.5, rate=10, pending=30, outputs=3),
             member(1, code=1.0, rate=8, waiting=3, each=0.1),
             member(1, code=0.5, own=0.25, rate=2, waiting=1, each=0.1, number=1),
             member(-1, pending=7),
@@ -22,7 +22,8 @@ def test_a_stage_is_the_sum_or_the_mean_of_its_workers() -> None:
     first, second, third = pipeline.stages
     assert first.waiting == 11
     assert second.waiting == 30 + 4
-    assert second.rate == pytest.approx(10)
+    assert second.rate == second.given == pytest.approx(10)
+    assert first.given == pytest.approx(30)
     assert second.shares == pytest.approx((0.75, 0.125, 0.0, 0.125))
     assert second.load == pytest.approx(0.875)
     assert (second.busy, second.starting, second.wanted) == (2, 1, 3)

@@ -115,6 +115,7 @@ function pipelineView() {
         here ? el("span", { class: "mark", text: stage.workers ? "slowest stage" : "no worker" }) : null,
         el("div", { class: "rate", text: rate(stage.rate) }),
         bar([s.code, s.input, s.held, s.own]),
+        Math.abs(stage.given - stage.rate) > 0.1 * stage.rate + 0.05 ? el("p", { text: `outputs: ${rate(stage.given)}` }) : null,
         el("p", { text: `${percent(s.code + s.own)} busy` }),
         el("p", { text: workers }),
         pipeline.problems[stage.stage] && !(here && !stage.workers) ? el("p", { class: "bad", text: `does not start: ${pipeline.problems[stage.stage]}` }) : null,
