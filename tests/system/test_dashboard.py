@@ -475,8 +475,30 @@ return found;
 drawing makes if nothing is new, and if there is something new of one job and of one worker."""
 
 
+PAINTED = """
+const lane = state.lanes[0];
+const many = Array.from({length: 100}, (_, i) => ({...lane, id: `lane ${i}`, name: `p.stage${i % 5}`}));
+const before = [state, lanes];
+state = {...state, lanes: many};
+lanes = new Map();
+noteLanes();
+draw(true);
+for (let i = 0; i < 20; i++) paintAll();
+const found = [...document.querySelectorAll("canvas[data-lane]")].filter(onScreen).length;
+[state, lanes] = before;
+draw(true);
+return found;
+"""
+"""Paints 100 workers 20 times; returns how many of them are on the screen."""
+
+
 def many_jobs_and_workers(browser: Any, page: str) -> None:
     """Drawing anew touches only what has changed, so the page stays smooth at any size."""
+
+    def layouts() -> int:
+        found = browser.execute_cdp_cmd("Performance.getMetrics", {})["metrics"]
+        return int(next(one["value"] for one in found if one["name"] == "LayoutCount"))
+
     for view, rows in (("jobs", 100), ("workers", 100)):
         browser.get(f"{page}/{view}")
         eventually(
@@ -484,6 +506,11 @@ def many_jobs_and_workers(browser: Any, page: str) -> None:
         )
         shown, idle, changed = browser.execute_script(MANY)
         assert (shown, idle) == (rows, 0) and 1 <= changed <= 4, (view, shown, idle, changed)
+    browser.execute_cdp_cmd("Performance.enable", {})
+    before = layouts()
+    on_screen = browser.execute_script(PAINTED)
+    made = layouts() - before
+    assert on_screen > 10 and made < 14, (on_screen, made, "it is laid out for what is new, not to paint")
 
 
 def test_it_moves_shows_a_death_and_cancels(network: tuple[Cluster, Client, str, str], browser: Any) -> None:

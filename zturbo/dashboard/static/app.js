@@ -174,15 +174,19 @@ function onScreen(canvas) {
 function paintAll() {
   const style = getComputedStyle(document.documentElement);
   const colours = PARTS.map(([name]) => style.getPropertyValue(`--${name}`).trim());
-  document.querySelectorAll("canvas[data-lane]").forEach((canvas) => { if (onScreen(canvas)) paint(canvas, colours); });
+  // All is measured before anything is drawn: else each lane would have the page laid out anew.
+  const shown = [...document.querySelectorAll("canvas[data-lane]")].filter(onScreen).map((canvas) => [canvas, canvas.clientWidth]);
+  for (const [canvas, wide] of shown) paint(canvas, colours, wide);
 }
 
-function paint(canvas, colours) {
+function paint(canvas, colours, wide) {
   const lane = lanes.get(canvas.dataset.lane);
   if (!lane) return;
-  const width = (canvas.width = canvas.clientWidth * devicePixelRatio || 600);
-  const height = (canvas.height = 24 * devicePixelRatio);
+  const width = Math.round(wide * devicePixelRatio) || 600;
+  const height = Math.round(24 * devicePixelRatio);
   const pen = canvas.getContext("2d");
+  if (canvas.width !== width || canvas.height !== height) [canvas.width, canvas.height] = [width, height];
+  else pen.clearRect(0, 0, width, height);
   const begin = windowEnd() - span;
   const scale = width / span;
   const known = span <= FINE && spans.has(lane.id) ? spans.get(lane.id).list : [];
