@@ -5,7 +5,8 @@
 
 ``zturbo up`` runs five stages on this host, ``zturbo dashboard`` shows them, and Chromium looks at each view
 for some seconds while the jobs run. A frame is late where the page computes for longer; "drawn in" is the
-time in which a view is drawn anew, which happens twice a second. Needs Chromium with its driver, and pip
+time in which a view is drawn anew, which happens twice a second. "CPU" is what the page's main thread uses of
+a core: it holds on a busy machine, too, where frames wait for others. Needs Chromium with its driver, and pip
 install 'zturbo[dashboard]' selenium.
 """
 
@@ -82,17 +83,28 @@ def measure(driver: Any, link: str, seconds: float) -> list[float]:
     """Look at a view.
 
     Returns:
-        Milliseconds between frames (median, 99 %, longest), and to draw the view; the number of elements.
+        Milliseconds between frames (median, 99 %, longest), and to draw the view; the percent of a core that
+        its thread uses; the number of elements.
     """
+
+    def used() -> float:
+        """Seconds of CPU of the page's main thread."""
+        told = driver.execute_cdp_cmd("Performance.getMetrics", {})["metrics"]
+        return float(next(one["value"] for one in told if one["name"] == "ThreadTime"))
+
     driver.get(link)
     while not driver.execute_script("return Boolean(state && state.pipelines && state.lanes.length)"):
         time.sleep(0.1)
+    driver.execute_cdp_cmd("Performance.enable", {"timeDomain": "threadTicks"})
+    before, began = used(), time.monotonic()
+    time.sleep(seconds)
+    busy = 100 * (used() - before) / (time.monotonic() - began)
     driver.execute_script(WATCH)
     time.sleep(seconds)
     gaps = sorted(driver.execute_script("return window.gaps"))
     drawn = sorted(driver.execute_script(DRAWN) for _ in range(5))[2]
     nodes = driver.execute_script("return document.querySelectorAll('*').length")
-    return [gaps[len(gaps) // 2], gaps[int(len(gaps) * 0.99)], gaps[-1], drawn, nodes]
+    return [gaps[len(gaps) // 2], gaps[int(len(gaps) * 0.99)], gaps[-1], drawn, busy, nodes]
 
 
 def main(words: list[str] | None = None) -> int:
@@ -118,11 +130,12 @@ def main(words: list[str] | None = None) -> int:
         with page(peer.client.broker) as link, browser(args.size) as driver:
             root = link.partition("/pipeline")[0]
             driver.get(link)  # with its token, if it has one
-            heads = ("view", "frames: median", "99 %", "longest", "drawn in", "elements")
+            heads = ("view", "frames: median", "99 %", "longest", "drawn in", "CPU", "elements")
             sys.stdout.write(f"| {' | '.join(heads)} |\n{'| --- ' * len(heads)}|\n")
             for view in VIEWS:
                 *times, nodes = measure(driver, f"{root}/{view}", args.seconds)
-                cells = [f"{one:.0f} ms" for one in times[:3]] + [f"{times[3]:.1f} ms", f"{nodes:.0f}"]
+                cells = [f"{one:.0f} ms" for one in times[:3]]
+                cells += [f"{times[3]:.1f} ms", f"{times[4]:.0f} %", f"{nodes:.0f}"]
                 sys.stdout.write(f"| {view} | {' | '.join(cells)} |\n")
                 sys.stdout.flush()
                 if args.shots is not None:
