@@ -374,6 +374,7 @@ class Arrivals:
             self._monitors.remove(watched)
             watched[0].disable_monitor()
             watched[1].close()
+            self._keyless.discard(watched[1])
 
 
 def _received(fd: int, inode: int) -> int | None:
