@@ -36,6 +36,7 @@ from zturbo.runtime.code.overlapping import AsyncRunner
 from zturbo.runtime.code.production import Production
 from zturbo.runtime.code.runner import Runner
 from zturbo.runtime.code.stagehost import StageHost
+from zturbo.runtime.process.running import GIVEN, SERIAL
 from zturbo.slotted import replace
 from zturbo.wire.codec import decode, encode
 from zturbo.wire.control import from_broker, to_broker
@@ -200,6 +201,8 @@ class _Slot:
         """What was begun last: what a node reads of a worker that died in it."""
         self._table: dict[int, Running] = {}
         self._head: tuple[bytes, int, Path, bool] = (b"", 0, (), False)
+        self._shift = 0
+        self.numbers = self
 
     def begin(self, job: bytes, epoch: int, prefix: Path, root: bool) -> None:
         self._head = (job, epoch, prefix, root)
@@ -210,15 +213,23 @@ class _Slot:
         self.died = ((job, epoch, path, 0),)
         self._world.executions[(job, self._stage, epoch, path)] += 1
 
+    def run(self, job: bytes, epoch: int, first: Path, n: int) -> int:
+        self.begin(job, epoch, first[:-1], not first)
+        self._shift = first[-1] - 1 if first else 0
+        return 1
+
+    def __setitem__(self, item: int, value: int) -> None:
+        """One of ``RunningNote.numbers`` becomes this."""
+        if item == SERIAL:
+            self.task(value + self._shift)
+        elif item == GIVEN and len(self.died) == 1:
+            self.died = ((*self.died[0][:3], value),)
+
     def several(self, job: bytes, epoch: int, paths: list[Path]) -> None:
         for path in paths:
             self._world.executions[(job, self._stage, epoch, path)] += 1
         if paths:
             self.died = tuple((job, epoch, path, 0) for path in paths)
-
-    def given(self, count: int) -> None:
-        if len(self.died) == 1:
-            self.died = ((*self.died[0][:3], count),)
 
     def nearest(self, job: bytes, epoch: int, paths: list[Path]) -> None: ...
 
