@@ -114,7 +114,7 @@ def test_a_socket_on_this_host_is_its_users_alone(tmp_path: Path, monkeypatch: p
     monkeypatch.chdir(tmp_path)
     mask = os.umask(0)
     try:
-        for address in 2 * (f"ipc://{tmp_path}/whole", "ipc://relative"):  # the second finds the first one's file
+        for address in 2 * (f"ipc://{tmp_path}/whole", "ipc://relative"):  # the second finds a file
             with zmq.Context() as context:  # its end waits until the socket is closed
                 made = make(context, zmq.PULL, bind=address)
                 assert os.stat(address.removeprefix("ipc://")).st_mode & 0o777 == 0o600
