@@ -18,7 +18,7 @@ AGAIN_AFTER = 1.0
 WINDOW_BYTES = 32 << 20
 """Bytes of results that may be on the way or wait for the caller."""
 
-WINDOW_MAX = 16_384
+WINDOW_MAX = 32_768
 """Results that may be on the way or wait for the caller."""
 
 WINDOW_MIN = 4
