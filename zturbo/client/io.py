@@ -94,6 +94,8 @@ class _Request:
     tries: int = 0
     waits: float = 0.0
     """When the broker last said that it cannot answer yet."""
+    unsent: bool = False
+    """Whether it could not be sent, for want of a connection."""
 
     def settle(self, value: Any, error: BaseException | None = None) -> None:
         """Give the answer or the error to the caller, unless it has cancelled the request."""
@@ -140,6 +142,8 @@ class ClientIO:
         )
         self._guard = Guard(log)
         self._requests: dict[int, _Request] = {}
+        self._connections = 0
+        """How often the connection has stood. Each time, all that waits for one is sent."""
         self._heard = 0.0
         self._examiner = Examiner(broker, "broker", PATIENCE)
         self._silent_since = math.inf
@@ -378,19 +382,26 @@ class ClientIO:
             frames = self.memory.to_broker(frames)
         try:
             send_frames(self._control, frames)
+            request.unsent = False
         except zmq.Again:
-            request.again = now + 0.05
+            request.again, request.unsent = now + 0.05, True
 
     def _requests_due(self, now: float) -> float:
         if self._reason and not any(request.waits for request in self._requests.values()):
             self._reason = ""
-        silent = self._is_silent(now)
+        control = self._control
+        connected = isinstance(control, Dealer) and control.connected()
+        if isinstance(control, Dealer) and self._connections != control.connections:
+            self._connections = control.connections
+            for request in self._requests.values():
+                request.again = min(request.again, now) if request.unsent else request.again
+        silent = self._is_silent(now, connected)
         self._silent_since = min(self._silent_since, now) if silent else math.inf
         seen = self._examiner.news(now, answers=not silent)
         if self._silent_since + QUIET <= now and (seen or not self._away):
             self._complain([request.deadline for request in self._requests.values()], now)
         until = self._examiner.deadline()
-        if denial := self._denial():
+        if denial := self._denial(connected):
             for ref, request in list(self._requests.items()):
                 del self._requests[ref]
                 request.settle(None, AccessDenied(denial))
@@ -409,18 +420,18 @@ class ClientIO:
                 until = min(until, request.deadline)
         return until
 
-    def _denial(self) -> str:
+    def _denial(self, connected: bool) -> str:
         """Why the broker does not let this client in, as a sentence; empty if it does."""
         control = self._control
-        if not isinstance(control, Dealer) or control.connected() or not control.is_final:
+        if connected or not isinstance(control, Dealer) or not control.is_final:
             return ""
         return f"the broker at {self.broker} does not let this client in: {control.denial}"
 
-    def _is_silent(self, now: float) -> bool:
+    def _is_silent(self, now: float, connected: bool) -> bool:
         """Whether the broker owes an answer, and there is no connection to it or no answer in time."""
         if not self._requests:
             return False
-        if not (isinstance(self._control, Dealer) and self._control.connected()):
+        if not connected:
             return True
         if self._heard + REPEAT >= now:
             return False
