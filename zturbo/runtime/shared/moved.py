@@ -62,6 +62,7 @@ class MovedSegments:
         self._path = folder
         self._end = 0
         self._direct = True
+        self._adding = False
         with suppress(FileNotFoundError):
             for path in sorted(folder.iterdir()):
                 if path.name.endswith(_SUFFIX):
@@ -103,18 +104,28 @@ class MovedSegments:
         head = mmap.mmap(-1, _PAGE)
         raw = _HEAD.pack(_MARK, sums, number, content.nbytes, crc_of(b"", [content], sums=sums), 0)
         head[: _HEAD.size] = raw[:-4] + crc_of(raw[:-4], [], sums=False).to_bytes(4, "little")
+        with self._lock:
+            self._adding = True
+        try:
+            self._add(number, [memoryview(head), content], direct=direct)
+        finally:
+            with self._lock:
+                self._adding = False
+
+    def _add(self, number: int, parts: list[memoryview], *, direct: bool) -> None:
         if self._file is None or self._end >= MOST_BYTES:
             self._begin()
         assert self._file is not None
         try:
-            self._write([memoryview(head), content], direct=direct)
+            self._write(parts, direct=direct)
         except BaseException:
             os.ftruncate(self._file, self._end)
             raise
+        size = parts[1].nbytes
         with self._lock:
-            self._places[number] = _Place(self._path, self._end, content.nbytes)
+            self._places[number] = _Place(self._path, self._end, size)
             self._left[self._path] += 1
-        self._end += _PAGE + content.nbytes
+        self._end += _PAGE + size
 
     def _begin(self) -> None:
         self._folder.mkdir(mode=0o700, exist_ok=True)
@@ -180,6 +191,11 @@ class MovedSegments:
             if place is None:
                 return
             self._left[place.path] -= 1
+            last: int | None = None
+            if place.path == self._path and not self._left[place.path] and not self._adding:
+                last, self._file, self._path = self._file, None, self._folder
+        if last is not None:
+            os.close(last)
         if not self._remove_if_empty(place.path) and _fallocate is not None:
             with suppress(OSError):
                 fd = os.open(place.path, os.O_WRONLY | os.O_CLOEXEC)

@@ -284,3 +284,16 @@ def test_files_go_when_nothing_in_them_is_needed(disk: Path, monkeypatch: pytest
         moved.free(number)
     moved.close()
     assert not disk.exists()
+
+
+def test_a_file_goes_with_the_last_segment_in_it_and_another_is_begun(disk: Path) -> None:
+    moved = MovedSegments(disk)
+    for number in (1, 2):
+        moved.add(number, some(number), direct=False)
+    moved.free(1)
+    assert moved.read(2, 1, 2) == bytes([2, 2])
+    moved.free(2)
+    assert not list(disk.iterdir()), "not even the heads are left"
+    moved.add(3, some(3), direct=False)
+    assert moved.read(3, 1, 2) == bytes([3, 3])
+    moved.close()
