@@ -27,8 +27,8 @@ def test_quick_work_is_recorded_together_and_long_work_by_itself() -> None:
     recorder.record(3.03, (0.02, 2.005, 0.0, 0.005), 4.03, (1.02, 2.005, 0.0, 0.005))
     one, two, three, four = read_records(bytes(memory))
     assert (one.job, one.first, one.last, one.tasks, one.several) == (JOB, (3,), (9,), 5, False)
-    assert (one.taken, one.given) == (500, 70), "five of six tasks, which have 600 bytes with their paths"
-    assert (two.taken, two.given, three.taken, four.taken, four.given) == (0, 0, 0, 94, 0)
+    assert (one.taken, one.given) == (446, 70), "five of six tasks, which have 536 bytes"
+    assert (two.taken, two.given, three.taken, four.taken, four.given) == (0, 0, 0, 30, 0)
     assert abs(one.code - 0.02) < 1e-6 and one.ended == 1.025
     assert (two.ended, three.began, three.ended, round(three.input, 3)) == (1.03, 1.03, 3.03, 2.0)
     assert not any(three.job) and three.tasks == 0
