@@ -113,10 +113,11 @@ def test_a_job_that_goes_on(cluster: Cluster, client: Client, tmp_path: Path) ->
     told = run(cluster, "job", "goes on")
     assert re.search(r"state +running\n", told.out)
     assert re.search(
-        r"STAGE +QUEUED +RUNNING +DONE +FAILED +BUSY +RATE +P50 +P99 +CODE/IN/HELD/OWN\n", told.out
+        r"STAGE +QUEUED +RUNNING +DONE +FAILED +BUSY +IDLE +START +WANT +RATE +P50 +P99 +CODE/IN/HELD/OWN\n",
+        told.out,
     )
     busy = re.compile(
-        r"gate +0 +1 +0 +0 +1 of 2 .* \d+/\d+/\d+/\d+ %\n"
+        r"gate +0 +1 +0 +0 +1 +1 +0 +2 .* \d+/\d+/\d+/\d+ %\n"
     )  # workers are measured once a second
     eventually(lambda: busy.search(run(cluster, "job", "goes on").out) is not None)
     now = json.loads(run(cluster, "job", "goes on", "--json").out)

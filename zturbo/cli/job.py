@@ -104,14 +104,12 @@ def _stages(counts: list[dict[str, Any]], flow: PipelineFlow | None) -> list[tup
     rows = [heads, *(tuple(str(count[name]) for name in names) for count in counts)]
     if flow is None or len(flow.stages) != len(counts):
         return rows
-    rows[0] += ("BUSY", "RATE", "P50", "P99", "CODE/IN/HELD/OWN")
+    rows[0] += ("BUSY", "IDLE", "START", "WANT", "RATE", "P50", "P99", "CODE/IN/HELD/OWN")
     for number, stage in enumerate(flow.stages, 1):
-        busy = f"{stage.busy} of {len(stage.workers)}" + (
-            f", {stage.starting} start" if stage.starting else ""
-        )
+        workers = stage.busy, len(stage.workers) - stage.busy, stage.starting, stage.wanted
         times = (shown_time(stage.quantile(share)) for share in (0.5, 0.99))
         shares = "/".join(str(round(100 * share)) for share in stage.shares)
-        rows[number] += (busy, per_second(stage.rate), *times, f"{shares} %")
+        rows[number] += (*map(str, workers), per_second(stage.rate), *times, f"{shares} %")
     return rows
 
 
