@@ -131,7 +131,7 @@ class ClientIO:
         check_room()
         self._context = new_context()
         self._arrivals = Arrivals()
-        self._control = make(
+        control = make(
             self._context,
             zmq.DEALER,
             connect=broker,
@@ -140,6 +140,8 @@ class ClientIO:
             arrivals=self._arrivals,
             longest=MAX_ANSWER,
         )
+        assert isinstance(control, Dealer)
+        self._control = control
         self._guard = Guard(log)
         self._requests: dict[int, _Request] = {}
         self._connections = 0
@@ -168,8 +170,7 @@ class ClientIO:
         """(when, call) for each call that is to be made later."""
         self._poller = zmq.Poller()
         self._poller.register(self._control, zmq.POLLIN)
-        if isinstance(self._control, Dealer):
-            self._poller.register(self._control.changes, zmq.POLLIN)
+        self._poller.register(self._control.changes, zmq.POLLIN)
         self._poller.register(self._posted.fd, zmq.POLLIN)
         self._thread = threading.Thread(target=self._run, name="zturbo-client", daemon=True)
         self._thread.start()
@@ -312,7 +313,7 @@ class ClientIO:
                 self._posted.read()
             elif socket is self._control:
                 self._read_control()
-            elif isinstance(self._control, Dealer) and socket is self._control.changes:
+            elif socket is self._control.changes:
                 self._control.connected()
             elif isinstance(socket, zmq.Socket) and not socket.closed:
                 self.results.read(socket, now)
@@ -389,12 +390,12 @@ class ClientIO:
     def _requests_due(self, now: float) -> float:
         if self._reason and not any(request.waits for request in self._requests.values()):
             self._reason = ""
-        control = self._control
-        connected = isinstance(control, Dealer) and control.connected()
-        if isinstance(control, Dealer) and self._connections != control.connections:
-            self._connections = control.connections
+        connected = self._control.connected()
+        if self._connections != self._control.connections:
+            self._connections = self._control.connections
             for request in self._requests.values():
-                request.again = min(request.again, now) if request.unsent else request.again
+                if request.unsent:
+                    request.again = min(request.again, now)
         silent = self._is_silent(now, connected)
         self._silent_since = min(self._silent_since, now) if silent else math.inf
         seen = self._examiner.news(now, answers=not silent)
@@ -422,10 +423,9 @@ class ClientIO:
 
     def _denial(self, connected: bool) -> str:
         """Why the broker does not let this client in, as a sentence; empty if it does."""
-        control = self._control
-        if connected or not isinstance(control, Dealer) or not control.is_final:
+        if connected or not self._control.is_final:
             return ""
-        return f"the broker at {self.broker} does not let this client in: {control.denial}"
+        return f"the broker at {self.broker} does not let this client in: {self._control.denial}"
 
     def _is_silent(self, now: float, connected: bool) -> bool:
         """Whether the broker owes an answer, and there is no connection to it or no answer in time."""
