@@ -98,9 +98,12 @@ class RunningNote:
 
         Each is noted by :meth:`task`.
         """
-        _TASK.pack_into(self._map, 0, 0, 0, 0, 0.0)
+        self._begin(0 if root else 1, job, epoch, prefix, 0, 0.0)
+
+    def _begin(self, kind: int, job: bytes, epoch: int, prefix: Path, number: int, since: float) -> None:
+        _TASK.pack_into(self._map, 0, 0, number, 0, since)
         struct.pack_into(f"<{len(prefix)}Q", self._map, _PREFIX_AT, *prefix)
-        _HEAD.pack_into(self._map, _HEAD_AT, 0 if root else 1, len(prefix), job, epoch)
+        _HEAD.pack_into(self._map, _HEAD_AT, kind, len(prefix), job, epoch)
 
     def run(self, job: bytes, epoch: int, first: Path, n: int) -> int:
         """So many siblings are going to run, one after another. The first of them has this path.
@@ -114,11 +117,8 @@ class RunningNote:
         """
         begun = self._serial + 1
         self._serial += n
-        self.begin(job, epoch, first[:-1], not first)
-        number = (first[-1] - begun) % _NUMBERS if first else 0
-        _TASK.pack_into(self._map, 0, 0, number, 0, monotonic())
-        if first:
-            _HEAD.pack_into(self._map, _HEAD_AT, 4, len(first) - 1, job, epoch)
+        kind, number = (4, (first[-1] - begun) % _NUMBERS) if first else (0, 0)
+        self._begin(kind, job, epoch, first[:-1], number, monotonic())
         return begun
 
     def seen(self, now: float) -> None:
