@@ -143,14 +143,14 @@ class PlainCalls:
         """
         out, note, start = call.out, self._context.running_note, call.unstarted.popleft
         numbers = note.numbers
-        starts, add = None, out.contents.append  # of the output that the last task gave, if it was bare
+        add = out.contents.append
         counted = False  # whether the last task's outputs may be counted in the note
         i = 0
         for first, n in runs:
             prefix = first[:-1]
             begun = note.run(call.job, call.epoch, first, n)
             shift = (first[-1] if first else 0) - begun
-            starts = None
+            starts = None  # where the outputs of the last task stand, and ``add`` adds, if it gave a bare one
             for serial in range(begun, begun + n):
                 try:
                     start()

@@ -128,7 +128,7 @@ class Recorder:
         for batch, start, stop in pieces:
             plain = not batch.buffers and batch.metas is None
             nbytes = len(batch.blob) if plain else batch.nbytes  # the property costs as much as all the rest
-            self._taken += nbytes if stop - start == batch.n else nbytes * (stop - start) // max(1, batch.n)
+            self._taken += nbytes * (stop - start) // max(1, batch.n)
 
     def record(self, since: float, before: Spent, now: float, spent: Spent) -> None:
         """A lap of the stop-watch is over, and a record is due.
