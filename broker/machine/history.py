@@ -9,8 +9,8 @@ from typing import NamedTuple
 from zturbo.core.effects import Record
 from zturbo.jobstates import ENDED, JobState
 from zturbo.wire.control.view import Member
-from zturbo_broker.jobs.forgets import Forgets
 from zturbo_broker.jobs.job import Job
+from zturbo_broker.jobs.joblists import JobLists
 from zturbo_broker.machine.known import Known
 from zturbo_broker.members.lost_sinks import LostSinks
 
@@ -42,7 +42,7 @@ class History:
         keep: seconds for which a job stays.
     """
 
-    def __init__(self, known: Known, forgets: Forgets, lost_sinks: LostSinks, keep: float) -> None:
+    def __init__(self, known: Known, forgets: JobLists, lost_sinks: LostSinks, keep: float) -> None:
         self.effects = known.effects
         self.membership = known.membership
         self.counts = known.counts

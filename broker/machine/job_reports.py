@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from zturbo.core.effects import Confirm, Record
+from zturbo.core.effects import Record
 from zturbo.jobstates import ENDED, JobState
 from zturbo.wire.carried import carried_id
-from zturbo.wire.control import from_broker, to_broker
+from zturbo.wire.control import to_broker
 from zturbo_broker.jobs.job import Job
 from zturbo_broker.machine.known import Known
 from zturbo_broker.machine.lifecycle import Lifecycle
@@ -84,13 +84,10 @@ class JobReports:
         for name in message.large:
             if (job := self.jobs.get(name)) is not None:
                 job.large = True
-        ended = [
-            told[0]
-            for told in message.jobs
-            if self._ended(message.incarnation, *told, message.ended.get(told[0], ()), now)
-        ]
-        if ended:
-            self.effects.append(Confirm(identity, from_broker.Confirmed(jobs=tuple(ended))))
+        for told in message.jobs:
+            name = told[0]
+            if self._ended(message.incarnation, *told, message.ended.get(name, ()), now):
+                self.life.confirms.add([message.incarnation], name, now)
 
     def _ended(
         self,

@@ -16,8 +16,8 @@ from zturbo.wire.control.view import Member
 from zturbo.wire.messages import Stamp
 from zturbo_broker.jobs.codes import Choice, choose, other_code
 from zturbo_broker.jobs.feeds import Feeds
-from zturbo_broker.jobs.forgets import Forgets
 from zturbo_broker.jobs.job import Job
+from zturbo_broker.jobs.joblists import JobLists
 from zturbo_broker.jobs.placement import Placed, Placement, StageInfo
 from zturbo_broker.jobs.roots import Roots
 from zturbo_broker.jobs.seekers import Seekers
@@ -83,7 +83,9 @@ class Lifecycle:
         self.draining: set[bytes] = set()
         """Members that are about to leave: no job is placed on them."""
         self.deadlines = Deadlines()
-        self.forgets = Forgets()
+        self.forgets = JobLists(from_broker.Forget)
+        self.confirms = JobLists(from_broker.Confirmed)
+        """Sinks are told that ends are in the ledger."""
         self.history = History(known, self.forgets, self.lost_sinks, keep)
         self.feeds = Feeds(feed_timeout)
         self.seekers = Seekers(SEEK, known.effects)
@@ -419,6 +421,7 @@ class Lifecycle:
             self.deadlines.first(),
             self.feeds.first(),
             self.forgets.deadline(),
+            self.confirms.deadline(),
             self.views.deadline(),
             self.now if self.unplaced else None,
         ]

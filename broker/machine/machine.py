@@ -247,6 +247,7 @@ class BrokerMachine:
         self.reachability.tick(now)
         self.life.time_out(now)
         self.effects.extend(self.life.forgets.say(now))
+        self.effects.extend(self.life.confirms.say(now))
         self.life.ask_known_failures(now)
         self.life.history.prune_old(now)
         self.senders.tick(now)

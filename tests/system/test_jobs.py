@@ -192,7 +192,7 @@ def test_a_task_that_changes_above_an_ordered_stage() -> None:
             os.kill(child.pid, signal.SIGKILL)
         eventually(lambda: client.jobs()[0]["epoch"] > 1)
         reader.join()
-        # The sink has all of the job. Its word of it is at the broker about as soon as the first result is here.
+        # The sink has all of it. The broker hears that at about the same time as the first result is here.
         eventually(lambda: client.jobs(status["id"])[0]["state"] == "done")
         got = [*first, *stream]
         numbers = [number for _, number in got]

@@ -5,10 +5,11 @@ from __future__ import annotations
 import pytest
 
 from tests.unit.broker.driven import CLIENT, SINK, WORKER, broker, hello, sink, submit, worker
-from zturbo.core.effects import Confirm
+from zturbo.core.effects import Control
 from zturbo.jobstates import JobState
 from zturbo.wire.control import from_broker, to_broker
 from zturbo_broker.jobs.job import Job
+from zturbo_broker.jobs.joblists import SAY_AFTER
 from zturbo_broker.machine.machine import BrokerMachine
 
 JOB = b"j" * 16
@@ -29,7 +30,8 @@ def confirmed(machine: BrokerMachine, message: to_broker.Complete) -> list[tuple
     """The jobs whose ends the broker confirms."""
     machine.effects.clear()
     machine.control(message.incarnation, message, 1.0)
-    said = [e.message for e in machine.effects if isinstance(e, Confirm)]
+    machine.tick(1.0 + SAY_AFTER)
+    said = [e.message for e in machine.effects if isinstance(e, Control)]
     return [one.jobs for one in said if isinstance(one, from_broker.Confirmed)]
 
 

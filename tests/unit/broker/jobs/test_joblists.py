@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from zturbo.core.effects import Control
 from zturbo.wire.control import from_broker
-from zturbo_broker.jobs.forgets import AT_ONCE, SAY_AFTER, Forgets
+from zturbo_broker.jobs.joblists import AT_ONCE, SAY_AFTER, JobLists
 
 MEMBERS = [b"a" * 16, b"b" * 16]
 
@@ -22,7 +22,7 @@ def told(controls: list[Control]) -> list[tuple[bytes, bytes]]:
 
 @given(st.lists(st.tuples(st.sets(st.sampled_from(MEMBERS)), st.booleans()), max_size=30))
 def test_each_member_is_told_of_each_job_once(steps: list[tuple[set[bytes], bool]]) -> None:
-    forgets, expected, got = Forgets(), [], []
+    forgets, expected, got = JobLists(from_broker.Forget), [], []
     for i, (members, hurry) in enumerate(steps):
         job = i.to_bytes(16, "big")
         forgets.add(sorted(members), job, float(i))
@@ -33,7 +33,7 @@ def test_each_member_is_told_of_each_job_once(steps: list[tuple[set[bytes], bool
 
 
 def test_jobs_come_together_for_a_moment_and_no_longer() -> None:
-    forgets = Forgets()
+    forgets = JobLists(from_broker.Forget)
     forgets.add(MEMBERS, b"1" * 16, 0.0)
     forgets.add(MEMBERS, b"2" * 16, SAY_AFTER / 2)
     assert forgets.deadline() == SAY_AFTER and forgets.say(SAY_AFTER / 2) == []
@@ -42,7 +42,7 @@ def test_jobs_come_together_for_a_moment_and_no_longer() -> None:
 
 
 def test_a_message_has_as_many_jobs_as_one_may_have() -> None:
-    forgets = Forgets()
+    forgets = JobLists(from_broker.Forget)
     for i in range(AT_ONCE + 1):
         forgets.add(MEMBERS[:1], i.to_bytes(16, "big"), 0.0)
     assert [len(told([control])) for control in forgets.say_now()] == [AT_ONCE, 1]

@@ -1,7 +1,7 @@
-"""Which members are to forget which ended jobs: the broker tells a member of many jobs in one message.
+"""Words on many jobs for one member: they gather for a moment, and go in one message.
 
-A member frees memory when it hears of an end, and sends its last counts of the job. Neither is urgent, so the
-message may come some milliseconds later.
+So a member is told which jobs it is to forget, and a sink that ends are in the ledger. Neither is urgent: a
+member frees memory then, and sends its last counts.
 """
 
 from __future__ import annotations
@@ -11,19 +11,24 @@ from collections.abc import Iterable
 from zturbo.core.effects import Control
 from zturbo.wire.control import from_broker
 
-__all__ = ["Forgets"]
+__all__ = ["JobLists"]
 
-SAY_AFTER = 0.02
+SAY_AFTER = 0.1
 """Seconds in which jobs gather for one message."""
 
 AT_ONCE = 10_000
 """Most jobs in one message."""
 
 
-class Forgets:
-    """Jobs that members are to forget, and have not been told of."""
+class JobLists:
+    """Jobs of which members have not been told yet.
 
-    def __init__(self) -> None:
+    Args:
+        kind: the message that tells them.
+    """
+
+    def __init__(self, kind: type[from_broker.Forget] | type[from_broker.Confirmed]) -> None:
+        self._kind = kind
         self._jobs: dict[bytes, list[bytes]] = {}
         """Member -> jobs."""
         self._told: set[bytes] = set()
@@ -34,7 +39,7 @@ class Forgets:
         return job in self._told
 
     def add(self, members: Iterable[bytes], job: bytes, now: float) -> None:
-        """Tell these members soon that they are to forget a job."""
+        """Tell these members of a job soon."""
         if not self._jobs:
             self._at = now + SAY_AFTER
         self._told.add(job)
@@ -54,7 +59,7 @@ class Forgets:
         jobs, self._jobs = self._jobs, {}
         self._told.clear()
         return [
-            Control(from_broker.Forget(jobs=tuple(part[at : at + AT_ONCE])), member)
+            Control(self._kind(jobs=tuple(part[at : at + AT_ONCE])), member)
             for member, part in jobs.items()
             for at in range(0, len(part), AT_ONCE)
         ]
