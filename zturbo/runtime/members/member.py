@@ -1,6 +1,6 @@
 """The loop of a member process (worker, sink): sockets on one side, a pure machine on the other.
 
-One thread owns every socket. Each round: wait, read, let the machine decide, carry out its effects.
+One thread at a time owns every socket. Each round: wait, read, let the machine decide, carry out its effects.
 Other threads hand calls over with :meth:`MemberLoop.post`, which wakes the loop.
 """
 
@@ -200,6 +200,10 @@ class MemberLoop:
         self._extra[socket] = handler
 
     # -- from other threads -------------------------------------------------------------------
+    def wake(self) -> None:
+        """End the loop's wait, if it waits. Thread-safe."""
+        self._posted.wake()
+
     def post(self, call: Callable[[float], None]) -> None:
         """Let the loop's thread make this call, with the time. Thread-safe; wakes the loop if it sleeps."""
         try:
@@ -259,51 +263,72 @@ class MemberLoop:
     # -- the loop -----------------------------------------------------------------------------
     def run(self, role: Role) -> None:
         """Run until :attr:`stopping`."""
+        self.begin()
+        while not self.stopping:
+            self.round(role)
+
+    def begin(self) -> None:
+        """Before the first round."""
         for socket in self.arrivals.changes:
             self._poller.register(socket, zmq.POLLIN)
-        while not self.stopping:
-            now = time.monotonic()
-            hellos = self._hellos
-            if now >= hellos.at:
-                if hellos.due(
-                    now,
-                    joined=bool(self.joined),
-                    renewed=self._renewed(),
-                    members=len(self.view.members),
-                ):
-                    self._hello(role)
-                self.peers.look(now)
-                if self.shared is not None:
-                    self.shared.trim()
-            until = min(hellos.at, self._report(role, now), self.arrivals.look(now))
-            due = role.deadline()
-            until = until if due is None else min(due, until)
-            timeout = max(0.0, until - now) if self._posted.may_sleep() else 0.0
-            self._watch_blocked()
-            ready = self._poller.poll(math.ceil(timeout * 1000))
-            self._posted.woke()
-            now = time.monotonic()
-            for socket, _ in ready:
-                if socket == self._posted.fd:
-                    self._posted.read()
-                elif socket is self.control:
-                    hellos.event(now)
-                    self._read_control(role, now)
-                elif socket is self.control.changes:
-                    self._follow_connection(now)
-                elif socket in self._extra:
-                    self._extra[socket](now)
-                elif socket in self.inbox.sockets:
-                    hellos.event(now)
-                    self._read_inbox(role, socket, now)
-                else:
-                    self.arrivals.take(now)
-            for call in self._posted.take():
-                call(now)
-            if due is not None and due <= now:  # what has become due since is the next round's
-                role.tick(now)
-            role.perform(now)
-            self.peers.flush()
+
+    def round(self, role: Role, longest: float = math.inf) -> None:
+        """Wait until something is due or comes, and do it.
+
+        Args:
+            role: what this member does.
+            longest: seconds to wait at most.
+        """
+        now = time.monotonic()
+        hellos = self._hellos
+        if now >= hellos.at:
+            if hellos.due(
+                now,
+                joined=bool(self.joined),
+                renewed=self._renewed(),
+                members=len(self.view.members),
+            ):
+                self._hello(role)
+            self.peers.look(now)
+            if self.shared is not None:
+                self.shared.trim()
+        until = min(hellos.at, self._report(role, now), self.arrivals.look(now), now + longest)
+        due = role.deadline()
+        until = until if due is None else min(due, until)
+        timeout = max(0.0, until - now) if self._posted.may_sleep() else 0.0
+        self._watch_blocked()
+        ready = self._poller.poll(math.ceil(timeout * 1000))
+        self._posted.woke()
+        now = time.monotonic()
+        for socket, _ in ready:
+            if socket == self._posted.fd:
+                self._posted.read()
+            elif socket is self.control:
+                hellos.event(now)
+                self._read_control(role, now)
+            elif socket is self.control.changes:
+                self._follow_connection(now)
+            elif socket in self._extra:
+                self._extra[socket](now)
+            elif socket in self.inbox.sockets:
+                hellos.event(now)
+                self._read_inbox(role, socket, now)
+            else:
+                self.arrivals.take(now)
+        for call in self._posted.take():
+            call(now)
+        if due is not None and due <= now:  # what has become due since is the next round's
+            role.tick(now)
+        role.perform(now)
+        self.peers.flush()
+
+    def go_on(self, role: Role) -> None:
+        """Do what other threads have handed over, without a look at the sockets."""
+        now = time.monotonic()
+        for call in self._posted.take():
+            call(now)
+        role.perform(now)
+        self.peers.flush()
 
     def _renewed(self) -> bool:
         """Whether a node renews this member's lease."""

@@ -1,4 +1,5 @@
-"""The worker's process: user code in the main thread, sockets and the machine in an I/O thread.
+"""The worker's process: user code in the main thread; sockets and the machine in that thread while it has no
+work, and else in an I/O thread.
 
 So statements and views go on while ``process()`` runs for an hour. A node starts this process, see
 :mod:`zturbo.runtime.node.children`.
@@ -13,9 +14,8 @@ import signal
 import sys
 import threading
 from collections.abc import Callable
-from queue import Empty, SimpleQueue
 from time import perf_counter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from zturbo.api.stage import Stage
 from zturbo.core.effects import Control, EndJob, Exit, Meet, Reclaim, Run, Send, Spill, Work
@@ -30,12 +30,13 @@ from zturbo.runtime.code.batching import BatchRunner
 from zturbo.runtime.code.cutting import cut_short
 from zturbo.runtime.code.fingerprint import fingerprint
 from zturbo.runtime.code.importing import build_stage, load_class
-from zturbo.runtime.code.laps import HELD, INPUT, OWN, Laps, Pressure
+from zturbo.runtime.code.laps import Laps, Pressure
 from zturbo.runtime.code.production import Production
-from zturbo.runtime.code.recorder import REST, Recorder
+from zturbo.runtime.code.recorder import Recorder
 from zturbo.runtime.code.runner import Runner
 from zturbo.runtime.code.stagehost import StageHost
 from zturbo.runtime.disk.spill import SpillFile
+from zturbo.runtime.members.codethread import CodeThread
 from zturbo.runtime.members.dump import dump, links
 from zturbo.runtime.members.measuring import micro
 from zturbo.runtime.members.member import MemberLoop, start_member
@@ -81,9 +82,6 @@ EXIT = 2.0
 STEAL_AFTER, STEAL_MAX = 0.004, 0.064
 """If the code's thread gives nothing for so many seconds, the I/O thread takes finished outputs itself:
 first, and longest."""
-
-UNSEEN = 16
-"""Hand-overs that the user's thread may be ahead of the I/O thread, before it is paused."""
 
 
 class WorkerProcess:
@@ -140,10 +138,19 @@ class WorkerProcess:
             stateful=host.stateful,
         )
         self.spill = SpillFile(loop.folder / "spill")
-        self.works: SimpleQueue[Work | EndJob | None] = SimpleQueue()
         self.epochs: dict[bytes, int] = {}
         self._pressure = Pressure()
         self._laps = Laps(self._pressure.total)
+        self.code = CodeThread(
+            loop.stage,
+            loop,
+            turn=self._round,
+            go_on=self._go_on,
+            take=self._take,
+            pressed=lambda: self.machine.senders.pressed,
+            epochs=self.epochs,
+            laps=self._laps,
+        )
         self._overlapping: AsyncRunner | None = None
         """The runner, if the stage is ``async def``; else None."""
         self.runner = self._make_runner(host, max_task_bytes, task_timeout)
@@ -157,19 +164,12 @@ class WorkerProcess:
                 lambda: production.failed + len(production.out.fails) - production.out.passing,
                 memory_of_this_process,
             )
-        self._room = threading.Event()
-        self._room.set()
-        self._posted = 0
-        """How often the user's thread has handed outputs over; it alone counts that."""
-        self._taken = 0
-        """How often the I/O thread has taken them; it alone counts that."""
         self._drain_until: float | None = None
         self._look_at = 0.0
         """When a worker that drains next looks whether it has finished."""
         self._leave_at: float | None = None
         self._worked_at = 0.0
         """When a peer's message or an output last came."""
-        self._code_ended = threading.Event()
         self._steal_at = 0.0
         self._steal_delay = STEAL_AFTER
         self._running_note = host.context.running_note
@@ -182,11 +182,11 @@ class WorkerProcess:
         if host.concurrency:
             from zturbo.runtime.code.overlapping import AsyncRunner
 
-            production = Production(host, self._post, current, max_bytes, self._laps)
-            self._overlapping = AsyncRunner(production, free=self._free, timeout=timeout)
+            production = Production(host, self.code.post, current, max_bytes, self._laps)
+            self._overlapping = AsyncRunner(production, free=self.code.free, timeout=timeout)
             return self._overlapping
         kind = BatchRunner if host.batch else Runner
-        return kind(Production(host, self._give, current, max_bytes, self._laps))
+        return kind(Production(host, self.code.give, current, max_bytes, self._laps))
 
     @property
     def coroutine_stacks(self) -> Callable[[], str] | None:
@@ -201,95 +201,8 @@ class WorkerProcess:
         jobs = {run.job for run in running}
         return (jobs.pop() if len(jobs) == 1 else self.runner.production.job if not jobs else b""), ()
 
-    # -- the user's thread --------------------------------------------------------------------
-    def run_code(self) -> None:
-        """Run work in the main thread, until told to stop."""
-        try:
-            self._run_code()
-        finally:
-            self._code_ended.set()
-
-    def _run_code(self) -> None:
-        works, runner = self.works, self.runner
-        if self._overlapping is not None:
-            self._overlapping.serve(works)
-            return
-        assert isinstance(runner, (Runner, BatchRunner))
-        while True:
-            try:
-                item = works.get_nowait()
-            except Empty:
-                item = self._next_work(runner)
-            if item is None:
-                return
-            if type(item) is Work:
-                runner.run(item)
-            else:
-                assert isinstance(item, EndJob)
-                runner.job_ended(item.job)
-
-    def _next_work(self, runner: Runner | BatchRunner) -> Work | EndJob | None:
-        """Wait for the next work. A batch that is not full is run after a while without more tasks."""
-        wait = runner.wait()
-        if wait is not None:
-            runner.flush()
-            try:
-                return self._get(timeout=wait)
-            except Empty:
-                pass
-        runner.idle()
-        return self._get()
-
-    def _get(self, timeout: float | None = None) -> Work | EndJob | None:
-        """The next work. An error of the stage's own signal handler does not end the wait."""
-        self._laps.turn(INPUT)
-        pause = REST if timeout is None and self._laps.owes else None
-        while True:
-            try:
-                work = self.works.get(timeout=pause or timeout)
-                self._laps.turn(OWN)
-                return work
-            except Empty:
-                if pause is not None:  # nothing comes: the trace tells of the last work now
-                    pause = None
-                    self._laps.turn(INPUT)
-                    continue
-                self._laps.turn(OWN)
-                raise
-            except BaseException as error:
-                if isinstance(error, self.runner.host.context.through):
-                    raise
-                log.warning("%s: a signal handler raised while no task ran", self.loop.stage, exc_info=True)
-
-    def _post(self, given: list[Produced]) -> None:
-        self._posted += 1
-        self.loop.post(lambda now: self._take(given, now))
-
-    def _free(self) -> bool:
-        """Whether the code may go on. If not, ``_room`` is set once it may."""
-        if self._has_room(UNSEEN):
-            return True
-        self._room.clear()
-        return self._has_room(UNSEEN)
-
-    def _has_room(self, ahead: int) -> bool:
-        """Whether the user's thread is at most so far ahead, and the senders are not pressed."""
-        return self._posted - self._taken <= ahead and not self.machine.senders.pressed
-
-    def _give(self, given: list[Produced]) -> None:
-        self._post(given)
-        if self._free():
-            return
-        before = self._laps.turn(HELD)
-        while not self._free():
-            if self.loop.stopping or all(self.epochs.get(one.job) != one.epoch for one in given):
-                break
-            self._room.wait(0.1)
-        self._laps.turn(before)
-
-    # -- the I/O thread -----------------------------------------------------------------------
+    # -- the loop -----------------------------------------------------------------------------
     def _take(self, given: list[Produced], now: float) -> None:
-        self._taken += 1
         self._worked_at = now
         self._steal_delay = STEAL_AFTER
         self._steal_at = now + STEAL_AFTER
@@ -373,7 +286,7 @@ class WorkerProcess:
     def _steal(self, now: float) -> None:
         """A task runs for long: send the outputs that were finished before it."""
         self._running_note.seen(now)
-        stolen = self.runner.steal(lambda given: self._produced(given, now))
+        stolen = not self.code.lead.by_code and self.runner.steal(lambda given: self._produced(given, now))
         self._steal_delay = STEAL_AFTER if stolen else min(STEAL_MAX, 2 * self._steal_delay)
         self._steal_at = now + self._steal_delay
 
@@ -411,12 +324,11 @@ class WorkerProcess:
                     self.loop.refused = effect.reason
                     self.loop.stopping = True
         self._pressure.note(self.machine.senders.pressed, now)
-        if not self._room.is_set() and self._has_room(UNSEEN // 2):
-            self._room.set()
+        if self.code.make_room():
             self._wake()
 
-    def _hand(self, item: Work | EndJob | None) -> None:
-        self.works.put(item)
+    def _hand(self, item: Work | EndJob) -> None:
+        self.code.works.put(item)
         self._wake()
 
     def _wake(self) -> None:
@@ -437,21 +349,36 @@ class WorkerProcess:
         state = {**state, **links(machine.receivers, machine.senders), **self.loop.dropped()}
         dump(self.loop.stage, machine.me, state)
 
+    def _round(self, longest: float) -> None:
+        """A round of the loop, in whichever thread leads."""
+        try:
+            self.loop.round(self, longest)
+        except BaseException:
+            self._give_up()
+
+    def _go_on(self) -> None:
+        """Do what was handed over by the code's thread, which leads."""
+        try:
+            self.loop.go_on(self)
+        except BaseException:
+            self._give_up()
+
+    def _give_up(self) -> NoReturn:
+        descriptors = self._context.descriptors
+        if descriptors is not None and not descriptors.there():
+            os._exit(LOST_DESCRIPTORS)
+        log.exception("the loop of %s failed", self.loop.stage)
+        os._exit(1)  # at once: the running task stays noted, since it may be the cause
+
     def run_loop(self) -> None:
         """The I/O thread."""
         try:
-            self.loop.run(self)
-        except BaseException:
-            descriptors = self._context.descriptors
-            if descriptors is not None and not descriptors.there():
-                os._exit(LOST_DESCRIPTORS)
-            log.exception("the I/O thread of %s failed", self.loop.stage)
-            os._exit(1)  # at once: the running task stays noted, since it may be the cause
+            self.code.lead.follow()
         finally:
             self.loop.stopping = True
-            self._room.set()
-            self._hand(None)
-            if not self._code_ended.wait(LEAVE):
+            self.code.stop()
+            self._wake()
+            if not self.code.wait(LEAVE):
                 # The task that still runs here has gone to another worker.
                 self._running_note.end()
                 self.loop.close()
@@ -535,6 +462,9 @@ def serve(
     """
     loop = worker.loop
     worker.runner.host.context.through += leave
+    worker.code.may_lead = not leave
+    worker.code.handlers = side.handlers
+    loop.begin()
     if (coroutines := worker.coroutine_stacks) is not None:
         also_answer(coroutines)
     side.handle(signal.SIGTERM, lambda: loop.post(worker.drain))
@@ -546,7 +476,7 @@ def serve(
     ready()
     status = 0
     try:
-        worker.run_code()
+        worker.code.run(worker.runner)
     except leave:
         status = 130
         loop.post(worker.drain)
