@@ -190,6 +190,8 @@ class Counts:
 
     def answerable(self, now: float) -> list[tuple[bytes, to_broker.Jobs]]:
         """(client, what it asked) of each question that waits no longer."""
+        if not self.questions:
+            return []
         due = [(key, q.asked) for key, q in self.questions.items() if not q.jobs or now >= q.until]
         for key, _ in due:
             del self.questions[key]
@@ -197,7 +199,9 @@ class Counts:
 
     def deadline(self) -> float | None:
         """When the next question is answered with the counts that are here."""
-        return min((question.until for question in self.questions.values()), default=None)
+        if not self.questions:
+            return None
+        return min(question.until for question in self.questions.values())
 
 
 def _unreported(name: bytes, jobs: Mapping[bytes, Job]) -> Job | None:

@@ -43,7 +43,9 @@ class Feeds:
 
     def first(self) -> float | None:
         """When the client that has been silent for longest counts as gone."""
-        return next((at + self.patience for at in self._heard.values()), None)
+        for at in self._heard.values():
+            return at + self.patience
+        return None
 
     def due(self, now: float) -> list[bytes]:
         """Jobs whose client counts as gone. Each is returned once."""

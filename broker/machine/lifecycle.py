@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from zturbo.core.deadlines import Deadlines
+from zturbo.core.deadlines import Deadlines, earliest
 from zturbo.core.effects import Control, Record
 from zturbo.core.links.custody import Custody
 from zturbo.core.links.senders import Senders
@@ -413,7 +413,7 @@ class Lifecycle:
 
     def deadline(self) -> float | None:
         """When something is due."""
-        times = [
+        times = (
             self.senders.deadline(),
             self.recovery.deadline(),
             self.lost_sinks.deadline(),
@@ -424,8 +424,8 @@ class Lifecycle:
             self.confirms.deadline(),
             self.views.deadline(),
             self.now if self.unplaced else None,
-        ]
-        return min((at for at in times if at is not None), default=None)
+        )
+        return earliest(times)
 
     def check(self) -> None:
         """Assert every invariant."""

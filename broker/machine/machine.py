@@ -10,6 +10,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+from zturbo.core.deadlines import earliest
 from zturbo.core.effects import Control
 from zturbo.core.rounds import Rounds
 from zturbo.jobstates import ENDED, JobState
@@ -223,14 +224,14 @@ class BrokerMachine:
 
     def deadline(self) -> float | None:
         """When ``tick`` is due."""
-        times = [
+        times = (
             self.membership.deadline(),
             self.complaints.deadline(),
             self.reachability.deadline(),
             self.known.counts.deadline(),
             self.life.deadline(),
-        ]
-        return min((at for at in times if at is not None), default=None)
+        )
+        return earliest(times)
 
     def tick(self, now: float) -> None:
         """Do what is due by now."""

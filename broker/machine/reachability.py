@@ -293,6 +293,8 @@ class Reachability:
 
     def deadline(self) -> float | None:
         """When ``tick`` is due."""
+        if not self._trials and not self._newcomers:
+            return None
         times = [trial.deadline() for trial in self._trials.values()]
         times += [new.retry_at for new in self._newcomers.values() if new.trial is None]
         return min((at for at in times if at is not None), default=None)

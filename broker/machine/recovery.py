@@ -124,7 +124,7 @@ class Recovery:
 
     def deadline(self) -> float | None:
         """When to ask again."""
-        return min((asked.again for asked in self._asked.values()), default=None)
+        return min((asked.again for asked in self._asked.values()), default=None) if self._asked else None
 
 
 def _ranges(job: Job, runs: Sequence[PathRun]) -> list[tuple[int, int]]:

@@ -127,5 +127,7 @@ class Complaints:
 
     def deadline(self) -> float | None:
         """When a member may next have to be taken out."""
+        if not self._all:
+            return None
         times = [known.first + self.lease for known in self._all.values() if known.lasts]
         return max(min(times), self._not_before) if times else None

@@ -1,4 +1,4 @@
-"""For each of many jobs, the time at which something is due: a time-out, or a report.
+"""When something is due: next of all, or for each of many jobs, such as a time-out or a report.
 
 There may be a million jobs, so an event of one job looks at no other.
 """
@@ -6,8 +6,18 @@ There may be a million jobs, so an event of one job looks at no other.
 from __future__ import annotations
 
 import heapq
+from collections.abc import Iterable
 
-__all__ = ["Deadlines"]
+__all__ = ["Deadlines", "earliest"]
+
+
+def earliest(times: Iterable[float | None]) -> float | None:
+    """The earliest of these times; None if there is none."""
+    first: float | None = None
+    for at in times:
+        if at is not None and (first is None or at < first):
+            first = at
+    return first
 
 
 class Deadlines:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from zturbo.core.deadlines import Deadlines
+from zturbo.core.deadlines import Deadlines, earliest
 
 JOBS = [bytes([i]) * 16 for i in range(6)]
 
@@ -42,3 +42,8 @@ def test_a_time_that_is_set_again_and_again_takes_no_room() -> None:
     for i in range(10_000):
         deadlines.set(JOBS[0], float(i))
     assert len(deadlines._heap) <= 200 and deadlines.due(1e9) == [JOBS[0]]
+
+
+def test_the_earliest_of_some_times() -> None:
+    assert earliest([]) is None and earliest([None, None]) is None
+    assert earliest([None, 3.0, 2.0, None, 5.0]) == 2.0

@@ -163,6 +163,11 @@ class Receivers:
             for link in self.links.values():
                 link.urge(now)
 
+    def owes(self, now: float) -> bool:
+        """Whether a statement is due."""
+        first = self.deadline()
+        return first is not None and first <= now
+
     def flush(self, now: float) -> None:
         """Send the statements that are due."""
         for peer, link in self.links.items():
@@ -173,7 +178,12 @@ class Receivers:
 
     def deadline(self) -> float | None:
         """When the next statement is due."""
-        return min((link.due for link in self.links.values() if link.due is not None), default=None)
+        first: float | None = None
+        for link in self.links.values():
+            due = link.due
+            if due is not None and (first is None or due < first):
+                first = due
+        return first
 
     def check(self) -> None:
         """Assert every invariant."""

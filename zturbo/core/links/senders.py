@@ -397,16 +397,17 @@ class Senders:
 
     def deadline(self) -> float | None:
         """When a probe is due, or another peer is to be tried."""
-        times = []
-        for peer in list(self._owing):
+        first = math.inf
+        for peer in tuple(self._owing):
             link = self.links.get(peer)
             at = None if link is None else link.deadline()
             if at is None:
                 self._owing.discard(peer)
-            else:
-                times.append(at)
-        times += [at for choice in self.choices.of.values() if (at := choice.deadline()) < math.inf]
-        return min(times, default=None)
+            elif at < first:
+                first = at
+        for choice in self.choices.of.values():
+            first = min(first, choice.deadline())
+        return None if first == math.inf else first
 
     def tick(self, now: float) -> None:
         """Send the probes that are due."""

@@ -107,6 +107,9 @@ class Feed:
     def go_on(self, now: float) -> None:
         """Give the user's code work: one piece to run, and a second one at hand if tasks are fast. A stage
         with batches gets enough for two batches, an ``async def`` stage as many tasks as run at a time."""
+        queue = self.queue if self._sequenced is None else None
+        if queue is not None and not queue.tasks:
+            return
         one = self.meter.slow or self.meter.mean is None or bool(self.queue.aside)
         while not self._alone and not self._senders.pressed:
             if self._concurrency:
@@ -127,6 +130,8 @@ class Feed:
             self.handed.append(work)
             self._handed_tasks += len(work.unstarted)
             self._effects.append(Run(work))
+            if queue is not None and not queue.tasks:
+                return
 
     def _plenty(self, one: bool) -> bool:
         """Whether the code has enough tasks at hand to be busy for a while; ``one``: if it has any."""

@@ -17,6 +17,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import pairwise
 
+from zturbo.core.deadlines import earliest
 from zturbo.core.effects import Control, Effect, EndJob, Exit, Work
 from zturbo.core.links.choice import FANOUT
 from zturbo.core.links.credit import MAX_WINDOW
@@ -344,15 +345,18 @@ class WorkerMachine:
         """Do what follows from events: send, feed the code, ack, give credit."""
         self.senders.pump(now)
         self.feed.go_on(now)
-        self.arrivals.ack_zeroed(now)
-        self.sequenced.blame(now)
+        if self.arrivals.custody.zeroed:
+            self.arrivals.ack_zeroed(now)
+        if self._ordered:
+            self.sequenced.blame(now)
         if not self.feed.paused and (self._ordered or self.state is not DRAINING):
             senders = len(self.receivers.links)
             window = MAX_WINDOW * senders if self._ordered else self.feed.window(senders)
             self.receivers.grant(window, now)
         self.receivers.turn(self.feed.given_back, now)
-        self.receivers.free = self.state is not DRAINING and self.feed.free
-        self.receivers.flush(now)
+        if self.receivers.owes(now):
+            self.receivers.free = self.state is not DRAINING and self.feed.free
+            self.receivers.flush(now)
 
     def deadline(self) -> float | None:
         """When ``tick`` is due."""
@@ -364,7 +368,7 @@ class WorkerMachine:
             self._adoption.deadline(),
             self.sequenced.deadline(),
         )
-        return min((at for at in times if at is not None), default=None)
+        return earliest(times)
 
     def tick(self, now: float) -> None:
         """Time has passed."""

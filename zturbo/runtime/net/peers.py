@@ -270,7 +270,7 @@ class Peers:
 
     def flush(self) -> None:
         """Try again to send the messages that wait."""
-        for incarnation in list(self._stuck):
+        for incarnation in tuple(self._stuck):
             peer = self._peers.get(incarnation)
             while peer is not None and peer.waiting and self._try(peer, peer.waiting[0]):
                 peer.waiting.popleft()
@@ -286,6 +286,8 @@ class Peers:
     @property
     def blocked(self) -> list[zmq.Socket[bytes]]:
         """Sockets that messages wait for."""
+        if not self._stuck:
+            return []
         return [socket for incarnation in self._stuck for socket in self._peers[incarnation].ways.values()]
 
     def close(self) -> None:
