@@ -107,9 +107,11 @@ class _Request:
             self.future.set_exception(error)
 
 
-def _packed(message: Message) -> list[Buffer]:
+def _packed(message: Message, *, checked: bool) -> list[Buffer]:
     """A request's frames. Raises UsageError, in the caller's thread, for one that no broker would take."""
     packed = pack_control(message)
+    if checked:
+        return packed
     try:
         read_request(packed)
     except DecodeError as error:
@@ -214,8 +216,16 @@ class ClientIO:
         """Make this call after so many seconds, or once the client is closed. In the I/O thread."""
         self._later.append((time.monotonic() + seconds, call))
 
-    def ask(self, message: Request[Answer], *, timeout: float | None = None) -> Future[Answer]:
-        """Ask the broker; the future gets the value of its ``ok``, or its error as a ZturboError."""
+    def ask(
+        self, message: Request[Answer], *, timeout: float | None = None, checked: bool = False
+    ) -> Future[Answer]:
+        """Ask the broker; the future gets the value of its ``ok``, or its error as a ZturboError.
+
+        Args:
+            message: the question.
+            timeout: seconds to wait for the answer; None for any time.
+            checked: whether its fields were checked, and it is no larger than a message may be.
+        """
         self.check_process()
         with self._lock:
             self._ref += 1
@@ -226,7 +236,7 @@ class ClientIO:
             future.set_exception(BrokerUnavailable(CLOSED))
             return future
         request = _Request(
-            _packed(message.but(ref=ref)),
+            _packed(message.but(ref=ref), checked=checked),
             message.answer(),
             future,
             None if timeout is None else now + timeout,

@@ -280,8 +280,9 @@ class Outbox:
                 jobs=tuple(part.submission.new for part in parts),
                 contents=[frame for part in parts for frame in part.submission.frames],
             )
+            checked = all(type(one.submission) is Small for part in parts for one in part.jobs)
             try:
-                future = self._io.ask(message, timeout=self._timeout)
+                future = self._io.ask(message, timeout=self._timeout, checked=checked)
             except Exception as error:  # it is larger than a message may be
                 future = Future()
                 future.set_exception(error)

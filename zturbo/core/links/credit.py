@@ -73,9 +73,11 @@ class Meter:
 class Window:
     """The limits that one sender is told, and how much has left its queue here."""
 
-    __slots__ = ("left_bytes", "left_tasks", "limit_bytes", "limit_tasks", "told_tasks")
+    __slots__ = ("changed", "left_bytes", "left_tasks", "limit_bytes", "limit_tasks", "told_tasks")
 
     def __init__(self) -> None:
+        self.changed = True
+        """Whether something has left the queue since limits were last raised."""
         self.left_tasks = 0
         """Tasks that have left the queue."""
         self.left_bytes = 0
@@ -88,6 +90,7 @@ class Window:
         """Count tasks and bytes that have left the queue."""
         self.left_tasks += tasks
         self.left_bytes += nbytes
+        self.changed = True
 
     def allow(self, tasks: int, nbytes: int) -> None:
         """Raise the limits to this: as much is here already, from a sender before this one."""
@@ -96,6 +99,7 @@ class Window:
 
     def grant(self, tasks: int, nbytes: int) -> bool:
         """Raise the limits to a window of this size. Returns whether the sender is to be told at once."""
+        self.changed = False
         limit = self.left_tasks + max(1, tasks)
         if limit > self.limit_tasks:
             self.limit_tasks = limit

@@ -41,6 +41,8 @@ class Receivers:
         self.free = False
         """Whether a task that comes now is begun at once."""
         self._fetched = float("-inf")
+        self._granted = (0, 0)
+        """Tasks and bytes of the window that each sender was last given."""
 
     def set_view(self, view: View) -> list[bytes]:
         """Take a newer view. Returns the senders that are gone."""
@@ -152,8 +154,10 @@ class Receivers:
             return
         share = max(1, tasks // len(self.links))
         nbytes = max(1, WINDOW_BYTES // len(self.links))
+        other = (share, nbytes) != self._granted
+        self._granted = (share, nbytes)
         for link in self.links.values():
-            if link.window.grant(share, nbytes):
+            if (other or link.window.changed) and link.window.grant(share, nbytes):
                 link.urge(now)
 
     def turn(self, busy: bool, now: float) -> None:

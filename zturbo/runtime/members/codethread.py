@@ -223,14 +223,16 @@ class CodeThread:
     def give(self, given: list[Produced]) -> None:
         """Hand over what was produced, and wait until the code may go on."""
         self.post(given)
-        leads = self._leads()
-        if not leads:
-            self.lead.hand_over()
-        elif not self._resting:
-            self.lead.turn()
+        if not self._resting:
+            if self._leads():
+                self.lead.turn()
+            else:
+                self.lead.hand_over()
         if self.free():
             return
         before = self.laps.turn(HELD)
+        if not (leads := self._leads()):
+            self.lead.hand_over()
         while not self.free():
             if self._loop.stopping or all(self._epochs.get(one.job) != one.epoch for one in given):
                 break

@@ -142,14 +142,18 @@ class Request(Message, Generic[Answer]):
     ``class Cancel(Request[State])`` means that the ``ok`` has a ``State``.
     """
 
+    _answer: ClassVar[Kind | None] = None
+
     ref: Ref = 0
     """Number that connects request and answer; the sender's loop sets it."""
 
     @classmethod
     def answer(cls) -> Kind:
         """Kind of the ``value`` in the ``ok`` that answers this request."""
-        (base,) = (base for base in cls.__orig_bases__ if getattr(base, "__origin__", None) is Request)  # type: ignore[attr-defined]
-        return kind_of(base.__args__[0])
+        if cls._answer is None:
+            (base,) = (one for one in cls.__orig_bases__ if getattr(one, "__origin__", None) is Request)  # type: ignore[attr-defined]
+            cls._answer = kind_of(base.__args__[0])
+        return cls._answer
 
 
 def _as_maps(value: Any) -> Any:
