@@ -63,12 +63,23 @@ class Laps:
         self._state: tuple[int, float, float, Spent] = (OWN, now, 0.0, (0.0, 0.0, 0.0, 0.0))
         """What goes on, since when, the pressure then, and the sums before: one value, for both threads."""
 
-    def turn(self, kind: int) -> int:
-        """Something else begins. Returns what went on before. For the main thread alone."""
+    def turn(self, kind: int, waited: float | None = None) -> int:
+        """Something else begins. Returns what went on before. For the main thread alone.
+
+        Args:
+            kind: what begins.
+            waited: if this thread had no input until now, for how many seconds it waited; the rest was work of
+                zturbo. None if it has waited all the time.
+        """
         now = perf_counter()
         state = self._state
         pressed = self._pressed(now) if kind == INPUT else 0.0
         sums = self._sums(state, now)
+        if waited is not None and state[0] == INPUT:
+            worked = max(0.0, now - state[1] - waited)
+            code, empty, held, own = sums
+            from_held = max(0.0, worked - (empty - state[3][1]))
+            sums = (code, empty - worked + from_held, held - from_held, own + worked)
         self._state = (kind, now, pressed, sums)
         recorder = self.recorder
         if recorder is not None and now >= recorder.due:

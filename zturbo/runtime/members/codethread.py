@@ -57,6 +57,8 @@ class Loop(Protocol):
     """The loop of the process."""
 
     stopping: bool
+    waited: float
+    """Seconds for which it has waited in all."""
 
     def wake(self) -> None:
         """End the wait of a round. Thread-safe."""
@@ -111,6 +113,8 @@ class CodeThread:
         self._room = threading.Event()
         self._room.set()
         self._ended = threading.Event()
+        self._waited: float | None = None
+        """For how long the loop waited while this thread ran it last; None if it did not run it."""
         self._resting = False
         """Whether it gives the last outputs before it waits for work."""
         self._posted = 0
@@ -166,14 +170,14 @@ class CodeThread:
         while True:
             try:
                 work = self._await(pause or timeout)
-                laps.turn(OWN)
+                laps.turn(OWN, self._waited)
                 return work
             except Empty:
                 if pause is not None:  # nothing comes: the trace tells of the last work now
                     pause = None
-                    laps.turn(INPUT)
+                    laps.turn(INPUT, self._waited)
                     continue
-                laps.turn(OWN)
+                laps.turn(OWN, self._waited)
                 raise
             except BaseException as error:
                 assert self._runner is not None
@@ -184,9 +188,12 @@ class CodeThread:
     def _await(self, timeout: float | None) -> Work | EndJob | None:
         """The next item; Empty is raised after so many seconds. The loop runs here meanwhile, if it may."""
         if self._leads():
+            before = self._loop.waited
             self.lead.lead(self._has_work, math.inf if timeout is None else timeout)
+            self._waited = self._loop.waited - before
             timeout = None if self._loop.stopping else 0.0
         else:
+            self._waited = None
             self.lead.hand_over()
         return self.works.get(timeout=timeout)
 

@@ -170,6 +170,8 @@ class MemberLoop:
         self._kept_out = ""
         """Why the broker does not let this process in yet."""
         self.stopping = False
+        self.waited = 0.0
+        """Seconds for which it has waited in all."""
         self._posted = Posted()
         self._posted.fd = out_of_the_way(self._posted.fd)
         self.on_lost: Callable[[], None] = lambda: None
@@ -297,9 +299,11 @@ class MemberLoop:
         until = until if due is None else min(due, until)
         timeout = max(0.0, until - now) if self._posted.may_sleep() else 0.0
         self._watch_blocked()
+        before = time.monotonic()
         ready = self._poller.poll(math.ceil(timeout * 1000))
         self._posted.woke()
         now = time.monotonic()
+        self.waited += now - before
         for socket, _ in ready:
             if socket == self._posted.fd:
                 self._posted.read()

@@ -54,6 +54,7 @@ class Rig:
 
     def __init__(self, stage: type[Stage], works: int, kind: type[Runner] | type[BatchRunner]) -> None:
         self.stopping = False
+        self.waited = 0.0
         self.left = works
         self.by: list[str] = []
         """Name of the thread that has given each work."""
