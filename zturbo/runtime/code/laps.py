@@ -68,7 +68,7 @@ class Laps:
 
         Args:
             kind: what begins.
-            waited: if this thread had no input until now, for how many seconds it waited; the rest was work of
+            waited: if this thread was without input, for how many seconds it waited: the rest was work of
                 zturbo. None if it has waited all the time.
         """
         now = perf_counter()

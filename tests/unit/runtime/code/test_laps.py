@@ -58,3 +58,19 @@ def test_a_clock_that_does_not_move_changes_nothing(clock: Clock) -> None:
     watch.turn(CODE)
     clock.now -= 1.0
     assert watch.read() == (0.0, 0.0, 0.0, 0.0)
+
+
+def test_a_thread_without_input_may_do_the_work_of_zturbo(clock: Clock) -> None:
+    pressure = Pressure()
+    watch = Laps(pressure.total)
+    watch.turn(INPUT)
+    clock.now += 5.0
+    watch.turn(CODE, waited=3.0)
+    assert watch.read() == (0.0, 3.0, 0.0, 2.0)
+    clock.now += 1.0
+    watch.turn(INPUT, waited=0.5)
+    assert watch.read() == (1.0, 3.0, 0.0, 2.0), "the code's time is the code's"
+    pressure.note(True, clock.now)
+    clock.now += 4.0
+    watch.turn(OWN, waited=1.0)
+    assert watch.read() == (1.0, 3.0, 1.0, 5.0), "held back, as long as it waited"
