@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["BYTES", "Frame", "Wrong", "check", "make", "number", "some", "stamp"]
+__all__ = ["BYTES", "SHAPE", "Frame", "Wrong", "check", "make", "number", "some", "stamp"]
 
 Frame = NDArray[np.uint8]
 
@@ -29,9 +29,12 @@ def _bytes(value: int) -> Frame:
     return np.frombuffer(value.to_bytes(MARK, "little"), np.uint8)
 
 
-def make(value: int) -> Frame:
-    """A new frame with this number at its beginning; :func:`stamp` puts it at the end."""
-    frame: Frame = BASE.copy()
+def make(value: int, frame: Frame | None = None) -> Frame:
+    """A frame with this number at its beginning, a new one or this; :func:`stamp` puts it at the end."""
+    if frame is None:
+        frame = BASE.copy()
+    else:
+        np.copyto(frame, BASE)
     frame.reshape(-1)[:MARK] = _bytes(value)
     return frame
 
@@ -41,9 +44,12 @@ def number(frame: Frame) -> int:
     return int.from_bytes(frame.reshape(-1)[:MARK].tobytes(), "little")
 
 
-def stamp(frame: Frame) -> Frame:
-    """A copy that has its number at the end too."""
-    out: Frame = frame.copy()
+def stamp(frame: Frame, out: Frame | None = None) -> Frame:
+    """A copy that has its number at the end too, a new one or this."""
+    if out is None:
+        out = frame.copy()
+    else:
+        np.copyto(out, frame)
     flat = out.reshape(-1)
     flat[-MARK:] = flat[:MARK]
     return out

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 from zturbo.version import __version__
 
 if TYPE_CHECKING:
+    from zturbo.api.arrays import empty
     from zturbo.api.log import get_logger
     from zturbo.api.options import Options
     from zturbo.api.pipeline import Pipeline
@@ -37,6 +38,7 @@ __all__ = [
     "Task",
     "TaskLog",
     "__version__",
+    "empty",
     "get_logger",
     "process_map",
     "progressbar",
@@ -58,6 +60,7 @@ _LATER = {
     "System": "zturbo.system.system",
     "Task": "zturbo.api.task",
     "TaskLog": "zturbo.api.task",
+    "empty": "zturbo.api.arrays",
     "get_logger": "zturbo.api.log",
     "process_map": "zturbo.system.process_map",
     "progressbar": "zturbo.terminal.bar",

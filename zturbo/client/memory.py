@@ -39,9 +39,8 @@ class ClientMemory:
         self._made = False
         self._trim_at = math.inf
         self._shared: SharedContents | None = None
-        self._keeper = self._keep
         if Encoder.keeper is None:  # else this process has another client, or is a worker
-            Encoder.keeper = self._keeper
+            Encoder.keeper = self
 
     def make(self) -> SharedContents | None:
         """The folder and all in it; None if this host has no shared memory for it."""
@@ -51,15 +50,23 @@ class ClientMemory:
                 self._shared = SharedContents.make(self._identity)
             return self._shared
 
-    def _keep(self, view: memoryview) -> memoryview | None:
-        """Put a buffer into shared memory, if the broker can read it there."""
-        if view.nbytes < SHARED_FROM or os.getpid() != self._pid:
+    def put(self, view: memoryview, final: bool) -> memoryview | None:
+        """Let a buffer lie in shared memory, if the broker can read it there: as SharedContents does."""
+        shared = self._for(view.nbytes)
+        return None if shared is None else shared.put(view, final)
+
+    def room(self, nbytes: int) -> memoryview | None:
+        """So many bytes of shared memory to write to; None if a buffer of that size does not go there."""
+        shared = self._for(nbytes)
+        return None if shared is None else shared.room(nbytes)
+
+    def _for(self, nbytes: int) -> SharedContents | None:
+        if nbytes < SHARED_FROM or os.getpid() != self._pid:
             return None
         shared = self.make()
-        if shared is None:
-            return None
-        shared.wanted = shared.folder.can_read(self._broker)
-        return shared.put(view)
+        if shared is not None:
+            shared.wanted = shared.folder.can_read(self._broker)
+        return shared
 
     def to_broker(self, frames: list[Buffer]) -> list[Buffer]:
         """The frames of a request, by reference where the broker can read them."""
@@ -88,7 +95,7 @@ class ClientMemory:
 
     def close(self) -> None:
         """Remove the folder."""
-        if Encoder.keeper is self._keeper:
+        if Encoder.keeper is self:
             Encoder.keeper = None
         with self._lock:
             self._made = True

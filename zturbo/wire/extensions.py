@@ -17,7 +17,7 @@ from collections.abc import Callable
 from decimal import Decimal
 from fractions import Fraction
 from pathlib import PosixPath, PurePath, PurePosixPath, PureWindowsPath
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Protocol
 
 import msgpack
 
@@ -102,6 +102,17 @@ def registered() -> list[tuple[type, str, Callable[[Any], Any], Callable[[Any], 
 
 
 # -- packing ----------------------------------------------------------------------------------
+class Keeper(Protocol):
+    """Where a process keeps large buffers. Its methods are called in the thread that packs."""
+
+    def put(self, view: memoryview, final: bool) -> memoryview | None:
+        """Copy a buffer there, unless it is there and no code changes it any more (``final``). Returns a view
+        of it there; None if the buffer is to stay as it is."""
+
+    def room(self, nbytes: int) -> memoryview | None:
+        """So many bytes there to write to; None if a buffer of that size is to stay as it is."""
+
+
 class Encoder:
     """Packs one content, or several.
 
@@ -113,9 +124,8 @@ class Encoder:
 
     __slots__ = ("_depth", "_errors", "buffers", "owned", "plain")
 
-    keeper: ClassVar[Callable[[memoryview], memoryview | None] | None] = None
-    """Copies a large buffer to where this process keeps such buffers, and returns a view of the copy; or None
-    if the buffer is to stay as it is. It is called in the thread that packs. None: there is no such place."""
+    keeper: ClassVar[Keeper | None] = None
+    """Where this process keeps large buffers; None if there is no such place."""
 
     def __init__(self, buffers: list[Any] | None, owned: bool = True, *, plain: bool = False) -> None:
         self.buffers = buffers
@@ -161,10 +171,10 @@ class Encoder:
         """Send a buffer as a frame of its own, copied if code might still change it. Returns its index."""
         if self.buffers is None:
             raise NeedsBuffers
-        keep = Encoder.keeper
-        kept = None if keep is None else keep(view)
+        keeper, final = Encoder.keeper, frozen or self.owned
+        kept = None if keeper is None else keeper.put(view, final)
         if kept is None:
-            kept = view if frozen or self.owned else memoryview(bytes(view))
+            kept = view if final else memoryview(bytes(view))
         self.buffers.append(kept)
         return len(self.buffers) - 1
 

@@ -435,7 +435,7 @@ def make_worker(side: ChildSide) -> WorkerProcess:
     coroutines = host.instances.coroutines
     of_loop = coroutines.fds if coroutines is not None else frozenset[int]()
     if loop.shared is not None:
-        Encoder.keeper = loop.shared.put
+        Encoder.keeper = loop.shared
     host.context.descriptors = Descriptors(opened() - before, of_loop)
     return worker
 

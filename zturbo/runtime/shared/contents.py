@@ -85,19 +85,29 @@ class SharedContents:
             log.warning("large contents are sent in messages, not in shared memory: %s", error)
             return None
 
-    def put(self, view: memoryview) -> memoryview | None:
+    def put(self, view: memoryview, final: bool = False) -> memoryview | None:
         """Let a buffer lie in shared memory. Returns a view of it there; None if it is to stay as it is.
 
         A forked process puts nothing there: its parent writes to the same segments.
+
+        Args:
+            view: the buffer.
+            final: whether no code changes it any more.
         """
-        if view.nbytes < SHARED_FROM or not self.wanted or os.getpid() != self._pid:
+        if not self._takes(view.nbytes):
             return None
-        found = extent_under(view) if view.readonly else None
-        if (
-            found is not None and found[0].owner == self.folder.incarnation
-        ):  # it has come by reference, and goes on by reference
+        found = extent_under(view) if final or view.readonly else None
+        if found is not None and found[0].owner == self.folder.incarnation:
+            # It has come by reference, and goes on by reference; or it was made there.
             return part_of(*found, view.nbytes)
         return self.segments.write(view)
+
+    def room(self, nbytes: int) -> memoryview | None:
+        """So many bytes of shared memory to write to; None if a buffer of that size does not go there."""
+        return self.segments.room(nbytes) if self._takes(nbytes) else None
+
+    def _takes(self, nbytes: int) -> bool:
+        return nbytes >= SHARED_FROM and self.wanted and os.getpid() == self._pid
 
     def outgoing(self, peer: bytes, frames: list[Buffer]) -> list[Buffer]:
         """The frames of a message for this peer on this host: with references, if it can follow them."""

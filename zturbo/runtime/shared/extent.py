@@ -23,6 +23,7 @@ __all__ = [
     "rounded",
     "unmap",
     "view_of",
+    "writable_view_of",
 ]
 
 
@@ -108,11 +109,16 @@ def _make(
         kind = _types[size] = type("SharedExtent", (Extent, ctypes.c_ubyte * size), {})
     extent = kind.from_address(address)
     extent.owner, extent.reference, extent.end, extent.above = owner, reference, end, above
-    return memoryview(extent).cast("B")[: reference.nbytes].toreadonly()
+    return memoryview(extent).cast("B")[: reference.nbytes]
 
 
 def view_of(address: int, owner: bytes, reference: Reference, end: Callable[[], None]) -> memoryview:
     """A read-only view of an extent at an address, which is mapped as far as the reference goes."""
+    return _make(address, owner, reference, end, None).toreadonly()
+
+
+def writable_view_of(address: int, owner: bytes, reference: Reference, end: Callable[[], None]) -> memoryview:
+    """As :func:`view_of`, of memory that is mapped for writing: a view to write to."""
     return _make(address, owner, reference, end, None)
 
 
@@ -126,7 +132,7 @@ def fill(view: memoryview, source: memoryview) -> None:
 
 
 def extent_under(view: memoryview) -> tuple[Extent, int] | None:
-    """The extent that a read-only view lies in, and the offset; None if that is private memory."""
+    """The extent that a view lies in, and the offset; None if that is private memory."""
     source: Any = view.obj
     if isinstance(source, Extent):
         return (source, 0) if view.nbytes == source.reference.nbytes else None
@@ -143,7 +149,8 @@ def extent_under(view: memoryview) -> tuple[Extent, int] | None:
 
 
 def part_of(extent: Extent, offset: int, nbytes: int) -> memoryview:
-    """A view of a part of an extent, as an extent of its own."""
+    """A read-only view of a part of an extent, as an extent of its own."""
     number, start, _ = extent.reference
     address = ctypes.addressof(extent)  # type: ignore[arg-type]
-    return _make(address + offset, extent.owner, Reference(number, start + offset, nbytes), None, extent)
+    reference = Reference(number, start + offset, nbytes)
+    return _make(address + offset, extent.owner, reference, None, extent).toreadonly()

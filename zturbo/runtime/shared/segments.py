@@ -12,9 +12,18 @@ import logging
 import os
 import threading
 from collections import deque
+from collections.abc import Callable
 from time import monotonic
 
-from zturbo.runtime.shared.extent import Reference, fill, map_file, rounded, unmap, view_of
+from zturbo.runtime.shared.extent import (
+    Reference,
+    fill,
+    map_file,
+    rounded,
+    unmap,
+    view_of,
+    writable_view_of,
+)
 from zturbo.runtime.shared.folder import SharedFolder
 
 __all__ = ["Segments"]
@@ -60,7 +69,22 @@ class Segments:
 
         When the last view of the copy is gone, the segment is free.
         """
-        nbytes = view.nbytes
+        copy = self._take(view.nbytes, view_of)
+        if copy is not None:
+            fill(copy, view)
+        return copy
+
+    def room(self, nbytes: int) -> memoryview | None:
+        """A segment of so many bytes to write to, as a view; None if there is no room.
+
+        What is written there may be given away without a copy. When the last view is gone, the segment is
+        free.
+        """
+        return self._take(nbytes, writable_view_of)
+
+    def _take(
+        self, nbytes: int, view: Callable[[int, bytes, Reference, Callable[[], None]], memoryview]
+    ) -> memoryview | None:
         try:
             segment = self._segment(rounded(nbytes))
         except OSError as error:
@@ -75,9 +99,7 @@ class Segments:
                 self._freed.append(segment)
 
         reference = Reference(segment.number, 0, nbytes)
-        copy = view_of(segment.address, self._folder.incarnation, reference, end)
-        fill(copy, view)
-        return copy
+        return view(segment.address, self._folder.incarnation, reference, end)
 
     def _segment(self, size: int) -> _Segment | None:
         """A segment of this size or somewhat more, which no process reads."""

@@ -342,3 +342,39 @@ def test_a_forked_process_ends_no_view_of_its_parent(
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0, "it writes to no segment of its parent's"
     assert sorted(os.listdir(pool / B.hex())) == before
     assert view == some(1)
+
+
+def test_what_is_made_in_shared_memory_goes_on_without_a_copy(a: SharedContents, b: SharedContents) -> None:
+    room = a.room(SHARED_FROM)
+    assert room is not None
+    array = np.frombuffer(room, np.uint8)
+    array[:] = 7
+    kept = a.put(memoryview(array), True)
+    assert kept is not None and kept.readonly
+    array[0] = 8  # its code has promised not to do this: it shows that there is no copy
+    assert kept[0] == 8
+    *_, got = b.incoming(message(a, kept))
+    assert np.frombuffer(got, np.uint8).tolist() == array.tolist()
+    before = a.segments.nbytes
+    del room, array, kept
+    again = a.room(SHARED_FROM)
+    assert again is not None and a.segments.nbytes > before, "the other has the first one open"
+    del got, again
+    views = [a.room(SHARED_FROM) for _ in range(2)]
+    assert None not in views and a.segments.nbytes == 2 * before, "both are used again"
+
+
+def test_what_its_code_may_change_is_copied(a: SharedContents) -> None:
+    room = a.room(SHARED_FROM)
+    assert room is not None
+    array = np.frombuffer(room, np.uint8)
+    array[:] = 7
+    kept = a.put(memoryview(array), False)
+    array[0] = 8
+    assert kept is not None and kept[0] == 7
+
+
+def test_there_is_no_room_for_small_arrays_nor_without_peers(a: SharedContents) -> None:
+    assert a.room(SHARED_FROM - 1) is None
+    a.wanted = False
+    assert a.room(SHARED_FROM) is None
