@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+import zturbo
 from zturbo import ReorderStage, Stage, Task
 
 NUMBERS = 1 << 17
@@ -37,6 +38,21 @@ class Frames(Stage):
         for number in range(task.content):
             memory[:] = frame(number)
             yield Task(memory)
+
+
+class Made(Stage):
+    """Gives as many frames as its content says, each made where it is sent from. Each second one it overwrites
+    once that is given, and does not promise otherwise."""
+
+    def process(self, task: Task) -> Iterator[Task]:
+        for number in range(task.content):
+            array = zturbo.empty(NUMBERS, np.int64)
+            if not is_shared(array):
+                raise ValueError(f"frame {number} is not in shared memory")
+            array[:] = frame(number)
+            yield Task(array, owned=number % 2 == 0)
+            if number % 2:
+                array[:] = -1
 
 
 class Keeps(Stage):

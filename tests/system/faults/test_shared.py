@@ -55,6 +55,12 @@ def test_stages_read_frames_where_the_first_one_has_written_them(pool: Path) -> 
         assert len(inodes) < FRAMES, "segments were used again"
 
 
+def test_stages_make_frames_where_others_read_them(pool: Path) -> None:
+    stages = [large("make", "Made"), large("pass", "Keeps"), large("lies", "Lies")]
+    with Cluster({"p": stages}) as cluster, cluster.client() as client:
+        assert client.submit(Task(FRAMES), pipeline="p").result(timeout=30) == [True] * FRAMES
+
+
 def test_a_client_reads_results_where_they_are(pool: Path) -> None:
     with Cluster({"p": [large("make", "Frames")]}) as cluster:
         with cluster.client() as client:
