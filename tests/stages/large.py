@@ -41,8 +41,8 @@ class Frames(Stage):
 
 
 class Made(Stage):
-    """Gives as many frames as its content says, each made where it is sent from. Each second one it overwrites
-    once that is given, and does not promise otherwise."""
+    """Gives as many frames as its content says, each made where it is sent from. It overwrites each second
+    frame once that is given, and does not promise otherwise."""
 
     def process(self, task: Task) -> Iterator[Task]:
         for number in range(task.content):
