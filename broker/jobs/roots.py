@@ -23,7 +23,7 @@ __all__ = ["Roots"]
 SLICE = 2048
 """Roots in one outbatch at most: as many as a stage puts into one of quick tasks."""
 
-CACHE_BYTES = 32 << 20
+CACHE_BYTES = 64 << 20
 """Bytes of chunks that stay in memory until they are sent; other chunks are read back from the ledger."""
 
 BACKLOG_BYTES = 16 << 20
