@@ -69,7 +69,12 @@ class FromMembers:
         if problem is None and new:
             problem = self._crowded(member, now)
         if problem is None and (new or self.membership.unmet(member.incarnation)):
-            problem = self._apart(member, now)
+            apart = self._apart(member, now)
+            if apart and new:
+                self.reachability.keep_apart(message, apart, now)
+                self._tell_news()
+                return
+            problem = apart
         if problem:
             self.effects.append(Control(from_broker.Refused(reason=problem), identity))
             return
@@ -78,11 +83,18 @@ class FromMembers:
 
     def admit(self, now: float) -> None:
         """Let newcomers join that have passed their trials. Members of lonely hosts go for them."""
-        for hello, yielding in self.reachability.passed(now):
+        passed = self.reachability.passed(now)
+        self._tell_news()
+        for hello, yielding in passed:
             for member, why in yielding:
                 self.cut_off(member, why, now)
             if hello.member.incarnation not in self.membership:
                 self._join(hello, now)
+
+    def _tell_news(self) -> None:
+        """Let jobs that wait say who is kept out, and why."""
+        self.life.unplaced = self.life.unplaced or self.reachability.news
+        self.reachability.news = False
 
     def cut_off(self, member: Member, why: str, now: float, *, final: bool = False) -> None:
         """Take a member out of the view, since it and another do not reach each other, or for another reason.
@@ -161,7 +173,7 @@ class FromMembers:
         text = f"the one on {plain_host(member)} is refused: {why}"
         if self.problems.of(*place, now) != text:
             self.effects.append(LogLine("ERROR", name, b"", f"{name}: {text}"))
-        self.problems.refused(*place, text, now)
+        self.known.refused_for_good(*place, text, now)
         self.life.unplaced = True
 
     def _crowded(self, member: Member, now: float) -> str | None:
@@ -195,11 +207,11 @@ class FromMembers:
         return None
 
     def _apart(self, new: Member, now: float) -> str | None:
-        """Why a newcomer is refused: a member with which it has a link cannot reach it. None if it may stay.
+        """Why a newcomer is kept out: a member with which it has a link cannot reach it. None if it may stay.
 
-        Such a newcomer is refused, with two exceptions, in which the other member is taken out. A remote
+        Such a newcomer is kept out, with two exceptions, in which the other member is taken out. A remote
         member without any reachable partner yields to a newcomer on the broker's host. A member that joined
-        while the broker was away yields to one from before.
+        while the broker was away yields to one from before; but the broker itself does not.
         """
         broker = self.membership.broker
         before = new.incarnation in self.membership
@@ -210,9 +222,10 @@ class FromMembers:
             why = why_apart(new, other, self.known.name_of)
             stray = new.host == broker.host != other.host and not works(other, self.membership.met())
             goes = other if other is not broker and (stray or before) else new
-            self.problems.refused(goes.pipeline, goes.stage, why, now)
-            self.life.unplaced = True
-            self.departures.gone(goes.incarnation, now)
+            if goes is other or before:
+                self.problems.refused(goes.pipeline, goes.stage, why, now)
+                self.life.unplaced = True
+                self.departures.gone(goes.incarnation, now)
             if goes is new:
                 return why
 

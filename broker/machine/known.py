@@ -128,6 +128,12 @@ class Known:
             return f"{member.pipeline}.{pipeline.stages[member.stage]}"
         return member.role
 
+    def refused_for_good(self, pipeline: str, stage: int, text: str, now: float) -> None:
+        """Tell in the status why a process of this stage (``""`` and -1: a sink) is not started again. If the
+        stage has no other, that is told until one has joined."""
+        others = self.membership.count(pipeline, stage) > 0
+        self.problems.given_up(pipeline, stage, text, now, others=others)
+
     def code_gone(self, job: Job) -> int | None:
         """A stage that has workers, and none with the code with which a job began; None if it has."""
         codes = {} if job.stamp is None else job.stamp.codes

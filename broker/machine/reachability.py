@@ -2,7 +2,12 @@
 
 A newcomer and a few members on other hosts ping each other, in both directions (``members/trials.py``). Each
 newcomer is tried with :data:`PEERS` members at most, and many newcomers are tried at a time. One that fails
-waits, as no member, and is tried again at growing intervals; ``members/verdict.py`` decides who fails.
+waits, as no member, and is tried again at growing intervals; ``members/verdict.py`` decides who fails. A
+newcomer that has no address for another host, or for which another has none, waits too.
+
+Nobody waits for ever: after :data:`GIVE_UP` leases a newcomer is refused for good. But where an earlier
+process of its node, in its place, was known to reach another host, the network is likely to come back by
+itself: such a newcomer is tried on.
 
 The two ends of a link that is reported broken ping each other, and a few others ping them. So it becomes
 known which of the two others reach, and in which direction the link is broken.
@@ -37,6 +42,13 @@ LINKS = 8
 RETRY, RETRY_MAX = 1.0, 30.0
 """Seconds until a newcomer that failed is tried again: at first, and at most."""
 
+GIVE_UP = 24
+"""Leases for which a newcomer is kept out without a break, before it is refused for good: two minutes, if a
+lease has five seconds. A network may be half up at a start."""
+
+PROVED = 10_000
+"""Places of nodes that are known to have been reached, at most; the oldest is forgotten."""
+
 GONE_AFTER = 5.0
 """Seconds without a hello after which a newcomer is forgotten."""
 
@@ -57,6 +69,15 @@ class _Newcomer:
     wait: float = RETRY
     told: str = ""
     """Why it was kept out, the last time."""
+    since: float | None = None
+    """Since when it is kept out; None if it is not."""
+    apart: bool = False
+    """Whether it and a member have no addresses for each other, so that there is nothing to try."""
+
+    @property
+    def due(self) -> float:
+        """When it is to be tried, or forgotten."""
+        return self.heard + GONE_AFTER if self.apart else self.retry_at
 
 
 class Reachability:
@@ -74,6 +95,10 @@ class Reachability:
         self._trials: dict[int, Trial] = {}
         self._newcomers: dict[bytes, _Newcomer] = {}
         self._links: dict[frozenset[bytes], Trial] = {}
+        self._proved: dict[tuple[bytes, str, int], None] = {}
+        """(node, pipeline, stage) of members that were known to reach another host."""
+        self.news = False
+        """Whether somebody is kept out for a reason that was not told before. Its reader sets it back."""
 
     # -- trials -------------------------------------------------------------------------------
     def _begin(self, pairs: Iterable[tuple[Member, Member]], now: float) -> Trial:
@@ -115,9 +140,21 @@ class Reachability:
                 return True
             self._newcomers[member.incarnation] = new
         new.hello, new.heard = hello, now
+        if new.apart:
+            self.known.problems.let_in(member.incarnation)
+            new.apart, new.since, new.told, new.retry_at = False, None, "", now
         if new.told:
             self.known.problems.kept_out(member, new.told, now + GONE_AFTER)
         return False
+
+    def keep_apart(self, hello: to_broker.Hello, why: str, now: float) -> None:
+        """A newcomer and a member have no addresses for each other. It waits until one of the two is gone."""
+        new = self._newcomers.setdefault(hello.member.incarnation, _Newcomer(hello, now))
+        if new.trial is not None:
+            del self._trials[new.trial.number]
+            new.trial = None
+        new.hello, new.heard, new.apart = hello, now, True
+        self._keep_out(new, why, now)
 
     def _try(self, new: _Newcomer, now: float) -> bool:
         """Begin a trial of a newcomer. False if there is no member to try it with."""
@@ -132,9 +169,9 @@ class Reachability:
         out: list[tuple[to_broker.Hello, list[tuple[Member, str]]]] = []
         for incarnation, new in list(self._newcomers.items()):
             trial = new.trial
-            if now - new.heard > GONE_AFTER:
+            if now >= new.heard + GONE_AFTER:
                 self._forget(incarnation)
-            elif trial is None and now >= new.retry_at and not self._try(new, now):
+            elif trial is None and not new.apart and now >= new.retry_at and not self._try(new, now):
                 self._forget(incarnation)
                 out.append((new.hello, []))
             elif trial is not None and trial.over(now):
@@ -142,8 +179,11 @@ class Reachability:
                 new.trial = None
                 keeps_out, yielding = self._judge(new.hello.member, trial, now)
                 if keeps_out:
+                    new.retry_at = now + new.wait
+                    new.wait = min(RETRY_MAX, 2 * new.wait)
                     self._keep_out(new, keeps_out, now)
                 else:
+                    self._prove(new.hello, trial, now)
                     self._forget(incarnation)
                     out.append((new.hello, yielding))
         return out
@@ -194,13 +234,40 @@ class Reachability:
 
     def _keep_out(self, new: _Newcomer, text: str, now: float) -> None:
         member = new.hello.member
-        new.retry_at = now + new.wait
-        new.wait = min(RETRY_MAX, 2 * new.wait)
+        if new.since is None:
+            new.since = now
+        seconds = now - new.since
+        proved = not new.apart and _place(new.hello.node, member) in self._proved
+        if seconds >= GIVE_UP * self.membership.lease and not proved:
+            self._give_up(member, f"{text} (tried for {seconds:.0f} s, and given up)", now)
+            return
         self.effects.append(Control(from_broker.NotAdmitted(reason=text), member.incarnation))
         self.known.problems.kept_out(member, text, now + GONE_AFTER)
         if text != new.told:
             self.effects.append(LogLine("WARNING", self.known.name_of(member), b"", text))
+            self.news = True
         new.told = text
+
+    def _give_up(self, member: Member, text: str, now: float) -> None:
+        """Refuse a newcomer for good: its process ends, and is not started again."""
+        self._forget(member.incarnation)
+        self.effects.append(Control(from_broker.Refused(reason=text, final=True), member.incarnation))
+        self.effects.append(LogLine("ERROR", self.known.name_of(member), b"", text))
+        self.known.refused_for_good(member.pipeline, member.stage, text, now)
+        self.news = True
+
+    def _prove(self, hello: to_broker.Hello, trial: Trial, now: float) -> None:
+        """Note who has been reached, when a newcomer joins after its trial."""
+        me = hello.member
+        for _, peer in trial.pairs:
+            if not trial.works(me.incarnation, peer.incarnation, now):
+                continue
+            for node, member in ((hello.node, me), (self.membership.node_of(peer.incarnation), peer)):
+                if node:
+                    self._proved.pop(_place(node, member), None)
+                    self._proved[_place(node, member)] = None
+        while len(self._proved) > PROVED:
+            del self._proved[next(iter(self._proved))]
 
     # -- broken links -------------------------------------------------------------------------
     def suspect(self, one: bytes, other: bytes, now: float) -> None:
@@ -296,5 +363,9 @@ class Reachability:
         if not self._trials and not self._newcomers:
             return None
         times = [trial.deadline() for trial in self._trials.values()]
-        times += [new.retry_at for new in self._newcomers.values() if new.trial is None]
+        times += [new.due for new in self._newcomers.values() if new.trial is None]
         return min((at for at in times if at is not None), default=None)
+
+
+def _place(node: bytes, member: Member) -> tuple[bytes, str, int]:
+    return node, member.pipeline, member.stage

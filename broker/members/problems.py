@@ -22,6 +22,8 @@ class Problems:
         self._all: dict[tuple[str, int], tuple[str, float]] = {}
         self._outside: dict[bytes, tuple[str, int, str, float]] = {}
         """Process that is not let in -> its pipeline and stage, why, and until when that is told."""
+        self._given_up: dict[tuple[str, int], tuple[str, float]] = {}
+        """Stage -> why the latest process that was refused for good has ended; until when that is told."""
 
     def failed(self, pipeline: str, stage: int, text: str) -> None:
         """A member of this stage could not start: that is told until one has joined."""
@@ -30,6 +32,11 @@ class Problems:
     def refused(self, pipeline: str, stage: int, text: str, now: float) -> None:
         """A member of this stage was refused: that is told for a while."""
         self._all[pipeline, stage] = (text, now + REFUSED_FOR)
+
+    def given_up(self, pipeline: str, stage: int, text: str, now: float, *, others: bool) -> None:
+        """A process of this stage was refused for good. That is told until a member has joined, or for a
+        while if the stage has other members. What keeps a process out that still tries comes before it."""
+        self._given_up[pipeline, stage] = (text, now + REFUSED_FOR if others else math.inf)
 
     def kept_out(self, member: Member, text: str, until: float) -> None:
         """This process is not let in yet: that is told until then, or until it is let in or gone."""
@@ -42,6 +49,7 @@ class Problems:
     def over(self, pipeline: str, stage: int) -> None:
         """A member of this stage has joined."""
         self._all.pop((pipeline, stage), None)
+        self._given_up.pop((pipeline, stage), None)
 
     def of(self, pipeline: str, stage: int, now: float) -> str | None:
         """The problem, if there is one."""
@@ -54,4 +62,7 @@ class Problems:
             if place == [pipeline, stage] and now < until
         ]
         more = f" (and {len(outside) - 1} more)" if len(outside) > 1 else ""
-        return f"{outside[-1]}{more}" if outside else None
+        if outside:
+            return f"{outside[-1]}{more}"
+        text, until = self._given_up.get((pipeline, stage), (None, math.inf))
+        return text if now < until else None

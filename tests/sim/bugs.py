@@ -194,9 +194,10 @@ BUGS = [
     Bug("a newcomer is not tried", _REACH + "may_join", "if new is None:", "if new is None:\n    return True", only=("wall-new",)),
     Bug("one direction is tried", _TRIAL + "__init__", "for way in _both(a.incarnation, b.incarnation)", "for way in [(a.incarnation, b.incarnation)]", only=("wall-new",)),
     Bug("a newcomer is let in though it failed", _REACH + "passed", "if keeps_out:", "if False:", only=("wall-new",)),
+    Bug("a newcomer that failed once is given up", _REACH + "_keep_out", "if seconds >= GIVE_UP * self.membership.lease and not proved:", "if True:", only=("wall-new",)),
     Bug("members yield to any newcomer", _REACH + "_judge", "if newcomer_goes(new, there):", "if False:", only=("wall-new",)),
     Bug("the end goes that others reach", _REACH + "_goes", "goes(ends[0], ends[1]).member", "ends[ends[0] is goes(ends[0], ends[1])].member", only=("wall",)),
-    Bug("a newcomer that failed is not tried again", _REACH + "_keep_out", "new.retry_at = now + new.wait", "new.retry_at = float('inf')", only=("wall-new",)),
+    Bug("a newcomer that failed is not tried again", _REACH + "passed", "new.retry_at = now + new.wait", "new.retry_at = float('inf')", only=("wall-new",)),
     # sink and results
     Bug("of two results with one id the first that comes is taken", _SINK_JOB + "of", 'ordered=stamp.order != "none"', 'ordered=stamp.order == "path"', within=("keyed",)),
     Bug("results whose place nobody has are lost", _SINK_JOB + "_flush", "for failure in failures:", "for failure in ():", within=("keyed", "keyed-order")),

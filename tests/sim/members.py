@@ -150,6 +150,7 @@ class SimMember:
             elif view is not mine:
                 self.machine.control(from_broker.NewView(view=view), now)
         elif isinstance(message, from_broker.Refused):
+            assert not message.final, self.world.story(f"{self.stage} is refused for good: {message.reason}")
             self.world.leaves(self)
         else:
             self.machine.control(message, now)

@@ -56,6 +56,28 @@ class Slow(Stage):
         os.write(self.log, b"ends\\n")
         return task
 """
+WAIT = """
+import time
+from zturbo import Client, Task
+
+with Client() as client:
+    until = time.monotonic() + 30
+    while not any("9.9.9" in line["text"] for line in client.logs()) and time.monotonic() < until:
+        time.sleep(0.05)
+    print("result", client.submit(Task("through"), "p").result(), flush=True)
+"""
+REFUSED = """
+import os
+from zturbo import Stage
+from zturbo.runtime.members import member
+
+if os.environ["SLURM_PROCID"] == "1":
+    member.__version__ = "9.9.9"
+
+class Same(Stage):
+    def process(self, task):
+        return task
+"""
 PROGRAM = """
 import sys
 from pathlib import Path
@@ -80,7 +102,7 @@ sys.exit(7)
 def slurm() -> Iterator[Slurm]:
     need_slurm()
     with Slurm(3) as slurm:
-        slurm.env.update(PYTHONPATH=str(ROOT), ZTURBO_ADDRESS=ADDRESS)
+        slurm.env.update(PYTHONPATH=f"{ROOT}:{slurm.folder}", ZTURBO_ADDRESS=ADDRESS)
         (slurm.folder / "p.toml").write_text(FILE)
         (slurm.folder / "program.py").write_text(PROGRAM)
         yield slurm
@@ -104,6 +126,20 @@ def test_in_an_allocation_each_node_has_its_share_and_all_ends_with_the_program(
     assert "[1] the run has ended" in done.stderr and "[2] the run has ended" in done.stderr
     assert not [*(slurm.folder / ".zturbo/slurm").iterdir()]
     eventually(lambda: not slurm.jobs())
+
+
+def test_a_node_that_the_broker_refuses_does_not_end_the_run(slurm: Slurm) -> None:
+    (slurm.folder / "refused.py").write_text(REFUSED)
+    stage = '  [[pipeline.stage]]\n  name = "same"\n  class = "refused:Same"\n  workers = 3\n'
+    (slurm.folder / "refused.toml").write_text(f'[[pipeline]]\nname = "p"\n\n{stage}')
+    (slurm.folder / "wait.py").write_text(WAIT)
+    words = [sys.executable, "-m", "zturbo", "slurm", str(slurm.folder / "refused.toml")]
+    words += ["--state", str(slurm.folder / "seven"), "--", str(slurm.folder / "wait.py")]
+    done = slurm.run("salloc", "-N", "3", *words)
+    assert done.returncode == 0, done.stderr
+    assert "result ['through']" in done.stdout
+    assert "[1] the broker refuses all processes of this node: the run goes on without it" in done.stderr
+    assert "it is zturbo 9.9.9, this broker" in done.stderr
 
 
 def test_workers_of_an_allocation_join_a_broker_that_runs_already(slurm: Slurm) -> None:

@@ -50,7 +50,7 @@ EXIT_CODES = {
     2: "a mistake in arguments or network file, or an unknown name",
     3: "no broker answers",
     UNFIT_CODE: "the broker refuses this command for good: a wrong, missing or revoked key, a key that may "
-    "not do this, or another version of zturbo",
+    "not do this, another version of zturbo, or addresses that other hosts have not reached for two minutes",
     130: "stopped by Ctrl-C",
 }
 """Exit code -> what it means."""

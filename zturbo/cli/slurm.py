@@ -27,6 +27,7 @@ from zturbo.deploy.rendezvous import Rendezvous
 from zturbo.deploy.slurm import Batch, Step, share
 from zturbo.errors import UsageError
 from zturbo.errortext import shown_text
+from zturbo.exitcodes import UNFIT_CODE
 from zturbo.hardware.allot import Allotment
 from zturbo.runtime.net.binds import free_port, own_addresses
 from zturbo.runtime.net.host import tcp_address
@@ -265,7 +266,11 @@ def _run_workers(
     def begin(node: Node) -> None:
         threading.Thread(target=watch, args=(node,), daemon=True).start()
 
-    return foreground(network, children, say=say, as_json=args.json, ready_file=args.ready_file, beside=begin)
+    code = foreground(network, children, say=say, as_json=args.json, ready_file=args.ready_file, beside=begin)
+    if code == UNFIT_CODE:  # a code that is not 0 makes srun kill the other nodes
+        say("the broker refuses all processes of this node: the run goes on without it")
+        return 0
+    return code
 
 
 def _at(network: Network, broker: str, args: argparse.Namespace, rendezvous: Rendezvous) -> Network:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import subprocess
 import time
 from collections.abc import Iterator
 
@@ -11,6 +12,7 @@ import pytest
 from tests.support.cluster import eventually
 from tests.support.four_hosts import Run, ask, done_again, some_hosts
 from tests.support.hosts import Hosts
+from zturbo.exitcodes import UNFIT_CODE
 
 THERE = ("--broker", "tcp://10.99.0.1:5555", "--insecure")
 
@@ -77,6 +79,62 @@ def test_a_newcomer_behind_a_firewall(three: tuple[Hosts, str]) -> None:
     assert done_again(hosts) == 0 and left(hosts) == []
     hosts.ip("c", "route", "del", "blackhole", "10.99.0.2/32")
     eventually(lambda: "first x1, second x2" in ask(hosts, "a", "jobs").stdout)
+
+
+def given_up(
+    hosts: Hosts, process: subprocess.Popen[bytes], host: str, sentence: str, workers: int = 1
+) -> None:
+    """This command ends with a code of its own, and each worker's last word is its sentence, which the broker
+    tells too."""
+    assert process.wait(timeout=60) == UNFIT_CODE, hosts.logs()
+    (log,) = hosts.folder.glob(f"*-{host}-gives-up.log")
+    whole = sentence + r".* \(tried for \d+ s, and given up\)"
+    lines = log.read_text().splitlines()
+    last = lines[-2 * workers :]
+    assert sum(re.search(whole, line) is not None for line in last) == workers, lines
+    assert sum(line.endswith("it is not started again") for line in last) == workers, lines
+    assert not any("is started again" in line for line in lines), "its ports stay the same"
+    for words in ("jobs", "logs"):
+        told = " ".join(ask(hosts, "a", words).stdout.split())
+        assert re.search(whole, told), told
+
+
+@pytest.mark.parametrize("lease", [1.0])
+def test_a_newcomer_that_is_never_reached_gives_up(three: tuple[Hosts, str]) -> None:
+    hosts, file = three
+    hosts.ip("c", "route", "add", "blackhole", "10.99.0.2/32")
+    words = ("stage", file, "p.second", *THERE, "--workers", "2")
+    with open(hosts.folder / "9-c-gives-up.log", "w") as log:
+        process = hosts.run("c", "zturbo", *words, stdout=log, stderr=log)
+    given_up(
+        hosts,
+        process,
+        "c",
+        r"p\.second on c at \S+ and p\.first on b at \S+ do not answer each other: open these ports ",
+        workers=2,
+    )
+    assert left(hosts) == []
+    Run(hosts, 100).end()
+
+
+@pytest.mark.parametrize("host", ["a", "b"])
+def test_a_newcomer_without_an_address_for_others_gives_up(host: str) -> None:
+    """On the broker's own host, and on another."""
+    with some_hosts("abc", 1.0) as (hosts, file):
+        hosts.run("a", "zturbo", "broker", file, "--insecure")
+        hosts.run("a", "zturbo", "sink", file, *THERE)
+        hosts.run("c", "zturbo", "stage", file, "p.first", *THERE)
+        eventually(lambda: "first x1, second x0" in ask(hosts, "a", "jobs").stdout)
+        with open(hosts.folder / f"9-{host}-gives-up.log", "w") as log:
+            words = ("stage", file, "p.second", *THERE[:2])
+            process = hosts.run(host, "zturbo", *words, stdout=log, stderr=log)
+        sentence = (
+            rf"p\.second on {host} can be reached from its own host alone, and (the sink|p\.first) is on "
+        )
+        given_up(hosts, process, host, sentence)
+        hosts.run(host, "zturbo", "stage", file, "p.second", *THERE)
+        eventually(lambda: "first x1, second x1" in ask(hosts, "a", "jobs").stdout)
+        assert "given up" not in ask(hosts, "a", "jobs").stdout
 
 
 def test_a_link_that_breaks_in_one_direction(three: tuple[Hosts, str]) -> None:

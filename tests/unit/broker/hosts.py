@@ -29,7 +29,7 @@ def machine_on_a() -> BrokerMachine:
 
 
 def hello(machine: BrokerMachine, who: Member, now: float = 0.0, view: int = 0) -> str | None:
-    """Why it is refused; None if it is not."""
+    """Why it is refused or kept out; None if it is not."""
     machine.effects.clear()
     message = to_broker.Hello(
         member=who,
@@ -46,7 +46,8 @@ def hello(machine: BrokerMachine, who: Member, now: float = 0.0, view: int = 0) 
     machine.control(who.incarnation, message, now)
     all_pings_come(machine, now)
     said = [e.message for e in machine.effects if isinstance(e, Control) and e.to == who.incarnation]
-    return next((message.reason for message in said if isinstance(message, from_broker.Refused)), None)
+    out = (from_broker.Refused, from_broker.NotAdmitted)
+    return next((message.reason for message in said if isinstance(message, out)), None)
 
 
 def all_pings_come(

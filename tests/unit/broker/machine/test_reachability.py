@@ -6,11 +6,12 @@ from typing import Any
 
 import pytest
 
-from tests.unit.broker.hosts import BOTH, all_pings_come, machine_on_a, member, numbered, problems
+from tests.unit.broker.hosts import BOTH, IPC, all_pings_come, machine_on_a, member, numbered, problems
 from zturbo.core.effects import Control, LogLine, Send
 from zturbo.wire.control import from_broker, to_broker
 from zturbo.wire.control.view import Member
 from zturbo.wire.messages import PROTOCOL, Greet, Probe, Statement
+from zturbo_broker.machine.reachability import GIVE_UP
 from zturbo_broker.members.complaints import UNCLEAR
 from zturbo_broker.members.trials import PATIENCE
 
@@ -31,6 +32,8 @@ class Network:
         self.asleep: set[bytes] = set()
         """Processes that say hello, and do nothing else yet."""
         self.said: list[Any] = []
+        self.given_up: list[bytes] = []
+        """Processes that were refused for good."""
         for one in members:
             self.here.append(one)
             self.until(self.now + 0.1)
@@ -43,7 +46,7 @@ class Network:
         number = self.machine.membership.number
         message = to_broker.Hello(
             member=who,
-            node=b"n" * 16,
+            node=who.host.encode() * 16,
             pid=1,
             protocol=PROTOCOL,
             version="1",
@@ -68,6 +71,7 @@ class Network:
                 if isinstance(effect, Control) and isinstance(effect.message, from_broker.Refused):
                     self.here = [who for who in self.here if who.incarnation != effect.to]
                     self.said.append((effect.to, effect.message.reason))
+                    self.given_up += [effect.to] * effect.message.final
                 elif isinstance(effect, Control) and isinstance(effect.message, from_broker.NotAdmitted):
                     self.said.append((effect.to, effect.message.reason))
                 elif isinstance(effect, Send) and isinstance(effect.message, (Greet, Probe)):
@@ -105,6 +109,97 @@ def test_a_newcomer_that_is_not_reached_waits_and_joins_when_it_is() -> None:
     network.until(network.now + 40.0)
     assert network.members() == {SINK, FIRST, TWIN, SECOND}
     assert not problems(network.machine, network.now)
+
+
+LONGEST = GIVE_UP * 5.0
+"""Seconds for which a newcomer is kept out, before it is refused for good: the lease has five."""
+
+
+def test_a_newcomer_that_is_never_reached_is_refused_for_good() -> None:
+    network = Network(SINK, FIRST)
+    network.break_way(FIRST, SECOND)
+    network.here.append(SECOND)
+    network.until(network.now + LONGEST)
+    assert not network.given_up and SECOND in network.here
+    network.until(network.now + 60.0)
+    assert network.given_up == [SECOND.incarnation] and network.members() == {SINK, FIRST}
+    who, last = network.said[-2]
+    assert who == SECOND.incarnation and network.said[-1] == (b"log", last)
+    assert last.startswith("p.y on c at 10.0.0.1:7000 does not answer p.x on b: open that port of c for b")
+    assert last.endswith(" s, and given up)")
+    assert problems(network.machine, network.now + 1e6)["y"] == last, "no other is there"
+    assert network.machine.reachability.deadline() is None
+    network.broken.clear()
+    network.here.append(numbered(SECOND, 9))
+    network.until(network.now + 1.0)
+    assert not problems(network.machine, network.now), "it was started again, with the port open"
+
+
+def test_a_newcomer_whose_firewall_opens_in_time_joins_and_begins_anew() -> None:
+    network = Network(SINK, FIRST)
+    network.break_way(FIRST, SECOND)
+    network.here.append(SECOND)
+    network.until(network.now + LONGEST - 20.0)
+    network.broken.clear()
+    network.until(network.now + 30.0)
+    assert network.members() == {SINK, FIRST, SECOND} and not network.given_up
+
+
+def test_a_place_that_was_reached_once_is_tried_for_ever() -> None:
+    """Its network was whole, so it may be whole again. A twin at a node that was never reached is not."""
+    network = Network(SINK, FIRST, SECOND)
+    network.here.remove(SECOND)
+    network.machine.gone(SECOND.incarnation, network.now)
+    again, other = numbered(SECOND, 8), numbered(TWIN, 9)
+    for one in (again, other):
+        network.break_way(FIRST, one)
+        network.here.append(one)
+    network.until(network.now + 5 * LONGEST)
+    assert network.given_up == [other.incarnation]
+    network.broken.clear()
+    network.until(network.now + 40.0)
+    assert again in network.members()
+
+
+def test_a_newcomer_without_an_address_for_others_waits_and_is_refused_for_good() -> None:
+    deaf = numbered(member("worker", 1, host="c", ends=IPC), 8)
+    network = Network(SINK, FIRST)
+    network.here.append(deaf)
+    network.until(network.now + LONGEST - 1.0)
+    assert deaf in network.here and not network.given_up
+    text = problems(network.machine, network.now)["y"]
+    assert text.startswith("p.y on c can be reached from its own host alone, and ")
+    assert network.said.count((b"log", text)) == 1
+    network.until(network.now + 5.0)
+    assert network.given_up == [deaf.incarnation]
+    assert network.said[-1] == (b"log", f"{text} (tried for {LONGEST:.0f} s, and given up)")
+    assert network.machine.reachability.deadline() is None
+
+
+def test_a_newcomer_that_a_member_has_no_address_for_joins_when_that_one_is_gone() -> None:
+    deaf = numbered(member("worker", 1, host="a", ends=IPC), 8)
+    network = Network(deaf)
+    network.here.append(FIRST)
+    network.until(network.now + 30.0)
+    assert network.members() == {deaf}
+    network.here.remove(deaf)
+    network.machine.gone(deaf.incarnation, network.now)
+    network.until(network.now + 2.0)
+    assert network.members() == {FIRST} and not problems(network.machine, network.now)
+    assert [reason for who, reason in network.said if who == FIRST.incarnation][-1].startswith(
+        "p.y on a can "
+    )
+
+
+def test_a_newcomer_without_an_address_that_goes_away_is_forgotten() -> None:
+    deaf = numbered(member("worker", 1, host="c", ends=IPC), 8)
+    network = Network(SINK, FIRST)
+    network.here.append(deaf)
+    network.until(network.now + 2.0)
+    network.here.remove(deaf)
+    network.until(network.now + 8.0)
+    assert not problems(network.machine, network.now)
+    assert network.machine.reachability.deadline() is None
 
 
 def test_a_newcomer_that_goes_away_is_forgotten() -> None:

@@ -15,7 +15,8 @@ def test_who_is_refused_is_told_in_jobs_until_it_is_let_in_or_gone() -> None:
     hello(machine, deaf, 100.0)
     assert problems(machine, 101.0)
     assert hello(machine, numbered(member("worker", 0, host="b", ends=BOTH), 2), 102.0) is None
-    assert not problems(machine, 102.0)
+    assert problems(machine, 102.0), "the first one is still kept out"
+    assert not problems(machine, 106.0), "it did not come again"
     sink = numbered(member("sink", host="b", ends=IPC), 3)
     assert "start the sink with" in str(hello(machine, sink, 103.0))
     assert "start the sink with" in problems(machine, 103.0)["sink"]
@@ -33,3 +34,18 @@ def test_each_process_that_is_kept_out_is_told_of_until_it_is_let_in_or_silent()
     assert told.of("p", 0, 1.0) == "one"
     told.failed("p", 0, "it raised")
     assert told.of("p", 0, 1.0) == "it raised"
+
+
+def test_who_is_given_up_is_told_of_while_no_other_tells_more() -> None:
+    told = Problems()
+    waits = numbered(member("worker", 0, host="b", ends=BOTH), 1)
+    told.given_up("p", 0, "never", 0.0, others=False)
+    assert told.of("p", 0, 1e6) == "never" and told.of("p", 1, 0.0) is None
+    told.kept_out(waits, "one", 5.0)
+    assert told.of("p", 0, 1.0) == "one"
+    told.let_in(waits.incarnation)
+    assert told.of("p", 0, 1.0) == "never"
+    told.over("p", 0)
+    assert told.of("p", 0, 1.0) is None
+    told.given_up("p", 0, "never", 0.0, others=True)
+    assert told.of("p", 0, 59.0) == "never" and told.of("p", 0, 61.0) is None
