@@ -22,6 +22,7 @@ from typing import Any
 
 import pytest
 
+from tests.support.chromium import chromium
 from tests.support.cluster import Cluster, eventually, stage
 from tests.unit.hardware.nvml import Gpu, fake_nvml
 from zturbo import Job, Task
@@ -33,13 +34,6 @@ pytest.importorskip("prometheus_client", reason="zturbo[dashboard] is not instal
 
 HOSTILE = "<img src=x onerror=\"document.title='taken'\"><script>document.title='taken'</script>"
 """A job's name that would run as a script if it became markup."""
-
-CHROMIUM, DRIVER = "/usr/bin/chromium", "/usr/bin/chromedriver"
-
-FLAGS = (
-    *("headless", "no-sandbox", "disable-gpu", "disable-quic", "no-first-run", "disable-sync"),
-    *("disable-background-networking", "disable-component-update"),
-)
 
 
 @contextmanager
@@ -266,21 +260,9 @@ def test_up_serves_the_page_and_ends_it(tmp_path: Path) -> None:
 @pytest.fixture
 def browser(tmp_path: Path) -> Iterator[Any]:
     """Chromium, and what its console has said is empty in the end."""
-    webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
-    if not Path(CHROMIUM).exists() or not Path(DRIVER).exists():
-        pytest.skip("Chromium is missing: apt-get install chromium chromium-driver")
-    options = webdriver.ChromeOptions()
-    options.binary_location = CHROMIUM
-    for flag in FLAGS:
-        options.add_argument(f"--{flag}")
-    options.add_argument(f"--user-data-dir={tmp_path}")
-    options.add_argument("--window-size=1280,800")
-    driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(DRIVER))
-    try:
+    with chromium(tmp_path) as driver:
         yield driver
         assert [line["message"] for line in driver.get_log("browser") if line["level"] == "SEVERE"] == []
-    finally:
-        driver.quit()
 
 
 PALE = """

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 from zturbo.errortext import path_text
 from zturbo.telemetry.ring import Record
 
-__all__ = ["BESIDE", "MEMORY", "Track", "document"]
+__all__ = ["BESIDE", "MEMORY", "NAMES", "Track", "document"]
 
 CANDIDATES = 500
 """Spans of the stage before that are looked at for the origin of one."""
