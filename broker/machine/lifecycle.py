@@ -288,7 +288,7 @@ class Lifecycle:
             durability=job.options.get("durability", pipeline.durability),
             marks=job.marks,
             order=_order(job, pipeline),
-            logs=pipeline.logs,
+            logs=job.options.get("logs", pipeline.logs),
             spool=next(member.spool for member in sinks if member.incarnation == placed.sink),
             hold=self._hold(job, placed, here.workers),
             fail_fast=bool(job.options.get("fail_fast")) and not job.retries_left,

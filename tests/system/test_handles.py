@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 from tests.support.cluster import Cluster, eventually, stage
-from zturbo import Client, Job, Task
+from zturbo import AsyncClient, Client, Job, Task
 from zturbo.client.reader import FailedTask
 from zturbo.errors import (
     BrokerUnavailable,
@@ -550,3 +550,34 @@ def test_a_retry_of_a_job_without_a_result(client: Client, gate: str) -> None:
     job.cancel()
     with pytest.raises(JobCancelled):
         job.retry_failed(timeout=20)
+
+
+# -- times of tasks -----------------------------------------------------------------------------------
+def test_each_task_has_its_time_at_each_stage_if_the_job_asks_for_that(client: Client) -> None:
+    options = {"pipeline": "count", "logs": True}
+    good, bad = 4, 5
+    tasks = [*client.submit(Task(good), **options).tasks(30), *client.submit(Task(bad), **options).tasks(30)]
+    failed = [task for task in tasks if not task.success]
+    assert failed and len(tasks) == good + bad
+    for task in tasks:
+        stages = [entry.stage for entry in task.logs]
+        assert stages == (["count", "picky", "sum"] if task.success else ["count", "picky"]), task
+        assert all(entry.duration >= 0 and entry.end_time >= entry.start_time > 0 for entry in task.logs)
+    assert all(entry.success for task in tasks for entry in task.logs[:-1])
+    assert not any(task.logs[-1].success for task in failed)
+
+
+def test_a_job_that_does_not_ask_for_times_says_how_to_get_them(client: Client) -> None:
+    handle = client.submit(Task(5), pipeline="count")
+    for task in [*handle.tasks(30), *handle.failed]:
+        assert task.logs == [] and "submit it with logs=True" in repr(task.logs)
+
+
+def test_tasks_read_by_a_coroutine_have_their_times_too(cluster: Cluster) -> None:
+    async def read(**options: bool) -> list[list[str]]:
+        async with AsyncClient(cluster.address) as client:
+            job = await client.submit(Task(3), "count", **options)
+            return [[entry.stage for entry in task.logs] async for task in job.tasks(30)]
+
+    assert asyncio.run(read(logs=True)) == [["count", "picky", "sum"]] * 3
+    assert asyncio.run(read()) == [[]] * 3

@@ -20,7 +20,7 @@ else:
 
     Content = TypeVar("Content")
 
-__all__ = ["Job", "Task", "TaskLog", "bare_task", "read_meta"]
+__all__ = ["NO_TIMES", "Job", "Task", "TaskLog", "bare_task", "read_meta"]
 
 
 class TaskLog(NamedTuple):
@@ -33,6 +33,26 @@ class TaskLog(NamedTuple):
     """Wall time, for the record."""
     end_time: float
     success: bool
+
+
+class _NoTimes(list[TaskLog]):
+    """The logs of a task whose job keeps none: an empty list that says how to get some."""
+
+    __slots__ = ()
+
+    def __getitem__(self, index: Any) -> Any:
+        if not self and not isinstance(index, slice):
+            raise IndexError(_HOW)
+        return super().__getitem__(index)
+
+    def __repr__(self) -> str:
+        return super().__repr__() if self else f"[] ({_HOW})"
+
+
+_HOW = "this job keeps no times of its tasks: submit it with logs=True"
+
+NO_TIMES = _NoTimes()
+"""Stands for such logs; each task gives a list of its own."""
 
 
 def read_meta(packed: Any) -> tuple[Any, list[TaskLog]]:
@@ -110,9 +130,11 @@ class Task(Generic[Content]):
 
     @property
     def logs(self) -> list[TaskLog]:
-        """One entry for each stage that processed the task, if the pipeline has ``logs``."""
+        """One entry for each stage that processed the task, if its job or pipeline has ``logs``."""
         if self._logs is None:
             self._logs = []
+        elif self._logs is NO_TIMES:
+            self._logs = _NoTimes()
         return self._logs
 
     @logs.setter

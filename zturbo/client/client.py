@@ -166,6 +166,8 @@ class Client:
                 ``priority`` (higher goes first), ``timeout`` (seconds for the job as a whole),
                 ``max_retry`` (how often it is run again for its failed tasks), ``fail_fast`` (True: the first
                 failed task ends the job with JobFailed; else failed tasks are collected),
+                ``logs`` (True: each task of :meth:`JobHandle.tasks` has its time at each stage in
+                ``task.logs``; default: as the network file says, which is no if it says nothing),
                 ``traceparent`` (context of the caller's trace, in the W3C's form; default: that of
                 OpenTelemetry's current span).
 

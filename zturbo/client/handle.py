@@ -150,7 +150,11 @@ class JobHandle(futures.Future[Result]):
         return self.reading.contents(deadline_of("stream: timeout", timeout), keep=keep)
 
     def tasks(self, timeout: float | None = None, *, keep: bool = True) -> Iterator[Task]:
-        """Like :meth:`stream`, but tasks with meta and logs, failed ones in their places."""
+        """Like :meth:`stream`, but tasks with meta and logs, failed ones in their places.
+
+        ``task.logs`` has an entry with its times for each stage, if the job was submitted with ``logs=True``,
+        or its pipeline has that in the network file.
+        """
         check_type("tasks: keep", keep, bool, "True or False")
         return self.reading.tasks(deadline_of("tasks: timeout", timeout), keep=keep)
 

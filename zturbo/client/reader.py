@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from threading import TIMEOUT_MAX
 from typing import Any
 
-from zturbo.api.task import Task, TaskLog, read_meta
+from zturbo.api.task import NO_TIMES, Task, TaskLog, read_meta
 from zturbo.client.acceptance import Acceptance
 from zturbo.client.incoming import Incoming
 from zturbo.client.io import ClientIO
@@ -171,6 +171,9 @@ def tasks_of(results: Results) -> list[Task]:
                 tasks[i].meta, tasks[i].logs = _meta_of(packed)
             except DecodeError as why:
                 tasks[i] = _unreadable(why)
+    for task in tasks:
+        if not task._logs:
+            task._logs = NO_TIMES
     for index, error in results.fails:
         tasks.insert(index - results.first, failed_task(error))
     return tasks
@@ -310,6 +313,7 @@ class FailedTask(Task):
             self._meta, self._logs = _meta_of(content_of(packed))
         except DecodeError:
             self._meta = {}
+        self._logs = self._logs or NO_TIMES
         self._meta.setdefault("zturbo", note)
 
     @property

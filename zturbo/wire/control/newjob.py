@@ -24,6 +24,7 @@ _TYPES: dict[str, tuple[type, ...]] = {
     "timeout": (float, int),
     "max_retry": (int,),
     "fail_fast": (bool,),
+    "logs": (bool,),
     TRACEPARENT: (str,),
 }
 """Job option -> types of its values."""
