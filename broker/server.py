@@ -59,6 +59,7 @@ from zturbo_broker.members.rights import User
 from zturbo_broker.members.speakers import check_speaker
 from zturbo_broker.repeats import has_answer, latest
 from zturbo_broker.router import Router
+from zturbo_broker.standstill import StandStill
 
 __all__ = ["Broker"]
 
@@ -69,9 +70,6 @@ LONGEST = 64 << 20
 
 AFTER_FAULT = 0.1
 """Seconds to wait after a round that failed: its cause may last."""
-
-STOOD_STILL = 0.5
-"""Seconds by which a poll may outlast its time-out, before the excess counts as time without a broker."""
 
 FULL = "the disk of the broker's ledger is full"
 """What clients and nodes are told while nothing can be written."""
@@ -171,6 +169,7 @@ class Broker:
             room=most_members(),
         )
         self.machine.rounds.together = True
+        self._still = StandStill(self.machine.stood_still)
         self.machine.known.rights.shared = keyring is not None and keyring.shared
         if keyring is not None:  # those whose key was revoked meanwhile are out
             members = [one for one in members if one.key in users and users[one.key].role == "node"]
@@ -396,8 +395,7 @@ class Broker:
             jobs = {"in_memory": len(self.machine.jobs), **totals}
             dump("broker", self.machine.me, {"jobs": jobs, **links(None, self.machine.senders), **losses})
         ready = self._poller.poll(math.ceil(timeout * 1000))
-        if (late := time.monotonic() - now - timeout) > STOOD_STILL:
-            self.machine.stood_still(late)
+        self._still.slept(timeout)
         if self.keyring is not None:  # before what has come meanwhile is read, however long that was
             self._look_at_keys(time.monotonic())
         for socket, _ in ready:
@@ -409,7 +407,7 @@ class Broker:
                 self._posted.read()
             else:
                 self.arrivals.take(time.monotonic())
-        now = time.monotonic()
+        now = self._still.look()
         try:
             if due is not None and due <= now:  # what has become due since is the next round's
                 self.machine.tick(now)

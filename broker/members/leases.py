@@ -69,6 +69,8 @@ class _Lease:
     """Whether it was asked for a hello, since nothing was heard of it."""
     met: bool = True
     """Whether it has said hello to this broker, not only to an earlier one."""
+    extended: float = 0.0
+    """Seconds that were added to it since it was renewed."""
     about: About = UNKNOWN
     reports: Reports | None = None
     """What it has measured of itself; None before its first report."""
@@ -183,7 +185,7 @@ class Membership:
         known = self._leases.get(member.incarnation)
         if known is not None:
             known.until = max(known.until, now + self.lease)
-            known.asked = False
+            known.asked, known.extended = False, 0.0
             self._look_at = min(self._look_at, known.due(self.lease))
             known.heard = now
             if not known.met:
@@ -234,7 +236,7 @@ class Membership:
             lease = self._leases.get(incarnation)
             if lease is not None:
                 lease.until = now + self.lease
-                lease.asked = False
+                lease.asked, lease.extended = False, 0.0
                 self._look_at = min(self._look_at, lease.due(self.lease))
 
     def wants(self, node: bytes, wanted: dict[str, int], now: float) -> None:
@@ -253,9 +255,15 @@ class Membership:
         return min(COUNT, sum(wanted.get(name, 0) for wanted in lately))
 
     def extend(self, seconds: float) -> None:
-        """Add time in which the broker could hear no member to all leases."""
+        """Add time in which the broker could hear no member to all leases.
+
+        Where that happens again and again, as on a slow disk, a member that nobody renews meanwhile gets one
+        lease more in all: its host may be dead.
+        """
         for lease in self._leases.values():
-            lease.until += seconds
+            more = max(0.0, min(seconds, max(seconds, self.lease) - lease.extended))
+            lease.until += more
+            lease.extended += more
 
     def remove(self, incarnation: bytes) -> Member | None:
         """Take a member out of the view. Returns None if it is no member."""

@@ -3,7 +3,8 @@
 Run by the node in place of the real module. ``$DYING`` says what is run and where it dies:
 ``module|method|when|call|lives|folder``, for example
 ``zturbo.runtime.members.sink|zturbo.runtime.disk.spool:Spool.sync|after|3|2|DIR``: after the third call of
-that method, in each of its first two lives, which are counted in DIR.
+that method, in each of its first two lives, which are counted in DIR. ``$DYING_SIGNAL`` names another signal
+than SIGKILL: with SIGSTOP it only stands still.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from typing import Any
 def main() -> int:
     """The real main function, with a patch in it."""
     module, where, when, call, lives, folder = os.environ["DYING"].split("|")
+    number = signal.Signals[os.environ.get("DYING_SIGNAL", "SIGKILL")]
     mark = Path(folder) / "lives"
     lived = len(mark.read_bytes()) if mark.exists() else 0
     with mark.open("ab") as file:
@@ -33,10 +35,10 @@ def main() -> int:
         nonlocal calls
         calls += 1
         if when == "before" and calls == int(call):
-            os.kill(os.getpid(), signal.SIGKILL)
+            os.kill(os.getpid(), number)
         result = original(*args, **kwargs)
         if when == "after" and calls == int(call):
-            os.kill(os.getpid(), signal.SIGKILL)
+            os.kill(os.getpid(), number)
         return result
 
     if lived < int(lives):

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -52,8 +53,15 @@ class Launched:
         self.processes: list[subprocess.Popen[str]] = []
 
     def start(self, *words: str) -> subprocess.Popen[str]:
-        command = [sys.executable, "-m", "zturbo", words[0], str(self.file), *words[1:]]
-        env = {**os.environ, "TMPDIR": str(self.folder)}
+        return self._start("-m", "zturbo", words[0], str(self.file), *words[1:])
+
+    def run_code(self, code: str, **env: str) -> subprocess.Popen[str]:
+        """A program that gets the path of the network file."""
+        return self._start("-c", code, str(self.file), **env)
+
+    def _start(self, *words: str, **env: str) -> subprocess.Popen[str]:
+        env = {**os.environ, "TMPDIR": str(self.folder), **env}
+        command = [sys.executable, *words]
         process = subprocess.Popen(command, cwd=ROOT, env=env, stderr=subprocess.PIPE, text=True)
         self.processes.append(process)
         return process
@@ -131,6 +139,45 @@ def test_a_host_that_stood_still_loses_nobody(launched: Launched) -> None:
         ((job, expected), *_) = jobs(SEED)
         assert client.submit(job, pipeline="toy").result(timeout=60) == expected
         assert client.pipelines()[0]["workers"] == (1, 3, 2, 1)
+    assert sorted(children(up.pid)) == sorted(started)
+
+
+UP = """
+import sys
+from zturbo.cli import main, up
+from zturbo.slotted import replace
+
+real = up.broker_child
+up.broker_child = lambda *args, **more: replace(real(*args, **more), module="tests.support.dying")
+sys.exit(main(["up", sys.argv[1], "--no-progress"]))
+"""
+
+
+def test_a_broker_that_stood_still_amid_its_work_loses_nobody(launched: Launched, tmp_path: Path) -> None:
+    """Not while it waited for messages, but when it had read some of them."""
+    place = "zturbo_broker.machine.descriptions:Descriptions.list_members"
+    dying = {"DYING": f"zturbo_broker.__main__|{place}|before|1|1|{tmp_path}", "DYING_SIGNAL": "SIGSTOP"}
+    up = launched.run_code(UP, **dying)
+    launched.wait()
+    with Client(launched.address, timeout=20) as client:
+        eventually(lambda: client.pipelines()[0]["workers"] == (1, 3, 2, 1))
+        started = children(up.pid)
+        broker = next(pid for pid in started if "dying" in Path(f"/proc/{pid}/cmdline").read_text())
+        others = [up.pid, *(pid for pid in started if pid != broker)]
+        for pid in others:
+            os.kill(pid, signal.SIGSTOP)
+        asks = threading.Thread(target=client.hosts)
+        asks.start()
+        eventually(lambda: Path(f"/proc/{broker}/stat").read_text().rpartition(")")[2].split()[0] == "T")
+        time.sleep(7)
+        os.kill(broker, signal.SIGCONT)
+        asks.join(20)
+        (pipeline,) = client.pipelines()
+        for pid in others:
+            os.kill(pid, signal.SIGCONT)
+        assert pipeline["workers"] == (1, 3, 2, 1)
+        ((job, expected), *_) = jobs(SEED)
+        assert client.submit(job, pipeline="toy").result(timeout=60) == expected
     assert sorted(children(up.pid)) == sorted(started)
 
 

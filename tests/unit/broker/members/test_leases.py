@@ -45,6 +45,22 @@ def test_time_without_a_broker_is_on_no_lease() -> None:
     assert WORKER not in machine.membership
 
 
+def test_a_broker_that_stands_still_again_and_again_finds_out_who_is_dead() -> None:
+    machine = broker(lease=5.0)
+    hello(machine, worker())
+    for _ in range(20):
+        machine.stood_still(1.0)
+    machine.tick(9.9)
+    assert WORKER in machine.membership
+    renew(machine, (WORKER,), 9.9)
+    for _ in range(20):
+        machine.stood_still(1.0)
+    machine.tick(19.8)
+    assert WORKER in machine.membership
+    machine.tick(20.0)
+    assert WORKER not in machine.membership
+
+
 def test_a_member_whose_node_stands_still_is_asked_for_a_hello_once_in_half_a_lease() -> None:
     machine = broker(lease=5.0)
     hello(machine, worker())
