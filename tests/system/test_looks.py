@@ -83,6 +83,7 @@ def test_a_look_does_no_harm_to_threads_that_go_on_meanwhile(capsys: pytest.Capt
         with cluster.client() as client:
             pid = cluster.child("p.restless").pid
             job = client.submit(Job("waits", Task(1)), pipeline="p")
+            eventually(lambda: job.status()["state"] == "running")  # then its workers have joined
             eventually(lambda: bool(client.stacks("restless")[0]["tasks"]))
             ((_, profile),) = client.profile("restless", seconds=2)
             assert profile is not None and profile.samples > 0

@@ -41,7 +41,7 @@ from zturbo.client.tracecontext import JobContexts
 from zturbo.errors import ResultTimeout, UsageError, ZturboError
 from zturbo.htmltext import facts, table
 from zturbo.telemetry.seen import Profile, Where, read_profile, read_stack
-from zturbo.wire.control import to_broker
+from zturbo.wire.control import answers, to_broker
 from zturbo.wire.control.fields import MAX_PAGE
 
 if TYPE_CHECKING:
@@ -394,11 +394,19 @@ class Client:
             stack, else empty.
 
         Raises:
-            UsageError: there is no such stage and no such process.
+            UsageError: there is no such stage and no such process, or the stage has no worker now.
         """
-        picked = pick_processes(self.connection.ask(to_broker.Members()).processes, what)
+        picked = self._picked(what)
         found = look(self.connection, [one.incarnation for one in picked], "stack", 0, read_stack)
         return [stack_map(process, one) for process, one in zip(picked, found, strict=True)]
+
+    def _picked(self, what: str | None) -> list[answers.Process]:
+        """Processes that a person names, or all workers."""
+
+        def stages() -> list[str]:
+            return [f"{one['name']}.{stage}" for one in self.pipelines() for stage in one["stages"]]
+
+        return pick_processes(self.connection.ask(to_broker.Members()).processes, what, stages)
 
     def profile(
         self, what: str | None = None, seconds: int = 10
@@ -416,12 +424,13 @@ class Client:
             a ``note`` that says why there is none.
 
         Raises:
-            UsageError: there is no such stage and no such process, or ``seconds`` is out of bounds.
+            UsageError: there is no such stage and no such process, the stage has no worker now, or
+                ``seconds`` is out of bounds.
         """
         seconds = check_count("profile: seconds", seconds, 1)
         if seconds > to_broker.MAX_SECONDS:
             raise wrong("profile: seconds", seconds, f"a number from 1 to {to_broker.MAX_SECONDS}")
-        picked = pick_processes(self.connection.ask(to_broker.Members()).processes, what)
+        picked = self._picked(what)
         targets = [one.incarnation for one in picked]
         found = look(self.connection, targets, "profile", seconds, read_profile)
         return [

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
 from typing import Any, Protocol, TypeVar
 
@@ -39,16 +39,21 @@ class _Client(Protocol):
     def describe(self, *, most: int) -> dict[str, Any]: ...
 
 
-def pick_processes(processes: Sequence[answers.Process], what: str | None) -> list[answers.Process]:
+def pick_processes(
+    processes: Sequence[answers.Process],
+    what: str | None,
+    stages: Callable[[], Iterable[str]] = lambda: (),
+) -> list[answers.Process]:
     """The workers, or those processes that a person names.
 
     Args:
         processes: as the broker tells of them.
         what: ``PIPELINE.STAGE``, or ``STAGE`` alone; a process id, ``HOST:PID``, or the first digits of an
             incarnation; ``sink``. None for all workers.
+        stages: gives ``PIPELINE.STAGE`` of all stages, with workers or not, if there is no such process.
 
     Raises:
-        UsageError: there is no such stage and no such process.
+        UsageError: there is no such stage and no such process, or the stage has no worker now.
     """
     members = [one for one in processes if one.name != "broker"]
     workers = [one for one in members if not one.name.startswith("sink")]
@@ -61,11 +66,15 @@ def pick_processes(processes: Sequence[answers.Process], what: str | None) -> li
         found = [one for one in members if one.incarnation.hex().startswith(what.lower())]
     if found:
         return found
-    names = sorted({one.name for one in members})
-    if not names:
+    all_stages = {*stages()}
+    for stage in sorted(all_stages):
+        if what in (stage, stage.rpartition(".")[2]):
+            raise UsageError(f"{stage} has no worker now; 'zturbo jobs' shows why, if none can start or join")
+    if not members:
         raise UsageError(
             f"no worker runs, so there is no {what!r}; 'zturbo jobs' shows why workers do not start"
         )
+    names = sorted(all_stages.union(one.name for one in members))
     hint = did_you_mean(what, names)
     raise UsageError(
         f"no process of that name: {hint}. Name a stage, a process id, HOST:PID, or the first digits of an "

@@ -71,3 +71,14 @@ def test_a_stack_is_told_with_its_tasks() -> None:
     assert told["frames"] == [{"file": "/me/d.py", "line": 4, "function": "process"}]
     assert len(told["threads"][0]["frames"]) == 2 and told["note"] == ""
     assert stack_map(ALL[2], UsageError("it has ended"))["note"] == "it has ended"
+
+
+def test_a_stage_without_workers_is_named_as_such() -> None:
+    stages = ["p.detect", "p.idle"]
+    for name in ("idle", "p.idle"):
+        with pytest.raises(UsageError, match=r"p\.idle has no worker now"):
+            pick_processes(ALL, name, lambda: stages)
+    with pytest.raises(UsageError, match=r"p\.idle has no worker now"):
+        pick_processes(ALL[:1], "idle", lambda: stages)
+    with pytest.raises(UsageError, match=r"p\.idle"):
+        pick_processes(ALL, "idel", lambda: stages)
