@@ -125,13 +125,12 @@ def test_a_host_that_stood_still_loses_nobody(launched: Launched) -> None:
     launched.wait()
     with Client(launched.address, timeout=20) as client:
         eventually(lambda: client.pipelines()[0]["workers"] == (1, 3, 2, 1))
-    started = children(up.pid)
-    broker = next(pid for pid in started if "broker" in Path(f"/proc/{pid}/cmdline").read_text())
-    for pid in (up.pid, *started):
-        os.kill(pid, signal.SIGSTOP)
-    time.sleep(7)
-    os.kill(broker, signal.SIGCONT)
-    with Client(launched.address, timeout=20) as client:
+        started = children(up.pid)
+        broker = next(pid for pid in started if "broker" in Path(f"/proc/{pid}/cmdline").read_text())
+        for pid in (up.pid, *started):
+            os.kill(pid, signal.SIGSTOP)
+        time.sleep(7)
+        os.kill(broker, signal.SIGCONT)
         (pipeline,) = client.pipelines()
         for pid in (up.pid, *started):
             os.kill(pid, signal.SIGCONT)
