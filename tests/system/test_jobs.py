@@ -226,12 +226,15 @@ def test_a_stage_that_changes_without_saying_so_fails_its_job_by_name(tmp_path: 
         stage("gate", "Gate", path=str(gate), below=3),
     ]
     with Cluster({"p": stages}) as cluster, cluster.client() as client:
+        gate.touch()
+        assert client.submit(Task(0), pipeline="p").result(timeout=60) == list(range(6)), "all links stand"
+        gate.unlink()
         job = client.submit(Task(0), pipeline="p")
         stream = job.stream(timeout=60)
         assert [next(stream) for _ in range(3)] == [0, 1, 2]
-        eventually(lambda: job.status()["counts"][0]["done"] == 6)
-        cluster.kill("p.changing")  # it has ended with 6 outputs, three of which are not acked
-        with pytest.raises(NondeterministicStage, match="6"):
+        eventually(lambda: job.status()["counts"][0]["done"] == 7)
+        cluster.kill("p.changing")  # it has ended with 7 outputs, four of which are not acked
+        with pytest.raises(NondeterministicStage, match="7"):
             list(stream)
 
 

@@ -201,6 +201,8 @@ def main(argv: list[str] | None = None) -> int:
         forking = start_forking(list(MODULES.values()))
     try:
         return _run(words, alone, forking)
+    except KeyboardInterrupt:  # while the command was read, or its last line was written
+        return 130
     finally:
         if forking is not None:
             forking.close()

@@ -436,6 +436,8 @@ class SinkJob:
     def over(self) -> bool:
         """Whether it is complete, nothing of it is kept back, and it is not about to be ended."""
         kept_back = self.sequencer.buffered or self.by_meta or self.unsafe
+        if self.stamp.hold == "failures" and self.failed:  # the broker is going to start it over
+            return False
         return self.complete and not kept_back and self.failure is None
 
     @property
