@@ -152,6 +152,19 @@ def test_by_a_key_fail_fast_blames_a_result_that_has_none() -> None:
     assert job.blame is not None and "meta" in job.blame[1]
 
 
+def test_results_without_a_key_are_not_the_last_word_while_a_retry_is_to_come() -> None:
+    """Else a reader has all of a job that is about to end as failed."""
+    job = a_job(order="meta:at", hold="failures")
+    enter(job, 1, a_batch(0, ends=1))
+    assert job.complete and (job.released, job.failed, job.over) == (1, 1, False)
+    job.start_over(stamp(2, order="meta:at"))
+    assert job.over and job.blame is None
+    other = a_job(order="meta:at", hold="failures")
+    enter(other, 1, a_batch(0, ends=1))
+    other.start_over(stamp(2, order="meta:at", fail_fast=True))
+    assert not other.over and other.blame is not None
+
+
 # -- again --------------------------------------------------------------------------------------
 def test_a_job_that_starts_over_keeps_what_was_released_and_forgets_the_rest() -> None:
     job = a_job(ordered={0: WORKER})
