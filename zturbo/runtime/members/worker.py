@@ -194,7 +194,10 @@ class WorkerProcess:
         return None if self._overlapping is None else self._overlapping.stacks
 
     def _current(self) -> tuple[bytes, Path]:
-        """Job and path of the task that runs in the user's thread. If many run at a time, the job alone."""
+        """Job and path of the task that runs in the user's thread. If many run at a time, the job alone; none
+        while that thread runs the loop."""
+        if self.code.lead.by_code:
+            return b"", ()
         running = self._running_note.read()
         if len(running) == 1:
             return running[0].job, running[0].path
