@@ -77,8 +77,8 @@ def late_alarm(folder: Path) -> None:
         (folder / "alarm").touch()
         raise TimeoutError("too late")
 
+    signal.setitimer(signal.ITIMER_REAL, 0.1)  # first, since another deed's timer may run
     signal.signal(signal.SIGALRM, raising)
-    signal.setitimer(signal.ITIMER_REAL, 0.1)
 
 
 # -- the process ------------------------------------------------------------------------------
@@ -144,7 +144,9 @@ def own_handlers(folder: Path) -> None:
     file = os.open(folder / "faults", os.O_WRONLY | os.O_CREAT)
     faulthandler.enable(file)
     faulthandler.register(signal.SIGUSR2, file)
-    faulthandler.dump_traceback_later(0.01, file=file)
+    faulthandler.dump_traceback_later(
+        600, file=file
+    )  # reads frames without the interpreter's lock: may crash
     signal.signal(signal.SIGALRM, lambda *args: None)
     signal.setitimer(signal.ITIMER_REAL, 0.01, 0.01)
     os.kill(os.getpid(), signal.SIGUSR1)

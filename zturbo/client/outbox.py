@@ -6,7 +6,8 @@ outbox. So a slow broker gets larger messages, not more of them. The I/O thread 
 broker answers it, as it does with all questions to the broker.
 
 A broker without room for a job says when to submit it again. Until then all jobs stay here, and then one
-message at a time goes, with the same jobs as before, until one is taken.
+message at a time goes, with the same jobs as before, until one is taken. Messages that were under way by then
+may be smaller, and be taken first.
 
 Small jobs of one kind travel together (:mod:`zturbo.wire.carried`) where enough of them wait to be sent. A
 few of them wait for more as long as another message waits for its answer (J. Nagle, RFC 896). They also wait
@@ -43,13 +44,13 @@ BYTES = 1 << 20
 """About how many bytes a message has at most; a job with more bytes has a message of its own."""
 
 TOGETHER = 16
-"""Small jobs of one kind that travel together at least."""
+"""Small jobs of one kind that make up a message: more are not waited for."""
 
 MANY = 32
 """Unfinished jobs of this client from which on small jobs wait for :data:`MOMENT`."""
 
 FEW = 4
-"""Small jobs of one kind that travel together at least, if they have waited so."""
+"""Small jobs of one kind that travel together at least, if they have waited so, or others have."""
 
 MOMENT = 0.005
 """Seconds for which small jobs wait for others, while many jobs are under way. Each of these takes longer."""
@@ -136,8 +137,9 @@ class Outbox:
         self._carriers: dict[Kind, tuple[bytes, int]] = {}
         """Kind of small jobs -> id of the carrier of those that come next, if they travel together, and how
         many jobs have ids of it."""
-        self._gathered = 0
-        """How many jobs came since such carriers are as they are. They fit into one message."""
+        self._gathered = self._most = 0
+        """How many jobs came since such carriers are as they are, and how many of the most frequent kind.
+        They fit into one message."""
         self._small = 0
         """How many of the jobs that wait to be sent are small."""
         self._apart: dict[str, tuple[float, float]] = {}
@@ -183,6 +185,8 @@ class Outbox:
                 self._next_carriers()
             carrier, carried = self._carriers.get(job.kind) or (_new_carrier(), 0)
             self._carriers[job.kind] = carrier, carried + 1
+            if carried >= self._most:
+                self._most = carried + 1
             job_id = carried_id(carrier, carried)
             self._small += 1
             acceptance = self._add(job_id, job.name, job, SMALL_HEAD + job.nbytes)
@@ -211,7 +215,7 @@ class Outbox:
 
     def _next_carriers(self) -> None:
         self._carriers.clear()
-        self._gathered = 0
+        self._gathered = self._most = 0
 
     def wait_for_answers(self) -> None:
         """Wait until the broker has answered for as many jobs as have been put here.
@@ -292,7 +296,7 @@ class Outbox:
         """What is submitted next; empty if it is not time for that."""
         if not self._waiting or self._under_way >= UNDER_WAY or self._may_gather():
             return []
-        least = FEW if self._gather_until else TOGETHER
+        least = FEW if self._gather_until or len(self._waiting) >= TOGETHER else TOGETHER
         self._gather_until = 0.0
         jobs = [self._waiting.popleft()]
         nbytes = jobs[0].nbytes
@@ -342,7 +346,7 @@ class Outbox:
 
     def _may_gather(self) -> bool:
         """Whether a few small jobs are all that waits, and more of them are about to come."""
-        if len(self._waiting) != self._small or self._small >= TOGETHER:
+        if len(self._waiting) != self._small or self._most >= TOGETHER or self._small >= JOBS:
             return False
         if self._under_way:
             return True
