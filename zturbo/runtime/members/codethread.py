@@ -21,7 +21,7 @@ from zturbo.runtime.code.batching import BatchRunner
 from zturbo.runtime.code.laps import HELD, INPUT, OWN, Laps
 from zturbo.runtime.code.recorder import REST
 from zturbo.runtime.code.runner import Runner
-from zturbo.runtime.members.lead import Lead
+from zturbo.runtime.members.lead import Lead, LedLoop
 
 if TYPE_CHECKING:
     from zturbo.runtime.code.overlapping import AsyncRunner
@@ -53,15 +53,11 @@ getsignal: Callable[[int], Any] = sys.modules["_signal"].getsignal
 """That of :mod:`signal` makes enums, which takes a while."""
 
 
-class Loop(Protocol):
+class Loop(LedLoop, Protocol):
     """The loop of the process."""
 
-    stopping: bool
     waited: float
     """Seconds for which it has waited in all."""
-
-    def wake(self) -> None:
-        """End the wait of a round. Thread-safe."""
 
     def post(self, call: Callable[[float], None]) -> None:
         """Let the loop make this call, with the time. Thread-safe."""

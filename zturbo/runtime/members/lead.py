@@ -15,7 +15,7 @@ from queue import Empty, SimpleQueue
 from time import monotonic
 from typing import Protocol
 
-__all__ = ["LONG", "STEP", "Lead"]
+__all__ = ["LONG", "STEP", "Lead", "LedLoop"]
 
 STEP = 0.004
 """Seconds that the code runs before the follower makes a round; each next one comes after twice as long."""
@@ -24,7 +24,7 @@ LONG = 0.064
 """Seconds that the code runs before the follower leads until the code ends. It looks at least so often."""
 
 
-class Loop(Protocol):
+class LedLoop(Protocol):
     """The loop that one of them runs."""
 
     stopping: bool
@@ -45,7 +45,7 @@ class Lead:
         by_code: whether the code's thread runs the loop now.
     """
 
-    def __init__(self, loop: Loop, turn: Callable[[float], None], go_on: Callable[[], None]) -> None:
+    def __init__(self, loop: LedLoop, turn: Callable[[float], None], go_on: Callable[[], None]) -> None:
         self._loop = loop
         self._turn = turn
         self._go_on = go_on
