@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from itertools import repeat
 from threading import TIMEOUT_MAX
 from typing import Any
 
@@ -162,18 +163,21 @@ def contents_of(results: Results) -> list[Any]:
 def tasks_of(results: Results) -> list[Task]:
     """The tasks in a message, failed ones in their places."""
     n = results.n - len(results.fails)
-    tasks = [one.task if type(one) is Failure else Task(one) for one in _contents(results, n)]
-    if tasks and results.metas is not None:
-        for i, packed in enumerate(read_many(results.metas, n)):
-            if packed is None or not tasks[i].success:
-                continue
-            try:
-                tasks[i].meta, tasks[i].logs = _meta_of(packed)
-            except DecodeError as why:
-                tasks[i] = _unreadable(why)
-    for task in tasks:
+    metas: Iterable[Any] = read_many(results.metas, n) if n and results.metas is not None else repeat(None)
+    tasks = []
+    for one, packed in zip(_contents(results, n), metas, strict=False):
+        if type(one) is Failure:
+            task: Task = one.task
+        else:
+            task = Task(one)
+            if packed is not None:
+                try:
+                    task.meta, task.logs = _meta_of(packed)
+                except DecodeError as why:
+                    task = _unreadable(why)
         if not task._logs:
             task._logs = NO_TIMES
+        tasks.append(task)
     for index, error in results.fails:
         tasks.insert(index - results.first, failed_task(error))
     return tasks
