@@ -22,7 +22,7 @@ import zmq
 from zturbo import Client
 from zturbo.errors import ZturboError
 from zturbo.runtime.net.keys import ASKING, Security, read_keys
-from zturbo.runtime.net.sockets import Dealer, make
+from zturbo.runtime.net.sockets import Dealer, make, send_frames
 from zturbo.wire.codec import decode, encode
 from zturbo.wire.control import from_broker, to_broker
 from zturbo.wire.control.codec import pack_control, read_answer
@@ -64,7 +64,7 @@ class Intruder:
     def asks(self, key: str, message: Message, identity: bytes | None = None) -> str:
         """What the broker answers to a message; empty for nothing."""
         dealer = self.control(key, identity)
-        dealer.send_multipart(pack_control(message), zmq.DONTWAIT)
+        send_frames(dealer, pack_control(message))
         answer = ""
         while dealer.poll(int(WAIT * 1000) if hasattr(message, "ref") else 200):
             got = read_answer(dealer.recv_multipart())

@@ -17,7 +17,7 @@ from tests.support.intruder import Intruder, tcp_of
 from tests.system.faults.half_open import running
 from zturbo import Client, Task
 from zturbo.runtime.net import keys
-from zturbo.runtime.net.sockets import make
+from zturbo.runtime.net.sockets import make, send_frames
 from zturbo.wire.codec import decode, encode
 from zturbo.wire.control import to_broker
 from zturbo.wire.control.codec import pack_control, read_answer
@@ -103,7 +103,7 @@ def _revoke(address: str, folder: Path, admin: Client, stage: subprocess.Popen[b
     )
 
     def answer(key: str, message: Message) -> str:
-        asks[key].send_multipart(pack_control(message), zmq.DONTWAIT)
+        send_frames(asks[key], pack_control(message))
         return said(key)
 
     def said(key: str) -> str:
@@ -112,12 +112,12 @@ def _revoke(address: str, folder: Path, admin: Client, stage: subprocess.Popen[b
         return str(getattr(got, "kind", got.type_name))
 
     def results(wait: int) -> str:
-        reads.send_multipart(encode(Want(name, 1 << 60, 0, 1000)), zmq.DONTWAIT)
+        send_frames(reads, encode(Want(name, 1 << 60, 0, 1000)))
         return type(decode(reads.recv_multipart())).__name__ if reads.poll(wait) else "silence"
 
     def speak() -> None:
         ping = Ping(bytes.fromhex(theirs["incarnation"]), bytes.fromhex(sink["incarnation"]), 1)
-        speaks.send_multipart(encode(ping), zmq.DONTWAIT)
+        send_frames(speaks, encode(ping))
 
     list_jobs = to_broker.Jobs(ref=1, job=None, over=())
     renew = to_broker.Renew(node=node, alive=())
@@ -155,7 +155,7 @@ def _revoke(address: str, folder: Path, admin: Client, stage: subprocess.Popen[b
     os.kill(broker, signal.SIGSTOP)
     try:
         keys.revoke(folder, "bob")
-        asks["bob"].send_multipart(pack_control(list_jobs), zmq.DONTWAIT)
+        send_frames(asks["bob"], pack_control(list_jobs))
         time.sleep(2 * LOOK_EVERY)
     finally:
         os.kill(broker, signal.SIGCONT)

@@ -15,7 +15,7 @@ connection. A socket that connects and receives must not have it: libzmq 4.3.5 t
   ``Assertion failed: !_more (src/fq.cpp:80)``.
 
 Without the option the pipe outlives its connection. The pipes of a socket that binds are read to their ends
-too. So neither can lose the rest of a message. :class:`Dealer` does itself what the option is for.
+too. So neither can lose the rest of a message. :func:`send_frames` does what the option is for.
 """
 
 from __future__ import annotations
@@ -138,7 +138,8 @@ _monitors = itertools.count()
 
 
 class Dealer(zmq.Socket[bytes]):
-    """A DEALER that queues nothing while it has no connection, and yet never loses the rest of a message.
+    """A DEALER to which :func:`send_frames` gives nothing while it has no connection. It never loses the rest
+    of a message that comes.
 
     :func:`make` makes it. A monitor tells it when its one connection stands and when it breaks.
 
@@ -240,12 +241,6 @@ class Dealer(zmq.Socket[bytes]):
         with contextlib.suppress(zmq.ZMQError):  # libzmq has given it up
             self.disconnect(self._address)
         self.connect(self._address)
-
-    def send_multipart(self, msg_parts: Sequence[Any], flags: int = 0, *args: Any, **kwargs: Any) -> Any:
-        """Send as any socket does, but with ``DONTWAIT`` raise Again while no connection stands."""
-        if flags & DONTWAIT and not self.connected():
-            raise zmq.Again
-        return super().send_multipart(msg_parts, flags, *args, **kwargs)
 
     def connection(self) -> int | None:
         """The descriptor of its connection, as far as libzmq has noticed; None if it has none."""

@@ -12,7 +12,7 @@ from tests.support.half_open import Stranger
 from zturbo.runtime.net.audit import Audit
 from zturbo.runtime.net.crowd import CROWDED, HALF_OPEN, YOUNG, Bounds, Crowd
 from zturbo.runtime.net.endless import Arrivals
-from zturbo.runtime.net.sockets import Dealer, make
+from zturbo.runtime.net.sockets import Dealer, make, send_frames
 
 
 class Kernel:
@@ -121,7 +121,7 @@ def test_good_ones_come_in_beside_very_many_half_open_ones() -> None:
             while name not in heard:
                 assert time.monotonic() < until, (stranger.closed, heard)
                 if good.connected():
-                    good.send_multipart([name], zmq.DONTWAIT)
+                    send_frames(good, [name])
                 for socket, _ in poller.poll(10):
                     if socket is router:
                         heard[arrivals.receive(router)[-1].bytes] += 1

@@ -15,7 +15,7 @@ from zturbo.runtime.net.gate import CONTROL, INBOX, Gate
 from zturbo.runtime.net.keys import Identity, Security
 from zturbo.runtime.net.peers import user_of
 from zturbo.runtime.net.routes import Routes, own_identity
-from zturbo.runtime.net.sockets import Dealer, make
+from zturbo.runtime.net.sockets import Dealer, make, send_frames
 
 Context = zmq.Context[zmq.Socket[bytes]]
 
@@ -95,7 +95,7 @@ def test_each_message_has_the_key_that_it_came_under(lab: Lab) -> None:
     for number, security in enumerate((one, two)):
         dealer = lab.dealer(router, security, bytes([number]) * 16)
         until(stands(dealer))
-        dealer.send_multipart([b"x", b"y"], zmq.DONTWAIT)
+        send_frames(dealer, [b"x", b"y"])
         assert router.poll(10_000)
         frames = router.recv_multipart(copy=False)
         assert user_of(frames[-1]) == security.public

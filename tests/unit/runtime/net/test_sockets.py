@@ -13,7 +13,7 @@ import pytest
 import zmq
 
 from zturbo.errors import UsageError
-from zturbo.runtime.net.sockets import Dealer, check_bind, make
+from zturbo.runtime.net.sockets import Dealer, check_bind, make, send_frames
 
 ROUNDS = 4
 MESSAGES = 400
@@ -78,7 +78,7 @@ def context() -> Iterator[zmq.Context[zmq.Socket[bytes]]]:
 
 def say(dealer: zmq.Socket[bytes], text: bytes) -> bool:
     try:
-        dealer.send_multipart([text, b""], zmq.DONTWAIT)
+        send_frames(dealer, [text, b""])
     except zmq.Again:
         return False
     return True
