@@ -23,7 +23,8 @@ AT_THE_TOP = {"errors", "checks", "errortext", "exitcodes", "htmltext", "jobstat
 MOST_METHODS = 30
 """Of an object, with those of its bases: one with more has parts."""
 BASES = {"Message", "Request", "State", "Stage", "Task", "Result", "System", "LedgerCorrupt", "SpoolCorrupt"}
-"""Classes of ours that are made to be a base, beside errors: messages, states, and public names."""
+BASES |= {"LedLoop"}
+"""Classes of ours that are made to be a base, beside errors: messages, states, public names, a protocol."""
 NOT_YET = {
     "Copied": {"RunningNote"},
     "_Dying": {"RunningNote"},
