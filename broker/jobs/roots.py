@@ -14,14 +14,11 @@ from zturbo.core.effects import Effect, Load, Record
 from zturbo.core.links.outbatch import Destination, OutBatch, part
 from zturbo.core.links.senders import MESSAGE_BYTES, Senders
 from zturbo.core.order.intervals import Intervals
-from zturbo.wire.messages import MAX_STAGES, Batch, End, PathRun, group
+from zturbo.wire.messages import MANY_TASKS, MAX_STAGES, Batch, End, PathRun, group
 from zturbo_broker.jobs.fair_queue import FairQueue
 from zturbo_broker.jobs.job import Job
 
 __all__ = ["Roots"]
-
-SLICE = 2048
-"""Roots in one outbatch at most: as many as a stage puts into one of quick tasks."""
 
 CACHE_BYTES = 64 << 20
 """Bytes of chunks that stay in memory until they are sent; other chunks are read back from the ledger."""
@@ -139,7 +136,7 @@ class Roots:
         while (name := queue.first()) is not None and name not in since:
             job = jobs[name]
             dest = self._destination(job, 0)
-            room = min(SLICE, self.senders.credit(dest, now))
+            room = min(MANY_TASKS, self.senders.credit(dest, now))
             if room <= 0 and dest == shared:
                 break
             queue.turn()

@@ -1,9 +1,9 @@
 """Feeds a streamed job: one thread reads the caller's iterable, one sends its contents in chunks.
 
-The sender takes what is there, so a fast iterable gives chunks of up to :data:`CHUNK` roots, and one
-that waits for its source has each root sent within :data:`FLUSH` seconds. At most :data:`AHEAD` chunks
-are not acknowledged; the broker holds an acknowledgement back while it has enough, so memory is
-bounded here and there.
+The sender takes what is there, so a fast iterable gives chunks of up to
+:data:`~zturbo.wire.messages.MANY_TASKS` roots, and one that waits for its source has each root sent within
+:data:`FLUSH` seconds. At most :data:`AHEAD` chunks are not acknowledged; the broker holds an acknowledgement
+back while it has enough, so memory is bounded here and there.
 
 Both threads use one deque, of which each end may be used by one thread at a time without a lock. The sender
 sleeps only while the deque is empty. So the reader wakes it when it has appended the only content there, and
@@ -21,13 +21,11 @@ from typing import Any
 from zturbo.client.io import ClientIO
 from zturbo.errors import TooLarge
 from zturbo.wire.control import answers, to_broker
+from zturbo.wire.messages import MANY_TASKS
 from zturbo.wire.payload import NeedsBuffers, pack_many, pack_one, take
 from zturbo.wire.plain import UNCHANGING
 
 __all__ = ["Feeder"]
-
-CHUNK = 2048
-"""Roots in a chunk at most: as many as the broker sends at once."""
 
 CHUNK_BYTES = 1 << 20
 """Bytes in a chunk, about, before it is sent."""
@@ -140,7 +138,7 @@ class Feeder:
         except (NeedsBuffers, TooLarge):
             blob = None  # one by one: what is too large then fails alone
         if blob is not None and (len(blob) <= 4 * CHUNK_BYTES or len(waiting) == 1):
-            self._limit = max(1, min(CHUNK, CHUNK_BYTES * len(waiting) // max(1, len(blob))))
+            self._limit = max(1, min(MANY_TASKS, CHUNK_BYTES * len(waiting) // max(1, len(blob))))
             self._send_chunk(len(waiting), [blob])
             return
         self._limit = 1

@@ -27,6 +27,7 @@ from typing import Any, NamedTuple
 from zturbo.slotted import field, slotted
 
 __all__ = [
+    "MANY_TASKS",
     "MAX_DEPTH",
     "MAX_ERROR",
     "MAX_FRAMES",
@@ -70,6 +71,9 @@ MAX_INT = 1 << 62
 
 MAX_TRIAL = 1 << 53
 """Largest number of a trial: control messages name it too, and their numbers end there."""
+
+MANY_TASKS = 2048
+"""Tasks that a sender puts into one message at most: roots of a client, of the broker, outputs of a stage."""
 
 # Both sides of a link have the same limits. A message that one side can make and the other refuses would be
 # sent for ever.

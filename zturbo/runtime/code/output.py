@@ -14,14 +14,11 @@ from time import perf_counter
 from typing import Any
 
 from zturbo.api.task import Task
-from zturbo.wire.messages import End, Fail, Path, PathRun
+from zturbo.wire.messages import MANY_TASKS, End, Fail, Path, PathRun
 from zturbo.wire.payload import take, take_meta
 from zturbo.wire.plain import UNCHANGING
 
 __all__ = ["FLUSH_AFTER", "Output"]
-
-FLUSH_COUNT = 2048
-"""Outputs in one batch at most."""
 
 QUICK = 128
 """Outputs within :data:`FLUSH_AFTER` from which on they wait eight times as long. In a larger batch each of
@@ -171,7 +168,7 @@ class Output:
             self.since = now
         else:
             outputs, waited = len(self), now - self.since
-            if waited > (FLUSH_AFTER if outputs < QUICK else 8 * FLUSH_AFTER) or outputs >= FLUSH_COUNT:
+            if waited > (FLUSH_AFTER if outputs < QUICK else 8 * FLUSH_AFTER) or outputs >= MANY_TASKS:
                 self.flush()
         self._check()
 

@@ -9,7 +9,8 @@ from unittest.mock import patch
 import pytest
 
 from zturbo.runtime.code import output
-from zturbo.runtime.code.output import FLUSH_AFTER, FLUSH_COUNT, QUICK, Output
+from zturbo.runtime.code.output import FLUSH_AFTER, QUICK, Output
+from zturbo.wire.messages import MANY_TASKS
 
 
 def batches(each: float, outputs: int) -> list[tuple[float, int]]:
@@ -48,7 +49,7 @@ def test_outputs_of_quick_tasks_share_large_batches() -> None:
 
 
 def test_a_batch_is_bounded() -> None:
-    assert max(size for _, size in batches(1e-7, 50_000)) < FLUSH_COUNT + 64
+    assert max(size for _, size in batches(1e-7, 50_000)) < MANY_TASKS + 64
 
 
 def test_another_thread_may_not_take_outputs_while_no_code_runs() -> None:
