@@ -151,8 +151,9 @@ class Arrivals:
         self._audit = audit
         self._crowd = Crowd(bounds or Bounds.of(descriptors()), _has_shaken, self._has_spoken)
         self._monitors: list[tuple[zmq.Socket[bytes], zmq.Socket[bytes], int, bool]] = []
-        self._keyless: set[zmq.Socket[bytes]] = set()
-        """Monitors that have just told of a handshake without a key."""
+        self._unshaken: dict[zmq.Socket[bytes], bool] = {}
+        """Monitors that have just told of a handshake that failed -> whether it had no right key. Else the
+        connection ended, or was too slow."""
         self._followed: dict[Connects, int] = {}
         self._peers: dict[tuple[str, int] | None, int] = {}
         """Address and port that sockets which take no messages have connected to -> how many sockets."""
@@ -308,14 +309,18 @@ class Arrivals:
                 except zmq.Again:
                     break
                 if event in (zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL, zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL):
-                    self._keyless.add(monitor)  # libzmq tells next which connection this was
+                    # libzmq tells next which connection this was
+                    self._unshaken[monitor] = event == zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL
                     continue
                 if event != zmq.EVENT_ACCEPTED:
                     self._connections.pop(fd, None)
                     address = self._crowd.went(fd)
-                    if monitor in self._keyless and self._audit is not None:
-                        self._audit.note(KEYLESS, address)
-                    self._keyless.discard(monitor)
+                    keyless = self._unshaken.pop(monitor, None)
+                    if keyless is not None and self._audit is not None:
+                        if keyless:
+                            self._audit.note(KEYLESS, address)
+                        else:
+                            self._audit.note_end(address)
                     continue
                 with contextlib.suppress(OSError):  # it is gone already
                     found = self._connections[fd] = _Connection(os.fstat(fd).st_ino, longest, now)
@@ -374,7 +379,7 @@ class Arrivals:
             self._monitors.remove(watched)
             watched[0].disable_monitor()
             watched[1].close()
-            self._keyless.discard(watched[1])
+            self._unshaken.pop(watched[1], None)
 
 
 def _received(fd: int, inode: int) -> int | None:

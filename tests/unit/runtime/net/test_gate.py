@@ -186,17 +186,6 @@ def test_an_identity_belongs_to_the_key_that_came_with_it() -> None:
     assert routes.came(whole, "two") == b"i" * 16
 
 
-def test_many_refusals_are_few_lines() -> None:
-    lines: list[str] = []
-    audit = Audit(lines.append)
-    for number in range(1000):
-        audit.note("a", "10.0.0.1", now=number / 1000)
-        audit.note("a", f"10.{number}.0.2", now=number / 1000)
-    assert len(lines) <= 260 and audit.count == 2000
-    audit.note("a", "10.0.0.1", now=100.0)
-    assert lines[-1] == "refused from 10.0.0.1: a (999 more since the last line)"
-
-
 def test_files_work_at_a_gate(lab: Lab, tmp_path: Path) -> None:
     keys.make_folder(tmp_path / "keys")
     lab.guard().admit(CONTROL, keys.allowed(tmp_path / "keys"))
