@@ -66,6 +66,7 @@ ExecStart={_escape(shlex.join(command))}
 WorkingDirectory={_escape(os.path.dirname(file))}
 {who}Restart=on-failure
 RestartSec=2
+# The broker refuses the processes for good. Correct what the log says, then: systemctl start this unit.
 RestartPreventExitStatus={UNFIT_CODE}
 KillMode=mixed
 TimeoutStartSec=infinity
