@@ -113,7 +113,7 @@ class Intruder:
         end = time.monotonic() + 10
         while time.monotonic() < end:
             try:
-                made.send_multipart(encode(Want(self.job, token, 0, 1000)), zmq.DONTWAIT)
+                send_frames(made, encode(Want(self.job, token, 0, 1000)))
             except zmq.Again:
                 time.sleep(0.05)
                 continue
