@@ -8,14 +8,17 @@ import queue
 import signal
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.stages.pyturbo import Kept, Pipelines, Say, Shop
-from zturbo import Job, Options, System, Task, TaskLog
+from tests.stages.pyturbo import Hold, Kept, Pipelines, Say, Shop
+from zturbo import Job, Options, Resources, Stage, System, Task, TaskLog
 from zturbo.errors import TaskError, TaskTimeout, UsageError
+from zturbo.runtime.node.forking import Forking, start_forking
+from zturbo.system import processes
 
 WANTED = [0, 2, 4, 6, 10, 12, 14, 16, 18, 20, 22, 24, 28, 32, 36]
 """Twice 0 to 19, but for what fails (13, 15, 19), is dropped (17), and cannot be collected (8)."""
@@ -183,6 +186,29 @@ def test_what_is_asked_for_by_name() -> None:
         and callable(process_map)
     )
     assert callable(progressbar)
+
+
+@pytest.mark.parametrize("workers", [processes.FEW, processes.FEW + 1])
+def test_many_workers_share_what_their_programs_import(
+    workers: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    asked: list[str] = []
+
+    def start(modules: Sequence[str]) -> Forking | None:
+        asked.extend(modules)
+        return start_forking(modules)
+
+    class Many(System):
+        def get_stages(self, resources: Resources) -> list[Stage]:
+            stage = Hold(str(tmp_path))
+            stage.num_worker = workers
+            return [stage]
+
+    monkeypatch.setattr(processes, "start_forking", start)
+    with Many() as system:
+        system.add_job(Job("a", Task(["a", 1])))
+        assert system.result_queue.get(timeout=60).success
+    assert (processes.SYSTEM in asked) is (workers > processes.FEW)
 
 
 def test_jobs_begin_in_the_order_of_adding(tmp_path: Path) -> None:

@@ -28,7 +28,7 @@ from zturbo.runtime.node.forking import Forking, start_forking
 from zturbo.runtime.node.node import Node
 from zturbo.runtime.process.boot import MODULES
 
-__all__ = ["Processes"]
+__all__ = ["FEW", "SYSTEM", "Processes"]
 
 log = logging.getLogger("zturbo.system")
 
@@ -37,6 +37,13 @@ SAY_EVERY = 30.0
 
 ANSWER = 60.0
 """Seconds that a question to the broker may take."""
+
+SYSTEM = "zturbo.system.system"
+"""What a program with a System imports, and so each worker whose stages are in the same module. The process
+from which many workers are forked imports it once for all of them."""
+
+FEW = 2
+"""Workers for which that takes more time than it saves."""
 
 STARTED = 5.0
 """Seconds after which the node's thread, if it has made no node, counts as not started."""
@@ -168,7 +175,8 @@ class Processes:
             ChildSpec("sink", "sink", MODULES["sink"], sink),
             *workers,
         ]
-        self._forking = start_forking(list(MODULES.values()))
+        shared = [SYSTEM] if len(workers) > FEW else []
+        self._forking = start_forking([*MODULES.values(), *shared])
         node = self._node = Node(
             address,
             host=host_name(),
