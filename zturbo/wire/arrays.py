@@ -204,13 +204,23 @@ def _pack_array(numpy: Any, value: Any, packer: Packer) -> Any:
     fortran = bool(value.flags.f_contiguous and not value.flags.c_contiguous)
     frozen = _is_frozen(numpy, value)
     if not value.flags.c_contiguous and not fortran:
-        value, frozen = numpy.ascontiguousarray(value), True  # a new copy, which no other code has
+        value, frozen = _contiguous(numpy, value), True  # a new copy, which no other code has
     flat = value.T if fortran else value
     head = [dtype, list(value.shape), fortran]
     if value.nbytes < OUT_OF_BAND:
         return msgpack.ExtType(ARRAY, packer.part([*head, flat.tobytes()]))
     view = memoryview(flat.reshape(-1).view(numpy.uint8))
     return msgpack.ExtType(ARRAY, packer.part([*head, packer.buffer(view, frozen)]))
+
+
+def _contiguous(numpy: Any, value: Any) -> Any:
+    """A contiguous copy. NumPy copies a structure field by field, and what lies between two fields would be
+    whatever this process had in memory there."""
+    if value.dtype.kind != "V":
+        return numpy.ascontiguousarray(value)
+    made = numpy.zeros(value.shape, value.dtype)
+    made[...] = value
+    return made
 
 
 def _is_frozen(numpy: Any, value: Any) -> bool:
@@ -242,9 +252,12 @@ def read_array(reader: Reader, data: Any) -> Any:
         return numpy.ndarray(shape, dtype, order=order)
     if dtype.subdtype is not None:
         raise DecodeError("an array's dtype is malformed")
-    flat = numpy.frombuffer(raw, dtype)
-    if type(source) is bytes:
-        flat = flat.copy()
+    if type(source) is bytes and dtype.kind == "V":  # NumPy's copy leaves out what lies between two fields
+        flat = numpy.frombuffer(bytearray(raw), dtype)
+    else:
+        flat = numpy.frombuffer(raw, dtype)
+        if type(source) is bytes:
+            flat = flat.copy()
     return flat.reshape(shape, order=order)
 
 

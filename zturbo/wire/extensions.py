@@ -151,6 +151,10 @@ class Encoder:
                 return self.part(value)
         except (EncodeError, NeedsBuffers):
             raise
+        except RecursionError as error:
+            raise EncodeError(
+                "a content cannot be carried: lists or dicts are nested too deep in it, or it contains itself"
+            ) from error
         except Exception as error:  # msgpack has limits of its own, and a registered pack is user code
             raise EncodeError(f"a content cannot be carried: {type(error).__name__}: {error}") from error
 

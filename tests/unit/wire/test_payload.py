@@ -194,6 +194,31 @@ def test_what_cannot_be_carried(content: Any) -> None:
         pack_many([1, content])
 
 
+def test_what_is_nested_too_deep_or_contains_itself_is_refused_with_the_reason() -> None:
+    deep: list[Any] = []
+    for _ in range(100_000):
+        deep = [deep]
+    circle: dict[str, Any] = {}
+    circle["self"] = [circle]
+    for content in (deep, circle):
+        with pytest.raises(EncodeError, match="nested too deep in it, or it contains itself"):
+            pack_one(content)
+    while deep:  # else its end takes as many levels of the C stack
+        deep = deep.pop()
+
+
+def test_nothing_of_the_memory_comes_along_between_fields() -> None:
+    """NumPy copies a structure field by field, into whatever was there before."""
+    dtype = np.dtype([("a", "u1"), ("b", "f8")], align=True)
+    plain = np.zeros(20, dtype)
+    for array in (plain, plain[::2], plain[::-1]):
+        for _ in range(20):
+            dirt = [np.full(array.nbytes, 0xFF, "u1") for _ in range(20)]
+            del dirt
+            got = there_and_back(array)
+            assert got.tobytes() == bytes(array.nbytes) and got.flags.writeable and got.dtype == dtype
+
+
 class Tag:
     """A user's type."""
 
