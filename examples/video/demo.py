@@ -70,7 +70,11 @@ def run_clips(
         network = Network.load(FILE)
         network = replace(network, broker=replace(network.broker, bind=free_address(), state=state))
 
+        answers = threading.Event()
+
         def on_event(kind: str, child: Child, text: str) -> None:
+            if kind == "ready" and child.what.name == "broker":
+                answers.set()
             if kind == "failed" or (kind == "exited" and not node.stopping):
                 progress.say(f"{child.what.name} (process {child.pid}): {text}")
 
@@ -83,6 +87,7 @@ def run_clips(
         runner = threading.Thread(target=node.run, name="node")
         runner.start()
         try:
+            answers.wait(30)  # if it does not come, the client says why
             with Client(network.broker.bind, timeout=30) as client:
                 stop = threading.Event()
                 reaper = threading.Thread(target=_reap, args=(node, deaths, len(paths), progress, stop))
