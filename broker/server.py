@@ -322,7 +322,8 @@ class Broker:
         """Log a job's new state or new epoch."""
         if job.logged == (job.state, job.epoch):
             return
-        again = job.state in LIVE and job.epoch > (1 if job.logged is None else job.logged[1])
+        # A job that waits for its first start has epoch 0.
+        again = job.state in LIVE and job.epoch > max(1, 1 if job.logged is None else job.logged[1])
         job.logged, text = (job.state, job.epoch), f"job {job.name!r} in {job.pipeline} is {job.state}"
         if job.state in ENDED:
             text += f": {job.error}" if job.error else f": {job.results} results, {job.failed} failed tasks"

@@ -52,6 +52,8 @@ def test_what_a_job_waits_for_is_told_and_that_it_goes_on(caplog: pytest.LogCapt
             eventually(lambda: jobs[0].status()["counts"][0]["running"] == 1)
             jobs[0].result(timeout=0.05)
         assert jobs[0].result(timeout=60) == [0]
+        told = {entry["text"]: entry["level"] for entry in client.logs(jobs[0].id)}
+        assert told["job 'j0' in p is waiting"] == told["job 'j0' in p is running"] == "INFO", told
 
 
 def test_a_client_that_does_not_reach_the_sink() -> None:
