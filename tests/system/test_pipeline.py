@@ -164,12 +164,13 @@ def test_a_stage_that_gives_nothing(client: Client) -> None:
 @pytest.mark.parametrize("content, said", [("five", "returned 5"), ("string", "returned 'text'")])
 def test_a_stage_that_returns_no_task(client: Client, content: str, said: str) -> None:
     error = str(failure(client, content).error)
-    assert "Odd.process" in error and said in error and "it is to give a Task" in error
+    assert "Odd.process" in error and said in error and "it is to return a Task" in error
 
 
 def test_a_stage_that_yields_no_task(client: Client) -> None:
     result = client.submit(Task("yields five"), pipeline="odd").result(timeout=20)
-    assert result == ["first"] and "yielded 5" in str(result.failed_tasks[0].error)
+    error = str(result.failed_tasks[0].error)
+    assert result == ["first"] and "yielded 5" in error and "it is to yield Tasks alone" in error
 
 
 def test_a_content_that_cannot_be_carried(client: Client) -> None:

@@ -89,7 +89,7 @@ class Again:
             return [given]
         if isinstance(given, (str, bytes, dict)) or not isinstance(given, Iterable):
             name = f"{type(self._stage).__name__}.process returned a {type(given).__name__}"
-            raise TypeError(f"{name}; it is to give a Task, an iterable of Tasks, or None")
+            raise TypeError(f"{name}; it is to return a Task, an iterable of Tasks, or None")
         return list(given)
 
 

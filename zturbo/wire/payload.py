@@ -183,6 +183,9 @@ NO_META = b"\xc0"
 """The packed meta of a task that has none, among those of others."""
 
 
+_IN_META = "a task's meta cannot be carried: "
+
+
 def pack_root_meta(meta: Any, logs: Any) -> bytes | None:
     """Pack the meta and the logs of a root task; returns None if it has neither.
 
@@ -192,8 +195,8 @@ def pack_root_meta(meta: Any, logs: Any) -> bytes | None:
     plain = pack_meta(meta, logs)
     try:
         return None if plain is None else pack_many([plain])
-    except NeedsBuffers as error:
-        raise EncodeError(f"a task's meta cannot be carried: {error}") from None
+    except (EncodeError, NeedsBuffers) as error:
+        raise EncodeError(f"{_IN_META}{error}") from error
 
 
 def _unpack(data: Any, hook: Callable[[int, bytes], Any]) -> Any:
@@ -578,7 +581,10 @@ def take_meta(meta: Any, logs: Any) -> Any:
         if copied is not None:
             return [copied, None]
     value = pack_meta(meta, logs)
-    return None if value is None else take(value, True)
+    taken = None if value is None else take(value, True)
+    if type(taken) is _Refused and isinstance(taken.error, EncodeError):
+        taken.error = EncodeError(f"{_IN_META}{taken.error}")
+    return taken
 
 
 def unpack_meta(value: Any) -> tuple[Any, list[Any]]:

@@ -36,6 +36,7 @@ from zturbo.wire.payload import (
     pack_many,
     pack_meta,
     pack_one,
+    pack_root_meta,
     read_later,
     register,
     slice_blob,
@@ -217,6 +218,13 @@ def test_nothing_of_the_memory_comes_along_between_fields() -> None:
             del dirt
             got = there_and_back(array)
             assert got.tobytes() == bytes(array.nbytes) and got.flags.writeable and got.dtype == dtype
+
+
+def test_a_meta_that_cannot_be_carried_is_named_as_such() -> None:
+    meta = {"a": object()}
+    for pack in (lambda: pack_many([take_meta(meta, None)]), lambda: pack_root_meta(meta, None)):
+        with pytest.raises(EncodeError, match="meta cannot be carried: a content of type"):
+            pack()
 
 
 class Tag:

@@ -248,10 +248,8 @@ class OneTask:
             if isinstance(what, CoroutineType):
                 what.close()
             return f"{self._cls}.process {verb} {what!r:.80}, but is not an 'async def': write it as one"
-        return (
-            f"{self._cls}.process {verb} {what!r:.80} of type {type(what).__name__}; it is to give a Task, "
-            "an iterable of Tasks, or None"
-        )
+        right = "return a Task, an iterable of Tasks, or None" if verb == "returned" else "yield Tasks alone"
+        return f"{self._cls}.process {verb} {what!r:.80} of type {type(what).__name__}; it is to {right}"
 
 
 def _unmarked(meta: Any) -> Any:
