@@ -146,3 +146,14 @@ class DeadlyStart(Stage):
 
     def process(self, task: Task) -> Any:
         return task
+
+
+class Given(Stage):
+    """Has what it was made with."""
+
+    def __init__(self, **given: Any) -> None:
+        super().__init__()
+        self.given = given
+
+    def process(self, task: Task) -> Task:
+        return Task(self.given)

@@ -10,6 +10,7 @@ from zturbo.runtime.net.listening import Listening
 from zturbo.runtime.node.children import ChildSpec
 from zturbo.runtime.process.boot import MODULES
 from zturbo.slotted import replace
+from zturbo.wire.payload import pack_one
 
 __all__ = ["broker_child", "sink_child", "worker_children"]
 
@@ -127,7 +128,7 @@ def worker_children(
             "index": index,
             "stages": len(pipeline.stages),
             "class": spec.cls,
-            "args": dict(spec.args),
+            "args": pack_one(dict(spec.args))[0],  # TOML has dates, and large numbers
             "resources": part,
             "worker_id": worker_id,
             "max_task_bytes": pipeline.max_task_bytes,

@@ -31,7 +31,7 @@ from zturbo.api.stage import Stage
 from zturbo.checks import is_loopback, is_number
 from zturbo.deploy.settings import BROKER, LISTEN, BrokerSpec, Key, ListenSpec, is_ports
 from zturbo.errors import NetworkFileError
-from zturbo.wire.messages import ORDERS, is_order
+from zturbo.wire.messages import MAX_INT, ORDERS, is_order
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -176,12 +176,18 @@ class Network:
         """
         text = str(path)
         try:
-            with open(path, "rb") as file:
-                table = tomllib.load(file)
+            raw = Path(path).read_bytes()
+            table = tomllib.loads(raw.decode("utf-8-sig"))  # some editors put a mark before UTF-8
         except OSError as error:
             raise NetworkFileError(text, "", f"cannot be read: {error.strerror}") from None
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        except UnicodeDecodeError as error:
+            raise NetworkFileError(text, "", f"is not UTF-8, as TOML is: {error}; save it as UTF-8") from None
+        except tomllib.TOMLDecodeError as error:
             raise NetworkFileError(text, "", f"is not valid TOML: {error}") from None
+        except ValueError as error:  # its path has a zero byte, or a number has too many digits
+            raise NetworkFileError(text, "", f"cannot be read: {error}") from None
+        except RecursionError:
+            raise NetworkFileError(text, "", "is nested too deep") from None
         return cls.parse(table, text)
 
     @classmethod
@@ -233,6 +239,8 @@ class _Parser:
         kinds = kind if isinstance(kind, tuple) else (kind,)
         if type(value) not in kinds:
             raise self.fail(f"{key}.{name}".strip("."), f"expected {expected}, found {_kind(value)}")
+        if type(value) is int and abs(value) > MAX_INT:
+            raise self.fail(f"{key}.{name}", f"expected {expected}, found {value}, which is too large")
         if not valid(value):
             raise self.fail(f"{key}.{name}", f"expected {expected}, found {value!r}")
         return value
@@ -265,7 +273,7 @@ class _Parser:
         return Network(self.path, broker, tuple(pipelines), listen, tuple(hosts))
 
     def host(self, table: Mapping[str, Any], key: str, pipelines: list[PipelineSpec]) -> HostSpec:
-        expected = "a name of letters, digits, '_', '.' and '-'"
+        expected = "a name of letters, digits, '_', '.' and '-', 64 at most"
         if "name" in table:  # the other keys are named after it
             name = self.get(table, key, "name", str, expected, None, lambda v: bool(_HOST.match(v)))
             key = f"host.{name}"
@@ -356,7 +364,7 @@ class _Parser:
         )
 
     def name(self, table: Mapping[str, Any], key: str) -> str:
-        expected = "a name of letters, digits, '_' and '-'"
+        expected = "a name of letters, digits, '_' and '-', 64 at most"
         name: str = self.get(table, key, "name", str, expected, _REQUIRED, lambda v: bool(_NAME.match(v)))
         return name
 

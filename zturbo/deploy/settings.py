@@ -138,6 +138,10 @@ def _choice(values: tuple[str, ...], about: str) -> Key:
     return Key(str, f"{', '.join(first)} or {last}", lambda v: v in values, about, "|".join(values))
 
 
+def _is_path(text: str) -> bool:
+    return bool(text) and "\0" not in text
+
+
 def is_ports(text: str) -> bool:
     """Whether a text names ports: ``5555-5600``."""
     from zturbo.runtime.net.listening import parse_ports  # it takes long to import
@@ -167,7 +171,7 @@ BROKER: Mapping[str, Key] = {
         "address that the broker listens at",
         "ADDRESS",
     ),
-    "state": Key(str, "a folder", bool, "folder of the ledger and the spools", "FOLDER"),
+    "state": Key(str, "a folder", _is_path, "folder of the ledger and the spools", "FOLDER"),
     "lease": _seconds(
         0.5, "seconds after which a worker counts as dead if its node is silent, the same everywhere"
     ),
@@ -176,7 +180,7 @@ BROKER: Mapping[str, Key] = {
     "client_jobs": _count("jobs", "unfinished jobs that a client may have at the broker"),
     "client_bytes": _count("bytes", "bytes of roots that a client's unfinished jobs may have at the broker"),
     "memory": _count("bytes", "bytes of the broker's memory that unfinished jobs may take"),
-    "keys": Key(str, "a folder or a file of keys", bool, "a file of keys, or a folder of them", "PATH"),
+    "keys": Key(str, "a folder or a file of keys", _is_path, "a file of keys, or a folder of them", "PATH"),
     "local_keys": _choice(
         LOCAL_KEYS, "auto, always or never: whether a broker on loopback makes keys by itself"
     ),

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import msgpack
 import pytest
 
 from zturbo.deploy.children import worker_children
 from zturbo.deploy.network import Network, tomllib
 from zturbo.errors import NetworkFileError
+from zturbo.runtime.members.worker import build
 
 RIGHT = """
 [broker]
@@ -70,6 +72,16 @@ def test_a_right_file(tmp_path: Path) -> None:
             "expected 'path', 'roots', 'none', or 'meta:KEY'",
         ),
         ('durability = "process"', 'order = "meta:"', "pipeline.video.order", "found 'meta:'"),
+        (
+            "workers = 2",
+            "workers = 1000000000000000000000",
+            "pipeline.video.stage.detect.workers",
+            "too large",
+        ),
+        ("lease = 2", f"memory = {10**20}", "broker.memory", "which is too large"),
+        ("lease = 2", 'state = "a\\u0000"', "broker.state", "expected a folder, found"),
+        ("lease = 2", 'keys = "a\\u0000"', "broker.keys", "expected a folder or a file of keys, found"),
+        ('name = "track"', f'name = "{"x" * 65}"', "pipeline.video.stage[1].name", "64 at most, found"),
         ("workers = 2", "workers = true", "pipeline.video.stage.detect.workers", "found a boolean"),
         ('name = "track"', 'name = "detect"', "pipeline.video.stage[1].name", "the name of another stage"),
         ('name = "track"', 'name = "a b"', "pipeline.video.stage[1].name", "expected a name of letters"),
@@ -166,6 +178,43 @@ def test_no_toml(tmp_path: Path) -> None:
 def test_no_file(tmp_path: Path) -> None:
     with pytest.raises(NetworkFileError, match="No such file"):
         Network.load(tmp_path / "nowhere.toml")
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+@pytest.mark.parametrize("mark", ["", "\ufeff"])
+def test_files_of_all_editors(mark: str, end: str, tmp_path: Path) -> None:
+    path = tmp_path / "net.toml"
+    path.write_bytes((mark + RIGHT.replace("\n", end)).encode())
+    assert [stage.name for stage in Network.load(path).pipelines[0].stages] == ["detect", "track"]
+
+
+@pytest.mark.parametrize(
+    ("raw", "said"),
+    [
+        (RIGHT.encode("utf-16"), "is not UTF-8, as TOML is"),
+        (f"{RIGHT}# \u00fc".encode("latin1"), "save it as UTF-8"),
+        (f"x = {'9' * 5000}".encode(), "cannot be read: Exceeds the limit"),
+        (b"x = " + b"[" * 100_000, "is nested too deep"),
+        (b"\0", "is not valid TOML"),
+    ],
+)
+def test_files_that_cannot_be_read(raw: bytes, said: str, tmp_path: Path) -> None:
+    path = tmp_path / "net.toml"
+    path.write_bytes(raw)
+    with pytest.raises(NetworkFileError, match=said):
+        Network.load(path)
+    with pytest.raises(NetworkFileError, match="cannot be read"):
+        Network.load("a\0b")
+
+
+def test_whatever_toml_has_reaches_a_stage(tmp_path: Path) -> None:
+    args = f'day = 2026-01-31, at = 07:30:00, on = 2026-01-31T07:30:00Z, n = {10**20}, x = [nan, "\\u0000"]'
+    text = RIGHT.replace("examples.video.stages:Detect", "tests.stages.odd:Given")
+    network = load(tmp_path, text.replace("threshold = 0.5", args))
+    for child in worker_children(network, "video.detect"):
+        spec = msgpack.unpackb(msgpack.packb(child.spec))
+        given = build(spec)().given  # type: ignore[attr-defined]
+        assert repr(given) == repr(network.pipelines[0].stages[0].args) and len(given) == 5
 
 
 def test_an_unknown_stage_is_named(tmp_path: Path) -> None:

@@ -55,6 +55,7 @@ from zturbo.wire.control.report import Report
 from zturbo.wire.control.view import Member
 from zturbo.wire.extensions import Encoder
 from zturbo.wire.messages import DataMessage, Path
+from zturbo.wire.payload import unpack_one
 
 if TYPE_CHECKING:
     from zturbo.runtime.code.overlapping import AsyncRunner
@@ -399,7 +400,7 @@ def build(spec: dict[str, Any]) -> Callable[[], Stage]:
     resources = Resources(own if {"cpu", "gpu"} <= own.keys() else {**Resources().resources, **own})
 
     def make() -> Stage:
-        stage = build_stage(cls, spec["args"], resources)
+        stage = build_stage(cls, unpack_one(spec["args"], []), resources)
         stage.resource_allocation, stage.current_resource = None, resources
         return stage
 
