@@ -7,6 +7,7 @@ import math
 import re
 from collections.abc import Iterable, Mapping
 from numbers import Integral, Real
+from threading import TIMEOUT_MAX
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -173,17 +174,31 @@ def plain_options(options: Mapping[str, Any]) -> dict[str, Any]:
     return plain
 
 
-def check_seconds(field: str, value: Any) -> None:
-    """Raise UsageError unless the value is None or a finite number of seconds above 0."""
+def check_seconds(field: str, value: Any) -> float | None:
+    """A time that a thread can wait for, see :func:`check_timeout`.
+
+    Raises:
+        UsageError: the value is neither None nor a finite number of seconds above 0.
+    """
     if value is None:
-        return
+        return None
     if not is_number(value, 0) or value == 0:
         raise wrong(field, value, "seconds, more than 0, or None for no limit")
+    return _bounded(value)
 
 
-def check_timeout(field: str, value: Any) -> None:
-    """Raise UsageError unless the value is None or a finite number of seconds, 0 or more."""
+def check_timeout(field: str, value: Any) -> float | None:
+    """A time that a thread can wait for: the given one, or centuries for one that is longer.
+
+    Raises:
+        UsageError: the value is neither None nor a finite number of seconds, 0 or more.
+    """
     if value is None:
-        return
+        return None
     if not is_number(value, 0):
         raise wrong(field, value, "seconds, 0 or more, or None for no limit")
+    return _bounded(value)
+
+
+def _bounded(seconds: float) -> float:
+    return seconds if seconds < TIMEOUT_MAX else TIMEOUT_MAX

@@ -525,6 +525,13 @@ def test_many_large_inputs_on_the_way(client: Client) -> None:
         (lambda c, j: j.tasks(timeout=[]), "tasks: timeout is to be seconds"),
         (lambda c, j: j.retry_failed(timeout="1"), "retry_failed: timeout is to be seconds"),
         (lambda c, j: j.add_done_callback(5), "add_done_callback: fn is to be a function"),
+        (lambda c, j: c.logs(source=5), "logs: source is to be a str"),
+        (lambda c, j: c.logs(source="\udcff"), "logs: source: .* has characters that UTF-8 cannot carry"),
+        (lambda c, j: c.trace(last=None), "trace: last is to be seconds"),
+        (lambda c, j: c.stacks(0), "what is to be the name of a stage or a process"),
+        (lambda c, j: c.profile(b"add"), "what is to be the name of a stage or a process"),
+        (lambda c, j: c.report(None), "report: path is to be a path"),
+        (lambda c, j: Client(c.broker, keys=1.5), "Client: keys is to be a file, a folder or None"),
     ],
 )
 def test_wrong_arguments(client: Client, call: Any, said: str) -> None:
@@ -532,6 +539,28 @@ def test_wrong_arguments(client: Client, call: Any, said: str) -> None:
     with pytest.raises(UsageError, match=said):
         call(client, job)
     assert job.result(timeout=20) == [2]
+
+
+@pytest.mark.parametrize("seconds", [1e12, 1e300, 10**30])
+def test_a_time_out_may_be_longer_than_a_thread_can_wait(
+    client: Client, cluster: Cluster, gate: str, seconds: float
+) -> None:
+    job = client.submit(Task([gate, 5]), pipeline="gate")
+    calls: list[Any] = [job.accepted, job.result, job.exception, client.flush]
+    calls += [lambda timeout: list(client.as_completed([job], timeout=timeout))]
+    calls += [lambda timeout: client.wait_jobs([job], timeout=timeout)]
+
+    async def wait() -> Any:
+        async with AsyncClient(cluster.address) as other:
+            handle = await other.attach(job.id)
+            return await handle.exception(seconds)
+
+    with concurrent.futures.ThreadPoolExecutor(len(calls) + 1) as pool:
+        waits = [pool.submit(call, timeout=seconds) for call in calls] + [pool.submit(asyncio.run, wait())]
+        eventually(job.running)
+        Path(gate).touch()
+        done = [one.result(timeout=60) for one in waits]
+    assert done[1] == [5] and done[2] is done[-1] is None
 
 
 def test_a_retry_with_wrong_options_leaves_no_job(client: Client) -> None:

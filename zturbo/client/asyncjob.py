@@ -201,7 +201,7 @@ class AsyncJob:
 
     async def exception(self, timeout: float | None = None) -> BaseException | None:
         """As :meth:`zturbo.JobHandle.exception`."""
-        check_timeout("exception: timeout", timeout)
+        timeout = check_timeout("exception: timeout", timeout)
         deadline = None if timeout is None else time.monotonic() + timeout
         if not await Endings([self]).next(deadline):
             try:

@@ -15,6 +15,7 @@ import logging
 import os
 from collections.abc import Generator, Iterable, Iterator
 from concurrent import futures
+from numbers import Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, overload
 
@@ -24,6 +25,7 @@ from zturbo.api.task import Job, Task
 from zturbo.checks import (
     check_count,
     check_seconds,
+    check_text,
     check_timeout,
     check_type,
     is_address,
@@ -107,6 +109,7 @@ class Client:
                 f"{self.broker!r} is not an address of a broker: expected tcp://HOST:PORT or ipc://PATH, "
                 "as an argument, by --broker or in $ZTURBO_BROKER"
             )
+        check_type("Client: keys", keys, (str, os.PathLike, type(None)), "a file, a folder or None")
         check_seconds("Client: timeout", timeout)
         self.timeout = timeout
         self.connection, self.role = connect(self.broker, timeout, keys)
@@ -204,7 +207,7 @@ class Client:
         Raises:
             BrokerUnavailable: it did not answer for some of them. A refusal comes from the job's handle.
         """
-        check_timeout("flush: timeout", timeout)
+        timeout = check_timeout("flush: timeout", timeout)
         self.connection.flush(timeout)
 
     @overload
@@ -296,7 +299,7 @@ class Client:
             ResultTimeout: not all ended in time.
             UsageError: one of them is no handle.
         """
-        check_timeout("as_completed: timeout", timeout)
+        timeout = check_timeout("as_completed: timeout", timeout)
         return self._as_completed(_handles("as_completed", handles), timeout)
 
     def _as_completed(self, handles: list[JobHandle], timeout: float | None) -> Iterator[JobHandle]:
@@ -325,7 +328,7 @@ class Client:
         Raises:
             UsageError: one of them is no handle, or another argument is wrong.
         """
-        check_timeout("wait_jobs: timeout", timeout)
+        timeout = check_timeout("wait_jobs: timeout", timeout)
         if return_when not in ("ALL_COMPLETED", "FIRST_COMPLETED", "FIRST_EXCEPTION"):
             raise wrong(
                 "wait_jobs: return_when",
@@ -403,6 +406,9 @@ class Client:
     def _picked(self, what: str | None) -> list[answers.Process]:
         """Processes that a person names, or all workers."""
 
+        if what is not None:
+            check_type("what", what, str, "the name of a stage or a process, or None")
+
         def stages() -> list[str]:
             return [f"{one['name']}.{stage}" for one in self.pipelines() for stage in one["stages"]]
 
@@ -453,6 +459,7 @@ class Client:
         Raises:
             UsageError: there is no such job.
         """
+        check_type("trace: last", last, Real, "seconds, more than 0")
         check_seconds("trace: last", last)
         raw = None if job is None else self._find("trace: job", job)
         return trace(self, raw, last)
@@ -472,6 +479,7 @@ class Client:
         """
         from zturbo.client.report import RunReport  # which few programs need
 
+        check_type("report: path", path, (str, os.PathLike), "a path")
         file = Path(path)
         if not file.parent.is_dir():
             raise UsageError(f"report: path: there is no folder {file.parent}")
@@ -534,6 +542,7 @@ class Client:
             Lines, as :meth:`logs` gives them; the ``after`` of the next call; and whether there are more now.
         """
         raw = None if job is None else self._find("logs: job", job)
+        source = check_text("logs: source", source)
         page = self.connection.ask(to_broker.Logs(after=after, job=raw, source=source))
         entries = [
             {**entry.as_map(), "job": entry.job.hex() if entry.job else None, "path": list(entry.path)}

@@ -31,7 +31,7 @@ log = logging.getLogger("zturbo.client")
 
 def deadline_of(field: str, timeout: float | None) -> float | None:
     """When a time-out that begins now is over; raises UsageError if it is none."""
-    check_timeout(field, timeout)
+    timeout = check_timeout(field, timeout)
     return None if timeout is None else time.monotonic() + timeout
 
 
@@ -117,7 +117,7 @@ class JobHandle(futures.Future[Result]):
             UnknownPipeline: it has no such pipeline (any more).
             BrokerUnavailable: it does not answer, or not in time. It may still take the job later.
         """
-        check_timeout("accepted: timeout", timeout)
+        timeout = check_timeout("accepted: timeout", timeout)
         try:
             self.reading.acceptance.result(timeout)
         except futures.TimeoutError:
@@ -170,6 +170,7 @@ class JobHandle(futures.Future[Result]):
             ResultTimeout: it was not complete in time; the job goes on.
             JobError: the job ended without a result; JobCancelled if it was cancelled.
         """
+        timeout = check_timeout("result: timeout", timeout)
         deadline = deadline_of("result: timeout", timeout)
         if self.reading.result is None:
             self._connection.check_process()
@@ -254,7 +255,7 @@ class JobHandle(futures.Future[Result]):
             ResultTimeout: it had not ended in time.
             JobCancelled: it was cancelled.
         """
-        check_timeout("exception: timeout", timeout)
+        timeout = check_timeout("exception: timeout", timeout)
         self.outcome.watch()
         try:
             return super().exception(timeout)

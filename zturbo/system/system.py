@@ -196,7 +196,7 @@ class System:
             StartError: a process could not start (with its traceback), or ``state_dir`` is in use.
             UsageError: ``get_stages`` gives no list of stages, or the system was started before.
         """
-        check_seconds("start: task_timeout", task_timeout)
+        task_timeout = check_seconds("start: task_timeout", task_timeout)
         check_seconds("start: queue_timeout", queue_timeout)
         if not self._built:
             raise UsageError(f"{type(self).__name__}.__init__ does not call super().__init__()")
@@ -269,7 +269,7 @@ class System:
         Args:
             timeout: seconds after which processes that have not ended are killed; default 5.
         """
-        check_seconds("end: timeout", timeout)
+        timeout = check_seconds("end: timeout", timeout)
         if self._jobs.state == "started" and len(self._jobs):
             fate = "lost" if self.state_dir is None else f"kept in {self.state_dir}"
             self.logger.warning("ended with %d jobs that are not done: they are %s", len(self._jobs), fate)
@@ -277,7 +277,7 @@ class System:
 
     def terminate(self, *, timeout: float | None = None) -> None:
         """Kill all processes; in all else as :meth:`end`."""
-        check_seconds("terminate: timeout", timeout)
+        timeout = check_seconds("terminate: timeout", timeout)
         self._stop(kill=True, timeout=timeout)
 
     def _stop(self, *, kill: bool, timeout: float | None) -> None:
@@ -313,7 +313,7 @@ class System:
             UsageError: ``job`` is no Job, or is under way already, or the system has ended.
             EncodeError: the root's content or meta cannot be carried.
         """
-        check_seconds("add_job: timeout", timeout)
+        timeout = check_seconds("add_job: timeout", timeout)
         if not isinstance(job, Job):
             hint = "; wrap it, Job('name', task)" if isinstance(job, Task) else ""
             raise UsageError(f"add_job takes a Job, not a {type(job).__name__}{hint}")
@@ -347,7 +347,7 @@ class System:
             TaskError: with the option ``raise_exception``, the failed task's error; the system is terminated.
             UsageError: the system is not started, or has ended.
         """
-        check_seconds("wait_job: job_timeout", job_timeout)
+        job_timeout = check_seconds("wait_job: job_timeout", job_timeout)
         check_seconds("wait_job: queue_timeout", queue_timeout)
         try:
             job = self.result_queue.get(timeout=job_timeout)

@@ -119,6 +119,7 @@ class TestPipeline:
         self.deaths: list[str] = []
 
     def _check_name(self, what: str, stage: str) -> None:
+        check_type(what, stage, str, "the name of a stage")
         if stage not in self._names:
             raise UsageError(f"{what}: there is no stage {stage!r}; {did_you_mean(stage, self._names)}")
 

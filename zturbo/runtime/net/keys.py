@@ -120,7 +120,11 @@ def read_keys(path: str | Path, roles: Sequence[str]) -> Security:
     """
     check_library()
     where = Path(path)
-    if where.is_dir():
+    try:
+        is_folder = where.is_dir()
+    except (OSError, ValueError) as error:  # no file can have such a name
+        raise UsageError(f"{str(where)!a:.200} cannot be read: {error!s:.200}") from None
+    if is_folder:
         where = _pick(where, roles)
     found = _read_private(where)
     if found.who.role not in roles:

@@ -108,6 +108,9 @@ def test_mistakes_have_a_sentence(folder: Path, tmp_path: Path) -> None:
         keys.add(tmp_path, "node", "x")
     with pytest.raises(UsageError, match="No such file"):
         keys.read_keys(tmp_path / "nothing.key", ("node",))
+    for name in ("a\0b", "x" * 5000, "\ud800"):
+        with pytest.raises(UsageError, match="cannot be read"):
+            keys.read_keys(name, ("node",))
 
 
 @pytest.mark.parametrize(
