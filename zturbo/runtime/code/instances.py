@@ -165,6 +165,7 @@ def check_settings(stage: Stage) -> None:
     """Raise UsageError if a stage's settings are wrong, or contradict each other."""
     name = type(stage).__name__
     _check_written(stage)
+    check_type(f"{name}.deterministic", stage.deterministic, bool, "True or False")
     check_type(f"{name}.sticky", stage.sticky, bool, "True or False")
     check_type(f"{name}.interleave", stage.interleave, bool, "True or False")
     check_count(f"{name}.job_slots", stage.job_slots, 1)

@@ -11,6 +11,7 @@ from time import perf_counter
 from types import CoroutineType
 from typing import Any
 
+from zturbo.api.stage import Stage
 from zturbo.api.task import Task, TaskLog
 from zturbo.core.order.tree import EXECUTION
 from zturbo.errors import DecodeError, UsageError
@@ -36,14 +37,14 @@ class OneTask:
     Args:
         context: the stage.
         failures: makes the failures of its tasks.
-        cls: the stage's class.
+        stage: an instance of the stage.
     """
 
-    def __init__(self, context: StageContext, failures: Failures, cls: type) -> None:
+    def __init__(self, context: StageContext, failures: Failures, stage: Stage) -> None:
         self._context = context
         self._failures = failures
-        self._cls = cls.__name__
-        self.deterministic: bool = cls.deterministic  # type: ignore[attr-defined]
+        self._cls = type(stage).__name__
+        self.deterministic = stage.deterministic
         """Whether two executions of a task give the same."""
 
     def opened(self, packed: Any) -> Any:

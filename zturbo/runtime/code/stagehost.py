@@ -52,7 +52,7 @@ class StageHost:
         self.inputs = Inputs(instances.ordered)
         """Of the work that runs now; its runner sets it."""
         self.failures = failures = Failures(context, self.inputs)
-        self.one = one = OneTask(context, failures, type(instances.base))
+        self.one = one = OneTask(context, failures, instances.base)
         self.plain = PlainCalls(context, instances, failures, one)
         self.batches = BatchCalls(context, instances, failures, one)
         self.in_order = OrderedCalls(context, instances, failures, one)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from zturbo import BatchStage, ReorderStage, Stage, Task
@@ -9,6 +11,7 @@ from zturbo.api.stage_kinds import FunctionStage
 from zturbo.core.effects import Work
 from zturbo.core.links.outbatch import paths
 from zturbo.core.worker.produced import Produced
+from zturbo.errors import UsageError
 from zturbo.runtime.code.batching import BatchRunner
 from zturbo.runtime.code.production import Production
 from zturbo.runtime.code.runner import Runner
@@ -66,6 +69,25 @@ class InOrder(ReorderStage):
 class ById(InOrder):
     def get_sequence_id(self, task: Task) -> int:
         return int(task.content)
+
+
+def test_what_a_stage_says_of_itself_may_stand_in_its_init() -> None:
+    class Wild(One):
+        def __init__(self, deterministic: Any) -> None:
+            super().__init__()
+            self.deterministic = deterministic
+
+    given: list[Produced] = []
+    for deterministic in (True, False):
+        host = StageHost(lambda wild=deterministic: Wild(wild), name="s", index=0)  # type: ignore[misc]
+        assert host.deterministic is deterministic
+        runner = Runner(Production(host, given.extend, lambda job: 1, 1 << 20))
+        runner.run(work(A, 1, 1))
+        runner.idle()
+    plain, wild = [list(paths(out.batch.runs)) for out in given if out.batch is not None]
+    assert plain == [(1,)] and [path[:1] for path in wild] == [(1,)] and len(wild[0]) == 2
+    with pytest.raises(UsageError, match=r"Wild\.deterministic is to be True or False"):
+        StageHost(lambda: Wild("no"), name="s", index=0)
 
 
 @pytest.mark.parametrize("stage", [InOrder, ById])
