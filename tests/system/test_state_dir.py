@@ -14,7 +14,7 @@ import pytest
 from tests.stages.pyturbo import Kept, Say
 from tests.support.cluster import children, eventually
 from zturbo import Job, Options, Task
-from zturbo.errors import StartError
+from zturbo.errors import StartError, UsageError
 from zturbo.system.records import JobRecords
 
 ROOT = Path(__file__).parents[2]
@@ -146,6 +146,14 @@ def test_records(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     assert [job.id for job in kept.load()] == [jobs[2].id]
     assert "is damaged" in caplog.text
     kept.close()
+
+
+def test_a_state_dir_with_a_name_that_no_folder_can_have() -> None:
+    for name in ("a\0b", "\ud800", "x" * 300):
+        with pytest.raises(StartError, match=r"state_dir .* cannot be used: "):
+            Say(state_dir=name).start()
+    with pytest.raises(UsageError, match="Say: state_dir is to be a path or None, not ''"):
+        Say(state_dir="")
 
 
 @pytest.mark.parametrize(

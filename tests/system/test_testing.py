@@ -171,6 +171,10 @@ def test_a_stage_that_does_not_start() -> None:
         ({"kill": "Ad"}, "there is no stage 'Ad'; did you mean 'Add'"),
         ({"kill": "Add", "after": -1}, "after is to be an int of 0 or more"),
         ({"processes": 1}, "processes is to be True or False"),
+        ({"kill": 5}, "kill is to be the name of a stage"),
+        ({"timeout": None}, "run: timeout is to be seconds"),
+        ({"timeout": "5"}, "run: timeout is to be seconds"),
+        ({"task_timeout": -1}, "TestPipeline: task_timeout is to be seconds"),
     ],
 )
 def test_wrong_arguments(arguments: dict[str, Any], message: str) -> None:

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from zturbo.api.task import Job, Task, read_meta
 from zturbo.errors import DecodeError, StartError
+from zturbo.errortext import plain_text
 from zturbo.runtime.disk.spool import Spool, SpoolCorrupt
 from zturbo.wire.payload import pack_meta, pack_one, unpack_one
 
@@ -43,8 +44,9 @@ class JobRecords:
         try:
             self._records.mkdir(parents=True, exist_ok=True)
             self.folder.chmod(0o700)
-        except OSError as error:
-            raise StartError(f"state_dir {self.folder} cannot be used: {error.strerror}") from None
+        except (OSError, ValueError) as error:  # ValueError: no folder can have such a name
+            why = error.strerror if isinstance(error, OSError) else error
+            raise StartError(f"state_dir {plain_text(str(self.folder))} cannot be used: {why}") from None
         self._lock = self._take_lock()
         try:
             self._wait_for_the_earlier()

@@ -92,6 +92,8 @@ class System:
         check_count(f"{name}: pipeline_queue_size", pipeline_queue_size, 1)
         check_type(f"{name}: resource_scan_args", resource_scan_args, (Mapping, type(None)), "a dict")
         check_type(f"{name}: state_dir", state_dir, (str, os.PathLike, type(None)), "a path or None")
+        if state_dir == "":  # it would be the working directory, which becomes private
+            raise wrong(f"{name}: state_dir", state_dir, "a path or None")
         scan = dict(resource_scan_args or {})
         check_names(f"{name}: resource_scan_args:", scan, list(inspect.signature(Resources).parameters)[1:])
         self.debug_mode = debug or Options.single_sync_pipeline

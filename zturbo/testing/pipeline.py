@@ -9,6 +9,7 @@ import signal
 import tempfile
 import threading
 from collections.abc import Callable, Iterable, Sequence
+from numbers import Real
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ import psutil
 from zturbo.api.result import Result
 from zturbo.api.stage import Stage
 from zturbo.api.task import Job, Task
-from zturbo.checks import check_count, check_type, did_you_mean
+from zturbo.checks import check_count, check_seconds, check_type, did_you_mean
 from zturbo.client.client import Client
 from zturbo.errors import UsageError
 from zturbo.runtime.code.shipping import refuse_in_child
@@ -110,7 +111,7 @@ class TestPipeline:
             self._check_name("kill", kill)
         self._kill = (kill, after)
         self._in_processes = processes or kill is not None
-        self._task_timeout = task_timeout
+        self._task_timeout = check_seconds("TestPipeline: task_timeout", task_timeout)
         self._folder: Path | None = None
         self._debug: DebugPipeline | None = None
         self._processes: _Watched | None = None
@@ -177,6 +178,8 @@ class TestPipeline:
             JobTimeout, ResultTimeout: the job took longer than ``timeout``.
             JobError: the job ended without a result.
         """
+        check_type("run: timeout", timeout, Real, "seconds, more than 0")
+        check_seconds("run: timeout", timeout)
         outcome = Outcome()
         for task in self._tasks(contents, timeout):
             outcome.collect(task)
