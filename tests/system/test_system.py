@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 
 from tests.stages.pyturbo import Hold, Kept, Pipelines, Say, Shop
-from zturbo import Job, Options, Resources, Stage, System, Task, TaskLog
-from zturbo.errors import TaskError, TaskTimeout, UsageError
+from zturbo import Job, Options, Resources, Stage, System, Task, TaskLog, process_map
+from zturbo.errors import StartError, TaskError, TaskTimeout, UsageError
 from zturbo.runtime.node.forking import Forking, start_forking
 from zturbo.system import processes
 
@@ -209,6 +209,11 @@ def test_many_workers_share_what_their_programs_import(
         system.add_job(Job("a", Task(["a", 1])))
         assert system.result_queue.get(timeout=60).success
     assert (processes.SYSTEM in asked) is (workers > processes.FEW)
+
+
+def test_more_workers_than_a_process_can_start_are_refused() -> None:
+    with pytest.raises(StartError, match=f"{10**18 + 2} processes are to start, .* or start fewer"):
+        list(process_map(abs, [1], num_worker=10**18))
 
 
 def test_jobs_begin_in_the_order_of_adding(tmp_path: Path) -> None:

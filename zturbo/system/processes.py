@@ -23,6 +23,7 @@ from zturbo.errors import StartError
 from zturbo.errortext import error_text
 from zturbo.runtime.disk.folders import runtime_dir, short_enough
 from zturbo.runtime.net.host import host_name
+from zturbo.runtime.net.limits import PER_RUNNING_CHILD, check_children
 from zturbo.runtime.node.children import Child, ChildSpec
 from zturbo.runtime.node.forking import Forking, start_forking
 from zturbo.runtime.node.node import Node
@@ -83,6 +84,8 @@ class Processes:
         self._ready = threading.Event()
         self._stopping = False
         self._thread: threading.Thread | None = None
+        count = sum(stage.num_worker for _, stages in pipelines.values() for stage in stages)
+        check_children(count + 2, PER_RUNNING_CHILD)  # with a broker and a sink
         workers = [
             ChildSpec("worker", f"{name}.{stage_name}", MODULES["worker"], told)
             for name, (names, stages) in pipelines.items()

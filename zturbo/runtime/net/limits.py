@@ -16,6 +16,7 @@ import zmq
 from zturbo.errors import StartError
 
 __all__ = [
+    "PER_RUNNING_CHILD",
     "check_children",
     "check_room",
     "descriptors",
@@ -42,6 +43,9 @@ PER_MEMBER = 4
 
 PER_CHILD = 8
 """Descriptors of a node for one child, while it starts."""
+
+PER_RUNNING_CHILD = 6
+"""Descriptors of a node for one child that runs."""
 
 OWN = 64
 """Descriptors that a process has for itself, about."""
@@ -90,13 +94,17 @@ def check_room() -> None:
             os.close(fd)
 
 
-def check_children(count: int) -> None:
+def check_children(count: int, each: int = PER_CHILD) -> None:
     """Refuse to start more children than this process has descriptors for.
+
+    Args:
+        count: of the children.
+        each: descriptors for each of them.
 
     Raises:
         StartError: it says how many are needed, and how the limit is raised.
     """
-    need, have = count * PER_CHILD + OWN, descriptors()
+    need, have = count * each + OWN, descriptors()
     if need > have:
         raise StartError(
             f"{count} processes are to start, for which this one needs about {need} open files, and it may "
