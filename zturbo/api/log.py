@@ -8,6 +8,7 @@ import sys
 
 from zturbo.api.options import Options
 from zturbo.checks import check_type
+from zturbo.errors import UsageError
 from zturbo.errortext import shown_text
 
 __all__ = ["FORMAT", "SafeFormatter", "get_logger", "log_with_remote_traceback", "set_up_logging"]
@@ -27,7 +28,7 @@ def get_logger(name: str, level: int | None = None, log_file: str | None = None)
         log_file: a file to append to; default the option ``log_file``.
 
     Raises:
-        UsageError: ``name`` is not a str.
+        UsageError: ``name`` is not a str, or the file cannot be opened.
     """
     check_type("get_logger: name", name, str, "a str")
     logger = logging.getLogger(name)
@@ -83,7 +84,12 @@ def _set_up(logger: logging.Logger, level: int | None, log_file: str | None) -> 
         _add(logger, logging.StreamHandler(), _Brief(FORMAT))
     path = log_file or Options.log_file
     if path is not None and not _writes_to(logger, os.path.abspath(path)):
-        _add(logger, logging.FileHandler(path), SafeFormatter(FORMAT))
+        try:
+            handler = logging.FileHandler(path)
+        except (OSError, ValueError) as error:  # ValueError: no file can have such a name
+            why = error.strerror if isinstance(error, OSError) else error
+            raise UsageError(f"log_file: {path!a:.200} cannot be opened: {why}") from None
+        _add(logger, handler, SafeFormatter(FORMAT))
 
 
 def _add(logger: logging.Logger, handler: logging.Handler, formatter: logging.Formatter) -> None:

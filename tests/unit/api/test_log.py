@@ -10,6 +10,7 @@ import pytest
 
 from zturbo import Job, Options, Resources, Stage, System, Task, get_logger
 from zturbo.api.log import log_with_remote_traceback
+from zturbo.errors import UsageError
 from zturbo.system.jobs import FAILURES_TOLD
 
 
@@ -73,3 +74,9 @@ def test_a_terminal_gets_the_line_alone(
     told = capsys.readouterr().err
     assert "100 % of it failed\n" in told and "in worker" not in told and "mine 5" in told
     assert "100 % of it failed\nTraceback:\n  in worker\n" in file.read_text()
+
+
+@pytest.mark.parametrize("name", ["a\0b", "no/such/folder/log", "\ud800", "x" * 300])
+def test_a_file_that_cannot_be_opened_is_named(name: str, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"log_file: .* cannot be opened: "):
+        get_logger("zturbo.stage.lost", log_file=f"{tmp_path}/{name}")
