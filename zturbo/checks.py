@@ -7,7 +7,6 @@ import math
 import re
 from collections.abc import Iterable, Mapping
 from numbers import Integral, Real
-from threading import TIMEOUT_MAX
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -32,6 +31,9 @@ __all__ = [
 ]
 
 _TCP = re.compile(r"tcp://([^/:\s]+|\[[0-9A-Fa-f:.%\w]+\]):(\d{1,5})\Z")
+
+LONGEST_WAIT = 1e9
+"""Seconds that stand for all longer ones: a thread cannot wait for more than some centuries."""
 
 LONGEST_IPC = 107
 """Most bytes of a Unix socket's path: the kernel has 108 for it, and the last one is a zero."""
@@ -188,7 +190,7 @@ def check_seconds(field: str, value: Any) -> float | None:
 
 
 def check_timeout(field: str, value: Any) -> float | None:
-    """A time that a thread can wait for: the given one, or centuries for one that is longer.
+    """A time that a thread can wait for: the given one, or 31 years for one that is longer.
 
     Raises:
         UsageError: the value is neither None nor a finite number of seconds, 0 or more.
@@ -201,4 +203,4 @@ def check_timeout(field: str, value: Any) -> float | None:
 
 
 def _bounded(seconds: float) -> float:
-    return seconds if seconds < TIMEOUT_MAX else TIMEOUT_MAX
+    return seconds if seconds < LONGEST_WAIT else LONGEST_WAIT

@@ -24,6 +24,7 @@ from pathlib import Path
 import zmq
 
 from zturbo.errors import UsageError
+from zturbo.errortext import plain_text
 from zturbo.slotted import slotted
 
 __all__ = [
@@ -120,11 +121,7 @@ def read_keys(path: str | Path, roles: Sequence[str]) -> Security:
     """
     check_library()
     where = Path(path)
-    try:
-        is_folder = where.is_dir()
-    except (OSError, ValueError) as error:  # no file can have such a name
-        raise UsageError(f"{str(where)!a:.200} cannot be read: {error!s:.200}") from None
-    if is_folder:
+    if os.path.isdir(where):  # False for what no file can be named
         where = _pick(where, roles)
     found = _read_private(where)
     if found.who.role not in roles:
@@ -190,8 +187,9 @@ def check_private(path: Path) -> None:
     try:
         mode = path.stat().st_mode
         mounted = bool(os.statvfs(path).f_flag & os.ST_RDONLY)
-    except OSError as error:
-        raise UsageError(f"{path} cannot be read: {error.strerror}") from None
+    except (OSError, ValueError) as error:  # ValueError: no file can have such a name
+        why = error.strerror if isinstance(error, OSError) else error
+        raise UsageError(f"{plain_text(str(path))} cannot be read: {why}") from None
     mask = 0o077 if not mounted else 0 if stat.S_ISDIR(mode) else 0o007
     if mode & mask:
         right = "700" if stat.S_ISDIR(mode) else "600"
