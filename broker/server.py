@@ -468,7 +468,7 @@ class Broker:
                     row = self.ledger.chunk(load.job, load.seq)
                 except LedgerCorrupt as error:
                     log.error("%s", error)
-                    self.machine.unreadable(load.job, str(error), now)
+                    self.machine.unreadable(load.job, load.seq, str(error), now)
                     continue
                 self.machine.loaded(load.job, load.seq, self._batch_of(row), now)
             self.peers.set_members(self.machine.membership.view().members)
@@ -565,6 +565,8 @@ class Broker:
         elif effect.op == "put_chunk":
             job, seq, first, n, roots = args
             self.ledger.put_chunk(job, seq, first, n, roots.blob, roots.metas, roots.buffers)
+        elif effect.op == "trim_chunks":
+            self.ledger.trim_chunks(*args)
         elif effect.op == "drop_chunks":
             self.ledger.drop_chunks(args[0])
         elif effect.op == "drop_job":

@@ -10,7 +10,7 @@ from typing import Any
 from zturbo.jobstates import ENDED, WHY_CANCELLED, JobState
 from zturbo.slotted import field, slotted
 from zturbo.wire.control.fields import COUNT
-from zturbo.wire.messages import Batch, Mark, Path, Stamp
+from zturbo.wire.messages import NOTHING_TAKEN, Batch, Mark, Path, Stamp, Taken
 from zturbo_broker.jobs.placement import Placed
 
 __all__ = ["Chunks", "Job"]
@@ -19,7 +19,7 @@ __all__ = ["Chunks", "Job"]
 class Chunks:
     """Where a job's roots lie. A chunk costs 16 bytes here, since there may be millions of chunks."""
 
-    __slots__ = ("_nbytes", "_stops", "first", "nbytes")
+    __slots__ = ("_nbytes", "_stops", "first", "nbytes", "start", "trimmed")
 
     def __init__(self) -> None:
         self._stops = array("q")
@@ -27,31 +27,54 @@ class Chunks:
         self.first = 0
         """The first root: 0, or -1 for a job's single one, which has no number in its path."""
         self.nbytes = 0
+        """Bytes of the chunks that are here."""
+        self.trimmed = 0
+        """How many of the first chunks are here no more."""
+        self.start = 0
+        """The first root of the others, if some are gone."""
 
     def __len__(self) -> int:
-        return len(self._stops)
+        return self.trimmed + len(self._stops)
 
     def append(self, first: int, n: int, nbytes: int) -> None:
         """The next chunk."""
-        if not self._stops:
+        if not self._stops and not self.trimmed:
             self.first = first
         self._stops.append(first + n)
         self._nbytes.append(nbytes)
         self.nbytes += nbytes
 
     def __getitem__(self, seq: int) -> tuple[int, int, int]:
-        """(first root, roots, bytes) of a chunk."""
-        first = self._stops[seq - 1] if seq else self.first
-        return first, self._stops[seq] - first, self._nbytes[seq]
+        """(first root, roots, bytes) of a chunk that is here."""
+        at = seq - self.trimmed
+        first = self._stops[at - 1] if at else self.start if self.trimmed else self.first
+        return first, self._stops[at] - first, self._nbytes[at]
 
     @property
     def total(self) -> int:
-        """Roots in all chunks."""
-        return self._stops[-1] - self.first if self._stops else 0
+        """Roots in all chunks, with those that are gone."""
+        return (self._stops[-1] if self._stops else self.start) - self.first
+
+    @property
+    def here(self) -> int:
+        """Roots in the chunks that are here."""
+        return self.total - (self.start - self.first if self.trimmed else 0)
 
     def find(self, root: int) -> int:
         """Number of the chunk that has this root."""
-        return bisect_right(self._stops, root)
+        return self.trimmed + bisect_right(self._stops, root)
+
+    def trim(self, seq: int) -> int:
+        """The chunks before this one are here no more. Returns their bytes."""
+        n = seq - self.trimmed
+        if n <= 0:
+            return 0
+        nbytes = sum(self._nbytes[:n])
+        self.start = self._stops[n - 1]
+        del self._stops[:n], self._nbytes[:n]
+        self.trimmed = seq
+        self.nbytes -= nbytes
+        return nbytes
 
 
 @slotted
@@ -138,6 +161,8 @@ class Job:
     """Roots of carried jobs that a client has cancelled."""
     let_go: set[int] = field(default_factory=set)
     """Roots of carried jobs whose results are needed no more."""
+    taken: Taken = NOTHING_TAKEN
+    """Its first roots that are needed no more, since all that they gave was taken."""
     over: dict[int, tuple[int, int]] = field(default_factory=dict)
     """Root of each carried job whose results are all at the sink -> (results, failed tasks). The sink says so
     again in each epoch, and to each broker."""
@@ -147,20 +172,30 @@ class Job:
     def notes(self) -> dict[str, Any]:
         """Facts for the ledger's column ``notes``, which outlive the broker without a column of their own."""
         strikes = [(stage, path, deaths) for (stage, path), deaths in self.strikes.items()]
-        return {
-            "marks": self.marks,
-            "strikes": strikes,
-            "incidents": list(self.incidents),
-            "retries": self.retries,
-            "wild": self.wild,
-            "kept": self.failures_known,
-            "counted": [(stage, *numbers) for stage, numbers in self.counted.items()],
-            "counts_final": self.counts_final,
-            "chunks": self.fed,
-            "owner": self.owner,
-            "large": self.large,
-            "let_go_of": self.let_go_of,
-        } | self._carried()
+        return (
+            {
+                "marks": self.marks,
+                "strikes": strikes,
+                "incidents": list(self.incidents),
+                "retries": self.retries,
+                "wild": self.wild,
+                "kept": self.failures_known,
+                "counted": [(stage, *numbers) for stage, numbers in self.counted.items()],
+                "counts_final": self.counts_final,
+                "chunks": self.fed,
+                "owner": self.owner,
+                "large": self.large,
+                "let_go_of": self.let_go_of,
+            }
+            | self._trimmed()
+            | self._carried()
+        )
+
+    def _trimmed(self) -> dict[str, Any]:
+        """What is noted of roots that are here no more."""
+        if not self.taken.roots:
+            return {}
+        return {"taken": self.taken, "trimmed": (self.chunks.trimmed, self.chunks.start)}
 
     def _carried(self) -> dict[str, Any]:
         """What is noted of the jobs that it carries."""
@@ -192,6 +227,7 @@ class Job:
         self.owner = notes.get("owner", "")
         self.large = notes.get("large", False)
         self.let_go_of = notes.get("let_go_of", False)
+        self.taken = Taken(*notes.get("taken", ()))
         self.carries = notes.get("carries", 0)
         self.cancelled = set(notes.get("cancelled", ()))
         self.let_go = set(notes.get("let_go", ()))
@@ -235,7 +271,7 @@ class Job:
     @property
     def backlog_bytes(self) -> int:
         """About how many bytes the roots in ``todo`` have."""
-        return self.backlog * self.chunks.nbytes // max(1, self.chunks.total)
+        return self.backlog * self.chunks.nbytes // max(1, self.chunks.here)
 
     @property
     def retries_left(self) -> int:

@@ -94,6 +94,10 @@ class Quotas:
         """Roots of an unfinished job have come."""
         self._used(job.owner or job.client).nbytes += nbytes
 
+    def shrank(self, job: Job, nbytes: int) -> None:
+        """Roots of an unfinished job are here no more."""
+        self._used(job.owner or job.client).nbytes -= nbytes
+
     def remove(self, job: Job) -> None:
         """A job has ended."""
         client = job.owner or job.client

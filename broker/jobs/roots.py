@@ -6,7 +6,7 @@ of a large job do not stand in a queue before those of a small one.
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable
 from typing import Any
 
@@ -14,7 +14,7 @@ from zturbo.core.effects import Effect, Load, Record
 from zturbo.core.links.outbatch import Destination, OutBatch, part
 from zturbo.core.links.senders import MESSAGE_BYTES, Senders
 from zturbo.core.order.intervals import Intervals
-from zturbo.wire.messages import MANY_TASKS, MAX_STAGES, Batch, End, PathRun, group
+from zturbo.wire.messages import MANY_TASKS, MAX_STAGES, Batch, End, PathRun, Taken, group
 from zturbo_broker.jobs.fair_queue import FairQueue
 from zturbo_broker.jobs.job import Job
 
@@ -37,14 +37,20 @@ class Roots:
         senders: the links to first stages, and to the sequencers that get a stream's END.
         effects: to which effects are appended.
         acknowledge: answers a feed that was held back.
+        shrank: told how many bytes of a job's roots are here no more.
     """
 
     def __init__(
-        self, senders: Senders, effects: list[Effect], acknowledge: Callable[[bytes, int, Any], None]
+        self,
+        senders: Senders,
+        effects: list[Effect],
+        acknowledge: Callable[[bytes, int, Any], None],
+        shrank: Callable[[Job, int], None] = lambda job, nbytes: None,
     ) -> None:
         self.senders = senders
         self.effects = effects
         self._acknowledge = acknowledge
+        self._shrank = shrank
         self.cached = 0
         """Bytes of chunks in memory."""
         self.backlog: Counter[str] = Counter()
@@ -75,8 +81,8 @@ class Roots:
     def again(self, job: Job, runs: list[PathRun]) -> None:
         """Send these roots again, which were lost, before all others."""
         for first, n in reversed(runs):
-            start = first[0] if first else -1
-            stop = min(start + n, job.chunks.first + job.chunks.total)
+            start = max(first[0], job.taken.roots) if first else -1
+            stop = min((first[0] if first else -1) + n, job.chunks.first + job.chunks.total)
             if start < stop:  # a worker may say that it held roots that the job has not
                 job.todo.appendleft((start, stop))
                 self._owe(job, stop - start)
@@ -107,8 +113,25 @@ class Roots:
             return
         # Intervals count from 0: a job's single root, -1, is shifted to it.
         shift = min(0, job.chunks.first)
-        for start, stop in safe.missing(0, job.chunks.total):
+        for start, stop in safe.missing(job.taken.roots, job.chunks.total):
             self._todo(job, start + shift, stop + shift)
+
+    def trim(self, job: Job, taken: Taken) -> None:
+        """These roots are needed no more, in no epoch. Those of them that were to go again do not."""
+        job.taken = taken
+        todo, job.todo = job.todo, deque()
+        for start, stop in todo:
+            left = max(start, min(stop, taken.roots))
+            self._owe(job, start - left)
+            if left < stop:
+                job.todo.append((left, stop))
+        seq = job.chunks.find(taken.roots)
+        if seq <= job.chunks.trimmed:
+            return
+        for gone in [one for one in job.cache if one < seq]:
+            self._uncache(job, gone)
+        self._shrank(job, job.chunks.trim(seq))
+        self.effects.append(Record("trim_chunks", (job.id, seq)))
 
     def drop(self, job: Job) -> None:
         """The job has ended: forget its roots."""

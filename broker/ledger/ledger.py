@@ -128,6 +128,8 @@ class Ledger:
         self._queue: list[tuple[str, tuple[Any, ...] | _LargeChunk]] = []
         self._dropped: list[bytes] = []
         """Jobs whose roots the next commit deletes."""
+        self._trimmed: dict[bytes, int] = {}
+        """Job -> the first of its chunks that stays when the next commit deletes those before it."""
         self._files = self._root_files()
 
     def _root_files(self) -> RootFiles:
@@ -216,6 +218,11 @@ class Ledger:
             frames = [b"" if metas is None else b"\1", blob, metas or b"", *buffers]
             self._write(_PUT_CHUNK, _LargeChunk(job, seq, first, n, frames))
 
+    def trim_chunks(self, job: bytes, seq: int) -> None:
+        """Delete the job's chunks before this one. Durable at ``commit``, as its row is which says so."""
+        self._write("DELETE FROM chunk WHERE job = ? AND seq < ?", (job, seq))
+        self._trimmed[job] = seq
+
     def drop_chunks(self, job: bytes) -> None:
         """Delete the job's roots, which are needed no more. Durable at ``commit``."""
         self._write("DELETE FROM chunk WHERE job = ?", (job,))
@@ -255,6 +262,9 @@ class Ledger:
             raise
         self._queue.clear()
         dropped, self._dropped = self._dropped, []
+        trimmed, self._trimmed = self._trimmed, {}
+        for job, seq in trimmed.items():
+            self._files.trim(job, seq)
         for job in dropped:
             self._files.remove(job)
 
@@ -326,17 +336,17 @@ class Ledger:
         return tuple(head[1:])
 
     def chunk_index(self, job: bytes) -> list[tuple[int, int, int, int]]:
-        """(seq, first, n, bytes) of a job's chunks, in order.
+        """(seq, first, n, bytes) of a job's chunks, in order. The first ones may have been trimmed.
 
         Raises:
-            LedgerCorrupt: a chunk is not as it was written, or is missing.
+            LedgerCorrupt: a chunk is not as it was written, or is missing among others.
         """
         query = f"SELECT {_CHUNK_HEAD}, head FROM chunk WHERE job = ? ORDER BY seq"
         index: list[tuple[int, int, int, int]] = []
         for row in self._read("chunk", query, (job,)):
             seq, first, n, nbytes, _ = self._chunk_head(job, row)
-            if seq != len(index) or (index and first != index[-1][1] + index[-1][2]):
-                raise LedgerCorrupt(f"{self.path}: chunk {len(index)} of job {job.hex()} is not there")
+            if index and (seq != index[-1][0] + 1 or first != index[-1][1] + index[-1][2]):
+                raise LedgerCorrupt(f"{self.path}: chunk {index[-1][0] + 1} of job {job.hex()} is not there")
             index.append((seq, first, n, nbytes))
         return index
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Collection, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -45,6 +45,8 @@ class RootFiles:
         """Job -> its file, the one that was used last at the end."""
         self._jobs: set[bytes] = set()
         """Jobs that have a file."""
+        self._places: dict[bytes, deque[tuple[int, int]]] = {}
+        """Job -> (chunk, where its record begins) of each chunk in its file that this process has written."""
         self._behind = WriteBehind()
         self._unsynced: set[bytes] = set()
         """Jobs whose files have records that may not be on the disk yet."""
@@ -82,6 +84,7 @@ class RootFiles:
             self._folder.mkdir(mode=0o700, exist_ok=True)
             self._jobs.add(job)
         place = self._file(job).append([seq.to_bytes(8, "big"), *frames])
+        self._places.setdefault(job, deque()).append((seq, place.offset))
         self._unsynced.add(job)
         return place
 
@@ -115,11 +118,23 @@ class RootFiles:
             raise RootsUnreadable(f"{self._path(job)}: another chunk is at {place.offset}")
         return frames
 
+    def trim(self, job: bytes, seq: int) -> None:
+        """Give back the space of a job's chunks before this one. No row of the ledger names them any more."""
+        places = self._places.get(job)
+        if not places:
+            return
+        before = places[0][0]
+        while len(places) > 1 and places[1][0] <= seq:
+            places.popleft()
+        if places[0][0] != before:
+            self._file(job).punch(places[0][1])
+
     def remove(self, job: bytes) -> None:
         """Remove a job's file, if it has one. No row of the ledger names it any more."""
         if job not in self._jobs:
             return
         self._jobs.discard(job)
+        self._places.pop(job, None)
         file = self._open.pop(job, None)
         self._unsynced.discard(job)
         path = self._path(job)

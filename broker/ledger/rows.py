@@ -10,7 +10,7 @@ from zturbo.jobstates import ENDED, LIVE, JobState
 from zturbo.slotted import slotted
 from zturbo.wire.codec import stamp_from_wire, stamp_to_wire
 from zturbo.wire.control.view import Member
-from zturbo.wire.messages import Buffer
+from zturbo.wire.messages import NOTHING_TAKEN, Buffer
 from zturbo_broker.jobs.job import Chunks, Job
 
 __all__ = ["ChunkRow", "JobRow", "LedgerCorrupt", "RowUnreadable", "job_of", "member_of", "row_of"]
@@ -112,11 +112,18 @@ def _job_of(row: JobRow, index: list[tuple[int, int, int, int]]) -> Job:
             fields = (*fields, ())
         if len(fields) == 16:  # of a zturbo that knew nothing of keys
             fields = (*fields, "")
+        if len(fields) == 17:  # of a zturbo that kept all roots until the end
+            fields = (*fields, False, NOTHING_TAKEN)
         stamp = stamp_from_wire(fields)
+    notes = {} if row.notes is None else msgpack.unpackb(row.notes, raw=False)
     chunks = Chunks()
-    for _, first, n, nbytes in index:
-        chunks.append(first, n, nbytes)
     unfinished = row.state in LIVE
+    if unfinished:
+        chunks.trimmed, chunks.start = notes.get("trimmed", (0, 0))
+    for seq, first, n, nbytes in index:
+        if seq != len(chunks) or first != (chunks.total if seq else first):
+            raise LedgerCorrupt(f"job {row.id.hex()}: chunk {len(chunks)} is not in table chunk")
+        chunks.append(first, n, nbytes)
     if unfinished and row.closed and chunks.total != row.total:
         raise LedgerCorrupt(f"job {row.id.hex()} has {chunks.total} of its {row.total} roots in table chunk")
     job = Job(
@@ -144,7 +151,7 @@ def _job_of(row: JobRow, index: list[tuple[int, int, int, int]]) -> Job:
         logged=(JobState(row.state), row.epoch),
     )
     if row.notes is not None:
-        job.take_notes(msgpack.unpackb(row.notes, raw=False))
+        job.take_notes(notes)
     return job
 
 

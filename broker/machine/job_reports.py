@@ -8,6 +8,7 @@ from zturbo.core.effects import Record
 from zturbo.jobstates import ENDED, JobState
 from zturbo.wire.carried import carried_id
 from zturbo.wire.control import to_broker
+from zturbo.wire.messages import Taken
 from zturbo_broker.jobs.job import Job
 from zturbo_broker.machine.known import Known
 from zturbo_broker.machine.lifecycle import Lifecycle
@@ -40,6 +41,15 @@ class JobReports:
         job = self.jobs.get(message.job)
         if job is not None and job.epoch == message.epoch:
             job.paused_until = now + PAUSE
+
+    def roots_taken(self, identity: bytes, message: to_broker.RootsTaken, now: float) -> None:
+        """A sink says which roots of a job are needed no more."""
+        job, taken = self.jobs.get(message.job), Taken(*message.taken)
+        if job is None or not self._is_of(job, message.incarnation, message.epoch):
+            return
+        if job.stamp is not None and job.stamp.trims and job.taken.roots < taken.roots <= job.chunks.total:
+            self.life.roots.trim(job, taken)
+            self.life.record(job)
 
     def note_progress(self, identity: bytes, message: to_broker.Progress, now: float) -> None:
         """A member's counts of tasks per job: given, failed, queued, running."""

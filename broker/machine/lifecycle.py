@@ -11,6 +11,7 @@ from zturbo.core.effects import Control, Record
 from zturbo.core.links.custody import Custody
 from zturbo.core.links.senders import Senders
 from zturbo.jobstates import ENDED, JobState
+from zturbo.slotted import replace
 from zturbo.wire.control import from_broker
 from zturbo.wire.control.view import Member
 from zturbo.wire.messages import Stamp
@@ -75,7 +76,7 @@ class Lifecycle:
         self.placement = Placement()
         self.custody: Custody[bytes] = Custody()
         self.senders = Senders(known.me, known.membership.broker.host, self.custody, known.effects)
-        self.roots = Roots(self.senders, known.effects, known.say.ok)
+        self.roots = Roots(self.senders, known.effects, known.say.ok, known.table.quotas.shrank)
         self.recovery = Recovery(self.senders, known.effects)
         self.lost_sinks = LostSinks(grace)
         self.unknown_failures: dict[bytes, float] = {}
@@ -271,6 +272,12 @@ class Lifecycle:
             text = f"{text} reset(), which pipeline {job.pipeline} has now: submit them again"
             self.end(job, JobState.FAILED, "JobFailed", text, self.now)
             return
+        if job.taken.roots and placed.ordered:
+            self.placement.free(placed)
+            text = f"the first {job.taken.roots} tasks are not kept any more, since their results were taken,"
+            text = f"{text} and pipeline {job.pipeline} has an ordered stage now: submit the job again"
+            self.end(job, JobState.FAILED, "ResultsLost", text, self.now)
+            return
         job.placed, job.waiting = placed, None
         job.epoch += 1
         job.over.clear()  # its sink says again which of its roots have ended
@@ -296,7 +303,9 @@ class Lifecycle:
             token=job.reader,
             codes=codes,
             owner=job.owner,
+            taken=job.taken,
         )
+        job.stamp = replace(job.stamp, trims=_trims(job, job.stamp))
         self.table.stamped(job, job.stamp)
         self.record(job)
         self.seekers.moved(job.id)
@@ -449,3 +458,9 @@ def _order(job: Job, pipeline: PipelineInfo) -> str:
     """The order of a job's results. One root has no other to be ordered with: its results come by path."""
     order: str = job.options.get("order", pipeline.order)
     return "path" if order == "roots" and not job.stream else order
+
+
+def _trims(job: Job, stamp: Stamp) -> bool:
+    """Whether roots may go once their results were taken. An ordered stage would need them all again, to have
+    its state; and a job that has retries left runs again from its first root."""
+    return job.stream and not job.carries and stamp.order == "path" and not stamp.ordered and not stamp.hold

@@ -118,6 +118,7 @@ class BrokerMachine:
             to_broker.Draining: members.drain,
             to_broker.Trouble: members.note_trouble,
             to_broker.Pause: reports.pause,
+            to_broker.RootsTaken: reports.roots_taken,
             to_broker.Complete: reports.complete,
             to_broker.JobFailed: reports.job_failed,
             to_broker.Renew: members.renew,
@@ -195,10 +196,10 @@ class BrokerMachine:
             self.life.roots.loaded(job, seq, roots)
         self.rounds.event(now)
 
-    def unreadable(self, job_id: bytes, error: str, now: float) -> None:
-        """A chunk cannot be read from the ledger any more: its job cannot be whole."""
+    def unreadable(self, job_id: bytes, seq: int, error: str, now: float) -> None:
+        """A chunk cannot be read from the ledger any more: its job cannot be whole, if it needs the chunk."""
         job = self.jobs.get(job_id)
-        if job is not None and job.state not in ENDED:
+        if job is not None and job.state not in ENDED and seq >= job.chunks.trimmed:
             self.life.end(job, JobState.FAILED, "JobFailed", error, now)
         self.rounds.event(now)
 

@@ -379,6 +379,7 @@ def test_a_broker_takes_anything(seed: int) -> None:
         of(to_broker.Draining),
         of(to_broker.Trouble, text="t"),
         of(to_broker.Pause, epoch=1),
+        of(to_broker.RootsTaken, epoch=1, taken=(3, 4, 1)),
         of(to_broker.Held, broker=b"B" * 16, items=held),
         of(to_broker.Entered, epoch=1, roots=((0, 2),)),
         of(to_broker.Recovered, jobs=(), damaged=lambda: (rng.choice(JOBS),)),

@@ -59,6 +59,9 @@ class Ledger:
         elif effect.op == "put_chunk":
             job, seq, first, n, roots = args
             self.chunks[(job, seq)] = (first, n, roots)
+        elif effect.op == "trim_chunks":
+            for key in [key for key in self.chunks if key[0] == args[0] and key[1] < args[1]]:
+                del self.chunks[key]
         elif effect.op in ("drop_chunks", "drop_job"):
             for key in [key for key in self.chunks if key[0] == args[0]]:
                 del self.chunks[key]

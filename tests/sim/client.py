@@ -39,6 +39,8 @@ class SimClient:
         """Carrier -> the jobs that travel with it."""
         self.again: set[bytes] = set()
         """Of these jobs those that are read by their own ids."""
+        self.fed: set[bytes] = set()
+        """Jobs with a stream of roots."""
         self.over: dict[bytes, str] = {}
         """Job -> the error that it ended with."""
         self.told: dict[bytes, answers.Status] = {}
@@ -59,6 +61,8 @@ class SimClient:
     def submit(self, job: bytes, pipeline: str, roots: list[int] | int, options: dict[str, Any]) -> None:
         """Submit a job of one root, or a stream of them."""
         new = self._new(job, pipeline, options, stream=isinstance(roots, list))
+        if isinstance(roots, list):
+            self.fed.add(job)
         contents = () if isinstance(roots, list) else (pack_many([roots]),)
         message = to_broker.Submit(client=CLIENT, jobs=(new,), contents=contents)
         if isinstance(roots, list):
@@ -169,6 +173,8 @@ class SimClient:
         if self.world.rng.random() < 0.2 or job not in self.sinks:
             self.ask(to_broker.Attach(job=job), then=lambda value: self._placed(job, value))
         if job in self.sinks:
+            if self.world.sips and job in self.fed:
+                stream.window = 3
             want = stream.want(self.world.now)
             if want is not None:
                 self.world.data(CLIENT, self.sinks[job], encode(want))

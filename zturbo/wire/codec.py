@@ -43,6 +43,7 @@ from zturbo.wire.messages import (
     Results,
     Stamp,
     Statement,
+    Taken,
     Want,
     is_order,
     is_path,
@@ -153,16 +154,18 @@ def stamp_to_wire(stamp: Stamp) -> tuple[Any, ...]:
         stamp.token,
         tuple(stamp.codes.items()),
         stamp.owner,
+        stamp.trims,
+        stamp.taken,
     )
 
 
 def stamp_from_wire(value: Any) -> Stamp:
     """The stamp that a decoded tuple describes; raises DecodeError."""
     (job, epoch, pipeline, ordered, sink, durability, marks, order, logs, revision, spool, *more) = _tuple(
-        value, "stamp", 17
+        value, "stamp", 19
     )
-    hold, fail_fast, reader, token, codes, owner = more
-    if type(logs) is not bool or type(fail_fast) is not bool:
+    hold, fail_fast, reader, token, codes, owner, trims, taken = more
+    if type(logs) is not bool or type(fail_fast) is not bool or type(trims) is not bool:
         raise _bad("stamp")
     if type(durability) is not str or durability not in ("fsync", "process", "memory"):
         raise _bad("stamp.durability")
@@ -200,6 +203,8 @@ def stamp_from_wire(value: Any) -> Stamp:
             _int(stage, "stamp.codes", 0, MAX_STAGES): _text(code, "stamp.codes") for stage, code in versions
         },
         owner=_text(owner, "stamp.owner"),
+        trims=trims,
+        taken=Taken(*(_int(number, "stamp.taken") for number in _tuple(taken, "stamp.taken", 3))),
     )
 
 

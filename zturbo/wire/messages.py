@@ -38,6 +38,7 @@ __all__ = [
     "MAX_STAGES",
     "MAX_TEXT",
     "MAX_TRIAL",
+    "NOTHING_TAKEN",
     "ORDERS",
     "PROTOCOL",
     "Batch",
@@ -55,6 +56,7 @@ __all__ = [
     "Results",
     "Stamp",
     "Statement",
+    "Taken",
     "Want",
     "group",
     "is_number",
@@ -63,7 +65,7 @@ __all__ = [
     "meta_key",
 ]
 
-PROTOCOL = 3
+PROTOCOL = 4
 """Version of the wire protocol. Two processes with different versions refuse each other."""
 
 MAX_INT = 1 << 62
@@ -182,6 +184,20 @@ def meta_key(order: str) -> str | None:
     return order[5:] if order.startswith("meta:") else None
 
 
+class Taken(NamedTuple):
+    """The first roots of a job, if all that they gave was taken by a reader that reads it once."""
+
+    roots: int = 0
+    results: int = 0
+    """How many results these roots gave, failures among them."""
+    failed: int = 0
+    """How many of these are failures."""
+
+
+NOTHING_TAKEN = Taken()
+"""Of a job that has to begin with its first root."""
+
+
 @slotted(frozen=True)
 class Stamp:
     """The broker's decision on a job in an epoch. It is the first record of the job on each link.
@@ -223,6 +239,10 @@ class Stamp:
     """Stage index -> fingerprint of the code that the job has there; where there is none, any."""
     owner: str = ""
     """Name of the client's key, if there are keys: under this key its results may be read."""
+    trims: bool = False
+    """Whether its sink tells the broker which roots are needed no more, since their results were taken."""
+    taken: Taken = NOTHING_TAKEN
+    """Those whose results were taken before this epoch: they do not come again."""
 
     @property
     def rank(self) -> tuple[int, int]:

@@ -37,6 +37,7 @@ from zturbo.wire.messages import (
     Results,
     Stamp,
     Statement,
+    Taken,
     Want,
 )
 
@@ -60,6 +61,8 @@ stamps = st.builds(
     ).map(tuple),
     order=st.sampled_from(["path", "none", "meta:frame"]),
     logs=st.booleans(),
+    trims=st.booleans(),
+    taken=st.builds(Taken, ints, ints, ints),
 )
 
 
@@ -261,6 +264,8 @@ def raw_stamp(**changed: Any) -> tuple[Any, ...]:
         "token": 0,
         "codes": (),
         "owner": "",
+        "trims": False,
+        "taken": (0, 0, 0),
     }
     return tuple({**fields, **changed}.values())
 

@@ -72,6 +72,15 @@ class Sequencer:
         self.nondeterministic: str | None = None
         """A sentence, once two executions of one task gave different fan-outs."""
 
+    def begin_at(self, root: int) -> None:
+        """Begin with this root: all that came of those before it was released elsewhere.
+
+        Only for a job whose roots are numbered, before anything has entered.
+        """
+        node = self._at = self._top.kids[0] = Node(self._top, 0)
+        node.cursor = root
+        node.done.add(0, root)
+
     # -- entering -----------------------------------------------------------------------------
     def enter_run(self, first: Path, n: int, item: Any, offset: int = 0) -> int:
         """Take n sibling tasks.

@@ -11,11 +11,12 @@ from typing import Any, NamedTuple
 from zturbo.core.order.by_meta import ByMeta
 from zturbo.core.order.by_root import ByRoot
 from zturbo.core.order.sequencer import Sequencer
+from zturbo.core.sink.taken import TakenRoots
 from zturbo.core.states import State, Table
 from zturbo.errors import DecodeError
 from zturbo.slotted import field, slotted
 from zturbo.wire.carried import MAX_CARRIED
-from zturbo.wire.messages import Batch, Path, Stamp, meta_key
+from zturbo.wire.messages import NOTHING_TAKEN, Batch, Path, Stamp, Taken, meta_key
 from zturbo.wire.payload import failure_text
 
 __all__ = [
@@ -122,6 +123,10 @@ class ResultIndex:
         self.errors[self.count] = failure
         self.add(1, 0, 0)
 
+    def failed_before(self, index: int) -> int:
+        """How many of the results below this index are failures."""
+        return bisect_left(list(self.errors), index)
+
     def between(
         self, first: int, stop: int
     ) -> tuple[list[tuple[int, int, int]], list[tuple[int, int, int]], list[tuple[int, bytes]]]:
@@ -226,6 +231,8 @@ class SinkJob:
 
     stamp: Stamp
     sequencer: Sequencer | ByRoot
+    roots: TakenRoots | None = None
+    """If roots may go as their results are taken: those of which that is so."""
     by_meta: ByMeta | None = None
     """If a key in their meta orders the results: those that the sequencer has released, until their turn."""
     results: ResultIndex = field(default_factory=ResultIndex)
@@ -239,6 +246,10 @@ class SinkJob:
     """Number of results that clients have said they have: the first so many."""
     once: bool = False
     """Whether a reader lets results go when they are taken."""
+    begun: Taken = NOTHING_TAKEN
+    """Roots and results before those that have come here: a sink that was lost had them."""
+    trim_at: float = -math.inf
+    """When the broker may next be told of roots that may go."""
     freed: int = 0
     """Number of results that nobody needs any more: the first so many."""
     gone: int = 0
@@ -265,7 +276,13 @@ class SinkJob:
         key = meta_key(stamp.order)
         by_meta = None if key is None else ByMeta(key, host)
         by_root = stamp.order == "roots"
-        job = cls(stamp, ByRoot() if by_root else Sequencer(ordered=stamp.order != "none"), by_meta)
+        job = cls(stamp, ByRoot() if by_root else Sequencer(ordered=stamp.order != "none"), by_meta=by_meta)
+        if stamp.trims:
+            job.roots = TakenRoots(stamp.taken)
+        if stamp.taken.roots and isinstance(job.sequencer, Sequencer):
+            job.sequencer.begin_at(stamp.taken.roots)
+            job.begun = stamp.taken
+            job.results.count = job.cursor = job.freed = job.gone = stamp.taken.results
         if stamp.reader:
             pushed = PUSHED_ROOTS if by_root else PUSHED_RESULTS
             job.reader = JobReader(stamp.reader, stamp.token, 0, pushed, unasked=True)
@@ -320,6 +337,8 @@ class SinkJob:
             return
         while pieces := self.sequencer.pop(1 << 16, before_failure=hold == "failures"):
             for piece in pieces:
+                if self.roots is not None:
+                    self.roots.released(self.results.count, piece.path, piece.n)
                 if self.by_meta is not None:
                     for token, offset in self.by_meta.released(piece):
                         self.results.add(1, token, offset)
@@ -383,6 +402,21 @@ class SinkJob:
         before, self.freed = self.freed, max(self.freed, index)
         return self.results.between(before, self.freed)[0]
 
+    def let_go(self) -> list[tuple[int, int, int]]:
+        """(token, start, stop) of all results that nobody needs any more, without failures."""
+        return self.results.between(self.begun.results, self.freed)[0]
+
+    def trim(self) -> Taken | None:
+        """The roots that are needed no more, if these are more than :meth:`trim` has told before."""
+        if self.roots is None or self.freed <= self.roots.taken.results:
+            return None
+        roots, results = self.roots.take(self.freed)
+        if roots <= self.roots.taken.roots:
+            return None
+        failed = self.begun.failed + self.results.failed_before(results)
+        self.roots.taken = Taken(roots, results, failed)
+        return self.roots.taken
+
     # -- where it stands ----------------------------------------------------------------------
     @property
     def id(self) -> bytes:
@@ -419,7 +453,7 @@ class SinkJob:
     @property
     def good(self) -> int:
         """Results with an index that are no failures."""
-        return self.released - len(self.results.errors)
+        return self.released - self.begun.failed - len(self.results.errors)
 
     @property
     def servable(self) -> int:
@@ -430,7 +464,8 @@ class SinkJob:
     def failed(self) -> int:
         """Failures with an index, and failures that are kept back."""
         waiting = len(self.by_meta.failures) if self.by_meta else 0
-        return len(self.results.errors) + waiting + (self.sequencer.failures() if self.stamp.hold else 0)
+        held = self.sequencer.failures() if self.stamp.hold else 0
+        return self.begun.failed + len(self.results.errors) + waiting + held
 
     @property
     def over(self) -> bool:

@@ -261,7 +261,7 @@ class SinkMachine:
     def freed(self, name: bytes) -> list[tuple[int, int, int]]:
         """(token, start, stop) of a job's results that nobody needs any more."""
         job = self.jobs.get(name)
-        return [] if job is None else job.between(0, job.freed)[0]
+        return [] if job is None else job.let_go()
 
     def recovery_done(self, damaged: list[bytes], now: float) -> None:
         """All of the spool was read; these jobs' files were damaged, and are gone."""
@@ -293,6 +293,7 @@ class SinkMachine:
             self.reports.outcome(job, now)
             self.readers.serve(job)
             self.reports.crowding(job, now)
+            self.reports.trimming(job, now)
             if (at := self.reports.deadline(job)) is None:
                 self._reports_due.drop(name)
             else:

@@ -14,6 +14,12 @@ REPORT_AFTER = 1.0
 PAUSE_EVERY = 1.0
 """Seconds between two reports that a job has more than its share of unread results."""
 
+TRIM_EVERY = 0.5
+"""Seconds between two words on roots of a job that are needed no more."""
+
+TRIM_BYTES = 8 << 20
+"""Bytes of results, about, after which the next word comes sooner."""
+
 LARGE_BYTES = 64 << 20
 """Bytes of a job's batches from which on it is large: its results are not kept for its failed tasks alone."""
 
@@ -83,6 +89,25 @@ class Reports:
             job.pause_at = now + PAUSE_EVERY
             message = to_broker.Pause(incarnation=self._me, job=job.stamp.job, epoch=job.stamp.epoch)
             self._effects.append(Control(message))
+
+    def trimming(self, job: SinkJob, now: float) -> None:
+        """Tell the broker of roots that are needed no more, now and then. What is lost of that does no harm:
+        each word has all that is in those before it."""
+        if job.roots is None or not job.stamp.trims or job.complete or job.freed <= job.roots.taken.results:
+            return
+        nbytes = job.stored_bytes * (job.freed - job.roots.taken.results) // max(1, job.released)
+        if now < job.trim_at and nbytes < TRIM_BYTES:
+            return
+        taken = job.trim()
+        if taken is not None:
+            job.trim_at = now + TRIM_EVERY
+            self._effects.append(
+                Control(
+                    to_broker.RootsTaken(
+                        incarnation=self._me, job=job.stamp.job, epoch=job.stamp.epoch, taken=taken
+                    )
+                )
+            )
 
     def known_failures(self, job: SinkJob) -> None:
         """The job has started over: report the failures that were given out, and so stand.

@@ -19,6 +19,7 @@ from typing import NamedTuple
 from zturbo.errors import ZturboError
 from zturbo.runtime.disk.behind import FROM, STEP, WriteBehind
 from zturbo.runtime.disk.checksum import LARGE, crc_of, has_fast_sums
+from zturbo.runtime.disk.holes import punch_hole
 from zturbo.wire.messages import Buffer
 
 __all__ = ["Location", "Spool", "SpoolCorrupt", "SpoolFull"]
@@ -117,6 +118,10 @@ class Spool:
                 if n == 0:
                     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
                 rest, at = rest[n:], at + n
+
+    def punch(self, offset: int) -> None:
+        """Give back the space of all records before this one. They cannot be read any more."""
+        punch_hole(self._file, 0, offset)
 
     def sync(self) -> None:
         """Return once all that was appended so far is on the disk."""

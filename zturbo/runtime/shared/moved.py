@@ -7,7 +7,6 @@ is needed.
 
 from __future__ import annotations
 
-import ctypes
 import errno
 import mmap
 import os
@@ -18,6 +17,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from zturbo.runtime.disk.checksum import crc_of, has_fast_sums
+from zturbo.runtime.disk.holes import punch_hole
 from zturbo.runtime.disk.spool import SpoolCorrupt
 
 __all__ = ["MovedSegments"]
@@ -29,13 +29,6 @@ _HEAD = struct.Struct("<4sIQQII")  # mark, whether the sum is of sums, number, b
 _MARK = b"ztm1"
 _PAGE = mmap.PAGESIZE
 _SUFFIX = ".moved"
-
-_libc = ctypes.CDLL(None, use_errno=True)
-_fallocate = getattr(_libc, "fallocate", None)
-if _fallocate is not None:
-    _fallocate.argtypes = (ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c_int64)
-_PUNCH = 0x02 | 0x01
-"""``FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE``"""
 
 
 class _Place(NamedTuple):
@@ -196,11 +189,11 @@ class MovedSegments:
                 last, self._file, self._path = self._file, None, self._folder
         if last is not None:
             os.close(last)
-        if not self._remove_if_empty(place.path) and _fallocate is not None:
+        if not self._remove_if_empty(place.path):
             with suppress(OSError):
                 fd = os.open(place.path, os.O_WRONLY | os.O_CLOEXEC)
                 try:
-                    _fallocate(fd, _PUNCH, place.offset + _PAGE, place.size)
+                    punch_hole(fd, place.offset + _PAGE, place.size)
                 finally:
                     os.close(fd)
 

@@ -75,6 +75,7 @@ __all__ = [
     "Recovered",
     "Release",
     "Renew",
+    "RootsTaken",
     "Seen",
     "StartFailed",
     "Submit",
@@ -255,6 +256,16 @@ class Pause(Message):
     incarnation: Id
     job: Id
     epoch: Epoch
+
+
+class RootsTaken(Message, type_name="roots_taken"):
+    """The first roots of a job are needed no more: a client has taken all that they gave, and reads once."""
+
+    incarnation: Id
+    job: Id
+    epoch: Epoch
+    taken: tuple[Count, Count, Count]
+    """(roots, results, failures among them)"""
 
 
 class Complete(Message):

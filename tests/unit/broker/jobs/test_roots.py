@@ -85,7 +85,7 @@ def test_chunks_that_do_not_fit_in_memory_are_read_again() -> None:
         credit(machine, 4096)
     (load,) = [effect for effect in machine.effects if isinstance(effect, Load)]
     assert (load.job, load.seq) == (job, fit)
-    machine.unreadable(job, "a chunk is damaged", 0.0)
+    machine.unreadable(job, 0, "a chunk is damaged", 0.0)
     assert (machine.jobs[job].state, machine.jobs[job].error) == ("failed", "a chunk is damaged")
     machine.check()
 

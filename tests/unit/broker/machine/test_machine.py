@@ -67,12 +67,12 @@ def test_who_speaks_in_anothers_name_is_not_heard() -> None:
 def test_a_chunk_that_cannot_be_read_ends_its_job_and_no_other() -> None:
     machine = running()
     submit(machine, b"o" * 16)
-    machine.unreadable(JOB, "chunk 3 is damaged", 1.0)
+    machine.unreadable(JOB, 3, "chunk 3 is damaged", 1.0)
     job = machine.jobs[JOB]
     assert (job.state, job.error_kind, job.error) == ("failed", "JobFailed", "chunk 3 is damaged")
     assert machine.jobs[b"o" * 16].state == "running"
-    machine.unreadable(JOB, "again", 2.0)
-    machine.unreadable(b"x" * 16, "of nobody", 2.0)
+    machine.unreadable(JOB, 3, "again", 2.0)
+    machine.unreadable(b"x" * 16, 3, "of nobody", 2.0)
     assert job.error == "chunk 3 is damaged", "it has ended already"
 
 

@@ -72,6 +72,7 @@ def messages() -> dict[str, Message]:
             to_broker.Entered(**of, job=JOB, epoch=1, roots=()),
             to_broker.Recovered(**of, jobs=(), damaged=()),
             to_broker.Pause(**of, job=JOB, epoch=1),
+            to_broker.RootsTaken(**of, job=JOB, epoch=1, taken=(1, 2, 0)),
             to_broker.Complete(**of, jobs=()),
             to_broker.KnownFailures(**of, job=JOB, epoch=1, failures=()),
             to_broker.JobFailed(**of, job=JOB, epoch=1, kind="JobFailed", error="e"),
