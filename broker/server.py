@@ -564,11 +564,10 @@ class Broker:
             self._put_job(args[0])
         elif effect.op == "put_chunk":
             job, seq, first, n, roots = args
-            self.ledger.put_chunk(job, seq, first, n, roots.blob, roots.metas, roots.buffers)
-        elif effect.op == "trim_chunks":
-            self.ledger.trim_chunks(*args)
-        elif effect.op == "drop_chunks":
-            self.ledger.drop_chunks(args[0])
+            contents = roots.blob, roots.metas, roots.buffers
+            self.ledger.put_chunk(job, seq, first, n, *contents, in_memory=not self._needs_sync(effect))
+        elif effect.op in ("trim_chunks", "drop_chunks"):
+            getattr(self.ledger, effect.op)(*args)
         elif effect.op == "drop_job":
             self._changed.pop(args[0], None)
             self.ledger.drop_job(args[0])

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import os
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import groupby
 from operator import attrgetter, itemgetter
 from pathlib import Path
@@ -22,9 +22,10 @@ import msgpack
 from zturbo.errors import ZturboError
 from zturbo.runtime.disk.folders import state_folder
 from zturbo.runtime.disk.spool import Location, SpoolCorrupt, SpoolFull
+from zturbo.runtime.shared.kept import KeptContents
 from zturbo.wire.messages import Buffer
 from zturbo_broker.ledger.file import DAMAGE, connect, no_room, take_lock
-from zturbo_broker.ledger.rootfiles import RootFiles
+from zturbo_broker.ledger.rootfiles import SMALL, RootFiles
 from zturbo_broker.ledger.rows import ChunkRow, JobRow, LedgerCorrupt
 from zturbo_broker.ledger.schema import row_crc
 
@@ -57,20 +58,31 @@ def _packed(value: Any) -> bytes:
 _LARGE = 128 << 10
 """Bytes from which on a chunk of roots is in a file."""
 
+_INLINE, _KEPT = 3, 1
+"""Items of a chunk's payload: a blob, metas and buffers; or a record that names contents in shared memory. It
+has two if they are a place in a file."""
+
+_KEPT_ROW = SMALL + 1024
+"""Bytes of a payload at most that is such a record."""
+
 
 class _LargeChunk:
-    """A chunk that goes into its job's file before its row is written."""
+    """A chunk whose contents are in its job's file, or in shared memory, before its row is written."""
 
-    __slots__ = ("first", "frames", "job", "n", "place", "seq")
+    __slots__ = ("first", "frames", "in_memory", "job", "n", "payload", "seq")
 
-    def __init__(self, job: bytes, seq: int, first: int, n: int, frames: list[Buffer]) -> None:
+    def __init__(
+        self, job: bytes, seq: int, first: int, n: int, frames: list[Buffer], in_memory: bool
+    ) -> None:
         self.job = job
         self.seq = seq
         self.first = first
         self.n = n
         self.frames = frames
-        self.place: Location | None = None
-        """Where it is in the file; None before."""
+        self.in_memory = in_memory
+        """Whether shared memory is safe enough for it."""
+        self.payload: bytes | None = None
+        """Of its row, which tells where it is; None before it is there."""
 
 
 _NAMES = tuple(name for name in JobRow.__annotations__ if name != "number")
@@ -95,14 +107,23 @@ def _chunk_row(job: bytes, seq: int, first: int, n: int, nbytes: int, payload: b
     return (*head, row_crc(*head), payload)
 
 
+def _record_of(payload: bytes) -> list[Buffer]:
+    """The record in a chunk's payload, if it is one that names contents; else nothing."""
+    try:
+        found = msgpack.unpackb(payload)
+        return list(found[0]) if len(found) == _KEPT else []
+    except (ValueError, TypeError, msgpack.UnpackException):  # it is told when the chunk is read
+        return []
+
+
 def _row(values: tuple[Any, ...] | _LargeChunk) -> tuple[Any, ...]:
-    """The columns of a row that is queued; that of a large chunk has its place in the job's file."""
+    """The columns of a row that is queued; that of a large chunk tells where it is."""
     if type(values) is not _LargeChunk:
         assert type(values) is tuple
         return values
-    assert values.place is not None
-    place = msgpack.packb(values.place)
-    return _chunk_row(values.job, values.seq, values.first, values.n, values.place.length, place)
+    assert values.payload is not None
+    nbytes = sum(memoryview(frame).nbytes for frame in values.frames)
+    return _chunk_row(values.job, values.seq, values.first, values.n, nbytes, values.payload)
 
 
 class Ledger:
@@ -130,15 +151,30 @@ class Ledger:
         """Jobs whose roots the next commit deletes."""
         self._trimmed: dict[bytes, int] = {}
         """Job -> the first of its chunks that stays when the next commit deletes those before it."""
-        self._files = self._root_files()
+        try:
+            self._files = self._root_files()
+        except BaseException:
+            self._db.close()
+            os.close(self._lock)
+            raise
 
     def _root_files(self) -> RootFiles:
-        """Files of another ledger that lay here are let be: their ledger may come back."""
+        """Files of another ledger that lay here are let be: their ledger may come back.
+
+        Raises:
+            StartError: another process has the contents in shared memory.
+        """
         try:
-            files = RootFiles(self.path.with_name(f"roots-{self.cluster_id.hex()[:16]}"))
-            files.keep([job for (job,) in self._read("chunk", "SELECT DISTINCT job FROM chunk")])
+            name = self.cluster_id.hex()
+            jobs = [job for (job,) in self._read("chunk", "SELECT DISTINCT job FROM chunk")]
+            query = "SELECT job, seq, payload FROM chunk WHERE length(payload) <= ? ORDER BY job, seq"
+            rows = list(self._read("chunk", query, (_KEPT_ROW,)))
         except LedgerCorrupt:  # it is told when the rows are read
             return RootFiles(self.path.with_name("roots"))
+        contents = KeptContents(f"roots-{name}", self.path.with_name(f"kept-{name[:16]}"))
+        files = RootFiles(self.path.with_name(f"roots-{name[:16]}"), contents)
+        records = ((job, seq, _record_of(payload)) for job, seq, payload in rows)
+        files.recover(jobs, (one for one in records if one[2]))
         return files
 
     # -- meta ---------------------------------------------------------------------------------
@@ -209,14 +245,28 @@ class Ledger:
         blob: Buffer,
         metas: bytes | None,
         buffers: list[Buffer],
+        *,
+        in_memory: bool = False,
     ) -> None:
-        """Append a chunk of roots. Durable at ``commit``."""
+        """Append a chunk of roots. Durable at ``commit``.
+
+        Args:
+            job: its id.
+            seq: number of the chunk; they count up.
+            first: its first root.
+            n: its roots.
+            blob: their contents.
+            metas: their metas; None if they have none.
+            buffers: the large buffers of their contents.
+            in_memory: whether buffers may stay in shared memory, where they outlive this process, but not the
+                host.
+        """
         if sum(memoryview(part).nbytes for part in (blob, metas or b"", *buffers)) < _LARGE:
             payload = _packed([blob, metas, buffers])
             self._write(_PUT_CHUNK, _chunk_row(job, seq, first, n, len(payload), payload))
         else:
             frames = [b"" if metas is None else b"\1", blob, metas or b"", *buffers]
-            self._write(_PUT_CHUNK, _LargeChunk(job, seq, first, n, frames))
+            self._write(_PUT_CHUNK, _LargeChunk(job, seq, first, n, frames, in_memory))
 
     def trim_chunks(self, job: bytes, seq: int) -> None:
         """Delete the job's chunks before this one. Durable at ``commit``, as its row is which says so."""
@@ -272,8 +322,8 @@ class Ledger:
         """Write the large chunks among what is queued; one that was written before stays where it is."""
         try:
             for _, values in self._queue:
-                if type(values) is _LargeChunk and values.place is None:
-                    values.place = self._files.append(values.job, values.seq, values.frames)
+                if type(values) is _LargeChunk and values.payload is None:
+                    values.payload = self._write_chunk(values)
             if sync:
                 self._files.sync()
             else:
@@ -282,6 +332,13 @@ class Ledger:
             raise LedgerFull(str(error)) from None
         except OSError as error:
             raise self._full(error) from None
+
+    def _write_chunk(self, chunk: _LargeChunk) -> bytes:
+        """Write a large chunk, if it is not to stay in shared memory. Returns its row's payload."""
+        record = self._files.keep(chunk.job, chunk.seq, chunk.frames) if chunk.in_memory else None
+        if record is not None:
+            return _packed([record])
+        return bytes(msgpack.packb(self._files.append(chunk.job, chunk.seq, chunk.frames)))
 
     # -- reads --------------------------------------------------------------------------------
     def _read(self, table: str, query: str, values: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
@@ -366,12 +423,17 @@ class Ledger:
         raise LedgerCorrupt(f"{self.path}: chunk {seq} of job {job.hex()} is not there")
 
     def _contents(self, job: bytes, seq: int, found: list[Any]) -> tuple[bytes, bytes | None, list[Buffer]]:
-        """(blob, metas, buffers): of a chunk's payload, or of the place in the job's file that this names."""
-        if len(found) == 3:
+        """(blob, metas, buffers): of a chunk's payload, or of the place that this names."""
+        if len(found) == _INLINE:
             blob, metas, buffers = found
             return blob, metas, buffers
+        frames: Sequence[Buffer]
         try:
-            has_metas, blob, metas, *buffers = self._files.read(job, seq, Location(*found))
+            if len(found) == _KEPT:
+                frames = self._files.kept(*found)
+            else:
+                frames = self._files.read(job, seq, Location(*found))
+            has_metas, blob, metas, *buffers = frames
         except SpoolCorrupt as error:
             raise LedgerCorrupt(f"chunk {seq} of job {job.hex()} is damaged: {error}") from None
         return bytes(blob), bytes(metas) if has_metas else None, buffers

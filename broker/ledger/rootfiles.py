@@ -4,6 +4,9 @@ A database takes many times as long for a large value as a file does. So the led
 tells where in the job's file it is. A chunk is in the file before its row is in the ledger, and a file is
 removed after its last row. So a crash may leave a file, or records, that no row names: the next broker
 removes the one, and the others do no harm.
+
+Roots that lie in shared memory stay there where that is safe enough (:mod:`zturbo.runtime.shared.kept`). Then
+the row names them, and has the rest of the chunk itself.
 """
 
 from __future__ import annotations
@@ -11,12 +14,13 @@ from __future__ import annotations
 import os
 import threading
 from collections import OrderedDict, deque
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
 from zturbo.runtime.disk.behind import WriteBehind
 from zturbo.runtime.disk.spool import Location, Spool, SpoolCorrupt
+from zturbo.runtime.shared.kept import KeptContents, kept_numbers
 from zturbo.wire.messages import Buffer
 
 __all__ = ["RootFiles", "RootsUnreadable"]
@@ -28,6 +32,10 @@ SLOW_FROM = 32 << 20
 """Bytes from which on the removal of a file takes so long that a thread does it."""
 
 
+SMALL = 4 << 10
+"""Bytes of a chunk at most beside its contents that stay in shared memory."""
+
+
 class RootsUnreadable(SpoolCorrupt):
     """A chunk is not in its file as it was written there."""
 
@@ -37,10 +45,14 @@ class RootFiles:
 
     Args:
         folder: where they are; it is made with the first of them.
+        contents: what stays in shared memory; None if nothing does.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, contents: KeptContents | None = None) -> None:
         self._folder = folder
+        self._contents = contents
+        self._kept: dict[bytes, deque[tuple[int, list[int]]]] = {}
+        """Job -> (chunk, its contents) of each chunk whose contents are in shared memory."""
         self._open: OrderedDict[bytes, Spool] = OrderedDict()
         """Job -> its file, the one that was used last at the end."""
         self._jobs: set[bytes] = set()
@@ -88,6 +100,37 @@ class RootFiles:
         self._unsynced.add(job)
         return place
 
+    def keep(self, job: bytes, seq: int, frames: Sequence[Buffer]) -> list[Buffer] | None:
+        """Let a chunk's contents stay in shared memory. They outlive this process, but not the host.
+
+        Returns:
+            The frames of a small record that names them, for the chunk's row; None if they are not there, or
+            there is no room.
+        """
+        if self._contents is None:
+            return None
+        record = self._contents.keep(frames)
+        if not (numbers := kept_numbers(record)):
+            return None
+        if sum(memoryview(frame).nbytes for frame in record) > SMALL:
+            self._contents.free(numbers)
+            return None
+        self._kept.setdefault(job, deque()).append((seq, numbers))
+        return record
+
+    def kept(self, record: Sequence[Buffer]) -> list[Buffer]:
+        """The frames of a chunk, of a record that :meth:`keep` has given.
+
+        Raises:
+            RootsUnreadable: they are not there as they were.
+        """
+        try:
+            if self._contents is None:
+                raise RootsUnreadable("contents in shared memory are not looked for")
+            return self._contents.frames(record)
+        except (OSError, SpoolCorrupt) as error:
+            raise RootsUnreadable(str(error)) from None
+
     def sync(self) -> None:
         """Return once all that was appended is on the disk.
 
@@ -120,6 +163,11 @@ class RootFiles:
 
     def trim(self, job: bytes, seq: int) -> None:
         """Give back the space of a job's chunks before this one. No row of the ledger names them any more."""
+        kept, numbers = self._kept.get(job), []
+        while kept and kept[0][0] < seq:
+            numbers += kept.popleft()[1]
+        if numbers and self._contents is not None:
+            self._contents.free(numbers)
         places = self._places.get(job)
         if not places:
             return
@@ -130,7 +178,9 @@ class RootFiles:
             self._file(job).punch(places[0][1])
 
     def remove(self, job: bytes) -> None:
-        """Remove a job's file, if it has one. No row of the ledger names it any more."""
+        """Remove a job's file, if it has one, and its contents. No row of the ledger names them any more."""
+        if self._contents is not None and (kept := self._kept.pop(job, None)):
+            self._contents.free([number for _, numbers in kept for number in numbers])
         if job not in self._jobs:
             return
         self._jobs.discard(job)
@@ -147,8 +197,15 @@ class RootFiles:
             _unlink(path)  # the kernel frees the pages when it is closed
             threading.Thread(target=file.close, daemon=True).start()
 
-    def keep(self, jobs: Collection[bytes]) -> None:
-        """Remove the files of all other jobs, which an earlier broker left."""
+    def recover(
+        self, jobs: Collection[bytes], records: Iterable[tuple[bytes, int, Sequence[Buffer]]]
+    ) -> None:
+        """Take what an earlier broker has left, and remove what no row names.
+
+        Args:
+            jobs: those with rows.
+            records: (job, chunk, record) of each chunk whose contents stay in shared memory, in order.
+        """
         names = {job.hex() for job in jobs}
         with suppress(FileNotFoundError):
             for path in list(self._folder.iterdir()):
@@ -156,9 +213,19 @@ class RootFiles:
                     self._jobs.add(bytes.fromhex(path.name))
                 else:
                     _unlink(path)
+        named: list[int] = []
+        for job, seq, record in records:
+            with suppress(SpoolCorrupt):  # it is told when the chunk is read
+                numbers = kept_numbers(record)
+                self._kept.setdefault(job, deque()).append((seq, numbers))
+                named += numbers
+        if self._contents is not None:
+            self._contents.recovered(named)
 
     def close(self) -> None:
-        """Close all files; remove the folder if it is empty."""
+        """Close all files; remove the folder if it is empty. Contents in shared memory move to the disk."""
+        if self._contents is not None:
+            self._contents.close()
         for file in self._open.values():
             file.close()
         self._open.clear()

@@ -68,6 +68,7 @@ MIGRATIONS: list[tuple[int, tuple[str, ...]]] = [
     ),
     (4, ("CREATE INDEX ended_job ON job (number) WHERE ended IS NOT NULL",)),
     (5, ()),  # the payload of a large chunk is its place in a file beside the ledger
+    (6, ()),  # a chunk's payload may name contents in shared memory
 ]
 """(version, statements), versions counting up from 1."""
 

@@ -1,4 +1,5 @@
-"""Contents that stay in shared memory although a record on disk has them: results that are about to be read.
+"""Contents that stay in shared memory although a record on disk has them: results that are about to be read,
+and roots of jobs that run.
 
 To copy a frame into a file costs many times what its reference costs, most of it for the file's new pages.
 What is to outlive any process, but not the host, need not be in a file at once. So a record names the
@@ -20,7 +21,7 @@ import os
 import stat
 import threading
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from time import monotonic, sleep
@@ -226,17 +227,17 @@ class KeptContents:
                 return memoryview(bytes(segment[start : start + nbytes]))
         return self.moved.read(number, start, nbytes)  # it may have moved just now
 
-    def free(self, numbers: Iterable[int]) -> None:
+    def free(self, numbers: Collection[int]) -> None:
         """These segments are not needed any more."""
         for number in numbers:
             with self._wake:
                 segment = self._segments.pop(number, None)
-                if segment is not None:
-                    self.nbytes -= segment.size
-                self.moved.free(number)
-            if segment is not None:
-                with suppress(OSError):
-                    os.unlink(f"{self._folder}/{number}")
+                if segment is None:
+                    continue
+                self.nbytes -= segment.size
+            with suppress(OSError):
+                os.unlink(f"{self._folder}/{number}")
+        self.moved.free(numbers)
 
     def recovered(self, named: Iterable[int]) -> None:
         """All records were read, and name these segments. Frees all others; these move after a while."""
@@ -310,7 +311,7 @@ class KeptContents:
             log.error("%s is gone: something has cleaned the pool", path)
         with self._wake:
             if self._segments.pop(number, None) is None:  # it was freed meanwhile
-                self.moved.free(number)
+                self.moved.free((number,))
             else:
                 self.nbytes -= segment.size
         with suppress(OSError):

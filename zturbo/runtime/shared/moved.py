@@ -12,6 +12,7 @@ import mmap
 import os
 import struct
 import threading
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
@@ -177,25 +178,33 @@ class MovedSegments:
             raise SpoolCorrupt(f"{place.path}: content {number} of a record is damaged")
         return content[start : start + nbytes]
 
-    def free(self, number: int) -> None:
-        """A segment is not needed any more."""
+    def free(self, numbers: Iterable[int]) -> None:
+        """These segments are not needed any more."""
+        freed: dict[Path, list[_Place]] = {}
+        last: int | None = None
         with self._lock:
-            place = self._places.pop(number, None)
-            if place is None:
-                return
-            self._left[place.path] -= 1
-            last: int | None = None
-            if place.path == self._path and not self._left[place.path] and not self._adding:
+            for number in numbers:
+                place = self._places.pop(number, None)
+                if place is not None:
+                    freed.setdefault(place.path, []).append(place)
+                    self._left[place.path] -= 1
+            if self._path in freed and not self._left[self._path] and not self._adding:
                 last, self._file, self._path = self._file, None, self._folder
         if last is not None:
             os.close(last)
-        if not self._remove_if_empty(place.path):
-            with suppress(OSError):
-                fd = os.open(place.path, os.O_WRONLY | os.O_CLOEXEC)
-                try:
+        for path, places in freed.items():
+            if not self._remove_if_empty(path):
+                self._punch(path, places)
+
+    def _punch(self, path: Path, places: Sequence[_Place]) -> None:
+        """Give back the space of these in a file of which others are needed."""
+        with suppress(OSError):
+            fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+            try:
+                for place in places:
                     punch_hole(fd, place.offset + _PAGE, place.size)
-                finally:
-                    os.close(fd)
+            finally:
+                os.close(fd)
 
     def _remove_if_empty(self, path: Path) -> bool:
         with self._lock:

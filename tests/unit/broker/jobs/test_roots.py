@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tests.unit.broker.driven import (
     CLIENT,
     ME,
+    SINK,
     WORKER,
     answers,
     broker,
@@ -15,11 +18,15 @@ from tests.unit.broker.driven import (
     submit,
     worker,
 )
-from zturbo.core.effects import Load, Send
+from zturbo.core.effects import Load, Record, Send
+from zturbo.slotted import replace
 from zturbo.wire.control import from_broker, to_broker
-from zturbo.wire.messages import Batch, Statement
+from zturbo.wire.messages import Batch, Statement, Taken
 from zturbo.wire.payload import pack_many, pack_one
+from zturbo_broker.jobs.job import Job
 from zturbo_broker.jobs.roots import CACHE_BYTES
+from zturbo_broker.ledger.rows import LedgerCorrupt, job_of, row_of
+from zturbo_broker.machine.machine import BrokerMachine
 
 
 def test_a_small_job_does_not_wait_behind_a_large_one() -> None:
@@ -133,3 +140,110 @@ def test_large_roots_wait_in_the_ledger_and_not_in_the_queue_of_a_link() -> None
     assert machine.senders.pending_bytes <= 2 * size
     assert machine.jobs[job].backlog >= 14
     machine.check()
+
+
+def running(**options: object) -> tuple[BrokerMachine, Job]:
+    """A job of four chunks of ten roots, with a worker that has credit for none."""
+    machine, name = broker(), b"j" * 16
+    hello(machine, worker())
+    hello(machine, sink())
+    submit(machine, name, **options)
+    for seq in range(4):
+        feed(machine, name, seq, 10)
+    return machine, machine.jobs[name]
+
+
+def taken(
+    machine: BrokerMachine, job: Job, *numbers: int, epoch: int = 1
+) -> list[tuple[str, tuple[object, ...]]]:
+    """A sink says which roots were taken: what is recorded of that."""
+    machine.effects.clear()
+    message = to_broker.RootsTaken(incarnation=SINK, job=job.id, epoch=epoch, taken=numbers)
+    machine.control(SINK, message, 1.0)
+    machine.check()
+    records = [effect for effect in machine.effects if isinstance(effect, Record)]
+    return [(effect.op, effect.args) for effect in records if effect.op != "put_job"]
+
+
+def roots_of(machine: BrokerMachine) -> list[int]:
+    """The roots that were sent since the last look, with credit for all."""
+    credit(machine, 100)
+    for load in machine.effects:  # more are appended meanwhile
+        if not isinstance(load, Load):
+            continue
+        first, n, _ = machine.jobs[load.job].chunks[load.seq]
+        chunk = Batch(load.job, 0, 0, [((first,), n)], n, pack_many(list(range(n))))
+        machine.loaded(load.job, load.seq, chunk, 1.0)
+    batches = [e.message for e in machine.effects if isinstance(e, Send) and isinstance(e.message, Batch)]
+    machine.effects.clear()
+    runs = [run for batch in batches for part in (batch, *batch.riders) for run in part.runs]
+    return [root for first, n in runs for root in range(first[0], first[0] + n)]
+
+
+def test_chunks_go_when_the_results_of_all_their_roots_are_taken() -> None:
+    machine, job = running()
+    before = job.chunks.nbytes
+    assert taken(machine, job, 9, 9, 0) == []
+    assert taken(machine, job, 25, 30, 2) == [("trim_chunks", (job.id, 2))]
+    assert (job.taken, len(job.chunks), job.chunks.total, job.fed) == (Taken(25, 30, 2), 4, 40, 4)
+    assert (job.chunks[2], job.chunks.find(25)) == ((20, 10, job.chunks[2][2]), 2)
+    assert job.chunks.nbytes < before and [*job.cache] == [2, 3]
+    assert roots_of(machine) == [*range(25, 40)], "also those that were not sent yet"
+    assert taken(machine, job, 40, 50, 2) == [("trim_chunks", (job.id, 4))]
+    feed(machine, job.id, 4, 10)
+    assert roots_of(machine) == [*range(40, 50)]
+
+
+def test_roots_that_were_taken_never_go_again() -> None:
+    machine, job = running()
+    assert roots_of(machine) == [*range(40)]
+    taken(machine, job, 25, 25, 0)
+    machine.life.roots.again(job, [((20,), 10), ((3,), 4)])
+    machine.life.queue(job)
+    machine.rounds.event(1.0)
+    assert roots_of(machine) == [25, 26, 27, 28, 29]
+    machine.life.start_over(job, "a test", 2.0)
+    machine.rounds.event(2.0)
+    assert job.stamp is not None and (job.epoch, job.stamp.taken) == (2, Taken(25, 25, 0))
+    assert roots_of(machine) == [*range(25, 40)]
+
+
+@pytest.mark.parametrize(
+    "numbers",
+    [(41, 41, 0), (0, 0, 0)],
+)
+def test_a_word_on_roots_that_cannot_be_is_dropped(numbers: tuple[int, ...]) -> None:
+    machine, job = running()
+    assert taken(machine, job, *numbers) == [] and job.taken == Taken()
+    assert taken(machine, job, 20, 20, 0, epoch=2) == [], "of another epoch"
+    taken(machine, job, 20, 20, 0)
+    assert taken(machine, job, 10, 10, 0) == [] and job.taken.roots == 20, "an old one"
+
+
+def test_roots_stay_where_another_run_needs_them() -> None:
+    for options in ({"max_retry": 1}, {"order": "none"}, {"order": "meta:k"}):
+        machine, job = running(**options)
+        assert job.stamp is not None and not job.stamp.trims
+        assert taken(machine, job, 20, 20, 0) == [], options
+    machine, job = running()
+    taken(machine, job, 20, 20, 0)
+    machine.control(WORKER, to_broker.Leave(incarnation=WORKER), 2.0)
+    hello(machine, replace(worker(b"o" * 16), ordered=True))
+    machine.life.start_over(job, "a test", 3.0)
+    machine.rounds.event(3.0)
+    assert (job.state, job.error_kind) == ("failed", "ResultsLost")
+    assert "ordered stage now" in str(job.error)
+
+
+def test_a_restarted_broker_knows_which_roots_are_gone() -> None:
+    machine, job = running()
+    taken(machine, job, 25, 30, 2)
+    index = [(seq, *job.chunks[seq]) for seq in (2, 3)]
+    again = job_of(row_of(job), index)
+    assert (again.taken, again.fed, again.chunks.total, again.chunks.find(25)) == (job.taken, 4, 40, 2)
+    assert again.chunks.nbytes == job.chunks.nbytes
+    with pytest.raises(LedgerCorrupt, match="chunk 2 is not in table chunk"):
+        job_of(row_of(job), index[1:])
+    taken(machine, job, 40, 50, 2)
+    again = job_of(row_of(job), [])
+    assert (again.fed, again.chunks.total, again.total) == (4, 40, 40)

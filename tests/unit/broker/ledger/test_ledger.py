@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import os
+import shutil
+import signal
 import subprocess
 import sys
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.unit.broker.ledger.rows import row
+from zturbo.runtime.shared.contents import SharedContents
 from zturbo.slotted import replace
 from zturbo_broker.ledger.ledger import Ledger, LedgerFull
 from zturbo_broker.ledger.rootfiles import OPEN
 from zturbo_broker.ledger.rows import JobRow, LedgerCorrupt, job_of
 from zturbo_broker.ledger.schema import row_crc
+
+ROOT = Path(__file__).parents[4]
 
 
 def test_what_was_committed_is_there_again(tmp_path: Path) -> None:
@@ -263,4 +269,141 @@ def test_many_files_share_a_few_descriptors(tmp_path: Path) -> None:
     ledger.commit()
     assert len(os.listdir("/proc/self/fd")) <= before + OPEN
     assert all(ledger.chunk(job, 0).blob == LARGE + job for job in jobs)
+    ledger.close()
+
+
+def test_chunks_that_were_trimmed_give_their_space_back(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path / "l.db")
+    for seq in range(6):
+        ledger.put_chunk(b"j" * 16, seq, seq, 1, LARGE + bytes([seq]), None, [])
+    ledger.commit()
+    file = folder_of(ledger) / (b"j" * 16).hex()
+    blocks = file.stat().st_blocks
+    ledger.trim_chunks(b"j" * 16, 4)
+    assert len(ledger.chunk_index(b"j" * 16)) == 6, "not before the commit"
+    ledger.commit()
+    assert [seq for seq, *_ in ledger.chunk_index(b"j" * 16)] == [4, 5]
+    assert ledger.chunk(b"j" * 16, 4).blob == LARGE + bytes([4])
+    assert file.stat().st_blocks < blocks / 2
+    ledger.close()
+    ledger = Ledger(tmp_path / "l.db")
+    ledger.put_chunk(b"j" * 16, 6, 6, 1, LARGE, None, [])
+    ledger.trim_chunks(b"j" * 16, 6)
+    ledger.commit()
+    assert [seq for seq, *_ in ledger.chunk_index(b"j" * 16)] == [6]
+    assert ledger.chunk(b"j" * 16, 6).blob == LARGE
+    ledger.close()
+
+
+# -- contents that stay in shared memory ----------------------------------------------------
+@pytest.fixture
+def writer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[SharedContents]:
+    (tmp_path / "shm").mkdir()
+    monkeypatch.setenv("ZTURBO_SHM", str(tmp_path / "shm"))
+    made = SharedContents.make(b"a" * 16)
+    assert made is not None
+    made.wanted = True
+    yield made
+    made.close()
+
+
+def shared(writer: SharedContents, seed: int) -> memoryview:
+    view = writer.put(memoryview(bytes([seed]) * len(LARGE)))
+    assert view is not None
+    return view
+
+
+def put_shared(ledger: Ledger, writer: SharedContents, seqs: range) -> None:
+    for seq in seqs:
+        ledger.put_chunk(b"j" * 16, seq, seq, 1, b"blob", b"m", [shared(writer, seq)], in_memory=True)
+    ledger.commit()
+
+
+def kept_folder(tmp_path: Path, ledger: Ledger) -> Path:
+    pool = tmp_path / "shm" / f"zturbo-{os.geteuid()}"
+    return pool / f"kept-roots-{ledger.cluster_id.hex()}"
+
+
+def segments(folder: Path) -> int:
+    return sum(path.name.isdigit() for path in folder.iterdir()) if folder.exists() else 0
+
+
+def test_roots_in_shared_memory_stay_there(tmp_path: Path, writer: SharedContents) -> None:
+    ledger = Ledger(tmp_path / "l.db")
+    put_shared(ledger, writer, range(4))
+    ledger.put_chunk(b"j" * 16, 4, 4, 1, b"safe", None, [shared(writer, 9)])
+    ledger.commit()
+    folder = kept_folder(tmp_path, ledger)
+    assert segments(folder) == 4, "one chunk has to outlive the host"
+    chunk = ledger.chunk(b"j" * 16, 2)
+    assert (chunk.blob, chunk.metas) == (b"blob", b"m")
+    assert [bytes(buffer) for buffer in chunk.buffers] == [bytes([2]) * len(LARGE)]
+    ledger.trim_chunks(b"j" * 16, 3)
+    ledger.commit()
+    assert segments(folder) == 1
+    ledger.drop_job(b"j" * 16)
+    ledger.commit()
+    assert segments(folder) == 0
+    ledger.close()
+    assert not folder.exists() and not list(tmp_path.glob("roots-*")) and not list(tmp_path.glob("kept-*"))
+
+
+def test_a_ledger_that_is_closed_has_moved_them_to_the_disk(tmp_path: Path, writer: SharedContents) -> None:
+    ledger = Ledger(tmp_path / "l.db")
+    put_shared(ledger, writer, range(3))
+    folder = kept_folder(tmp_path, ledger)
+    ledger.close()
+    assert not folder.exists()
+    ledger = Ledger(tmp_path / "l.db")
+    assert [bytes(ledger.chunk(b"j" * 16, seq).buffers[0][:1]) for seq in range(3)] == [b"\0", b"\1", b"\2"]
+    ledger.drop_job(b"j" * 16)
+    ledger.commit()
+    ledger.close()
+    assert not list(tmp_path.glob("kept-*"))
+
+
+DYING = """
+import os, signal, sys
+from pathlib import Path
+from tests.unit.broker.ledger.test_ledger import put_shared
+from zturbo.runtime.shared.contents import SharedContents
+from zturbo_broker.ledger.ledger import Ledger
+writer = SharedContents.make(b"b" * 16)
+writer.wanted = True
+ledger = Ledger(Path(sys.argv[1]))
+put_shared(ledger, writer, range(3))
+ledger.trim_chunks(b"j" * 16, 1)
+ledger.commit()
+ledger.put_chunk(b"j" * 16, 3, 3, 1, b"blob", b"m", [writer.put(memoryview(bytes(1 << 18)))], in_memory=True)
+ledger._write_files(sync=False)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_a_killed_broker_loses_none_and_leaves_none(tmp_path: Path, writer: SharedContents) -> None:
+    """Its successor finds those that rows name, and removes the others."""
+    done = subprocess.run([sys.executable, "-c", DYING, str(tmp_path / "l.db")], cwd=ROOT)
+    assert done.returncode == -signal.SIGKILL
+    ledger = Ledger(tmp_path / "l.db")
+    assert segments(kept_folder(tmp_path, ledger)) == 2
+    assert [bytes(ledger.chunk(b"j" * 16, seq).buffers[0][:1]) for seq in (1, 2)] == [b"\1", b"\2"]
+    put_shared(ledger, writer, range(3, 5))
+    assert [bytes(ledger.chunk(b"j" * 16, seq).buffers[0][:1]) for seq in (2, 3)] == [b"\2", b"\3"]
+    ledger.drop_job(b"j" * 16)
+    ledger.commit()
+    assert segments(kept_folder(tmp_path, ledger)) == 0
+    ledger.close()
+
+
+def test_a_content_that_is_gone_is_never_served(tmp_path: Path, writer: SharedContents) -> None:
+    ledger = Ledger(tmp_path / "l.db")
+    put_shared(ledger, writer, range(2))
+    ledger.close()
+    (moved,) = tmp_path.glob("kept-*")
+    shutil.rmtree(moved)
+    ledger = Ledger(tmp_path / "l.db")
+    put_shared(ledger, writer, range(2, 4))
+    with pytest.raises(LedgerCorrupt, match=r"chunk 0 of job 6a6a\w+ is damaged"):
+        ledger.chunk(b"j" * 16, 0)
+    assert bytes(ledger.chunk(b"j" * 16, 2).buffers[0][:1]) == b"\2", "no number is used twice"
     ledger.close()

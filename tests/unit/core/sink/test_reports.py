@@ -5,10 +5,18 @@ from __future__ import annotations
 from tests.unit.core.sink.jobs import JOB, ME, a_batch, a_fail, a_job, enter, stamp
 from zturbo.core.effects import Control, Effect
 from zturbo.core.sink.job import SinkJob, SinkJobState
-from zturbo.core.sink.reports import LARGE_BYTES, MAX_KNOWN_FAILURES, PAUSE_EVERY, REPORT_AFTER, Reports
+from zturbo.core.sink.reports import (
+    LARGE_BYTES,
+    MAX_KNOWN_FAILURES,
+    PAUSE_EVERY,
+    REPORT_AFTER,
+    TRIM_BYTES,
+    TRIM_EVERY,
+    Reports,
+)
 from zturbo.wire.control import to_broker
 from zturbo.wire.control.message import Message
-from zturbo.wire.messages import End, Fail
+from zturbo.wire.messages import End, Fail, Taken
 
 WORKER = b"w" * 16
 
@@ -142,3 +150,58 @@ def test_a_large_job_is_reported_as_one() -> None:
     job.stored_bytes = LARGE_BYTES
     (report,) = told.at(job, 0.0)
     assert isinstance(report, to_broker.Complete) and report.large == (JOB,)
+
+
+def read_once(told: Told, job: SinkJob, taken: int, now: float) -> list[Message]:
+    """A reader that reads once has taken so many results: what the broker is told at this time."""
+    job.take(taken)
+    job.free(taken)
+    told.reports.trimming(job, now)
+    return told.heard()
+
+
+def roots_taken(*taken: int) -> Message:
+    return to_broker.RootsTaken(incarnation=ME, job=JOB, epoch=1, taken=taken)
+
+
+def test_roots_go_as_their_results_are_taken() -> None:
+    job, told = a_job(trims=True), Told()
+    enter(job, 1, a_batch(0, 1, 2, 3, 4, fails=(a_fail((5,)),)))
+    enter(job, 2, a_batch(6, first=6))
+    assert read_once(told, job, 0, 0.0) == []
+    assert read_once(told, job, 2, 0.0) == [roots_taken(2, 2, 0)]
+    assert read_once(told, job, 3, TRIM_EVERY / 2) == [], "soon, with others"
+    assert read_once(told, job, 6, TRIM_EVERY) == [roots_taken(6, 6, 1)]
+    assert read_once(told, job, 6, 9.0) == [], "nothing new"
+    enter(job, 3, a_batch(ends=7))
+    assert read_once(told, job, 7, 99.0) == [], "its end tells more"
+
+
+def test_many_bytes_of_results_let_roots_go_sooner() -> None:
+    job, told = a_job(trims=True), Told()
+    enter(job, 1, a_batch(*range(9)))
+    assert read_once(told, job, 1, 0.0) == [roots_taken(1, 1, 0)]
+    job.stored_bytes = 9 * TRIM_BYTES
+    assert read_once(told, job, 2, 0.0) == [roots_taken(2, 2, 0)]
+
+
+def test_roots_stay_where_the_stamp_does_not_let_them_go() -> None:
+    job, told = a_job(), Told()
+    enter(job, 1, a_batch(0, 1))
+    assert read_once(told, job, 2, 9.0) == []
+    job = a_job(trims=True)
+    enter(job, 1, a_batch(0, 1))
+    job.start_over(stamp(epoch=2))
+    assert read_once(told, job, 2, 9.0) == []
+
+
+def test_a_job_whose_first_results_were_taken_elsewhere_goes_on_behind_them() -> None:
+    job, told = a_job(trims=True, taken=Taken(3, 5, 2)), Told()
+    assert (job.released, job.cursor, job.gone, job.good, job.failed) == (5, 5, 5, 3, 2)
+    enter(job, 1, a_batch(1, 2, 3, 4, first=1))  # two of them were taken
+    assert (job.released, job.good, job.failed) == (7, 5, 2)
+    assert job.between(5, 7) == ([(1, 2, 4)], [], []) and job.let_go() == []
+    assert read_once(told, job, 6, 0.0) == [roots_taken(4, 6, 2)]
+    assert job.let_go() == [(1, 2, 3)]
+    enter(job, 2, a_batch(ends=6, fails=(a_fail((5,)),)))
+    assert job.complete and (job.good, job.failed) == (5, 3)

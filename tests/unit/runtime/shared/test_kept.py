@@ -271,17 +271,17 @@ def test_files_go_when_nothing_in_them_is_needed(disk: Path, monkeypatch: pytest
     for number in range(1, 6):
         moved.add(number, some(number), direct=False)
     assert len(list(disk.iterdir())) == 3
-    moved.free(1)
+    moved.free([1])
     used = sum(512 * path.stat().st_blocks for path in disk.iterdir())
     assert used < 5 * SIZE, "it was punched out"
-    moved.free(2)
+    moved.free([2])
     assert len(list(disk.iterdir())) == 2
     assert [moved.read(number, 1, 2) for number in (3, 4, 5)] == [bytes([number] * 2) for number in (3, 4, 5)]
     moved.close()
     moved = MovedSegments(disk)
     assert sorted(moved.numbers()) == [3, 4, 5] and 4 in moved
     for number in (3, 4, 5):
-        moved.free(number)
+        moved.free([number])
     moved.close()
     assert not disk.exists()
 
@@ -290,9 +290,9 @@ def test_a_file_goes_with_the_last_segment_in_it_and_another_is_begun(disk: Path
     moved = MovedSegments(disk)
     for number in (1, 2):
         moved.add(number, some(number), direct=False)
-    moved.free(1)
+    moved.free([1])
     assert moved.read(2, 1, 2) == bytes([2, 2])
-    moved.free(2)
+    moved.free([2])
     assert not list(disk.iterdir()), "not even the heads are left"
     moved.add(3, some(3), direct=False)
     assert moved.read(3, 1, 2) == bytes([3, 3])
