@@ -73,7 +73,15 @@ class Meter:
 class Window:
     """The limits that one sender is told, and how much has left its queue here."""
 
-    __slots__ = ("changed", "left_bytes", "left_tasks", "limit_bytes", "limit_tasks", "told_tasks")
+    __slots__ = (
+        "changed",
+        "left_bytes",
+        "left_tasks",
+        "limit_bytes",
+        "limit_tasks",
+        "told_bytes",
+        "told_tasks",
+    )
 
     def __init__(self) -> None:
         self.changed = True
@@ -84,7 +92,8 @@ class Window:
         self.limit_tasks = 0
         self.limit_bytes = 0
         self.told_tasks = 0
-        """The limit in the last statement."""
+        """The limits in the last statement."""
+        self.told_bytes = 0
 
     def leave(self, tasks: int, nbytes: int) -> None:
         """Count tasks and bytes that have left the queue."""
@@ -106,9 +115,10 @@ class Window:
         limit = self.left_bytes + max(1, nbytes)
         if limit > self.limit_bytes:
             self.limit_bytes = limit
-        return 4 * (self.limit_tasks - self.told_tasks) >= max(1, tasks)
+        many = 4 * (self.limit_tasks - self.told_tasks) >= max(1, tasks)
+        return many or 4 * (self.limit_bytes - self.told_bytes) >= max(1, nbytes)
 
     def tell(self) -> tuple[int, int]:
         """The limits, as they go into a statement."""
-        self.told_tasks = self.limit_tasks
+        self.told_tasks, self.told_bytes = self.limit_tasks, self.limit_bytes
         return self.limit_tasks, self.limit_bytes
