@@ -34,7 +34,7 @@ from zturbo.runtime.disk.folders import remove_folder
 from zturbo.runtime.disk.spool import SpoolCorrupt
 from zturbo.runtime.shared.extent import Extent, map_file, unmap
 from zturbo.runtime.shared.folder import KEPT, is_ours, lock_folder, make_folder, pool_path
-from zturbo.runtime.shared.moved import MovedSegments
+from zturbo.runtime.shared.moved import MovedSegments, Place
 from zturbo.wire.messages import Buffer
 
 __all__ = ["AbandonedContents", "KeptContents", "kept_numbers"]
@@ -45,7 +45,7 @@ MOST_BYTES = 128 << 20
 """Bytes of segments in a kept folder at most, and an eighth of the file system. What comes then goes into the
 record. A process that writes segments has twice as many, so it finds one whose pages are there."""
 
-HIGH_BYTES = 48 << 20
+HIGH_BYTES = 96 << 20
 """Bytes of segments above which the oldest moves at once."""
 
 AGE = 2.0
@@ -117,6 +117,8 @@ class KeptContents:
         """Those in shared memory, the oldest first."""
         self.nbytes = 0
         """Of these."""
+        self._freed: list[Place] = []
+        """Where segments that are not needed any more lie on the disk: the thread gives that back."""
         self._thread: threading.Thread | None = None
         self._closing = False
         self._told = False
@@ -229,15 +231,23 @@ class KeptContents:
 
     def free(self, numbers: Collection[int]) -> None:
         """These segments are not needed any more."""
+        moved = []
         for number in numbers:
             with self._wake:
                 segment = self._segments.pop(number, None)
                 if segment is None:
+                    moved.append(number)
                     continue
                 self.nbytes -= segment.size
             with suppress(OSError):
                 os.unlink(f"{self._folder}/{number}")
-        self.moved.free(numbers)
+        places = self.moved.forget(moved)
+        if self._thread is None:
+            self.moved.give_back(places)
+        elif places:
+            with self._wake:
+                self._freed += places
+                self._wake.notify()
 
     def recovered(self, named: Iterable[int]) -> None:
         """All records were read, and name these segments. Frees all others; these move after a while."""
@@ -260,8 +270,12 @@ class KeptContents:
         while True:
             with self._wake:
                 number = self._due()
+                freed, self._freed = self._freed, []
+            self.moved.give_back(freed)
             if number is None:
-                return
+                if not freed:
+                    return
+                continue
             try:
                 self.move(number, direct=True)
             except OSError as error:
@@ -270,8 +284,8 @@ class KeptContents:
                     self._wake.wait_for(lambda: self._closing, RETRY)
 
     def _due(self) -> int | None:
-        """Wait until a segment is to move; None at the end."""
-        while not self._closing:
+        """Wait until a segment is to move; None if some are to be freed first, and at the end."""
+        while not self._closing and not self._freed:
             oldest = next(iter(self._segments.items()), None)
             if oldest is None:
                 self._wake.wait()

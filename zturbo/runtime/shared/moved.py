@@ -21,7 +21,7 @@ from zturbo.runtime.disk.checksum import crc_of, has_fast_sums
 from zturbo.runtime.disk.holes import punch_hole
 from zturbo.runtime.disk.spool import SpoolCorrupt
 
-__all__ = ["MovedSegments"]
+__all__ = ["MovedSegments", "Place"]
 
 MOST_BYTES = 128 << 20
 """Bytes of a file from which on another one is begun."""
@@ -32,7 +32,9 @@ _PAGE = mmap.PAGESIZE
 _SUFFIX = ".moved"
 
 
-class _Place(NamedTuple):
+class Place(NamedTuple):
+    """Where a segment lies."""
+
     path: Path
     offset: int
     """Of the head."""
@@ -49,7 +51,7 @@ class MovedSegments:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._lock = threading.Lock()
-        self._places: dict[int, _Place] = {}
+        self._places: dict[int, Place] = {}
         self._left: dict[Path, int] = {}
         """File -> segments in it that are needed."""
         self._file: int | None = None
@@ -73,7 +75,7 @@ class MovedSegments:
                 _, number, size, _ = head
                 if offset + _PAGE + size > total:
                     break
-                self._places[number] = _Place(path, offset, size)
+                self._places[number] = Place(path, offset, size)
                 self._left[path] += 1
                 offset += _PAGE + size
         if not self._left[path]:
@@ -117,7 +119,7 @@ class MovedSegments:
             raise
         size = parts[1].nbytes
         with self._lock:
-            self._places[number] = _Place(self._path, self._end, size)
+            self._places[number] = Place(self._path, self._end, size)
             self._left[self._path] += 1
         self._end += _PAGE + size
 
@@ -180,23 +182,32 @@ class MovedSegments:
 
     def free(self, numbers: Iterable[int]) -> None:
         """These segments are not needed any more."""
-        freed: dict[Path, list[_Place]] = {}
+        self.give_back(self.forget(numbers))
+
+    def forget(self, numbers: Iterable[int]) -> list[Place]:
+        """These segments are not needed any more. Returns where those that are here lie: their space is to be
+        given back, which may take as long as a write."""
+        with self._lock:
+            found = (self._places.pop(number, None) for number in numbers)
+            return [place for place in found if place is not None]
+
+    def give_back(self, places: Iterable[Place]) -> None:
+        """Give back the space of segments that are not needed any more."""
+        freed: dict[Path, list[Place]] = {}
         last: int | None = None
         with self._lock:
-            for number in numbers:
-                place = self._places.pop(number, None)
-                if place is not None:
-                    freed.setdefault(place.path, []).append(place)
-                    self._left[place.path] -= 1
+            for place in places:
+                freed.setdefault(place.path, []).append(place)
+                self._left[place.path] -= 1
             if self._path in freed and not self._left[self._path] and not self._adding:
                 last, self._file, self._path = self._file, None, self._folder
         if last is not None:
             os.close(last)
-        for path, places in freed.items():
+        for path, ended in freed.items():
             if not self._remove_if_empty(path):
-                self._punch(path, places)
+                self._punch(path, ended)
 
-    def _punch(self, path: Path, places: Sequence[_Place]) -> None:
+    def _punch(self, path: Path, places: Sequence[Place]) -> None:
         """Give back the space of these in a file of which others are needed."""
         with suppress(OSError):
             fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
