@@ -54,7 +54,7 @@ def room(cluster: Cluster, pool: Path) -> int:
 
 @pytest.mark.parametrize("durability", ["fsync", "process"])
 def test_a_feed_takes_room_for_what_is_under_way_alone(durability: str, pool: Path) -> None:
-    frames = 150
+    frames = 400
     with Cluster({"p": [stage("keep", "tests.stages.large:Keeps")]}, durability=durability) as cluster:
         with cluster.client() as client:
             most = 0
