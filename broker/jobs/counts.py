@@ -189,10 +189,17 @@ class Counts:
         return False
 
     def answerable(self, now: float) -> list[tuple[bytes, to_broker.Jobs]]:
-        """(client, what it asked) of each question that waits no longer."""
+        """(client, what it asked) of each question that waits no longer.
+
+        A job whose end has just been reported may still owe its last counts.
+        """
         if not self.questions:
             return []
-        due = [(key, q.asked) for key, q in self.questions.items() if not q.jobs or now >= q.until]
+        due = [
+            (key, q.asked)
+            for key, q in self.questions.items()
+            if now >= q.until or not (q.jobs or q.asked.job in self.ending)
+        ]
         for key, _ in due:
             del self.questions[key]
         return [(who, asked) for (who, _), asked in due]

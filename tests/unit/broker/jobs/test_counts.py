@@ -118,6 +118,17 @@ def test_a_client_that_has_all_results_waits_for_the_job_to_be_done() -> None:
     assert answer.value.jobs[0].state == "done" and done_of(answer) == 50
 
 
+def test_a_question_waits_for_last_counts_also_if_the_end_was_awaited_first() -> None:
+    """A sink says at once that a job's roots have ended, and that the job has."""
+    machine, job = ended_job()
+    counts, question = machine.known.counts, to_broker.Jobs(ref=9, job=job, over=(job,))
+    assert counts.waits(CLIENT, question, machine.jobs, 1.0)
+    counts.reported(job)
+    assert counts.answerable(1.1) == []
+    last_counts(machine, job, (1, 50, 0), 1.2)
+    assert [answer.ref for answer in answers(machine)] == [9]
+
+
 def test_counts_outlive_workers_and_are_those_of_the_last_epoch() -> None:
     machine, job = ended_job()
     last_counts(machine, job, (0, 99, 9), 1.1)
