@@ -125,6 +125,7 @@ class Roots:
             self._owe(job, start - left)
             if left < stop:
                 job.todo.append((left, stop))
+        self._free_acks(job)
         seq = job.chunks.find(taken.roots)
         if seq <= job.chunks.trimmed:
             return

@@ -62,6 +62,9 @@ _INLINE, _KEPT = 3, 1
 """Items of a chunk's payload: a blob, metas and buffers; or a record that names contents in shared memory. It
 has two if they are a place in a file."""
 
+_KEPT_HEAD = _packed([b""])[:5]
+"""The first bytes of a payload that is such a record: a list of one item."""
+
 _KEPT_ROW = SMALL + 1024
 """Bytes of a payload at most that is such a record."""
 
@@ -167,8 +170,11 @@ class Ledger:
         try:
             name = self.cluster_id.hex()
             jobs = [job for (job,) in self._read("chunk", "SELECT DISTINCT job FROM chunk")]
-            query = "SELECT job, seq, payload FROM chunk WHERE length(payload) <= ? ORDER BY job, seq"
-            rows = list(self._read("chunk", query, (_KEPT_ROW,)))
+            query = (
+                "SELECT job, seq, payload FROM chunk "
+                "WHERE length(payload) <= ? AND substr(payload, 1, ?) = ? ORDER BY job, seq"
+            )
+            rows = list(self._read("chunk", query, (_KEPT_ROW, len(_KEPT_HEAD), _KEPT_HEAD)))
         except LedgerCorrupt:  # it is told when the rows are read
             return RootFiles(self.path.with_name("roots"))
         contents = KeptContents(f"roots-{name}", self.path.with_name(f"kept-{name[:16]}"))

@@ -48,8 +48,7 @@ class JobReports:
         if job is None or not self._is_of(job, message.incarnation, message.epoch):
             return
         if job.stamp is not None and job.stamp.trims and job.taken.roots < taken.roots <= job.chunks.total:
-            self.life.roots.trim(job, taken)
-            self.life.record(job)
+            self.life.trim(job, taken)
 
     def note_progress(self, identity: bytes, message: to_broker.Progress, now: float) -> None:
         """A member's counts of tasks per job: given, failed, queued, running."""

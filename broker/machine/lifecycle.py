@@ -14,7 +14,7 @@ from zturbo.jobstates import ENDED, JobState
 from zturbo.slotted import replace
 from zturbo.wire.control import from_broker
 from zturbo.wire.control.view import Member
-from zturbo.wire.messages import Stamp
+from zturbo.wire.messages import Stamp, Taken
 from zturbo_broker.jobs.codes import Choice, choose, other_code
 from zturbo_broker.jobs.feeds import Feeds
 from zturbo_broker.jobs.job import Job
@@ -230,6 +230,14 @@ class Lifecycle:
             else:
                 self.roots.finish(job, len(pipeline.stages))
 
+    def trim(self, job: Job, taken: Taken) -> None:
+        """These first roots of a running job are needed no more."""
+        self.roots.trim(job, taken)
+        self.record(job)
+        if not job.todo:
+            self.pipelines[job.pipeline].queue.remove(job.id)
+            self.queue(job)
+
     def _here(self, pipeline: PipelineInfo) -> _Here:
         """The members that may get jobs of this pipeline now."""
         workers = [self.membership.members(pipeline.name, index) for index in range(len(pipeline.stages))]
@@ -272,10 +280,10 @@ class Lifecycle:
             text = f"{text} reset(), which pipeline {job.pipeline} has now: submit them again"
             self.end(job, JobState.FAILED, "JobFailed", text, self.now)
             return
-        if job.taken.roots and placed.ordered:
+        if job.taken.roots and (placed.ordered or _order(job, pipeline) != "path"):
             self.placement.free(placed)
             text = f"the first {job.taken.roots} tasks are not kept any more, since their results were taken,"
-            text = f"{text} and pipeline {job.pipeline} has an ordered stage now: submit the job again"
+            text = f"{text} and pipeline {job.pipeline} has another order now: submit the job again"
             self.end(job, JobState.FAILED, "ResultsLost", text, self.now)
             return
         job.placed, job.waiting = placed, None

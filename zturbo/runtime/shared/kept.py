@@ -45,6 +45,9 @@ MOST_BYTES = 128 << 20
 """Bytes of segments in a kept folder at most, and an eighth of the file system. What comes then goes into the
 record. A process that writes segments has twice as many, so it finds one whose pages are there."""
 
+MOST = 128
+"""Segments in a kept folder at most. A process that has many more of other processes copies what comes."""
+
 HIGH_BYTES = 96 << 20
 """Bytes of segments above which the oldest moves at once."""
 
@@ -192,6 +195,8 @@ class KeptContents:
     def _has_room(self, size: int) -> bool:
         assert self._lock_fd is not None
         found = os.fstatvfs(self._lock_fd)
+        if len(self._segments) >= MOST:
+            return False
         total, free = found.f_blocks * found.f_frsize, found.f_bavail * found.f_frsize
         return self.nbytes + size <= min(MOST_BYTES, total // 8) and free >= total // 4
 

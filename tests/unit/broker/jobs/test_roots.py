@@ -232,7 +232,7 @@ def test_roots_stay_where_another_run_needs_them() -> None:
     machine.life.start_over(job, "a test", 3.0)
     machine.rounds.event(3.0)
     assert (job.state, job.error_kind) == ("failed", "ResultsLost")
-    assert "ordered stage now" in str(job.error)
+    assert "another order now" in str(job.error)
 
 
 def test_a_restarted_broker_knows_which_roots_are_gone() -> None:
@@ -247,3 +247,20 @@ def test_a_restarted_broker_knows_which_roots_are_gone() -> None:
     taken(machine, job, 40, 50, 2)
     again = job_of(row_of(job), [])
     assert (again.fed, again.chunks.total, again.total) == (4, 40, 40)
+
+
+def test_a_job_whose_last_roots_were_taken_leaves_the_queue() -> None:
+    """They were to go again, for a worker that was lost, and another copy of them has come through."""
+    machine, job = running()
+    assert roots_of(machine) == [*range(40)]
+    job.paused_until = 9.0
+    machine.life.roots.again(job, [((30,), 10)])
+    machine.life.queue(job)
+    machine.rounds.event(1.0)
+    assert taken(machine, job, 40, 40, 0) == [("trim_chunks", (job.id, 4))]
+    assert not job.todo and job.backlog == 0
+    job.paused_until = 0.0
+    assert roots_of(machine) == []
+    feed(machine, job.id, 4, 10)
+    assert roots_of(machine) == [*range(40, 50)]
+    machine.check()
