@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import itertools
 import json
 import os
 import resource
@@ -141,16 +142,14 @@ def attack(
 
 def _stream(address: str, path: str | None, seconds: float) -> float:
     """Tasks a second of one client, each of whose results is looked at."""
-    began = time.monotonic()
 
     def numbers() -> Iterator[int]:
-        number = 0
-        while time.monotonic() < began + seconds:
-            yield number
-            number += 1
+        until = time.monotonic() + seconds
+        yield from itertools.takewhile(lambda _: time.monotonic() < until, itertools.count())
 
     got = 0
     with Client(address, keys=path) as client:
+        began = time.monotonic()
         for got, value in enumerate(client.map(numbers(), pipeline="p"), 1):
             assert value == got, (got, value)
     assert got
