@@ -514,6 +514,8 @@ class SimSink(SimMember):
         self.spool = spool
         self.disk = world.disks[spool]
         self.machine: SinkMachine = SinkMachine(self.incarnation, spool, origin_of=failure_origin)
+        if not world.sips:  # such a world stays what it was before roots went early
+            self.machine.reports.trimming = lambda job, now: None  # type: ignore[method-assign]
         self.member = Member(self.incarnation, "sink", "", -1, self.where, ENDPOINTS, ENDPOINTS, spool=spool)
         self.batches: dict[int, Batch] = {}
         self.left: dict[int, int] = {}

@@ -197,7 +197,8 @@ class World:
         whole = faults and {*only} == {*FAULTS} and not within
         self._optional = (self._options.random() < 0.3 and whole) or "options" in only
         self.sips = "sips" in only or (whole and random.Random(f"sips {seed}").random() < 0.3)
-        """Whether clients ask for a few results at a time: so sinks hear soon what they have taken."""
+        """Whether clients ask for a few results at a time, so that sinks hear soon what they have taken, and
+        roots go early."""
         self.happened: list[str] = []
         self.versions = random.Random(f"versions {seed}")
         """For versions of the code alone."""

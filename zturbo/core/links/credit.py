@@ -79,7 +79,7 @@ class Window:
         "left_tasks",
         "limit_bytes",
         "limit_tasks",
-        "told_bytes",
+        "told_left",
         "told_tasks",
     )
 
@@ -92,8 +92,9 @@ class Window:
         self.limit_tasks = 0
         self.limit_bytes = 0
         self.told_tasks = 0
-        """The limits in the last statement."""
-        self.told_bytes = 0
+        """The limit in the last statement."""
+        self.told_left = 0
+        """Bytes that had left the queue then."""
 
     def leave(self, tasks: int, nbytes: int) -> None:
         """Count tasks and bytes that have left the queue."""
@@ -116,9 +117,9 @@ class Window:
         if limit > self.limit_bytes:
             self.limit_bytes = limit
         many = 4 * (self.limit_tasks - self.told_tasks) >= max(1, tasks)
-        return many or 4 * (self.limit_bytes - self.told_bytes) >= max(1, nbytes)
+        return many or 4 * (self.left_bytes - self.told_left) >= max(1, nbytes)
 
     def tell(self) -> tuple[int, int]:
         """The limits, as they go into a statement."""
-        self.told_tasks, self.told_bytes = self.limit_tasks, self.limit_bytes
+        self.told_tasks, self.told_left = self.limit_tasks, self.left_bytes
         return self.limit_tasks, self.limit_bytes
