@@ -198,7 +198,13 @@ class FromClients:
             meta = None if own.metas == NO_META else own.metas
             one = new.but(job=carried_id(new.job, root), carries=0, name=name, names=(), meta=meta)
             taken.append(self._take(client, one, [own.blob], now))
-        return taken[0]
+        first = taken[0]
+        if isinstance(first, answers.Outcome):
+            return first
+        # It is told of all: one of them that was cancelled meanwhile does not stand for the others.
+        jobs = [one[0] for one in taken if not isinstance(one, answers.Outcome)]
+        good = [job for job in jobs if job.state not in (JobState.FAILED, JobState.CANCELLED)]
+        return (good or jobs)[0], first[1]
 
     def heard(self, client: bytes, now: float) -> None:
         """A client was heard."""

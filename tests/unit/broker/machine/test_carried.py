@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.unit.broker.driven import CLIENT, WORKER, broker, hello, sink, worker
+from tests.unit.broker.driven import CLIENT, WORKER, broker, cancel, hello, sink, worker
 from zturbo.core.effects import Confirm, Record, Reply
 from zturbo.jobstates import JobState
 from zturbo.slotted import replace
@@ -129,6 +129,9 @@ def test_where_jobs_have_a_state_or_no_worker_is_there_they_are_jobs_of_their_ow
     assert again.apart and len(machine.jobs) == 3, "a repetition is the same jobs"
     roots = [e.args[4] for e in machine.effects if isinstance(e, Record) and e.op == "put_chunk"]
     assert not roots
+    cancel(machine, FIRST, 1.0)
+    again = submit(machine)
+    assert again.at is not None and again.at.state != "cancelled", "one of them does not stand for all"
 
 
 def test_where_a_stage_has_become_ordered_they_fail_with_a_reason() -> None:
