@@ -43,7 +43,7 @@ def test_an_idle_network_sleeps() -> None:
         counts: dict[int, float] = {}
 
         def sleeps() -> bool:
-            before = {pid: wake_ups(pid) for pid in cluster.processes}
+            before = {pid: wake_ups(pid) for pid in list(cluster.processes)}
             time.sleep(WINDOW)  # the window of the count, not a wait for something
             counts.update({pid: (wake_ups(pid) - n) / WINDOW for pid, n in before.items()})
             return max(counts.values()) < MOST
