@@ -1,8 +1,11 @@
-"""A small disk, and hosts on a network of their own."""
+"""A small disk, shared memory, and hosts on a network of their own."""
 
 from __future__ import annotations
 
+import os
+import shutil
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -43,3 +46,14 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
         yield folder
     finally:
         subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+@pytest.fixture
+def pool(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The pool of shared memory of this test alone; the test fails if something stays in it."""
+    base = tempfile.mkdtemp(prefix="zt-test-", dir="/dev/shm")
+    monkeypatch.setenv("ZTURBO_SHM", base)
+    yield Path(base, f"zturbo-{os.geteuid()}")
+    left = [str(path) for path in Path(base).rglob("*")]
+    shutil.rmtree(base)
+    assert not left, left

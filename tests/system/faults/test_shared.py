@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import signal
 import subprocess
 import sys
-import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,16 +20,7 @@ from zturbo.runtime.shared import opened
 
 FRAMES = 60
 
-
-@pytest.fixture(autouse=True)
-def pool(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """The pool of this test alone; the test fails if something stays in it."""
-    base = tempfile.mkdtemp(prefix="zt-test-", dir="/dev/shm")
-    monkeypatch.setenv("ZTURBO_SHM", base)
-    yield Path(base, f"zturbo-{os.geteuid()}")
-    left = [str(path) for path in Path(base).rglob("*")]
-    shutil.rmtree(base)
-    assert not left, left
+pytestmark = pytest.mark.usefixtures("pool")
 
 
 def large(name: str, cls: str, workers: int = 1, **args: Any) -> dict[str, Any]:

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import sqlite3
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,16 +18,7 @@ from zturbo import Task
 
 N = 1200
 
-
-@pytest.fixture(autouse=True)
-def pool(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """The pool of this test alone; the test fails if something stays in it."""
-    base = tempfile.mkdtemp(prefix="zt-test-", dir="/dev/shm")
-    monkeypatch.setenv("ZTURBO_SHM", base)
-    yield Path(base, f"zturbo-{os.geteuid()}")
-    left = [str(path) for path in Path(base).rglob("*")]
-    shutil.rmtree(base)
-    assert not left, left
+pytestmark = pytest.mark.usefixtures("pool")
 
 
 def first_chunk(cluster: Cluster) -> int:
