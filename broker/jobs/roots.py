@@ -45,7 +45,7 @@ class Roots:
         senders: Senders,
         effects: list[Effect],
         acknowledge: Callable[[bytes, int, Any], None],
-        shrank: Callable[[Job, int], None] = lambda job, nbytes: None,
+        shrank: Callable[[Job, int], None],
     ) -> None:
         self.senders = senders
         self.effects = effects

@@ -11,7 +11,6 @@ from zturbo.core.effects import Control, Record
 from zturbo.core.links.custody import Custody
 from zturbo.core.links.senders import Senders
 from zturbo.jobstates import ENDED, JobState
-from zturbo.slotted import replace
 from zturbo.wire.control import from_broker
 from zturbo.wire.control.view import Member
 from zturbo.wire.messages import Stamp, Taken
@@ -280,7 +279,8 @@ class Lifecycle:
             text = f"{text} reset(), which pipeline {job.pipeline} has now: submit them again"
             self.end(job, JobState.FAILED, "JobFailed", text, self.now)
             return
-        if job.taken.roots and (placed.ordered or _order(job, pipeline) != "path"):
+        order = _order(job, pipeline)
+        if job.taken.roots and (placed.ordered or order != "path"):
             self.placement.free(placed)
             text = f"the first {job.taken.roots} tasks are not kept any more, since their results were taken,"
             text = f"{text} and pipeline {job.pipeline} has another order now: submit the job again"
@@ -294,6 +294,9 @@ class Lifecycle:
         if not job.failures_known:
             self.unknown_failures[job.id] = self.now + ASK_EVERY
         self._move(job, JobState.RUNNING)
+        hold = self._hold(job, placed, here.workers)
+        # Roots may go once their results were taken. But an ordered stage would need them all again, to have
+        # its state; and a job that has retries left runs again from its first root.
         job.stamp = Stamp(
             job=job.id,
             epoch=job.epoch,
@@ -302,18 +305,18 @@ class Lifecycle:
             sink=placed.sink,
             durability=job.options.get("durability", pipeline.durability),
             marks=job.marks,
-            order=_order(job, pipeline),
+            order=order,
             logs=job.options.get("logs", pipeline.logs),
             spool=next(member.spool for member in sinks if member.incarnation == placed.sink),
-            hold=self._hold(job, placed, here.workers),
+            hold=hold,
             fail_fast=bool(job.options.get("fail_fast")) and not job.retries_left,
             reader=job.client if job.reader else b"",
             token=job.reader,
             codes=codes,
             owner=job.owner,
+            trims=job.stream and not job.carries and order == "path" and not placed.ordered and not hold,
             taken=job.taken,
         )
-        job.stamp = replace(job.stamp, trims=_trims(job, job.stamp))
         self.table.stamped(job, job.stamp)
         self.record(job)
         self.seekers.moved(job.id)
@@ -466,9 +469,3 @@ def _order(job: Job, pipeline: PipelineInfo) -> str:
     """The order of a job's results. One root has no other to be ordered with: its results come by path."""
     order: str = job.options.get("order", pipeline.order)
     return "path" if order == "roots" and not job.stream else order
-
-
-def _trims(job: Job, stamp: Stamp) -> bool:
-    """Whether roots may go once their results were taken. An ordered stage would need them all again, to have
-    its state; and a job that has retries left runs again from its first root."""
-    return job.stream and not job.carries and stamp.order == "path" and not stamp.ordered and not stamp.hold
