@@ -41,7 +41,12 @@ _OUTERMOST = re.compile(r'  File ".*/boot\.py", line \d+ in <module>|  \.\.\.')
 """The last line of the main thread, or of a stack that is too long."""
 _COROUTINE = re.compile(r"Coroutine ([0-9a-f]{32}) ([0-9.]{0,2000})")
 _FRAME = re.compile(r'  File "(.*)", line (\d{1,9}|\?\?\?) in (.*)')
-_OURS = re.compile(r"(/zturbo/(runtime|core|wire|api|telemetry)/[\w/]+\.py|/runpy\.py|<frozen runpy>)\Z")
+_OURS = re.compile(
+    r"(/zturbo/(runtime|core|wire|api|telemetry)/[\w/]+\.py|/runpy\.py|<frozen runpy>"
+    r"|/asyncio/\w+\.py|/selectors\.py)\Z"
+)
+_CALLERS = re.compile(r"(/zturbo/(runtime/code|api)/[\w/]+\.py|/asyncio/\w+\.py)\Z")
+"""Those of ours that call the stage's code. The others call libraries: to wait for messages, for instance."""
 
 
 class Frame(NamedTuple):
@@ -134,6 +139,8 @@ def of_code(frames: Sequence[Frame]) -> tuple[Frame, ...]:
     end = len(frames)
     while end and _OURS.search(frames[end - 1].file):
         end -= 1
+    if end < len(frames) and not _CALLERS.search(frames[end].file):
+        return ()
     return tuple(frames[:end])
 
 

@@ -66,6 +66,36 @@ def test_the_main_thread_is_the_last_and_the_code_is_what_zturbo_calls() -> None
     assert str(main.frames[0]) == "/home/me/zturbo/detect.py:41 in heavy"
 
 
+PACKAGES = "/venv/lib/python3.11/site-packages"
+BOOT = f"{PACKAGES}/zturbo/runtime/process/boot.py"
+
+
+@pytest.mark.parametrize(
+    ("files", "code"),
+    [
+        ([f"{PACKAGES}/zmq/sugar/poll.py", f"{PACKAGES}/zturbo/runtime/members/member.py", BOOT], 0),
+        (["<string>", f"{PACKAGES}/zturbo/core/worker/feed.py", BOOT], 0),
+        (["/usr/lib/python3.11/selectors.py", "/usr/lib/python3.11/asyncio/base_events.py", BOOT], 0),
+        ([f"{PACKAGES}/zturbo/runtime/code/laps.py", BOOT], 0),
+        (["/usr/lib/python3.11/json/__init__.py", f"{PACKAGES}/zturbo/runtime/code/plain.py", BOOT], 1),
+        (
+            [
+                "<string>",
+                "/usr/lib/python3.11/asyncio/events.py",
+                f"{PACKAGES}/zturbo/runtime/code/x.py",
+                BOOT,
+            ],
+            1,
+        ),
+        (["/home/me/detect.py", f"{PACKAGES}/zturbo/runtime/code/importing.py", BOOT], 1),
+        (["/home/me/zturbo/detect.py"] * 100, 100),
+    ],
+)
+def test_a_library_that_zturbo_itself_calls_is_not_the_stages_code(files: list[str], code: int) -> None:
+    frames = [Frame(file, 1, "f") for file in files]
+    assert of_code(frames) == tuple(frames[:code])
+
+
 def test_a_text_is_whole_when_its_last_line_is_the_outermost_call() -> None:
     assert is_whole(TEXT)
     assert is_whole(TEXT.rpartition("  File")[0] + "  ...\n"), "faulthandler writes 100 calls at most"
