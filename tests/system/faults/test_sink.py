@@ -138,7 +138,7 @@ def test_a_spool_of_jobs_that_travel_together_is_gone(tmp_path: Path) -> None:
         assert client.submit(Task(0), pipeline="p").result(timeout=20) == [0], "all are there"
         handles = client.submit_many([Task(content) for content in contents], pipeline="p")
         eventually(lambda: sum(handle.done() for handle in handles) == 20)
-        assert any(job["carries"] > 40 for job in client.jobs()), "they travel together"
+        assert any(job["carries"] >= 16 for job in client.jobs()), "they travel together, in a message or two"
         cluster.kill_and_keep_away("sink-0")
         shutil.rmtree(cluster.network.state / "sink-0")
         gate.touch()
