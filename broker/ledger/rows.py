@@ -8,9 +8,9 @@ from zturbo.errors import ZturboError
 from zturbo.errortext import error_text
 from zturbo.jobstates import ENDED, LIVE, JobState
 from zturbo.slotted import slotted
-from zturbo.wire.codec import stamp_from_wire, stamp_to_wire
 from zturbo.wire.control.view import Member
 from zturbo.wire.messages import NOTHING_TAKEN, Buffer
+from zturbo.wire.stamps import stamp_from_wire, stamp_to_wire
 from zturbo_broker.jobs.job import Chunks, Job
 
 __all__ = ["ChunkRow", "JobRow", "LedgerCorrupt", "RowUnreadable", "job_of", "member_of", "row_of"]

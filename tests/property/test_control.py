@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 
 from zturbo.core.effects import Confirm, Control, Reply
 from zturbo.errors import DecodeError
-from zturbo.wire.codec import stamp_from_wire, stamp_to_wire
 from zturbo.wire.control import fields, from_broker, to_broker
 from zturbo.wire.control.codec import MAX_CONTROL, pack_control, read_answer, read_request, ref_of
 from zturbo.wire.control.gpu import Gpu
@@ -23,6 +22,7 @@ from zturbo.wire.control.report import Report
 from zturbo.wire.control.view import Member
 from zturbo.wire.messages import MAX_DEPTH, MAX_TEXT, PROTOCOL
 from zturbo.wire.payload import pack_many
+from zturbo.wire.stamps import stamp_from_wire, stamp_to_wire
 from zturbo_broker.ledger.rows import job_of, row_of
 from zturbo_broker.machine.known import PipelineInfo
 from zturbo_broker.machine.machine import BrokerMachine

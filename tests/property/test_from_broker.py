@@ -18,12 +18,13 @@ from zturbo.core.sink.machine import SinkMachine
 from zturbo.core.worker.machine import WorkerMachine
 from zturbo.errors import ZturboError
 from zturbo.runtime.node.node import Node
-from zturbo.wire.codec import decode, encode, stamp_from_wire
+from zturbo.wire.codec import decode, encode
 from zturbo.wire.control import answers, fields, from_broker, to_broker
 from zturbo.wire.control.codec import pack_control, read_answer
 from zturbo.wire.control.message import Message
 from zturbo.wire.control.view import Member, View, ViewChange
 from zturbo.wire.messages import MAX_INT, Batch, Want
+from zturbo.wire.stamps import stamp_from_wire
 
 ENDS = ("ipc:///tmp/x",)
 PLAIN = st.recursive(

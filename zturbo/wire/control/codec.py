@@ -13,11 +13,11 @@ import msgpack
 
 from zturbo.errors import DecodeError
 from zturbo.wire.bounds import Bounds, unpack
-from zturbo.wire.codec import stamp_to_wire
 from zturbo.wire.control import from_broker, to_broker
 from zturbo.wire.control.message import Message
 from zturbo.wire.control.view import Member, View, ViewChange
 from zturbo.wire.messages import MAX_INT, Buffer, Stamp
+from zturbo.wire.stamps import stamp_to_wire
 
 __all__ = ["MAX_ANSWER", "MAX_CONTROL", "pack_control", "read_answer", "read_request", "ref_of"]
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from zturbo.wire.codec import stamp_from_wire
 from zturbo.wire.control.fields import MANY, AtMost, Code, Count, Epoch, Id, Int, Line, Name, Parsed, Raw, Ref
 from zturbo.wire.control.message import Message, vocabulary
 from zturbo.wire.control.to_broker import MAX_SECONDS, Looking
 from zturbo.wire.control.view import Member, View, ViewChange
 from zturbo.wire.messages import Stamp
+from zturbo.wire.stamps import stamp_from_wire
 
 __all__ = [
     "MESSAGES",
