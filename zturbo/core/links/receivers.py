@@ -50,6 +50,9 @@ class Receivers:
         gone = [peer for peer in self.links if peer not in view.members]
         for peer in gone:
             del self.links[peer]
+        if gone:
+            for link in self.links.values():
+                link.window.changed = True  # each one's share is larger
         return gone
 
     def adopt(self, peer: bytes, received: int) -> LinkReceiver:
@@ -148,6 +151,14 @@ class Receivers:
         if link is not None:
             link.window.leave(tasks, nbytes)
 
+    @property
+    def ungranted(self) -> bool:
+        """Whether something has left a queue, or links have come or gone, since credit was last given."""
+        for link in self.links.values():
+            if link.window.changed:
+                return True
+        return False
+
     def grant(self, tasks: int, now: float) -> None:
         """Raise each sender's limits to its share of a window of this many tasks: at least one."""
         if not self.links:
@@ -166,11 +177,6 @@ class Receivers:
             self.busy = busy
             for link in self.links.values():
                 link.urge(now)
-
-    def owes(self, now: float) -> bool:
-        """Whether a statement is due."""
-        first = self.deadline()
-        return first is not None and first <= now
 
     def flush(self, now: float) -> None:
         """Send the statements that are due."""

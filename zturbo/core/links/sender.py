@@ -304,11 +304,11 @@ class LinkSender:
         self._postpone(now)
 
     def _owed(self) -> bool:
-        return self.state is GREETING or bool(self.retained) or self.starved
+        return bool(self.retained) or self.starved or self.state is GREETING
 
     def deadline(self) -> float | None:
         """When a probe is due; None while nothing is owed."""
-        return self.next_probe if self._owed() else None
+        return self.next_probe if self.retained or self.starved or self.state is GREETING else None
 
     def tick(self, now: float) -> None:
         """Probe or greet, if that is due."""

@@ -218,7 +218,8 @@ class Senders:
                 self._send(link, outbatch, riders, now)
                 if choice is not None:
                     choice.sent(now)
-        self._try_others(now)
+        if self.choices.of:
+            self._try_others(now)
         if self.pending_tasks == 0 and self.pending:
             self.pending = {dest: queue for dest, queue in self.pending.items() if queue}
             self._waiting.clear()

@@ -61,6 +61,8 @@ class Feed:
         self._concurrency = concurrency
         self._patience = GIVE_BACK_AFTER + batch_wait
         self.meter = Meter()
+        self.measured = False
+        """Whether the meter has had a measurement that the owner has not looked at."""
         self.queue = InputQueue()
         self.waits = Histogram()
         """Times for which tasks were queued here."""
@@ -183,6 +185,7 @@ class Feed:
             if origin in self._open:
                 self._shut(origin, tasks)
         self.meter.add(out.tasks, out.seconds)
+        self.measured = True
 
     def _shut(self, key: InputKey, tasks: int) -> None:
         """The code has so many tasks less of this input: give their credit back."""

@@ -343,31 +343,36 @@ class WorkerMachine:
     # -- time ---------------------------------------------------------------------------------
     def _settle(self, now: float) -> None:
         """Do what follows from events: send, feed the code, ack, give credit."""
-        self.senders.pump(now)
-        self.feed.go_on(now)
+        feed, receivers = self.feed, self.receivers
+        if self.senders.pending or self.senders.choices.of:
+            self.senders.pump(now)
+        if self._ordered or feed.queue.tasks:
+            feed.go_on(now)
         if self.arrivals.custody.zeroed:
             self.arrivals.ack_zeroed(now)
         if self._ordered:
             self.sequenced.blame(now)
-        if not self.feed.paused and (self._ordered or self.state is not DRAINING):
-            senders = len(self.receivers.links)
-            window = MAX_WINDOW * senders if self._ordered else self.feed.window(senders)
-            self.receivers.grant(window, now)
-        self.receivers.turn(self.feed.given_back, now)
-        if self.receivers.owes(now):
-            self.receivers.free = self.state is not DRAINING and self.feed.free
-            self.receivers.flush(now)
+        if (feed.measured or receivers.ungranted) and not feed.paused:
+            if self._ordered or self.state is not DRAINING:
+                feed.measured = False
+                senders = len(receivers.links)
+                window = MAX_WINDOW * senders if self._ordered else feed.window(senders)
+                receivers.grant(window, now)
+        if feed.given_back is not receivers.busy:
+            receivers.turn(feed.given_back, now)
+        due = receivers.deadline()
+        if due is not None and due <= now:
+            receivers.free = self.state is not DRAINING and feed.free
+            receivers.flush(now)
 
     def deadline(self) -> float | None:
         """When ``tick`` is due."""
-        times = (
-            self.receivers.deadline(),
-            self.senders.deadline(),
-            self.feed.give_back_at(),
-            self.ended.deadline(),
-            self._adoption.deadline(),
-            self.sequenced.deadline(),
-        )
+        times = [self.receivers.deadline(), self.senders.deadline(), self.ended.deadline()]
+        times.append(self._adoption.deadline())
+        if self.feed.handed:
+            times.append(self.feed.give_back_at())
+        if self._ordered:
+            times.append(self.sequenced.deadline())
         return earliest(times)
 
     def tick(self, now: float) -> None:

@@ -191,7 +191,12 @@ class Production:
         """What comes next is of another job: pack what there is, and give it with that, or if it is time."""
         if not self._ready:
             self._ready_at = perf_counter()
-        self.flush(wait=True)
+        if self._has_some():
+            self.flush(wait=True)
+
+    def _has_some(self) -> bool:
+        """Whether there is anything to pack or to give."""
+        return bool(self._ready or self.done or self._works or self.out)
 
     def _due(self) -> bool:
         """Whether what is packed is to be given: it is much, or has waited for a while."""
@@ -261,7 +266,8 @@ class Production:
     def idle(self) -> None:
         """No work is at hand: give what there is, and measure time anew from the next piece of work on."""
         self.host.context.look()
-        self.flush()
+        if self._has_some():
+            self.flush()
         self.host.inputs.clear()
         self.done = {}
         self._since = 0.0

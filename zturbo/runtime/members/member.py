@@ -298,7 +298,8 @@ class MemberLoop:
         due = role.deadline()
         until = until if due is None else min(due, until)
         timeout = max(0.0, until - now) if self._posted.may_sleep() else 0.0
-        self._watch_blocked()
+        if self.peers.stuck or self._watched or self.peers.gone:
+            self._watch_blocked()
         before = time.monotonic()
         ready = self._poller.poll(math.ceil(timeout * 1000))
         self._posted.woke()
@@ -319,20 +320,24 @@ class MemberLoop:
                 self._read_inbox(role, socket, now)
             else:
                 self.arrivals.take(now)
-        for call in self._posted.take():
-            call(now)
+        if self._posted.calls:
+            for call in self._posted.take():
+                call(now)
         if due is not None and due <= now:  # what has become due since is the next round's
             role.tick(now)
         role.perform(now)
-        self.peers.flush()
+        if self.peers.stuck:
+            self.peers.flush()
 
     def go_on(self, role: Role) -> None:
         """Do what other threads have handed over, without a look at the sockets."""
         now = time.monotonic()
-        for call in self._posted.take():
-            call(now)
+        if self._posted.calls:
+            for call in self._posted.take():
+                call(now)
         role.perform(now)
-        self.peers.flush()
+        if self.peers.stuck:
+            self.peers.flush()
 
     def _renewed(self) -> bool:
         """Whether a node renews this member's lease."""
@@ -398,8 +403,6 @@ class MemberLoop:
             )
 
     def _watch_blocked(self) -> None:
-        if not self.peers.blocked and not self._watched and not self.peers.gone:
-            return
         blocked = set(self.peers.blocked)
         for socket in self._watched - blocked:
             self._poller.unregister(socket)

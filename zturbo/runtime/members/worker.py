@@ -231,14 +231,13 @@ class WorkerProcess:
 
     def deadline(self) -> float | None:
         """When ``tick`` is due."""
-        times = []
-        if (due := self.machine.deadline()) is not None:
-            times.append(due)
-        if self.machine.feed.handed:
-            times.append(self._steal_at)
+        due = self.machine.deadline()
+        if self.machine.feed.handed and (due is None or self._steal_at < due):
+            due = self._steal_at
         if self._drain_until is not None:
-            times.append(min(self._drain_until, self._leave_at or self._look_at))
-        return min(times, default=None)
+            last = min(self._drain_until, self._leave_at or self._look_at)
+            due = last if due is None else min(due, last)
+        return due
 
     def progress(self) -> to_broker.Progress:
         """Its counts of the jobs that are here."""
@@ -327,8 +326,10 @@ class WorkerProcess:
                 elif isinstance(effect, Exit):
                     self.loop.refused = effect.reason
                     self.loop.stopping = True
-        self._pressure.note(self.machine.senders.pressed, now)
-        if self.code.make_room():
+        pressed = self.machine.senders.pressed
+        if pressed is not self._pressure.on:
+            self._pressure.note(pressed, now)
+        if self.code.held and self.code.make_room():
             self._wake()
 
     def _hand(self, item: Work | EndJob) -> None:

@@ -109,7 +109,7 @@ class Peers:
         self._members: dict[bytes, Member] = {}
         self._guests: dict[bytes, tuple[Member, float]] = {}
         """Process that is in no view (yet) -> itself, and until when it is reached."""
-        self._stuck: set[bytes] = set()
+        self.stuck: set[bytes] = set()
         self.gone: list[zmq.Socket[bytes]] = []
         """Sockets of peers that left. The loop closes them when it does not poll them any more."""
         self._short = False
@@ -142,7 +142,7 @@ class Peers:
             elif not peer.waiting and now - peer.idle_at >= IDLE:
                 self._shut(incarnation)
                 continue
-            if incarnation not in self._stuck:
+            if incarnation not in self.stuck:
                 peer.stuck_at = None
             elif peer.stuck_at is None:
                 peer.stuck_at = now
@@ -187,7 +187,7 @@ class Peers:
     def _shut(self, incarnation: bytes) -> None:
         """Let the sockets to a peer be closed, and drop what waits for it."""
         peer = self._peers.pop(incarnation)
-        self._stuck.discard(incarnation)
+        self.stuck.discard(incarnation)
         for address in list(peer.ways):
             self._leave(peer, address)
         peer.waiting.clear()
@@ -257,7 +257,7 @@ class Peers:
         peer.used = True
         if peer.waiting or not self._try(peer, frames):
             peer.waiting.append(frames)
-            self._stuck.add(incarnation)
+            self.stuck.add(incarnation)
 
     def _try(self, peer: _Peer, frames: list[Buffer]) -> bool:
         """Send a message over the first way that has a connection, and part with the others."""
@@ -270,12 +270,12 @@ class Peers:
 
     def flush(self) -> None:
         """Try again to send the messages that wait."""
-        for incarnation in tuple(self._stuck):
+        for incarnation in tuple(self.stuck):
             peer = self._peers.get(incarnation)
             while peer is not None and peer.waiting and self._try(peer, peer.waiting[0]):
                 peer.waiting.popleft()
             if peer is None or not peer.waiting:
-                self._stuck.discard(incarnation)
+                self.stuck.discard(incarnation)
 
     def bury(self) -> None:
         """Close the sockets of peers that left."""
@@ -286,9 +286,9 @@ class Peers:
     @property
     def blocked(self) -> list[zmq.Socket[bytes]]:
         """Sockets that messages wait for."""
-        if not self._stuck:
+        if not self.stuck:
             return []
-        return [socket for incarnation in self._stuck for socket in self._peers[incarnation].ways.values()]
+        return [socket for incarnation in self.stuck for socket in self._peers[incarnation].ways.values()]
 
     def close(self) -> None:
         """Close all."""

@@ -30,6 +30,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import zmq
+from zmq.backend import zmq_poll
 
 from zturbo.checks import LONGEST_IPC, is_loopback
 from zturbo.errors import StartError, UsageError
@@ -59,7 +60,7 @@ MAX_MESSAGE = 1 << 30
 ZERO_COPY = 512 << 10
 """Bytes from which on a frame is handed to ZeroMQ without a copy; for smaller ones a copy is cheaper."""
 
-_EVENTS, _POLLIN = zmq.EVENTS, int(zmq.POLLIN)
+_POLLIN = int(zmq.POLLIN)
 
 HIGH_WATER = 10_000
 """Messages in one socket's queue at most; credit keeps their number far below."""
@@ -258,8 +259,9 @@ class Dealer(zmq.Socket[bytes]):
 
 
 def has_more(socket: zmq.Socket[bytes]) -> bool:
-    """Whether a message can be read. That takes a quarter of the time of an exception that tells of none."""
-    return bool(int(socket.get(_EVENTS)) & _POLLIN)
+    """Whether a message can be read. That takes a third of the time of an exception that tells of none, and
+    makes no enums, as the question for a socket's events does."""
+    return bool(zmq_poll([(socket, _POLLIN)], 0))
 
 
 def send_frames(socket: zmq.Socket[bytes], frames: Sequence[Any]) -> None:

@@ -20,17 +20,18 @@ class Posted:
 
     Attributes:
         fd: readable when the loop is to look; the loop polls it.
+        calls: those that were added and not taken.
     """
 
     def __init__(self) -> None:
         self.fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
-        self._calls: deque[Call] = deque()
+        self.calls: deque[Call] = deque()
         self._awake = False
 
     # -- from any thread ----------------------------------------------------------------------
     def add(self, call: Call) -> None:
         """Let the loop make this call. Raises OSError if the descriptor is closed."""
-        self._calls.append(call)
+        self.calls.append(call)
         if not self._awake:
             self.wake()
 
@@ -42,7 +43,7 @@ class Posted:
     def may_sleep(self) -> bool:
         """The loop is about to wait. Returns whether it may: False if there are calls already."""
         self._awake = False
-        return not self._calls
+        return not self.calls
 
     def woke(self) -> None:
         """The loop is awake: until it sleeps again, calls are added without waking it."""
@@ -57,8 +58,8 @@ class Posted:
 
     def take(self) -> Iterator[Call]:
         """Take the calls, also those that are added meanwhile."""
-        while self._calls:
-            yield self._calls.popleft()
+        while self.calls:
+            yield self.calls.popleft()
 
     def close(self) -> None:
         """Close the descriptor."""
