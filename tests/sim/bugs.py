@@ -250,6 +250,7 @@ BUGS = [
     Bug("a new sink begins with the first result", "zturbo.core.sink.job:SinkJob.of", "job.results.count = job.cursor = job.freed = job.gone = stamp.taken.results", "pass", only=("sips", "sink-gone", "sink-gone"), within=("plain", "fan", "batch")),
     Bug("a new sink waits for roots that were taken", "zturbo.core.sink.job:SinkJob.of", "job.sequencer.begin_at(stamp.taken.roots)", "pass", only=("sips", "sink-gone", "sink-gone"), within=("plain", "fan", "batch")),
     Bug("failures that were taken are not counted", "zturbo.core.sink.job:SinkJob.trim", "self.begun.failed + self.results.failed_before(results)", "0", only=("sips", "sink-gone", "sink-gone"), within=("plain", "fan", "batch")),
+    Bug("a pause of a sink's sources does not end by itself", "zturbo.core.sink.pace:Pace.pauses", "elif now >= self._since + LONGEST:", "elif False:", only=("sips", "worker"), within=("plain", "fan", "batch")),
     Bug("a slice of roots is sent twice", _ROOTS + "_send_some", "job.todo[0] = (end, stop)", "job.todo[0] = (max(start + 1, end - 1), stop)"),
     Bug("roots go again without need", _RECOVERY + "entered", "for held in self._held.get(job_id, {}).values():", "for held in ():", only=("broker", "broker-after")),
     Bug("roots of a lost holder are forgotten", _LIFE + "_adopt_orphans", "self.roots.again(job, outbatch.batch.runs)", "pass", only=("broker", "broker", "stop", "first", "first"), within=("plain", "fan", "ordered", "twice")),

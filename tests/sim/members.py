@@ -505,6 +505,10 @@ class SimWorker(SimMember):
         self.world.later(0.1, self._drained)
 
 
+UNREAD = 16 << 20
+"""Bytes in memory for which a result counts, where its reader lets go of what it has taken."""
+
+
 class SimSink(SimMember):
     """A sink whose disk syncs after a while, in order."""
 
@@ -543,6 +547,12 @@ class SimSink(SimMember):
             self._let_go(self.machine.freed(job))
         self.machine.recovery_done(list(self.disk.damaged), self.now)
         self.perform()
+
+    def perform(self) -> None:
+        if self.world.sips:
+            once = [job for job in self.machine.jobs.values() if job.once]
+            self.machine.pace.nbytes = UNREAD * sum(job.released - job.freed for job in once)
+        super().perform()
 
     def special(self, effect: Any) -> None:
         if isinstance(effect, (Store, Note)):

@@ -19,6 +19,7 @@ from zturbo.core.links.receivers import Receivers
 from zturbo.core.member_jobs import MemberJobs
 from zturbo.core.rounds import Rounds
 from zturbo.core.sink.job import OriginOf, SinkJob, SinkJobState
+from zturbo.core.sink.pace import Pace
 from zturbo.core.sink.readers import Readers
 from zturbo.core.sink.recovered import RecoveredSpool
 from zturbo.core.sink.reports import Reports
@@ -67,6 +68,7 @@ class SinkMachine:
         self.storing = Storing()
         self.readers = Readers(self.jobs, self.ended, self.effects)
         self.reports = Reports(me, self.effects, share)
+        self.pace = Pace()
         self.recovery = RecoveredSpool(me, self.effects)
         self.joined = 0
         """Number of the first view that had this sink."""
@@ -302,13 +304,14 @@ class SinkMachine:
         self.reports.say_complete()
         if self.joined:
             self.recovery.tell(self.known_jobs.ranks, now)
-        if not self.paused:
+        if not self.paused and not self.pace.pauses(now):
             self.receivers.grant(MAX_WINDOW * len(self.receivers.links), now)
         self.receivers.flush(now)
 
     def deadline(self) -> float | None:
         """When ``tick`` is due."""
         times = [self._reports_due.first(), self.ended.deadline(), self.receivers.deadline()]
+        times.append(self.pace.deadline())
         if self.joined:
             times.append(self.recovery.deadline())
         return min((at for at in times if at is not None), default=None)

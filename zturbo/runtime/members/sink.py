@@ -168,6 +168,7 @@ class SinkProcess:
         """Carry out the machine's effects."""
         if self._unwritten and now >= self._write_at:
             self._write_late(now)
+        self.machine.pace.nbytes = self.kept.nbytes
         self.machine.rounds.end(now)
         effects, self.machine.effects[:] = list(self.machine.effects), []
         written: list[Store] = []
