@@ -11,10 +11,10 @@ from __future__ import annotations
 
 __all__ = ["HIGH", "LONGEST", "LOW", "MOST_REST", "REST", "Pace"]
 
-HIGH = 64 << 20
+HIGH = 48 << 20
 """Bytes of results in memory above which a pause begins. What is under way by then comes on top."""
 
-LOW = 40 << 20
+LOW = 24 << 20
 """Bytes at which it ends."""
 
 LONGEST = 0.25
@@ -46,8 +46,9 @@ class Pace:
         elif self.nbytes <= LOW:
             self._since, self._rest = None, REST
         elif now >= self._since + LONGEST:
-            self._since, self._rest_until = None, now + self._rest
-            self._rest = min(MOST_REST, 2 * self._rest)
+            self._since = None
+            if self.nbytes > HIGH:
+                self._rest_until, self._rest = now + self._rest, min(MOST_REST, 2 * self._rest)
         return self._since is not None
 
     def deadline(self) -> float | None:

@@ -41,12 +41,22 @@ def test_a_pause_that_does_not_help_ends_and_the_next_one_comes_later_each_time(
     assert pace.pauses(now + LONGEST + REST), "so the rest is short again"
 
 
-@given(st.lists(st.tuples(st.floats(0, 1), st.integers(0, 2 * HIGH)), max_size=200))
+def test_a_pause_that_has_helped_a_little_is_followed_by_no_rest() -> None:
+    pace = Pace()
+    pace.nbytes = HIGH + 1
+    assert pace.pauses(0.0)
+    pace.nbytes = HIGH
+    assert not pace.pauses(LONGEST)
+    pace.nbytes = HIGH + 1
+    assert pace.pauses(LONGEST)
+
+
+@given(st.lists(st.tuples(st.floats(0, 1), st.integers(1, HIGH)), max_size=200))
 def test_with_a_reader_that_is_gone_hardly_any_time_is_lost(steps: list[tuple[float, int]]) -> None:
     pace = Pace()
     now = paused = 0.0
-    for seconds, nbytes in steps:
-        pace.nbytes = max(LOW + 1, nbytes)  # nothing is taken
+    for seconds, more in steps:
+        pace.nbytes = HIGH + more  # nothing is taken
         at, until = now, now + seconds
         while at < until:
             due = until
