@@ -43,6 +43,8 @@ FORKS = ("up",)
 OF_ALL = ("completion",)
 """Commands that look at the parsers of the others."""
 
+VERSION = f"zturbo {__version__}"
+
 EXIT_CODES = {
     0: "done",
     1: "a job failed, has failed tasks, or did not end in time; 'doctor' has found a fault; 'otel' "
@@ -182,7 +184,7 @@ def parser(only: str | None = None) -> argparse.ArgumentParser:
         description="Pipelines of stages as independent processes on any number of hosts.",
         epilog=EPILOG,
     )
-    top.add_argument("--version", action="version", version=f"zturbo {__version__}")
+    top.add_argument("--version", action="version", version=VERSION)
     commands = top.add_subparsers(metavar="COMMAND")
     for name in COMMANDS if only is None else (only,):
         importlib.import_module(f"zturbo.cli.{name}").add(commands)
@@ -209,6 +211,9 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _run(words: list[str], alone: bool, forking: Forking | None) -> int:
+    if words == ["--version"]:  # without a look at all commands
+        print(VERSION)
+        return 0
     top = parser(words[0] if alone else None)
     args = top.parse_args(words)
     args.forking = forking
