@@ -60,7 +60,8 @@ def catch(
 
     Args:
         job: of which bug, where, and how many.
-        cheapest: try all of these worlds, and give those with the fewest steps, in that order.
+        cheapest: try all of these worlds, and give those with the fewest steps, in that order, without such
+            as go wrong without the bug, too.
     """
     number, worlds, most = job
     bug = BUGS[number]
@@ -85,6 +86,8 @@ def catch(
                     del found[most:]
             except Exception:
                 continue  # the simulation itself, on what the bug made of its world: it does not count
+    if cheapest:
+        found = [one for one in found if run_world(one[1][0], bug.only or FAULTS, (one[1][1],)) is None]
     return number, [known for _, known in found], problem
 
 
