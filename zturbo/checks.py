@@ -141,15 +141,18 @@ def check_text(field: str, value: object, expected: str = "a str") -> str:
     return text
 
 
-def check_count(field: str, value: object, least: int) -> int:
+def check_count(field: str, value: object, least: int, most: int | None = None) -> int:
     """A count, perhaps NumPy's, as a plain int.
 
     Raises:
-        UsageError: the value is not an int of ``least`` or more; bools are not ints here.
+        UsageError: the value is not an int of ``least`` or more, or it is more than ``most``; bools are not
+            ints here.
     """
     number = plain_number(value)
     if not isinstance(number, int) or number < least:
         raise wrong(field, value, f"an int of {least} or more")
+    if most is not None and number > most:
+        raise wrong(field, value, f"an int of {most:,} at most")
     return number
 
 

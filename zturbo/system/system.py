@@ -33,6 +33,9 @@ from zturbo.wire.traceparent import TRACEPARENT
 
 __all__ = ["JobWaitTimeout", "System", "as_stages", "stage_names"]
 
+MOST_PIPELINES = 10_000
+"""Pipelines of a system at most: no machine runs more."""
+
 
 class JobWaitTimeout(ResultTimeout, queue.Empty):
     """No job ended in time. It is a ``TimeoutError``, and a ``queue.Empty`` as in pyturbo."""
@@ -103,7 +106,7 @@ class System:
         if num_pipeline is None:
             field = f"what {name}.get_num_pipeline gives"
             num_pipeline = self.get_num_pipeline(self.resources, **custom)
-        num_pipeline = check_count(field, num_pipeline, 1)
+        num_pipeline = check_count(field, num_pipeline, 1, MOST_PIPELINES)
         self.num_pipeline = 1 if self.debug_mode else num_pipeline
         self.state_dir = None if state_dir is None else Path(state_dir)
         self.logger = get_logger(f"zturbo.system.{name}")

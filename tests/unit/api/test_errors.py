@@ -111,6 +111,10 @@ WRONG: dict[str, tuple[Callable[[], object], str]] = {
     ),
     "unknown custom": (lambda: Wide(widht=3), "Wide: the argument 'widht' is unknown; did you mean 'width'"),
     "num_pipeline": (lambda: Plain(0), "Plain: num_pipeline is to be an int of 1 or more, not 0"),
+    "num_pipeline too many": (
+        lambda: Plain(10**30),
+        "Plain: num_pipeline is to be an int of 10,000 at most, not",
+    ),
     "num_pipeline str": (lambda: Plain(A or "4"), "Plain: num_pipeline .* not '4' of type str"),
     "get_num": (lambda: Wide(width=1.5), "what Wide.get_num_pipeline gives is to be an int of 1 or more"),
     "debug": (lambda: Plain(debug=A or 1), "Plain: debug is to be True or False, not 1"),
