@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections import deque
+from collections.abc import Iterator
+from itertools import repeat
+from operator import length_hint
 from typing import Any
 
 from zturbo.slotted import field, slotted
@@ -80,13 +82,12 @@ class Work:
     """Whether a :class:`Reclaim` was asked of it."""
     cut: int = 0
     """Tasks at its end that were taken back: the code does not get them."""
-    unstarted: deque[None] = field(init=False)
-    """One entry for each task that is neither started nor taken back. The code's thread takes one from the
-    left before each task. To cut the work short, the I/O thread takes the others
-    from the right."""
+    unstarted: Iterator[None] = field(init=False)
+    """Gives a value for each task that is neither started nor taken back. The code's thread takes one before
+    each task. To cut the work short, the I/O thread takes all others."""
 
     def __post_init__(self) -> None:
-        self.unstarted = deque((None,) * self.size)
+        self.unstarted = repeat(None, self.size)
 
     @property
     def size(self) -> int:
@@ -96,7 +97,12 @@ class Work:
     @property
     def started(self) -> int:
         """Tasks that the code has begun."""
-        return self.size - self.cut - len(self.unstarted)
+        return self.size - self.cut - self.left
+
+    @property
+    def left(self) -> int:
+        """Tasks that are neither started nor taken back."""
+        return length_hint(self.unstarted)
 
 
 @slotted

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import copy
 import os
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import repeat
 from typing import Any
 
 from zturbo.api.result import Result
@@ -119,7 +119,7 @@ class DebugPipeline:
         given: list[_Item] = []
         out = Output(lambda: _take(host, out, given), lambda: None)
         for path, kind, value, meta in items:
-            call = Call(job, 0, out, deque([None]), logs=logs)
+            call = Call(job, 0, out, repeat(None, 1), logs=logs)
             metas = [meta] if meta is not None else None
             if kind == "fail":
                 if host.ordered:

@@ -27,5 +27,5 @@ def waiting_and_running(
     for work in handed:
         if work.job in running:
             # Tasks are started in order: the last one of them may still run, all before it have ended.
-            running[work.job] += len(work.unstarted) + (work.started > 0)
+            running[work.job] += work.left + (work.started > 0)
     return {job: (queued[job], running[job]) for job in buffered}

@@ -130,7 +130,7 @@ class Feed:
             if not self.handed:
                 self._moved_at = now
             self.handed.append(work)
-            self._handed_tasks += len(work.unstarted)
+            self._handed_tasks += work.size
             self._effects.append(Run(work))
             if queue is not None and not queue.tasks:
                 return
@@ -236,7 +236,7 @@ class Feed:
     # -- for others ---------------------------------------------------------------------------
     def at_hand(self) -> tuple[int, int]:
         """(tasks that are queued, or that the code has and has not started; tasks that run)."""
-        unstarted = sum(len(work.unstarted) for work in self.handed)
+        unstarted = sum(work.left for work in self.handed)
         running = max(0, self._running - unstarted) if self._concurrency else min(1, len(self.handed))
         return self.queue.tasks + unstarted, running
 

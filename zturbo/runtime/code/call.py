@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections import deque
+from collections.abc import Iterator
+from functools import partial
+from itertools import repeat
 
 from zturbo.core.effects import Work
 from zturbo.runtime.code.output import Output
@@ -22,8 +24,8 @@ class Call:
     """The job's epoch, for the note of what runs."""
     out: Output
     """Where the outputs go. ``out.finished`` counts the tasks, each after its outputs."""
-    unstarted: deque[None] = field(default_factory=deque)
-    """One entry for each task that is not started; a plain stage starts no task without one."""
+    unstarted: Iterator[None] = field(default_factory=partial(repeat, None, 0))
+    """Gives a value for each task that is not started; a plain stage starts no task without one."""
     marks: tuple[Mark, ...] = ()
     """What the broker found out about tasks of this stage."""
     logs: bool = False

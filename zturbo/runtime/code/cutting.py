@@ -1,13 +1,14 @@
 """Cutting a piece of work short while another thread runs it.
 
-Each task of a piece of work has one entry in a deque. The thread that gets the entry has the task: the code's
-thread starts it, or the I/O thread gives it back to its sender. Both ends of a deque may be popped by several
-threads at a time, as the Python library's documentation says, so no task goes to both of them or to none.
+A piece of work has one iterator, which gives a value for each of its tasks. The thread that gets the value
+has the task: the code's thread starts it, or the I/O thread gives it back to its sender. In CPython, a step
+of an iterator that is written in C, as that of :func:`itertools.repeat` is, is one step for all threads: its
+thread has the interpreter's lock meanwhile. So no task goes to both of them or to none.
 """
 
 from __future__ import annotations
 
-from collections import deque
+from collections.abc import Iterator
 
 from zturbo.core.effects import Work
 
@@ -16,19 +17,11 @@ __all__ = ["cut_short", "start_next"]
 
 def cut_short(work: Work) -> int:
     """In the I/O thread: let no more tasks start. Returns how many were started."""
-    unstarted = work.unstarted
-    try:
-        while True:
-            unstarted.pop()
-            work.cut += 1
-    except IndexError:
-        return work.size - work.cut
+    for _ in work.unstarted:
+        work.cut += 1
+    return work.size - work.cut
 
 
-def start_next(unstarted: deque[None]) -> bool:
+def start_next(unstarted: Iterator[None]) -> bool:
     """In the code's thread: start the next task. Returns False if it and all after it were taken back."""
-    try:
-        unstarted.popleft()
-    except IndexError:
-        return False
-    return True
+    return next(unstarted, False) is None

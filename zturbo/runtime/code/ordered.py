@@ -105,8 +105,7 @@ class OrderedCalls:
                     while passed < len(fails) and fails[passed][0] <= index:
                         self._pass_by(job, *fails[passed][1:], call)
                         passed += 1
-                    if call.unstarted:
-                        call.unstarted.popleft()
+                    next(call.unstarted, None)
                     index += 1
                     self._failures.inputs.number(-1 if self._by_id else job.number)
                     path = (*first[:-1], first[-1] + k) if first else first

@@ -17,7 +17,7 @@ def a_batch(job: bytes, number: int, n: int) -> Batch:
 def work(job: bytes, n: int, started: int) -> Work:
     made = Work(job, 1, [(a_batch(job, 9, n), 0, n)], (b"s" * 16, 9), [])
     for _ in range(started):
-        made.unstarted.popleft()
+        next(made.unstarted)
     return made
 
 
@@ -44,7 +44,6 @@ def test_the_code_has_what_is_not_begun_and_the_task_that_was_begun_last() -> No
 
 def test_what_was_taken_back_is_not_with_the_code() -> None:
     made = work(A, 4, 1)
-    while made.unstarted:
-        made.unstarted.pop()
+    for _ in made.unstarted:
         made.cut += 1
     assert waiting_and_running({A: 0}, InputQueue(), [made]) == {A: (0, 1)}
