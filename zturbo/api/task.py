@@ -105,6 +105,8 @@ class Task(Generic[Content]):
         self.success = True
         self.error: BaseException | None = None
         self._owned = owned
+        self._started: tuple[str, float, float] | None = None
+        """(stage, wall time, tick of a clock) of :meth:`start`."""
         self._meta = meta
         self._logs: list[TaskLog] | None = None
         if meta is not None:
@@ -156,9 +158,8 @@ class Task(Generic[Content]):
         """
         if content is not None:
             self.content = content
-        started = getattr(self, "_started", None)
-        if started is not None:
-            stage, wall, tick = started
+        if self._started is not None:
+            stage, wall, tick = self._started
             duration = time.perf_counter() - tick
             self.logs.append(TaskLog(stage, duration, wall, wall + duration, success))
         return self
@@ -177,7 +178,7 @@ def bare_task(content: Any) -> Task:
     task = _new(Task)
     task.content = content
     task.success = True
-    task.error = None
+    task.error = task._started = None
     task._owned = False
     task._meta = task._logs = None
     return task

@@ -264,7 +264,7 @@ def _unmarked(meta: Any) -> Any:
 
 def _log(parent: Task, child: Task, had: int, *, success: bool) -> None:
     """Add a log entry, unless the user's code has made it by ``start()`` and ``finish()``."""
-    started = getattr(parent, "_started", None)
+    started = parent._started
     if started is None or len(child._logs or ()) > had:
         return
     name, wall, tick = started

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from sys import getrefcount
 from typing import Any
 
 from zturbo.api.task import Task, bare_task
@@ -141,32 +142,33 @@ class PlainCalls:
 
         A function is called in place of ``process`` with contents alone.
         """
-        out, note, start = call.out, self._context.running_note, call.unstarted.popleft
+        out, note, unstarted = call.out, self._context.running_note, call.unstarted
         numbers = note.numbers
         add = out.contents.append
         counted = False  # whether the last task's outputs may be counted in the note
-        i = 0
+        each = iter(contents)
+        spare: Task | None = None  # one as new, for the next content: to make one takes a third of all this
         for first, n in runs:
             prefix = first[:-1]
             begun = note.run(call.job, call.epoch, first, n)
             shift = (first[-1] if first else 0) - begun
             starts = None  # where the outputs of the last task stand, and ``add`` adds, if it gave a bare one
-            for serial in range(begun, begun + n):
-                try:
-                    start()
-                except IndexError:  # the rest was taken back
-                    return
+            serial = begun - 1
+            # The last of the three ends early if the rest was taken back.
+            for serial, content, _ in zip(range(begun, begun + n), each, unstarted):  # noqa: B905
                 if counted:
                     counted = False
                     numbers[GIVEN] = 0
                 numbers[SERIAL] = serial
-                content = contents[i]
-                i += 1
                 task: Any = None
                 try:
                     try:  # as in Output.call, which costs too much for each task
                         if function is None:
-                            task = bare_task(content)
+                            if spare is None:
+                                task = bare_task(content)
+                            else:
+                                task, spare = spare, None
+                                task.content = content
                             out.inside = True
                             result = process(task)
                         else:
@@ -186,6 +188,9 @@ class PlainCalls:
                         and result._logs is None
                     ):
                         bare, output, owned = True, result.content, result._owned
+                        if result is task and getrefcount(task) <= ALONE:  # the code has kept it nowhere
+                            if not owned and task.error is None and task._started is None:
+                                spare = task
                     else:
                         bare = False
                     if bare and type(output) not in UNCHANGING:  # the code may change it: it is taken now
@@ -215,6 +220,17 @@ class PlainCalls:
                         result = bare_task(output)
                     self._one.result(result, (*prefix, serial + shift) if first else first, task, out, -1)
                 out.finished += 1
+            if serial < begun + n - 1:
+                return
+
+
+def _count_alone() -> int:
+    task = result = bare_task(None)
+    return getrefcount(task) if result is task else 0
+
+
+ALONE = _count_alone()
+"""References to a task that two variables have, and nothing else."""
 
 
 def _all_known(marks: tuple[Mark, ...], runs: Iterable[PathRun]) -> bool:

@@ -104,6 +104,100 @@ def test_failures_of_stages_above_are_counted_when_they_are_given(stage: type[St
     assert sum(out.passing for out in given) == 1
 
 
+def ran(stage: Stage, contents: list[Any]) -> list[Any]:
+    """What a plain stage gives for these, one batch of them."""
+    given: list[Produced] = []
+    runner = Runner(
+        Production(StageHost(lambda: stage, name="s", index=0), given.extend, lambda job: 1, 1 << 20)
+    )
+    n = len(contents)
+    batch = Batch(A, 1, 0, [((0,), n)], n, pack_many(contents), number=1, source=SENDER)
+    runner.run(Work(A, 1, [(batch, 0, n)], (SENDER, 1), []))
+    runner.idle()
+    batches = [out.batch for out in given if out.batch is not None]
+    assert not any(batch.fails for batch in batches)
+    return [content for batch in batches for content in unpack_many(batch.blob, batch.n)]
+
+
+class Keeps(Stage):
+    """Keeps what it got, here or in a closure, a list, a frame or another thread."""
+
+    def __init__(self, how: str) -> None:
+        super().__init__()
+        self.how = how
+        self.kept: list[Any] = []
+        self.last: Any = None
+
+    def process(self, task: Task) -> Task:
+        if self.how == "list":
+            self.kept.append(task)
+        elif self.how == "closure":
+            self.kept.append(lambda: task)
+        elif self.how == "method":
+            self.kept.append(task.fail)
+        elif self.how == "last":
+            assert self.last is not task
+            self.last = task
+        elif self.how == "generator":
+            self.kept.append(item := (task for _ in (1, 2)))
+            next(item)
+        return task
+
+    def found(self) -> list[Any]:
+        """The contents of the tasks that it has."""
+        match self.how:
+            case "closure":
+                return [call().content for call in self.kept]
+            case "method":
+                return [call.__self__.content for call in self.kept]
+            case "generator":
+                return [next(item).content for item in self.kept]
+            case "last":
+                return [self.last.content]
+        return [task.content for task in self.kept]
+
+
+@pytest.mark.parametrize("how", ["list", "closure", "method", "last", "generator"])
+def test_a_task_that_the_code_keeps_stays_as_it_is(how: str) -> None:
+    stage = Keeps(how)
+    contents = [[i] for i in range(50)]
+    assert ran(stage, contents) == contents
+    assert stage.found() == (contents[-1:] if how == "last" else contents)
+
+
+class Leaves(Stage):
+    """Leaves something on each second task, and looks whether it is on another one."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__()
+        self.what = what
+        self.seen: list[tuple[Any, ...]] = []
+
+    def process(self, task: Task) -> Task:
+        self.seen.append((task.success, task.error, task._meta, task._logs, task._owned, task._started))
+        if task.content % 2:
+            return task
+        match self.what:
+            case "start":
+                task.start("here")
+            case "error":
+                task.error = ValueError("left")
+            case "meta":
+                task.meta["left"] = 1
+            case "logs":
+                assert task.logs == []
+            case "owned":
+                task._owned = True
+        return task
+
+
+@pytest.mark.parametrize("what", ["nothing", "start", "error", "meta", "logs", "owned"])
+def test_each_task_is_as_new(what: str) -> None:
+    stage = Leaves(what)
+    assert ran(stage, list(range(50))) == list(range(50))
+    assert set(stage.seen) == {(True, None, None, None, False, None)}
+
+
 class Odd:
     """Not a Task, whatever it says."""
 
