@@ -1,15 +1,29 @@
-"""``python -m zturbo``."""
+"""``zturbo``, and ``python -m zturbo``."""
 
 import sys
 
-try:
-    from zturbo.runtime.process.boot import ours_first
+__all__ = ["main"]
 
-    ours_first()
 
-    from zturbo.cli import main
+def main() -> int:
+    """Run this process's command line; returns the exit code."""
+    try:
+        from zturbo.runtime.process.boot import MODULES, ours_first
 
-    if __name__ == "__main__":
-        sys.exit(main())
-except KeyboardInterrupt:  # so early that no command has begun
-    sys.exit(130)
+        if __name__ == "__main__":
+            ours_first()
+        words, forking = sys.argv[1:], None
+        if words[:1] == ["up"] and not {"-h", "--help"} & {*words}:
+            # It starts children: what they import is imported while the command itself is.
+            from zturbo.runtime.node.forking import start_forking
+
+            forking = start_forking([*MODULES.values()])
+        from zturbo.cli import main as run
+
+        return run(words, forking)
+    except KeyboardInterrupt:  # so early that no command has begun
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())

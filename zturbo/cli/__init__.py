@@ -23,8 +23,7 @@ from zturbo.deploy.settings import BROKER, LISTEN, flag_of, variable_of
 from zturbo.errors import AccessDenied, BrokerUnavailable, JobError, ResultTimeout, ZturboError
 from zturbo.errortext import error_text
 from zturbo.exitcodes import UNFIT_CODE
-from zturbo.runtime.node.forking import Forking, start_forking
-from zturbo.runtime.process.boot import MODULES
+from zturbo.runtime.node.forking import Forking
 from zturbo.version import __version__
 
 __all__ = ["ENVIRONMENT", "EXIT_CODES", "main", "parser"]
@@ -36,9 +35,6 @@ COMMANDS = (
     *("cancel", "retry", "replay", "keys", "deploy", "slurm", "render", "completion"),
 )
 """The modules of the commands, which have their names. Only the one that runs is imported."""
-
-FORKS = ("up",)
-"""Commands with children of each role. A fork server imports their modules beside the command's own."""
 
 OF_ALL = ("completion",)
 """Commands that look at the parsers of the others."""
@@ -194,13 +190,18 @@ def parser(only: str | None = None) -> argparse.ArgumentParser:
     return top
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Run a command line; returns the exit code."""
+def main(argv: list[str] | None = None, forking: Forking | None = None) -> int:
+    """Run a command line.
+
+    Args:
+        argv: its words; default: those of this process.
+        forking: the fork server of the node that the command starts, if there is one already. It is closed.
+
+    Returns:
+        The exit code.
+    """
     words = sys.argv[1:] if argv is None else argv
     alone = bool(words) and words[0] in COMMANDS and words[0] not in OF_ALL
-    forking = None
-    if alone and words[0] in FORKS and not {"-h", "--help"} & set(words):
-        forking = start_forking(list(MODULES.values()))
     try:
         return _run(words, alone, forking)
     except KeyboardInterrupt:  # while the command was read, or its last line was written
