@@ -136,12 +136,11 @@ def main_stack(stacks: Sequence[Stack]) -> Stack | None:
 
 def of_code(frames: Sequence[Frame]) -> tuple[Frame, ...]:
     """The frames of the stage's code, without those of zturbo that call it; empty where none runs."""
-    end = len(frames)
-    while end and _OURS.search(frames[end - 1].file):
-        end -= 1
-    if end < len(frames) and not _CALLERS.search(frames[end].file):
-        return ()
-    return tuple(frames[:end])
+    for at in range(len(frames) - 1, 0, -1):
+        if _CALLERS.search(frames[at].file) and not _OURS.search(frames[at - 1].file):
+            return tuple(frames[:at])
+    ours = any(_OURS.search(frame.file) for frame in frames)
+    return () if ours else tuple(frames)  # the stack is too long to be all there
 
 
 def collapsed(counted: Iterable[tuple[Sequence[Frame], int]]) -> str:

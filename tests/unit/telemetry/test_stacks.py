@@ -88,6 +88,11 @@ BOOT = f"{PACKAGES}/zturbo/runtime/process/boot.py"
             1,
         ),
         (["/home/me/detect.py", f"{PACKAGES}/zturbo/runtime/code/importing.py", BOOT], 1),
+        (
+            ["/home/me/detect.py", f"{PACKAGES}/zturbo/runtime/code/onetask.py", "/home/me/.venv/bin/zturbo"],
+            1,
+        ),
+        ([f"{PACKAGES}/zmq/sugar/poll.py", f"{PACKAGES}/zturbo/runtime/members/member.py", "/bin/zturbo"], 0),
         (["/home/me/zturbo/detect.py"] * 100, 100),
     ],
 )
