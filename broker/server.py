@@ -41,7 +41,7 @@ from zturbo.wire.codec import decode, encode
 from zturbo.wire.control import answers, from_broker, to_broker
 from zturbo.wire.control.message import Message
 from zturbo.wire.control.view import Member
-from zturbo.wire.messages import Batch, Results, Want
+from zturbo.wire.messages import Results, Want
 from zturbo_broker.joblogs import JobLogs
 from zturbo_broker.jobs.carried import of_its_job
 from zturbo_broker.jobs.job import Job
@@ -49,7 +49,7 @@ from zturbo_broker.keyring import Keyring
 from zturbo_broker.ledger.archive import LedgerArchive
 from zturbo_broker.ledger.file import damaged
 from zturbo_broker.ledger.ledger import Ledger, LedgerFull
-from zturbo_broker.ledger.rows import ChunkRow, LedgerCorrupt, RowUnreadable, job_of, member_of, row_of
+from zturbo_broker.ledger.rows import LedgerCorrupt, RowUnreadable, batch_of, job_of, member_of, row_of
 from zturbo_broker.logbook import Logbook
 from zturbo_broker.looks import Looks
 from zturbo_broker.machine.known import PipelineInfo
@@ -81,6 +81,9 @@ FORGED = "a message of a peer in the name of a process that is not under its key
 
 NOTE_AFTER = 0.1
 """Seconds for which the last counts of a job that has ended wait for another commit to share."""
+
+TASKS = (Meet, Send)
+"""Effects that are performed before all other messages of a round: tasks go first."""
 
 RETRY_COMMIT = 1.0
 """Seconds between two tries to commit while the ledger's disk is full."""
@@ -385,7 +388,8 @@ class Broker:
         if self.peers.blocked:
             timeout = min(timeout, 0.005)
         self.peers.look(now)
-        self.peers.bury()
+        if self.peers.gone:
+            self.peers.bury()
         if self.router.shared is not None and now >= self._trim_at:
             self._trim_at = now + TRIM
             self.router.shared.trim()
@@ -436,23 +440,24 @@ class Broker:
     def _perform(self, now: float) -> None:
         while True:
             self.machine.rounds.end(now)
-            effects, self.machine.effects[:] = list(self.machine.effects), []
-            self._deferred.extend(effects)
+            effects, self.machine.effects[:] = self.machine.effects.copy(), []
             for effect in effects:
-                if isinstance(effect, Record):
+                if type(effect) is Record:
+                    sync = self._needs_sync(effect)
                     if effect.op == "note_job":
                         self._notes_at = min(self._notes_at, now + NOTE_AFTER)
                     else:
-                        self._due = True
-                        self._sync = self._sync or self._needs_sync(effect)
+                        self._due, self._sync = True, self._sync or sync
                     try:
-                        self._record(effect)
+                        self._record(effect, sync)
                     except Exception as error:  # a value that no row can have: the other rows are written
                         self.guard.failed(f"record {effect.op}", error)
-                elif isinstance(effect, Load):
+                elif type(effect) is Load:
                     self._loads.append(effect)
-                elif isinstance(effect, LogLine):
+                elif type(effect) is LogLine:
                     self._note(effect.level, effect.source, effect.job, effect.text)
+                else:
+                    self._deferred.append(effect)
             if now >= self._notes_at:
                 self._due, self._notes_at = True, math.inf
             if self._due and not self._commit(now):
@@ -460,7 +465,8 @@ class Broker:
                 self._tell_who_waits(effects)
                 return
             deferred, self._deferred = self._deferred, []
-            for effect in sorted(deferred, key=lambda one: not isinstance(one, (Meet, Send))):  # tasks first
+            tasks = [one for one in deferred if type(one) in TASKS]
+            for effect in tasks + [one for one in deferred if type(one) not in TASKS]:
                 self._do(effect)
             loads, self._loads = self._loads, []
             for load in loads:
@@ -470,7 +476,7 @@ class Broker:
                     log.error("%s", error)
                     self.machine.unreadable(load.job, load.seq, str(error), now)
                     continue
-                self.machine.loaded(load.job, load.seq, self._batch_of(row), now)
+                self.machine.loaded(load.job, load.seq, batch_of(row), now)
             self.peers.set_members(self.machine.membership.view().members)
             if not self.machine.effects and not self.machine.rounds.due:
                 return
@@ -478,9 +484,9 @@ class Broker:
     def _do(self, effect: Effect) -> None:
         """Send one message. If it cannot be packed, the others are sent nevertheless."""
         try:
-            if isinstance(effect, Meet):
+            if type(effect) is Meet:
                 self.peers.meet(effect.members, time.monotonic())
-            elif isinstance(effect, Send):
+            elif type(effect) is Send:
                 frames = encode(effect.message)
                 if len(frames) > 2 and self.router.shared is not None and self.peers.is_near(effect.peer):
                     frames = self.router.shared.outgoing(effect.peer, frames)
@@ -500,9 +506,7 @@ class Broker:
     def _tell_who_waits(self, effects: list[Effect]) -> None:
         """While nothing can be written, tell each client or node with a deferred answer what it waits for."""
         for effect in effects:
-            if isinstance(effect, Confirm) and isinstance(
-                effect.message, (from_broker.Ok, from_broker.Error)
-            ):
+            if type(effect) is Confirm and type(effect.message) in (from_broker.Ok, from_broker.Error):
                 self.router.say(effect.to, from_broker.Wait(ref=effect.message.ref, reason=FULL))
 
     def _commit(self, now: float) -> bool:
@@ -521,8 +525,7 @@ class Broker:
         if self._full_until:
             log.warning("the ledger's disk has room again")
             self.machine.trouble.pop(self.machine.me, None)
-        self._full_until = 0.0
-        self._notes_at = math.inf
+        self._full_until, self._notes_at = 0.0, math.inf
         self._due = self._sync = False
         self.machine.recorded()
         return True
@@ -532,7 +535,7 @@ class Broker:
         if effect.op not in ("put_job", "put_chunk"):
             return effect.op == "set_members"
         first = effect.args[0]
-        job = first if isinstance(first, Job) else self.machine.jobs.get(first)  # jobs with roots are there
+        job = first if type(first) is Job else self.machine.jobs.get(first)  # jobs with roots are there
         if job is None:
             return True
         pipeline = self.machine.pipelines.get(job.pipeline)
@@ -558,14 +561,15 @@ class Broker:
             except Exception as error:  # a value that no row can have: the other rows are written
                 self.guard.failed("write a job", error)
 
-    def _record(self, effect: Record) -> None:
+    def _record(self, effect: Record, sync: bool) -> None:
+        """Queue what is to be written; ``sync``: it has to outlive the host."""
         args = effect.args
         if effect.op in ("put_job", "note_job"):
             self._put_job(args[0])
         elif effect.op == "put_chunk":
             job, seq, first, n, roots = args
             contents = roots.blob, roots.metas, roots.buffers
-            self.ledger.put_chunk(job, seq, first, n, *contents, in_memory=not self._needs_sync(effect))
+            self.ledger.put_chunk(job, seq, first, n, *contents, in_memory=not sync)
         elif effect.op in ("trim_chunks", "drop_chunks"):
             getattr(self.ledger, effect.op)(*args)
         elif effect.op == "drop_job":
@@ -577,10 +581,6 @@ class Broker:
             self._note_members(members)
             self.ledger.set_view(number)
             self.ledger.set_members([msgpack.packb(member.to_wire()) for member in members])
-
-    def _batch_of(self, row: ChunkRow) -> Batch:
-        runs: list[Any] = [((), 1)] if row.first < 0 else [((row.first,), row.n)]
-        return Batch(row.job, 0, 0, runs, row.n, row.blob, row.metas, list(row.buffers))
 
     def close(self) -> None:
         """Close the sockets and the ledger."""

@@ -149,7 +149,10 @@ class Quotas:
             del self._clients[client]
 
     def _used(self, client: bytes | str) -> _Used:
-        return self._clients.setdefault(client, _Used())
+        used = self._clients.get(client)
+        if used is None:
+            used = self._clients[client] = _Used()
+        return used
 
     def told(self, client: str | None = None) -> tuple[Queued, ...]:
         """What clients use, those with the most jobs first; with ``client``, that one alone."""

@@ -9,11 +9,20 @@ from zturbo.errortext import error_text
 from zturbo.jobstates import ENDED, LIVE, JobState
 from zturbo.slotted import slotted
 from zturbo.wire.control.view import Member
-from zturbo.wire.messages import NOTHING_TAKEN, Buffer
+from zturbo.wire.messages import NOTHING_TAKEN, Batch, Buffer, PathRun
 from zturbo.wire.stamps import stamp_from_wire, stamp_to_wire
 from zturbo_broker.jobs.job import Chunks, Job
 
-__all__ = ["ChunkRow", "JobRow", "LedgerCorrupt", "RowUnreadable", "job_of", "member_of", "row_of"]
+__all__ = [
+    "ChunkRow",
+    "JobRow",
+    "LedgerCorrupt",
+    "RowUnreadable",
+    "batch_of",
+    "job_of",
+    "member_of",
+    "row_of",
+]
 
 
 class LedgerCorrupt(ZturboError):
@@ -62,6 +71,12 @@ class ChunkRow:
     blob: bytes
     metas: bytes | None
     buffers: list[Buffer]
+
+
+def batch_of(row: ChunkRow) -> Batch:
+    """The roots of a chunk, as a batch without an epoch."""
+    runs: list[PathRun] = [((), 1)] if row.first < 0 else [((row.first,), row.n)]
+    return Batch(row.job, 0, 0, runs, row.n, row.blob, row.metas, list(row.buffers))
 
 
 class RowUnreadable(LedgerCorrupt):

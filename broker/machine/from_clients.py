@@ -70,7 +70,7 @@ class FromClients:
         Raises:
             DecodeError: the frames are not those of these jobs.
         """
-        if sum(new.parts for new in message.jobs) != len(message.contents):
+        if sum([new.parts for new in message.jobs]) != len(message.contents):
             raise DecodeError(f"jobs of other frames than the {len(message.contents)} that came")
         found: list[tuple[Job, int] | answers.Outcome] = []
         full: answers.Outcome | None = None
@@ -90,7 +90,7 @@ class FromClients:
                     found.append(self._take(message.client, new, contents, now))
             except DecodeError as error:
                 found.append(_refusal("UsageError", f"submit: {error}"))
-        self.life.settle(now)  # they may have their places now
+        self.life.place_all(now)  # so that they may have their places now
         outcomes = [
             one if isinstance(one, answers.Outcome) else _accepted(self._whereabouts(*one), number in apart)
             for number, one in enumerate(found)
@@ -101,7 +101,7 @@ class FromClients:
         """A refusal of jobs that there is no room for now; None for all others. A job that is here is no new
         one, and neither is one of those that had to be taken apart."""
         whose = client if self.known.user is None else self.known.user.name
-        nbytes = sum(memoryview(content).nbytes for content in contents)
+        nbytes = sum([memoryview(content).nbytes for content in contents])
         quotas, jobs = self.table.quotas, new.carries or 1
         refusal = quotas.full(whose, new.name, jobs, nbytes)
         if refusal is None or self.table.locate(new.job)[0] is not None:
@@ -205,10 +205,6 @@ class FromClients:
         jobs = [one[0] for one in taken if not isinstance(one, answers.Outcome)]
         good = [job for job in jobs if job.state not in (JobState.FAILED, JobState.CANCELLED)]
         return (good or jobs)[0], first[1]
-
-    def heard(self, client: bytes, now: float) -> None:
-        """A client was heard."""
-        self.life.feeds.heard(client, now)
 
     def feed(self, identity: bytes, message: to_broker.Feed, now: float) -> None:
         """A chunk of a streamed job's roots.

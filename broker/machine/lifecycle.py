@@ -50,6 +50,10 @@ class _Here(NamedTuple):
     codes: list[Choice]
     """Of each stage."""
     sinks: list[Member]
+    spools: dict[bytes, bytes]
+    """Sink -> its spool."""
+    wild: bool
+    """Whether there is a worker whose stage is not deterministic."""
 
 
 class Lifecycle:
@@ -98,8 +102,10 @@ class Lifecycle:
         self.viewing = Viewing(known, self.senders)
         self.unplaced = True
         """Whether something has happened after which a waiting job may be placed."""
+        self._here_of: dict[str, tuple[tuple[int, frozenset[bytes]], _Here]] = {}
+        """Pipeline -> (the view's number, members that leave), and who is there as long as both stay."""
         self.now = 0.0
-        """The time of the last :meth:`settle`."""
+        """The time when jobs were last placed."""
 
     def end(self, job: Job, state: JobState, kind: str | None, error: str | None, now: float) -> None:
         """End a job in this state; tell its members, its watchers and, unless it is done, its nodes."""
@@ -198,9 +204,10 @@ class Lifecycle:
             self.placement.free(job.placed)
             job.placed = None
 
-    def place_all(self) -> None:
+    def place_all(self, now: float) -> None:
         """Place each pipeline's waiting jobs in the order in which they came. If one cannot be placed, those
         behind it wait too. Of very many, the rest is placed at the next times."""
+        self.now = now
         if not self.unplaced:
             return
         self.unplaced = False
@@ -239,13 +246,22 @@ class Lifecycle:
 
     def _here(self, pipeline: PipelineInfo) -> _Here:
         """The members that may get jobs of this pipeline now."""
+        when = self.membership.number, frozenset(self.draining)
+        known = self._here_of.get(pipeline.name)
+        if known is not None and known[0] == when:
+            return known[1]
         workers = [self.membership.members(pipeline.name, index) for index in range(len(pipeline.stages))]
         stages = [
             StageInfo(name, here[0].ordered if here else None)
             for name, here in zip(pipeline.stages, workers, strict=True)
         ]
         codes = self.codes.choices(pipeline.name, workers, self.draining)
-        return _Here(stages, workers, codes, self.membership.sinks())
+        wild = any(not member.deterministic for here in workers for member in here)
+        sinks = self.membership.sinks()
+        spools = {sink.incarnation: sink.spool for sink in sinks}
+        found = _Here(stages, workers, codes, sinks, spools, wild)
+        self._here_of[pipeline.name] = when, found
+        return found
 
     def _place(self, job: Job, pipeline: PipelineInfo, here: _Here) -> None:
         """Give a job its seats and its stamp, in a new epoch; or note what it waits for."""
@@ -294,7 +310,7 @@ class Lifecycle:
         if not job.failures_known:
             self.unknown_failures[job.id] = self.now + ASK_EVERY
         self._move(job, JobState.RUNNING)
-        hold = self._hold(job, placed, here.workers)
+        hold = self._hold(job, placed, here.wild)
         # Roots may go once their results were taken. But an ordered stage would need them all again, to have
         # its state; and a job that has retries left runs again from its first root.
         job.stamp = Stamp(
@@ -307,7 +323,7 @@ class Lifecycle:
             marks=job.marks,
             order=order,
             logs=job.options.get("logs", pipeline.logs),
-            spool=next(member.spool for member in sinks if member.incarnation == placed.sink),
+            spool=here.spools[placed.sink],
             hold=hold,
             fail_fast=bool(job.options.get("fail_fast")) and not job.retries_left,
             reader=job.client if job.reader else b"",
@@ -337,9 +353,12 @@ class Lifecycle:
             return []
         return [member for member in sinks if member.spool == job.stamp.spool] or sinks
 
-    def _hold(self, job: Job, placed: Placed, workers: list[list[Member]]) -> str:
-        """Which results the job's sink holds back, because a later epoch may give others in their place."""
-        job.wild = job.wild or any(not member.deterministic for here in workers for member in here)
+    def _hold(self, job: Job, placed: Placed, wild: bool) -> str:
+        """Which results the job's sink holds back, because a later epoch may give others in their place.
+
+        ``wild``: a stage is not deterministic.
+        """
+        job.wild = job.wild or wild
         if job.wild and (placed.ordered or job.retries_left):
             return "all"
         return "failures" if job.retries_left else ""
@@ -383,17 +402,17 @@ class Lifecycle:
 
     def settle(self, now: float) -> None:
         """After each event: send a changed view, place waiting jobs, send roots."""
-        self.now = now
         self.custody.zeroed.clear()
         if self.views.due(now):
             self.viewing.send(now)
         if self.senders.orphans:
             self._adopt_orphans()
-        self.place_all()
+        self.place_all(now)
         if self.recovery.jobs:
             self.recovery.ask({name: len(p.stages) for name, p in self.pipelines.items()}, now)
         for pipeline in self.pipelines.values():
-            self.roots.dispatch(pipeline.queue, self.jobs, len(pipeline.stages), now)
+            if pipeline.queue:
+                self.roots.dispatch(pipeline.queue, self.jobs, len(pipeline.stages), now)
         self.senders.pump(now)
 
     def watch_time(self, job: Job, now: float) -> None:

@@ -173,11 +173,11 @@ class BrokerMachine:
         """
         check_speaker(who, message)
         self.known.user = user
-        if isinstance(message, to_broker.Hello):  # a key is proved by the connection, and by nothing else
+        if type(message) is to_broker.Hello:  # a key is proved by the connection, and by nothing else
             key = "" if user is None else user.key
             if message.member.key != key:
                 message = message.but(member=replace(message.member, key=key))
-        self.clients.heard(who, now)
+        self.life.feeds.heard(who, now)
         self.handlers[type(message)](who, message, now)
         self.rounds.event(now)
 

@@ -60,11 +60,12 @@ class Views:
 
     def due(self, now: float) -> bool:
         """Whether the changed view is to be sent now, to all or to those that are owed it."""
-        return (self.changed or bool(self.owed)) and (not self.large or now >= self._next_at)
+        at = self.deadline()
+        return at is not None and (not self.large or now >= at)
 
     def deadline(self) -> float | None:
         """When it is due."""
-        return self._next_at if self.changed or self.owed else None
+        return self._next_at if self.owed or self._membership.number != self.sent else None
 
     def take(self, now: float) -> tuple[View, Message]:
         """The present view, and the message that takes it to all members."""
