@@ -16,7 +16,6 @@ import time
 from collections import deque
 from pathlib import Path
 from platform import python_version
-from typing import Any
 
 import msgpack
 import zmq

@@ -168,39 +168,34 @@ class Job:
     again in each epoch, and to each broker."""
     names: tuple[str, ...] = ()
     """Names of the jobs that it carries, if they are not all :attr:`name`."""
+    weight: int = field(init=False)
+    """How many jobs of clients it is."""
+
+    def __post_init__(self) -> None:
+        self.weight = self.carries or 1
 
     def notes(self) -> dict[str, Any]:
         """Facts for the ledger's column ``notes``, which outlive the broker without a column of their own."""
-        strikes = [(stage, path, deaths) for (stage, path), deaths in self.strikes.items()]
-        return (
-            {
-                "marks": self.marks,
-                "strikes": strikes,
-                "incidents": list(self.incidents),
-                "retries": self.retries,
-                "wild": self.wild,
-                "kept": self.failures_known,
-                "counted": [(stage, *numbers) for stage, numbers in self.counted.items()],
-                "counts_final": self.counts_final,
-                "chunks": self.fed,
-                "owner": self.owner,
-                "large": self.large,
-                "let_go_of": self.let_go_of,
-            }
-            | self._trimmed()
-            | self._carried()
-        )
-
-    def _trimmed(self) -> dict[str, Any]:
-        """What is noted of roots that are here no more."""
-        if not self.taken.roots:
-            return {}
-        return {"taken": self.taken, "trimmed": (self.chunks.trimmed, self.chunks.start)}
+        notes = {
+            "marks": self.marks,
+            "strikes": [(stage, path, deaths) for (stage, path), deaths in self.strikes.items()],
+            "incidents": list(self.incidents),
+            "retries": self.retries,
+            "wild": self.wild,
+            "kept": self.failures_known,
+            "counted": [(stage, *numbers) for stage, numbers in self.counted.items()],
+            "counts_final": self.counts_final,
+            "chunks": self.fed,
+            "owner": self.owner,
+            "large": self.large,
+            "let_go_of": self.let_go_of,
+        }
+        if self.taken.roots:  # some roots are here no more
+            notes |= {"taken": self.taken, "trimmed": (self.chunks.trimmed, self.chunks.start)}
+        return notes | self._carried() if self.carries else notes
 
     def _carried(self) -> dict[str, Any]:
         """What is noted of the jobs that it carries."""
-        if not self.carries:
-            return {}
         over = [(root, *numbers) for root, numbers in self.over.items()] if self.state in ENDED else []
         return {
             "carries": self.carries,
@@ -229,6 +224,7 @@ class Job:
         self.let_go_of = notes.get("let_go_of", False)
         self.taken = Taken(*notes.get("taken", ()))
         self.carries = notes.get("carries", 0)
+        self.weight = self.carries or 1
         self.cancelled = set(notes.get("cancelled", ()))
         self.let_go = set(notes.get("let_go", ()))
         self.names = tuple(notes.get("names", ()))
@@ -257,11 +253,6 @@ class Job:
     def results_kept(self) -> bool:
         """Whether its results can be read, once it is done."""
         return not self.let_go_of or (self.failed > 0 and not self.large)
-
-    @property
-    def weight(self) -> int:
-        """How many jobs of clients it is."""
-        return self.carries or 1
 
     @property
     def fed(self) -> int:

@@ -26,8 +26,8 @@ FIRST_RANK = (1, 0)
 class Archive(Protocol):
     """The jobs that the ledger has."""
 
-    def find(self, job: bytes) -> Job | None:
-        """A job, as it was committed; None if there is none."""
+    def find(self, *jobs: bytes) -> Job | None:
+        """The first of these jobs that there is, as it was committed; None if there is none."""
 
     def ended(self, before: int | None, most: int) -> list[Job]:
         """Jobs that have ended, the one that was submitted last first.
@@ -41,7 +41,7 @@ class Archive(Protocol):
 class NoArchive:
     """The archive of a broker that has no ledger."""
 
-    def find(self, job: bytes) -> Job | None:
+    def find(self, *jobs: bytes) -> Job | None:
         """No job."""
 
     def ended(self, before: int | None, most: int) -> list[Job]:
@@ -94,19 +94,25 @@ class JobTable:
         Returns:
             The job, and -1; or the carrier, and the root that is the job. None, if there is none.
         """
-        known = self.find(job)
+        known = self.here.get(job)
         if known is not None:
             return known, -1
         carrier, root = place_of(job)
-        known = None if root < 0 else self.find(carrier)
+        known = self._archived(job, carrier)
+        if known is not None and known.id == job:
+            return known, -1
+        known = self.here.get(carrier, known)
         return (known, root) if known is not None and root < known.carries else (None, -1)
 
     def find(self, job: bytes) -> Job | None:
         """A job, in memory or not."""
-        known = self.here.get(job)
-        if known is None and job not in self._dropped:
-            known = self._archive.find(job)
-        return known
+        return self.here.get(job) or self._archived(job)
+
+    def _archived(self, *jobs: bytes) -> Job | None:
+        """The first of these jobs that the archive has, and that is not forgotten."""
+        if self._dropped:
+            jobs = tuple(job for job in jobs if job not in self._dropped)
+        return self._archive.find(*jobs) if jobs else None
 
     def moved(self, job: Job, before: JobState) -> None:
         """A job has gone from this state to the one that it has."""

@@ -19,10 +19,10 @@ class LedgerArchive:
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
 
-    def find(self, job: bytes) -> Job | None:
-        """A job, as it was committed; None if there is none."""
-        row = self._ledger.job(job)
-        return None if row is None else job_of(row, self._ledger.chunk_index(job))
+    def find(self, *jobs: bytes) -> Job | None:
+        """The first of these jobs that there is, as it was committed; None if there is none."""
+        row = self._ledger.job(*jobs)
+        return None if row is None else job_of(row, self._ledger.chunk_index(row.id))
 
     def ended(self, before: int | None, most: int) -> list[Job]:
         """Jobs that have ended, the one that was submitted last first; see :class:`.Archive`."""

@@ -27,7 +27,7 @@ from zturbo.wire.messages import Buffer
 from zturbo_broker.ledger.file import DAMAGE, connect, no_room, take_lock
 from zturbo_broker.ledger.rootfiles import SMALL, RootFiles
 from zturbo_broker.ledger.rows import ChunkRow, JobRow, LedgerCorrupt
-from zturbo_broker.ledger.schema import row_crc
+from zturbo_broker.ledger.schema import pack, row_crc
 
 __all__ = ["Ledger", "LedgerFull"]
 
@@ -120,11 +120,8 @@ def _record_of(payload: bytes) -> list[Buffer]:
 
 
 def _row(values: tuple[Any, ...] | _LargeChunk) -> tuple[Any, ...]:
-    """The columns of a row that is queued; that of a large chunk tells where it is."""
-    if type(values) is not _LargeChunk:
-        assert type(values) is tuple
-        return values
-    assert values.payload is not None
+    """The columns of the row of a large chunk, which tells where it is."""
+    assert type(values) is _LargeChunk and values.payload is not None
     nbytes = sum(memoryview(frame).nbytes for frame in values.frames)
     return _chunk_row(values.job, values.seq, values.first, values.n, nbytes, values.payload)
 
@@ -267,8 +264,8 @@ class Ledger:
             in_memory: whether buffers may stay in shared memory, where they outlive this process, but not the
                 host.
         """
-        if sum(memoryview(part).nbytes for part in (blob, metas or b"", *buffers)) < _LARGE:
-            payload = _packed([blob, metas, buffers])
+        if sum([memoryview(part).nbytes for part in (blob, metas or b"", *buffers)]) < _LARGE:
+            payload = pack((blob, metas, buffers))
             self._write(_PUT_CHUNK, _chunk_row(job, seq, first, n, len(payload), payload))
         else:
             frames = [b"" if metas is None else b"\1", blob, metas or b"", *buffers]
@@ -308,7 +305,8 @@ class Ledger:
                 self._synced = sync
             self._db.execute("BEGIN IMMEDIATE")
             for statement, writes in groupby(self._queue, key=itemgetter(0)):
-                self._db.executemany(statement, [_row(values) for _, values in writes])
+                rows = [values if type(values) is tuple else _row(values) for _, values in writes]
+                self._db.executemany(statement, rows)
             self._db.execute("COMMIT")
         except BaseException as error:
             if self._db.in_transaction:
@@ -361,13 +359,14 @@ class Ledger:
         """
         yield from self._jobs("ORDER BY number", ())
 
-    def job(self, job: bytes) -> JobRow | None:
-        """One job; None if there is none.
+    def job(self, *jobs: bytes) -> JobRow | None:
+        """The first of these jobs that there is; None if there is none.
 
         Raises:
-            LedgerCorrupt: its row is not as it was written.
+            LedgerCorrupt: the row of one is not as it was written.
         """
-        return next(self._jobs("WHERE id = ?", (job,)), None)
+        rows = list(self._jobs(f"WHERE id IN ({', '.join('?' * len(jobs))})", jobs))
+        return min(rows, key=lambda row: jobs.index(row.id), default=None)
 
     def ended_jobs(self, before: int | None, most: int) -> list[JobRow]:
         """Jobs that have ended, the one that was submitted last first.

@@ -12,6 +12,7 @@ from zturbo.wire.control.view import Member
 from zturbo.wire.messages import NOTHING_TAKEN, Batch, Buffer, PathRun
 from zturbo.wire.stamps import stamp_from_wire, stamp_to_wire
 from zturbo_broker.jobs.job import Chunks, Job
+from zturbo_broker.ledger.schema import pack
 
 __all__ = [
     "ChunkRow",
@@ -177,20 +178,20 @@ def row_of(job: Job, ended: float | None = None) -> JobRow:
         name=job.name,
         pipeline=job.pipeline,
         client=job.client,
-        state=job.state.value,
+        state=str(job.state),
         epoch=job.epoch,
-        options=msgpack.packb(job.options),
+        options=pack(job.options),
         digest=job.digest,
         stream=job.stream,
         closed=job.closed,
         total=job.total,
-        stamp=None if job.stamp is None else msgpack.packb(stamp_to_wire(job.stamp)),
+        stamp=None if job.stamp is None else pack(stamp_to_wire(job.stamp)),
         created=job.created,
         ended=ended,
         results=job.results,
         failed=job.failed,
         error_kind=job.error_kind,
         error=job.error,
-        notes=msgpack.packb(job.notes()),
+        notes=pack(job.notes()),
         number=job.number,
     )

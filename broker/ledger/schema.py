@@ -11,7 +11,10 @@ import zlib
 
 import msgpack
 
-__all__ = ["MIGRATIONS", "migrate", "row_crc"]
+__all__ = ["MIGRATIONS", "migrate", "pack", "row_crc"]
+
+pack = msgpack.Packer().pack
+"""Packs a small value. ``msgpack.packb`` makes a packer, with memory of its own, for each value."""
 
 MIGRATIONS: list[tuple[int, tuple[str, ...]]] = [
     (
@@ -75,7 +78,7 @@ MIGRATIONS: list[tuple[int, tuple[str, ...]]] = [
 
 def row_crc(*values: bytes | str | int | float | None) -> int:
     """Checksum of a row's columns: of their values, and of their types in SQLite."""
-    return zlib.crc32(msgpack.packb(values))
+    return zlib.crc32(pack(values))
 
 
 def migrate(connection: sqlite3.Connection) -> int:

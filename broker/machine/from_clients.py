@@ -314,7 +314,7 @@ class FromClients:
             name=job.name,
             fed=job.fed,
             token=token,
-            state=state.value,
+            state=str(state),
             epoch=job.epoch,
             error=error,
             kind=kind,

@@ -76,10 +76,10 @@ class Ledger:
         rows = sorted((seq, *rest) for (name, seq), rest in self.chunks.items() if name == job)
         return [(seq, first, n, roots.nbytes) for seq, first, n, roots in rows]
 
-    def find(self, job: bytes) -> Job | None:
-        """A job, as it was committed."""
-        row = self.jobs.get(job)
-        return None if row is None else job_of(row, self.index(job))
+    def find(self, *jobs: bytes) -> Job | None:
+        """The first of these jobs that there is, as it was committed."""
+        row = next((self.jobs[job] for job in jobs if job in self.jobs), None)
+        return None if row is None else job_of(row, self.index(row.id))
 
     def ended(self, before: int | None, most: int) -> list[Job]:
         """Jobs that have ended, the last one first."""

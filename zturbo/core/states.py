@@ -43,6 +43,8 @@ class Table(Generic[S]):
         self.states = dict(states)
         self.start = next(iter(self.states))
         self.transitions: dict[tuple[S, S], str] = {}
+        self._told: dict[tuple[S, S], str] = {}
+        """Each of these moves, as an object's story tells it."""
         for old, new, why in transitions:
             if {old, new} - self.states.keys():
                 raise ValueError(f"{name}: {old.value} -> {new.value} has a state that is not described")
@@ -51,6 +53,7 @@ class Table(Generic[S]):
                     f"{name}: {old.value} -> {new.value} is no transition, or stands there twice"
                 )
             self.transitions[old, new] = why
+            self._told[old, new] = f"{old.value} -> {new.value}"
 
     @property
     def last(self) -> frozenset[S]:
@@ -66,14 +69,15 @@ class Table(Generic[S]):
             story: the object's last events; this move is added to them.
             event: what happened, if that says more than the table.
         """
-        if (old, new) not in self.transitions:
+        move = self._told.get((old, new))
+        if move is None:
             told = "; ".join(story or ()) or "nothing is known of it"
             what = f", at {event}" if event else ""
             raise ImpossibleTransition(
                 f"{self.name}: {old.value} -> {new.value} is not in the table{what}; before that: {told}"
             )
         if story is not None:
-            story.append(f"{old.value} -> {new.value}" + (f" ({event})" if event else ""))
+            story.append(f"{move} ({event})" if event else move)
             if len(story) > STORY:
                 del story[:-STORY]
         return new

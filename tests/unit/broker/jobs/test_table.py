@@ -17,8 +17,8 @@ class Rows:
         self.jobs: dict[bytes, Job] = {}
         self.read = 0
 
-    def find(self, job: bytes) -> Job | None:
-        return self.jobs.get(job)
+    def find(self, *jobs: bytes) -> Job | None:
+        return next((self.jobs[job] for job in jobs if job in self.jobs), None)
 
     def ended(self, before: int | None, most: int) -> list[Job]:
         rows = sorted(self.jobs.values(), key=lambda job: -job.number)

@@ -11,7 +11,7 @@ from zturbo_broker.machine.newcomers_code import NewcomersCode
 class NoArchive:
     """A ledger without jobs."""
 
-    def find(self, job: bytes) -> None:
+    def find(self, *jobs: bytes) -> None:
         return None
 
     def ended(self, before: int | None, most: int) -> list[object]:

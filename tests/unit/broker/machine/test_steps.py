@@ -108,8 +108,8 @@ class Rows:
             for i in range(jobs)
         }
 
-    def find(self, job: bytes) -> Job | None:
-        return self.jobs.get(job)
+    def find(self, *jobs: bytes) -> Job | None:
+        return next((self.jobs[job] for job in jobs if job in self.jobs), None)
 
     def ended(self, before: int | None, most: int) -> list[Job]:
         numbers = range(min(before or math.inf, len(self.jobs) + 1) - 1, 0, -1)  # type: ignore[type-var]
