@@ -505,8 +505,9 @@ class Broker:
     def _tell_who_waits(self, effects: list[Effect]) -> None:
         """While nothing can be written, tell each client or node with a deferred answer what it waits for."""
         for effect in effects:
-            if type(effect) is Confirm and type(effect.message) in (from_broker.Ok, from_broker.Error):
-                self.router.say(effect.to, from_broker.Wait(ref=effect.message.ref, reason=FULL))
+            if isinstance(effect, Confirm):
+                if isinstance(answer := effect.message, (from_broker.Ok, from_broker.Error)):
+                    self.router.say(effect.to, from_broker.Wait(ref=answer.ref, reason=FULL))
 
     def _commit(self, now: float) -> bool:
         """Commit. Returns whether the ledger has all records: on a full disk the broker tries again later."""

@@ -3,13 +3,17 @@
 A kind's ``check`` returns the value, or raises :class:`~zturbo.errors.DecodeError`. The error's text does not
 show the value, because showing a stranger's value may fail. Containers check their entries too, so that no
 unchecked value reaches a handler. :func:`kind_of` finds the kind in a field's annotation.
+
+Most values are sound, and are plain. So a kind has a ``test`` too, an expression in Python: :func:`reader_of`
+makes one function of the tests of all fields of a message. Checks take several calls for each field.
 """
 
 from __future__ import annotations
 
 import math
+import sys
 import types
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any, Literal, NamedTuple, Protocol, Union, get_args, get_origin
 
 from zturbo.errors import DecodeError
@@ -57,7 +61,10 @@ __all__ = [
     "Text",
     "TupleOf",
     "kind_of",
+    "reader_of",
 ]
+
+_LARGEST = sys.float_info.max
 
 
 class Kind(Protocol):
@@ -65,6 +72,9 @@ class Kind(Protocol):
 
     def check(self, value: Any) -> Any:
         """The value; raises DecodeError."""
+
+    def test(self, x: str) -> str:
+        """An expression that is true only if ``check`` returns the value of the expression ``x`` as it is."""
 
 
 def _type(value: Any, expected: str) -> DecodeError:
@@ -85,6 +95,10 @@ class Int(NamedTuple):
             raise DecodeError(f"is to be {self.low} to {self.high}")
         return value
 
+    def test(self, x: str) -> str:
+        """An expression that is true for such a number."""
+        return f"type({x}) is int and {self.low} <= {x} <= {self.high}"
+
 
 class Bool(NamedTuple):
     """True or False."""
@@ -94,6 +108,10 @@ class Bool(NamedTuple):
         if type(value) is not bool:
             raise _type(value, "a bool")
         return value
+
+    def test(self, x: str) -> str:
+        """An expression that is true for them."""
+        return f"type({x}) is bool"
 
 
 class Text(NamedTuple):
@@ -112,6 +130,10 @@ class Text(NamedTuple):
             raise DecodeError(f"has {len(value)} characters; {self.length} are the limit")
         return value
 
+    def test(self, x: str) -> str:
+        """An expression that is true for such a text."""
+        return f"type({x}) is str and len({x}) <= {self.length}"
+
 
 class Bytes(NamedTuple):
     """Bytes of limited length."""
@@ -127,6 +149,10 @@ class Bytes(NamedTuple):
             raise DecodeError(f"has {len(value)} bytes; {self.length} are the limit")
         return value
 
+    def test(self, x: str) -> str:
+        """An expression that is true for such bytes."""
+        return f"type({x}) is bytes and len({x}) <= {self.length}"
+
 
 class Key(NamedTuple):
     """The id of a job, a process or a node."""
@@ -140,6 +166,10 @@ class Key(NamedTuple):
             raise DecodeError("is not an id of 16 bytes")
         return value
 
+    def test(self, x: str) -> str:
+        """An expression that is true for such an id."""
+        return f"type({x}) is bytes and len({x}) {'in (0, 16)' if self.empty else '== 16'}"
+
 
 class Choice(NamedTuple):
     """One of these texts."""
@@ -152,6 +182,10 @@ class Choice(NamedTuple):
             raise DecodeError(f"is to be one of {', '.join(map(repr, self.texts))}")
         return value
 
+    def test(self, x: str) -> str:
+        """An expression that is true for one of them."""
+        return f"type({x}) is str and {x} in {self.texts!r}"
+
 
 class Nothing(NamedTuple):
     """Only None."""
@@ -160,6 +194,10 @@ class Nothing(NamedTuple):
         """None; raises DecodeError."""
         if value is not None:
             raise _type(value, "nothing")
+
+    def test(self, x: str) -> str:
+        """An expression that is true for None."""
+        return f"{x} is None"
 
 
 class Maybe(NamedTuple):
@@ -170,6 +208,10 @@ class Maybe(NamedTuple):
     def check(self, value: Any) -> Any:
         """The value; raises DecodeError."""
         return None if value is None else self.kind.check(value)
+
+    def test(self, x: str) -> str:
+        """An expression that is true for None, and where the kind's own is."""
+        return f"({x} is None or ({self.kind.test(x)}))"
 
 
 class Real(NamedTuple):
@@ -186,6 +228,11 @@ class Real(NamedTuple):
             raise DecodeError(f"is to be {self.low:g} to {self.high:g}")
         return value
 
+    def test(self, x: str) -> str:
+        """An expression that is true for most of them."""
+        low, high = max(self.low, -_LARGEST), min(self.high, _LARGEST)
+        return f"type({x}) is float and {low!r} <= {x} <= {high!r}"
+
 
 class Raw(NamedTuple):
     """Any value: the code that knows its kind checks it later."""
@@ -193,6 +240,10 @@ class Raw(NamedTuple):
     def check(self, value: Any) -> Any:
         """The value."""
         return value
+
+    def test(self, x: str) -> str:
+        """An expression that is true for all values."""
+        return "True"
 
 
 class Scalar(NamedTuple):
@@ -213,6 +264,10 @@ class Scalar(NamedTuple):
             return value
         return Text(self.length).check(value)
 
+    def test(self, x: str) -> str:
+        """An expression that is true for the frequent ones."""
+        return f"({x} is None or type({x}) is bool or {Text(self.length).test(x)})"
+
 
 class ListOf(NamedTuple):
     """A list of limited length, whose values are all of one kind."""
@@ -229,6 +284,12 @@ class ListOf(NamedTuple):
             raise DecodeError(f"has {len(value)} entries; {self.length} are the limit")
         return tuple(map(self.kind.check, value))
 
+    def test(self, x: str) -> str:
+        """An expression that is true for such a list, if the kind's own is for each of its values."""
+        each = _name_in(x)
+        all_are = f"all([{self.kind.test(each)} for {each} in {x}])"
+        return f"type({x}) is tuple and (not {x} or (len({x}) <= {self.length} and {all_are}))"
+
 
 class TupleOf(NamedTuple):
     """A tuple with one value of each kind, in their order."""
@@ -240,6 +301,11 @@ class TupleOf(NamedTuple):
         if type(value) is not tuple or len(value) != len(self.kinds):
             raise DecodeError(f"is to have entries of {len(self.kinds)} values")
         return tuple(kind.check(part) for kind, part in zip(self.kinds, value, strict=True))
+
+    def test(self, x: str) -> str:
+        """An expression that is true for such a tuple, if the kinds' own are for its values."""
+        parts = [f"({kind.test(f'{x}[{i}]')})" for i, kind in enumerate(self.kinds)]
+        return " and ".join([f"type({x}) is tuple and len({x}) == {len(self.kinds)}", *parts])
 
 
 class MapOf(NamedTuple):
@@ -259,6 +325,13 @@ class MapOf(NamedTuple):
         key, part = self.key.check, self.value.check
         return {key(name): part(value) for name, value in value.items()}
 
+    def test(self, x: str) -> str:
+        """An expression that is true for such a map, if the kinds' own are for its keys and values."""
+        key, part = f"{_name_in(x)}_key", _name_in(x)
+        both = f"({self.key.test(key)}) and ({self.value.test(part)})"
+        all_are = f"all([{both} for {key}, {part} in {x}.items()])"
+        return f"type({x}) is dict and (not {x} or (len({x}) <= {self.length} and {all_are}))"
+
 
 class Parsed(NamedTuple):
     """A value that a function makes into an object, such as a member."""
@@ -269,6 +342,10 @@ class Parsed(NamedTuple):
     def check(self, value: Any) -> Any:
         """The object; raises DecodeError."""
         return self.read(value)
+
+    def test(self, x: str) -> str:
+        """An expression that is never true: the object is another value."""
+        return "False"
 
 
 class AtMost(NamedTuple):
@@ -284,6 +361,32 @@ class Contents(NamedTuple):
     def check(self, value: Any) -> Any:
         """The value."""
         return value
+
+    def test(self, x: str) -> str:
+        """An expression that is true for all values."""
+        return "True"
+
+
+def _name_in(x: str) -> str:
+    """A name for a part of the value of this expression, which no other has inside it."""
+    return f"in_{x.partition('[')[0]}"
+
+
+def reader_of(kinds: Mapping[str, Kind]) -> Callable[[dict[str, Any]], dict[str, Any]]:
+    """A function that returns the checked fields of a message, given a map that has as many entries.
+
+    It is made from its source, as the constructors of :mod:`zturbo.slotted` are: a field whose test is true
+    costs no call. It raises DecodeError or KeyError where a field is missing or not sound, without its name.
+    """
+    known: dict[str, Any] = {f"check_{field}": kind.check for field, kind in kinds.items()}
+    lines = ["def read(fields):"]
+    for field, kind in kinds.items():
+        lines.append(f" its_{field} = fields[{field!r}]")
+        lines.append(f" if not ({kind.test(f'its_{field}')}): its_{field} = check_{field}(its_{field})")
+    lines.append(f" return {{{', '.join(f'{field!r}: its_{field}' for field in kinds)}}}")
+    exec("\n".join(lines), known)
+    reader: Callable[[dict[str, Any]], dict[str, Any]] = known["read"]
+    return reader
 
 
 def kind_of(hint: Any) -> Kind:

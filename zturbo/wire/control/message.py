@@ -10,13 +10,13 @@ longer than all else of their definition.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar, get_type_hints
 
 from zturbo.errors import DecodeError
 from zturbo.errortext import clip
 from zturbo.slotted import dataclass_transform
-from zturbo.wire.control.fields import Contents, Kind, Ref, Text, kind_of
+from zturbo.wire.control.fields import Contents, Kind, Ref, Text, kind_of, reader_of
 from zturbo.wire.messages import Buffer
 
 if TYPE_CHECKING:
@@ -25,6 +25,10 @@ if TYPE_CHECKING:
 __all__ = ["Answer", "Message", "Request", "vocabulary"]
 
 Answer = TypeVar("Answer")
+
+OFTEN = 16
+"""Messages of a class that a process reads before it makes a function that reads them: most classes come once
+or twice, while a process starts."""
 
 
 @dataclass_transform(kw_only_default=True, frozen_default=True)
@@ -42,6 +46,10 @@ class Message:
     _all: ClassVar[frozenset[str]] = frozenset()
     _required: ClassVar[frozenset[str]] = frozenset()
     _kinds: ClassVar[dict[str, Kind] | None] = None
+    _read: ClassVar[Callable[[dict[str, Any]], dict[str, Any]] | None] = None
+    """Reads the fields of a map, once :data:`OFTEN` have come."""
+    _came: ClassVar[int] = 0
+    """How many have come before that."""
 
     def __init_subclass__(cls, type_name: str = "", **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -49,7 +57,7 @@ class Message:
         own = {field for field, hint in cls.__annotations__.items() if not hint.startswith("ClassVar")}
         cls._all |= own
         cls._required |= {field for field in own if not hasattr(cls, field)}
-        cls._kinds = None
+        cls._kinds = cls._read = None
 
     def __init__(self, **values: Any) -> None:
         if not self._required <= values.keys() <= self._all:
@@ -99,12 +107,28 @@ class Message:
         """
         if type(value) is not dict:
             raise DecodeError("is not a map")
+        self = cls.__new__(cls)
+        fields = None
+        if (read := cls._read or cls._reader()) is not None:
+            try:
+                fields = read(value)
+            except (DecodeError, KeyError):  # told below, with the field's name
+                pass
+        if fields is None or len(fields) != len(value):
+            fields = cls._checked(value)
+        if "contents" in cls._all:
+            fields["contents"] = tuple(contents)
+        self.__dict__.update(fields)
+        return self
+
+    @classmethod
+    def _checked(cls, value: dict[Any, Any]) -> dict[str, Any]:
+        """The fields of a decoded map, each of them checked; the error of one that is not sound names it."""
         kinds = cls.kinds()
         for field in value:
             if field not in kinds:
                 raise DecodeError(f"{cls.type_name}: unknown field {str(field)[:40]!r}")
-        self = cls.__new__(cls)
-        fields = self.__dict__
+        fields: dict[str, Any] = {}
         for field, kind in kinds.items():
             if field not in value:
                 raise DecodeError(f"{cls.type_name}: field {field!r} is missing")
@@ -112,14 +136,20 @@ class Message:
                 fields[field] = kind.check(value[field])
             except DecodeError as error:
                 raise DecodeError(f"{cls.type_name}: field {field!r} {error}") from None
-        if "contents" in cls._all:
-            fields["contents"] = tuple(contents)
-        return self
+        return fields
+
+    @classmethod
+    def _reader(cls) -> Callable[[dict[str, Any]], dict[str, Any]] | None:
+        """What reads the fields of a map, if it is worth its making: that takes a millisecond."""
+        cls._came += 1
+        if cls._came > OFTEN:
+            cls._read = staticmethod(reader_of(cls.kinds()))
+        return cls._read
 
     def to_wire(self) -> dict[str, Any]:
         """The fields as a map for msgpack, without the type. Texts for people are cut to their length."""
         out: dict[str, Any] = {}
-        for field, kind in self.kinds().items():
+        for field, kind in (self._kinds or self.kinds()).items():
             value = getattr(self, field)
             if type(kind) is Text and kind.cut and len(value) > kind.length:
                 value = clip(value, kind.length)
