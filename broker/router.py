@@ -122,13 +122,14 @@ class Router:
         try:
             if len(frames) > MAX_FRAMES:
                 raise DecodeError(f"a message of more than {MAX_FRAMES} frames")
-            user = self._user(frames)
+            if self.routes is not None:
+                user = self._user(frames)
             parts: list[Buffer] = [frame.buffer for frame in frames]
             if has_references(parts):
                 parts = self._resolved(parts)
             message = read_request(parts)
             what = message.type_name
-            identity = self._identity(who, user, message)
+            identity = who if user is None else self._identity(who, user, message)
             if identity is not None:
                 self._handle(identity, message, time.monotonic(), user)
         except AccessDenied as error:
@@ -147,29 +148,26 @@ class Router:
             self._guard.failed(what, error)
             text = f"the broker could not do this: {error_text(error, 300)}; its log says more"
             self._refuse(who, frames, "JobError", text)
-        return sum(len(frame) for frame in frames)
+        return sum(map(len, frames))
 
-    def _user(self, frames: list[zmq.Frame]) -> User | None:
-        """Whose key a message came under; None without keys.
+    def _user(self, frames: list[zmq.Frame]) -> User:
+        """Whose key a message came under.
 
         Raises:
             AccessDenied: that key was revoked.
         """
-        if self.routes is None:
-            return None
         user = self._users(user_of(frames[-1])) if frames else None
         if user is None:
             raise AccessDenied(REVOKED)
         return user
 
-    def _identity(self, who: bytes, user: User | None, message: Message) -> bytes | None:
+    def _identity(self, who: bytes, user: User, message: Message) -> bytes | None:
         """The identity of a connection; None if its message is to have no effect.
 
         Raises:
             AccessDenied: its key may not send the message, or the identity belongs to another key.
         """
-        if self.routes is None or user is None:
-            return who
+        assert self.routes is not None
         if not self._takes(user, who[:LENGTH], message):
             return None
         identity = self.routes.came(

@@ -193,8 +193,6 @@ class Counts:
 
         A job whose end has just been reported may still owe its last counts.
         """
-        if not self.questions:
-            return []
         due = [
             (key, q.asked)
             for key, q in self.questions.items()
@@ -206,9 +204,7 @@ class Counts:
 
     def deadline(self) -> float | None:
         """When the next question is answered with the counts that are here."""
-        if not self.questions:
-            return None
-        return min(question.until for question in self.questions.values())
+        return min((question.until for question in self.questions.values()), default=None)
 
 
 def _unreported(name: bytes, jobs: Mapping[bytes, Job]) -> Job | None:

@@ -33,30 +33,28 @@ class JobLists:
         """Member -> jobs."""
         self._told: set[bytes] = set()
         """The jobs among these."""
-        self._at = 0.0
+        self.due: float | None = None
+        """When the next messages are due; None if there are none."""
 
     def __contains__(self, job: bytes) -> bool:
         return job in self._told
 
     def add(self, members: Iterable[bytes], job: bytes, now: float) -> None:
         """Tell these members of a job soon."""
-        if not self._jobs:
-            self._at = now + SAY_AFTER
         self._told.add(job)
         for member in members:
             self._jobs.setdefault(member, []).append(job)
-
-    def deadline(self) -> float | None:
-        """When the next messages are due; None if there are none."""
-        return self._at if self._jobs else None
+        if self.due is None and self._jobs:
+            self.due = now + SAY_AFTER
 
     def say(self, now: float) -> list[Control]:
         """The messages that are due."""
-        return self.say_now() if self._jobs and now >= self._at else []
+        return self.say_now() if self.due is not None and now >= self.due else []
 
     def say_now(self) -> list[Control]:
         """All messages, due or not."""
         jobs, self._jobs = self._jobs, {}
+        self.due = None
         self._told.clear()
         return [
             Control(self._kind(jobs=tuple(part[at : at + AT_ONCE])), member)

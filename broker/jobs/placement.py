@@ -6,7 +6,6 @@ waits, and its status says for what.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Set
 
 from zturbo.slotted import slotted
@@ -37,7 +36,7 @@ class Placement:
     """Counts the jobs that each ordered worker and each sink has."""
 
     def __init__(self) -> None:
-        self._load: Counter[bytes] = Counter()
+        self._load: dict[bytes, int] = {}
 
     def place(
         self,
@@ -64,14 +63,14 @@ class Placement:
             if not stage.ordered:
                 continue
             here = [m for m in here if m.incarnation not in leaving]
-            free = [m for m in here if not m.slots or self._load[m.incarnation] < m.slots]
+            free = [m for m in here if not m.slots or self._load.get(m.incarnation, 0) < m.slots]
             if not free:
                 return f"a free slot at stage {pipeline}.{stage.name}: all of its workers have a job"
-            ordered[index] = min(free, key=lambda m: self._load[m.incarnation]).incarnation
+            ordered[index] = min(free, key=lambda m: self._load.get(m.incarnation, 0)).incarnation
         sinks = [m for m in sinks if m.incarnation not in leaving]
         if not sinks:
             return "a sink"
-        sink = min(sinks, key=lambda m: self._load[m.incarnation]).incarnation
+        sink = min(sinks, key=lambda m: self._load.get(m.incarnation, 0)).incarnation
         placed = Placed(ordered, sink)
         self.take(placed)
         return placed
@@ -79,7 +78,7 @@ class Placement:
     def take(self, placed: Placed) -> None:
         """Count seats that were given before a restart."""
         for incarnation in (*placed.ordered.values(), placed.sink):
-            self._load[incarnation] += 1
+            self._load[incarnation] = self._load.get(incarnation, 0) + 1
 
     def free(self, placed: Placed) -> None:
         """The job has left its seats."""

@@ -58,13 +58,13 @@ class Roots:
 
     def add(self, job: Job, first: int, n: int, roots: Batch) -> None:
         """A chunk has come: record it, and keep it at hand if there is room."""
-        seq = len(job.chunks)
-        job.chunks.append(first, n, roots.nbytes)
+        seq, nbytes = len(job.chunks), roots.nbytes
+        job.chunks.append(first, n, nbytes)
         self.effects.append(Record("put_chunk", (job.id, seq, first, n, roots)))
         if job.recovering:
             return
         self._todo(job, first, first + n)
-        if self.cached + roots.nbytes <= CACHE_BYTES:
+        if self.cached + nbytes <= CACHE_BYTES:
             self._cache(job, seq, roots)
 
     def _owe(self, job: Job, n: int) -> None:
@@ -125,7 +125,8 @@ class Roots:
             self._owe(job, start - left)
             if left < stop:
                 job.todo.append((left, stop))
-        self._free_acks(job)
+        if job.owed_acks:
+            self._free_acks(job)
         seq = job.chunks.find(taken.roots)
         if seq <= job.chunks.trimmed:
             return
@@ -156,12 +157,11 @@ class Roots:
         """
         unused: dict[bytes, None] = {}
         since: set[bytes] = set()  # jobs that could not use their turn since something was sent
-        shared = self._shared(jobs, queue)
         while (name := queue.first()) is not None and name not in since:
             job = jobs[name]
             dest = self._destination(job, 0)
             room = min(MANY_TASKS, self.senders.credit(dest, now))
-            if room <= 0 and dest == shared:
+            if room <= 0 and self._is_everybody(dest, job):
                 break
             queue.turn()
             if not self._send_some(job, dest, room, now):
@@ -186,15 +186,11 @@ class Roots:
             batch = Batch(job.id, job.epoch, stage, ends=[End((), job.total)])
             self.senders.put(OutBatch.of(batch, dest))
 
-    def _shared(self, jobs: dict[bytes, Job], queue: FairQueue) -> Destination:
-        """Where the roots of all jobs in a queue go; None if that is not one group of workers."""
-        first = queue.first()
-        if first is None:
-            return None
-        dest = self._destination(jobs[first], 0)
+    def _is_everybody(self, dest: Destination, job: Job) -> bool:
+        """Whether the roots of all jobs of this job's pipeline go to the same workers as its own."""
         here = self.senders.groups
-        everybody = here.get(group(jobs[first].pipeline, 0, ""), [])
-        return dest if not isinstance(dest, bytes) and len(here.get(dest, ())) == len(everybody) else None
+        everybody = here.get(group(job.pipeline, 0, ""), [])
+        return not isinstance(dest, bytes) and len(here.get(dest, ())) == len(everybody)
 
     def _destination(self, job: Job, stage: int) -> Destination:
         assert job.stamp is not None
@@ -223,14 +219,15 @@ class Roots:
             job.todo.popleft()
         if end == first + n or not job.todo or job.chunks.find(job.todo[0][0]) != seq:
             self._uncache(job, seq)
-        self._free_acks(job)
+        if job.owed_acks:
+            self._free_acks(job)
         self.senders.put(outbatch)
         if self.senders.pending_bytes > MESSAGE_BYTES:  # small ones wait, so that they share a message
             self.senders.pump(now)
         return True
 
     def _free_acks(self, job: Job) -> None:
-        if job.owed_acks and not self.crowded(job):
+        if not self.crowded(job):
             for identity, ref in job.owed_acks:
                 self._acknowledge(identity, ref, {"fed": len(job.chunks)})
             job.owed_acks.clear()

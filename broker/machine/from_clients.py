@@ -153,15 +153,14 @@ class FromClients:
         token = self._next_reader()
         if job.id in self.life.forgets:  # of an earlier job that had this id
             self.effects.extend(self.life.forgets.say_now())
+        if root is not None:
+            self.life.roots.add(job, 0 if new.carries else -1, root.n, root)
+            job.total = root.n
+            job.reader = token
         self.table.add(job)
         self.life.watch_time(job, now)
         pipeline.waiting[job.id] = None
         self.life.unplaced = True
-        if root is not None:
-            self.life.roots.add(job, 0 if new.carries else -1, root.n, root)
-            self.table.quotas.grew(job, root.nbytes)
-            job.total = root.n
-            job.reader = token
         self.life.record(job)
         return job, token
 

@@ -333,12 +333,12 @@ class Lifecycle:
             trims=job.stream and not job.carries and order == "path" and not placed.ordered and not hold,
             taken=job.taken,
         )
-        self.table.stamped(job, job.stamp)
         self.record(job)
         self.seekers.moved(job.id)
         self.senders.stamp(job.stamp)
         self.queue(job)
         if job.epoch > 1:
+            self.table.stamped(job, job.stamp)
             self._tell_stamp(job.stamp)
 
     def _sinks(self, job: Job, sinks: list[Member]) -> list[Member]:
@@ -459,8 +459,8 @@ class Lifecycle:
             min(self.unknown_failures.values(), default=None),
             self.deadlines.first(),
             self.feeds.first(),
-            self.forgets.deadline(),
-            self.confirms.deadline(),
+            self.forgets.due,
+            self.confirms.due,
             self.views.deadline(),
             self.now if self.unplaced else None,
         )

@@ -150,7 +150,8 @@ class BrokerMachine:
         if self.life.views.changed:
             self.departures.leave_old_code(now)
         self.life.settle(now)
-        self.descriptions.answer(now)
+        if self.known.counts.questions:
+            self.descriptions.answer(now)
 
     def restore(self, members: list[Member], jobs: list[Job], now: float) -> None:
         """Begin with what the ledger has: its members, and its jobs, which go on."""
@@ -229,7 +230,7 @@ class BrokerMachine:
             self.membership.deadline(),
             self.complaints.deadline(),
             self.reachability.deadline(),
-            self.known.counts.deadline(),
+            self.known.counts.deadline() if self.known.counts.questions else None,
             self.life.deadline(),
         )
         return earliest(times)

@@ -49,8 +49,10 @@ class Deadlines:
 
     def first(self) -> float | None:
         """The earliest time; None if no job has one."""
-        self._skip()
-        return self._heap[0][0] if self._heap else None
+        heap = self._heap
+        while heap and self._at.get(heap[0][1]) != heap[0][0]:  # it was changed or dropped
+            heapq.heappop(heap)
+        return heap[0][0] if heap else None
 
     def due(self, now: float) -> list[bytes]:
         """Jobs whose time has come, the earliest first. They have no time any more."""
@@ -60,7 +62,3 @@ class Deadlines:
             del self._at[job]
             jobs.append(job)
         return jobs
-
-    def _skip(self) -> None:
-        while self._heap and self._at.get(self._heap[0][1]) != self._heap[0][0]:
-            heapq.heappop(self._heap)

@@ -29,14 +29,14 @@ def test_each_member_is_told_of_each_job_once(steps: list[tuple[set[bytes], bool
         expected += [(member, job) for member in members]
         got += told(forgets.say_now() if hurry else forgets.say(float(i)))
     got += told(forgets.say(1e9))
-    assert sorted(got) == sorted(expected) and forgets.deadline() is None
+    assert sorted(got) == sorted(expected) and forgets.due is None
 
 
 def test_jobs_come_together_for_a_moment_and_no_longer() -> None:
     forgets = JobLists(from_broker.Forget)
     forgets.add(MEMBERS, b"1" * 16, 0.0)
     forgets.add(MEMBERS, b"2" * 16, SAY_AFTER / 2)
-    assert forgets.deadline() == SAY_AFTER and forgets.say(SAY_AFTER / 2) == []
+    assert forgets.due == SAY_AFTER and forgets.say(SAY_AFTER / 2) == []
     said = forgets.say(SAY_AFTER)
     assert [(control.to, len(told([control]))) for control in said] == [(member, 2) for member in MEMBERS]
 
