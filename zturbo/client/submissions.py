@@ -28,6 +28,8 @@ SMALL = 4096
 NAME = 200
 """Characters of a small job's name at most."""
 
+_NONE = type(None)
+
 _KINDS = 100
 """Kinds of small jobs that are remembered as checked."""
 
@@ -52,7 +54,7 @@ class Small(NamedTuple):
         return len(self.name) + len(self.blob) + len(self.meta or b"")
 
     def submission(self, job_id: bytes) -> Submission:
-        """The submission of it as a job of its own, under this id."""
+        """The submission of it as a job of its own, under this id, as it was checked."""
         pipeline, durability, priority = self.kind
         options: dict[str, Any] = {} if durability is None else {"durability": durability}
         if priority is not None:
@@ -117,7 +119,7 @@ class Submissions:
         self.check_size(pipeline, [blob, *buffers])
         meta = pack_root_meta(job.task._meta, job.task._logs)
         job_id = job_id_of("submit: job.id", job.id)
-        return _submission(job_id, job.name, pipeline, options, False, [blob, *buffers], meta)
+        return _checked(job_id, job.name, pipeline, options, False, [blob, *buffers], meta)
 
     def small(self, job: object, pipeline: str, options: dict[str, Any]) -> Small | None:
         """A job, or its root task, as a small job; None if it is none: :meth:`job` takes it then, and checks
@@ -136,7 +138,7 @@ class Submissions:
         kind: Kind = (pipeline, None, None)
         if options:
             durability, priority = options.get("durability"), options.get("priority")
-            if not isinstance(durability, str | None) or not (priority is None or type(priority) is int):
+            if type(durability) not in (str, _NONE) or type(priority) not in (int, _NONE):
                 return None
             if len(options) > (durability is not None) + (priority is not None):
                 return None
@@ -149,7 +151,7 @@ class Submissions:
             return None
         small = Small(kind, name, blob, meta)
         if kind not in self._sound or not name.isascii():
-            small.submission(bytes(16))  # raises what is wrong with it
+            _check(small.submission(bytes(16)).new)
             if len(self._sound) < _KINDS:
                 self._sound.add(kind)
         return small
@@ -177,7 +179,7 @@ class Submissions:
 
     def stream(self, name: str, pipeline: str, options: dict[str, Any]) -> Submission:
         """Make the submission of a streamed job, whose roots are fed later."""
-        return _submission(os.urandom(16), name, pipeline, options, True)
+        return _checked(os.urandom(16), name, pipeline, options, True)
 
     def check_size(self, pipeline: str, frames: list[Any]) -> None:
         """Raise TooLarge for a root over the pipeline's limit: it would never arrive."""
@@ -208,10 +210,7 @@ def _submission(
     frames: Sequence[Buffer] = (),
     meta: bytes | None = None,
 ) -> Submission:
-    options = plain_options(options)
-    if problem := options_problem(options):
-        raise UsageError(problem)
-    told = sorted((key, value) for key, value in options.items() if key != TRACEPARENT)
+    told = sorted([(key, value) for key, value in options.items() if key != TRACEPARENT])
     digest = hashlib.blake2b(f"{name}\0{pipeline}\0{told}".encode(), digest_size=16)
     for frame in frames:
         digest.update(frame)
@@ -225,8 +224,29 @@ def _submission(
         digest=digest.digest(),
         parts=len(frames),
     )
+    return Submission(new, frames)
+
+
+def _checked(
+    job_id: bytes,
+    name: str,
+    pipeline: str,
+    options: dict[str, Any],
+    stream: bool,
+    frames: Sequence[Buffer] = (),
+    meta: bytes | None = None,
+) -> Submission:
+    """A submission that was checked; raises UsageError."""
+    submission = _submission(job_id, name, pipeline, plain_options(options), stream, frames, meta)
+    _check(submission.new)
+    return submission
+
+
+def _check(new: NewJob) -> None:
+    """Raise UsageError for a job that no broker takes."""
+    if problem := options_problem(new.options):
+        raise UsageError(problem)
     try:
         NewJob.from_wire(new.to_wire())
     except DecodeError as error:
         raise UsageError(f"a broker does not take this: {error}") from None
-    return Submission(new, frames)
