@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from concurrent.futures import Future
+from concurrent.futures import Future, InvalidStateError
 
 from zturbo.wire.control import answers
 
@@ -20,7 +20,8 @@ class Acceptance(Future[answers.Whereabouts]):
 
     def __init__(self) -> None:
         super().__init__()
-        self._at = 0.0
+        self._at: float | None = None
+        """When the broker has taken the job."""
         self._given = False
         self.told = False
         """Whether the program has asked for the answer."""
@@ -50,8 +51,10 @@ class Acceptance(Future[answers.Whereabouts]):
     def accept(self, at: answers.Whereabouts) -> None:
         """The broker has the job."""
         self._at = time.monotonic()
-        if self.set_running_or_notify_cancel():
+        try:
             self.set_result(at)
+        except InvalidStateError:  # who waited for it has cancelled it
+            self.set_running_or_notify_cancel()
 
     def refuse(self, error: BaseException) -> None:
         """The broker does not take the job, or does not answer."""
@@ -75,4 +78,4 @@ class Acceptance(Future[answers.Whereabouts]):
     @property
     def fresh(self) -> bool:
         """Whether the answer has just come, or has not come yet."""
-        return not self.done() or time.monotonic() < self._at + FRESH
+        return self._at is None or time.monotonic() < self._at + FRESH

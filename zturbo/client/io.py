@@ -80,12 +80,18 @@ _in_thread = threading.local()
 """Has ``takes_answers`` in the I/O threads of clients."""
 
 
+Settle = Callable[[Any, BaseException | None], None]
+"""Gets the answer to a request, or the error that there is in its place. In the I/O thread, or at once."""
+
+
 @slotted
 class _Request:
     frames: list[Buffer]
     answer: Kind
     """Kind of the ``value`` in the broker's ``ok``."""
-    future: Future[Any]
+    settle: Settle
+    future: Future[Any] | None
+    """Its future, which the caller may cancel, if it has one."""
     deadline: float | None
     again: float
     patient: bool
@@ -97,14 +103,24 @@ class _Request:
     unsent: bool = False
     """Whether it could not be sent, for want of a connection."""
 
-    def settle(self, value: Any, error: BaseException | None = None) -> None:
-        """Give the answer or the error to the caller, unless it has cancelled the request."""
-        if not self.future.set_running_or_notify_cancel():
+    @property
+    def cancelled(self) -> bool:
+        """Whether nobody waits for the answer any more."""
+        return self.future is not None and self.future.cancelled()
+
+
+def _to(future: Future[Any]) -> Settle:
+    """What gives the answer or the error to a future, unless its caller has cancelled it."""
+
+    def settle(value: Any, error: BaseException | None) -> None:
+        if not future.set_running_or_notify_cancel():
             return
         if error is None:
-            self.future.set_result(value)
+            future.set_result(value)
         else:
-            self.future.set_exception(error)
+            future.set_exception(error)
+
+    return settle
 
 
 def _packed(message: Message, *, checked: bool) -> list[Buffer]:
@@ -196,8 +212,9 @@ class ClientIO:
 
     def check_process(self) -> None:
         """Raise UsageError in a forked child: it has a copy of this object, without its thread."""
-        advice = "a connection does not outlive a fork. Make a new client here, in the child"
-        check_process(self._pid, "this client", advice)
+        if os.getpid() != self._pid:
+            advice = "a connection does not outlive a fork. Make a new client here, in the child"
+            check_process(self._pid, "this client", advice)
 
     def post(self, call: Callable[[float], None]) -> bool:
         """Let the I/O thread make this call, with the time as argument. Returns False if it has ended.
@@ -216,13 +233,32 @@ class ClientIO:
         """Make this call after so many seconds, or once the client is closed. In the I/O thread."""
         self._later.append((time.monotonic() + seconds, call))
 
-    def ask(
-        self, message: Request[Answer], *, timeout: float | None = None, checked: bool = False
-    ) -> Future[Answer]:
+    def ask(self, message: Request[Answer], *, timeout: float | None = None) -> Future[Answer]:
         """Ask the broker; the future gets the value of its ``ok``, or its error as a ZturboError.
 
         Args:
             message: the question.
+            timeout: seconds to wait for the answer; None for any time.
+        """
+        future: Future[Answer] = Future()
+        self.request(message, _to(future), future, timeout=timeout)
+        return future
+
+    def request(
+        self,
+        message: Request[Any],
+        settle: Settle,
+        future: Future[Any] | None = None,
+        *,
+        timeout: float | None = None,
+        checked: bool = False,
+    ) -> None:
+        """As :meth:`ask`, without a future.
+
+        Args:
+            message: the question.
+            settle: gets the answer or the error.
+            future: if it is cancelled, the broker is asked no more.
             timeout: seconds to wait for the answer; None for any time.
             checked: whether its fields were checked, and it is no larger than a message may be.
         """
@@ -231,13 +267,13 @@ class ClientIO:
             self._ref += 1
             ref = self._ref
         now = time.monotonic()
-        future: Future[Answer] = Future()
         if self._stopping:
-            future.set_exception(BrokerUnavailable(CLOSED))
-            return future
+            settle(None, BrokerUnavailable(CLOSED))
+            return
         request = _Request(
             _packed(message.but(ref=ref), checked=checked),
             message.answer(),
+            settle,
             future,
             None if timeout is None else now + timeout,
             now,
@@ -249,8 +285,7 @@ class ClientIO:
             self._say(ref, request, now)
 
         if not self.post(start):
-            future.set_exception(BrokerUnavailable(CLOSED))
-        return future
+            settle(None, BrokerUnavailable(CLOSED))
 
     def hello(self, timeout: float) -> answers.Greeting:
         """Greet the broker; raises BrokerUnavailable or VersionMismatch."""
@@ -313,7 +348,8 @@ class ClientIO:
     def _round(self) -> None:
         now = time.monotonic()
         until = min(self._requests_due(now), self._arrivals.look(now), self.results.serve(now))
-        until = min([until, *(at for at, _ in self._later)])
+        for at, _ in self._later:
+            until = min(until, at)
         timeout = max(0.0, until - now) if self._posted.may_sleep() else 0.0
         ready = self._poller.poll(math.ceil(timeout * 1000))
         self._posted.woke()
@@ -348,7 +384,7 @@ class ClientIO:
             self._call(call, time.monotonic())
         self._call_due(math.inf)
         for request in list(self._requests.values()):
-            request.settle(None, BrokerUnavailable(CLOSED))
+            self._settle(request, None, BrokerUnavailable(CLOSED))
         self.results.close(BrokerUnavailable(CLOSED))
         self.memory.close()
         self._arrivals.forget()
@@ -361,6 +397,13 @@ class ClientIO:
             call(now)
         except Exception as error:
             self._guard.failed("a call", error)
+
+    def _settle(self, request: _Request, value: Any, error: BaseException | None) -> None:
+        """Give a request its answer. An exception of who takes it does not end the thread."""
+        try:
+            request.settle(value, error)
+        except Exception as failure:
+            self._guard.failed("an answer", failure)
 
     def _connect(self, address: str, key: str) -> Dealer:
         """A socket to a sink, which has this public key if there are keys; raises StartError."""
@@ -406,22 +449,17 @@ class ClientIO:
             for request in self._requests.values():
                 if request.unsent:
                     request.again = min(request.again, now)
-        silent = self._is_silent(now, connected)
-        self._silent_since = min(self._silent_since, now) if silent else math.inf
-        seen = self._examiner.news(now, answers=not silent)
-        if self._silent_since + QUIET <= now and (seen or not self._away):
-            self._complain([request.deadline for request in self._requests.values()], now)
-        until = self._examiner.deadline()
-        if denial := self._denial(connected):
+        until = self._watch_broker(now, connected)
+        if not connected and (denial := self._denial()):
             for ref, request in list(self._requests.items()):
                 del self._requests[ref]
-                request.settle(None, AccessDenied(denial))
+                self._settle(request, None, AccessDenied(denial))
         for ref, request in list(self._requests.items()):
             if request.deadline is not None and now >= request.deadline:
                 del self._requests[ref]
-                request.settle(None, BrokerUnavailable(self._unanswered(request)))
+                self._settle(request, None, BrokerUnavailable(self._unanswered(request)))
                 continue
-            if request.future.cancelled():
+            if request.cancelled:
                 del self._requests[ref]
                 continue
             if now >= request.again:
@@ -431,16 +469,25 @@ class ClientIO:
                 until = min(until, request.deadline)
         return until
 
-    def _denial(self, connected: bool) -> str:
-        """Why the broker does not let this client in, as a sentence; empty if it does."""
-        if connected or not self._control.is_final:
+    def _watch_broker(self, now: float, connected: bool) -> float:
+        """Find out what is the matter while the broker owes an answer. Returns when to look again."""
+        silent = bool(self._requests) and self._is_silent(now, connected)
+        if not silent and self._silent_since == math.inf:
+            return math.inf
+        self._silent_since = min(self._silent_since, now) if silent else math.inf
+        seen = self._examiner.news(now, answers=not silent)
+        if self._silent_since + QUIET <= now and (seen or not self._away):
+            self._complain([request.deadline for request in self._requests.values()], now)
+        return self._examiner.deadline()
+
+    def _denial(self) -> str:
+        """Why the broker does not let this client in, as a sentence; empty if that is not known."""
+        if not self._control.is_final:
             return ""
         return f"the broker at {self.broker} does not let this client in: {self._control.denial}"
 
     def _is_silent(self, now: float, connected: bool) -> bool:
         """Whether the broker owes an answer, and there is no connection to it or no answer in time."""
-        if not self._requests:
-            return False
         if not connected:
             return True
         if self._heard + REPEAT >= now:
@@ -508,14 +555,14 @@ class ClientIO:
             log.warning("the broker at %s goes on", self.broker)
         if isinstance(message, from_broker.Error):
             kind = by_name(message.kind, ZturboError)
-            request.settle(None, kind(message.message))
+            self._settle(request, None, kind(message.message))
             return
         try:
             value = request.answer.check(message.value)
         except DecodeError as error:
-            request.settle(None, DecodeError(f"the broker's answer cannot be read: {error}"))
+            self._settle(request, None, DecodeError(f"the broker's answer cannot be read: {error}"))
         else:
-            request.settle(value)
+            self._settle(request, value, None)
 
     def _waits(self, message: from_broker.Wait) -> None:
         """The broker says why it will answer later."""

@@ -23,7 +23,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future
+from functools import partial
 from typing import NamedTuple
 
 from zturbo.client.acceptance import Acceptance
@@ -106,8 +106,10 @@ class Outbox:
     def __init__(self, io: ClientIO, timeout: float) -> None:
         self._io = io
         self._timeout = timeout
-        self._changed = threading.Condition(threading.RLock())
+        self._lock = threading.RLock()
         """Guards the fields below. Reentrant: a dropped client's finalizer may run while it is held."""
+        self._changed = threading.Condition(self._lock)
+        """Notified when jobs wait for an answer no more, or are held."""
         self._waiting: deque[_Waiting] = deque()
         self._put = self._gone = 0
         """Jobs that were ever put here, and how many of them wait for no answer any more."""
@@ -178,7 +180,7 @@ class Outbox:
     def put_small(self, job: Small) -> tuple[bytes, Acceptance]:
         """As :meth:`put`, for a small job. Returns its id too."""
         self._open()
-        with self._changed:
+        with self._lock:
             if not self.has_room():
                 self._changed.wait_for(self.has_room)
             if self._gathered >= JOBS:
@@ -273,7 +275,7 @@ class Outbox:
     # -- the I/O thread -----------------------------------------------------------------------
     def _send(self, now: float) -> None:
         while True:
-            with self._changed:
+            with self._lock:
                 parts = self._again() if self._held else self._new_parts()
                 if not parts:
                     self._due = False
@@ -281,16 +283,16 @@ class Outbox:
                 self._under_way += 1
             message = to_broker.Submit(
                 client=self._io.identity,
-                jobs=tuple(part.submission.new for part in parts),
+                jobs=tuple([part.submission.new for part in parts]),
                 contents=[frame for part in parts for frame in part.submission.frames],
             )
-            checked = all(type(one.submission) is Small for part in parts for one in part.jobs)
+            checked = {type(one.submission) for part in parts for one in part.jobs} == {Small}
             try:
-                future = self._io.ask(message, timeout=self._timeout, checked=checked)
+                self._io.request(
+                    message, partial(self._answered, parts), timeout=self._timeout, checked=checked
+                )
             except Exception as error:  # it is larger than a message may be
-                future = Future()
-                future.set_exception(error)
-            future.add_done_callback(lambda done, parts=parts: self._answered(parts, done))  # type: ignore[misc]
+                self._answered(parts, None, error)
 
     def _new_parts(self) -> list[_Part]:
         """What is submitted next; empty if it is not time for that."""
@@ -305,7 +307,7 @@ class Outbox:
             if nbytes > BYTES:
                 break
             jobs.append(self._waiting.popleft())
-        self._small -= sum(type(one.submission) is Small for one in jobs)
+        self._small -= sum([type(one.submission) is Small for one in jobs])
         self._next_carriers()
         return list(self._parts(jobs, least, time.monotonic()))
 
@@ -371,9 +373,10 @@ class Outbox:
             else:
                 yield _Part(Small.together(carrier, small), group)
 
-    def _answered(self, parts: list[_Part], future: Future[answers.Submitted]) -> None:
-        error = future.exception()
-        outcomes = [] if error is not None else future.result()
+    def _answered(
+        self, parts: list[_Part], answer: answers.Submitted | None, error: BaseException | None
+    ) -> None:
+        outcomes = answer or ()
         held: list[_Part] = []
         gone: list[_Waiting] = []
         why, after, taken = "", 0.0, False
@@ -398,7 +401,7 @@ class Outbox:
             self._hold(held, why, after, taken)
         elif taken and self._held_since:
             self._found_room()
-        with self._changed:
+        with self._lock:
             self._under_way -= 1
             self._let_go(gone)
             due, self._due = self._due, True
@@ -434,7 +437,7 @@ class Outbox:
     def _let_go(self, part: list[_Waiting]) -> None:
         """Stop waiting for an answer for these jobs."""
         self._gone += len(part)
-        self._nbytes -= sum(one.nbytes for one in part)
+        self._nbytes -= sum([one.nbytes for one in part])
         self._changed.notify_all()
         if not self.waiting and self._then is not None:
             then, self._then = self._then, None
