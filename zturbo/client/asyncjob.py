@@ -61,7 +61,7 @@ class AsyncReader:
         try:
             while True:
                 incoming.check_process()
-                while incoming.waiting:
+                while not incoming.arrived:
                     # Results that come from here on set it again, in a later turn of the loop.
                     self._event.clear()
                     left = None if deadline is None else max(0.0, deadline - time.monotonic())

@@ -171,18 +171,20 @@ class JobHandle(futures.Future[Result]):
             JobError: the job ended without a result; JobCancelled if it was cancelled.
         """
         timeout = check_timeout("result: timeout", timeout)
-        deadline = deadline_of("result: timeout", timeout)
+        deadline = None if timeout is None else time.monotonic() + timeout
         if self.reading.result is None:
             self._connection.check_process()
-        with self.reading.turn(timeout, "the result was not there in time"):
-            try:
-                return self._collect(deadline)
-            except JobError as error:
-                self.outcome.reading_ended(error)
-                raise
-            except KeyboardInterrupt:
-                self._goes_on()
-                raise
+        self.reading.begin_turn(timeout, "the result was not there in time")
+        try:
+            return self._collect(deadline)
+        except JobError as error:
+            self.outcome.reading_ended(error)
+            raise
+        except KeyboardInterrupt:
+            self._goes_on()
+            raise
+        finally:
+            self.reading.end_turn()
 
     def _collect(self, deadline: float | None) -> Result:
         """Read all results, unless they are here; raises what ended the job without a result."""
@@ -225,8 +227,11 @@ class JobHandle(futures.Future[Result]):
         if result is not None:
             failed: list[Task] = result.failed_tasks
         else:
-            with self.reading.turn(timeout, "the job was not complete in time"):
+            self.reading.begin_turn(timeout, "the job was not complete in time")
+            try:
                 failed = [task for task in self.reading.all_tasks(deadline) if not task.success]
+            finally:
+                self.reading.end_turn()
         job, name, acceptance = retry(self._connection, self.status(), failed, options)
         return JobHandle(self._connection, job, name, acceptance, 0)
 

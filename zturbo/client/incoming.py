@@ -52,8 +52,9 @@ class Incoming:
         self._tell = tell
         self._once = once
         self._accepted = accepted
-        self._queue: deque[tuple[Results, int] | BaseException | None] = deque()
-        """Results, and how many leading ones to skip; an error; None where all has come."""
+        self.arrived: deque[tuple[Results, int] | BaseException | None] = deque()
+        """Results, and how many leading ones to skip; an error; None where all has come. It is for
+        :meth:`take`; readers look whether there is anything."""
         self.stream = ResultStream(job, 0, first, once=once)
         self._sub: Subscription | None = None
         """What the I/O thread has of this reader; None if all results had come before it."""
@@ -73,33 +74,28 @@ class Incoming:
         for results, nbytes in arrived:
             skip = self.stream.results(results, nbytes, 0.0)
             if skip is not None:
-                self._queue.append((results, skip))
+                self.arrived.append((results, skip))
         if not self.stream.complete:
-            self._queue.clear()
+            self.arrived.clear()
             self.stream = ResultStream(job, 0, 0, once=self._once)
             return False
-        self._queue.append(None)
+        self.arrived.append(None)
         return True
 
     def _deliver(self, results: Results, skip: int) -> None:
-        self._queue.append((results, skip))
+        self.arrived.append((results, skip))
         if self.stream.complete:
-            self._queue.append(None)
+            self.arrived.append(None)
         self._wake()
 
     def fail(self, error: BaseException) -> None:
         """No more results will come: the reader gets this error, after those that have come."""
-        self._queue.append(error)
+        self.arrived.append(error)
         self._wake()
 
     def check_process(self) -> None:
         """Raise UsageError in a forked child: it has a copy of all this, in which nothing arrives."""
         self._io.check_process()
-
-    @property
-    def waiting(self) -> bool:
-        """Whether nothing is here to be taken."""
-        return not self._queue
 
     def take(self) -> tuple[Results, int] | None:
         """What has come next: results, and how many leading ones to skip; None if all has been taken.
@@ -107,7 +103,7 @@ class Incoming:
         Raises:
             JobError: the job ended without (all) results.
         """
-        part = self._queue.popleft()
+        part = self.arrived.popleft()
         if isinstance(part, BaseException):
             raise part
         if part is None:

@@ -37,7 +37,8 @@ class ClientMemory:
         self._pid = os.getpid()
         self._lock = threading.Lock()
         self._made = False
-        self._trim_at = math.inf
+        self.trim_at = math.inf
+        """When to look at what is not used any more."""
         self._shared: SharedContents | None = None
         if Encoder.keeper is None:  # else this process has another client, or is a worker
             Encoder.keeper = self
@@ -85,13 +86,12 @@ class ClientMemory:
         return self._shared.incoming(frames)
 
     def _used(self) -> None:
-        self._trim_at = min(self._trim_at, time.monotonic() + TRIM)
+        self.trim_at = min(self.trim_at, time.monotonic() + TRIM)
 
-    def trim(self, now: float) -> float:
-        """Give back what was not used for a while, if it is time to look. Returns when to look again."""
-        if now >= self._trim_at and self._shared is not None:
-            self._trim_at = now + TRIM if self._shared.trim() else math.inf
-        return self._trim_at
+    def trim(self, now: float) -> None:
+        """Give back what was not used for a while. Called at :attr:`trim_at`."""
+        if self._shared is not None:
+            self.trim_at = now + TRIM if self._shared.trim() else math.inf
 
     def close(self) -> None:
         """Remove the folder."""

@@ -132,7 +132,7 @@ class JobOutcome:
     @property
     def error(self) -> BaseException | None:
         """What ended it without a result, if that is known."""
-        if not self.settled:
+        if self._known in _NOT_ENDED or not self.settled:
             return None
         return JobCancelled("cancelled by a client") if self.cancelled else Future.exception(self._future, 0)
 

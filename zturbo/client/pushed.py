@@ -47,7 +47,8 @@ class Pushed:
     def expect(self, job: bytes, token: int, sink: bytes) -> None:
         """Results of this job may come: the broker has accepted it."""
         with self._lock:
-            self._forgotten(self._jobs.pop(job, None))
+            if (before := self._jobs.pop(job, None)) is not None:
+                self._forgotten(before)
             self._jobs[job] = _Expected(token, sink, [])
             self.unfinished += 1
             if len(self._jobs) > MOST_JOBS:
@@ -88,7 +89,7 @@ class Pushed:
     def _forget_oldest(self) -> None:
         self._forgotten(self._jobs.popitem(last=False)[1])
 
-    def _forgotten(self, expected: _Expected | None) -> None:
-        if expected is not None:
-            self.nbytes -= sum(nbytes for _, nbytes in expected.arrived)
-            self.unfinished -= not expected.complete
+    def _forgotten(self, expected: _Expected) -> None:
+        for _, nbytes in expected.arrived:
+            self.nbytes -= nbytes
+        self.unfinished -= not expected.complete

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import threading
 import time
 from collections.abc import Iterable, Iterator
@@ -67,8 +66,10 @@ class Reader:
         self._incoming = Incoming(io, job, first, accepted, self._wake, tell=tell, once=once)
 
     def _wake(self) -> None:
-        with contextlib.suppress(RuntimeError):  # it is not held: more than one thing has come
+        try:
             self._nothing.release()
+        except RuntimeError:  # it is not held: more than one thing has come
+            pass
 
     def fail(self, error: BaseException) -> None:
         """No more results will come: the caller gets this error after the results that have come."""
@@ -83,10 +84,10 @@ class Reader:
         try:
             while True:
                 incoming.check_process()
-                while incoming.waiting and (deadline is None or time.monotonic() < deadline):
+                while not incoming.arrived and (deadline is None or time.monotonic() < deadline):
                     left = -1 if deadline is None else min(max(0.0, deadline - time.monotonic()), TIMEOUT_MAX)
                     self._nothing.acquire(timeout=left)
-                if incoming.waiting:
+                if not incoming.arrived:
                     raise self._late()
                 part = incoming.take()
                 if part is None:

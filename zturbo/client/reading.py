@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
 from threading import Lock
 from typing import Any
 
@@ -43,15 +42,14 @@ class JobReading:
     def _reader(self, first: int, *, tell: bool = False, once: bool = False) -> Reader:
         return Reader(self.connection.io, self.job, first, self.acceptance, tell=tell, once=once)
 
-    @contextmanager
-    def turn(self, timeout: float | None, late: str) -> Iterator[None]:
-        """Let one thread at a time read all results; raises ResultTimeout if another takes too long."""
+    def begin_turn(self, timeout: float | None, late: str) -> None:
+        """Let this thread alone read all results; raises ResultTimeout if another takes too long."""
         if not self._turn.acquire(timeout=-1 if timeout is None else timeout):
             raise ResultTimeout(late)
-        try:
-            yield
-        finally:
-            self._turn.release()
+
+    def end_turn(self) -> None:
+        """Let other threads read them."""
+        self._turn.release()
 
     def contents(self, deadline: float | None, *, keep: bool = True) -> Iterator[Any]:
         """Contents in order; failed tasks go to ``failed_tasks``."""

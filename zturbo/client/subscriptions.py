@@ -6,7 +6,7 @@ import contextlib
 import logging
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 
 import zmq
@@ -128,8 +128,8 @@ class Subscriptions:
         self._near: set[zmq.Socket[bytes]] = set()
         """Sockets to sinks on this host."""
 
-    def _all(self) -> Iterator[Subscription]:
-        return (sub for subs in list(self._jobs.values()) for sub in list(subs))
+    def _all(self) -> list[Subscription]:
+        return [sub for subs in self._jobs.values() for sub in subs]
 
     # -- readers ------------------------------------------------------------------------------
     def begin(self, sub: Subscription, accepted: Future[answers.Whereabouts], turn: bool, now: float) -> None:
@@ -236,6 +236,8 @@ class Subscriptions:
 
     def has_ended(self, job: bytes) -> bool | None:
         """Whether a job that travels with others has ended; None if it travels no more, or never did."""
+        if not self._together:
+            return None
         carrier, root = place_of(job)
         together = self._together.get(carrier)
         return None if together is None else root in together.ended
@@ -371,11 +373,8 @@ class Subscriptions:
         seen = "" if examiner is None else examiner.seen
         return f"the sink on {at.host}: {seen}" if seen else ""
 
-    def _look(self, now: float) -> float:
-        """Look what the jobs wait for that are read, and for sinks to which there is no connection. Returns
-        when to look again."""
-        if now < self._look_at:
-            return self._look_at if self._jobs else math.inf
+    def _look(self, now: float) -> None:
+        """Look what the jobs wait for that are read, and for sinks to which there is no connection."""
         self._look_at = now + LOOK_EVERY
         reading = {sub.sink for sub in self._all() if sub.sink}
         for sink, examiner in self._examiners.items():
@@ -389,7 +388,6 @@ class Subscriptions:
                 self._turns[sink] += 1
                 self._leave(sink, now)
         self._waits.look(self._all(), now)
-        return self._look_at if self._jobs else math.inf
 
     def _leave(self, sink: bytes, now: float) -> None:
         """Close the broken socket to a sink: no reader waits for results of it any more.
@@ -409,11 +407,18 @@ class Subscriptions:
     # -- questions and answers ----------------------------------------------------------------
     def serve(self, now: float) -> float:
         """Send the questions that are due. Returns when the next ones are."""
-        due = min((self._serve(sub, now) for sub in self._all()), default=now + 60)
-        return min(due, self._look(now), self._memory.trim(now))
+        due = now + 60
+        if self._jobs:
+            for sub in self._all():
+                due = min(due, self._serve(sub, now))
+        if now >= self._look_at:
+            self._look(now)
+        if now >= self._memory.trim_at:
+            self._memory.trim(now)
+        return min(due, self._memory.trim_at, self._look_at if self._jobs else math.inf)
 
     def _serve(self, sub: Subscription, now: float) -> float:
-        if sub.over:
+        if sub.state is SubscriptionState.OVER:
             return now + 60
         if sub.sink and self._sinks[sub.sink].broken:
             sub.locate_at = min(sub.locate_at, sub.located_at + sub.pause)

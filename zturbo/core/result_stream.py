@@ -112,7 +112,7 @@ class ResultStream:
 
     def want(self, now: float) -> Want | None:
         """The question that is due now; None if there is none."""
-        if self.complete or self.problem is not None or now < self._quiet_until:
+        if now < self._quiet_until or self.problem is not None or self.complete:
             return None
         limit = self.taken + self.window
         due = now >= self._ask_at

@@ -55,7 +55,7 @@ class Thread:
 def taken(incoming: Incoming) -> list[int]:
     """Indices of results that are here, until the end is seen."""
     out: list[int] = []
-    while not incoming.waiting and (part := incoming.take()) is not None:
+    while incoming.arrived and (part := incoming.take()) is not None:
         results, skip = part
         out += range(results.first + skip, results.first + results.n)
     return out
@@ -63,11 +63,11 @@ def taken(incoming: Incoming) -> list[int]:
 
 def test_results_are_taken_in_order_and_then_the_end() -> None:
     io = Thread()
-    assert io.incoming.waiting
+    assert not io.incoming.arrived
     io.bring(0, 3)
     io.bring(1, 4)
     assert io.woken == 2 and taken(io.incoming) == [0, 1, 2, 3, 4], "what came twice is skipped"
-    assert io.incoming.waiting and not io.complete, "more may come"
+    assert not io.incoming.arrived and not io.complete, "more may come"
     io.bring(5, 1, total=6)
     assert taken(io.incoming) == [5]
     assert io.complete == {JOB} and io.incoming.stream.taken == 6
@@ -78,7 +78,7 @@ def test_the_end_is_not_seen_before_the_last_results_are_here() -> None:
     io = Thread()
     results, skip = io.hear(0, 2, total=2)
     assert io.incoming.stream.complete and skip == 0
-    assert io.incoming.waiting, "it has to wait for these two"
+    assert not io.incoming.arrived, "it has to wait for these two"
     io.sub.deliver(results, skip)
     assert taken(io.incoming) == [0, 1] and io.complete == {JOB}
 
