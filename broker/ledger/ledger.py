@@ -26,8 +26,8 @@ from zturbo.runtime.shared.kept import KeptContents
 from zturbo.wire.messages import Buffer
 from zturbo_broker.ledger.file import DAMAGE, connect, no_room, take_lock
 from zturbo_broker.ledger.rootfiles import SMALL, RootFiles
-from zturbo_broker.ledger.rows import ChunkRow, JobRow, LedgerCorrupt
-from zturbo_broker.ledger.schema import pack, row_crc
+from zturbo_broker.ledger.rows import ChunkRow, JobRow, LedgerCorrupt, pack
+from zturbo_broker.ledger.schema import row_crc
 
 __all__ = ["Ledger", "LedgerFull"]
 

@@ -12,7 +12,6 @@ from zturbo.wire.control.view import Member
 from zturbo.wire.messages import NOTHING_TAKEN, Batch, Buffer, PathRun
 from zturbo.wire.stamps import stamp_from_wire, stamp_to_wire
 from zturbo_broker.jobs.job import Chunks, Job
-from zturbo_broker.ledger.schema import pack
 
 __all__ = [
     "ChunkRow",
@@ -22,8 +21,13 @@ __all__ = [
     "batch_of",
     "job_of",
     "member_of",
+    "pack",
     "row_of",
 ]
+
+
+pack = msgpack.Packer().pack
+"""Packs a small value. ``msgpack.packb`` makes a packer, with memory of its own, for each value."""
 
 
 class LedgerCorrupt(ZturboError):

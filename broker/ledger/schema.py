@@ -9,12 +9,9 @@ from __future__ import annotations
 import sqlite3
 import zlib
 
-import msgpack
+from zturbo_broker.ledger.rows import pack
 
-__all__ = ["MIGRATIONS", "migrate", "pack", "row_crc"]
-
-pack = msgpack.Packer().pack
-"""Packs a small value. ``msgpack.packb`` makes a packer, with memory of its own, for each value."""
+__all__ = ["MIGRATIONS", "migrate", "row_crc"]
 
 MIGRATIONS: list[tuple[int, tuple[str, ...]]] = [
     (

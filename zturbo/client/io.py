@@ -32,6 +32,7 @@ from zturbo.errors import (
     ZturboError,
     by_name,
 )
+from zturbo.errortext import render
 from zturbo.runtime.members.complete import CompleteJobs
 from zturbo.runtime.net.endless import Arrivals
 from zturbo.runtime.net.findings import Examiner
@@ -107,6 +108,13 @@ class _Request:
     def cancelled(self) -> bool:
         """Whether nobody waits for the answer any more."""
         return self.future is not None and self.future.cancelled()
+
+    def give(self, value: Any, error: BaseException | None = None) -> None:
+        """Give the answer, or the error, to the caller. An exception of its code does not end the thread."""
+        try:
+            self.settle(value, error)
+        except Exception as failure:
+            log.error("the broker's answer could not be used\n%s", render(failure).traceback)
 
 
 def _to(future: Future[Any]) -> Settle:
@@ -384,7 +392,7 @@ class ClientIO:
             self._call(call, time.monotonic())
         self._call_due(math.inf)
         for request in list(self._requests.values()):
-            self._settle(request, None, BrokerUnavailable(CLOSED))
+            request.give(None, BrokerUnavailable(CLOSED))
         self.results.close(BrokerUnavailable(CLOSED))
         self.memory.close()
         self._arrivals.forget()
@@ -397,13 +405,6 @@ class ClientIO:
             call(now)
         except Exception as error:
             self._guard.failed("a call", error)
-
-    def _settle(self, request: _Request, value: Any, error: BaseException | None) -> None:
-        """Give a request its answer. An exception of who takes it does not end the thread."""
-        try:
-            request.settle(value, error)
-        except Exception as failure:
-            self._guard.failed("an answer", failure)
 
     def _connect(self, address: str, key: str) -> Dealer:
         """A socket to a sink, which has this public key if there are keys; raises StartError."""
@@ -450,14 +451,15 @@ class ClientIO:
                 if request.unsent:
                     request.again = min(request.again, now)
         until = self._watch_broker(now, connected)
-        if not connected and (denial := self._denial()):
+        if not connected and self._control.is_final:
+            denial = f"the broker at {self.broker} does not let this client in: {self._control.denial}"
             for ref, request in list(self._requests.items()):
                 del self._requests[ref]
-                self._settle(request, None, AccessDenied(denial))
+                request.give(None, AccessDenied(denial))
         for ref, request in list(self._requests.items()):
             if request.deadline is not None and now >= request.deadline:
                 del self._requests[ref]
-                self._settle(request, None, BrokerUnavailable(self._unanswered(request)))
+                request.give(None, BrokerUnavailable(self._unanswered(request)))
                 continue
             if request.cancelled:
                 del self._requests[ref]
@@ -470,8 +472,11 @@ class ClientIO:
         return until
 
     def _watch_broker(self, now: float, connected: bool) -> float:
-        """Find out what is the matter while the broker owes an answer. Returns when to look again."""
-        silent = bool(self._requests) and self._is_silent(now, connected)
+        """Find out what is the matter while the broker owes an answer, and there is no connection to it or no
+        answer in time. Returns when to look again."""
+        silent = bool(self._requests) and (not connected or self._heard + REPEAT < now)
+        if silent and connected:
+            silent = any(not one.patient and one.asked + REPEAT < now for one in self._requests.values())
         if not silent and self._silent_since == math.inf:
             return math.inf
         self._silent_since = min(self._silent_since, now) if silent else math.inf
@@ -479,20 +484,6 @@ class ClientIO:
         if self._silent_since + QUIET <= now and (seen or not self._away):
             self._complain([request.deadline for request in self._requests.values()], now)
         return self._examiner.deadline()
-
-    def _denial(self) -> str:
-        """Why the broker does not let this client in, as a sentence; empty if that is not known."""
-        if not self._control.is_final:
-            return ""
-        return f"the broker at {self.broker} does not let this client in: {self._control.denial}"
-
-    def _is_silent(self, now: float, connected: bool) -> bool:
-        """Whether the broker owes an answer, and there is no connection to it or no answer in time."""
-        if not connected:
-            return True
-        if self._heard + REPEAT >= now:
-            return False
-        return any(not one.patient and one.asked + REPEAT < now for one in self._requests.values())
 
     def _complain(self, deadlines: list[float | None], now: float) -> None:
         """Log that the broker does not answer, and what is seen, unless an error is about to tell it."""
@@ -555,14 +546,14 @@ class ClientIO:
             log.warning("the broker at %s goes on", self.broker)
         if isinstance(message, from_broker.Error):
             kind = by_name(message.kind, ZturboError)
-            self._settle(request, None, kind(message.message))
+            request.give(None, kind(message.message))
             return
         try:
             value = request.answer.check(message.value)
         except DecodeError as error:
-            self._settle(request, None, DecodeError(f"the broker's answer cannot be read: {error}"))
+            request.give(None, DecodeError(f"the broker's answer cannot be read: {error}"))
         else:
-            self._settle(request, value, None)
+            request.give(value)
 
     def _waits(self, message: from_broker.Wait) -> None:
         """The broker says why it will answer later."""
