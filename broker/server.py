@@ -322,11 +322,9 @@ class Broker:
 
     def _note_job(self, job: Job) -> None:
         """Log a job's new state or new epoch."""
-        if job.logged == (job.state, job.epoch):
-            return
         # A job that waits for its first start has epoch 0.
         again = job.state in LIVE and job.epoch > max(1, 1 if job.logged is None else job.logged[1])
-        job.logged, text = (job.state, job.epoch), f"job {job.name!r} in {job.pipeline} is {job.state}"
+        job.logged, text = (job.state, job.epoch), f"job {job.name!r} in {job.pipeline} is {job.state!s}"
         if job.state in ENDED:
             text += f": {job.error}" if job.error else f": {job.results} results, {job.failed} failed tasks"
         elif job.epoch > 1:
@@ -384,7 +382,7 @@ class Broker:
         while self._audited:
             self._note("WARNING", "broker", b"", self._audited.popleft())
         timeout = max(0.0, (until if due is None else min(due, until)) - now)
-        if self.peers.blocked:
+        if self.peers.stuck:
             timeout = min(timeout, 0.005)
         self.peers.look(now)
         if self.peers.gone:
@@ -417,7 +415,8 @@ class Broker:
                 self.machine.tick(now)
         finally:  # effects of earlier messages are performed even if the tick fails
             self._perform(now)
-            self.peers.flush()
+            if self.peers.stuck:
+                self.peers.flush()
 
     def _read_inbox(self, socket: zmq.Socket[bytes]) -> None:
         for frames in self.inbox.receive(socket):
@@ -442,13 +441,8 @@ class Broker:
             effects, self.machine.effects[:] = self.machine.effects.copy(), []
             for effect in effects:
                 if type(effect) is Record:
-                    sync = self._needs_sync(effect)
-                    if effect.op == "note_job":
-                        self._notes_at = min(self._notes_at, now + NOTE_AFTER)
-                    else:
-                        self._due, self._sync = True, self._sync or sync
                     try:
-                        self._record(effect, sync)
+                        self._record(effect, now)
                     except Exception as error:  # a value that no row can have: the other rows are written
                         self.guard.failed(f"record {effect.op}", error)
                 elif type(effect) is Load:
@@ -530,12 +524,8 @@ class Broker:
         self.machine.recorded()
         return True
 
-    def _needs_sync(self, effect: Record) -> bool:
-        """Whether a record has to outlive the host: the members, and jobs and roots with durability fsync."""
-        if effect.op not in ("put_job", "put_chunk"):
-            return effect.op == "set_members"
-        first = effect.args[0]
-        job = first if type(first) is Job else self.machine.jobs.get(first)  # jobs with roots are there
+    def _needs_sync(self, job: Job | None) -> bool:
+        """Whether a job and its roots have to outlive the host: with durability fsync, or if it is unknown."""
         if job is None:
             return True
         pipeline = self.machine.pipelines.get(job.pipeline)
@@ -549,7 +539,8 @@ class Broker:
             job.ended = 0.0
         elif not job.ended:
             job.ended = time.time()
-        self._note_job(job)
+        if job.logged != (job.state, job.epoch):
+            self._note_job(job)
         self._changed[job.id] = job
 
     def _write_jobs(self) -> None:
@@ -561,13 +552,21 @@ class Broker:
             except Exception as error:  # a value that no row can have: the other rows are written
                 self.guard.failed("write a job", error)
 
-    def _record(self, effect: Record, sync: bool) -> None:
-        """Queue what is to be written; ``sync``: it has to outlive the host."""
+    def _record(self, effect: Record, now: float) -> None:
+        """Queue what is to be written, and note when that is, and whether it has to outlive the host."""
         args = effect.args
-        if effect.op in ("put_job", "note_job"):
+        if effect.op == "note_job":
+            self._notes_at = min(self._notes_at, now + NOTE_AFTER)
+            self._put_job(args[0])
+            return
+        self._due = True
+        if effect.op == "put_job":
+            self._sync = self._sync or self._needs_sync(args[0])
             self._put_job(args[0])
         elif effect.op == "put_chunk":
             job, seq, first, n, roots = args
+            sync = self._needs_sync(self.machine.jobs.get(job))  # jobs with roots are there
+            self._sync = self._sync or sync
             contents = roots.blob, roots.metas, roots.buffers
             self.ledger.put_chunk(job, seq, first, n, *contents, in_memory=not sync)
         elif effect.op in ("trim_chunks", "drop_chunks"):
@@ -577,6 +576,7 @@ class Broker:
             self.ledger.drop_job(args[0])
             self.joblogs.drop(args[0])
         elif effect.op == "set_members":
+            self._sync = True
             number, members = args
             self._note_members(members)
             self.ledger.set_view(number)

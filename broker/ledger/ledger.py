@@ -102,6 +102,10 @@ _PUT_JOB = (
     f"INSERT INTO job ({_JOB_COLUMNS}, crc, number) VALUES ({_JOB_MARKS}, ?, ?) "
     f"ON CONFLICT (id) DO UPDATE SET {_JOB_UPDATES}, crc = excluded.crc"
 )
+_PUT_META = (
+    "INSERT INTO meta (key, value, crc) VALUES (?, ?, ?) "
+    "ON CONFLICT DO UPDATE SET value = excluded.value, crc = excluded.crc"
+)
 _PUT_CHUNK = f"INSERT OR REPLACE INTO chunk ({_CHUNK_HEAD}, head, payload) VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
 
 
@@ -192,11 +196,7 @@ class Ledger:
         return found
 
     def _set_meta(self, key: str, value: bytes) -> None:
-        self._write(
-            "INSERT INTO meta (key, value, crc) VALUES (?, ?, ?) "
-            "ON CONFLICT DO UPDATE SET value = excluded.value, crc = excluded.crc",
-            (key, value, row_crc(key, value)),
-        )
+        self._queue.append((_PUT_META, (key, value, row_crc(key, value))))
 
     @property
     def cluster_id(self) -> bytes:
@@ -225,9 +225,6 @@ class Ledger:
         self._set_meta("members", msgpack.packb(members))
 
     # -- writes -------------------------------------------------------------------------------
-    def _write(self, statement: str, values: tuple[Any, ...] | _LargeChunk) -> None:
-        self._queue.append((statement, values))
-
     def _full(self, error: Exception) -> ZturboError:
         if no_room(self.path, error):
             return LedgerFull(f"{self.path}: {error}")
@@ -237,7 +234,7 @@ class Ledger:
         """Insert or update a job. Durable at ``commit``."""
         values = list(_columns(job))
         values[_STREAM], values[_CLOSED] = int(job.stream), int(job.closed)  # as SQLite has them
-        self._write(_PUT_JOB, (*values, row_crc(*values), job.number or None))
+        self._queue.append((_PUT_JOB, (*values, row_crc(*values), job.number or None)))
 
     def put_chunk(
         self,
@@ -266,25 +263,25 @@ class Ledger:
         """
         if sum([memoryview(part).nbytes for part in (blob, metas or b"", *buffers)]) < _LARGE:
             payload = pack((blob, metas, buffers))
-            self._write(_PUT_CHUNK, _chunk_row(job, seq, first, n, len(payload), payload))
+            self._queue.append((_PUT_CHUNK, _chunk_row(job, seq, first, n, len(payload), payload)))
         else:
             frames = [b"" if metas is None else b"\1", blob, metas or b"", *buffers]
-            self._write(_PUT_CHUNK, _LargeChunk(job, seq, first, n, frames, in_memory))
+            self._queue.append((_PUT_CHUNK, _LargeChunk(job, seq, first, n, frames, in_memory)))
 
     def trim_chunks(self, job: bytes, seq: int) -> None:
         """Delete the job's chunks before this one. Durable at ``commit``, as its row is which says so."""
-        self._write("DELETE FROM chunk WHERE job = ? AND seq < ?", (job, seq))
+        self._queue.append(("DELETE FROM chunk WHERE job = ? AND seq < ?", (job, seq)))
         self._trimmed[job] = seq
 
     def drop_chunks(self, job: bytes) -> None:
         """Delete the job's roots, which are needed no more. Durable at ``commit``."""
-        self._write("DELETE FROM chunk WHERE job = ?", (job,))
+        self._queue.append(("DELETE FROM chunk WHERE job = ?", (job,)))
         self._dropped.append(job)
 
     def drop_job(self, job: bytes) -> None:
         """Delete a job and its roots. Durable at ``commit``."""
         self.drop_chunks(job)
-        self._write("DELETE FROM job WHERE id = ?", (job,))
+        self._queue.append(("DELETE FROM job WHERE id = ?", (job,)))
 
     def commit(self, *, sync: bool = True) -> None:
         """Make all queued writes durable.

@@ -102,6 +102,8 @@ class History:
         stamp = job.stamp
         if stamp is None:
             return None
+        if (sink := self.membership.get(stamp.sink)) is not None:
+            return sink
         spool = stamp.spool if job.state in ENDED and stamp.spool not in self._lost_sinks else b""
         return _sink(self.membership.sinks(), stamp.sink, spool)
 

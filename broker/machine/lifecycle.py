@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from zturbo.core.deadlines import Deadlines, earliest
+from zturbo.core.deadlines import Deadlines
 from zturbo.core.effects import Control, Record
 from zturbo.core.links.custody import Custody
 from zturbo.core.links.senders import Senders
@@ -450,11 +450,11 @@ class Lifecycle:
         if ended:
             self.effects.append(Control(from_broker.Forget(jobs=tuple(ended)), member.incarnation))
 
-    def deadline(self) -> float | None:
-        """When something is due."""
-        times = (
+    def times(self) -> tuple[float | None, ...]:
+        """When this and that is due."""
+        return (
             self.senders.deadline(),
-            self.recovery.deadline(),
+            self.recovery.deadline() if self.recovery.jobs else None,
             self.lost_sinks.deadline(),
             min(self.unknown_failures.values(), default=None),
             self.deadlines.first(),
@@ -464,7 +464,6 @@ class Lifecycle:
             self.views.deadline(),
             self.now if self.unplaced else None,
         )
-        return earliest(times)
 
     def check(self) -> None:
         """Assert every invariant."""

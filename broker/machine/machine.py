@@ -231,7 +231,7 @@ class BrokerMachine:
             self.complaints.deadline(),
             self.reachability.deadline(),
             self.known.counts.deadline() if self.known.counts.questions else None,
-            self.life.deadline(),
+            *self.life.times(),
         )
         return earliest(times)
 

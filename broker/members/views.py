@@ -60,8 +60,9 @@ class Views:
 
     def due(self, now: float) -> bool:
         """Whether the changed view is to be sent now, to all or to those that are owed it."""
-        at = self.deadline()
-        return at is not None and (not self.large or now >= at)
+        if self._membership.number == self.sent and not self.owed:
+            return False
+        return not self.large or now >= self._next_at
 
     def deadline(self) -> float | None:
         """When it is due."""

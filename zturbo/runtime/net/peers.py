@@ -110,6 +110,7 @@ class Peers:
         self._guests: dict[bytes, tuple[Member, float]] = {}
         """Process that is in no view (yet) -> itself, and until when it is reached."""
         self.stuck: set[bytes] = set()
+        """Peers that messages wait for."""
         self.gone: list[zmq.Socket[bytes]] = []
         """Sockets of peers that left. The loop closes them when it does not poll them any more."""
         self._short = False
