@@ -525,7 +525,7 @@ class Broker:
         return True
 
     def _needs_sync(self, job: Job | None) -> bool:
-        """Whether a job and its roots have to outlive the host: with durability fsync, or if there is none."""
+        """Whether a job and its roots have to outlive the host; also if there is none any more."""
         if job is None:
             return True
         pipeline = self.machine.pipelines.get(job.pipeline)

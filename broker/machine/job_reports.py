@@ -114,7 +114,8 @@ class JobReports:
             return True
         if not self._is_of(job, sink, epoch):
             return False
-        self._note_ended_roots(job, ended)
+        if ended:
+            self._note_ended_roots(job, ended)
         job.results, job.failed = results, failed
         if job.failed and job.retries_left:
             job.retries += 1

@@ -78,7 +78,7 @@ AFTER_FAULT = 0.1
 CLOSED = "the client was closed"
 
 _in_thread = threading.local()
-"""Has ``takes_answers`` in the I/O threads of clients."""
+"""Has ``takes_answers`` in the I/O threads of clients, and ``of``, whose thread it is."""
 
 
 Settle = Callable[[Any, BaseException | None], None]
@@ -292,7 +292,9 @@ class ClientIO:
             self._requests[ref] = request
             self._say(ref, request, now)
 
-        if not self.post(start):
+        if getattr(_in_thread, "of", None) is self:
+            self._call(start, now)
+        elif not self.post(start):
             settle(None, BrokerUnavailable(CLOSED))
 
     def hello(self, timeout: float) -> answers.Greeting:
@@ -314,7 +316,9 @@ class ClientIO:
 
         # The answer by a name of its own: with ``accepted`` here, the two would refer to each other.
         def begin(answered: Future[answers.Whereabouts]) -> None:
-            if not self.post(lambda now: self.results.begin(subscription, answered, turn, now)):
+            if getattr(_in_thread, "of", None) is self:
+                self.results.begin(subscription, answered, turn, time.monotonic())
+            elif not self.post(lambda now: self.results.begin(subscription, answered, turn, now)):
                 subscription.fail(BrokerUnavailable(CLOSED))
 
         accepted.add_done_callback(begin)
@@ -343,6 +347,7 @@ class ClientIO:
     # -- the thread ---------------------------------------------------------------------------
     def _run(self) -> None:
         _in_thread.takes_answers = True
+        _in_thread.of = self
         try:
             while not self._stopping:
                 try:
@@ -355,7 +360,7 @@ class ClientIO:
 
     def _round(self) -> None:
         now = time.monotonic()
-        until = min(self._requests_due(now), self._arrivals.look(now), self.results.serve(now))
+        until = min(self.results.serve(now), self._requests_due(now), self._arrivals.look(now))
         for at, _ in self._later:
             until = min(until, at)
         timeout = max(0.0, until - now) if self._posted.may_sleep() else 0.0
@@ -444,13 +449,15 @@ class ClientIO:
     def _requests_due(self, now: float) -> float:
         if self._reason and not any(request.waits for request in self._requests.values()):
             self._reason = ""
-        connected = self._control.connected()
+        connected = self._control.stands or self._control.connected()
         if self._connections != self._control.connections:
             self._connections = self._control.connections
             for request in self._requests.values():
                 if request.unsent:
                     request.again = min(request.again, now)
-        until = self._watch_broker(now, connected)
+        until = math.inf
+        if self._requests or self._silent_since != math.inf:
+            until = self._watch_broker(now, connected)
         if not connected and self._control.is_final:
             denial = f"the broker at {self.broker} does not let this client in: {self._control.denial}"
             for ref, request in list(self._requests.items()):
@@ -466,6 +473,7 @@ class ClientIO:
                 continue
             if now >= request.again:
                 self._say(ref, request, now)
+        for request in self._requests.values():  # also those that were made meanwhile
             until = min(until, request.again)
             if request.deadline is not None:
                 until = min(until, request.deadline)

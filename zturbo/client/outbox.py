@@ -404,8 +404,9 @@ class Outbox:
         with self._lock:
             self._under_way -= 1
             self._let_go(gone)
-            due, self._due = self._due, True
-        if not due:
+            more = not self._due and bool(self._waiting or self._held)
+            self._due = self._due or more
+        if more:
             self._send(0.0)
 
     def _found_room(self) -> None:

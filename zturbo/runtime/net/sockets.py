@@ -150,7 +150,8 @@ class Dealer(zmq.Socket[bytes]):
     """
 
     _monitor: zmq.Socket[bytes] | None = None
-    _connected = False
+    stands = False
+    """Whether its connection stands, as far as :meth:`connected` has noticed."""
     broken = False
     """Whether its connection has stood and does not now, as far as :meth:`connected` has noticed."""
     connections = 0
@@ -194,10 +195,10 @@ class Dealer(zmq.Socket[bytes]):
             event, _ = self._monitor.recv_multipart(DONTWAIT)
             self._heard = time.monotonic()
             what = int.from_bytes(event[:2], sys.byteorder)
-            self._connected = what == zmq.EVENT_HANDSHAKE_SUCCEEDED
-            self.connections += self._connected
-            self.broken = self.connections > 0 and not self._connected
-            if self._connected:
+            self.stands = what == zmq.EVENT_HANDSHAKE_SUCCEEDED
+            self.connections += self.stands
+            self.broken = self.connections > 0 and not self.stands
+            if self.stands:
                 self._denial, self._failures = "", 0
             if what == zmq.EVENT_CONNECTED:
                 self._fd = int.from_bytes(event[2:6], sys.byteorder)
@@ -206,9 +207,9 @@ class Dealer(zmq.Socket[bytes]):
                 self._fd = None
             else:
                 self._note_failure(what, int.from_bytes(event[2:6], sys.byteorder))
-        if not self._connected and self._monitor is not None and time.monotonic() > self._heard + GIVEN_UP:
+        if not self.stands and self._monitor is not None and time.monotonic() > self._heard + GIVEN_UP:
             self._connect_anew()
-        return self._connected
+        return self.stands
 
     def _note_failure(self, what: int, code: int) -> None:
         """A handshake may have failed: note why, if that is a matter of keys."""
