@@ -16,7 +16,7 @@ from zturbo.errors import DecodeError
 from zturbo.wire.control import fields, from_broker, to_broker
 from zturbo.wire.control.codec import MAX_CONTROL, pack_control, read_answer, read_request, ref_of
 from zturbo.wire.control.gpu import Gpu
-from zturbo.wire.control.message import Message
+from zturbo.wire.control.message import OFTEN, Message
 from zturbo.wire.control.newjob import NewJob
 from zturbo.wire.control.report import Report
 from zturbo.wire.control.view import Member
@@ -161,6 +161,64 @@ def test_a_broker_takes_any_message_that_the_schema_allows(said: list[tuple[Mess
         job_of(row, [(i, *known.chunks[i]) for i in range(len(known.chunks))])
         if known.stamp is not None:
             assert stamp_from_wire(msgpack.unpackb(msgpack.packb(stamp_to_wire(known.stamp)), use_list=False))
+
+
+ODD = st.sampled_from(
+    [
+        None,
+        True,
+        -1,
+        1 << 70,
+        0.5,
+        math.nan,
+        math.inf,
+        "",
+        "x" * 60_000,
+        b"",
+        b"x" * 15,
+        b"x" * 16,
+        (),
+        ((),),
+        {},
+    ]
+)
+READERS = {name: fields.reader_of(cls.kinds()) for name, cls in to_broker.MESSAGES.items()}
+
+
+@pytest.mark.parametrize("name", to_broker.MESSAGES)
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(data=st.data())
+def test_all_fields_are_read_together_as_each_is_checked(name: str, data: st.DataObject) -> None:
+    message = msgpack.unpackb(
+        pack_control(data.draw(messages(name)))[0], use_list=False, strict_map_key=False
+    )
+    del message["type"]
+    kinds = to_broker.MESSAGES[name].kinds()
+    for field in data.draw(st.lists(st.sampled_from([*kinds, "x"]), max_size=2)):
+        message[field] = data.draw(ODD)
+    checked: dict[str, Any] | None
+    try:
+        checked = {field: kind.check(message[field]) for field, kind in kinds.items()}
+    except DecodeError:
+        checked = None
+    try:
+        assert READERS[name](message) == checked
+    except DecodeError:
+        assert checked is None
+
+
+def test_a_map_without_a_field_or_with_another_one_is_refused_also_where_many_have_come() -> None:
+    for n in range(3 * OFTEN):
+        cancel = {"type": "cancel", "job": IDS[1], "ref": n}
+        assert read_request([msgpack.packb(cancel)]) == to_broker.Cancel(job=IDS[1], ref=n)
+        for wrong, why in (
+            ({**cancel, "x": 1}, "unknown field 'x'"),
+            ({"type": "cancel", "ref": n}, "'job' is mis"),
+        ):
+            with pytest.raises(DecodeError, match=why):
+                read_request([msgpack.packb(wrong)])
+        with pytest.raises(DecodeError, match="field 'job' is not an id"):
+            read_request([msgpack.packb({**cancel, "job": b"x"})])
 
 
 GOOD = {"type": "complete", "incarnation": IDS[0], "job": IDS[1], "epoch": 1, "results": 2, "failed": 0}

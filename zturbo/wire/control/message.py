@@ -22,7 +22,7 @@ from zturbo.wire.messages import Buffer
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-__all__ = ["Answer", "Message", "Request", "vocabulary"]
+__all__ = ["OFTEN", "Answer", "Message", "Request", "vocabulary"]
 
 Answer = TypeVar("Answer")
 
