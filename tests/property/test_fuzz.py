@@ -384,7 +384,7 @@ def test_a_broker_takes_anything(seed: int) -> None:
         of(to_broker.Entered, epoch=1, roots=((0, 2),)),
         of(to_broker.Recovered, jobs=(), damaged=lambda: (rng.choice(JOBS),)),
         of(to_broker.StartFailed, who="p.a", error="no", traceback=""),
-        lambda: machine.clients.heard(client, now),
+        lambda: machine.life.feeds.heard(client, now),
         of(to_broker.Renew, alive=lambda: (rng.choice(IDS),)),
     ]
     for _ in range(400):
