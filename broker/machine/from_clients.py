@@ -90,7 +90,7 @@ class FromClients:
                     found.append(self._take(message.client, new, contents, now))
             except DecodeError as error:
                 found.append(_refusal("UsageError", f"submit: {error}"))
-        self.life.place_all(now)  # so that they may have their places now
+        self.life.settle(now)  # they may have their places now
         outcomes = [
             one if isinstance(one, answers.Outcome) else _accepted(self._whereabouts(*one), number in apart)
             for number, one in enumerate(found)
