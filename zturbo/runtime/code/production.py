@@ -191,8 +191,7 @@ class Production:
         """What comes next is of another job: pack what there is, and give it with that, or if it is time."""
         if not self._ready:
             self._ready_at = perf_counter()
-        if self._has_some():
-            self.flush(wait=True)
+        self.flush(wait=True)
 
     def _has_some(self) -> bool:
         """Whether there is anything to pack or to give."""
