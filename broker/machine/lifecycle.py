@@ -190,7 +190,7 @@ class Lifecycle:
     def start_over(self, job: Job, why: str, now: float) -> None:
         """Run a job again in a higher epoch, if that fits the results that were given out so far."""
         stamp = job.stamp
-        if job.wild and stamp is not None and stamp.hold != "all":
+        if job.wild and stamp is not None and stamp.hold not in ("all", "success"):
             text = f"{why}; a stage is not deterministic, so another run would not fit the results given out"
             self.end(job, JobState.FAILED, "ResultsLost", f"{text}: submit the job again", now)
         else:
@@ -359,9 +359,9 @@ class Lifecycle:
         ``wild``: a stage is not deterministic.
         """
         job.wild = job.wild or wild
-        if job.wild and (placed.ordered or job.retries_left):
-            return "all"
-        return "failures" if job.retries_left else ""
+        if job.retries_left:
+            return "success" if job.wild else "failures"
+        return "all" if job.wild and placed.ordered else ""
 
     def restamp(self, job: Job, stamp: Stamp) -> None:
         """Give a job a stamp of a higher revision, and send it to all members that may need it."""

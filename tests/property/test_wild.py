@@ -73,7 +73,7 @@ stamps = st.builds(
     logs=st.booleans(),
     revision=small | wild,
     spool=st.just(b""),
-    hold=st.sampled_from(["", "failures", "all"]),
+    hold=st.sampled_from(["", "failures", "all", "success"]),
     fail_fast=st.booleans(),
     codes=st.dictionaries(st.sampled_from([0, 1, MAX_STAGES]), st.text(max_size=9), max_size=2),
 )

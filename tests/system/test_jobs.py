@@ -150,6 +150,21 @@ def test_a_job_is_retried_for_its_failed_tasks(tmp_path: Path) -> None:
         ]
 
 
+@pytest.mark.parametrize("options", [{}, {"fail_fast": True}, {"order": "roots"}])
+def test_a_retry_of_what_is_not_deterministic_gives_one_run_of_it(
+    options: dict[str, bool], tmp_path: Path
+) -> None:
+    """No result of the first run, in which a task failed, is among those of the second one."""
+    flaky = stage("flaky", "Flaky", path=str(tmp_path / "f"), times=1)
+    with Cluster({"p": [stage("count", "Count"), flaky, stage("wild", "Wild")]}) as cluster:
+        with cluster.client() as client:
+            result = client.submit(Task(6), pipeline="p", max_retry=1, **options).result(timeout=30)
+        assert not result.failed_tasks
+        assert sorted({content[0] for content in result}) == [0, 1, 2, 3, 4, 5]
+        executions = {(content[0], content[1]): content[3] for content in result}
+        assert len(executions) == 6 and sum(executions.values()) == len(result), "one of each, and whole"
+
+
 def test_retries_that_do_not_help_give_the_failure(tmp_path: Path) -> None:
     stages = [stage("count", "Count"), stage("flaky", "Flaky", path=str(tmp_path / "f"), times=99)]
     with Cluster({"p": stages}) as cluster, cluster.client() as client:

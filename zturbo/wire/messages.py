@@ -65,7 +65,7 @@ __all__ = [
     "meta_key",
 ]
 
-PROTOCOL = 4
+PROTOCOL = 5
 """Version of the wire protocol. Two processes with different versions refuse each other."""
 
 MAX_INT = 1 << 62
@@ -228,7 +228,9 @@ class Stamp:
     """Id of the sink's spool. A sink that starts on this spool takes the job over."""
     hold: str = ""
     """Results that the sink does not release yet. ``failures``: those from the first failure on, because
-    there are retries left. ``all``: all of them, until the job is complete. Empty: none."""
+    there are retries left. ``all``: all of them, until the job is complete. ``success``: all of them, until
+    the job is complete without a failure, because there are retries left and a stage is not deterministic.
+    Empty: none."""
     fail_fast: bool = False
     """Whether the first failed task ends the job: a process with a sequencer reports it to the broker."""
     reader: bytes = b""

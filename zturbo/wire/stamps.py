@@ -81,7 +81,7 @@ def stamp_from_wire(value: Any) -> Stamp:
         raise bad("stamp.durability")
     if not is_order(order):
         raise bad("stamp.order")
-    if hold not in ("", "failures", "all"):
+    if hold not in ("", "failures", "all", "success"):
         raise bad("stamp.hold")
     if reader and len(reader) != len(job):
         raise bad("stamp.reader")

@@ -275,8 +275,7 @@ class SinkJob:
         """A job that is stamped for a sink on this host."""
         key = meta_key(stamp.order)
         by_meta = None if key is None else ByMeta(key, host)
-        by_root = stamp.order == "roots"
-        job = cls(stamp, ByRoot() if by_root else Sequencer(ordered=stamp.order != "none"), by_meta=by_meta)
+        job = cls(stamp, _sequencer(stamp.order), by_meta=by_meta)
         if stamp.trims:
             job.roots = TakenRoots(stamp.taken)
         if stamp.taken.roots and isinstance(job.sequencer, Sequencer):
@@ -284,7 +283,7 @@ class SinkJob:
             job.begun = stamp.taken
             job.results.count = job.cursor = job.freed = job.gone = stamp.taken.results
         if stamp.reader:
-            pushed = PUSHED_ROOTS if by_root else PUSHED_RESULTS
+            pushed = PUSHED_ROOTS if stamp.order == "roots" else PUSHED_RESULTS
             job.reader = JobReader(stamp.reader, stamp.token, 0, pushed, unasked=True)
         return job
 
@@ -330,7 +329,9 @@ class SinkJob:
     def release(self) -> None:
         """Give an index to the results whose turn has come and which the stamp does not hold back."""
         hold = self.stamp.hold
-        if hold == "all" and not self.sequencer.complete:
+        if hold in ("all", "success") and not self.sequencer.complete:
+            return
+        if hold == "success" and self.sequencer.failures():
             return
         if isinstance(self.sequencer, ByRoot):
             self._release_roots(self.sequencer)
@@ -375,7 +376,12 @@ class SinkJob:
     def start_over(self, stamp: Stamp) -> None:
         """Begin a higher epoch: keep the results that clients may have, and forget the others if they come
         again."""
-        if self.stamp.hold == "failures" or (stamp.ordered and not self.complete):
+        if self.stamp.hold == "success":
+            if not self.complete or self.failed:  # another run gives others in their place
+                self.sequencer = _sequencer(stamp.order)
+                if self.complete:
+                    self.move(COLLECTING)
+        elif self.stamp.hold == "failures" or (stamp.ordered and not self.complete):
             self.sequencer.keep_prefix()
             if self.complete and not self.sequencer.complete:
                 self.move(COLLECTING)
@@ -471,7 +477,7 @@ class SinkJob:
     def over(self) -> bool:
         """Whether it is complete, nothing of it is kept back, and it is not about to be ended."""
         kept_back = self.sequencer.buffered or self.by_meta or self.unsafe
-        if self.stamp.hold == "failures" and self.failed:  # the broker is going to start it over
+        if self.stamp.hold in ("failures", "success") and self.failed:  # the broker is going to start it over
             return False
         return self.complete and not kept_back and self.failure is None
 
@@ -490,3 +496,8 @@ class SinkJob:
         """About how many bytes of the spool its results take, those that wait for their order included."""
         stored = self.released + self.sequencer.buffered
         return self.stored_bytes * (stored - self.freed) // max(1, stored)
+
+
+def _sequencer(order: str) -> Sequencer | ByRoot:
+    """A new sequencer of a job with this order of results."""
+    return ByRoot() if order == "roots" else Sequencer(ordered=order != "none")

@@ -194,6 +194,32 @@ def test_a_complete_job_starts_over_only_for_what_was_held_back() -> None:
     enter(job, 2, a_batch(1, first=1, ends=2))
     assert job.complete and (job.good, job.failed) == (2, 0)
 
+
+@pytest.mark.parametrize("order", ["path", "roots", "none", "meta:at"])
+def test_a_retry_of_what_is_not_deterministic_begins_with_nothing(order: str) -> None:
+    """Another run of a task may give another number of results, under paths of their own."""
+    job = a_job(hold="success", order=order)
+    first = a_batch(0, 1, ends=2, fails=(a_fail((3, 0)),))
+    first.runs, first.ends = [((2, 0), 2)], [End((2,), 2), End((3,), 1), End((), 4)]
+    first.fails += [a_fail((0,)), a_fail((1,))]
+    enter(job, 1, first)
+    assert job.complete and (job.released, job.failed, job.over) == (0, 3, False)
+    job.start_over(stamp(2, order=order))
+    assert job.state is SinkJobState.COLLECTING and (job.released, job.failed) == (0, 0)
+    again = a_batch(7, ends=1)
+    enter(job, 2, again)
+    assert (job.complete, job.released, job.failed) == (True, 1, 1 if order == "meta:at" else 0)
+
+
+def test_what_is_not_deterministic_and_succeeds_needs_no_retry() -> None:
+    job = a_job(hold="success")
+    enter(job, 1, a_batch(0, 1, ends=2))
+    assert job.over and given_out(job) == [(1, 0), (1, 1)]
+    job.start_over(stamp(2, hold="success"))
+    assert job.over and job.released == 2, "it has all that it needs"
+
+
+def test_a_complete_job_has_all_that_it_needs_if_nothing_was_held_back() -> None:
     whole = a_job(ordered={0: WORKER})
     enter(whole, 1, a_batch(0, ends=1))
     whole.start_over(stamp(2, {0: WORKER}))
