@@ -376,12 +376,11 @@ class SinkJob:
     def start_over(self, stamp: Stamp) -> None:
         """Begin a higher epoch: keep the results that clients may have, and forget the others if they come
         again."""
-        if self.stamp.hold == "success":
-            if not self.complete or self.failed:  # another run gives others in their place
-                self.sequencer = _sequencer(stamp.order)
-                if self.complete:
-                    self.move(COLLECTING)
-        elif self.stamp.hold == "failures" or (stamp.ordered and not self.complete):
+        if self.stamp.hold == "success" and not self.released:  # another run gives others in their place
+            self.sequencer = _sequencer(stamp.order)
+            if self.complete:
+                self.move(COLLECTING)
+        elif self.stamp.hold in ("failures", "success") or (stamp.ordered and not self.complete):
             self.sequencer.keep_prefix()
             if self.complete and not self.sequencer.complete:
                 self.move(COLLECTING)

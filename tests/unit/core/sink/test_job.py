@@ -211,6 +211,28 @@ def test_a_retry_of_what_is_not_deterministic_begins_with_nothing(order: str) ->
     assert (job.complete, job.released, job.failed) == (True, 1, 1 if order == "meta:at" else 0)
 
 
+@pytest.mark.parametrize(
+    ("order", "hold", "results"),
+    [("meta:at", "success", 2), ("path", "failures", 3)],
+    ids=["a result without a key", "a stage that was deterministic before"],
+)
+def test_a_retry_gives_nothing_twice_that_was_given_out(order: str, hold: str, results: int) -> None:
+    job = a_job(hold=hold, order=order)
+    if hold == "success":
+        enter(job, 1, a_batch(0, 1, ends=2))
+        assert (job.complete, job.released, job.over) == (True, 2, False), "their failures are the sink's own"
+    else:
+        enter(job, 1, a_batch(0, 1, ends=3, fails=(a_fail((2,)),)))
+        assert job.released == 2
+        job.start_over(stamp(2, order=order, hold="success"))
+        enter(job, 2, a_batch(0, 1, ends=3, fails=(a_fail((2,)),)))
+        assert (job.complete, job.released) == (True, 2)
+    job.start_over(stamp(3, order=order))
+    enter(job, 3, a_batch(0, 1, 2, ends=3) if hold == "failures" else a_batch(0, 1, ends=2))
+    job.release()
+    assert job.over and job.released == results
+
+
 def test_what_is_not_deterministic_and_succeeds_needs_no_retry() -> None:
     job = a_job(hold="success")
     enter(job, 1, a_batch(0, 1, ends=2))
