@@ -304,7 +304,7 @@ class SinkMachine:
         self.reports.say_complete()
         if self.joined:
             self.recovery.tell(self.known_jobs.ranks, now)
-        if not self.paused and not self.pace.pauses(now):
+        if not self.pace.pauses(now) and not self.paused:  # a pause ends also while the disk is full
             self.receivers.grant(MAX_WINDOW * len(self.receivers.links), now)
         self.receivers.flush(now)
 

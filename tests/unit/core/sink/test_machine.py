@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from zturbo.core.effects import Control, Store
 from zturbo.core.sink.machine import SinkMachine
+from zturbo.core.sink.pace import HIGH, LONGEST
 from zturbo.wire.control import to_broker
 from zturbo.wire.control.view import Member, View
 from zturbo.wire.messages import Batch, End, Greet, Stamp
@@ -47,3 +48,30 @@ def test_tasks_of_an_old_epoch_are_acked_counted_and_not_stored() -> None:
     assert sink.stale == 2
     sink.stored([1], 0.0)
     assert sink.receivers.links[BROKER].acked == 2
+
+
+def test_no_credit_is_given_while_results_wait_for_a_reader_or_the_disk_is_full() -> None:
+    sink = a_sink()
+    link = sink.receivers.links[BROKER]
+
+    def given() -> bool:
+        before = link.window.limit_tasks
+        link.window.leave(1, 1)
+        sink.rounds.event(now)
+        return link.window.limit_tasks > before
+
+    now = 1.0
+    assert given()
+    sink.pace.nbytes = HIGH + 1
+    assert not given()
+    due = sink.deadline()
+    assert due is not None and due <= now + LONGEST
+    sink.paused = True
+    now += LONGEST
+    assert not given()
+    later = sink.deadline()
+    assert later is None or later > now, (
+        "the pause has ended, though the disk is full: nothing is due for ever"
+    )
+    sink.paused = False
+    assert given(), "it rests from pauses"
