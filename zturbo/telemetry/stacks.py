@@ -139,8 +139,8 @@ def of_code(frames: Sequence[Frame]) -> tuple[Frame, ...]:
     for at in range(len(frames) - 1, 0, -1):
         if _CALLERS.search(frames[at].file) and not _OURS.search(frames[at - 1].file):
             return tuple(frames[:at])
-    ours = any(_OURS.search(frame.file) for frame in frames)
-    return () if ours else tuple(frames)  # the stack is too long to be all there
+    whole = bool(frames) and frames[-1].function == "<module>"
+    return () if whole else tuple(frames)  # else the stack is too long to be all there
 
 
 def collapsed(counted: Iterable[tuple[Sequence[Frame], int]]) -> str:

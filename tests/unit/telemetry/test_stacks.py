@@ -94,10 +94,14 @@ BOOT = f"{PACKAGES}/zturbo/runtime/process/boot.py"
         ),
         ([f"{PACKAGES}/zmq/sugar/poll.py", f"{PACKAGES}/zturbo/runtime/members/member.py", "/bin/zturbo"], 0),
         (["/home/me/zturbo/detect.py"] * 100, 100),
+        ([f"{PACKAGES}/zturbo/api/task.py", *["/home/me/deep.py"] * 99], 100),
     ],
 )
 def test_a_library_that_zturbo_itself_calls_is_not_the_stages_code(files: list[str], code: int) -> None:
-    frames = [Frame(file, 1, "f") for file in files]
+    whole = len(files) < 100
+    frames = [Frame(file, 1, "f") for file in files[:-1]] + [
+        Frame(files[-1], 1, "<module>" if whole else "f")
+    ]
     assert of_code(frames) == tuple(frames[:code])
 
 
