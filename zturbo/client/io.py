@@ -460,9 +460,8 @@ class ClientIO:
             until = self._watch_broker(now, connected)
         if not connected and self._control.is_final:
             denial = f"the broker at {self.broker} does not let this client in: {self._control.denial}"
-            for ref, request in list(self._requests.items()):
-                del self._requests[ref]
-                request.give(None, AccessDenied(denial))
+            while self._requests:  # one that is refused may make room for the next one
+                self._requests.popitem()[1].give(None, AccessDenied(denial))
         for ref, request in list(self._requests.items()):
             if request.deadline is not None and now >= request.deadline:
                 del self._requests[ref]
