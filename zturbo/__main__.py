@@ -18,8 +18,12 @@ def main() -> int:
             from zturbo.runtime.node.forking import start_forking
 
             forking = start_forking([*MODULES.values()])
-        from zturbo.cli import main as run
-
+        try:
+            from zturbo.cli import main as run
+        except BaseException:
+            if forking is not None:
+                forking.close()
+            raise
         return run(words, forking)
     except KeyboardInterrupt:  # so early that no command has begun
         return 130

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Sequence
 from typing import NamedTuple
 
 from zturbo.core.effects import Record
@@ -78,7 +77,7 @@ class History:
         """Forget the job that ended first. Its row is not read for that."""
         name, old = self.ended.popitem(last=False)
         self.ended_jobs -= old.weight
-        sink = _sink(self.membership.sinks(), old.sink, old.spool)
+        sink = self._sink(old.sink, old.spool)
         self._forget(name, old.state, old.weight, sink, now)
 
     def _forget(self, job: bytes, state: JobState, weight: int, sink: Member | None, now: float) -> None:
@@ -102,14 +101,12 @@ class History:
         stamp = job.stamp
         if stamp is None:
             return None
-        if (sink := self.membership.get(stamp.sink)) is not None:
-            return sink
         spool = stamp.spool if job.state in ENDED and stamp.spool not in self._lost_sinks else b""
-        return _sink(self.membership.sinks(), stamp.sink, spool)
+        return self._sink(stamp.sink, spool)
 
-
-def _sink(sinks: Sequence[Member], incarnation: bytes, spool: bytes) -> Member | None:
-    """This sink, or else the one that has this spool now."""
-    found = [sink for sink in sinks if sink.incarnation == incarnation]
-    found += [sink for sink in sinks if spool and sink.spool == spool]
-    return found[0] if found else None
+    def _sink(self, incarnation: bytes, spool: bytes) -> Member | None:
+        """This sink, or else the one that has this spool now."""
+        sink = self.membership.get(incarnation)
+        if sink is not None or not spool:
+            return sink
+        return next((sink for sink in self.membership.sinks() if sink.spool == spool), None)

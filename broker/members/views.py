@@ -60,13 +60,13 @@ class Views:
 
     def due(self, now: float) -> bool:
         """Whether the changed view is to be sent now, to all or to those that are owed it."""
-        if self._membership.number == self.sent and not self.owed:
+        if not self.changed and not self.owed:
             return False
         return not self.large or now >= self._next_at
 
     def deadline(self) -> float | None:
         """When it is due."""
-        return self._next_at if self.owed or self._membership.number != self.sent else None
+        return self._next_at if self.owed or self.changed else None
 
     def take(self, now: float) -> tuple[View, Message]:
         """The present view, and the message that takes it to all members."""

@@ -14,7 +14,7 @@ import logging
 import os
 import sys
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from zturbo.api.log import FORMAT, SafeFormatter
 from zturbo.cli.launchers import add_launchers
@@ -23,8 +23,10 @@ from zturbo.deploy.settings import BROKER, LISTEN, flag_of, variable_of
 from zturbo.errors import AccessDenied, BrokerUnavailable, JobError, ResultTimeout, ZturboError
 from zturbo.errortext import error_text
 from zturbo.exitcodes import UNFIT_CODE
-from zturbo.runtime.node.forking import Forking
 from zturbo.version import __version__
+
+if TYPE_CHECKING:
+    from zturbo.runtime.node.forking import Forking
 
 __all__ = ["ENVIRONMENT", "EXIT_CODES", "main", "parser"]
 

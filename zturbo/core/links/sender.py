@@ -308,7 +308,7 @@ class LinkSender:
 
     def deadline(self) -> float | None:
         """When a probe is due; None while nothing is owed."""
-        return self.next_probe if self.retained or self.starved or self.state is GREETING else None
+        return self.next_probe if self._owed() else None
 
     def tick(self, now: float) -> None:
         """Probe or greet, if that is due."""

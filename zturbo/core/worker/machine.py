@@ -346,8 +346,7 @@ class WorkerMachine:
         feed, receivers = self.feed, self.receivers
         if self.senders.pending or self.senders.choices.of:
             self.senders.pump(now)
-        if self._ordered or feed.queue.tasks:
-            feed.go_on(now)
+        feed.go_on(now)
         if self.arrivals.custody.zeroed:
             self.arrivals.ack_zeroed(now)
         if self._ordered:
