@@ -379,7 +379,7 @@ def test_each_module_of_a_machine_has_a_test_file_of_its_name() -> None:
     assert not missing
 
 
-TASK_FIELDS = {"_meta", "_logs", "_owned"}
+TASK_FIELDS = {"_meta", "_logs", "_owned", "_started"}
 """Of a Task, as they are: its properties make what is not there, for the user's code. Ours is not to."""
 
 OF_NAMED_TUPLES = {"_replace", "_asdict", "_repr_html_"}
