@@ -199,7 +199,7 @@ BUGS = [
     Bug("the end goes that others reach", _REACH + "_goes", "goes(ends[0], ends[1]).member", "ends[ends[0] is goes(ends[0], ends[1])].member", only=("wall",)),
     Bug("a newcomer that failed is not tried again", _REACH + "passed", "new.retry_at = now + new.wait", "new.retry_at = float('inf')", only=("wall-new",)),
     # sink and results
-    Bug("of two results with one id the first that comes is taken", _SINK_JOB + "of", 'ordered=stamp.order != "none"', 'ordered=stamp.order == "path"', within=("keyed",)),
+    Bug("of two results with one id the first that comes is taken", "zturbo.core.sink.job:_sequencer", 'ordered=order != "none"', 'ordered=order == "path"', within=("keyed",)),
     Bug("results whose place nobody has are lost", _SINK_JOB + "_flush", "for failure in failures:", "for failure in ():", within=("keyed", "keyed-order")),
     Bug("acked before it is synced", _SINK + "_part", "token = self.storing.begin(batch)", "link.ack(batch.number, now)\ntoken = self.storing.begin(batch)", only=("sink-host",)),
     Bug("recovered tokens are used again", "zturbo.core.sink.storing:Storing.recovered", "self._token = max(self._token, token)", "pass", only=("sink",)),
