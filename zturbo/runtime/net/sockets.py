@@ -71,7 +71,7 @@ HANDSHAKE = 3000
 GIVEN_UP = 5.0
 """Seconds without an event of a connection that does not stand, after which it is made anew."""
 
-RECONNECT, RECONNECT_NEAR, RECONNECT_FAR = 50, 200, 1000
+RECONNECT, RECONNECT_NEAR, RECONNECT_FAR = 50, 100, 1000
 """Milliseconds between two tries to connect: at first, and at most within a host and to another one. A
 process that starts again is there after about 300."""
 
