@@ -115,17 +115,25 @@ def _check(db: sqlite3.Connection) -> int:
 
 
 def _make(path: Path) -> None:
-    """Make a ledger, under another name until it is whole: so an empty file is known as a damaged one."""
+    """Make a ledger, under another name until it is whole: so an empty file is known as a damaged one. It is
+    synced once, as a whole: each step by itself takes some syncs."""
     new = path.with_name(path.name + ".new")
     for left in (new, new.with_name(new.name + "-journal")):
         left.unlink(missing_ok=True)
     with closing(sqlite3.connect(new, isolation_level=None)) as db:
+        db.execute("PRAGMA synchronous = OFF")
         migrate(db)
         cluster = os.urandom(16)
         db.execute("INSERT INTO meta VALUES (?, ?, ?)", ("cluster", cluster, row_crc("cluster", cluster)))
+    _sync(new)
     os.replace(new, path)
-    folder = os.open(path.parent, os.O_RDONLY)
+    _sync(path.parent)
+
+
+def _sync(path: Path) -> None:
+    """Write a file, or the names in a folder, to the disk."""
+    opened = os.open(path, os.O_RDONLY)
     try:
-        os.fsync(folder)
+        os.fsync(opened)
     finally:
-        os.close(folder)
+        os.close(opened)
