@@ -505,7 +505,7 @@ class SimWorker(SimMember):
         self.world.later(0.1, self._drained)
 
 
-UNREAD = 16 << 20
+UNREAD = 27 << 20
 """Bytes in memory for which a result counts, where its reader lets go of what it has taken."""
 
 

@@ -11,10 +11,10 @@ from __future__ import annotations
 
 __all__ = ["HIGH", "LONGEST", "LOW", "MOST_REST", "REST", "Pace"]
 
-HIGH = 48 << 20
+HIGH = 80 << 20
 """Bytes of results in memory above which a pause begins. What is under way by then comes on top."""
 
-LOW = 24 << 20
+LOW = 56 << 20
 """Bytes at which it ends."""
 
 LONGEST = 0.25
@@ -28,7 +28,7 @@ class Pace:
     """The pauses of one sink.
 
     Attributes:
-        nbytes: bytes of results in memory that nobody has taken; its owner sets it.
+        nbytes: bytes of results in memory that no reader was given; its owner sets it.
     """
 
     def __init__(self) -> None:

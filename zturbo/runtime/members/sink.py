@@ -168,7 +168,8 @@ class SinkProcess:
         """Carry out the machine's effects."""
         if self._unwritten and now >= self._write_at:
             self._write_late(now)
-        self.machine.pace.nbytes = self.kept.nbytes
+        shared = self.loop.shared
+        self.machine.pace.nbytes = self.kept.nbytes - (0 if shared is None else shared.lent)
         self.machine.rounds.end(now)
         effects, self.machine.effects[:] = list(self.machine.effects), []
         written: list[Store] = []

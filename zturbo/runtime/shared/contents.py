@@ -132,6 +132,11 @@ class SharedContents:
             self._lent.lend(client, job, first, frames, time.monotonic())
         return out
 
+    @property
+    def lent(self) -> int:
+        """Bytes of results that clients were given and have not opened yet, as far as is known."""
+        return self._lent.nbytes
+
     def got(self, client: bytes, job: bytes, first: int) -> None:
         """A client has opened all that it was lent of a job before the result ``first``."""
         self._lent.got(client, job, first)

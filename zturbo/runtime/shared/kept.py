@@ -48,7 +48,7 @@ record. A process that writes segments has twice as many, so it finds one whose 
 MOST = 128
 """Segments in a kept folder at most. A process that has many more of other processes copies what comes."""
 
-HIGH_BYTES = 96 << 20
+HIGH_BYTES = 112 << 20
 """Bytes of segments above which the oldest moves at once."""
 
 AGE = 2.0
