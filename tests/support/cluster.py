@@ -163,10 +163,18 @@ class Cluster:
         return found[0]
 
     def kill(self, name: str) -> int:
-        """SIGKILL one child of this name; returns its pid."""
-        pid = self.child(name).pid
-        os.kill(pid, signal.SIGKILL)
-        return pid
+        """SIGKILL one child of this name; returns its pid. If it has just ended, the next one is awaited."""
+        killed: list[int] = []
+
+        def kill() -> bool:
+            pid = self.child(name).pid
+            with contextlib.suppress(ProcessLookupError):  # the node has reaped it, and is about to note that
+                os.kill(pid, signal.SIGKILL)
+                killed.append(pid)
+            return bool(killed)
+
+        eventually(kill)
+        return killed[0]
 
     def kill_and_keep_away(self, name: str) -> None:
         """SIGKILL the child of this name; there is no other before :meth:`let_back`."""
