@@ -168,11 +168,6 @@ class Job:
     again in each epoch, and to each broker."""
     names: tuple[str, ...] = ()
     """Names of the jobs that it carries, if they are not all :attr:`name`."""
-    weight: int = field(init=False)
-    """How many jobs of clients it is."""
-
-    def __post_init__(self) -> None:
-        self.weight = self.carries or 1
 
     def notes(self) -> dict[str, Any]:
         """Facts for the ledger's column ``notes``, which outlive the broker without a column of their own."""
@@ -224,7 +219,6 @@ class Job:
         self.let_go_of = notes.get("let_go_of", False)
         self.taken = Taken(*notes.get("taken", ()))
         self.carries = notes.get("carries", 0)
-        self.weight = self.carries or 1
         self.cancelled = set(notes.get("cancelled", ()))
         self.let_go = set(notes.get("let_go", ()))
         self.names = tuple(notes.get("names", ()))
@@ -253,6 +247,11 @@ class Job:
     def results_kept(self) -> bool:
         """Whether its results can be read, once it is done."""
         return not self.let_go_of or (self.failed > 0 and not self.large)
+
+    @property
+    def weight(self) -> int:
+        """How many jobs of clients it is."""
+        return self.carries or 1
 
     @property
     def fed(self) -> int:

@@ -116,12 +116,8 @@ class JobTable:
 
     def moved(self, job: Job, before: JobState) -> None:
         """A job has gone from this state to the one that it has."""
-        if job.over:
-            self._total(job, before, -1)
-            self._total(job, job.state, 1)
-        else:
-            self.totals[before] -= job.weight
-            self.totals[job.state] += job.weight
+        self._total(job, before, -1)
+        self._total(job, job.state, 1)
         if (before in LIVE) != (job.state in LIVE):
             (self.quotas.remove if before in LIVE else self.quotas.add)(job)
 

@@ -60,13 +60,11 @@ class Views:
 
     def due(self, now: float) -> bool:
         """Whether the changed view is to be sent now, to all or to those that are owed it."""
-        if not self.changed and not self.owed:
-            return False
-        return not self.large or now >= self._next_at
+        return (self.changed or bool(self.owed)) and (not self.large or now >= self._next_at)
 
     def deadline(self) -> float | None:
         """When it is due."""
-        return self._next_at if self.owed or self.changed else None
+        return self._next_at if self.changed or self.owed else None
 
     def take(self, now: float) -> tuple[View, Message]:
         """The present view, and the message that takes it to all members."""

@@ -171,7 +171,7 @@ class JobHandle(futures.Future[Result]):
             JobError: the job ended without a result; JobCancelled if it was cancelled.
         """
         timeout = check_timeout("result: timeout", timeout)
-        deadline = None if timeout is None else time.monotonic() + timeout
+        deadline = deadline_of("result: timeout", timeout)
         if self.reading.result is None:
             self._connection.check_process()
         self.reading.begin_turn(timeout, "the result was not there in time")

@@ -78,7 +78,7 @@ AFTER_FAULT = 0.1
 CLOSED = "the client was closed"
 
 _in_thread = threading.local()
-"""Has ``takes_answers`` in the I/O threads of clients, and ``of``, whose thread it is."""
+"""Has ``of`` in the I/O threads of clients: whose thread it is."""
 
 
 Settle = Callable[[Any, BaseException | None], None]
@@ -216,13 +216,12 @@ class ClientIO:
     def may_wait(timeout: float) -> float:
         """Seconds that the caller may wait for a broker's answer: none in a thread that takes such answers,
         where the garbage collector may close a program's iterators. Else ``timeout``."""
-        return 0.0 if getattr(_in_thread, "takes_answers", False) else timeout
+        return 0.0 if hasattr(_in_thread, "of") else timeout
 
     def check_process(self) -> None:
         """Raise UsageError in a forked child: it has a copy of this object, without its thread."""
-        if os.getpid() != self._pid:
-            advice = "a connection does not outlive a fork. Make a new client here, in the child"
-            check_process(self._pid, "this client", advice)
+        advice = "a connection does not outlive a fork. Make a new client here, in the child"
+        check_process(self._pid, "this client", advice)
 
     def post(self, call: Callable[[float], None]) -> bool:
         """Let the I/O thread make this call, with the time as argument. Returns False if it has ended.
@@ -235,6 +234,13 @@ class ClientIO:
             if self._over:
                 return False
             self._posted.add(call)
+        return True
+
+    def _soon(self, call: Callable[[float], None]) -> bool:
+        """As :meth:`post`; in the I/O thread itself the call is made at once."""
+        if getattr(_in_thread, "of", None) is not self:
+            return self.post(call)
+        self._call(call, time.monotonic())
         return True
 
     def later(self, seconds: float, call: Callable[[float], None]) -> None:
@@ -292,9 +298,7 @@ class ClientIO:
             self._requests[ref] = request
             self._say(ref, request, now)
 
-        if getattr(_in_thread, "of", None) is self:
-            self._call(start, now)
-        elif not self.post(start):
+        if not self._soon(start):
             settle(None, BrokerUnavailable(CLOSED))
 
     def hello(self, timeout: float) -> answers.Greeting:
@@ -316,9 +320,7 @@ class ClientIO:
 
         # The answer by a name of its own: with ``accepted`` here, the two would refer to each other.
         def begin(answered: Future[answers.Whereabouts]) -> None:
-            if getattr(_in_thread, "of", None) is self:
-                self.results.begin(subscription, answered, turn, time.monotonic())
-            elif not self.post(lambda now: self.results.begin(subscription, answered, turn, now)):
+            if not self._soon(lambda now: self.results.begin(subscription, answered, turn, now)):
                 subscription.fail(BrokerUnavailable(CLOSED))
 
         accepted.add_done_callback(begin)
@@ -346,7 +348,6 @@ class ClientIO:
 
     # -- the thread ---------------------------------------------------------------------------
     def _run(self) -> None:
-        _in_thread.takes_answers = True
         _in_thread.of = self
         try:
             while not self._stopping:

@@ -119,7 +119,8 @@ class Submissions:
         self.check_size(pipeline, [blob, *buffers])
         meta = pack_root_meta(job.task._meta, job.task._logs)
         job_id = job_id_of("submit: job.id", job.id)
-        return _checked(job_id, job.name, pipeline, options, False, [blob, *buffers], meta)
+        options = plain_options(options)
+        return _checked(_submission(job_id, job.name, pipeline, options, False, [blob, *buffers], meta))
 
     def small(self, job: object, pipeline: str, options: dict[str, Any]) -> Small | None:
         """A job, or its root task, as a small job; None if it is none: :meth:`job` takes it then, and checks
@@ -151,7 +152,7 @@ class Submissions:
             return None
         small = Small(kind, name, blob, meta)
         if kind not in self._sound or not name.isascii():
-            _check(small.submission(bytes(16)).new)
+            _checked(small.submission(bytes(16)))
             if len(self._sound) < _KINDS:
                 self._sound.add(kind)
         return small
@@ -179,7 +180,7 @@ class Submissions:
 
     def stream(self, name: str, pipeline: str, options: dict[str, Any]) -> Submission:
         """Make the submission of a streamed job, whose roots are fed later."""
-        return _checked(os.urandom(16), name, pipeline, options, True)
+        return _checked(_submission(os.urandom(16), name, pipeline, plain_options(options), True))
 
     def check_size(self, pipeline: str, frames: list[Any]) -> None:
         """Raise TooLarge for a root over the pipeline's limit: it would never arrive."""
@@ -227,26 +228,12 @@ def _submission(
     return Submission(new, frames)
 
 
-def _checked(
-    job_id: bytes,
-    name: str,
-    pipeline: str,
-    options: dict[str, Any],
-    stream: bool,
-    frames: Sequence[Buffer] = (),
-    meta: bytes | None = None,
-) -> Submission:
-    """A submission that was checked; raises UsageError."""
-    submission = _submission(job_id, name, pipeline, plain_options(options), stream, frames, meta)
-    _check(submission.new)
-    return submission
-
-
-def _check(new: NewJob) -> None:
-    """Raise UsageError for a job that no broker takes."""
-    if problem := options_problem(new.options):
+def _checked(submission: Submission) -> Submission:
+    """The same submission; raises UsageError if no broker takes it."""
+    if problem := options_problem(submission.new.options):
         raise UsageError(problem)
     try:
-        NewJob.from_wire(new.to_wire())
+        NewJob.from_wire(submission.new.to_wire())
     except DecodeError as error:
         raise UsageError(f"a broker does not take this: {error}") from None
+    return submission

@@ -33,13 +33,14 @@ def carried_id(carrier: bytes, root: int) -> bytes:
         carrier: id of the carrier.
         root: number of the root, from 0 on.
     """
-    place = int.from_bytes(carrier[:PLACE], "big") ^ (root + 1)
-    return place.to_bytes(PLACE, "big") + carrier[PLACE:]
+    return (_number(carrier) ^ (root + 1)).to_bytes(PLACE, "big") + carrier[PLACE:]
 
 
 def place_of(job: bytes) -> tuple[bytes, int]:
     """(id of the carrier, root) of a job, if it is carried; the root is -1 for the id of a carrier itself."""
     rest = job[PLACE:]
-    first = rest[:PLACE]
-    number = int.from_bytes(job[:PLACE], "big") ^ int.from_bytes(first, "big")
-    return first + rest, number - 1
+    return carrier_id(rest), (_number(job) ^ _number(rest)) - 1
+
+
+def _number(raw: bytes) -> int:
+    return int.from_bytes(raw[:PLACE], "big")

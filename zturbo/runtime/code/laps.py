@@ -28,18 +28,15 @@ class Pressure:
     The I/O thread sets it, and the main thread reads it.
     """
 
-    __slots__ = ("_state", "on")
+    __slots__ = ("_state",)
 
     def __init__(self) -> None:
-        self.on = False
-        """Whether they are pressed, as the I/O thread has noted last."""
         self._state: tuple[float | None, float] = (None, 0.0)
         """Since when they are pressed, and the seconds before that: one value, for both threads."""
 
     def note(self, pressed: bool, now: float) -> None:
         """The senders are pressed now, or not."""
         since, total = self._state
-        self.on = pressed
         if pressed is (since is None):
             self._state = (now, total) if since is None else (None, total + max(0.0, now - since))
 

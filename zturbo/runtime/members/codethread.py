@@ -81,7 +81,6 @@ class CodeThread:
         lead: which thread runs the loop.
         may_lead: whether this thread may run it.
         handlers: signal -> the handler that zturbo has set.
-        held: whether this thread waits for room.
     """
 
     def __init__(
@@ -109,7 +108,6 @@ class CodeThread:
         self._runner: Runner | BatchRunner | AsyncRunner | None = None
         self._room = threading.Event()
         self._room.set()
-        self.held = False
         self._ended = threading.Event()
         self._waited: float | None = None
         """For how long the loop waited while this thread ran it last; None if it did not run it."""
@@ -219,7 +217,6 @@ class CodeThread:
         if self._has_room(UNSEEN):
             return True
         self._room.clear()
-        self.held = True
         return self._has_room(UNSEEN)
 
     def _has_room(self, ahead: int) -> bool:
@@ -255,9 +252,8 @@ class CodeThread:
 
     def make_room(self) -> bool:
         """Let the code go on if it waits and there is room. Returns whether it was so."""
-        if not self.held or not self._has_room(UNSEEN // 2):
+        if self._room.is_set() or not self._has_room(UNSEEN // 2):
             return False
-        self.held = False
         self._room.set()
         return True
 

@@ -326,10 +326,8 @@ class WorkerProcess:
                 elif isinstance(effect, Exit):
                     self.loop.refused = effect.reason
                     self.loop.stopping = True
-        pressed = self.machine.senders.pressed
-        if pressed is not self._pressure.on:
-            self._pressure.note(pressed, now)
-        if self.code.held and self.code.make_room():
+        self._pressure.note(self.machine.senders.pressed, now)
+        if self.code.make_room():
             self._wake()
 
     def _hand(self, item: Work | EndJob) -> None:

@@ -287,8 +287,6 @@ class Peers:
     @property
     def blocked(self) -> list[zmq.Socket[bytes]]:
         """Sockets that messages wait for."""
-        if not self.stuck:
-            return []
         return [socket for incarnation in self.stuck for socket in self._peers[incarnation].ways.values()]
 
     def close(self) -> None:
