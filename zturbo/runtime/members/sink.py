@@ -318,9 +318,12 @@ class SinkProcess:
                 stored.spool.append(encode(Want(effect.job, 0, 0, 0, effect.cursor)))
             return
         batch = effect.batch
-        frames: Sequence[Buffer] = encode(batch)
         job = self.machine.jobs.get(effect.job)
-        if batch.buffers and effect.durability != "fsync" and job is not None and job.once:
+        stays = batch.buffers and effect.durability != "fsync" and job is not None and job.once
+        if stays and self.loop.shared is not None:
+            batch.buffers = self.loop.shared.take_in(batch.buffers)
+        frames: Sequence[Buffer] = encode(batch)
+        if stays:
             frames = self.kept.keep(frames)
         numbers = kept_numbers(frames)
         try:

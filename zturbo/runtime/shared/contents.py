@@ -102,6 +102,16 @@ class SharedContents:
             return part_of(*found, view.nbytes)
         return self.segments.write(view)
 
+    def take_in(self, buffers: Sequence[Buffer]) -> list[Buffer]:
+        """Buffers that have come in messages, which no code changes: large ones lie in shared memory then, if
+        there is room."""
+        out: list[Buffer] = []
+        for buffer in buffers:
+            view = memoryview(buffer)
+            there = view if isinstance(view.obj, Extent) else self.put(view, final=True)
+            out.append(buffer if there is None else there)
+        return out
+
     def room(self, nbytes: int) -> memoryview | None:
         """So many bytes of shared memory to write to; None if a buffer of that size does not go there."""
         return self.segments.room(nbytes) if self._takes(nbytes) else None
