@@ -41,14 +41,14 @@ __all__ = ["AbandonedContents", "KeptContents", "kept_numbers"]
 
 log = logging.getLogger("zturbo")
 
-MOST_BYTES = 128 << 20
+MOST_BYTES = 256 << 20
 """Bytes of segments in a kept folder at most, and an eighth of the file system. What comes then goes into the
 record. A process that writes segments has twice as many, so it finds one whose pages are there."""
 
 MOST = 128
 """Segments in a kept folder at most. A process that has many more of other processes copies what comes."""
 
-HIGH_BYTES = 112 << 20
+HIGH_BYTES = 224 << 20
 """Bytes of segments above which the oldest moves at once."""
 
 AGE = 2.0

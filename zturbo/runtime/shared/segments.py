@@ -30,7 +30,7 @@ __all__ = ["Segments"]
 
 log = logging.getLogger("zturbo")
 
-MOST_BYTES = 256 << 20
+MOST_BYTES = 512 << 20
 """Bytes of all segments of one process. A sender's retention pauses its producer long before that."""
 
 KEEP = 2.0
