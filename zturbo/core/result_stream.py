@@ -15,7 +15,7 @@ __all__ = ["ResultStream"]
 AGAIN_AFTER = 1.0
 """Seconds of silence after which it asks again."""
 
-WINDOW_BYTES = 32 << 20
+WINDOW_BYTES = 64 << 20
 """Bytes of results that may be on the way or wait for the caller."""
 
 WINDOW_MAX = 32_768
@@ -23,7 +23,7 @@ WINDOW_MAX = 32_768
 
 WINDOW_MIN = 4
 
-SAY_BYTES = WINDOW_BYTES // 2
+SAY_BYTES = WINDOW_BYTES // 4
 """Bytes of results after which the sink is told that they have come: it keeps what it has lent until then."""
 
 
