@@ -30,7 +30,7 @@ SLOW = 0.01
 MAX_WINDOW = 16384
 """Tasks: some batches of the quickest tasks, of 2,048 each, so that no sender waits for a statement."""
 
-WINDOW_BYTES = 32 << 20
+WINDOW_BYTES = 64 << 20
 """Bytes that all senders together may have queued here, beside one message each."""
 
 
