@@ -48,7 +48,7 @@ print(signal.pthread_sigmask(signal.SIG_BLOCK, ()))
 
 
 def test_a_forked_process_leaves_handlers_and_note_to_the_worker() -> None:
-    ran = subprocess.run([sys.executable, "-c", FORKS], capture_output=True, text=True, timeout=60)
+    ran = subprocess.run([sys.executable, "-u", "-c", FORKS], capture_output=True, text=True, timeout=60)
     assert ran.stdout.split("\n")[:-1] == ["0 -15", "0", "[1, 1, 1]", "1", "(1, 7) True", "set()"], ran.stderr
     assert ran.stderr.count("came back from that code") == 3
 
