@@ -24,7 +24,7 @@ __all__ = ["MAX_WINDOW", "SLOW", "TARGET", "WINDOW_BYTES", "Meter", "Window"]
 TARGET = 0.05
 """Seconds of work that all senders together may have queued."""
 
-SLOW = 0.01
+SLOW = 0.1
 """Seconds a task takes; above that nothing is prefetched."""
 
 MAX_WINDOW = 16384

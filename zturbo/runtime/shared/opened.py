@@ -20,7 +20,7 @@ from zturbo.runtime.shared.folder import SharedFolder
 
 __all__ = ["Gone", "OpenedSegments"]
 
-MOST, MOST_BYTES = 256, 256 << 20
+MOST, MOST_BYTES = 256, 512 << 20
 """Extents of others, and their bytes, that this process has at once. Beyond these, it copies: a program that
 keeps all contents has them in memory of its own."""
 

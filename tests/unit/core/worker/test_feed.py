@@ -16,7 +16,7 @@ from zturbo.core.worker.job import WorkerJob
 from zturbo.core.worker.produced import Produced
 from zturbo.wire.messages import Batch, Path, Stamp
 
-FAST, SLOW = 0.0001, 0.1
+FAST, SLOW = 0.0001, 0.2
 """Seconds a task."""
 
 
