@@ -94,6 +94,8 @@ class Router:
         self.bad = 0
         """Messages that were dropped: they could not be read, or spoke in another's name."""
         self.shared = SharedContents.make(at_address(host_name(), self.address))
+        if self.shared is not None:
+            self.shared.wanted = True  # by workers; and what lies there need not go to the ledger's disk
         self._file = Path(bind[6:]) if bind.startswith("ipc://") and bind[6] != "@" else None
         self._handle = handle
         self.routes = Routes() if security is not None and bind.startswith("tcp:") else None
@@ -127,6 +129,8 @@ class Router:
             parts: list[Buffer] = [frame.buffer for frame in frames]
             if has_references(parts):
                 parts = self._resolved(parts)
+            elif len(parts) > 2 and self.shared is not None:  # large contents of another host's client
+                parts = self.shared.take_in(parts)
             message = read_request(parts)
             what = message.type_name
             identity = who if user is None else self._identity(who, user, message)

@@ -76,12 +76,24 @@ class ClientMemory:
         self._used()
         return self._shared.outgoing(self._broker, frames)
 
-    def incoming(self, frames: Sequence[Buffer]) -> list[Buffer]:
-        """The frames of a message from a process on this host; raises DecodeError."""
+    def incoming(self, frames: Sequence[Buffer], *, near: bool) -> list[Buffer]:
+        """The frames of a message from a sink.
+
+        Args:
+            frames: as they came.
+            near: whether the sink is on this host, so that it may refer to shared memory. One in another
+                container may see this client's memory, but is not believed; from then on it sends frames.
+
+        Raises:
+            DecodeError: what it refers to is not to be read. The client asks again.
+        """
         if not has_references(frames):
             return list(frames)
         if self._shared is None:
             raise DecodeError("references from a process that this one shares no memory with")
+        if not near:
+            self._shared.folder.stop_reading()
+            raise DecodeError("references from a process that is not on this host")
         self._used()
         return self._shared.incoming(frames)
 

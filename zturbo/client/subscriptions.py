@@ -461,7 +461,7 @@ class Subscriptions:
 
     def _message(self, socket: zmq.Socket[bytes], frames: list[Buffer]) -> DataMessage:
         """The message in the frames; raises DecodeError."""
-        return decode(self._memory.incoming(frames) if socket in self._near else frames)
+        return decode(self._memory.incoming(frames, near=socket in self._near))
 
     def _results(self, socket: zmq.Socket[bytes], message: Results, nbytes: int, now: float) -> None:
         for sub in self._jobs.get(message.job, ()):

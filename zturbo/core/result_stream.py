@@ -51,6 +51,8 @@ class ResultStream:
         self._told = -1
         self._ask_at = -math.inf
         self._quiet_until = -math.inf
+        self._missed = -1
+        """Index of the last result that was found missing, and asked for at once."""
         self._unsaid = 0
         """Bytes that have come since the last question."""
         self._bytes = 0
@@ -71,7 +73,9 @@ class ResultStream:
         if self.next < 0:
             self.next = self.taken = message.first
         if message.first > self.next:
-            self._ask_at = min(self._ask_at, now)
+            if self._missed != self.next:  # once: all that was sent behind it comes again with it
+                self._missed = self.next
+                self._ask_at = min(self._ask_at, now)
             return None
         self._ask_at = now + AGAIN_AFTER
         if message.total is not None and self.next >= message.first + message.n:
@@ -106,7 +110,7 @@ class ResultStream:
 
     def restart(self) -> None:
         """Ask anew: the results have moved to another sink, or the connection is new."""
-        self._told = -1
+        self._told = self._missed = -1
         self._ask_at = -math.inf
         self.problem = None
 
