@@ -6,6 +6,8 @@ import asyncio
 import json
 import os
 import platform
+import subprocess
+import sys
 from typing import Any
 
 from tests.support.cluster import Cluster, eventually, stage
@@ -68,3 +70,46 @@ def test_several_hosts() -> None:
         for host in told():
             for process in host["processes"]:
                 assert bool(process["code"]) == process["name"].startswith("p."), process
+
+
+FRAMES = """
+import json, sys
+from pathlib import Path
+import numpy as np
+from zturbo import Client
+
+folder, n, size = Path(sys.argv[1]), 64, 1 << 20
+
+def on_disk():
+    return sum(file.stat().st_blocks * 512 for file in folder.joinpath("state").rglob("*") if file.is_file())
+
+def came():
+    return int(Path("/sys/class/net/eth0/statistics/rx_bytes").read_text())
+
+with Client("tcp://10.99.0.1:5555", timeout=60) as client:
+    before, most = came(), 0
+    for i, frame in enumerate(client.map((np.full(size, i, np.uint8) for i in range(n)), "p")):
+        assert frame.shape == (size,) and (frame == i).all(), i
+        most = max(most, on_disk())
+    print(json.dumps({"disk": most / (n * size), "came": (came() - before) / (n * size)}))
+"""
+
+
+def test_large_contents_between_hosts_are_not_written_to_the_disk_and_come_once() -> None:
+    with some_hosts("ab") as (hosts, _):
+        file = hosts.folder / "frames.toml"
+        stage = '  [[pipeline.stage]]\n  name = "{}"\n  class = "tests.stages.contents:Same"\n'
+        stages = "".join(map(stage.format, ("first", "second")))
+        bind = f'bind = "tcp://10.99.0.1:5555"\nstate = "{hosts.folder}/state"'
+        file.write_text(f'[broker]\n{bind}\n\n[[pipeline]]\nname = "p"\ndurability = "process"\n\n{stages}')
+        hosts.run("a", "zturbo", "up", str(file), "--insecure", "--no-progress", "--without", "p.second")
+        broker = ("--broker", "tcp://10.99.0.1:5555", "--insecure")
+        hosts.run("b", "zturbo", "stage", str(file), "p.second", *broker)
+        command = (sys.executable, "-c", FRAMES, str(hosts.folder))
+        client = hosts.start("b", *command, stdout=subprocess.PIPE)
+        printed, _ = client.communicate(timeout=120)
+        assert client.returncode == 0
+        share = json.loads(printed)
+        # Once as results; and once as tasks for the stage there. A few may be sent again after a pause.
+        assert share["came"] < 4, share
+        assert share["disk"] < 0.5, "of roots and of results, either of which would be as much as there is"

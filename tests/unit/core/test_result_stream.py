@@ -28,6 +28,22 @@ def test_copies_are_skipped_and_a_gap_is_asked_for_at_once() -> None:
     assert stream.want(9.0) is None and stream.deadline() is None
 
 
+def test_a_gap_is_asked_for_once_however_much_comes_behind_it() -> None:
+    stream = ResultStream(JOB, 1, 0)
+    assert stream.want(0.0) is not None
+    asked = 0
+    for first in range(3, 40):  # the first message is lost; many are on the way
+        assert stream.results(results(first, 1), 10, 0.1) is None
+        asked += stream.want(0.1) is not None
+    assert asked == 1, "all of them come again: a question for each would bring each of them many times"
+    assert stream.want(0.1 + AGAIN_AFTER) is not None, "the answer was lost too"
+    assert stream.results(results(0, 3), 10, 1.2) == 0
+    assert stream.results(results(5, 1), 10, 1.3) is None and stream.want(1.3) is not None, "another gap"
+    stream.restart()
+    assert stream.want(1.3) is not None
+    assert stream.results(results(5, 1), 10, 1.4) is None and stream.want(1.4) is not None, "of another sink"
+
+
 def test_another_readers_results_are_none_of_ours() -> None:
     stream = ResultStream(JOB, 1, 0)
     assert stream.results(results(0, 1, token=2), 9, 0.0) is None and stream.next == 0

@@ -108,7 +108,7 @@ class SharedContents:
         out: list[Buffer] = []
         for buffer in buffers:
             view = memoryview(buffer)
-            there = view if isinstance(view.obj, Extent) else self.put(view, final=True)
+            there = None if isinstance(view.obj, Extent) else self.put(view, final=True)
             out.append(buffer if there is None else there)
         return out
 

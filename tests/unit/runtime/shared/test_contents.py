@@ -75,6 +75,16 @@ def test_a_buffer_goes_by_reference(a: SharedContents, b: SharedContents) -> Non
     assert first.readonly and second.readonly
 
 
+def test_a_buffer_that_has_come_in_a_message_can_go_on_by_reference(
+    a: SharedContents, b: SharedContents
+) -> None:
+    small, large, there = bytes(9), some(3), put(a, some(4))
+    taken = a.take_in([small, large, there])
+    assert taken[0] is small and taken[2] is there
+    assert a.outgoing(B, [b"head", b"blob", *taken])[0] != b"head"
+    assert has_references(a.outgoing(B, [b"head", b"blob", *taken])) and bytes(taken[1]) == bytes(large)
+
+
 def test_small_buffers_and_those_that_no_peer_reads_stay(a: SharedContents) -> None:
     assert a.put(some(1, SHARED_FROM - 1)) is None
     a.wanted = False
