@@ -286,16 +286,20 @@ class Node:
         self._posted.read()
 
     def _start_due(self, now: float) -> None:
-        early = self._early
-        for seat in self.seats:
-            early_one = self._wait_for_bind and seat.what.role != "broker"
-            if early_one:
-                early -= 1
-                if early < 0:
-                    continue
+        """Start children. Before the broker is ready, so many are started as there are CPUs for. One of them goes
+        on at once: a worker, which has its stage's code to load."""
+        seats, first = self.seats, None
+        if self._wait_for_bind:
+            brokers = [seat for seat in seats if seat.what.role == "broker"]
+            others = [seat for seat in seats if seat.what.role != "broker"]
+            first = next((seat for seat in others if seat.what.role == "worker"), None)
+            others.sort(key=lambda seat: seat is not first)
+            seats = [*others[: min(1, self._early)], *brokers, *others[1 : self._early]]
+        for seat in seats:
             if seat.child is None and seat.start_at is not None and now >= seat.start_at:
                 self._start(seat, now)
-            if seat.child is not None and seat.child.waits and not early_one:
+            waits = self._wait_for_bind and seat is not first and seat.what.role != "broker"
+            if seat.child is not None and seat.child.waits and not waits:
                 seat.child.begin()
                 self._tell("started", seat.child, "")
 
