@@ -286,8 +286,8 @@ class Node:
         self._posted.read()
 
     def _start_due(self, now: float) -> None:
-        """Start children. Before the broker is ready, so many are started as there are CPUs for. One of them goes
-        on at once: a worker, which has its stage's code to load."""
+        """Start children. Before the broker is ready, so many are started as there are CPUs for. One of them
+        goes on at once: a worker, which has its stage's code to load."""
         seats, first = self.seats, None
         if self._wait_for_bind:
             brokers = [seat for seat in seats if seat.what.role == "broker"]
