@@ -104,7 +104,7 @@ class SimMember:
             stage_name=self.stage,
             code=self.code,
             view=self.machine.receivers.view.number if self.machine.joined else 0,
-            jobs=tuple(self.machine.known()[:64]),
+            jobs=tuple(self.machine.known(0, 64)),
         )
         self.world.control(self.incarnation, BROKER, pack_control(message))
         self.world.control(self.incarnation, BROKER, pack_control(self.machine.progress()))

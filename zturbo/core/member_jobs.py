@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from itertools import islice
 from typing import Protocol
 
 from zturbo.core.counts import EndedJobs
@@ -49,7 +50,25 @@ class MemberJobs:
 
     def ranks(self) -> list[tuple[bytes, int, int]]:
         """(job, epoch, revision) of each job here."""
-        return [(name, *job.stamp.rank) for name, job in self._jobs.items()]
+        return self._some(0, len(self._jobs))
+
+    def _some(self, after: int, most: int) -> list[tuple[bytes, int, int]]:
+        some = islice(self._jobs.items(), after, after + most)
+        return [(name, *job.stamp.rank) for name, job in some]
+
+    def named(
+        self, after: int, most: int, more: Sequence[tuple[bytes, int, int]]
+    ) -> list[tuple[bytes, int, int]]:
+        """(job, epoch, revision) of some jobs: of those here, and then of some more.
+
+        Args:
+            after: how many to leave out at the front.
+            most: how many to return at most.
+            more: (job, epoch, revision) of the others.
+        """
+        here = self._some(after, most)
+        start = max(0, after - len(self._jobs))
+        return [*here, *more[start : start + most - len(here)]]
 
     def say_entered(self, name: bytes, epoch: int) -> None:
         """Tell a restarted broker which roots have wholly entered this job's sequencer."""

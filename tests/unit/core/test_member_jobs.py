@@ -49,6 +49,20 @@ def test_each_job_is_told_with_the_rank_of_its_stamp() -> None:
     assert Known().known.ranks() == [(JOB, 3, 2)]
 
 
+def test_jobs_are_named_some_at_a_time_and_then_those_that_are_waited_for() -> None:
+    known = Known()
+    for number in range(4):
+        name = bytes([number]) * 16
+        known.jobs[name] = Job(Stamp(name, 1, "p", {}, ME), None)
+    waited = [(OTHER, 7, 0), (ME, 8, 0)]
+    all_of_them = known.known.ranks() + waited
+    assert len(all_of_them) == 7
+    for most in (1, 2, 3, 5, 7, 9):
+        said = [known.known.named(after, most, waited) for after in range(0, 7, most)]
+        assert [one for some in said for one in some] == all_of_them
+        assert all(0 < len(some) <= most for some in said) and known.known.named(7, most, waited) == []
+
+
 @pytest.mark.parametrize(
     ("job", "epoch"), [(JOB, 2), (JOB, 4), (OTHER, 3)], ids=["an older epoch", "a newer epoch", "unknown"]
 )

@@ -63,6 +63,9 @@ class SinkMachine:
         self.rounds = Rounds(self._settle)
         self.receivers = Receivers(me, self.effects)
         self.jobs: dict[bytes, SinkJob] = {}
+        self._open: dict[bytes, SinkJob] = {}
+        """Those of them whose end the broker has not confirmed. There may be very many others, of which
+        results are kept."""
         self.known_jobs = MemberJobs(me, self.jobs, self.effects)
         self.ended = self.known_jobs.ended
         self.storing = Storing()
@@ -138,11 +141,13 @@ class SinkMachine:
             job = self.jobs.get(name)
             if job is not None and job.state is SinkJobState.COMPLETE:
                 job.move(SinkJobState.CONFIRMED)
+                del self._open[name]
                 self._busy[name] = None
         self.rounds.event(now)
 
     def _drop(self, job: bytes) -> None:
         del self.jobs[job]
+        self._open.pop(job, None)
         self._busy.pop(job, None)
         self._reports_due.drop(job)
         self.readers.drop(job)
@@ -194,13 +199,14 @@ class SinkMachine:
         if note:
             self.effects.append(Note(stamp.job, stamp, 0))
         if job is None:
-            self.jobs[stamp.job] = SinkJob.of(stamp, self._host)
+            self.jobs[stamp.job] = self._open[stamp.job] = SinkJob.of(stamp, self._host)
             for client, want in self.readers.begin(stamp.job):
                 self.want(client, want, now)
             return
         if stamp.epoch > job.stamp.epoch:
             self._enter_early(job, now)
             job.start_over(stamp)
+            self._open[stamp.job] = job
         else:
             job.stamp = stamp
         self._busy[stamp.job] = None
@@ -269,6 +275,7 @@ class SinkMachine:
         """All of the spool was read; these jobs' files were damaged, and are gone."""
         for job in damaged:
             self.jobs.pop(job, None)
+            self._open.pop(job, None)
             self._busy.pop(job, None)
             self._reports_due.drop(job)
             self.readers.drop(job)
@@ -326,7 +333,7 @@ class SinkMachine:
     @property
     def idle(self) -> bool:
         """Nothing is being stored, and the broker knows all that it is to know."""
-        unconfirmed = any(job.unconfirmed for job in self.jobs.values())
+        unconfirmed = any(job.unconfirmed for job in self._open.values())
         return not len(self.storing) and not self.recovery.untold and not unconfirmed
 
     def progress(self) -> to_broker.Progress:
@@ -334,29 +341,29 @@ class SinkMachine:
         spool. Of those with order ``roots`` that go on, the roots that have ended too."""
         counts = {
             name: (job.good, job.failed, job.sequencer.buffered, min(COUNT, job.spooled))
-            for name, job in self.jobs.items()
-            if not job.confirmed
+            for name, job in self._open.items()
         }
         ended = {
             name: (job.stamp.epoch, numbers)
-            for name, job in self.jobs.items()
+            for name, job in self._open.items()
             if not job.complete and (numbers := job.ends.numbers(job.servable))
         }
         return to_broker.Progress(incarnation=self.me, counts=counts, ended=ended)
 
     def load(self) -> tuple[int, int]:
         """(results that wait for their order; results that no client has taken), of jobs that go on."""
-        jobs = [job for job in self.jobs.values() if not job.confirmed]
+        jobs = self._open.values()
         unread = sum(max(0, job.released - job.cursor) for job in jobs)
         return sum(job.sequencer.buffered for job in jobs), unread
 
-    def known(self) -> list[tuple[bytes, int, int]]:
-        """(job, epoch, revision) of each job here: a newer stamp may have got lost."""
-        return self.known_jobs.ranks() + self.receivers.waited_for()
+    def known(self, after: int, most: int) -> list[tuple[bytes, int, int]]:
+        """(job, epoch, revision) of so many jobs, after so many others. A newer stamp may have got lost."""
+        return self.known_jobs.named(after, most, self.receivers.waited_for())
 
     def check(self) -> None:
         """Assert every invariant."""
         self.receivers.check()
+        assert self._open == {name: job for name, job in self.jobs.items() if not job.confirmed}
         for job in self.jobs.values():
             assert list(job.results.firsts) == sorted(set(job.results.firsts))
             assert job.cursor <= job.released

@@ -403,9 +403,9 @@ class WorkerMachine:
         buffered = sum(job.sequencer.buffered for job in self.jobs.values() if job.sequencer is not None)
         return waiting + buffered, running, self.senders.pending_tasks
 
-    def known(self) -> list[tuple[bytes, int, int]]:
-        """(job, epoch, revision) of each job here, so that the broker sends the newer stamps that it has."""
-        return self.known_jobs.ranks() + self.receivers.waited_for()
+    def known(self, after: int, most: int) -> list[tuple[bytes, int, int]]:
+        """(job, epoch, revision) of so many jobs, after so many others. The broker sends newer stamps."""
+        return self.known_jobs.named(after, most, self.receivers.waited_for())
 
     def located(self) -> list[Located]:
         """The places of tasks that the code has not finished, without those that wait for their order."""

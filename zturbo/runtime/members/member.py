@@ -88,8 +88,8 @@ class Role(Protocol):
     def progress(self) -> to_broker.Progress:
         """Its counts of the jobs that are here."""
 
-    def known(self) -> list[tuple[bytes, int, int]]:
-        """(job, epoch, revision) of each job here. Each hello names some of them, in turn."""
+    def known(self, after: int, most: int) -> list[tuple[bytes, int, int]]:
+        """(job, epoch, revision) of so many jobs, after so many others. Each hello names some of them."""
 
     def measured(self) -> Report:
         """What it has measured of itself, without what is the same for all members."""
@@ -255,11 +255,10 @@ class MemberLoop:
 
     def _some_jobs(self, role: Role) -> list[tuple[bytes, int, int]]:
         """Some of the jobs here. Several hellos in turn name all of them."""
-        jobs = role.known()
-        if self._told_jobs >= len(jobs):
-            self._told_jobs = 0
-        some = jobs[self._told_jobs : self._told_jobs + HELLO_JOBS]
-        self._told_jobs += HELLO_JOBS
+        some = role.known(self._told_jobs, HELLO_JOBS)
+        if not some and self._told_jobs:
+            self._told_jobs, some = 0, role.known(0, HELLO_JOBS)
+        self._told_jobs += len(some)
         return some
 
     # -- the loop -----------------------------------------------------------------------------

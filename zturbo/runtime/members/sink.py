@@ -144,9 +144,9 @@ class SinkProcess:
         """Its counts of the jobs that are here."""
         return self.machine.progress()
 
-    def known(self) -> list[tuple[bytes, int, int]]:
-        """(job, epoch, revision) of each job here."""
-        return self.machine.known()
+    def known(self, after: int, most: int) -> list[tuple[bytes, int, int]]:
+        """(job, epoch, revision) of so many jobs here, after so many others."""
+        return self.machine.known(after, most)
 
     def measured(self) -> Report:
         """What it has measured of itself."""

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import math
-import sys
 from collections.abc import Callable
-from types import FrameType
-from typing import Any
 
 import pytest
 
+from tests.support.steps import steps
 from tests.unit.broker.driven import (
     CLIENT,
     SINK,
@@ -33,24 +31,6 @@ FEW, MANY = 50, 2000
 
 OTHER = b"o" * 16
 """A second worker."""
-
-
-def steps(call: Callable[[], object]) -> int:
-    """Lines of Python that this runs."""
-    count = 0
-
-    def trace(frame: FrameType, event: str, arg: Any) -> Any:
-        nonlocal count
-        count += event == "line"
-        return trace
-
-    before = sys.gettrace()
-    sys.settrace(trace)
-    try:
-        call()
-    finally:
-        sys.settrace(before)
-    return count
 
 
 def name(i: int) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tests.support.steps import steps
 from zturbo.core.effects import Control, Store
 from zturbo.core.sink.machine import SinkMachine
 from zturbo.core.sink.pace import HIGH, LONGEST
@@ -75,3 +76,36 @@ def test_no_credit_is_given_while_results_wait_for_a_reader_or_the_disk_is_full(
     )
     sink.paused = False
     assert given(), "it rests from pauses"
+
+
+def with_results_of(jobs: int) -> SinkMachine:
+    """A sink that keeps results of so many jobs that have ended, and collects those of one."""
+    sink = a_sink()
+    names = [number.to_bytes(16, "big") for number in range(1, jobs + 2)]
+    for number, name in enumerate(names, 1):
+        stamp = Stamp(name, 1, "p", {}, ME)
+        ends = [End((), 1)] if number <= jobs else []
+        batch = Batch(name, 1, 1, [((0,), 1)], 1, b"\x01", ends=ends, stamp=stamp, number=number)
+        batch.source, batch.target = BROKER, ME
+        sink.data(batch, 0.0)
+        sink.stored([number], 0.0)
+        sink.rounds.end(0.0)
+        sink.effects.clear()
+    sink.confirm(names[:jobs], 0.0)
+    sink.rounds.end(0.0)
+    assert [job.confirmed for job in sink.jobs.values()] == [True] * jobs + [False]
+    sink.check()
+    return sink
+
+
+def test_what_it_says_now_and_then_costs_the_same_however_many_jobs_have_ended() -> None:
+    few, many = with_results_of(10), with_results_of(500)
+    for sink in (few, many):
+        assert sink.progress().counts.keys() == {[*sink.jobs][-1]}
+        assert sink.load() == (0, 1) and sink.idle
+
+    def said(sink: SinkMachine) -> list[int]:
+        calls = (sink.progress, sink.load, lambda: sink.known(5, 5), lambda: sink.idle)
+        return [steps(call) for call in calls]
+
+    assert said(few) == said(many)
