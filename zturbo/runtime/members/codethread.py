@@ -11,7 +11,7 @@ import math
 import signal
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -32,6 +32,9 @@ log = logging.getLogger("zturbo.worker")
 
 UNSEEN = 16
 """Hand-overs that this thread may be ahead of the loop, before it is paused."""
+
+SLOW = 0.002
+"""Seconds a task takes from which on the other thread runs the loop amid the code."""
 
 HOLD = 0.1
 """Seconds for which code without room is held, before it is looked whether its job goes on."""
@@ -227,7 +230,7 @@ class CodeThread:
         """Hand over what was produced, and wait until the code may go on."""
         self.post(given)
         if not self._resting:
-            if self._leads():
+            if self._leads() and not _slow(given):
                 self.lead.turn()
             else:
                 self.lead.hand_over()
@@ -265,3 +268,8 @@ class CodeThread:
     def wait(self, seconds: float) -> bool:
         """Wait until it has ended, for so long at most. Returns whether it has."""
         return self._ended.wait(seconds)
+
+
+def _slow(given: Sequence[Produced]) -> bool:
+    """Whether tasks take so long that the other thread had better send what they give, while the next one runs."""
+    return any(one.tasks and one.seconds >= SLOW * one.tasks for one in given)

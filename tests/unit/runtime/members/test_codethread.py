@@ -59,6 +59,8 @@ class Rig:
         self.by: list[str] = []
         """Name of the thread that has given each work."""
         self.taken = 0
+        self.takers: SimpleQueue[str] = SimpleQueue()
+        """Name of the thread that has taken each output."""
         self.calls: SimpleQueue[Callable[[float], None] | None] = SimpleQueue()
         self.code = CodeThread(
             "s",
@@ -73,19 +75,26 @@ class Rig:
         self.runner = kind(
             Production(StageHost(stage, name="s", index=0), self.code.give, {JOB: 1}.get, 1 << 20)
         )
-        self.follower = threading.Thread(target=self.code.lead.follow, name="io")
+        self.follower = threading.Thread(target=self.code.lead.follow, name="io", daemon=True)
         self.calls.put(lambda now: self.next())
 
-    def run(self) -> None:
+    def start(self) -> None:
         self.code.may_lead = True
         for number in (signal.SIGINT, signal.SIGALRM):  # those of pytest and its plugins
             self.code.handlers.setdefault(number, signal.getsignal(number))
         self.follower.start()
+
+    def run(self) -> None:
+        self.start()
         self.code.run(self.runner)
+        self.end()
+        assert self.code.wait(0.0)
+
+    def end(self) -> None:
         self.stopping = True
         self.wake()
         self.follower.join(30.0)
-        assert not self.follower.is_alive() and self.code.wait(0.0)
+        assert not self.follower.is_alive()
 
     def next(self) -> None:
         self.by.append(threading.current_thread().name)
@@ -98,6 +107,7 @@ class Rig:
 
     def take(self, given: list[Produced], now: float) -> None:
         self.taken += sum(one.tasks for one in given)
+        self.takers.put(threading.current_thread().name)
         if any(one.works for one in given):
             self.next()
 
@@ -145,6 +155,20 @@ def test_it_leaves_the_loop_to_the_other_thread(
     rig.run()
     assert rig.taken == 50
     assert set(rig.by[1:]) == {"io"}
+
+
+@pytest.mark.parametrize(("seconds", "thread"), [(1e-5, "MainThread"), (0.01, "io")])
+def test_what_a_slow_task_gives_is_sent_by_the_other_thread_while_the_next_one_runs(
+    seconds: float, thread: str
+) -> None:
+    rig = Rig(Plain, 0, Runner)
+    rig.start()
+    try:
+        rig.code.lead.lead(lambda: not rig.code.works.empty())  # this rig gives no work but its last
+        rig.code.give([Produced(JOB, 1, [], None, 4, 4 * seconds)])
+        assert rig.takers.get(timeout=30.0) == thread
+    finally:
+        rig.end()
 
 
 def test_handlers_of_zturbo_itself_do_no_harm() -> None:
