@@ -271,5 +271,5 @@ class CodeThread:
 
 
 def _slow(given: Sequence[Produced]) -> bool:
-    """Whether tasks take so long that the other thread had better send what they give, while the next one runs."""
+    """Whether tasks take so long that the other thread is to send what they give, while the next one runs."""
     return any(one.tasks and one.seconds >= SLOW * one.tasks for one in given)
