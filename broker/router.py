@@ -24,7 +24,7 @@ from zturbo.runtime.net.peers import user_of
 from zturbo.runtime.net.routes import LENGTH, Routes
 from zturbo.runtime.net.sockets import has_more, make, send_frames
 from zturbo.runtime.shared.contents import SharedContents, at_address, has_references
-from zturbo.wire.control import from_broker
+from zturbo.wire.control import from_broker, to_broker
 from zturbo.wire.control.codec import MAX_CONTROL, pack_control, read_request, ref_of
 from zturbo.wire.control.message import Message
 from zturbo.wire.messages import MAX_FRAMES, Buffer
@@ -94,8 +94,6 @@ class Router:
         self.bad = 0
         """Messages that were dropped: they could not be read, or spoke in another's name."""
         self.shared = SharedContents.make(at_address(host_name(), self.address))
-        if self.shared is not None:
-            self.shared.wanted = True  # by workers; and what lies there need not go to the ledger's disk
         self._file = Path(bind[6:]) if bind.startswith("ipc://") and bind[6] != "@" else None
         self._handle = handle
         self.routes = Routes() if security is not None and bind.startswith("tcp:") else None
@@ -129,13 +127,11 @@ class Router:
             parts: list[Buffer] = [frame.buffer for frame in frames]
             if has_references(parts):
                 parts = self._resolved(parts)
-            elif len(parts) > 2 and self.shared is not None:  # large contents of another host's client
-                parts = self.shared.take_in(parts)
             message = read_request(parts)
             what = message.type_name
             identity = who if user is None else self._identity(who, user, message)
             if identity is not None:
-                self._handle(identity, message, time.monotonic(), user)
+                self._handle(identity, self._taken_in(message), time.monotonic(), user)
         except AccessDenied as error:
             self.bad += 1
             if self._audit is not None:
@@ -190,6 +186,21 @@ class Router:
         if self.shared is None:
             raise DecodeError("references from a process that this one shares no memory with")
         return self.shared.incoming(frames)
+
+    def _taken_in(self, message: Message) -> Message:
+        """A message whose large buffers lie in shared memory, also those of a client on another host."""
+        if self.shared is None or not isinstance(message, (to_broker.Feed, to_broker.Submit)):
+            return message
+        contents = message.contents
+        jobs = () if isinstance(message, to_broker.Feed) else message.jobs
+        roots = [job.parts for job in jobs] or [len(contents)]
+        if len(contents) < 2 or sum(roots) != len(contents):
+            return message
+        taken: list[Buffer] = []
+        for size in roots:
+            parts = contents[len(taken) : len(taken) + size]
+            taken += [*parts[:1], *self.shared.take_in(parts[1:])]
+        return message.but(contents=tuple(taken))
 
     def _refuse(self, who: bytes, frames: list[zmq.Frame], kind: str, text: str) -> None:
         """Answer a request that has a ref, so that its client need not wait."""

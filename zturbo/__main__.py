@@ -1,5 +1,6 @@
 """``zturbo``, and ``python -m zturbo``."""
 
+import os
 import sys
 
 __all__ = ["main"]
@@ -17,7 +18,10 @@ def main() -> int:
             # It starts children: what they import is imported while the command itself is.
             from zturbo.runtime.node.forking import start_forking
 
-            forking = start_forking([*MODULES.values()])
+            modules = [*MODULES.values()]
+            if len(os.sched_getaffinity(0)) > 1:  # a worker loads its code while others are imported
+                modules.sort(key=lambda module: module != MODULES["worker"])
+            forking = start_forking(modules)
         try:
             from zturbo.cli import main as run
         except BaseException:

@@ -10,6 +10,8 @@ import subprocess
 import sys
 from typing import Any
 
+import pytest
+
 from tests.support.cluster import Cluster, eventually, stage
 from tests.support.four_hosts import ask, some_hosts
 from zturbo import AsyncClient, Job, Task
@@ -95,16 +97,22 @@ with Client("tcp://10.99.0.1:5555", timeout=60) as client:
 """
 
 
-def test_large_contents_between_hosts_are_not_written_to_the_disk_and_come_once() -> None:
+@pytest.mark.parametrize("there", [("second",), ("first", "second")], ids=["one stage", "both stages"])
+def test_large_contents_between_hosts_are_not_written_to_the_disk_and_come_once(
+    there: tuple[str, ...],
+) -> None:
+    """Some stages are on the client's host, and the broker and the sink are on another one."""
     with some_hosts("ab") as (hosts, _):
         file = hosts.folder / "frames.toml"
         stage = '  [[pipeline.stage]]\n  name = "{}"\n  class = "tests.stages.contents:Same"\n'
         stages = "".join(map(stage.format, ("first", "second")))
         bind = f'bind = "tcp://10.99.0.1:5555"\nstate = "{hosts.folder}/state"'
         file.write_text(f'[broker]\n{bind}\n\n[[pipeline]]\nname = "p"\ndurability = "process"\n\n{stages}')
-        hosts.run("a", "zturbo", "up", str(file), "--insecure", "--no-progress", "--without", "p.second")
+        without = [word for name in there for word in ("--without", f"p.{name}")]
+        hosts.run("a", "zturbo", "up", str(file), "--insecure", "--no-progress", *without)
         broker = ("--broker", "tcp://10.99.0.1:5555", "--insecure")
-        hosts.run("b", "zturbo", "stage", str(file), "p.second", *broker)
+        for name in there:
+            hosts.run("b", "zturbo", "stage", str(file), f"p.{name}", *broker)
         command = (sys.executable, "-c", FRAMES, str(hosts.folder))
         client = hosts.start("b", *command, stdout=subprocess.PIPE)
         printed, _ = client.communicate(timeout=120)

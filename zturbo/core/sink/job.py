@@ -72,7 +72,12 @@ JOB: Table[SinkJobState] = Table(
             COLLECTING,
             "a higher epoch, before it was confirmed: what is not in order yet comes again",
         ),
-        (CONFIRMED, COLLECTING, "a higher epoch, from a broker that does not know of the end"),
+        (
+            CONFIRMED,
+            COLLECTING,
+            "a higher epoch, from a broker that has lost the end; some of it comes again",
+        ),
+        (CONFIRMED, COMPLETE, "a higher epoch, from a broker that has lost the end: it is told again"),
     ],
 )
 
@@ -384,6 +389,9 @@ class SinkJob:
             self.sequencer.keep_prefix()
             if self.complete and not self.sequencer.complete:
                 self.move(COLLECTING)
+        if self.confirmed:
+            self.move(COMPLETE)
+            self.report_at = -math.inf
         self.stamp = stamp
         if stamp.fail_fast and self.failure is None:
             own = next((failure.error for failure in self.results.errors.values() if failure.error), None)

@@ -33,8 +33,8 @@ log = logging.getLogger("zturbo.worker")
 UNSEEN = 16
 """Hand-overs that this thread may be ahead of the loop, before it is paused."""
 
-SLOW = 0.002
-"""Seconds a task takes from which on the other thread runs the loop amid the code."""
+BESIDE = 0.002
+"""Seconds a task takes from which on the other thread runs the loop, beside the code."""
 
 HOLD = 0.1
 """Seconds for which code without room is held, before it is looked whether its job goes on."""
@@ -272,4 +272,4 @@ class CodeThread:
 
 def _slow(given: Sequence[Produced]) -> bool:
     """Whether tasks take so long that the other thread is to send what they give, while the next one runs."""
-    return any(one.tasks and one.seconds >= SLOW * one.tasks for one in given)
+    return any(one.tasks and one.seconds >= BESIDE * one.tasks for one in given)

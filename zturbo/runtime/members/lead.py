@@ -62,6 +62,8 @@ class Lead:
         """How often it has done so."""
         self._dozes = False
         """Whether the follower waits for that."""
+        self._stays = False
+        """Whether the follower leads until the code's thread wants to."""
         self._calls: SimpleQueue[None] = SimpleQueue()
 
     # -- the code's thread --------------------------------------------------------------------
@@ -101,7 +103,7 @@ class Lead:
 
     def hand_over(self) -> None:
         """Let the follower lead at once, if it does not."""
-        if not self._baton.locked():
+        if not self._stays:
             self._since = -math.inf
             self._call()
 
@@ -129,7 +131,9 @@ class Lead:
                 self._wait(max(pause, STEP - ran))
                 pause = min(LONG, 2 * pause)
             elif ran >= LONG:
+                self._stays = True
                 self._rounds(math.inf)
+                self._stays = False
                 pause = STEP
             else:
                 self._rounds(0.0)

@@ -535,6 +535,7 @@ class MemberLoop:
 def start_member(side: ChildSide, stage: str) -> MemberLoop:
     """The loop of a member that a node started."""
     spec = side.spec
+    side.wait_to_go()
     side.at_exit(Path(spec["folder"]))  # before the folder is made, since the node may die at any time
     if (pool := pool_path()) is not None:
         side.at_exit(pool / spec["incarnation"].hex())

@@ -319,7 +319,7 @@ class SinkProcess:
             return
         batch = effect.batch
         job = self.machine.jobs.get(effect.job)
-        stays = batch.buffers and effect.durability != "fsync" and job is not None and job.once
+        stays = bool(batch.buffers) and effect.durability != "fsync" and job is not None and job.once
         if stays and self.loop.shared is not None:
             batch.buffers = self.loop.shared.take_in(batch.buffers)
         frames: Sequence[Buffer] = encode(batch)

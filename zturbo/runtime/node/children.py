@@ -20,7 +20,7 @@ import msgpack
 from zturbo.hardware.binding import bound_environment, cpus_to_bind, on_cpus
 from zturbo.runtime.node.forking import Forked, Forking, Unavailable
 from zturbo.runtime.process.boot import command
-from zturbo.runtime.process.childside import LENGTH, STOP, UNFIT
+from zturbo.runtime.process.childside import GO, LENGTH, STOP, UNFIT
 from zturbo.runtime.process.descendants import MARK, end_descendants
 from zturbo.runtime.process.descriptors import LOST_DESCRIPTORS
 from zturbo.runtime.process.forkserver import Order
@@ -94,6 +94,8 @@ class Child:
         self._reports = msgpack.Unpacker(raw=False)
         self._untold: dict[str, Any] | None = None
         """Its spec, if it has not been told that yet."""
+        self.early = False
+        """Whether it loads its code, and waits for :meth:`go`."""
         self.process: subprocess.Popen[bytes] | Forked
         with contextlib.ExitStack() as undo:
             self._start(env, output, forking, undo)
@@ -184,9 +186,14 @@ class Child:
         """Whether it waits to be told what it is."""
         return self._untold is not None
 
-    def begin(self) -> None:
-        """Tell it what it is, so that it goes on."""
-        raw, self._untold = msgpack.packb(self._untold), None
+    def begin(self, *, early: bool = False) -> None:
+        """Tell it what it is, so that it goes on.
+
+        Args:
+            early: only to load its code: it connects to the broker after :meth:`go`.
+        """
+        raw, self._untold = msgpack.packb({**(self._untold or {}), "early": early}), None
+        self.early = early
         self.started = time.monotonic()
         assert self.process.stdin is not None
         try:
@@ -194,6 +201,13 @@ class Child:
             self.process.stdin.flush()
         except BrokenPipeError:
             log.debug("%s ended before it was told anything", self.what.name)
+
+    def go(self) -> None:
+        """Let it connect to the broker."""
+        self.early = False
+        assert self.process.stdin is not None
+        with contextlib.suppress(BrokenPipeError):
+            os.write(self.process.stdin.fileno(), GO)
 
     def _abandon(self) -> None:
         """End the process, since it cannot be watched."""

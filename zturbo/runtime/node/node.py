@@ -134,9 +134,10 @@ class Node:
         on_event: called with ``started``, ``ready``, ``joined``, ``failed`` or ``exited``, the child, and a
             text; with ``unfit`` in place of ``exited`` if the child can never join and is not started again.
         env: environment of the children.
-        broker_first: let the other children begin once the node's own broker is ready. If the address of this
-            broker is in use, another broker is there, and no child of this node is to join that one. Some of
-            them are started before, so that they import their modules while the broker starts.
+        broker_first: let the other children connect once the node's own broker is ready. If the address of
+            this broker is in use, another broker is there, and no child of this node is to join that one.
+            Some of them are started before, so that they import their modules while the broker starts; one
+            worker loads its stage's code, too.
         output: descriptor of the children's stdout and stderr; None for this process's.
         security: the keys of this node, if there are keys; its children are told of their file.
         forking: forks its children; None to start each as a program.
@@ -286,8 +287,8 @@ class Node:
         self._posted.read()
 
     def _start_due(self, now: float) -> None:
-        """Start children. Before the broker is ready, so many are started as there are CPUs for. One of them
-        goes on at once: a worker, which has its stage's code to load."""
+        """Start children. Before the broker is ready, so many are started as there are CPUs for. One of them,
+        a worker, loads its stage's code meanwhile."""
         seats, first = self.seats, None
         if self._wait_for_bind:
             brokers = [seat for seat in seats if seat.what.role == "broker"]
@@ -300,8 +301,10 @@ class Node:
                 self._start(seat, now)
             waits = self._wait_for_bind and seat is not first and seat.what.role != "broker"
             if seat.child is not None and seat.child.waits and not waits:
-                seat.child.begin()
+                seat.child.begin(early=seat is first)
                 self._tell("started", seat.child, "")
+            elif seat.child is not None and seat.child.early and not self._wait_for_bind:
+                seat.child.go()
 
     def _start(self, seat: Seat, now: float) -> None:
         incarnation = os.urandom(16)

@@ -14,12 +14,11 @@ import sys
 __all__ = ["FORK_SERVER", "MODULES", "command", "main", "ours_first", "split_path"]
 
 MODULES = {
-    "worker": "zturbo.runtime.members.worker",
     "broker": "zturbo_broker",
     "sink": "zturbo.runtime.members.sink",
+    "worker": "zturbo.runtime.members.worker",
 }
-"""Role of a child -> the module that it runs. The first one is needed first: a worker then loads its stage's
-code while the others are imported."""
+"""Role of a child -> the module that it runs."""
 
 FORK_SERVER = "zturbo.runtime.process.forkserver"
 """The module that forks children in place of being run; each of them goes on with a module of its own."""

@@ -32,15 +32,15 @@ from zturbo.runtime.process.descriptors import LOST_DESCRIPTORS, out_of_the_way
 from zturbo.runtime.process.running import RunningNote
 from zturbo.runtime.process.stackfile import answer_signals
 
-__all__ = ["LENGTH", "REFUSED", "STOP", "UNFIT", "ChildSide"]
+__all__ = ["GO", "LENGTH", "REFUSED", "STOP", "UNFIT", "ChildSide"]
 
 log = logging.getLogger("zturbo.node")
 
 LENGTH = struct.Struct("<I")
 """The length of the spec, in bytes, which precedes it."""
 
-STOP = b"s"
-"""The word on a worker's pipe that tells it to leave."""
+STOP, GO = b"s", b"g"
+"""The words on a worker's pipe that tell it to leave, and to connect to the broker."""
 
 REFUSED = 3
 """Exit code of a member that the broker has refused, or taken out: its code is not to blame."""
@@ -76,6 +76,9 @@ class ChildSide:
         """Its note of the tasks that it runs."""
         self.handlers: dict[int, Any] = {}
         """Signal -> the handler that it has here."""
+        self._goes = threading.Event()
+        if not spec.get("early"):
+            self._goes.set()
         self.on_stop: Callable[[], None] | None = None
         """Called in another thread when the parent tells it to leave."""
 
@@ -134,13 +137,19 @@ class ChildSide:
         self.handlers[number] = handler
         signal.signal(number, handler)
 
+    def wait_to_go(self) -> None:
+        """Wait until the parent's own broker runs, if this process was told of its work before."""
+        self._goes.wait()
+
     def at_exit(self, folder: Path) -> None:
         """Remove this folder if the parent dies."""
         self._folders.append(folder)
 
     def _watch(self, stdin: int) -> None:
-        while self._read_word(stdin):
-            if self.on_stop is not None:
+        while words := self._read_word(stdin):
+            if GO in words:
+                self._goes.set()
+            if STOP in words and self.on_stop is not None:
                 self.on_stop()
         if self.spec.get("role") == "broker":
             os.kill(os.getpid(), signal.SIGTERM)

@@ -103,14 +103,21 @@ class SharedContents:
         return self.segments.write(view)
 
     def take_in(self, buffers: Sequence[Buffer]) -> list[Buffer]:
-        """Buffers that have come in messages, which no code changes: large ones lie in shared memory then, if
-        there is room."""
-        out: list[Buffer] = []
-        for buffer in buffers:
-            view = memoryview(buffer)
-            there = None if isinstance(view.obj, Extent) else self.put(view, final=True)
-            out.append(buffer if there is None else there)
-        return out
+        """Let large buffers lie in shared memory that have come in messages, if there is room.
+
+        It is for out-of-band buffers alone, and for those that no code changes any more. Whether a peer here
+        may get them does not matter: what lies there need not be written to a file.
+
+        Returns:
+            Them, each as a view of shared memory or as it was.
+        """
+        return [self._taken_in(buffer) for buffer in buffers]
+
+    def _taken_in(self, buffer: Buffer) -> Buffer:
+        view = memoryview(buffer)
+        if view.nbytes < SHARED_FROM or isinstance(view.obj, Extent) or os.getpid() != self._pid:
+            return buffer
+        return self.segments.write(view) or buffer
 
     def room(self, nbytes: int) -> memoryview | None:
         """So many bytes of shared memory to write to; None if a buffer of that size does not go there."""

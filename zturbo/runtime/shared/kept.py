@@ -48,8 +48,8 @@ record. A process that writes segments has twice as many, so it finds one whose 
 MOST = 128
 """Segments in a kept folder at most. A process that has many more of other processes copies what comes."""
 
-HIGH_BYTES = 224 << 20
-"""Bytes of segments above which the oldest moves at once."""
+HIGH = 7 / 8
+"""The part of these bytes above which the oldest segment moves at once."""
 
 AGE = 2.0
 """Seconds after which a segment moves. A reader that keeps up has taken it before."""
@@ -120,6 +120,8 @@ class KeptContents:
         """Those in shared memory, the oldest first."""
         self.nbytes = 0
         """Of these."""
+        self._most = MOST_BYTES
+        """Bytes that there may be, as the file system was last seen."""
         self._freed: list[Place] = []
         """Where segments that are not needed any more lie on the disk: the thread gives that back."""
         self._thread: threading.Thread | None = None
@@ -198,7 +200,8 @@ class KeptContents:
         if len(self._segments) >= MOST:
             return False
         total, free = found.f_blocks * found.f_frsize, found.f_bavail * found.f_frsize
-        return self.nbytes + size <= min(MOST_BYTES, total // 8) and free >= total // 4
+        self._most = min(MOST_BYTES, total // 8)
+        return self.nbytes + size <= self._most and free >= total // 4
 
     def frames(self, record: Sequence[Buffer]) -> list[Buffer]:
         """The frames of a record, as they were given to :meth:`keep`.
@@ -268,7 +271,7 @@ class KeptContents:
         if self._thread is None:
             self._thread = threading.Thread(target=self._run, name="kept", daemon=True)
             self._thread.start()
-        elif self.nbytes > HIGH_BYTES or len(self._segments) == 1:
+        elif self.nbytes > HIGH * self._most or len(self._segments) == 1:
             self._wake.notify()
 
     def _run(self) -> None:
@@ -296,7 +299,7 @@ class KeptContents:
                 self._wake.wait()
                 continue
             left = oldest[1].at + AGE - monotonic()
-            if left <= 0 or self.nbytes > HIGH_BYTES:
+            if left <= 0 or self.nbytes > HIGH * self._most:
                 return oldest[0]
             self._wake.wait(left)
         return None

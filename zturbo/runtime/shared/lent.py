@@ -13,7 +13,7 @@ from zturbo.wire.messages import Buffer
 
 __all__ = ["Lent"]
 
-MOST_BYTES = 128 << 20
+MOST_BYTES = 256 << 20
 """Bytes that are lent at once; other results are sent in messages."""
 
 KEEP = 2.0

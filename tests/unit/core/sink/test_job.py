@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -92,7 +94,7 @@ def test_a_job_is_complete_once_and_says_when() -> None:
     job.move(SinkJobState.CONFIRMED)
     assert job.complete and job.confirmed and not job.unconfirmed
     with pytest.raises(ImpossibleTransition, match="epoch 1"):
-        job.move(SinkJobState.COMPLETE)
+        a_job().move(SinkJobState.CONFIRMED)
 
 
 def test_what_no_correct_sender_sends_is_told_and_the_rest_of_the_job_goes_on() -> None:
@@ -193,6 +195,15 @@ def test_a_complete_job_starts_over_only_for_what_was_held_back() -> None:
     assert job.state is SinkJobState.COLLECTING and job.released == 1
     enter(job, 2, a_batch(1, first=1, ends=2))
     assert job.complete and (job.good, job.failed) == (2, 0)
+
+
+def test_a_broker_that_has_lost_a_jobs_end_is_told_again() -> None:
+    job = a_job()
+    enter(job, 1, a_batch(0, 1, ends=2))
+    job.move(SinkJobState.CONFIRMED)
+    job.report_at = 9.0
+    job.start_over(stamp(2))
+    assert job.unconfirmed and job.report_at == -math.inf and job.released == 2, "all of it is here"
 
 
 @pytest.mark.parametrize("order", ["path", "roots", "none", "meta:at"])

@@ -109,3 +109,17 @@ def test_what_it_says_now_and_then_costs_the_same_however_many_jobs_have_ended()
         return [steps(call) for call in calls]
 
     assert said(few) == said(many)
+
+
+def test_a_job_that_had_ended_goes_on_where_its_broker_has_lost_that() -> None:
+    sink = with_results_of(3)
+    name = next(iter(sink.jobs))
+    sink.stamp(Stamp(name, 2, "p", {}, ME), 1.0)
+    sink.rounds.end(1.0)
+    sink.check()
+    assert sink.progress().counts.keys() == {name, [*sink.jobs][-1]}
+    said = [effect.message for effect in sink.effects if isinstance(effect, Control)]
+    (told,) = [message for message in said if isinstance(message, to_broker.Complete)]
+    assert told.jobs == ((name, 2, 1, 0),)
+    sink.confirm([name], 1.0)
+    sink.check()

@@ -1,4 +1,4 @@
-"""Children are started before the node's broker is ready, and told what they are when it is."""
+"""Children are started before the node's broker is ready, and connect to it when it is."""
 
 from __future__ import annotations
 
@@ -14,6 +14,9 @@ PLAYED = """
 import os, pathlib, time
 from zturbo.runtime.process.childside import ChildSide
 side = ChildSide.open()
+if side.spec.get("loaded"):
+    pathlib.Path(side.spec["loaded"]).touch()
+side.wait_to_go()
 go = side.spec.get("go")
 while go and not os.path.exists(go):
     time.sleep(0.01)
@@ -67,6 +70,43 @@ def test_the_broker_keeps_a_cpu_to_itself(tmp_path: Path, monkeypatch: pytest.Mo
         (tmp_path / "go").touch()
         node.run(lambda: node.ready)
         assert [child.what.name for child in node.children] == ["broker", "one", "two"]
+    finally:
+        node.stop()
+        node.stop()
+        node.run()
+        node.close()
+
+
+@pytest.mark.parametrize("cpus", [1, 2])
+def test_a_worker_loads_its_code_before_the_broker_is_ready(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cpus: int
+) -> None:
+    (tmp_path / "played.py").write_text(PLAYED)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {*range(cpus)})
+    env = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    events: list[tuple[str, str]] = []
+    node = Node(
+        f"ipc://{tmp_path}/broker",
+        host="here",
+        on_event=lambda kind, child, text: events.append((kind, child.what.name)),
+        env=env,
+        broker_first=True,
+    )
+    loaded, go = tmp_path / "loaded", tmp_path / "go"
+    try:
+        node.add(ChildSpec("broker", "broker", "played", {"go": str(go)}))
+        node.add(ChildSpec("sink", "sink", "played"))
+        for name in ("one", "two"):
+            node.add(ChildSpec("worker", name, "played", {"loaded": str(loaded)} if name == "one" else {}))
+        node.wake()
+        began = ["broker"] if cpus == 1 else ["one", "broker"]
+        node.run(lambda: events == [("started", name) for name in began] and loaded.exists() == (cpus > 1))
+        assert sorted(child.what.name for child in node.children) == sorted(began)
+        assert not any(child.is_ready for child in node.children), "it does not connect yet"
+        go.touch()
+        node.run(lambda: node.ready)
+        assert [kind for kind, name in events if name == "one"] == ["started", "ready"]
+        assert events.index(("ready", "broker")) < events.index(("ready", "one"))
     finally:
         node.stop()
         node.stop()

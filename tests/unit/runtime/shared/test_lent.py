@@ -32,5 +32,5 @@ def test_not_for_ever() -> None:
     kept.trim(lent.KEEP + 1)
     assert kept.nbytes == 1
     assert not kept.full
-    kept.lend(A, JOB, 2, [memoryview(bytes(1 << 20)) for _ in range(128)], 0.0)
+    kept.lend(A, JOB, 2, [memoryview(bytes(1 << 20)) for _ in range(lent.MOST_BYTES >> 20)], 0.0)
     assert kept.full
