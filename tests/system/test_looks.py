@@ -167,7 +167,8 @@ def test_a_trace_follows_tasks_through_the_stages(tmp_path: Path, capsys: pytest
         tracks = {event["args"]["name"] for event in events if event["name"] == "thread_name"}
         assert len(tracks) == 3, "that of the dead worker is there, too"
         code = [event for event in events if event["name"] == "code"]
-        assert sum(event["args"].get("tasks", 0) for event in code) == 40
+        ran = sum(event["args"].get("tasks", 0) for event in code)
+        assert 40 <= ran <= 43, "acks of the last ones may have been on their way: these run again"
         assert all(event["dur"] > 0 for event in code)
         assert sum(event["ph"] == "s" for event in events) >= 15
         assert any(event["cat"] == "death" for event in events if event["ph"] == "i")
