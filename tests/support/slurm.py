@@ -42,7 +42,9 @@ class Slurm:
         self.folder.chmod(0o755)
         self.nodes = nodes
         self.conf = self.folder / "slurm.conf"
-        self.env = {**os.environ, "PATH": PATH, "SLURM_CONF": str(self.conf)}
+        temporary = self.folder / "tmp"  # Slurm may kill a node with all of its children
+        temporary.mkdir()
+        self.env = {**os.environ, "PATH": PATH, "SLURM_CONF": str(self.conf), "TMPDIR": str(temporary)}
         self.env.pop("XDG_RUNTIME_DIR", None)  # so that TMPDIR says where sockets are
         self.space = f"zt-{uuid.uuid4().hex[:6]}-slurm"
         # Not "ip netns exec": that mounts another /sys, without the cgroups that slurmd looks for.
