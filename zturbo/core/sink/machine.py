@@ -122,6 +122,7 @@ class SinkMachine:
                 self.reports.known_failures(job)
         elif known is not None and stamp.rank > known.stamp.rank and stamp.spool != self._spool:
             self._drop(stamp.job)
+            self.effects.append(Drop(stamp.job))
         self.rounds.event(now)
 
     def forget(self, jobs: Sequence[bytes], now: float) -> None:
@@ -132,6 +133,7 @@ class SinkMachine:
                 counts = (job.stamp.epoch, job.good, job.failed)
                 self.readers.end(job)
                 self._drop(name)
+                self.effects.append(Drop(name))
             self.ended.add(name, counts, now)
         self.rounds.event(now)
 
@@ -146,12 +148,12 @@ class SinkMachine:
         self.rounds.event(now)
 
     def _drop(self, job: bytes) -> None:
-        del self.jobs[job]
+        """Forget all that is known of a job, if anything is. Its spool is not touched."""
+        self.jobs.pop(job, None)
         self._open.pop(job, None)
         self._busy.pop(job, None)
         self._reports_due.drop(job)
         self.readers.drop(job)
-        self.effects.append(Drop(job))
 
     # -- data ---------------------------------------------------------------------------------
     def data(self, message: DataMessage, now: float) -> None:
@@ -274,11 +276,7 @@ class SinkMachine:
     def recovery_done(self, damaged: list[bytes], now: float) -> None:
         """All of the spool was read; these jobs' files were damaged, and are gone."""
         for job in damaged:
-            self.jobs.pop(job, None)
-            self._open.pop(job, None)
-            self._busy.pop(job, None)
-            self._reports_due.drop(job)
-            self.readers.drop(job)
+            self._drop(job)
         self.recovery.read(damaged, now)
 
     def durability(self, name: bytes) -> str:

@@ -192,7 +192,8 @@ class Child:
         Args:
             early: only to load its code: it connects to the broker after :meth:`go`.
         """
-        raw, self._untold = msgpack.packb({**(self._untold or {}), "early": early}), None
+        assert self._untold is not None
+        raw, self._untold = msgpack.packb({**self._untold, "early": early}), None
         self.early = early
         self.started = time.monotonic()
         assert self.process.stdin is not None

@@ -291,11 +291,10 @@ class Node:
         a worker, loads its stage's code meanwhile."""
         seats, first = self.seats, None
         if self._wait_for_bind:
-            brokers = [seat for seat in seats if seat.what.role == "broker"]
-            others = [seat for seat in seats if seat.what.role != "broker"]
-            first = next((seat for seat in others if seat.what.role == "worker"), None)
-            others.sort(key=lambda seat: seat is not first)
-            seats = [*others[: min(1, self._early)], *brokers, *others[1 : self._early]]
+            first = next((seat for seat in seats if seat.what.role == "worker"), None)
+            seats = sorted(seats, key=lambda seat: seat is not first)
+            early = [seat for seat in seats if seat.what.role != "broker"][: self._early]
+            seats = [seat for seat in seats if seat.what.role == "broker" or seat in early]
         for seat in seats:
             if seat.child is None and seat.start_at is not None and now >= seat.start_at:
                 self._start(seat, now)

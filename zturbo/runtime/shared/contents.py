@@ -115,7 +115,7 @@ class SharedContents:
 
     def _taken_in(self, buffer: Buffer) -> Buffer:
         view = memoryview(buffer)
-        if view.nbytes < SHARED_FROM or isinstance(view.obj, Extent) or os.getpid() != self._pid:
+        if isinstance(view.obj, Extent) or not self._may_take(view.nbytes):
             return buffer
         return self.segments.write(view) or buffer
 
@@ -124,7 +124,10 @@ class SharedContents:
         return self.segments.room(nbytes) if self._takes(nbytes) else None
 
     def _takes(self, nbytes: int) -> bool:
-        return nbytes >= SHARED_FROM and self.wanted and os.getpid() == self._pid
+        return self.wanted and self._may_take(nbytes)
+
+    def _may_take(self, nbytes: int) -> bool:
+        return nbytes >= SHARED_FROM and os.getpid() == self._pid
 
     def outgoing(self, peer: bytes, frames: list[Buffer]) -> list[Buffer]:
         """The frames of a message for this peer on this host: with references, if it can follow them."""
