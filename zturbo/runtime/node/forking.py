@@ -19,6 +19,7 @@ from typing import Any
 
 import msgpack
 
+from zturbo.runtime.node.tunables import with_tunables
 from zturbo.runtime.process.boot import FORK_SERVER, command
 from zturbo.runtime.process.descendants import MARK
 from zturbo.runtime.process.forkserver import HEAD, NO_MARK, Order
@@ -110,7 +111,7 @@ class Forking:
                     [*words, str(theirs.fileno()), TITLE],
                     stdin=subprocess.DEVNULL,
                     pass_fds=(theirs.fileno(),),
-                    env={**self._env, MARK: self._env.get(MARK, NO_MARK)},
+                    env=with_tunables({**self._env, MARK: self._env.get(MARK, NO_MARK)}),
                 )
         except BaseException:
             own.close()

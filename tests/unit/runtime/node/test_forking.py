@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import platform
 import signal
 import subprocess
 import threading
@@ -85,6 +86,8 @@ def test_a_forked_child_is_as_a_program_would_be(server: Forking, tmp_path: Path
             "threads": "1",
             "open": found["open"],
             "interrupt": "blocked",
+            "tunables": str(what.env.get("GLIBC_TUNABLES")),
+            "pages": found["pages"],
         }
         assert found["argv"].endswith("echo_child.py"), "as python -m"
         assert len(found["open"].split()) == 4, "stdin, stdout, stderr, and the one that it keeps"
@@ -100,6 +103,13 @@ def test_a_forked_child_is_as_a_program_would_be(server: Forking, tmp_path: Path
         assert end is not None and (end.si_code, end.si_status) == (os.CLD_EXITED, 7)
         child.poll()
         assert child.returncode == 7
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="this C library has no such choice")
+def test_a_forked_child_keeps_the_memory_of_large_buffers(server: Forking, tmp_path: Path) -> None:
+    with ExitStack() as undo:
+        _, report = begin(server, order(tmp_path), undo)
+        assert int(lines(report)["pages"]) < 100
 
 
 def test_a_child_of_another_environment_for_its_interpreter_is_not_forked(
