@@ -28,6 +28,7 @@ from zturbo.runtime.process.frozen import frozen
 from zturbo.runtime.process.ringfile import RingFile
 from zturbo.runtime.process.running import RunningNote
 from zturbo.runtime.process.stackfile import StackFile
+from zturbo.runtime.process.tunables import with_tunables
 from zturbo.slotted import field, slotted
 from zturbo.wire.control.to_broker import Cause
 
@@ -145,7 +146,7 @@ class Child:
                         stdout=output,
                         stderr=output,
                         pass_fds=kept,
-                        env=own,
+                        env=with_tunables(own),
                         start_new_session=worker,
                     )
             undo.callback(self._abandon)

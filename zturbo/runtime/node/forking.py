@@ -19,10 +19,10 @@ from typing import Any
 
 import msgpack
 
-from zturbo.runtime.node.tunables import with_tunables
 from zturbo.runtime.process.boot import FORK_SERVER, command
 from zturbo.runtime.process.descendants import MARK
 from zturbo.runtime.process.forkserver import HEAD, NO_MARK, Order
+from zturbo.runtime.process.tunables import with_tunables
 
 __all__ = ["Forked", "Forking", "Unavailable", "start_forking"]
 

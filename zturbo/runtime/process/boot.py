@@ -80,6 +80,9 @@ def main() -> None:
     for name in ("zturbo", "zturbo_broker"):
         if name == "zturbo" or module.partition(".")[0] == name or module == FORK_SERVER:
             _load(name, [base, os.path.join(base, "src")])
+    from zturbo.runtime.process.tunables import drop_tunables
+
+    drop_tunables(os.environ)
     if module == FORK_SERVER:
         from zturbo.runtime.process.forkserver import serve
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from zturbo.runtime.node.tunables import LARGEST, PAST_CACHES, with_tunables
+from zturbo.runtime.process.tunables import LARGEST, PAST_CACHES, drop_tunables, with_tunables
 
 
 def test_the_children_copy_past_the_caches_and_keep_freed_memory() -> None:
@@ -19,4 +19,13 @@ def test_the_children_copy_past_the_caches_and_keep_freed_memory() -> None:
 @pytest.mark.parametrize("name", ["GLIBC_TUNABLES", "MALLOC_ARENA_MAX"])
 def test_a_choice_of_the_user_is_left_alone(name: str) -> None:
     env = {"HOME": "/", name: "2"}
-    assert with_tunables(env) == env
+    begun = with_tunables(env)
+    assert begun == env
+    drop_tunables(begun)
+    assert begun == env
+
+
+def test_programs_that_a_child_starts_have_the_users_environment() -> None:
+    begun = with_tunables({"HOME": "/"})
+    drop_tunables(begun)
+    assert begun == {"HOME": "/"}

@@ -12,9 +12,9 @@ frames that go from process to process:
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, MutableMapping
 
-__all__ = ["KEPT", "LARGEST", "PAST_CACHES", "with_tunables"]
+__all__ = ["KEPT", "LARGEST", "PAST_CACHES", "drop_tunables", "with_tunables"]
 
 PAST_CACHES = 2 << 20
 """Bytes of a copy that is written past the caches."""
@@ -27,11 +27,11 @@ KEPT = 64 << 20
 
 _NAME = "GLIBC_TUNABLES"
 
-_VALUES = {
-    "glibc.cpu.x86_non_temporal_threshold": PAST_CACHES,
-    "glibc.malloc.mmap_threshold": LARGEST,
-    "glibc.malloc.trim_threshold": KEPT,
-}
+_CHOICE = (
+    f"glibc.cpu.x86_non_temporal_threshold={PAST_CACHES}"
+    f":glibc.malloc.mmap_threshold={LARGEST}"
+    f":glibc.malloc.trim_threshold={KEPT}"
+)
 
 
 def with_tunables(env: Mapping[str, str]) -> dict[str, str]:
@@ -43,4 +43,14 @@ def with_tunables(env: Mapping[str, str]) -> dict[str, str]:
     """
     if _NAME in env or any(name.startswith("MALLOC_") for name in env):
         return dict(env)
-    return {**env, _NAME: ":".join(f"{name}={value}" for name, value in _VALUES.items())}
+    return {**env, _NAME: _CHOICE}
+
+
+def drop_tunables(env: MutableMapping[str, str]) -> None:
+    """In a program that has begun with this choice: programs that it starts begin without.
+
+    Args:
+        env: its environment.
+    """
+    if env.get(_NAME) == _CHOICE:
+        del env[_NAME]
