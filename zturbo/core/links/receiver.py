@@ -2,9 +2,9 @@
 
 Batches are taken in the order of their numbers. A batch that comes too early is dropped, and the gap is
 reported, so that the sender probes. A statement is absolute and can be repeated. It is due at once after a
-greeting, a new probe or a gap, and when a good part of the window has come free. Acks wait up to
-:data:`FLUSH` seconds, so that several share a statement; acks of small batches up to :data:`LINGER`, since
-their senders hold hardly any memory for them.
+greeting, a new probe or a gap, and when a good part of the window has come free: in tasks, or in bytes, which
+bounds what senders hold for acks that wait. Acks wait up to :data:`LINGER` seconds, so that several share a
+statement, and returns up to :data:`FLUSH`.
 
 A receiver may give back tasks that it has not started. Each statement lists them, until a probe confirms that
 the sender has taken them back. Such a probe has no new nonce, and is not answered at once. Else probe and
@@ -27,13 +27,10 @@ from zturbo.wire.messages import Batch, Statement
 __all__ = ["FLUSH", "LINGER", "RECEIVER", "USELESS_FOR", "LinkReceiver", "ReceiverState"]
 
 FLUSH = 0.005
-"""Seconds that an ack or a return waits, so that others can share its statement."""
+"""Seconds that a return waits, so that others can share its statement."""
 
 LINGER = 0.05
-"""Seconds that an ack of a small batch waits, so that one task at a time takes few statements."""
-
-SMALL_TASKS, SMALL_BYTES = 64, 64 << 10
-"""Tasks and bytes of contents that a small batch has at most."""
+"""Seconds that an ack waits, so that one task at a time, or one frame, takes few statements."""
 
 USELESS_FOR = 1.0
 """Seconds for which the next batch cannot be taken, before the broker is told."""
@@ -77,7 +74,6 @@ class LinkReceiver:
 
     __slots__ = (
         "_above",
-        "_large",
         "_open",
         "_useless",
         "acked",
@@ -104,8 +100,6 @@ class LinkReceiver:
         self._above: set[int] = set()
         self._open: dict[int, int] = {}
         """Batch with riders -> how many of these and itself are not acked."""
-        self._large = 0
-        """Number of the last batch that was not small."""
         self.window = Window()
         self.arrived = 0
         """Tasks in all batches that were taken."""
@@ -142,8 +136,6 @@ class LinkReceiver:
                 return False
             self._take(number, 1 + len(batch.riders))
             self.arrived += size
-            if size > SMALL_TASKS or batch.riders or batch.nbytes > SMALL_BYTES:
-                self._large = number
             return True
         if number <= self.received:
             self.duplicates += 1
@@ -246,7 +238,7 @@ class LinkReceiver:
         while self.acked + 1 in self._above:
             self.acked += 1
             self._above.discard(self.acked)
-        self.urge(now + (FLUSH if number <= self._large else LINGER))
+        self.urge(now + LINGER)
 
     def statement(self, busy: bool = False, free: bool = False) -> Statement:
         """The present statement; none is owed after it.
