@@ -108,7 +108,11 @@ class Window:
         self.limit_bytes = max(self.limit_bytes, nbytes)
 
     def grant(self, tasks: int, nbytes: int) -> bool:
-        """Raise the limits to a window of this size. Returns whether the sender is to be told at once."""
+        """Raise the limits to a window of this size. Returns whether the sender is to be told at once.
+
+        It is when half of the tasks that it was told of have left, so that it never waits for a statement; or
+        a quarter of the bytes, which its host holds until their acks come with the statement.
+        """
         self.changed = False
         limit = self.left_tasks + max(1, tasks)
         if limit > self.limit_tasks:
@@ -116,7 +120,7 @@ class Window:
         limit = self.left_bytes + max(1, nbytes)
         if limit > self.limit_bytes:
             self.limit_bytes = limit
-        many = 4 * (self.limit_tasks - self.told_tasks) >= max(1, tasks)
+        many = 2 * (self.limit_tasks - self.told_tasks) >= max(1, tasks)
         return many or 4 * (self.left_bytes - self.told_left) >= max(1, nbytes)
 
     def tell(self) -> tuple[int, int]:

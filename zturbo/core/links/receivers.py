@@ -12,13 +12,16 @@ from zturbo.wire.control import to_broker
 from zturbo.wire.control.view import View
 from zturbo.wire.messages import Batch, Greet, Probe
 
-__all__ = ["Receivers"]
+__all__ = ["UNUSED_BYTES", "Receivers"]
 
 REPEAT = 0.25
 """Seconds between two statements, until the sender confirms a return."""
 
 FETCH_AFTER = 0.2
 """Seconds between two requests for a newer view."""
+
+UNUSED_BYTES = WINDOW_BYTES // 8
+"""Bytes that all senders together may send that have sent nothing yet, beside one message each."""
 
 
 class Receivers:
@@ -41,8 +44,8 @@ class Receivers:
         self.free = False
         """Whether a task that comes now is begun at once."""
         self._fetched = float("-inf")
-        self._granted = (0, 0)
-        """Tasks and bytes of the window that each sender was last given."""
+        self._granted = (0, 0, 0)
+        """Tasks and bytes that each sender was last given, and bytes of one that has sent nothing."""
 
     def set_view(self, view: View) -> list[bytes]:
         """Take a newer view. Returns the senders that are gone."""
@@ -160,15 +163,21 @@ class Receivers:
         return False
 
     def grant(self, tasks: int, now: float) -> None:
-        """Raise each sender's limits to its share of a window of this many tasks: at least one."""
+        """Raise each sender's limits to its share of a window of this many tasks: at least one.
+
+        Senders that have never sent a batch share :data:`UNUSED_BYTES` of the window's bytes, the others the
+        rest: a sink has a link from each worker of each stage, and most carry nothing.
+        """
         if not self.links:
             return
+        used = len([link for link in self.links.values() if link.arrived])
         share = max(1, tasks // len(self.links))
-        nbytes = max(1, WINDOW_BYTES // len(self.links))
-        other = (share, nbytes) != self._granted
-        self._granted = (share, nbytes)
+        nbytes = max(1, (WINDOW_BYTES - UNUSED_BYTES) // max(1, used))
+        first = max(1, UNUSED_BYTES // max(1, len(self.links) - used))
+        other = (share, nbytes, first) != self._granted
+        self._granted = (share, nbytes, first)
         for link in self.links.values():
-            if (other or link.window.changed) and link.window.grant(share, nbytes):
+            if (other or link.window.changed) and link.window.grant(share, nbytes if link.arrived else first):
                 link.urge(now)
 
     def turn(self, busy: bool, now: float) -> None:

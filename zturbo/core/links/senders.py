@@ -44,7 +44,8 @@ MAX_PENDING_TASKS = 8192
 MAX_PENDING_BYTES = 8 << 20
 MAX_RETAINED_TASKS = 1 << 16
 """Tasks that may be un-acked before the producer is paused: in a deep pipeline acks take long."""
-MAX_RETAINED_BYTES = 128 << 20
+MAX_RETAINED_BYTES = 256 << 20
+"""Some forty frames of 1080p: a pipeline of some stages has as many on their way, or waiting for acks."""
 RIDER_BYTES = 4 << 10
 """Bytes of an outbatch that shares a message with others, at most."""
 MESSAGE_BYTES = 64 << 10

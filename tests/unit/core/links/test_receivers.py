@@ -7,8 +7,10 @@ from typing import Any
 import pytest
 
 from zturbo.core.effects import Control, Effect, Send
+from zturbo.core.links.credit import WINDOW_BYTES
 from zturbo.core.links.custody import Custody
 from zturbo.core.links.outbatch import OutBatch
+from zturbo.core.links.receivers import UNUSED_BYTES, Receivers
 from zturbo.core.links.senders import Senders
 from zturbo.core.sink.machine import SinkMachine
 from zturbo.core.worker.machine import WorkerMachine
@@ -103,6 +105,23 @@ def test_a_stamp_that_cannot_be_read_ends_its_job_and_no_other(role: str) -> Non
     assert pair.receiver.receivers.links[SENDER].received > 1, "what was behind it goes on"
     assert (BAD, 1, 0) not in pair.receiver.known(0, 9)
     pair.senders.check()
+
+
+def test_senders_that_send_nothing_take_little_room_from_the_others() -> None:
+    receivers = Receivers(ME, [])
+    for peer in (SENDER, BAD, GOOD):
+        receivers.adopt(peer, 0)
+    receivers.grant(30, 0.0)
+    first = receivers.links[SENDER].window.limit_bytes
+    assert 0 < 3 * first <= UNUSED_BYTES
+    batch = Batch(GOOD, 1, 1, [((0,), 1)], 1, b"1", number=1, source=SENDER, target=ME)
+    assert receivers.batch(batch, 0.0) is not None
+    receivers.leave(SENDER, 1, batch.nbytes)
+    receivers.grant(30, 0.0)
+    limits = {peer: link.window.limit_bytes for peer, link in receivers.links.items()}
+    assert limits[SENDER] == WINDOW_BYTES - UNUSED_BYTES + batch.nbytes
+    assert sum(limits.values()) <= WINDOW_BYTES + batch.nbytes
+    assert receivers.links[SENDER].due == 0.0, "it is told at once"
 
 
 def test_a_sender_that_takes_more_than_its_credit_is_complained_of() -> None:
