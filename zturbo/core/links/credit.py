@@ -79,7 +79,7 @@ class Window:
         "left_tasks",
         "limit_bytes",
         "limit_tasks",
-        "told_left",
+        "told_bytes",
         "told_tasks",
     )
 
@@ -92,9 +92,8 @@ class Window:
         self.limit_tasks = 0
         self.limit_bytes = 0
         self.told_tasks = 0
-        """The limit in the last statement."""
-        self.told_left = 0
-        """Bytes that had left the queue then."""
+        """The limits in the last statement."""
+        self.told_bytes = 0
 
     def leave(self, tasks: int, nbytes: int) -> None:
         """Count tasks and bytes that have left the queue."""
@@ -110,8 +109,8 @@ class Window:
     def grant(self, tasks: int, nbytes: int) -> bool:
         """Raise the limits to a window of this size. Returns whether the sender is to be told at once.
 
-        It is when half of the tasks that it was told of have left, so that it never waits for a statement; or
-        a quarter of the bytes, which its host holds until their acks come with the statement.
+        It is told of half a window of tasks, so that it never waits for a statement, and of a quarter of a
+        window of bytes: it holds bytes that have left until their acks come with the statement.
         """
         self.changed = False
         limit = self.left_tasks + max(1, tasks)
@@ -121,9 +120,9 @@ class Window:
         if limit > self.limit_bytes:
             self.limit_bytes = limit
         many = 2 * (self.limit_tasks - self.told_tasks) >= max(1, tasks)
-        return many or 4 * (self.left_bytes - self.told_left) >= max(1, nbytes)
+        return many or 4 * (self.limit_bytes - self.told_bytes) >= max(1, nbytes)
 
     def tell(self) -> tuple[int, int]:
         """The limits, as they go into a statement."""
-        self.told_tasks, self.told_left = self.limit_tasks, self.left_bytes
+        self.told_tasks, self.told_bytes = self.limit_tasks, self.limit_bytes
         return self.limit_tasks, self.limit_bytes

@@ -135,6 +135,8 @@ class LinkReceiver:
                 self.refuse(batch, BEYOND, now)
                 return False
             self._take(number, 1 + len(batch.riders))
+            if not self.arrived:
+                self.window.changed = True  # it has a share from now on
             self.arrived += size
             return True
         if number <= self.received:

@@ -45,7 +45,7 @@ class Receivers:
         """Whether a task that comes now is begun at once."""
         self._fetched = float("-inf")
         self._granted = (0, 0, 0)
-        """Tasks and bytes that each sender was last given, and bytes of one that has sent nothing."""
+        """Tasks that each sender was last given, how many had sent something, and the bytes of the others."""
 
     def set_view(self, view: View) -> list[bytes]:
         """Take a newer view. Returns the senders that are gone."""
@@ -173,9 +173,9 @@ class Receivers:
         used = len([link for link in self.links.values() if link.arrived])
         share = max(1, tasks // len(self.links))
         nbytes = max(1, (WINDOW_BYTES - UNUSED_BYTES) // max(1, used))
-        first = max(1, UNUSED_BYTES // max(1, len(self.links) - used))
-        other = (share, nbytes, first) != self._granted
-        self._granted = (share, nbytes, first)
+        first = max(1, UNUSED_BYTES // len(self.links))
+        other = (share, used, first) != self._granted
+        self._granted = (share, used, first)
         for link in self.links.values():
             if (other or link.window.changed) and link.window.grant(share, nbytes if link.arrived else first):
                 link.urge(now)
