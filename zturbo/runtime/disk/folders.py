@@ -1,19 +1,45 @@
-"""Folders of zturbo's processes: one for sockets, whose path has to be short, and one for state."""
+"""Folders of zturbo's processes: one for sockets, whose path has to be short, and one for state.
+
+A node holds a lock on its folder for sockets. The kernel lets go of it when the node ends, however that is.
+So another node can tell that the folder has no owner.
+"""
 
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
+import re
+import stat
+import time
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
 from zturbo.checks import LONGEST_IPC
 from zturbo.errors import StartError
 
-__all__ = ["is_read_only", "remove_folder", "runtime_dir", "short_enough", "state_folder", "state_problem"]
+__all__ = [
+    "is_read_only",
+    "lock_folder",
+    "remove_folder",
+    "runtime_dir",
+    "short_enough",
+    "state_folder",
+    "state_problem",
+    "sweep_runtime_dirs",
+]
 
 _BELOW = 34
 """Bytes of a socket's path below the folder in which :func:`runtime_dir` makes a new one, at most."""
+
+
+QUIET = 60.0
+"""Seconds for which nothing has come to a folder without an owner, or gone from it, before it is removed. The
+children of a node that has died end meanwhile, and remove what is theirs."""
+
+_OF_NODE, _OF_CHILD = re.compile(r"zturbo-[a-z0-9_]{8}"), re.compile(r"[0-9a-f]{8}")
+"""Names of a node's folder, and of the folders in it."""
 
 
 def short_enough(folder: str) -> bool:
@@ -33,9 +59,7 @@ def runtime_dir(prefix: str = "zturbo-") -> Path:
     import tempfile  # here, because workers and sinks get a folder of their node's
 
     tried = []
-    named = [os.environ.get(name) for name in ("XDG_RUNTIME_DIR", "TMPDIR")]
-    wanted = [*named, tempfile.gettempdir(), "/tmp", "/var/tmp"]
-    for base in dict.fromkeys(os.path.abspath(folder) for folder in wanted if folder):
+    for base in _bases():
         if not short_enough(base):
             tried.append(f"{base}: its path has more than {LONGEST_IPC - _BELOW} bytes")
             continue
@@ -50,6 +74,61 @@ def runtime_dir(prefix: str = "zturbo-") -> Path:
         f"there is no folder for sockets ({'; '.join(tried)}): let TMPDIR name one that is there, can "
         "be written, and has a short path"
     )
+
+
+def _bases() -> Iterator[str]:
+    import tempfile
+
+    named = [os.environ.get(name) for name in ("XDG_RUNTIME_DIR", "TMPDIR")]
+    wanted = [*named, tempfile.gettempdir(), "/tmp", "/var/tmp"]
+    yield from dict.fromkeys(os.path.abspath(folder) for folder in wanted if folder)
+
+
+def lock_folder(folder: Path) -> int | None:
+    """Lock a folder. Returns the descriptor that holds the lock; None if another process has it."""
+    try:
+        fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError:
+        return None
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if os.path.samestat(os.fstat(fd), folder.lstat()):  # it may have been removed before it was locked
+            return fd
+    except OSError:
+        pass
+    os.close(fd)
+    return None
+
+
+def sweep_runtime_dirs() -> None:
+    """Remove this user's folders of nodes that were killed together with all of their children.
+
+    Such a folder may have a file of gigabytes: what an ordered stage could not hold in memory. A folder that
+    has anything in it that no node puts there is left alone.
+    """
+    import shutil
+
+    for base in _bases():
+        with suppress(OSError):
+            for entry in list(os.scandir(base)):
+                if _OF_NODE.fullmatch(entry.name) and _is_left(Path(entry.path)):
+                    fd = lock_folder(Path(entry.path))
+                    if fd is not None:
+                        shutil.rmtree(entry.path, ignore_errors=True)
+                        os.close(fd)
+
+
+def _is_left(folder: Path) -> bool:
+    """Whether this may be the folder of a node that has died a while ago."""
+    try:
+        found = folder.lstat()
+        ours = stat.S_ISDIR(found.st_mode) and found.st_uid == os.geteuid() and not found.st_mode & 0o077
+        if not ours or time.time() - found.st_mtime < QUIET:
+            return False
+        names = [entry.name for entry in os.scandir(folder) if entry.is_dir(follow_symlinks=False)]
+        return bool(names) and len(names) == len(os.listdir(folder)) and all(map(_OF_CHILD.fullmatch, names))
+    except OSError:
+        return False
 
 
 def remove_folder(folder: Path) -> None:

@@ -22,7 +22,7 @@ import zmq
 from zturbo.core.restarts import STABLE, Restarts
 from zturbo.errors import DecodeError, StartError
 from zturbo.errortext import error_text
-from zturbo.runtime.disk.folders import runtime_dir
+from zturbo.runtime.disk.folders import lock_folder, runtime_dir, sweep_runtime_dirs
 from zturbo.runtime.net.endless import Arrivals
 from zturbo.runtime.net.guard import Guard
 from zturbo.runtime.net.host import zone_of
@@ -165,7 +165,9 @@ class Node:
         self._output = output
         self._forking = forking
         self._keys = None if security is None else security.path
+        sweep_runtime_dirs()
         self.folder = runtime_dir()
+        self._held = lock_folder(self.folder)
         self.seats: list[Seat] = []
         self._context = new_context()
         self._arrivals = Arrivals()
@@ -463,6 +465,8 @@ class Node:
         self._context.term()
         self._posted.close()
         shutil.rmtree(self.folder, ignore_errors=True)
+        if self._held is not None:
+            os.close(self._held)
 
     # -- the broker ---------------------------------------------------------------------------
     def _send(self, frames: list[Any]) -> None:

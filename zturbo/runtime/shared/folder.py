@@ -13,16 +13,15 @@ process ends, however it ends: so any other process can tell that a folder has n
 
 from __future__ import annotations
 
-import fcntl
 import itertools
 import os
 import stat
 from contextlib import suppress
 from pathlib import Path
 
-from zturbo.runtime.disk.folders import remove_folder
+from zturbo.runtime.disk.folders import lock_folder, remove_folder
 
-__all__ = ["KEPT", "SharedFolder", "is_ours", "lock_folder", "make_folder", "pool_path", "remove", "sweep"]
+__all__ = ["KEPT", "SharedFolder", "is_ours", "make_folder", "pool_path", "remove", "sweep"]
 
 TRIES = 5
 """Tries to make a folder, while other processes remove an empty pool or sweep it."""
@@ -46,22 +45,6 @@ def is_ours(pool: Path) -> bool:
     except OSError:
         return False
     return stat.S_ISDIR(found.st_mode) and found.st_uid == os.geteuid() and not found.st_mode & 0o077
-
-
-def lock_folder(folder: Path) -> int | None:
-    """Lock a folder. Returns the descriptor that holds the lock; None if another process has it."""
-    try:
-        fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
-    except OSError:
-        return None
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        if os.path.samestat(os.fstat(fd), folder.lstat()):  # it may have been removed before it was locked
-            return fd
-    except OSError:
-        pass
-    os.close(fd)
-    return None
 
 
 def sweep() -> None:

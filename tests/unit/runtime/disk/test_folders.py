@@ -14,7 +14,15 @@ import zmq
 
 from zturbo import Client
 from zturbo.errors import StartError
-from zturbo.runtime.disk.folders import LONGEST_IPC, runtime_dir, short_enough, state_folder
+from zturbo.runtime.disk.folders import (
+    LONGEST_IPC,
+    QUIET,
+    lock_folder,
+    runtime_dir,
+    short_enough,
+    state_folder,
+    sweep_runtime_dirs,
+)
 from zturbo.runtime.net.sockets import make
 from zturbo_broker.ledger.ledger import Ledger
 
@@ -110,3 +118,51 @@ def test_state_in_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
         (tmp_path / "closed").mkdir(mode=0o500)
         with pytest.raises(StartError, match="cannot be written: Permission denied"):
             state_folder(tmp_path / "closed")
+
+
+def _left(base: Path, *, old: bool = True, child: str = "0a1b2c3d") -> Path:
+    """The folder of a node that was killed with all of its children, some time ago."""
+    folder = Path(tempfile.mkdtemp(prefix="zturbo-", dir=base))
+    (folder / child).mkdir()
+    (folder / child / "spill").write_bytes(b"much")
+    if old:
+        _age(folder)
+    return folder
+
+
+def _age(folder: Path) -> None:
+    before = folder.stat().st_mtime - QUIET - 1
+    os.utime(folder, (before, before))
+
+
+def test_what_a_node_has_left_that_was_killed_with_its_children_is_removed(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    left = _left(tmp_path)
+    sweep_runtime_dirs()
+    assert not left.exists()
+
+
+def test_what_is_no_folder_of_a_dead_node_stays(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    young, of_others, named = _left(tmp_path, old=False), _left(tmp_path), _left(tmp_path, child="mine")
+    alive, filled, empty = (
+        _left(tmp_path),
+        _left(tmp_path),
+        Path(tempfile.mkdtemp(prefix="zturbo-", dir=tmp_path)),
+    )
+    of_others.chmod(0o755)
+    (filled / "thesis.tex").touch()
+    link = tmp_path / "zturbo-abcdefgh"
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    link.symlink_to(_left(elsewhere))
+    for folder in (filled, empty):
+        _age(folder)
+    held = lock_folder(alive)
+    assert held is not None
+    sweep_runtime_dirs()
+    os.close(held)
+    kept = (young, of_others, named, alive, filled, empty, link)
+    assert [folder.name for folder in kept if not folder.exists()] == []
