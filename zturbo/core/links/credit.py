@@ -11,7 +11,8 @@ does no harm, and they never fall. Each sender has at least one task.
   sender has a second task here; with n senders, up to n - 1 tasks wait behind the one that runs.
 * A stage with ``batch_size`` or ``concurrency`` has at least so many from each sender. An ordered stage and
   the sink have :data:`MAX_WINDOW` from each: a sequencer takes everything in.
-* :data:`WINDOW_BYTES` bounds the bytes in the same way.
+* :data:`WINDOW_BYTES` bounds the bytes in the same way. Senders that have sent no contents yet share an eighth
+  of them (``receivers.py``), for a sink has a link from each worker of each stage, and most carry none.
 
 The user's code of a plain worker has one piece of work that runs and, where tasks are fast, a second one at
 hand (``core/worker/feed.py``). That module also gives back tasks that are queued behind a long one.
@@ -80,6 +81,7 @@ class Window:
         "limit_bytes",
         "limit_tasks",
         "told_bytes",
+        "told_left",
         "told_tasks",
     )
 
@@ -94,6 +96,8 @@ class Window:
         self.told_tasks = 0
         """The limits in the last statement."""
         self.told_bytes = 0
+        self.told_left = 0
+        """Bytes that had left the queue then."""
 
     def leave(self, tasks: int, nbytes: int) -> None:
         """Count tasks and bytes that have left the queue."""
@@ -106,11 +110,17 @@ class Window:
         self.limit_tasks = max(self.limit_tasks, tasks)
         self.limit_bytes = max(self.limit_bytes, nbytes)
 
-    def grant(self, tasks: int, nbytes: int) -> bool:
-        """Raise the limits to a window of this size. Returns whether the sender is to be told at once.
+    def grant(self, tasks: int, nbytes: int, *, each: bool = False) -> bool:
+        """Raise the limits to a window of this size.
 
-        It is told of half a window of tasks, so that it never waits for a statement, and of a quarter of a
-        window of bytes: it holds bytes that have left until their acks come with the statement.
+        Args:
+            tasks: that the sender may send ahead.
+            nbytes: as many bytes.
+            each: each task that leaves makes room for one that is begun at once.
+
+        Returns:
+            Whether the sender is to be told at once: its limit has grown by a quarter of the window, or as
+            many bytes have left. It keeps those until their acks come, with the same statement.
         """
         self.changed = False
         limit = self.left_tasks + max(1, tasks)
@@ -119,10 +129,12 @@ class Window:
         limit = self.left_bytes + max(1, nbytes)
         if limit > self.limit_bytes:
             self.limit_bytes = limit
-        many = 2 * (self.limit_tasks - self.told_tasks) >= max(1, tasks)
-        return many or 4 * (self.limit_bytes - self.told_bytes) >= max(1, nbytes)
+        more = self.limit_tasks - self.told_tasks
+        if 4 * more >= max(1, tasks) or (each and more):
+            return True
+        return 4 * max(self.limit_bytes - self.told_bytes, self.left_bytes - self.told_left) >= max(1, nbytes)
 
     def tell(self) -> tuple[int, int]:
         """The limits, as they go into a statement."""
-        self.told_tasks, self.told_bytes = self.limit_tasks, self.limit_bytes
+        self.told_tasks, self.told_bytes, self.told_left = self.limit_tasks, self.limit_bytes, self.left_bytes
         return self.limit_tasks, self.limit_bytes

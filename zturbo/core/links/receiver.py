@@ -2,9 +2,9 @@
 
 Batches are taken in the order of their numbers. A batch that comes too early is dropped, and the gap is
 reported, so that the sender probes. A statement is absolute and can be repeated. It is due at once after a
-greeting, a new probe or a gap, and when a good part of the window has come free: in tasks, or in bytes, which
-bounds what senders hold for acks that wait. Acks wait up to :data:`LINGER` seconds, so that several share a
-statement, and returns up to :data:`FLUSH`.
+greeting, a new probe or a gap, and when a good part of the window has come free. Acks wait up to :data:`LINGER`
+seconds, so that several share a statement; acks of large batches up to :data:`LINGER_LARGE`, since their
+senders hold memory for them. Returns, copies and repeated probes are answered within :data:`FLUSH`.
 
 A receiver may give back tasks that it has not started. Each statement lists them, until a probe confirms that
 the sender has taken them back. Such a probe has no new nonce, and is not answered at once. Else probe and
@@ -24,13 +24,19 @@ from zturbo.core.links.credit import MAX_WINDOW, Window
 from zturbo.core.states import State, Table
 from zturbo.wire.messages import Batch, Statement
 
-__all__ = ["FLUSH", "LINGER", "RECEIVER", "USELESS_FOR", "LinkReceiver", "ReceiverState"]
+__all__ = ["FLUSH", "LINGER", "LINGER_LARGE", "RECEIVER", "USELESS_FOR", "LinkReceiver", "ReceiverState"]
 
 FLUSH = 0.005
-"""Seconds that a return waits, so that others can share its statement."""
+"""Seconds that a return waits, or the answer to a copy, so that others can share its statement."""
 
 LINGER = 0.05
-"""Seconds that an ack waits, so that one task at a time, or one frame, takes few statements."""
+"""Seconds that an ack of a small batch waits, so that one task at a time takes few statements."""
+
+LINGER_LARGE = 0.02
+"""Seconds that an ack of another batch waits: two frames of a quick stream share a statement."""
+
+SMALL_TASKS, SMALL_BYTES = 64, 64 << 10
+"""Tasks and bytes of contents that a small batch has at most."""
 
 USELESS_FOR = 1.0
 """Seconds for which the next batch cannot be taken, before the broker is told."""
@@ -74,6 +80,7 @@ class LinkReceiver:
 
     __slots__ = (
         "_above",
+        "_large",
         "_open",
         "_useless",
         "acked",
@@ -100,6 +107,8 @@ class LinkReceiver:
         self._above: set[int] = set()
         self._open: dict[int, int] = {}
         """Batch with riders -> how many of these and itself are not acked."""
+        self._large = 0
+        """Number of the last batch that was not small."""
         self.window = Window()
         self.arrived = 0
         """Tasks in all batches that were taken."""
@@ -135,9 +144,9 @@ class LinkReceiver:
                 self.refuse(batch, BEYOND, now)
                 return False
             self._take(number, 1 + len(batch.riders))
-            if not self.arrived:
-                self.window.changed = True  # it has a share from now on
             self.arrived += size
+            if size > SMALL_TASKS or batch.riders or batch.nbytes > SMALL_BYTES:
+                self._large = number
             return True
         if number <= self.received:
             self.duplicates += 1
@@ -240,7 +249,7 @@ class LinkReceiver:
         while self.acked + 1 in self._above:
             self.acked += 1
             self._above.discard(self.acked)
-        self.urge(now + LINGER)
+        self.urge(now + (LINGER_LARGE if number <= self._large else LINGER))
 
     def statement(self, busy: bool = False, free: bool = False) -> Statement:
         """The present statement; none is owed after it.

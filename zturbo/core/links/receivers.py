@@ -45,7 +45,9 @@ class Receivers:
         """Whether a task that comes now is begun at once."""
         self._fetched = float("-inf")
         self._granted = (0, 0, 0)
-        """Tasks that each sender was last given, how many had sent something, and the bytes of the others."""
+        """Tasks that each sender was last given, how many had sent contents, and the bytes of the others."""
+        self._used: set[bytes] = set()
+        """Senders that have sent contents."""
 
     def set_view(self, view: View) -> list[bytes]:
         """Take a newer view. Returns the senders that are gone."""
@@ -53,6 +55,7 @@ class Receivers:
         gone = [peer for peer in self.links if peer not in view.members]
         for peer in gone:
             del self.links[peer]
+            self._used.discard(peer)
         if gone:
             for link in self.links.values():
                 link.window.changed = True  # each one's share is larger
@@ -62,6 +65,8 @@ class Receivers:
         """Begin a link of a new sender as if its first ``received`` batches had come over it already."""
         link = self.links[peer] = LinkReceiver(self.me, peer)
         link.received = received
+        if received:
+            self._used.add(peer)
         return link
 
     def unreadable(
@@ -129,6 +134,9 @@ class Receivers:
             self.strays += 1
             return None
         if link.batch(batch, now):
+            if batch.n and batch.source not in self._used:
+                self._used.add(batch.source)
+                link.window.changed = True  # its share is larger
             return link
         if link.state is ReceiverState.BEYOND and link.hopeless(batch, now):
             self.effects.append(Control(to_broker.Broken(incarnation=self.me, peer=batch.source)))
@@ -162,22 +170,28 @@ class Receivers:
                 return True
         return False
 
-    def grant(self, tasks: int, now: float) -> None:
+    def grant(self, tasks: int, now: float, *, each: bool = False) -> None:
         """Raise each sender's limits to its share of a window of this many tasks: at least one.
 
-        Senders that have never sent a batch share :data:`UNUSED_BYTES` of the window's bytes, the others the
-        rest: a sink has a link from each worker of each stage, and most carry nothing.
+        Senders that have sent no contents yet share at most :data:`UNUSED_BYTES` of the window's bytes, the
+        others the rest.
+
+        Args:
+            tasks: of the window.
+            now: the time.
+            each: each task that leaves makes room for one that is begun at once, so its sender is told.
         """
         if not self.links:
             return
-        used = len([link for link in self.links.values() if link.arrived])
         share = max(1, tasks // len(self.links))
-        nbytes = max(1, (WINDOW_BYTES - UNUSED_BYTES) // max(1, used))
-        first = max(1, UNUSED_BYTES // len(self.links))
-        other = (share, used, first) != self._granted
-        self._granted = (share, used, first)
-        for link in self.links.values():
-            if (other or link.window.changed) and link.window.grant(share, nbytes if link.arrived else first):
+        nbytes = max(1, (WINDOW_BYTES - UNUSED_BYTES) // max(1, len(self._used)))
+        unused = max(1, UNUSED_BYTES // len(self.links))
+        other = (share, len(self._used), unused) != self._granted
+        self._granted = (share, len(self._used), unused)
+        for peer, link in self.links.items():
+            if (other or link.window.changed) and link.window.grant(
+                share, nbytes if peer in self._used else unused, each=each
+            ):
                 link.urge(now)
 
     def turn(self, busy: bool, now: float) -> None:

@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Callable
 
 from zturbo.core.effects import Effect, Reclaim, Run, Work
-from zturbo.core.links.credit import Meter
+from zturbo.core.links.credit import SLOW, Meter
 from zturbo.core.links.senders import Senders
 from zturbo.core.worker.arrivals import Arrivals
 from zturbo.core.worker.held_roots import InputKey
@@ -254,6 +254,11 @@ class Feed:
     def window(self, senders: int) -> int:
         """Tasks that so many senders together may send ahead."""
         return max(self.meter.window(), self._batch * senders, self._concurrency * senders)
+
+    @property
+    def slots(self) -> bool:
+        """Whether the code runs several slow tasks at a time: each that ends lets another one begin."""
+        return self._concurrency > 0 and (self.meter.mean or 0.0) * self._concurrency > SLOW
 
     def owed(self) -> list[tuple[InputKey, int, int]]:
         """(input, tasks, bytes) of all tasks whose credit has not come back."""

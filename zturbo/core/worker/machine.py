@@ -356,7 +356,7 @@ class WorkerMachine:
                 feed.measured = False
                 senders = len(receivers.links)
                 window = MAX_WINDOW * senders if self._ordered else feed.window(senders)
-                receivers.grant(window, now)
+                receivers.grant(window, now, each=feed.slots)
         if feed.given_back is not receivers.busy:
             receivers.turn(feed.given_back, now)
         due = receivers.deadline()

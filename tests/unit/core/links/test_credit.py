@@ -26,21 +26,38 @@ def test_limits_never_fall() -> None:
     window.leave(10, 50)
     assert not window.grant(95, 990), "five more are not worth a word"
     assert window.grant(100, 1000) is False or window.limit_tasks == 110
-    window.leave(40, 0)
+    window.leave(30, 0)
     assert window.grant(100, 1000)
-    assert window.tell() == (150, 1050)
+    assert window.tell() == (140, 1050)
 
 
-def test_half_of_the_tasks_or_a_quarter_of_the_bytes_is_worth_a_word() -> None:
+def test_a_quarter_of_the_window_is_worth_a_word() -> None:
     window = Window()
     window.grant(100, 1000)
     window.tell()
-    window.leave(49, 249)
-    assert not window.grant(100, 1000)
-    window.leave(0, 1)
-    assert window.grant(100, 1000)
-    window.tell()
-    window.leave(49, 0)
+    window.leave(24, 249)
     assert not window.grant(100, 1000)
     window.leave(1, 0)
     assert window.grant(100, 1000)
+    window.tell()
+    window.leave(24, 250)
+    assert window.grant(100, 1000)
+
+
+def test_bytes_that_have_left_are_worth_a_word_also_where_the_share_has_shrunk() -> None:
+    window = Window()
+    window.grant(100, 8000)
+    window.tell()
+    window.leave(1, 250)
+    assert window.grant(100, 1000), "their sender keeps them until then"
+
+
+def test_each_task_is_worth_a_word_where_it_leaves_a_slot() -> None:
+    window = Window()
+    window.grant(8, 1000)
+    window.tell()
+    window.leave(1, 10)
+    assert not window.grant(8, 1000)
+    assert window.grant(8, 1000, each=True)
+    window.tell()
+    assert not window.grant(8, 1000, each=True)

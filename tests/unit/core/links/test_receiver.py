@@ -4,7 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from zturbo.core.links.receiver import RECEIVER, USELESS_FOR, LinkReceiver, ReceiverState
+from zturbo.core.links.receiver import (
+    LINGER,
+    LINGER_LARGE,
+    RECEIVER,
+    USELESS_FOR,
+    LinkReceiver,
+    ReceiverState,
+)
 from zturbo.core.states import ImpossibleTransition
 from zturbo.wire.messages import Batch
 
@@ -66,3 +73,16 @@ def test_an_impossible_move_tells_the_link_s_story() -> None:
     receiver.refuse(batch(2), UNREADABLE, 0.0)
     with pytest.raises(ImpossibleTransition, match=r"before that: taking -> unreadable \(batch 2\)"):
         RECEIVER.move(receiver.state, UNREADABLE, receiver.story)
+
+
+def test_acks_wait_for_others_and_those_of_large_batches_not_as_long() -> None:
+    receiver = LinkReceiver(B, A)
+    receiver.window.grant(1000, 1 << 20)
+    assert receiver.batch(batch(1), 0.0) and receiver.batch(batch(2, 100), 0.0)
+    receiver.ack(1, 1.0)
+    assert receiver.due == 1.0 + LINGER_LARGE, "the large one behind it comes soon, too"
+    receiver = LinkReceiver(B, A)
+    receiver.window.grant(1000, 1 << 20)
+    assert receiver.batch(batch(1), 0.0)
+    receiver.ack(1, 1.0)
+    assert receiver.due == 1.0 + LINGER

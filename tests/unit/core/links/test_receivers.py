@@ -107,21 +107,57 @@ def test_a_stamp_that_cannot_be_read_ends_its_job_and_no_other(role: str) -> Non
     pair.senders.check()
 
 
+def _first(n: int = 1) -> Batch:
+    runs = [((0,), n)] if n else []
+    return Batch(GOOD, 1, 1, runs, n, b"1" * n, number=1, source=SENDER, target=ME)
+
+
 def test_senders_that_send_nothing_take_little_room_from_the_others() -> None:
     receivers = Receivers(ME, [])
     for peer in (SENDER, BAD, GOOD):
         receivers.adopt(peer, 0)
     receivers.grant(30, 0.0)
     receivers.flush(0.0)
-    first = receivers.links[SENDER].window.limit_bytes
-    assert 0 < 3 * first <= UNUSED_BYTES
-    batch = Batch(GOOD, 1, 1, [((0,), 1)], 1, b"1", number=1, source=SENDER, target=ME)
-    assert receivers.batch(batch, 1.0) is not None and receivers.ungranted
+    unused = receivers.links[SENDER].window.limit_bytes
+    assert 0 < 3 * unused <= UNUSED_BYTES
+    assert receivers.batch(_first(), 1.0) is not None and receivers.ungranted
     receivers.grant(30, 1.0)
     limits = {peer: link.window.limit_bytes for peer, link in receivers.links.items()}
     assert limits[SENDER] == WINDOW_BYTES - UNUSED_BYTES
-    assert sum(limits.values()) <= WINDOW_BYTES + UNUSED_BYTES
+    assert sum(limits.values()) <= WINDOW_BYTES
     assert [peer for peer, link in receivers.links.items() if link.due == 1.0] == [SENDER], "told at once"
+
+
+def test_a_batch_without_contents_makes_no_sender_one_that_sends() -> None:
+    receivers = Receivers(ME, [])
+    for peer in (SENDER, GOOD):
+        receivers.adopt(peer, 0)
+    receivers.grant(30, 0.0)
+    receivers.flush(0.0)
+    assert receivers.batch(_first(0), 1.0) is not None
+    receivers.grant(30, 1.0)
+    assert receivers.links[SENDER].window.limit_bytes < UNUSED_BYTES
+
+
+def test_a_sender_in_the_place_of_another_one_has_its_share_at_once() -> None:
+    receivers = Receivers(ME, [])
+    receivers.adopt(SENDER, 5)
+    receivers.adopt(GOOD, 0)
+    receivers.grant(30, 0.0)
+    assert receivers.links[SENDER].window.limit_bytes == WINDOW_BYTES - UNUSED_BYTES
+
+
+def test_what_a_sender_had_that_is_gone_the_others_are_told_of_at_once() -> None:
+    receivers = Receivers(ME, [])
+    for peer in (SENDER, GOOD):
+        receivers.adopt(peer, 5)
+    receivers.grant(30, 0.0)
+    receivers.flush(0.0)
+    receivers.set_view(View(2, {SENDER: Member(SENDER, "worker", "p", 0, "h", ("x",))}))
+    assert receivers.ungranted
+    receivers.grant(30, 1.0)
+    assert receivers.links[SENDER].due == 1.0
+    assert receivers.links[SENDER].window.limit_bytes == WINDOW_BYTES - UNUSED_BYTES
 
 
 def test_a_sender_that_takes_more_than_its_credit_is_complained_of() -> None:

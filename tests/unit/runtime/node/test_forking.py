@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import select
 import signal
 import subprocess
 import threading
@@ -14,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from zturbo.runtime.node import forking as module
+from zturbo.runtime.node.children import Child, ChildSpec
 from zturbo.runtime.node.forking import Forked, Forking, Unavailable
 from zturbo.runtime.process.descendants import MARK, marked
 from zturbo.runtime.process.forkserver import Order
@@ -110,6 +112,24 @@ def test_a_forked_child_keeps_the_memory_of_large_buffers(server: Forking, tmp_p
     with ExitStack() as undo:
         _, report = begin(server, order(tmp_path), undo)
         assert int(lines(report)["pages"]) < 100
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="this C library has no such choice")
+def test_a_child_that_is_a_program_keeps_it_too_and_programs_that_it_starts_do_not() -> None:
+    env = {name: value for name, value in os.environ.items() if not name.startswith(("GLIBC_", "MALLOC_"))}
+    child = Child(ChildSpec("sink", "echo", ECHO), bytes(16), {**env, "PYTHONPATH": os.getcwd()})
+    try:
+        assert isinstance(child.process, subprocess.Popen) and child.process.stdin is not None
+        child.process.stdin.write(str(child._untold["ready_fd"]).encode())
+        child.process.stdin.flush()
+        assert select.select([child.ready_fd], [], [], 60)[0]
+        found = lines(child.ready_fd)
+        assert found["tunables"] == "None"
+        assert int(found["pages"]) < 100
+    finally:
+        child.process.kill()
+        child.process.wait()
+        child.close()
 
 
 def test_a_child_of_another_environment_for_its_interpreter_is_not_forked(
