@@ -11,8 +11,8 @@ does no harm, and they never fall. Each sender has at least one task.
   sender has a second task here; with n senders, up to n - 1 tasks wait behind the one that runs.
 * A stage with ``batch_size`` or ``concurrency`` has at least so many from each sender. An ordered stage and
   the sink have :data:`MAX_WINDOW` from each: a sequencer takes everything in.
-* :data:`WINDOW_BYTES` bounds the bytes in the same way. Senders that have sent no contents yet share an eighth
-  of them (``receivers.py``), for a sink has a link from each worker of each stage, and most carry none.
+* :data:`WINDOW_BYTES` bounds the bytes in the same way. Senders that have sent no contents yet share an
+  eighth of them (``receivers.py``): a sink has a link from each worker of each stage, and most carry none.
 
 The user's code of a plain worker has one piece of work that runs and, where tasks are fast, a second one at
 hand (``core/worker/feed.py``). That module also gives back tasks that are queued behind a long one.

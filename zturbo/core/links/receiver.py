@@ -2,9 +2,10 @@
 
 Batches are taken in the order of their numbers. A batch that comes too early is dropped, and the gap is
 reported, so that the sender probes. A statement is absolute and can be repeated. It is due at once after a
-greeting, a new probe or a gap, and when a good part of the window has come free. Acks wait up to :data:`LINGER`
-seconds, so that several share a statement; acks of large batches up to :data:`LINGER_LARGE`, since their
-senders hold memory for them. Returns, copies and repeated probes are answered within :data:`FLUSH`.
+greeting, a new probe or a gap, and when a good part of the window has come free. Acks wait up to
+:data:`LINGER` seconds, so that several share a statement; acks of large batches up to :data:`LINGER_LARGE`,
+since their senders hold memory for them. Returns, copies and repeated probes are answered within
+:data:`FLUSH`.
 
 A receiver may give back tasks that it has not started. Each statement lists them, until a probe confirms that
 the sender has taken them back. Such a probe has no new nonce, and is not answered at once. Else probe and
