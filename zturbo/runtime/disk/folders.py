@@ -11,7 +11,6 @@ import fcntl
 import os
 import re
 import stat
-import time
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -100,30 +99,34 @@ def lock_folder(folder: Path) -> int | None:
     return None
 
 
-def sweep_runtime_dirs() -> None:
+def sweep_runtime_dirs(own: Path) -> None:
     """Remove this user's folders of nodes that were killed together with all of their children.
 
     Such a folder may have a file of gigabytes: what an ordered stage could not hold in memory. A folder that
     has anything in it that no node puts there is left alone.
+
+    Args:
+        own: a folder that was made just now, so that its time is the present one.
     """
     import shutil
 
+    before = own.stat().st_mtime - QUIET
     for base in _bases():
         with suppress(OSError):
             for entry in list(os.scandir(base)):
-                if _OF_NODE.fullmatch(entry.name) and _is_left(Path(entry.path)):
+                if _OF_NODE.fullmatch(entry.name) and _is_left(Path(entry.path), before):
                     fd = lock_folder(Path(entry.path))
                     if fd is not None:
                         shutil.rmtree(entry.path, ignore_errors=True)
                         os.close(fd)
 
 
-def _is_left(folder: Path) -> bool:
-    """Whether this may be the folder of a node that has died a while ago."""
+def _is_left(folder: Path, before: float) -> bool:
+    """Whether this may be the folder of a node that has died a while ago, before a time."""
     try:
         found = folder.lstat()
         ours = stat.S_ISDIR(found.st_mode) and found.st_uid == os.geteuid() and not found.st_mode & 0o077
-        if not ours or time.time() - found.st_mtime < QUIET:
+        if not ours or found.st_mtime > before:
             return False
         names = [entry.name for entry in os.scandir(folder) if entry.is_dir(follow_symlinks=False)]
         return bool(names) and len(names) == len(os.listdir(folder)) and all(map(_OF_CHILD.fullmatch, names))

@@ -165,9 +165,9 @@ class Node:
         self._output = output
         self._forking = forking
         self._keys = None if security is None else security.path
-        sweep_runtime_dirs()
         self.folder = runtime_dir()
         self._held = lock_folder(self.folder)
+        sweep_runtime_dirs(self.folder)
         self.seats: list[Seat] = []
         self._context = new_context()
         self._arrivals = Arrivals()

@@ -140,7 +140,7 @@ def test_what_a_node_has_left_that_was_killed_with_its_children_is_removed(
 ) -> None:
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
     left = _left(tmp_path)
-    sweep_runtime_dirs()
+    sweep_runtime_dirs(runtime_dir())
     assert not left.exists()
 
 
@@ -162,7 +162,7 @@ def test_what_is_no_folder_of_a_dead_node_stays(monkeypatch: pytest.MonkeyPatch,
         _age(folder)
     held = lock_folder(alive)
     assert held is not None
-    sweep_runtime_dirs()
+    sweep_runtime_dirs(runtime_dir())
     os.close(held)
     kept = (young, of_others, named, alive, filled, empty, link)
     assert [folder.name for folder in kept if not folder.exists()] == []

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import platform
-import select
 import signal
 import subprocess
 import threading
@@ -117,16 +116,18 @@ def test_a_forked_child_keeps_the_memory_of_large_buffers(server: Forking, tmp_p
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="this C library has no such choice")
 def test_a_child_that_is_a_program_keeps_it_too_and_programs_that_it_starts_do_not() -> None:
     env = {name: value for name, value in os.environ.items() if not name.startswith(("GLIBC_", "MALLOC_"))}
-    child = Child(ChildSpec("sink", "echo", ECHO), bytes(16), {**env, "PYTHONPATH": os.getcwd()})
+    report, output = os.pipe()
+    child = Child(ChildSpec("sink", "echo", ECHO), bytes(16), {**env, "PYTHONPATH": os.getcwd()}, output)
+    os.close(output)
     try:
         assert isinstance(child.process, subprocess.Popen) and child.process.stdin is not None
-        child.process.stdin.write(str(child._untold["ready_fd"]).encode())
-        child.process.stdin.flush()
-        assert select.select([child.ready_fd], [], [], 60)[0]
-        found = lines(child.ready_fd)
+        child.process.stdin.write(b"1")  # its stdout
+        child.process.stdin.close()
+        found = lines(report)
         assert found["tunables"] == "None"
         assert int(found["pages"]) < 100
     finally:
+        os.close(report)
         child.process.kill()
         child.process.wait()
         child.close()
