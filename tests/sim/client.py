@@ -115,7 +115,8 @@ class SimClient:
         """Read a job that travels with others by its own id: the results that come last have to fit too."""
         if not self.streams[job].complete and job not in self.over:
             self.again.add(job)
-            self.streams[job].token = 0  # another reader, which gets a token of its own
+            self.streams[job].token = 0  # another reader, which gets a token of its own, and then asks a sink
+            self.sinks.pop(job, None)
             self._watch(job)
 
     def _give_up(self, together: Together, why: str) -> None:
