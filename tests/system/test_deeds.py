@@ -100,24 +100,28 @@ def test_processes_end_with_their_worker(deed: str, tmp_path: Path) -> None:
 
 ALONE = """
 import sys
+from pathlib import Path
 from tests.support.cluster import Cluster, stage
 from zturbo import Task
 
 deeds = stage("deeds", "tests.stages.deeds:Deeds", folder=sys.argv[1])
-with Cluster({"p": [deeds]}) as cluster, cluster.client() as client:
+with Cluster({"p": [deeds]}, state=Path(sys.argv[2])) as cluster, cluster.client() as client:
     client.submit(Task("leave_processes_and_wait"), pipeline="p").result()
 """
 
 
 def test_processes_end_with_a_killed_node(tmp_path: Path) -> None:
-    program = subprocess.Popen([sys.executable, "-c", ALONE, str(tmp_path)], cwd=ROOT)
-    try:
-        eventually(lambda: any(tmp_path.glob("*.pids")))
-        processes = started(tmp_path)
-    finally:
-        program.kill()
-        program.wait()
-    eventually(lambda: not any(alive(process) for process in processes))
+    with tempfile.TemporaryDirectory(prefix="zt-test-") as state:
+        program = subprocess.Popen([sys.executable, "-c", ALONE, str(tmp_path), state], cwd=ROOT)
+        try:
+            eventually(lambda: any(tmp_path.glob("*.pids")))
+            processes = started(tmp_path)
+        finally:
+            children = psutil.Process(program.pid).children(recursive=True)
+            program.kill()
+            program.wait()
+            psutil.wait_procs(children, 30)  # they write to its state until they end
+        eventually(lambda: not any(alive(process) for process in processes))
 
 
 def started(folder: Path) -> list[psutil.Process]:
