@@ -19,6 +19,9 @@ from zturbo.runtime.node.forking import Forked, Forking, Unavailable
 from zturbo.runtime.process.descendants import MARK, marked
 from zturbo.runtime.process.forkserver import Order
 
+MINE = os.urandom(16).hex()
+"""A mark that no process of another test run has."""
+
 ECHO = "tests.stages.echo_child"
 """Writes what it finds of itself to the first descriptor that it keeps, then ends with exit code 7."""
 
@@ -34,7 +37,7 @@ def order(folder: Path, **changed: object) -> Order:
     fields = {
         "module": ECHO,
         "name": "video.detect",
-        "env": {**os.environ, MARK: "5" * 32, "COLOUR": "blue"},
+        "env": {**os.environ, MARK: MINE, "COLOUR": "blue"},
         "folder": str(folder),
         "cpus": [min(os.sched_getaffinity(0))],
         "leads": True,
@@ -80,7 +83,7 @@ def test_a_forked_child_is_as_a_program_would_be(server: Forking, tmp_path: Path
             "argv": found["argv"],
             "folder": os.path.realpath(tmp_path),
             "colour": "blue",
-            "mark": "5" * 32,
+            "mark": MINE,
             "cpus": str(what.cpus),
             "session": str(child.pid),
             "parent": str(os.getpid()),
@@ -94,7 +97,7 @@ def test_a_forked_child_is_as_a_program_would_be(server: Forking, tmp_path: Path
         assert len(found["open"].split()) == 4, "stdin, stdout, stderr, and the one that it keeps"
         words = Path(f"/proc/{child.pid}/cmdline").read_bytes().rstrip(b"\0").split(b"\0")
         assert words[-2:] == [ECHO.encode(), b"video.detect"]
-        assert marked("5" * 32) == [child.pid], "its own mark is found in /proc, not the server's"
+        assert marked(MINE) == [child.pid], "its own mark is found in /proc, not the server's"
         child.stdin.close()
         pidfd = os.pidfd_open(child.pid)
         try:
