@@ -183,11 +183,12 @@ class Receivers:
         """
         if not self.links:
             return
+        used = len(self._used)
         share = max(1, tasks // len(self.links))
-        nbytes = max(1, (WINDOW_BYTES - UNUSED_BYTES) // max(1, len(self._used)))
+        nbytes = max(1, (WINDOW_BYTES - UNUSED_BYTES) // max(1, used))
         unused = max(1, UNUSED_BYTES // len(self.links))
-        other = (share, len(self._used), unused) != self._granted
-        self._granted = (share, len(self._used), unused)
+        other = (share, used, unused) != self._granted
+        self._granted = (share, used, unused)
         for peer, link in self.links.items():
             if (other or link.window.changed) and link.window.grant(
                 share, nbytes if peer in self._used else unused, each=each

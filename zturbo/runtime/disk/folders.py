@@ -11,7 +11,6 @@ import fcntl
 import os
 import re
 import stat
-from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -19,6 +18,7 @@ from zturbo.checks import LONGEST_IPC
 from zturbo.errors import StartError
 
 __all__ = [
+    "is_ours",
     "is_read_only",
     "lock_folder",
     "remove_folder",
@@ -55,7 +55,7 @@ def runtime_dir(prefix: str = "zturbo-") -> Path:
     Raises:
         StartError: none of them will do.
     """
-    import tempfile  # here, because workers and sinks get a folder of their node's
+    import tempfile
 
     tried = []
     for base in _bases():
@@ -75,12 +75,22 @@ def runtime_dir(prefix: str = "zturbo-") -> Path:
     )
 
 
-def _bases() -> Iterator[str]:
-    import tempfile
+def _bases() -> list[str]:
+    """Folders in which one for sockets is made, in the order in which they are tried."""
+    import tempfile  # here, because workers and sinks get a folder of their node's
 
     named = [os.environ.get(name) for name in ("XDG_RUNTIME_DIR", "TMPDIR")]
     wanted = [*named, tempfile.gettempdir(), "/tmp", "/var/tmp"]
-    yield from dict.fromkeys(os.path.abspath(folder) for folder in wanted if folder)
+    return list(dict.fromkeys(os.path.abspath(folder) for folder in wanted if folder))
+
+
+def is_ours(folder: Path) -> bool:
+    """Whether this is this user's folder, for this user alone: others can write to ``/dev/shm``, too."""
+    try:
+        found = folder.lstat()
+    except OSError:
+        return False
+    return stat.S_ISDIR(found.st_mode) and found.st_uid == os.geteuid() and not found.st_mode & 0o077
 
 
 def lock_folder(folder: Path) -> int | None:
@@ -113,20 +123,18 @@ def sweep_runtime_dirs(own: Path) -> None:
     before = own.stat().st_mtime - QUIET
     for base in _bases():
         with suppress(OSError):
-            for entry in list(os.scandir(base)):
-                if _OF_NODE.fullmatch(entry.name) and _is_left(Path(entry.path), before):
-                    fd = lock_folder(Path(entry.path))
+            for folder in list(Path(base).iterdir()):
+                if _OF_NODE.fullmatch(folder.name) and _is_left(folder, before):
+                    fd = lock_folder(folder)
                     if fd is not None:
-                        shutil.rmtree(entry.path, ignore_errors=True)
+                        shutil.rmtree(folder, ignore_errors=True)
                         os.close(fd)
 
 
 def _is_left(folder: Path, before: float) -> bool:
     """Whether this may be the folder of a node that has died a while ago, before a time."""
     try:
-        found = folder.lstat()
-        ours = stat.S_ISDIR(found.st_mode) and found.st_uid == os.geteuid() and not found.st_mode & 0o077
-        if not ours or found.st_mtime > before:
+        if not is_ours(folder) or folder.lstat().st_mtime > before:
             return False
         names = [entry.name for entry in os.scandir(folder) if entry.is_dir(follow_symlinks=False)]
         return bool(names) and len(names) == len(os.listdir(folder)) and all(map(_OF_CHILD.fullmatch, names))

@@ -15,13 +15,12 @@ from __future__ import annotations
 
 import itertools
 import os
-import stat
 from contextlib import suppress
 from pathlib import Path
 
-from zturbo.runtime.disk.folders import lock_folder, remove_folder
+from zturbo.runtime.disk.folders import is_ours, lock_folder, remove_folder
 
-__all__ = ["KEPT", "SharedFolder", "is_ours", "make_folder", "pool_path", "remove", "sweep"]
+__all__ = ["KEPT", "SharedFolder", "make_folder", "pool_path", "remove", "sweep"]
 
 TRIES = 5
 """Tries to make a folder, while other processes remove an empty pool or sweep it."""
@@ -36,15 +35,6 @@ def pool_path() -> Path | None:
     """The pool of this user on this host; None if no memory is to be shared. It need not be there."""
     base = os.environ.get("ZTURBO_SHM", "/dev/shm")
     return Path(base, f"zturbo-{os.geteuid()}") if os.path.isabs(base) else None
-
-
-def is_ours(pool: Path) -> bool:
-    """Whether the pool is this user's folder, for this user alone. Others can write to ``/dev/shm`` too."""
-    try:
-        found = pool.lstat()
-    except OSError:
-        return False
-    return stat.S_ISDIR(found.st_mode) and found.st_uid == os.geteuid() and not found.st_mode & 0o077
 
 
 def sweep() -> None:

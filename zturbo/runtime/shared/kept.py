@@ -30,10 +30,10 @@ from typing import Any
 import msgpack
 
 from zturbo.errors import StartError
-from zturbo.runtime.disk.folders import lock_folder, remove_folder
+from zturbo.runtime.disk.folders import is_ours, lock_folder, remove_folder
 from zturbo.runtime.disk.spool import SpoolCorrupt
 from zturbo.runtime.shared.extent import Extent, map_file, unmap
-from zturbo.runtime.shared.folder import KEPT, is_ours, make_folder, pool_path
+from zturbo.runtime.shared.folder import KEPT, make_folder, pool_path
 from zturbo.runtime.shared.moved import MovedSegments, Place
 from zturbo.wire.messages import Buffer
 

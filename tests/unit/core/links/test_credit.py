@@ -31,10 +31,16 @@ def test_limits_never_fall() -> None:
     assert window.tell() == (140, 1050)
 
 
-def test_a_quarter_of_the_window_is_worth_a_word() -> None:
+def _told(tasks: int, nbytes: int) -> Window:
+    """A window whose sender was told of these limits."""
     window = Window()
-    window.grant(100, 1000)
+    window.grant(tasks, nbytes)
     window.tell()
+    return window
+
+
+def test_a_quarter_of_the_window_is_worth_a_word() -> None:
+    window = _told(100, 1000)
     window.leave(24, 249)
     assert not window.grant(100, 1000)
     window.leave(1, 0)
@@ -45,17 +51,13 @@ def test_a_quarter_of_the_window_is_worth_a_word() -> None:
 
 
 def test_bytes_that_have_left_are_worth_a_word_also_where_the_share_has_shrunk() -> None:
-    window = Window()
-    window.grant(100, 8000)
-    window.tell()
+    window = _told(100, 8000)
     window.leave(1, 250)
     assert window.grant(100, 1000), "their sender keeps them until then"
 
 
 def test_each_task_is_worth_a_word_where_it_leaves_a_slot() -> None:
-    window = Window()
-    window.grant(8, 1000)
-    window.tell()
+    window = _told(8, 1000)
     window.leave(1, 10)
     assert not window.grant(8, 1000)
     assert window.grant(8, 1000, each=True)

@@ -112,12 +112,18 @@ def _first(n: int = 1) -> Batch:
     return Batch(GOOD, 1, 1, runs, n, b"1" * n, number=1, source=SENDER, target=ME)
 
 
-def test_senders_that_send_nothing_take_little_room_from_the_others() -> None:
+def _adopted(received: int, *peers: bytes) -> Receivers:
+    """Receivers whose senders, of so many batches each, were told of their credit."""
     receivers = Receivers(ME, [])
-    for peer in (SENDER, BAD, GOOD):
-        receivers.adopt(peer, 0)
+    for peer in peers:
+        receivers.adopt(peer, received)
     receivers.grant(30, 0.0)
     receivers.flush(0.0)
+    return receivers
+
+
+def test_senders_that_send_nothing_take_little_room_from_the_others() -> None:
+    receivers = _adopted(0, SENDER, BAD, GOOD)
     unused = receivers.links[SENDER].window.limit_bytes
     assert 0 < 3 * unused <= UNUSED_BYTES
     assert receivers.batch(_first(), 1.0) is not None and receivers.ungranted
@@ -129,11 +135,7 @@ def test_senders_that_send_nothing_take_little_room_from_the_others() -> None:
 
 
 def test_a_batch_without_contents_makes_no_sender_one_that_sends() -> None:
-    receivers = Receivers(ME, [])
-    for peer in (SENDER, GOOD):
-        receivers.adopt(peer, 0)
-    receivers.grant(30, 0.0)
-    receivers.flush(0.0)
+    receivers = _adopted(0, SENDER, GOOD)
     assert receivers.batch(_first(0), 1.0) is not None
     receivers.grant(30, 1.0)
     assert receivers.links[SENDER].window.limit_bytes < UNUSED_BYTES
@@ -148,11 +150,7 @@ def test_a_sender_in_the_place_of_another_one_has_its_share_at_once() -> None:
 
 
 def test_what_a_sender_had_that_is_gone_the_others_are_told_of_at_once() -> None:
-    receivers = Receivers(ME, [])
-    for peer in (SENDER, GOOD):
-        receivers.adopt(peer, 5)
-    receivers.grant(30, 0.0)
-    receivers.flush(0.0)
+    receivers = _adopted(5, SENDER, GOOD)
     receivers.set_view(View(2, {SENDER: Member(SENDER, "worker", "p", 0, "h", ("x",))}))
     assert receivers.ungranted
     receivers.grant(30, 1.0)
