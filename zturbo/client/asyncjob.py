@@ -61,6 +61,7 @@ class AsyncReader:
         try:
             while True:
                 incoming.check_process()
+                incoming.ask_on()
                 while not incoming.arrived:
                     # Results that come from here on set it again, in a later turn of the loop.
                     self._event.clear()

@@ -97,6 +97,12 @@ class Incoming:
         """Raise UsageError in a forked child: it has a copy of all this, in which nothing arrives."""
         self._io.check_process()
 
+    def ask_on(self) -> None:
+        """Let the I/O thread ask for more results, if no message would make it. Readers call this before they
+        wait or take: what they have taken since makes room."""
+        if self.stream.drained:
+            self._io.post(_look)
+
     def take(self) -> tuple[Results, int] | None:
         """What has come next: results, and how many leading ones to skip; None if all has been taken.
 
@@ -138,3 +144,7 @@ class Incoming:
 
 def _nobody() -> None:
     """Nothing waits any more."""
+
+
+def _look(now: float) -> None:
+    """The I/O thread looks for questions that are due, after any call."""

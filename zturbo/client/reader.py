@@ -84,6 +84,7 @@ class Reader:
         try:
             while True:
                 incoming.check_process()
+                incoming.ask_on()
                 while not incoming.arrived and (deadline is None or time.monotonic() < deadline):
                     left = -1 if deadline is None else min(max(0.0, deadline - time.monotonic()), TIMEOUT_MAX)
                     self._nothing.acquire(timeout=left)

@@ -63,6 +63,16 @@ class ResultStream:
         """Whether all results have come."""
         return self.total is not None and self.next >= self.total
 
+    @property
+    def drained(self) -> bool:
+        """Whether all that was asked for has come, and the caller has taken so much of it that there is more
+        to ask for. Nothing is on its way then that would make anybody call :meth:`want`."""
+        return self.next >= self._told >= 0 and self._has_room(self.taken + self.window) and not self.complete
+
+    def _has_room(self, limit: int) -> bool:
+        """Whether this limit is so far above the one that was told that it is worth a question."""
+        return limit > self._told and 4 * (limit - self._told) >= self.window
+
     def results(self, message: Results, nbytes: int, now: float) -> int | None:
         """Take a sink's message. Returns how many of its first results are copies; None to drop it all."""
         if message.job != self.job or message.token != self.token:
@@ -120,7 +130,7 @@ class ResultStream:
             return None
         limit = self.taken + self.window
         due = now >= self._ask_at
-        if not due and (4 * (limit - self._told) < self.window or limit <= self._told):
+        if not due and not self._has_room(limit):
             if self._unsaid < SAY_BYTES:
                 return None
             # It has got these, and may have no more. The same limit again would mean that results are lost.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -25,6 +26,7 @@ class Thread:
         self.pushed = Pushed()
         self.woken = 0
         self.left: list[bool] = []
+        self.looks = 0
         self.incoming = Incoming(self, JOB, 0, Acceptance(), self._wake, tell=True)  # type: ignore[arg-type]
 
     def subscribe(self, sub: Subscription, at: object) -> None:
@@ -38,17 +40,22 @@ class Thread:
     def check_process(self) -> None:
         raise UsageError("a copy in a forked child")
 
+    def post(self, call: Callable[[float], None]) -> bool:
+        call(0.0)
+        self.looks += 1
+        return True
+
     def _wake(self) -> None:
         self.woken += 1
 
-    def hear(self, first: int, n: int, total: int | None = None) -> tuple[Results, int | None]:
-        """The first half of what it does with a sink's message."""
+    def hear(self, first: int, n: int, total: int | None = None, size: int = 1) -> tuple[Results, int | None]:
+        """The first half of what it does with a sink's message. Each result has ``size`` bytes."""
         results = Results(JOB, 1, first, n, total=total)
-        return results, self.sub.stream.results(results, n, 0.0)
+        return results, self.sub.stream.results(results, n * size, 0.0)
 
-    def bring(self, first: int, n: int, total: int | None = None) -> None:
+    def bring(self, first: int, n: int, total: int | None = None, size: int = 1) -> None:
         """Both halves."""
-        results, skip = self.hear(first, n, total)
+        results, skip = self.hear(first, n, total, size)
         self.sub.deliver(results, n if skip is None else skip)
 
 
@@ -99,6 +106,21 @@ def test_what_comes_after_the_end_does_not_undo_it() -> None:
     io.bring(0, 1, total=1)
     io.incoming.fail(JobFailed("the client is closed"))
     assert taken(io.incoming) == [0] and io.complete == {JOB}
+
+
+def test_the_thread_looks_again_if_the_caller_has_taken_all_that_it_had_asked_for() -> None:
+    io = Thread()
+    want = io.sub.stream.want(0.0)
+    assert want is not None
+    io.bring(0, want.limit, size=1 << 20)
+    io.incoming.ask_on()
+    assert io.looks == 0, "the caller has taken none of it"
+    io.incoming.stream.taken = want.limit - 1
+    io.incoming.ask_on()
+    assert io.looks == 1
+    assert io.sub.stream.want(0.1) is not None
+    io.incoming.ask_on()
+    assert io.looks == 1, "more is on its way"
 
 
 def test_a_reader_that_is_late_says_how_far_it_came() -> None:

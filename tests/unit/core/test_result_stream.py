@@ -73,6 +73,34 @@ def test_the_sink_is_told_of_large_results_long_before_it_is_asked_for_more() ->
     assert stream.want(0.1) is None, "it has said so"
 
 
+def test_a_caller_that_takes_what_has_come_makes_room_though_no_message_comes() -> None:
+    """All that was asked for came before the caller took any of it, so no message is on its way."""
+    stream = ResultStream(JOB, 1, 0)
+    first = stream.want(0.0)
+    assert first is not None and not stream.drained, "none of it has come"
+    assert stream.results(results(0, first.limit - 1), 100, 0.1) == 0
+    stream.taken = first.limit - 1
+    assert not stream.drained, "one more is on its way, and who gets it asks for more"
+    assert stream.results(results(first.limit - 1, 1), 100, 0.1) == 0
+    window = stream.window
+    stream.taken = first.limit - window
+    assert not stream.drained and stream.want(0.1) is None, "as many as it may have wait for the caller"
+    stream.taken += window // 4
+    assert stream.drained
+    more = stream.want(0.1)
+    assert more is not None and more.limit == stream.taken + window
+    assert not stream.drained, "it has asked"
+
+
+def test_a_stream_that_has_all_its_results_is_not_drained() -> None:
+    stream = ResultStream(JOB, 1, 0)
+    want = stream.want(0.0)
+    assert want is not None
+    assert stream.results(results(0, want.limit, total=want.limit), 100, 0.1) == 0
+    stream.taken = want.limit
+    assert not stream.drained
+
+
 @pytest.mark.parametrize("size", [1 << 20, SAY_BYTES, 4 * SAY_BYTES])
 def test_a_reader_that_takes_none_gets_a_window_of_large_results(size: int) -> None:
     stream = ResultStream(JOB, 1, 0)
