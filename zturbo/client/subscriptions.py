@@ -51,7 +51,8 @@ LATE = 0.5
 comes after that takes over."""
 
 PUSH_WAIT = 0.02
-"""Seconds that a reader waits for results that may come unasked, before it asks for them."""
+"""Seconds that a reader waits for results that may come unasked, before it asks for them. It does not wait
+if the last results that came were more than come unasked."""
 
 CARRIER_WAIT = 0.005
 """As :data:`PUSH_WAIT`, for the carrier of jobs that travel together."""
@@ -111,6 +112,9 @@ class Subscriptions:
         """Job -> its readers, which take turns."""
         self.pushed = Pushed()
         """Results that have come before their readers."""
+        self._asks = False
+        """Whether readers ask for results at once. The results of the job before were more than come unasked,
+        and so may be those of the next."""
         self._examiners: dict[bytes, Examiner] = {}
         """Sink -> what is seen at its address while there is no connection to it."""
         self._waits = Waits()
@@ -154,13 +158,18 @@ class Subscriptions:
             return
         if turn:
             if pushed is not None:
-                travels = self.has_ended(sub.stream.job) is False
-                sub.stream.quiet_until(now + (TRAVEL_WAIT if travels else PUSH_WAIT))
+                sub.stream.quiet_until(now + self._push_wait(sub.stream.job))
             at = accepted.result()
             socket = self._sinks.get(at.sink)
             self._located(sub, at)
             if sub.late and not sub.over and (socket is None or socket.broken or not socket.connections):
                 sub.look_now(now)  # the answer is old, and that sink may be gone
+
+    def _push_wait(self, job: bytes) -> float:
+        """Seconds to wait for a job's results before they are asked for."""
+        if self.has_ended(job) is False:
+            return TRAVEL_WAIT
+        return 0.0 if self._asks else PUSH_WAIT
 
     def _take_pushed(
         self, sub: Subscription, token: int, arrived: list[tuple[Results, int]], now: float
@@ -481,6 +490,7 @@ class Subscriptions:
         else:
             skip = sub.stream.results(message, nbytes, now)
             if skip is not None:
+                self._asks = not sub.stream.small
                 sub.deliver(message, skip)
             elif sub.stream.complete and sub.stream.problem is None:
                 sub.deliver(message, message.n)

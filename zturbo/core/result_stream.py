@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 
-from zturbo.wire.messages import Results, Want
+from zturbo.wire.messages import PUSHED_BYTES, PUSHED_RESULTS, Results, Want
 
 __all__ = ["ResultStream"]
 
@@ -62,6 +62,12 @@ class ResultStream:
     def complete(self) -> bool:
         """Whether all results have come."""
         return self.total is not None and self.next >= self.total
+
+    @property
+    def small(self) -> bool:
+        """Whether a sink sends results like those that have come before it is asked for them: few, and small
+        all together."""
+        return self._count <= PUSHED_RESULTS and self._bytes <= PUSHED_BYTES
 
     @property
     def drained(self) -> bool:

@@ -41,6 +41,8 @@ __all__ = [
     "NOTHING_TAKEN",
     "ORDERS",
     "PROTOCOL",
+    "PUSHED_BYTES",
+    "PUSHED_RESULTS",
     "Batch",
     "Buffer",
     "DataMessage",
@@ -402,6 +404,9 @@ class Statement:
     free: bool = False
     """Whether the receiver, a worker, had nothing to do when it said so."""
 
+
+PUSHED_RESULTS, PUSHED_BYTES = 64, 16 << 10
+"""Results of a job, and bytes of them, up to which its first reader gets them before it asks."""
 
 READ_ONCE = "its reader lets results go once they are taken: those at the beginning are not kept any more"
 """The problem of results that a sink has let go."""

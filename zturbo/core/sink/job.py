@@ -16,12 +16,20 @@ from zturbo.core.states import State, Table
 from zturbo.errors import DecodeError
 from zturbo.slotted import field, slotted
 from zturbo.wire.carried import MAX_CARRIED
-from zturbo.wire.messages import NOTHING_TAKEN, Batch, Path, Stamp, Taken, meta_key
+from zturbo.wire.messages import (
+    NOTHING_TAKEN,
+    PUSHED_BYTES,
+    PUSHED_RESULTS,
+    Batch,
+    Path,
+    Stamp,
+    Taken,
+    meta_key,
+)
 from zturbo.wire.payload import failure_text
 
 __all__ = [
     "JOB",
-    "PUSHED_RESULTS",
     "JobReader",
     "KnownFailure",
     "Origin",
@@ -38,9 +46,6 @@ Origin = tuple[int, Path, int]
 OriginOf = Callable[[bytes], Origin | None]
 """Reads a failure's origin from its error as it travels; None if it has none."""
 
-
-PUSHED_RESULTS, PUSHED_BYTES = 64, 16 << 10
-"""Results, and bytes of them, that a reader gets unasked."""
 
 PUSHED_ROOTS = 1024
 """Results of jobs that travel together which their client gets unasked: as the jobs end, and not at the end

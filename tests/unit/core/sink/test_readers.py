@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from tests.unit.core.sink.jobs import JOB, ME, a_batch, a_fail, a_job, enter
 from zturbo.core.counts import EndedJobs
 from zturbo.core.effects import Deliver, Effect, Free, Note
-from zturbo.core.sink.job import PUSHED_RESULTS, SinkJob
+from zturbo.core.sink.job import SinkJob
 from zturbo.core.sink.readers import MAX_SEGMENT, MAX_VIEWERS, MAX_WAITING, NOTE_CURSOR, Readers
-from zturbo.wire.messages import READ_ONCE, Results, Want
+from zturbo.wire.messages import PUSHED_RESULTS, READ_ONCE, Results, Want
 
 ANN, BOB = b"ann", b"bob"
 
