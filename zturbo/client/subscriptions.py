@@ -184,7 +184,7 @@ class Subscriptions:
 
     def end(self, sub: Subscription, *, tell: bool) -> None:
         """Stop reading. With ``tell``, tell the sink how many results were taken."""
-        want = sub.stream.last_word() if tell and not sub.over else None
+        want = None if sub.over else sub.stream.last_word(tell=tell)
         sub.end()
         if want is not None and sub.sink:
             with contextlib.suppress(zmq.Again):  # the last question told it nearly the same

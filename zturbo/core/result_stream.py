@@ -26,6 +26,9 @@ WINDOW_MIN = 4
 SAY_BYTES = WINDOW_BYTES // 4
 """Bytes of results after which the sink is told that they have come: it keeps what it has lent until then."""
 
+LENT_BYTES = 128 << 10
+"""Bytes of results that may be in shared memory, where a sink keeps them for a while if it hears nothing."""
+
 
 class ResultStream:
     """Results of one job, as one reader sees them.
@@ -147,11 +150,16 @@ class ResultStream:
         self._ask_at = now + AGAIN_AFTER
         return Want(self.job, self.token, self.next, limit, self.taken, self._once)
 
-    def last_word(self) -> Want | None:
-        """A last question, for no results: it tells the sink how far this reader has come."""
-        if self._told < 0 or self.problem is not None:
+    def last_word(self, *, tell: bool) -> Want | None:
+        """A last question, for no results; None if there is nothing to say.
+
+        Args:
+            tell: it tells the sink how far the caller has come. Else it is said only after large results, which
+                the sink keeps in shared memory until it hears that they have come.
+        """
+        if self._told < 0 or self.problem is not None or not (tell or self._unsaid >= LENT_BYTES):
             return None
-        return Want(self.job, self.token, self._told, self._told, self.taken, self._once)
+        return Want(self.job, self.token, self._told, self._told, self.taken if tell else 0, self._once)
 
     def deadline(self) -> float | None:
         """When to ask again."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import threading
+from queue import SimpleQueue
 
 import pytest
 import zmq
@@ -12,8 +13,11 @@ from tests.unit.client.played import JOB, Played, at
 from zturbo.client.acceptance import Acceptance
 from zturbo.client.io import ClientIO
 from zturbo.client.reader import Reader
+from zturbo.client.subscription import Subscription
+from zturbo.core.result_stream import ResultStream
 from zturbo.runtime.net.sockets import Dealer
 from zturbo.wire.control import to_broker
+from zturbo.wire.messages import PUSHED_RESULTS
 
 
 def test_a_round_that_fails_leaves_nobody_waiting(
@@ -115,3 +119,25 @@ def test_the_socket_to_a_sink_that_no_reader_needs_is_closed_when_it_breaks(
     assert list(reader.contents(None)) == [10]
     one.socket.close()
     assert closed.wait(10)
+
+
+@pytest.mark.parametrize("n, waits", [(3, True), (PUSHED_RESULTS + 1, False)])
+def test_a_reader_waits_for_no_results_to_come_unasked_if_those_of_the_job_before_were_too_many(
+    io: ClientIO, played: list[Played], n: int, waits: bool
+) -> None:
+    _, sink, _ = played
+    reader = Reader(io, JOB, 0, Acceptance.of(at(sink, 5)))
+    assert sink.wanted().first == 0
+    sink.give(5, 0, list(range(n)), total=n)
+    assert list(reader.contents(None)) == list(range(n))
+    asked: SimpleQueue[bool] = SimpleQueue()
+
+    def begin(now: float) -> None:
+        sub = Subscription(ResultStream(JOB, 6, 0), lambda *_: None, lambda error: None)
+        io.results.pushed.expect(JOB, 6, b"s")
+        io.results.begin(sub, Acceptance.of(at(None, 6)), True, now)
+        asked.put(sub.stream.want(now) is not None)
+        io.results.end(sub, tell=False)
+
+    io.post(begin)
+    assert asked.get(timeout=10) is not waits

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from zturbo.core.result_stream import AGAIN_AFTER, SAY_BYTES, ResultStream
-from zturbo.wire.messages import Results
+from zturbo.core.result_stream import AGAIN_AFTER, LENT_BYTES, SAY_BYTES, ResultStream
+from zturbo.wire.messages import PUSHED_BYTES, PUSHED_RESULTS, Results
 
 JOB = b"j" * 16
 
@@ -113,3 +113,36 @@ def test_a_reader_that_takes_none_gets_a_window_of_large_results(size: int) -> N
         assert told is None or index < told.limit <= limit
     again = stream.want(0.2 + AGAIN_AFTER)
     assert again is not None and (again.first, again.limit) == (limit, limit)
+
+
+@pytest.mark.parametrize(
+    "size, tell, said", [(10, False, False), (10, True, True), (LENT_BYTES, False, True)]
+)
+def test_the_last_word_is_said_where_the_caller_has_to_or_the_sink_keeps_large_results(
+    size: int, tell: bool, said: bool
+) -> None:
+    stream = ResultStream(JOB, 1, 0)
+    want = stream.want(0.0)
+    assert want is not None
+    assert stream.results(results(0, 1, total=1), size, 0.1) == 0
+    stream.taken = 1
+    last = stream.last_word(tell=tell)
+    assert (last is not None) is said
+    if last is not None:
+        assert last.first == last.limit == want.limit, "it has all, and asks for nothing"
+        assert last.taken == (1 if tell else 0), "another reader may go on where this caller began"
+
+
+def test_who_has_asked_for_nothing_has_no_last_word() -> None:
+    stream = ResultStream(JOB, 1, 0)
+    assert stream.results(results(0, 1, total=1), LENT_BYTES, 0.1) == 0, "it came unasked"
+    assert stream.last_word(tell=True) is None
+
+
+def test_large_results_are_not_like_those_that_come_unasked() -> None:
+    stream = ResultStream(JOB, 1, 0)
+    assert stream.small
+    assert stream.results(results(0, PUSHED_RESULTS), PUSHED_BYTES, 0.1) == 0 and stream.small
+    assert stream.results(results(PUSHED_RESULTS, 1), 0, 0.1) == 0 and not stream.small, "one too many"
+    other = ResultStream(JOB, 1, 0)
+    assert other.results(results(0, 1), PUSHED_BYTES + 1, 0.1) == 0 and not other.small
