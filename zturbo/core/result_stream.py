@@ -154,8 +154,8 @@ class ResultStream:
         """A last question, for no results; None if there is nothing to say.
 
         Args:
-            tell: it tells the sink how far the caller has come. Else it is said only after large results, which
-                the sink keeps in shared memory until it hears that they have come.
+            tell: it tells the sink how far the caller has come. Else it is said only after large results,
+                which the sink keeps in shared memory until it hears that they have come.
         """
         if self._told < 0 or self.problem is not None or not (tell or self._unsaid >= LENT_BYTES):
             return None
