@@ -8,11 +8,12 @@ from zturbo.core.effects import Reply
 from zturbo.core.links.outbatch import part
 from zturbo.errors import DecodeError
 from zturbo.jobstates import ENDED, WHY_CANCELLED, JobState
+from zturbo.wire.blobs import check_blob
 from zturbo.wire.carried import carried_id, place_of
 from zturbo.wire.control import answers, from_broker, to_broker
 from zturbo.wire.control.newjob import NewJob, options_problem
 from zturbo.wire.messages import PROTOCOL, Batch, Buffer, PathRun
-from zturbo.wire.payload import NO_META, check_blob
+from zturbo.wire.payload import NO_META
 from zturbo.wire.traceparent import without_bad_context
 from zturbo_broker.jobs.job import Job
 from zturbo_broker.machine.descriptions import Descriptions

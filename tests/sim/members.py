@@ -38,13 +38,14 @@ from zturbo.runtime.code.runner import Runner
 from zturbo.runtime.code.stagehost import StageHost
 from zturbo.runtime.process.running import GIVEN, SERIAL
 from zturbo.slotted import replace
+from zturbo.wire.blobs import slice_blob
 from zturbo.wire.codec import decode, encode
 from zturbo.wire.control import from_broker, to_broker
 from zturbo.wire.control.codec import pack_control, read_answer
 from zturbo.wire.control.message import Message
 from zturbo.wire.control.view import Member
 from zturbo.wire.messages import PROTOCOL, Batch, Path, Results, Want
-from zturbo.wire.payload import failure_origin, pack_many, slice_blob, unpack_error_map
+from zturbo.wire.payload import failure_origin, pack_many, unpack_error_map
 from zturbo_broker.jobs.strikes import Running
 
 if TYPE_CHECKING:

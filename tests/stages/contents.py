@@ -92,7 +92,7 @@ class Again(Stage):
     """One buffer, one large buffer, one dict and one meta, given again and again."""
 
     def process(self, task: Task) -> Iterator[Task]:
-        small, large = np.zeros(4, np.uint8), np.zeros(50_000, np.uint8)
+        small, large = np.zeros(4, np.uint8), np.zeros(300_000, np.uint8)
         plain: dict[str, int] = {}
         for i in range(5):
             small[:] = large[:] = plain["i"] = i

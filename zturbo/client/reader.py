@@ -25,7 +25,7 @@ from zturbo.wire.payload import (
     enter_packed_at,
     failure_fields,
     later_one,
-    pack_many,
+    pack_metas,
     pack_one,
     read_many,
     read_one,
@@ -297,7 +297,7 @@ class FailedTask(Task):
             frames = [blob, *buffers]
         if type(meta) is Packed:
             return frames, enter_packed_at(bytes(meta.blob), self.index)
-        return frames, pack_many([enter_at(self.input_meta, self.index)])
+        return frames, pack_metas([enter_at(self.input_meta, self.index)])
 
     @property
     def input_meta(self) -> Any:

@@ -158,18 +158,14 @@ class Subscriptions:
             return
         if turn:
             if pushed is not None:
-                sub.stream.quiet_until(now + self._push_wait(sub.stream.job))
+                travels = self.has_ended(sub.stream.job) is False
+                wait = TRAVEL_WAIT if travels else 0.0 if self._asks else PUSH_WAIT
+                sub.stream.quiet_until(now + wait)
             at = accepted.result()
             socket = self._sinks.get(at.sink)
             self._located(sub, at)
             if sub.late and not sub.over and (socket is None or socket.broken or not socket.connections):
                 sub.look_now(now)  # the answer is old, and that sink may be gone
-
-    def _push_wait(self, job: bytes) -> float:
-        """Seconds to wait for a job's results before they are asked for."""
-        if self.has_ended(job) is False:
-            return TRAVEL_WAIT
-        return 0.0 if self._asks else PUSH_WAIT
 
     def _take_pushed(
         self, sub: Subscription, token: int, arrived: list[tuple[Results, int]], now: float

@@ -11,9 +11,9 @@ from typing import NamedTuple
 
 from zturbo.core.result_stream import ResultStream
 from zturbo.slotted import replace
+from zturbo.wire.blobs import edges
 from zturbo.wire.carried import carried_id
 from zturbo.wire.messages import Results
-from zturbo.wire.payload import edges
 
 __all__ = ["Together"]
 

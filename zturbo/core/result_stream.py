@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 
+from zturbo.wire.codes import OUT_OF_BAND
 from zturbo.wire.messages import PUSHED_BYTES, PUSHED_RESULTS, Results, Want
 
 __all__ = ["ResultStream"]
@@ -26,7 +27,7 @@ WINDOW_MIN = 4
 SAY_BYTES = WINDOW_BYTES // 4
 """Bytes of results after which the sink is told that they have come: it keeps what it has lent until then."""
 
-LENT_BYTES = 128 << 10
+LENT_BYTES = OUT_OF_BAND
 """Bytes of results that may be in shared memory, where a sink keeps them for a while if it hears nothing."""
 
 

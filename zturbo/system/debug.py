@@ -26,7 +26,7 @@ from zturbo.runtime.code.stagehost import StageHost
 from zturbo.system.quitting import quits
 from zturbo.wire.messages import ORDERS, Batch, Path, is_order, meta_key
 from zturbo.wire.metaids import pick
-from zturbo.wire.payload import NeedsBuffers, pack_many, pack_meta, pack_one, unpack_one
+from zturbo.wire.payload import NeedsBuffers, pack_meta, pack_metas, pack_one, unpack_one
 
 __all__ = ["DebugPipeline", "run_debug"]
 
@@ -149,7 +149,7 @@ class DebugPipeline:
             if kind == "fail":
                 by_meta.failures.append(value)
                 continue
-            (found,) = pick(None if meta is None else pack_many([meta]), 1, key)
+            (found,) = pick(None if meta is None else pack_metas([meta]), 1, key)
             yield from by_meta.task(found, item, path, len(self.hosts))
             if raising and by_meta.failures:
                 error = failed_task(by_meta.failures[0]).error
@@ -175,7 +175,7 @@ def _copies(stage: Stage) -> Callable[[], Stage]:
 def _piece(job: bytes, path: Path, content: Any, meta: Any) -> tuple[Batch, int, int]:
     """A task as a batch of its own, out of which its input is cut if it fails."""
     blob, buffers = pack_one(content)
-    metas = None if meta is None else pack_many([meta])
+    metas = None if meta is None else pack_metas([meta])
     return Batch(job, 0, 0, [(path, 1)], 1, blob, metas, buffers), 0, 1
 
 

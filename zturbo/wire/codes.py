@@ -19,6 +19,7 @@ __all__ = [
     "FRACTION",
     "FROZENSET",
     "LIBRARY",
+    "MAX_META",
     "MAX_PARTS",
     "OLD_BIGINT",
     "OLD_DATETIME",
@@ -44,8 +45,12 @@ ARRAY, SCALAR = 20, 21
 BUFFER = 30
 CUSTOM, LIBRARY = 40, 41
 
-OUT_OF_BAND = 16 << 10
-"""A buffer of this many bytes or more is sent as a frame of its own."""
+OUT_OF_BAND = 256 << 10
+"""A buffer of this many bytes or more is sent as a frame of its own. Its content travels alone then, and each
+process on its way wakes up for it. To copy a smaller one takes less than that."""
+
+MAX_META = 16 << 10
+"""Bytes of a packed meta, on average of those that are packed together."""
 
 MAX_PARTS = 100
 """Most levels of extension types (tuples, sets, a user's own) inside one another."""
@@ -55,4 +60,4 @@ class NeedsBuffers(Exception):
     """A content is so large that it has to be packed alone, with out-of-band buffers."""
 
     def __str__(self) -> str:
-        return f"meta carries small values, {OUT_OF_BAND:,} bytes in all: put what is large into the content"
+        return f"meta carries small values, {MAX_META:,} bytes in all: put what is large into the content"

@@ -19,8 +19,9 @@ import msgpack
 
 from zturbo.errors import DecodeError, EncodeError
 from zturbo.errortext import path_text
+from zturbo.wire.blobs import check_blob, slice_blob
 from zturbo.wire.bounds import Bounds, unpack
-from zturbo.wire.codes import BUFFER, OUT_OF_BAND, NeedsBuffers
+from zturbo.wire.codes import BUFFER, MAX_META, OUT_OF_BAND, NeedsBuffers
 from zturbo.wire.extensions import Decoder, Encoder, OwnCode, register
 from zturbo.wire.messages import MAX_ERROR, MAX_FRAMES, MAX_INT, Buffer
 from zturbo.wire.plain import UNCHANGING, copy_plain
@@ -29,7 +30,6 @@ __all__ = [
     "NeedsBuffers",
     "Packed",
     "Unreadable",
-    "check_blob",
     "content_of",
     "enter_at",
     "enter_packed_at",
@@ -43,13 +43,13 @@ __all__ = [
     "pack_error",
     "pack_many",
     "pack_meta",
+    "pack_metas",
     "pack_one",
     "pack_root_meta",
     "read_later",
     "read_many",
     "read_one",
     "register",
-    "slice_blob",
     "take",
     "take_meta",
     "unpack_error_map",
@@ -122,15 +122,26 @@ def _header_size(n: int) -> int:
     return 1 if n < 16 else 3 if n < 1 << 16 else 5
 
 
-def pack_many(contents: Sequence[Any], *, taken: bool = False) -> bytes:
+def pack_metas(metas: Sequence[Any], *, taken: bool = False) -> bytes:
+    """Pack metas, as :func:`pack_meta` and :func:`take_meta` make them, as :func:`pack_many` packs contents.
+
+    Raises:
+        NeedsBuffers: they have more than :data:`MAX_META` bytes on average.
+        EncodeError: one of them cannot be packed.
+    """
+    return pack_many(metas, taken=taken, each=MAX_META)
+
+
+def pack_many(contents: Sequence[Any], *, taken: bool = False, each: int = OUT_OF_BAND) -> bytes:
     """Pack small contents one after another, with no header.
 
     Args:
         contents: the contents.
         taken: whether :func:`take` has returned each of them.
+        each: bytes that they may have, on average.
 
     Raises:
-        NeedsBuffers: one of them is large; pack each with :func:`pack_one`.
+        NeedsBuffers: they are larger, or one of them is large; pack each with :func:`pack_one`.
         EncodeError: one of them cannot be packed.
     """
     kinds = set(map(type, contents))
@@ -138,7 +149,7 @@ def pack_many(contents: Sequence[Any], *, taken: bool = False) -> bytes:
         raw = b"".join(map(_pack_small, contents))
     else:
         raw = Encoder(None, plain=taken).pack(contents)[_header_size(len(contents)) :]
-    if len(raw) > OUT_OF_BAND * max(1, len(contents)):
+    if len(raw) > each * max(1, len(contents)):
         raise NeedsBuffers
     return raw
 
@@ -194,7 +205,7 @@ def pack_root_meta(meta: Any, logs: Any) -> bytes | None:
     """
     plain = pack_meta(meta, logs)
     try:
-        return None if plain is None else pack_many([plain])
+        return None if plain is None else pack_metas([plain])
     except (EncodeError, NeedsBuffers) as error:
         raise EncodeError(f"{_IN_META}{error}") from error
 
@@ -327,54 +338,6 @@ def read_one(blob: Buffer, buffers: Sequence[Buffer]) -> Any:
         return unpack_one(blob, buffers)
     except DecodeError as error:
         return Unreadable(error)
-
-
-def check_blob(blob: Buffer, n: int) -> None:
-    """Raise DecodeError unless a blob has exactly n contents."""
-    unpacker = msgpack.Unpacker(max_buffer_size=0)
-    unpacker.feed(blob)
-    try:
-        for _ in range(n):
-            unpacker.skip()
-    except Exception as error:  # garbage, or too few
-        raise DecodeError(f"there are no {n} contents: {type(error).__name__}") from None
-    if unpacker.tell() != memoryview(blob).nbytes:
-        raise DecodeError(f"there are more than {n} contents")
-
-
-def slice_blob(blob: Buffer, n: int, start: int, stop: int) -> bytes:
-    """The part of a blob of n contents that has contents ``start .. stop``, half-open; raises DecodeError."""
-    if start == 0 and stop == n:
-        return bytes(blob)
-    unpacker = msgpack.Unpacker(max_buffer_size=0)
-    unpacker.feed(blob)
-    skip = unpacker.skip
-    try:
-        for _ in range(start):
-            skip()
-        low = unpacker.tell()
-        if stop == n:
-            return bytes(memoryview(blob)[low:])
-        for _ in range(stop - start):
-            skip()
-    except Exception as error:  # garbage
-        raise DecodeError(f"contents are malformed: {type(error).__name__}") from None
-    return bytes(memoryview(blob)[low : unpacker.tell()])
-
-
-def edges(blob: Buffer, n: int) -> list[int]:
-    """Where each of n contents in a blob begins, and where the last one ends; raises DecodeError."""
-    unpacker = msgpack.Unpacker(max_buffer_size=0)
-    unpacker.feed(blob)
-    skip, tell = unpacker.skip, unpacker.tell
-    at = [0]
-    try:
-        for _ in range(n):
-            skip()
-            at.append(tell())
-    except Exception as error:  # garbage
-        raise DecodeError(f"contents are malformed: {type(error).__name__}") from None
-    return at
 
 
 _METAS = ("meta", "input_meta")

@@ -18,6 +18,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from zturbo.errors import DecodeError, EncodeError, UsageError
+from zturbo.wire.blobs import slice_blob
+from zturbo.wire.codes import OUT_OF_BAND
 from zturbo.wire.metaids import pick
 from zturbo.wire.payload import (
     MAX_INPUT,
@@ -39,7 +41,6 @@ from zturbo.wire.payload import (
     pack_root_meta,
     read_later,
     register,
-    slice_blob,
     take,
     take_meta,
     unpack_error_map,
@@ -142,7 +143,7 @@ def test_garbage_gives_a_decode_error_or_a_value(raw: bytes, n: int) -> None:
         np.zeros((0, 3), np.float32),
         np.array(5.0),
         np.asfortranarray(np.random.default_rng(1).random((200, 100))),
-        np.arange(100_000, dtype=np.int16)[::3],
+        np.arange(OUT_OF_BAND, dtype=np.int16)[::3],
         np.array(["a", "bcd"]),
         np.array(["2020-01-01"], "M8[D]"),
         np.array([(1, 2.5)], dtype=[("a", "i4"), ("b", "f8")]),
@@ -157,8 +158,8 @@ def test_arrays(array: np.ndarray[Any, Any]) -> None:
 
 
 def test_large_buffers_are_not_copied_by_the_sender() -> None:
-    array = np.zeros((100, 1000))
-    raw = b"x" * 100_000
+    array = np.zeros((100, OUT_OF_BAND // 100))
+    raw = b"x" * OUT_OF_BAND
     _, buffers = pack_one([array])
     assert len(buffers) == 1 and np.shares_memory(np.frombuffer(buffers[0], np.uint8), array)
     blob, buffers = pack_one(raw)
@@ -166,15 +167,15 @@ def test_large_buffers_are_not_copied_by_the_sender() -> None:
         np.frombuffer(buffers[0], np.uint8), np.frombuffer(raw, np.uint8)
     )
     assert unpack_one(blob, buffers) == raw
-    mutable = bytearray(b"y" * 50_000)
+    mutable = bytearray(b"y" * OUT_OF_BAND)
     assert there_and_back(mutable) == mutable and type(there_and_back(mutable)) is bytearray
 
 
 def test_large_contents_have_to_travel_alone() -> None:
     with pytest.raises(NeedsBuffers):
-        pack_many([1, np.zeros(10_000)])
+        pack_many([1, np.zeros(OUT_OF_BAND)])
     with pytest.raises(NeedsBuffers):
-        pack_many([b"x" * 100_000])
+        pack_many([b"x" * OUT_OF_BAND])
 
 
 def test_scalars_keep_their_type() -> None:

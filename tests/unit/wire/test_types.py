@@ -19,6 +19,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from zturbo.errors import DecodeError, EncodeError
+from zturbo.wire.blobs import slice_blob
+from zturbo.wire.codes import OUT_OF_BAND
 from zturbo.wire.extensions import registered
 from zturbo.wire.payload import (
     Unreadable,
@@ -29,7 +31,6 @@ from zturbo.wire.payload import (
     pack_one,
     read_many,
     register,
-    slice_blob,
     take,
     unpack_error_map,
     unpack_many,
@@ -150,8 +151,8 @@ CONTENTS: list[Any] = [
     memoryview(b"abc"),
     memoryview(bytearray(b"abcd")).cast("B", (2, 2)),
     bytearray(b"x"),
-    [bytearray(b"x"), {"k": memoryview(b"y"), "l": [bytearray(20_000)]}],
-    bytearray(50_000),
+    [bytearray(b"x"), {"k": memoryview(b"y"), "l": [bytearray(OUT_OF_BAND)]}],
+    bytearray(2 * OUT_OF_BAND),
     1 << 7_000,
     -(1 << 127),
     {1: "int", "1": "str", (1,): "tuple"},
@@ -274,7 +275,11 @@ def test_a_failure_needs_no_types_of_the_users_to_be_passed_on() -> None:
 
 
 def test_a_content_is_taken_as_it_is() -> None:
-    frame, large, plain = np.zeros(4, np.uint8), np.zeros(50_000, np.uint8), {"n": 0, "b": bytearray(50_000)}
+    frame, large, plain = (
+        np.zeros(4, np.uint8),
+        np.zeros(2 * OUT_OF_BAND, np.uint8),
+        {"n": 0, "b": bytearray(2 * OUT_OF_BAND)},
+    )
     taken = []
     for i in range(5):
         frame[:] = large[:] = plain["n"] = i
@@ -286,9 +291,9 @@ def test_a_content_is_taken_as_it_is() -> None:
 
 
 def test_what_nobody_can_change_or_is_given_away_is_not_copied() -> None:
-    large = np.zeros(50_000, np.uint8)
-    frozen = np.frombuffer(bytes(50_000), np.uint8)
-    window = large[:40_000]
+    large = np.zeros(2 * OUT_OF_BAND, np.uint8)
+    frozen = np.frombuffer(bytes(2 * OUT_OF_BAND), np.uint8)
+    window = large[:OUT_OF_BAND]
     window.flags.writeable = False  # its base can still be written to
     for content, owned, shared in (
         (large, False, False),
@@ -298,7 +303,7 @@ def test_what_nobody_can_change_or_is_given_away_is_not_copied() -> None:
     ):
         _, (buffer,) = pack_one(take(content, owned))
         assert np.shares_memory(np.frombuffer(buffer, np.uint8), content) is shared
-    raw = bytes(50_000)
+    raw = bytes(2 * OUT_OF_BAND)
     assert take(raw) is raw
 
 

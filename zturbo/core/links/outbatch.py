@@ -6,8 +6,8 @@ from collections.abc import Hashable, Iterable, Iterator
 from typing import Any
 
 from zturbo.slotted import replace, slotted
+from zturbo.wire.blobs import slice_blob
 from zturbo.wire.messages import Batch, Path, PathRun
-from zturbo.wire.payload import slice_blob
 
 __all__ = ["Destination", "OutBatch", "cut", "cut_runs", "part", "paths", "split"]
 

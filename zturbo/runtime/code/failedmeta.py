@@ -7,7 +7,7 @@ from typing import Any
 from zturbo.api.task import Task
 from zturbo.errors import EncodeError
 from zturbo.errortext import plain_text, type_name
-from zturbo.wire.payload import NeedsBuffers, pack_many, pack_meta, unpack_many
+from zturbo.wire.payload import NeedsBuffers, pack_meta, pack_metas, unpack_many
 
 __all__ = ["carried_meta"]
 
@@ -40,7 +40,7 @@ def _why_not(pair: tuple[Any, Any]) -> str | None:
     try:
         packed = pack_meta(*pair)
         if packed is not None:
-            unpack_many(pack_many([packed]), 1)
+            unpack_many(pack_metas([packed]), 1)
     except NeedsBuffers:
         return "(not kept: it is too large for a failed task's meta)"
     except EncodeError as error:

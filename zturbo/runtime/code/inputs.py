@@ -11,8 +11,9 @@ from typing import Any
 
 from zturbo.core.links.outbatch import cut_runs, paths
 from zturbo.errors import DecodeError
+from zturbo.wire.blobs import slice_blob
 from zturbo.wire.messages import Batch, Path
-from zturbo.wire.payload import Packed, Unreadable, input_fields, later_one, slice_blob
+from zturbo.wire.payload import Packed, Unreadable, input_fields, later_one
 
 __all__ = ["Inputs", "Pieces"]
 

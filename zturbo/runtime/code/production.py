@@ -22,8 +22,9 @@ from zturbo.runtime.code.laps import CODE, OWN, Laps
 from zturbo.runtime.code.output import FLUSH_AFTER, Output
 from zturbo.runtime.code.stagehost import StageHost
 from zturbo.telemetry.histogram import Histogram
+from zturbo.wire.blobs import cut_blob, edges
 from zturbo.wire.messages import Batch, Fail, Path, PathRun
-from zturbo.wire.payload import NeedsBuffers, pack_many, pack_one
+from zturbo.wire.payload import NeedsBuffers, pack_many, pack_metas, pack_one
 
 __all__ = ["Production", "paths_of"]
 
@@ -32,6 +33,9 @@ TOGETHER = 64
 
 TOGETHER_BYTES = 64 << 10
 """Bytes of outputs that wait for those of other jobs, about."""
+
+BATCH_BYTES = 1 << 20
+"""Bytes of a batch of outputs, about, at most."""
 
 
 class Production:
@@ -279,12 +283,23 @@ class Production:
     ) -> list[Batch]:
         try:
             blob = pack_many(contents, taken=True)
-            packed = None if metas is None else pack_many(metas, taken=True)
+            packed = None if metas is None else pack_metas(metas, taken=True)
             if len(blob) > self._max_bytes:
                 raise NeedsBuffers  # one of them may be over the limit
         except BaseException:  # no memory, or the code of a registered type: perhaps for one of them alone
             return self._pack_each(runs, contents, metas, fails)
-        return [self._batch(runs, len(contents), blob, packed)]
+        if len(blob) <= BATCH_BYTES:
+            return [self._batch(runs, len(contents), blob, packed)]
+        at = None if packed is None else edges(packed, len(contents))
+        return [
+            self._batch(
+                cut_runs(runs, start, stop),
+                stop - start,
+                part,
+                None if packed is None or at is None else packed[at[start] : at[stop]],
+            )
+            for start, stop, part in cut_blob(blob, len(contents), BATCH_BYTES)
+        ]
 
     def _pack_each(
         self, runs: list[PathRun], contents: list[Any], metas: list[Any] | None, fails: list[Fail]
@@ -298,7 +313,7 @@ class Production:
                 size = len(blob) + sum(memoryview(buffer).nbytes for buffer in buffers)
                 if size > self._max_bytes:
                     raise TooLarge(size, self._max_bytes)
-                meta = None if metas is None else pack_many([metas[i]])
+                meta = None if metas is None else pack_metas([metas[i]])
             except BaseException as error:
                 ours = issubclass(type(error), (EncodeError, TooLarge, NeedsBuffers))
                 kind = type(error).__name__ if ours else "TaskError"

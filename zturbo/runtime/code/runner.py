@@ -15,8 +15,9 @@ from zturbo.runtime.code.call import Call
 from zturbo.runtime.code.context import Stale
 from zturbo.runtime.code.laps import CODE, OWN
 from zturbo.runtime.code.production import Production, paths_of
+from zturbo.wire.blobs import slice_blob
 from zturbo.wire.messages import Batch, PathRun
-from zturbo.wire.payload import Packed, Unreadable, read_later, slice_blob
+from zturbo.wire.payload import Packed, Unreadable, read_later
 
 __all__ = ["Runner", "open_piece"]
 

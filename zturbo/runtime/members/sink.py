@@ -39,13 +39,14 @@ from zturbo.runtime.net.listening import Listening
 from zturbo.runtime.net.sockets import has_more, make, send_frames
 from zturbo.runtime.process.childside import ChildSide
 from zturbo.runtime.shared.kept import KeptContents, kept_numbers
+from zturbo.wire.blobs import slice_blob
 from zturbo.wire.codec import BadBatch, decode, encode
 from zturbo.wire.control import from_broker, to_broker
 from zturbo.wire.control.message import Message
 from zturbo.wire.control.report import Report
 from zturbo.wire.control.view import Member
 from zturbo.wire.messages import Batch, Buffer, DataMessage, Results, Want
-from zturbo.wire.payload import failure_origin, slice_blob
+from zturbo.wire.payload import failure_origin
 
 __all__ = ["SinkProcess"]
 
@@ -56,6 +57,9 @@ RETRY_FULL = 0.5
 
 FAILED_BYTES = 1 << 20
 """Bytes of failures in one message to a client, about. They may be large: they carry their inputs."""
+
+RESULT_BYTES = 1 << 20
+"""Bytes of contents from which on the next ones have a message to a client of their own."""
 
 LONGEST_WANT = 64 << 10
 """Bytes that a client's message may have."""
@@ -448,7 +452,7 @@ class SinkProcess:
         metas: list[bytes] = []
         any_metas = False
         inside: list[tuple[int, bytes]] = []
-        failed_bytes = 0
+        failed_bytes = size = 0
         first = at = results.first
         fails = {index: (token, nth) for index, token, nth in effect.fails}
         own = dict(results.fails)
@@ -462,13 +466,13 @@ class SinkProcess:
             self._outgoing.add(effect.client, part)
 
         def flush(total: int | None = None) -> None:
-            nonlocal blobs, metas, any_metas, first, inside, failed_bytes
+            nonlocal blobs, metas, any_metas, first, inside, failed_bytes, size
             if at > first or total is not None:
                 packed = b"".join(metas) if any_metas else None
                 part = Results(results.job, results.token, first, at - first, b"".join(blobs), packed)
                 part.fails, part.total = inside, total
                 go(part)
-            blobs, metas, any_metas, first, inside, failed_bytes = [], [], False, at, [], 0
+            blobs, metas, any_metas, first, inside, failed_bytes, size = [], [], False, at, [], 0, 0
 
         def failures() -> None:
             """Append the failures that come next."""
@@ -500,7 +504,10 @@ class SinkProcess:
                 first = at
                 continue
             whole = start == 0 and stop == batch.n
+            if size > RESULT_BYTES:
+                flush()
             blobs.append(bytes(batch.blob) if whole else slice_blob(batch.blob, batch.n, start, stop))
+            size += len(blobs[-1])
             if batch.metas is not None:
                 any_metas = True
                 metas.append(batch.metas if whole else slice_blob(batch.metas, batch.n, start, stop))

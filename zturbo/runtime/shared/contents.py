@@ -26,13 +26,14 @@ from zturbo.runtime.shared.lent import Lent
 from zturbo.runtime.shared.opened import Gone, OpenedSegments
 from zturbo.runtime.shared.segments import Segments
 from zturbo.wire.bounds import Bounds, unpack
+from zturbo.wire.codes import OUT_OF_BAND
 from zturbo.wire.messages import MAX_FRAMES, Buffer, is_number
 
 __all__ = ["SHARED_FROM", "SharedContents", "at_address", "has_references"]
 
 log = logging.getLogger("zturbo")
 
-SHARED_FROM = 128 << 10
+SHARED_FROM = OUT_OF_BAND
 """Bytes from which on a buffer is shared; a smaller one travels faster in the message."""
 
 _MARK = b"zth1"
