@@ -24,6 +24,7 @@ from zturbo.runtime.net.keys import Security
 from zturbo.runtime.net.peers import user_of
 from zturbo.runtime.net.routes import LENGTH, Routes
 from zturbo.runtime.net.sockets import has_more, make, send_frames
+from zturbo.runtime.process.heap import Heap
 from zturbo.runtime.shared.contents import SharedContents, at_address, has_references
 from zturbo.wire.control import from_broker, to_broker
 from zturbo.wire.control.codec import MAX_CONTROL, pack_control, read_request, ref_of
@@ -103,6 +104,13 @@ class Router:
         self._audit = audit
         self._guard = guard
         self._arrivals = arrivals
+        self._heap = Heap()
+
+    def trim(self) -> None:
+        """Give memory back that was not used for a while."""
+        self._heap.look()
+        if self.shared is not None:
+            self.shared.trim()
 
     def read(self) -> None:
         """Handle the messages that have come, up to a round's share."""
@@ -125,6 +133,8 @@ class Router:
                 raise DecodeError(f"a message of more than {MAX_FRAMES} frames")
             if self.routes is not None:
                 user = self._user(frames)
+            if len(frames) > 2:
+                self._heap.used()
             parts: list[Buffer] = [frame.buffer for frame in frames]
             if has_references(parts):
                 parts = self._resolved(parts)

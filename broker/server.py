@@ -387,9 +387,9 @@ class Broker:
         self.peers.look(now)
         if self.peers.gone:
             self.peers.bury()
-        if self.router.shared is not None and now >= self._trim_at:
+        if now >= self._trim_at:
             self._trim_at = now + TRIM
-            self.router.shared.trim()
+            self.router.trim()
         if self.dumping:
             self.dumping = False
             losses = dropped(self.bad + self.router.bad, self.guard, self.peers, self.arrivals)

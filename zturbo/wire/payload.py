@@ -144,12 +144,14 @@ def pack_many(contents: Sequence[Any], *, taken: bool = False, each: int = OUT_O
         NeedsBuffers: they are larger, or one of them is large; pack each with :func:`pack_one`.
         EncodeError: one of them cannot be packed.
     """
-    kinds = set(map(type, contents))
+    kinds, most = set(map(type, contents)), each * max(1, len(contents))
+    if bytes in kinds and sum(map(len, [one for one in contents if type(one) is bytes])) > most:
+        raise NeedsBuffers  # before msgpack copies all of them
     if _Taken in kinds or _Refused in kinds:
         raw = b"".join(map(_pack_small, contents))
     else:
         raw = Encoder(None, plain=taken).pack(contents)[_header_size(len(contents)) :]
-    if len(raw) > each * max(1, len(contents)):
+    if len(raw) > most:
         raise NeedsBuffers
     return raw
 

@@ -37,6 +37,7 @@ from zturbo.runtime.net.sockets import Dealer, has_more, make, send_frames
 from zturbo.runtime.process.childside import REFUSED, UNFIT, ChildSide
 from zturbo.runtime.process.descriptors import out_of_the_way
 from zturbo.runtime.process.frozen import frozen
+from zturbo.runtime.process.heap import Heap
 from zturbo.runtime.process.posted import Posted
 from zturbo.runtime.process.usage import Usage
 from zturbo.runtime.shared.contents import SharedContents, has_references
@@ -163,6 +164,7 @@ class MemberLoop:
         """What this process has in shared memory; None if there is none."""
         if self.shared is not None:
             self.shared.folder.lock = out_of_the_way(self.shared.folder.lock)
+        self._heap = Heap()
         self.refused: str | None = None
         """Why the broker has refused this member, or taken it out; None if it has not."""
         self.unfit = False
@@ -222,8 +224,10 @@ class MemberLoop:
         except Exception as error:  # the link stays silent, and the other end complains of that
             self.guard.failed("a message to a peer", error)
             return
-        if len(frames) > 2 and self.shared is not None and self.peers.is_near(peer):
-            frames = self.shared.outgoing(peer, frames)
+        if len(frames) > 2:
+            self._heap.used()
+            if self.shared is not None and self.peers.is_near(peer):
+                frames = self.shared.outgoing(peer, frames)
         self.peers.send(peer, frames)
 
     def tell(self, message: Message) -> None:
@@ -293,6 +297,7 @@ class MemberLoop:
             self.peers.look(now)
             if self.shared is not None:
                 self.shared.trim()
+            self._heap.look()
         until = min(hellos.at, self._report(role, now), self.arrivals.look(now), now + longest)
         due = role.deadline()
         until = until if due is None else min(due, until)
@@ -413,6 +418,8 @@ class MemberLoop:
     def _read_inbox(self, role: Role, socket: zmq.Socket[bytes], now: float) -> None:
         for frames in self.inbox.receive(socket):
             user = self.inbox.user
+            if len(frames) > 2:
+                self._heap.used()
             try:
                 message = decode(self._resolved(socket, frames))
                 if user is None or self._may_speak(message, user):

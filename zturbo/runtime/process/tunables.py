@@ -26,9 +26,9 @@ LARGEST = 32 << 20
 """Bytes of a buffer from which on it is mapped by itself, and goes back to the kernel when it is freed. It is
 the largest value that glibc takes."""
 
-KEPT = 32 << 20
+KEPT = 256 << 20
 """Bytes at the end of a heap that stay there when they are freed, at most. Some threads have a heap of their
-own."""
+own. :mod:`~zturbo.runtime.process.heap` gives them back when no large buffers come any more."""
 
 _NAME = "GLIBC_TUNABLES"
 _COPIES = (f"glibc.cpu.x86_non_temporal_threshold={PAST_CACHES}",)
