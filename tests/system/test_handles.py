@@ -382,7 +382,7 @@ def test_a_failed_task_has_its_place_and_its_input(client: Client) -> None:
 def test_the_input_is_what_the_stage_got(cls: str) -> None:
     """Whatever its code has done to it, for each kind of stage; retried, it gets it again."""
     contents: list[Any] = [{"n": i, "list": [i]} for i in range(20)]
-    contents[5]["array"] = np.arange(6000.0)
+    contents[5]["array"] = np.arange(40_000.0)
     with Cluster({"p": [stage("same", "Odd"), stage("spoil", cls)]}) as cluster, cluster.client() as client:
         got = list(client.map(contents, pipeline="p", on_error="return"))
         errors = [value for value in got if isinstance(value, TaskError)]
@@ -392,7 +392,7 @@ def test_the_input_is_what_the_stage_got(cls: str) -> None:
         job = client.submit(Task(contents[5]), pipeline="p")
         (failed,) = job.result(timeout=20).failed_tasks
         assert failed.content["n"] == 5 and failed.content["list"] == [5]
-        assert np.array_equal(failed.content["array"], np.arange(6000.0))
+        assert np.array_equal(failed.content["array"], np.arange(40_000.0))
         again = job.retry_failed(timeout=20)
         (failed,) = again.result(timeout=20).failed_tasks
         assert failed.content["list"] == [5]

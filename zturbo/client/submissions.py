@@ -30,7 +30,8 @@ NAME = 200
 """Characters of a small job's name at most."""
 
 LARGE = 64 << 10
-"""Bytes from which on a frame of a job's root is large."""
+"""Bytes from which on a frame of a job's root stands in the digest by its length and CRC-32: a digest of
+all of it takes four times as long. The digest tells whether a job comes again with another content."""
 
 _NONE = type(None)
 
@@ -218,7 +219,9 @@ def _submission(
     told = sorted([(key, value) for key, value in options.items() if key != TRACEPARENT])
     digest = hashlib.blake2b(f"{name}\0{pipeline}\0{told}".encode(), digest_size=16)
     for frame in frames:
-        digest.update(_sum(frame))
+        nbytes = memoryview(frame).nbytes
+        digest.update(nbytes.to_bytes(8, "little"))
+        digest.update(frame if nbytes < LARGE else zlib.crc32(frame).to_bytes(4, "little"))
     new = NewJob(
         job=job_id,
         name=name,
@@ -230,13 +233,6 @@ def _submission(
         parts=len(frames),
     )
     return Submission(new, frames)
-
-
-def _sum(frame: Buffer) -> Buffer:
-    """What stands for a frame in a job's digest, which tells whether a job is submitted again with another
-    content. For a large frame that is its CRC-32: a digest of all of it takes four times as long."""
-    nbytes = memoryview(frame).nbytes
-    return frame if nbytes < LARGE else zlib.crc32(frame).to_bytes(4, "little") + nbytes.to_bytes(8, "little")
 
 
 def _checked(submission: Submission) -> Submission:

@@ -52,7 +52,7 @@ comes after that takes over."""
 
 PUSH_WAIT = 0.02
 """Seconds that a reader waits for results that may come unasked, before it asks for them. It does not wait
-if the last results that came were more than come unasked."""
+if the results of the job before were too many, or too large, to come unasked."""
 
 CARRIER_WAIT = 0.005
 """As :data:`PUSH_WAIT`, for the carrier of jobs that travel together."""
@@ -486,7 +486,8 @@ class Subscriptions:
         else:
             skip = sub.stream.results(message, nbytes, now)
             if skip is not None:
-                self._asks = not sub.stream.small
+                if sub.stream.complete:
+                    self._asks = not sub.stream.small
                 sub.deliver(message, skip)
             elif sub.stream.complete and sub.stream.problem is None:
                 sub.deliver(message, message.n)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 
-from zturbo.wire.codes import OUT_OF_BAND
 from zturbo.wire.messages import PUSHED_BYTES, PUSHED_RESULTS, Results, Want
 
 __all__ = ["ResultStream"]
@@ -26,9 +25,6 @@ WINDOW_MIN = 4
 
 SAY_BYTES = WINDOW_BYTES // 4
 """Bytes of results after which the sink is told that they have come: it keeps what it has lent until then."""
-
-LENT_BYTES = OUT_OF_BAND
-"""Bytes of results that may be in shared memory, where a sink keeps them for a while if it hears nothing."""
 
 
 class ResultStream:
@@ -59,6 +55,8 @@ class ResultStream:
         """Index of the last result that was found missing, and asked for at once."""
         self._unsaid = 0
         """Bytes that have come since the last question."""
+        self._lent = False
+        """Whether large results have come since then, which the sink may have lent."""
         self._bytes = 0
         self._count = 0
 
@@ -76,8 +74,11 @@ class ResultStream:
     @property
     def drained(self) -> bool:
         """Whether all that was asked for has come, and the caller has taken so much of it that there is more
-        to ask for. Nothing is on its way then that would make anybody call :meth:`want`."""
-        return self.next >= self._told >= 0 and self._has_room(self.taken + self.window) and not self.complete
+        to ask for. Nothing is on its way then that would make anybody call :meth:`want`. The caller's thread
+        may read it: the answer may be an old one, and the next one is not."""
+        if self.complete or self.problem is not None:
+            return False
+        return self.next >= self._told >= 0 and self._has_room(self.taken + self.window)
 
     def _has_room(self, limit: int) -> bool:
         """Whether this limit is so far above the one that was told that it is worth a question."""
@@ -109,6 +110,7 @@ class ResultStream:
         self._count += message.n
         self._bytes += nbytes
         self._unsaid += nbytes
+        self._lent = self._lent or bool(message.buffers)
         self.window = max(WINDOW_MIN, min(WINDOW_MAX, WINDOW_BYTES * self._count // max(1, self._bytes)))
         return skip
 
@@ -147,7 +149,7 @@ class ResultStream:
             limit = max(self.next, self._told - 1)
         else:
             limit = self._told = max(self._told, limit)
-        self._unsaid = 0
+        self._unsaid, self._lent = 0, False
         self._ask_at = now + AGAIN_AFTER
         return Want(self.job, self.token, self.next, limit, self.taken, self._once)
 
@@ -158,9 +160,10 @@ class ResultStream:
             tell: it tells the sink how far the caller has come. Else it is said only after large results,
                 which the sink keeps in shared memory until it hears that they have come.
         """
-        if self._told < 0 or self.problem is not None or not (tell or self._unsaid >= LENT_BYTES):
+        if self._told < 0 or self.problem is not None or not (tell or self._lent):
             return None
-        return Want(self.job, self.token, self._told, self._told, self.taken if tell else 0, self._once)
+        have = self.next if self.next >= 0 else self._told
+        return Want(self.job, self.token, have, have, self.taken if tell else 0, self._once)
 
     def deadline(self) -> float | None:
         """When to ask again."""

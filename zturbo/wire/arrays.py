@@ -13,7 +13,7 @@ from typing import Any, Protocol
 import msgpack
 
 from zturbo.errors import DecodeError, EncodeError
-from zturbo.wire.codes import ARRAY, OUT_OF_BAND, SCALAR, SPECIAL
+from zturbo.wire.codes import ARRAY, SCALAR, SPECIAL
 
 __all__ = ["pack_numpy", "read_array", "read_scalar", "read_special_array"]
 
@@ -26,6 +26,8 @@ _VIEWS = ("matrix", "recarray")
 
 
 class Packer(Protocol):
+    large: int
+
     def part(self, value: Any) -> bytes: ...
 
     def buffer(self, view: Any, frozen: bool) -> int: ...
@@ -207,7 +209,7 @@ def _pack_array(numpy: Any, value: Any, packer: Packer) -> Any:
         value, frozen = _contiguous(numpy, value), True  # a new copy, which no other code has
     flat = value.T if fortran else value
     head = [dtype, list(value.shape), fortran]
-    if value.nbytes < OUT_OF_BAND:
+    if value.nbytes < packer.large:
         return msgpack.ExtType(ARRAY, packer.part([*head, flat.tobytes()]))
     view = memoryview(flat.reshape(-1).view(numpy.uint8))
     return msgpack.ExtType(ARRAY, packer.part([*head, packer.buffer(view, frozen)]))

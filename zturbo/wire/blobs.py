@@ -5,12 +5,14 @@ No content is unpacked for that.
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+
 import msgpack
 
 from zturbo.errors import DecodeError
 from zturbo.wire.messages import Buffer
 
-__all__ = ["check_blob", "cut_blob", "edges", "slice_blob"]
+__all__ = ["check_blob", "edges", "slice_blob", "spans"]
 
 
 def check_blob(blob: Buffer, n: int) -> None:
@@ -46,29 +48,30 @@ def slice_blob(blob: Buffer, n: int, start: int, stop: int) -> bytes:
     return bytes(memoryview(blob)[low : unpacker.tell()])
 
 
-def cut_blob(blob: bytes, n: int, most: int) -> list[tuple[int, int, bytes]]:
-    """Cut a blob of n contents into pieces of about so many bytes, which end with the content that passes it.
+def spans(at: Sequence[int], most: int) -> Iterator[tuple[int, int]]:
+    """Cut contents into pieces of about so many bytes: each ends with the content that passes the bound.
+
+    Args:
+        at: where each content begins, and where the last one ends, as :func:`edges` tells.
+        most: the bound.
 
     Returns:
-        (start, stop, blob) of each piece.
+        (start, stop) of each piece.
     """
-    if len(blob) <= most:
-        return [(0, n, blob)]
-    at, out, start = edges(blob, n), [], 0
-    for stop in range(1, n + 1):
-        if stop == n or at[stop] - at[start] >= most:
-            out.append((start, stop, blob[at[start] : at[stop]]))
+    start = 0
+    for stop in range(1, len(at)):
+        if stop + 1 == len(at) or at[stop] - at[start] >= most:
+            yield start, stop
             start = stop
-    return out
 
 
 def edges(blob: Buffer, n: int) -> list[int]:
     """Where each of n contents in a blob begins, and where the last one ends; raises DecodeError."""
     unpacker = msgpack.Unpacker(max_buffer_size=0)
-    unpacker.feed(blob)
     skip, tell = unpacker.skip, unpacker.tell
     at = [0]
     try:
+        unpacker.feed(blob)
         for _ in range(n):
             skip()
             at.append(tell())

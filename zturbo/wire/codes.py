@@ -45,12 +45,12 @@ ARRAY, SCALAR = 20, 21
 BUFFER = 30
 CUSTOM, LIBRARY = 40, 41
 
-OUT_OF_BAND = 256 << 10
+OUT_OF_BAND = 128 << 10
 """A buffer of this many bytes or more is sent as a frame of its own. Its content travels alone then, and each
-process on its way wakes up for it. To copy a smaller one takes less than that."""
+process on its way wakes up for it. Copying a smaller one costs less than such a wake-up."""
 
 MAX_META = 16 << 10
-"""Bytes of a packed meta, on average of those that are packed together."""
+"""Bytes of a packed meta, on average of those that are packed together. None has a larger buffer."""
 
 MAX_PARTS = 100
 """Most levels of extension types (tuples, sets, a user's own) inside one another."""

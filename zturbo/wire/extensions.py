@@ -122,15 +122,18 @@ class Encoder:
         plain: whether msgpack packs no part of the values as another type, so that none is to be wrapped.
     """
 
-    __slots__ = ("_depth", "_errors", "buffers", "owned", "plain")
+    __slots__ = ("_depth", "_errors", "buffers", "large", "owned", "plain")
 
     keeper: ClassVar[Keeper | None] = None
     """Where this process keeps large buffers; None if there is no such place."""
 
-    def __init__(self, buffers: list[Any] | None, owned: bool = True, *, plain: bool = False) -> None:
+    def __init__(
+        self, buffers: list[Any] | None, owned: bool = True, *, plain: bool = False, large: int = OUT_OF_BAND
+    ) -> None:
         self.buffers = buffers
         self.owned = owned
         self.plain = plain
+        self.large = large
         self._depth = 0
         self._errors: str | None = None
 
@@ -292,7 +295,7 @@ def _refusal(value: Any) -> str:
 def _pack_bytes(value: Any, encoder: Encoder) -> Any:
     """Pack bytes or a bytearray; msgpack itself packs short bytes."""
     mutable = type(value) is bytearray
-    if len(value) < OUT_OF_BAND:
+    if len(value) < encoder.large:
         return msgpack.ExtType(BYTEARRAY, bytes(value)) if mutable else value
     index = encoder.buffer(memoryview(value), not mutable)
     return msgpack.ExtType(BUFFER, encoder.part([index, mutable]))

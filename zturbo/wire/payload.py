@@ -56,6 +56,7 @@ __all__ = [
     "unpack_many",
     "unpack_meta",
     "unpack_one",
+    "weight",
     "without_input",
 ]
 
@@ -132,13 +133,24 @@ def pack_metas(metas: Sequence[Any], *, taken: bool = False) -> bytes:
     return pack_many(metas, taken=taken, each=MAX_META)
 
 
+def weight(content: Any) -> int:
+    """About how many bytes a content has in a batch, as far as that is known before it is packed.
+
+    Args:
+        content: as :func:`take` has returned it.
+    """
+    if type(content) is _Taken:
+        return len(content.blob)
+    return len(content) if type(content) in (bytes, str) else 0
+
+
 def pack_many(contents: Sequence[Any], *, taken: bool = False, each: int = OUT_OF_BAND) -> bytes:
     """Pack small contents one after another, with no header.
 
     Args:
         contents: the contents.
         taken: whether :func:`take` has returned each of them.
-        each: bytes that they may have, on average.
+        each: bytes that they may have on average, and each buffer at most.
 
     Raises:
         NeedsBuffers: they are larger, or one of them is large; pack each with :func:`pack_one`.
@@ -150,7 +162,7 @@ def pack_many(contents: Sequence[Any], *, taken: bool = False, each: int = OUT_O
     if _Taken in kinds or _Refused in kinds:
         raw = b"".join(map(_pack_small, contents))
     else:
-        raw = Encoder(None, plain=taken).pack(contents)[_header_size(len(contents)) :]
+        raw = Encoder(None, plain=taken, large=each).pack(contents)[_header_size(len(contents)) :]
     if len(raw) > most:
         raise NeedsBuffers
     return raw

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import accumulate
 from typing import Any
 
 import pytest
@@ -9,29 +10,25 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from zturbo.errors import DecodeError
-from zturbo.wire.blobs import check_blob, cut_blob, edges, slice_blob
-from zturbo.wire.payload import pack_many, unpack_many
+from zturbo.wire.blobs import check_blob, edges, slice_blob, spans
+from zturbo.wire.payload import pack_many
 
 CONTENTS = st.lists(
     st.one_of(st.integers(-5, 10**6), st.text(max_size=30), st.binary(max_size=60)), max_size=30
 )
 
 
-@given(CONTENTS, st.integers(1, 200))
-def test_pieces_are_all_contents_in_order_and_none_is_much_larger_than_it_may_be(
-    contents: list[Any], most: int
+@given(st.lists(st.integers(0, 50), max_size=30), st.integers(1, 200))
+def test_spans_are_all_contents_in_order_and_each_ends_with_the_one_that_passes_the_bound(
+    sizes: list[int], most: int
 ) -> None:
-    blob = pack_many(contents)
-    pieces = cut_blob(blob, len(contents), most)
-    assert b"".join(part for _, _, part in pieces) == blob
-    assert pieces[0][0] == 0 and pieces[-1][1] == len(contents)
-    for (start, stop, part), (after, _, _) in zip(
-        pieces, [*pieces[1:], (len(contents), 0, b"")], strict=True
-    ):
-        assert stop == after
-        assert unpack_many(part, stop - start) == contents[start:stop]
-        alone = part[: edges(part, stop - start)[-2]] if stop > start else b""
-        assert len(alone) < most or len(blob) <= most, "it ends with the content that passes the bound"
+    at = [0, *accumulate(sizes)]
+    found = list(spans(at, most))
+    assert [index for start, stop in found for index in range(start, stop)] == list(range(len(sizes)))
+    for start, stop in found:
+        assert start < stop and at[stop - 1] - at[start] < most, "without its last content it is below"
+    for start, stop in found[:-1]:
+        assert at[stop] - at[start] >= most, "more has room in it"
 
 
 @given(CONTENTS, st.data())

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from zturbo.errors import DecodeError, EncodeError, UsageError
 from zturbo.wire.blobs import slice_blob
-from zturbo.wire.codes import OUT_OF_BAND
+from zturbo.wire.codes import MAX_META, OUT_OF_BAND
 from zturbo.wire.metaids import pick
 from zturbo.wire.payload import (
     MAX_INPUT,
@@ -37,6 +37,7 @@ from zturbo.wire.payload import (
     pack_error,
     pack_many,
     pack_meta,
+    pack_metas,
     pack_one,
     pack_root_meta,
     read_later,
@@ -176,6 +177,18 @@ def test_large_contents_have_to_travel_alone() -> None:
         pack_many([1, np.zeros(OUT_OF_BAND)])
     with pytest.raises(NeedsBuffers):
         pack_many([b"x" * OUT_OF_BAND])
+
+
+@pytest.mark.parametrize("large", [np.zeros(MAX_META, np.uint8), bytearray(MAX_META), bytes(2 * MAX_META)])
+def test_a_meta_with_a_large_buffer_is_refused_whatever_is_beside_it(large: Any) -> None:
+    meta = pack_meta({"m": large}, [])
+    small = pack_meta({"m": 1}, [])
+    with pytest.raises(NeedsBuffers):
+        pack_metas([meta])
+    if not isinstance(large, bytes):  # their sum alone counts
+        with pytest.raises(NeedsBuffers):
+            pack_metas([small] * 20 + [meta])
+    assert pack_metas([small] * 20)
 
 
 def test_scalars_keep_their_type() -> None:

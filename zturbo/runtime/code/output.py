@@ -15,14 +15,20 @@ from typing import Any
 
 from zturbo.api.task import Task
 from zturbo.wire.messages import MANY_TASKS, End, Fail, Path, PathRun
-from zturbo.wire.payload import take, take_meta
+from zturbo.wire.payload import take, take_meta, weight
 from zturbo.wire.plain import UNCHANGING
 
-__all__ = ["FLUSH_AFTER", "Output"]
+__all__ = ["BATCH_BYTES", "FLUSH_AFTER", "Output"]
 
 QUICK = 128
 """Outputs within :data:`FLUSH_AFTER` from which on they wait eight times as long. In a larger batch each of
 them costs less, at each process on the way, and that is much of what so quick a task costs."""
+
+BATCH_BYTES = 1 << 20
+"""Bytes of a batch of outputs, about, at most."""
+
+LIGHT = 256
+"""Bytes of an output up to which those beside it are not weighed: what quick tasks give is small."""
 
 FAILED_BYTES = 1 << 20
 """Bytes of failures that are taken together, about."""
@@ -44,7 +50,9 @@ class Output:
         "_checked",
         "_failed_bytes",
         "_lock",
+        "_nbytes",
         "_step",
+        "_weighed",
         "contents",
         "due_in",
         "ends",
@@ -86,6 +94,8 @@ class Output:
         self.passing = 0
         """Failures of stages above among them."""
         self._failed_bytes = 0
+        self._weighed = self._nbytes = 0
+        """How many contents were weighed, and their bytes, about."""
         self.since = 0.0
 
     def call(self, function: Callable[..., Any], *args: Any) -> Any:
@@ -164,7 +174,13 @@ class Output:
         each = max(1e-9, (now - self._checked) / self._step)
         self._checked = now
         self._step = self.due_in = max(1, min(64, int(FLUSH_AFTER / 4 / each)))
-        if not self.since:
+        contents = self.contents
+        if contents and weight(contents[-1]) > LIGHT:
+            self._nbytes += sum(map(weight, contents[self._weighed :]))
+        self._weighed = len(contents)
+        if self._nbytes > BATCH_BYTES:
+            self.flush()
+        elif not self.since:
             self.since = now
         else:
             outputs, waited = len(self), now - self.since

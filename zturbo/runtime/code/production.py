@@ -8,6 +8,7 @@ several jobs share a hand-over.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 from time import perf_counter
 from typing import Any
 
@@ -19,10 +20,10 @@ from zturbo.errors import DecodeError, EncodeError, TooLarge
 from zturbo.runtime.code.context import Broken, Stale
 from zturbo.runtime.code.cutting import start_next
 from zturbo.runtime.code.laps import CODE, OWN, Laps
-from zturbo.runtime.code.output import FLUSH_AFTER, Output
+from zturbo.runtime.code.output import BATCH_BYTES, FLUSH_AFTER, Output
 from zturbo.runtime.code.stagehost import StageHost
 from zturbo.telemetry.histogram import Histogram
-from zturbo.wire.blobs import cut_blob, edges
+from zturbo.wire.blobs import edges, spans
 from zturbo.wire.messages import Batch, Fail, Path, PathRun
 from zturbo.wire.payload import NeedsBuffers, pack_many, pack_metas, pack_one
 
@@ -33,9 +34,6 @@ TOGETHER = 64
 
 TOGETHER_BYTES = 64 << 10
 """Bytes of outputs that wait for those of other jobs, about."""
-
-BATCH_BYTES = 1 << 20
-"""Bytes of a batch of outputs, about, at most."""
 
 
 class Production:
@@ -284,21 +282,25 @@ class Production:
         try:
             blob = pack_many(contents, taken=True)
             packed = None if metas is None else pack_metas(metas, taken=True)
-            if len(blob) > self._max_bytes:
-                raise NeedsBuffers  # one of them may be over the limit
+            if len(blob) > min(BATCH_BYTES, self._max_bytes):
+                return self._cut(runs, blob, packed, edges(blob, len(contents)))
         except BaseException:  # no memory, or the code of a registered type: perhaps for one of them alone
             return self._pack_each(runs, contents, metas, fails)
-        if len(blob) <= BATCH_BYTES:
-            return [self._batch(runs, len(contents), blob, packed)]
-        at = None if packed is None else edges(packed, len(contents))
+        return [self._batch(runs, len(contents), blob, packed)]
+
+    def _cut(self, runs: list[PathRun], blob: bytes, metas: bytes | None, at: list[int]) -> list[Batch]:
+        """Batches of about :data:`BATCH_BYTES`. Raises NeedsBuffers if one content is over the limit."""
+        if max(end - begin for begin, end in pairwise(at)) > self._max_bytes:
+            raise NeedsBuffers
+        of_metas = [0] * len(at) if metas is None else edges(metas, len(at) - 1)
         return [
             self._batch(
                 cut_runs(runs, start, stop),
                 stop - start,
-                part,
-                None if packed is None or at is None else packed[at[start] : at[stop]],
+                blob[at[start] : at[stop]],
+                None if metas is None else metas[of_metas[start] : of_metas[stop]],
             )
-            for start, stop, part in cut_blob(blob, len(contents), BATCH_BYTES)
+            for start, stop in spans(at, BATCH_BYTES)
         ]
 
     def _pack_each(

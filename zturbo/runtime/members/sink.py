@@ -59,7 +59,7 @@ FAILED_BYTES = 1 << 20
 """Bytes of failures in one message to a client, about. They may be large: they carry their inputs."""
 
 RESULT_BYTES = 1 << 20
-"""Bytes of contents from which on the next ones have a message to a client of their own."""
+"""Once a message to a client has more bytes of contents than this, the next ones go in another."""
 
 LONGEST_WANT = 64 << 10
 """Bytes that a client's message may have."""
@@ -432,7 +432,7 @@ class SinkProcess:
                 if type(message) is not Want:
                     raise DecodeError("nothing to say to a sink")
                 if self.loop.shared is not None:
-                    self.loop.shared.got(who.bytes, message.job, message.first)
+                    self.loop.shared.got((who.bytes, message.job, message.token), message.first)
                 self.machine.want(who.bytes, message, now)
             except (DecodeError, VersionMismatch) as error:
                 self.loop.bad += 1
@@ -520,7 +520,7 @@ class SinkProcess:
     def _send_results(self, client: bytes, results: Results) -> None:
         frames = encode(results)
         if len(frames) > 2 and self.loop.shared is not None:
-            frames = self.loop.shared.lend(client, results.job, results.first, frames)
+            frames = self.loop.shared.lend((client, results.job, results.token), results.first, frames)
         for router in self.routers:  # a client is connected to one of them
             try:
                 send_frames(router, [client, *frames])

@@ -30,6 +30,7 @@ import select
 import stat
 import struct
 import sys
+from importlib import import_module
 from typing import Protocol
 from urllib.parse import urlsplit
 
@@ -40,7 +41,7 @@ from zturbo.runtime.net.crowd import Bounds, Crowd
 from zturbo.runtime.net.limits import descriptors
 from zturbo.wire.messages import MAX_FRAMES
 
-__all__ = ["TAKES_NOTHING", "Arrivals", "address_of", "resident"]
+__all__ = ["TAKES_NOTHING", "Arrivals", "address_of", "resident", "trim_heap"]
 
 log = logging.getLogger("zturbo")
 
@@ -179,6 +180,7 @@ class Arrivals:
             longest: bytes that one message to it may have, all frames together.
             secured: whether its connections need keys.
         """
+        import_module("ctypes")  # it takes a descriptor, and is needed when there may be none left
         address = f"inproc://zturbo-arrivals-{next(_addresses)}"
         events = zmq.EVENT_ACCEPTED | zmq.EVENT_DISCONNECTED | zmq.EVENT_CLOSED
         if secured and self._audit is not None:
@@ -273,7 +275,7 @@ class Arrivals:
         wait = LOOK_EVERY
         if self._trims:
             self._trims -= 1
-            _trim()
+            trim_heap()
             wait = HURRY
         for fd, connection in list(self._connections.items()):
             got = _received(fd, connection.inode)
@@ -424,7 +426,7 @@ def _counts(fd: int) -> tuple[int, int] | None:
     return _COUNTS.unpack_from(info, _COUNTS_AT) if len(info) >= _COUNTS_AT + _COUNTS.size else None
 
 
-def _trim() -> None:
+def trim_heap() -> None:
     """Give the memory back that the C library keeps for later use."""
     import ctypes  # each process imports this module, and few need this
 

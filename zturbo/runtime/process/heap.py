@@ -5,7 +5,7 @@ While it does, :mod:`~zturbo.runtime.process.tunables` lets it keep what it free
 
 from __future__ import annotations
 
-import ctypes
+from zturbo.runtime.net.endless import trim_heap
 
 __all__ = ["Heap"]
 
@@ -29,11 +29,5 @@ class Heap:
         give_back = self._kept and not self._used
         self._kept, self._used = self._used, False
         if give_back:
-            _trim()
+            trim_heap()
         return give_back
-
-
-def _trim() -> None:
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc alone has it
-    if trim is not None:
-        trim(0)

@@ -22,7 +22,7 @@ import msgpack
 from zturbo.errors import DecodeError
 from zturbo.runtime.shared.extent import Extent, Reference, extent_under, part_of
 from zturbo.runtime.shared.folder import SharedFolder, pool_path, sweep
-from zturbo.runtime.shared.lent import Lent
+from zturbo.runtime.shared.lent import Lent, ReaderId
 from zturbo.runtime.shared.opened import Gone, OpenedSegments
 from zturbo.runtime.shared.segments import Segments
 from zturbo.wire.bounds import Bounds, unpack
@@ -144,13 +144,13 @@ class SharedContents:
             return frames
         return [_MARK + msgpack.packb((self.folder.incarnation, references)), *rest]
 
-    def lend(self, client: bytes, job: bytes, first: int, frames: list[Buffer]) -> list[Buffer]:
-        """As :meth:`outgoing`, for results that a client may get, from the result ``first`` on."""
+    def lend(self, reader: ReaderId, first: int, frames: list[Buffer]) -> list[Buffer]:
+        """As :meth:`outgoing`, for results that a reader may get, from the result ``first`` on."""
         if self._lent.full:
             return frames
-        out = self.outgoing(client, frames)
+        out = self.outgoing(reader[0], frames)
         if out is not frames:
-            self._lent.lend(client, job, first, frames, time.monotonic())
+            self._lent.lend(reader, first, frames, time.monotonic())
         return out
 
     @property
@@ -158,9 +158,9 @@ class SharedContents:
         """Bytes of results that clients were given and have not opened yet, as far as is known."""
         return self._lent.nbytes
 
-    def got(self, client: bytes, job: bytes, first: int) -> None:
-        """A client has opened all that it was lent of a job before the result ``first``."""
-        self._lent.got(client, job, first)
+    def got(self, reader: ReaderId, first: int) -> None:
+        """A reader has opened all that it was lent before the result ``first``."""
+        self._lent.got(reader, first)
 
     def _has(self, extent: Extent) -> bool:
         """Whether an extent is in this folder, and its file is there still.

@@ -20,12 +20,16 @@ KEEP = 2.0
 """Seconds after which a client that has not opened what it was sent asks for it again, and gets it."""
 
 
+ReaderId = tuple[bytes, bytes, int]
+"""The client, the job, and the reader's token: a client may have several readers of one job."""
+
+
 class Lent:
     """The views that are kept for clients."""
 
     def __init__(self) -> None:
-        self._lent: dict[tuple[bytes, bytes], deque[tuple[int, float, int, list[Buffer]]]] = {}
-        """(client, job) -> of each message, in order: its first result, when it was sent, bytes, frames."""
+        self._lent: dict[ReaderId, deque[tuple[int, float, int, list[Buffer]]]] = {}
+        """Reader -> of each message, in order: its first result, when it was sent, bytes, frames."""
         self.nbytes = 0
 
     @property
@@ -33,18 +37,18 @@ class Lent:
         """Whether nothing more may be lent now."""
         return self.nbytes >= MOST_BYTES
 
-    def lend(self, client: bytes, job: bytes, first: int, frames: list[Buffer], now: float) -> None:
-        """Keep the frames of a message for a client."""
+    def lend(self, reader: ReaderId, first: int, frames: list[Buffer], now: float) -> None:
+        """Keep the frames of a message for a reader."""
         nbytes = sum(memoryview(frame).nbytes for frame in frames)
-        self._lent.setdefault((client, job), deque()).append((first, now, nbytes, frames))
+        self._lent.setdefault(reader, deque()).append((first, now, nbytes, frames))
         self.nbytes += nbytes
 
-    def got(self, client: bytes, job: bytes, first: int) -> None:
-        """A client has all results of a job before this one."""
-        if (client, job) in self._lent:
-            self._forget((client, job), first, 0.0)
+    def got(self, reader: ReaderId, first: int) -> None:
+        """A reader has all results before this one."""
+        if reader in self._lent:
+            self._forget(reader, first, 0.0)
 
-    def _forget(self, key: tuple[bytes, bytes], first: int, before: float) -> None:
+    def _forget(self, key: ReaderId, first: int, before: float) -> None:
         lent = self._lent[key]
         while lent and (lent[0][0] < first or lent[0][1] < before):
             self.nbytes -= lent.popleft()[2]

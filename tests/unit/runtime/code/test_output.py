@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import sys
 import threading
 from unittest.mock import patch
@@ -9,8 +10,9 @@ from unittest.mock import patch
 import pytest
 
 from zturbo.runtime.code import output
-from zturbo.runtime.code.output import FLUSH_AFTER, QUICK, Output
+from zturbo.runtime.code.output import BATCH_BYTES, FLUSH_AFTER, QUICK, Output
 from zturbo.wire.messages import MANY_TASKS
+from zturbo.wire.payload import take
 
 
 def batches(each: float, outputs: int) -> list[tuple[float, int]]:
@@ -50,6 +52,24 @@ def test_outputs_of_quick_tasks_share_large_batches() -> None:
 
 def test_a_batch_is_bounded() -> None:
     assert max(size for _, size in batches(1e-7, 50_000)) < MANY_TASKS + 64
+
+
+@pytest.mark.parametrize("content", [b"x" * 50_000, "x" * 50_000, take(bytearray(50_000))])
+def test_large_outputs_do_not_gather(content: object) -> None:
+    """However fast they come: a stage may give the same bytes again and again."""
+    made: list[int] = []
+
+    def flush() -> None:
+        made.append(len(out))
+        out.clear()
+
+    clock = itertools.count(1, 1e-9)
+    with patch.object(output, "perf_counter", lambda: next(clock)):
+        out = Output(flush, lambda: None)
+        for _ in range(2_000):
+            out.contents.append(content)
+            out.added()
+    assert made and max(made) * 50_000 < BATCH_BYTES + 65 * 50_000
 
 
 def test_another_thread_may_not_take_outputs_while_no_code_runs() -> None:
