@@ -437,8 +437,11 @@ class Lifecycle:
         ended = []
         for name, *rank in known:
             job = self.table.find(name) if member.role == "sink" else self.jobs.get(name)
-            over = job is None or (job.state in ENDED and (member.role == "worker" or not job.results_kept))
-            if job is None or over:
+            # Of a job that did not get done, nothing is kept: its sink was told so when it ended.
+            kept = (
+                member.role == "sink" and job is not None and job.results_kept and job.state is JobState.DONE
+            )
+            if job is None or (job.state in ENDED and not kept):
                 ended.append(name)
             elif (
                 job.stamp is not None

@@ -242,6 +242,7 @@ BUGS = [
     Bug("a recovered sink's jobs are not stamped", _RESTART + "recovered", "self.life.restamp(job, replace", "(lambda *_: None)(job, replace", only=("sink",)),
     Bug("a new stamp has the old revision", _DEPARTURES + "_strike", "revision=stamp.revision + 1", "revision=stamp.revision"),
     Bug("strikes are not counted", "zturbo_broker.jobs.strikes:_strike_alone", "deaths.append((given, death.sentence))", "pass"),
+    Bug("a sink is not told again of a job that failed", _LIFE + "remind", "and job.state is JobState.DONE", "", only=("broker-first", "broker-after", "options"), within=("by-id",)),
     Bug("a stamp that got lost is not said again", _LIFE + "remind", "job.stamp.rank > tuple(rank)", "False", only=("sink", "sink", "worker", "stage")),
     Bug("a chunk that is said twice is taken twice", _CLIENTS + "feed", 'elif message.seq < job.fed:', "elif False:"),
     Bug("a chunk that overtakes another is taken", _CLIENTS + "feed", 'elif message.seq > job.fed:', 'elif False:'),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tests.unit.broker.driven import (
+    SINK,
     WORKER,
     broker,
     cancel,
@@ -14,7 +15,7 @@ from tests.unit.broker.driven import (
 )
 from zturbo.core.effects import Control
 from zturbo.slotted import replace
-from zturbo.wire.control import from_broker
+from zturbo.wire.control import from_broker, to_broker
 from zturbo.wire.control.view import Member
 from zturbo.wire.messages import PROTOCOL
 from zturbo_broker.members.rights import User
@@ -86,3 +87,18 @@ def test_nodes_are_told_again_of_a_job_that_was_cancelled() -> None:
         forgets = [effect.message for effect in said if isinstance(effect.message, from_broker.Forget)]
         assert [message.jobs for message in forgets] == told
         machine.effects.clear()
+
+
+def test_a_sink_is_told_again_of_a_job_that_did_not_get_done() -> None:
+    """The first word may get lost. The sink would keep its results, and report it each second."""
+    machine = broker()
+    hello(machine, worker())
+    hello(machine, sink())
+    job = b"j" * 16
+    submit(machine, job)
+    cancel(machine, job, 1.0)
+    for member in (WORKER, SINK):  # they have said all that they had to say of it
+        machine.control(member, to_broker.LastCounts(incarnation=member, counts={job: (1, 0, 0)}), 2.0)
+    hello(machine, sink(), jobs=((job, 1, 1),))
+    said = [effect.message for effect in machine.effects if isinstance(effect, Control)]
+    assert [message.jobs for message in said if isinstance(message, from_broker.Forget)] == [(job,)]
