@@ -19,7 +19,7 @@ import msgpack
 
 from zturbo.errors import DecodeError, EncodeError
 from zturbo.errortext import path_text
-from zturbo.wire.blobs import check_blob, slice_blob
+from zturbo.wire.blobs import check_blob, edges
 from zturbo.wire.bounds import Bounds, unpack
 from zturbo.wire.codes import BUFFER, MAX_META, OUT_OF_BAND, NeedsBuffers
 from zturbo.wire.extensions import Decoder, Encoder, OwnCode, register
@@ -296,8 +296,7 @@ def read_many(blob: Buffer, n: int) -> list[Any]:
     try:
         return unpack_many(blob, n)
     except DecodeError:
-        check_blob(blob, n)
-        return [read_one(slice_blob(blob, n, i, i + 1), []) for i in range(n)]
+        return [read_one(part, []) for part in _cut(blob, n)]
 
 
 def read_later(blob: Buffer, n: int, buffers: Sequence[Buffer]) -> list[Any]:
@@ -315,7 +314,6 @@ def read_later(blob: Buffer, n: int, buffers: Sequence[Buffer]) -> list[Any]:
             return value
     except Exception:  # below, each is unpacked alone, which shows the bad ones
         pass
-    check_blob(blob, n)
     return [later_one(part, buffers) for part in _cut(blob, n)]
 
 
@@ -335,15 +333,10 @@ def content_of(content: Any) -> Any:
 
 
 def _cut(blob: Buffer, n: int) -> list[bytes]:
-    """Cut a blob into its n contents."""
-    unpacker = msgpack.Unpacker(max_buffer_size=0)
-    unpacker.feed(blob)
-    stops = [0]
-    for _ in range(n):
-        unpacker.skip()
-        stops.append(unpacker.tell())
+    """Cut a blob into its contents; raises DecodeError unless these are exactly n."""
+    check_blob(blob, n)
     whole = bytes(blob)
-    return [whole[start:stop] for start, stop in pairwise(stops)]
+    return [whole[start:stop] for start, stop in pairwise(edges(blob, n))]
 
 
 def read_one(blob: Buffer, buffers: Sequence[Buffer]) -> Any:
